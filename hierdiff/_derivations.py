@@ -1,0 +1,257 @@
+"""Derivation trees: the record of a batch, the exact parser, sums over all derivations.
+
+Arrays are [n, nodes] per level, the root first.  A negative symbol marks what has no derivation,
+and whatever stands above it is negative too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hierdiff._rules import BoolArray, FloatArray, IntArray, Symbols, TupleIndex, inside
+from hierdiff.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    import networkx
+
+__all__ = ["Derivations", "Parser", "clamped", "factor_graph", "reason"]
+
+BLOCK = 1 << 22  # entries of the largest table that a sum over derivations holds at once
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Derivations:
+    """Symbols of n derivation trees, level by level.
+
+    Parameters
+    ----------
+    levels : tuple of int arrays [n, nodes]
+        Level 0 (the roots) to level L (the leaves).
+
+    Raises
+    ------
+    InvalidParameter
+        If the levels do not hold the same number of trees.
+
+    Notes
+    -----
+    Validity: the symbols are not checked against a grammar; the arrays are kept, not copied.
+    An index (int, slice, mask or list) picks trees and gives Derivations again.
+
+    Examples
+    --------
+    >>> trees = Derivations((np.array([[0], [1], [0]]), np.array([[2, 1], [0, 3], [1, 1]])))
+    >>> len(trees), trees[1:]
+    (3, Derivations(n=2, nodes=(1, 2)))
+    >>> trees[[2, 0]].leaves.tolist()
+    [[1, 1], [2, 1]]
+    """
+
+    levels: tuple[IntArray, ...]
+
+    def __post_init__(self) -> None:
+        shapes = [np.shape(level) for level in self.levels]
+        if not shapes or any(len(shape) != 2 or shape[0] != shapes[0][0] for shape in shapes):
+            raise InvalidParameter(
+                f"levels have shapes {shapes}; give one [n, nodes] array per level, n the same"
+            )
+        object.__setattr__(self, "levels", tuple(np.asarray(level) for level in self.levels))
+
+    @property
+    def leaves(self) -> IntArray:
+        """The lowest level, [n, leaves]."""
+        return self.levels[-1]
+
+    def __len__(self) -> int:
+        return len(self.leaves)
+
+    def __getitem__(self, index: Any) -> Derivations:
+        if isinstance(index, slice):
+            return Derivations(tuple(level[index] for level in self.levels))
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        return Derivations(tuple(level[rows] for level in self.levels))
+
+    def __repr__(self) -> str:
+        return f"Derivations(n={len(self)}, nodes={tuple(a.shape[1] for a in self.levels)})"
+
+
+def clamped(root: ArrayLike, n: int, prior: FloatArray) -> Symbols:
+    """Roots [n, 1] from one class or n classes of positive prior."""
+    classes = np.asarray(root)
+    if not np.issubdtype(classes.dtype, np.integer) or classes.shape not in ((), (n,)):
+        raise InvalidParameter(
+            f"root has dtype {classes.dtype} and shape {classes.shape}; "
+            f"give an int or an int array of shape ({n},)"
+        )
+    if classes.min() < 0 or classes.max() >= len(prior) or not prior[classes].all():
+        raise InvalidParameter(
+            f"root has classes from {classes.min()} to {classes.max()}; "
+            f"give classes in [0, {len(prior)}) of positive root_prior"
+        )
+    return np.broadcast_to(classes[..., None], (n, 1)).astype(np.int32)
+
+
+def _checked_leaves(leaves: ArrayLike, n_leaves: int, v: int) -> Symbols:
+    """Leaves as int32 [n, leaves], with -1 for everything that is no leaf symbol."""
+    try:
+        array = np.asarray(leaves)
+    except ValueError as error:
+        raise InvalidParameter(f"leaves are ragged; give an array [n, {n_leaves}]") from error
+    if array.ndim != 2 or array.shape[1] != n_leaves:
+        raise InvalidParameter(
+            f"leaves have shape {array.shape}; the grammar's strings need shape [n, {n_leaves}]"
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InvalidParameter(f"leaves have dtype {array.dtype}; give integer symbols")
+    return np.where((array >= 0) & (array < v), array, -1).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Parser:
+    """What is derived from a grammar's arrays once, and used for every string.
+
+    Rules of probability zero and rules of classes of prior zero are not ``live``; the rest are
+    indexed by their right-hand sides.
+    """
+
+    rules: tuple[Symbols, ...]
+    live: tuple[BoolArray, ...]
+    log_weights: tuple[FloatArray, ...]
+    log_prior: FloatArray
+    indices: tuple[TupleIndex, ...]
+    v: tuple[int, ...]
+
+    @classmethod
+    def build(
+        cls,
+        rules: tuple[Symbols, ...],
+        weights: tuple[FloatArray, ...],
+        root_prior: FloatArray,
+        v: tuple[int, ...],
+    ) -> Parser:
+        """Find the live rules, index them and take logarithms."""
+        live = [weight > 0 for weight in weights]
+        live[0] = live[0] & (root_prior > 0)[:, None]
+        indices = []
+        for table, alive, below in zip(rules, live, v[1:], strict=True):
+            rows = np.flatnonzero(alive)
+            tuples = table.reshape(-1, table.shape[2])[rows]
+            indices.append(TupleIndex.build(tuples, rows, below))
+        with np.errstate(divide="ignore"):
+            logs = tuple(np.log(weight) for weight in weights)
+            return cls(rules, tuple(live), logs, np.log(root_prior), tuple(indices), v)
+
+    @cached_property
+    def is_unambiguous(self) -> bool:
+        """Whether no two live rules of a level share a right-hand side."""
+        counts = [int(np.count_nonzero(alive)) for alive in self.live]
+        return [len(index) for index in self.indices] == counts
+
+    def symbols(self, leaves: ArrayLike) -> Symbols:
+        """Leaves as int32 [n, leaves], with -1 for everything that is no leaf symbol."""
+        n_leaves = math.prod(table.shape[2] for table in self.rules)
+        return _checked_leaves(leaves, n_leaves, self.v[-1])
+
+    def climb(self, leaves: Symbols) -> tuple[tuple[Symbols, ...], tuple[NDArray[np.int64], ...]]:
+        """Symbols of every level, and the rule a * m + k of every inner node."""
+        levels, used = [leaves], []
+        for table, index in zip(reversed(self.rules), reversed(self.indices), strict=True):
+            _, m, s = table.shape
+            row = index.find(levels[-1].reshape(len(leaves), levels[-1].shape[1] // s, s))
+            used.append(row)
+            levels.append((row // m).astype(np.int32))  # floor division keeps -1 at -1
+        return tuple(reversed(levels)), tuple(reversed(used))
+
+    def derivable(self, leaves: Symbols) -> tuple[BoolArray, ...]:
+        """For every node of every level: does any symbol derive the leaves below it?"""
+        if self.is_unambiguous:
+            return tuple(level >= 0 for level in self.climb(leaves)[0])
+        parts = [self._derivable(leaves[block]) for block in self._blocks(len(leaves))]
+        return tuple(np.concatenate(level) for level in zip(*parts, strict=True))
+
+    def _derivable(self, leaves: Symbols) -> list[BoolArray]:
+        table: BoolArray = leaves == np.arange(self.v[-1])[:, None, None]
+        found = [table.any(axis=0)]
+        for rules, alive in zip(reversed(self.rules), reversed(self.live), strict=True):
+            table = inside(table, rules, alive, np.logical_or, np.logical_and)
+            found.append(table.any(axis=0))
+        return found[::-1]
+
+    def log_prob(self, leaves: Symbols) -> FloatArray:
+        """Log-probability [n]: of the one parse, or by the inside algorithm in log space."""
+        if self.is_unambiguous:
+            levels, used = self.climb(leaves)
+            # Row -1, where nothing fits, picks the appended -inf.
+            total: FloatArray = np.append(self.log_prior, -np.inf)[levels[0][:, 0]]
+            for log_weight, row in zip(self.log_weights, used, strict=True):
+                total = total + np.append(log_weight, -np.inf)[row].sum(axis=1)
+            return total
+        return np.concatenate([self._log_prob(leaves[b]) for b in self._blocks(len(leaves))])
+
+    def _log_prob(self, leaves: Symbols) -> FloatArray:
+        table = np.where(leaves == np.arange(self.v[-1])[:, None, None], 0.0, -np.inf)
+        for rules, log_weight in zip(reversed(self.rules), reversed(self.log_weights), strict=True):
+            table = inside(table, rules, log_weight, np.logaddexp, np.add)
+        joint = self.log_prior[:, None] + table[:, :, 0]
+        total: FloatArray = np.logaddexp.reduce(joint, axis=0)
+        return total
+
+    def _blocks(self, n: int) -> Iterator[slice]:
+        nodes = np.cumprod([1, *(table.shape[2] for table in self.rules)])
+        size = max(1, BLOCK // max(v * int(k) for v, k in zip(self.v, nodes, strict=True)))
+        return (slice(start, start + size) for start in range(0, max(n, 1), size))
+
+
+def reason(levels: tuple[Symbols, ...], leaves: ArrayLike, v: int) -> str:
+    """Say why the first failing sample of a climb is no sentence."""
+    sample = int(np.flatnonzero(levels[0][:, 0] < 0)[0])
+    failed = [np.flatnonzero(level[sample] < 0) for level in levels]
+    level = max(level for level, positions in enumerate(failed) if positions.size)
+    position = int(failed[level][0])
+    start = f"sample {sample} is no sentence: level {level}, position {position}"
+    remedy = "give strings of this grammar, or test with is_valid"
+    if level == len(levels) - 1:
+        symbol = np.asarray(leaves)[sample, position]
+        return f"{start} holds {symbol}, which is none of the {v} leaf symbols; {remedy}"
+    s = levels[level + 1].shape[1] // levels[level].shape[1]
+    found = tuple(levels[level + 1][sample, position * s : (position + 1) * s].tolist())
+    return f"{start} stands above {found}, which no rule writes; {remedy}"
+
+
+def factor_graph(
+    rules: tuple[Symbols, ...], weights: tuple[FloatArray, ...], v: tuple[int, ...], depth: int
+) -> networkx.DiGraph:
+    """Variables (level, position) and factors ("rule", level, position) of the first levels."""
+    import networkx as nx  # takes longer to import than the whole package
+
+    graph = nx.DiGraph()
+    nodes = 1
+    for level in range(depth + 1):
+        for position in range(nodes):
+            graph.add_node(
+                (level, position), bipartite=0, level=level, position=position, n_states=v[level]
+            )
+            if level > 0:
+                s = rules[level - 1].shape[2]
+                factor = ("rule", level - 1, position // s)
+                graph.add_edge(factor, (level, position), child=position % s)
+            if level < depth:
+                factor = ("rule", level, position)
+                graph.add_node(
+                    factor,
+                    bipartite=1,
+                    level=level,
+                    position=position,
+                    rules=rules[level],
+                    weights=weights[level],
+                )
+                graph.add_edge((level, position), factor)
+        nodes *= rules[level].shape[2] if level < depth else 1
+    return graph

@@ -1,0 +1,144 @@
+"""Leaf evidence into the lines of a tile: rows of samples become lines of symbols.
+
+Leaves are loaded parent by parent, right before they are used.  For observed symbols that is
+cheaper than keeping them, so all parents share the same place in ``messages`` and the downward
+pass loads them again; likelihoods and logarithms are loaded once.
+"""
+
+from __future__ import annotations
+
+from hierdiff._kernels import simd
+from hierdiff._kernels.layout import (
+    BRANCHES,
+    LOGARITHMS,
+    NODES,
+    ROWS,
+    STEP,
+    STRIDE,
+    SYMBOLS,
+    SYMBOLS_SEEN,
+    inline,
+    of,
+    part,
+)
+
+__all__ = ["CHECK", "gather", "leaf_exponents", "load_leaves", "prepare"]
+
+# lines of scratch that last for a tile; 0 and 1 are free for all
+HIT, MISS, MASKS, SCALE, CHECK, BASE = 2, 3, 4, 5, 6, 7
+
+
+@inline
+def gather(dense, base, column_step, columns, first, v, messages, row):
+    """Turn the rows of one leaf, a sample each, into lines, a symbol each."""
+    width = simd.width(messages)
+    for w in range(width):
+        start = base + min(first + w, columns - 1) * column_step
+        for b in range(v):
+            simd.put(messages, row + b * width + w, simd.at(dense, start + b))
+
+
+@inline
+def prepare(evidence, first, geometry, depth, scratch):
+    """Start a tile: likelihoods of seen symbols, scaled to a sum in [1, 2), and empty sums."""
+    line = scratch.line
+    width = simd.width(line)
+    zero = simd.same(line, 0.0)
+    for i in (MASKS, SCALE, CHECK):
+        simd.store(line, i * width, zero)
+    if evidence.kind == SYMBOLS_SEEN:
+        for w in range(width):
+            column = min(first + w, evidence.columns - 1)
+            simd.put(line, HIT * width + w, simd.at(evidence.match, column))
+            simd.put(line, MISS * width + w, simd.at(evidence.other, column))
+        hit, miss = simd.load(line, HIT * width), simd.load(line, MISS * width)
+        rest = simd.same(line, of(geometry, depth, SYMBOLS) - 1.0)
+        c = simd.unscale(simd.fma(miss, rest, hit))
+        simd.store(line, HIT * width, simd.multiply(hit, c))
+        simd.store(line, MISS * width, simd.multiply(miss, c))
+        simd.store(line, SCALE * width, simd.exponent(c))
+
+
+@inline
+def leaf_exponents(evidence, geometry, depth, scratch):
+    """Sum over leaves of the exponents taken out, once all are loaded."""
+    line = scratch.line
+    width = simd.width(line)
+    scale = simd.load(line, SCALE * width)
+    if evidence.kind != SYMBOLS_SEEN:
+        return scale
+    masks = simd.load(line, MASKS * width)
+    seen = simd.subtract(simd.same(line, 1.0 * of(geometry, depth, NODES)), masks)
+    flat = simd.exponent(simd.unscale(simd.same(line, 1.0 * of(geometry, depth, SYMBOLS))))
+    return simd.fma(scale, seen, simd.multiply(flat, masks))
+
+
+@inline
+def _load_symbol(leaf, row, v, leaves, evidence, first, scratch):
+    """One leaf: match on the seen symbol, other elsewhere, flat if nothing was seen."""
+    messages, line = scratch.messages, scratch.line
+    width = simd.width(messages)
+    base = BASE * width
+    simd.store(line, base, simd.unscale(simd.same(line, 1.0 * v)))
+    for w in range(width):
+        if simd.at(evidence.symbols, min(first + w, evidence.columns - 1) * leaves + leaf) >= 0:
+            simd.put(line, base + w, simd.at(line, MISS * width + w))
+        else:
+            simd.put(line, MASKS * width + w, simd.at(line, MASKS * width + w) + 1)
+    other = simd.load(line, base)
+    for b in range(v):
+        simd.store(messages, row + b * width, other)
+    for w in range(width):
+        b = simd.at(evidence.symbols, min(first + w, evidence.columns - 1) * leaves + leaf)
+        if b >= 0:
+            simd.put(messages, row + b * width + w, simd.at(line, HIT * width + w))
+
+
+@inline
+def _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts):
+    """One leaf from ``dense[column, leaf, symbol]``.
+
+    Logarithms are taken relative to their largest, which goes to ``shifts``.  The sum in CHECK is
+    NaN if any evidence is.
+    """
+    messages, line = scratch.messages, scratch.line
+    width = simd.width(messages)
+    columns = evidence.columns
+    gather(evidence.dense, leaf * v, leaves * v, columns, first, v, messages, row)
+    total = simd.same(messages, 0.0)
+    if evidence.kind == LOGARITHMS:
+        top = simd.load(messages, row)
+        for b in range(1, v):
+            top = simd.maximum(simd.load(messages, row + b * width), top)
+        simd.store(line, 0, top)
+        for w in range(min(width, columns - first)):
+            simd.put(shifts, (first + w) * leaves + leaf, simd.at(line, w))
+        for b in range(v):
+            i = row + b * width
+            x = simd.exp(simd.subtract(simd.load(messages, i), top))
+            simd.store(messages, i, x)
+            total = simd.add(total, x)
+    else:
+        for b in range(v):
+            total = simd.add(total, simd.load(messages, row + b * width))
+    c = simd.unscale(total)
+    for b in range(v):
+        i = row + b * width
+        simd.store(messages, i, simd.multiply(simd.load(messages, i), c))
+    scale, check = simd.load(line, SCALE * width), simd.load(line, CHECK * width)
+    simd.store(line, SCALE * width, simd.add(scale, simd.exponent(c)))
+    simd.store(line, CHECK * width, simd.add(check, total))
+
+
+@part
+def load_leaves(parent, evidence, first, geometry, depth, scratch, shifts):
+    """Put the evidence of all leaves of one parent into their lines."""
+    s, v = of(geometry, depth - 1, BRANCHES), of(geometry, depth, SYMBOLS)
+    leaves = of(geometry, depth, NODES)
+    row = of(geometry, depth, ROWS) + parent * of(geometry, depth, STEP)
+    for leaf in range(parent * s, parent * s + s):
+        if evidence.kind == SYMBOLS_SEEN:
+            _load_symbol(leaf, row, v, leaves, evidence, first, scratch)
+        else:
+            _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts)
+        row += of(geometry, depth, STRIDE)

@@ -1,0 +1,357 @@
+"""Fixed-width vectors for compiled loops: loads, stores and arithmetic on one cache line.
+
+LLVM keeps a value of one of these types in a register, where an ordinary accumulator array would
+travel through memory.  A vector holds 64 bytes: 16 ``float32`` or 8 ``float64``; on processors with
+narrower registers LLVM splits it.  Offsets count elements from an address (see :func:`pointer`) on
+a 64-byte boundary (see :func:`aligned`), and those of vectors are multiples of the lanes.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+__all__ = [
+    "LINE",
+    "add",
+    "aligned",
+    "at",
+    "divide",
+    "exp",
+    "exponent",
+    "fma",
+    "lanes",
+    "load",
+    "maximum",
+    "minimum",
+    "multiply",
+    "pair",
+    "pointer",
+    "put",
+    "restore_denormals",
+    "same",
+    "skip_denormals",
+    "store",
+    "stream",
+    "subtract",
+    "unscale",
+    "width",
+]
+
+LINE = 64
+"""Bytes of a vector, and the alignment of every buffer that holds them."""
+
+_INTEL = platform.machine().lower() in {"x86_64", "amd64", "i686", "x86"}
+
+
+def lanes(dtype: np.typing.DTypeLike) -> int:
+    """Numbers of type ``dtype`` in one vector."""
+    return LINE // np.dtype(dtype).itemsize
+
+
+def aligned(size: int, dtype: np.typing.DTypeLike) -> np.ndarray:
+    """Uninitialised flat array that starts on a 64-byte boundary."""
+    itemsize = np.dtype(dtype).itemsize
+    raw = np.empty(size * itemsize + LINE, np.uint8)
+    shift = -raw.ctypes.data % LINE
+    return raw[shift : shift + size * itemsize].view(dtype)
+
+
+class _Vector(types.Type):
+    """Opaque vector type; ``bits`` is the width of one element."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.lanes = 8 * LINE // bits
+        super().__init__(name=f"Vector({self.lanes} x float{bits})")
+
+
+@register_model(_Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, frontend_type) -> None:
+        super().__init__(manager, frontend_type, _floats(frontend_type))
+
+
+def _floats(vector: _Vector) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType() if vector.bits == 32 else ir.DoubleType(), vector.lanes)
+
+
+def _ints(vector: _Vector) -> ir.VectorType:
+    return ir.VectorType(ir.IntType(vector.bits), vector.lanes)
+
+
+_VECTORS = {types.float32: _Vector(32), types.float64: _Vector(64)}
+_LAYOUT = {32: (23, 127), 64: (52, 1023)}  # mantissa bits and exponent bias of IEEE 754
+
+
+def _constant(vector, value):
+    """Constant with the same number in every lane."""
+    kind = _floats(vector) if isinstance(value, float) else _ints(vector)
+    return ir.Constant(kind, [value] * vector.lanes)
+
+
+def _call(builder, name, vector, *args):
+    kind = _floats(vector)
+    suffix = f"v{vector.lanes}f{vector.bits}"
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind] * len(args)), f"llvm.{name}.{suffix}"
+    )
+    return builder.call(function, args)
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Address of the first element: unlike an array it is passed on without counting references."""
+
+    def code(context, builder, signature, args):
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), code
+
+
+@intrinsic
+def at(typing_context, base, i):
+    """The i-th element; integers come back as native ones."""
+    element = base.dtype
+    result = types.intp if isinstance(element, types.Integer) else element
+
+    def code(context, builder, signature, args):
+        value = builder.load(builder.gep(args[0], [args[1]]))
+        return context.cast(builder, value, element, result)
+
+    return result(base, types.intp), code
+
+
+@intrinsic
+def pair(typing_context, base, i):
+    """Elements i and i + 1 of 32-bit integers >= 0, in the low and the high half of one number."""
+
+    def code(context, builder, signature, args):
+        word = ir.IntType(64)
+        address = builder.bitcast(builder.gep(args[0], [args[1]]), word.as_pointer())
+        return builder.load(address, align=4)
+
+    return types.int64(base, types.intp), code
+
+
+@intrinsic
+def put(typing_context, base, i, value):
+    """Set the i-th element."""
+
+    def code(context, builder, signature, args):
+        number = context.cast(builder, args[2], signature.args[2], base.dtype)
+        builder.store(number, builder.gep(args[0], [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), code
+
+
+@intrinsic
+def width(typing_context, base):
+    """Lanes of a vector of the elements at this address."""
+
+    def code(context, builder, signature, args):
+        return context.get_constant(types.intp, _VECTORS[base.dtype].lanes)
+
+    return types.intp(base), code
+
+
+@intrinsic
+def same(typing_context, base, number):
+    """Vector of the elements' type with ``number`` in every lane."""
+    vector = _VECTORS[base.dtype]
+
+    def code(context, builder, signature, args):
+        value = context.cast(builder, args[1], signature.args[1], base.dtype)
+        empty = ir.Constant(_floats(vector), ir.Undefined)
+        first = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
+        return builder.shuffle_vector(first, empty, mask)
+
+    return vector(base, number), code
+
+
+def _line(builder, base, offset, vector):
+    return builder.bitcast(builder.gep(base, [offset]), _floats(vector).as_pointer())
+
+
+@intrinsic
+def load(typing_context, base, offset):
+    """Vector that starts at an offset."""
+    vector = _VECTORS[base.dtype]
+
+    def code(context, builder, signature, args):
+        return builder.load(_line(builder, args[0], args[1], vector), align=LINE)
+
+    return vector(base, types.intp), code
+
+
+def _store(streaming: bool):
+    @intrinsic
+    def store(typing_context, base, offset, value):
+        def code(context, builder, signature, args):
+            address = _line(builder, args[0], args[1], value)
+            instruction = builder.store(args[2], address, align=LINE)
+            if streaming:
+                one = ir.Constant(ir.IntType(32), 1)
+                instruction.set_metadata("nontemporal", builder.module.add_metadata([one]))
+            return context.get_dummy_value()
+
+        return types.void(base, types.intp, value), code
+
+    return store
+
+
+store = _store(streaming=False)
+stream = _store(streaming=True)  # past the caches: for results that are not read again soon
+
+
+def _arithmetic(instruction: str):
+    @intrinsic
+    def operation(typing_context, a, b):
+        def code(context, builder, signature, args):
+            return getattr(builder, instruction)(*args)
+
+        return a(a, b), code
+
+    return operation
+
+
+add = _arithmetic("fadd")
+subtract = _arithmetic("fsub")
+multiply = _arithmetic("fmul")
+divide = _arithmetic("fdiv")
+
+
+def _extreme(comparison: str):
+    @intrinsic
+    def operation(typing_context, a, b):
+        def code(context, builder, signature, args):
+            return builder.select(builder.fcmp_ordered(comparison, *args), *args)
+
+        return a(a, b), code
+
+    return operation
+
+
+maximum = _extreme(">")
+minimum = _extreme("<")
+
+
+@intrinsic
+def fma(typing_context, a, b, c):
+    """``a * b + c`` with one rounding."""
+
+    def code(context, builder, signature, args):
+        return _call(builder, "fma", a, *args)
+
+    return a(a, b, c), code
+
+
+@intrinsic
+def unscale(typing_context, a):
+    """The power of two that brings a positive ``a`` into [1, 2); finite also for zero."""
+
+    def code(context, builder, signature, args):
+        mantissa, bias = _LAYOUT[a.bits]
+        field = _constant(
+            a, 2 * bias + 1 << mantissa
+        )  # sign and mantissa cut off: bits of the exponent
+        bits = builder.and_(builder.bitcast(args[0], _ints(a)), field)
+        flipped = builder.sub(_constant(a, 2 * bias << mantissa), bits)
+        return builder.bitcast(flipped, _floats(a))
+
+    return a(a), code
+
+
+@intrinsic
+def exponent(typing_context, a):
+    """The binary exponent of ``a``, as a float."""
+
+    def code(context, builder, signature, args):
+        mantissa, bias = _LAYOUT[a.bits]
+        bits = builder.lshr(builder.bitcast(args[0], _ints(a)), _constant(a, mantissa))
+        bits = builder.and_(bits, _constant(a, 2 * bias + 1))
+        return builder.sitofp(builder.sub(bits, _constant(a, bias)), _floats(a))
+
+    return a(a), code
+
+
+# exp: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor series of e^r; below the cut e^x is zero here
+_LN2_HIGH = {32: 0.693145751953125, 64: 6.93147180369123816490e-01}
+_LN2_LOW = {32: 1.4286068203094172e-06, 64: 1.90821492927058770002e-10}
+_TERMS = {32: 8, 64: 14}
+_CUT = {32: -87.0, 64: -708.0}
+
+
+@intrinsic
+def exp(typing_context, a):
+    """Exponential of a number <= 0, to two units in the last place; zero below -87 or -708."""
+    coefficients = [1.0]
+    for k in range(1, _TERMS[a.bits]):
+        coefficients.append(coefficients[-1] / k)
+
+    def code(context, builder, signature, args):
+        mantissa, bias = _LAYOUT[a.bits]
+        x = args[0]
+        n = _call(builder, "rint", a, builder.fmul(x, _constant(a, float(np.log2(np.e)))))
+        r = _call(builder, "fma", a, n, _constant(a, -_LN2_HIGH[a.bits]), x)
+        r = _call(builder, "fma", a, n, _constant(a, -_LN2_LOW[a.bits]), r)
+        value = _constant(a, coefficients[-1])
+        for c in reversed(coefficients[:-1]):
+            value = _call(builder, "fma", a, value, r, _constant(a, c))
+        shift = builder.add(builder.fptosi(n, _ints(a)), _constant(a, bias))
+        power = builder.bitcast(builder.shl(shift, _constant(a, mantissa)), _floats(a))
+        # unordered: NaN must stay NaN, so that bad evidence shows in the sums
+        low = builder.fcmp_ordered("<", x, _constant(a, _CUT[a.bits]))
+        product = builder.fmul(value, power)
+        is_nan = builder.fcmp_unordered("uno", x, x)
+        return builder.select(is_nan, x, builder.select(low, _constant(a, 0.0), product))
+
+    return a(a), code
+
+
+def _control(builder, name):
+    pointer = ir.IntType(8).as_pointer()
+    return cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [pointer]), f"llvm.x86.sse.{name}"
+    )
+
+
+@intrinsic
+def skip_denormals(typing_context):
+    """Let this thread round denormal numbers to zero; returns the state to restore."""
+
+    def code(context, builder, signature, args):
+        word = ir.IntType(32)
+        if not _INTEL:
+            return ir.Constant(word, 0)
+        slot = cgutils.alloca_once(builder, word)
+        raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
+        builder.call(_control(builder, "stmxcsr"), [raw])
+        before = builder.load(slot)
+        builder.store(builder.or_(before, ir.Constant(word, 0x8040)), slot)
+        builder.call(_control(builder, "ldmxcsr"), [raw])
+        return before
+
+    return types.uint32(), code
+
+
+@intrinsic
+def restore_denormals(typing_context, state):
+    """Undo :func:`skip_denormals`."""
+
+    def code(context, builder, signature, args):
+        if _INTEL:
+            slot = cgutils.alloca_once(builder, ir.IntType(32))
+            builder.store(args[0], slot)
+            raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
+            builder.call(_control(builder, "ldmxcsr"), [raw])
+        return context.get_dummy_value()
+
+    return types.void(types.uint32), code

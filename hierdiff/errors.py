@@ -1,0 +1,39 @@
+"""The package's few exceptions.
+
+Every message is one line with the value received, the rule it broke and the remedy.  All of them
+derive from :class:`HierdiffError` and from the built-in exception that a caller would expect, so
+``except ValueError`` keeps working.
+"""
+
+__all__ = [
+    "DamagedFile",
+    "HierdiffError",
+    "ImpossibleEvidence",
+    "InvalidParameter",
+    "NoTransition",
+    "NotASentence",
+]
+
+
+class HierdiffError(Exception):
+    """Base class of everything that hierdiff raises on purpose."""
+
+
+class InvalidParameter(HierdiffError, ValueError):
+    """A parameter or an array breaks a stated rule."""
+
+
+class NotASentence(HierdiffError, ValueError):
+    """A leaf string cannot be derived from the grammar."""
+
+
+class ImpossibleEvidence(HierdiffError, ValueError):
+    """The evidence has probability zero under the grammar."""
+
+
+class NoTransition(HierdiffError, ValueError):
+    """The parameters lie where no phase transition exists."""
+
+
+class DamagedFile(HierdiffError, OSError):
+    """A file cannot be read as what its name promises."""

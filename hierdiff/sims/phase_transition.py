@@ -1,0 +1,372 @@
+"""Forward-backward runs on the Random Hierarchy Model: what survives which noise level?
+
+Draw a datum, corrupt it to noise level t, draw a datum from the posterior.  For every level of the
+hierarchy two things are recorded: the belief in the true symbol (exact marginal), and whether the
+symbol is unchanged in the new datum.  At a threshold the class is lost at once; low levels fade
+smoothly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hierdiff import results
+from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.grammar import RHM, Derivations, Grammar
+from hierdiff.model import DiffusionModel
+from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
+from hierdiff.seeds import stream
+from hierdiff.sims.estimators import crossing, likelihood_interval, nested_mean
+from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.theory.annealed import annealed_beliefs
+from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.thresholds import critical_noise, finite_depth_threshold
+
+__all__ = ["PhaseTransition"]
+
+Array = NDArray[Any]
+
+_BLOCK = 64  # data per task: what an interruption can lose
+QUANTITIES = ("belief", "upward", "square", "retention")
+_TEXT = {
+    "belief": "posterior probability of the true symbol",
+    "upward": "upward belief in the true symbol",
+    "square": "sum of squared posterior probabilities",
+    "retention": "probability that the symbol is unchanged",
+}
+
+
+@dataclass(frozen=True)
+class PhaseTransition:
+    """Loss of the class, and of every other level, when a datum is noised and denoised.
+
+    The fields are the command-line flags, and they are stored with every result.
+
+    Notes
+    -----
+    Validity: posterior inference is exact; averages are over ``grammars`` random grammars with
+    ``data`` data each, so errors are statistical only.
+
+    References
+    ----------
+    arXiv 2402.16991, 2410.13770.
+
+    Examples
+    --------
+    >>> experiment = PhaseTransition(v=8, m=2, L=3, grammars=2, data=4, levels=3, refine=0)
+    >>> ds = experiment.measure()
+    >>> dict(ds.belief.sizes), str(ds.source.values)
+    ({'level': 4, 't': 3}, 'simulation')
+    >>> ds.belief.sel(t=0).values.round(12).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+
+    v: int = 32
+    """Symbols per level."""
+    m: int = 8
+    """Rules (synonyms) per symbol; unambiguous rules need m * v <= v**s."""
+    s: int = 2
+    """Symbols that a rule writes: the branching of the tree."""
+    L: int = 10
+    """Levels of rules; a datum has s**L leaves."""
+    noise: Literal["epsilon", "masking", "uniform", "gaussian"] = "epsilon"
+    """Forward process; only the threshold of "epsilon" is predicted by the recursion."""
+    grammars: int = 24
+    """Random grammars to average over (quenched average)."""
+    data: int = 32
+    """Data per grammar."""
+    levels: int = 21
+    """Noise levels between 0 and 1, evenly spaced."""
+    refine: int = 9
+    """Further noise levels around the place where the class is lost."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        for name in ("grammars", "data", "levels"):
+            if getattr(self, name) < (1, 1, 2)[("grammars", "data", "levels").index(name)]:
+                least = 2 if name == "levels" else 1
+                raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {least}")
+        if self.refine < 0 or self.seed < 0:
+            raise InvalidParameter(
+                f"refine = {self.refine} and seed = {self.seed} must not be negative"
+            )
+        noise_process(self.noise, self.rhm.v)
+
+    @property
+    def rhm(self) -> RHM:
+        """The Random Hierarchy Model of these parameters."""
+        return RHM(self.v, self.m, self.s, self.L)
+
+    @property
+    def process(self) -> NoiseProcess:
+        """The forward process."""
+        return noise_process(self.noise, self.v)
+
+    def predict(self, law: str = "annealed", t: Array | None = None) -> xr.Dataset:
+        """What a law says, in the labels of :meth:`measure`.
+
+        Parameters
+        ----------
+        law : {"annealed"}
+            The annealed recursion; for the epsilon-process only.
+        t : array, optional
+            Noise levels; default a fine grid.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``belief``, ``upward`` and ``retention`` on (level, t), ``threshold`` (where the class
+            is lost at this depth) and ``critical`` (its limit for infinite depth).
+
+        Raises
+        ------
+        InvalidParameter
+            If the law is unknown, or is not a law of this noise process.
+
+        Notes
+        -----
+        Validity: average over unambiguous grammars with uniform rules; exact as v grows.
+        ``threshold`` is absent where the belief in the class has no crossing of one half, and
+        ``critical`` where no transition exists.
+        """
+        if law != "annealed":
+            raise InvalidParameter(f"law = {law!r} is not known; use 'annealed'")
+        if self.noise != "epsilon":
+            raise InvalidParameter(
+                f"the recursion is no prediction for {self.noise} noise, whose messages fluctuate; "
+                "measure it, or predict noise='epsilon'"
+            )
+        times = np.linspace(0, 1, 401) if t is None else np.asarray(t, float)
+        up, _, marginal = annealed_beliefs(self.rhm, times)
+        values = {"belief": marginal.T, "upward": up.T, "retention": marginal.T}
+        variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
+        for name, value in values.items():
+            variables[name] = (("level", "t"), value, _TEXT[name])
+            variables[f"{name}_error"] = (("level", "t"), np.zeros_like(value), "no error")
+        try:
+            variables["threshold"] = ((), finite_depth_threshold(self.rhm), _THRESHOLD)
+            variables["threshold_error"] = ((), 0.0, "no error")
+            variables["critical"] = ((), critical_noise(self.rhm), "critical noise, L -> infinity")
+        except NoTransition:
+            pass
+        return self._label(variables, {}, times, "theory")
+
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Derivations | None = None,
+        *,
+        folder: Any = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Forward-backward runs, with the belief and the fate of every level.
+
+        Parameters
+        ----------
+        model : ExactRHM, optional
+            Measures on its grammar alone; default: exact inference on ``grammars`` random ones.
+        data : Derivations, optional
+            Data to start from (with ``model``); default: drawn from the grammar.
+        folder, workers, cluster
+            As in :func:`hierdiff.sims.experiment.run_tasks`.
+
+        Returns
+        -------
+        xarray.Dataset
+            For x in belief, upward, square, retention: ``x`` (level, t), ``x_error`` its standard
+            error, ``x_by_grammar`` (grammar, level, t), ``x_quenched_sd`` and ``x_thermal_sd``;
+            ``class_interval``, likelihood interval of the class's retention; ``class_belief``
+            (grammar, datum, t); ``threshold`` and ``threshold_error`` where the mean belief in the
+            class crosses one half.
+
+        Raises
+        ------
+        InvalidParameter
+            If the model is of another kind or another noise process.
+
+        Notes
+        -----
+        Validity: exact posterior; errors are statistical.  Every datum has its own random
+        streams, used at all noise levels, so curves are smooth and independent of batches.
+        """
+        worlds = self._worlds(model, data)
+        times = np.linspace(0, 1, self.levels)
+        options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
+        values = self._run(worlds, times, "noise levels", options)
+        bracket = _bracket(times, values[..., 0, :, 0].mean(axis=(0, 1)))
+        if self.refine and bracket is not None:
+            fine = np.linspace(*bracket, self.refine + 2)[1:-1]
+            more = self._run(worlds, fine, "near the threshold", options)
+            order = np.argsort(np.concatenate([times, fine]))
+            times = np.concatenate([times, fine])[order]
+            values = np.concatenate([values, more], axis=3)[:, :, :, order]
+        return self._summarise(times, values)
+
+    def _worlds(
+        self, model: DiffusionModel | None, data: Derivations | None
+    ) -> list[tuple[ExactRHM, Derivations | None, str]]:
+        """Models, their data, and words that say which they are."""
+        if model is None:
+            if data is not None:
+                raise InvalidParameter("data were given without the model they belong to")
+            worlds: list[tuple[ExactRHM, Derivations | None, str]] = []
+            for g in range(self.grammars):
+                grammar = self.rhm.draw(stream(self.seed, "grammar", g))
+                worlds.append((ExactRHM(grammar, self.process, threads=1), None, f"drawn {g}"))
+            return worlds
+        if not isinstance(model, ExactRHM) or model.noise.name != self.noise:
+            raise InvalidParameter(
+                f"model {type(model).__name__} with {model.noise.name} noise cannot be measured as "
+                f"{self.noise}; give an ExactRHM with that noise"
+            )
+        words = f"{_fingerprint(model.grammar)} {_fingerprint(data) if data else ''}"
+        return [(model, data, words)]
+
+    def _run(
+        self, worlds: list[tuple[ExactRHM, Derivations | None, str]], times: Array, name: str,
+        options: dict[str, Any],
+    ) -> Array:  # fmt: skip
+        """Values [grammar, datum, level, t, quantity]."""
+        tasks = []
+        for g, (model, data, words) in enumerate(worlds):
+            n = self.data if data is None else len(data)
+            for first in range(0, n, _BLOCK):
+                rows = range(first, min(first + _BLOCK, n))
+                parameters = {
+                    "version": 1, "question": "phase_transition", "world": words,
+                    "v": self.v, "m": self.m, "s": self.s, "L": self.L, "noise": self.noise,
+                    "seed": self.seed, "grammar": g, "first": rows.start, "last": rows.stop,
+                    "t": [float(x) for x in times],
+                }  # fmt: skip
+                arguments = (model, data, self.seed, g, rows, times)
+                tasks.append(Task(forward_backward, arguments, parameters))
+        blocks = run_tasks(tasks, name=name, **options)
+        per_world = len(blocks) // len(worlds)
+        joined = [
+            np.concatenate([b["values"] for b in blocks[g * per_world : (g + 1) * per_world]])
+            for g in range(len(worlds))
+        ]
+        return np.stack(joined)
+
+    def _summarise(self, times: Array, values: Array) -> xr.Dataset:
+        variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
+        plane = ("level", "t")
+        for q, name in enumerate(QUANTITIES):
+            r = nested_mean(values[..., q])
+            text = _TEXT[name]
+            variables[name] = (plane, r.mean, text)
+            variables[f"{name}_error"] = (plane, r.error, f"standard error of: {text}")
+            variables[f"{name}_by_grammar"] = (("grammar", *plane), r.by_grammar, text)
+            variables[f"{name}_quenched_sd"] = (plane, r.quenched_sd, "spread between grammars")
+            variables[f"{name}_thermal_sd"] = (plane, r.thermal_sd, "spread between data")
+        kept = values[:, :, 0, :, 3]
+        interval = likelihood_interval(kept.sum(axis=(0, 1)), kept.shape[0] * kept.shape[1])
+        variables["class_interval"] = (
+            ("t", "end"), interval, "likelihood interval of the class's retention",
+        )  # fmt: skip
+        root = values[:, :, 0, :, 0]
+        variables["class_belief"] = (("grammar", "datum", "t"), root, _TEXT["belief"] + " (root)")
+        if _bracket(times, root.mean(axis=(0, 1))) is not None:
+            place = crossing(times, root, seed=stream(self.seed, "bootstrap"))
+            variables["threshold"] = ((), place.value, _THRESHOLD)
+            variables["threshold_error"] = ((), place.error, "standard error of the threshold")
+        coords = {"end": (("end",), ["low", "high"], "end of the interval")}
+        return self._label(variables, coords, times, "simulation")
+
+    def _label(
+        self, variables: dict[str, Any], coords: dict[str, Any], times: Array, source: str
+    ) -> xr.Dataset:
+        axes = {
+            "level": (("level",), np.arange(self.L + 1), "level, root = 0"),
+            "t": (("t",), times, f"noise level t of the {self.noise} process"),
+            **coords,
+        }
+        if self.noise == "gaussian":
+            snr = cast(GaussianNoise, self.process).snr(times)
+            axes["snr"] = (("t",), snr, "signal-to-noise ratio")
+        return results.label(variables, axes, source, results.provenance(asdict(self)))
+
+
+_THRESHOLD = "noise level at which the belief in the class is one half"
+
+
+def _bracket(times: Array, curve: Array) -> tuple[float, float] | None:
+    """The neighbouring noise levels between which a curve falls through one half."""
+    below = np.flatnonzero(curve < 0.5)
+    if not below.size or below[0] == 0:
+        return None
+    i = int(below[0])
+    return float(times[i - 1]), float(times[i])
+
+
+def _fingerprint(item: Grammar | Derivations) -> str:
+    arrays: list[Array] = (
+        [*item.rules, *item.weights, item.root_prior]
+        if isinstance(item, Grammar)
+        else list(item.levels)
+    )
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def forward_backward(
+    model: ExactRHM, data: Derivations | None, seed: int, g: int, rows: range, times: Array
+) -> dict[str, Array]:
+    """One task: corrupt, infer, sample; values [datum, level, t, quantity] averaged over nodes.
+
+    Parameters
+    ----------
+    model : ExactRHM
+    data : Derivations or None
+        Where the rows are taken from; None draws them.
+    seed, g : int
+        With the number of a datum they name its random streams.
+    rows : range
+        Numbers of the data.
+    times : array [T]
+
+    Returns
+    -------
+    dict
+        ``values`` with the quantities belief, upward, square, retention.
+    """
+    grammar, noise = model.grammar, model.noise
+    if data is None:
+        trees = [grammar.sample(1, stream(seed, "datum", g, i)) for i in rows]
+        levels = zip(*(tree.levels for tree in trees), strict=True)
+        truth = Derivations(tuple(np.concatenate(level) for level in levels))
+    else:
+        truth = data[rows.start : rows.stop]
+    shape = (1, grammar.n_leaves)
+    drawn = [noise.draw(shape, stream(seed, "noise", g, i)) for i in rows]
+    randoms = np.concatenate(drawn)
+    uniforms = _posterior_uniforms(grammar, seed, g, rows)
+    values = np.empty((len(rows), grammar.L + 1, len(times), len(QUANTITIES)))
+    for k, t in enumerate(times):
+        x_t = noise.corrupt_with(truth.leaves, t, randoms)
+        beliefs = model.beliefs(x_t, t, truth)
+        new = model.posterior(x_t, t, levels=()).sample_with(uniforms)
+        for level in range(grammar.L + 1):
+            same = new.levels[level] == truth.levels[level]
+            of_level = (beliefs.marginal[level], beliefs.upward[level], beliefs.square[level], same)
+            values[:, level, k] = np.stack([x.mean(axis=1) for x in of_level], axis=1)
+    return {"values": values}
+
+
+def _posterior_uniforms(grammar: Grammar, seed: int, g: int, rows: range) -> list[Array]:
+    nodes = [grammar.n_nodes(level) for level in range(grammar.L)]
+    parts = []
+    for i in rows:
+        random = stream(seed, "backward", g, i)
+        parts.append([random.random(1), *(random.random((1, k)) for k in nodes)])
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]

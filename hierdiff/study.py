@@ -1,0 +1,120 @@
+"""From an experiment to files: run it, save the result and the figure, print the claim."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+import xarray as xr
+
+from hierdiff import plots, results
+from hierdiff.errors import HierdiffError
+from hierdiff.sims import PhaseTransition
+
+__all__ = ["PhaseTransitionStudy", "run"]
+
+
+@dataclass(frozen=True)
+class PhaseTransitionStudy:
+    """Loss of the class, and of every other level, when a datum is noised and denoised.
+
+    Draws random hierarchy grammars, corrupts their data, computes the exact posterior by belief
+    propagation and samples from it.  Writes phase_transition.nc and phase_transition.png.
+    """
+
+    experiment: tyro.conf.OmitArgPrefixes[PhaseTransition] = field(default_factory=PhaseTransition)
+    out: Path = Path("out")
+    """Folder for the result, the figure and the finished tasks."""
+    workers: int | None = None
+    """Tasks at a time; default all processors.  Results do not depend on it."""
+    resume: bool = True
+    """Use the finished tasks of an earlier run of the same command."""
+    cluster: str | None = None
+    """Address of a Dask scheduler to run the tasks on."""
+
+    def main(self) -> xr.Dataset:
+        """Run the study; returns the measured result."""
+        folder = results.writable_folder(self.out)
+        tasks = folder / "tasks"
+        if not self.resume:
+            for old in tasks.glob("*.npz"):
+                old.unlink()
+        measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
+        datasets = [measured]
+        if self.experiment.noise == "epsilon":
+            datasets.insert(0, self.experiment.predict())
+        results.save(measured, folder / "phase_transition.nc")
+        if len(datasets) > 1:
+            results.save(datasets[0], folder / "phase_transition_theory.nc")
+        plots.phase_transition_figure(*datasets).savefig(folder / "phase_transition.png", dpi=160)
+        print(table(measured))
+        print(f"wrote {folder / 'phase_transition.nc'} and {folder / 'phase_transition.png'}")
+        print(claim(*datasets))
+        return measured
+
+
+def table(ds: xr.Dataset, columns: int = 6) -> str:
+    """The belief in the true symbol, a row per level and a column per noise level."""
+    pick = [round(i * (ds.sizes["t"] - 1) / (columns - 1)) for i in range(columns)]
+    times = ds.t.values[pick]
+    lines = ["level " + "".join(f"{f't = {t:.3f}':>16}" for t in times)]
+    for level in ds.level.values:
+        row = ds.sel(level=level).isel(t=pick)
+        cells = zip(row.belief.values, row.belief_error.values, strict=True)
+        lines.append(f"{level:>5} " + "".join(f"{f'{p:.4f} ± {e:.4f}':>16}" for p, e in cells))
+    return "\n".join(lines)
+
+
+def claim(*datasets: xr.Dataset) -> str:
+    """The closing line: where the class is lost, measured and predicted."""
+    measured = datasets[-1]
+    letter = "epsilon" if "epsilon" in str(measured.t.attrs["long_name"]) else "t"
+    if "threshold" not in measured:
+        return f"class not lost between {letter} = 0 and 1: its mean belief does not cross 1/2"
+    value, error = float(measured.threshold), float(measured.threshold_error)
+    text = f"class lost at {letter} = {value:.4f} ± {error:.4f}"
+    if "snr" in measured.coords:
+        snr = float(np.exp(np.interp(value, measured.t[1:], np.log(measured.snr[1:]))))
+        text += f" (SNR {snr:.2f})"
+    if len(datasets) == 1:
+        return text + " (measured; the closed form holds for the epsilon-process only)"
+    theory = datasets[0]
+    if "threshold" not in theory:
+        return text + " (theory: no transition at these parameters)"
+    predicted = float(theory.threshold)
+    z = (value - predicted) / error if error else 0.0
+    depth = int(measured.level.max())
+    return text + (
+        f" (theory {predicted:.4f} at depth {depth}, z = {z:.1f}; "
+        f"{float(theory.critical):.4f} for infinite depth)"
+    )
+
+
+class Study(Protocol):
+    """What can be run from the command line."""
+
+    def main(self) -> xr.Dataset:
+        """Run, save, print the claim."""
+
+
+def run(study: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> xr.Dataset:
+    """Parse the command line and run a study; errors become one line on standard error."""
+    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+    try:
+        parsed: Study = tyro.cli(study, args=arguments, prog=name)
+        return parsed.main()
+    except HierdiffError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes where it stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    finally:
+        plt.close("all")

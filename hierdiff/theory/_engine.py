@@ -1,0 +1,276 @@
+"""Tables, buffers and threads behind the compiled passes of belief propagation.
+
+A kernel works on *columns*: samples, or subtrees of samples (see :mod:`hierdiff.theory._passes`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierdiff._kernels import layout, simd
+from hierdiff.grammar import Grammar
+
+__all__ = ["Job", "Leaves", "available_threads", "job_of", "new_summary", "run_tiles", "to_kernel"]
+
+Array = NDArray[Any]
+
+_SERIAL_WORK = 400_000  # vector operations below which a second thread costs more than it gives
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """Leaf evidence and root prior of n columns, in the form that the kernels read."""
+
+    kind: int  # 0 logarithms, 1 likelihoods (both in `dense`), 2 symbols
+    dense: Array  # [n, leaves, v] or empty
+    symbols: Array  # int32 [n, leaves] or empty
+    match: Array  # [n] or empty
+    other: Array  # [n] or empty
+    root: Array  # [n or 1, v_0]
+    shift: Array  # float64 [n], what was taken out of the logarithms beforehand
+
+    def __len__(self) -> int:
+        return int(self.symbols.shape[0] if self.kind == 2 else self.dense.shape[0])
+
+    def astype(self, dtype: Any) -> Leaves:
+        """With all likelihoods in another floating-point type."""
+
+        def convert(x: Array) -> Array:
+            return np.require(x, dtype, ["C", "W"])
+
+        return replace(
+            self,
+            dense=convert(self.dense),
+            match=convert(self.match),
+            other=convert(self.other),
+            root=convert(self.root),
+        )
+
+    def take(self, rows: Array) -> Leaves:
+        """A selection of columns."""
+        return Leaves(
+            self.kind,
+            self.dense[rows] if self.kind != 2 else self.dense,
+            self.symbols[rows] if self.kind == 2 else self.symbols,
+            self.match[rows] if self.kind == 2 else self.match,
+            self.other[rows] if self.kind == 2 else self.other,
+            self.root if len(self.root) == 1 else self.root[rows],
+            self.shift[rows],
+        )
+
+    def cut(self, pieces: int, root: Array) -> Leaves:
+        """Each column cut into ``pieces`` neighbouring columns, with priors of their own."""
+        n = len(self) * pieces
+        if self.kind == 2:
+            return replace(
+                self,
+                symbols=self.symbols.reshape(n, self.symbols.shape[1] // pieces),
+                match=np.repeat(self.match, pieces),
+                other=np.repeat(self.other, pieces),
+                root=root,
+            )
+        dense = self.dense.reshape(n, self.dense.shape[1] // pieces, self.dense.shape[2])
+        return replace(self, dense=dense, root=root)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Levels ``top`` to ``bottom`` of a grammar over n columns, with its tables."""
+
+    grammar: Grammar
+    top: int
+    bottom: int
+    leaves: Leaves
+    threads: int
+    tables: layout.Tables
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Floating-point type of the messages."""
+        return np.dtype(self.leaves.root.dtype)
+
+    @property
+    def n(self) -> int:
+        """Number of columns."""
+        return len(self.leaves)
+
+    def nodes(self, level: int) -> int:
+        """Nodes of a level per column."""
+        return int(self.tables.geometry[level - self.top, layout.NODES])
+
+
+def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> Job:
+    """The passes over the levels ``top`` .. ``bottom``, the last of which holds the evidence."""
+    shared = leaves.kind == layout.SYMBOLS_SEEN
+    tables = _tables(g, top, bottom, np.dtype(leaves.root.dtype), shared)
+    return Job(g, top, bottom, leaves, threads, tables._replace(geometry=tables.geometry.copy()))
+
+
+@functools.lru_cache(maxsize=64)
+def _tables(g: Grammar, top: int, bottom: int, dtype: Any, shared: bool) -> layout.Tables:
+    """Flat tables of the levels ``top`` .. ``bottom``; the last one holds the evidence.
+
+    With ``shared`` all parents of leaves keep their leaves at the same place.
+    """
+    width = simd.lanes(dtype)
+    depth = bottom - top
+    geometry = np.zeros((depth + 1, layout.NUMBER), np.int64)
+    geometry[:, layout.OUT] = -1
+    nodes, rows, stack = 1, 0, 0
+    for i in range(depth + 1):
+        v = g.v[top + i]
+        stride = (v + 2) * width if i < depth else v * width
+        geometry[i, [layout.SYMBOLS, layout.NODES, layout.ROWS, layout.STRIDE]] = (
+            v, nodes, rows, stride,
+        )  # fmt: skip
+        geometry[i, layout.STACK] = stack
+        group = (g.s[top + i - 1] if i else 1) * stride
+        geometry[i, layout.STEP] = 0 if shared and i == depth else group
+        rows += nodes * stride
+        stack += (g.s[top + i - 1] if i else 1) * v * width
+        if i < depth:
+            geometry[i, layout.BRANCHES] = g.s[top + i]
+            geometry[i, layout.RULES] = g.m[top + i]
+            nodes *= g.s[top + i]
+    up: list[Array] = []
+    up_weights: list[Array] = []
+    rules: list[Array] = []
+    down: list[Array] = []
+    down_weights: list[Array] = []
+    starts: list[Array] = []
+    for i in range(depth):
+        rule, weight = g.rules[top + i], g.weights[top + i]
+        v, m, s = rule.shape
+        stride = geometry[i + 1, layout.STRIDE]
+        offsets = (rule * width + np.arange(s) * stride).reshape(v * m, s)
+        flat_weight = np.repeat(weight.reshape(v * m, 1), s, axis=1)
+        uniform = bool(np.all(weight == weight[0, 0]))
+        geometry[i, layout.WEIGHTED] = not uniform
+        geometry[i, layout.UP] = sum(x.size for x in up)
+        geometry[i, layout.DOWN] = sum(x.size for x in starts)
+        up.append(offsets.ravel())
+        up_weights.append(flat_weight.ravel())
+        rules.append(rule.ravel())
+        parent = np.repeat(np.arange(v), m) * width
+        for j in range(s):
+            order = np.argsort(rule[:, :, j].ravel(), kind="stable")
+            others = np.delete(offsets, j, axis=1)
+            first = sum(x.size for x in down)
+            down.append(np.column_stack([parent, others])[order].ravel())
+            down_weights.append(flat_weight[order].ravel())
+            count = np.bincount(rule[:, :, j].ravel(), minlength=g.v[top + i + 1])
+            starts.append(first + s * np.concatenate([[0], np.cumsum(count)]))
+
+    def flat(parts: list[Array], kind: Any) -> Array:
+        return np.concatenate(parts).astype(kind)
+
+    return layout.Tables(
+        geometry,
+        flat(up, np.int32),
+        flat(up_weights, dtype),
+        flat(rules, np.int32),
+        flat(down, np.int32),
+        flat(down_weights, dtype),
+        flat(starts, np.int64),
+    )
+
+
+def _message_size(tables: layout.Tables) -> int:
+    last, parents = tables.geometry[-1], int(tables.geometry[-2, layout.NODES])
+    group = int(tables.geometry[-2, layout.BRANCHES] * last[layout.STRIDE])
+    return int(last[layout.ROWS]) + (parents - 1) * int(last[layout.STEP]) + group
+
+
+def _scratch(job: Job) -> layout.Scratch:
+    width = simd.lanes(job.dtype)
+    last = job.tables.geometry[-1]
+    v = int(job.tables.geometry[:, layout.SYMBOLS].max())
+    branches = int(job.tables.geometry[-2, layout.BRANCHES])
+    stack = int(last[layout.STACK]) + branches * int(last[layout.SYMBOLS]) * width
+    sizes = (_message_size(job.tables), stack, v * width, 8 * width)
+    messages, downward, block, line = (simd.aligned(size, job.dtype) for size in sizes)
+    levels = len(job.tables.geometry)
+    slots, nodes = np.zeros(levels, np.int64), np.zeros(levels, np.int64)
+    return layout.Scratch(messages, downward, block, line, slots, nodes)
+
+
+class _Buffers:
+    """Scratch that was used before: new memory would cost a page fault per 4 KiB, every time."""
+
+    def __init__(self, keep: int) -> None:
+        self._free: list[tuple[tuple[Any, ...], layout.Scratch]] = []
+        self._keep = keep
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def borrow(self, job: Job) -> Iterator[layout.Scratch]:
+        """Scratch of the right sizes, for one thread at a time."""
+        geometry = job.tables.geometry
+        kept = [layout.SYMBOLS, layout.BRANCHES, layout.NODES]
+        key = (job.dtype, _message_size(job.tables), geometry[:, kept].tobytes())
+        with self._lock:
+            found = [i for i, (name, _) in enumerate(self._free) if name == key]
+            scratch = self._free.pop(found[-1])[1] if found else None
+        scratch = _scratch(job) if scratch is None else scratch
+        yield scratch
+        with self._lock:
+            self._free = [*self._free, (key, scratch)][-self._keep :]
+
+
+_BUFFERS = _Buffers(keep=8)
+
+
+def to_kernel(leaves: Leaves) -> layout.Evidence:
+    """The same evidence as the kernels take it."""
+    return layout.Evidence(
+        leaves.kind, leaves.dense, leaves.symbols, leaves.match, leaves.other, leaves.root
+    )
+
+
+def new_summary(job: Job) -> layout.Summary:
+    """Empty per-column results."""
+    n = job.n
+    kept = (n, job.nodes(job.bottom) if job.leaves.kind == 0 else 0)
+    return layout.Summary(
+        np.zeros(n, job.dtype), np.zeros(n), np.zeros(n, job.dtype), np.zeros(kept, job.dtype)
+    )
+
+
+def run_tiles(job: Job, run: Callable[[int, int, layout.Scratch], None]) -> None:
+    """Call ``run(first tile, last tile, scratch)``, in as many threads as pay."""
+    tiles = -(-job.n // simd.lanes(job.dtype))
+    geometry = job.tables.geometry
+    rules = geometry[:, layout.SYMBOLS] * geometry[:, layout.RULES] * geometry[:, layout.BRANCHES]
+    work = tiles * int((geometry[:, layout.NODES] * rules).sum())
+    parts = min(job.threads, tiles) if work > _SERIAL_WORK else 1
+
+    def part(first: int, last: int) -> None:
+        with _BUFFERS.borrow(job) as scratch:
+            run(first, last, scratch)
+
+    if parts <= 1:
+        part(0, tiles)
+        return
+    bounds = [tiles * i // parts for i in range(parts + 1)]
+    with ThreadPoolExecutor(parts - 1) as pool:
+        tasks = [pool.submit(part, bounds[i], bounds[i + 1]) for i in range(1, parts)]
+        part(bounds[0], bounds[1])
+        for task in tasks:
+            task.result()
