@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import Annotated
 
-import tyro
+from tyro.extras import SubcommandApp
 
 from hierdiff import study
 
 __all__ = ["main"]
 
-Question = Annotated[
-    study.PhaseTransitionStudy, tyro.conf.subcommand("phase-transition", prefix_name=False)
-]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the study of one question."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    study.run(Question, given, name="hierdiff")
+    """What do diffusion models know about the structure of their data, at which noise level?"""
+    app = SubcommandApp()
+    for name, kind in study.QUESTIONS.items():
+        app.command(name=name)(kind)
+    study.execute(lambda: app.cli(prog="hierdiff", description=main.__doc__, args=arguments))
 
 
 if __name__ == "__main__":

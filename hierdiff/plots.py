@@ -173,10 +173,11 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
 def _mark_half(ax: Axes, ds: xr.Dataset, source: str) -> None:
     x, error = float(ds.threshold), float(ds.threshold_error)
     text = f"{x:.4f}" + (f" ± {error:.4f}" if error else "")
-    colour, lift = ("k", 12) if source == "theory" else ("tab:blue", -4)
+    colour, lift = ("k", -16) if source == "theory" else ("tab:blue", -4)
     ax.plot([x], [0.5], marker="D", ms=4, color=colour, mfc="white", zorder=5, ls="none")
     ax.annotate(
-        text, (x, 0.5), (8, lift), textcoords="offset points", fontsize=7, color=colour,
+        text, (x, 0.5), (-8, lift), textcoords="offset points", ha="right", fontsize=7,
+        color=colour,
     )  # fmt: skip
 
 

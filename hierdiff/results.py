@@ -262,9 +262,11 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
             error = both[f"{name}_error"]
             gap = both[name] - both[name].isel(source=0)
             total = np.sqrt(error**2 + error.isel(source=0) ** 2)
+            gap = gap.where(np.abs(gap) > 1e-12, 0.0).transpose(*both[name].dims)
             # where both agree without an error, z is zero, not unknown
-            z: xr.DataArray = gap / total.where(total > 0)
-            z = z.where(gap != 0, 0.0)
+            safe = np.where((gap == 0) & (total == 0), 1.0, total.transpose(*gap.dims))
+            with np.errstate(divide="ignore"):
+                z = both[name].copy(data=gap.values / safe)
             both[f"{name}_z"] = z.assign_attrs(long_name=f"z-score of {name} against {names[0]}")
     both.attrs = {
         f"{names[i]}_{k}": v for i, ds in enumerate(datasets) for k, v in ds.attrs.items()

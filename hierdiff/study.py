@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import matplotlib.pyplot as plt
-import numpy as np
 import tyro
 import xarray as xr
 
 from hierdiff import plots, results
 from hierdiff.errors import HierdiffError
+from hierdiff.noise import GaussianNoise
 from hierdiff.sims import PhaseTransition
 
-__all__ = ["PhaseTransitionStudy", "run"]
+__all__ = ["QUESTIONS", "PhaseTransitionStudy", "Study", "execute", "run"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class PhaseTransitionStudy:
     cluster: str | None = None
     """Address of a Dask scheduler to run the tasks on."""
 
-    def main(self) -> xr.Dataset:
-        """Run the study; returns the measured result."""
+    def main(self) -> tuple[xr.Dataset, ...]:
+        """Run the study; returns the prediction, where there is one, and the measurement."""
         folder = results.writable_folder(self.out)
         tasks = folder / "tasks"
         if not self.resume:
@@ -53,11 +55,13 @@ class PhaseTransitionStudy:
         results.save(measured, folder / "phase_transition.nc")
         if len(datasets) > 1:
             results.save(datasets[0], folder / "phase_transition_theory.nc")
-        plots.phase_transition_figure(*datasets).savefig(folder / "phase_transition.png", dpi=160)
+        figure = plots.phase_transition_figure(*datasets)
+        figure.savefig(folder / "phase_transition.png", dpi=160)
+        plt.close(figure)
         print(table(measured))
         print(f"wrote {folder / 'phase_transition.nc'} and {folder / 'phase_transition.png'}")
-        print(claim(*datasets))
-        return measured
+        print(claim(self.experiment, *datasets))
+        return tuple(datasets)
 
 
 def table(ds: xr.Dataset, columns: int = 6) -> str:
@@ -72,27 +76,26 @@ def table(ds: xr.Dataset, columns: int = 6) -> str:
     return "\n".join(lines)
 
 
-def claim(*datasets: xr.Dataset) -> str:
+def claim(experiment: PhaseTransition, *datasets: xr.Dataset) -> str:
     """The closing line: where the class is lost, measured and predicted."""
     measured = datasets[-1]
-    letter = "epsilon" if "epsilon" in str(measured.t.attrs["long_name"]) else "t"
+    letter = "epsilon" if experiment.noise == "epsilon" else "t"
     if "threshold" not in measured:
         return f"class not lost between {letter} = 0 and 1: its mean belief does not cross 1/2"
     value, error = float(measured.threshold), float(measured.threshold_error)
     text = f"class lost at {letter} = {value:.4f} ± {error:.4f}"
-    if "snr" in measured.coords:
-        snr = float(np.exp(np.interp(value, measured.t[1:], np.log(measured.snr[1:]))))
-        text += f" (SNR {snr:.2f})"
-    if len(datasets) == 1:
+    if isinstance(experiment.process, GaussianNoise):
+        low, here, high = experiment.process.snr([value + error, value, value - error])
+        text += f", SNR = {here:.2f} ± {(high - low) / 2:.2f}"
+    if experiment.noise != "epsilon":
         return text + " (measured; the closed form holds for the epsilon-process only)"
     theory = datasets[0]
     if "threshold" not in theory:
         return text + " (theory: no transition at these parameters)"
     predicted = float(theory.threshold)
     z = (value - predicted) / error if error else 0.0
-    depth = int(measured.level.max())
     return text + (
-        f" (theory {predicted:.4f} at depth {depth}, z = {z:.1f}; "
+        f" (theory {predicted:.4f} at depth {experiment.L}, z = {z:.1f}; "
         f"{float(theory.critical):.4f} for infinite depth)"
     )
 
@@ -100,21 +103,46 @@ def claim(*datasets: xr.Dataset) -> str:
 class Study(Protocol):
     """What can be run from the command line."""
 
-    def main(self) -> xr.Dataset:
-        """Run, save, print the claim."""
+    def main(self) -> tuple[xr.Dataset, ...]:
+        """Run, save, print the claim; returns the results."""
 
 
-def run(study: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> xr.Dataset:
-    """Parse the command line and run a study; errors become one line on standard error."""
-    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+QUESTIONS: dict[str, type[Study]] = {"phase-transition": PhaseTransitionStudy}
+"""The studies by the name of their question."""
+
+
+def run(kind: type[Study], arguments: Sequence[str] | None = None) -> tuple[xr.Dataset, ...]:
+    """Run one study with the flags of the command line."""
+    return execute(lambda: tyro.cli(kind, args=arguments))
+
+
+def execute(parse: Callable[[], Study]) -> tuple[xr.Dataset, ...]:
+    """Parse and run; an error becomes one line on standard error and exit status 2."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        try:
+            return _parsed(parse).main()
+        except HierdiffError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted; the same command resumes where it stopped", file=sys.stderr)
+            raise SystemExit(130) from None
+
+
+def _parsed(parse: Callable[[], Study]) -> Study:
+    """Parse; a broken rule of ours is raised as it is, not framed as a usage error."""
+    said = io.StringIO()
     try:
-        parsed: Study = tyro.cli(study, args=arguments, prog=name)
-        return parsed.main()
-    except HierdiffError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes where it stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        with contextlib.redirect_stderr(said):
+            return parse()
+    except SystemExit as stop:
+        cause: BaseException | None = stop
+        while cause is not None:
+            if isinstance(cause, HierdiffError):
+                raise cause from None
+            cause = cause.__context__
+        raise
     finally:
-        plt.close("all")
+        if not isinstance(sys.exc_info()[1], HierdiffError):
+            sys.stderr.write(said.getvalue())

@@ -1,0 +1,95 @@
+"""Bad input to noise processes: one clear line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import (
+    EpsilonNoise,
+    GaussianNoise,
+    MaskingNoise,
+    SymbolEvidence,
+    UniformNoise,
+    noise_process,
+)
+
+X0, X_T = [[0, 1]], np.zeros((1, 2, 3))
+NAN = float("nan")
+MASKING, UNIFORM, GAUSSIAN = MaskingNoise(3), UniformNoise(3), GaussianNoise(3)
+BAD: dict[str, tuple[Callable[[], Any], str]] = {
+    "t above": (lambda: MASKING.corrupt(X0, 1.5, 0), r"^t = 1.5 is outside \[0, 1\]; give"),
+    "t below": (lambda: UNIFORM.evidence(X0, -0.1), r"^t = -0.1 is outside"),
+    "t nan": (lambda: GAUSSIAN.corrupt(X0, NAN, 0), "^t = nan is outside"),
+    "t of masking evidence": (lambda: MASKING.evidence(X0, 2), "^t = 2.0 is outside"),
+    "t shape": (lambda: MASKING.corrupt(X0, [0.1, 0.2], 0), r"^t has shape \(2,\); give"),
+    "t in vain": (lambda: EpsilonNoise(3).evidence(X0, [0.1, 0.2]), r"^t has shape \(2,\); give"),
+    "t word": (lambda: GAUSSIAN.snr("much"), "^t = 'much' is no number; give"),
+    "snr": (lambda: GAUSSIAN.level(-1.0), "^snr = -1.0 is no signal-to-noise ratio; give"),
+    "snr nan": (lambda: GAUSSIAN.log_evidence_at_snr(X_T, NAN), "^snr = nan is no"),
+    "snr shape": (lambda: GAUSSIAN.log_evidence_at_snr(X_T, [1.0] * 2), "^snr has shape"),
+    "snr unreached": (
+        lambda: GaussianNoise(3, "linear").level(1e-6),
+        "^snr = 1e-06 is below 4.036e-05, where the linear schedule ends; use",
+    ),
+    "x0 masked": (lambda: MASKING.corrupt([[0, -1]], 0.1, 0), r"^x0 holds -1; give symbols in"),
+    "x0 large": (
+        lambda: GAUSSIAN.corrupt([[0, 3]], 0.1, 0),
+        r"^x0 holds 3; give symbols in \[0, 3",
+    ),
+    "x_t large": (
+        lambda: MASKING.evidence([[0, 3]], 0.1),
+        r"symbols holds 3; give symbols in \[-1",
+    ),
+    "x_t below": (lambda: UNIFORM.evidence([[0, -2]], 0.1), "^x_t holds -2; give"),
+    "x0 float": (lambda: UNIFORM.corrupt([[0.0, 1.0]], 0.1, 0), "^x0 has shape .* float64; give"),
+    "x0 flat": (lambda: UNIFORM.corrupt([0, 1], 0.1, 0), r"^x0 has shape \(2,\)"),
+    "x_t shape": (
+        lambda: GAUSSIAN.log_evidence(X_T[..., :2], 0.1),
+        r"^x_t has shape .*any, any, 3",
+    ),
+    "x_t nan": (lambda: GAUSSIAN.log_evidence(X_T * NAN, 0.1), "^x_t holds NaN or inf; give"),
+    "vector nan": (lambda: GaussianNoise().corrupt([[NAN]], 0.1, 0), "^x0 holds NaN or inf; give"),
+    "vector type": (lambda: GaussianNoise().corrupt([["a"]], 0.1, 0), "^x0 has type <U1; give"),
+    "vector flat": (lambda: GaussianNoise().corrupt([1.0], 0.1, 0), "^x0 has shape .* one row per"),
+    "vector evidence": (
+        lambda: GaussianNoise().log_evidence(X_T, 0.1),
+        "acts on vectors.*; give v",
+    ),
+    "randoms shape": (lambda: MASKING.corrupt_with(X0, 0.1, [[0.1, 0.2]]), "^randoms has shape"),
+    "randoms range": (
+        lambda: MASKING.corrupt_with(X0, 0.1, [[[0.1], [1.0]]]),
+        r"^randoms lie in \[0.1, 1.0\]; give uniform numbers",
+    ),
+    "normals shape": (lambda: GAUSSIAN.corrupt_with(X0, 0.1, X_T[..., :2]), "^randoms has shape"),
+    "schedule": (lambda: GaussianNoise(3, "sigmoid"), "^schedule = 'sigmoid' is unknown; use"),  # type: ignore[arg-type]
+    "name": (lambda: noise_process("salt", 3), "^noise = 'salt' is unknown; use 'epsilon', 'mask"),
+    "match shape": (lambda: SymbolEvidence(np.array(X0), np.zeros(2), 0.0, 3), "^log_match has sh"),
+    "match nan": (lambda: SymbolEvidence(np.array(X0), NAN, 0.0, 3), "^evidence of sample 0 has"),
+    "match inf": (
+        lambda: SymbolEvidence(np.array(X0), np.inf, 0.0, 3),
+        "^evidence of sample 0 has",
+    ),
+    "nothing": (lambda: SymbolEvidence(np.array(X0), -np.inf, -np.inf, 3), "one must be finite$"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_line(case: str) -> None:
+    call, message = BAD[case]
+    with pytest.raises(InvalidParameter, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("process", [EpsilonNoise, MaskingNoise, UniformNoise, GaussianNoise])
+@pytest.mark.parametrize("v", [0, 2.0, True, "2"])
+def test_vocabulary_must_be_a_positive_integer(process: Any, v: Any) -> None:
+    with pytest.raises(
+        InvalidParameter, match=r"^v = .* is no positive integer; give an int >= 1$"
+    ):
+        process(v)

@@ -1,0 +1,106 @@
+"""The phase-transition experiment: labels, determinism, and the model it is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff.errors import InvalidParameter
+from hierdiff.results import compare, load, save
+from hierdiff.sims import PhaseTransition
+from hierdiff.sims import phase_transition as module
+from hierdiff.theory.exact_model import ExactRHM
+
+SMALL = PhaseTransition(v=8, m=2, s=2, L=4, grammars=3, data=6, levels=7, refine=3)
+
+
+@pytest.fixture(scope="module")
+def measured() -> xr.Dataset:
+    return SMALL.measure()
+
+
+def test_theory_and_simulation_carry_the_same_labels(measured: xr.Dataset) -> None:
+    theory = SMALL.predict(t=measured.t.values)
+    for name in ("belief", "upward", "retention", "belief_error", "threshold", "threshold_error"):
+        assert theory[name].dims == measured[name].dims
+    for ds in (theory, measured):
+        assert set(ds.belief.dims) == {"level", "t"}
+        assert all("long_name" in ds[name].attrs for name in ds.data_vars)
+        assert {"parameters", "versions", "commit", "created"} <= set(ds.attrs)
+    both = compare(theory, measured)
+    assert both.source.values.tolist() == ["theory", "simulation"]
+    assert np.isfinite(both.belief_z.sel(t=slice(0.1, 0.9))).all()
+
+
+def test_saved_and_loaded_results_are_the_same(measured: xr.Dataset, tmp_path: Path) -> None:
+    xr.testing.assert_identical(load(save(measured, tmp_path / "deep" / "r.nc")), measured)
+
+
+@pytest.mark.parametrize("noise", ["epsilon", "masking", "uniform", "gaussian"])
+def test_results_depend_on_no_way_of_working(
+    noise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = replace(SMALL, noise=noise, refine=1)
+    first = experiment.measure(workers=1)
+    again = [experiment.measure(workers=2), experiment.measure(folder=tmp_path)]
+    monkeypatch.setattr(module, "_BLOCK", 4)
+    again.append(experiment.measure(workers=2))
+    for other in again:
+        xr.testing.assert_equal(first, other)
+    assert not first.equals(replace(experiment, seed=1).measure())
+
+
+def test_ends_of_the_process(measured: xr.Dataset) -> None:
+    """Nothing is lost at zero noise; at full noise only the prior is left."""
+    assert np.all(measured.belief.sel(t=0) == 1)
+    assert np.all(measured.retention.sel(t=0) == 1)
+    assert measured.belief.sel(t=1, level=0) == pytest.approx(1 / 8, abs=1e-12)
+
+
+def test_retention_is_the_belief_on_average(measured: xr.Dataset) -> None:
+    """A posterior sample keeps a symbol with its posterior probability."""
+    gap = (measured.retention - measured.belief).sel(level=4)
+    error = measured.retention_thermal_sd.sel(level=4) / np.sqrt(18)
+    assert np.all(np.abs(gap) < 5 * error + 1e-12)
+
+
+def test_a_given_model_is_measured_on_its_own_grammar() -> None:
+    grammar = RHM(8, 2, 2, 4).draw(5)
+    data = grammar.sample(9, 6)
+    experiment = replace(SMALL, noise="masking", refine=0)
+    ds = experiment.measure(ExactRHM(grammar, MaskingNoise(8)), data)
+    assert ds.sizes["grammar"] == 1
+    assert ds.sizes["datum"] == 9
+    assert ds.belief_quenched_sd.isnull().all()
+
+
+def test_bad_requests() -> None:
+    grammar = RHM(8, 2, 2, 4).draw(5)
+    with pytest.raises(InvalidParameter, match="exceed"):
+        PhaseTransition(v=4, m=5, s=2)
+    with pytest.raises(InvalidParameter, match="levels = 1"):
+        PhaseTransition(levels=1)
+    with pytest.raises(InvalidParameter, match="must not be negative"):
+        PhaseTransition(seed=-1)
+    with pytest.raises(InvalidParameter, match="no prediction for masking"):
+        PhaseTransition(noise="masking").predict()
+    with pytest.raises(InvalidParameter, match="not known"):
+        PhaseTransition().predict("guess")
+    with pytest.raises(InvalidParameter, match="cannot be measured"):
+        SMALL.measure(ExactRHM(grammar, UniformNoise(8)))
+    with pytest.raises(InvalidParameter, match="without the model"):
+        SMALL.measure(None, grammar.sample(2, 0))
+    with pytest.raises(InvalidParameter, match="unknown"):
+        PhaseTransition(noise="salt")  # type: ignore[arg-type]
+
+
+def test_no_transition_is_said_and_not_nan() -> None:
+    """Below and above the range of m with a transition the prediction has no threshold."""
+    always_lost = PhaseTransition(v=32, m=20, L=3).predict()
+    assert "critical" not in always_lost
+    assert not any(bool(always_lost[name].isnull().any()) for name in always_lost.data_vars)
