@@ -207,7 +207,8 @@ def phase_transition_figure(*datasets: xr.Dataset) -> Figure:
     for ax, quantity, letter in zip(axes[0], ("belief", "retention"), "ab", strict=False):
         phase_transition(*datasets, ax=ax, quantity=quantity)
         ax.set_title(letter, loc="left", fontweight="bold", fontsize=10)
-    axes[0, 0].legend(fontsize=6, frameon=False, loc="lower left")
+    if axes[0, 0].get_legend_handles_labels()[1]:
+        axes[0, 0].legend(fontsize=6, frameon=False, loc="lower left")
     if has_threshold:
         class_transition(*datasets, ax=axes[0, 2])
         axes[0, 2].set_title("c", loc="left", fontweight="bold", fontsize=10)

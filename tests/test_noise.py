@@ -96,6 +96,16 @@ def test_no_noise_and_full_noise(name: str) -> None:
             assert np.mean(lost == x0) == pytest.approx(1 / 5, abs=4 * 0.4 / 40)
 
 
+@pytest.mark.parametrize("noise", [MaskingNoise(5), UniformNoise(5)])
+def test_extreme_random_numbers(noise: MaskingNoise | UniformNoise) -> None:
+    """Level 0 keeps even at u = 0, level 1 takes even at the last u below 1."""
+    x0 = np.array([[3]])
+    last = np.nextafter(1.0, 0.0)
+    shape = noise.draw((1, 1), np.random.default_rng(0)).shape
+    assert noise.corrupt_with(x0, 0.0, np.zeros(shape)) == 3
+    assert noise.corrupt_with(x0, 1.0, np.full(shape, last)) == (-1 if shape[2] == 1 else 4)
+
+
 def channel(noise: NoiseProcess, t: float, v: int, grid: int = 100) -> NDArray[np.float64]:
     """P(observed | symbol) [v, v + 1], masks last, with every random number on a midpoint grid.
 

@@ -126,7 +126,7 @@ def likelihood_interval(successes: ArrayLike, trials: ArrayLike, level: float = 
     >>> likelihood_interval(0, 10).round(4).tolist()
     [0.0, 0.0488]
     >>> likelihood_interval(5, 10).round(4).tolist()
-    [0.3472, 0.6528]
+    [0.3458, 0.6542]
     """
     k, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(trials, float))
     if np.any((k < 0) | (k > n) | (n < 1)):

@@ -1,1 +1,49 @@
 """What the mathematics says."""
+
+from hierdiff.theory.annealed import (
+    annealed_beliefs,
+    downward_map,
+    effective_epsilon,
+    root_map,
+    upward_derivative,
+    upward_map,
+)
+from hierdiff.theory.belief_propagation import (
+    NodeBeliefs,
+    Posterior,
+    denoise_symbols,
+    posterior,
+    true_beliefs,
+)
+from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.thresholds import (
+    correlation_length_exponent,
+    critical_belief,
+    critical_noise,
+    finite_depth_threshold,
+    fixed_points,
+    has_transition,
+    stability,
+)
+
+__all__ = [
+    "ExactRHM",
+    "NodeBeliefs",
+    "Posterior",
+    "annealed_beliefs",
+    "correlation_length_exponent",
+    "critical_belief",
+    "critical_noise",
+    "denoise_symbols",
+    "downward_map",
+    "effective_epsilon",
+    "finite_depth_threshold",
+    "fixed_points",
+    "has_transition",
+    "posterior",
+    "root_map",
+    "stability",
+    "true_beliefs",
+    "upward_derivative",
+    "upward_map",
+]
