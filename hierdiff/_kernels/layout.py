@@ -134,6 +134,7 @@ class Scratch(NamedTuple):
     stack: Any
     block: Any
     line: Any
+    seen: Any  # int32: the tile's symbols, lanes side by side
     slots: Any  # int64 per level: place of the current node among its siblings
     nodes: Any  # int64 per level: number of the current node
 
@@ -181,7 +182,8 @@ def raw_evidence(evidence, columns):
 def raw_scratch(scratch):
     return Scratch(
         simd.pointer(scratch.messages), simd.pointer(scratch.stack), simd.pointer(scratch.block),
-        simd.pointer(scratch.line), simd.pointer(scratch.slots), simd.pointer(scratch.nodes),
+        simd.pointer(scratch.line), simd.pointer(scratch.seen), simd.pointer(scratch.slots),
+        simd.pointer(scratch.nodes),
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from hierdiff._kernels.layout import (
 __all__ = ["CHECK", "gather", "leaf_exponents", "load_leaves", "prepare"]
 
 # lines of scratch that last for a tile; 0 and 1 are free for all
-HIT, MISS, MASKS, SCALE, CHECK, BASE = 2, 3, 4, 5, 6, 7
+HIT, MISS, MASKS, SCALE, CHECK = 2, 3, 4, 5, 6
 
 
 @inline
@@ -57,6 +57,11 @@ def prepare(evidence, first, geometry, depth, scratch):
         simd.store(line, HIT * width, simd.multiply(hit, c))
         simd.store(line, MISS * width, simd.multiply(miss, c))
         simd.store(line, SCALE * width, simd.exponent(c))
+        leaves = of(geometry, depth, NODES)
+        for w in range(width):
+            start = min(first + w, evidence.columns - 1) * leaves
+            for leaf in range(leaves):
+                simd.put(scratch.seen, leaf * width + w, simd.at(evidence.symbols, start + leaf))
 
 
 @inline
@@ -74,24 +79,19 @@ def leaf_exponents(evidence, geometry, depth, scratch):
 
 
 @inline
-def _load_symbol(leaf, row, v, leaves, evidence, first, scratch):
+def _load_symbol(leaf, row, v, scratch):
     """One leaf: match on the seen symbol, other elsewhere, flat if nothing was seen."""
-    messages, line = scratch.messages, scratch.line
+    messages, line, seen = scratch.messages, scratch.line, scratch.seen
     width = simd.width(messages)
-    base = BASE * width
-    simd.store(line, base, simd.unscale(simd.same(line, 1.0 * v)))
-    for w in range(width):
-        if simd.at(evidence.symbols, min(first + w, evidence.columns - 1) * leaves + leaf) >= 0:
-            simd.put(line, base + w, simd.at(line, MISS * width + w))
-        else:
-            simd.put(line, MASKS * width + w, simd.at(line, MASKS * width + w) + 1)
-    other = simd.load(line, base)
+    here = leaf * width
+    hit = simd.load(line, HIT * width)
+    flat = simd.unscale(simd.same(line, 1.0 * v))
+    rest = simd.where_at_least(seen, here, 0, simd.load(line, MISS * width), flat)
     for b in range(v):
-        simd.store(messages, row + b * width, other)
-    for w in range(width):
-        b = simd.at(evidence.symbols, min(first + w, evidence.columns - 1) * leaves + leaf)
-        if b >= 0:
-            simd.put(messages, row + b * width + w, simd.at(line, HIT * width + w))
+        simd.store(messages, row + b * width, simd.where_equal(seen, here, b, hit, rest))
+    one, zero = simd.same(line, 1.0), simd.same(line, 0.0)
+    masked = simd.where_at_least(seen, here, 0, zero, one)
+    simd.store(line, MASKS * width, simd.add(simd.load(line, MASKS * width), masked))
 
 
 @inline
@@ -138,7 +138,7 @@ def load_leaves(parent, evidence, first, geometry, depth, scratch, shifts):
     row = of(geometry, depth, ROWS) + parent * of(geometry, depth, STEP)
     for leaf in range(parent * s, parent * s + s):
         if evidence.kind == SYMBOLS_SEEN:
-            _load_symbol(leaf, row, v, leaves, evidence, first, scratch)
+            _load_symbol(leaf, row, v, scratch)
         else:
             _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts)
         row += of(geometry, depth, STRIDE)

@@ -40,6 +40,8 @@ __all__ = [
     "stream",
     "subtract",
     "unscale",
+    "where_at_least",
+    "where_equal",
     "width",
 ]
 
@@ -209,6 +211,36 @@ def _store(streaming: bool):
 
 store = _store(streaming=False)
 stream = _store(streaming=True)  # past the caches: for results that are not read again soon
+
+
+def _where(comparison: str):
+    @intrinsic
+    def where(typing_context, numbers, offset, number, yes, no):
+        """Lane by lane ``yes`` where the integer at ``numbers + offset`` compares, else ``no``."""
+
+        def code(context, builder, signature, args):
+            word = ir.IntType(base_bits)
+            kind = ir.VectorType(word, yes.lanes)
+            start = builder.gep(args[0], [args[1]])
+            values = builder.load(builder.bitcast(start, kind.as_pointer()), align=4)
+            first = builder.insert_element(
+                ir.Constant(kind, ir.Undefined),
+                builder.trunc(args[2], word),
+                ir.Constant(ir.IntType(32), 0),
+            )
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), yes.lanes), [0] * yes.lanes)
+            same_number = builder.shuffle_vector(first, first, mask)
+            found = builder.icmp_signed(comparison, values, same_number)
+            return builder.select(found, args[3], args[4])
+
+        base_bits = numbers.dtype.bitwidth
+        return yes(numbers, types.intp, types.intp, yes, no), code
+
+    return where
+
+
+where_equal = _where("==")
+where_at_least = _where(">=")
 
 
 def _arithmetic(instruction: str):

@@ -151,8 +151,9 @@ class PhaseTransition:
             variables[name] = (("level", "t"), value, _TEXT[name])
             variables[f"{name}_error"] = (("level", "t"), np.zeros_like(value), "no error")
         try:
-            variables["threshold"] = ((), finite_depth_threshold(self.rhm), _THRESHOLD)
-            variables["threshold_error"] = ((), 0.0, "no error")
+            if self.v > 2:  # the chance level of two classes is one half already
+                variables["threshold"] = ((), finite_depth_threshold(self.rhm), _THRESHOLD)
+                variables["threshold_error"] = ((), 0.0, "no error")
             variables["critical"] = ((), critical_noise(self.rhm), "critical noise, L -> infinity")
         except NoTransition:
             pass

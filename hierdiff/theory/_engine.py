@@ -198,17 +198,23 @@ def _message_size(tables: layout.Tables) -> int:
     return int(last[layout.ROWS]) + (parents - 1) * int(last[layout.STEP]) + group
 
 
-def _scratch(job: Job) -> layout.Scratch:
+def _sizes(job: Job) -> tuple[int, ...]:
+    """Numbers in each buffer of a thread, and the number of levels."""
     width = simd.lanes(job.dtype)
-    last = job.tables.geometry[-1]
-    v = int(job.tables.geometry[:, layout.SYMBOLS].max())
-    branches = int(job.tables.geometry[-2, layout.BRANCHES])
+    geometry, last = job.tables.geometry, job.tables.geometry[-1]
+    v = int(geometry[:, layout.SYMBOLS].max())
+    branches = int(geometry[-2, layout.BRANCHES])
     stack = int(last[layout.STACK]) + branches * int(last[layout.SYMBOLS]) * width
-    sizes = (_message_size(job.tables), stack, v * width, 8 * width)
-    messages, downward, block, line = (simd.aligned(size, job.dtype) for size in sizes)
-    levels = len(job.tables.geometry)
+    shared = job.leaves.kind == layout.SYMBOLS_SEEN
+    seen = int(last[layout.NODES]) * width if shared else width
+    return _message_size(job.tables), stack, v * width, 8 * width, seen, len(geometry)
+
+
+def _scratch(job: Job) -> layout.Scratch:
+    *floats, seen, levels = _sizes(job)
+    messages, stack, block, line = (simd.aligned(size, job.dtype) for size in floats)
     slots, nodes = np.zeros(levels, np.int64), np.zeros(levels, np.int64)
-    return layout.Scratch(messages, downward, block, line, slots, nodes)
+    return layout.Scratch(messages, stack, block, line, simd.aligned(seen, np.int32), slots, nodes)
 
 
 class _Buffers:
@@ -222,9 +228,7 @@ class _Buffers:
     @contextlib.contextmanager
     def borrow(self, job: Job) -> Iterator[layout.Scratch]:
         """Scratch of the right sizes, for one thread at a time."""
-        geometry = job.tables.geometry
-        kept = [layout.SYMBOLS, layout.BRANCHES, layout.NODES]
-        key = (job.dtype, _message_size(job.tables), geometry[:, kept].tobytes())
+        key = (job.dtype, _sizes(job))
         with self._lock:
             found = [i for i, (name, _) in enumerate(self._free) if name == key]
             scratch = self._free.pop(found[-1])[1] if found else None
