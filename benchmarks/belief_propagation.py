@@ -125,40 +125,54 @@ def against_dense(repeats: int) -> dict[str, Any]:
 SINGLE_TREE = """
 import resource, sys, time, json, numpy as np
 from hierdiff import RHM, UniformNoise
-from hierdiff.theory.belief_propagation import posterior
-L, dtype = int(sys.argv[1]), sys.argv[2]
+from hierdiff.theory import posterior, true_beliefs
+L = int(sys.argv[1])
 grammar, noise = RHM(32, 8, 2, L).draw(0), UniformNoise(32)
-small = RHM(32, 8, 2, 6).draw(0)
-posterior(small, noise.evidence(small.sample(1, 0).leaves, 0.3), dtype=dtype, levels=(6,))
-x = noise.corrupt(grammar.sample(1, 1).leaves, 0.3, 2)
-e = noise.evidence(x, 0.3)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-times = []
-for _ in range(5):
-    p = None  # give the memory back: page faults would outweigh the work
-    start = time.perf_counter()
-    p = posterior(grammar, e, dtype=dtype, levels=(L,))
-    times.append(time.perf_counter() - start)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"seconds": float(np.median(times)), "MiB": (after - before) / 1024}))
+truth = grammar.sample(1, 1)
+evidence = noise.evidence(noise.corrupt(truth.leaves, 0.3, 2), 0.3)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def timed(call):
+    call()
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+small = RHM(32, 8, 2, 9).draw(0)
+leaves = noise.evidence(small.sample(1, 0).leaves, 0.3)
+posterior(small, leaves, dtype="float32", levels=(9,))  # compiled before memory is measured
+true_beliefs(small, leaves, small.sample(1, 0), dtype="float32")
+before = peak()
+beliefs = timed(lambda: true_beliefs(grammar, evidence, truth, dtype="float32"))
+after = peak()
+full = timed(lambda: posterior(grammar, evidence, dtype="float32", levels=(L,)))
+print(json.dumps({"beliefs": beliefs, "marginals": full, "beliefs MiB": after - before,
+                  "marginals MiB": peak() - before}))
 """
 
 
 def single_trees(depths: range) -> dict[str, Any]:
     """One tree of 2**L leaves: time per node, and memory added, each in a fresh process."""
     table: dict[str, Any] = {}
-    print("\none tree, (v, m, s) = (32, 8, 2), float32, marginals of the leaves")
+    print("\none tree, (v, m, s) = (32, 8, 2), float32        beliefs in place      leaf marginals")
+    print("                                                 ns/node     MiB     ns/node     MiB")
     for depth in depths:
         run = subprocess.run(
-            [sys.executable, "-c", SINGLE_TREE, str(depth), "float32"],
+            [sys.executable, "-c", SINGLE_TREE, str(depth)],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         row = json.loads(run.stdout)
-        row["ns per node"] = 1e9 * row["seconds"] / (2 ** (depth + 1) - 1)
+        nodes = 2 ** (depth + 1) - 1
+        row["ns per node"] = 1e9 * row["beliefs"] / nodes
+        row["ns per node, marginals"] = 1e9 * row["marginals"] / nodes
         table[str(depth)] = row
+        milliseconds = f"{1e3 * row['beliefs']:10.2f} / {1e3 * row['marginals']:8.2f} ms"
         print(
-            f"  2^{depth:<3d} leaves {1e3 * row['seconds']:10.2f} ms {row['ns per node']:8.1f} ns "
-            f"per node {row['MiB']:9.1f} MiB"
+            f"  2^{depth:<3d} leaves {milliseconds} "
+            f"{row['ns per node']:14.1f} {row['beliefs MiB']:8.0f} "
+            f"{row['ns per node, marginals']:10.1f} {row['marginals MiB']:8.0f}"
         )
     return table
 
