@@ -19,10 +19,13 @@ __all__ = [
     "WEIGHTED",
     "all_strings",
     "enumerate_derivations",
+    "enumerated_posterior",
     "frequency_p_value",
     "lcg_rules",
+    "message_passing",
     "one_line",
     "string_probabilities",
+    "sum_product",
 ]
 
 IntArray = NDArray[np.int64]
@@ -128,3 +131,104 @@ def frequency_p_value(draws: Sequence[Any], law: dict[Any, float]) -> float:
         observed = np.append(observed[~rare], observed[rare].sum())
         expected = np.append(expected[~rare], expected[rare].sum())
     return float(stats.chisquare(observed, expected).pvalue) if len(expected) > 1 else 1.0
+
+
+# --- posteriors: by enumeration, by messages in plain NumPy, by sum-product on the factor graph ---
+
+Levels = list[FloatArray]
+
+
+def enumerated_posterior(
+    grammar: Grammar, log_psi: FloatArray, root: int | None = None
+) -> tuple[Levels, float]:
+    """Marginals [nodes, v_l] per level and log-evidence of one sample, from all derivations."""
+    levels, prior = enumerate_derivations(grammar)
+    if root is not None:
+        prior = np.where(levels[0][:, 0] == root, prior / grammar.root_prior[root], 0.0)
+    n_leaves = np.arange(grammar.n_leaves)
+    with np.errstate(divide="ignore"):
+        log_joint = np.log(prior) + log_psi[n_leaves, levels[-1]].sum(axis=1)
+    top = log_joint.max()
+    weight = np.exp(log_joint - top)
+    marginals = []
+    for level, v in zip(levels, grammar.v, strict=True):
+        table = np.stack([(weight[:, None] * (level == a)).sum(axis=0) for a in range(v)], axis=1)
+        marginals.append(table / weight.sum())
+    return marginals, float(top + np.log(weight.sum()))
+
+
+def message_passing(grammar: Grammar, log_psi: FloatArray) -> tuple[Levels, Levels, Levels, float]:
+    """Upward, downward messages and marginals of one sample, and the log-evidence."""
+    top = log_psi.max(axis=1, keepdims=True)
+    up = [np.exp(log_psi - top)]
+    log_z = float(top.sum())
+    for rule, weight in zip(grammar.rules[::-1], grammar.weights[::-1], strict=True):
+        s = rule.shape[2]
+        child = up[0].reshape(-1, s, up[0].shape[1])
+        product = np.ones((len(child), *rule.shape[:2]))
+        for j in range(s):
+            product = product * child[:, j][:, rule[:, :, j]]
+        message = (product * weight).sum(axis=2)
+        norm = message.sum(axis=1, keepdims=True)
+        log_z += float(np.log(norm).sum())
+        up.insert(0, message / norm)
+    log_z += float(np.log(up[0][0] @ grammar.root_prior))
+    down = [np.array(grammar.root_prior)[None]]
+    for level, (rule, weight) in enumerate(zip(grammar.rules, grammar.weights, strict=True)):
+        s = rule.shape[2]
+        child = up[level + 1].reshape(-1, s, grammar.v[level + 1])
+        message = np.zeros_like(child)
+        for a, k in np.ndindex(*rule.shape[:2]):
+            for j in range(s):
+                term = down[level][:, a] * weight[a, k]
+                for i in range(s):
+                    if i != j:
+                        term = term * child[:, i, rule[a, k, i]]
+                message[:, j, rule[a, k, j]] += term
+        flat = message.reshape(-1, grammar.v[level + 1])
+        down.append(flat / flat.sum(axis=1, keepdims=True))
+    both = [u * d for u, d in zip(up, down, strict=True)]
+    up = [u / u.sum(axis=1, keepdims=True) for u in up]
+    return up, down, [b / b.sum(axis=1, keepdims=True) for b in both], log_z
+
+
+def sum_product(grammar: Grammar, log_psi: FloatArray) -> Levels:
+    """Marginals by sum-product on the factor graph, with dense factors and no notion of levels."""
+    graph = grammar.to_networkx().to_undirected()
+    unary = {("prior",): ((0, 0), np.array(grammar.root_prior))}
+    for i, line in enumerate(log_psi):
+        unary[("leaf", i)] = ((grammar.L, i), np.exp(line - line.max()))
+    factors: dict[Any, tuple[list[Any], FloatArray]] = {
+        name: ([variable], table) for name, (variable, table) in unary.items()
+    }
+    for node in [x for x in graph if x[0] == "rule"]:
+        _, level, position = node
+        rule, weight = grammar.rules[level], grammar.weights[level]
+        v, m, s = rule.shape
+        table = np.zeros((v, *[grammar.v[level + 1]] * s))
+        for a, k in np.ndindex(v, m):
+            table[(a, *rule[a, k])] += weight[a, k]
+        children = sorted(x for x in graph[node] if x[0] == level + 1)
+        factors[node] = ([(level, position), *children], table)
+        assert set(graph[node]) == set(factors[node][0])
+
+    def to_variable(factor: Any, variable: Any) -> FloatArray:
+        around, table = factors[factor]
+        operands: list[Any] = [table, list(range(len(around)))]
+        for axis, other in enumerate(around):
+            if other != variable:
+                operands += [to_factor(other, factor), [axis]]
+        return np.asarray(np.einsum(*operands, [around.index(variable)]))
+
+    def to_factor(variable: Any, factor: Any) -> FloatArray:
+        message = np.ones(grammar.v[variable[0]])
+        for other, (around, _) in factors.items():
+            if other != factor and variable in around:
+                message = message * to_variable(other, variable)
+        return message / message.sum()
+
+    marginals = []
+    for level in range(grammar.L + 1):
+        rows = [to_factor((level, i), None) for i in range(grammar.n_nodes(level))]
+        marginals.append(np.array(rows))
+    return marginals

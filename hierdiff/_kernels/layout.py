@@ -83,14 +83,14 @@ class _Cache(FunctionCache):
 
 def jit(function):
     """Compile on first use, keep on disk, and release the interpreter while running."""
-    dispatcher = njit(nogil=True)(function)
+    dispatcher = njit(nogil=True, error_model="numpy")(function)
     with contextlib.suppress(RuntimeError):  # no folder can be written: compile every time
         dispatcher._cache = _Cache(function)
     return dispatcher
 
 
-part = njit(nogil=True)
-inline = njit(nogil=True, inline="always")  # and so never compiled on its own
+part = njit(nogil=True, error_model="numpy")
+inline = njit(nogil=True, inline="always", error_model="numpy")  # and so never compiled on its own
 
 
 class Tables(NamedTuple):

@@ -240,20 +240,30 @@ def _weight(messages, child, tables, p, s, weighted):
 
 
 @inline
-def _rule(messages, child, tables, p, m, s, weighted, u):
-    """Draw one of m rules with probability proportional to weight times children's messages."""
-    total = 0.0
-    for k in range(m):
-        total += _weight(messages, child, tables, p + k * s, s, weighted)
+def _rule(messages, child, tables, p, m, s, weighted, target):
+    """The rule at which the running sum of weights times children's messages passes a target."""
     running, last = 0.0, 0
     for k in range(m):
         x = _weight(messages, child, tables, p + k * s, s, weighted)
         running += x
         if x > 0:
             last = k
-            if u * total < running:
+            if target < running:
                 break
     return last
+
+
+@inline
+def _children_scale(messages, geometry, depth, level, child, s):
+    """Product of the scales of all children of a node, the factor in its own message."""
+    width = simd.width(messages)
+    scale = simd.same(messages, 1.0)
+    if level + 1 < depth:
+        end = child + of(geometry, level + 1, SYMBOLS) * width
+        for j in range(s):
+            c = simd.load(messages, end + j * of(geometry, level + 1, STRIDE))
+            scale = simd.multiply(scale, c)
+    return scale
 
 
 @jit
@@ -288,12 +298,18 @@ def samples(
                 if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
                     load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
                 child = of(geometry, level + 1, ROWS) + node * of(geometry, level + 1, STEP)
+                scale = _children_scale(messages, geometry, depth, level, child, s)
+                simd.store(room.line, 0, scale)
+                up = of(geometry, level, ROWS) + node * of(geometry, level, STRIDE)
                 for w in range(lanes):
                     for r in range((tile * width + w) * repeats, (tile * width + w + 1) * repeats):
                         i = r * nodes + node
-                        p = of(geometry, level, UP) + simd.at(symbols, here + i) * m * s
-                        u = simd.at(numbers, here + i)
-                        p += s * _rule(messages, child + w, raw, p, m, s, weighted, u)
+                        a = simd.at(symbols, here + i)
+                        # the message itself is the sum over rules, times the scale
+                        total = simd.at(messages, up + a * width + w) / simd.at(room.line, w)
+                        target = simd.at(numbers, here + i) * total
+                        p = of(geometry, level, UP) + a * m * s
+                        p += s * _rule(messages, child + w, raw, p, m, s, weighted, target)
                         for j in range(s):
                             simd.put(symbols, there + i * s + j, simd.at(raw.rules, p + j))
     simd.restore_denormals(state)

@@ -136,7 +136,7 @@ def beliefs(
     out = np.empty((3, flat.size), dtype)
     result = walk(g, 0, g.L, leaves, threads, Beliefs(flat, starts, out))
     parts = [
-        [out[q, starts[x] : starts[x + 1]].reshape(n, -1) for x in range(g.L + 1)] for q in range(3)
+        [out[q, starts[x] : starts[x + 1]].reshape(n, g.n_nodes(x)) for x in range(g.L + 1)] for q in range(3)
     ]
     evidence = _log_evidence(g, leaves, result)
     names = np.arange(n) if names is None else names
@@ -177,7 +177,7 @@ def draw(
     inner = np.concatenate([np.asarray(u, np.float64).ravel() for u in uniforms[1:]])
     head = np.ascontiguousarray(uniforms[0], np.float64)
     result = walk(g, 0, g.L, leaves, threads, Draw(repeats, head, inner, starts, out))
-    levels = [out[starts[x] : starts[x + 1]].reshape(rows, -1) for x in range(g.L + 1)]
+    levels = [out[starts[x] : starts[x + 1]].reshape(rows, g.n_nodes(x)) for x in range(g.L + 1)]
     names = np.arange(n) if names is None else names
     extreme = _extreme(result, leaves.root.dtype)
     where = (extreme[:, None] * repeats + np.arange(repeats)).ravel()

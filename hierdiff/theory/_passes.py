@@ -74,7 +74,7 @@ def cut_level(g: Grammar, top: int, bottom: int, n: int, dtype: Any) -> int | No
     nodes = sum(g.n_nodes(x) for x in range(top, bottom + 1)) // g.n_nodes(top)
     lanes = simd.lanes(dtype)
     fits = size(top) <= _WHOLE_TREE_BYTES and (n >= 2 * lanes or nodes <= _SMALL_TREE)
-    if fits or bottom - top < 2:
+    if fits or n == 0 or bottom - top < 2:
         return None
     for level in range(top + 1, bottom - 1):
         columns = n * g.n_nodes(level) // g.n_nodes(top)

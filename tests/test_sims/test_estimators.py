@@ -82,7 +82,9 @@ def test_crossing_finds_a_logistic_and_its_error() -> None:
     t = np.linspace(0, 1, 41)
     z = []
     for seed in range(60):
-        middle = 0.6 + 0.01 * random.standard_normal((12, 1)) + 0.02 * random.standard_normal((12, 8))
+        middle = (
+            0.6 + 0.01 * random.standard_normal((12, 1)) + 0.02 * random.standard_normal((12, 8))
+        )
         curves = 1 / (1 + np.exp((t - middle[..., None]) / 0.03))
         found = crossing(t, curves, resamples=200, seed=seed)
         z.append((found.value - 0.6) / found.error)

@@ -1,0 +1,55 @@
+"""The manual: pages in Markdown, galleries made from the study folders, API pages from docstrings."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "agg")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+project = "hierdiff"
+author = "The hierdiff developers"
+copyright = "2026, the hierdiff developers"
+release = "0.1.0"
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+exclude_patterns = ["_build", "**/GALLERY_HEADER.rst"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 2
+
+# every folder of studies that holds a script becomes a gallery
+STUDIES = [name for name in ("sims", "theory", "validation") if list((ROOT / name).glob("*.py"))]
+sphinx_gallery_conf = {
+    "examples_dirs": [f"../{name}" for name in STUDIES],
+    "gallery_dirs": [f"auto_{name}" for name in STUDIES],
+    "filename_pattern": r"\.py$",
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "min_reported_time": 1000,
+    "show_memory": False,
+    "reset_argv": "hierdiff_gallery.default_arguments",
+    "abort_on_example_error": True,
+}
+import generate  # noqa: E402
+
+generate.main()
+
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_validation_checks = set()
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+suppress_warnings = ["config.cache"]
+
+html_theme = "furo"
+html_title = "hierdiff"
+html_static_path = ["_static"]
