@@ -1,46 +1,31 @@
-r"""Which leaves change together when data are noised and denoised?
+"""Experiment: which leaves change together when data are noised and denoised?
 
-=============  ==============================================================================
-symbol         meaning
-=============  ==============================================================================
-sigma_i        +1 if leaf i of the new datum is that of the old one, -1 if it has changed
-S_n            sum of sigma over the leaves below node n
-V_d            sum over the nodes n at height d of the variance of S_n over trajectories
-C(d)           covariance of two leaves whose lowest common ancestor has height d
-=============  ==============================================================================
-
-.. math::
-   C(d) = \frac{V_d - V_{d-1}}{s^L (s - 1) s^{d-1}}, \qquad C(0) = V_0 / s^L, \qquad
-   \chi = \frac{\sum_{ij} C_{ij}}{\sum_i C_{ii}} = \frac{V_L}{V_0},
-
-since two leaves below a node are either below one of its children or joined at the node itself.
-The cost is linear in the number of leaves.
-
-Averages: *inside* the covariance over trajectories (corruption and posterior draw) of one datum,
-*outside* over data and then over grammars.  A datum's V_d are unbiased; C and chi are formed from
-their means over all data, and their errors from the scatter of grammars.
+Draw a datum, corrupt it to noise level t and denoise it, many times over.  Leaves whose fates (kept
+or changed) are correlated have been decided by a common ancestor; the distance up to which they are
+shows which level of the hierarchy is in doubt.  Estimators: :mod:`hierdiff.sims.fluctuations`.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
-from hierdiff.noise import EpsilonNoise, NoiseProcess, noise_process
-from hierdiff.seeds import Seed, generator, stream
+from hierdiff.noise import NoiseProcess, noise_process
+from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.fluctuations import distance_means, fluctuations, ratio
 from hierdiff.theory.correlations import leaf_correlation, susceptibility
 from hierdiff.theory.exact_model import ExactRHM
 
-__all__ = ["Correlations", "Peak", "block_variances", "fluctuations", "peak", "ratio"]
+__all__ = ["Correlations"]
 
 Array = NDArray[Any]
 
@@ -50,176 +35,6 @@ _TEXT = {
     "susceptibility": "leaves that change together",
     "unchanged": "probability that a leaf is unchanged",
 }
-
-
-def block_variances(sigma: ArrayLike, s: int) -> Array:
-    r"""Variance over trajectories of the sums of all subtrees, added up per height.
-
-    .. math:: V_d = \sum_{n \text{ at height } d} \mathrm{Var}\, S_n
-
-    Parameters
-    ----------
-    sigma : array [trajectories, s**L]
-        Any quantity per leaf, in the order of the leaves.
-    s : int
-        Branching.
-
-    Returns
-    -------
-    array [L + 1]
-        Unbiased; V_0 first.
-
-    Raises
-    ------
-    InvalidParameter
-        If there are fewer than two trajectories or the leaves are no power of s.
-
-    Notes
-    -----
-    Validity: exact; O(trajectories * leaves).
-
-    Examples
-    --------
-    >>> block_variances([[1, 1, -1, 1], [1, -1, -1, -1]], 2).tolist()
-    [4.0, 4.0, 8.0]
-    """
-    sums = np.asarray(sigma, dtype=float)
-    trajectories, leaves = sums.shape
-    if trajectories < 2:
-        raise InvalidParameter(f"{trajectories} trajectory gives no covariance; use at least two")
-    if s < 2 or leaves != s ** round(np.log(leaves) / np.log(s)):
-        raise InvalidParameter(f"{leaves} leaves are no power of s = {s}; give whole trees, s >= 2")
-    # centred first: variances of large sums then lose no digits
-    sums = sums - sums.mean(axis=0)
-    found = [(sums**2).sum()]
-    while sums.shape[1] > 1:
-        sums = sums.reshape(trajectories, -1, s).sum(axis=2)
-        found.append((sums**2).sum())
-    return np.array(found) / (trajectories - 1)
-
-
-class Ratio(NamedTuple):
-    """Ratio of means with its standard error."""
-
-    value: Array
-    error: Array
-
-
-def ratio(top: Array, bottom: Array) -> Ratio:
-    r"""Ratio of the means over the leading axis, with the error of a linearised ratio.
-
-    .. math:: \sigma^2 = \frac{1}{G (G - 1)} \sum_g
-       \left(\frac{a_g - r b_g}{\bar b}\right)^2, \quad r = \bar a / \bar b
-
-    Parameters
-    ----------
-    top, bottom : arrays [units, ...]
-        Independent units in front, broadcast against each other behind.
-
-    Returns
-    -------
-    Ratio
-        NaN where the mean of ``bottom`` is 0.
-
-    Raises
-    ------
-    InvalidParameter
-        If there are fewer than two units.
-
-    Notes
-    -----
-    Validity: units independent; bias and error to leading order in 1 / units.
-
-    Examples
-    --------
-    >>> r = ratio(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
-    >>> float(r.value), float(r.error)
-    (2.0, 1.0)
-    """
-    units = len(top)
-    if units < 2:
-        raise InvalidParameter(f"{units} unit gives no error bar; ask for at least two")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = top.mean(axis=0) / bottom.mean(axis=0)
-        rest = (top - value * bottom) / bottom.mean(axis=0)
-    return Ratio(value, np.sqrt((rest**2).sum(axis=0) / (units * (units - 1))))
-
-
-@dataclass(frozen=True)
-class Peak:
-    """Place and height of a maximum, each with its standard error."""
-
-    place: float
-    place_error: float
-    height: float
-    height_error: float
-
-
-def peak(
-    t: Array, top: Array, bottom: Array, resamples: int = 400, seed: Seed = 0, points: int = 5
-) -> Peak:
-    """Maximum of a ratio of means [units, t] by a parabola, with a bootstrap over the units.
-
-    Parameters
-    ----------
-    t : array [T]
-        Increasing.
-    top, bottom : arrays [units, T]
-        The curve is ``top.mean(0) / bottom.mean(0)``.
-    resamples : int
-        Bootstrap replicas.
-    seed : Seed
-        Source of randomness.
-    points : int
-        Noise levels around the largest value that the parabola is fitted to.
-
-    Returns
-    -------
-    Peak
-
-    Raises
-    ------
-    InvalidParameter
-        If the largest value stands at an end of ``t``, or there are fewer than 3 noise levels.
-
-    Notes
-    -----
-    Validity: the errors are those of the average over units; they do not contain the departure of
-    the curve from a parabola over the fitted points.
-
-    Examples
-    --------
-    >>> t = np.linspace(0, 1, 11)
-    >>> top = (2 - (t - 0.42) ** 2) * np.ones((3, 1))
-    >>> peak(t, top, np.ones((3, 11))).place.__round__(9)
-    0.42
-    """
-    curve = top.mean(axis=0) / bottom.mean(axis=0)
-    largest = int(np.argmax(curve))
-    if len(t) < 3 or not 0 < largest < len(t) - 1:
-        raise InvalidParameter(
-            f"the largest value stands at the end t = {t[largest]:g} of the range; widen it"
-        )
-    first = min(max(largest - points // 2, 0), max(len(t) - points, 0))
-    near = slice(first, first + points)
-    place, height = _vertex(t[near], curve[near])
-    random = generator(seed)
-    found = []
-    for _ in range(resamples):
-        rows = random.integers(len(top), size=len(top))
-        replica = top[rows][:, near].mean(axis=0) / bottom[rows][:, near].mean(axis=0)
-        found.append(_vertex(t[near], replica))
-    spread = np.std(found, axis=0, ddof=1)
-    return Peak(place, float(spread[0]), height, float(spread[1]))
-
-
-def _vertex(t: Array, curve: Array) -> tuple[float, float]:
-    """Vertex of the parabola of least squares, or the end nearest to it."""
-    middle = float(t.mean())
-    a, b, c = np.polyfit(t - middle, curve, 2)
-    x = -b / (2 * a) if a < 0 else (t[int(np.argmax(curve))] - middle)
-    x = float(np.clip(x, t[0] - middle, t[-1] - middle))
-    return x + middle, float(np.polyval([a, b, c], x))
 
 
 @dataclass(frozen=True)
@@ -418,12 +233,7 @@ class Correlations:
     def _summarise(self, variances: Array, unchanged: Array, source: str) -> xr.Dataset:
         """From V [unit, t, height] to means with errors."""
         V = np.moveaxis(variances, 1, 2)
-        pairs = np.diff(V, axis=1, prepend=0.0)
-        count = self.rhm.n_leaves * np.maximum(
-            (self.s - 1) * float(self.s) ** (np.arange(self.L + 1) - 1),
-            1.0 * (np.arange(self.L + 1) == 0),
-        )
-        covariance = pairs / count[:, None]
+        covariance = distance_means(V, self.s, axis=1)
         found = {
             "covariance": (("distance", "t"), ratio(covariance, np.ones_like(covariance))),
             "correlation": (("distance", "t"), ratio(covariance, covariance[:, :1])),
@@ -466,54 +276,3 @@ def _measure_grammar(
         variances.append(V)
         unchanged.append(same)
     return {"variances": np.stack(variances), "unchanged": np.stack(unchanged)}
-
-
-def fluctuations(
-    model: DiffusionModel, x0: Array, times: Array, s: int, trajectories: int, seed: int,
-    key: tuple[int, ...] = (),
-) -> tuple[Array, Array]:  # fmt: skip
-    """Trajectories of one datum: V_d [t, L + 1], and the share of unchanged leaves [t].
-
-    Parameters
-    ----------
-    model : DiffusionModel
-        Of symbols.
-    x0 : int array [leaves]
-        The datum.
-    times : array [T]
-        Noise levels.
-    s : int
-        Branching of the tree.
-    trajectories : int
-        Noised and denoised copies.
-    seed, key : int, tuple of int
-        They name the random streams of the datum.
-
-    Returns
-    -------
-    variances, unchanged : arrays [T, L + 1], [T]
-
-    Raises
-    ------
-    InvalidParameter
-        As :func:`block_variances`.
-
-    Notes
-    -----
-    Validity: that of the model's samples.
-    """
-    copies = np.repeat(x0[None], trajectories, axis=0)
-    randoms = model.noise.draw(copies.shape, stream(seed, "noise", *key))
-    variances, unchanged = [], []
-    for t in times:
-        backward = stream(seed, "backward", *key)
-        if isinstance(model, ExactRHM) and isinstance(model.noise, EpsilonNoise):
-            # the evidence is the same for all copies, so one upward pass serves them all
-            known = model.posterior(x0[None], t, levels=())
-            new = known.sample(backward, trajectories).leaves
-        else:
-            new = model.sample(model.noise.corrupt_with(copies, t, randoms), t, backward)
-        same = np.asarray(new) == copies
-        variances.append(block_variances(2.0 * same - 1, s))
-        unchanged.append(same.mean())
-    return np.stack(variances), np.array(unchanged)

@@ -1,0 +1,109 @@
+"""The public surface: what exists, that it is documented, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import hierdiff
+
+SURFACE = {
+    "hierdiff": [
+        "Derivations", "DiffusionModel", "EpsilonNoise", "GaussianNoise", "Grammar", "MaskingNoise",
+        "RHM", "UniformNoise",
+    ],
+    "hierdiff.theory": [
+        "ExactRHM", "NodeBeliefs", "Posterior", "annealed_beliefs", "correlation_length_exponent",
+        "critical_belief", "critical_noise", "denoise_symbols", "downward_map", "effective_epsilon",
+        "finite_depth_threshold", "fixed_points", "has_transition", "posterior", "root_map",
+        "stability", "true_beliefs", "upward_derivative", "upward_map",
+    ],
+    "hierdiff.sims": ["PhaseTransition"],
+    "hierdiff.results": [
+        "SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder",
+    ],
+    "hierdiff.plots": ["class_transition", "phase_transition", "phase_transition_figure"],
+    "hierdiff.errors": [
+        "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
+        "NotASentence",
+    ],
+    "hierdiff.sims.estimators": [
+        "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
+    ],
+    "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
+    "hierdiff.study": ["QUESTIONS", "PhaseTransitionStudy", "Study", "execute", "run"],
+}  # fmt: skip
+
+MODULES = [
+    m.name
+    for m in pkgutil.walk_packages(hierdiff.__path__, "hierdiff.")
+    if not m.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_the_public_names_are_these(name: str) -> None:
+    module = importlib.import_module(name)
+    assert sorted(module.__all__) == sorted(SURFACE[name])
+    assert all(hasattr(module, x) for x in module.__all__)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_offers(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    if not name.endswith("_kernels"):
+        assert isinstance(module.__all__, list)
+        assert all(hasattr(module, x) for x in module.__all__)
+
+
+def functions() -> list[object]:
+    found = []
+    for name in ("hierdiff.theory", "hierdiff.results", "hierdiff.sims.estimators"):
+        module = importlib.import_module(name)
+        found += [getattr(module, x) for x in module.__all__]
+    return [x for x in found if inspect.isfunction(x)]
+
+
+@pytest.mark.parametrize("function", functions(), ids=lambda f: f.__name__)
+def test_functions_state_what_they_take_give_and_when_they_hold(function: object) -> None:
+    text = inspect.getdoc(function)
+    assert text
+    for section in ("Parameters\n", "Returns\n"):
+        assert section in text
+    assert "Validity:" in text or function.__module__ == "hierdiff.results"
+
+
+def python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def test_theory_stays_light() -> None:
+    code = "import hierdiff.theory, sys; print([m for m in {} if m in sys.modules])"
+    heavy = ["torch", "xarray", "matplotlib", "sympy", "networkx", "joblib"]
+    assert python(code.format(heavy)) == "[]"
+    code = "import hierdiff.study, sys; print('torch' in sys.modules)"
+    assert python(code) == "False"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["phase-transition", "--help"]])
+def test_help_explains_every_flag(arguments: list[str]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "hierdiff", *arguments], capture_output=True, text=True, check=True
+    )
+    assert "phase-transition" in run.stdout
+    if len(arguments) == 2:
+        flags = ["--v", "--m", "--s", "--L", "--noise", "--grammars", "--data", "--levels",
+                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster"]  # fmt: skip
+        lines = run.stdout.splitlines()
+        for flag in flags:
+            at = [i for i, line in enumerate(lines) if flag in line]
+            assert at, f"{flag} is not in the help"
+            # the text stands on the same line or the next
+            assert any(len(" ".join(lines[i : i + 2]).split()) > 6 for i in at)

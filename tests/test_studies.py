@@ -1,0 +1,178 @@
+"""Studies and derivations as a user runs them: files, closing line, bad input, interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hierdiff.results import load
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "4"]
+
+
+def start(script: str, *flags: str, **options: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "MPLBACKEND": "agg", "COLUMNS": "120"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *flags], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def run(script: str, *flags: str) -> tuple[int, str, str]:
+    process = start(script, *flags)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("noise", ["epsilon", "masking", "uniform", "gaussian"])
+def test_the_main_job_writes_a_result_a_figure_and_a_claim(noise: str, tmp_path: Path) -> None:
+    code, out, err = run(
+        "sims/phase_transition.py", *SMALL, "--noise", noise, "--out", str(tmp_path)
+    )
+    assert code == 0, err
+    closing = out.strip().splitlines()[-1]
+    assert closing.startswith(f"class lost at {'epsilon' if noise == 'epsilon' else 't'} = 0.")
+    assert "±" in closing
+    assert ("theory" in closing) == (noise == "epsilon")
+    ds = load(tmp_path / "phase_transition.nc")
+    assert ds.belief.sizes["level"] == 5
+    assert f'"noise": "{noise}"' in ds.attrs["parameters"]
+    assert (tmp_path / "phase_transition.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_second_run_computes_nothing_and_says_the_same(tmp_path: Path) -> None:
+    flags = [*SMALL, "--out", str(tmp_path)]
+    first = run("sims/phase_transition.py", *flags)
+    stamps = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}
+    second = run("sims/phase_transition.py", *flags)
+    assert first[1] == second[1]
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()} == stamps
+    third = run("sims/phase_transition.py", *flags, "--no-resume")
+    assert third[1] == first[1]
+    new = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}
+    assert set(new) == set(stamps)
+    assert all(new[name] > stamps[name] for name in stamps)
+
+
+def test_a_damaged_task_file_is_said_set_aside_and_made_again(tmp_path: Path) -> None:
+    flags = [*SMALL, "--out", str(tmp_path)]
+    first = run("sims/phase_transition.py", *flags)
+    victim = sorted((tmp_path / "tasks").glob("*.npz"))[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    code, out, err = run("sims/phase_transition.py", *flags)
+    assert code == 0
+    assert out == first[1]
+    note = [line for line in err.splitlines() if line.startswith("note:")]
+    assert len(note) == 1
+    assert "set aside" in note[0]
+    assert victim.exists()
+
+
+def test_kill_9_in_mid_sweep_loses_at_most_the_tasks_in_flight(tmp_path: Path) -> None:
+    flags = [
+        "--v",
+        "16",
+        "--m",
+        "4",
+        "--L",
+        "8",
+        "--grammars",
+        "12",
+        "--data",
+        "24",
+        "--workers",
+        "1",
+    ]
+    whole = run("sims/phase_transition.py", *flags, "--out", str(tmp_path / "whole"))
+    assert whole[0] == 0
+    tasks = tmp_path / "killed" / "tasks"
+    process = start("sims/phase_transition.py", *flags, "--out", str(tmp_path / "killed"))
+    deadline = time.monotonic() + 120
+    while len(list(tasks.glob("*.npz"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = {p.name: p.stat().st_mtime_ns for p in tasks.glob("*.npz")}
+    total = len(list((tmp_path / "whole" / "tasks").glob("*.npz")))
+    assert 3 <= len(kept) < total
+    code, out, _ = run("sims/phase_transition.py", *flags, "--out", str(tmp_path / "killed"))
+    assert code == 0
+    assert out.splitlines()[-1] == whole[1].splitlines()[-1]
+    assert all((tasks / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
+    results = [load(tmp_path / name / "phase_transition.nc") for name in ("whole", "killed")]
+    xr.testing.assert_equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--v", "4", "--m", "9"], "m * v = 36 rules exceed the v**s = 16 available tuples"),
+        (["--v", "0"], "v = 0"),
+        (["--levels", "1"], "levels = 1"),
+        (["--seed", "-3"], "must not be negative"),
+        (["--workers", "0", *SMALL], "workers = 0"),
+    ],
+)
+def test_a_broken_rule_is_one_line(flags: list[str], words: str, tmp_path: Path) -> None:
+    code, out, err = run("sims/phase_transition.py", *flags, "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    code, _, err = run("sims/phase_transition.py", "--m", "2.5", "--out", str(tmp_path))
+    assert code == 2
+    assert "2.5" in err
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run("sims/phase_transition.py", *SMALL, "--out", str(tmp_path / "file" / "x"))
+    assert code == 2
+    assert "cannot be written" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(
+        "sims/phase_transition.py", "--L", "9", "--grammars", "60", "--out", str(tmp_path),
+        "--workers", "1",
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "tasks").glob("*.npz"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "resumes" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "theory").glob("derive_*.py")))
+def test_derivations_end_in_their_assertions(script: str) -> None:
+    code, out, err = run(f"theory/{script}")
+    assert code == 0, err
+    assert out.strip()
+
+
+def test_sharpening_in_small(tmp_path: Path) -> None:
+    code, out, err = run(
+        "sims/sharpening.py", "--depths", "3", "5", "--grammars", "6", "--data", "6",
+        "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
+    )  # fmt: skip
+    assert code == 0, err
+    assert "slope of the class grows" in out.splitlines()[-1]
+    assert (tmp_path / "claims.json").stat().st_size > 100
+    assert np.isfinite(load(tmp_path / "sharpening_L5.nc").threshold)
