@@ -1,4 +1,4 @@
-"""The manual: pages in Markdown, galleries made from the study folders, API pages from docstrings."""
+"""The manual: pages in Markdown, galleries from the study folders, API pages from docstrings."""
 
 import os
 import sys

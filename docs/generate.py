@@ -23,7 +23,10 @@ def performance() -> str:
         for what, value in row.items():
             base = row["dense sample" if "sample" in what else "dense torch"]
             rows.append([name, what, f"{value:.3g}", f"{base / value:.0f}"])
-    text = "256 samples; A = (v, m, s, L) = (32, 8, 2, 10), B = (16, 4, 2, 8), C = (8, 2, 4, 4).\n\n"
+    text = (
+        "256 samples; (v, m, s, L) = (32, 8, 2, 10) for A, (16, 4, 2, 8) for B, (8, 2, 4, 4) for C."
+    )
+    text += "\n\n"
     text += table(["", "what", "ms", "ratio to dense"], rows)
     text += "\nOne tree of (32, 8, 2) in float32, with the memory that the call added:\n\n"
     trees = [
@@ -45,15 +48,16 @@ def claims() -> str:
     half, growth = data["half"], data["leaf growth"]
     p1 = (
         f"holds: steepest slope of the class {first[slope][0]:.1f} ± {first[slope][1]:.1f} at "
-        f"L = {first['L']}, {last[slope][0]:.1f} ± {last[slope][1]:.1f} at L = {last['L']}; lost at "
-        f"{last['threshold'][0]:.4f} ± {last['threshold'][1]:.4f}, limit {data['critical']:.4f}"
+        f"L = {first['L']}, {last[slope][0]:.1f} ± {last[slope][1]:.1f} at L = {last['L']}; "
+        f"lost at {last['threshold'][0]:.4f} ± {last['threshold'][1]:.4f}, "
+        f"limit {data['critical']:.4f}"
     )
     p2 = (
         f"holds under a condition: slope of the leaves {first[leaf][0]:.2f} ± {first[leaf][1]:.2f} "
         f"and {last[leaf][0]:.2f} ± {last[leaf][1]:.2f} at the same depths. It grows by "
         f"F'(p*)²/s = {growth['8']['predicted']:.3f} per level at m = 8 "
-        f"({growth['8']['seen']:.3f} seen in the recursion at L = 40 to 60), and stays bounded only "
-        f"where ν > 2 (m = 12: {growth['12']['seen']:.3f} seen)"
+        f"({growth['8']['seen']:.3f} seen in the recursion at L = 40 to 60), and stays bounded "
+        f"only where ν > 2 (m = 12: {growth['12']['seen']:.3f} seen)"
     )
     p3 = (
         f"holds: at ε = {data['survival']['t']:.2f} the class comes back with probability "

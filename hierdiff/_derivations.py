@@ -178,10 +178,10 @@ class Parser:
 
     def _derivable(self, leaves: Symbols) -> list[BoolArray]:
         table: BoolArray = leaves == np.arange(self.v[-1])[:, None, None]
-        found = [table.any(axis=0)]
+        found: list[BoolArray] = [np.asarray(table.any(axis=0))]
         for rules, alive in zip(reversed(self.rules), reversed(self.live), strict=True):
             table = inside(table, rules, alive, np.logical_or, np.logical_and)
-            found.append(table.any(axis=0))
+            found.append(np.asarray(table.any(axis=0)))
         return found[::-1]
 
     def log_prob(self, leaves: Symbols) -> FloatArray:

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._derivations import Derivations, Parser, clamped, factor_graph, reason
 from hierdiff._files import read_npz, write_npz
@@ -378,7 +378,7 @@ class Grammar:
 
     @property
     def _content(self) -> tuple[object, ...]:
-        tables = (*self.rules, *self.weights, self.root_prior)
+        tables: list[NDArray[Any]] = [*self.rules, *self.weights, self.root_prior]
         return self.v, self.m, self.s, *(table.tobytes() for table in tables)
 
     def __eq__(self, other: object) -> bool:

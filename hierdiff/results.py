@@ -261,12 +261,14 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
         if f"{name}_error" in shared:
             error = both[f"{name}_error"]
             gap = both[name] - both[name].isel(source=0)
-            total = np.sqrt(error**2 + error.isel(source=0) ** 2)
-            gap = gap.where(np.abs(gap) > 1e-12, 0.0).transpose(*both[name].dims)
+            total = (error**2 + error.isel(source=0) ** 2) ** 0.5
+            difference = gap.transpose(*both[name].dims).to_numpy()
+            difference = np.where(np.abs(difference) > 1e-12, difference, 0.0)
+            scale = total.transpose(*both[name].dims).to_numpy()
             # where both agree without an error, z is zero, not unknown
-            safe = np.where((gap == 0) & (total == 0), 1.0, total.transpose(*gap.dims))
+            scale = np.where((difference == 0) & (scale == 0), 1.0, scale)
             with np.errstate(divide="ignore"):
-                z = both[name].copy(data=gap.values / safe)
+                z = both[name].copy(data=difference / scale)
             both[f"{name}_z"] = z.assign_attrs(long_name=f"z-score of {name} against {names[0]}")
     both.attrs = {
         f"{names[i]}_{k}": v for i, ds in enumerate(datasets) for k, v in ds.attrs.items()

@@ -135,9 +135,8 @@ def beliefs(
     flat = np.concatenate([np.asarray(x, np.int32).ravel() for x in truth])
     out = np.empty((3, flat.size), dtype)
     result = walk(g, 0, g.L, leaves, threads, Beliefs(flat, starts, out))
-    parts = [
-        [out[q, starts[x] : starts[x + 1]].reshape(n, g.n_nodes(x)) for x in range(g.L + 1)] for q in range(3)
-    ]
+    blocks = [(starts[x], starts[x + 1], g.n_nodes(x)) for x in range(g.L + 1)]
+    parts = [[out[q, a:b].reshape(n, nodes) for a, b, nodes in blocks] for q in range(3)]
     evidence = _log_evidence(g, leaves, result)
     names = np.arange(n) if names is None else names
     extreme = _extreme(result, dtype)
