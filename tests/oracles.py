@@ -24,6 +24,7 @@ __all__ = [
     "lcg_rules",
     "message_passing",
     "one_line",
+    "posterior_draw",
     "string_probabilities",
     "sum_product",
 ]
@@ -232,3 +233,29 @@ def sum_product(grammar: Grammar, log_psi: FloatArray) -> Levels:
         rows = [to_factor((level, i), None) for i in range(grammar.n_nodes(level))]
         marginals.append(np.array(rows))
     return marginals
+
+
+def posterior_draw(
+    grammar: Grammar, log_psi: FloatArray, root_number: float, numbers: list[FloatArray]
+) -> list[IntArray]:
+    """One posterior sample from given uniform numbers, node by node: the sampler's plain twin."""
+    up, _, _, _ = message_passing(grammar, log_psi)
+
+    def pick(weights: FloatArray, u: float) -> int:
+        running = 0.0
+        for k, x in enumerate(weights):
+            running += x
+            if u * weights.sum() < running:
+                return k
+        return int(np.flatnonzero(weights)[-1])
+
+    levels = [np.array([pick(up[0][0] * grammar.root_prior, root_number)])]
+    for level, (rule, weight) in enumerate(zip(grammar.rules, grammar.weights, strict=True)):
+        s = rule.shape[2]
+        below = []
+        for node, a in enumerate(levels[-1]):
+            child = up[level + 1][node * s : (node + 1) * s]
+            product = weight[a] * np.prod([child[j][rule[a, :, j]] for j in range(s)], axis=0)
+            below.extend(rule[a, pick(product, float(numbers[level][node]))])
+        levels.append(np.array(below))
+    return levels

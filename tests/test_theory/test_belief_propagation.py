@@ -221,6 +221,39 @@ def test_samples_follow_the_posterior_over_derivations(grammar: Grammar, dtype: 
     assert combine_pvalues(p_values).pvalue > 1e-4
 
 
+@settings(deadline=None, max_examples=30)
+@given(strategies.grammars(), st.integers(0, 10**6))
+def test_samples_against_their_plain_twin(grammar: Grammar, seed: int) -> None:
+    """The same uniform numbers give the same symbols, draw for draw."""
+    log_psi, random = random_evidence(grammar, seed), np.random.default_rng(seed)
+    nodes = [grammar.n_nodes(level) for level in range(grammar.L)]
+    uniforms = [random.random(6), *(random.random((6, k)) for k in nodes)]
+    drawn = posterior(grammar, log_psi).sample_with(uniforms)
+    for row in range(6):
+        numbers = [u[row] for u in uniforms[1:]]
+        twin = oracles.posterior_draw(grammar, log_psi[row // 2], uniforms[0][row], numbers)
+        for level, symbols in enumerate(twin):
+            np.testing.assert_array_equal(drawn.levels[level][row], symbols)
+
+
+@settings(deadline=None, max_examples=30)
+@given(strategies.grammars(), st.integers(0, 10**6))
+def test_beliefs_in_the_truth_by_enumeration(grammar: Grammar, seed: int) -> None:
+    log_psi, truth = random_evidence(grammar, seed), grammar.sample(3, seed)
+    beliefs = true_beliefs(grammar, log_psi, truth)
+    for i in range(3):
+        marginals, log_z = oracles.enumerated_posterior(grammar, log_psi[i])
+        up = oracles.message_passing(grammar, log_psi[i])[0]
+        assert beliefs.log_evidence[i] == pytest.approx(log_z, abs=1e-10)
+        for level, p in enumerate(marginals):
+            node, symbol = np.arange(len(p)), truth.levels[level][i]
+            np.testing.assert_allclose(beliefs.marginal[level][i], p[node, symbol], atol=1e-12)
+            np.testing.assert_allclose(
+                beliefs.upward[level][i], up[level][node, symbol], atol=1e-12
+            )
+            np.testing.assert_allclose(beliefs.square[level][i], (p**2).sum(axis=1), atol=1e-12)
+
+
 def test_a_sampler_that_forgets_the_evidence_at_the_root_is_rejected() -> None:
     """The power test: roots from the prior, everything below exact."""
     log_psi = random_evidence(FIXTURE, 2, n=1) / 3
