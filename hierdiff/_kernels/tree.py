@@ -51,11 +51,8 @@ def _up_two(messages, child, out, v, m, index, p, scale):
     width = simd.width(messages)
     total = simd.same(messages, 0.0)
     for _ in range(v):
-        pair = simd.pair(index, p)
-        left = simd.load(messages, child + (pair & LOW))
-        acc = simd.multiply(left, simd.load(messages, child + (pair >> 32)))
-        p += 2
-        for _ in range(1, m):
+        acc = simd.same(messages, 0.0)
+        for _ in range(m):
             pair = simd.pair(index, p)
             left = simd.load(messages, child + (pair & LOW))
             acc = simd.fma(left, simd.load(messages, child + (pair >> 32)), acc)
