@@ -1,6 +1,7 @@
 """The manual: pages in Markdown, galleries from the study folders, API pages from docstrings."""
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -39,9 +40,7 @@ sphinx_gallery_conf = {
     "reset_argv": "hierdiff_gallery.default_arguments",
     "abort_on_example_error": True,
 }
-import generate  # noqa: E402
-
-generate.main()
+runpy.run_path(str(ROOT / "docs" / "generate.py"), run_name="__main__")
 
 autosummary_generate = True
 numpydoc_show_class_members = False
