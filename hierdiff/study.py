@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import matplotlib.pyplot as plt
+import numpy as np
 import tyro
 import xarray as xr
 
@@ -28,7 +29,9 @@ class PhaseTransitionStudy:
     """Loss of the class, and of every other level, when a datum is noised and denoised.
 
     Draws random hierarchy grammars, corrupts their data, computes the exact posterior by belief
-    propagation and samples from it.  Writes phase_transition.nc and phase_transition.png.
+    propagation and samples from it.  The prediction beside it is the annealed recursion for the
+    epsilon-process and density evolution for the others.  Writes phase_transition.nc,
+    phase_transition_theory.nc and phase_transition.png.
     """
 
     experiment: tyro.conf.OmitArgPrefixes[PhaseTransition] = field(default_factory=PhaseTransition)
@@ -49,19 +52,26 @@ class PhaseTransitionStudy:
             for old in tasks.glob("*.npz"):
                 old.unlink()
         measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
-        datasets = [measured]
         if self.experiment.noise == "epsilon":
-            datasets.insert(0, self.experiment.predict())
+            theory = self.experiment.predict()
+        else:
+            theory = self.experiment.predict(
+                "population",
+                measured.t.values,
+                folder=tasks,
+                workers=self.workers,
+                cluster=self.cluster,
+            )
+        datasets = (theory, measured)
         results.save(measured, folder / "phase_transition.nc")
-        if len(datasets) > 1:
-            results.save(datasets[0], folder / "phase_transition_theory.nc")
+        results.save(theory, folder / "phase_transition_theory.nc")
         figure = plots.phase_transition_figure(*datasets)
         figure.savefig(folder / "phase_transition.png", dpi=160)
         plt.close(figure)
         print(table(measured))
         print(f"wrote {folder / 'phase_transition.nc'} and {folder / 'phase_transition.png'}")
         print(claim(self.experiment, *datasets))
-        return tuple(datasets)
+        return datasets
 
 
 def table(ds: xr.Dataset, columns: int = 6) -> str:
@@ -76,9 +86,8 @@ def table(ds: xr.Dataset, columns: int = 6) -> str:
     return "\n".join(lines)
 
 
-def claim(experiment: PhaseTransition, *datasets: xr.Dataset) -> str:
+def claim(experiment: PhaseTransition, theory: xr.Dataset, measured: xr.Dataset) -> str:
     """The closing line: where the class is lost, measured and predicted."""
-    measured = datasets[-1]
     letter = "epsilon" if experiment.noise == "epsilon" else "t"
     if "threshold" not in measured:
         return f"class not lost between {letter} = 0 and 1: its mean belief does not cross 1/2"
@@ -87,17 +96,16 @@ def claim(experiment: PhaseTransition, *datasets: xr.Dataset) -> str:
     if isinstance(experiment.process, GaussianNoise):
         low, here, high = experiment.process.snr([value + error, value, value - error])
         text += f", SNR = {here:.2f} ± {(high - low) / 2:.2f}"
-    if experiment.noise != "epsilon":
-        return text + " (measured; the closed form holds for the epsilon-process only)"
-    theory = datasets[0]
     if "threshold" not in theory:
         return text + " (theory: no transition at these parameters)"
-    predicted = float(theory.threshold)
-    z = (value - predicted) / error if error else 0.0
-    return text + (
-        f" (theory {predicted:.4f} at depth {experiment.L}, z = {z:.1f}; "
-        f"{float(theory.critical):.4f} for infinite depth)"
-    )
+    predicted, doubt = float(theory.threshold), float(theory.threshold_error)
+    total = float(np.hypot(error, doubt))
+    z = (value - predicted) / total if total else 0.0
+    words = f"{predicted:.4f}" + (f" ± {doubt:.4f}" if doubt else "")
+    text += f" (theory {words} at depth {experiment.L}, z = {z:.1f}"
+    if "critical" in theory:
+        text += f"; {float(theory.critical):.4f} for infinite depth"
+    return text + ")"
 
 
 class Study(Protocol):

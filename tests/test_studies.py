@@ -42,7 +42,8 @@ def test_the_main_job_writes_a_result_a_figure_and_a_claim(noise: str, tmp_path:
     closing = out.strip().splitlines()[-1]
     assert closing.startswith(f"class lost at {'epsilon' if noise == 'epsilon' else 't'} = 0.")
     assert "±" in closing
-    assert ("theory" in closing) == (noise == "epsilon")
+    assert "theory 0." in closing
+    assert ("infinite depth" in closing) == (noise == "epsilon")
     ds = load(tmp_path / "phase_transition.nc")
     assert ds.belief.sizes["level"] == 5
     assert f'"noise": "{noise}"' in ds.attrs["parameters"]

@@ -8,7 +8,6 @@ smoothly.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -18,12 +17,18 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.grammar import RHM, Derivations, Grammar
+from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import crossing, likelihood_interval, nested_mean
 from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.forward_backward import (
+    QUANTITIES,
+    density_evolution,
+    fingerprint,
+    forward_backward,
+)
 from hierdiff.theory.annealed import annealed_beliefs
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.thresholds import critical_noise, finite_depth_threshold
@@ -33,7 +38,6 @@ __all__ = ["PhaseTransition"]
 Array = NDArray[Any]
 
 _BLOCK = 64  # data per task: what an interruption can lose
-QUANTITIES = ("belief", "upward", "square", "retention")
 _TEXT = {
     "belief": "posterior probability of the true symbol",
     "upward": "upward belief in the true symbol",
@@ -109,21 +113,37 @@ class PhaseTransition:
         """The forward process."""
         return noise_process(self.noise, self.v)
 
-    def predict(self, law: str = "annealed", t: Array | None = None) -> xr.Dataset:
+    def predict(
+        self,
+        law: str = "annealed",
+        t: Array | None = None,
+        *,
+        size: int = 4000,
+        copies: int = 4,
+        folder: Any = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
         """What a law says, in the labels of :meth:`measure`.
 
         Parameters
         ----------
-        law : {"annealed"}
-            The annealed recursion; for the epsilon-process only.
+        law : {"annealed", "population"}
+            The annealed recursion, for the epsilon-process only; or density evolution, for every
+            process.
         t : array, optional
-            Noise levels; default a fine grid.
+            Noise levels; default a fine grid, or a coarse one for density evolution.
+        size, copies
+            Of the populations, see :func:`hierdiff.theory.population.population_dynamics`.
+        folder, workers, cluster
+            As in :func:`hierdiff.sims.experiment.run_tasks`; density evolution takes seconds.
 
         Returns
         -------
         xarray.Dataset
-            ``belief``, ``upward`` and ``retention`` on (level, t), ``threshold`` (where the class
-            is lost at this depth) and ``critical`` (its limit for infinite depth).
+            ``belief``, ``upward`` and ``retention`` on (level, t), with errors; ``threshold``
+            (where the class is lost at this depth); for the recursion also ``critical``, its limit
+            for infinite depth.
 
         Raises
         ------
@@ -132,24 +152,26 @@ class PhaseTransition:
 
         Notes
         -----
-        Validity: average over unambiguous grammars with uniform rules; exact as v grows.
-        ``threshold`` is absent where the belief in the class has no crossing of one half, and
-        ``critical`` where no transition exists.
+        Validity: average over unambiguous grammars with uniform rules.  The recursion is exact as
+        v grows; density evolution for large populations and rules drawn anew at every node.
+        ``threshold`` is absent where the belief in the class does not cross one half, ``critical``
+        where no transition exists.
         """
+        if law == "population":
+            times = np.linspace(0, 1, self.levels) if t is None else np.asarray(t, float)
+            options = {"folder": folder, "workers": workers, "cluster": cluster}
+            return self._predict_population(times, size, copies, options)
         if law != "annealed":
-            raise InvalidParameter(f"law = {law!r} is not known; use 'annealed'")
+            raise InvalidParameter(f"law = {law!r} is not known; use 'annealed' or 'population'")
         if self.noise != "epsilon":
             raise InvalidParameter(
                 f"the recursion is no prediction for {self.noise} noise, whose messages fluctuate; "
-                "measure it, or predict noise='epsilon'"
+                "use law='population'"
             )
         times = np.linspace(0, 1, 401) if t is None else np.asarray(t, float)
         up, _, marginal = annealed_beliefs(self.rhm, times)
-        values = {"belief": marginal.T, "upward": up.T, "retention": marginal.T}
-        variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
-        for name, value in values.items():
-            variables[name] = (("level", "t"), value, _TEXT[name])
-            variables[f"{name}_error"] = (("level", "t"), np.zeros_like(value), "no error")
+        zero = np.zeros_like(marginal.T)
+        variables = _curves({"belief": (marginal.T, zero), "upward": (up.T, zero)})
         try:
             if self.v > 2:  # the chance level of two classes is one half already
                 variables["threshold"] = ((), finite_depth_threshold(self.rhm), _THRESHOLD)
@@ -157,6 +179,38 @@ class PhaseTransition:
             variables["critical"] = ((), critical_noise(self.rhm), "critical noise, L -> infinity")
         except NoTransition:
             pass
+        return self._label(variables, {}, times, "theory")
+
+    def _predict_population(
+        self, times: Array, size: int, copies: int, options: dict[str, Any]
+    ) -> xr.Dataset:
+        tasks = []
+        for t in times:
+            parameters = {
+                "version": 1, "law": "population", "v": self.v, "m": self.m, "s": self.s,
+                "L": self.L, "noise": self.noise, "seed": self.seed, "t": float(t),
+                "size": size, "copies": copies,
+            }  # fmt: skip
+            # the same random numbers at every noise level make smooth curves
+            arguments = (self.rhm, self.process, float(t), size, copies, self.seed)
+            tasks.append(Task(density_evolution, arguments, parameters))
+        found = run_tasks(tasks, name="density evolution", **options)
+        planes = {k: np.stack([r[k] for r in found], axis=1) for k in found[0]}
+        variables = _curves(
+            {
+                "belief": (planes["marginal"], planes["marginal_error"]),
+                "upward": (planes["upward"], planes["upward_error"]),
+            }
+        )
+        root, error = planes["marginal"][0], planes["marginal_error"][0]
+        bracket = _bracket(times, root)
+        if bracket is not None:
+            place = crossing(times, root[None, None], resamples=2)
+            near = np.searchsorted(times, place.value)
+            slope = np.diff(root)[near - 1] / np.diff(times)[near - 1]
+            doubt = float(np.interp(place.value, times, error) / abs(slope))
+            variables["threshold"] = ((), place.value, _THRESHOLD)
+            variables["threshold_error"] = ((), doubt, "standard error of the threshold")
         return self._label(variables, {}, times, "theory")
 
     def measure(
@@ -228,7 +282,7 @@ class PhaseTransition:
                 f"model {type(model).__name__} with {model.noise.name} noise cannot be measured as "
                 f"{self.noise}; give an ExactRHM with that noise"
             )
-        words = f"{_fingerprint(model.grammar)} {_fingerprint(data) if data else ''}"
+        words = f"{fingerprint(model.grammar)} {fingerprint(data) if data else ''}"
         return [(model, data, words)]
 
     def _run(
@@ -299,6 +353,15 @@ class PhaseTransition:
 _THRESHOLD = "noise level at which the belief in the class is one half"
 
 
+def _curves(values: dict[str, tuple[Array, Array]]) -> dict[str, Any]:
+    """Predicted planes with errors; a sample keeps a symbol as often as it is believed."""
+    variables: dict[str, Any] = {}
+    for name, (mean, error) in {**values, "retention": values["belief"]}.items():
+        variables[name] = (("level", "t"), mean, _TEXT[name])
+        variables[f"{name}_error"] = (("level", "t"), error, f"standard error of: {_TEXT[name]}")
+    return variables
+
+
 def _bracket(times: Array, curve: Array) -> tuple[float, float] | None:
     """The neighbouring noise levels between which a curve falls through one half."""
     below = np.flatnonzero(curve < 0.5)
@@ -306,68 +369,3 @@ def _bracket(times: Array, curve: Array) -> tuple[float, float] | None:
         return None
     i = int(below[0])
     return float(times[i - 1]), float(times[i])
-
-
-def _fingerprint(item: Grammar | Derivations) -> str:
-    arrays: list[Array] = (
-        [*item.rules, *item.weights, item.root_prior]
-        if isinstance(item, Grammar)
-        else list(item.levels)
-    )
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def forward_backward(
-    model: ExactRHM, data: Derivations | None, seed: int, g: int, rows: range, times: Array
-) -> dict[str, Array]:
-    """One task: corrupt, infer, sample; values [datum, level, t, quantity] averaged over nodes.
-
-    Parameters
-    ----------
-    model : ExactRHM
-    data : Derivations or None
-        Where the rows are taken from; None draws them.
-    seed, g : int
-        With the number of a datum they name its random streams.
-    rows : range
-        Numbers of the data.
-    times : array [T]
-
-    Returns
-    -------
-    dict
-        ``values`` with the quantities belief, upward, square, retention.
-    """
-    grammar, noise = model.grammar, model.noise
-    if data is None:
-        trees = [grammar.sample(1, stream(seed, "datum", g, i)) for i in rows]
-        levels = zip(*(tree.levels for tree in trees), strict=True)
-        truth = Derivations(tuple(np.concatenate(level) for level in levels))
-    else:
-        truth = data[rows.start : rows.stop]
-    shape = (1, grammar.n_leaves)
-    drawn = [noise.draw(shape, stream(seed, "noise", g, i)) for i in rows]
-    randoms = np.concatenate(drawn)
-    uniforms = _posterior_uniforms(grammar, seed, g, rows)
-    values = np.empty((len(rows), grammar.L + 1, len(times), len(QUANTITIES)))
-    for k, t in enumerate(times):
-        x_t = noise.corrupt_with(truth.leaves, t, randoms)
-        beliefs = model.beliefs(x_t, t, truth)
-        new = model.posterior(x_t, t, levels=()).sample_with(uniforms)
-        for level in range(grammar.L + 1):
-            same = new.levels[level] == truth.levels[level]
-            of_level = (beliefs.marginal[level], beliefs.upward[level], beliefs.square[level], same)
-            values[:, level, k] = np.stack([x.mean(axis=1) for x in of_level], axis=1)
-    return {"values": values}
-
-
-def _posterior_uniforms(grammar: Grammar, seed: int, g: int, rows: range) -> list[Array]:
-    nodes = [grammar.n_nodes(level) for level in range(grammar.L)]
-    parts = []
-    for i in rows:
-        random = stream(seed, "backward", g, i)
-        parts.append([random.random(1), *(random.random((1, k)) for k in nodes)])
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]

@@ -16,6 +16,12 @@ from hierdiff.theory.belief_propagation import (
     true_beliefs,
 )
 from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.population import (
+    CriticalLevel,
+    OrderParameter,
+    critical_level,
+    population_dynamics,
+)
 from hierdiff.theory.thresholds import (
     correlation_length_exponent,
     critical_belief,
@@ -27,12 +33,15 @@ from hierdiff.theory.thresholds import (
 )
 
 __all__ = [
+    "CriticalLevel",
     "ExactRHM",
     "NodeBeliefs",
+    "OrderParameter",
     "Posterior",
     "annealed_beliefs",
     "correlation_length_exponent",
     "critical_belief",
+    "critical_level",
     "critical_noise",
     "denoise_symbols",
     "downward_map",
@@ -40,6 +49,7 @@ __all__ = [
     "finite_depth_threshold",
     "fixed_points",
     "has_transition",
+    "population_dynamics",
     "posterior",
     "root_map",
     "stability",

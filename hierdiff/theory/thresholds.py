@@ -7,7 +7,7 @@ F              upward map of :mod:`hierdiff.theory.annealed`
 1/v, 1         fixed points: nothing known, everything known
 p*             repulsive fixed point between them, where there is one
 epsilon*       leaf noise that starts the recursion at p*: p* = 1 - epsilon* (1 - 1/v)
-nu             exponent of the correlation length, |epsilon - epsilon*|^(-nu)
+nu             exponent of the correlation length, (epsilon - epsilon*)^(-nu)
 =============  ==============================================================================
 
 .. math::

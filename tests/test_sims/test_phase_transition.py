@@ -87,7 +87,7 @@ def test_bad_requests() -> None:
         PhaseTransition(levels=1)
     with pytest.raises(InvalidParameter, match="must not be negative"):
         PhaseTransition(seed=-1)
-    with pytest.raises(InvalidParameter, match="no prediction for masking"):
+    with pytest.raises(InvalidParameter, match="no prediction for masking noise"):
         PhaseTransition(noise="masking").predict()
     with pytest.raises(InvalidParameter, match="not known"):
         PhaseTransition().predict("guess")
@@ -104,3 +104,20 @@ def test_no_transition_is_said_and_not_nan() -> None:
     always_lost = PhaseTransition(v=32, m=20, L=3).predict()
     assert "critical" not in always_lost
     assert not any(bool(always_lost[name].isnull().any()) for name in always_lost.data_vars)
+
+
+def test_density_evolution_answers_in_the_same_labels(tmp_path: Path) -> None:
+    experiment = replace(SMALL, noise="masking", refine=1)
+    ds = experiment.measure()
+    times = ds.t.values
+    theory = experiment.predict("population", times, size=2000, folder=tmp_path)
+    assert theory.belief.dims == ds.belief.dims
+    stamps = [p.stat().st_mtime_ns for p in sorted(tmp_path.iterdir())]
+    xr.testing.assert_equal(
+        theory, experiment.predict("population", times, size=2000, folder=tmp_path, workers=2)
+    )
+    assert [p.stat().st_mtime_ns for p in sorted(tmp_path.iterdir())] == stamps
+    both = compare(theory, ds)
+    # v = 8 is small: grammars share their rules, which density evolution does not know
+    assert float(np.abs(both.belief.diff("source")).max()) < 0.15
+    assert theory.threshold_error > 0

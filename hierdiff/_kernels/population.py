@@ -1,0 +1,137 @@
+"""One level of density evolution: messages of a population with the true symbol at index 0.
+
+Random numbers come from a counter: a member's stream is a function of the key that the caller gives
+and of the member's number, so results do not depend on threads or on the order of the work.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hierdiff._kernels.layout import inline, jit
+
+__all__ = ["downward", "marginals", "upward"]
+
+
+@inline
+def _next(state):
+    """SplitMix64: the next state and 64 random bits."""
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    x = state
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state, x ^ (x >> np.uint64(31))
+
+
+@inline
+def _below(bits, n):
+    """A number in [0, n) from the high bits; the bias is below n / 2^32."""
+    return np.int64(((bits >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+
+
+@inline
+def _start(key, member):
+    state = key ^ (np.uint64(member) * np.uint64(0xD1342543DE82EF95))
+    return _next(state)[0]
+
+
+@inline
+def _fresh(state, tuples, seen, stamp):
+    """A tuple, coded as a number, that this rule table does not have yet."""
+    while True:
+        state, bits = _next(state)
+        code = _below(bits, tuples)
+        if seen[code] != stamp:
+            seen[code] = stamp
+            return state, code
+
+
+@inline
+def _value(code, v, s, children, population, skip):
+    """Product over children of the message at the symbols of a coded tuple."""
+    x = 1.0
+    for j in range(s):
+        b = code % v
+        code //= v
+        if j != skip:
+            x *= population[children[j], b]
+    return x
+
+
+@jit
+def upward(population, key, first, last, parents, m, s, tuples, seen, out):
+    """New members ``first`` .. ``last``: draw s messages and a rule table with the true tuple.
+
+    Tuple 0 is the true one and belongs to parent 0; the other rules are a uniform choice of the
+    other tuples, without repetition.
+    """
+    v = population.shape[1]
+    children = np.empty(s, np.int64)
+    for member in range(first, last):
+        stamp = member + 1
+        state = _start(key, member)
+        for j in range(s):
+            state, bits = _next(state)
+            children[j] = _below(bits, population.shape[0])
+        seen[0] = stamp
+        total = 0.0
+        for a in range(parents):
+            acc = _value(0, v, s, children, population, -1) if a == 0 else 0.0
+            for _ in range(m - 1 if a == 0 else m):
+                state, code = _fresh(state, tuples, seen, stamp)
+                acc += _value(code, v, s, children, population, -1)
+            out[member, a] = acc
+            total += acc
+        for a in range(parents):
+            out[member, a] /= total
+
+
+@jit
+def downward(population, above, key, first, last, m, s, tuples, seen, out):
+    """Messages to a child from its parent's message ``above`` and its siblings' from below."""
+    v, parents = population.shape[1], above.shape[1]
+    children = np.empty(s, np.int64)
+    for member in range(first, last):
+        stamp = member + 1
+        state = _start(key, member)
+        for j in range(1, s):
+            state, bits = _next(state)
+            children[j] = _below(bits, population.shape[0])
+        state, bits = _next(state)
+        parent = _below(bits, above.shape[0])
+        out[member, :] = 0.0
+        seen[0] = stamp
+        for a in range(parents):
+            if a == 0:
+                out[member, 0] += above[parent, 0] * _value(0, v, s, children, population, 0)
+            for _ in range(m - 1 if a == 0 else m):
+                state, code = _fresh(state, tuples, seen, stamp)
+                x = above[parent, a] * _value(code, v, s, children, population, 0)
+                out[member, code % v] += x
+        total = 0.0
+        for b in range(v):
+            total += out[member, b]
+        for b in range(v):
+            out[member, b] /= total
+
+
+@jit
+def marginals(up, down, key, first, last, out):
+    """True belief of the product of two independent messages; wrong symbols meet at random."""
+    v = up.shape[1]
+    order = np.empty(v, np.int64)
+    for member in range(first, last):
+        state = _start(key, member)
+        state, bits = _next(state)
+        i = _below(bits, up.shape[0])
+        state, bits = _next(state)
+        j = _below(bits, down.shape[0])
+        for b in range(v):
+            order[b] = b
+        total = up[i, 0] * down[j, 0]
+        for b in range(v - 1, 0, -1):
+            state, bits = _next(state)
+            k = 1 + _below(bits, b)
+            order[b], order[k] = order[k], order[b]
+            total += up[i, b] * down[j, order[b]]
+        out[member] = up[i, 0] * down[j, 0] / total

@@ -1,0 +1,118 @@
+"""The tasks of the phase-transition experiment: one block of data, or one population.
+
+A task is a function of its arguments: every datum has streams of its own, named by the seed, the
+grammar and the number of the datum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierdiff.grammar import RHM, Derivations, Grammar
+from hierdiff.noise import NoiseProcess
+from hierdiff.seeds import stream
+from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.population import population_dynamics
+
+__all__ = ["QUANTITIES", "density_evolution", "fingerprint", "forward_backward"]
+
+Array = NDArray[Any]
+
+QUANTITIES = ("belief", "upward", "square", "retention")
+"""What is recorded per level: belief in the truth, its part from below, sum of squares, fate."""
+
+
+def fingerprint(item: Grammar | Derivations) -> str:
+    """Hash of the content, which names a task's world."""
+    arrays: list[Array] = (
+        [*item.rules, *item.weights, item.root_prior]
+        if isinstance(item, Grammar)
+        else list(item.levels)
+    )
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def forward_backward(
+    model: ExactRHM, data: Derivations | None, seed: int, g: int, rows: range, times: Array
+) -> dict[str, Array]:
+    """One task: corrupt, infer, sample; values [datum, level, t, quantity] averaged over nodes.
+
+    Parameters
+    ----------
+    model : ExactRHM
+    data : Derivations or None
+        Where the rows are taken from; None draws them.
+    seed, g : int
+        With the number of a datum they name its random streams.
+    rows : range
+        Numbers of the data.
+    times : array [T]
+
+    Returns
+    -------
+    dict
+        ``values`` with the quantities belief, upward, square, retention.
+    """
+    grammar, noise = model.grammar, model.noise
+    if data is None:
+        trees = [grammar.sample(1, stream(seed, "datum", g, i)) for i in rows]
+        levels = zip(*(tree.levels for tree in trees), strict=True)
+        truth = Derivations(tuple(np.concatenate(level) for level in levels))
+    else:
+        truth = data[rows.start : rows.stop]
+    shape = (1, grammar.n_leaves)
+    drawn = [noise.draw(shape, stream(seed, "noise", g, i)) for i in rows]
+    randoms = np.concatenate(drawn)
+    uniforms = _posterior_uniforms(grammar, seed, g, rows)
+    values = np.empty((len(rows), grammar.L + 1, len(times), len(QUANTITIES)))
+    for k, t in enumerate(times):
+        x_t = noise.corrupt_with(truth.leaves, t, randoms)
+        beliefs = model.beliefs(x_t, t, truth)
+        new = model.posterior(x_t, t, levels=()).sample_with(uniforms)
+        for level in range(grammar.L + 1):
+            same = new.levels[level] == truth.levels[level]
+            of_level = (beliefs.marginal[level], beliefs.upward[level], beliefs.square[level], same)
+            values[:, level, k] = np.stack([x.mean(axis=1) for x in of_level], axis=1)
+    return {"values": values}
+
+
+def _posterior_uniforms(grammar: Grammar, seed: int, g: int, rows: range) -> list[Array]:
+    nodes = [grammar.n_nodes(level) for level in range(grammar.L)]
+    parts = []
+    for i in rows:
+        random = stream(seed, "backward", g, i)
+        parts.append([random.random(1), *(random.random((1, k)) for k in nodes)])
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def density_evolution(
+    rhm: RHM, noise: NoiseProcess, t: float, size: int, copies: int, seed: int
+) -> dict[str, Array]:
+    """One task: mean beliefs per level by density evolution, with standard errors.
+
+    Parameters
+    ----------
+    rhm, noise, t, size, copies
+        As in :func:`hierdiff.theory.population.population_dynamics`.
+    seed : int
+        Names the random stream.
+
+    Returns
+    -------
+    dict
+        ``upward``, ``marginal`` and their errors, each [L + 1].
+    """
+    found = population_dynamics(
+        rhm, noise, t, size=size, copies=copies, seed=stream(seed, "population")
+    )
+    return {
+        "upward": found.upward, "upward_error": found.upward_error,
+        "marginal": found.marginal, "marginal_error": found.marginal_error,
+    }  # fmt: skip

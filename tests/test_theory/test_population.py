@@ -1,0 +1,152 @@
+"""Density evolution: one step against the average over all rule tables, then the whole."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from oracles import one_line
+
+from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff._kernels import population as kernels
+from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.theory import annealed_beliefs, critical_noise
+from hierdiff.theory import population as module
+from hierdiff.theory.population import critical_level, leaf_messages, population_dynamics
+
+MODEL = RHM(3, 2, 2, 1)
+N = 60_000
+CHILD = np.array([0.5, 0.4, 0.1])
+ABOVE = np.array([0.6, 0.1, 0.3])
+
+
+def rule_tables() -> list[list[list[int]]]:
+    """All tables [parent][rule] of tuple numbers in which tuple 0 belongs to parent 0."""
+    tables = []
+    others = set(range(1, 9))
+    for a in itertools.combinations(sorted(others), 1):
+        for b in itertools.combinations(sorted(others - set(a)), 2):
+            for c in itertools.combinations(sorted(others - set(a) - set(b)), 2):
+                tables.append([[0, *a], list(b), list(c)])
+    return tables
+
+
+def exact(kind: str, tables: list[list[list[int]]]) -> np.ndarray:
+    """Mean over tables of the normalised upward or downward message."""
+    messages = []
+    for table in tables:
+        out = np.zeros(3)
+        for a, codes in enumerate(table):
+            for code in codes:
+                first, second = code % 3, code // 3
+                if kind == "up":
+                    out[a] += CHILD[first] * CHILD[second]
+                else:
+                    out[first] += ABOVE[a] * CHILD[second]
+        messages.append(out / out.sum())
+    return np.mean(messages, axis=0)
+
+
+def stepped(kind: str) -> np.ndarray:
+    population = np.tile(CHILD, (10, 1))
+    key = np.uint64(12345)
+    if kind == "up":
+        out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
+        kernels.upward(population, key, 0, N, 3, 2, 2, 9, seen, out)
+    else:
+        out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
+        kernels.downward(population, np.tile(ABOVE, (10, 1)), key, 0, N, 2, 2, 9, seen, out)
+    return out
+
+
+def z_score(drawn: np.ndarray, law: np.ndarray) -> float:
+    error = drawn.std(axis=0, ddof=1) / np.sqrt(len(drawn))
+    return float(np.abs((drawn.mean(axis=0) - law) / error).max())
+
+
+@pytest.mark.parametrize("kind", ["up", "down"])
+def test_one_step_is_the_average_over_all_rule_tables(kind: str) -> None:
+    assert z_score(stepped(kind), exact(kind, rule_tables())) < 4
+
+
+@pytest.mark.parametrize("kind", ["up", "down"])
+def test_a_table_drawn_with_repetition_is_rejected(kind: str) -> None:
+    """The planted wrong law: other rules drawn independently, so that tuples repeat."""
+    wrong = [[[0, a], [b, c], [d, e]] for a, b, c, d, e in itertools.product(range(1, 9), repeat=5)]
+    assert z_score(stepped(kind), exact(kind, wrong)) > 8
+
+
+def test_wrong_symbols_meet_at_random() -> None:
+    up, down = np.tile([0.5, 0.4, 0.1], (7, 1)), np.tile([0.2, 0.7, 0.1], (7, 1))
+    out = np.empty(N)
+    kernels.marginals(up, down, np.uint64(5), 0, N, out)
+    beliefs = [0.1 / (0.1 + 0.28 + 0.01), 0.1 / (0.1 + 0.04 + 0.07)]
+    assert z_score(out[:, None], np.array([np.mean(beliefs)])) < 4
+    assert set(out.round(9)) == {round(b, 9) for b in beliefs}
+
+
+def test_the_answer_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = population_dynamics(RHM(8, 3, 2, 3), MaskingNoise(8), 0.4, size=500, seed=3)
+    monkeypatch.setattr(module, "available_threads", lambda: 5)
+    again = population_dynamics(RHM(8, 3, 2, 3), MaskingNoise(8), 0.4, size=500, seed=3)
+    np.testing.assert_array_equal(first.upward, again.upward)
+    np.testing.assert_array_equal(first.marginal, again.marginal)
+
+
+@pytest.mark.parametrize(
+    "noise", [EpsilonNoise(6), MaskingNoise(6), UniformNoise(6), GaussianNoise(6)]
+)
+def test_leaves_are_posteriors_of_the_channel(noise) -> None:
+    """Nishimori for a single leaf: E[p_true] = E[sum p^2], except for the epsilon-process."""
+    p = leaf_messages(noise, 0.35, 40_000, np.random.default_rng(0))
+    gap = p[:, 0] - (p**2).sum(axis=1)
+    z = gap.mean() / max(gap.std(ddof=1) / np.sqrt(len(gap)), 1e-12)
+    assert (abs(z) > 100) if noise.name == "epsilon" else (abs(z) < 4)
+
+
+def test_the_epsilon_process_follows_the_recursion_as_v_grows() -> None:
+    """Where evidence does not fluctuate, averages suffice, up to the fluctuation of rules."""
+    gaps = []
+    for v in (16, 64):
+        rhm = RHM(v, v // 4, 2, 4)
+        epsilon = 0.9 * critical_noise(rhm)
+        found = population_dynamics(rhm, EpsilonNoise(v), epsilon, size=6000, copies=8, seed=1)
+        law = annealed_beliefs(rhm, epsilon)
+        gaps.append(float(np.abs(found.upward - law.up).max()))
+        np.testing.assert_allclose(found.marginal, law.marginal, atol=0.6 / v + 0.01)
+    assert gaps[1] < 0.6 * gaps[0]
+
+
+def test_the_recursion_is_rejected_for_masking() -> None:
+    """Fed with the mean belief of a masked leaf the recursion keeps a class that is lost."""
+    rhm = RHM(32, 8, 2, 6)
+    found = population_dynamics(rhm, MaskingNoise(32), 0.45, size=3000)
+    z = (annealed_beliefs(rhm, 0.45).up[0] - found.upward[0]) / found.upward_error[0]
+    assert z > 20
+
+
+def test_the_threshold_of_the_epsilon_process_is_known() -> None:
+    found = critical_level(RHM(32, 8, 2, 1), EpsilonNoise(32), size=2000, depth=20, copies=4)
+    assert abs(found.value - 68 / 93) < 4 * found.error + 1e-3
+    assert found.snr is None
+    assert "one half after 20 levels" in found.definition
+
+
+def test_bad_requests() -> None:
+    rhm, noise = RHM(8, 2, 2, 2), MaskingNoise(8)
+    cases = {
+        "size = 10": lambda: population_dynamics(rhm, noise, 0.3, size=10),
+        "copies = 1": lambda: population_dynamics(rhm, noise, 0.3, copies=1),
+        r"t = 1.5 is outside": lambda: population_dynamics(rhm, noise, 1.5),
+        "exceed 2": lambda: population_dynamics(RHM(300, 2, 4, 1), MaskingNoise(300), 0.3),
+        "depth = 1": lambda: critical_level(rhm, noise, depth=1),
+        "use size =": lambda: critical_level(rhm, noise, size=200, depth=6, copies=3, error=1e-5),
+    }
+    for words, call in cases.items():
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        assert one_line(error)
+    with pytest.raises(NoTransition, match="no transition") as error:
+        critical_level(RHM(32, 20, 2, 1), MaskingNoise(32))
+    assert one_line(error)
