@@ -47,25 +47,22 @@ def _fresh(state, tuples, seen, stamp):
 
 
 @inline
-def _value(code, v, s, children, population, skip):
-    """Product over children of the message at the symbols of a coded tuple."""
+def _value(code, digits, first, children, population):
+    """Product over the children from ``first`` on of the messages at a tuple's symbols."""
     x = 1.0
-    for j in range(s):
-        b = code % v
-        code //= v
-        if j != skip:
-            x *= population[children[j], b]
+    for j in range(first, children.size):
+        x *= population[children[j], digits[code, j]]
     return x
 
 
 @jit
-def upward(population, key, first, last, parents, m, s, tuples, seen, out):
+def upward(population, key, first, last, parents, m, digits, seen, out):
     """New members ``first`` .. ``last``: draw s messages and a rule table with the true tuple.
 
-    Tuple 0 is the true one and belongs to parent 0; the other rules are a uniform choice of the
-    other tuples, without repetition.
+    ``digits[code]`` are the symbols of a tuple.  Tuple 0 is the true one and belongs to parent 0;
+    the other rules are a uniform choice of the other tuples, without repetition.
     """
-    v = population.shape[1]
+    tuples, s = digits.shape
     children = np.empty(s, np.int64)
     for member in range(first, last):
         stamp = member + 1
@@ -76,10 +73,10 @@ def upward(population, key, first, last, parents, m, s, tuples, seen, out):
         seen[0] = stamp
         total = 0.0
         for a in range(parents):
-            acc = _value(0, v, s, children, population, -1) if a == 0 else 0.0
+            acc = _value(0, digits, 0, children, population) if a == 0 else 0.0
             for _ in range(m - 1 if a == 0 else m):
                 state, code = _fresh(state, tuples, seen, stamp)
-                acc += _value(code, v, s, children, population, -1)
+                acc += _value(code, digits, 0, children, population)
             out[member, a] = acc
             total += acc
         for a in range(parents):
@@ -87,9 +84,10 @@ def upward(population, key, first, last, parents, m, s, tuples, seen, out):
 
 
 @jit
-def downward(population, above, key, first, last, m, s, tuples, seen, out):
+def downward(population, above, key, first, last, m, digits, seen, out):
     """Messages to a child from its parent's message ``above`` and its siblings' from below."""
     v, parents = population.shape[1], above.shape[1]
+    tuples, s = digits.shape
     children = np.empty(s, np.int64)
     for member in range(first, last):
         stamp = member + 1
@@ -103,11 +101,11 @@ def downward(population, above, key, first, last, m, s, tuples, seen, out):
         seen[0] = stamp
         for a in range(parents):
             if a == 0:
-                out[member, 0] += above[parent, 0] * _value(0, v, s, children, population, 0)
+                out[member, 0] += above[parent, 0] * _value(0, digits, 1, children, population)
             for _ in range(m - 1 if a == 0 else m):
                 state, code = _fresh(state, tuples, seen, stamp)
-                x = above[parent, a] * _value(code, v, s, children, population, 0)
-                out[member, code % v] += x
+                x = above[parent, a] * _value(code, digits, 1, children, population)
+                out[member, digits[code, 0]] += x
         total = 0.0
         for b in range(v):
             total += out[member, b]

@@ -20,6 +20,7 @@ no permutation on the way up; where an upward and a downward message meet they d
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ __all__ = ["CriticalLevel", "OrderParameter", "critical_level", "population_dyna
 
 Array = NDArray[Any]
 
-_LARGEST_TABLE = 1 << 26  # tuples v**s that can be marked as drawn
+_LARGEST_TABLE = 1 << 22  # tuples v**s that can be listed and marked as drawn
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def population_dynamics(
     Raises
     ------
     InvalidParameter
-        If sizes are too small, t is outside [0, 1], or v**s exceeds 2**26.
+        If sizes are too small, t is outside [0, 1], or v**s exceeds 2**22.
 
     Notes
     -----
@@ -144,7 +145,7 @@ def _check(rhm: RHM, size: int, copies: int) -> None:
         )
     if rhm.v**rhm.s > _LARGEST_TABLE:
         raise InvalidParameter(
-            f"v**s = {rhm.v**rhm.s} tuples exceed 2**26; density evolution draws rules among them"
+            f"v**s = {rhm.v**rhm.s} tuples exceed 2**22; density evolution draws rules among them"
         )
 
 
@@ -165,30 +166,37 @@ def _in_threads(size: int, run: Any) -> None:
         list(pool.map(run, bounds[:-1], bounds[1:]))
 
 
+@functools.lru_cache(maxsize=4)
+def _digits(v: int, s: int) -> Array:
+    """The symbols of all tuples, [v**s, s]."""
+    code = np.arange(v**s)
+    return np.stack([code // v**j % v for j in range(s)], axis=1)
+
+
 def _key(random: np.random.Generator) -> np.uint64:
     return np.uint64(random.integers(2**63))
 
 
 def step_up(population: Array, rhm: RHM, parents: int, key: np.uint64) -> Array:
     """The next level's messages, as many as there are members."""
-    size, tuples = len(population), rhm.v**rhm.s
+    size, digits = len(population), _digits(rhm.v, rhm.s)
     out = np.empty((size, parents))
 
     def run(first: int, last: int) -> None:
-        seen = np.zeros(tuples, np.int64)
-        kernels.upward(population, key, first, last, parents, rhm.m, rhm.s, tuples, seen, out)
+        seen = np.zeros(len(digits), np.int64)
+        kernels.upward(population, key, first, last, parents, rhm.m, digits, seen, out)
 
     _in_threads(size, run)
     return out
 
 
 def _step_down(population: Array, above: Array, rhm: RHM, key: np.uint64) -> Array:
-    size, tuples = len(population), rhm.v**rhm.s
+    size, digits = len(population), _digits(rhm.v, rhm.s)
     out = np.empty((size, rhm.v))
 
     def run(first: int, last: int) -> None:
-        seen = np.zeros(tuples, np.int64)
-        kernels.downward(population, above, key, first, last, rhm.m, rhm.s, tuples, seen, out)
+        seen = np.zeros(len(digits), np.int64)
+        kernels.downward(population, above, key, first, last, rhm.m, digits, seen, out)
 
     _in_threads(size, run)
     return out

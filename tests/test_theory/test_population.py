@@ -51,12 +51,13 @@ def exact(kind: str, tables: list[list[list[int]]]) -> np.ndarray:
 def stepped(kind: str) -> np.ndarray:
     population = np.tile(CHILD, (10, 1))
     key = np.uint64(12345)
+    digits = np.array([[code % 3, code // 3] for code in range(9)])
     if kind == "up":
         out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
-        kernels.upward(population, key, 0, N, 3, 2, 2, 9, seen, out)
+        kernels.upward(population, key, 0, N, 3, 2, digits, seen, out)
     else:
         out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
-        kernels.downward(population, np.tile(ABOVE, (10, 1)), key, 0, N, 2, 2, 9, seen, out)
+        kernels.downward(population, np.tile(ABOVE, (10, 1)), key, 0, N, 2, digits, seen, out)
     return out
 
 
