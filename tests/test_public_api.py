@@ -18,7 +18,9 @@ SURFACE = {
         "RHM", "UniformNoise",
     ],
     "hierdiff.theory": [
-        "CriticalLevel",
+        "CriticalLevel", "KestenStigum", "kesten_stigum", "kesten_stigum_annealed",
+        "correlation_decay_exponent", "leaf_correlation", "second_eigenvalue", "sibling_states",
+        "susceptibility", "transfer_matrix",
         "ExactRHM", "NodeBeliefs", "OrderParameter",
         "Posterior", "annealed_beliefs", "correlation_length_exponent",
         "critical_belief", "critical_level",
@@ -27,7 +29,7 @@ SURFACE = {
         "posterior", "root_map",
         "stability", "true_beliefs", "upward_derivative", "upward_map",
     ],
-    "hierdiff.sims": ["PhaseTransition"],
+    "hierdiff.sims": ["Correlations", "PhaseTransition"],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder",
     ],

@@ -177,3 +177,21 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
     assert "slope of the class grows" in out.splitlines()[-1]
     assert (tmp_path / "claims.json").stat().st_size > 100
     assert np.isfinite(load(tmp_path / "sharpening_L5.nc").threshold)
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        ("susceptibility.py", ["--v", "16", "--m", "4", "--depths", "3", "4", "--grammars", "6",
+                               "--data", "3", "--trajectories", "16", "--levels", "9"], "chi"),
+        ("changed_tree.py", [], "class changed in"),
+    ],
+)  # fmt: skip
+def test_other_studies_close_with_a_claim(
+    script: str, flags: list[str], words: str, tmp_path: Path
+) -> None:
+    code, out, err = run(f"sims/{script}", *flags, "--out", str(tmp_path))
+    assert code == 0, err
+    assert words in out.strip().splitlines()[-1]
+    assert list(tmp_path.glob("*.nc"))
+    assert all(p.read_bytes()[:4] == b"\x89PNG" for p in tmp_path.glob("*.png"))

@@ -15,6 +15,15 @@ from hierdiff.theory.belief_propagation import (
     posterior,
     true_beliefs,
 )
+from hierdiff.theory.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
+from hierdiff.theory.correlations import (
+    correlation_decay_exponent,
+    leaf_correlation,
+    second_eigenvalue,
+    sibling_states,
+    susceptibility,
+    transfer_matrix,
+)
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.population import (
     CriticalLevel,
@@ -35,10 +44,12 @@ from hierdiff.theory.thresholds import (
 __all__ = [
     "CriticalLevel",
     "ExactRHM",
+    "KestenStigum",
     "NodeBeliefs",
     "OrderParameter",
     "Posterior",
     "annealed_beliefs",
+    "correlation_decay_exponent",
     "correlation_length_exponent",
     "critical_belief",
     "critical_level",
@@ -49,10 +60,17 @@ __all__ = [
     "finite_depth_threshold",
     "fixed_points",
     "has_transition",
+    "kesten_stigum",
+    "kesten_stigum_annealed",
+    "leaf_correlation",
     "population_dynamics",
     "posterior",
     "root_map",
+    "second_eigenvalue",
+    "sibling_states",
     "stability",
+    "susceptibility",
+    "transfer_matrix",
     "true_beliefs",
     "upward_derivative",
     "upward_map",

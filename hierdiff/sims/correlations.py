@@ -1,0 +1,278 @@
+"""Experiment: which leaves change together when data are noised and denoised?
+
+Draw a datum, corrupt it to noise level t and denoise it, many times over.  Leaves whose fates (kept
+or changed) are correlated have been decided by a common ancestor; the distance up to which they are
+shows which level of the hierarchy is in doubt.  Estimators: :mod:`hierdiff.sims.fluctuations`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hierdiff import results
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import RHM
+from hierdiff.model import DiffusionModel
+from hierdiff.noise import NoiseProcess, noise_process
+from hierdiff.seeds import stream
+from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.fluctuations import distance_means, fluctuations, ratio
+from hierdiff.theory.correlations import leaf_correlation, susceptibility
+from hierdiff.theory.exact_model import ExactRHM
+
+__all__ = ["Correlations"]
+
+Array = NDArray[Any]
+
+_TEXT = {
+    "covariance": "covariance of two leaves' fates",
+    "correlation": "covariance relative to the variance",
+    "susceptibility": "leaves that change together",
+    "unchanged": "probability that a leaf is unchanged",
+}
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """Covariance of the leaves' fates against tree distance, and the susceptibility.
+
+    The fields are the command-line flags, and they are stored with every result.
+
+    Notes
+    -----
+    Validity: posterior sampling is exact; errors are statistical only, from the scatter of the
+    grammars (of the data, if a single model is measured).
+
+    References
+    ----------
+    arXiv 2410.13770.
+
+    Examples
+    --------
+    >>> experiment = Correlations(
+    ...     v=8, m=2, L=3, noise="masking", grammars=3, data=2, trajectories=8, levels=4)
+    >>> ds = experiment.measure()
+    >>> dict(ds.covariance.sizes), bool((ds.susceptibility[1:] > 0).all())
+    ({'distance': 4, 't': 4}, True)
+    """
+
+    v: int = 32
+    """Symbols per level."""
+    m: int = 8
+    """Rules (synonyms) per symbol."""
+    s: int = 2
+    """Branching of the tree, at least 2."""
+    L: int = 9
+    """Levels of rules; a datum has s**L leaves."""
+    noise: Literal["epsilon", "masking", "uniform", "gaussian"] = "epsilon"
+    """Forward process; only "epsilon" is predicted by the two-state chain."""
+    grammars: int = 12
+    """Random grammars: the unit that errors are counted in."""
+    data: int = 6
+    """Data per grammar."""
+    trajectories: int = 32
+    """Noised and denoised copies of each datum; the covariance is taken over them."""
+    low: float = 0.0
+    """Lowest noise level."""
+    high: float = 1.0
+    """Highest noise level."""
+    levels: int = 21
+    """Noise levels from low to high, evenly spaced."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        least = {"s": 2, "grammars": 1, "data": 1, "trajectories": 2, "levels": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {bound}")
+        if not 0 <= self.low <= self.high <= 1:
+            raise InvalidParameter(
+                f"low = {self.low} and high = {self.high} must satisfy 0 <= low <= high <= 1"
+            )
+        if self.seed < 0:
+            raise InvalidParameter(f"seed = {self.seed} must not be negative")
+        noise_process(self.noise, self.rhm.v)
+
+    @property
+    def rhm(self) -> RHM:
+        """The Random Hierarchy Model of these parameters."""
+        return RHM(self.v, self.m, self.s, self.L)
+
+    @property
+    def process(self) -> NoiseProcess:
+        """The forward process."""
+        return noise_process(self.noise, self.v)
+
+    @property
+    def times(self) -> Array:
+        """Noise levels that are measured."""
+        return np.linspace(self.low, self.high, self.levels)
+
+    def predict(self, law: str = "chain", t: Array | None = None) -> xr.Dataset:
+        """What the two-state chain says, in the labels of :meth:`measure`.
+
+        Parameters
+        ----------
+        law : {"chain"}
+            The annealed two-state chain; for the epsilon-process only.
+        t : array, optional
+            Noise levels; default a fine grid from low to high.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``covariance`` and ``correlation`` on (distance, t), ``susceptibility`` on (t,).
+
+        Raises
+        ------
+        InvalidParameter
+            If the law is unknown, or is not a law of this noise process.
+
+        Notes
+        -----
+        Validity: that of :func:`hierdiff.theory.leaf_correlation`.
+        """
+        if law != "chain":
+            raise InvalidParameter(f"law = {law!r} is not known; use 'chain'")
+        if self.noise != "epsilon":
+            raise InvalidParameter(
+                f"the chain is no prediction for {self.noise} noise, whose messages fluctuate; "
+                "measure it, or predict noise='epsilon'"
+            )
+        times = np.linspace(self.low, self.high, 401) if t is None else np.asarray(t, float)
+        covariance = leaf_correlation(self.rhm, times).T
+        with np.errstate(invalid="ignore"):
+            values = {"covariance": covariance, "correlation": covariance / covariance[0]}
+        variables: dict[str, Any] = {
+            name: (("distance", "t"), value, _TEXT[name]) for name, value in values.items()
+        }
+        chi = susceptibility(self.rhm, times)
+        variables["susceptibility"] = (("t",), chi, _TEXT["susceptibility"])
+        for name in list(variables):
+            dims, value, _ = variables[name]
+            variables[f"{name}_error"] = (dims, np.zeros_like(value), "no error")
+        return self._label(variables, times, "theory")
+
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Array | None = None,
+        *,
+        folder: Any = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Noise and denoise every datum many times, and see which leaves change together.
+
+        Parameters
+        ----------
+        model : DiffusionModel, optional
+            Any model of leaves with this noise process (with ``data``); default: exact inference
+            on ``grammars`` random grammars.
+        data : int array [n, s**L], optional
+            Leaves to start from; the unit that errors are counted in is then a datum.
+        folder, workers, cluster
+            As in :func:`hierdiff.sims.experiment.run_tasks`; ``folder`` only without a model.
+
+        Returns
+        -------
+        xarray.Dataset
+            For x in covariance, correlation (distance, t), susceptibility and unchanged (t,): ``x``
+            and ``x_error``; ``block_variance`` (unit, distance, t), from which all of them follow.
+
+        Raises
+        ------
+        InvalidParameter
+            If only one of model and data is given, the noise is another, the folder is given with
+            a model, or there is a single unit.
+
+        Notes
+        -----
+        Validity: statistical errors only.  A datum has its own random streams, used at all noise
+        levels, so neighbouring levels are correlated and results independent of workers.
+        """
+        options: dict[str, Any] = {"workers": workers, "cluster": cluster}
+        if (model is None) != (data is None):
+            raise InvalidParameter("give model and data together, or neither")
+        if model is not None and data is not None:
+            if model.noise.name != self.noise or folder is not None:
+                raise InvalidParameter(
+                    f"a model with {model.noise.name} noise is measured as {self.noise}, folder = "
+                    f"{folder}; use the same noise, and no folder, which knows grammars by number"
+                )
+            leaves = np.asarray(data)
+            tasks = [
+                self._task(model, leaves[i : i + 1], 0, range(i, i + 1)) for i in range(len(leaves))
+            ]
+        else:
+            tasks = [self._task(None, None, g, range(self.data)) for g in range(self.grammars)]
+        name = f"{self.noise}, L = {self.L}"
+        blocks = run_tasks(tasks, folder=folder, name=name, **options)
+        variances = np.stack([b["variances"].mean(axis=0) for b in blocks])
+        unchanged = np.stack([b["unchanged"].mean(axis=0) for b in blocks])
+        source = "network" if model is not None and model.source == "network" else "simulation"
+        return self._summarise(variances, unchanged, source)
+
+    def _task(
+        self, model: DiffusionModel | None, data: Array | None, g: int, rows: range
+    ) -> Task:  # fmt: skip
+        parameters = {
+            "version": 1, "question": "correlations", "v": self.v, "m": self.m, "s": self.s,
+            "L": self.L, "noise": self.noise, "seed": self.seed, "grammar": g,
+            "data": self.data, "trajectories": self.trajectories,
+            "t": [float(x) for x in self.times],
+        }  # fmt: skip
+        return Task(_measure_grammar, (self, model, data, g, rows), parameters)
+
+    def _summarise(self, variances: Array, unchanged: Array, source: str) -> xr.Dataset:
+        """From V [unit, t, height] to means with errors."""
+        V = np.moveaxis(variances, 1, 2)
+        covariance = distance_means(V, self.s, axis=1)
+        found = {
+            "covariance": (("distance", "t"), ratio(covariance, np.ones_like(covariance))),
+            "correlation": (("distance", "t"), ratio(covariance, covariance[:, :1])),
+            "susceptibility": (("t",), ratio(V[:, -1], V[:, 0])),
+            "unchanged": (("t",), ratio(unchanged, np.ones_like(unchanged))),
+        }
+        variables: dict[str, Any] = {}
+        for name, (dims, r) in found.items():
+            variables[name] = (dims, r.value, _TEXT[name])
+            variables[f"{name}_error"] = (dims, r.error, f"standard error of: {_TEXT[name]}")
+        variables["block_variance"] = (
+            ("unit", "distance", "t"), V, "variance of the sums of subtrees, added per height",
+        )  # fmt: skip
+        return self._label(variables, self.times, source)
+
+    def _label(self, variables: dict[str, Any], times: Array, source: str) -> xr.Dataset:
+        axes = {
+            "distance": (("distance",), np.arange(self.L + 1), "height of the common ancestor"),
+            "t": (("t",), times, f"noise level t of the {self.noise} process"),
+        }
+        return results.label(variables, axes, source, results.provenance(asdict(self)))
+
+
+def _measure_grammar(
+    experiment: Correlations, model: DiffusionModel | None, data: Array | None, g: int, rows: range
+) -> dict[str, Array]:
+    """One task: a drawn grammar with its data, or one datum of a given model."""
+    seed = experiment.seed
+    if model is None:
+        grammar = experiment.rhm.draw(stream(seed, "grammar", g))
+        model = ExactRHM(grammar, experiment.process, threads=1)
+        drawn = [grammar.sample(1, stream(seed, "datum", g, i)).leaves for i in rows]
+        data = np.concatenate(drawn)
+    assert data is not None
+    variances, unchanged = [], []
+    for i, x0 in zip(rows, data, strict=True):
+        V, same = fluctuations(
+            model, x0, experiment.times, experiment.s, experiment.trajectories, seed, (g, i)
+        )
+        variances.append(V)
+        unchanged.append(same)
+    return {"variances": np.stack(variances), "unchanged": np.stack(unchanged)}
