@@ -2,5 +2,6 @@
 
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
 
-__all__ = ["Correlations", "PhaseTransition"]
+__all__ = ["Correlations", "PhaseTransition", "SequentialModel", "SimulatedModel"]

@@ -25,6 +25,15 @@ from hierdiff.theory.correlations import (
     transfer_matrix,
 )
 from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.information import (
+    Estimate,
+    conditional_entropy,
+    free_energy,
+    information_slope,
+    mmse,
+    mutual_information,
+    node_information,
+)
 from hierdiff.theory.population import (
     CriticalLevel,
     OrderParameter,
@@ -40,15 +49,20 @@ from hierdiff.theory.thresholds import (
     has_transition,
     stability,
 )
+from hierdiff.theory.uturn import class_change, committor
 
 __all__ = [
     "CriticalLevel",
+    "Estimate",
     "ExactRHM",
     "KestenStigum",
     "NodeBeliefs",
     "OrderParameter",
     "Posterior",
     "annealed_beliefs",
+    "class_change",
+    "committor",
+    "conditional_entropy",
     "correlation_decay_exponent",
     "correlation_length_exponent",
     "critical_belief",
@@ -59,10 +73,15 @@ __all__ = [
     "effective_epsilon",
     "finite_depth_threshold",
     "fixed_points",
+    "free_energy",
     "has_transition",
+    "information_slope",
     "kesten_stigum",
     "kesten_stigum_annealed",
     "leaf_correlation",
+    "mmse",
+    "mutual_information",
+    "node_information",
     "population_dynamics",
     "posterior",
     "root_map",
