@@ -5,7 +5,7 @@ symbol         meaning
 =============  ==============================================================================
 M_j            channel from a parent to its child at position j, (M_j)_ab = P(b | a)
 lambda_2       second largest eigenvalue of a channel in modulus; the largest is 1
-KS             sum over the s positions of |lambda_2|^2; s |lambda_2|^2 for equal channels
+KS             sum over the s positions of abs(lambda_2)^2; s times it for equal channels
 =============  ==============================================================================
 
 .. math::
@@ -14,7 +14,7 @@ KS             sum over the s positions of |lambda_2|^2; s |lambda_2|^2 for equa
    E\, \frac{1}{v - 1} \sum_j \lVert M_j - \bar M_j \rVert_F^2
    = \frac{s (v - 1) v^{s-1}}{m (v^s - 1)} = F'(1/v) .
 
-Each level multiplies the square of the signal per leaf by |lambda_2|^2 and the number of leaves by
+Each level multiplies the squared signal per leaf by abs(lambda_2)^2 and the number of leaves by
 s.  Below 1, ignorance is a stable fixed point, and the class can only be recovered nonlinearly:
 hence the sudden transition of the Random Hierarchy Model, which has m > s.
 """
@@ -40,7 +40,7 @@ class KestenStigum(NamedTuple):
     Attributes
     ----------
     eigenvalue
-        Sum over the s positions of |lambda_2|^2 of the channel parent -> child.
+        Sum over the s positions of abs(lambda_2)^2 of the channel parent -> child.
     singular
         The same with the mean squared singular value beside the constant mode.
 
@@ -129,7 +129,7 @@ def kesten_stigum_annealed(rhm: RHM) -> float:
 def _channel_numbers(
     children: NDArray[np.integer], weights: FloatArray, width: int
 ) -> tuple[float, float]:
-    """|lambda_2|^2 and the mean squared singular value of the centred channel to one position."""
+    """abs(lambda_2)^2 and the mean squared singular value of the centred channel to one position."""
     parents = len(children)
     if parents == 1:
         return 0.0, 0.0

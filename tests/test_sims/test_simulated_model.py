@@ -137,13 +137,17 @@ def test_share_of_broken_sentences_falls_as_one_over_steps(model: ExactRHM) -> N
     assert abs(fit.order - 2) > 4 * fit.error
 
 
+@pytest.mark.slow
 def test_gaussian_retention_converges_at_first_order() -> None:
-    """Belief of the exact posterior in the drawn tokens, against its own expectation."""
-    t, n = 0.4, 40000
+    """Belief of the exact posterior in the drawn tokens, against its own expectation.
+
+    From 16 steps on: between 8 and 32 the exponent is still 0.84 (6).
+    """
+    t, n = 0.4, 60000
     x_t = GAUSSIAN.noise.corrupt(FIXTURE.sample(n, 5).leaves, t, 1)
     p = GAUSSIAN.denoise(x_t, t)
     expected = (p**2).sum(axis=2)
-    steps, gaps, errors = [8, 16, 32], [], []
+    steps, gaps, errors = [16, 32, 64], [], []
     for k in steps:
         new = SimulatedModel(GAUSSIAN, k).sample(x_t, t, k)
         gap = (np.take_along_axis(p, new[..., None], 2)[..., 0] - expected).mean(axis=1)
