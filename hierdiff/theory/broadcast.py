@@ -129,7 +129,7 @@ def kesten_stigum_annealed(rhm: RHM) -> float:
 def _channel_numbers(
     children: NDArray[np.integer], weights: FloatArray, width: int
 ) -> tuple[float, float]:
-    """abs(lambda_2)^2 and the mean squared singular value of the centred channel to one position."""
+    """Eigenvalue squared and mean squared singular value of the channel to one position."""
     parents = len(children)
     if parents == 1:
         return 0.0, 0.0
