@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tyro.extras import SubcommandApp
 
-from hierdiff import study
+from hierdiff import studies
 
 __all__ = ["main"]
 
@@ -14,9 +14,9 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> None:
     """What do diffusion models know about the structure of their data, at which noise level?"""
     app = SubcommandApp()
-    for name, kind in study.QUESTIONS.items():
+    for name, kind in studies.QUESTIONS.items():
         app.command(name=name)(kind)
-    study.execute(lambda: app.cli(prog="hierdiff", description=main.__doc__, args=arguments))
+    studies.execute(lambda: app.cli(prog="hierdiff", description=main.__doc__, args=arguments))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hierdiff import RHM, GaussianNoise, MaskingNoise, results, study
+from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean
@@ -229,7 +229,7 @@ def draw(masking: xr.Dataset, gaussian: xr.Dataset) -> Figure:
 
 
 if __name__ == "__main__":
-    measured = study.execute(lambda: tyro.cli(Information))
+    measured = studies.execute(lambda: tyro.cli(Information))
 
     # %%
     # Left: in units of their entropy, high levels are known better than low ones until the class is

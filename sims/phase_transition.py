@@ -18,9 +18,9 @@ process from the command line::
 # and L = 10, so 1,024 leaves.  Finished tasks are kept in the output folder, so a second run, or
 # one after an interruption, does only what is missing.
 
-from hierdiff import plots, study
+from hierdiff import plots, studies
 
-results = study.run(study.PhaseTransitionStudy)
+results = studies.run(studies.PhaseTransitionStudy)
 
 # %%
 # Points are exact inference on sampled grammars with standard errors, lines the recursion; thin

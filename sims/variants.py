@@ -29,7 +29,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hierdiff import RHM, Grammar, results, study
+from hierdiff import RHM, Grammar, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.seeds import Seed, stream
@@ -238,7 +238,7 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 if __name__ == "__main__":
-    measured = study.execute(lambda: tyro.cli(Variants))
+    measured = studies.execute(lambda: tyro.cli(Variants))
 
     # %%
     # Dashed: the reference.  Fewer or rarer synonyms move the threshold up, sharing right-hand

@@ -44,7 +44,7 @@ SURFACE = {
         "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
     ],
     "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
-    "hierdiff.study": ["QUESTIONS", "PhaseTransitionStudy", "Study", "execute", "run"],
+    "hierdiff.studies": ["QUESTIONS", "PhaseTransitionStudy", "Study", "execute", "run"],
 }  # fmt: skip
 
 MODULES = [
@@ -96,7 +96,7 @@ def test_theory_stays_light() -> None:
     code = "import hierdiff.theory, sys; print([m for m in {} if m in sys.modules])"
     heavy = ["torch", "xarray", "matplotlib", "sympy", "networkx", "joblib"]
     assert python(code.format(heavy)) == "[]"
-    code = "import hierdiff.study, sys; print('torch' in sys.modules)"
+    code = "import hierdiff.studies, sys; print('torch' in sys.modules)"
     assert python(code) == "False"
 
 

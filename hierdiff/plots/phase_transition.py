@@ -1,8 +1,6 @@
-"""Figures from labelled results: theory is a line, simulation points, networks open markers."""
+"""Figures of the phase transition: all levels, and the class near its loss."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.style import sources, style
 
 __all__ = ["class_transition", "phase_transition", "phase_transition_figure"]
 
@@ -19,12 +18,6 @@ _WORDS = {
     "belief": "posterior probability of the true symbol",
     "retention": "probability that the symbol is unchanged",
 }
-
-
-def _sources(ds: xr.Dataset) -> list[xr.Dataset]:
-    if ds.source.ndim == 0:
-        return [ds]
-    return [ds.isel(source=i) for i in range(ds.sizes["source"])]
 
 
 def _process(ds: xr.Dataset) -> str:
@@ -41,13 +34,6 @@ def _axis(ax: Axes, ds: xr.Dataset, y: str) -> None:
     ax.set_xlim(float(ds.t.min()), float(ds.t.max()))
     ax.set_ylim(-0.02, 1.02)
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _style(source: str) -> dict[str, Any]:
-    if source == "theory":
-        return {"ls": "-", "lw": 1.2}
-    filled = {} if source == "simulation" else {"mfc": "none"}
-    return {"ls": "none", "marker": "o", "ms": 3.2, "elinewidth": 0.8, **filled}
 
 
 def phase_transition(
@@ -80,7 +66,7 @@ def phase_transition(
     True
     """
     ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1] if ax is None else ax
-    for ds in (part for whole in datasets for part in _sources(whole)):
+    for ds in (part for whole in datasets for part in sources(whole)):
         if quantity not in ds:
             raise InvalidParameter(
                 f"the dataset has no {quantity!r}; it has {', '.join(map(str, ds.data_vars))}"
@@ -91,10 +77,10 @@ def phase_transition(
             curve = ds[quantity].sel(level=level)
             label = _level_name(int(level), ds.sizes["level"]) if source != "theory" else None
             if source == "theory":
-                ax.plot(ds.t, curve, color=colour, **_style(source))
+                ax.plot(ds.t, curve, color=colour, **style(source))
             else:
                 error = ds[f"{quantity}_error"].sel(level=level)
-                ax.errorbar(ds.t, curve, error, color=colour, label=label, **_style(source))
+                ax.errorbar(ds.t, curve, error, color=colour, label=label, **style(source))
         _axis(ax, ds, _WORDS.get(quantity, quantity))
         _mark_thresholds(ax, ds)
     return ax
@@ -142,7 +128,7 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     >>> bool(ax.get_xlim()[0] > 0.5)
     True
     """
-    parts = [part for whole in datasets for part in _sources(whole)]
+    parts = [part for whole in datasets for part in sources(whole)]
     places = [float(ds.threshold) for ds in parts if "threshold" in ds]
     if not places:
         raise InvalidParameter("no dataset has a threshold; show all levels instead")
@@ -150,7 +136,7 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     for ds in parts:
         source, curve = str(ds.source.values), ds.belief.isel(level=0)
         if source == "theory":
-            ax.plot(ds.t, curve, color="k", label="theory, this depth", **_style(source))
+            ax.plot(ds.t, curve, color="k", label="theory, this depth", **style(source))
         else:
             if "belief_by_grammar" in ds:
                 for one in ds.belief_by_grammar.isel(level=0):
@@ -158,7 +144,7 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
             error = ds.belief_error.isel(level=0)
             ax.errorbar(
                 ds.t, curve, error, color="tab:blue", label=f"{source}, mean over grammars",
-                **_style(source),
+                **style(source),
             )  # fmt: skip
         _axis(ax, ds, "belief in the true class")
         if "threshold" in ds:

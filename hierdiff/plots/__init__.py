@@ -1,0 +1,11 @@
+"""Figures from labelled results: theory is a line, simulation points, networks open markers."""
+
+from __future__ import annotations
+
+from hierdiff.plots.phase_transition import (
+    class_transition,
+    phase_transition,
+    phase_transition_figure,
+)
+
+__all__ = ["class_transition", "phase_transition", "phase_transition_figure"]
