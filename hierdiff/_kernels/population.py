@@ -56,20 +56,18 @@ def _value(code, digits, first, children, population):
 
 
 @jit
-def upward(population, key, first, last, parents, m, digits, seen, out):
-    """New members ``first`` .. ``last``: draw s messages and a rule table with the true tuple.
+def upward(population, order, key, first, last, parents, m, digits, seen, out):
+    """New members ``first`` .. ``last``: s messages under a rule table with the true tuple.
 
-    ``digits[code]`` are the symbols of a tuple.  Tuple 0 is the true one and belongs to parent 0;
-    the other rules are a uniform choice of the other tuples, without repetition.
+    ``order[j, member]`` is child j; ``digits[code]`` are the symbols of a tuple.  Tuple 0 is the
+    true one and belongs to parent 0; the other rules are a uniform choice of the other tuples,
+    without repetition.
     """
-    tuples, s = digits.shape
-    children = np.empty(s, np.int64)
+    tuples = digits.shape[0]
     for member in range(first, last):
         stamp = member + 1
         state = _start(key, member)
-        for j in range(s):
-            state, bits = _next(state)
-            children[j] = _below(bits, population.shape[0])
+        children = order[:, member]
         seen[0] = stamp
         total = 0.0
         for a in range(parents):
@@ -84,19 +82,15 @@ def upward(population, key, first, last, parents, m, digits, seen, out):
 
 
 @jit
-def downward(population, above, key, first, last, m, digits, seen, out):
-    """Messages to a child from its parent's message ``above`` and its siblings' from below."""
+def downward(population, above, order, key, first, last, m, digits, seen, out):
+    """Messages to child 0 from its parent's, ``above[order[0]]``, and its siblings' from below."""
     v, parents = population.shape[1], above.shape[1]
-    tuples, s = digits.shape
-    children = np.empty(s, np.int64)
+    tuples = digits.shape[0]
     for member in range(first, last):
         stamp = member + 1
         state = _start(key, member)
-        for j in range(1, s):
-            state, bits = _next(state)
-            children[j] = _below(bits, population.shape[0])
-        state, bits = _next(state)
-        parent = _below(bits, above.shape[0])
+        children = order[:, member]
+        parent = children[0]
         out[member, :] = 0.0
         seen[0] = stamp
         for a in range(parents):
@@ -114,22 +108,19 @@ def downward(population, above, key, first, last, m, digits, seen, out):
 
 
 @jit
-def marginals(up, down, key, first, last, out):
-    """True belief of the product of two independent messages; wrong symbols meet at random."""
+def marginals(up, down, order, key, first, last, out):
+    """True belief of up times down[order]; wrong symbols meet at random."""
     v = up.shape[1]
-    order = np.empty(v, np.int64)
+    names = np.empty(v, np.int64)
     for member in range(first, last):
         state = _start(key, member)
-        state, bits = _next(state)
-        i = _below(bits, up.shape[0])
-        state, bits = _next(state)
-        j = _below(bits, down.shape[0])
+        i, j = member, order[member]
         for b in range(v):
-            order[b] = b
+            names[b] = b
         total = up[i, 0] * down[j, 0]
         for b in range(v - 1, 0, -1):
             state, bits = _next(state)
             k = 1 + _below(bits, b)
-            order[b], order[k] = order[k], order[b]
-            total += up[i, b] * down[j, order[b]]
+            names[b], names[k] = names[k], names[b]
+            total += up[i, b] * down[j, names[b]]
         out[member] = up[i, 0] * down[j, 0] / total

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from hierdiff._kernels import population as kernels
 from hierdiff.errors import InvalidParameter, NoTransition
@@ -150,9 +151,18 @@ def _check(rhm: RHM, size: int, copies: int) -> None:
 
 
 def leaf_messages(noise: NoiseProcess, t: float, size: int, random: np.random.Generator) -> Array:
-    """Upward messages of ``size`` leaves whose true symbol is 0, [size, v], each summing to one."""
+    """Upward messages of ``size`` leaves whose true symbol is 0, [size, v], each summing to one.
+
+    The random numbers behind them are a Latin hypercube: each leaf by itself has the law of the
+    noise, and the fraction of leaves that lost their symbol hardly fluctuates.
+    """
     x0 = np.zeros((size, 1), np.int32)
-    x_t = noise.corrupt(x0, t, random)
+    randoms = noise.draw(x0.shape, random)
+    gaussian = isinstance(noise, GaussianNoise)
+    for column in np.moveaxis(randoms.reshape(size, -1), 1, 0):
+        u = (random.permutation(size) + random.random(size)) / size
+        column[:] = ndtri(u) if gaussian else u
+    x_t = noise.corrupt_with(x0, t, randoms)
     log_psi = noise.log_evidence(x_t, t)[:, 0]
     psi = np.exp(log_psi - log_psi.max(axis=1, keepdims=True))
     return np.asarray(psi / psi.sum(axis=1, keepdims=True))
@@ -173,38 +183,45 @@ def _digits(v: int, s: int) -> Array:
     return np.stack([code // v**j % v for j in range(s)], axis=1)
 
 
+def _pairing(random: np.random.Generator, size: int, count: int) -> Array:
+    """Partners [count, size]; every member is met once in each row, not at random with return."""
+    return np.stack([random.permutation(size) for _ in range(count)])
+
+
 def _key(random: np.random.Generator) -> np.uint64:
     return np.uint64(random.integers(2**63))
 
 
-def step_up(population: Array, rhm: RHM, parents: int, key: np.uint64) -> Array:
+def step_up(population: Array, rhm: RHM, parents: int, random: np.random.Generator) -> Array:
     """The next level's messages, as many as there are members."""
     size, digits = len(population), _digits(rhm.v, rhm.s)
+    order, key = _pairing(random, size, rhm.s), _key(random)
     out = np.empty((size, parents))
 
     def run(first: int, last: int) -> None:
         seen = np.zeros(len(digits), np.int64)
-        kernels.upward(population, key, first, last, parents, rhm.m, digits, seen, out)
+        kernels.upward(population, order, key, first, last, parents, rhm.m, digits, seen, out)
 
     _in_threads(size, run)
     return out
 
 
-def _step_down(population: Array, above: Array, rhm: RHM, key: np.uint64) -> Array:
+def _step_down(population: Array, above: Array, rhm: RHM, random: np.random.Generator) -> Array:
     size, digits = len(population), _digits(rhm.v, rhm.s)
+    order, key = _pairing(random, size, rhm.s), _key(random)
     out = np.empty((size, rhm.v))
 
     def run(first: int, last: int) -> None:
         seen = np.zeros(len(digits), np.int64)
-        kernels.downward(population, above, key, first, last, rhm.m, digits, seen, out)
+        kernels.downward(population, above, order, key, first, last, rhm.m, digits, seen, out)
 
     _in_threads(size, run)
     return out
 
 
-def _meet(up: Array, down: Array, key: np.uint64) -> Array:
-    out = np.empty(len(up))
-    _in_threads(len(up), lambda a, b: kernels.marginals(up, down, key, a, b, out))
+def _meet(up: Array, down: Array, random: np.random.Generator) -> Array:
+    out, order, key = np.empty(len(up)), random.permutation(len(up)), _key(random)
+    _in_threads(len(up), lambda a, b: kernels.marginals(up, down, order, key, a, b, out))
     return out
 
 
@@ -214,12 +231,12 @@ def _one_population(
     levels = [leaf_messages(noise, t, size, random)]
     for level in range(rhm.L - 1, -1, -1):
         parents = rhm.n_classes if level == 0 else rhm.v
-        levels.insert(0, step_up(levels[0], rhm, parents, _key(random)))
+        levels.insert(0, step_up(levels[0], rhm, parents, random))
     down = np.full((size, rhm.n_classes), 1.0 / rhm.n_classes)
     marginal = [float(levels[0][:, 0].mean())]
     for up in levels[1:]:
-        down = _step_down(up, down, rhm, _key(random))
-        marginal.append(float(_meet(up, down, _key(random)).mean()))
+        down = _step_down(up, down, rhm, random)
+        marginal.append(float(_meet(up, down, random).mean()))
     return np.array([float(p[:, 0].mean()) for p in levels]), np.array(marginal)
 
 
@@ -316,7 +333,7 @@ def _half(rhm: RHM, noise: NoiseProcess, size: int, depth: int, seed: int, bits:
         population = leaf_messages(noise, t, size, random)
         alive = True
         for _ in range(depth):
-            population = step_up(population, rhm, rhm.v, _key(random))
+            population = step_up(population, rhm, rhm.v, random)
             mean = float(population[:, 0].mean())
             if mean < 2.0 / rhm.v or mean > 1 - 1e-6:
                 break  # one of the stable fixed points: nothing will change

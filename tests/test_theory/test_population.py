@@ -52,12 +52,13 @@ def stepped(kind: str) -> np.ndarray:
     population = np.tile(CHILD, (10, 1))
     key = np.uint64(12345)
     digits = np.array([[code % 3, code // 3] for code in range(9)])
+    order = np.random.default_rng(0).integers(10, size=(2, N))
     if kind == "up":
         out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
-        kernels.upward(population, key, 0, N, 3, 2, digits, seen, out)
+        kernels.upward(population, order, key, 0, N, 3, 2, digits, seen, out)
     else:
         out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
-        kernels.downward(population, np.tile(ABOVE, (10, 1)), key, 0, N, 2, digits, seen, out)
+        kernels.downward(population, np.tile(ABOVE, (10, 1)), order, key, 0, N, 2, digits, seen, out)
     return out
 
 
@@ -81,7 +82,8 @@ def test_a_table_drawn_with_repetition_is_rejected(kind: str) -> None:
 def test_wrong_symbols_meet_at_random() -> None:
     up, down = np.tile([0.5, 0.4, 0.1], (7, 1)), np.tile([0.2, 0.7, 0.1], (7, 1))
     out = np.empty(N)
-    kernels.marginals(up, down, np.uint64(5), 0, N, out)
+    up, order = np.repeat(up[:1], N, 0), np.zeros(N, np.int64)
+    kernels.marginals(up, down, order, np.uint64(5), 0, N, out)
     beliefs = [0.1 / (0.1 + 0.28 + 0.01), 0.1 / (0.1 + 0.04 + 0.07)]
     assert z_score(out[:, None], np.array([np.mean(beliefs)])) < 4
     assert set(out.round(9)) == {round(b, 9) for b in beliefs}
