@@ -26,8 +26,8 @@ SURFACE = {
         "free_energy", "has_transition", "information_slope", "kesten_stigum",
         "kesten_stigum_annealed", "leaf_correlation", "mmse", "mutual_information",
         "node_information", "population_dynamics", "posterior", "root_map",
-        "second_eigenvalue", "sibling_states", "stability", "susceptibility",
-        "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
+        "second_eigenvalue", "sibling_states", "stability", "support_bound", "support_laws", "support_threshold",
+        "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
     ],
     "hierdiff.sims": [
         "Correlations", "PhaseTransition", "SequentialModel", "SimulatedModel",

@@ -40,6 +40,7 @@ from hierdiff.theory.population import (
     critical_level,
     population_dynamics,
 )
+from hierdiff.theory.support_sets import support_bound, support_laws, support_threshold
 from hierdiff.theory.thresholds import (
     correlation_length_exponent,
     critical_belief,
@@ -88,6 +89,9 @@ __all__ = [
     "second_eigenvalue",
     "sibling_states",
     "stability",
+    "support_bound",
+    "support_laws",
+    "support_threshold",
     "susceptibility",
     "transfer_matrix",
     "true_beliefs",
