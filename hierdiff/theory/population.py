@@ -335,8 +335,9 @@ def _half(rhm: RHM, noise: NoiseProcess, size: int, depth: int, seed: int, bits:
         for _ in range(depth):
             population = step_up(population, rhm, rhm.v, random)
             mean = float(population[:, 0].mean())
-            if mean < 2.0 / rhm.v or mean > 1 - 1e-6:
-                break  # one of the stable fixed points: nothing will change
+            # a mean little above 1/v may still grow: beliefs are uneven, and few know much
+            if mean < 1.0 / rhm.v + 1e-4 or mean > 1 - 1e-6:
+                break
         alive = float(population[:, 0].mean()) > 0.5
         low, high = (t, high) if alive else (low, t)
     return (low + high) / 2

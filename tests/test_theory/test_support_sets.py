@@ -119,6 +119,14 @@ def test_the_threshold_lies_below_that_of_the_class() -> None:
     assert open_ < 1e-6
 
 
+@pytest.mark.slow
+def test_the_bound_holds_where_the_mean_belief_first_falls() -> None:
+    """At m = 2 the informed population starts near chance and recovers: it must not be cut off."""
+    rhm = RHM(16, 2, 2, 1)
+    found = critical_level(rhm, MaskingNoise(16), size=4000, copies=3, depth=24)
+    assert found.value > support_threshold(rhm) + 4 * found.error
+
+
 def test_laws_are_laws() -> None:
     laws = support_laws(RHM(6, 3, 3, 3, n_classes=9), 0.3)
     assert laws.shape == (4, 9)
