@@ -61,7 +61,7 @@ def slope(t: np.ndarray, curves: np.ndarray) -> tuple[float, float]:
 def measure(options: Sharpening, depth: int) -> xr.Dataset:
     """One depth, densely around the threshold."""
     experiment = PhaseTransition(
-        L=depth, grammars=options.grammars, data=options.data, levels=41, refine=9
+        noise="epsilon", L=depth, grammars=options.grammars, data=options.data, levels=41, refine=9
     )
     return experiment.measure(folder=options.out / "tasks")
 

@@ -26,7 +26,8 @@ SURFACE = {
         "free_energy", "has_transition", "information_slope", "kesten_stigum",
         "kesten_stigum_annealed", "leaf_correlation", "mmse", "mutual_information",
         "node_information", "population_dynamics", "posterior", "root_map",
-        "second_eigenvalue", "sibling_states", "stability", "support_bound", "support_laws", "support_threshold",
+        "second_eigenvalue", "sibling_states", "stability", "support_bound",
+        "support_laws", "support_threshold",
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
     ],
     "hierdiff.sims": [
@@ -35,7 +36,10 @@ SURFACE = {
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder",
     ],
-    "hierdiff.plots": ["class_transition", "phase_transition", "phase_transition_figure"],
+    "hierdiff.plots": [
+        "class_transition", "phase_transition", "phase_transition_figure",
+        "phase_transition_processes",
+    ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
         "NotASentence",

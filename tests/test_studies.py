@@ -50,6 +50,27 @@ def test_the_main_job_writes_a_result_a_figure_and_a_claim(noise: str, tmp_path:
     assert (tmp_path / "phase_transition.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_all_processes_in_one_figure(tmp_path: Path) -> None:
+    code, out, err = run(
+        "sims/phase_transition.py", *SMALL, "--noise", "all", "--out", str(tmp_path)
+    )
+    assert code == 0, err
+    closing = out.strip().splitlines()[-1]
+    for name in ("masking", "uniform", "gaussian", "epsilon"):
+        assert f"{name}: class lost at" in closing
+    for name in ("phase_transition", "phase_transition_theory"):
+        ds = load(tmp_path / f"{name}.nc")
+        assert ds.process.values.tolist() == ["masking", "uniform", "gaussian", "epsilon"]
+        assert np.all(ds.belief.sel(t=0).values == 1)
+    alone = run("sims/phase_transition.py", *SMALL, "--out", str(tmp_path / "one"))
+    assert alone[1].strip().splitlines()[-1] in closing
+    one, four = (
+        load(tmp_path / "one" / "phase_transition.nc"),
+        load(tmp_path / "phase_transition.nc"),
+    )
+    np.testing.assert_array_equal(one.belief, four.belief.sel(process="masking", t=one.t))
+
+
 def test_a_second_run_computes_nothing_and_says_the_same(tmp_path: Path) -> None:
     flags = [*SMALL, "--out", str(tmp_path)]
     first = run("sims/phase_transition.py", *flags)
@@ -79,20 +100,8 @@ def test_a_damaged_task_file_is_said_set_aside_and_made_again(tmp_path: Path) ->
 
 
 def test_kill_9_in_mid_sweep_loses_at_most_the_tasks_in_flight(tmp_path: Path) -> None:
-    flags = [
-        "--v",
-        "16",
-        "--m",
-        "4",
-        "--L",
-        "8",
-        "--grammars",
-        "12",
-        "--data",
-        "24",
-        "--workers",
-        "1",
-    ]
+    flags = ["--v", "16", "--m", "4", "--L", "8", "--grammars", "12", "--data", "24",
+             "--noise", "epsilon", "--workers", "1"]  # fmt: skip
     whole = run("sims/phase_transition.py", *flags, "--out", str(tmp_path / "whole"))
     assert whole[0] == 0
     tasks = tmp_path / "killed" / "tasks"

@@ -6,6 +6,12 @@ from hierdiff.plots.phase_transition import (
     class_transition,
     phase_transition,
     phase_transition_figure,
+    phase_transition_processes,
 )
 
-__all__ = ["class_transition", "phase_transition", "phase_transition_figure"]
+__all__ = [
+    "class_transition",
+    "phase_transition",
+    "phase_transition_figure",
+    "phase_transition_processes",
+]

@@ -11,7 +11,12 @@ from matplotlib.figure import Figure
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.style import sources, style
 
-__all__ = ["class_transition", "phase_transition", "phase_transition_figure"]
+__all__ = [
+    "class_transition",
+    "phase_transition",
+    "phase_transition_figure",
+    "phase_transition_processes",
+]
 
 _SYMBOL = {"epsilon": r"$\epsilon$", "masking": "$t$", "uniform": "$t$", "gaussian": "$t$"}
 _WORDS = {
@@ -61,7 +66,7 @@ def phase_transition(
     Examples
     --------
     >>> from hierdiff.sims import PhaseTransition
-    >>> ax = phase_transition(PhaseTransition(v=8, m=2, L=3).predict())
+    >>> ax = phase_transition(PhaseTransition(v=8, m=2, L=3, noise="epsilon").predict())
     >>> len(ax.lines) >= 4
     True
     """
@@ -124,7 +129,7 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     Examples
     --------
     >>> from hierdiff.sims import PhaseTransition
-    >>> ax = class_transition(PhaseTransition().predict())
+    >>> ax = class_transition(PhaseTransition(noise="epsilon").predict())
     >>> bool(ax.get_xlim()[0] > 0.5)
     True
     """
@@ -167,6 +172,44 @@ def _mark_half(ax: Axes, ds: xr.Dataset, source: str) -> None:
     )  # fmt: skip
 
 
+def phase_transition_processes(*pairs: tuple[xr.Dataset, ...]) -> Figure:
+    """All processes side by side: every level above, the class near its loss below.
+
+    Parameters
+    ----------
+    *pairs : tuple of xarray.Dataset
+        Prediction and measurement of one process each.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> from hierdiff.sims import PhaseTransition
+    >>> one = (PhaseTransition(noise="epsilon").predict(),)
+    >>> len(phase_transition_processes(one, one).axes)
+    4
+    """
+    fig, axes = plt.subplots(
+        2, len(pairs), figsize=(3.4 * len(pairs), 6.2), layout="constrained", squeeze=False
+    )
+    for (top, bottom), datasets in zip(axes.T, pairs, strict=True):
+        phase_transition(*datasets, ax=top)
+        top.set_title(f"{_process(datasets[0])}", fontsize=10)
+        if any("threshold" in ds for ds in datasets):
+            class_transition(*datasets, ax=bottom)
+        else:
+            bottom.set_axis_off()
+    for ax in axes[:, 1:].ravel():
+        ax.set_ylabel("")
+        if ax.get_legend():
+            ax.get_legend().remove()
+    if axes[0, -1].get_legend_handles_labels()[1]:
+        axes[0, -1].legend(fontsize=6, frameon=False, loc="lower left")
+    return fig
+
+
 def phase_transition_figure(*datasets: xr.Dataset) -> Figure:
     """The figure of the study: all levels, and the class near its loss.
 
@@ -182,7 +225,7 @@ def phase_transition_figure(*datasets: xr.Dataset) -> Figure:
     Examples
     --------
     >>> from hierdiff.sims import PhaseTransition
-    >>> len(phase_transition_figure(PhaseTransition().predict()).axes)
+    >>> len(phase_transition_figure(PhaseTransition(noise="epsilon").predict()).axes)
     3
     """
     has_threshold = any("threshold" in ds for ds in datasets)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
+from hierdiff.theory.belief_propagation import posterior, true_beliefs
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.population import population_dynamics
 
@@ -74,8 +75,10 @@ def forward_backward(
     values = np.empty((len(rows), grammar.L + 1, len(times), len(QUANTITIES)))
     for k, t in enumerate(times):
         x_t = noise.corrupt_with(truth.leaves, t, randoms)
-        beliefs = model.beliefs(x_t, t, truth)
-        new = model.posterior(x_t, t, levels=()).sample_with(uniforms)
+        evidence = noise.evidence(x_t, t)
+        beliefs = true_beliefs(grammar, evidence, truth, threads=model.threads)
+        given = posterior(grammar, evidence, levels=(), threads=model.threads)
+        new = given.sample_with(uniforms)
         for level in range(grammar.L + 1):
             same = new.levels[level] == truth.levels[level]
             of_level = (beliefs.marginal[level], beliefs.upward[level], beliefs.square[level], same)

@@ -8,7 +8,7 @@ smoothly.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -37,6 +37,12 @@ __all__ = ["PhaseTransition"]
 
 Array = NDArray[Any]
 
+PROCESSES: tuple[Literal["masking", "uniform", "gaussian", "epsilon"], ...] = (
+    "masking",
+    "uniform",
+    "gaussian",
+    "epsilon",
+)
 _BLOCK = 64  # data per task: what an interruption can lose
 _TEXT = {
     "belief": "posterior probability of the true symbol",
@@ -79,8 +85,8 @@ class PhaseTransition:
     """Symbols that a rule writes: the branching of the tree."""
     L: int = 10
     """Levels of rules; a datum has s**L leaves."""
-    noise: Literal["epsilon", "masking", "uniform", "gaussian"] = "epsilon"
-    """Forward process; only the threshold of "epsilon" is predicted by the recursion."""
+    noise: Literal["masking", "uniform", "gaussian", "epsilon", "all"] = "masking"
+    """Forward process; "epsilon" is the analytic idealisation, "all" each of the four."""
     grammars: int = 24
     """Random grammars to average over (quenched average)."""
     data: int = 32
@@ -101,7 +107,15 @@ class PhaseTransition:
             raise InvalidParameter(
                 f"refine = {self.refine} and seed = {self.seed} must not be negative"
             )
-        noise_process(self.noise, self.rhm.v)
+        if self.noise == "all":
+            RHM(self.v, self.m, self.s, self.L)
+        else:
+            noise_process(self.noise, self.rhm.v)
+
+    def each(self) -> tuple[PhaseTransition, ...]:
+        """One experiment per process that ``noise`` stands for."""
+        names = PROCESSES if self.noise == "all" else (self.noise,)
+        return tuple(replace(self, noise=name) for name in names)
 
     @property
     def rhm(self) -> RHM:
@@ -111,11 +125,13 @@ class PhaseTransition:
     @property
     def process(self) -> NoiseProcess:
         """The forward process."""
+        if self.noise == "all":
+            raise InvalidParameter("noise = 'all' stands for four processes; run over each() of it")
         return noise_process(self.noise, self.v)
 
     def predict(
         self,
-        law: str = "annealed",
+        law: str | None = None,
         t: Array | None = None,
         *,
         size: int = 4000,
@@ -128,9 +144,9 @@ class PhaseTransition:
 
         Parameters
         ----------
-        law : {"annealed", "population"}
-            The annealed recursion, for the epsilon-process only; or density evolution, for every
-            process.
+        law : {"annealed", "population"}, optional
+            The annealed recursion, for the epsilon-process only and its default; or density
+            evolution, for every process.
         t : array, optional
             Noise levels; default a fine grid, or a coarse one for density evolution.
         size, copies
@@ -157,6 +173,9 @@ class PhaseTransition:
         ``threshold`` is absent where the belief in the class does not cross one half, ``critical``
         where no transition exists.
         """
+        noise = self.process
+        if law is None:
+            law = "annealed" if noise.name == "epsilon" else "population"
         if law == "population":
             times = np.linspace(0, 1, self.levels) if t is None else np.asarray(t, float)
             options = {"folder": folder, "workers": workers, "cluster": cluster}
@@ -187,7 +206,7 @@ class PhaseTransition:
         tasks = []
         for t in times:
             parameters = {
-                "version": 1, "law": "population", "v": self.v, "m": self.m, "s": self.s,
+                "version": 2, "law": "population", "v": self.v, "m": self.m, "s": self.s,
                 "L": self.L, "noise": self.noise, "seed": self.seed, "t": float(t),
                 "size": size, "copies": copies,
             }  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,14 +20,18 @@ from hierdiff.sims import PhaseTransition
 __all__ = ["PhaseTransitionStudy"]
 
 
+# members and populations: the error of the predicted threshold is then below 1 %
+SIZE, COPIES = 1000, 8
+
+
 @dataclass(frozen=True)
 class PhaseTransitionStudy:
     """Loss of the class, and of every other level, when a datum is noised and denoised.
 
     Draws random hierarchy grammars, corrupts their data, computes the exact posterior by belief
-    propagation and samples from it.  The prediction beside it is the annealed recursion for the
-    epsilon-process and density evolution for the others.  Writes phase_transition.nc,
-    phase_transition_theory.nc and phase_transition.png.
+    propagation and samples from it.  The prediction beside it is density evolution, or the annealed
+    recursion for the epsilon-process.  Writes phase_transition.nc, phase_transition_theory.nc and
+    phase_transition.png; with ``--noise all`` they hold the four processes.
     """
 
     experiment: tyro.conf.OmitArgPrefixes[PhaseTransition] = field(default_factory=PhaseTransition)
@@ -38,33 +45,60 @@ class PhaseTransitionStudy:
     """Address of a Dask scheduler to run the tasks on."""
 
     def main(self) -> tuple[xr.Dataset, ...]:
-        """Run the study; returns the prediction, where there is one, and the measurement."""
+        """Run the study; returns the prediction and the measurement, of all processes in turn."""
         folder = results.writable_folder(self.out)
-        tasks = folder / "tasks"
         if not self.resume:
-            for old in tasks.glob("*.npz"):
+            for old in (folder / "tasks").glob("*.npz"):
                 old.unlink()
-        measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
-        if self.experiment.noise == "epsilon":
-            theory = self.experiment.predict()
-        else:
-            theory = self.experiment.predict(
-                "population",
-                measured.t.values,
-                folder=tasks,
-                workers=self.workers,
-                cluster=self.cluster,
-            )
-        datasets = (theory, measured)
-        results.save(measured, folder / "phase_transition.nc")
-        results.save(theory, folder / "phase_transition_theory.nc")
-        figure = plots.phase_transition_figure(*datasets)
+        experiments = self.experiment.each()
+        pairs = [self._pair(one, folder / "tasks") for one in experiments]
+        for name, parts in zip(
+            ("phase_transition_theory", "phase_transition"), zip(*pairs, strict=True), strict=True
+        ):
+            results.save(parts[0] if len(parts) == 1 else together(parts), folder / f"{name}.nc")
+        draw = (
+            plots.phase_transition_figure if len(pairs) == 1 else plots.phase_transition_processes
+        )
+        figure = draw(*(pairs[0] if len(pairs) == 1 else pairs))
         figure.savefig(folder / "phase_transition.png", dpi=160)
         plt.close(figure)
-        print(table(measured))
+        for one, (_, measured) in zip(experiments, pairs, strict=True):
+            print(f"{one.noise} noise\n{table(measured)}")
         print(f"wrote {folder / 'phase_transition.nc'} and {folder / 'phase_transition.png'}")
-        print(claim(self.experiment, *datasets))
-        return datasets
+        words = [claim(one, *pair) for one, pair in zip(experiments, pairs, strict=True)]
+        if len(words) > 1:
+            words = [f"{one.noise}: {text}" for one, text in zip(experiments, words, strict=True)]
+        print("; ".join(words))
+        return tuple(ds for pair in pairs for ds in pair)
+
+    def _pair(self, experiment: PhaseTransition, tasks: Path) -> tuple[xr.Dataset, xr.Dataset]:
+        """Prediction and measurement of one process."""
+        options: dict[str, Any] = {
+            "folder": tasks, "workers": self.workers, "cluster": self.cluster,
+        }  # fmt: skip
+        measured = experiment.measure(**options)
+        if experiment.noise == "epsilon":
+            return experiment.predict(), measured
+        theory = experiment.predict(
+            "population", measured.t.values, size=SIZE, copies=COPIES, **options
+        )
+        return theory, measured
+
+
+def together(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Datasets of several processes as one; a noise level that a process lacks holds NaN."""
+    names = [str(json.loads(ds.attrs["parameters"])["noise"]) for ds in parts]
+    bare = [ds.drop_vars("snr", errors="ignore") for ds in parts]
+    kept = [k for k in bare[0].data_vars if all(k in ds for ds in bare)]
+    joined = xr.concat(
+        [ds[kept] for ds in bare], xr.Variable("process", names, {"long_name": "noise process"}),
+        join="outer", coords="minimal", compat="override", combine_attrs="override",
+    )  # fmt: skip
+    joined.t.attrs["long_name"] = "noise level t of each process"
+    joined.attrs["parameters"] = json.dumps(
+        {**json.loads(parts[0].attrs["parameters"]), "noise": "all"}
+    )
+    return joined.assign_coords(source=str(parts[0].source.values))
 
 
 def table(ds: xr.Dataset, columns: int = 6) -> str:

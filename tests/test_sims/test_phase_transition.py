@@ -16,7 +16,7 @@ from hierdiff.sims import PhaseTransition
 from hierdiff.sims import phase_transition as module
 from hierdiff.theory.exact_model import ExactRHM
 
-SMALL = PhaseTransition(v=8, m=2, s=2, L=4, grammars=3, data=6, levels=7, refine=3)
+SMALL = PhaseTransition(v=8, m=2, s=2, L=4, noise="epsilon", grammars=3, data=6, levels=7, refine=3)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,9 @@ def test_bad_requests() -> None:
     with pytest.raises(InvalidParameter, match="must not be negative"):
         PhaseTransition(seed=-1)
     with pytest.raises(InvalidParameter, match="no prediction for masking noise"):
-        PhaseTransition(noise="masking").predict()
+        PhaseTransition(noise="masking").predict("annealed")
+    with pytest.raises(InvalidParameter, match="four processes"):
+        PhaseTransition(noise="all").measure()
     with pytest.raises(InvalidParameter, match="not known"):
         PhaseTransition().predict("guess")
     with pytest.raises(InvalidParameter, match="cannot be measured"):
@@ -101,7 +103,7 @@ def test_bad_requests() -> None:
 
 def test_no_transition_is_said_and_not_nan() -> None:
     """Below and above the range of m with a transition the prediction has no threshold."""
-    always_lost = PhaseTransition(v=32, m=20, L=3).predict()
+    always_lost = PhaseTransition(v=32, m=20, L=3, noise="epsilon").predict()
     assert "critical" not in always_lost
     assert not any(bool(always_lost[name].isnull().any()) for name in always_lost.data_vars)
 

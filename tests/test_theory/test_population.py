@@ -58,7 +58,9 @@ def stepped(kind: str) -> np.ndarray:
         kernels.upward(population, order, key, 0, N, 3, 2, digits, seen, out)
     else:
         out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
-        kernels.downward(population, np.tile(ABOVE, (10, 1)), order, key, 0, N, 2, digits, seen, out)
+        kernels.downward(
+            population, np.tile(ABOVE, (10, 1)), order, key, 0, N, 2, digits, seen, out
+        )
     return out
 
 
