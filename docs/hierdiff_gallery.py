@@ -3,10 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+SMALL = {
+    "finite_size_scaling": "--depths 5 6 7 8 --symbols 16 --grammars 24 --size 2000 --copies 4",
+    "phase_diagram": "--symbols 16 8 --size 1000 --copies 3",
+    "susceptibility": "--depths 4 6 8 --grammars 16",
+}
+"""Studies of minutes run smaller in the manual; its tables hold the committed full runs."""
+
 
 def default_arguments(gallery_conf: Any, script_vars: Any) -> list[str]:
-    """Flags of a study in the manual: its defaults, with the results beside the manual."""
+    """Flags of a study in the manual: defaults or SMALL, with the results beside the manual."""
     script = Path(script_vars["src_file"])
     if script.parent.name != "sims":
         return []
-    return ["--out", str(Path(gallery_conf["src_dir"]) / "_generated" / script.stem)]
+    folder = Path(gallery_conf["src_dir"]) / "_generated" / script.stem
+    return [*SMALL.get(script.stem, "").split(), "--out", str(folder)]

@@ -10,19 +10,21 @@ ancestor has height d, and the susceptibility
 
 say how many leaves change together.  Averages: inside the covariance over trajectories of one
 datum, outside over data and grammars.  In the epsilon-process the annealed two-state chain predicts
-all of it without a free parameter; in masking, messages fluctuate, and we measure.
+all of it without a free parameter; under real noise messages fluctuate, and we measure.
 
 At the threshold :math:`C \sim r^{-a}`, with :math:`r = s^d` and :math:`a = 2 - 2/\nu`, and all
 depths collapse onto one curve of :math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`, the distance from the
 threshold as the root sees it.
 
-Run it as ``python sims/susceptibility.py --out DIR``; it takes about a minute.  Finished tasks are
+Run it as ``python sims/susceptibility.py --out DIR``; it takes a few minutes.  Finished tasks are
 kept in DIR/tasks, so a second run, or one after an interruption, does only what is missing.
 """
 
 # %%
-# Exact posterior samples on drawn grammars, at several depths and in two processes.
+# Exact posterior samples on drawn grammars, at several depths and in all processes.
 
+import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +34,16 @@ import tyro
 import xarray as xr
 from matplotlib.axes import Axes
 
-from hierdiff import results
+from hierdiff import RHM, results
+from hierdiff.noise import noise_process
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.fluctuations import Peak, peak
-from hierdiff.theory import correlation_length_exponent, critical_noise, stability
+from hierdiff.theory import (
+    correlation_length_exponent,
+    critical_level,
+    critical_noise,
+    stability,
+)
 from hierdiff.theory.correlations import (
     correlation_decay_exponent,
     leaf_correlation,
@@ -65,23 +73,35 @@ class Susceptibility:
     """Noised and denoised copies of each datum."""
     levels: int = 17
     """Noise levels around each threshold."""
-    masking: tuple[float, float] = (0.15, 0.55)
-    """Range of noise levels of the masking process."""
-    masking_peak: tuple[float, float] = (0.21, 0.37)
-    """Range that holds its maximum of the susceptibility."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
+    summary: Path | None = None
+    """Also write the claims as JSON to this file."""
+
+
+WIDE = {"masking": (0.55, 2.0), "uniform": (0.55, 2.2), "gaussian": (0.85, 1.5)}
+"""Range of noise levels, in units of the threshold of density evolution."""
+NEAR = {"masking": (0.85, 1.35), "uniform": (0.85, 1.5), "gaussian": (0.96, 1.14)}
+"""Range that holds the maximum of the susceptibility."""
+
+
+@functools.cache
+def threshold(v: int, m: int, s: int, noise: str) -> float:
+    """Where a real process loses the class of an infinitely deep datum."""
+    return critical_level(RHM(v, m, s, 1), noise_process(noise, v), size=2000, copies=4).value
 
 
 def experiment(options: Susceptibility, noise: str, depth: int, near: bool) -> Correlations:
     """One process at one depth, over the whole range or densely near the maximum."""
-    low, high = options.masking_peak if near else options.masking
     if noise == "epsilon":
         rhm = Correlations(options.v, options.m, options.s, depth).rhm
         # the class is lost over a width of about F'(p*)^-L
         width = (0.35 if near else 2.4) * float(stability(rhm)[1]) ** -depth
         middle, width = critical_noise(rhm), min(width, 0.25)
         low, high = max(middle - width, 0.0), min(middle + width, 1.0)
+    else:
+        middle = threshold(options.v, options.m, options.s, noise)
+        low, high = (min(x * middle, 1.0) for x in (NEAR if near else WIDE)[noise])
     return Correlations(
         v=options.v, m=options.m, s=options.s, L=depth, noise=noise, grammars=options.grammars,
         data=options.data, trajectories=options.trajectories, low=low, high=high,
@@ -97,7 +117,7 @@ def peak_of(ds: xr.Dataset) -> Peak:
 
 options = tyro.cli(Susceptibility)
 folder = results.writable_folder(options.out)
-processes = ("epsilon", "masking")
+processes = ("epsilon", "masking", "uniform", "gaussian")
 
 
 def measure(near: bool) -> dict[tuple[str, int], xr.Dataset]:
@@ -192,28 +212,30 @@ def points(ax: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, L: int) ->
                 label=f"L = {L}")  # fmt: skip
 
 
-fig, axes = plt.subplots(2, 2, figsize=(8.6, 6.8), layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(12, 6.8), layout="constrained")
+panels = dict(zip(processes, (*axes[0], axes[1, 0]), strict=True))
+decay, collapse = axes[1, 1], axes[1, 2]
 for L in options.depths:
     one = models[L]
     axes[0, 0].plot(fine, susceptibility(one, fine), color=shade(L), lw=1.2)
     x = scaled(L, fine)
     C = leaf_correlation(one, fine)
-    axes[1, 1].plot(x, float(options.s) ** (a * L) * C[:, -1] / C[:, 0], color=shade(L), lw=1.2)
-    points(axes[1, 1], scaled(L, times[L]), *root_correlation(L), L)
-    for ax, noise in zip(axes[0], processes, strict=True):
+    collapse.plot(x, float(options.s) ** (a * L) * C[:, -1] / C[:, 0], color=shade(L), lw=1.2)
+    points(collapse, scaled(L, times[L]), *root_correlation(L), L)
+    for noise, ax in panels.items():
         ds = measured[noise, L]
         points(ax, ds.t.values, ds.susceptibility.values, ds.susceptibility_error.values, L)
-        if noise == "masking":
+        if noise != "epsilon":
             p = peaks[noise, L]
             ax.errorbar([p.place], [p.height], p.height_error, p.place_error, color=shade(L),
                         marker="D", mfc="white", ms=5, zorder=5)  # fmt: skip
     at = int(np.argmin(np.abs(times[L] - critical)))
     ds, r = measured["epsilon", L], float(options.s) ** np.arange(1, L + 1)
-    points(axes[1, 0], r, ds.correlation[1:, at].values, ds.correlation_error[1:, at].values, L)
+    points(decay, r, ds.correlation[1:, at].values, ds.correlation_error[1:, at].values, L)
     C = leaf_correlation(one, times[L][at])
-    axes[1, 0].plot(r, C[1:] / C[0], color=shade(L), lw=1.2)
+    decay.plot(r, C[1:] / C[0], color=shade(L), lw=1.2)
 r = float(options.s) ** np.arange(1, deepest + 1)
-axes[1, 0].plot(r, 0.8 * (r / r[0]) ** -a, "k:", lw=1, label=rf"$r^{{-a}}$, $a = {a:.3f}$")
+decay.plot(r, 0.8 * (r / r[0]) ** -a, "k:", lw=1, label=rf"$r^{{-a}}$, $a = {a:.3f}$")
 axes[0, 0].axvline(critical, color="0.3", ls="--", lw=0.8)
 axes[0, 0].annotate(rf"$\epsilon^* = {critical:.4f}$", (critical, 1.0), (3, 3), fontsize=7,
                     textcoords="offset points", color="0.3")  # fmt: skip
@@ -222,16 +244,19 @@ axes[0, 0].set(
     xlabel=r"noise level $\epsilon$ (epsilon process)",
     ylabel=r"susceptibility $\chi$",
 )
-axes[0, 1].set(xlabel=r"noise level $t$ (masking process)", ylabel=r"susceptibility $\chi$")
-axes[1, 0].set(xscale="log", yscale="log", xlabel="distance $r = s^d$ (leaves)",
+for noise in processes[1:]:
+    panels[noise].set(xlabel=f"noise level $t$ ({noise} process)", ylabel=r"susceptibility $\chi$")
+    panels[noise].axvline(threshold(options.v, options.m, options.s, noise), color="0.3", ls="--",
+                          lw=0.8)  # fmt: skip
+decay.set(xscale="log", yscale="log", xlabel="distance $r = s^d$ (leaves)",
                ylabel=r"$C(d)/C(0)$ at $\epsilon^*$")  # fmt: skip
-axes[1, 1].set(xlabel=r"$(\epsilon - \epsilon^*)\, F'(p^*)^L$", xlim=(-1.6, 1.6),
+collapse.set(xlabel=r"$(\epsilon - \epsilon^*)\, F'(p^*)^L$", xlim=(-1.6, 1.6),
                ylabel=r"$s^{aL}\, C(L)/C(0)$, across the root")  # fmt: skip
-for ax, letter in zip(axes.ravel(), "abcd", strict=True):
+for ax, letter in zip(axes.ravel(), "abcdef", strict=True):
     ax.set_title(letter, loc="left", fontweight="bold", fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
 axes[0, 0].legend(fontsize=7, frameon=False, title="lines: two-state chain", title_fontsize=7)
-axes[1, 0].legend(fontsize=7, frameon=False)
+decay.legend(fontsize=7, frameon=False)
 fig.savefig(folder / "susceptibility.png", dpi=160)
 
 # %%
@@ -240,14 +265,29 @@ fig.savefig(folder / "susceptibility.png", dpi=160)
 for part, found in (("", measured), ("_peak", near_peak)):
     for (noise, L), ds in found.items():
         results.save(ds, folder / f"susceptibility_{noise}_L{L}{part}.nc")
+if options.summary:
+    claims = {
+        "peaks": [
+            {"noise": noise, "L": L, "place": [p.place, p.place_error],
+             "height": [p.height, p.height_error]}
+            for (noise, L), p in peaks.items()
+        ],
+        "chain": {str(L): list(x) for L, x in chain.items()}, "critical": critical,
+        "thresholds": {n: threshold(options.v, options.m, options.s, n) for n in processes[1:]},
+        "ratio": ratios, "gap": gaps, "collapsed": collapsed, "plain": plain, "a": a, "nu": nu,
+    }  # fmt: skip
+    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
 first, last = peaks["epsilon", options.depths[0]], peaks["epsilon", deepest]
-mask = peaks["masking", deepest]
+others = ", ".join(
+    f"{noise} peaks at {p.place:.3f} ± {p.place_error:.4f} with {p.height:.2f} ± "
+    f"{p.height_error:.2f}"
+    for noise, p in ((n, peaks[n, deepest]) for n in processes[1:])
+)
 print(f"wrote {folder / 'susceptibility.png'} and {len(measured) + len(near_peak)} results")
 print(
     f"chi of the epsilon-process peaks at {last.place:.4f} ± {last.place_error:.4f} at "
     f"L = {deepest} ({first.place:.4f} at L = {options.depths[0]}; threshold {critical:.4f}) and "
     f"grows from {first.height:.2f} ± {first.height_error:.2f} to {last.height:.2f} ± "
-    f"{last.height_error:.2f} (chain {chain[deepest][1]:.2f}); masking peaks at {mask.place:.3f} "
-    f"± {mask.place_error:.3f} with {mask.height:.2f} ± {mask.height_error:.2f}; spread of "
-    f"the depths {collapsed:.3f} when scaled, {plain:.3f} unscaled (a = {a:.4f}, nu = {nu:.4f})"
+    f"{last.height_error:.2f} (chain {chain[deepest][1]:.2f}); {others}; spread of the depths"
+    f" {collapsed:.3f} when scaled, {plain:.3f} unscaled (a = {a:.4f}, nu = {nu:.4f})"
 )

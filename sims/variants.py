@@ -228,6 +228,7 @@ def draw(ds: xr.Dataset) -> Figure:
         axes[1].errorbar(x.threshold, row, xerr=x.threshold_error, fmt="o", ms=4, color=colour)
     axes[0].axhline(0.5, color="0.6", lw=0.6)
     axes[0].set(xlabel="noise level t", ylabel="belief in the class, 0: chance, 1: certainty")
+    axes[0].legend(fontsize=5, frameon=False, ncols=2, loc="upper right")
     reference = ds.isel(variant=0)
     axes[1].axvline(float(reference.threshold), color="0.3", ls="--", lw=0.8)
     axes[1].set_yticks(rows, ds.variant.values, fontsize=7)

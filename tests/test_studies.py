@@ -194,6 +194,13 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
         ("susceptibility.py", ["--v", "16", "--m", "4", "--depths", "3", "4", "--grammars", "6",
                                "--data", "3", "--trajectories", "16", "--levels", "9"], "chi"),
         ("changed_tree.py", [], "class changed in"),
+        ("finite_size_scaling.py", ["--depths", "3", "4", "5", "--symbols", "8", "--grammars", "6",
+                                    "--data", "4", "--size", "400", "--copies", "3"],
+         "for infinite depth"),
+        ("phase_diagram.py", ["--symbols", "16", "--size", "300", "--copies", "2", "--depth", "8"],
+         "closed form"),
+        ("uturn.py", ["--v", "8", "--m", "2", "--depths", "3", "4", "--grammars", "6", "--data",
+                      "30", "--levels", "11", "--steps", "8", "16", "32"], "class decided at"),
     ],
 )  # fmt: skip
 def test_other_studies_close_with_a_claim(

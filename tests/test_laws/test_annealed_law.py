@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from laws import Laws
 from scipy import stats
 
 from hierdiff import RHM, EpsilonNoise
@@ -74,15 +75,17 @@ def wrong_recursion(rhm: RHM, epsilon: float, wrong: str) -> tuple[np.ndarray, n
 @pytest.mark.parametrize("share", SHARE_OF_CRITICAL)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_exact_inference_follows_the_recursion(
-    case: tuple[int, int, int, int], share: float
+    case: tuple[int, int, int, int], share: float, laws: Laws
 ) -> None:
     z = z_scores(case, share)
+    laws.holds("annealed recursion of the epsilon-process", z)
     assert z.max() < Z, f"largest z {z.max():.1f} at (quantity, level) {np.argwhere(z == z.max())}"
 
 
 @pytest.mark.parametrize("wrong", ["all tuples", "no synonyms"])
-def test_a_wrong_recursion_is_rejected(wrong: str) -> None:
+def test_a_wrong_recursion_is_rejected(wrong: str, laws: Laws) -> None:
     worst = max(z_scores(CASES[0], share, wrong)[0].max() for share in SHARE_OF_CRITICAL)
+    laws.rejects("annealed recursion of the epsilon-process", wrong, worst)
     assert worst > 2 * Z
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import xarray as xr
+from laws import Laws
 from scipy import stats
 
 from hierdiff.sims.correlations import Correlations
@@ -75,8 +76,9 @@ def wrong_chain(case: tuple[int, int, int, int], epsilon: np.ndarray, wrong: str
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_exact_samples_follow_the_chain(case: tuple[int, int, int, int]) -> None:
+def test_exact_samples_follow_the_chain(case: tuple[int, int, int, int], laws: Laws) -> None:
     z = z_scores(case)
+    laws.holds("two-state chain of correlated changes", z)
     assert z.max() < Z, f"largest z {z.max():.1f} at (noise, chi or d) {np.argwhere(z == z.max())}"
 
 
@@ -84,8 +86,10 @@ def test_exact_samples_follow_the_chain(case: tuple[int, int, int, int]) -> None
     "wrong",
     ["brothers independent given their parent", "one path instead of two", "one eigenvalue"],
 )
-def test_a_wrong_chain_is_rejected(wrong: str) -> None:
-    assert z_scores(CASES[0], wrong).max() > 2 * Z
+def test_a_wrong_chain_is_rejected(wrong: str, laws: Laws) -> None:
+    z = z_scores(CASES[0], wrong).max()
+    laws.rejects("two-state chain of correlated changes", wrong, z)
+    assert z > 2 * Z
 
 
 def test_the_bias_shrinks_as_v_grows() -> None:

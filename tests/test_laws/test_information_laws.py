@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import Laws
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.grammar import Derivations, Grammar
@@ -34,6 +35,13 @@ INTERVALS = {
     "masking": [(0.05, 0.2), (0.3, 0.5), (0.6, 0.9)],
     "uniform": [(0.05, 0.1), (0.2, 0.3), (0.5, 0.8)],
     "gaussian": [(9.0, 12.0), (4.0, 6.0), (0.5, 1.5)],  # signal-to-noise ratios
+}
+
+
+SLOPES = {
+    "masking": "masking identity, -dI/dt = sum H(x_i | unmasked others)",
+    "uniform": "slope of the information, uniform noise",
+    "gaussian": "I-MMSE, dI/dsnr = mmse / 2",
 }
 
 
@@ -72,17 +80,19 @@ def law_minus_slope(noise: NoiseProcess, a: float, b: float, factor: float = 1.0
 
 
 @CHANNELS
-def test_slope_law(noise: NoiseProcess) -> None:
+def test_slope_law(noise: NoiseProcess, laws: Laws) -> None:
     """I-MMSE for Gaussian noise, the masking identity, and the same for uniform noise."""
     z = [z_score(law_minus_slope(noise, a, b)) for a, b in INTERVALS[noise.name]]
+    laws.holds(SLOPES[noise.name], z)
     assert np.abs(z).max() < 4, z
 
 
 @CHANNELS
-def test_a_wrong_slope_is_rejected(noise: NoiseProcess) -> None:
+def test_a_wrong_slope_is_rejected(noise: NoiseProcess, laws: Laws) -> None:
     """Without the half in I-MMSE; with 10 % too much for the others."""
     factor = 2.0 if noise.name == "gaussian" else 1.1
     z = [z_score(law_minus_slope(noise, a, b, factor)) for a, b in INTERVALS[noise.name]]
+    laws.rejects(SLOPES[noise.name], f"slope times {factor}", z)
     assert np.abs(z).max() > 8, z
 
 
@@ -133,11 +143,13 @@ def martingale(noise: NoiseProcess, s: float, t: float, level: int) -> tuple[flo
 
 
 @CHANNELS
-def test_beliefs_are_a_martingale_towards_less_noise(noise: NoiseProcess) -> None:
+def test_beliefs_are_a_martingale_towards_less_noise(noise: NoiseProcess, laws: Laws) -> None:
     """E[p(z | x_s) | x_t] = p(z | x_t) for s < t; the other way round it is false."""
     s, t = {"masking": (0.2, 0.35), "uniform": (0.1, 0.2), "gaussian": (0.2, 0.3)}[noise.name]
     for level in (0, 3, GRAMMAR.L):
         right, wrong = martingale(noise, s, t, level)
+        laws.holds("martingale, E[p_s | x_t] = p_t for s < t", right)
+        laws.rejects("martingale, E[p_s | x_t] = p_t for s < t", "the other direction", wrong)
         assert abs(right) < 4
         assert abs(wrong) > 8
 
@@ -150,13 +162,18 @@ def surprise_gap(noise: NoiseProcess, t: float, truth: Derivations, grammar: Gra
     return np.asarray(-np.log(true) + (p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1))
 
 
-def test_two_forms_of_the_information_about_the_class() -> None:
+def test_two_forms_of_the_information_about_the_class(laws: Laws) -> None:
     for noise, t in ((MaskingNoise(16), 0.4), (UniformNoise(16), 0.25), (GaussianNoise(16), 0.3)):
-        assert abs(z_score(surprise_gap(noise, t, TRUTH, GRAMMAR))) < 4
+        z = z_score(surprise_gap(noise, t, TRUTH, GRAMMAR))
+        laws.holds("Nishimori: surprise of the true class is the entropy of the belief", z)
+        assert abs(z) < 4
 
 
-def test_the_epsilon_process_is_no_channel() -> None:
-    assert abs(z_score(surprise_gap(EpsilonNoise(16), 0.75, TRUTH, GRAMMAR))) > 8
+def test_the_epsilon_process_is_no_channel(laws: Laws) -> None:
+    z = z_score(surprise_gap(EpsilonNoise(16), 0.75, TRUTH, GRAMMAR))
+    law = "Nishimori: surprise of the true class is the entropy of the belief"
+    laws.rejects(law, "the epsilon-process", z)
+    assert abs(z) > 8
 
 
 def test_the_study_of_information_in_small(tmp_path: Path) -> None:

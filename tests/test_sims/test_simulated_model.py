@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from laws import Laws
 from numpy.typing import ArrayLike
 from oracles import AMBIGUOUS, FIXTURE, all_strings, frequency_p_value, one_line
 
@@ -127,10 +128,11 @@ def invalid(model: ExactRHM, t: float, steps: int, n: int, seed: int) -> tuple[f
 
 
 @pytest.mark.parametrize("model", [MASKING, UNIFORM], ids=["masking", "uniform"])
-def test_share_of_broken_sentences_falls_as_one_over_steps(model: ExactRHM) -> None:
+def test_share_of_broken_sentences_falls_as_one_over_steps(model: ExactRHM, laws: Laws) -> None:
     steps = [16, 32, 64]
     found = [invalid(model, 1.0, k, 12000, k) for k in steps]
     fit = convergence_order(steps, *np.transpose(found))
+    laws.holds("finite reverse chains converge with order 1", (fit.order - 1) / fit.error)
     assert abs(fit.order - 1) < 4 * fit.error, fit
     assert fit.error < 0.07
     assert abs(fit.order - 0.5) > 4 * fit.error
@@ -138,7 +140,7 @@ def test_share_of_broken_sentences_falls_as_one_over_steps(model: ExactRHM) -> N
 
 
 @pytest.mark.slow
-def test_gaussian_retention_converges_at_first_order() -> None:
+def test_gaussian_retention_converges_at_first_order(laws: Laws) -> None:
     """Belief of the exact posterior in the drawn tokens, against its own expectation.
 
     From 16 steps on: between 8 and 32 the exponent is still 0.84 (6).
@@ -154,11 +156,15 @@ def test_gaussian_retention_converges_at_first_order() -> None:
         gaps.append(gap.mean())
         errors.append(gap.std() / np.sqrt(n))
     fit = convergence_order(steps, gaps, errors)
+    laws.holds("finite reverse chains converge with order 1", (fit.order - 1) / fit.error)
+    laws.rejects(
+        "finite reverse chains converge with order 1", "order 2", (fit.order - 2) / fit.error
+    )
     assert abs(fit.order - 1) < 4 * fit.error, fit
     assert abs(fit.order - 2) > 4 * fit.error
 
 
-def test_committor_is_a_martingale_of_the_exact_chain() -> None:
+def test_committor_is_a_martingale_of_the_exact_chain(laws: Laws) -> None:
     model, n = SequentialModel(MASKING), 4000
     x_t = np.full((n, 4), -1)
     x_t[:, 0] = FIXTURE.sample(1, 0).leaves[0, 0]
@@ -167,6 +173,12 @@ def test_committor_is_a_martingale_of_the_exact_chain() -> None:
     for early, late, limit in ((q[:-1], q[1:], True), (q[1:], q[:-1], False)):
         change = (early * (late - early)).sum(axis=2)
         spread = change.std(axis=1, ddof=1) / np.sqrt(n)
+        z = change.mean(axis=1) / np.maximum(spread, 1e-12)
+        name = "committor is a martingale of the exact reverse chain"
+        if limit:
+            laws.holds(name, z)
+        else:
+            laws.rejects(name, "forwards in noise", z)
         # planted: forwards in noise it is no martingale
         assert (np.abs(change.mean(axis=1)) < 4 * spread + 1e-12).all() == limit
     x0 = model.sample(np.full((3000, 4), -1), 1.0, 4)

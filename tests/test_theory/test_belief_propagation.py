@@ -8,6 +8,7 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import Laws
 from oracles import AMBIGUOUS, FIXTURE, WEIGHTED, one_line
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, Grammar, MaskingNoise, UniformNoise
@@ -148,7 +149,9 @@ def test_relabelling_symbols_relabels_marginals() -> None:
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_nishimori_holds_for_channels_and_fails_for_the_epsilon_process(name: str) -> None:
+def test_nishimori_holds_for_channels_and_fails_for_the_epsilon_process(
+    name: str, laws: Laws
+) -> None:
     """E[p_true] = E[sum p^2] at every level; the epsilon-process is the planted wrong channel."""
     t = {"epsilon": 0.9, "masking": 0.5, "uniform": 0.3, "gaussian": 0.35}[name]
     grammar = RHM(8, 3, 2, 4).draw(3)
@@ -158,6 +161,10 @@ def test_nishimori_holds_for_channels_and_fails_for_the_epsilon_process(name: st
     for p, square in zip(beliefs.marginal, beliefs.square, strict=True):
         gap = (p - square).mean(axis=1)
         z.append(gap.mean() / (gap.std(ddof=1) / np.sqrt(len(gap))))
+    if name == "epsilon":
+        laws.rejects("Nishimori identity, E[p_true] = E[sum p^2]", "the epsilon-process", z)
+    else:
+        laws.holds("Nishimori identity, E[p_true] = E[sum p^2]", z)
     assert (np.max(np.abs(z)) > 20) if name == "epsilon" else (np.max(np.abs(z)) < 4)
 
 

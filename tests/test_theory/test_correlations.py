@@ -9,6 +9,7 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import Laws
 
 from hierdiff import RHM, Grammar
 from hierdiff.errors import InvalidParameter, NoTransition
@@ -245,7 +246,7 @@ def test_known_channels() -> None:
         np.testing.assert_allclose(numbers.singular, 1, rtol=1e-9)
 
 
-def test_average_over_rule_tables() -> None:
+def test_average_over_rule_tables(laws: Laws) -> None:
     """Mean squared singular value of a position, .1208(2) against .121212 at (32, 8, 2)."""
     for sizes in ((32, 8, 2), (32, 2, 2), (6, 4, 3)):
         rhm = RHM(*sizes, 2, n_classes=3)
@@ -253,10 +254,14 @@ def test_average_over_rule_tables() -> None:
         error = drawn.std(axis=0, ddof=1) / np.sqrt(len(drawn))
         expected = broadcast.kesten_stigum_annealed(rhm)
         assert expected == pytest.approx(float(stability(rhm)[0]), rel=1e-12)
-        assert np.all(np.abs(drawn.mean(axis=0) - expected) < 4 * error)
+        z = (drawn.mean(axis=0) - expected) / error
+        laws.holds("Kesten-Stigum on average, F'(1/v)", z)
+        assert np.all(np.abs(z) < 4)
         # planted: tables drawn with replacement would give s / m
         if sizes == (6, 4, 3):
-            assert np.all(np.abs(drawn.mean(axis=0) - rhm.s / rhm.m) > 4 * error)
+            z = (drawn.mean(axis=0) - rhm.s / rhm.m) / error
+            laws.rejects("Kesten-Stigum on average, F'(1/v)", "tables with repetition", z)
+            assert np.all(np.abs(z) > 4)
 
 
 def test_eigenvalues_need_square_channels() -> None:

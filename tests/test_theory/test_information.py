@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from laws import Laws
 from oracles import (
     AMBIGUOUS,
     FIXTURE,
@@ -185,7 +186,7 @@ def test_masking_identity_by_enumeration_of_all_masks(grammar: Grammar) -> None:
 
 
 @EXAMPLES
-def test_class_change_by_enumeration(grammar: Grammar) -> None:
+def test_class_change_by_enumeration(grammar: Grammar, laws: Laws) -> None:
     levels, prior = enumerate_derivations(grammar)
     v = grammar.v[-1]
     seen = all_strings(v, grammar.n_leaves)
@@ -194,6 +195,14 @@ def test_class_change_by_enumeration(grammar: Grammar) -> None:
     joint = root.T @ (prior[:, None] * like)
     exact = 1 - float((joint**2 / joint.sum(axis=0)).sum())
     found = class_change(grammar, UniformNoise(v), T, 20000, 14)
+    laws.holds("class change of a U-turn, 1 - E[sum p^2]", (found.value - exact) / found.error)
+    # planted: the chance of missing the most probable class, which no sampler of beliefs has
+    wrong = 1 - float((joint.max(axis=0)).sum())
+    laws.rejects(
+        "class change of a U-turn, 1 - E[sum p^2]", "1 - E[max p]",
+        (found.value - wrong) / found.error,
+    )  # fmt: skip
+    assert abs(found.value - wrong) > 8 * found.error
     assert close(found, exact)
     deeper = class_change(grammar, UniformNoise(v), T, 2000, 14, level=grammar.L)
     assert 0 < deeper.value < 1

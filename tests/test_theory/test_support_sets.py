@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from laws import Laws
 from oracles import one_line
 
 from hierdiff import RHM, MaskingNoise
@@ -58,12 +59,17 @@ def z_scores(rhm: RHM, t: float, law: np.ndarray, copies: int = 12) -> np.ndarra
     return (np.mean(runs, axis=0) - law[:, 0]) / error
 
 
-def test_the_population_has_this_law_and_no_other() -> None:
+def test_the_population_has_this_law_and_no_other(laws: Laws) -> None:
     rhm = RHM(16, 4, 2, 5)
-    assert np.abs(z_scores(rhm, 0.4, support_laws(rhm, 0.4))).max() < 4
-    assert np.abs(z_scores(rhm, 0.4, support_laws(rhm, 0.45))).max() > 10
+    z = z_scores(rhm, 0.4, support_laws(rhm, 0.4))
+    laws.holds("support sets of masking against the population", z)
+    assert np.abs(z).max() < 4
     # drawing the tuples with repetition is the planted wrong law: support sets come out too small
-    assert np.abs(z_scores(rhm, 0.4, repeated(rhm, 0.4))).max() > 5
+    wrong = {"another noise level": support_laws(rhm, 0.45), "tuples repeat": repeated(rhm, 0.4)}
+    for name, law in wrong.items():
+        z = z_scores(rhm, 0.4, law)
+        laws.rejects("support sets of masking against the population", name, z)
+        assert np.abs(z).max() > 5
 
 
 def repeated(rhm: RHM, t: float) -> np.ndarray:

@@ -1,0 +1,29 @@
+"""Scores of the laws: tests hand them to the fixture ``laws``, ``--laws FILE`` keeps them.
+
+``pytest tests --laws docs/results/laws.json`` makes the table that the manual prints.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from laws import SCORES, Laws
+
+
+@pytest.fixture
+def laws(request: pytest.FixtureRequest) -> Laws:
+    """Where a law test leaves its scores."""
+    return Laws(request.node.nodeid.split("::")[0])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--laws", default=None, help="write the scores of all laws to this JSON file")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    path = session.config.getoption("--laws")
+    if path and SCORES:
+        found = {name: SCORES[name] for name in sorted(SCORES)}
+        Path(path).write_text(json.dumps(found, indent=1) + "\n")
