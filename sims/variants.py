@@ -228,10 +228,12 @@ def draw(ds: xr.Dataset) -> Figure:
         axes[1].errorbar(x.threshold, row, xerr=x.threshold_error, fmt="o", ms=4, color=colour)
     axes[0].axhline(0.5, color="0.6", lw=0.6)
     axes[0].set(xlabel="noise level t", ylabel="belief in the class, 0: chance, 1: certainty")
-    axes[0].legend(fontsize=5, frameon=False, ncols=2, loc="upper right")
     reference = ds.isel(variant=0)
     axes[1].axvline(float(reference.threshold), color="0.3", ls="--", lw=0.8)
     axes[1].set_yticks(rows, ds.variant.values, fontsize=7)
+    axes[1].set_ylim(-0.7, len(rows) - 0.3)
+    for tick, colour in zip(axes[1].get_yticklabels(), colours, strict=True):
+        tick.set_color(colour)  # the key to the curves on the left
     axes[1].set_xlabel("noise level at which the class is lost")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
