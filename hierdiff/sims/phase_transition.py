@@ -9,7 +9,7 @@ smoothly.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,12 @@ from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.seeds import stream
+from hierdiff.sims.class_retention import (
+    MixtureModel,
+    class_retention,
+    labelled_data,
+    mixture_fingerprint,
+)
 from hierdiff.sims.estimators import crossing, likelihood_interval, nested_mean
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.forward_backward import (
@@ -37,12 +43,8 @@ __all__ = ["PhaseTransition"]
 
 Array = NDArray[Any]
 
-PROCESSES: tuple[Literal["masking", "uniform", "gaussian", "epsilon"], ...] = (
-    "masking",
-    "uniform",
-    "gaussian",
-    "epsilon",
-)
+Process: TypeAlias = Literal["masking", "uniform", "gaussian", "epsilon"]
+PROCESSES: tuple[Process, ...] = ("masking", "uniform", "gaussian", "epsilon")
 _BLOCK = 64  # data per task: what an interruption can lose
 _TEXT = {
     "belief": "posterior probability of the true symbol",
@@ -235,7 +237,7 @@ class PhaseTransition:
     def measure(
         self,
         model: DiffusionModel | None = None,
-        data: Derivations | None = None,
+        data: Derivations | tuple[Array, Array] | None = None,
         *,
         folder: Any = None,
         workers: int | None = None,
@@ -245,10 +247,11 @@ class PhaseTransition:
 
         Parameters
         ----------
-        model : ExactRHM, optional
-            Measures on its grammar alone; default: exact inference on ``grammars`` random ones.
-        data : Derivations, optional
-            Data to start from (with ``model``); default: drawn from the grammar.
+        model : ExactRHM or ExactMixture, optional
+            Measures on its grammar, or on its mixture, whose only level is the class; default:
+            exact inference on ``grammars`` random grammars.
+        data : Derivations, or (points, classes), optional
+            Data to start from (with ``model``); default: ``data`` drawn from its world.
         folder, workers, cluster
             As in :func:`hierdiff.sims.experiment.run_tasks`.
 
@@ -284,34 +287,37 @@ class PhaseTransition:
             values = np.concatenate([values, more], axis=3)[:, :, :, order]
         return self._summarise(times, values)
 
-    def _worlds(
-        self, model: DiffusionModel | None, data: Derivations | None
-    ) -> list[tuple[ExactRHM, Derivations | None, str]]:
+    def _worlds(self, model: DiffusionModel | None, data: Any) -> list[tuple[Any, Any, str]]:
         """Models, their data, and words that say which they are."""
         if model is None:
             if data is not None:
                 raise InvalidParameter("data were given without the model they belong to")
-            worlds: list[tuple[ExactRHM, Derivations | None, str]] = []
+            worlds: list[tuple[Any, Any, str]] = []
             for g in range(self.grammars):
                 grammar = self.rhm.draw(stream(self.seed, "grammar", g))
                 worlds.append((ExactRHM(grammar, self.process, threads=1), None, f"drawn {g}"))
             return worlds
-        if not isinstance(model, ExactRHM) or model.noise.name != self.noise:
+        known = isinstance(model, (ExactRHM, MixtureModel))
+        if not known or model.noise.name != self.noise:
             raise InvalidParameter(
                 f"model {type(model).__name__} with {model.noise.name} noise cannot be measured as "
-                f"{self.noise}; give an ExactRHM with that noise"
+                f"{self.noise}; give an ExactRHM or ExactMixture with that noise"
             )
-        words = f"{fingerprint(model.grammar)} {fingerprint(data) if data else ''}"
-        return [(model, data, words)]
+        if isinstance(model, MixtureModel):
+            given = None if data is None else labelled_data(model.mixture, data)
+            return [(model, given, mixture_fingerprint(model.mixture, given))]
+        exact = cast(ExactRHM, model)
+        words = f"{fingerprint(exact.grammar)} {fingerprint(data) if data else ''}"
+        return [(exact, data, words)]
 
     def _run(
-        self, worlds: list[tuple[ExactRHM, Derivations | None, str]], times: Array, name: str,
-        options: dict[str, Any],
-    ) -> Array:  # fmt: skip
+        self, worlds: list[tuple[Any, Any, str]], times: Array, name: str, options: dict[str, Any]
+    ) -> Array:
         """Values [grammar, datum, level, t, quantity]."""
         tasks = []
         for g, (model, data, words) in enumerate(worlds):
-            n = self.data if data is None else len(data)
+            vectors = isinstance(model, MixtureModel)
+            n = self.data if data is None else len(data[0] if vectors else data)
             for first in range(0, n, _BLOCK):
                 rows = range(first, min(first + _BLOCK, n))
                 parameters = {
@@ -321,7 +327,8 @@ class PhaseTransition:
                     "t": [float(x) for x in times],
                 }  # fmt: skip
                 arguments = (model, data, self.seed, g, rows, times)
-                tasks.append(Task(forward_backward, arguments, parameters))
+                function = class_retention if vectors else forward_backward
+                tasks.append(Task(function, arguments, parameters))
         blocks = run_tasks(tasks, name=name, **options)
         per_world = len(blocks) // len(worlds)
         joined = [
@@ -358,8 +365,9 @@ class PhaseTransition:
     def _label(
         self, variables: dict[str, Any], coords: dict[str, Any], times: Array, source: str
     ) -> xr.Dataset:
+        count = len(variables["belief"][1])
         axes = {
-            "level": (("level",), np.arange(self.L + 1), "level, root = 0"),
+            "level": (("level",), np.arange(count), "level, root = 0"),
             "t": (("t",), times, f"noise level t of the {self.noise} process"),
             **coords,
         }

@@ -1,0 +1,401 @@
+r"""Mixtures of low-rank Gaussians: parameters, covariances, sampling, fitting.
+
+With probability :math:`\pi_k` a datum is drawn from class :math:`k`,
+
+.. math::
+
+    x_0 = \mu_k + U_k \Lambda_k^{1/2} a + \delta\,\tilde U_k e, \qquad a, e \sim N(0, I),
+    \qquad S_k = U_k \Lambda_k U_k^T + \delta^2 \tilde U_k \tilde U_k^T .
+
+================  ===========================================================================
+``bases``         :math:`U_k`, K arrays [D, d_k] with orthonormal columns
+``weights``       :math:`\pi_k`, [K]
+``variances``     diagonals of :math:`\Lambda_k`, K arrays [d_k]
+``means``         :math:`\mu_k`, [K, D]
+``delta``         :math:`\delta`, amplitude of the residual
+``residual``      :math:`\tilde U_k` spans the other classes' bases (``"span"``) or everything
+                  orthogonal to :math:`U_k` (``"ambient"``, probabilistic PCA)
+================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import subspace_angles
+
+from hierdiff import _fitting, _subspaces
+from hierdiff._files import read_npz, write_npz
+from hierdiff._subspaces import Spectrum, orthonormalise
+from hierdiff.errors import DamagedFile, InvalidParameter
+from hierdiff.seeds import Seed, generator
+
+__all__ = ["LowRankMixture", "Spectrum", "orthonormalise"]
+
+Floats: TypeAlias = NDArray[np.float64]
+Residual: TypeAlias = Literal["span", "ambient"]
+
+_KIND = "hierdiff.LowRankMixture 1"
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class LowRankMixture:
+    r"""Mixture of low-rank Gaussians, eq. (3) of the reference with unequal everything.
+
+    Parameters
+    ----------
+    bases : sequence of K arrays [D, d_k]
+        Orthonormal columns; d_k = 0 makes the class a point (or pure residual).
+    weights : array [K], optional
+        Class probabilities, default uniform.
+    variances : sequence of K arrays [d_k], optional
+        Variance along each column, default 1.
+    delta : float
+        Residual amplitude.
+    residual : {"span", "ambient"}
+        Where the residual lives, see the module's table.
+    means : array [K, D], optional
+        Class means, default 0.
+
+    Raises
+    ------
+    InvalidParameter
+        For bases that are not orthonormal, ranks above D, negative or unnormalised weights,
+        negative variances, wrong shapes, NaN.
+
+    Notes
+    -----
+    Validity: any K >= 1, any overlap of the subspaces.
+
+    References
+    ----------
+    Li et al., Understanding Representation Dynamics of Diffusion Models, arXiv 2502.05743.
+
+    Examples
+    --------
+    >>> mixture = LowRankMixture.random(15, 5, 3, delta=0.2, seed=0)
+    >>> mixture
+    LowRankMixture(D=15, K=3, ranks=(5, 5, 5), delta=0.2, residual='span')
+    >>> x, k = mixture.sample(4, seed=1)
+    >>> x.shape, k.shape
+    ((4, 15), (4,))
+    """
+
+    bases: tuple[Floats, ...]
+    weights: Floats
+    variances: tuple[Floats, ...]
+    delta: float
+    residual: Residual
+    means: Floats
+
+    def __init__(
+        self,
+        bases: Sequence[ArrayLike],
+        weights: ArrayLike | None = None,
+        variances: Sequence[ArrayLike] | None = None,
+        delta: float = 0.0,
+        residual: Residual = "span",
+        means: ArrayLike | None = None,
+    ) -> None:
+        checked = _subspaces.check_bases(bases)
+        dim, classes = len(checked[0]), len(checked)
+        if not (np.isfinite(delta) and delta >= 0):
+            raise InvalidParameter(f"delta = {delta} must be finite and >= 0; take its modulus")
+        if residual not in ("span", "ambient"):
+            raise InvalidParameter(f"residual = {residual!r} is unknown; use 'span' or 'ambient'")
+        mean = np.zeros((classes, dim)) if means is None else np.asarray(means, dtype=float)
+        if mean.shape != (classes, dim) or not np.isfinite(mean).all():
+            raise InvalidParameter(
+                f"means of shape {mean.shape} must be finite and of shape {(classes, dim)};"
+                " give one row per class"
+            )
+        fields = {
+            "bases": checked,
+            "weights": _subspaces.check_weights(weights, classes),
+            "variances": _subspaces.check_variances(variances, checked),
+            "delta": float(delta),
+            "residual": residual,
+            "means": mean,
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return (
+            f"LowRankMixture(D={self.dim}, K={self.n_classes}, ranks={self.ranks},"
+            f" delta={self.delta:g}, residual={self.residual!r})"
+        )
+
+    @property
+    def dim(self) -> int:
+        """Ambient dimension D."""
+        return len(self.bases[0])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.bases)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Ranks d_k."""
+        return tuple(basis.shape[1] for basis in self.bases)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Eigen-decomposition of the class covariances, computed once."""
+        span = self.residual == "span"
+        return _subspaces.spectrum(self.bases, self.variances, self.means, self.delta**2, span)
+
+    def covariance(self, k: int) -> Floats:
+        r"""Dense :math:`S_k`, [D, D], for small D and for checks."""
+        s = self.spectrum
+        plane = np.eye(self.dim) if s.frame is None else s.frame @ s.frame.T
+        own = (s.axes[k].T * (s.eigenvalues[k] - s.floor)) @ s.axes[k]
+        return cast(Floats, s.floor * plane + own)
+
+    def principal_angles(self, k: int, l: int) -> Floats:
+        """Principal angles between the subspaces of classes ``k`` and ``l``, degrees, descending.
+
+        Notes
+        -----
+        Validity: accurate for small angles too (sines are used below 45 degrees).
+
+        Examples
+        --------
+        >>> LowRankMixture.random(20, 2, 3, angle=30.0, seed=0).principal_angles(0, 2).round(9)
+        array([30., 30.])
+        """
+        return cast(Floats, np.degrees(subspace_angles(self.bases[k], self.bases[l])))
+
+    def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
+        """Draw data and their classes.
+
+        Parameters
+        ----------
+        n : int
+            Number of data.
+        seed : Seed
+            Source of randomness.
+
+        Returns
+        -------
+        x : array [n, D]
+        k : int array [n]
+
+        Raises
+        ------
+        InvalidParameter
+            If ``n`` < 1.
+
+        Notes
+        -----
+        Validity: exact draws; the result depends on ``n`` and ``seed`` alone.
+        """
+        if n < 1:
+            raise InvalidParameter(f"n = {n} data cannot be drawn; ask for at least 1")
+        rng, s = generator(seed), self.spectrum
+        k = rng.choice(self.n_classes, size=n, p=self.weights)
+        latent = rng.standard_normal((n, s.axes.shape[1]))
+        latent *= np.sqrt(s.eigenvalues[k])
+        x = self.means[k]
+        if s.floor > 0:
+            noise = rng.standard_normal((n, s.support)) * np.sqrt(s.floor)
+            x += noise if s.frame is None else noise @ s.frame.T
+        for c in np.unique(k):
+            rows = k == c
+            # the residual along the class's own axes is replaced, not added to
+            own = (x[rows] - self.means[c]) @ s.axes[c].T
+            x[rows] += (latent[rows] - own) @ s.axes[c]
+        return x, k
+
+    def compress(self) -> tuple[LowRankMixture, Floats, Floats]:
+        r"""Restrict the mixture to the smallest subspace that tells its classes apart.
+
+        Returns
+        -------
+        mixture : LowRankMixture
+            In R dimensions, with means relative to ``centre``.
+        frame : array [D, R]
+            Orthonormal coordinates: ``(x - centre) @ frame`` is what the small mixture sees.
+        centre : array [D]
+            Mean of the mixture.
+
+        Notes
+        -----
+        Validity: class posteriors are unchanged; orthogonal to the frame all classes share one
+        isotropic Gaussian of variance delta^2 ("ambient") or 0 ("span").
+
+        Examples
+        --------
+        >>> small, frame, _ = LowRankMixture.random(50, 2, 3, seed=0).compress()
+        >>> small.dim, frame.shape
+        (6, (50, 6))
+        """
+        centre = self.weights @ self.means
+        shift = self.means - centre
+        frame, _, _ = _subspaces.joint_span(np.hstack([*self.bases, shift.T]))
+        small = LowRankMixture(
+            [frame.T @ basis for basis in self.bases],
+            self.weights,
+            self.variances,
+            self.delta,
+            self.residual,
+            shift @ frame,
+        )
+        return small, frame, centre
+
+    @classmethod
+    def random(
+        cls,
+        dim: int,
+        rank: int | Sequence[int],
+        classes: int,
+        *,
+        delta: float = 0.0,
+        angle: float | None = 90.0,
+        seed: Seed,
+        weights: ArrayLike | None = None,
+        residual: Residual = "span",
+    ) -> LowRankMixture:
+        """Draw subspaces at random, with one common principal angle.
+
+        Parameters
+        ----------
+        dim, classes : int
+            D and K.
+        rank : int or K ints
+            Rank of every class.
+        delta, weights, residual
+            As in the class.
+        angle : float or None
+            Principal angle between any two subspaces, degrees in (0, 90]; None draws
+            independent uniform subspaces, which may outnumber the dimension.
+        seed : Seed
+            Source of randomness.
+
+        Returns
+        -------
+        LowRankMixture
+
+        Raises
+        ------
+        InvalidParameter
+            If the subspaces do not fit, or the angle is out of range.
+
+        Notes
+        -----
+        Validity: uniform over all arrangements with the angle asked for (Haar measure).
+        """
+        ranks = [rank] * classes if isinstance(rank, (int, np.integer)) else list(rank)
+        if classes < 1 or len(ranks) != classes or min(ranks) < 0 or max(ranks) > dim:
+            raise InvalidParameter(
+                f"ranks {tuple(ranks)} must be {classes} numbers from 0 to dim = {dim};"
+                " give one rank per class or raise dim"
+            )
+        rng = generator(seed)
+        if angle is None:
+            bases = [np.linalg.qr(rng.standard_normal((dim, d)))[0] for d in ranks]
+        else:
+            bases = _subspaces.equiangular(dim, ranks, angle, rng)
+        return cls(bases, weights, None, delta, residual)
+
+    @classmethod
+    def fit(
+        cls,
+        data: ArrayLike,
+        classes: int,
+        rank: int,
+        *,
+        seed: Seed,
+        restarts: int = 6,
+        with_means: bool = False,
+        iterations: int = 500,
+        tolerance: float = 1e-7,
+    ) -> LowRankMixture:
+        """Fit a mixture of probabilistic PCA with a shared residual by EM, labels unknown.
+
+        Parameters
+        ----------
+        data : array [N, D]
+            Training data.
+        classes, rank : int
+            K and the common rank d < D.
+        seed : Seed
+            Source of the starting points.
+        restarts : int
+            Independent starts; the one of highest training likelihood is kept.
+        with_means : bool
+            Estimate class means too; otherwise they are zero, as in the paper's model.
+        iterations : int
+            At most so many EM steps per start.
+        tolerance : float
+            Stop when the log-likelihood per datum, nats, grows by less in one step.
+
+        Returns
+        -------
+        LowRankMixture
+            With ``residual="ambient"``.
+
+        Raises
+        ------
+        InvalidParameter
+            For empty data, NaN, N < K or rank >= D.
+
+        Notes
+        -----
+        Validity: a local maximum of the likelihood.  The likelihood is unbounded when a class
+        holds no more than d data, so delta^2 is kept above 1e-6 of the mean variance.  Gaussian
+        mixtures of well-kept libraries do not know the low-rank constraint.
+
+        References
+        ----------
+        Tipping and Bishop, Mixtures of probabilistic principal component analysers, Neural
+        Computation 11 (1999), with the noise variance tied across classes.
+        """
+        em = _fitting.EM(classes, rank, with_means, iterations, tolerance)
+        f = _fitting.fit(data, em, restarts, generator(seed))
+        bases, variances = list(f.bases), list(f.variances)
+        return cls(bases, f.weights, variances, float(np.sqrt(f.noise)), "ambient", f.means)
+
+    def save(self, path: str | Path) -> None:
+        """Write the mixture as one npz file without pickles, whole or not at all."""
+        arrays = {
+            "bases": np.hstack(self.bases),
+            "ranks": np.array(self.ranks),
+            "variances": np.concatenate(self.variances),
+            "weights": self.weights,
+            "means": self.means,
+            "delta": np.array(self.delta),
+            "residual": np.array(self.residual),
+        }
+        write_npz(path, _KIND, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LowRankMixture:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        DamagedFile
+            If the file is damaged or holds something else.
+        """
+        file = read_npz(path, _KIND)
+        try:
+            cuts = np.cumsum(file["ranks"])[:-1]
+            return cls(
+                np.split(file["bases"], cuts, axis=1),
+                file["weights"],
+                np.split(file["variances"], cuts),
+                float(file["delta"]),
+                cast(Residual, str(file["residual"])),
+                file["means"],
+            )
+        except (KeyError, InvalidParameter) as error:
+            raise DamagedFile(f"{path} holds no valid mixture ({error}); save it again") from error

@@ -1,0 +1,129 @@
+r"""Forward-backward runs on mixtures: the class, which is the only level they have.
+
+A datum of class k is noised to signal-to-noise ratio snr and a datum is drawn from the posterior;
+its class is a draw from :math:`w(x_t) = p(\cdot \mid x_t)`.  Recorded are :math:`w_k`,
+:math:`\sum_l w_l^2`, equal in expectation, and whether the class came back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.mixture import LowRankMixture
+from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.seeds import stream
+from hierdiff.theory.low_rank import class_posterior
+
+__all__ = ["MixtureModel", "class_retention", "labelled_data", "mixture_fingerprint"]
+
+Array = NDArray[Any]
+Labelled = tuple[Array, NDArray[np.intp]]
+
+_RANGE = (1e-12, 1e12)  # of the SNR: beyond it nothing changes in double precision
+
+
+@runtime_checkable
+class MixtureModel(Protocol):
+    """A model whose prior is a mixture of Gaussians, such as ``theory.ExactMixture``."""
+
+    @property
+    def mixture(self) -> LowRankMixture:
+        """The prior."""
+
+    @property
+    def noise(self) -> NoiseProcess:
+        """The forward process, on vectors."""
+
+
+def class_retention(
+    model: MixtureModel, data: Labelled | None, seed: int, g: int, rows: range, times: Array
+) -> dict[str, Array]:
+    """One task: corrupt, infer, draw; values [datum, 1, t, quantity].
+
+    Parameters
+    ----------
+    model : MixtureModel
+    data : (x [n, D], k [n]) or None
+        Where the rows are taken from; None draws them.
+    seed, g : int
+        With the number of a datum they name its random streams.
+    rows : range
+        Numbers of the data.
+    times : array [T]
+        Noise levels in [0, 1].
+
+    Returns
+    -------
+    dict
+        ``values`` with the quantities belief, upward, square, retention, as on a grammar.
+
+    Notes
+    -----
+    Validity: exact posterior of the mixture; at t = 0 the SNR is 1e12.
+    """
+    mixture, noise = model.mixture, model.noise
+    if not isinstance(noise, GaussianNoise) or noise.v is not None:
+        raise InvalidParameter(
+            f"noise = {noise.name} with v = {noise.v} acts on symbols; give GaussianNoise()"
+        )
+    if data is None:
+        drawn = [mixture.sample(1, stream(seed, "datum", g, i)) for i in rows]
+        x0, k = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    else:
+        x0, k = (part[rows.start : rows.stop] for part in data)
+    normals = np.concatenate([noise.draw(x0[:1].shape, stream(seed, "noise", g, i)) for i in rows])
+    uniforms = np.array([stream(seed, "backward", g, i).random() for i in rows])
+    values, each = np.empty((len(rows), 1, len(times), 4)), np.arange(len(rows))
+    for j, snr in enumerate(np.clip(noise.snr(times), *_RANGE)):
+        sigma = float(snr) ** -0.5
+        w = class_posterior(mixture, x0 + sigma * normals, sigma)
+        new = (np.cumsum(w, axis=1) < uniforms[:, None] * w.sum(axis=1)[:, None]).sum(axis=1)
+        own = w[each, k]
+        values[:, 0, j] = np.stack([own, own, (w**2).sum(axis=1), new == k], axis=1)
+    return {"values": values}
+
+
+def labelled_data(mixture: LowRankMixture, data: tuple[ArrayLike, ArrayLike]) -> Labelled:
+    """Data and classes, checked against the mixture.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+    data : (array [n, D], int array [n])
+
+    Returns
+    -------
+    x : array [n, D]
+    k : int array [n]
+
+    Raises
+    ------
+    InvalidParameter
+        For other shapes, or classes out of range.
+    """
+    x, k = np.asarray(data[0], float), np.asarray(data[1])
+    if x.ndim != 2 or x.shape[1] != mixture.dim or k.shape != (len(x),):
+        raise InvalidParameter(
+            f"data of shapes {x.shape} and {k.shape} must be points [n, {mixture.dim}] and their "
+            "classes [n]"
+        )
+    if not len(k) or k.dtype.kind not in "iu" or k.min() < 0 or k.max() >= mixture.n_classes:
+        raise InvalidParameter(
+            f"classes must be integers from 0 to {mixture.n_classes - 1}; check the labels"
+        )
+    return x, k.astype(np.intp)
+
+
+def mixture_fingerprint(mixture: LowRankMixture, data: Labelled | None) -> str:
+    """Hash of the content, which names a task's world."""
+    s = mixture.spectrum
+    arrays = [*mixture.bases, *mixture.variances, mixture.weights, mixture.means, s.eigenvalues]
+    digest = hashlib.blake2b(f"{mixture!r}".encode(), digest_size=8)
+    for array in [*arrays, *(data or ())]:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,357 @@
+r"""Score machines of what a network can express: linear, equivariant, local, and both.
+
+=================  =============================================================================
+:math:`y_i`        training images; :math:`x` noisy image in units of the data
+:math:`\Omega_p`   square window of side 2 ``radius`` + 1 around pixel p, all channels
+:math:`D(x)[p]`    posterior mean of pixel p
+=================  =============================================================================
+
+Each machine is the exact denoiser of data that look as the machine can see them:
+
+.. math::
+
+    \text{LS (local):} \quad & D(x)[p] = \sum_i W_i\, y_i[p], & W_i &\propto
+        e^{-|x_{\Omega_p} - y_{i,\Omega_p}|^2/2\sigma^2} \\
+    \text{ES (equivariant):} \quad & D(x) = \sum_{i,\tau} W_{i\tau}\, \tau y_i, &
+        W_{i\tau} &\propto e^{-|x - \tau y_i|^2/2\sigma^2} \\
+    \text{ELS (both):} \quad & D(x)[p] = \sum_{i,q} W_{iq}\, y_i[q], & W_{iq} &\propto
+        e^{-|x_{\Omega_p} - y_{i,\Omega_q}|^2/2\sigma^2}
+
+with :math:`\tau` all translations of the torus.  The boundary is "periodic" (windows wrap round)
+or "zero" (windows see zeros beyond the edge, as padded convolutions do: for LS this drops the
+pixels outside, for ELS it lets a patch know its distance from the edge).  A window that covers the
+image makes LS the empirical denoiser and, on the torus, ELS the equivariant one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import fft
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.theory._clocks import positive_level
+from hierdiff.theory._empirical import Average, Block, Data, Reals, blocks_of, real
+from hierdiff.theory.linear_score import (
+    GaussianModel,
+    fit_gaussian,
+    linear_denoise,
+    linear_score,
+    linear_trajectory,
+)
+
+__all__ = [
+    "Boundary",
+    "GaussianModel",
+    "equivariant_denoise",
+    "equivariant_local_denoise",
+    "fit_gaussian",
+    "linear_denoise",
+    "linear_score",
+    "linear_trajectory",
+    "local_denoise",
+    "score_of",
+]
+
+Boundary: TypeAlias = Literal["periodic", "zero"]
+
+_ENTRIES = 1 << 21  # numbers per temporary array
+
+
+def score_of(denoised: ArrayLike, x: ArrayLike, sigma: float, *, scale: float = 1.0) -> Reals:
+    r"""Score that belongs to a denoiser, :math:`(s_t D - x_t)/(s_t^2\sigma^2)` (Tweedie).
+
+    Parameters
+    ----------
+    denoised, x : arrays of one shape
+        :math:`D(x_t)` and :math:`x_t`.
+    sigma, scale : float
+        Noise level relative to the signal and :math:`s_t`, both > 0.
+
+    Returns
+    -------
+    array of that shape
+
+    Raises
+    ------
+    InvalidParameter
+        For shapes that differ, sigma or scale <= 0.
+
+    Notes
+    -----
+    Validity: exact for posterior means; for the local machines it is the definition of their score,
+    :math:`(\sqrt{\bar\alpha}\,D - x)/(1-\bar\alpha)` on the VP clock, which no density need have.
+    """
+    d, y = real(denoised), real(x)
+    if d.shape != y.shape or not (np.isfinite(scale) and scale > 0):
+        raise InvalidParameter(
+            f"denoised {d.shape} and x {y.shape} must have one shape, and scale = {scale} be > 0"
+        )
+    s = y.dtype.type(scale)
+    out: Reals = (s * d - y) / (s * s * y.dtype.type(positive_level(sigma) ** 2))
+    return out
+
+
+def local_denoise(
+    data: Data,
+    x: ArrayLike,
+    sigma: float,
+    *,
+    radius: int,
+    boundary: Boundary = "zero",
+    scale: float = 1.0,
+    block: int | None = None,
+) -> Reals:
+    r"""Local-score machine: every pixel sees its own window of every training image.
+
+    Parameters
+    ----------
+    data : array [N, H, W] or [N, H, W, C], or iterable of such arrays
+        Training images; read once.
+    x : array [n, H, W] or [n, H, W, C]
+        Noisy images :math:`x_t`.
+    sigma : float
+        Noise level relative to the signal, > 0.
+    radius : int
+        Of the window, >= 0.
+    boundary : {"zero", "periodic"}
+        What lies beyond the edge.
+    scale : float
+        :math:`s_t` > 0.
+    block : int, optional
+        Training images held at a time.
+
+    Returns
+    -------
+    array of the shape of ``x``
+
+    Raises
+    ------
+    InvalidParameter
+        For windows larger than the image, shapes that do not match, empty data, NaN, sigma <= 0.
+
+    Notes
+    -----
+    Validity: exact for the machine.  Cost n N H W (C + 4 radius).
+
+    References
+    ----------
+    Kamb and Ganguli, arXiv 2412.20292.
+
+    Examples
+    --------
+    >>> data = np.array([[[0.0, 0.0]], [[1.0, 3.0]]])
+    >>> local_denoise(data, [[[0.5, 9.0]]], 1.0, radius=0).round(3)
+    array([[[0.5, 3. ]]])
+    """
+    task = _task(x, sigma, scale, radius, boundary)
+    shape = task.images.shape
+    top = np.full(shape[:3], -np.inf)
+    mass = np.zeros(shape[:3])
+    total = np.zeros(shape)
+    step = _step(block, task.images[..., 0].size)
+    for part in blocks_of(data, task.item, task.dtype, step):
+        images = _checked(part).reshape(-1, *shape[1:])
+        gaps = np.zeros((len(task.images), len(images), *shape[1:3]))
+        for c in range(shape[3]):
+            gaps += (task.images[:, None, ..., c] - images[None, ..., c]) ** 2
+        logits = _window_sum(gaps, radius, boundary) / (-2 * task.variance)
+        new = np.maximum(top, logits.max(axis=1))
+        weights = np.exp(logits - new[:, None])
+        shrink = np.exp(top - new)
+        mass = mass * shrink + weights.sum(axis=1)
+        total = total * shrink[..., None] + np.einsum("bihw,ihwc->bhwc", weights, images)
+        top = new
+    return _restore(total / mass[..., None], task)
+
+
+def equivariant_local_denoise(
+    data: Data,
+    x: ArrayLike,
+    sigma: float,
+    *,
+    radius: int,
+    boundary: Boundary = "zero",
+    scale: float = 1.0,
+    block: int | None = None,
+) -> Reals:
+    r"""Equivariant local machine: every pixel sees the windows of all places of all images.
+
+    Parameters
+    ----------
+    data, x, sigma, radius, boundary, scale
+        As in :func:`local_denoise`.
+    block : int, optional
+        Training patches held at a time.
+
+    Returns
+    -------
+    array of the shape of ``x``
+
+    Raises
+    ------
+    InvalidParameter
+        As in :func:`local_denoise`.
+
+    Notes
+    -----
+    Validity: exact for the machine.  On the torus it commutes with translations.  Cost
+    n N (H W)^2 (2 radius + 1)^2 C.
+
+    References
+    ----------
+    Kamb and Ganguli, arXiv 2412.20292.
+
+    Examples
+    --------
+    >>> data = np.array([[[0.0, 1.0, 3.0]]])
+    >>> equivariant_local_denoise(data, [[[1.0, 9.0, 2.9]]], 0.2, radius=0).round(3)
+    array([[[1., 3., 3.]]])
+    """
+    task = _task(x, sigma, scale, radius, boundary)
+    channels = task.images.shape[3]
+    queries = _patches(task.images, radius, boundary)
+    pixels = queries.size // len(task.images)
+    average = Average(queries, task.variance, channels)
+    for part in blocks_of(data, task.item, task.dtype, _step(block, pixels)):
+        images = _checked(part).reshape(-1, *task.images.shape[1:])
+        keys, values = _patches(images, radius, boundary), images.reshape(-1, channels)
+        for piece in blocks_of(keys, keys.shape[1:], keys.dtype, block):
+            rows = slice(piece.start, piece.start + len(piece.rows))
+            average.feed(Block(0, piece.rows), values[rows])
+    return _restore(average.mean, task)
+
+
+def equivariant_denoise(
+    data: Data, x: ArrayLike, sigma: float, *, scale: float = 1.0, block: int | None = None
+) -> Reals:
+    r"""Equivariant machine: the empirical denoiser of all translations of the data on the torus.
+
+    Parameters
+    ----------
+    data, x, sigma, scale
+        As in :func:`local_denoise`.
+    block : int, optional
+        Training images held at a time.
+
+    Returns
+    -------
+    array of the shape of ``x``
+
+    Raises
+    ------
+    InvalidParameter
+        As in :func:`local_denoise`.
+
+    Notes
+    -----
+    Validity: exact, for periodic boundaries.  Correlations by FFT: cost n N H W log(H W) C.
+
+    References
+    ----------
+    Kamb and Ganguli, arXiv 2412.20292.
+
+    Examples
+    --------
+    >>> equivariant_denoise(np.array([[[0.0, 1.0, 3.0]]]), [[[1.1, 3.0, 0.1]]], 0.3).round(3) + 0.0
+    array([[[1., 3., 0.]]])
+    """
+    task = _task(x, sigma, scale, 0, "periodic")
+    n, height, width, _ = task.images.shape
+    mean = np.zeros(task.images.shape)
+    top, mass = np.full((n, 1, 1), -np.inf), np.zeros((n, 1, 1))
+    spectrum = fft.fft2(task.images.astype(float), axes=(1, 2))
+    step = _step(block, n * height * width)
+    for part in blocks_of(data, task.item, task.dtype, step):
+        images = _checked(part).reshape(-1, height, width, spectrum.shape[3]).astype(float)
+        theirs = fft.fft2(images, axes=(1, 2))
+        product = np.einsum("bhwc,ihwc->bihw", spectrum, theirs.conj())
+        overlap = fft.ifft2(product, axes=(2, 3)).real
+        half = 0.5 * np.einsum("ihwc,ihwc->i", images, images)[:, None, None]
+        logits = (overlap - half) / task.variance
+        new = np.maximum(top, logits.max(axis=(1, 2, 3))[:, None, None])
+        weights = np.exp(logits - new[:, None])
+        shrink = np.exp(top - new)
+        spread = np.einsum("bihw,ihwc->bhwc", fft.fft2(weights, axes=(2, 3)), theirs)
+        mean = mean * shrink[..., None] + fft.ifft2(spread, axes=(1, 2)).real
+        mass = mass * shrink + weights.sum(axis=(1, 2, 3))[:, None, None]
+        top = new
+    return _restore(mean / mass[..., None], task)
+
+
+class _Task(NamedTuple):
+    """Checked noisy images [n, H, W, C] in units of the data."""
+
+    images: Reals
+    variance: float
+    item: tuple[int, ...]  # shape of one training image as it is given
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+def _task(x: ArrayLike, sigma: float, scale: float, radius: int, boundary: str) -> _Task:
+    y = real(x)
+    if y.ndim not in (3, 4) or y.size == 0:
+        raise InvalidParameter(
+            f"x has shape {y.shape}; give non-empty images [n, H, W] or [n, H, W, C]"
+        )
+    if not np.isfinite(y).all():
+        raise InvalidParameter("x holds NaN or inf; drop or repair those images")
+    if not (np.isfinite(scale) and scale > 0):
+        raise InvalidParameter(f"scale = {scale} must be finite and > 0")
+    if boundary not in ("periodic", "zero"):
+        raise InvalidParameter(f"boundary = {boundary!r} is unknown; use 'periodic' or 'zero'")
+    size = y.shape[1:3]
+    most = (min(size) - 1) // 2 if boundary == "periodic" else max(size) - 1
+    if not 0 <= radius <= most or int(radius) != radius:
+        raise InvalidParameter(
+            f"radius = {radius} must be a whole number from 0 to {most}: a patch of"
+            f" {2 * radius + 1} pixels does not fit the image {size} with boundary {boundary!r}"
+        )
+    images = y if y.ndim == 4 else y[..., None]
+    images = images if scale == 1 else cast(Reals, images / y.dtype.type(scale))
+    return _Task(images, positive_level(sigma) ** 2, y.shape[1:], y.dtype, y.shape)
+
+
+def _checked(part: Block) -> Reals:
+    if not np.isfinite(part.rows).all():
+        raise InvalidParameter(
+            f"data[{part.start}:{part.start + len(part.rows)}] hold NaN or inf; drop or repair them"
+        )
+    return part.rows
+
+
+def _restore(mean: Reals, task: _Task) -> Reals:
+    out: Reals = mean.reshape(task.shape).astype(task.dtype, copy=False)
+    return out
+
+
+def _step(block: int | None, size: int) -> int:
+    """So many images that a temporary array of ``size`` numbers for each stays small."""
+    return max(1, _ENTRIES // size) if block is None else block
+
+
+def _pad(images: Reals, axes: tuple[int, int], radius: int, boundary: str) -> Reals:
+    width = [(radius, radius) if axis in axes else (0, 0) for axis in range(images.ndim)]
+    out: Reals = np.pad(images, width, mode="wrap" if boundary == "periodic" else "constant")
+    return out
+
+
+def _window_sum(values: Reals, radius: int, boundary: str) -> Reals:
+    """Sum over the window of the last two axes, by shifts: no differences, no cancellation."""
+    for axis in (values.ndim - 2, values.ndim - 1):
+        padded, length = _pad(values, (axis, axis), radius, boundary), values.shape[axis]
+        shifts = (np.arange(length) + shift for shift in range(2 * radius + 1))
+        values = sum((padded.take(s, axis=axis) for s in shifts), np.zeros(()))
+    return values
+
+
+def _patches(images: Reals, radius: int, boundary: str) -> Reals:
+    """Windows around all pixels, [N H W, side^2 C]."""
+    side, (count, height, width, channels) = 2 * radius + 1, images.shape
+    padded = _pad(images, (1, 2), radius, boundary)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    out: Reals = windows.reshape(count * height * width, channels * side * side)
+    return out

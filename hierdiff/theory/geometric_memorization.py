@@ -1,0 +1,309 @@
+r"""Geometry of memorisation: gaps in the spectrum of the score, and the rank that data fill.
+
+==================  ============================================================================
+:math:`J`           Jacobian of the score, :math:`\sigma^2 J = \partial D/\partial x - 1`
+:math:`\lambda`     variance of the data along one direction; 0 off the data's manifold
+:math:`r_\pm`       edges of the spectrum of :math:`FF^T`, data :math:`x_0 = Fz`
+==================  ============================================================================
+
+For Gaussian data the eigenvalues of :math:`-\sigma^2 J` are
+
+.. math::
+
+    \frac{\sigma^2}{\sigma^2+\lambda} \in [0, 1], \qquad \text{1 off the manifold,}
+
+so a gap separates directions of different variance: it counts the manifold's dimension while the
+noise lies between the two scales.  With F of m columns of independent entries of variance 1/m in D
+dimensions, :math:`r_\pm = (\sqrt{D/m}\pm1)^2` and the gap is :math:`r_-/(\sigma^2+r_-)`.
+
+A data set that is memorised has no manifold left: below the collapse the Jacobian of its denoiser,
+:math:`\mathrm{Cov}_w(x_i)/\sigma^2`, vanishes in every direction.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.theory._clocks import Threshold, positive_level
+from hierdiff.theory._empirical import Average, Data, Reals, blocks_of, matrix
+from hierdiff.theory.pca_transition import pca_error, pca_error_ceiling, subspace_error
+from hierdiff.theory.random_features import (
+    FeatureBulks,
+    FeatureConstants,
+    feature_bulks,
+    feature_constants,
+)
+
+__all__ = [
+    "FeatureBulks",
+    "FeatureConstants",
+    "Gap",
+    "empirical_jacobian",
+    "feature_bulks",
+    "feature_constants",
+    "gap_opening",
+    "largest_gap",
+    "manifold_edges",
+    "manifold_gap",
+    "pca_error",
+    "pca_error_ceiling",
+    "score_spectrum",
+    "subspace_error",
+]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_ENTRIES = 1 << 21
+
+
+class Gap(NamedTuple):
+    """Number of eigenvalues below the gap, and its width."""
+
+    below: int
+    size: float
+
+
+def score_spectrum(eigenvalues: ArrayLike, sigma: float) -> Floats:
+    r"""Eigenvalues :math:`\sigma^2/(\sigma^2+\lambda_i)` of :math:`-\sigma^2 J`, ascending.
+
+    Parameters
+    ----------
+    eigenvalues : array [D]
+        Variances of the data along all D axes, >= 0; zeros off the manifold.
+    sigma : float
+        Noise level relative to the signal, > 0.
+
+    Returns
+    -------
+    array [D]
+
+    Raises
+    ------
+    InvalidParameter
+        For negative variances, NaN, sigma <= 0.
+
+    Notes
+    -----
+    Validity: exact for Gaussian data.  Of other models take 1 - ``jacobian_spectrum``.
+
+    References
+    ----------
+    Ventura, Achilli, Silvestri, Lucibello, Ambrogioni, arXiv 2410.05898.
+
+    Examples
+    --------
+    >>> score_spectrum([3.0, 0.0], 1.0)
+    array([0.25, 1.  ])
+    """
+    spectrum = np.asarray(eigenvalues, dtype=float)
+    if spectrum.ndim != 1 or not spectrum.size or not ((spectrum >= 0) & (spectrum < np.inf)).all():
+        raise InvalidParameter(
+            f"eigenvalues of shape {spectrum.shape} must be one or more finite numbers >= 0"
+        )
+    v = positive_level(sigma) ** 2
+    return cast(Floats, np.sort(v / (v + spectrum)))
+
+
+def largest_gap(spectrum: ArrayLike) -> Gap:
+    """Widest gap between neighbours of a spectrum; what lies below it counts the manifold.
+
+    Parameters
+    ----------
+    spectrum : array [D]
+        Eigenvalues of -sigma^2 J in any order, D >= 2.
+
+    Returns
+    -------
+    Gap
+
+    Raises
+    ------
+    InvalidParameter
+        For fewer than two eigenvalues or NaN.
+
+    Notes
+    -----
+    Validity: a count of dimensions only where the noise lies between two scales of the data.
+
+    Examples
+    --------
+    >>> largest_gap(score_spectrum([2.0, 3.0, 0.0, 0.0], 0.1))
+    Gap(below=2, size=0.9950248756218906)
+    """
+    values = np.sort(np.asarray(spectrum, dtype=float))
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise InvalidParameter(
+            f"spectrum of shape {values.shape} must be two or more finite eigenvalues"
+        )
+    widths = np.diff(values)
+    at = int(np.argmax(widths))
+    return Gap(at + 1, float(widths[at]))
+
+
+def gap_opening(upper: float, lower: float) -> tuple[Threshold, float]:
+    r"""Noise level at which two variances are told apart best, and the gap there.
+
+    .. math:: \sigma^4 = \lambda_1\lambda_2, \qquad
+        \mathrm{gap} = \frac{\sqrt{\lambda_1}-\sqrt{\lambda_2}}{\sqrt{\lambda_1}+\sqrt{\lambda_2}}
+
+    Parameters
+    ----------
+    upper, lower : float
+        Variances :math:`\lambda_1 > \lambda_2 > 0`.
+
+    Returns
+    -------
+    level : Threshold
+    size : float
+
+    Raises
+    ------
+    NoTransition
+        For :math:`\lambda_2 = 0`: the gap widens to 1 as the noise vanishes.
+    InvalidParameter
+        Unless upper > lower >= 0.
+
+    Notes
+    -----
+    Validity: exact for Gaussian data; derived by maximising the difference of
+    :math:`\sigma^2/(\sigma^2+\lambda)`.
+
+    Examples
+    --------
+    >>> level, size = gap_opening(4.0, 0.25)
+    >>> level.sigma, size
+    (1.0, 0.6)
+    """
+    if not (np.isfinite(upper) and upper > lower >= 0):
+        raise InvalidParameter(f"upper = {upper} must exceed lower = {lower} >= 0; swap them")
+    if lower == 0:
+        raise NoTransition("lower = 0: the gap widens to 1 as sigma -> 0; give lower > 0")
+    first, second = np.sqrt(upper), np.sqrt(lower)
+    return Threshold(float(np.sqrt(first * second))), float((first - second) / (first + second))
+
+
+def manifold_edges(dim: int, latent: int) -> tuple[float, float]:
+    r"""Edges :math:`r_\pm = (\sqrt{D/m}\pm1)^2` of the variances of :math:`x_0 = Fz`.
+
+    Parameters
+    ----------
+    dim, latent : int
+        D >= m >= 1; entries of F have variance 1/m.
+
+    Returns
+    -------
+    lower, upper : float
+
+    Raises
+    ------
+    InvalidParameter
+        Unless 1 <= latent <= dim.
+
+    Notes
+    -----
+    Validity: D, m to infinity at fixed ratio (Marchenko-Pastur); D - m directions have variance 0.
+
+    References
+    ----------
+    Ventura et al., arXiv 2410.05898.
+
+    Examples
+    --------
+    >>> manifold_edges(800, 200)
+    (1.0, 9.0)
+    """
+    if not 1 <= latent <= dim:
+        raise InvalidParameter(f"latent = {latent} must lie between 1 and dim = {dim}")
+    root = float(np.sqrt(dim / latent))
+    return (root - 1) ** 2, (root + 1) ** 2
+
+
+def manifold_gap(dim: int, latent: int, sigma: float) -> float:
+    r"""Gap :math:`r_-/(\sigma^2+r_-)` between the manifold and the directions off it.
+
+    Parameters
+    ----------
+    dim, latent : int
+        D >= m >= 1.
+    sigma : float
+        Noise level relative to the signal, > 0.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidParameter
+        For parameters out of range.
+
+    Notes
+    -----
+    Validity: as for :func:`manifold_edges`.
+
+    Examples
+    --------
+    >>> manifold_gap(800, 200, 1.0)
+    0.5
+    """
+    lower, _ = manifold_edges(dim, latent)
+    return lower / (positive_level(sigma) ** 2 + lower)
+
+
+def empirical_jacobian(
+    data: Data, x: ArrayLike, sigma: float, *, block: int | None = None
+) -> Reals:
+    r"""Jacobian of the empirical denoiser, :math:`\mathrm{Cov}_w(x_i)/\sigma^2`.
+
+    Parameters
+    ----------
+    data : array [N, D], or iterable of arrays [n_i, D]
+        The data set, read once.
+    x : array [n, D]
+        Noisy data in units of the data.
+    sigma : float
+        Noise level relative to the signal, > 0.
+    block : int, optional
+        Data held at a time.
+
+    Returns
+    -------
+    array [n, D, D]
+        Symmetric.
+
+    Raises
+    ------
+    InvalidParameter
+        For empty data, NaN, shapes that do not match, sigma <= 0.
+
+    Notes
+    -----
+    Validity: exact for any data set, rounding error of machine precision times (diameter of the
+    data / sigma)^2.  Memory and cost of D^2 / 2 numbers per datum and query: for moderate D.
+
+    Examples
+    --------
+    >>> empirical_jacobian([[-1.0], [1.0]], [[0.0]], 2.0)
+    array([[[0.25]]])
+    """
+    y = matrix("x", x)
+    (n, dim), v = y.shape, positive_level(sigma) ** 2
+    rows, columns = np.triu_indices(dim)
+    average = Average(y, v, dim + len(rows))
+    step = max(1, _ENTRIES // (dim * dim)) if block is None else block
+    origin: Reals | None = None
+    for part in blocks_of(data, (dim,), y.dtype, step):
+        # moments about a typical datum: squares of a common offset would cancel
+        origin = part.rows.mean(axis=0) if origin is None else origin
+        z = part.rows - origin
+        average.feed(part, np.hstack([z, z[:, rows] * z[:, columns]]))
+    first, second = average.mean[:, :dim], average.mean[:, dim:]
+    second = (second - first[:, rows] * first[:, columns]) / y.dtype.type(v)
+    out = np.empty((n, dim, dim), dtype=y.dtype)
+    out[:, rows, columns] = second
+    out[:, columns, rows] = second
+    return out

@@ -1,0 +1,297 @@
+r"""Speciation: the noise level below which a trajectory has chosen its class.
+
+==================  ============================================================================
+:math:`S_k, m_k`    covariance and mean of class k;  :math:`C_k = S_k + \sigma^2`
+:math:`\Lambda`     largest eigenvalue of the covariance of the data, all classes together
+:math:`\ell_{kl}`   log-likelihood ratio :math:`\log p(x_t|k) - \log p(x_t|l)`, nats
+==================  ============================================================================
+
+Three criteria, and none of them is the others' limit:
+
+.. math::
+
+    \text{spectral:} \quad & \Lambda e^{-2t_S} = 1, \qquad t_S = \tfrac12\ln\Lambda, \qquad
+        \sigma_S^2 = \Lambda - 1 \\
+    \text{free entropy:} \quad & E[\ell_{kl} \mid k]^2 = \mathrm{Var}[\ell_{kl} \mid k] \\
+    \text{instability:} \quad & \text{the centre of the reverse process turns unstable}
+        \quad \text{(hierdiff.theory.instability)}
+
+The spectral one needs :math:`\Lambda > 1`.  Orthogonal subspaces of unit variance and zero mean
+have :math:`\Lambda = (1+(K-1)\delta^2)/K \le 1`: it sees nothing, though the classes do separate,
+as the free entropy says.  With :math:`M = C_k^{1/2}C_l^{-1}C_k^{1/2}` and
+:math:`\mu = m_k - m_l` (Gaussian classes, any covariances)
+
+.. math::
+
+    E[\ell_{kl}|k] = \tfrac12\big[\mathrm{tr}(M-1) - \log\det M + \mu^TC_l^{-1}\mu\big], \quad
+    \mathrm{Var}[\ell_{kl}|k] = \tfrac12\mathrm{tr}(M-1)^2 + \mu^TC_l^{-1}C_kC_l^{-1}\mu .
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.mixture import LowRankMixture
+from hierdiff.theory._clocks import (
+    Threshold,
+    ou_sigma,
+    ou_time,
+    positive_level,
+    vp_alpha_bar,
+    vp_sigma,
+)
+from hierdiff.theory.instability import central_instability, first_from_above, two_delta_instability
+
+__all__ = [
+    "Threshold",
+    "central_instability",
+    "log_ratio_moments",
+    "ou_sigma",
+    "ou_time",
+    "speciation_orthogonal",
+    "speciation_time",
+    "spectral_strength",
+    "two_delta_instability",
+    "vp_alpha_bar",
+    "vp_sigma",
+]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def spectral_strength(mixture: LowRankMixture) -> float:
+    r"""Largest eigenvalue of the data's covariance, :math:`\Lambda`.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+        Any mixture.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Validity: exact.  For orthogonal subspaces :math:`(1+(K-1)\delta^2)/K`.
+
+    Examples
+    --------
+    >>> round(spectral_strength(LowRankMixture.random(15, 5, 3, delta=0.2, seed=0)), 12)
+    0.36
+    """
+    small, _, _ = mixture.compress()
+    outside = mixture.delta**2 if mixture.residual == "ambient" else 0.0
+    if small.dim == 0:
+        return outside
+    total = sum(
+        w * (small.covariance(k) + np.outer(m, m))
+        for k, (w, m) in enumerate(zip(small.weights, small.means, strict=True))
+    )
+    full = mixture.dim > small.dim
+    return max(float(np.linalg.eigvalsh(total)[-1]), outside if full else 0.0)
+
+
+def speciation_time(
+    mixture: LowRankMixture,
+    criterion: Literal["spectral", "free_entropy"] = "free_entropy",
+    *,
+    pair: tuple[int, int] | None = None,
+) -> Threshold:
+    r"""Noise level at which the classes of a mixture part.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+        Two classes or more.
+    criterion : {"spectral", "free_entropy"}
+        :math:`t_S = \frac12\ln\Lambda`, or mean equal to fluctuation of the log-likelihood ratio.
+    pair : tuple of int, optional
+        Free entropy: true class k and rival l; default the pair that parts first on the way down.
+
+    Returns
+    -------
+    Threshold
+        ``sigma``, and the Ornstein-Uhlenbeck ``time``.
+
+    Raises
+    ------
+    NoTransition
+        Spectral: if Lambda <= 1, which says nothing about the classes.  Free entropy: if the
+        fluctuation exceeds the mean at every noise level.
+    InvalidParameter
+        For one class, an unknown criterion or pair.
+
+    Notes
+    -----
+    Validity: both criteria are sharp as D grows, and of order one at finite D.  The spectral one
+    depends on the units of the data and takes variance within a class for structure; it was
+    derived for two classes that differ in their means.  The free entropy leaves class weights out.
+
+    References
+    ----------
+    Biroli et al., arXiv 2402.18491 (spectral); Achilli et al., arXiv 2602.04404 (free entropy).
+
+    Examples
+    --------
+    >>> mixture = LowRankMixture.random(10, 5, 2, delta=0.2, seed=0)
+    >>> round(speciation_time(mixture).sigma, 8)
+    0.66332496
+    >>> means = 3 * np.eye(4)[:2]
+    >>> spread = LowRankMixture([np.eye(4)] * 2, means=means)
+    >>> round(speciation_time(spread, "spectral").time, 6)  # Lambda = 1 + 9 / 2
+    0.852374
+    """
+    if mixture.n_classes < 2:
+        raise InvalidParameter("a mixture of one class has nothing to part; give two or more")
+    if criterion == "spectral":
+        return _spectral(mixture)
+    if criterion != "free_entropy":
+        raise InvalidParameter(
+            f"criterion = {criterion!r} is unknown; use 'spectral' or 'free_entropy'"
+        )
+    classes = range(mixture.n_classes)
+    pairs = [(k, l) for k in classes for l in classes if k != l] if pair is None else [pair]
+    _check_pair(mixture, pairs[0])
+    small, _, _ = mixture.compress()
+    levels = (_mean_meets_fluctuation(*_pair(small, *p)) for p in pairs)
+    found = [level for level in levels if level is not None]
+    if not found:
+        raise NoTransition(
+            "the log-likelihood ratio fluctuates by more than its mean at every noise level;"
+            " the classes never part: raise their rank or their distance"
+        )
+    return Threshold(max(found))
+
+
+def _spectral(mixture: LowRankMixture) -> Threshold:
+    strength = spectral_strength(mixture)
+    if strength <= 1 + 1e-12:
+        raise NoTransition(
+            f"Lambda = {strength:.6g} <= 1: the spectral criterion sees no speciation although the"
+            " classes may part; use criterion='free_entropy'"
+        )
+    return Threshold(float(np.sqrt(strength - 1)))
+
+
+def log_ratio_moments(mixture: LowRankMixture, k: int, l: int, sigma: float) -> tuple[float, float]:
+    r"""Mean and variance of :math:`\ell_{kl} = \log p(x_t|k) - \log p(x_t|l)` given class k.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+        Any mixture.
+    k, l : int
+        True class and rival.
+    sigma : float
+        Noise level, > 0.
+
+    Returns
+    -------
+    mean, variance : float
+        Nats, nats^2; the mean is the Kullback-Leibler divergence.
+
+    Raises
+    ------
+    InvalidParameter
+        For classes that do not exist or sigma <= 0.
+
+    Notes
+    -----
+    Validity: exact for Gaussian classes; cost R^3 in the R dimensions that the classes span.
+
+    Examples
+    --------
+    >>> points = LowRankMixture([np.zeros((1, 0))] * 2, means=[[1.0], [-1.0]])
+    >>> log_ratio_moments(points, 0, 1, 2.0)
+    (0.5, 1.0)
+    """
+    _check_pair(mixture, (k, l))
+    return _moments(*_pair(mixture.compress()[0], k, l), positive_level(sigma) ** 2)
+
+
+def _pair(small: LowRankMixture, k: int, l: int) -> tuple[Floats, Floats, Floats]:
+    """Covariances and difference of means."""
+    return small.covariance(k), small.covariance(l), small.means[k] - small.means[l]
+
+
+def _moments(own: Floats, rival: Floats, shift: Floats, v: float) -> tuple[float, float]:
+    eye = v * np.eye(len(own))
+    # with L L^T = C_l the eigenvalues of L^-1 C_k L^-T are those of M
+    lower = np.linalg.cholesky(rival + eye)
+    inner = np.linalg.solve(lower, np.linalg.solve(lower, own + eye).T)
+    move = np.linalg.solve(lower, shift)
+    excess = np.linalg.eigvalsh((inner + inner.T) / 2 - np.eye(len(own)))
+    mean = 0.5 * ((excess - np.log1p(excess)).sum() + move @ move)
+    return float(mean), float(0.5 * (excess @ excess) + move @ inner @ move)
+
+
+def _check_pair(mixture: LowRankMixture, pair: tuple[int, int]) -> None:
+    if pair[0] == pair[1] or not all(0 <= k < mixture.n_classes for k in pair):
+        raise InvalidParameter(
+            f"pair = {pair} must be two different classes from 0 to {mixture.n_classes - 1}"
+        )
+
+
+def _mean_meets_fluctuation(own: Floats, rival: Floats, shift: Floats) -> float | None:
+    """Largest level at which the mean equals the standard deviation; None if there is none."""
+
+    def excess(log_sigma: float) -> float:
+        mean, variance = _moments(own, rival, shift, float(np.exp(2 * log_sigma)))
+        return np.log(mean) - 0.5 * np.log(variance) if mean > 0 and variance > 0 else -np.inf
+
+    # sum(e^2) < 8 for relative excesses e < spread^2 / sigma^2: no crossing above the spread
+    spread = float(np.trace(own) + np.trace(rival) + shift @ shift)
+    return first_from_above(excess, np.sqrt(spread)) if spread > 0 else None
+
+
+def speciation_orthogonal(rank: int, delta: float) -> Threshold:
+    r"""Free-entropy speciation of orthogonal subspaces, in closed form.
+
+    .. math:: (1+v)^2 + (\delta^2+v)^2 = \frac d2 (1-\delta^2)^2, \qquad v = \sigma_S^2
+
+    Parameters
+    ----------
+    rank : int
+        d >= 1.
+    delta : float
+        Residual amplitude in [0, 1].
+
+    Returns
+    -------
+    Threshold
+        :math:`t_S \to \frac14\ln d` + const as d grows: without means classes part later, on the
+        way down, than the :math:`\frac12\ln D` of separated means.
+
+    Raises
+    ------
+    NoTransition
+        If :math:`1+\delta^4 \ge \frac d2(1-\delta^2)^2`.
+    InvalidParameter
+        For parameters out of range.
+
+    Notes
+    -----
+    Validity: exact for the criterion, for any two of K orthogonal classes of equal rank and unit
+    variance.
+
+    Examples
+    --------
+    >>> round(speciation_orthogonal(1000, 0.2).time, 8)
+    1.37527831
+    """
+    if rank < 1 or not 0 <= delta <= 1:
+        raise InvalidParameter(f"rank = {rank} must be >= 1 and delta = {delta} in [0, 1]")
+    # 2 v^2 + 2 (1 + delta^2) v + 1 + delta^4 - rhs = 0, the root without cancellation
+    half, constant = 1 + delta**2, 1 + delta**4 - 0.5 * rank * (1 - delta**2) ** 2
+    if constant >= 0:
+        raise NoTransition(
+            f"rank = {rank}, delta = {delta}: the log-odds fluctuate by more than their mean at"
+            " every noise level; raise the rank or lower delta"
+        )
+    v = -constant / (half + np.sqrt(half**2 - 2 * constant))
+    return Threshold(float(np.sqrt(v)))

@@ -1,0 +1,470 @@
+"""The denoiser of a data set against direct sums; blocks, streams, precision, bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import one_line
+
+from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.mixture import LowRankMixture
+from hierdiff.theory._clocks import Threshold
+from hierdiff.theory.memorization import (
+    collapse_time,
+    empirical_denoise,
+    empirical_posterior,
+    empirical_score,
+    memorization_fraction,
+    mutual_information_gaussian,
+    mutual_information_mixture,
+    mutual_information_sampled,
+    nearest_two,
+    prepare,
+)
+
+Array = np.ndarray[Any, Any]
+
+
+def direct(data: Array, x: Array, sigma: float) -> tuple[Array, Array, Array]:
+    """Mean, log-density and weights by plain sums of exponentials, in extended precision."""
+    data, x = data.astype(np.longdouble), x.astype(np.longdouble)
+    square = ((x[:, None] - data) ** 2).sum(-1) / (2 * np.longdouble(sigma) ** 2)
+    least = square.min(1, keepdims=True)
+    weight = np.exp(least - square)
+    mass = weight.sum(1, keepdims=True)
+    volume = np.log(len(data)) + data.shape[1] * np.log(np.sqrt(2 * np.pi) * sigma)
+    log_density = np.log(mass[:, 0]) - least[:, 0] - volume
+    return (weight / mass) @ data, log_density, weight / mass
+
+
+def sample(n: int = 37, dim: int = 5, seed: int = 0, queries: int = 9) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    data = rng.standard_normal((n, dim)) + 2
+    return data, data[:queries] + 0.7 * rng.standard_normal((queries, dim))
+
+
+# --- against the direct sum -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.05, 0.7, 30.0, 1e4])
+@pytest.mark.parametrize("block", [1, 2, 7, 36, 37, 38, 1000, None])
+def test_every_block_size_equals_the_direct_sum(sigma: float, block: int | None) -> None:
+    data, x = sample()
+    mean, log_density, weight = direct(data, x, sigma)
+    own = np.arange(len(x))
+    found = empirical_posterior(data, x, sigma, block=block, own=own)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(found.log_density, log_density, rtol=1e-11)
+    np.testing.assert_allclose(found.max_weight, weight.max(1), rtol=1e-7)
+    np.testing.assert_array_equal(found.nearest, weight.argmax(1))
+    assert found.own_weight is not None
+    np.testing.assert_allclose(found.own_weight, weight[own, own], rtol=1e-6, atol=1e-300)
+    gaps = np.linalg.norm(x - data[found.nearest], axis=1)
+    np.testing.assert_allclose(found.distance, gaps, rtol=1e-14)
+    np.testing.assert_allclose(empirical_denoise(data, x, sigma, block=block), found.mean)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(1, 40),
+    dim=st.integers(1, 6),
+    block=st.integers(1, 50),
+    log_sigma=st.floats(-3, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_direct_sum_on_random_sizes(
+    n: int, dim: int, block: int, log_sigma: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    data, x, sigma = rng.standard_normal((n, dim)), rng.standard_normal((3, dim)), 10**log_sigma
+    mean, log_density, _ = direct(data, x, sigma)
+    found = empirical_posterior(data, x, sigma, block=block)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-8)
+    np.testing.assert_allclose(found.log_density, log_density, rtol=1e-9, atol=1e-9)
+
+
+def test_more_queries_than_one_batch_and_one_far_query_do_not_disturb_each_other() -> None:
+    data, _ = sample(300, 3)
+    x = np.random.default_rng(1).standard_normal((1300, 3))
+    x[700] = 1e6  # its weights are dead for all but one datum
+    found = empirical_denoise(data, x, 0.5, block=64)
+    np.testing.assert_allclose(found, direct(data, x, 0.5)[0], atol=1e-9)
+
+
+def test_dead_weights_are_left_out_without_a_trace() -> None:
+    rng = np.random.default_rng(2)
+    data = np.vstack([rng.standard_normal((5, 4)), 1e3 + rng.standard_normal((500, 4))])
+    x = rng.standard_normal((6, 4))
+    alone = empirical_denoise(data[:5], x, 1.0)
+    np.testing.assert_allclose(empirical_denoise(data, x, 1.0), alone, rtol=1e-13, atol=1e-15)
+    mean = direct(data, x, 1.0)[0]
+    np.testing.assert_allclose(empirical_denoise(data[::-1], x, 1.0), mean, rtol=1e-13)
+
+
+def test_score_is_the_gradient_of_the_log_density() -> None:
+    data, x = sample(20, 3)
+    step, scale, sigma = 1e-5, 0.6, 0.8
+    score = empirical_score(data, x, sigma, scale=scale)
+    for axis in np.eye(3):
+        ends = [
+            empirical_posterior(data, x + sign * step * axis, sigma, scale=scale).log_density
+            for sign in (1, -1)
+        ]
+        np.testing.assert_allclose(score @ axis, (ends[0] - ends[1]) / (2 * step), atol=1e-8)
+
+
+def test_log_density_integrates_to_one() -> None:
+    data = np.array([[-1.0], [0.5], [2.0]])
+    grid = np.linspace(-15, 15, 4001)
+    log_density = empirical_posterior(data, grid[:, None], 0.9, scale=1.7).log_density
+    assert abs(np.trapezoid(np.exp(log_density), grid) - 1) < 1e-12
+
+
+def test_limits_of_the_noise() -> None:
+    data, x = sample()
+    np.testing.assert_allclose(empirical_denoise(data, x, 1e6), [data.mean(0)] * len(x), atol=1e-9)
+    assert (empirical_denoise(data, data, 1e-4) == data).all()
+    far = empirical_posterior(data, x, 1e6, own=np.arange(len(x)))
+    assert far.own_weight is not None
+    np.testing.assert_allclose(far.own_weight, 1 / len(data), rtol=1e-9)
+
+
+# --- where the data lie ---------------------------------------------------------------------------
+
+
+def as_array(data: Array, path: Path) -> Any:
+    return data
+
+
+def as_memory_map(data: Array, path: Path) -> Any:
+    np.save(path / "data.npy", data)
+    return np.load(path / "data.npy", mmap_mode="r")
+
+
+def as_hdf5(data: Array, path: Path) -> Any:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path / "data.h5", "w") as file:
+        file["data"] = data
+    return h5py.File(path / "data.h5")["data"]
+
+
+def as_generator(data: Array, path: Path) -> Iterator[Array]:
+    return (data[i : i + 11] for i in range(0, len(data), 11))
+
+
+def as_uneven_list(data: Array, path: Path) -> list[Array]:
+    return [data[:1], data[1:1], data[1:30], data[30:]]
+
+
+def as_rows(data: Array, path: Path) -> list[list[float]]:
+    return [list(row) for row in data]
+
+
+SOURCES = [as_array, as_memory_map, as_hdf5, as_generator, as_uneven_list, as_rows]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("block", [4, None])
+def test_streams_equal_memory(
+    source: Callable[[Array, Path], Any], block: int | None, tmp_path: Path
+) -> None:
+    data, x = sample()
+    found = empirical_posterior(source(data, tmp_path), x, 0.4, block=block, own=np.arange(9))
+    wanted = empirical_posterior(data, x, 0.4, own=np.arange(9))
+    assert (found.nearest == wanted.nearest).all()
+    np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-13)
+    np.testing.assert_allclose(found.own_weight, wanted.own_weight, rtol=1e-12)
+    np.testing.assert_allclose(
+        nearest_two(source(data, tmp_path), x, block=block).distance, nearest_two(data, x).distance
+    )
+
+
+def test_a_stream_is_read_once_and_never_held() -> None:
+    """Memory stays at one block: each block is gone when the next is asked for."""
+    import weakref
+
+    alive: list[weakref.ref[Array]] = []
+
+    def stream() -> Iterator[Array]:
+        for seed in range(6):
+            assert sum(ref() is not None for ref in alive) <= 1
+            block = np.random.default_rng(seed).standard_normal((50, 4))
+            alive.append(weakref.ref(block))
+            yield block
+            del block
+
+    assert np.isfinite(empirical_denoise(stream(), np.zeros((2, 4)), 1.0)).all()
+    assert len(alive) == 6
+
+
+def test_integer_pixels_are_read_in_the_precision_of_the_queries() -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (30, 8), dtype=np.uint8)
+    x = pixels[:4] + 9.0 * rng.standard_normal((4, 8))
+    wanted = empirical_denoise(pixels.astype(float), x, 9.0)
+    assert (empirical_denoise(pixels, x, 9.0) == wanted).all()
+
+
+def test_prepared_data_are_the_data() -> None:
+    data, x = sample(60)
+    ready = prepare(data)
+    assert (
+        empirical_denoise(ready, x, 0.4, block=7) == empirical_denoise(data, x, 0.4, block=7)
+    ).all()
+    single = empirical_denoise(ready, x.astype(np.float32), 0.4)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, empirical_denoise(data, x, 0.4), atol=1e-4)
+    assert (nearest_two(ready, x).index == nearest_two(data, x).index).all()
+    assert memorization_fraction(ready, data) == 1
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.3, 3.0, 1e3])
+def test_single_precision_is_kept_and_close(sigma: float) -> None:
+    rng = np.random.default_rng(4)
+    data = rng.standard_normal((400, 30)).astype(np.float32)
+    x = (data[:20] + sigma * rng.standard_normal((20, 30))).astype(np.float32)
+    for stored in (data, data.astype(float)):
+        found = empirical_posterior(stored, x, sigma)
+        mean, log_density, _ = direct(data, x, sigma)
+        assert found.mean.dtype == np.float32
+        np.testing.assert_allclose(found.mean, mean, atol=2e-4)
+        np.testing.assert_allclose(found.log_density, log_density, rtol=1e-5, atol=1e-3)
+
+
+# --- invariances ----------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    log_sigma=st.floats(-1, 1),
+    factor=st.floats(0.1, 10),
+    scale=st.floats(0.1, 5),
+)
+def test_invariances(seed: int, log_sigma: float, factor: float, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    data, x = rng.standard_normal((15, 4)), rng.standard_normal((5, 4))
+    sigma, shift = 10**log_sigma, rng.standard_normal(4)
+    turn = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    mean = empirical_denoise(data, x, sigma)
+
+    def same(other: Array) -> None:
+        np.testing.assert_allclose(other, mean, atol=1e-10)
+
+    same(empirical_denoise(data[rng.permutation(15)], x, sigma))
+    same(empirical_denoise(np.vstack([data, data]), x, sigma))
+    same(empirical_denoise(data @ turn, x @ turn, sigma) @ turn.T)
+    same(empirical_denoise(data + shift, x + shift, sigma) - shift)
+    same(empirical_denoise(data * factor, x * factor, sigma * factor) / factor)
+    same(empirical_denoise(data, scale * x, sigma, scale=scale))
+    same(empirical_denoise(np.hstack([data, 0 * data]), np.hstack([x, x]), sigma)[:, :4])
+    assert (mean <= data.max(0) + 1e-12).all()
+    assert (mean >= data.min(0) - 1e-12).all()
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 30), block=st.integers(1, 40))
+def test_nearest_two_is_a_sort(seed: int, n: int, block: int) -> None:
+    rng = np.random.default_rng(seed)
+    data, x = rng.standard_normal((n, 3)), rng.standard_normal((6, 3))
+    gaps = np.linalg.norm(x[:, None] - data, axis=-1)
+    found = nearest_two(data, x, block=block)
+    order = gaps.argsort(1)[:, :2]
+    np.testing.assert_array_equal(found.index, order)
+    np.testing.assert_allclose(found.distance, np.take_along_axis(gaps, order, 1), rtol=1e-12)
+
+
+def test_copies_are_found_far_below_the_rounding_of_the_squared_length() -> None:
+    rng = np.random.default_rng(5)
+    data = (1e3 + rng.standard_normal((50, 6))).astype(np.float32)
+    samples = data[:10].copy()
+    samples[:5, 0] += np.float32(1e-3)
+    found = nearest_two(data, samples)
+    np.testing.assert_array_equal(found.index[:, 0], np.arange(10))
+    np.testing.assert_allclose(found.distance[:5, 0], samples[:5, 0] - data[:5, 0])
+    assert (found.ratio[5:] == 0).all()
+    assert memorization_fraction(data, samples) == 1
+
+
+def test_memorised_fraction_counts_the_criterion() -> None:
+    data = np.array([[0.0], [1.0]])
+    assert memorization_fraction(data, [[0.249], [0.251], [0.5], [-5.0]]) == 0.25
+    assert memorization_fraction(data, [[0.249], [0.251]], threshold=1.0) == 1
+    population = np.random.default_rng(6).standard_normal((2, 500, 20))
+    assert memorization_fraction(*population) == 0
+    noisy = population[0] + 0.05 * population[1]
+    assert memorization_fraction(population[0], noisy) == 1
+
+
+# --- information and collapse ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sigma", "value", "error"),
+    [
+        (0.2, 12.6798, 5e-4),
+        (0.3257, 8.4651, 9e-4),
+        (0.4, 7.0084, 1.1e-3),
+        (0.5, 5.5954, 1.4e-3),
+        (0.6, 4.5551, 1.5e-3),
+        (0.8, 3.1277, 1.6e-3),
+    ],
+)
+def test_information_of_the_mixture(sigma: float, value: float, error: float) -> None:
+    """Sampled values with their own standard errors; ours are exact."""
+    assert abs(mutual_information_mixture(3, 5, 0.2, sigma) - value) < 3 * error
+
+
+def test_information_by_dense_integration() -> None:
+    """K = 2, d = 1: two crossed lines in the plane, the density integrated on a grid."""
+    delta, sigma = 0.3, 0.7
+    a, b = 1 + sigma**2, delta**2 + sigma**2
+    t = np.linspace(-14, 14, 2801)
+    one = np.exp(-(t**2) / (2 * a)) / np.sqrt(2 * np.pi * a)
+    two = np.exp(-(t**2) / (2 * b)) / np.sqrt(2 * np.pi * b)
+    p = (np.outer(one, two) + np.outer(two, one)) / 2
+    entropy = -np.trapezoid(np.trapezoid(p * np.log(np.maximum(p, 1e-300)), t), t)
+    wanted = entropy - np.log(2 * np.pi * np.e * sigma**2)
+    assert abs(mutual_information_mixture(2, 1, delta, sigma) - wanted) < 1e-9
+
+
+def test_information_limits_and_relations() -> None:
+    assert mutual_information_mixture(1, 4, 0.0, 0.5) == pytest.approx(
+        mutual_information_gaussian(np.ones(4), 0.5), rel=1e-14
+    )
+    # delta = 1: the classes are one Gaussian
+    assert mutual_information_mixture(3, 4, 1.0, 0.5) == pytest.approx(
+        mutual_information_gaussian(np.ones(12), 0.5), rel=1e-12
+    )
+    small = mutual_information_mixture(3, 5, 0.0, 1e-6)
+    assert small == pytest.approx(5 * np.log(1e6) + np.log(3), rel=1e-11)
+    assert abs(mutual_information_mixture(3, 5, 0.2, 1e4)) < 1e-6
+    levels = [mutual_information_mixture(4, 3, 0.1, s) for s in np.geomspace(1e-3, 1e3, 40)]
+    assert (np.diff(levels) < 0).all()
+
+
+def test_sampled_information_agrees_with_the_formulas() -> None:
+    mixture = LowRankMixture.random(12, 4, 3, delta=0.3, seed=1)
+    found = mutual_information_sampled(mixture, 0.6, 20_000, seed=2)
+    wanted = mutual_information_mixture(3, 4, 0.3, 0.6)
+    assert abs(found.value - wanted) < 4 * found.error
+    # the entropy of the class left out is rejected
+    assert abs(found.value - wanted - 0.1) > 4 * found.error
+    gauss = LowRankMixture([np.eye(3)], variances=[[4.0, 1.0, 0.25]])
+    found = mutual_information_sampled(gauss, 0.5, 20_000, seed=3)
+    assert abs(found.value - mutual_information_gaussian([4, 1, 0.25], 0.5)) < 4 * found.error
+
+
+def test_collapse_of_the_sheet() -> None:
+    found = collapse_time(20_000, np.ones(20))
+    assert found.sigma == pytest.approx(0.76873666, abs=5e-9)
+    assert found.time == pytest.approx(0.23216756, abs=5e-9)
+    lam = np.r_[np.full(5, 4.0), np.full(15, 0.25)]
+    assert collapse_time(4000, lam).sigma == pytest.approx(0.72549906, abs=5e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(log_n=st.floats(0.1, 60), d=st.integers(1, 400), lam=st.floats(1e-3, 1e3))
+def test_isotropic_collapse_is_closed(log_n: float, d: int, lam: float) -> None:
+    found = collapse_time(float(np.exp(log_n)), np.full(d, lam))
+    assert found.sigma**2 == pytest.approx(lam / np.expm1(2 * log_n / d), rel=1e-9)
+
+
+def test_collapse_inverts_the_information() -> None:
+    mixture = LowRankMixture.random(30, 10, 3, delta=0.2, seed=0)
+    for n in (60, 1000, 1e9):
+        level = collapse_time(n, mixture)
+        assert mutual_information_mixture(3, 10, 0.2, level.sigma) == pytest.approx(np.log(n))
+        again = collapse_time(n, lambda s: mutual_information_mixture(3, 10, 0.2, s))
+        assert again.sigma == level.sigma
+    full = LowRankMixture.random(4, 2, 2, delta=0.2, seed=0, residual="ambient")
+    span = LowRankMixture.random(9, 2, 2, delta=0.2, seed=0)
+    assert collapse_time(50, full) == collapse_time(50, span)
+
+
+def test_more_data_collapse_later_and_wider_data_sooner() -> None:
+    levels = [collapse_time(n, np.ones(20)).sigma for n in (10, 100, 1000, 10_000)]
+    assert (np.diff(levels) < 0).all()
+    levels = [collapse_time(1000, np.ones(d)).sigma for d in (5, 10, 20, 40)]
+    assert (np.diff(levels) > 0).all()
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+DATA, X = sample()
+HOLED = DATA.copy()
+HOLED[7, 2] = np.nan
+OVERLAP = LowRankMixture.random(12, 3, 2, delta=0.2, angle=60.0, seed=0)
+
+BAD: list[tuple[Callable[[], Any], str]] = [
+    (lambda: empirical_denoise(np.zeros((0, 5)), X, 1.0), "data are empty"),
+    (lambda: empirical_denoise([], X, 1.0), "data are empty"),
+    (lambda: empirical_denoise(iter([]), X, 1.0), "data are empty"),
+    (lambda: empirical_denoise(HOLED, X, 1.0), "data[7] holds NaN"),
+    (lambda: empirical_denoise(iter([DATA, HOLED]), X, 1.0), "data[44] holds NaN"),
+    (lambda: empirical_denoise(DATA, HOLED, 1.0), "x[7] holds NaN"),
+    (lambda: empirical_denoise(DATA, X, 0.0), "sigma = 0.0 must be finite and > 0"),
+    (lambda: empirical_denoise(DATA, X, -1.0), "sigma = -1.0"),
+    (lambda: empirical_denoise(DATA, X, np.nan), "sigma = nan"),
+    (lambda: empirical_denoise(DATA, X, 1.0, scale=0.0), "scale = 0.0"),
+    (lambda: empirical_denoise(DATA, X, 1.0, block=0), "block = 0"),
+    (lambda: empirical_denoise(DATA, X[:, :3], 1.0), "do not fit"),
+    (lambda: empirical_denoise(DATA[0], X, 1.0), "do not fit"),
+    (lambda: empirical_denoise(DATA, X[0], 1.0), "x has shape (5,)"),
+    (lambda: empirical_denoise(DATA, X[:0], 1.0), "non-empty"),
+    (lambda: empirical_denoise(3.0, X, 1.0), "cannot be read"),
+    (lambda: empirical_denoise(DATA, X.astype(np.float32), 1e-25), "overflows float32"),
+    (lambda: empirical_posterior(DATA, X, 1.0, own=np.full(9, 37)), "numbers up to 37"),
+    (lambda: empirical_posterior(DATA, X, 1.0, own=[0]), "own has shape (1,)"),
+    (lambda: empirical_posterior(DATA, X, 1.0, own=np.full(9, -1)), "numbers >= 0"),
+    (lambda: empirical_score(DATA, X, 0.0), "sigma = 0.0"),
+    (lambda: prepare(DATA[:0]), "data have shape (0, 5)"),
+    (lambda: prepare(HOLED), "data[7] holds NaN"),
+    (lambda: nearest_two(DATA[:1], X), "at least two"),
+    (lambda: nearest_two(HOLED[7:9], X), "data[0] holds NaN"),
+    (lambda: memorization_fraction(DATA, X, threshold=0.0), "threshold = 0.0"),
+    (lambda: mutual_information_gaussian([-1.0], 1.0), "eigenvalues"),
+    (lambda: mutual_information_gaussian([], 1.0), "eigenvalues"),
+    (lambda: mutual_information_gaussian([1.0], 0.0), "sigma = 0.0"),
+    (lambda: mutual_information_mixture(0, 5, 0.2, 1.0), "classes = 0"),
+    (lambda: mutual_information_mixture(3, 0, 0.2, 1.0), "rank = 0"),
+    (lambda: mutual_information_mixture(3, 5, 1.2, 1.0), "delta = 1.2"),
+    (lambda: mutual_information_mixture(3, 5, 0.2, 0.0), "sigma = 0.0"),
+    (lambda: mutual_information_sampled(OVERLAP, 1.0, 1, 0), "n = 1"),
+    (lambda: collapse_time(1, np.ones(3)), "n_data = 1"),
+    (lambda: collapse_time(np.inf, np.ones(3)), "n_data = inf"),
+    (lambda: collapse_time(100, OVERLAP), "not orthogonal"),
+    (lambda: collapse_time(100, [1.0, np.nan]), "eigenvalues"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), BAD, ids=[words for _, words in BAD])
+def test_bad_input_is_one_clear_line(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(InvalidParameter) as error:
+        call()
+    assert words in one_line(error)
+
+
+def test_no_collapse_without_continuous_directions() -> None:
+    with pytest.raises(NoTransition) as error:
+        collapse_time(100, np.zeros(3))
+    assert "below ln N" in one_line(error)
+    points = LowRankMixture([np.zeros((2, 0))] * 3, means=np.eye(3)[:, :2])
+    assert points.n_classes == 3
+    with pytest.raises(NoTransition):
+        collapse_time(4, lambda sigma: np.log(3) / (1 + sigma**2))
+
+
+def test_threshold_shows_every_clock() -> None:
+    level = Threshold(0.75)
+    assert level.snr == pytest.approx(16 / 9)
+    assert level.alpha_bar == pytest.approx(np.exp(-2 * level.time)) == pytest.approx(0.64)
