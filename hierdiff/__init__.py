@@ -5,6 +5,7 @@ The names of the field stand here; the mathematics in :mod:`hierdiff.theory`, ex
 """
 
 from hierdiff.grammar import RHM, Derivations, Grammar
+from hierdiff.mixture import LowRankMixture
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 
@@ -17,6 +18,7 @@ __all__ = [
     "EpsilonNoise",
     "GaussianNoise",
     "Grammar",
+    "LowRankMixture",
     "MaskingNoise",
     "UniformNoise",
 ]

@@ -14,10 +14,14 @@ import hierdiff
 
 SURFACE = {
     "hierdiff": [
-        "Derivations", "DiffusionModel", "EpsilonNoise", "GaussianNoise", "Grammar", "MaskingNoise",
-        "RHM", "UniformNoise",
+        "Derivations", "DiffusionModel", "EpsilonNoise", "GaussianNoise", "Grammar",
+        "LowRankMixture", "MaskingNoise", "RHM", "UniformNoise",
     ],
     "hierdiff.theory": [
+        "ExactMixture", "bayes_accuracy", "class_posterior", "collapse_time", "decompose",
+        "denoise", "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
+        "jacobian_spectrum", "log_density", "mutual_information_mixture", "onset_delta", "score",
+        "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
         "CriticalLevel", "Estimate", "ExactRHM", "KestenStigum", "NodeBeliefs",
         "OrderParameter", "Posterior", "annealed_beliefs", "class_change", "committor",
         "conditional_entropy", "correlation_decay_exponent", "correlation_length_exponent",

@@ -90,7 +90,7 @@ def test_machines_by_loops_over_pixels(
 
 
 def test_full_window_is_the_empirical_denoiser() -> None:
-    """V17: 5.6e-16 there."""
+    """A26."""
     data, x = images(20, (5, 4))
     wanted = empirical_denoise(data.reshape(20, -1), x.reshape(3, -1), 0.9).reshape(x.shape)
     found = local_denoise(data, x, 0.9, radius=4, boundary="zero")
@@ -147,7 +147,7 @@ def test_radius_zero_is_a_softmax_per_pixel_over_all_pixels() -> None:
     seed=st.integers(0, 10**6),
 )
 def test_translations(shift: tuple[int, int], radius: int, sigma: float, seed: int) -> None:
-    """V17: ELS commutes with shifts to 2.2e-16; LS does not, unless the data move along."""
+    """A26: ELS commutes with shifts; LS does not, unless the data move along."""
     data, x = images(3, (5, 6), seed)
     x = np.concatenate([x, x])
 
@@ -255,7 +255,8 @@ def test_fit_is_the_best_linear_denoiser_of_the_data() -> None:
     assert np.abs(gap).max() < 0.03 * np.abs(empirical_denoise(data, x, 300.0) - model.mean).max()
 
 
-def test_trajectory_of_the_sheet() -> None:
+def test_trajectory_known_in_advance() -> None:
+    """A22."""
     flow = GaussianModel(np.zeros(3), np.eye(3), np.array([4.0, 1.0, 0.04]))
     found = linear_trajectory(flow, [[10.0, -20.0, 5.0]], 10.0, 0.01)
     wanted = [[1.961185865746, -1.990173881652, 0.100104902994]]

@@ -38,7 +38,7 @@ Array = np.ndarray[Any, Any]
 
 
 def test_denoiser_spectrum_of_the_mixture() -> None:
-    """V14: d eigenvalues zeta, (K - 1) d eigenvalues xi, the rest 0, while the class is certain."""
+    """A24: d eigenvalues zeta, (K - 1) d eigenvalues xi, the rest 0, while the class is certain."""
     mixture = LowRankMixture.random(20, 5, 3, delta=0.2, seed=0)
     x, k = mixture.sample(40, seed=1)
     noise = np.random.default_rng(2).standard_normal(x.shape)
@@ -56,8 +56,8 @@ def test_denoiser_spectrum_of_the_mixture() -> None:
     assert mixed.max() > 0.55
 
 
-def test_edges_of_the_manifold_of_the_sheet() -> None:
-    """V15: edges (1, 9); (1.029, 8.952) seen there with one draw at D = 800, m = 200."""
+def test_edges_of_the_manifold_known_in_advance() -> None:
+    """A24: edges (1, 9) at D = 800, m = 200; one draw shows about (1.03, 8.95)."""
     assert manifold_edges(800, 200) == (1.0, 9.0)
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((800, 200)) / np.sqrt(200)
@@ -150,8 +150,8 @@ def completed(n_data: int, rng: np.random.Generator, dim: int = 48, rank: int = 
     return subspace_error(basis, np.linalg.qr(np.vstack([axes, extra]).T)[0])
 
 
-@pytest.mark.parametrize(("n", "sheet"), [(3, 2.372), (5, 1.394)])
-def test_pca_below_the_transition(n: int, sheet: float) -> None:
+@pytest.mark.parametrize(("n", "known"), [(3, 2.372), (5, 1.394)])
+def test_pca_below_the_transition(n: int, known: float) -> None:
     rng = np.random.default_rng(n)
     squares = np.array([completed(n, rng) ** 2 for _ in range(400)])
     wanted = pca_error(48, 6, n)
@@ -161,11 +161,12 @@ def test_pca_below_the_transition(n: int, sheet: float) -> None:
     ceiling = pca_error_ceiling(48, 6, n)
     assert abs(squares.mean() - ceiling**2) > 10 * squares.std(ddof=1) / 20
     assert squares.max() <= ceiling**2 + 1e-12
-    # the sheet's single draw lies within the scatter
-    assert abs(sheet**2 - wanted**2) < 3 * squares.std()
+    # a single draw lies within the scatter
+    assert abs(known**2 - wanted**2) < 3 * squares.std()
 
 
-def test_pca_transition_of_the_sheet() -> None:
+def test_pca_transition_known_in_advance() -> None:
+    """A23."""
     assert pca_error_ceiling(48, 6, 3) == pytest.approx(2.449490, abs=5e-7)
     assert pca_error_ceiling(48, 6, 5) == pytest.approx(1.414214, abs=5e-7)
     for n in (6, 7):
@@ -195,7 +196,8 @@ def equivalent_spectrum(n: int, seed: int, c: FeatureConstants = CONSTANTS) -> A
     return np.linalg.eigvalsh(rows @ rows.T)[::-1] + c.over_noise
 
 
-def test_constants_of_the_sheet() -> None:
+def test_constants_known_in_advance() -> None:
+    """A25."""
     assert CONSTANTS.linear == pytest.approx(0.60570551, abs=5e-9)
     assert CONSTANTS.over_data == pytest.approx(0.0255417764, abs=5e-11)
     assert CONSTANTS.over_noise == pytest.approx(0.00187354973, rel=1e-7)
@@ -223,14 +225,14 @@ def test_constants_by_sampling_pairs_of_noises() -> None:
     assert abs((first**2).mean() - total) < 4 * (first**2).std() / np.sqrt(len(h))
 
 
-@pytest.mark.parametrize(("n", "sheet"), [(160, 8.035e3), (320, 1.601e4), (640, 3.146e4)])
-def test_bulks_and_training_times(n: int, sheet: float) -> None:
-    """V16: mean of the bulk between the d signal directions and rank n, Gaussian equivalent."""
+@pytest.mark.parametrize(("n", "known"), [(160, 8.035e3), (320, 1.601e4), (640, 3.146e4)])
+def test_bulks_and_training_times(n: int, known: float) -> None:
+    """A25: mean of the bulk between the d signal directions and rank n, Gaussian equivalent."""
     values, predicted = equivalent_spectrum(n, seed=n), feature_bulks(CONSTANTS, PSI_P, n / D)
     bulk, top, p = values[D:n], values[:D], PSI_P * D
     measured = PSI_P / (CONSTANTS.noise * bulk.mean())
     assert measured == pytest.approx(predicted.memorization_time, rel=0.01)
-    assert predicted.memorization_time == pytest.approx(sheet, rel=0.004)
+    assert predicted.memorization_time == pytest.approx(known, rel=0.004)
     # finite-size edges lie inside the prediction of the paper, and near the corrected one
     low, high = predicted.memorization
     assert low < bulk.min() < 1.15 * low

@@ -42,11 +42,12 @@ def lopsided(seed: int = 0, residual: Any = "span") -> LowRankMixture:
     return LowRankMixture(bases, [0.5, 0.3, 0.2], variances, 0.4, residual, means)
 
 
-# --- numbers of the sheet -------------------------------------------------------------------------
+# --- values known in advance ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("d", "sigma"), [(5, 0.66332496), (20, 1.25390251), (1000, 3.82770707)])
 def test_orthogonal_classes(d: int, sigma: float) -> None:
+    """A21."""
     found = speciation_orthogonal(d, 0.2)
     assert found.sigma == pytest.approx(sigma, abs=5e-9)
     if d < 1000:
@@ -73,6 +74,7 @@ def test_time_grows_as_a_quarter_of_the_logarithm_without_means_and_as_half_with
 
 
 def test_two_deltas() -> None:
+    """A20."""
     found = two_delta_instability()
     assert found.alpha_bar == pytest.approx(0.414213562, abs=5e-10)
     assert np.sqrt(found.alpha_bar) == pytest.approx(0.643594253, abs=5e-10)
