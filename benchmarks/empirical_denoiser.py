@@ -124,11 +124,11 @@ def measure(repeats: int) -> dict[str, Any]:
 
 def bare(data: np.ndarray[Any, Any], x: np.ndarray[Any, Any], block: int = 8192) -> None:
     """The two products in blocks without anything between them: the ceiling of this layout."""
-    weights, out = np.empty((block, QUERIES), np.float32), np.empty((DIM, QUERIES), np.float32)
+    weights, out = np.empty((block, QUERIES), np.float32), np.empty((QUERIES, DIM), np.float32)
     for start in range(0, N, block):
         rows = data[start : start + block]
         np.matmul(rows, x.T, out=weights[: len(rows)])
-        np.matmul(rows.T, weights[: len(rows)], out=out)
+        np.matmul(weights[: len(rows)].T, rows, out=out)
 
 
 def main() -> None:

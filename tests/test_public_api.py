@@ -35,14 +35,15 @@ SURFACE = {
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
     ],
     "hierdiff.sims": [
-        "Correlations", "PhaseTransition", "SequentialModel", "SimulatedModel",
+        "Correlations", "EmpiricalModel", "PhaseTransition", "Representation", "SequentialModel",
+        "SimulatedModel",
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder",
     ],
     "hierdiff.plots": [
         "class_transition", "phase_transition", "phase_transition_figure",
-        "phase_transition_processes",
+        "phase_transition_processes", "representation", "representation_figure",
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
@@ -52,7 +53,9 @@ SURFACE = {
         "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
     ],
     "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
-    "hierdiff.studies": ["QUESTIONS", "PhaseTransitionStudy", "Study", "execute", "run"],
+    "hierdiff.studies": [
+        "QUESTIONS", "PhaseTransitionStudy", "RepresentationStudy", "Study", "execute", "run",
+    ],
 }  # fmt: skip
 
 MODULES = [

@@ -8,10 +8,13 @@ from hierdiff.plots.phase_transition import (
     phase_transition_figure,
     phase_transition_processes,
 )
+from hierdiff.plots.representation import representation, representation_figure
 
 __all__ = [
     "class_transition",
     "phase_transition",
     "phase_transition_figure",
     "phase_transition_processes",
+    "representation",
+    "representation_figure",
 ]

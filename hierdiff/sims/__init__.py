@@ -1,7 +1,16 @@
 """What an experiment measures, on any diffusion model."""
 
 from hierdiff.sims.correlations import Correlations
+from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.representation import Representation
 from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
 
-__all__ = ["Correlations", "PhaseTransition", "SequentialModel", "SimulatedModel"]
+__all__ = [
+    "Correlations",
+    "EmpiricalModel",
+    "PhaseTransition",
+    "Representation",
+    "SequentialModel",
+    "SimulatedModel",
+]

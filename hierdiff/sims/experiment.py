@@ -22,6 +22,7 @@ import joblib
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from hierdiff._files import read_npz, write_npz
@@ -142,9 +143,11 @@ def run_tasks(
         if found is not None:
             results[i] = found
     missing = [i for i in range(len(tasks)) if i not in results]
-    with _backend(cluster):
+    at_once = min(workers or available_threads(), max(len(missing), 1))
+    # tasks side by side already fill the processors; linear algebra in each would fight over them
+    with _backend(cluster), threadpool_limits(1 if at_once > 1 else None, "blas"):
         jobs = joblib.Parallel(
-            n_jobs=min(workers or available_threads(), max(len(missing), 1)),
+            n_jobs=at_once,
             prefer=None if cluster else "threads",
             return_as="generator_unordered",
         )(joblib.delayed(_do)(i, tasks[i], kept) for i in missing)

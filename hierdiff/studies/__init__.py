@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from hierdiff.studies.command import Study, execute, run
 from hierdiff.studies.phase_transition import PhaseTransitionStudy
+from hierdiff.studies.representation import RepresentationStudy
 
-__all__ = ["QUESTIONS", "PhaseTransitionStudy", "Study", "execute", "run"]
+__all__ = ["QUESTIONS", "PhaseTransitionStudy", "RepresentationStudy", "Study", "execute", "run"]
 
-QUESTIONS: dict[str, type[Study]] = {"phase-transition": PhaseTransitionStudy}
+QUESTIONS: dict[str, type[Study]] = {
+    "phase-transition": PhaseTransitionStudy,
+    "representation": RepresentationStudy,
+}
 """The studies by the name of their question."""

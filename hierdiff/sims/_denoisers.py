@@ -1,0 +1,181 @@
+r"""Denoisers that know more or less of the truth: the rungs between population and memory.
+
+==============  ================================================================================
+``exact``       the mixture that the data were drawn from
+``labelled``    subspaces estimated class by class from data whose classes are known: what the
+                data tell, without the search for the classes
+``fitted``      EM without labels, the residual shared by the classes as in the world
+``separate``    EM without labels, each class with a residual of its own (mixture of probabilistic
+                PCA), from random subspaces
+``memorising``  the data set itself
+==============  ================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.mixture import LowRankMixture
+from hierdiff.seeds import Seed, generator
+from hierdiff.theory.low_rank import denoise
+from hierdiff.theory.memorization import empirical_denoise
+
+__all__ = ["MODELS", "Denoiser", "ModelName", "build", "fit_labelled", "fit_separate"]
+
+Floats: TypeAlias = NDArray[np.float64]
+Denoiser: TypeAlias = Callable[[Floats, float], Floats]
+ModelName: TypeAlias = Literal["exact", "labelled", "fitted", "separate", "memorising"]
+
+MODELS: tuple[ModelName, ...] = ("exact", "labelled", "fitted", "separate", "memorising")
+_FLOOR = 1e-6  # least residual variance, in units of the data's mean variance
+
+
+def build(
+    name: str, world: LowRankMixture, data: Floats, labels: NDArray[np.intp], restarts: int,
+    seed: Seed,
+) -> Denoiser:  # fmt: skip
+    """The denoiser of that name, made from training data of the world."""
+    classes, rank = world.n_classes, world.ranks[0]
+    if name == "memorising":
+        return lambda y, sigma: empirical_denoise(data, y, sigma)
+    if name == "exact":
+        model = world
+    elif name == "labelled":
+        model = fit_labelled(data, labels, rank)
+    elif name == "fitted":
+        model = LowRankMixture.fit(data, classes, rank, seed=seed, restarts=restarts)
+    elif name == "separate":
+        model = fit_separate(data, classes, rank, seed=seed, restarts=restarts)
+    else:
+        raise InvalidParameter(f"model {name!r} is unknown; use {', '.join(MODELS)}")
+    return lambda y, sigma: denoise(model, y, sigma)
+
+
+def fit_labelled(data: Floats, labels: NDArray[np.intp], rank: int) -> LowRankMixture:
+    r"""Probabilistic PCA of every class with a shared residual: the likelihood's maximum.
+
+    Parameters
+    ----------
+    data : array [N, D]
+    labels : int array [N]
+        Classes 0 .. K - 1, each present.
+    rank : int
+        d < D.
+
+    Returns
+    -------
+    LowRankMixture
+        Zero means, ``residual="ambient"``.
+
+    Notes
+    -----
+    Validity: exact maximum of the likelihood of data and labels as long as no leading variance
+    lies below the residual.
+
+    Examples
+    --------
+    >>> x = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    >>> fit_labelled(x, np.array([0, 0, 1, 1]), 1).variances
+    (array([4.]), array([1.]))
+    """
+    classes = int(labels.max()) + 1
+    counts = np.bincount(labels, minlength=classes)
+    bases, variances, left = [], [], 0.0
+    for k in range(classes):
+        mine = data[labels == k]
+        values, vectors = np.linalg.eigh(mine.T @ mine / len(mine))
+        bases.append(vectors[:, -rank:])
+        variances.append(values[-rank:])
+        left += counts[k] / len(data) * float(values[:-rank].sum())
+    floor = _FLOOR * float(np.mean(data**2))
+    noise = max(left / (data.shape[1] - rank), floor)
+    kept = [np.maximum(v, noise) for v in variances]
+    return LowRankMixture(bases, counts / len(data), kept, noise**0.5, "ambient")
+
+
+def fit_separate(
+    data: Floats, classes: int, rank: int, *, seed: Seed, restarts: int = 6,
+    iterations: int = 500, tolerance: float = 1e-7,
+) -> LowRankMixture:  # fmt: skip
+    r"""EM for a mixture of probabilistic PCA: every class has a residual variance of its own.
+
+    .. math:: x \mid k \sim N(0,\; U_k\Lambda_kU_k^T + \tau_k (I - U_kU_k^T))
+
+    Parameters
+    ----------
+    data : array [N, D]
+    classes, rank : int
+        K, and d < D.
+    seed : Seed
+        Source of the starting subspaces, uniform and independent.
+    restarts, iterations, tolerance
+        As in :meth:`LowRankMixture.fit`.
+
+    Returns
+    -------
+    LowRankMixture
+        With bases of full rank D, whose last D - d variances are the residual's.
+
+    Notes
+    -----
+    Validity: a local maximum of the likelihood, the best of the starts; zero means.
+
+    References
+    ----------
+    Tipping and Bishop, Mixtures of probabilistic principal component analysers, Neural
+    Computation 11 (1999).
+
+    Examples
+    --------
+    >>> x = np.diag([3.0, 1.0, 1.0])[[0, 0, 1, 2]] * np.array([[1], [-1], [1], [1]])
+    >>> model = fit_separate(x, 1, 1, seed=0, restarts=1)
+    >>> model.ranks, model.variances[0].round(6)
+    ((3,), array([4.5 , 0.25, 0.25]))
+    """
+    rng = generator(seed)
+    runs = [_climb(data, classes, rank, rng, iterations, tolerance) for _ in range(restarts)]
+    _, weights, axes, values = max(runs, key=lambda run: run[0])
+    return LowRankMixture(list(axes), weights, list(values), 0.0, "ambient")
+
+
+def _climb(
+    x: Floats, classes: int, rank: int, rng: np.random.Generator, iterations: int, tolerance: float
+) -> tuple[float, Floats, Floats, Floats]:
+    """One start: log-likelihood per datum, weights [K], axes [K, D, D], variances [K, D]."""
+    n, dim = x.shape
+    power = float(np.vdot(x, x)) / n
+    weights = np.full(classes, 1 / classes)
+    axes = np.linalg.qr(rng.standard_normal((classes, dim, dim)))[0]
+    values = np.full((classes, dim), power / (2 * (dim - rank)))
+    values[:, :rank] = power / (2 * rank)
+    floor, reached = _FLOOR * power / dim, -np.inf
+    for _ in range(iterations):
+        joint = _log_joint(x, weights, axes, values)
+        norm = logsumexp(joint, axis=1, keepdims=True)
+        gain, reached = float(norm.mean()) - reached, float(norm.mean())
+        if gain < tolerance:
+            break
+        share = np.exp(joint - norm)
+        weights = share.mean(axis=0)
+        for k in np.flatnonzero(weights > 1e-8):
+            ascending, vectors = np.linalg.eigh((x.T * share[:, k]) @ x / (n * weights[k]))
+            axes[k], spectrum = vectors[:, ::-1], ascending[::-1].copy()
+            spectrum[rank:] = spectrum[rank:].mean()
+            values[k] = np.maximum(spectrum, floor)
+    return reached, weights, axes, values
+
+
+def _log_joint(x: Floats, weights: Floats, axes: Floats, values: Floats) -> Floats:
+    """Log of weight times density, [N, K]."""
+    quadratic = [
+        np.square(x @ u) @ (1 / v) + np.log(v).sum() for u, v in zip(axes, values, strict=True)
+    ]
+    volume = x.shape[1] * np.log(2 * np.pi)
+    out: Floats = np.log(np.maximum(weights, 1e-300)) - 0.5 * (np.stack(quadratic, 1) + volume)
+    return out
