@@ -34,7 +34,7 @@ def positive_level(sigma: float) -> float:
 def _ranged(name: str, value: ArrayLike, low: float, high: float, remedy: str) -> Floats:
     array = np.asarray(value, dtype=float)
     if not ((array >= low) & (array <= high)).all():
-        raise InvalidParameter(f"{name} = {value} must lie in [{low:g}, {high:g}]; {remedy}")
+        raise InvalidParameter(f"{name} = {value!r} must lie in [{low:g}, {high:g}]; {remedy}")
     return array
 
 
@@ -65,7 +65,8 @@ def ou_time(sigma: ArrayLike) -> Floats:
     0.346574
     """
     levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
-    return cast(Floats, 0.5 * np.log1p(levels**2))
+    power: Floats = 0.5 * np.log1p(levels**2)
+    return power
 
 
 def ou_sigma(time: ArrayLike) -> Floats:
@@ -115,7 +116,7 @@ def vp_alpha_bar(sigma: ArrayLike) -> Floats:
     Validity: exact; ``GaussianNoise.alpha_bar(t)`` is this quantity.
     """
     levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
-    return cast(Floats, 1 / (1 + levels**2))
+    return 1 / (1 + levels**2)
 
 
 def vp_sigma(alpha_bar: ArrayLike) -> Floats:

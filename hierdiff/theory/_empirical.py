@@ -167,7 +167,7 @@ class Average:
         self.y, self.variance, self.count = y, variance, 0
         self.top = np.full(len(y), -np.inf, dtype=y.dtype)
         self.mass = np.zeros(len(y))
-        self.sum: Reals = np.zeros((width, len(y)), dtype=y.dtype)
+        self.sum: Reals = np.zeros((len(y), width), dtype=y.dtype)
         self.own, self.own_log = own, np.full(len(y), -np.inf)
         self.nearest = np.zeros(len(y), dtype=np.intp) if track else None
         self.distance = np.full(len(y), np.inf)
@@ -178,7 +178,8 @@ class Average:
     @property
     def mean(self) -> Reals:
         """Weighted mean of the values so far, [B, width]."""
-        return np.ascontiguousarray((self.sum / self.mass.astype(self.y.dtype)).T)
+        out: Reals = self.sum / self.mass[:, None].astype(self.y.dtype)
+        return out
 
     def feed(self, block: Block, values: Reals | None = None) -> None:
         """Add one block; the values default to the keys themselves."""
@@ -220,11 +221,11 @@ class Average:
             alive[piece] = self._weigh(part, logits[piece])
         used = int(alive.sum())
         if 0 < used <= count // 2:
-            self.sum[:, part] += values[alive].T @ logits[alive]
+            self.sum[part] += logits[alive].T @ values[alive]
         elif used:
-            product = self._memory(1, (values.shape[1], queries))
-            np.matmul(values.T, logits, out=product)
-            self.sum[:, part] += product
+            product = self._memory(1, (queries, values.shape[1]))
+            np.matmul(logits.T, values, out=product)
+            self.sum[part] += product
 
     def _raise_top(self, part: slice, best: Reals) -> None:
         """Refer the sums to a new maximum."""
@@ -232,7 +233,7 @@ class Average:
         if (top > self.top[part]).any():
             shrink = np.exp(self.top[part] - top)
             self.mass[part] *= shrink
-            self.sum[:, part] *= shrink
+            self.sum[part] *= shrink[:, None]
             self.top[part] = top
 
     def _weigh(self, part: slice, logits: Reals) -> NDArray[np.bool_] | bool:

@@ -225,7 +225,7 @@ def linear_trajectory(model: GaussianModel, x: ArrayLike, start: float, stop: Ar
     y = _noisy(model, x, 1.0)
     levels = np.asarray(stop, dtype=float)
     if levels.ndim > 1 or not ((levels >= 0) & np.isfinite(levels)).all():
-        raise InvalidParameter(f"stop = {stop} must be finite levels >= 0, one or a list of them")
+        raise InvalidParameter(f"stop = {stop!r} must be finite levels >= 0, one or a list of them")
     first = positive_level(start) ** 2
     inside = _coordinates(model, y)
     off = y - _spread(model, inside, y.dtype)
@@ -234,7 +234,7 @@ def linear_trajectory(model: GaussianModel, x: ArrayLike, start: float, stop: Ar
         gain = np.sqrt((v + model.eigenvalues) / (first + model.eigenvalues)).astype(y.dtype)
         shrunk = off * y.dtype.type(np.sqrt(v / first))
         out.append(_spread(model, inside * gain, y.dtype) + shrunk)
-    return out[0] if levels.ndim == 0 else cast(Reals, np.stack(out))
+    return out[0] if levels.ndim == 0 else np.stack(out)
 
 
 def _noisy(model: GaussianModel, x: ArrayLike, scale: float) -> Reals:

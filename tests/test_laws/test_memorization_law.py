@@ -104,10 +104,10 @@ def test_bias_of_the_collapse_vanishes_as_the_dimension_grows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "sheet"), [(0.6, 0.9854), (0.8, 0.8390), (1.0, 0.5766), (1.2, 0.3205)]
+    ("share", "known"), [(0.6, 0.9854), (0.8, 0.8390), (1.0, 0.5766), (1.2, 0.3205)]
 )
-def test_own_weight_of_the_sheet(share: float, sheet: float) -> None:
-    """V10, one draw: d = 20, N = 20,000; its queries are not stated, 200 are assumed."""
+def test_own_weight_known_in_advance(share: float, known: float) -> None:
+    """A19, from one draw of some 200 queries: d = 20, N = 20,000."""
     sigma = share * collapse_time(20_000, np.ones(20)).sigma
     weights = []
     for seed in range(3):
@@ -116,7 +116,7 @@ def test_own_weight_of_the_sheet(share: float, sheet: float) -> None:
         weights.append(own_weight(data, own, rng.standard_normal((500, 20)), sigma))
     flat = np.concatenate(weights)
     error = flat.std() * np.sqrt(1 / len(flat) + 1 / 200)
-    assert abs(flat.mean() - sheet) < 3 * error
+    assert abs(flat.mean() - known) < 3 * error
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def information_slope(case: tuple[int, int, float, float]) -> float:
     return (8 * (information(1) - information(-1)) - (information(2) - information(-2))) / (12 * h)
 
 
-def test_slope_of_the_sheet() -> None:
+def test_slope_known_in_advance() -> None:
     """A14."""
     assert information_slope((3, 5, 0.2, 0.5)) == pytest.approx(0.747636984, abs=5e-9)
 
@@ -306,7 +306,7 @@ def test_wide_directions_are_lost_first_where_the_score_vanishes() -> None:
 
 
 def test_on_average_over_noisy_data_narrow_directions_are_lost_first() -> None:
-    """... and turns round in the average over noisy data (V21: .940 against .754, one draw)."""
+    """... and turns round in the average over noisy data (.940 against .754 in one draw)."""
     mean, _ = losses(1.0, 8, 60)
     assert z_score(mean[:, 0] - mean[:, 1]) > Z
     scatter = mean.std(axis=0, ddof=1)

@@ -1,0 +1,32 @@
+"""Weights compared with the architecture that they are said to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from hierdiff.errors import InvalidParameter
+
+__all__ = ["check_names"]
+
+
+def check_names(state_dict: Mapping[str, Tensor], net: nn.Module) -> None:
+    """Raise InvalidParameter, naming the first differences, unless names and shapes agree."""
+    wanted = net.state_dict()
+    said = []
+    for what, names in (
+        ("missing", [k for k in wanted if k not in state_dict]),
+        ("unknown", [k for k in state_dict if k not in wanted]),
+        ("differently shaped", [
+            f"{k} {tuple(state_dict[k].shape)} for {tuple(w.shape)}"
+            for k, w in wanted.items() if k in state_dict and state_dict[k].shape != w.shape
+        ]),
+    ):  # fmt: skip
+        if names:
+            said.append(f"{len(names)} {what}, first {names[0]}")
+    if said:
+        raise InvalidParameter(
+            f"the weights do not fit the architecture ({'; '.join(said)}); give the configuration "
+            "they were trained with"
+        )

@@ -1,0 +1,253 @@
+"""Public checkpoints: what each is, where it is, under which licence; needs no torch.
+
+A field that is None is not known to us: the server decides the size, and a checkpoint without a
+SHA-256 is trusted when it first arrives, its hash being kept beside it and asked for ever after.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hierdiff.errors import InvalidParameter
+
+__all__ = ["CATALOGUE", "Checkpoint", "RemoteFile", "catalogue_table", "checkpoint"]
+
+_OPENAI = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
+_HUB = "https://huggingface.co/"
+_DIT = _HUB + "facebook/DiT-XL-2-256/resolve/main/transformer/"
+_SD = _HUB + "stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main/unet/"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a checkpoint.
+
+    Parameters
+    ----------
+    url : str
+        Where it is, https.
+    name : str
+        File name in the cache.
+    size : int, optional
+        Bytes.
+    sha256 : str, optional
+        Hash of the content, 64 hexadecimal digits.
+    """
+
+    url: str
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published network.
+
+    Parameters
+    ----------
+    name : str
+        Name in this package.
+    title : str
+        What it is, in a few words.
+    loader : {"adm", "dit", "unet"}
+        Which code makes the network of it; the last two need diffusers.
+    weights, config : RemoteFile
+        The parameters, and the architecture where it is a file.
+    revision : str, optional
+        Commit of the source, None where the newest is taken.
+    licence, licence_url : str
+        Under which terms, and where they stand.
+    acceptance : bool
+        Whether the terms must be accepted in the call.
+    output : str
+        What the network predicts.
+    learned_variance : bool
+        Whether it returns variance values too.
+    schedule : {"linear", "cosine", "scaled_linear"}
+        Its 1,000 noise levels.
+    shape : tuple of int
+        Channels, height, width of the data.
+    latent_scale : float, optional
+        Data are latents of an autoencoder, multiplied by this; None for pixels in [-1, 1].
+    condition : str
+        What it is told besides the time, "" for nothing.
+    citation : str
+        The paper.
+    exercised : str
+        How far this package has tried it.
+    """
+
+    name: str
+    title: str
+    loader: Literal["adm", "dit", "unet"]
+    weights: RemoteFile
+    licence: str
+    licence_url: str
+    shape: tuple[int, int, int]
+    citation: str
+    config: RemoteFile | None = None
+    revision: str | None = None
+    acceptance: bool = False
+    output: Literal["eps", "v"] = "eps"
+    learned_variance: bool = True
+    schedule: Literal["linear", "cosine", "scaled_linear"] = "linear"
+    latent_scale: float | None = None
+    condition: str = ""
+    exercised: str = "architecture only; the real weights have not been loaded here"
+
+
+_ADM = "Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, arXiv 2105.05233"
+_ADM_TERMS = "https://github.com/openai/guided-diffusion/blob/main/LICENSE"
+
+CATALOGUE: tuple[Checkpoint, ...] = (
+    Checkpoint(
+        name="adm-256",
+        title="ADM, ImageNet 256 x 256, unconditional",
+        loader="adm",
+        weights=RemoteFile(
+            url=_OPENAI + "256x256_diffusion_uncond.pt",
+            name="256x256_diffusion_uncond.pt",
+            size=2_211_383_297,
+            sha256="a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1",
+        ),
+        licence="MIT",
+        licence_url=_ADM_TERMS,
+        shape=(3, 256, 256),
+        citation=_ADM,
+        exercised="equal to the original code at small size; the real weights not loaded here",
+    ),
+    Checkpoint(
+        name="adm-64-conditional",
+        title="ADM, ImageNet 64 x 64, conditional",
+        loader="adm",
+        weights=RemoteFile(url=_OPENAI + "64x64_diffusion.pt", name="64x64_diffusion.pt"),
+        licence="MIT",
+        licence_url=_ADM_TERMS,
+        shape=(3, 64, 64),
+        schedule="cosine",
+        condition="class 0 ... 999",
+        citation=_ADM,
+    ),
+    Checkpoint(
+        name="dit-xl-2-256",
+        title="DiT-XL/2, ImageNet 256 x 256, conditional, latent",
+        loader="dit",
+        weights=RemoteFile(
+            url=_DIT + "diffusion_pytorch_model.bin", name="diffusion_pytorch_model.bin"
+        ),
+        config=RemoteFile(url=_DIT + "config.json", name="config.json"),
+        licence="CC BY-NC 4.0",
+        licence_url="https://github.com/facebookresearch/DiT/blob/main/LICENSE.txt",
+        acceptance=True,
+        shape=(4, 32, 32),
+        latent_scale=0.18215,
+        condition="class 0 ... 999, 1000 for none",
+        citation="Peebles and Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
+    ),
+    Checkpoint(
+        name="stable-diffusion-1.5",
+        title="Stable Diffusion 1.5 U-Net, 512 x 512, latent",
+        loader="unet",
+        weights=RemoteFile(
+            url=_SD + "diffusion_pytorch_model.safetensors",
+            name="diffusion_pytorch_model.safetensors",
+        ),
+        config=RemoteFile(url=_SD + "config.json", name="config.json"),
+        licence="CreativeML OpenRAIL-M",
+        licence_url="https://huggingface.co/spaces/CompVis/stable-diffusion-license",
+        acceptance=True,
+        learned_variance=False,
+        schedule="scaled_linear",
+        shape=(4, 64, 64),
+        latent_scale=0.18215,
+        condition="text embedding [77, 768]",
+        citation="Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, "
+        "arXiv 2112.10752",
+    ),
+)
+"""Every checkpoint that :func:`hierdiff.validation.pretrained` knows."""
+
+
+def checkpoint(name: str) -> Checkpoint:
+    """The entry of a name.
+
+    Parameters
+    ----------
+    name : str
+        As :func:`catalogue_table` lists it.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    InvalidParameter
+        If there is none of this name; the nearest is named.
+
+    Notes
+    -----
+    Validity: this version of the catalogue.
+
+    Examples
+    --------
+    >>> checkpoint("adm-256").weights.size
+    2211383297
+    """
+    for entry in CATALOGUE:
+        if entry.name == name:
+            return entry
+    names = [entry.name for entry in CATALOGUE]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+    raise InvalidParameter(
+        f"model {name!r} is unknown; did you mean {near!r}? known are {', '.join(names)}"
+    )
+
+
+def catalogue_table(cached: Sequence[str] = ()) -> str:
+    """The catalogue as text, for ``hierdiff models``.
+
+    Parameters
+    ----------
+    cached : sequence of str
+        Names to mark as present in the cache.
+
+    Returns
+    -------
+    str
+        A few lines per checkpoint.
+
+    Notes
+    -----
+    Validity: fields that the catalogue does not know say so.
+
+    Examples
+    --------
+    >>> print(catalogue_table().splitlines()[0])
+    adm-256  ADM, ImageNet 256 x 256, unconditional
+    """
+    lines: list[str] = []
+    for entry in CATALOGUE:
+        file = entry.weights
+        here = "  (in the cache)" if entry.name in cached else ""
+        size = "size unknown" if file.size is None else f"{file.size / 1e9:.2f} GB"
+        told = f"; told {entry.condition}" if entry.condition else ""
+        variance = " and variance" if entry.learned_variance else ""
+        data = "pixels" if entry.latent_scale is None else f"latents times {entry.latent_scale},"
+        accept = "; pass accept_licence=True" if entry.acceptance else ""
+        lines += [
+            f"{entry.name}  {entry.title}{here}",
+            f"  predicts  {entry.output}{variance}, {entry.schedule} schedule, {data} "
+            f"{' x '.join(map(str, entry.shape))}{told}",
+            f"  licence   {entry.licence}, {entry.licence_url}{accept}",
+            f"  source    {file.url}",
+            f"  revision  {entry.revision or 'none given: what the address holds'}",
+            f"  content   {size}, sha256 {file.sha256 or 'unknown: kept when first downloaded'}",
+            f"  cite      {entry.citation}",
+            f"  tried     {entry.exercised}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,251 @@
+"""How a network is run: device, batches, precision; none of it changes what is computed."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hierdiff._rules import positive_int
+from hierdiff.errors import InvalidParameter
+from hierdiff.seeds import Seed, generator
+
+__all__ = ["Execution", "SampleStreams", "best_device", "in_batches", "inference", "state_dtype"]
+
+Rows: TypeAlias = NDArray[np.intp]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a network runs.
+
+    Parameters
+    ----------
+    batch_size : int
+        Samples per call of the network; bounds the memory on the device.
+    device : str, optional
+        "cpu", "cuda", "cuda:1", "mps" or "auto" (:func:`best_device`); default where the network's
+        parameters are.  The module itself is moved.
+    autocast : {"bf16", "fp16"}, optional
+        Lower precision inside the network; what it returns, the conversions, the chain and all
+        averages stay in float32.
+    channels_last : bool
+        Memory order of images; pays on GPUs together with ``compile``.
+    compile : bool
+        torch.compile for denoising and sampling; features run uncompiled, as hooks need.
+
+    Raises
+    ------
+    InvalidParameter
+        For a batch size below 1 or an unknown precision.
+
+    Notes
+    -----
+    Validity: results of different batch sizes agree bitwise where the network's own kernels do;
+    the convolutions and matrix products of torch are equal to about 1e-6 relative in float32.
+
+    Examples
+    --------
+    >>> Execution(batch_size=32, autocast="bf16").dtype
+    torch.bfloat16
+    """
+
+    batch_size: int = 64
+    device: str | None = None
+    autocast: Literal["bf16", "fp16"] | None = None
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        positive_int("batch_size", self.batch_size)
+        if self.autocast not in (None, *_DTYPES):
+            raise InvalidParameter(
+                f"autocast = {self.autocast!r} is unknown; use 'bf16', 'fp16' or None"
+            )
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The lower precision, None without autocast."""
+        return None if self.autocast is None else _DTYPES[self.autocast]
+
+    def place(self, module: nn.Module) -> torch.device:
+        """Move the module; returns where it is."""
+        if self.device is not None:
+            name = best_device() if self.device == "auto" else self.device
+            try:
+                module.to(torch.device(name))
+            except (RuntimeError, AssertionError) as error:
+                raise InvalidParameter(
+                    f"device = {name!r} cannot be used ({str(error).splitlines()[0]}); use 'auto', "
+                    "or install the build of torch for this device"
+                ) from None
+        if self.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tensor = next(iter([*module.parameters(), *module.buffers()]), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    def precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+        """The context in which the network is called."""
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, dtype=self.dtype)
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """The input in the memory order of the network."""
+        if self.channels_last and x.ndim == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
+
+def best_device() -> str:
+    """Name of the fastest device that torch has here.
+
+    Returns
+    -------
+    str
+        "cuda", "mps" or "cpu", in this order.
+
+    Notes
+    -----
+    Validity: what torch reports as available.
+
+    Examples
+    --------
+    >>> best_device() in ("cuda", "mps", "cpu")
+    True
+    """
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def inference(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every submodule returns to its own mode afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def in_batches(work: Callable[[Rows], None], n: int, batch_size: int) -> None:
+    """Call ``work`` on consecutive row numbers; a batch that does not fit is halved once.
+
+    Parameters
+    ----------
+    work : callable
+        Takes row numbers; may be called again with part of the same rows.
+    n : int
+        Number of rows.
+    batch_size : int
+        Rows per call.
+
+    Raises
+    ------
+    InvalidParameter
+        If half the batch does not fit on the device either.
+
+    Notes
+    -----
+    Validity: memory of an accelerator, as torch reports it; the warning names the size that fits.
+
+    Examples
+    --------
+    >>> in_batches(lambda rows: print(rows.tolist()), 5, 2)
+    [0, 1]
+    [2, 3]
+    [4]
+    """
+    size, first, reduced = batch_size, 0, False
+    while first < n:
+        rows = np.arange(first, min(first + size, n))
+        full = False
+        try:
+            work(rows)
+        except torch.OutOfMemoryError:
+            full = True
+        # outside the handler, whose traceback would keep the tensors alive
+        if not full:
+            first += len(rows)
+            continue
+        if reduced or len(rows) == 1:
+            raise InvalidParameter(
+                f"batch_size = {batch_size} does not fit on the device, nor does {len(rows)}; give "
+                "a smaller batch_size, autocast='bf16', or a device with more memory"
+            )
+        size, reduced = len(rows) // 2, True
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"{len(rows)} samples did not fit on the device; going on with batches of {size}, "
+            f"so give batch_size={size}",
+            stacklevel=3,
+        )
+
+
+@dataclass(frozen=True)
+class SampleStreams:
+    """A random stream per sample, so that neither batches nor neighbours change a draw.
+
+    Parameters
+    ----------
+    root : SeedSequence
+        Made by ``of``.
+
+    Notes
+    -----
+    Validity: the stream of sample i depends on the seed, the purpose and i alone.  A Generator
+    given as a seed advances once.
+
+    Examples
+    --------
+    >>> streams = SampleStreams.of(7)
+    >>> first, again = streams.take(np.array([3])), streams.take(np.array([2, 3]))
+    >>> bool(first[0].random() == again[1].random())
+    True
+    """
+
+    root: np.random.SeedSequence
+
+    @classmethod
+    def of(cls, seed: Seed, purpose: int = 0) -> SampleStreams:
+        """Streams of a seed; ``purpose`` separates uses of one seed."""
+        if isinstance(seed, np.random.SeedSequence):
+            root = seed
+        elif isinstance(seed, np.random.Generator):
+            root = np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
+        else:
+            generator(seed)
+            root = np.random.SeedSequence(int(seed))
+        key = (*root.spawn_key, purpose)
+        return cls(np.random.SeedSequence(root.entropy, spawn_key=key))
+
+    def take(self, rows: Rows) -> list[np.random.Generator]:
+        """The streams of some samples, at their beginning."""
+        key = self.root.spawn_key
+        return [
+            np.random.default_rng(
+                np.random.SeedSequence(self.root.entropy, spawn_key=(*key, int(i)))
+            )
+            for i in rows
+        ]
+
+
+def state_dtype(module: nn.Module) -> torch.dtype:
+    """float64 if the network is, else float32: the chain never runs in less."""
+    tensors: list[Tensor] = [*module.parameters()] or [*module.buffers()]
+    double = any(x.dtype == torch.float64 for x in tensors)
+    return torch.float64 if double else torch.float32

@@ -1,0 +1,291 @@
+r"""A torch network behind the role that every model plays.
+
+The network is called as ``module(c x_t, time)``, or ``module(c x_t, time, condition)``; its answer
+becomes the posterior mean
+
+.. math:: \hat x_0 = E[x_0 \mid x_t] \quad\text{at the SNR of } t,
+
+by a parameterisation (:mod:`hierdiff.validation.parameterisation`), told the time by a clock
+(:mod:`hierdiff.validation.clocks`).
+
+===========================  ===================================================================
+noise                        what the network is given, and what is returned
+===========================  ===================================================================
+GaussianNoise(v=None)        x_t and E[x0], both [n, ...]: vectors, images
+GaussianNoise(v)             x_t and E[x0] of one-hot symbols, both [n, leaves, v]
+MaskingNoise, UniformNoise   one-hot [n, leaves, v + 1] (the mask last) or [n, leaves, v], told
+                             log((1 - t) / t); logits [n, leaves, v]
+===========================  ===================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from hierdiff._noise_inputs import FloatArray, levels_of, symbols_of
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.seeds import Seed
+from hierdiff.sims.simulated_model import SimulatedModel
+from hierdiff.validation._symbols import draw_symbols, keep_seen, one_hot, token_ratio
+from hierdiff.validation.clocks import Clock, default_clock
+from hierdiff.validation.execution import (
+    Execution,
+    Rows,
+    SampleStreams,
+    in_batches,
+    inference,
+    state_dtype,
+)
+from hierdiff.validation.layers import Pooling, check_layers, recorded
+from hierdiff.validation.parameterisation import Output, Parameterisation, Prediction
+from hierdiff.validation.reverse_chains import Sampler
+from hierdiff.validation.samplers import Ancestral
+
+__all__ = ["NetworkModel"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """A torch module as a diffusion model.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Called as in the module's first lines; used in evaluation mode, and left as it was.
+    noise : GaussianNoise, MaskingNoise or UniformNoise
+        The meaning of t in [0, 1].
+    parameterisation : Parameterisation or str
+        What the network predicts; a name stands for ``Parameterisation(name)``.
+    layers : mapping of str to pooling
+        Submodules whose outputs are features, and how each is pooled
+        (:mod:`hierdiff.validation.layers`).
+    clock : Clock, optional
+        What the network is told; default as in :func:`hierdiff.validation.clocks.default_clock`.
+    sampler : Sampler
+        The reverse chain of ``sample``; discrete noise takes its number of steps from it.
+    condition : int or array, optional
+        Label of all samples, or one per sample, passed as third argument; arrays have one row
+        for all, or one per sample.
+    execution : Execution
+        Device, batches, precision.
+
+    Raises
+    ------
+    InvalidParameter
+        For an unknown layer, noise or name; later, for an input of the wrong shape.
+
+    Notes
+    -----
+    Validity: as good as the network.  Results do not depend on the batch size except through the
+    rounding of torch's kernels (float32: about 1e-6 relative).  Arrays are float32, or float64 if
+    the parameters are.  With masking noise a token that was seen is its own posterior mean.
+
+    Examples
+    --------
+    White data, for which E[x0 | x_t] = a x_t, so v = 0:
+
+    >>> class Zero(nn.Module):
+    ...     def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    ...         return torch.zeros_like(x)
+    >>> noise = GaussianNoise(schedule="linear")
+    >>> model = NetworkModel(Zero(), noise, "v", sampler=Ancestral(10))
+    >>> model.denoise(np.ones((1, 2)), 0.25).round(4).tolist()
+    [[0.7239000201225281, 0.7239000201225281]]
+    >>> model.sample(np.ones((3, 2)), 0.25, seed=0).shape
+    (3, 2)
+    """
+
+    module: nn.Module
+    noise: GaussianNoise | MaskingNoise | UniformNoise
+    parameterisation: Parameterisation | Output
+    layers: Mapping[str, Pooling] = field(default_factory=dict)
+    clock: Clock | None = None
+    sampler: Sampler = field(default_factory=Ancestral)
+    condition: Any = None
+    execution: Execution = field(default_factory=Execution)
+
+    _clock: Clock = field(init=False, repr=False)
+    _device: torch.device = field(init=False, repr=False)
+    _dtype: torch.dtype = field(init=False, repr=False)
+    _run: Any = field(init=False, repr=False)
+
+    source = "network"
+
+    def __post_init__(self) -> None:
+        kind = self._kind
+        if not isinstance(self.noise, (GaussianNoise, MaskingNoise, UniformNoise)):
+            raise InvalidParameter(
+                f"noise = {self.noise!r} corrupts nothing that a network could see; use Gaussian, "
+                "masking or uniform noise"
+            )
+        if not isinstance(self.noise, GaussianNoise) and kind.output != "logits":
+            raise InvalidParameter(
+                f"{self.noise.name} noise goes with logits; give parameterisation='logits'"
+            )
+        check_layers(self.module, self.layers)
+        device = self.execution.place(self.module)
+        for name, value in (
+            ("parameterisation", kind),
+            ("_clock", self.clock or default_clock(kind, self.noise)),
+            ("_device", device),
+            ("_run", torch.compile(self.module) if self.execution.compile else self.module),
+            ("_dtype", state_dtype(self.module)),
+        ):
+            object.__setattr__(self, name, value)
+
+    def conditioned(self, condition: Any) -> NetworkModel:
+        """The same network given a label for all samples, or one per sample."""
+        return replace(self, condition=condition)
+
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t]: [n, leaves, v] for symbols, of the shape of x_t for vectors."""
+        x, _, snr = self._checked(x_t, t)
+        shape = x.shape if isinstance(self.noise, GaussianNoise) else (*x.shape, self.noise.v)
+        out = np.empty(shape, self._numpy)
+
+        def work(rows: Rows) -> None:
+            prediction = self._predict(self._tensor(x[rows]), snr[rows], self._labels(rows, len(x)))
+            out[rows] = prediction.clean.cpu().numpy()
+
+        with inference(self.module):
+            in_batches(work, len(x), self.execution.batch_size)
+        return out
+
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """A draw of x0 given x_t by the reverse chain: symbols [n, leaves], or vectors."""
+        noise = self.noise
+        if not isinstance(noise, GaussianNoise):
+            return SimulatedModel(self, self._steps()).sample(x_t, t, seed)
+        x, levels, _ = self._checked(x_t, t)
+        streams = SampleStreams.of(seed)
+        out = np.empty(x.shape[:2] if noise.v else x.shape, np.int32 if noise.v else self._numpy)
+
+        def work(rows: Rows) -> None:
+            random, labels = streams.take(rows), self._labels(rows, len(x))
+
+            def draw(positions: Rows) -> Tensor:
+                # on the processor, so that all devices see the same numbers; an accelerator runs
+                # the network in the background meanwhile
+                new = [random[k].standard_normal(x.shape[1:], dtype=self._numpy) for k in positions]
+                return torch.from_numpy(np.stack(new)).to(self._device)
+
+            def predict(state: Tensor, snr: FloatArray, positions: Rows) -> Prediction:
+                return self._predict(state, snr, None if labels is None else labels[positions])
+
+            start = self._tensor(x[rows])
+            end = self.sampler.run(predict, start, levels[rows], noise, draw).cpu().numpy()
+            out[rows] = draw_symbols(end, random) if noise.v else end
+
+        with inference(self.module):
+            in_batches(work, len(x), self.execution.batch_size)
+        return out
+
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """The pooled outputs of ``layers``, {name: [n, width]}."""
+        if not self.layers:
+            raise InvalidParameter(
+                "no layers were named; give layers={'name of a submodule': 'space'}"
+            )
+        x, _, snr = self._checked(x_t, t)
+        parts: list[dict[str, Array]] = []
+
+        def work(rows: Rows) -> None:
+            with recorded(self.module, self.layers) as found:
+                labels = self._labels(rows, len(x))
+                self._call(self.module, self._tensor(x[rows]), snr[rows], labels)
+            parts.append({name: found[name].cpu().numpy() for name in self.layers})
+
+        with inference(self.module):
+            in_batches(work, len(x), self.execution.batch_size)
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.layers}
+
+    @property
+    def _kind(self) -> Parameterisation:
+        kind = self.parameterisation
+        return Parameterisation(kind) if isinstance(kind, str) else kind
+
+    @property
+    def _numpy(self) -> type[np.float32] | type[np.float64]:
+        return np.float64 if self._dtype == torch.float64 else np.float32
+
+    def _checked(self, x_t: Array, t: ArrayLike) -> tuple[Array, FloatArray, FloatArray]:
+        """Data, levels [n] and SNRs [n]; the values are looked at batch by batch."""
+        x, noise = np.asarray(x_t), self.noise
+        if not isinstance(noise, GaussianNoise):
+            wanted, good = "[n, leaves] integers", x.ndim == 2 and x.dtype.kind in "iu"
+        elif noise.v:
+            wanted = f"[n, leaves, {noise.v}] real numbers"
+            good = x.ndim == 3 and x.shape[2] == noise.v
+        else:
+            wanted, good = "[n, ...] real numbers", x.ndim >= 2
+        if not good or x.dtype.kind not in "iuf":
+            raise InvalidParameter(f"x_t has shape {x.shape} and type {x.dtype}; give {wanted}")
+        levels = levels_of(t, len(x)) * np.ones(len(x))
+        ratio = noise.snr(levels) if isinstance(noise, GaussianNoise) else token_ratio(levels)
+        return x, levels, ratio
+
+    def _tensor(self, x: Array) -> Tensor:
+        """One batch on the device."""
+        if isinstance(self.noise, GaussianNoise):
+            if not np.isfinite(x).all():
+                raise InvalidParameter("x_t holds NaN or inf; give finite numbers")
+            return torch.from_numpy(np.ascontiguousarray(x, self._numpy)).to(self._device)
+        lowest = -1 if isinstance(self.noise, MaskingNoise) else 0
+        symbols_of("x_t", x, lowest, self.noise.v)
+        return torch.from_numpy(x.astype(np.int64)).to(self._device)
+
+    def _labels(self, rows: Rows, n: int) -> Tensor | None:
+        """The condition of some of n samples."""
+        if self.condition is None:
+            return None
+        labels = np.asarray(self.condition)
+        if labels.ndim and len(labels) not in (1, n):
+            raise InvalidParameter(
+                f"condition has {len(labels)} rows for {n} samples; give one for all, or one each"
+            )
+        every = labels if labels.ndim else labels[None]
+        some = every[rows] if len(every) == n else every.repeat(len(rows), axis=0)
+        real = some.dtype.kind == "f"
+        return torch.as_tensor(some, dtype=self._dtype if real else torch.int64).to(self._device)
+
+    def _predict(self, x: Tensor, snr: FloatArray, labels: Tensor | None) -> Prediction:
+        noise = self.noise
+        if isinstance(noise, GaussianNoise):
+            return self._kind.read(self._call(self._run, x, snr, labels), x, snr)
+        seen = one_hot(x, noise.v + isinstance(noise, MaskingNoise), self._dtype)
+        beliefs = self._call(self._run, seen, snr, labels).softmax(dim=-1)
+        return Prediction(
+            keep_seen(beliefs, x) if isinstance(noise, MaskingNoise) else beliefs, None
+        )
+
+    def _call(self, run: Any, x: Tensor, snr: FloatArray, labels: Tensor | None) -> Tensor:
+        """The network's answer, in the precision of the state."""
+        time = torch.as_tensor(self._clock.time(snr), dtype=x.dtype).to(x.device)
+        seen = self.execution.arranged(self._kind.network_input(x, snr))
+        with self.execution.precision(x.device):
+            output = run(seen, time) if labels is None else run(seen, time, labels)
+        if not isinstance(output, Tensor):
+            raise InvalidParameter(
+                f"the network returned a {type(output).__name__}, no tensor; wrap it in a module "
+                "that returns the prediction alone"
+            )
+        return output.to(x.dtype)
+
+    def _steps(self) -> int:
+        levels = getattr(self.sampler, "levels", None)
+        if isinstance(levels, int):
+            return levels
+        raise InvalidParameter(
+            f"{self.noise.name} noise has no schedule of SNRs; give a number of steps, "
+            "sampler=Ancestral(100)"
+        )

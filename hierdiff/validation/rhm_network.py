@@ -1,0 +1,260 @@
+r"""Networks trained on sequences of the Random Hierarchy Model, beside exact inference.
+
+The network returns logits of the clean symbols, and learns by their cross-entropy,
+
+.. math:: \mathcal L = -E_{x_0, t} \sum_i \log q_i(x_{0,i} \mid x_t, t), \qquad
+   E[x_0 \mid x_t] \approx q,
+
+whose minimum over all functions is the exact marginal of belief propagation: the gap is the mean
+Kullback-Leibler divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats, and nothing hides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import Grammar
+from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
+from hierdiff.seeds import Seed, generator, stream
+from hierdiff.sims.simulated_model import SimulatedModel
+from hierdiff.theory import denoise_symbols
+from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
+
+__all__ = ["SymbolNetwork", "gap_to_exact", "symbol_loss", "tree_unet"]
+
+Array = NDArray[Any]
+Process = GaussianNoise | MaskingNoise | UniformNoise
+
+
+@dataclass(frozen=True)
+class SymbolNetwork:
+    """A trained network as a DiffusionModel on symbols.
+
+    Parameters
+    ----------
+    network : TreeUNet or SequenceTransformer
+    noise : GaussianNoise, MaskingNoise or UniformNoise
+        The process it was trained on.
+    steps : int
+        Steps of the reverse chain that ``sample`` runs.
+    batch : int
+        Data per call of the network; results do not depend on it beyond rounding.
+
+    Notes
+    -----
+    Validity: ``sample`` is an ancestral chain, which tends to the posterior of the network's own
+    beliefs as 1 / steps.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM
+    >>> grammar, noise = RHM(4, 2, 2, 3).draw(0), MaskingNoise(4)
+    >>> model = SymbolNetwork(tree_unet(grammar, noise, width=8), noise)
+    >>> model.denoise(np.full((2, 8), -1), 1.0).shape
+    (2, 8, 4)
+    """
+
+    network: TreeUNet | SequenceTransformer
+    noise: Process
+    steps: int = 100
+    batch: int = 1024
+
+    source = "network"
+
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t] as [n, leaves, v]."""
+        return np.concatenate([q for _, q in self._calls(x_t, t)])
+
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """Symbols [n, leaves] at the end of the reverse chain."""
+        return SimulatedModel(self, self.steps).sample(x_t, t, seed)
+
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """Activations of every level of both sweeps, {name: [n, nodes * width]}."""
+        parts = [f for f, _ in self._calls(x_t, t)]
+        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+    def _calls(self, x_t: Array, t: ArrayLike) -> list[tuple[dict[str, Array], Array]]:
+        x = np.asarray(x_t)
+        levels = np.broadcast_to(np.asarray(t, float), (len(x),))
+        device = next(self.network.parameters()).device
+        out = []
+        for first in range(0, len(x), self.batch):
+            rows = slice(first, first + self.batch)
+            given = network_input(self.noise, x[rows], levels[rows])
+            with torch.no_grad():
+                features, logits = self.network.sweeps(*(a.to(device) for a in given))
+            flat = {k: f.flatten(1).float().cpu().numpy() for k, f in features.items()}
+            out.append((flat, logits.double().softmax(dim=2).cpu().numpy()))
+        return out
+
+
+def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Tensor]:
+    """What a network is told: channels per leaf, and the logarithm of the SNR."""
+    with np.errstate(divide="ignore"):
+        if isinstance(noise, GaussianNoise):
+            # the datum as it is, and what each leaf says alone: the latter is not bounded by scale
+            alone = softmax(noise.log_evidence(x_t, t), axis=2)
+            x = np.concatenate([x_t, alone], axis=2, dtype=np.float32)
+            log_snr = np.log(noise.snr(t))
+        else:
+            width = cast(int, noise.v) + (noise.name == "masking")
+            x = np.eye(width, dtype=np.float32)[np.asarray(x_t)]  # -1 is the last channel
+            log_snr = np.log1p(-t) - np.log(t)
+    return torch.from_numpy(x), torch.from_numpy(np.clip(log_snr, -20, 20).astype(np.float32))
+
+
+def tree_unet(grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1) -> TreeUNet:
+    """A U-Net in the shape of a grammar's tree, for a noise process.
+
+    Parameters
+    ----------
+    grammar : Grammar
+        With the same branching on every level.
+    noise : Process
+    width, blocks : int
+        See :class:`TreeUNet`.
+
+    Returns
+    -------
+    TreeUNet
+
+    Raises
+    ------
+    InvalidParameter
+        If the branching differs between levels, or the noise has other symbols than the leaves.
+
+    Notes
+    -----
+    Validity: the weights are torch's current random ones; set ``torch.manual_seed`` before.
+    """
+    if len(set(grammar.s)) > 1:
+        raise InvalidParameter(f"branching {tuple(grammar.s)} differs between levels; use one s")
+    v = grammar.v[grammar.L]
+    if noise.v != v:
+        raise InvalidParameter(f"the noise has v = {noise.v} symbols and the leaves {v}; use v={v}")
+    channels = {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name]
+    return TreeUNet(channels, v, s=grammar.s[0], L=grammar.L, width=width, blocks=blocks)
+
+
+def symbol_loss(
+    grammar: Grammar,
+    noise: Process,
+    *,
+    batch: int = 256,
+    data: Array | None = None,
+    focus: tuple[float, float] | None = None,
+    seed: int = 0,
+) -> Callable[[nn.Module, int], Tensor]:
+    """Cross-entropy of the clean symbols on a fresh batch per step.
+
+    Parameters
+    ----------
+    grammar : Grammar
+        Where data are drawn from.
+    noise : Process
+    batch : int
+        Data per step.
+    data : int array [P, leaves], optional
+        A finite training set instead of fresh data.
+    focus : (low, high), optional
+        Three quarters of the noise levels fall into this range of t, where the transition is; by
+        default they are uniform in [0, 1].
+    seed : int
+        Names the streams of all steps.
+
+    Returns
+    -------
+    callable
+        For :func:`hierdiff.validation.training.train`.
+
+    Raises
+    ------
+    InvalidParameter
+        If the training set is empty or of another length.
+
+    Notes
+    -----
+    Validity: its minimum is the entropy of the exact posterior, per leaf in nats.
+    """
+    if batch < 1:
+        raise InvalidParameter(f"batch = {batch} must be at least 1")
+    if data is not None and (data.ndim != 2 or not len(data) or data.shape[1] != grammar.n_leaves):
+        raise InvalidParameter(
+            f"data of shape {data.shape} must be non-empty with {grammar.n_leaves} leaves"
+        )
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        rng = generator(stream(seed, "training", step))
+        if data is None:
+            leaves = grammar.sample(batch, rng).leaves
+        else:
+            leaves = data[rng.integers(len(data), size=batch)]
+        t = rng.random(batch)
+        if focus is not None:
+            inside = rng.random(batch) < 0.75
+            t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
+        x, log_snr = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        device = next(network.parameters()).device
+        logits = network(x.to(device), log_snr.to(device))
+        target = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
+        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+
+    return loss
+
+
+def gap_to_exact(
+    model: SymbolNetwork, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
+) -> tuple[Array, Array]:
+    r"""Mean divergence per leaf of the network's beliefs from exact ones, with standard errors.
+
+    .. math:: E \frac1{n_{leaves}} \sum_i KL(p_i \| q_i)
+
+    Parameters
+    ----------
+    model : SymbolNetwork
+    grammar : Grammar
+        Where test data are drawn from.
+    t : array [k]
+        Noise levels.
+    n : int
+        Test data, at least two.
+    seed : Seed
+        Source of randomness.
+
+    Returns
+    -------
+    gap, error : array [k]
+        Nats per leaf.
+
+    Raises
+    ------
+    InvalidParameter
+        If n < 2.
+
+    Notes
+    -----
+    Validity: exact posterior; the error is that of the mean over test data.
+    """
+    if n < 2:
+        raise InvalidParameter(f"n = {n} data give no error bar; use at least 2")
+    rng = generator(seed)
+    leaves = grammar.sample(n, rng).leaves
+    gaps = []
+    for level in np.atleast_1d(np.asarray(t, float)):
+        x_t = model.noise.corrupt(leaves, level, rng)
+        p = denoise_symbols(grammar, model.noise, x_t, level)
+        q = np.maximum(model.denoise(x_t, level), 1e-30)
+        terms = p * (np.log(np.maximum(p, 1e-300)) - np.log(q))
+        gaps.append(terms.sum(axis=2).mean(axis=1))
+    found = np.array(gaps)
+    return found.mean(axis=1), found.std(axis=1, ddof=1) / np.sqrt(n)

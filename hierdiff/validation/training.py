@@ -1,0 +1,244 @@
+"""Training that can be killed: checkpoints, averaged weights, curves, early stopping.
+
+A step is a function of its number: the batch of step k comes from random streams named by the seed
+and k, so a run that was interrupted and resumed ends in the same weights, bit for bit on a device.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.results import writable_folder
+
+__all__ = ["CheckpointSetAside", "Plan", "Trained", "train"]
+
+Loss = Callable[[nn.Module, int], Tensor]
+Evaluation = Callable[[nn.Module], dict[str, float]]
+
+_FILE = "checkpoint.pt"
+
+
+class CheckpointSetAside(UserWarning):
+    """A checkpoint was damaged or belongs to another run; training starts anew."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train; the fields are stored with every checkpoint."""
+
+    steps: int = 3000
+    """Updates of the weights."""
+    rate: float = 3e-3
+    """Highest learning rate: linear warm-up, then a cosine down to a hundredth."""
+    warmup: int = 100
+    """Steps of warm-up."""
+    average: float = 0.997
+    """Weight decay of the running average of the weights; 0 keeps the last ones."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    every: int = 500
+    """Steps between evaluations; each writes a checkpoint."""
+    patience: int = 0
+    """Evaluations without a better loss after which training stops; 0 never stops early."""
+    bfloat16: bool = False
+    """Autocast to bfloat16; weights and averages stay in float32."""
+    device: str = "cpu"
+    """Where to train: cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "warmup", "every"):
+            if getattr(self, name) < 1:
+                raise InvalidParameter(f"{name} = {getattr(self, name)} must be at least 1")
+        if not 0 <= self.average < 1 or self.rate <= 0 or self.clip <= 0 or self.patience < 0:
+            raise InvalidParameter(
+                f"average = {self.average} must lie in [0, 1), rate = {self.rate} and clip = "
+                f"{self.clip} above 0, patience = {self.patience} not below 0"
+            )
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
+        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes
+    ----------
+    network
+        With the averaged weights, in evaluation mode.
+    history
+        One dictionary per evaluation: step, loss (mean since the last one), and what ``evaluate``
+        returned.
+    steps
+        Updates done.
+    """
+
+    network: nn.Module
+    history: tuple[dict[str, float], ...]
+    steps: int
+
+
+def train(
+    network: nn.Module,
+    loss: Loss,
+    plan: Plan,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    evaluate: Evaluation | None = None,
+    name: str = "training",
+) -> Trained:
+    """Minimise a loss with Adam, with checkpoints and a progress bar on a terminal.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Its weights are changed in place.
+    loss : callable
+        Of the network and the number of the step; draws its own batch.
+    plan : Plan
+    folder : path-like, optional
+        Where the checkpoint is kept; a run with the same plan resumes there.
+    evaluate : callable, optional
+        Of the network with averaged weights; if it returns "loss", that decides on stopping early.
+    name : str
+        Word in front of the progress bar.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    InvalidParameter
+        If the loss is not finite (with the step and the remedy).
+
+    Warns
+    -----
+    CheckpointSetAside
+        For a checkpoint that is damaged or of another plan or network.
+
+    Notes
+    -----
+    Validity: deterministic on one device if the loss is a function of the step.
+    """
+    device = torch.device(plan.device)
+    network.to(device)
+    state = _State(network, plan)
+    kept = None if folder is None else writable_folder(folder) / _FILE
+    if kept is not None and kept.exists():
+        state.load(kept)
+    bar = tqdm(range(state.step, plan.steps), desc=name, total=plan.steps, initial=state.step,
+               disable=None)  # fmt: skip
+    for step in bar:
+        state.update(step, _loss(network, loss, step, plan, device))
+        if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
+            stop = state.note(evaluate)
+            if kept is not None:
+                state.save(kept)
+            if stop:
+                break
+    return Trained(state.averaged.eval(), tuple(state.history), state.step)
+
+
+def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.device) -> Tensor:
+    network.train()
+    with torch.autocast(device.type, torch.bfloat16, enabled=plan.bfloat16):
+        value = loss(network, step)
+    if not torch.isfinite(value):
+        raise InvalidParameter(
+            f"the loss is {float(value)} at step {step}; lower rate = {plan.rate} or raise warmup"
+        )
+    return value
+
+
+class _State:
+    """Weights, averages, optimiser, history."""
+
+    def __init__(self, network: nn.Module, plan: Plan) -> None:
+        self.network, self.plan = network, plan
+        self.averaged = copy.deepcopy(network).requires_grad_(False)
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.99))
+        self.step, self.best, self.waited = 0, math.inf, 0
+        self.history: list[dict[str, float]] = []
+        self.sum, self.count = 0.0, 0
+
+    def update(self, step: int, value: Tensor) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.plan.rate_at(step)
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
+        self.optimiser.step()
+        # early averages forget the random start
+        share = min(self.plan.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            pairs = zip(self.averaged.parameters(), self.network.parameters(), strict=True)
+            for mean, new in pairs:
+                mean.lerp_(new, 1 - share)
+        self.sum, self.count, self.step = self.sum + float(value.detach()), self.count + 1, step + 1
+
+    def note(self, evaluate: Evaluation | None) -> bool:
+        """Add to the history; whether to stop early."""
+        entry = {"step": float(self.step), "loss": self.sum / max(self.count, 1)}
+        if evaluate is not None:
+            with torch.no_grad():
+                entry |= evaluate(self.averaged.eval())
+        self.sum, self.count = 0.0, 0
+        self.history.append(entry)
+        better = entry["loss"] < self.best
+        self.best, self.waited = min(self.best, entry["loss"]), 0 if better else self.waited + 1
+        return 0 < self.plan.patience <= self.waited
+
+    def save(self, path: Path) -> None:
+        content = {
+            "plan": json.dumps(asdict(self.plan)), "step": self.step, "best": self.best,
+            "waited": self.waited, "history": self.history, "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(), "optimiser": self.optimiser.state_dict(),
+        }  # fmt: skip
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        torch.save(content, temporary)
+        temporary.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on where a run stopped; a checkpoint of something else is set aside."""
+        try:
+            found: dict[str, Any] = torch.load(
+                path, map_location=self.plan.device, weights_only=True
+            )
+            if found["plan"] != json.dumps(asdict(self.plan)):
+                raise ValueError("it belongs to another plan")
+            self.network.load_state_dict(found["network"])
+            self.averaged.load_state_dict(found["averaged"])
+            self.optimiser.load_state_dict(found["optimiser"])
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            aside = path.with_suffix(".aside")
+            path.replace(aside)
+            reason = str(error).splitlines()[0][:120]
+            warnings.warn(
+                f"checkpoint {path.name} cannot be resumed ({reason}); set aside as {aside.name}",
+                CheckpointSetAside,
+                stacklevel=3,
+            )
+            self.__init__(self.network, self.plan)  # type: ignore[misc]
+            return
+        self.step, self.best = int(found["step"]), float(found["best"])
+        self.waited, self.history = int(found["waited"]), list(found["history"])

@@ -1,0 +1,222 @@
+r"""Networks shaped like the derivation tree, for sequences of the Random Hierarchy Model.
+
+=============  ===================================================================================
+:math:`u_l`    features of the nodes of level l on the way up, from the leaves below alone
+:math:`h_l`    features on the way down, from everything
+=============  ===================================================================================
+
+.. math::
+
+    u_{l} = B\big(W^{\uparrow}_l [u_{l+1, 1}, \dots, u_{l+1, s}]\big), \qquad
+    h_{l+1, j} = B\big(W^{\downarrow}_{l, j} h_l + W^{skip}_l u_{l+1, j}\big),
+
+with residual blocks B that know the noise level.  One set of weights per level, shared by its
+nodes, as the grammar shares its rules; the two sweeps have the shape of belief propagation
+(Mei, arXiv 2404.18444), and their features are named after the levels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hierdiff.errors import InvalidParameter
+
+__all__ = ["SequenceTransformer", "TreeUNet"]
+
+_FREQUENCIES = 16
+
+
+class NoiseCode(nn.Module):
+    """Features of log SNR: sines of geometric frequencies, then a small network."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 0.1 * 2.0 ** torch.linspace(0, 7, _FREQUENCIES))
+        self.net = nn.Sequential(
+            nn.Linear(2 * _FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
+
+    def forward(self, log_snr: Tensor) -> Tensor:
+        """[n] to [n, width]."""
+        angles = log_snr.clamp(-20, 20)[:, None] * self.frequencies
+        code: Tensor = self.net(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return code
+
+
+class Block(nn.Module):
+    """Residual gated layer, scaled and shifted by the noise level; products come naturally."""
+
+    def __init__(self, width: int, code: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.film = nn.Linear(code, 2 * width)
+        self.inner = nn.Linear(width, 4 * width)
+        self.outer = nn.Linear(2 * width, width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """[n, nodes, width] to the same."""
+        scale, shift = self.film(code)[:, None].chunk(2, dim=2)
+        gate, value = self.inner(self.norm(x) * (1 + scale) + shift).chunk(2, dim=2)
+        out: Tensor = x + self.outer(nn.functional.silu(gate) * value)
+        return out
+
+
+class TreeUNet(nn.Module):
+    """U-Net whose down and up paths are the sweeps of belief propagation.
+
+    Parameters
+    ----------
+    channels : int
+        Numbers per leaf that it is given: v for one-hot with Gaussian noise, v + 1 with a mask.
+    symbols : int
+        v, logits per leaf that it returns.
+    s, L : int
+        Branching and depth of the tree.
+    width : int
+        Features per node.
+    blocks : int
+        Residual blocks per level and sweep.
+
+    Raises
+    ------
+    InvalidParameter
+        If a number is below one.
+
+    Notes
+    -----
+    Validity: any s >= 1; input [n, s**L, channels] and log SNR [n], output [n, s**L, symbols].
+
+    References
+    ----------
+    Mei, U-Nets as belief propagation, arXiv 2404.18444; Favero et al., arXiv 2502.12089.
+
+    Examples
+    --------
+    >>> net = TreeUNet(4, 4, s=2, L=3, width=8)
+    >>> net(torch.zeros(5, 8, 4), torch.zeros(5)).shape
+    torch.Size([5, 8, 4])
+    """
+
+    def __init__(
+        self, channels: int, symbols: int, *, s: int, L: int, width: int = 64, blocks: int = 1
+    ) -> None:
+        super().__init__()
+        for name, value in (("channels", channels), ("symbols", symbols), ("s", s), ("L", L),
+                            ("width", width), ("blocks", blocks)):  # fmt: skip
+            if value < 1:
+                raise InvalidParameter(f"{name} = {value} must be at least 1")
+        self.s, self.L, self.width = s, L, width
+        self.code = NoiseCode(width)
+        self.embed = nn.Linear(channels, width)
+
+        def sweep() -> nn.ModuleList:
+            return nn.ModuleList(
+                nn.ModuleList(Block(width, width) for _ in range(blocks)) for _ in range(L + 1)
+            )
+
+        self.up, self.down = sweep(), sweep()
+        self.merge = nn.ModuleList(nn.Linear(s * width, width) for _ in range(L))
+        self.split = nn.ModuleList(nn.Linear(width, s * width) for _ in range(L))
+        self.skip = nn.ModuleList(nn.Linear(width, width) for _ in range(L))
+        self.head = nn.Linear(width, symbols)
+
+    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """Logits of the clean symbols."""
+        return self.sweeps(x, log_snr)[1]
+
+    def sweeps(self, x: Tensor, log_snr: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Features of both sweeps by name, each [n, nodes, width], and the logits."""
+        if x.shape[1] != self.s**self.L:
+            raise InvalidParameter(
+                f"input has {x.shape[1]} leaves, the network s**L = {self.s**self.L}"
+            )
+        code, n = self.code(log_snr), len(x)
+        up = [self._blocks(self.up[self.L], self.embed(x), code)]
+        for level in range(self.L - 1, -1, -1):
+            grouped = up[0].reshape(n, self.s**level, self.s * self.width)
+            up.insert(0, self._blocks(self.up[level], self.merge[level](grouped), code))
+        h = self._blocks(self.down[0], up[0], code)
+        features = {f"up {level}": value for level, value in enumerate(up)} | {"down 0": h}
+        for level in range(self.L):
+            children = self.split[level](h).reshape(n, self.s ** (level + 1), self.width)
+            h = children + self.skip[level](up[level + 1])
+            h = self._blocks(self.down[level + 1], h, code)
+            features[f"down {level + 1}"] = h
+        return features, self.head(h)
+
+    @staticmethod
+    def _blocks(blocks: nn.Module, x: Tensor, code: Tensor) -> Tensor:
+        for block in blocks.children():
+            x = block(x, code)
+        return x
+
+
+class SequenceTransformer(nn.Module):
+    """Transformer without any tree in it, the control for :class:`TreeUNet`.
+
+    Parameters
+    ----------
+    channels, symbols : int
+        As for :class:`TreeUNet`.
+    leaves : int
+        Length of the sequence.
+    width, heads, layers : int
+        Sizes.
+
+    Raises
+    ------
+    InvalidParameter
+        If heads do not divide the width.
+
+    Notes
+    -----
+    Validity: positions are learned, so one length only.
+
+    Examples
+    --------
+    >>> net = SequenceTransformer(4, 4, leaves=8, width=16, heads=2, layers=2)
+    >>> net(torch.zeros(5, 8, 4), torch.zeros(5)).shape
+    torch.Size([5, 8, 4])
+    """
+
+    def __init__(
+        self, channels: int, symbols: int, *, leaves: int, width: int = 64, heads: int = 4,
+        layers: int = 4,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if width % heads:
+            raise InvalidParameter(f"heads = {heads} must divide width = {width}")
+        self.leaves = leaves
+        self.code = NoiseCode(width)
+        self.embed = nn.Linear(channels, width)
+        self.place = nn.Parameter(torch.randn(leaves, width) / math.sqrt(width))
+        self.attend = nn.ModuleList(
+            nn.MultiheadAttention(width, heads, batch_first=True) for _ in range(layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, width) for _ in range(layers))
+        self.head = nn.Linear(width, symbols)
+
+    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """Logits of the clean symbols."""
+        return self.sweeps(x, log_snr)[1]
+
+    def sweeps(self, x: Tensor, log_snr: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Features after every layer by name, each [n, leaves, width], and the logits."""
+        if x.shape[1] != self.leaves:
+            raise InvalidParameter(f"input has {x.shape[1]} leaves, the network {self.leaves}")
+        code, h = self.code(log_snr), self.embed(x) + self.place
+        features = {}
+        layers = zip(self.attend, self.norms, self.blocks, strict=True)
+        for i, (attend, norm, block) in enumerate(layers):
+            seen = norm(h)
+            h = block(h + attend(seen, seen, seen, need_weights=False)[0], code)
+            features[f"layer {i}"] = h
+        return features, self.head(h)
