@@ -41,6 +41,10 @@ SURFACE = {
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder",
     ],
+    "hierdiff.validation": [
+        "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
+        "Parameterisation", "forward_backward", "pretrained", "print_models",
+    ],
     "hierdiff.plots": [
         "class_transition", "phase_transition", "phase_transition_figure",
         "phase_transition_processes", "representation", "representation_figure",
@@ -54,7 +58,8 @@ SURFACE = {
     ],
     "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
     "hierdiff.studies": [
-        "QUESTIONS", "PhaseTransitionStudy", "RepresentationStudy", "Study", "execute", "run",
+        "QUESTIONS", "Models", "PhaseTransitionStudy", "RepresentationStudy", "Study", "execute",
+        "run",
     ],
 }  # fmt: skip
 

@@ -6,13 +6,23 @@ One module per question; each has a dataclass whose fields are the flags of the 
 from __future__ import annotations
 
 from hierdiff.studies.command import Study, execute, run
+from hierdiff.studies.models import Models
 from hierdiff.studies.phase_transition import PhaseTransitionStudy
 from hierdiff.studies.representation import RepresentationStudy
 
-__all__ = ["QUESTIONS", "PhaseTransitionStudy", "RepresentationStudy", "Study", "execute", "run"]
+__all__ = [
+    "QUESTIONS",
+    "Models",
+    "PhaseTransitionStudy",
+    "RepresentationStudy",
+    "Study",
+    "execute",
+    "run",
+]
 
 QUESTIONS: dict[str, type[Study]] = {
     "phase-transition": PhaseTransitionStudy,
     "representation": RepresentationStudy,
+    "models": Models,
 }
-"""The studies by the name of their question."""
+"""The studies by the name of their question, and the list of checkpoints."""

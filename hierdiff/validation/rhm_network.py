@@ -26,7 +26,7 @@ from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.simulated_model import SimulatedModel
-from hierdiff.theory import denoise_symbols
+from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
 __all__ = ["SymbolNetwork", "gap_to_exact", "symbol_loss", "tree_unet"]
@@ -213,7 +213,7 @@ def symbol_loss(
 
 
 def gap_to_exact(
-    model: SymbolNetwork, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
+    model: SymbolNetwork | ExactRHM, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:
     r"""Mean divergence per leaf of the network's beliefs from exact ones, with standard errors.
 
@@ -221,7 +221,7 @@ def gap_to_exact(
 
     Parameters
     ----------
-    model : SymbolNetwork
+    model : SymbolNetwork, or ExactRHM as a check
     grammar : Grammar
         Where test data are drawn from.
     t : array [k]

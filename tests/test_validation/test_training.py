@@ -1,0 +1,173 @@
+"""Training: resume to the same weights, curves, stopping; networks on grammars against exact BP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracles import one_line
+from torch import nn
+
+from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.errors import InvalidParameter
+from hierdiff.theory import ExactRHM
+from hierdiff.validation.rhm_network import SymbolNetwork, gap_to_exact, symbol_loss, tree_unet
+from hierdiff.validation.training import CheckpointSetAside, Plan, train
+from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
+
+GRAMMAR = RHM(4, 2, 2, 3).draw(0)
+NOISE = MaskingNoise(4)
+
+
+def fresh(seed: int = 0, width: int = 16) -> TreeUNet:
+    torch.manual_seed(seed)
+    return tree_unet(GRAMMAR, NOISE, width=width)
+
+
+def weights(network: nn.Module) -> np.ndarray:
+    return np.concatenate([p.detach().numpy().ravel() for p in network.parameters()])
+
+
+def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
+    loss = symbol_loss(GRAMMAR, NOISE, batch=16)
+    plan = Plan(steps=24, every=8, warmup=4)
+    whole = train(fresh(), loss, plan)
+
+    class Killed(Exception):
+        pass
+
+    def fragile(network: nn.Module, step: int) -> torch.Tensor:
+        if step == 19:
+            raise Killed
+        return loss(network, step)
+
+    with pytest.raises(Killed):
+        train(fresh(), fragile, plan, folder=tmp_path)
+    # other initial weights: what counts is the checkpoint of step 16
+    resumed = train(fresh(seed=5), loss, plan, folder=tmp_path)
+    np.testing.assert_array_equal(weights(resumed.network), weights(whole.network))
+    assert [h["step"] for h in resumed.history] == [8, 16, 24]
+    assert resumed.history == whole.history
+    again = train(fresh(seed=6), fragile, plan, folder=tmp_path)
+    np.testing.assert_array_equal(weights(again.network), weights(whole.network))
+
+
+def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
+    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), Plan(steps=4, every=2, warmup=1)
+    first = train(fresh(), loss, plan, folder=tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
+        again = train(fresh(), loss, plan, folder=tmp_path)
+    np.testing.assert_array_equal(weights(again.network), weights(first.network))
+    with pytest.warns(CheckpointSetAside, match="another plan"):
+        train(fresh(), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
+    with pytest.warns(CheckpointSetAside):
+        train(fresh(width=8), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
+
+
+def test_training_stops_early_and_refuses_what_diverges() -> None:
+    seen = []
+
+    def flat(network: nn.Module, step: int) -> torch.Tensor:
+        seen.append(step)
+        return sum(p.sum() for p in network.parameters()) * 0 + 1.0
+
+    found = train(fresh(), flat, Plan(steps=100, every=5, warmup=1, patience=2))
+    assert found.steps == 15
+    assert len(seen) == 15
+    with pytest.raises(InvalidParameter, match="the loss is nan at step 0") as error:
+        train(fresh(), lambda n, s: next(n.parameters()).sum() * float("nan"), Plan(steps=2))
+    assert one_line(error)
+
+
+def test_learning_rate() -> None:
+    plan = Plan(steps=1000, warmup=100, rate=1.0)
+    rates = [plan.rate_at(k) for k in (0, 99, 100, 550, 999)]
+    np.testing.assert_allclose(rates, [0.01, 1.0, 1.0, 0.505, 0.01], atol=1e-3)
+
+
+@pytest.mark.parametrize("noise", [MaskingNoise(4), UniformNoise(4), GaussianNoise(4)],
+                         ids=lambda n: n.name)  # fmt: skip
+def test_untrained_networks_are_models(noise: object) -> None:
+    torch.manual_seed(0)
+    model = SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4, batch=3)
+    assert isinstance(model, DiffusionModel)
+    x0 = GRAMMAR.sample(7, 0).leaves
+    x_t = noise.corrupt(x0, 0.5, 1)
+    q = model.denoise(x_t, 0.5)
+    np.testing.assert_allclose(q.sum(axis=2), 1, atol=1e-12)
+    whole = SymbolNetwork(model.network, noise, batch=100)
+    np.testing.assert_allclose(whole.denoise(x_t, 0.5), q, atol=1e-6)
+    assert model.sample(x_t, 0.5, 2).shape == (7, 8)
+    features = model.features(x_t, 0.5)
+    assert features["up 3"].shape == features["down 3"].shape == (7, 64)
+    assert features["up 0"].shape == (7, 8)
+
+
+def test_the_two_sweeps_see_what_belief_propagation_sees() -> None:
+    """Upward features of a node depend on the leaves below it alone; downward ones on all."""
+    net = fresh()
+    torch.manual_seed(1)
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.3)
+    x = torch.randn(1, 8, 5)
+    y = x.clone()
+    y[0, 5] += 1.0
+    a, b = (net.sweeps(z, torch.zeros(1))[0] for z in (x, y))
+    changed = {k: (a[k] - b[k]).abs().amax(dim=2)[0] > 1e-7 for k in a}
+    assert changed["up 3"].nonzero().ravel().tolist() == [5]
+    assert changed["up 2"].nonzero().ravel().tolist() == [2]
+    assert changed["up 1"].nonzero().ravel().tolist() == [1]
+    assert changed["down 3"].all()
+
+
+@pytest.mark.slow
+def test_a_trained_network_comes_close_to_exact_inference() -> None:
+    """Less than 0.02 nats per leaf, far less than a network without training; data help."""
+    torch.manual_seed(0)
+    t = np.array([0.2, 0.4, 0.6, 0.8])
+    plan = Plan(steps=500, every=250, warmup=50)
+    few = GRAMMAR.sample(24, 3).leaves
+    gaps = {}
+    for name, data in (("fresh", None), ("24 strings", few)):
+        loss = symbol_loss(GRAMMAR, NOISE, batch=64, data=data)
+        found = train(fresh(width=32), loss, plan)
+        model = SymbolNetwork(found.network, NOISE)
+        gap, error = gap_to_exact(model, GRAMMAR, t, 400, 1)
+        gaps[name] = gap.mean()
+        assert (error < 0.2 * gap + 0.01).all()
+    start = gap_to_exact(SymbolNetwork(fresh(width=32), NOISE), GRAMMAR, t, 400, 1)[0].mean()
+    assert gaps["fresh"] < 0.02
+    assert start > 10 * gaps["fresh"]
+    assert gaps["24 strings"] > 5 * gaps["fresh"]
+
+
+def test_the_gap_of_exact_inference_to_itself_is_zero() -> None:
+    exact = ExactRHM(GRAMMAR, NOISE)
+    gap, _ = gap_to_exact(exact, GRAMMAR, [0.3, 0.9], 20, 0)
+    np.testing.assert_allclose(gap, 0, atol=1e-12)
+
+
+def test_bad_input_is_one_line() -> None:
+    mixed = RHM(4, 2, 2, 2).draw(0)
+    cases = {
+        "steps = 0": lambda: Plan(steps=0),
+        "average = 1": lambda: Plan(average=1.0),
+        "width = 0": lambda: TreeUNet(4, 4, s=2, L=2, width=0),
+        "must divide width": lambda: SequenceTransformer(4, 4, leaves=4, width=10, heads=4),
+        "use v=4": lambda: tree_unet(mixed, MaskingNoise(5)),
+        "must be non-empty": lambda: symbol_loss(mixed, NOISE, data=np.zeros((0, 4), int)),
+        "batch = 0": lambda: symbol_loss(mixed, NOISE, batch=0),
+        "n = 1": lambda: gap_to_exact(ExactRHM(mixed, NOISE), mixed, 0.5, 1, 0),
+        "input has 5 leaves": lambda: fresh()(torch.zeros(1, 5, 5), torch.zeros(1)),
+        "the network 4": lambda: SequenceTransformer(4, 4, leaves=4)(
+            torch.zeros(1, 5, 4), torch.zeros(1)
+        ),
+    }
+    for words, call in cases.items():
+        with pytest.raises(InvalidParameter) as error:
+            call()
+        assert words in one_line(error), words
