@@ -208,6 +208,32 @@ def claims_r() -> dict[str, tuple[str, str]]:
     }
 
 
+def claims_h() -> dict[str, tuple[str, str]]:
+    """H2 and H3 on exact models, from the study of alignment."""
+    top, mid = result("alignment_top"), result("alignment_mid")
+    words = []
+    for name, x in (("top-heavy", top), ("mid-heavy", mid)):
+        plain = x["best level"][0]
+        best = plus(x["accuracy"][0][plain[1]][1], x["error"][0][plain[1]][1], 3)
+        words.append(f"level {plain[1]} ({best}) for {name} judges")
+    gains = ", ".join(
+        f"{plus(g, e, 3)} at t = {t:g}"
+        for g, e, t in zip(top["gain"], top["gain error"], top["t"], strict=True)
+    )
+    return {
+        "H2": (
+            "depends on the judges: at t = 0.3 the best unconditional level of an exact model is "
+            f"{' and '.join(words)}, 0 being the class; networks open",
+            "`python sims/alignment.py`",
+        ),
+        "H3": (
+            f"holds on exact models: giving the class adds {gains} (best level of each); networks "
+            "open",
+            "`python sims/alignment.py`",
+        ),
+    }
+
+
 def claim_p6() -> str:
     """Correlated blocks, from ``python sims/susceptibility.py``."""
     data = result("susceptibility")
@@ -263,7 +289,7 @@ def claims() -> str:
     command = "`python sims/sharpening.py`"
     done = {name: (text, command) for name, text in
             {"P1": p1, "P2": p2, "P3": p3, "P5": p5}.items()}  # fmt: skip
-    done |= claims_r()
+    done |= claims_r() | claims_h()
     done["P6"] = (claim_p6(), "`python sims/susceptibility.py`")
     rows = []
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():

@@ -18,6 +18,7 @@ SURFACE = {
         "LowRankMixture", "MaskingNoise", "RHM", "UniformNoise",
     ],
     "hierdiff.theory": [
+        "expected_accuracy", "label_accuracy", "noise_ceiling", "odd_one_out", "tree_similarity",
         "ExactMixture", "bayes_accuracy", "class_posterior", "collapse_time", "decompose",
         "denoise", "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
         "jacobian_spectrum", "log_density", "mutual_information_mixture", "onset_delta", "score",
@@ -35,8 +36,8 @@ SURFACE = {
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
     ],
     "hierdiff.sims": [
-        "Correlations", "EmpiricalModel", "PhaseTransition", "Representation", "SequentialModel",
-        "SimulatedModel",
+        "Alignment", "Correlations", "EmpiricalModel", "PhaseTransition", "Representation",
+        "SequentialModel", "SimulatedModel",
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder",
@@ -46,6 +47,7 @@ SURFACE = {
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
     "hierdiff.plots": [
+        "alignment", "alignment_figure",
         "class_transition", "phase_transition", "phase_transition_figure",
         "phase_transition_processes", "representation", "representation_figure",
     ],
@@ -58,8 +60,8 @@ SURFACE = {
     ],
     "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
     "hierdiff.studies": [
-        "QUESTIONS", "Models", "PhaseTransitionStudy", "RepresentationStudy", "Study", "execute",
-        "run",
+        "QUESTIONS", "AlignmentStudy", "Models", "PhaseTransitionStudy", "RepresentationStudy",
+        "Study", "execute", "run",
     ],
 }  # fmt: skip
 

@@ -209,6 +209,8 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
                                     "2", "3", "0.2"], "misplaces the peak"),
         ("two_worlds.py", ["--depths", "3", "--dims", "4", "9", "--grammars", "3", "--data", "6",
                            "--points", "200", "--levels", "13"], "class lost: grammar at SNR"),
+        ("alignment.py", ["--L", "2", "--weights", "1", "0.5", "0.25", "--objects", "40",
+                          "--triplets", "200", "--grammars", "3"], "the class adds at most"),
         ("uturn.py", ["--v", "8", "--m", "2", "--depths", "3", "4", "--grammars", "6", "--data",
                       "30", "--levels", "11", "--steps", "8", "16", "32"], "class decided at"),
     ],

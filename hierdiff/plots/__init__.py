@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hierdiff.plots.alignment import alignment, alignment_figure
 from hierdiff.plots.phase_transition import (
     class_transition,
     phase_transition,
@@ -11,6 +12,8 @@ from hierdiff.plots.phase_transition import (
 from hierdiff.plots.representation import representation, representation_figure
 
 __all__ = [
+    "alignment",
+    "alignment_figure",
     "class_transition",
     "phase_transition",
     "phase_transition_figure",

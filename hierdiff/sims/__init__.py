@@ -1,5 +1,6 @@
 """What an experiment measures, on any diffusion model."""
 
+from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.sims.phase_transition import PhaseTransition
@@ -7,6 +8,7 @@ from hierdiff.sims.representation import Representation
 from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
 
 __all__ = [
+    "Alignment",
     "Correlations",
     "EmpiricalModel",
     "PhaseTransition",

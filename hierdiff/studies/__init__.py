@@ -5,6 +5,7 @@ One module per question; each has a dataclass whose fields are the flags of the 
 
 from __future__ import annotations
 
+from hierdiff.studies.alignment import AlignmentStudy
 from hierdiff.studies.command import Study, execute, run
 from hierdiff.studies.models import Models
 from hierdiff.studies.phase_transition import PhaseTransitionStudy
@@ -12,6 +13,7 @@ from hierdiff.studies.representation import RepresentationStudy
 
 __all__ = [
     "QUESTIONS",
+    "AlignmentStudy",
     "Models",
     "PhaseTransitionStudy",
     "RepresentationStudy",
@@ -23,6 +25,7 @@ __all__ = [
 QUESTIONS: dict[str, type[Study]] = {
     "phase-transition": PhaseTransitionStudy,
     "representation": RepresentationStudy,
+    "alignment": AlignmentStudy,
     "models": Models,
 }
 """The studies by the name of their question, and the list of checkpoints."""

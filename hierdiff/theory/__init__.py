@@ -1,5 +1,12 @@
 """What the mathematics says."""
 
+from hierdiff.theory.alignment import (
+    expected_accuracy,
+    label_accuracy,
+    noise_ceiling,
+    odd_one_out,
+    tree_similarity,
+)
 from hierdiff.theory.annealed import (
     annealed_beliefs,
     downward_map,
@@ -102,6 +109,7 @@ __all__ = [
     "empirical_denoise",
     "empirical_posterior",
     "empirical_score",
+    "expected_accuracy",
     "finite_depth_threshold",
     "fixed_points",
     "free_energy",
@@ -111,12 +119,15 @@ __all__ = [
     "jacobian_spectrum",
     "kesten_stigum",
     "kesten_stigum_annealed",
+    "label_accuracy",
     "leaf_correlation",
     "log_density",
     "mmse",
     "mutual_information",
     "mutual_information_mixture",
     "node_information",
+    "noise_ceiling",
+    "odd_one_out",
     "onset_delta",
     "population_dynamics",
     "posterior",
@@ -135,6 +146,7 @@ __all__ = [
     "support_threshold",
     "susceptibility",
     "transfer_matrix",
+    "tree_similarity",
     "true_beliefs",
     "upward_derivative",
     "upward_map",

@@ -165,7 +165,8 @@ def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.d
         value = loss(network, step)
     if not torch.isfinite(value):
         raise InvalidParameter(
-            f"the loss is {float(value.detach())} at step {step}; lower rate = {plan.rate} or raise warmup"
+            f"the loss is {float(value.detach())} at step {step}; lower rate = {plan.rate} or raise"
+            " warmup"
         )
     return value
 

@@ -1,0 +1,273 @@
+"""Alignment: do beliefs about latents judge similarity as judges who see the tree do?
+
+Data of a grammar are the objects; judges compare them by shared latents with weights per level.  A
+model sees each object at noise level t and answers triplets with the cosine similarity of its
+beliefs at one level: unconditional, or with the class given, as a text prompt gives it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hierdiff import results
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import RHM, Derivations, Grammar
+from hierdiff.model import DiffusionModel
+from hierdiff.noise import GaussianNoise
+from hierdiff.seeds import stream
+from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.triplets import draw_triplets, probe
+from hierdiff.theory.alignment import (
+    expected_accuracy,
+    noise_ceiling,
+    odd_one_out,
+    tree_similarity,
+)
+from hierdiff.theory.belief_propagation import posterior
+from hierdiff.theory.exact_model import ExactRHM
+
+__all__ = ["CONDITIONS", "Alignment"]
+
+Array = NDArray[Any]
+
+CONDITIONS = ("unconditional", "class given")
+_TEXT = "accuracy against the judges"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Odd-one-out accuracy of beliefs, per level and noise level, with and without the class.
+
+    The fields are the command-line flags, and they are stored with every result.
+
+    Notes
+    -----
+    Validity: beliefs are exact; judges are averaged, not sampled, so errors are those over
+    ``grammars`` random grammars.
+
+    Examples
+    --------
+    >>> experiment = Alignment(L=2, weights=(1.0, 0.5, 0.25), objects=30, triplets=100, grammars=2)
+    >>> dict(experiment.measure().accuracy.sizes)
+    {'condition': 2, 'level': 3, 't': 4}
+    """
+
+    v: int = 8
+    """Symbols per level."""
+    m: int = 3
+    """Rules per symbol."""
+    s: int = 2
+    """Branching."""
+    L: int = 4
+    """Depth."""
+    weights: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
+    """What the judges care about, from the class to the leaves: L + 1 numbers."""
+    temperature: float = 0.22
+    """Of the judges."""
+    t: tuple[float, ...] = (0.02, 0.3, 0.5, 0.8)
+    """Noise levels of the Gaussian process, cosine schedule."""
+    ties: Literal["wrong", "shared"] = "wrong"
+    """An exact tie of similarities counts as wrong, as published, or as a guess."""
+    objects: int = 300
+    """Objects per grammar."""
+    triplets: int = 3000
+    """Triplets per grammar."""
+    grammars: int = 16
+    """Random grammars, over which errors are taken."""
+    probed: bool = False
+    """Also train the affine probe on sampled choices, cross-validated over objects."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        RHM(self.v, self.m, self.s, self.L)
+        if len(self.weights) != self.L + 1 or min(self.weights) < 0 or not any(self.weights):
+            raise InvalidParameter(
+                f"weights = {self.weights} must be L + 1 = {self.L + 1} numbers >= 0, not all zero"
+            )
+        if self.grammars < 2 or self.objects < 6 or self.triplets < 2 or not self.temperature > 0:
+            raise InvalidParameter(
+                f"grammars = {self.grammars}, objects = {self.objects}, triplets = {self.triplets}"
+                f" must be at least 2, 6 and 2, temperature = {self.temperature} above 0"
+            )
+        GaussianNoise(self.v).snr(self.t)
+
+    @property
+    def rhm(self) -> RHM:
+        """The Random Hierarchy Model of these parameters."""
+        return RHM(self.v, self.m, self.s, self.L)
+
+    def predict(self, law: str = "latents") -> xr.Dataset:
+        """What models that know latents without any doubt achieve, in the labels of measure.
+
+        Parameters
+        ----------
+        law : {"latents"}
+            Similarity of the true latents of a level: the limit of no noise.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``accuracy`` (condition, level, t) with errors; ``label_only`` and ``ceiling``.
+
+        Raises
+        ------
+        InvalidParameter
+            If the law is unknown.
+
+        Notes
+        -----
+        Validity: the limit t -> 0 of every level and condition; grammars of its own, so that a
+        comparison with :meth:`measure` has independent errors.
+        """
+        if law != "latents":
+            raise InvalidParameter(f"law = {law!r} is not known; use 'latents'")
+        found = []
+        for g in range(self.grammars):
+            data, triplets, judges = self.scene(10**6 + g)[1:]
+            levels = [self._score(_one_hot(z, self.v), triplets, judges) for z in data.levels]
+            found.append([*levels, levels[0], noise_ceiling(judges)])
+        values = np.array(found)
+        shape = (len(CONDITIONS), self.L + 1, len(self.t))
+        planes = np.broadcast_to(
+            values[:, None, : self.L + 1, None], (self.grammars, *shape)
+        )  # fmt: skip
+        return self._label(planes, values[:, -2], values[:, -1], None, "theory")
+
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Derivations | None = None,
+        *,
+        folder: Any = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Accuracy of exact beliefs as features.
+
+        Parameters
+        ----------
+        model : ExactRHM, optional
+            Measures on its grammar alone; default ``grammars`` random ones.
+        data : Derivations, optional
+            Objects of that grammar; default drawn.
+        folder, workers, cluster
+            As in :func:`hierdiff.sims.experiment.run_tasks`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``accuracy`` (condition, level, t), with ``_error``; ``label_only`` and ``ceiling``;
+            with ``probed`` also ``held_out`` and ``leaked`` accuracies of the probe.
+
+        Raises
+        ------
+        InvalidParameter
+            If the model is of another kind.
+
+        Notes
+        -----
+        Validity: exact beliefs; with one model the error is NaN.
+        """
+        if model is not None and not isinstance(model, ExactRHM):
+            raise InvalidParameter(
+                f"model {type(model).__name__} has no levels of latents; give an ExactRHM"
+            )
+        tasks = []
+        for g in range(self.grammars if model is None else 1):
+            given = None if model is None else (model.grammar, data)
+            spec = {k: v for k, v in asdict(self).items() if k != "grammars"}
+            parameters = {"version": 1, "question": "alignment", **spec, "grammar": g,
+                          "given": given is not None}  # fmt: skip
+            tasks.append(Task(_one_grammar, (self, g, given), parameters))
+        kept = folder if model is None else None
+        found = run_tasks(tasks, kept, workers=workers, name="alignment", cluster=cluster)
+        stacked = {k: np.stack([f[k] for f in found]) for k in found[0]}
+        probes = (stacked["held_out"], stacked["leaked"]) if self.probed else None
+        return self._label(
+            stacked["accuracy"], stacked["label_only"], stacked["ceiling"], probes, "simulation"
+        )
+
+    def scene(
+        self, g: int, given: tuple[Grammar, Derivations | None] | None = None
+    ) -> tuple[Grammar, Derivations, Array, Array]:
+        """Grammar, objects, triplets and the judges' probabilities of one repetition."""
+        grammar = self.rhm.draw(stream(self.seed, "grammar", g)) if given is None else given[0]
+        data = None if given is None else given[1]
+        if data is None:
+            data = grammar.sample(self.objects, stream(self.seed, "objects", g))
+        triplets = draw_triplets(len(data), self.triplets, stream(self.seed, "triplets", g))
+        judges = odd_one_out(tree_similarity(data, self.weights), triplets, self.temperature)
+        return grammar, data, triplets, judges
+
+    def _score(self, features: Array, triplets: Array, judges: Array) -> float:
+        similarity = cosine_similarity(features)
+        return float(expected_accuracy(similarity, triplets, judges, ties=self.ties).mean())
+
+    def _label(
+        self, accuracy: Array, label: Array, ceiling: Array, probes: tuple[Array, Array] | None,
+        source: str,
+    ) -> xr.Dataset:  # fmt: skip
+        plane: tuple[str, ...] = ("condition", "level", "t")
+        named = {"accuracy": (plane, accuracy, _TEXT),
+                 "label_only": ((), label, "accuracy of the class label alone"),
+                 "ceiling": ((), ceiling, "best possible accuracy")}  # fmt: skip
+        if probes is not None:
+            named["held_out"] = (plane, probes[0], "accuracy of the probe on unseen objects")
+            named["leaked"] = (plane, probes[1], "accuracy of a probe on its training objects")
+        variables = {}
+        for name, (dims, values, text) in named.items():
+            n = len(values)
+            error = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.nan * values[0]
+            variables[name] = (dims, values.mean(axis=0), text)
+            variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
+        coords = {
+            "condition": (("condition",), list(CONDITIONS), "what the model is told"),
+            "level": (("level",), np.arange(self.L + 1), "level, root = 0"),
+            "t": (("t",), list(self.t), "noise level t of the gaussian process"),
+            "snr": (("t",), GaussianNoise(self.v).snr(self.t), "signal-to-noise ratio"),
+        }
+        return results.label(variables, coords, source, results.provenance(asdict(self)))
+
+
+def _one_hot(symbols: Array, v: int) -> Array:
+    return np.asarray(np.eye(v)[symbols].reshape(len(symbols), -1))
+
+
+def _one_grammar(
+    e: Alignment, g: int, given: tuple[Grammar, Derivations | None] | None
+) -> dict[str, Array]:
+    """Accuracies [condition, level, t] of one repetition."""
+    grammar, data, triplets, judges = e.scene(g, given)
+    noise = GaussianNoise(e.v)
+    randoms = noise.draw(data.leaves.shape, stream(e.seed, "noise", g))
+    shape = (len(CONDITIONS), e.L + 1, len(e.t))
+    found = {"accuracy": np.empty(shape)}
+    if e.probed:
+        found |= {"held_out": np.empty(shape), "leaked": np.empty(shape)}
+        rng = np.random.default_rng(stream(e.seed, "choices", g))
+        chosen = (rng.random((len(judges), 1)) > np.cumsum(judges, axis=1)[:, :2]).sum(axis=1)
+        # the odd one goes last, as in the files of human choices
+        order = np.array([[1, 2, 0], [0, 2, 1], [0, 1, 2]])[chosen]
+        choices = np.take_along_axis(triplets, order, axis=1)
+    for k, t in enumerate(e.t):
+        evidence = noise.evidence(noise.corrupt_with(data.leaves, t, randoms), t)
+        for c, root in enumerate((None, data.levels[0][:, 0])):
+            marginals = posterior(grammar, evidence, root=root, threads=1).marginals
+            for level, p in enumerate(marginals):
+                features = np.asarray(p).reshape(len(p), -1)
+                found["accuracy"][c, level, k] = e._score(features, triplets, judges)
+                if e.probed:
+                    scores = probe(features, choices, seed=stream(e.seed, "probe", g), width=8)
+                    found["held_out"][c, level, k] = scores.held_out
+                    found["leaked"][c, level, k] = scores.leaked
+    label = _one_hot(data.levels[0], e.v)
+    found["label_only"] = np.array(e._score(label, triplets, judges))
+    found["ceiling"] = np.array(noise_ceiling(judges))
+    return found

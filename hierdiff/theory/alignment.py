@@ -1,0 +1,296 @@
+r"""Odd one out among three: judges who compare data by their latent trees.
+
+=================  =============================================================================
+:math:`S_{ij}`     similarity of data i and j in the eyes of a judge
+:math:`w_l`        how much the judge cares about level l (0 the class, L the leaves)
+:math:`T`          temperature: 0 always picks the most similar pair, infinity guesses
+=================  =============================================================================
+
+.. math::
+    S_{ij} = \sum_l w_l \frac1{n_l} \sum_{u \text{ of level } l} 1[z_{l,u}^i = z_{l,u}^j], \qquad
+    P(k \text{ is the odd one of } i,j,k) = \frac{e^{S_{ij}/T}}
+    {e^{S_{ij}/T} + e^{S_{ik}/T} + e^{S_{jk}/T}} .
+
+A model answers with the pair of largest similarity of its own; an exact tie counts as wrong.  The
+best answer is right with probability max P, whose mean over triplets is the noise ceiling.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import Derivations
+
+__all__ = [
+    "expected_accuracy",
+    "label_accuracy",
+    "noise_ceiling",
+    "odd_one_out",
+    "surviving_levels",
+    "tree_similarity",
+]
+
+Array = NDArray[Any]
+Ties: TypeAlias = Literal["wrong", "shared"]
+
+
+def tree_similarity(data: Derivations, weights: ArrayLike) -> Array:
+    r"""Similarity of all pairs of data by shared latents, level by level.
+
+    Parameters
+    ----------
+    data : Derivations
+        n data with L + 1 levels.
+    weights : array [L + 1]
+        :math:`w_l \ge 0`, not all zero, root first.
+
+    Returns
+    -------
+    array [n, n]
+        Symmetric; the diagonal is the sum of the weights.
+
+    Raises
+    ------
+    InvalidParameter
+        For another number of weights, negative ones, or all zero.
+
+    Notes
+    -----
+    Validity: exact; positions are compared one by one, as the tree is the same for all data.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM
+    >>> data = RHM(v=4, m=2, s=2, L=2).draw(seed=0).sample(3, seed=1)
+    >>> tree_similarity(data, [1.0, 0.5, 0.25]).round(4)
+    array([[1.75  , 0.    , 0.0625],
+           [0.    , 1.75  , 0.0625],
+           [0.0625, 0.0625, 1.75  ]])
+    """
+    w = np.asarray(weights, float)
+    if w.shape != (len(data.levels),) or not (np.isfinite(w) & (w >= 0)).all() or not w.any():
+        raise InvalidParameter(
+            f"weights = {w.tolist()} must be {len(data.levels)} numbers >= 0, not all zero"
+        )
+    total = np.zeros((len(data), len(data)))
+    for weight, level in zip(w, data.levels, strict=True):
+        if weight > 0:
+            for column in level.T:
+                total += weight / level.shape[1] * (column[:, None] == column)
+    return total
+
+
+def odd_one_out(similarity: ArrayLike, triplets: ArrayLike, temperature: float) -> Array:
+    r"""Probability of each of three data to be called the odd one.
+
+    Parameters
+    ----------
+    similarity : array [n, n]
+        Of all pairs.
+    triplets : int array [k, 3]
+    temperature : float
+        T > 0.
+
+    Returns
+    -------
+    array [k, 3]
+        Rows sum to one; column j belongs to the j-th datum of the triplet.
+
+    Raises
+    ------
+    InvalidParameter
+        For T <= 0, or data that do not exist or repeat.
+
+    Notes
+    -----
+    Validity: the softmax choice rule of the odd-one-out literature (Hebart et al. 2020), here as
+    the definition of a judge.
+
+    Examples
+    --------
+    >>> odd_one_out([[1, 1, 0], [1, 1, 0], [0, 0, 1]], [[0, 1, 2]], 0.5).round(4)
+    array([[0.1065, 0.1065, 0.787 ]])
+    """
+    s, rows = np.asarray(similarity, float), checked_triplets(triplets, len(np.asarray(similarity)))
+    if not temperature > 0:
+        raise InvalidParameter(f"temperature = {temperature} must be > 0; 1e-9 never errs")
+    pairs = pair_similarities(s, rows) / temperature
+    weight = np.exp(pairs - pairs.max(axis=1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+
+
+def pair_similarities(similarity: Array, triplets: Array) -> Array:
+    """Similarity of the pair that is left when column j is taken out, [k, 3]."""
+    i, j, k = triplets.T
+    return np.stack([similarity[j, k], similarity[i, k], similarity[i, j]], axis=1)
+
+
+def checked_triplets(triplets: ArrayLike, n: int) -> Array:
+    """Integer array [k, 3] of different data below n."""
+    rows = np.asarray(triplets)
+    if rows.ndim != 2 or rows.shape[1:] != (3,) or rows.dtype.kind not in "iu" or not len(rows):
+        raise InvalidParameter(
+            f"triplets of shape {rows.shape} and type {rows.dtype} must be integers [k, 3]"
+        )
+    if rows.min() < 0 or rows.max() >= n:
+        bad = int(np.argmax(((rows < 0) | (rows >= n)).any(axis=1)))
+        raise InvalidParameter(
+            f"triplet {bad} = {rows[bad].tolist()} names an unknown object; there are {n}"
+        )
+    same = (rows[:, 0] == rows[:, 1]) | (rows[:, 0] == rows[:, 2]) | (rows[:, 1] == rows[:, 2])
+    if same.any():
+        bad = int(np.argmax(same))
+        raise InvalidParameter(f"triplet {bad} = {rows[bad].tolist()} repeats an object; drop it")
+    return rows.astype(np.intp)
+
+
+def noise_ceiling(probabilities: ArrayLike) -> float:
+    r"""Best possible accuracy against these judges, :math:`E[\max_j P_j]`.
+
+    Parameters
+    ----------
+    probabilities : array [k, 3]
+        From :func:`odd_one_out`.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Validity: exact for one answer per triplet by independent judges of the same law.
+
+    Examples
+    --------
+    >>> noise_ceiling([[0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3]])
+    0.41666666666666663
+    """
+    return float(np.asarray(probabilities, float).max(axis=1).mean())
+
+
+def expected_accuracy(
+    similarity: ArrayLike, triplets: ArrayLike, judges: ArrayLike, *, ties: Ties = "wrong"
+) -> Array:
+    r"""Expected accuracy of a model's similarity on every triplet, averaged over the judges.
+
+    Parameters
+    ----------
+    similarity : array [n, n]
+        The model's.
+    triplets : int array [k, 3]
+    judges : array [k, 3]
+        Probabilities of the judges.
+    ties : {"wrong", "shared"}
+        A tie counts as wrong, as in the published protocol, or as a guess among the tied pairs.
+
+    Returns
+    -------
+    array [k]
+        Judges' probability of the model's answer.
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`odd_one_out`.
+
+    Notes
+    -----
+    Validity: exact: the judges are averaged, not sampled.  Random similarities without ties have
+    mean 1/3, whatever the judges do.
+
+    Examples
+    --------
+    >>> expected_accuracy([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]], [[0, 1, 2]], [[0.1, 0.1, 0.8]])
+    array([0.8])
+    """
+    s = np.asarray(similarity, float)
+    pairs = pair_similarities(s, checked_triplets(triplets, len(s)))
+    top = pairs.max(axis=1, keepdims=True)
+    tied = top - pairs <= 1e-12 * np.maximum(np.abs(top), 1e-300)
+    guess = (tied * np.asarray(judges, float)).sum(axis=1) / tied.sum(axis=1)
+    return guess if ties == "shared" else np.where(tied.sum(axis=1) > 1, 0.0, guess)
+
+
+def label_accuracy(n_classes: int, weight: float, temperature: float) -> float:
+    r"""Accuracy of a model that knows the class alone, against judges who care for it alone.
+
+    .. math:: \frac{3(n-1)}{n^2}\; \frac{e^{w/T}}{e^{w/T} + 2}
+
+    Parameters
+    ----------
+    n_classes : int
+        n equiprobable classes, >= 2.
+    weight, temperature : float
+        w > 0 and T > 0 of the judges.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidParameter
+        For n < 2 or weight, temperature <= 0.
+
+    Notes
+    -----
+    Validity: exact.  Only triplets in which exactly two share their class can be answered; all
+    others are ties, and count as wrong.
+
+    Examples
+    --------
+    >>> round(label_accuracy(8, 1.0, 0.22), 6)
+    0.321304
+    """
+    if n_classes < 2 or not (weight > 0 and temperature > 0):
+        raise InvalidParameter(
+            f"n_classes = {n_classes} must be >= 2, weight = {weight} and temperature = "
+            f"{temperature} > 0"
+        )
+    certain = 1 / (1 + 2 * np.exp(-weight / temperature))
+    return float(3 * (n_classes - 1) / n_classes**2 * certain)
+
+
+def surviving_levels(variances: ArrayLike, sigma: ArrayLike) -> Array:
+    r"""Share of each tree level that the posterior mean of a Gaussian keeps.
+
+    Class means on a tree, :math:`\mu_k = \sum_l b_{l,\,\mathrm{anc}_l(k)}` with between-group
+    variances :math:`\tau_l^2` per direction: the level's coordinates are multiplied by
+
+    .. math:: g_l = \frac{\tau_l^2}{\tau_l^2 + \sigma^2}, \qquad g_l = \tfrac12
+       \text{ at } \sigma^2 = \tau_l^2 .
+
+    Parameters
+    ----------
+    variances : array [levels]
+        :math:`\tau_l^2 \ge 0`.
+    sigma : float or array [k]
+        Noise relative to the signal, > 0.
+
+    Returns
+    -------
+    array [levels] or [k, levels]
+
+    Raises
+    ------
+    InvalidParameter
+        For negative variances or sigma <= 0.
+
+    Notes
+    -----
+    Validity: exact when the levels' offsets live in orthogonal directions and are Gaussian; for
+    discrete offsets the linear (Wiener) part.
+
+    Examples
+    --------
+    >>> surviving_levels([4.0, 1.0, 0.25], 1.0)
+    array([0.8, 0.5, 0.2])
+    """
+    tau, s = np.asarray(variances, float), np.asarray(sigma, float)
+    if not (tau >= 0).all() or not (s > 0).all():
+        raise InvalidParameter(f"variances = {tau.tolist()} must be >= 0 and sigma = {sigma!r} > 0")
+    return np.asarray(tau / (tau + s[..., None] ** 2))

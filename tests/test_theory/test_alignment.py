@@ -1,0 +1,121 @@
+"""Judges of trees: similarity, choices, ceilings, closed forms, bad triplets."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from laws import Laws
+from oracles import one_line
+
+from hierdiff import RHM
+from hierdiff.errors import InvalidParameter
+from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.triplets import draw_triplets
+from hierdiff.theory.alignment import (
+    expected_accuracy,
+    label_accuracy,
+    noise_ceiling,
+    odd_one_out,
+    surviving_levels,
+    tree_similarity,
+)
+
+DATA = RHM(4, 2, 2, 3).draw(0).sample(40, 1)
+
+
+def test_similarity_by_counting() -> None:
+    weights = [1.0, 0.5, 0.0, 0.25]
+    found = tree_similarity(DATA, weights)
+    for i, j in [(0, 1), (3, 7), (5, 5), (11, 2)]:
+        shared = [np.mean(level[i] == level[j]) for level in DATA.levels]
+        assert found[i, j] == pytest.approx(np.dot(weights, shared))
+    np.testing.assert_array_equal(found, found.T)
+
+
+def test_choices_by_definition_and_their_limits() -> None:
+    s = tree_similarity(DATA, [1, 1, 1, 1])
+    rows = draw_triplets(40, 50, 0)
+    p = odd_one_out(s, rows, 0.3)
+    for row, (i, j, k) in zip(p, rows, strict=True):
+        weight = np.exp(np.array([s[j, k], s[i, k], s[i, j]]) / 0.3)
+        np.testing.assert_allclose(row, weight / weight.sum())
+    np.testing.assert_allclose(odd_one_out(s, rows, 1e9), 1 / 3, atol=1e-6)
+    cold = odd_one_out(s, rows, 1e-9)
+    assert np.isin(cold.round(6), [0, 1, 0.5, round(1 / 3, 6)]).all()
+    assert noise_ceiling(cold) >= noise_ceiling(p) >= 1 / 3
+    # the judges' own similarity reaches the ceiling wherever it does not tie
+    score = expected_accuracy(s, rows, p)
+    np.testing.assert_allclose(score[score > 0], p.max(axis=1)[score > 0])
+    np.testing.assert_allclose(expected_accuracy(s, rows, p, ties="shared"), p.max(axis=1))
+
+
+def test_the_label_alone_in_closed_form() -> None:
+    """Enumeration of all class patterns of a triplet."""
+    for n, w, T in [(2, 1.0, 0.3), (5, 0.7, 0.22), (8, 1.0, 0.22)]:
+        total = 0.0
+        for a, b, c in itertools.product(range(n), repeat=3):
+            s = np.array([b == c, a == c, a == b], float)
+            if s.sum() == 1:
+                total += np.exp(w / T) / (np.exp(w / T) + 2)
+        assert label_accuracy(n, w, T) == pytest.approx(total / n**3)
+
+
+def test_the_label_alone_on_drawn_data(laws: Laws) -> None:
+    scores = []
+    for g in range(40):
+        data = RHM(8, 3, 2, 2).draw(g).sample(300, g)
+        rows = draw_triplets(300, 1000, g)
+        judges = odd_one_out(tree_similarity(data, [1.0, 0, 0]), rows, 0.22)
+        features = np.eye(8)[data.levels[0][:, 0]]
+        scores.append(expected_accuracy(cosine_similarity(features), rows, judges).mean())
+    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    z = (np.mean(scores) - label_accuracy(8, 1.0, 0.22)) / error
+    wrong = (np.mean(scores) - label_accuracy(8, 1.0, 0.22) - 1 / 24) / error
+    laws.holds("odd-one-out accuracy of the label alone", z)
+    laws.rejects("odd-one-out accuracy of the label alone", "ties guessed in an eighth", wrong)
+    assert abs(z) < 4
+    assert abs(wrong) > 8
+
+
+def test_random_features_are_at_chance_whatever_the_judges_do() -> None:
+    s = tree_similarity(DATA, [1, 1, 1, 1])
+    rows = draw_triplets(40, 4000, 1)
+    judges = odd_one_out(s, rows, 0.1)
+    scores = [
+        expected_accuracy(
+            cosine_similarity(np.random.default_rng(i).standard_normal((40, 5))), rows, judges
+        ).mean()
+        for i in range(60)
+    ]
+    assert abs(np.mean(scores) - 1 / 3) < 4 * np.std(scores, ddof=1) / np.sqrt(60)
+
+
+def test_levels_survive_to_their_variance() -> None:
+    """Wiener shrinkage of Gaussian offsets on a tree, level by level, by simulation."""
+    rng, tau = np.random.default_rng(0), np.array([4.0, 1.0, 0.25])
+    offsets = rng.standard_normal((3, 200_000)) * np.sqrt(tau)[:, None]
+    for sigma in (0.5, 1.0, 2.0):
+        seen = offsets + sigma * rng.standard_normal(offsets.shape)
+        slope = (offsets * seen).sum(axis=1) / (seen**2).sum(axis=1)
+        np.testing.assert_allclose(surviving_levels(tau, sigma), slope, atol=0.01)
+    np.testing.assert_allclose(surviving_levels(tau, np.sqrt(tau)).diagonal(), 0.5)
+
+
+def test_bad_input_is_one_line() -> None:
+    s = np.eye(4)
+    cases = {
+        "not all zero": lambda: tree_similarity(DATA, [0, 0, 0, 0]),
+        "must be 4 numbers": lambda: tree_similarity(DATA, [1, 1]),
+        "repeats an object": lambda: odd_one_out(s, [[0, 1, 1]], 1.0),
+        "unknown object": lambda: odd_one_out(s, [[0, 1, 2], [0, 1, 4]], 1.0),
+        "must be integers": lambda: odd_one_out(s, [[0.5, 1, 2]], 1.0),
+        "temperature = 0": lambda: odd_one_out(s, [[0, 1, 2]], 0.0),
+        "n_classes = 1": lambda: label_accuracy(1, 1.0, 1.0),
+        "must be >= 0 and sigma": lambda: surviving_levels([-1.0], 1.0),
+    }
+    for words, call in cases.items():
+        with pytest.raises(InvalidParameter) as error:
+            call()
+        assert words in one_line(error), words
