@@ -350,9 +350,9 @@ class LowRankMixture:
 
         Notes
         -----
-        Validity: a local maximum of the likelihood.  The likelihood is unbounded when a class
-        holds no more than d data, so delta^2 is kept above 1e-6 of the mean variance.  Gaussian
-        mixtures of well-kept libraries do not know the low-rank constraint.
+        Validity: a local maximum of the likelihood, which is unbounded when a class holds no more
+        than d data: delta^2 is kept above 1e-6 of the mean variance.  Mixtures of well-kept
+        libraries do not know the low-rank constraint.
 
         References
         ----------
@@ -361,8 +361,7 @@ class LowRankMixture:
         """
         em = _fitting.EM(classes, rank, with_means, iterations, tolerance)
         f = _fitting.fit(data, em, restarts, generator(seed))
-        bases, variances = list(f.bases), list(f.variances)
-        return cls(bases, f.weights, variances, float(np.sqrt(f.noise)), "ambient", f.means)
+        return cls(list(f.bases), f.weights, list(f.variances), f.noise**0.5, "ambient", f.means)
 
     def save(self, path: str | Path) -> None:
         """Write the mixture as one npz file without pickles, whole or not at all."""

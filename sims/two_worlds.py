@@ -19,7 +19,7 @@ Run it as ``python sims/two_worlds.py --out DIR``; it takes about half a minute,
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -145,9 +145,9 @@ class TwoWorlds:
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
 
-def _speciation(mixture: LowRankMixture, criterion: str) -> float:
+def _speciation(mixture: LowRankMixture, criterion: Literal["spectral", "free_entropy"]) -> float:
     try:
-        return float(speciation_time(mixture, criterion).snr)  # type: ignore[arg-type]
+        return float(speciation_time(mixture, criterion).snr)
     except NoTransition:
         return np.nan
 

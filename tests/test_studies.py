@@ -211,6 +211,8 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
                            "--points", "200", "--levels", "13"], "class lost: grammar at SNR"),
         ("alignment.py", ["--L", "2", "--weights", "1", "0.5", "0.25", "--objects", "40",
                           "--triplets", "200", "--grammars", "3"], "the class adds at most"),
+        ("representational_similarity.py", ["--L", "2", "--data", "30", "--grammars", "2", "--t",
+                                            "0.1", "0.5"], "beliefs resemble"),
         ("uturn.py", ["--v", "8", "--m", "2", "--depths", "3", "4", "--grammars", "6", "--data",
                       "30", "--levels", "11", "--steps", "8", "16", "32"], "class decided at"),
     ],

@@ -144,8 +144,8 @@ def train(
     network.to(device)
     state = _State(network, plan)
     kept = None if folder is None else writable_folder(folder) / _FILE
-    if kept is not None and kept.exists():
-        state.load(kept)
+    if kept is not None and kept.exists() and not state.load(kept):
+        state = _State(network, plan)
     bar = tqdm(range(state.step, plan.steps), desc=name, total=plan.steps, initial=state.step,
                disable=None)  # fmt: skip
     for step in bar:
@@ -219,8 +219,9 @@ class _State:
         torch.save(content, temporary)
         temporary.replace(path)
 
-    def load(self, path: Path) -> None:
-        """Go on where a run stopped; a checkpoint of something else is set aside."""
+    def load(self, path: Path) -> bool:
+        """Go on where a run stopped; a checkpoint of something else is set aside: False."""
+        before = copy.deepcopy(self.network.state_dict())
         try:
             found: dict[str, Any] = torch.load(
                 path, map_location=self.plan.device, weights_only=True
@@ -239,7 +240,8 @@ class _State:
                 CheckpointSetAside,
                 stacklevel=3,
             )
-            self.__init__(self.network, self.plan)  # type: ignore[misc]
-            return
+            self.network.load_state_dict(before)
+            return False
         self.step, self.best = int(found["step"]), float(found["best"])
         self.waited, self.history = int(found["waited"]), list(found["history"])
+        return True
