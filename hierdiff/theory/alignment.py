@@ -24,6 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations
+from hierdiff.mixture import LowRankMixture
+from hierdiff.seeds import Seed, generator
 
 __all__ = [
     "expected_accuracy",
@@ -31,6 +33,7 @@ __all__ = [
     "noise_ceiling",
     "odd_one_out",
     "surviving_levels",
+    "tree_mixture",
     "tree_similarity",
 ]
 
@@ -294,3 +297,65 @@ def surviving_levels(variances: ArrayLike, sigma: ArrayLike) -> Array:
     if not (tau >= 0).all() or not (s > 0).all():
         raise InvalidParameter(f"variances = {tau.tolist()} must be >= 0 and sigma = {sigma!r} > 0")
     return np.asarray(tau / (tau + s[..., None] ** 2))
+
+
+def tree_mixture(
+    groups: tuple[int, ...], variances: tuple[float, ...], width: int, within: float, seed: Seed
+) -> tuple[LowRankMixture, Array]:
+    r"""Mixture whose class means lie on a tree, each level in directions of its own.
+
+    .. math:: \mu_k = \sum_l E_l\, b_{l,\,\mathrm{anc}_l(k)}, \qquad b_{l,u} \sim N(0, \tau_l^2 I),
+       \qquad S_k = \rho^2 I
+
+    Parameters
+    ----------
+    groups : tuple of int
+        Branching per level, from the top; their product is K.
+    variances : tuple of float
+        :math:`\tau_l^2 > 0` per level.
+    width : int
+        Directions per level; level l owns columns l width to (l + 1) width.
+    within : float
+        :math:`\rho \ge 0`, spread inside a class.
+    seed : Seed
+        Source of the offsets.
+
+    Returns
+    -------
+    mixture : LowRankMixture
+        K equiprobable classes in len(groups) * width dimensions.
+    nodes : int array [K, levels]
+        Number of each class's ancestor at each level.
+
+    Raises
+    ------
+    InvalidParameter
+        For other numbers of variances, or sizes below one.
+
+    Notes
+    -----
+    Validity: offsets are drawn once, so a level's variance between groups fluctuates by
+    sqrt(2 / (groups of the level * width)) around its own.
+
+    Examples
+    --------
+    >>> mixture, nodes = tree_mixture((2, 2), (4.0, 1.0), 3, 0.1, seed=0)
+    >>> mixture.n_classes, mixture.dim, nodes.tolist()
+    (4, 6, [[0, 0], [0, 1], [1, 2], [1, 3]])
+    """
+    if len(groups) != len(variances) or min((*groups, width)) < 1 or min(variances) <= 0:
+        raise InvalidParameter(
+            f"groups = {groups} and variances = {variances} must be as many numbers above 0, "
+            f"width = {width} at least 1"
+        )
+    rng, classes = generator(seed), int(np.prod(groups))
+    counts = np.cumprod(groups)
+    nodes = np.stack([np.arange(classes) // (classes // n) for n in counts], axis=1)
+    offsets = [
+        np.sqrt(tau) * rng.standard_normal((n, width))
+        for n, tau in zip(counts, variances, strict=True)
+    ]
+    means = np.hstack([b[nodes[:, l]] for l, b in enumerate(offsets)])
+    eye = np.eye(means.shape[1])
+    spread = [np.full(len(eye), float(within) ** 2)] * classes
+    return LowRankMixture([eye] * classes, variances=spread, means=means), nodes

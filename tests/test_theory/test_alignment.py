@@ -13,12 +13,14 @@ from hierdiff import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets
+from hierdiff.theory import class_posterior
 from hierdiff.theory.alignment import (
     expected_accuracy,
     label_accuracy,
     noise_ceiling,
     odd_one_out,
     surviving_levels,
+    tree_mixture,
     tree_similarity,
 )
 
@@ -103,6 +105,45 @@ def test_levels_survive_to_their_variance() -> None:
     np.testing.assert_allclose(surviving_levels(tau, np.sqrt(tau)).diagonal(), 0.5)
 
 
+def test_class_means_lie_on_a_tree() -> None:
+    mixture, nodes = tree_mixture((3, 2), (4.0, 0.25), 500, 0.1, seed=0)
+    assert mixture.n_classes == 6
+    assert nodes.tolist() == [[0, 0], [0, 1], [1, 2], [1, 3], [2, 4], [2, 5]]
+    top, leaf = mixture.means[:, :500], mixture.means[:, 500:]
+    np.testing.assert_array_equal(top[0], top[1])
+    assert (leaf[0] != leaf[1]).all()
+    for block, tau, n in ((top, 4.0, 3), (leaf, 0.25, 6)):
+        assert abs((block**2).mean() / tau - 1) < 4 * np.sqrt(2 / (n * 500))
+    np.testing.assert_allclose(mixture.covariance(2), 0.01 * np.eye(1000), atol=1e-12)
+
+
+def test_the_exact_estimate_keeps_at_least_what_the_linear_one_keeps(laws: Laws) -> None:
+    """E<guess, mean> of the exact posterior is never below the best linear estimate's."""
+    gaps, plain = [], []
+    for g in range(20):
+        mixture, _ = tree_mixture((3, 3), (2.0, 0.5), 6, 0.2, seed=g)
+        x0, k = mixture.sample(2000, g)
+        row = []
+        for sigma in (0.5, 2.0, 30.0):
+            x = x0 + sigma * np.random.default_rng(g).standard_normal(x0.shape)
+            guess = class_posterior(mixture, x, sigma) @ mixture.means
+            total = (guess * mixture.means[k]).sum(axis=1).mean()
+            centre, c = mixture.means.mean(axis=0), np.cov(mixture.means.T, bias=True)
+            gain = np.linalg.solve(c + (sigma**2 + 0.04) * np.eye(12), c)
+            row.append(total - (centre**2).sum() - np.trace(c @ gain))
+            if sigma == 30.0:
+                plain.append(total - (centre**2).sum() - np.trace(c))
+        gaps.append(row)
+    z = np.mean(gaps, axis=0) / (np.std(gaps, axis=0, ddof=1) / np.sqrt(20))
+    assert z[0] > 4
+    assert z.min() > -4
+    laws.holds("linear share of a tree level at high noise", z[2])
+    wrong = np.mean(plain) / (np.std(plain, ddof=1) / np.sqrt(20))
+    laws.rejects("linear share of a tree level at high noise", "no shrinkage", wrong)
+    assert abs(z[2]) < 4
+    assert abs(wrong) > 8
+
+
 def test_bad_input_is_one_line() -> None:
     s = np.eye(4)
     cases = {
@@ -113,6 +154,7 @@ def test_bad_input_is_one_line() -> None:
         "must be integers": lambda: odd_one_out(s, [[0.5, 1, 2]], 1.0),
         "temperature = 0": lambda: odd_one_out(s, [[0, 1, 2]], 0.0),
         "n_classes = 1": lambda: label_accuracy(1, 1.0, 1.0),
+        "as many numbers": lambda: tree_mixture((2, 2), (1.0,), 3, 0.1, 0),
         "must be >= 0 and sigma": lambda: surviving_levels([-1.0], 1.0),
     }
     for words, call in cases.items():

@@ -1,0 +1,223 @@
+r"""
+Class means on a tree: which level survives until which noise
+=============================================================
+
+A Gaussian mixture whose class means lie on a tree, each level in directions of its own with
+variance :math:`\tau_l^2` between groups.  The posterior mean of the class's centre,
+:math:`\sum_k w_k(x_t)\mu_k`, keeps of level l the share
+
+.. math:: g_l = \frac{E\langle \hat\mu_l, \mu_l\rangle}{E|\mu_l|^2},
+
+The best linear estimate, :math:`m + C(C + \rho^2 + \sigma^2)^{-1}(x - m)` with mean m and
+covariance C of the centres, is a lower bound and the law at high noise.  The exact one knows that there are
+finitely many classes and pools all directions of a level, so that a level survives until
+:math:`\sigma^2` is about its *total* variance between groups, width times :math:`\tau_l^2`.  As
+features, these levels answer the odd-one-out task of judges who see the tree.
+
+Run it as ``python sims/tree_mixture.py --out DIR``; it takes seconds.
+"""
+
+# %%
+# One task is one mixture: share of every level and odd-one-out accuracy at every noise level.
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hierdiff import results, studies
+from hierdiff.errors import InvalidParameter
+from hierdiff.seeds import stream
+from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.triplets import draw_triplets
+from hierdiff.theory import class_posterior, expected_accuracy, odd_one_out
+from hierdiff.theory.alignment import tree_mixture
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TreeMixture:
+    """Levels of a tree of class means, seen through noise by the exact posterior mean."""
+
+    groups: tuple[int, ...] = (4, 4, 4)
+    """Branching per level, from the top."""
+    variances: tuple[float, ...] = (4.0, 1.0, 0.25)
+    """Variance between groups, per level and direction."""
+    width: int = 8
+    """Directions per level."""
+    within: float = 0.1
+    """Spread inside a class."""
+    weights: tuple[float, ...] = (1.0, 0.5, 0.25)
+    """What the judges care about, per level."""
+    temperature: float = 0.22
+    """Of the judges."""
+    sigmas: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0, 1.7, 3.0, 6.0, 12.0, 40.0)
+    """Noise levels relative to the signal."""
+    objects: int = 300
+    """Objects per mixture."""
+    triplets: int = 2000
+    """Triplets per mixture."""
+    mixtures: int = 24
+    """Random mixtures, over which errors are taken."""
+    seed: int = 0
+    """Seed of everything random."""
+    out: Path = Path("out")
+    """Folder for the result, the figure and the finished tasks."""
+    workers: int | None = None
+    """Tasks at a time; default all processors."""
+    summary: Path | None = None
+    """Also write the claims as JSON to this file."""
+
+    def main(self) -> tuple[xr.Dataset, ...]:
+        """Run, save, draw, print."""
+        if len(self.weights) != len(self.groups) or self.mixtures < 2 or min(self.sigmas) <= 0:
+            raise InvalidParameter(
+                f"weights = {self.weights} must be one per level, mixtures = {self.mixtures} at "
+                f"least 2, sigmas = {self.sigmas} above 0"
+            )
+        folder = results.writable_folder(self.out)
+        ds = self.measure()
+        results.save(ds, folder / "tree_mixture.nc")
+        figure = draw(ds)
+        figure.savefig(folder / "tree_mixture.png", dpi=160)
+        plt.close(figure)
+        print(table(ds))
+        if self.summary:
+            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+        print(claim(ds))
+        return (ds,)
+
+    def measure(self) -> xr.Dataset:
+        """Mean over mixtures, with errors, beside the linear share."""
+        spec = {k: v for k, v in asdict(self).items()
+                if k not in ("out", "workers", "summary", "mixtures")}  # fmt: skip
+        tasks = [
+            Task(one_mixture, (self, g), {"version": 1, "question": "tree mixture", **spec, "g": g})
+            for g in range(self.mixtures)
+        ]
+        found = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="tree mixtures")
+        plane, variables = ("level", "sigma"), {}
+        for name, text in (("share", "share of the level that is kept"),
+                           ("linear", "share kept by the best linear estimate"),
+                           ("excess", "exact less linear"),
+                           ("accuracy", "odd-one-out accuracy of the level")):  # fmt: skip
+            values = np.stack([f[name] for f in found])
+            error = values.std(axis=0, ddof=1) / np.sqrt(len(found))
+            variables[name] = (plane, values.mean(axis=0), text)
+            variables[f"{name}_error"] = (plane, error, f"standard error of: {text}")
+        coords = {
+            "level": (("level",), np.arange(len(self.groups)), "level, top = 0"),
+            "sigma": (("sigma",), list(self.sigmas), "noise relative to the signal"),
+        }
+        return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+
+
+def one_mixture(e: TreeMixture, g: int) -> dict[str, Array]:
+    """Shares and accuracies, [level, sigma]."""
+    mixture, nodes = tree_mixture(
+        e.groups, e.variances, e.width, e.within, stream(e.seed, "mixture", g)
+    )
+    x0, k = mixture.sample(e.objects, stream(e.seed, "objects", g))
+    rows = draw_triplets(e.objects, e.triplets, stream(e.seed, "triplets", g))
+    same = nodes[k][:, None] == nodes[k][None]
+    judges = odd_one_out((same * np.array(e.weights)).sum(axis=2), rows, e.temperature)
+    normal = np.random.default_rng(stream(e.seed, "noise", g)).standard_normal(x0.shape)
+    shape = (len(e.groups), len(e.sigmas))
+    share, linear, accuracy = (np.empty(shape) for _ in range(3))
+    for j, sigma in enumerate(e.sigmas):
+        guess = class_posterior(mixture, x0 + sigma * normal, sigma) @ mixture.means
+        for level in range(len(e.groups)):
+            block = slice(level * e.width, (level + 1) * e.width)
+            truth = mixture.means[k][:, block]
+            share[level, j] = (guess[:, block] * truth).sum() / (truth**2).sum()
+            best = best_linear(mixture.means, np.hypot(sigma, e.within))
+            linear[level, j] = best[block].sum() / (mixture.means[:, block] ** 2).mean(0).sum()
+            score = expected_accuracy(cosine_similarity(guess[:, block]), rows, judges)
+            accuracy[level, j] = score.mean()
+    return {"share": share, "linear": linear, "excess": share - linear, "accuracy": accuracy}
+
+
+def best_linear(means: Array, sigma: float) -> Array:
+    """E[estimate times truth] of the best linear estimate, per direction."""
+    centre = means.mean(axis=0)
+    covariance = np.cov(means.T, bias=True)
+    gain = np.linalg.solve(covariance + sigma**2 * np.eye(len(centre)), covariance)
+    return np.asarray(centre**2 + np.einsum("ij,ji->i", covariance, gain))
+
+
+# %%
+# The table, its digest, and the figure.
+
+
+def table(ds: xr.Dataset) -> str:
+    """Share of every level, exact and linear."""
+    lines = [f"{'level':>6}" + "".join(f"{f'sigma = {s:g}':>24}" for s in ds.sigma.values[::2])]
+    for level in ds.level.values:
+        one = ds.sel(level=level).isel(sigma=slice(None, None, 2))
+        cells = zip(one.share.values, one.share_error.values, one.linear.values, strict=True)
+        lines.append(f"{level:>6}" + "".join(
+            f"{f'{a:.3f} ± {e:.3f} ({l:.3f})':>24}" for a, e, l in cells))  # fmt: skip
+    return "\n".join(lines)
+
+
+def half(ds: xr.Dataset, name: str) -> list[float]:
+    """Noise variance at which half of each level is left."""
+    return [
+        float(np.exp(2 * np.interp(-0.5, -ds[name].sel(level=k), np.log(ds.sigma))))
+        for k in ds.level.values
+    ]
+
+
+def digest(ds: xr.Dataset) -> dict[str, Any]:
+    """Where half of each level is lost, and how far above the linear bound the exact share lies."""
+    z = (ds.excess / ds.excess_error).values
+    return {"half": half(ds, "share"), "half, linear": half(ds, "linear"),
+            "smallest z of the excess": float(z.min()),
+            "largest |z| at the highest noise": float(np.abs(z[:, -1]).max())}  # fmt: skip
+
+
+def claim(ds: xr.Dataset) -> str:
+    """The closing line."""
+    found = digest(ds)
+    exact, linear = (", ".join(f"{x:.2f}" for x in found[k]) for k in ("half", "half, linear"))
+    return (
+        f"half of each level is lost at sigma^2 = {exact} (linear estimate {linear}); no share "
+        f"lies below the linear one (smallest z {found['smallest z of the excess']:.1f})"
+    )
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Shares with the linear law, and accuracies."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.8, 3.5), layout="constrained")
+    for level in ds.level.values:
+        one, colour = ds.sel(level=level), plt.get_cmap("viridis")(level / ds.sizes["level"])
+        axes[0].errorbar(ds.sigma**2, one.share, one.share_error, fmt="o", ms=3, color=colour,
+                         label=f"level {level}")  # fmt: skip
+        axes[0].plot(ds.sigma**2, one.linear, color=colour, lw=1)
+        axes[1].errorbar(ds.sigma**2, one.accuracy, one.accuracy_error, fmt="o-", ms=3, lw=0.8,
+                         color=colour)  # fmt: skip
+    axes[0].set(xscale="log", xlabel=r"$\sigma^2$", ylabel="share of the level that is kept")
+    axes[0].legend(fontsize=7, frameon=False, title="lines: linear estimate", title_fontsize=7)
+    axes[1].axhline(1 / 3, color="0.7", lw=0.8)
+    axes[1].set(xscale="log", xlabel=r"$\sigma^2$", ylabel="odd-one-out accuracy")
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+if __name__ == "__main__":
+    measured = studies.execute(lambda: tyro.cli(TreeMixture))
+
+    # %%
+    # A level is kept until the noise is as large as its variance between groups.
+
+    figure = draw(*measured)
