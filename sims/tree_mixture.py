@@ -9,8 +9,8 @@ variance :math:`\tau_l^2` between groups.  The posterior mean of the class's cen
 .. math:: g_l = \frac{E\langle \hat\mu_l, \mu_l\rangle}{E|\mu_l|^2},
 
 The best linear estimate, :math:`m + C(C + \rho^2 + \sigma^2)^{-1}(x - m)` with mean m and
-covariance C of the centres, is a lower bound and the law at high noise.  The exact one knows that there are
-finitely many classes and pools all directions of a level, so that a level survives until
+covariance C of the centres, is a lower bound and the law at high noise.  The exact one knows that
+there are finitely many classes and pools all directions of a level, so that a level survives until
 :math:`\sigma^2` is about its *total* variance between groups, width times :math:`\tau_l^2`.  As
 features, these levels answer the odd-one-out task of judges who see the tree.
 
