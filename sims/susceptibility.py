@@ -81,7 +81,7 @@ class Susceptibility:
 
 WIDE = {"masking": (0.55, 2.0), "uniform": (0.55, 2.2), "gaussian": (0.85, 1.5)}
 """Range of noise levels, in units of the threshold of density evolution."""
-NEAR = {"masking": (0.85, 1.35), "uniform": (0.85, 1.5), "gaussian": (0.96, 1.14)}
+NEAR = {"masking": (0.75, 1.4), "uniform": (0.75, 1.55), "gaussian": (0.94, 1.15)}
 """Range that holds the maximum of the susceptibility."""
 
 
