@@ -59,7 +59,7 @@ def laws() -> str:
     for name, law in result("laws").items():
         wrong = "; ".join(f"{k}: {z:.0f}" for k, z in law["planted"].items())
         rows.append([name, str(law["comparisons"]), f"{law['largest z']:.1f}", wrong,
-                     f"`{law['test']}`"])  # fmt: skip
+                     f"`{law.get('test', '')}`"])  # fmt: skip
     header = ["law", "comparisons", "largest z", "planted wrong law: its z", "test"]
     return table(header, rows)
 

@@ -25,4 +25,5 @@ class Laws:
     def rejects(self, law: str, wrong: str, z: ArrayLike) -> None:
         """The largest score of a planted wrong law."""
         entry = SCORES.setdefault(law, {"comparisons": 0, "largest z": 0.0, "planted": {}})
+        entry["test"] = self.where
         entry["planted"][wrong] = float(np.abs(np.asarray(z, float)).max())
