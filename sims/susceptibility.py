@@ -25,7 +25,7 @@ kept in DIR/tasks, so a second run, or one after an interruption, does only what
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -115,23 +115,39 @@ def peak_of(ds: xr.Dataset) -> Peak:
     return peak(ds.t.values, V[:, -1], V[:, 0])
 
 
+def moved(experiment: Correlations, ds: xr.Dataset) -> Correlations | None:
+    """The same experiment around its largest value where that stands at an end of the range."""
+    at, t = int(ds.susceptibility.values.argmax()), ds.t.values
+    if 0 < at < len(t) - 1:
+        return None
+    half = (t[-1] - t[0]) / 2
+    return replace(experiment, low=max(t[at] - half, 0.0), high=min(t[at] + half, 1.0))
+
+
 options = tyro.cli(Susceptibility)
 folder = results.writable_folder(options.out)
 processes = ("epsilon", "masking", "uniform", "gaussian")
 
 
-def measure(near: bool) -> dict[tuple[str, int], xr.Dataset]:
-    """All processes and depths."""
-    return {
-        (noise, L): experiment(options, noise, L, near).measure(
-            folder=folder / "tasks", workers=options.workers
-        )
-        for noise in processes
-        for L in options.depths
-    }
+def run(experiment: Correlations) -> xr.Dataset:
+    """One experiment; its tasks are kept."""
+    return experiment.measure(folder=folder / "tasks", workers=options.workers)
 
 
-measured, near_peak = measure(near=False), measure(near=True)
+def around_peak(noise: str, L: int) -> xr.Dataset:
+    """Densely near the maximum, following it where a shallow tree has it outside the range."""
+    at: Correlations | None = experiment(options, noise, L, near=True)
+    for _ in range(5):
+        if at is None:
+            break
+        ds = run(at)
+        at = moved(at, ds)
+    return ds
+
+
+keys = [(noise, L) for noise in processes for L in options.depths]
+measured = {key: run(experiment(options, *key, near=False)) for key in keys}
+near_peak = {key: around_peak(*key) for key in keys}
 
 # %%
 # Peaks, beside those of the chain.

@@ -195,7 +195,7 @@ def test_crossover_of_memory_and_of_fits() -> None:
 
 
 @pytest.mark.slow
-def test_linear_probes_rise_for_the_population_and_not_for_memory(laws: Laws) -> None:
+def test_linear_probes_rise_for_the_population_and_not_for_memory() -> None:
     base = Representation(
         rank=5, dim=15, models=("exact",), n_train=(256, 4000), sigmas=(),
         quantities=("linear",), seeds=24, test=6000, star=0.3257,
@@ -208,7 +208,6 @@ def test_linear_probes_rise_for_the_population_and_not_for_memory(laws: Laws) ->
     assert memory.linear_rise < 3 * memory.linear_rise_error
     few = test.sel(n_train=256)
     gap, error = over_seeds(few.linear_rise_by_seed.values - memory.linear_rise_by_seed.values)
-    laws.rejects("linear probe rises", "memorising features", float(gap / error))
     assert gap > 4 * error
     # at level the memorising features probe better: only the shape separates the two
     assert memory.linear.isel(sigma=0) > few.linear.isel(sigma=0)
