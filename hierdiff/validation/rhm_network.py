@@ -1,35 +1,25 @@
-r"""Networks trained on sequences of the Random Hierarchy Model, beside exact inference.
-
-The network returns logits of the clean symbols, and learns by their cross-entropy,
-
-.. math:: \mathcal L = -E_{x_0, t} \sum_i \log q_i(x_{0,i} \mid x_t, t), \qquad
-   E[x_0 \mid x_t] \approx q,
-
-whose minimum over all functions is the exact marginal of belief propagation: the gap is the mean
-Kullback-Leibler divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats, and nothing hides it.
-"""
+"""A network on sequences of the Random Hierarchy Model, beside exact inference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
-from torch import Tensor, nn
+from torch import Tensor
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
-from hierdiff.seeds import Seed, generator, stream
+from hierdiff.seeds import Seed, generator
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
-__all__ = ["SymbolNetwork", "gap_to_exact", "symbol_loss", "tree_unet"]
+__all__ = ["SymbolNetwork", "gap_to_exact", "network_input", "tree_unet"]
 
 Array = NDArray[Any]
 Process = GaussianNoise | MaskingNoise | UniformNoise
@@ -48,6 +38,14 @@ class SymbolNetwork:
         Steps of the reverse chain that ``sample`` runs.
     batch : int
         Data per call of the network; results do not depend on it beyond rounding.
+    condition : int or int array [n], optional
+        Label of all data, or one each, for a network with classes.
+
+    Raises
+    ------
+    InvalidParameter
+        Later, for a label the network does not have, or a number of labels that is not that of the
+        data.
 
     Notes
     -----
@@ -67,8 +65,13 @@ class SymbolNetwork:
     noise: Process
     steps: int = 100
     batch: int = 1024
+    condition: Any = None
 
     source = "network"
+
+    def conditioned(self, condition: Any) -> SymbolNetwork:
+        """The same network given a label for all data, or one each; None takes it away."""
+        return replace(self, condition=condition)
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t] as [n, leaves, v]."""
@@ -87,15 +90,28 @@ class SymbolNetwork:
         x = np.asarray(x_t)
         levels = np.broadcast_to(np.asarray(t, float), (len(x),))
         device = next(self.network.parameters()).device
+        labels = self._labels(len(x))
         out = []
         for first in range(0, len(x), self.batch):
             rows = slice(first, first + self.batch)
             given = network_input(self.noise, x[rows], levels[rows])
+            some = None if labels is None else labels[rows].to(device)
             with torch.no_grad():
-                features, logits = self.network.sweeps(*(a.to(device) for a in given))
+                x_in, log_snr = (a.to(device) for a in given)
+                features, logits = self.network.sweeps(x_in, log_snr, some)
             flat = {k: f.flatten(1).float().cpu().numpy() for k, f in features.items()}
             out.append((flat, logits.double().softmax(dim=2).cpu().numpy()))
         return out
+
+    def _labels(self, n: int) -> Tensor | None:
+        if self.condition is None:
+            return None
+        labels = np.asarray(self.condition)
+        if labels.ndim > 1 or (labels.ndim and len(labels) != n):
+            raise InvalidParameter(
+                f"condition of shape {labels.shape} for {n} data; give one label, or one each"
+            )
+        return torch.from_numpy(np.broadcast_to(labels, (n,)).astype(np.int64))
 
 
 def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Tensor]:
@@ -113,7 +129,9 @@ def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Te
     return torch.from_numpy(x), torch.from_numpy(np.clip(log_snr, -20, 20).astype(np.float32))
 
 
-def tree_unet(grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1) -> TreeUNet:
+def tree_unet(
+    grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1, conditional: bool = False
+) -> TreeUNet:
     """A U-Net in the shape of a grammar's tree, for a noise process.
 
     Parameters
@@ -123,6 +141,8 @@ def tree_unet(grammar: Grammar, noise: Process, *, width: int = 64, blocks: int 
     noise : Process
     width, blocks : int
         See :class:`TreeUNet`.
+    conditional : bool
+        Whether it can be told the class.
 
     Returns
     -------
@@ -143,73 +163,10 @@ def tree_unet(grammar: Grammar, noise: Process, *, width: int = 64, blocks: int 
     if noise.v != v:
         raise InvalidParameter(f"the noise has v = {noise.v} symbols and the leaves {v}; use v={v}")
     channels = {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name]
-    return TreeUNet(channels, v, s=grammar.s[0], L=grammar.L, width=width, blocks=blocks)
-
-
-def symbol_loss(
-    grammar: Grammar,
-    noise: Process,
-    *,
-    batch: int = 256,
-    data: Array | None = None,
-    focus: tuple[float, float] | None = None,
-    seed: int = 0,
-) -> Callable[[nn.Module, int], Tensor]:
-    """Cross-entropy of the clean symbols on a fresh batch per step.
-
-    Parameters
-    ----------
-    grammar : Grammar
-        Where data are drawn from.
-    noise : Process
-    batch : int
-        Data per step.
-    data : int array [P, leaves], optional
-        A finite training set instead of fresh data.
-    focus : (low, high), optional
-        Three quarters of the noise levels fall into this range of t, where the transition is; by
-        default they are uniform in [0, 1].
-    seed : int
-        Names the streams of all steps.
-
-    Returns
-    -------
-    callable
-        For :func:`hierdiff.validation.training.train`.
-
-    Raises
-    ------
-    InvalidParameter
-        If the training set is empty or of another length.
-
-    Notes
-    -----
-    Validity: its minimum is the entropy of the exact posterior, per leaf in nats.
-    """
-    if batch < 1:
-        raise InvalidParameter(f"batch = {batch} must be at least 1")
-    if data is not None and (data.ndim != 2 or not len(data) or data.shape[1] != grammar.n_leaves):
-        raise InvalidParameter(
-            f"data of shape {data.shape} must be non-empty with {grammar.n_leaves} leaves"
-        )
-
-    def loss(network: nn.Module, step: int) -> Tensor:
-        rng = generator(stream(seed, "training", step))
-        if data is None:
-            leaves = grammar.sample(batch, rng).leaves
-        else:
-            leaves = data[rng.integers(len(data), size=batch)]
-        t = rng.random(batch)
-        if focus is not None:
-            inside = rng.random(batch) < 0.75
-            t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
-        x, log_snr = network_input(noise, noise.corrupt(leaves, t, rng), t)
-        device = next(network.parameters()).device
-        logits = network(x.to(device), log_snr.to(device))
-        target = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
-
-    return loss
+    classes = grammar.v[0] if conditional else 0
+    return TreeUNet(
+        channels, v, s=grammar.s[0], L=grammar.L, width=width, blocks=blocks, classes=classes
+    )
 
 
 def gap_to_exact(

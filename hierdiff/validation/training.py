@@ -24,7 +24,7 @@ from tqdm import tqdm
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import writable_folder
 
-__all__ = ["CheckpointSetAside", "Plan", "Trained", "train"]
+__all__ = ["CheckpointSetAside", "Evaluation", "Loss", "Plan", "Trained", "train"]
 
 Loss = Callable[[nn.Module, int], Tensor]
 Evaluation = Callable[[nn.Module], dict[str, float]]

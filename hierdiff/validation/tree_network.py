@@ -48,6 +48,40 @@ class NoiseCode(nn.Module):
         return code
 
 
+class LabelCode(nn.Module):
+    """A vector per label, and one, that starts at zero, for no label."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.table = nn.Embedding(classes + 1, width)
+        with torch.no_grad():
+            self.table.weight[classes].zero_()
+
+    def forward(self, label: Tensor | None, n: int) -> Tensor:
+        """[n] to [n, width]."""
+        none = torch.full((n,), self.classes, device=self.table.weight.device)
+        index = none if label is None else label.long().expand(n)
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= self.classes:
+            raise InvalidParameter(
+                f"labels {int(index.min())} to {int(index.max())} are outside 0 to "
+                f"{self.classes - 1} (or {self.classes} for none); these are the network's classes"
+            )
+        out: Tensor = self.table(index)
+        return out
+
+
+def _coded(
+    noise: NoiseCode, labels: LabelCode | None, log_snr: Tensor, label: Tensor | None
+) -> Tensor:
+    code: Tensor = noise(log_snr)
+    if labels is not None:
+        code = code + labels(label, len(log_snr))
+    elif label is not None:
+        raise InvalidParameter("a label was given to a network without classes; build it with some")
+    return code
+
+
 class Block(nn.Module):
     """Residual gated layer, scaled and shifted by the noise level; products come naturally."""
 
@@ -83,15 +117,18 @@ class TreeUNet(nn.Module):
         Features per node.
     blocks : int
         Residual blocks per level and sweep.
+    classes : int
+        Labels that it can be told; 0 for a network without.
 
     Raises
     ------
     InvalidParameter
-        If a number is below one.
+        If a number is below one, ``classes`` below zero; later, for a label it does not have.
 
     Notes
     -----
-    Validity: any s >= 1; input [n, s**L, channels] and log SNR [n], output [n, s**L, symbols].
+    Validity: any s >= 1; input [n, s**L, channels], log SNR [n] and, if conditional, labels [n];
+    output [n, s**L, symbols].  No label, or the label ``classes``, means that none is given.
 
     References
     ----------
@@ -105,15 +142,18 @@ class TreeUNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, symbols: int, *, s: int, L: int, width: int = 64, blocks: int = 1
-    ) -> None:
+        self, channels: int, symbols: int, *, s: int, L: int, width: int = 64, blocks: int = 1,
+        classes: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         for name, value in (("channels", channels), ("symbols", symbols), ("s", s), ("L", L),
-                            ("width", width), ("blocks", blocks)):  # fmt: skip
+                            ("width", width), ("blocks", blocks),
+                            ("classes + 1", classes + 1)):  # fmt: skip
             if value < 1:
                 raise InvalidParameter(f"{name} = {value} must be at least 1")
         self.s, self.L, self.width = s, L, width
         self.code = NoiseCode(width)
+        self.labels = LabelCode(classes, width) if classes else None
         self.embed = nn.Linear(channels, width)
 
         def sweep() -> nn.ModuleList:
@@ -127,17 +167,19 @@ class TreeUNet(nn.Module):
         self.skip = nn.ModuleList(nn.Linear(width, width) for _ in range(L))
         self.head = nn.Linear(width, symbols)
 
-    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits of the clean symbols."""
-        return self.sweeps(x, log_snr)[1]
+        return self.sweeps(x, log_snr, label)[1]
 
-    def sweeps(self, x: Tensor, log_snr: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def sweeps(
+        self, x: Tensor, log_snr: Tensor, label: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Features of both sweeps by name, each [n, nodes, width], and the logits."""
         if x.shape[1] != self.s**self.L:
             raise InvalidParameter(
                 f"input has {x.shape[1]} leaves, the network s**L = {self.s**self.L}"
             )
-        code, n = self.code(log_snr), len(x)
+        code, n = _coded(self.code, self.labels, log_snr, label), len(x)
         up = [self._blocks(self.up[self.L], self.embed(x), code)]
         for level in range(self.L - 1, -1, -1):
             grouped = up[0].reshape(n, self.s**level, self.s * self.width)
@@ -169,6 +211,8 @@ class SequenceTransformer(nn.Module):
         Length of the sequence.
     width, heads, layers : int
         Sizes.
+    classes : int
+        Labels that it can be told; 0 for a network without.
 
     Raises
     ------
@@ -188,13 +232,14 @@ class SequenceTransformer(nn.Module):
 
     def __init__(
         self, channels: int, symbols: int, *, leaves: int, width: int = 64, heads: int = 4,
-        layers: int = 4,
+        layers: int = 4, classes: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         if width % heads:
             raise InvalidParameter(f"heads = {heads} must divide width = {width}")
         self.leaves = leaves
         self.code = NoiseCode(width)
+        self.labels = LabelCode(classes, width) if classes else None
         self.embed = nn.Linear(channels, width)
         self.place = nn.Parameter(torch.randn(leaves, width) / math.sqrt(width))
         self.attend = nn.ModuleList(
@@ -204,15 +249,18 @@ class SequenceTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, width) for _ in range(layers))
         self.head = nn.Linear(width, symbols)
 
-    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits of the clean symbols."""
-        return self.sweeps(x, log_snr)[1]
+        return self.sweeps(x, log_snr, label)[1]
 
-    def sweeps(self, x: Tensor, log_snr: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def sweeps(
+        self, x: Tensor, log_snr: Tensor, label: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Features after every layer by name, each [n, leaves, width], and the logits."""
         if x.shape[1] != self.leaves:
             raise InvalidParameter(f"input has {x.shape[1]} leaves, the network {self.leaves}")
-        code, h = self.code(log_snr), self.embed(x) + self.place
+        code = _coded(self.code, self.labels, log_snr, label)
+        h = self.embed(x) + self.place
         features = {}
         layers = zip(self.attend, self.norms, self.blocks, strict=True)
         for i, (attend, norm, block) in enumerate(layers):

@@ -13,7 +13,8 @@ from torch import nn
 from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM
-from hierdiff.validation.rhm_network import SymbolNetwork, gap_to_exact, symbol_loss, tree_unet
+from hierdiff.validation.rhm_network import SymbolNetwork, gap_to_exact, tree_unet
+from hierdiff.validation.rhm_training import symbol_loss
 from hierdiff.validation.training import CheckpointSetAside, Plan, train
 from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
