@@ -18,6 +18,8 @@ SURFACE = {
         "LowRankMixture", "MaskingNoise", "RHM", "UniformNoise",
     ],
     "hierdiff.theory": [
+        "BoundObjects", "GaussianClasses", "SoftLeaves", "TwoChannels", "class_scores",
+        "cue_conflict", "log_ratio", "weighting",
         "expected_accuracy", "label_accuracy", "noise_ceiling", "odd_one_out", "tree_similarity",
         "ExactMixture", "bayes_accuracy", "class_posterior", "collapse_time", "decompose",
         "denoise", "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
@@ -36,7 +38,8 @@ SURFACE = {
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
     ],
     "hierdiff.sims": [
-        "Alignment", "Correlations", "EmpiricalModel", "PhaseTransition", "Representation",
+        "Alignment", "AttributeBinding", "Classification", "Correlations", "CueConflict",
+        "EmpiricalModel", "PhaseTransition", "Representation",
         "SequentialModel", "SimulatedModel",
     ],
     "hierdiff.results": [
@@ -48,7 +51,8 @@ SURFACE = {
     ],
     "hierdiff.plots": [
         "alignment", "alignment_figure",
-        "class_transition", "phase_transition", "phase_transition_figure",
+        "binding_figure", "class_transition", "classification_figure", "cue_conflict_figure",
+        "phase_transition", "phase_transition_figure",
         "phase_transition_processes", "representation", "representation_figure",
     ],
     "hierdiff.errors": [
@@ -60,8 +64,8 @@ SURFACE = {
     ],
     "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
     "hierdiff.studies": [
-        "QUESTIONS", "AlignmentStudy", "Models", "PhaseTransitionStudy", "RepresentationStudy",
-        "Study", "execute", "run",
+        "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "Models", "PhaseTransitionStudy",
+        "RepresentationStudy", "Study", "execute", "run",
     ],
 }  # fmt: skip
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from hierdiff.plots.alignment import alignment, alignment_figure
+from hierdiff.plots.classification import (
+    binding_figure,
+    classification_figure,
+    cue_conflict_figure,
+)
 from hierdiff.plots.phase_transition import (
     class_transition,
     phase_transition,
@@ -14,7 +19,10 @@ from hierdiff.plots.representation import representation, representation_figure
 __all__ = [
     "alignment",
     "alignment_figure",
+    "binding_figure",
     "class_transition",
+    "classification_figure",
+    "cue_conflict_figure",
     "phase_transition",
     "phase_transition_figure",
     "phase_transition_processes",

@@ -1,7 +1,10 @@
 """What an experiment measures, on any diffusion model."""
 
 from hierdiff.sims.alignment import Alignment
+from hierdiff.sims.binding import AttributeBinding
+from hierdiff.sims.classification import Classification
 from hierdiff.sims.correlations import Correlations
+from hierdiff.sims.cue_conflict import CueConflict
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
@@ -9,7 +12,10 @@ from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
 
 __all__ = [
     "Alignment",
+    "AttributeBinding",
+    "Classification",
     "Correlations",
+    "CueConflict",
     "EmpiricalModel",
     "PhaseTransition",
     "Representation",

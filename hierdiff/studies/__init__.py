@@ -6,6 +6,7 @@ One module per question; each has a dataclass whose fields are the flags of the 
 from __future__ import annotations
 
 from hierdiff.studies.alignment import AlignmentStudy
+from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
 from hierdiff.studies.models import Models
 from hierdiff.studies.phase_transition import PhaseTransitionStudy
@@ -14,6 +15,7 @@ from hierdiff.studies.representation import RepresentationStudy
 __all__ = [
     "QUESTIONS",
     "AlignmentStudy",
+    "ClassificationStudy",
     "Models",
     "PhaseTransitionStudy",
     "RepresentationStudy",
@@ -25,6 +27,7 @@ __all__ = [
 QUESTIONS: dict[str, type[Study]] = {
     "phase-transition": PhaseTransitionStudy,
     "representation": RepresentationStudy,
+    "classification": ClassificationStudy,
     "alignment": AlignmentStudy,
     "models": Models,
 }

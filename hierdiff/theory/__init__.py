@@ -23,6 +23,16 @@ from hierdiff.theory.belief_propagation import (
     true_beliefs,
 )
 from hierdiff.theory.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
+from hierdiff.theory.classification import (
+    BoundObjects,
+    GaussianClasses,
+    SoftLeaves,
+    TwoChannels,
+    class_scores,
+    cue_conflict,
+    log_ratio,
+    weighting,
+)
 from hierdiff.theory.collapse import collapse_time, mutual_information_mixture
 from hierdiff.theory.correlations import (
     correlation_decay_exponent,
@@ -81,18 +91,23 @@ from hierdiff.theory.thresholds import (
 from hierdiff.theory.uturn import class_change, committor
 
 __all__ = [
+    "BoundObjects",
     "CriticalLevel",
     "Estimate",
     "ExactMixture",
     "ExactRHM",
+    "GaussianClasses",
     "KestenStigum",
     "NodeBeliefs",
     "OrderParameter",
     "Posterior",
+    "SoftLeaves",
+    "TwoChannels",
     "annealed_beliefs",
     "bayes_accuracy",
     "class_change",
     "class_posterior",
+    "class_scores",
     "collapse_time",
     "committor",
     "conditional_entropy",
@@ -101,6 +116,7 @@ __all__ = [
     "critical_belief",
     "critical_level",
     "critical_noise",
+    "cue_conflict",
     "decompose",
     "denoise",
     "denoise_symbols",
@@ -122,6 +138,7 @@ __all__ = [
     "label_accuracy",
     "leaf_correlation",
     "log_density",
+    "log_ratio",
     "mmse",
     "mutual_information",
     "mutual_information_mixture",
@@ -150,4 +167,5 @@ __all__ = [
     "true_beliefs",
     "upward_derivative",
     "upward_map",
+    "weighting",
 ]

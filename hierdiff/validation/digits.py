@@ -160,9 +160,9 @@ def eps_loss(
         device = next(network.parameters()).device
         eps = random.standard_normal((batch, *data.images.shape[1:]), dtype=np.float32)
         shape = (batch,) + (1,) * (eps.ndim - 1)
-        noisy = amplitude[index].reshape(shape) * data.images[rows]
-        noisy = noisy + sigma[index].reshape(shape) * eps
-        inputs = [torch.from_numpy(noisy.astype(np.float32)),
+        clean, noise = amplitude[index].reshape(shape), sigma[index].reshape(shape)
+        noisy = (clean * data.images[rows] + noise * eps).astype(np.float32)
+        inputs = [torch.from_numpy(noisy),
                   torch.from_numpy(schedule.times[index].astype(np.float32))]  # fmt: skip
         if classes:
             told = np.where(random.random() < label_share, data.labels[rows], classes)

@@ -1,0 +1,108 @@
+"""How well a number tells right answers from wrong ones, and how honest it is as a probability."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
+
+from hierdiff.errors import InvalidParameter
+
+__all__ = ["calibration_error", "discrimination", "platt", "temperature"]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def discrimination(confidence: ArrayLike, correct: ArrayLike) -> float:
+    """Probability that a right answer has more confidence than a wrong one (area under the ROC).
+
+    Parameters
+    ----------
+    confidence : array [n]
+    correct : bool array [n]
+
+    Returns
+    -------
+    float
+        NaN if all answers are right, or all wrong.
+
+    Examples
+    --------
+    >>> discrimination([3.0, 2.0, 1.0], [True, False, False])
+    1.0
+    """
+    x, y = np.asarray(confidence, float), np.asarray(correct, bool)
+    good = int(y.sum())
+    if good in (0, len(y)):
+        return float("nan")
+    ranks = stats.rankdata(x)
+    return float((ranks[y].sum() - good * (good + 1) / 2) / (good * (len(y) - good)))
+
+
+def calibration_error(probability: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error: mean gap of stated and found accuracy, in bins of equal size.
+
+    Parameters
+    ----------
+    probability : array [n]
+        Stated probability of being right.
+    correct : bool array [n]
+    bins : int
+
+    Returns
+    -------
+    float
+        Biased upwards by about sqrt(2 p (1 - p) bins / (pi n)).
+
+    Raises
+    ------
+    InvalidParameter
+        If there are fewer data than bins.
+
+    Examples
+    --------
+    >>> calibration_error([0.5, 0.5, 0.5, 0.5], [True, False, True, False], bins=2)
+    0.0
+    """
+    p, y = np.asarray(probability, float), np.asarray(correct, float)
+    if len(p) < bins:
+        raise InvalidParameter(f"{len(p)} data cannot fill {bins} bins; use fewer bins")
+    order = p.argsort(kind="stable")
+    parts = np.array_split(order, bins)
+    return float(sum(abs(p[i].mean() - y[i].mean()) * len(i) for i in parts) / len(p))
+
+
+def platt(value: ArrayLike, correct: ArrayLike) -> tuple[float, float]:
+    """Slope and offset of the logistic function of ``value`` that makes ``correct`` most likely.
+
+    Returns
+    -------
+    slope, offset : float
+        ``expit(slope * value + offset)`` is the probability of being right.
+    """
+    x, y = np.asarray(value, float), np.asarray(correct, float)
+
+    def loss(theta: Floats) -> float:
+        z = theta[0] * x + theta[1]
+        # a weak prior keeps separable data finite
+        return float(np.logaddexp(0, z).sum() - (y * z).sum() + 1e-3 * (theta**2).sum())
+
+    found = optimize.minimize(loss, np.zeros(2), method="BFGS")
+    return float(found.x[0]), float(found.x[1])
+
+
+def temperature(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Inverse temperature at which the softmax of minus the scores [n, K] fits the labels best."""
+    s, y = np.asarray(scores, float), np.asarray(labels)
+    s = s - s.min(axis=1, keepdims=True)
+    unit = float(s.mean()) + 1e-300
+    rows = np.arange(len(s))
+
+    def loss(log_rate: float) -> float:
+        z = -np.exp(log_rate) * s / unit
+        return float((special.logsumexp(z, axis=1) - z[rows, y]).mean())
+
+    found = optimize.minimize_scalar(loss, bounds=(-8.0, 8.0), method="bounded")
+    return float(np.exp(found.x) / unit)

@@ -1,0 +1,280 @@
+r"""Attribute binding: does a denoising classifier know which colour goes with which shape?
+
+Scenes of two objects; every shape and every colour is the root of a grammar of its own.  The true
+prompt is weighed against one with attributes exchanged, so that whoever sees only which attributes
+are present is right half of the time.  One object may have a larger area of colour: the published
+error, preferring the colour of the larger object, then has an exact cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hierdiff import results
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import RHM
+from hierdiff.seeds import stream
+from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
+from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
+
+__all__ = ["AttributeBinding"]
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
+
+TASKS: dict[str, tuple[str, str]] = {
+    "pair": ("pair", "pair swapped"),
+    "first: colour": ("first", "first recoloured"),
+    "first: shape": ("first", "second recoloured"),
+    "second: colour": ("second", "second recoloured"),
+    "second: shape": ("second", "first recoloured"),
+    "control": ("colour", "colour absent"),
+}
+"""The true prompt and the false one; the second object is the one with the larger area."""
+HIGH = "high"
+_NAMED = ("vdm", "snr", "exp", "uniform")
+
+
+@dataclass(frozen=True)
+class AttributeBinding:
+    """Accuracy of true against swapped prompts, on scenes whose denoisers are exact.
+
+    The fields are the command-line flags, and they are stored with every result.
+
+    Notes
+    -----
+    Validity: errors are over grammars; all weights and tasks see the same scenes and noise.
+
+    References
+    ----------
+    Clark and Jaini, arXiv 2303.15233, section 5; the scenes follow Lewis et al., arXiv 2212.10537.
+
+    Examples
+    --------
+    >>> experiment = AttributeBinding(grammars=2, data=8, budgets=(20,), areas=(1,))
+    >>> dict(experiment.measure().accuracy.sizes)
+    {'area': 1, 'task': 6, 'weighting': 5, 'budget': 1}
+    """
+
+    v: int = 8
+    """Symbols per level, and values of an attribute."""
+    m: int = 3
+    """Rules per symbol."""
+    s: int = 2
+    """Symbols that a rule writes."""
+    L: int = 3
+    """Depth of an attribute's grammar."""
+    tau: float = 0.42
+    """Softness of the leaves."""
+    grammars: int = 12
+    """Pairs of random grammars, one of shapes and one of colours."""
+    data: int = 200
+    """Scenes per pair of grammars."""
+    areas: tuple[int, ...] = (1, 4)
+    """Copies of the second object's colour leaves."""
+    budgets: tuple[int, ...] = (25, 100)
+    """Samples (t, eps) per scene, shared by the prompts."""
+    high: tuple[float, float] = (0.4, 0.8)
+    """The band of times that is tried alone."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        least = {"grammars": 2, "data": 2, "v": 3, "seed": 0}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {lowest}")
+        if not self.tau > 0:
+            raise InvalidParameter(f"tau = {self.tau} must be > 0; hard leaves decide at once")
+        if not self.areas or min(self.areas) < 1:
+            raise InvalidParameter(f"areas = {self.areas} must be integers >= 1")
+        sizes = self.budgets
+        if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
+            raise InvalidParameter(f"budgets = {sizes} must be increasing numbers >= 1")
+        band(*self.high)  # says what is wrong
+        _ = RHM(self.v, self.m, self.s, self.L)
+
+    @property
+    def weights(self) -> dict[str, Callable[[Floats], Floats]]:
+        """The weights of the error of x0 by name."""
+        return {**{name: weighting(name) for name in _NAMED}, HIGH: band(*self.high)}
+
+    def predict(self, law: str = "bayes") -> xr.Dataset:
+        """What a law says of the scenes of :meth:`measure`, in the same labels.
+
+        Parameters
+        ----------
+        law : {"bayes", "bag"}
+            Exact likelihoods of the prompts, or one half for a bag of attributes.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``accuracy`` (area, task, weighting, budget), the same for all weights and budgets.
+
+        Raises
+        ------
+        InvalidParameter
+            If the law is unknown.
+
+        Notes
+        -----
+        Validity: "bayes" is the ceiling of every scorer with equal odds of both prompts.  "bag" is
+        exact for pairs at any area, because both prompts name the same attributes, and by symmetry
+        for single objects of equal area; the control does not ask for binding and is left NaN.
+        """
+        if law not in ("bayes", "bag"):
+            raise InvalidParameter(f"law = {law!r} is not known; use bayes or bag")
+        shape = (self.grammars, len(self.areas), len(TASKS))
+        values = np.full(shape, 0.5)
+        values[..., list(TASKS).index("control")] = np.nan
+        if law == "bayes":
+            for g in range(self.grammars):
+                for i, area in enumerate(self.areas):
+                    world, x0, owners = _scenes(self, g, area)
+                    values[g, i] = _exact(world, x0, owners).mean(axis=1)
+        full = (*shape, len(self.weights), len(self.budgets))
+        return self._label({"accuracy": np.broadcast_to(values[..., None, None], full)},
+                           "theory", law)  # fmt: skip
+
+    def measure(
+        self,
+        model: None = None,
+        data: None = None,
+        *,
+        folder: Any = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Choose between true and false prompts by exact denoisers, and by a bag of attributes.
+
+        Parameters
+        ----------
+        model, data : None
+            The scenes are the experiment's own.
+        folder, workers, cluster
+            As in :func:`hierdiff.sims.experiment.run_tasks`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``accuracy`` (area, task, weighting, budget); ``bayes`` and ``bag`` (area, task).
+
+        Raises
+        ------
+        InvalidParameter
+            If a model or data are given.
+        """
+        if model is not None or data is not None:
+            raise InvalidParameter(
+                "binding needs scenes with known attributes and takes no model or data; use"
+                " Classification for those"
+            )
+        fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
+        key = {"version": 1, "question": "binding", **fields}
+        tasks = [Task(_grammars, (self, g), {**key, "grammar": g}) for g in range(self.grammars)]
+        found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="binding")
+        stacked = {name: np.stack([f[name] for f in found]) for name in found[0]}
+        return self._label(stacked, "simulation", "")
+
+    def _label(self, found: dict[str, Array], source: str, law: str) -> xr.Dataset:
+        texts = {
+            "accuracy": "how often the true prompt wins",
+            "bayes": "how often the true prompt is likelier",
+            "bag": "how often a bag of attributes prefers the true prompt",
+        }
+        variables: dict[str, Any] = {}
+        for name, values in found.items():
+            dims = ("area", "task", "weighting", "budget")[: values.ndim - 1]
+            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            variables[name] = (dims, values.mean(axis=0), texts[name])
+            variables[f"{name}_error"] = (dims, error, f"standard error of: {texts[name]}")
+            variables[f"{name}_by_grammar"] = (("grammar", *dims), values, texts[name])
+        coords = {
+            "area": (("area",), list(self.areas), "area of the second object's colour"),
+            "task": (("task",), list(TASKS), "object asked about, attribute exchanged"),
+            "weighting": (("weighting",), list(self.weights), "weight of the error of x0"),
+            "budget": (("budget",), list(self.budgets), "samples N, shared"),
+        }
+        attributes = {**results.provenance(asdict(self)), **({"law": law} if law else {})}
+        return results.label(variables, coords, source, attributes)
+
+
+def _scenes(e: AttributeBinding, g: int, area: int) -> tuple[BoundObjects, Floats, Array]:
+    rhm = RHM(e.v, e.m, e.s, e.L)
+    world = BoundObjects(
+        rhm.draw(stream(e.seed, "shapes", g)), rhm.draw(stream(e.seed, "colours", g)), e.tau, area
+    )
+    return world, *world.sample(e.data, stream(e.seed, "scenes", g, area))
+
+
+def _exact(world: BoundObjects, x0: Floats, owners: Array) -> Floats:
+    """Credit [task, n] of the exact likelihoods."""
+    names = list(PROMPTS)
+    log_p = world.log_density(x0, owners, tuple(PROMPTS.values()))
+    zero = np.zeros(len(x0), np.intp)
+    return np.stack([
+        credit(-log_p[:, [names.index(a), names.index(b)]], zero) for a, b in TASKS.values()
+    ])  # fmt: skip
+
+
+def _bag(world: BoundObjects, x0: Floats, owners: Array) -> Floats:
+    """Credit [task, n] of a scorer that sees which attributes are present."""
+    present = world.bag_scores(x0)
+    rows, zero = np.arange(len(x0)), np.zeros(len(x0), np.intp)
+
+    def score(name: str) -> Floats:
+        first = PROMPTS[name][0]
+        named = [present[b % 2][rows, owners[:, b % 2, c]] for b, c in enumerate(first) if c < 3]
+        # summed in one order, so that prompts that name the same attributes tie exactly
+        return np.asarray(np.sort(np.stack(named), axis=0).sum(axis=0))
+
+    return np.stack([
+        credit(-np.stack([score(a), score(b)], axis=1), zero) for a, b in TASKS.values()
+    ])  # fmt: skip
+
+
+def _grammars(e: AttributeBinding, g: int) -> dict[str, Array]:
+    """All tasks on one pair of grammars."""
+    names, most = list(PROMPTS), e.budgets[-1]
+    accuracy = np.empty((len(e.areas), len(TASKS), len(e.weights), len(e.budgets)))
+    bayes, bag = np.empty((2, len(e.areas), len(TASKS)))
+    for i, area in enumerate(e.areas):
+        world, x0, owners = _scenes(e, g, area)
+        bayes[i] = _exact(world, x0, owners).mean(axis=1)
+        bag[i] = _bag(world, x0, owners).mean(axis=1)
+        pool = _pool(world, x0, owners, most, stream(e.seed, "pool", g, area))
+        for j, (true, false) in enumerate(TASKS.values()):
+            part = ErrorPool(pool.t, pool.errors[..., [names.index(true), names.index(false)]])
+            for k, weight in enumerate(e.weights.values()):
+                scores = prefix_scores(part, weight, e.budgets)
+                right = credit(scores, np.zeros(e.data, np.intp))
+                accuracy[i, j, k] = right.mean(axis=1)
+    return {"accuracy": accuracy, "bayes": bayes, "bag": bag}
+
+
+def _pool(
+    world: BoundObjects, x0: Floats, owners: Array, samples: int, rng: np.random.Generator
+) -> ErrorPool:
+    """Errors of all prompts, noise shared."""
+    n, prompts = len(x0), tuple(PROMPTS.values())
+    t = 1 - rng.random((n, samples))
+    out = np.empty((n, samples, len(prompts)))
+    step = max(1, (1 << 18) // (samples * x0[0].size))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        data = np.repeat(x0[rows], samples, axis=0)
+        named = np.repeat(owners[rows], samples, axis=0)
+        noise = rng.standard_normal(data.shape, dtype=np.float32)
+        found = world.prompt_errors(
+            data, named, noise, snr_at(t[rows].ravel()), prompts, dtype=np.float32
+        )  # fmt: skip
+        out[rows] = found.reshape(-1, samples, len(prompts))
+    return ErrorPool(t, out)

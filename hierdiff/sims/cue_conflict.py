@@ -1,0 +1,340 @@
+r"""Shape against texture: which cue a denoising classifier follows when they disagree.
+
+Two worlds.  Gaussian classes, where shape lies in few directions of large variance and texture in
+many of small: everything has a closed form.  Random grammars, where shape is the root of a tree and
+texture a histogram of independent symbols, of an amplitude of its own: depth and amplitude, which
+images mix, are separate.  The control is a discriminative classifier, exact Bayes on clean data,
+whose input alone is low-passed at test time.
+
+.. math:: \text{shape bias} = \frac{n_{shape}}{n_{shape} + n_{texture}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hierdiff import results
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import RHM
+from hierdiff.seeds import stream
+from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
+from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.theory.classification import (
+    GaussianClasses,
+    SoftLeaves,
+    TwoChannels,
+    band,
+    design_accuracy,
+    effective_weights,
+    linear_accuracy,
+    weighting,
+)
+
+__all__ = ["CueConflict"]
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
+
+NAMED = ("vdm", "snr", "exp", "uniform")
+
+
+@dataclass(frozen=True)
+class CueConflict:
+    """Shape bias of a denoising classifier on grammars and on Gaussians with conflicting cues.
+
+    The fields are the command-line flags, and they are stored with every result.
+
+    Notes
+    -----
+    Validity: errors are over grammars, for Gaussians over data.  The bias counts only answers that
+    match a cue; ``matched`` is their share, and belongs beside every bias.
+
+    References
+    ----------
+    Jaini et al., arXiv 2309.16779 (the cue-conflict protocol); the low-pass control follows
+    arXiv 2602.13859.
+
+    Examples
+    --------
+    >>> experiment = CueConflict(grammars=2, data=8, samples=20, gaussian_data=200)
+    >>> measured = experiment.measure()
+    >>> dict(measured.bias.sizes)
+    {'amplitude': 2, 'weighting': 4}
+    >>> experiment.predict().gaussian_weighted.round(3).values.tolist()
+    [0.007, 0.023, 0.064, 0.594]
+    """
+
+    v: int = 8
+    """Symbols per level, classes, and texture symbols."""
+    m: int = 3
+    """Rules per symbol."""
+    s: int = 2
+    """Symbols that a rule writes."""
+    L: int = 4
+    """Depth of the shape's tree."""
+    tau: float = 0.42
+    """Softness of the leaves."""
+    grammars: int = 12
+    """Random grammars, each with histograms of its own."""
+    data: int = 200
+    """Data per grammar, all with conflicting cues."""
+    concentration: float = 2.0
+    """Of the Dirichlet law of the histograms; large makes textures alike."""
+    amplitudes: tuple[float, ...] = (1.0, 0.1)
+    """Amplitudes k of the texture, the shape's being 1."""
+    samples: int = 100
+    """Samples (t, eps) per datum, shared by the classes."""
+    bands: tuple[tuple[float, float], ...] = ((0.0, 0.15), (0.15, 0.3), (0.3, 0.5), (0.5, 0.8))
+    """Bands of t that are tried alone."""
+    blurs: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1, 0.0)
+    """Factors on the texture's amplitude at the input of the discriminative control."""
+    shape_dims: int = 4
+    """Gaussian world: directions of shape."""
+    texture_dims: int = 60
+    """Gaussian world: directions of texture."""
+    shape_variance: float = 1.0
+    """Gaussian world: variance along each direction of shape."""
+    texture_variance: float = 0.02
+    """Gaussian world: variance along each direction of texture."""
+    shape_gap: float = 2.0
+    """Gaussian world: squared distance of the classes in shape, all directions together."""
+    texture_gap: float = 0.6
+    """Gaussian world: squared distance of the classes in texture."""
+    sigma2: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    """Gaussian world: noise levels that are tried alone."""
+    gaussian_data: int = 20000
+    """Gaussian world: data."""
+    gaussian_samples: int = 4
+    """Gaussian world: samples per datum at each noise level."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        least = {"grammars": 2, "data": 1, "samples": 1, "gaussian_data": 100, "shape_dims": 1,
+                 "texture_dims": 1, "gaussian_samples": 1, "seed": 0}  # fmt: skip
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {lowest}")
+        for name in ("tau", "concentration", "shape_variance", "texture_variance", "shape_gap",
+                     "texture_gap"):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise InvalidParameter(f"{name} = {getattr(self, name)} must be > 0")
+        if not all(k > 0 for k in (*self.amplitudes, *self.sigma2)):
+            raise InvalidParameter("amplitudes and sigma2 must be > 0; use blurs to remove texture")
+        for low, high in self.bands:
+            band(low, high)  # says what is wrong
+        if RHM(self.v, self.m, self.s, self.L).n_classes < 3:
+            raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
+
+    def predict(
+        self, law: str = "closed form", sigma2: tuple[float, ...] | None = None
+    ) -> xr.Dataset:
+        """The Gaussian world in closed form, in the labels of :meth:`measure`.
+
+        Parameters
+        ----------
+        law : {"closed form"}
+        sigma2 : tuple of float, optional
+            Noise levels, default those of the measurement.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``gaussian_bias`` (sigma2), ``gaussian_weighted`` (weighting).
+
+        Raises
+        ------
+        InvalidParameter
+            If the law is unknown.
+
+        Notes
+        -----
+        Validity: exact, at the finite budget of the noise levels and an infinite one of the
+        weights.
+        """
+        if law != "closed form":
+            raise InvalidParameter(f"law = {law!r} is not known; use 'closed form'")
+        lam, gap, sign = self.directions
+        count, levels = self.gaussian_samples, self.sigma2 if sigma2 is None else sigma2
+        single = [
+            design_accuracy(lam, gap, np.ones(count), np.full(count, 1 / s2), sign) for s2 in levels
+        ]
+        weighted = [
+            linear_accuracy(lam, gap, effective_weights(lam, weighting(w)), sign) for w in NAMED
+        ]
+        found = {
+            "gaussian_bias": (("sigma2",), single, "shape bias at one noise level, Gaussians"),
+            "gaussian_bias_error": (("sigma2",), np.zeros(len(single)), "no error"),
+            "gaussian_weighted": (("weighting",), weighted, "shape bias of a weight, Gaussians"),
+            "gaussian_weighted_error": (("weighting",), np.zeros(len(NAMED)), "no error"),
+        }
+        return self._label(found, "theory", law, levels)
+
+    def measure(
+        self,
+        model: None = None,
+        data: None = None,
+        *,
+        folder: Any = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Classify data with conflicting cues by exact denoisers.
+
+        Parameters
+        ----------
+        model, data : None
+            The worlds are the experiment's own.
+        folder, workers, cluster
+            As in :func:`hierdiff.sims.experiment.run_tasks`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``bias`` and ``matched`` (amplitude, weighting), ``bayes`` and ``bayes_matched``,
+            ``band_bias`` and ``band_matched`` (amplitude, band), ``blur_bias`` and
+            ``blur_matched`` (blur), ``gaussian_bias``, ``gaussian_weighted``, with errors.
+
+        Raises
+        ------
+        InvalidParameter
+            If a model or data are given.
+        """
+        if model is not None or data is not None:
+            raise InvalidParameter(
+                "cue conflict needs worlds with known cues and takes no model or data; use"
+                " Classification for those"
+            )
+        fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
+        key = {"version": 1, "question": "cue conflict", **fields}
+        tasks = [Task(_grammar, (self, g), {**key, "grammar": g}) for g in range(self.grammars)]
+        tasks.append(Task(_gaussian, (self,), {**key, "grammar": "gaussian"}))
+        *found, gauss = run_tasks(
+            tasks, folder, workers=workers, cluster=cluster, name="cue conflict"
+        )  # fmt: skip
+        variables: dict[str, Any] = {}
+        for name, (dims, text) in _DIMS.items():
+            values = np.stack([f[name] for f in found])
+            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            variables[name] = (dims, values.mean(axis=0), text)
+            variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
+            variables[f"{name}_by_grammar"] = (("grammar", *dims), values, text)
+        for name, dim in (("gaussian_bias", "sigma2"), ("gaussian_weighted", "weighting")):
+            p = gauss[name]
+            error = np.sqrt(np.maximum(p * (1 - p), 1e-9) / self.gaussian_data)
+            variables[name] = ((dim,), p, "shape bias, Gaussians")
+            variables[f"{name}_error"] = ((dim,), error, "binomial standard error")
+        return self._label(variables, "simulation", "", self.sigma2)
+
+    @property
+    def directions(self) -> tuple[Floats, Floats, Floats]:
+        """Eigenvalues, gaps and signs of the Gaussian world."""
+        counts = [self.shape_dims, self.texture_dims]
+        lam = np.repeat([self.shape_variance, self.texture_variance], counts)
+        gap = np.sqrt(np.repeat([self.shape_gap, self.texture_gap], counts)
+                      / np.repeat(counts, counts))  # fmt: skip
+        return lam, gap, np.repeat([1.0, -1.0], counts)
+
+    def _label(
+        self, variables: dict[str, Any], source: str, law: str, levels: tuple[float, ...]
+    ) -> xr.Dataset:
+        names = [f"{low:g}-{high:g}" for low, high in self.bands]
+        coords = {
+            "weighting": (("weighting",), list(NAMED), "weight of the error of x0"),
+            "sigma2": (("sigma2",), list(levels), "noise sigma^2 = 1/SNR"),
+        }
+        if source == "simulation":
+            coords["amplitude"] = (("amplitude",), list(self.amplitudes), "texture amplitude k")
+            coords["band"] = (("band",), names, "times t used alone")
+            coords["blur"] = (("blur",), list(self.blurs), "factor on the texture at test time")
+        attributes = {**results.provenance(asdict(self)), **({"law": law} if law else {})}
+        return results.label(variables, coords, source, attributes)
+
+
+_DIMS: dict[str, tuple[tuple[str, ...], str]] = {
+    "bias": (("amplitude", "weighting"), "shape bias"),
+    "matched": (("amplitude", "weighting"), "share of answers that match a cue"),
+    "bayes": (("amplitude",), "shape bias of Bayes' rule"),
+    "bayes_matched": (("amplitude",), "share of Bayes' answers that match a cue"),
+    "band_bias": (("amplitude", "band"), "shape bias from a band of noise levels alone"),
+    "band_matched": (("amplitude", "band"), "share of its answers that match a cue"),
+    "blur_bias": (("blur",), "shape bias of the discriminative control"),
+    "blur_matched": (("blur",), "share of its answers that match a cue"),
+}
+
+
+def _read(scores: Floats, shapes: Array, textures: Array) -> tuple[float, float]:
+    """Shape bias, and share of the answers that match a cue."""
+    answer = scores.argmin(axis=1)
+    form, paint = float((answer == shapes).mean()), float((answer == textures).mean())
+    return (form / (form + paint) if form + paint else 0.5), form + paint
+
+
+def _grammar(e: CueConflict, g: int) -> dict[str, Array]:
+    """All biases on one grammar with one set of histograms."""
+    tree = SoftLeaves(RHM(e.v, e.m, e.s, e.L).draw(stream(e.seed, "grammar", g)), e.tau)
+    rng = stream(e.seed, "cues", g)
+    table = rng.dirichlet(np.full(e.v, e.concentration), tree.n_classes)
+    shapes = rng.integers(tree.n_classes, size=e.data)
+    shift = rng.integers(1, tree.n_classes, size=e.data)
+    textures = (shapes + shift) % tree.n_classes
+    found: dict[str, list[Any]] = {name: [] for name in _DIMS}
+    for k in e.amplitudes:
+        # the same data for all amplitudes: only the scale of the texture differs
+        world = TwoChannels(tree, table, k)
+        x0 = world.conflict(shapes, textures, stream(e.seed, "data", g))
+        pool = pool_of(world, x0, e.samples, stream(e.seed, "pool", g))
+        _append(found, "bias", "matched",
+                [_scored(pool, weighting(w), shapes, textures) for w in NAMED])  # fmt: skip
+        _append(found, "band_bias", "band_matched",
+                [_scored(pool, band(*b), shapes, textures) for b in e.bands])  # fmt: skip
+        bayes = _read(-world.log_density(x0), shapes, textures)
+        found["bayes"].append(bayes[0])
+        found["bayes_matched"].append(bayes[1])
+    for blur in e.blurs:
+        form, paint = world.log_densities(x0, blur)
+        bias, matched = _read(-(form + paint), shapes, textures)
+        found["blur_bias"].append(bias)
+        found["blur_matched"].append(matched)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _append(
+    found: dict[str, list[Any]], bias: str, matched: str, pairs: list[tuple[float, float]]
+) -> None:
+    found[bias].append([p[0] for p in pairs])
+    found[matched].append([p[1] for p in pairs])
+
+
+def _scored(
+    pool: ErrorPool, weight: Callable[[Floats], Floats], shapes: Array, textures: Array
+) -> tuple[float, float]:
+    scores = prefix_scores(pool, weight, (pool.t.shape[1],))[0]
+    return _read(scores, shapes, textures)
+
+
+def _gaussian(e: CueConflict) -> dict[str, Array]:
+    """Shape bias at single noise levels with few samples, and of weights with unlimited ones."""
+    lam, gap, sign = e.directions
+    world = GaussianClasses(np.stack([gap / 2, -gap / 2]), np.diag(lam))
+    rng = stream(e.seed, "gaussian")
+    x0 = sign * gap / 2 + np.sqrt(lam) * rng.standard_normal((e.gaussian_data, len(lam)))
+    single = []
+    for s2 in e.sigma2:
+        total = np.zeros((len(x0), 2))
+        for _ in range(e.gaussian_samples):
+            total += world.errors(x0, rng.standard_normal(x0.shape), 1 / s2)
+        single.append((total[:, 0] < total[:, 1]).mean())
+    distance = (x0[:, None] - world.means) ** 2
+    weighted = []
+    for w in NAMED:
+        # what noise adds to the mean score is the same for both classes
+        score = distance @ effective_weights(lam, weighting(w))
+        weighted.append((score[:, 0] < score[:, 1]).mean())
+    return {"gaussian_bias": np.array(single), "gaussian_weighted": np.array(weighted)}
