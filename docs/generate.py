@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+from claims import claims
+from pages import HERE, ROOT, plus, result, table
 
 
 def performance() -> str:
@@ -41,16 +31,6 @@ def performance() -> str:
     ]  # fmt: skip
     header = ["leaves", "ms", "ns per node, beliefs in place", "MiB", "ns, leaf marginals", "MiB"]
     return text + "\n" + table(header, trees)
-
-
-def result(name: str) -> Any:
-    """A committed result."""
-    return json.loads((HERE / "results" / f"{name}.json").read_text())
-
-
-def plus(value: float, error: float, digits: int = 4) -> str:
-    """A number with its error."""
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def laws() -> str:
@@ -166,137 +146,74 @@ def two_worlds() -> str:
     return table(["world", "depth, rank or dimension", "half lost at SNR", "theory"], rows)
 
 
-def claims_r() -> dict[str, tuple[str, str]]:
-    """R1 to R4, from the studies of representation, its peak and memorisation."""
-    peaks, memory = result("representation_peak")["worlds"], result("memorization")
-    far = [x["too far"] for x in peaks]
-    z = max(abs(x["z"]) for x in peaks)
-    found = result("representation")["rises"]
-    rise = {k: plus(*v["ratio"], 2) for k, v in found.items()}
-    linear = {k: plus(*v["linear_rise"], 3) for k, v in found.items() if "linear_rise" in v}
-    last = memory["crossovers"][-1]
-    growth = memory["growth"]["memorising"]
-    return {
-        "R1": (
-            "holds for the SNR and for linear probes: an interior peak in all eight worlds, at the "
-            f"exact place (|z| <= {z:.1f}), which the closed form misses by a factor {min(far):.2f}"
-            f" to {max(far):.2f}; not for the Bayes accuracy of the features, which only falls",
-            "`python sims/representation_peak.py`",
-        ),
-        "R2": (
-            "holds on mixtures: SNR(σ*)/SNR(0.02) of a model fitted to N data is "
-            f"{rise['fitted 60']} (N = 60), {rise['fitted 240']} (240), {rise['fitted 1000']} "
-            f"(1,000), population {result('representation')['ratio, theory']:.2f}; networks open",
-            "`python sims/representation.py`",
-        ),
-        "R3": (
-            "holds: the SNR is the product of a rising denoising rate and a falling class "
-            "confidence, exactly; it rises from zero noise if and only if the energy-weighted "
-            "confidence gap exceeds 1/2 (δ < 0.6592 at K = 3, d = 5)",
-            "`python theory/derive_snr_peak.py`",
-        ),
-        "R4": (
-            "holds on mixtures, smoothly: the memorising model has "
-            f"{rise['memorising 60']} (N = 60), {rise['memorising 240']} (240), "
-            f"{rise['memorising 1000']} (1,000); linear probe minus that at 0.02 at N = 240: "
-            f"{linear['memorising 240']} memorising, {linear['fitted 240']} fitted. It turns "
-            f"unimodal at N_c = {plus(*last['memorising'][:2], 0)} for d = {last['d']}, growing as "
-            f"d to the power {plus(growth['exponent'], growth['error'], 2)}, not exponentially; "
-            "networks open",
-            "`python sims/memorization.py`",
-        ),
-    }
-
-
-def claims_h() -> dict[str, tuple[str, str]]:
-    """H2 and H3 on exact models, from the study of alignment."""
-    top, mid = result("alignment_top"), result("alignment_mid")
-    words = []
-    for name, x in (("top-heavy", top), ("mid-heavy", mid)):
-        plain = x["best level"][0]
-        best = plus(x["accuracy"][0][plain[1]][1], x["error"][0][plain[1]][1], 3)
-        words.append(f"level {plain[1]} ({best}) for {name} judges")
-    gains = ", ".join(
-        f"{plus(g, e, 3)} at t = {t:g}"
-        for g, e, t in zip(top["gain"], top["gain error"], top["t"], strict=True)
-    )
-    return {
-        "H2": (
-            "depends on the judges: at t = 0.3 the best unconditional level of an exact model is "
-            f"{' and '.join(words)}, 0 being the class; networks open",
-            "`python sims/alignment.py`",
-        ),
-        "H3": (
-            f"holds on exact models: giving the class adds {gains} (best level of each); networks "
-            "open",
-            "`python sims/alignment.py`",
-        ),
-    }
-
-
-def claim_p6() -> str:
-    """Correlated blocks, from ``python sims/susceptibility.py``."""
-    data = result("susceptibility")
-    peaks = {(p["noise"], p["L"]): p for p in data["peaks"]}
-    depths = sorted({L for _, L in peaks})
-    first, last = peaks["epsilon", depths[0]], peaks["epsilon", depths[-1]]
-    others = "; ".join(
-        f"{k}: {plus(*peaks[k, depths[0]]['height'], 2)} to "
-        f"{plus(*peaks[k, depths[-1]]['height'], 2)} at t = {plus(*peaks[k, depths[-1]]['place'])}"
-        for k in ("masking", "uniform", "gaussian")
-    )
-    chain = data["chain"][str(depths[-1])][1]
-    return (
-        f"holds: the susceptibility peaks at ε = {plus(*last['place'])} at L = {depths[-1]} "
-        f"(threshold {data['critical']:.4f}) and grows from {plus(*first['height'], 2)} at "
-        f"L = {depths[0]} to {plus(*last['height'], 2)} (chain {chain:.2f}); "
-        f"{others}. Depths collapse on (ε - ε*) F'(p*)^L: spread {data['collapsed']:.3f} against "
-        f"{data['plain']:.3f}. ν = {data['nu']:.4f} and a = {data['a']:.4f}, where the paper "
-        "quotes 1.78 and 1"
-    )
-
-
-def claims() -> str:
-    """P1, P2, P3 and P5 from ``python sims/sharpening.py --summary ...``."""
-    data = result("sharpening")
-    first, last = data["depths"][0], data["depths"][-1]
-    slope, leaf = "class slope", "leaf slope"
-    kept, survived = data["survival"]["class"], data["survival"]["leaves"]
-    half, growth = data["half"], data["leaf growth"]
-    p1 = (
-        f"holds: steepest slope of the class {first[slope][0]:.1f} ± {first[slope][1]:.1f} at "
-        f"L = {first['L']}, {last[slope][0]:.1f} ± {last[slope][1]:.1f} at L = {last['L']}; "
-        f"lost at {last['threshold'][0]:.4f} ± {last['threshold'][1]:.4f}, "
-        f"limit {data['critical']:.4f}"
-    )
-    p2 = (
-        f"holds under a condition: slope of the leaves {first[leaf][0]:.2f} ± {first[leaf][1]:.2f} "
-        f"and {last[leaf][0]:.2f} ± {last[leaf][1]:.2f} at the same depths. It grows by "
-        f"F'(p*)²/s = {growth['8']['predicted']:.3f} per level at m = 8 "
-        f"({growth['8']['seen']:.3f} seen in the recursion at L = 40 to 60), and stays bounded "
-        f"only where ν > 2 (m = 12: {growth['12']['seen']:.3f} seen)"
-    )
-    p3 = (
-        f"holds: at ε = {data['survival']['t']:.2f} the class comes back with probability "
-        f"{kept[0]:.3f} ± {kept[1]:.3f} (chance {kept[2]:.3f}), a leaf with "
-        f"{survived[0]:.3f} ± {survived[1]:.3f} (chance {survived[2]:.3f})"
-    )
-    p5 = (
-        f"holds: half of the belief is lost at ε = {half[0][0]:.4f} ± {half[0][1]:.4f} (class) to "
-        f"{half[-1][0]:.4f} ± {half[-1][1]:.4f} (leaves), in order, within "
-        f"{max(abs(a - c) for a, _, c in half):.4f} of the recursion"
-    )
-    command = "`python sims/sharpening.py`"
-    done = {name: (text, command) for name, text in
-            {"P1": p1, "P2": p2, "P3": p3, "P5": p5}.items()}  # fmt: skip
-    done |= claims_r() | claims_h()
-    done["P6"] = (claim_p6(), "`python sims/susceptibility.py`")
+def classification() -> str:
+    """Accuracy of every weight at every budget."""
+    found = result("classification")
+    budgets = list(found["accuracy"]["vdm"])
     rows = []
-    for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():
-        name, text, waits = (part.strip() for part in line.split("|"))
-        verdict, how = done.get(name, (f"open: waits for {waits}", ""))
-        rows.append([name, text, verdict, how])
-    return table(["claim", "what is claimed", "theory and simulation", "command"], rows)
+    for kind, name in (("shared", "accuracy"), ("of each class", "unshared")):
+        for weight, cells in found[name].items():
+            rows.append(
+                [weight, kind, *(plus(*cells[n], 3) if n in cells else "" for n in budgets)]
+            )
+    head = ["weight of the x0 error", "noise", *(f"N = {n}" for n in budgets)]
+    return f"Bayes: {plus(*found['bayes'], 3)}.\n\n" + table(head, rows)
+
+
+def single_level() -> str:
+    """One sample at one time, beside the exact posterior given the same noisy datum."""
+    found = result("classification")
+    head = ["t", *found["single"]]
+    rows = [
+        [text, *(plus(*x, 3) for x in found[name].values())]
+        for text, name in (("squared error", "single"), ("exact p(c, x_t)", "information"))
+    ]
+    return table(head, rows)
+
+
+def cue_conflict() -> str:
+    """Shape bias of weights and bands of noise at two amplitudes of the texture."""
+    found = result("cue_conflict")
+    rows = []
+    for k in found["weights"]:
+        for kind in ("weights", "bands"):
+            for name, cell in found[kind][k].items():
+                label = name if kind == "weights" else f"t in {name}"
+                rows.append([k, label, plus(*cell[:2], 3), plus(*cell[2:], 3)])
+        rows.append([k, "Bayes", plus(*found["bayes"][k], 3), ""])
+    header = [
+        "amplitude of the texture",
+        "weight or band",
+        "shape bias",
+        "answers that match a cue",
+    ]
+    return table(header, rows)
+
+
+def attribute_binding() -> str:
+    """True against swapped prompts."""
+    found = result("attribute_binding")
+    rows = []
+    for area, tasks in found.items():
+        for task, row in tasks.items():
+            cells = [plus(*row[w]["100"][:2], 3) for w in ("vdm", "exp", "uniform", "high")]
+            rows.append([area, task, *cells, plus(*row["bayes"][:2], 3), plus(*row["bag"][:2], 3)])
+    header = ["area", "task", "SNR'", "exp(-7t)", "1", "0.4 < t < 0.8", "Bayes", "bag"]
+    return table(header, rows)
+
+
+def alignment() -> str:
+    """Accuracy of every level, without and with the class."""
+    rows = []
+    for name in ("top", "mid"):
+        found = result(f"alignment_{name}")
+        for c, condition in enumerate(("unconditional", "class given")):
+            for i, t in enumerate(found["t"]):
+                levels = zip(found["accuracy"][c], found["error"][c], strict=True)
+                cells = [plus(a[i], e[i], 3) for a, e in levels]
+                rows.append([f"{name}-heavy", condition, f"{t:g}", *cells])
+    header = ["judges", "condition", "t", *(f"level {k}" for k in range(len(rows[0]) - 3))]
+    return table(header, rows)
 
 
 def main() -> None:
@@ -305,7 +222,8 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     pages = (
         performance, laws, thresholds, phase_diagram, representation_peak, memorization,
-        crossover, two_worlds, claims,
+        crossover, two_worlds, claims, classification, single_level, cue_conflict,
+        attribute_binding, alignment,
     )  # fmt: skip
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())

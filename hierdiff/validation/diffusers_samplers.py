@@ -8,6 +8,7 @@ predictions.  The chain starts at the scheduler's level next to that of x_t and 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,7 +99,10 @@ class DiffusersSampler:
         self, predict: Predict, x: Tensor, snr: float, rows: Rows, draw: Draw
     ) -> Tensor:  # fmt: skip
         made, extra = self._made()
-        made.set_timesteps(self.steps)
+        with warnings.catch_warnings():
+            # diffusers hands tensors to NumPy in a way that NumPy 2 deprecates
+            warnings.simplefilter("ignore", DeprecationWarning)
+            made.set_timesteps(self.steps)
         times = np.array([int(i) for i in made.timesteps])
         below = np.flatnonzero(self.schedule.snr[times] >= snr * (1 - 1e-9))
         if not below.size:

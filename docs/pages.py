@@ -1,0 +1,33 @@
+"""Tables in Markdown and committed results, for the pages that are made from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def result(name: str) -> Any:
+    """A committed result."""
+    return json.loads((HERE / "results" / f"{name}.json").read_text())
+
+
+def network(name: str) -> Any:
+    """A committed result of a study on networks, or None."""
+    path = ROOT / "validation" / "results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def plus(value: float, error: float, digits: int = 4) -> str:
+    """A number with its error."""
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
