@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from hierdiff._kernels.mixture import add_scaled, energies, shrink
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 
@@ -152,11 +153,11 @@ def denoise(mixture: LowRankMixture, x: ArrayLike, sigma: float, *, scale: float
     """
     y = _noisy(mixture, x, scale)
     level = _level(mixture, sigma, y.dtype)
-    out = np.empty_like(y)
+    parts = []
     for rows in _blocks(level, len(y)):
         joint, z = _joint(level, y[rows])
-        out[rows] = _mean(level, y[rows], _softmax(joint), z)
-    return out
+        parts.append(_mean(level, y[rows], _softmax(joint), z))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def score(mixture: LowRankMixture, x: ArrayLike, sigma: float, *, scale: float = 1.0) -> Reals:
@@ -321,7 +322,8 @@ def _noisy(mixture: LowRankMixture, x: ArrayLike, scale: float) -> Reals:
         raise InvalidParameter(
             f"x has shape {y.shape}; give a non-empty array [n, D = {mixture.dim}]"
         )
-    if not np.isfinite(y).all():
+    # the sum is finite unless an entry is not, or it overflows: one pass instead of two
+    if not (np.isfinite(y.sum()) or np.isfinite(y).all()):
         row = int(np.argmin(np.isfinite(y).all(1)))
         raise InvalidParameter(f"x[{row}] holds NaN or inf; drop or repair that datum")
     if not (np.isfinite(scale) and scale > 0):
@@ -341,11 +343,8 @@ def _joint(level: _Level, y: Reals) -> tuple[Reals, Reals]:
     z = y @ level.axes.reshape(-1, dim).T
     if level.means is not None:
         z -= level.centres
-    weighted = z * level.gap.ravel()
-    weighted *= z
-    # a matrix-vector product is the fastest way to sum over a short last axis
-    joint: Reals = (weighted.reshape(-1, q) @ np.full(q, 0.5, y.dtype)).reshape(len(y), classes)
-    joint += level.constants
+    joint: Reals = np.repeat(level.constants[None], len(y), axis=0)
+    energies(z.reshape(-1, classes, q), level.gap, joint)
     if level.pull is not None:
         joint += y @ level.pull.T
     return joint, z
@@ -373,26 +372,32 @@ def _softmax(joint: Reals) -> Reals:
 
 def _residual_part(level: _Level, y: Reals) -> Reals:
     """What the residual's prior leaves of y: tau / (tau + v) Pi y."""
-    shrink = y.dtype.type(level.floor / (level.floor + level.variance))
-    out: Reals = shrink * (y if level.frame is None else (y @ level.frame) @ level.frame.T)
+    shrunk = y.dtype.type(level.floor / (level.floor + level.variance))
+    out: Reals = shrunk * (y if level.frame is None else (y @ level.frame) @ level.frame.T)
     return out
+
+
+def _add_residual(level: _Level, y: Reals, out: Reals) -> None:
+    """Add the residual's part to out, without a temporary of its size."""
+    factor = y.dtype.type(level.floor / (level.floor + level.variance))
+    add_scaled(out, y if level.frame is None else (y @ level.frame) @ level.frame.T, factor)
 
 
 def _mean(level: _Level, y: Reals, w: Reals, z: Reals) -> Reals:
     """Posterior mean from class weights and coordinates; overwrites z."""
     classes, q, dim = level.axes.shape
     axes, gain, z = level.axes, level.gain, z.reshape(len(y), classes, q)
-    active = w.any(0)
+    active, w_active = w.any(0), w
     if active.sum() <= classes // 2:
         axes, gain, z = axes[active], gain[active], z[:, active]
-    z *= gain
-    z *= w[:, active, None] if len(gain) < classes else w[:, :, None]
+        w_active = w[:, active]
+    shrink(z, gain, w_active)
     out: Reals = z.reshape(len(y), -1) @ axes.reshape(-1, dim)
     if level.means is None:
         if level.floor > 0:
-            out += _residual_part(level, y)
+            _add_residual(level, y, out)
         return out
     centre = w @ level.means
     out += centre
-    out += _residual_part(level, y - centre)
+    _add_residual(level, y - centre, out)
     return out
