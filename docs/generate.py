@@ -33,6 +33,17 @@ def performance() -> str:
     return text + "\n" + table(header, trees)
 
 
+def performance_mixture() -> str:
+    """Denoiser of a mixture against the matrix product."""
+    data = json.loads((ROOT / "benchmarks" / "mixture.json").read_text())
+    rows = [
+        [name, f"{1e3 * x['seconds']:.1f}", f"{x['fraction of sgemm']:.2f}",
+         f"{x['fraction of its two products']:.2f}"]
+        for name, x in data.items()
+    ]  # fmt: skip
+    return table(["", "ms", "of a square product", "of the two products it needs"], rows)
+
+
 def laws() -> str:
     """Scores of the laws, from the tests themselves."""
     rows = []
@@ -221,7 +232,7 @@ def main() -> None:
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        performance, laws, thresholds, phase_diagram, representation_peak, memorization,
+        performance, performance_mixture, laws, thresholds, phase_diagram, representation_peak, memorization,
         crossover, two_worlds, claims, classification, single_level, cue_conflict,
         attribute_binding, alignment,
     )  # fmt: skip
