@@ -123,6 +123,39 @@ def claims_z() -> dict[str, Verdict]:
     }
 
 
+def claims_b() -> dict[str, Verdict]:
+    """B1 to B3 on exact models, from the study of composition."""
+    found = result("composition")
+    strings = found["strings"]
+    whole, right = strings["whole strings valid"], strings["right class"]
+    plain, told = strings["phases from noise"]["no label"], strings["phases from noise"]["label"]
+    kernels = {k: plus(*found[f"kernel, {k}"]["exponent"], 2) for k in ("additive", "product")}
+    command = "`python sims/composition.py`"
+    return {
+        "B1": (
+            "in grammars a valid string needs the rules of all levels: valid whole strings are "
+            + ", ".join(f"{x:.2f}" for x in whole[1])
+            + " and of the right class "
+            + ", ".join(f"{x:.2f}" for x in right[1])
+            + " as the rules are known up to height 0 to 4 and the class is given",
+            command,
+        ),
+        "B2": (
+            f"in grammars the phases are {plain[0]} (no rules), then {plain[-1]} where all rules "
+            f"are known but no class is given and {told[-1]} where it is, with nothing sharp "
+            "between; validity of every level as predicted (largest z "
+            f"{strings['largest z of the gap']:.1f})",
+            command,
+        ),
+        "B3": (
+            "what a learner must pay: labels for 60 % accuracy grow as N to the "
+            f"{kernels['additive']} if it adds what it knows of x and of y, and to the "
+            f"{kernels['product']} if it must see them together",
+            command,
+        ),
+    }
+
+
 def claim_p6() -> str:
     """Correlated blocks, from ``python sims/susceptibility.py``."""
     data = result("susceptibility")
@@ -178,7 +211,7 @@ def claims() -> str:
     command = "`python sims/sharpening.py`"
     done = {name: (text, command) for name, text in
             {"P1": p1, "P2": p2, "P3": p3, "P5": p5}.items()}  # fmt: skip
-    done |= claims_r() | claims_h() | claims_z()
+    done |= claims_r() | claims_h() | claims_z() | claims_b()
     done["P6"] = (claim_p6(), "`python sims/susceptibility.py`")
     rows = []
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():

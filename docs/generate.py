@@ -213,6 +213,48 @@ def attribute_binding() -> str:
     return table(header, rows)
 
 
+def composition() -> str:
+    """Exponents of the cost of every height, for two learners and three laws."""
+    found = result("composition")
+    rows = []
+    for name, x in found.items():
+        if "two largest m" not in x:
+            continue
+        laws = (x[k] for k in ("correlations", "coincidences", "next_token"))
+        rows.append([name, plus(*x["exponent"], 2), *(f"{e:.2f}" for e in laws),
+                     plus(*x["two largest m"], 2),
+                     f"{x['coincidences, two largest m']:.2f}"])  # fmt: skip
+    header = ["learner", "exponent in m", "m^(h+2)", "coincidences", "tokens only",
+              "two largest m", "coincidences"]  # fmt: skip
+    return table(header, rows)
+
+
+def sample_cost() -> str:
+    """Exponents over wider ranges of v and m."""
+    rows = []
+    for world, heights in result("sample_cost")["exponents"].items():
+        for h, x in heights.items():
+            rows.append([world, h, plus(*x["exponent"], 2), f"{x['coincidences']:.2f}",
+                         plus(*x["two largest m"], 2), f"{x['coincidences, two largest m']:.2f}",
+                         str(int(h) + 2)])  # fmt: skip
+    header = ["world", "height", "exponent in m", "coincidences", "two largest m", "coincidences",
+              "h + 2"]  # fmt: skip
+    return table(header, rows)
+
+
+def factors() -> str:
+    """Labels for 60 % accuracy with additive and product kernels."""
+    found = result("composition")
+    rows = []
+    for k in ("additive", "product"):
+        x = found[f"kernel, {k}"]
+        cells = zip(x["samples"], x["error"], strict=True)
+        rows.append([k, *(plus(*c, 1) for c in cells), plus(*x["exponent"], 2)])
+        law = (f"{c:.1f}" for c in x["samples, theory"])
+        rows.append([f"{k}, counting argument", *law, f"{x['theory']:.2f}"])
+    return table(["kernel", "N = 8", "12", "16", "24", "32", "exponent"], rows)
+
+
 def alignment() -> str:
     """Accuracy of every level, without and with the class."""
     rows = []
@@ -232,9 +274,9 @@ def main() -> None:
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        performance, performance_mixture, laws, thresholds, phase_diagram, representation_peak, memorization,
-        crossover, two_worlds, claims, classification, single_level, cue_conflict,
-        attribute_binding, alignment,
+        performance, performance_mixture, laws, thresholds, phase_diagram, representation_peak,
+        memorization, crossover, two_worlds, claims, classification, single_level, cue_conflict,
+        attribute_binding, alignment, composition, sample_cost, factors,
     )  # fmt: skip
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())

@@ -19,7 +19,8 @@ SURFACE = {
     ],
     "hierdiff.theory": [
         "BoundObjects", "GaussianClasses", "SoftLeaves", "TwoChannels", "class_scores",
-        "cue_conflict", "log_ratio", "weighting",
+        "clustering_cost", "coincidence_cost", "kernel_accuracy", "kernel_cost", "truncated",
+        "validity", "cue_conflict", "log_ratio", "weighting",
         "expected_accuracy", "label_accuracy", "noise_ceiling", "odd_one_out", "tree_similarity",
         "ExactMixture", "bayes_accuracy", "class_posterior", "collapse_time", "decompose",
         "denoise", "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
@@ -38,7 +39,8 @@ SURFACE = {
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
     ],
     "hierdiff.sims": [
-        "Alignment", "AttributeBinding", "Classification", "Correlations", "CueConflict",
+        "Alignment", "AttributeBinding", "Classification", "Composition", "Correlations",
+        "CueConflict",
         "EmpiricalModel", "PhaseTransition", "Representation",
         "SequentialModel", "SimulatedModel",
     ],
@@ -51,7 +53,8 @@ SURFACE = {
     ],
     "hierdiff.plots": [
         "alignment", "alignment_figure",
-        "binding_figure", "class_transition", "classification_figure", "cue_conflict_figure",
+        "binding_figure", "class_transition", "classification_figure", "composition",
+        "composition_figure", "cue_conflict_figure",
         "phase_transition", "phase_transition_figure",
         "phase_transition_processes", "representation", "representation_figure",
     ],
@@ -64,7 +67,8 @@ SURFACE = {
     ],
     "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
     "hierdiff.studies": [
-        "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "Models", "PhaseTransitionStudy",
+        "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
+        "PhaseTransitionStudy",
         "RepresentationStudy", "Study", "execute", "run",
     ],
 }  # fmt: skip

@@ -8,6 +8,7 @@ from hierdiff.plots.classification import (
     classification_figure,
     cue_conflict_figure,
 )
+from hierdiff.plots.composition import composition, composition_figure
 from hierdiff.plots.phase_transition import (
     class_transition,
     phase_transition,
@@ -22,6 +23,8 @@ __all__ = [
     "binding_figure",
     "class_transition",
     "classification_figure",
+    "composition",
+    "composition_figure",
     "cue_conflict_figure",
     "phase_transition",
     "phase_transition_figure",

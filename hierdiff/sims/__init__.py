@@ -3,6 +3,7 @@
 from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.binding import AttributeBinding
 from hierdiff.sims.classification import Classification
+from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.cue_conflict import CueConflict
 from hierdiff.sims.empirical_model import EmpiricalModel
@@ -14,6 +15,7 @@ __all__ = [
     "Alignment",
     "AttributeBinding",
     "Classification",
+    "Composition",
     "Correlations",
     "CueConflict",
     "EmpiricalModel",

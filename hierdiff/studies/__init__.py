@@ -8,6 +8,7 @@ from __future__ import annotations
 from hierdiff.studies.alignment import AlignmentStudy
 from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
+from hierdiff.studies.composition import CompositionStudy
 from hierdiff.studies.models import Models
 from hierdiff.studies.phase_transition import PhaseTransitionStudy
 from hierdiff.studies.representation import RepresentationStudy
@@ -16,6 +17,7 @@ __all__ = [
     "QUESTIONS",
     "AlignmentStudy",
     "ClassificationStudy",
+    "CompositionStudy",
     "Models",
     "PhaseTransitionStudy",
     "RepresentationStudy",
@@ -28,6 +30,7 @@ QUESTIONS: dict[str, type[Study]] = {
     "phase-transition": PhaseTransitionStudy,
     "representation": RepresentationStudy,
     "classification": ClassificationStudy,
+    "composition": CompositionStudy,
     "alignment": AlignmentStudy,
     "models": Models,
 }

@@ -34,6 +34,14 @@ from hierdiff.theory.classification import (
     weighting,
 )
 from hierdiff.theory.collapse import collapse_time, mutual_information_mixture
+from hierdiff.theory.composition import (
+    clustering_cost,
+    coincidence_cost,
+    kernel_accuracy,
+    kernel_cost,
+    truncated,
+    validity,
+)
 from hierdiff.theory.correlations import (
     correlation_decay_exponent,
     leaf_correlation,
@@ -108,6 +116,8 @@ __all__ = [
     "class_change",
     "class_posterior",
     "class_scores",
+    "clustering_cost",
+    "coincidence_cost",
     "collapse_time",
     "committor",
     "conditional_entropy",
@@ -133,6 +143,8 @@ __all__ = [
     "information_slope",
     "jacobian",
     "jacobian_spectrum",
+    "kernel_accuracy",
+    "kernel_cost",
     "kesten_stigum",
     "kesten_stigum_annealed",
     "label_accuracy",
@@ -165,7 +177,9 @@ __all__ = [
     "transfer_matrix",
     "tree_similarity",
     "true_beliefs",
+    "truncated",
     "upward_derivative",
     "upward_map",
+    "validity",
     "weighting",
 ]

@@ -59,7 +59,7 @@ def digits(split: str = "train", *, seed: int = 0) -> LabelledImages:
     Parameters
     ----------
     split : {"train", "test"}
-        1,440 or 357 images.
+        1,442 or 355 images.
     seed : int
         Names the split and the order.
 
@@ -86,7 +86,7 @@ def digits(split: str = "train", *, seed: int = 0) -> LabelledImages:
     --------
     >>> train, test = digits("train"), digits("test")
     >>> train.images.shape, len(test), float(train.images.min()), float(train.images.max())
-    ((1440, 1, 8, 8), 357, -1.0, 1.0)
+    ((1442, 1, 8, 8), 355, -1.0, 1.0)
     """
     if split not in ("train", "test"):
         raise InvalidParameter(f"split = {split!r} is unknown; use 'train' or 'test'")

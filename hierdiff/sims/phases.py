@@ -1,0 +1,272 @@
+r"""Phases of learning, from arrays to labels: what was generated, and how it is represented.
+
+=============  ==============================================================================
+symbol         meaning
+=============  ==============================================================================
+Z [n, width]   representations, at one noise level and one noise draw
+Y [n, 2]       labels of the same points
+PR             participation ratio, effective number of directions of Z
+RSA            rank correlation of distances in Z with distances in Y
+=============  ==============================================================================
+
+A: no structure, several bumps.  B: a disordered manifold, one bump in the wrong place.  C: an
+ordered manifold, one bump in the right place.  Dimensions (PR, TwoNN) do not tell B from C, and
+neighbourhoods alone take local patches for order; RSA and a held-out regression do tell.
+
+.. math:: \mathrm{PR} = \frac{(\sum_i \lambda_i)^2}{\sum_i \lambda_i^2}, \qquad
+   \text{ANOVA: } Z_{xy} = \bar Z + (Z_x - \bar Z) + (Z_y - \bar Z) + \text{interaction}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.seeds import Seed
+from hierdiff.sims._bump_readout import bump_counts, locate, location_accuracy
+from hierdiff.sims._geometry import (
+    anova_shares,
+    held_out_r2,
+    neighbour_ratio,
+    participation_ratio,
+    rsa,
+    two_nn,
+)
+
+__all__ = [
+    "Phase",
+    "PhaseReadout",
+    "Thresholds",
+    "anova_shares",
+    "bump_counts",
+    "crossing_time",
+    "held_out_r2",
+    "locate",
+    "location_accuracy",
+    "neighbour_ratio",
+    "participation_ratio",
+    "phase",
+    "phase_of_strings",
+    "read_phase",
+    "rsa",
+    "two_nn",
+]
+
+Phase: TypeAlias = Literal["A", "B", "C", "transitional"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the phases end; tuned on synthetic images and representations.
+
+    Notes
+    -----
+    Validity: of the sheet's synthetic cases; tune them anew on a trained network before use.
+    """
+
+    few_bumps: float = 0.5
+    """Phase A below this rate of images with one bump."""
+    many_bumps: float = 0.9
+    """Phases B and C at or above it."""
+    noise_dimension: float = 10.0
+    """Noise above this TwoNN dimension ..."""
+    noise_rsa: float = 0.1
+    """... if also RSA is below this ..."""
+    noise_neighbours: float = 0.9
+    """... and neighbours' labels are farther apart than this share of random pairs."""
+    manifold_dimension: float = 6.0
+    """A manifold at or below this TwoNN dimension."""
+    misplaced: float = 0.5
+    """Phase B below this location accuracy."""
+    placed: float = 0.9
+    """Phase C at or above it."""
+    disordered_rsa: float = 0.3
+    """Phase B below this RSA."""
+    ordered_rsa: float = 0.8
+    """Phase C at or above this RSA ..."""
+    ordered_r2: float = 0.9
+    """... and this held-out R^2 ..."""
+    ordered_neighbours: float = 0.15
+    """... and at or below this neighbour ratio."""
+
+
+@dataclass(frozen=True)
+class PhaseReadout:
+    """What the rule decides from; made by :func:`read_phase`."""
+
+    one_bump: float
+    location_accuracy: float
+    participation_ratio: float
+    two_nn: float
+    rsa: float
+    held_out_r2: float
+    neighbour_ratio: float
+
+
+def read_phase(
+    images: ArrayLike, labels: ArrayLike, Z: ArrayLike, *, dark: bool = True, seed: Seed = 0
+) -> PhaseReadout:
+    """All numbers of the rule, from generated images and from representations of the same labels.
+
+    Parameters
+    ----------
+    images : array [n, rows, columns]
+        Generated under the labels.
+    labels : array [n, 2]
+    Z : array [n, width]
+    dark : bool
+        Dark bumps on light ground.
+    seed : Seed
+        Halves of the regression.
+
+    Returns
+    -------
+    PhaseReadout
+
+    Raises
+    ------
+    InvalidParameter
+        As the single functions.
+
+    Notes
+    -----
+    Validity: the sheet uses about 1,000 random labels at one noise level.
+    """
+    return PhaseReadout(
+        one_bump=float((bump_counts(images, dark=dark) == 1).mean()),
+        location_accuracy=float(location_accuracy(images, labels, dark=dark)[0]),
+        participation_ratio=participation_ratio(Z),
+        two_nn=two_nn(Z),
+        rsa=rsa(Z, labels),
+        held_out_r2=held_out_r2(Z, labels, seed=seed),
+        neighbour_ratio=neighbour_ratio(Z, labels),
+    )
+
+
+def phase(readout: PhaseReadout, thresholds: Thresholds | None = None) -> Phase:
+    """Name the phase.
+
+    Parameters
+    ----------
+    readout : PhaseReadout
+    thresholds : Thresholds, optional
+
+    Returns
+    -------
+    {"A", "B", "C", "transitional"}
+
+    Notes
+    -----
+    Validity: with the thresholds; what fits none of the phases is transitional.
+
+    Examples
+    --------
+    >>> phase(PhaseReadout(1.0, 0.95, 4.7, 3.5, 0.97, 1.0, 0.07))
+    'C'
+    >>> phase(PhaseReadout(1.0, 0.1, 4.6, 3.5, 0.06, 0.37, 0.22))
+    'B'
+    """
+    r, limit = readout, thresholds or Thresholds()
+    noise = (
+        r.two_nn > limit.noise_dimension
+        and r.rsa < limit.noise_rsa
+        and r.neighbour_ratio > limit.noise_neighbours
+    )
+    if r.one_bump < limit.few_bumps or noise:
+        return "A"
+    if r.one_bump < limit.many_bumps:
+        return "transitional"
+    flat = r.two_nn <= limit.manifold_dimension
+    if r.location_accuracy < limit.misplaced and flat and r.rsa < limit.disordered_rsa:
+        return "B"
+    ordered = (
+        r.rsa >= limit.ordered_rsa
+        and r.held_out_r2 >= limit.ordered_r2
+        and r.neighbour_ratio <= limit.ordered_neighbours
+    )
+    return "C" if r.location_accuracy >= limit.placed and ordered else "transitional"
+
+
+def phase_of_strings(
+    valid_tuples: float, valid: float, right: float, thresholds: Thresholds | None = None
+) -> Phase:
+    """Name the phase of generated strings of a grammar, by the same bounds as bumps.
+
+    Parameters
+    ----------
+    valid_tuples : float
+        Share of the lowest tuples that are rules; stands for the rate of single bumps.
+    valid : float
+        Share of strings that derive from some class; stands for a clean image.
+    right : float
+        Share of strings that derive from the class asked for; stands for the right place.
+    thresholds : Thresholds, optional
+
+    Returns
+    -------
+    {"A", "B", "C", "transitional"}
+        A: invalid tuples.  B: valid strings of the wrong class.  C: valid strings of the right one.
+
+    Notes
+    -----
+    Validity: an analogy, which asks what is generated and nothing of representations.
+
+    Examples
+    --------
+    >>> [phase_of_strings(*x) for x in ((0.3, 0.0, 0.0), (1, 1, 0.1), (1, 1, 0.97), (1, 0.5, 0.4))]
+    ['A', 'B', 'C', 'transitional']
+    """
+    limit = thresholds or Thresholds()
+    if valid_tuples < limit.few_bumps:
+        return "A"
+    if valid >= limit.many_bumps and right < limit.misplaced:
+        return "B"
+    return "C" if valid >= limit.many_bumps and right >= limit.placed else "transitional"
+
+
+def crossing_time(times: ArrayLike, accuracy: ArrayLike, height: float = 0.6) -> float:
+    """First time at which a curve reaches a height, interpolated: when x, or y, is learned.
+
+    Parameters
+    ----------
+    times : array [T]
+        Increasing, for instance epochs.
+    accuracy : array [T]
+    height : float
+
+    Returns
+    -------
+    float
+        NaN if the height is never reached; the first time if it is reached from the start.
+
+    Raises
+    ------
+    InvalidParameter
+        If the shapes differ or times do not increase.
+
+    Notes
+    -----
+    Validity: linear between neighbouring times.
+
+    Examples
+    --------
+    >>> crossing_time([0, 10, 20], [0.0, 0.5, 0.7])
+    15.0
+    """
+    t, curve = np.asarray(times, dtype=float), np.asarray(accuracy, dtype=float)
+    if t.ndim != 1 or t.shape != curve.shape or not t.size or not (np.diff(t) > 0).all():
+        raise InvalidParameter(
+            f"times of shape {t.shape} must increase, with one accuracy of {curve.shape} each"
+        )
+    reached: NDArray[Any] = np.flatnonzero(curve >= height)
+    if not reached.size:
+        return float("nan")
+    i = int(reached[0])
+    if i == 0:
+        return float(t[0])
+    share = (height - curve[i - 1]) / (curve[i] - curve[i - 1])
+    return float(t[i - 1] + share * (t[i] - t[i - 1]))

@@ -1,0 +1,272 @@
+"""How many data show the correlations by which the symbols of a level are recognised."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import RHM
+from hierdiff.theory._static_correlations import context_signal, covariance
+
+__all__ = [
+    "classification_cost",
+    "clustering_cost",
+    "coincidence_cost",
+    "local_exponent",
+    "next_token_cost",
+    "resolved_samples",
+]
+
+
+def _height(rhm: RHM, l: int, least: int = 1) -> int:
+    if not isinstance(l, (int, np.integer)) or isinstance(l, bool) or not least <= l <= rhm.L:
+        raise InvalidParameter(f"l = {l!r} is no height; give {least} to L = {rhm.L}")
+    return int(l)
+
+
+def clustering_cost(rhm: RHM, l: int) -> float:
+    r"""Data that resolve tuple-token correlations across an ancestor of height l.
+
+    .. math:: P_l = v\, m^{l+1}
+
+    By then synonyms of height l - 1, tuples with the same symbol above them, can be clustered by
+    their correlation with one token outside, and a diffusion model can learn the rules of level l.
+    The tuple is one of symbols of height l - 2, known by then: one step from the ancestor to the
+    symbol above it, l steps to the token.
+
+    Parameters
+    ----------
+    rhm : RHM
+    l : int
+        Height of the lowest common ancestor, 1 to L.
+
+    Returns
+    -------
+    float
+        Number of data P.
+
+    Raises
+    ------
+    InvalidParameter
+        If l is no such height.
+
+    Notes
+    -----
+    Validity: a scaling law for m << v^(s-1); the prefactor is that of signal equal to noise in one
+    entry of the table of tuples and tokens, without finite-size factors (see
+    :func:`coincidence_cost`).
+
+    References
+    ----------
+    Favero, Sclocchi, Cagnetta, Frossard, Wyart, arXiv 2502.12089.
+
+    Examples
+    --------
+    >>> [clustering_cost(RHM(v=16, m=4, s=2, L=3), l) for l in (2, 3)]
+    [1024.0, 4096.0]
+    """
+    return float(rhm.v * rhm.m ** (_height(rhm, l) + 1))
+
+
+def next_token_cost(rhm: RHM, l: int) -> float:
+    r"""Data that resolve correlations of a tuple of tokens with a token, ancestor at height l.
+
+    .. math:: P_l = \frac{v\, m^{2l-1}}{1 - m / v^{s-1}}
+
+    Parameters
+    ----------
+    rhm : RHM
+    l : int
+        Height of the lowest common ancestor, 1 to L.
+
+    Returns
+    -------
+    float
+        Number of data P; infinite if all tuples are rules.
+
+    Raises
+    ------
+    InvalidParameter
+        If l is no such height.
+
+    Notes
+    -----
+    Validity: large v and m; for learners that see tokens only.  Who knows the symbols of lower
+    levels needs :func:`clustering_cost`.
+
+    References
+    ----------
+    Cagnetta and Wyart, arXiv 2406.00048.
+
+    Examples
+    --------
+    >>> [round(next_token_cost(RHM(v=16, m=4, s=2, L=3), l), 1) for l in (2, 3)]
+    [1365.3, 21845.3]
+    """
+    sparse = 1 - rhm.m / rhm.v ** (rhm.s - 1)
+    return math.inf if sparse <= 0 else rhm.v * rhm.m ** (2 * _height(rhm, l) - 1) / sparse
+
+
+def classification_cost(rhm: RHM) -> float:
+    r"""Labelled data from which a deep network learns the classes.
+
+    .. math:: P = n_c\, m^L
+
+    Parameters
+    ----------
+    rhm : RHM
+
+    Returns
+    -------
+    float
+        Number of data P.
+
+    Notes
+    -----
+    Validity: a scaling law for deep networks, m << v^(s-1).
+
+    References
+    ----------
+    Cagnetta et al., arXiv 2307.02129.
+
+    Examples
+    --------
+    >>> classification_cost(RHM(v=32, m=8, s=2, L=10))
+    34359738368.0
+    """
+    return float(rhm.n_classes * rhm.m**rhm.L)
+
+
+def coincidence_cost(rhm: RHM, l: int, separation: float = 1.0) -> float:
+    r"""Data at which two synonyms are told from two strangers by their contexts.
+
+    .. math:: P_l = v m\, n, \qquad n = d\, \frac{\sqrt{1/v + S}}{S}
+
+    Of n contexts of each of two tuples, n^2 pairs may coincide; each does with probability 1/v for
+    strangers and 1/v + S for synonyms, and the counts scatter like Poisson numbers.  The excess is
+    d standard deviations at this n.  For :math:`m^l \gg v` the law is
+    :math:`\sqrt v\, m^{l+1} / (1 - m/v)`, the exponent of :func:`clustering_cost`; for
+    :math:`m^l \ll v` chance coincidences are rare and :math:`v\, m^{1 + l/2}` data are enough.
+
+    Parameters
+    ----------
+    rhm : RHM
+    l : int
+        Height of the lowest common ancestor, 1 to L.
+    separation : float
+        The d of the equation, a number of order one that grows slowly with the tuples to tell
+        apart; exponents do not depend on it.
+
+    Returns
+    -------
+    float
+        Number of data P; infinite if there is no signal.
+
+    Raises
+    ------
+    InvalidParameter
+        If l is no such height, or the separation is not positive.
+
+    Notes
+    -----
+    Validity: symbols alike on average; S from :func:`context_signal` with its validity.  Derived
+    here; no paper is known to us that has it.
+
+    Examples
+    --------
+    >>> rhm = RHM(v=32, m=4, s=2, L=3)
+    >>> [round(coincidence_cost(rhm, l)) for l in (2, 3)]
+    [631, 2206]
+    """
+    if not separation > 0:
+        raise InvalidParameter(f"separation = {separation} must be > 0")
+    signal = context_signal(rhm, _height(rhm, l))
+    if signal <= 0:
+        return math.inf
+    return float(rhm.v * rhm.m * separation * math.sqrt(1 / rhm.v + signal) / signal)
+
+
+def resolved_samples(joint: NDArray[Any], m: int) -> float:
+    r"""Data at which the correlations of *one* grammar stand out of sampling noise, exactly.
+
+    .. math:: P = \frac{\sum_{t,b} p_t\, p_b}{\sum_{t,b} C_{tb}^2}
+       = \frac{m}{\sum_{a,b} C_{ab}^2}
+
+    Each symbol a is written by m equiprobable tuples t, so :math:`C_{tb} = C_{ab}/m`.
+
+    Parameters
+    ----------
+    joint : array [v, v]
+        Law of the symbol above the tuple and of the token, as ``pair_joint`` gives it.
+    m : int
+        Rules per symbol.
+
+    Returns
+    -------
+    float
+        Number of data P; infinite without correlations.
+
+    Raises
+    ------
+    InvalidParameter
+        If the joint law is no table of probabilities that sum to one.
+
+    Notes
+    -----
+    Validity: signal equal to noise on average over the entries.  Its average over grammars is
+    v m / S with S from :func:`context_signal`, that is v m^(l+1) up to finite-size factors.
+
+    Examples
+    --------
+    >>> resolved_samples(np.eye(4) / 4, m=2)
+    10.666666666666666
+    """
+    table = np.asarray(joint, dtype=float)
+    if table.ndim != 2 or table.min() < 0 or abs(table.sum() - 1) > 1e-9:
+        raise InvalidParameter(
+            f"joint has shape {table.shape} and sum {table.sum():.6g}; give probabilities [v, v] "
+            "that sum to one"
+        )
+    power = float((covariance(table) ** 2).sum())
+    return math.inf if power < 1e-28 else m / power
+
+
+def local_exponent(multiplicities: NDArray[Any], samples: NDArray[Any]) -> float:
+    r"""Slope of the logarithm of a cost against the logarithm of m, by least squares.
+
+    .. math:: P \propto m^{slope}
+
+    Parameters
+    ----------
+    multiplicities, samples : arrays [k]
+        At least two different m, and the costs P at them; all positive.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidParameter
+        If there are fewer than two different m, or numbers that are not positive.
+
+    Notes
+    -----
+    Validity: exact for a power law; for another curve, its slope over the range of m.
+
+    Examples
+    --------
+    >>> round(local_exponent(np.array([2, 3, 6]), np.array([8.0, 27.0, 216.0])), 12)
+    3.0
+    """
+    x, y = np.asarray(multiplicities, dtype=float), np.asarray(samples, dtype=float)
+    if len({*x.tolist()}) < 2 or x.shape != y.shape or not (np.minimum(x, y) > 0).all():
+        raise InvalidParameter(
+            f"m = {x.tolist()} with P = {y.tolist()} has no slope; give two or more different m, "
+            "all numbers positive"
+        )
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
