@@ -7,8 +7,8 @@ correlations with tokens outside.  Signal equals noise, entry by entry, at :math
 (arXiv 2502.12089), l the height of the common ancestor of tuple and token; the tuples of a symbol
 of height h meet their next context at l = h + 1.
 
-A learner who compares whole contexts does better where contexts hardly ever coincide by chance.  Two
-tuples seen n times each share :math:`n^2 (1/v + S)` contexts if they are synonyms, with
+A learner who compares whole contexts does better where contexts hardly ever coincide by chance.
+Two tuples seen n times each share :math:`n^2 (1/v + S)` contexts if they are synonyms, with
 :math:`S \approx m^{-l}`, and :math:`n^2/v` if not, so
 
 .. math:: P^* \propto v m\, \frac{\sqrt{1/v + S}}{S}, \qquad
@@ -202,7 +202,10 @@ def closing(
     law = 1 + rows[:, 3] / 2 * (1 + rise(rows[:, 0]))
     gap = rows[:, 1] - law
     dense = rows[:, 0] > 10
-    z_dense = (rows[dense, 1] - rows[dense, 3] - 1) / rows[dense, 2]
+    limit = ""
+    if dense.any():
+        off = float((rows[dense, 1] - rows[dense, 3] - 1).mean())
+        limit = f"where m^(h+1) > 10 v they are h + 2 {off:+.2f} on average; "
     token = [name for name in found if "leaves" not in name]
     slopes = ["; ".join([name + ": " + ", ".join(f"{r['exponent'][0]:.2f} ± {r['exponent'][1]:.2f}"
                                                  for r in found[name].values())])
@@ -211,8 +214,7 @@ def closing(
     return (
         f"P* grows as m to the {' and '.join(slopes)} at heights "
         f"{', '.join(map(str, next(iter(found.values()))))}; local exponents follow the law of "
-        f"coincidences to {np.sqrt(np.mean(gap**2)):.2f} (rms of {len(gap)}); where m^(h+1) > 10 v "
-        f"they are h + 2 {z_dense @ rows[dense, 2] / dense.sum():+.2f} on average; exponent in v "
+        f"coincidences to {np.sqrt(np.mean(gap**2)):.2f} (rms of {len(gap)}); {limit}exponent in v "
         + ", ".join(f"{x:.2f}" for x in slope_v.values())
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import tyro
 import xarray as xr
 
@@ -85,7 +86,10 @@ def claims(laws: list[xr.Dataset], measured: xr.Dataset) -> dict[str, Any]:
                     "samples": measured.samples.sel(where).values.tolist(),
                     "samples, error": measured.samples_error.sel(where).values.tolist(),
                     "ceiling": measured.ceiling.sel(where).values.tolist(),
-                    "score one height below": measured.below.sel(where).values.tolist(),
+                    "score one height below": [
+                        None if np.isnan(x) else float(x)
+                        for x in measured.below.sel(where).values
+                    ],
                     "censored": int(measured.censored.sel(where).sum()),
                 }
                 for name, law in zip(_LAWS, laws, strict=True):
