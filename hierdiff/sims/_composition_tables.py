@@ -212,7 +212,7 @@ def measured_strings(
     def spread(values: Array) -> Array:
         if units < 2:
             return np.full(values.shape[1:], np.nan)
-        return np.maximum(values.std(axis=0, ddof=1) / np.sqrt(units), least)
+        return np.asarray(np.maximum(values.std(axis=0, ddof=1) / np.sqrt(units), least))
 
     mean, error = fate.mean(axis=0), spread(fate)
     variables = _with_error(

@@ -217,7 +217,7 @@ def _premises(rhm: RHM, l: int, least: int) -> int:
 def _damping(rhm: RHM) -> float:
     """What a step down leaves of a sum of squares of zero mean: v / (v + 1) / m if s = 2."""
     tuples = rhm.v**rhm.s
-    return (tuples - tuples // rhm.v) / (tuples - 1) / rhm.m
+    return float((tuples - tuples // rhm.v) / (tuples - 1) / rhm.m)
 
 
 def _concentration(rhm: RHM, level: int) -> float:
@@ -225,7 +225,7 @@ def _concentration(rhm: RHM, level: int) -> float:
 
     def below(symbols: int) -> float:
         rules, tuples = symbols * rhm.m, rhm.v**rhm.s
-        return 1 / rules + (1 - 1 / rules) * (tuples // rhm.v - 1) / (tuples - 1)
+        return float(1 / rules + (1 - 1 / rules) * (tuples // rhm.v - 1) / (tuples - 1))
 
     found = 1 / rhm.n_classes if level == 0 else below(rhm.n_classes)
     for _ in range(level - 1):
