@@ -102,6 +102,9 @@ def test_error_of_the_denoiser_and_its_energy(case: tuple, laws: Laws) -> None:
     z = (balance.mean() - prior) / (balance.std() / np.sqrt(N))
     laws.holds("MMSE = E|x0|^2 - E|D|^2", z)
     assert abs(z) < 4
+    bare = (balance.mean() - d) / (balance.std() / np.sqrt(N))
+    laws.rejects("MMSE = E|x0|^2 - E|D|^2", "energy without the residual", bare)
+    assert abs(bare) > 8
     half = ((x0 * mean) - 0.9 * mean**2).sum(axis=1)
     wrong = half.mean() / (half.std() / np.sqrt(N))
     laws.rejects("E<x0, D> = E|D|^2", "0.9 E|D|^2", wrong)

@@ -62,6 +62,8 @@ def test_measured_snr_is_the_exact_law(
     laws.holds("SNR at the peak over SNR at 0.02", picked(right, "ratio_z"))
     assert np.abs(picked(right, "snr_z")).max() < 4
     assert abs(picked(right, "ratio_z")) < 4
+    laws.rejects("SNR at the peak over SNR at 0.02", "mean field", picked(wrong, "ratio_z"))
+    assert abs(picked(wrong, "ratio_z")) > 8
     laws.rejects(law, "mean field", picked(wrong, "snr_z"))
     assert np.abs(picked(wrong, "snr_z")).max() > 10
     # planted: the other classes' energy taken per class, not summed over K - 1 of them
