@@ -1,0 +1,1 @@
+"""The studies on networks, one module per question; each is a script in ``validation/``."""

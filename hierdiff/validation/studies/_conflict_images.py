@@ -1,0 +1,180 @@
+r"""Images whose shape is of one category and whose texture of another.
+
+Files are called ``shapeN-textureM.png``, as in the public set of 1,280 (16 categories by 80), of
+which 80 have equal cues and are dropped.  Two numbers, which are not the same:
+
+.. math::
+    \text{shape accuracy} = \frac{n_{shape}}{n}, \qquad
+    \text{shape bias} = \frac{n_{shape}}{n_{shape} + n_{texture}} .
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+
+from hierdiff.errors import InvalidParameter
+
+__all__ = ["CATEGORIES", "ConflictImages", "category_answers", "cue_shares", "read_conflicts"]
+
+Array: TypeAlias = NDArray[Any]
+
+CATEGORIES = (
+    "airplane", "bear", "bicycle", "bird", "boat", "bottle", "car", "cat", "chair", "clock", "dog",
+    "elephant", "keyboard", "knife", "oven", "truck",
+)  # fmt: skip
+_NAME = re.compile(r"([a-z]+)(\d+)-([a-z]+)(\d+)")
+
+
+@dataclass(frozen=True, eq=False)
+class ConflictImages:
+    """Files and their two cues, as numbers of ``CATEGORIES``.
+
+    Attributes
+    ----------
+    paths
+        [n] files with conflicting cues.
+    shapes, textures
+        [n], numbers of categories.
+    equal
+        How many files were dropped because both cues agree.
+    foreign
+        Names of image files that do not follow the rule.
+    """
+
+    paths: tuple[Path, ...]
+    shapes: NDArray[np.intp]
+    textures: NDArray[np.intp]
+    equal: int
+    foreign: tuple[str, ...]
+
+
+def read_conflicts(folder: Path) -> ConflictImages:
+    """The images with conflicting cues under a folder, in the order of their names.
+
+    Parameters
+    ----------
+    folder : Path
+        Images as ``shapeN-textureM.png``, at any depth.
+
+    Returns
+    -------
+    ConflictImages
+
+    Raises
+    ------
+    InvalidParameter
+        If the folder is missing or holds no such image.
+
+    Notes
+    -----
+    Validity: names alone are read; no image is opened.
+
+    References
+    ----------
+    Geirhos et al., arXiv 1811.12231.
+    """
+    if not folder.is_dir():
+        raise InvalidParameter(f"images = {folder} is no folder; give the one with the images")
+    number = {name: i for i, name in enumerate(CATEGORIES)}
+    kept, equal, foreign = [], 0, []
+    for path in sorted(folder.rglob("*.png")):
+        match = _NAME.fullmatch(path.stem)
+        if match is None or match[1] not in number or match[3] not in number:
+            foreign.append(path.name)
+        elif match[1] == match[3]:
+            equal += 1
+        else:
+            kept.append((path, number[match[1]], number[match[3]]))
+    if not kept:
+        raise InvalidParameter(
+            f"images = {folder} holds no conflict ({equal} with equal cues, {len(foreign)} other "
+            "names); files are called shapeN-textureM.png, such as cat4-elephant2.png"
+        )
+    paths, shapes, textures = zip(*kept, strict=True)
+    return ConflictImages(paths, np.array(shapes), np.array(textures), equal, tuple(foreign))
+
+
+def category_answers(scores: ArrayLike, members: Mapping[str, Sequence[int]]) -> Array:
+    """Category of every image from scores of fine classes: the largest mean probability.
+
+    Parameters
+    ----------
+    scores : array [n, K]
+        Log-probabilities up to a constant: minus the denoising scores.
+    members : mapping of category to class numbers
+        One entry for each of ``CATEGORIES``.
+
+    Returns
+    -------
+    int array [n]
+
+    Raises
+    ------
+    InvalidParameter
+        If a category is missing or empty, or a class does not exist.
+
+    Notes
+    -----
+    Validity: the mean over a category's classes, not their sum or maximum, as published.
+
+    Examples
+    --------
+    >>> table = {name: [i] for i, name in enumerate(CATEGORIES)}
+    >>> category_answers(np.eye(16)[[3]], table).tolist()
+    [3]
+    """
+    probability = softmax(np.asarray(scores, float), axis=1)
+    columns = []
+    for name in CATEGORIES:
+        rows = np.asarray(members.get(name, ()), np.intp)
+        if not rows.size or rows.min() < 0 or rows.max() >= probability.shape[1]:
+            raise InvalidParameter(
+                f"category {name!r} has classes {rows.tolist()}; give at least one, from 0 to "
+                f"{probability.shape[1] - 1}"
+            )
+        columns.append(probability[:, rows].mean(axis=1))
+    return np.asarray(np.stack(columns, axis=1).argmax(axis=1))
+
+
+def cue_shares(answers: ArrayLike, images: ConflictImages) -> dict[str, tuple[float, float]]:
+    """Shape accuracy, texture accuracy and shape bias, each with its binomial error.
+
+    Parameters
+    ----------
+    answers : int array [n]
+        Category that was said for every image.
+    images : ConflictImages
+
+    Returns
+    -------
+    dict of (value, error)
+        ``shape accuracy``, ``texture accuracy``, ``shape bias``; the bias is NaN if no answer
+        matches a cue.
+
+    Notes
+    -----
+    Validity: a bias of few answers that match a cue means little: read it beside the accuracies.
+    """
+    said = np.asarray(answers)
+    shape, texture = int((said == images.shapes).sum()), int((said == images.textures).sum())
+    n = len(images.paths)
+    return {
+        "shape accuracy": _share(shape, n),
+        "texture accuracy": _share(texture, n),
+        "shape bias": _share(shape, shape + texture),
+    }
+
+
+def _share(count: int, total: int) -> tuple[float, float]:
+    if not total:
+        return float("nan"), float("nan")
+    p = count / total
+    return p, float(np.sqrt(p * (1 - p) / total))
