@@ -14,6 +14,7 @@ from hierdiff.plots.style import sources, style
 
 __all__ = [
     "WEIGHT_COLOURS",
+    "accuracy_table",
     "binding_figure",
     "classification",
     "classification_figure",
@@ -291,3 +292,20 @@ def binding_figure(measured: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel(f"true prompt wins, N = {int(measured.budget[-1])}")
     axes[0, 0].legend(fontsize=7, frameon=False, ncols=2, loc="lower left")
     return fig
+
+
+def accuracy_table(theory: xr.Dataset, measured: xr.Dataset) -> str:
+    """Accuracy measured and, in brackets, predicted: a row per weight, a column per budget."""
+    budgets = measured.budget.values
+    lines = [f"{'weight':>8} " + "".join(f"{f'N = {n}':>24}" for n in budgets)]
+    for weight in measured.weighting.values:
+        one = measured.sel(weighting=weight)
+        cells = [
+            f"{p:.3f} ± {e:.3f}"
+            for p, e in zip(one.accuracy.values, one.accuracy_error.values, strict=True)
+        ]
+        if weight in theory.weighting.values:
+            law = theory.accuracy.sel(weighting=weight).values
+            cells = [f"{cell} ({q:.3f})" for cell, q in zip(cells, law, strict=True)]
+        lines.append(f"{weight:>8} " + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)

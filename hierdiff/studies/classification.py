@@ -13,7 +13,7 @@ import tyro
 import xarray as xr
 
 from hierdiff import results
-from hierdiff.plots.classification import classification_figure
+from hierdiff.plots.classification import accuracy_table, classification_figure
 from hierdiff.sims.classification import Classification
 
 __all__ = ["ClassificationStudy"]
@@ -56,30 +56,13 @@ class ClassificationStudy:
         figure = classification_figure(theory, measured)
         figure.savefig(folder / "classification.png", dpi=160)
         plt.close(figure)
-        print(table(theory, measured))
+        print(accuracy_table(theory, measured))
         print(f"wrote {folder / 'classification.nc'} and {folder / 'classification.png'}")
         found = claims(self.experiment, theory, measured)
         if self.summary:
             self.summary.write_text(json.dumps(found, indent=1) + "\n")
         print(closing(found))
         return theory, measured
-
-
-def table(theory: xr.Dataset, measured: xr.Dataset) -> str:
-    """Accuracy measured and, in brackets, predicted: a row per weight, a column per budget."""
-    budgets = measured.budget.values
-    lines = [f"{'weight':>8} " + "".join(f"{f'N = {n}':>24}" for n in budgets)]
-    for weight in measured.weighting.values:
-        one = measured.sel(weighting=weight)
-        cells = [
-            f"{p:.3f} ± {e:.3f}"
-            for p, e in zip(one.accuracy.values, one.accuracy_error.values, strict=True)
-        ]
-        if weight in theory.weighting.values:
-            law = theory.accuracy.sel(weighting=weight).values
-            cells = [f"{cell} ({q:.3f})" for cell, q in zip(cells, law, strict=True)]
-        lines.append(f"{weight:>8} " + "".join(f"{cell:>24}" for cell in cells))
-    return "\n".join(lines)
 
 
 def claims(experiment: Classification, theory: xr.Dataset, measured: xr.Dataset) -> dict[str, Any]:

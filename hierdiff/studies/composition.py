@@ -87,8 +87,7 @@ def claims(laws: list[xr.Dataset], measured: xr.Dataset) -> dict[str, Any]:
                     "samples, error": measured.samples_error.sel(where).values.tolist(),
                     "ceiling": measured.ceiling.sel(where).values.tolist(),
                     "score one height below": [
-                        None if np.isnan(x) else float(x)
-                        for x in measured.below.sel(where).values
+                        None if np.isnan(x) else float(x) for x in measured.below.sel(where).values
                     ],
                     "censored": int(measured.censored.sel(where).sum()),
                 }

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
+from hierdiff.plots.classification import accuracy_table
 from hierdiff.sims._classification_summary import summarise
 from hierdiff.sims._classification_tasks import draw, given_task
 from hierdiff.sims._error_pools import DenoiserErrors, credit, fingerprint
 from hierdiff.sims.classification import Classification
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.studies.classification import table
 from hierdiff.theory.classification import SoftLeaves, snr_at
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
@@ -354,4 +354,4 @@ def _closing_digits(said: dict[str, Any]) -> str:
 
 def _lines(network: xr.Dataset, exact: xr.Dataset | None = None) -> list[str]:
     """Accuracy per weight and budget; the exact denoiser's in brackets."""
-    return [table(network.isel(weighting=[]) if exact is None else exact, network)]
+    return [accuracy_table(network.isel(weighting=[]) if exact is None else exact, network)]
