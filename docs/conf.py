@@ -27,13 +27,13 @@ exclude_patterns = ["_build", "**/GALLERY_HEADER.rst"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 2
 
-# every folder of studies that holds a script becomes a gallery
-STUDIES = [name for name in ("sims", "theory", "validation") if list((ROOT / name).glob("*.py"))]
+# the folders of studies become galleries; networks are trained for minutes, and have a page of
+# their own with committed results
+STUDIES = ["sims", "theory"]
 sphinx_gallery_conf = {
     "examples_dirs": [f"../{name}" for name in STUDIES],
     "gallery_dirs": [f"auto_{name}" for name in STUDIES],
-    # networks are trained for minutes: their pages show the committed results instead
-    "filename_pattern": r"(sims|theory)/[^/]*\.py$",
+    "filename_pattern": r"\.py$",
     "remove_config_comments": True,
     "download_all_examples": False,
     "min_reported_time": 1000,

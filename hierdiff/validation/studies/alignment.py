@@ -15,7 +15,6 @@ with and without the class told; beside them the class label alone, and chance.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,6 +48,7 @@ from hierdiff.validation.studies._alignment_claims import (
 )
 from hierdiff.validation.studies._human_choices import judged_images
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
+from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
 
 __all__ = ["NetworkAlignment"]
@@ -161,7 +161,7 @@ class NetworkAlignment:
         print(table(found[0]))
         print(f"wrote {folder / 'alignment.nc'} and {folder / 'alignment.png'}")
         if self.summary:
-            self.summary.write_text(json.dumps(said, indent=1) + "\n")
+            write_summary(self.summary, said, said["closing"], self.device)
         print(said["closing"])
         return found
 

@@ -38,6 +38,7 @@ from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.rhm_training import train_tree_unet
 from hierdiff.validation.studies._imagenet_classes import classify_folder
+from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_networks import (
     ImageClasses,
     SoftTree,
@@ -155,7 +156,7 @@ class NetworkClassification:
         print("\n".join(lines))
         print(f"wrote {folder / 'classification.nc'} and {folder / 'classification.png'}")
         if self.summary:
-            self.summary.write_text(json.dumps(said, indent=1) + "\n")
+            write_summary(self.summary, said, said["closing"], self.device)
         print(said["closing"])
         return found
 
