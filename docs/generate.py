@@ -269,6 +269,16 @@ def alignment() -> str:
     return table(header, rows)
 
 
+def networks() -> str:
+    """Closing lines of the studies on networks, with their commands."""
+    rows = []
+    for path in sorted((ROOT / "validation" / "results").glob("*.json")):
+        found = json.loads(path.read_text())
+        made = found["made"]
+        rows.append([f"`python validation/{made['command']}`", made["device"], found["closing"]])
+    return table(["command", "device", "result"], rows)
+
+
 def main() -> None:
     """Write all pages."""
     folder = HERE / "_generated"
@@ -276,7 +286,7 @@ def main() -> None:
     pages = (
         performance, performance_mixture, laws, thresholds, phase_diagram, representation_peak,
         memorization, crossover, two_worlds, claims, classification, single_level, cue_conflict,
-        attribute_binding, alignment, composition, sample_cost, factors,
+        attribute_binding, alignment, composition, sample_cost, factors, networks,
     )  # fmt: skip
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())
