@@ -20,9 +20,9 @@ from hierdiff import GaussianNoise, results
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.triplets import draw_triplets, paired_difference, write_triplets
 from hierdiff.theory.alignment import odd_one_out
+from hierdiff.validation.humans import block_layers
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.studies import _human_choices
-from hierdiff.validation.studies._human_choices import block_layers
 from hierdiff.validation.studies._judgements import (
     DIGIT_GROUPS,
     Judges,

@@ -22,7 +22,9 @@ from hierdiff.sims._error_pools import DenoiserErrors, credit
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.belief_propagation import posterior
 from hierdiff.theory.classification import SoftLeaves
+from hierdiff.validation._encoders import class_folders
 from hierdiff.validation.catalogue import checkpoint
+from hierdiff.validation.images import SkippedImages, load_images
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.pretrained import as_model
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -34,7 +36,6 @@ from hierdiff.validation.studies._conflict_images import (
     read_conflicts,
 )
 from hierdiff.validation.studies._fixed_grid import GRID, FixedGrid, grid_scores
-from hierdiff.validation.studies._image_files import SkippedImages, class_folders, load_images
 from hierdiff.validation.studies._told_networks import ImageClasses, SoftTree
 from hierdiff.validation.studies.classification import NetworkClassification
 

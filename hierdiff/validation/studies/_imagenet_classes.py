@@ -15,8 +15,10 @@ from hierdiff import results
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims._error_pools import fingerprint
 from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.validation._encoders import Encoder, class_folders, encoder_of
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.execution import Execution
+from hierdiff.validation.images import load_images
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -26,12 +28,6 @@ from hierdiff.validation.studies._conflict_images import (
     read_conflicts,
 )
 from hierdiff.validation.studies._fixed_grid import GRID, FixedGrid, grid_scores
-from hierdiff.validation.studies._image_files import (
-    Encoder,
-    class_folders,
-    encoder_of,
-    load_images,
-)
 from hierdiff.validation.studies._told_networks import ImageClasses
 
 __all__ = ["classify_folder", "classify_images"]

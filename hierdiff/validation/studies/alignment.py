@@ -37,6 +37,7 @@ from hierdiff.theory.alignment import odd_one_out, tree_similarity
 from hierdiff.theory.belief_propagation import posterior
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.alignment import network_alignment
+from hierdiff.validation.humans import judged_images
 from hierdiff.validation.layers import Pooling
 from hierdiff.validation.rhm_network import SymbolNetwork
 from hierdiff.validation.rhm_training import train_tree_unet
@@ -46,7 +47,6 @@ from hierdiff.validation.studies._alignment_claims import (
     layer_claims,
     table,
 )
-from hierdiff.validation.studies._human_choices import judged_images
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.triplets import read_triplets
+from hierdiff.validation._encoders import encoder_of
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.execution import Execution
+from hierdiff.validation.images import image_files, load_images
 from hierdiff.validation.layers import Pooling
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.pretrained import pretrained
-from hierdiff.validation.studies._image_files import encoder_of, image_files, load_images
 
 __all__ = ["block_layers", "judged_images"]
 

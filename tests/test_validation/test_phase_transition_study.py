@@ -1,0 +1,179 @@
+"""The network study of the phase transition, in small: curves, gap, training sets, images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracles import one_line
+
+from hierdiff import RHM, GaussianNoise, MaskingNoise
+from hierdiff.errors import InvalidParameter
+from hierdiff.results import load
+from hierdiff.theory import ExactRHM
+from hierdiff.validation.adm import ADMUNet
+from hierdiff.validation.adm_config import ADMConfig
+from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
+from hierdiff.validation.tree_runs import copied, exact_retention, partial_levels, run_kept
+
+GRAMMAR = RHM(4, 2, 2, 3).draw(0)
+
+
+def test_sentences_are_parsed_as_the_grammar_does() -> None:
+    truth = GRAMMAR.sample(50, 1)
+    for a, b in zip(partial_levels(GRAMMAR, truth.leaves), truth.levels, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_derives_nothing_is_found_level_by_level() -> None:
+    leaves = np.random.default_rng(2).integers(4, size=(300, 8))
+    levels = partial_levels(GRAMMAR, leaves)
+    valid = GRAMMAR.valid_per_level(leaves)
+    for level, share in zip(levels, valid, strict=True):
+        np.testing.assert_allclose((level >= 0).mean(axis=1), share)
+    np.testing.assert_array_equal(levels[0][:, 0] >= 0, GRAMMAR.is_valid(leaves))
+
+
+@pytest.mark.parametrize("noise", [MaskingNoise(4), GaussianNoise(4, schedule="linear")])
+def test_retention_of_the_exact_sampler_is_the_law(noise: MaskingNoise | GaussianNoise) -> None:
+    t = 0.45 if noise.name == "masking" else 0.25
+    truth, n = GRAMMAR.sample(3000, 3), 3000
+    kept = run_kept(ExactRHM(GRAMMAR, noise), GRAMMAR, truth, t, 4)
+    assert kept.valid.all()
+    mean, error = exact_retention(GRAMMAR, noise, [t], 3000, 5)
+    spread = np.hypot(kept.share.std(axis=0) / np.sqrt(n), error[:, 0])
+    z = (kept.share.mean(axis=0) - mean[:, 0]) / spread
+    assert np.abs(z).max() < 4
+    # planted: the belief in the truth squared, which forgets that other symbols are kept too
+    assert abs((kept.share.mean(axis=0) - mean[:, 0] ** 2) / spread).min() > 8
+
+
+def test_copies() -> None:
+    training = GRAMMAR.sample(20, 6).leaves
+    assert copied(training[:5].astype(np.int32), training).all()
+    assert not copied(np.full((2, 8), 9), training).any()
+
+
+SMALL = NetworkPhaseTransition(
+    v=4, m=2, L=2, t=(0.1, 0.2, 0.3, 1.0), data=300, steps=250, width=24, batch=128, chain=30,
+    n_train=(6, 0), n_train_steps=120,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_small_network_follows_exact_inference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
+    theory, chain, network = study.main()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "nats per leaf" in last
+    assert "by training set" in last
+    assert (tmp_path / "phase_transition.png").read_bytes()[:4] == b"\x89PNG"
+    said = json.loads((tmp_path / "claims.json").read_text())
+    assert said["closing"] == last
+    assert said["made"]["device"] == "cpu"
+    # exact beliefs through the chain obey the law; the network stays within a stated gap of it
+    z = (chain.retention - theory.retention) / np.hypot(chain.retention_error,
+                                                        theory.retention_error)  # fmt: skip
+    assert np.abs(z).max() < 4
+    assert (chain.valid == 1).all()
+    assert float(network.gap.mean()) < 0.03
+    assert float(np.abs(network.minus_chain).max()) < 0.12
+    assert (network.valid > 0.85).all()
+    # planted: levels taken upside down
+    upside = network.retention[::-1].values - theory.retention.values
+    assert np.abs(upside / network.retention_error.values).max() > 8
+    # six strings teach less than fresh ones, and are copied
+    few, fresh = (network.sel(n_train=n) for n in (6, 0))
+    assert (few.size_gap - fresh.size_gap) / np.hypot(few.size_gap_error, fresh.size_gap_error) > 8
+    assert float(few.size_copies) > 0.3
+    assert load(tmp_path / "phase_transition.nc").equals(network)
+    # a second run finds everything
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/checkpoint.pt")}
+    again = study.main()
+    assert stamps == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/checkpoint.pt")}
+    np.testing.assert_array_equal(again[2].retention, network.retention)
+
+
+@pytest.mark.slow
+def test_digits_and_the_floor_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = NetworkPhaseTransition(
+        model="digits", out=tmp_path, steps=60, chain=10, data=60, t=(0.02, 0.3, 1.0)
+    )
+    (ds,) = study.main()
+    assert "above the floor" in capsys.readouterr().out.splitlines()[-1]
+    assert ds.layer.values[-1] == "logits"
+    assert float(ds.retention[0]) > 0.9
+    assert float(ds.retention[-1]) < 0.5
+    assert (ds.similarity[:, 0] > 0.9).all()
+    # an untrained sampler from noise has nothing of the start image: the floor is reached
+    z = (ds.similarity[:, -1] - ds.floor) / np.hypot(ds.similarity_error[:, -1], ds.floor_error)
+    assert float(z.max()) < 5
+    assert float((ds.similarity[:, 0] - ds.floor).min()) > 0.3
+
+
+def test_a_published_network_is_run_on_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ImageNet path on stand-ins: a tiny ADM, a small classifier, noise as photographs."""
+    from PIL import Image
+
+    from hierdiff.validation import studies
+    from hierdiff.validation.levels import ConvClassifier, ReferenceClassifier
+    from hierdiff.validation.network import NetworkModel
+    from hierdiff.validation.parameterisation import Parameterisation
+    from hierdiff.validation.samplers import Ancestral
+    from hierdiff.validation.schedules import DiscreteSchedule
+
+    assert studies.__doc__
+    home = "hierdiff.validation.studies._image_retention"
+    torch.manual_seed(0)
+    net = ADMUNet(ADMConfig(8, 32, (1, 2), 1, (2,), head_channels=32))
+    model = NetworkModel(
+        net, GaussianNoise(schedule="linear"), Parameterisation("eps", learned_variance=True),
+        sampler=Ancestral(DiscreteSchedule.linear().respaced("5"), variance="learned", clip=1.0),
+    )  # fmt: skip
+    look = ConvClassifier(3, 8, 4, width=8)
+    import importlib
+
+    module = importlib.import_module(home)
+    monkeypatch.setattr(module, "pretrained", lambda *_, **__: model)
+    monkeypatch.setattr(module, "convnext", lambda _: ReferenceClassifier(look, look.names))
+    whole = module.load_images
+    monkeypatch.setattr(module, "load_images", lambda files, _: whole(files, 8))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(20):
+        pixels = np.random.default_rng(i).integers(256, size=(9, 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    study = NetworkPhaseTransition(
+        model="adm-256-unconditional", images=folder, classifier=folder, out=tmp_path / "out",
+        t=(0.1, 1.0),
+    )  # fmt: skip
+    (ds,) = study.main()
+    assert ds.similarity.shape == (5, 2)
+    assert len(list((tmp_path / "out" / "tasks").glob("*.npz"))) == 4  # two blocks, two levels
+    (again,) = study.main()
+    np.testing.assert_array_equal(ds.similarity, again.similarity)
+
+
+def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
+    cases = [
+        (lambda: replace(SMALL, t=(0.0,)), "noise levels"),
+        (lambda: replace(SMALL, data=1), "error bar"),
+        (lambda: replace(SMALL, n_train=(-1,)), "negative"),
+        (lambda: replace(SMALL, m=9), "rules exceed"),
+        (lambda: NetworkPhaseTransition(model="adm-256-unconditional"), "needs images"),
+        (lambda: NetworkPhaseTransition(
+            model="adm-256-unconditional", images=tmp_path, out=tmp_path).main(), "classifier"),
+        (lambda: exact_retention(GRAMMAR, MaskingNoise(4), [0.5], 1, 0), "error bar"),
+    ]  # fmt: skip
+    for call, words in cases:
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        one_line(error)

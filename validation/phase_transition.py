@@ -1,0 +1,23 @@
+r"""
+The phase transition in a network
+=================================
+
+A tree-shaped U-Net learns a random hierarchy grammar and noises and denoises its strings.  Three
+curves per level: the exact law :math:`E \sum_c p(c \mid x_t)^2`, exact beliefs through a reverse
+chain of finitely many steps, and the network through the same chain.  What lies between the first
+two is the chain's, between the last two the network's.  Beside them stands the divergence of the
+network's beliefs from exact ones, which no sampler hides, and what small training sets do to it.
+
+Other data::
+
+    python validation/phase_transition.py --model digits --out out/digits
+    python validation/phase_transition.py --model adm-256-unconditional --images DIR
+"""
+
+# %%
+# A second run finds the trained networks.
+
+from hierdiff.studies.command import run
+from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
+
+results = run(NetworkPhaseTransition)
