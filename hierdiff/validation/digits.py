@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from hierdiff.validation.samplers import Ancestral
 from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.training import Evaluation, Plan, Trained, train
 
-__all__ = ["LabelledImages", "digits", "eps_loss", "train_image_network"]
+__all__ = ["LabelledImages", "Source", "digits", "eps_loss", "train_image_network"]
 
 Array = NDArray[Any]
 
@@ -106,8 +106,12 @@ def digits(split: str = "train", *, seed: int = 0) -> LabelledImages:
     return LabelledImages(images[rows], labels[rows])
 
 
+Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], LabelledImages]
+"""A set of images, or what draws that many fresh ones."""
+
+
 def eps_loss(
-    data: LabelledImages,
+    data: Source,
     schedule: DiscreteSchedule,
     *,
     batch: int = 128,
@@ -119,8 +123,8 @@ def eps_loss(
 
     Parameters
     ----------
-    data : LabelledImages
-        The training set.
+    data : LabelledImages, or callable
+        The training set; or, called with a number and a generator, fresh images.
     schedule : DiscreteSchedule
     batch : int
         Images per step.
@@ -146,7 +150,7 @@ def eps_loss(
     Validity: its minimum over functions is the posterior mean of eps under the training set,
     which memorises; what networks learn instead is the subject of the study.
     """
-    if not len(data):
+    if isinstance(data, LabelledImages) and not len(data):
         raise InvalidParameter("there are no images to train on; give at least one")
     if label_share and not classes:
         raise InvalidParameter(f"label_share = {label_share} needs classes; give their number")
@@ -155,17 +159,20 @@ def eps_loss(
 
     def loss(network: nn.Module, step: int) -> Tensor:
         random = generator(stream(seed, "training", step))
-        rows = random.integers(len(data), size=batch)
+        if isinstance(data, LabelledImages):
+            taken = data[random.integers(len(data), size=batch)]
+        else:
+            taken = data(batch, random)
         index = random.integers(len(schedule), size=batch)
         device = next(network.parameters()).device
-        eps = random.standard_normal((batch, *data.images.shape[1:]), dtype=np.float32)
+        eps = random.standard_normal(taken.images.shape, dtype=np.float32)
         shape = (batch,) + (1,) * (eps.ndim - 1)
         clean, noise = amplitude[index].reshape(shape), sigma[index].reshape(shape)
-        noisy = (clean * data.images[rows] + noise * eps).astype(np.float32)
+        noisy = (clean * taken.images + noise * eps).astype(np.float32)
         inputs = [torch.from_numpy(noisy),
                   torch.from_numpy(schedule.times[index].astype(np.float32))]  # fmt: skip
         if classes:
-            told = np.where(random.random() < label_share, data.labels[rows], classes)
+            told = np.where(random.random() < label_share, taken.labels, classes)
             inputs.append(torch.from_numpy(told))
         out = network(*(x.to(device) for x in inputs))
         return nn.functional.mse_loss(out.float(), torch.from_numpy(eps).to(device))
@@ -174,7 +181,7 @@ def eps_loss(
 
 
 def train_image_network(
-    data: LabelledImages,
+    data: Source,
     plan: Plan,
     *,
     channels: int = 32,
@@ -192,8 +199,8 @@ def train_image_network(
 
     Parameters
     ----------
-    data : LabelledImages
-        Square images.
+    data : LabelledImages, or callable
+        Square images, or what draws fresh ones (see :func:`eps_loss`).
     plan : Plan
         How long to train.
     channels, multipliers, blocks, attention
@@ -226,11 +233,12 @@ def train_image_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    classes = int(data.labels.max()) + 1 if label_share else 0
+    some = data if isinstance(data, LabelledImages) else data(4096, stream(seed, "shape"))
+    classes = int(some.labels.max()) + 1 if label_share and len(some) else 0
     config = ADMConfig(
-        data.images.shape[-1], channels, multipliers, blocks, attention, head_channels=32,
+        some.images.shape[-1], channels, multipliers, blocks, attention, head_channels=32,
         classes=classes + 1 if classes else None, learned_variance=False,
-        image_channels=data.images.shape[1],
+        image_channels=some.images.shape[1],
     )  # fmt: skip
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
     schedule = DiscreteSchedule.linear()

@@ -20,9 +20,9 @@ from hierdiff import GaussianNoise, results
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.triplets import draw_triplets, paired_difference, write_triplets
 from hierdiff.theory.alignment import odd_one_out
+from hierdiff.validation import humans
 from hierdiff.validation.humans import block_layers
 from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.studies import _human_choices
 from hierdiff.validation.studies._judgements import (
     DIGIT_GROUPS,
     Judges,
@@ -178,8 +178,8 @@ class Colours(nn.Module):
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, NDArray[Any]]:
     """Twelve images in three colours, judged by colour."""
     model = NetworkModel(Colours(), GaussianNoise(schedule="linear"), "eps")
-    monkeypatch.setattr(_human_choices, "pretrained", lambda *_, **__: model)
-    monkeypatch.setattr(_human_choices, "encoder_of", lambda *_: (8, lambda x: x))
+    monkeypatch.setattr(humans, "pretrained", lambda *_, **__: model)
+    monkeypatch.setattr(humans, "encoder_of", lambda *_: (8, lambda x: x))
     colours = np.arange(12) % 3
     folder = tmp_path / "images"
     folder.mkdir()
@@ -195,7 +195,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, 
     return folder, write_triplets(tmp_path / "choices.npy", np.array(rows)), colours
 
 
-def test_human_choices_without_and_with_labels(
+def testhumans_without_and_with_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, triplets, colours = scene(tmp_path, monkeypatch)
