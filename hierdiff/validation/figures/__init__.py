@@ -1,1 +1,3 @@
 """Figures of the studies on networks."""
+
+__all__: list[str] = []

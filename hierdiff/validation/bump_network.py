@@ -1,0 +1,224 @@
+r"""Conditional networks on images of one bump: labels are places, not classes.
+
+An ADM U-Net is told the coordinates (x, y) of the bump as sines of geometric frequencies, one code
+per coordinate, added to the code of the time,
+
+.. math:: c(x, y) = W\,[\sin \omega_k x, \cos \omega_k x, \sin \omega_k y, \cos \omega_k y] + b ,
+
+without guidance.  It predicts eps on the linear schedule.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hierdiff.bumps import Bumps
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
+from hierdiff.seeds import generator, stream
+from hierdiff.validation.adm import ADMUNet
+from hierdiff.validation.adm_config import ADMConfig
+from hierdiff.validation.execution import Execution
+from hierdiff.validation.network import NetworkModel
+from hierdiff.validation.samplers import DDIM
+from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.training import Evaluation, Plan, Trained, train
+
+__all__ = ["PlaceCode", "as_model", "bump_loss", "bump_unet", "encoder_layer", "train_bump_network"]
+
+_FREQUENCIES = 8
+
+
+class PlaceCode(nn.Module):
+    """Code of a place (x, y) in pixels, as wide as the code of the time.
+
+    Parameters
+    ----------
+    size : int
+        Pixels on a side: the longest wave is twice as long.
+    width : int
+
+    Examples
+    --------
+    >>> PlaceCode(16, 32)(torch.zeros(3, 2)).shape
+    torch.Size([3, 32])
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        waves = torch.pi / size * 2.0 ** torch.linspace(0, 4, _FREQUENCIES)
+        self.register_buffer("frequencies", waves)
+        self.net = nn.Linear(4 * _FREQUENCIES, width)
+
+    def forward(self, place: Tensor) -> Tensor:
+        """[n, 2] to [n, width]."""
+        if place.ndim != 2 or place.shape[1] != 2:
+            raise InvalidParameter(f"places have shape {tuple(place.shape)}; give [n, 2], x and y")
+        angles = (place.to(self.frequencies)[:, :, None] * self.frequencies).flatten(1)
+        code: Tensor = self.net(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return code
+
+
+def bump_unet(
+    size: int, *, channels: int = 32, multipliers: tuple[float, ...] = (1, 2), blocks: int = 1
+) -> ADMUNet:
+    """An ADM U-Net for one-channel images that is told a place.
+
+    Parameters
+    ----------
+    size : int
+        Pixels on a side.
+    channels, multipliers, blocks
+        As in :class:`hierdiff.validation.adm_config.ADMConfig`; attention at the lowest resolution.
+
+    Returns
+    -------
+    ADMUNet
+
+    Raises
+    ------
+    InvalidParameter
+        If the sizes do not divide.
+
+    Notes
+    -----
+    Validity: the weights are torch's current random ones.
+
+    References
+    ----------
+    Park et al., arXiv 2402.03305, whose network has the same parts; its sizes could not be
+    confirmed.
+    """
+    lowest = 2 ** (len(multipliers) - 1)
+    config = ADMConfig(
+        size, channels, multipliers, blocks, (lowest,), head_channels=32, classes=1,
+        learned_variance=False, image_channels=1,
+    )  # fmt: skip
+    network = ADMUNet(config)
+    network.label_emb = PlaceCode(size, 4 * channels)  # type: ignore[assignment]
+    return network
+
+
+def encoder_layer(network: ADMUNet) -> str:
+    """Name of the last layer of the encoder, before the bottleneck."""
+    return f"input_blocks.{len(network.input_blocks) - 1}"
+
+
+def bump_loss(
+    bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64, seed: int = 0
+) -> Callable[[nn.Module, int], Tensor]:
+    """Squared error of eps on random bumps, a batch per step.
+
+    Parameters
+    ----------
+    bumps : Bumps
+        Its training labels are drawn with equal weights.
+    schedule : DiscreteSchedule
+    batch : int
+        Images per step.
+    seed : int
+        Names the streams of all steps.
+
+    Returns
+    -------
+    callable
+        For :func:`hierdiff.validation.training.train`.
+
+    Raises
+    ------
+    InvalidParameter
+        If ``batch`` < 1.
+
+    Notes
+    -----
+    Validity: intensities [0, 1] become [-1, 1].
+    """
+    if batch < 1:
+        raise InvalidParameter(f"batch = {batch} must be at least 1")
+    share = schedule.snr / (1 + schedule.snr)
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        random = generator(stream(seed, "training", step))
+        images, labels = bumps.sample(batch, random)
+        index = random.integers(len(schedule), size=batch)
+        clean = (2 * images - 1)[:, None].astype(np.float32)
+        eps = random.standard_normal(clean.shape, dtype=np.float32)
+        a, s = (np.sqrt(x)[:, None, None, None] for x in (share[index], 1 - share[index]))
+        inputs = ((a * clean + s * eps).astype(np.float32),
+                  schedule.times[index].astype(np.float32), labels.astype(np.float32))  # fmt: skip
+        device = next(network.parameters()).device
+        out = network(*(torch.from_numpy(x).to(device) for x in inputs))
+        return nn.functional.mse_loss(out.float(), torch.from_numpy(eps).to(device))
+
+    return loss
+
+
+def train_bump_network(
+    bumps: Bumps,
+    plan: Plan,
+    *,
+    channels: int = 32,
+    multipliers: tuple[float, ...] = (1, 2),
+    blocks: int = 1,
+    batch: int = 64,
+    steps: int = 20,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    evaluate: Evaluation | None = None,
+) -> tuple[NetworkModel, Trained]:
+    """A network trained on bumps.
+
+    Parameters
+    ----------
+    bumps : Bumps
+    plan : Plan
+        How long to train.
+    channels, multipliers, blocks
+        As in :func:`bump_unet`.
+    batch, seed
+        As in :func:`bump_loss`; the seed also names the initial weights.
+    steps : int
+        Steps of the deterministic sampler.
+    folder : path-like, optional
+        Where the checkpoint is kept.
+    evaluate : callable, optional
+        As in :func:`hierdiff.validation.training.train`.
+
+    Returns
+    -------
+    model : NetworkModel
+        Give it places by ``conditioned``, an array [1, 2] or [n, 2] of float.
+    trained : Trained
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`bump_unet` and :func:`bump_loss`.
+
+    Notes
+    -----
+    Validity: the same weights for the same arguments on one device.
+    """
+    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+    network = bump_unet(bumps.size, channels=channels, multipliers=multipliers, blocks=blocks)
+    schedule = DiscreteSchedule.linear()
+    loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
+    done = train(network, loss, plan, folder=folder, evaluate=evaluate, name="bumps")
+    return as_model(done.network, steps), done
+
+
+def as_model(network: nn.Module, steps: int = 20) -> NetworkModel:
+    """A bump network behind the role of a model, with its last encoder layer as features."""
+    layer = encoder_layer(network)  # type: ignore[arg-type]
+    return NetworkModel(
+        network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"},
+        sampler=DDIM(DiscreteSchedule.linear().respaced(str(steps))),
+        condition=np.zeros((1, 2), np.float32), execution=Execution(batch_size=256),
+    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""Figure of the network study of representation."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+__all__ = ["network_representation"]
+
+
+def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> Figure:
+    """SNR of features, linear probe, and denoising error on seen and unseen points.
+
+    Parameters
+    ----------
+    theory, memory, network : xarray.Dataset
+        As :class:`hierdiff.validation.studies.representation.NetworkRepresentation` returns.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    names = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
+    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(names)))
+    axes[0].plot(theory.sigma, theory.snr.values[0, 1, 0], "k-", lw=1.2, label="exact law")
+    for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        one = network.isel(n_train=i).sel(split="test")
+        for ax, quantity in ((axes[0], "snr"), (axes[1], "linear")):
+            ax.errorbar(one.sigma, one[quantity], one[f"{quantity}_error"], color=colour, ms=4,
+                        marker="o", mfc="none", lw=0.7, label=f"network, {name}")  # fmt: skip
+        n = int(network.n_train[i])
+        if n in memory.n_train:
+            kept = memory.sel(n_train=n, split="test")
+            axes[0].plot(kept.sigma, kept.snr.values.ravel(), color=colour, ls=":", lw=1.2,
+                         label=f"memorising, {name}")  # fmt: skip
+    axes[0].set(xscale="log", yscale="log", xlabel="noise level sigma",
+                ylabel="SNR of denoised features, unseen points")  # fmt: skip
+    axes[1].set(xscale="log", xlabel="noise level sigma",
+                ylabel="linear probe, unseen points")  # fmt: skip
+    axes[0].legend(fontsize=7, frameon=False)
+    place = np.arange(len(names))
+    for split, shift, face in (("train", -0.08, "C3"), ("test", 0.08, "C0")):
+        one = network.sel(split=split)
+        axes[2].errorbar(place + shift, one.denoising, one.denoising_error, ls="none", marker="o",
+                         mfc="none", color=face, label=f"{split} points")  # fmt: skip
+    axes[2].set(xticks=place, xticklabels=names, ylim=(0, None),
+                ylabel="denoising error at the exact peak")  # fmt: skip
+    axes[2].legend(fontsize=7, frameon=False)
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,240 @@
+"""The network study of representation: does the feature curve tell memory from understanding?
+
+Networks are trained on N points of a mixture of low-rank Gaussians, or on fresh ones without end,
+and their denoised features are read at all noise levels on points they have not seen, with the
+experiment that also reads exact and memorising models.  The ratio of the SNR at two fixed noise
+levels says whether a curve rises before it falls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from hierdiff import results
+from hierdiff.errors import InvalidParameter
+from hierdiff.seeds import stream
+from hierdiff.sims.representation import Representation
+from hierdiff.validation.figures.representation import network_representation
+from hierdiff.validation.mixture_network import train_vector_denoiser
+from hierdiff.validation.studies._summary import write_summary
+from hierdiff.validation.training import Plan
+
+__all__ = ["NetworkRepresentation"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class NetworkRepresentation:
+    """Quality of a network's features against noise, for training sets of several sizes.
+
+    Writes representation.nc (networks), representation_theory.nc (the exact law),
+    representation_memorising.nc (the training set's own denoiser) and representation.png.
+    """
+
+    out: Path = Path("out")
+    """Folder for results, figure and checkpoints."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, mps."""
+    resume: bool = True
+    """Go on from the checkpoints of the same command."""
+    summary: Path | None = None
+    """Also write the claims as JSON to this file."""
+    seed: int = 0
+    """Seed of everything random."""
+    classes: int = 3
+    """Classes K."""
+    rank: int = 10
+    """Rank d of every class."""
+    delta: float = 0.2
+    """Amplitude of the residual."""
+    dim: int = 30
+    """Ambient dimension."""
+    n_train: tuple[int, ...] = (60, 1000, 0)
+    """Training points; 0 draws fresh ones for every step."""
+    networks: int = 3
+    """Networks per size, with data and weights of their own, over which errors are taken."""
+    steps: int = 2500
+    """Training steps."""
+    width: int = 192
+    """Features per layer."""
+    depth: int = 2
+    """Residual blocks."""
+    test: int = 900
+    """Test points."""
+    sigmas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.43, 0.6, 0.85, 1.1, 1.6)
+    """Noise levels, relative to the signal."""
+
+    def __post_init__(self) -> None:
+        if self.networks < 2 or any(n < 0 for n in self.n_train) or not self.n_train:
+            raise InvalidParameter(
+                f"networks = {self.networks} must be at least 2, for error bars, and n_train = "
+                f"{self.n_train} not negative (0 is fresh data)"
+            )
+        _ = self.experiment
+
+    @property
+    def experiment(self) -> Representation:
+        """The experiment on exact models, whose readings are those of the networks."""
+        return Representation(
+            classes=self.classes, rank=self.rank, delta=self.delta, dim=self.dim,
+            sigmas=self.sigmas, models=("memorising",), quantities=("snr", "linear"), seeds=2,
+            test=self.test, seed=self.seed,
+            n_train=tuple(n for n in self.n_train if n) or (60,),
+        )  # fmt: skip
+
+    def main(self) -> tuple[xr.Dataset, ...]:
+        """Run the study; returns the exact law, the memorising denoiser and the networks."""
+        folder = results.writable_folder(self.out)
+        if not self.resume:
+            for old in folder.glob("*/checkpoint.pt"):
+                old.unlink()
+        experiment = self.experiment
+        theory = experiment.predict()
+        memory = replace(experiment, seeds=max(4, self.networks)).measure(folder=folder / "tasks")
+        network = self._networks(folder, experiment)
+        every = (theory, memory, network)
+        names = ("representation_theory", "representation_memorising", "representation")
+        for name, ds in zip(names, every, strict=True):
+            results.save(ds, folder / f"{name}.nc")
+        figure = network_representation(*every)
+        figure.savefig(folder / "representation.png", dpi=160)
+        plt.close(figure)
+        said = _claims(*every)
+        print(_table(*every))
+        print(f"wrote {folder / 'representation.nc'} and {folder / 'representation.png'}")
+        if self.summary:
+            write_summary(self.summary, said, _closing(said), self.device)
+        print(_closing(said))
+        return every
+
+    def _networks(self, folder: Path, experiment: Representation) -> xr.Dataset:
+        """Curves [network, split, n_train, sigma], and how far training points are known better."""
+        plan = Plan(steps=self.steps, every=self.steps, rate=2e-3, average=0.995,
+                    warmup=min(100, self.steps), device=self.device)  # fmt: skip
+        curves: dict[str, list[list[Array]]] = {"snr": [], "linear": []}
+        errors: list[list[Array]] = []
+        for n in self.n_train:
+            for rows in curves.values():
+                rows.append([])
+            errors.append([])
+            for k in range(self.networks):
+                x, labels = experiment.mixture.sample(n or 1000, stream(self.seed, "points", n, k))
+                model, _ = train_vector_denoiser(
+                    experiment.mixture, plan, data=x if n else None, width=self.width,
+                    depth=self.depth, seed=self.seed + 1000 * k + n,
+                    folder=folder / f"vectors-{n}-{k}-{self.seed}",
+                )  # fmt: skip
+                found = replace(experiment, seed=self.seed).measure(model, (x, labels))
+                for name, rows in curves.items():
+                    rows[-1].append(found[name].values[0, :, 0])  # [split, sigma]
+                errors[-1].append(self._losses(model, x, experiment))
+        return self._label({k: np.array(v) for k, v in curves.items()}, np.array(errors))
+
+    def _losses(self, model: Any, x: Array, experiment: Representation) -> Array:
+        """Squared denoising error per entry on training and on fresh points at the large level."""
+        sigma, rng = experiment.sigma_star, stream(self.seed, "losses")
+        found = []
+        for points in (x[:400], experiment.mixture.sample(400, rng)[0]):
+            noisy = (points + sigma * rng.standard_normal(points.shape)) / np.sqrt(1 + sigma**2)
+            t = float(model.noise.level(sigma**-2))
+            clean = model.denoise(noisy.astype(np.float32), t)
+            found.append(float(((clean - points) ** 2).mean()))
+        return np.array(found)
+
+    def _label(self, curves: dict[str, Array], errors: Array) -> xr.Dataset:
+        levels = self.experiment.levels
+        low, high = np.searchsorted(levels, [self.experiment.reference, self.experiment.sigma_star])
+        variables: dict[str, Any] = {}
+        text = {"snr": "signal-to-noise ratio of the features",
+                "linear": "accuracy of a linear probe"}  # fmt: skip
+        for name, values in curves.items():  # [n_train, network, split, sigma]
+            dims = ("n_train", "split", "sigma")
+            variables[name] = (dims, values.mean(axis=1), text[name])
+            spread = values.std(axis=1, ddof=1) / np.sqrt(self.networks)
+            variables[f"{name}_error"] = (dims, spread, f"standard error of: {text[name]}")
+        ends = {"ratio": curves["snr"][..., high] / curves["snr"][..., low],
+                "linear_rise": curves["linear"][..., high] - curves["linear"][..., low],
+                "denoising": errors}  # fmt: skip
+        words = {"ratio": "SNR at the exact peak over SNR at the smallest noise",
+                 "linear_rise": "probe at the exact peak minus at the smallest noise",
+                 "denoising": "squared denoising error per entry at the exact peak"}  # fmt: skip
+        for name, values in ends.items():  # [n_train, network, split]
+            dims2 = ("n_train", "split")
+            variables[name] = (dims2, values.mean(axis=1), words[name])
+            spread = values.std(axis=1, ddof=1) / np.sqrt(self.networks)
+            variables[f"{name}_error"] = (dims2, spread, f"standard error of: {words[name]}")
+        coords: dict[str, Any] = {
+            "n_train": (("n_train",), list(self.n_train), "training points, 0 is fresh"),
+            "split": (("split",), ["train", "test"], "points that are read"),
+            "sigma": (("sigma",), levels, "noise level sigma, relative to the signal"),
+        }
+        return results.label(variables, coords, "network", results.provenance(asdict(self)))
+
+
+def _claims(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> dict[str, Any]:
+    """Ratios, probe rises, places of the peak and rank correlations with the exact curve."""
+    law = theory.snr.values[0, 1, 0]
+    found: dict[str, Any] = {"exact ratio": float(theory.ratio.values[0, 1, 0]),
+                             "exact peak": float(theory.peak_sigma), "networks": {}}  # fmt: skip
+    for n in network.n_train.values:
+        one = network.sel(n_train=n, split="test")
+        both = network.sel(n_train=n)
+        found["networks"][str(int(n))] = {
+            "ratio": [float(one.ratio), float(one.ratio_error)],
+            "linear rise": [float(one.linear_rise), float(one.linear_rise_error)],
+            "peak at": float(one.sigma[int(one.snr.values.argmax())]),
+            "rank correlation": float(stats.spearmanr(one.snr.values, law).statistic),
+            "denoising error, train": [float(both.denoising.sel(split="train")),
+                                       float(both.denoising_error.sel(split="train"))],
+            "denoising error, test": [float(both.denoising.sel(split="test")),
+                                      float(both.denoising_error.sel(split="test"))],
+        }  # fmt: skip
+    found["memorising"] = {
+        str(int(n)): [float(memory.ratio.sel(n_train=n, split="test").values.ravel()[0]),
+                      float(memory.ratio_error.sel(n_train=n, split="test").values.ravel()[0])]
+        for n in memory.n_train.values
+    }  # fmt: skip
+    return found
+
+
+def _table(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> str:
+    """SNR on test points at every noise level."""
+    names = [f"N = {int(n)}" if n else "fresh" for n in network.n_train.values]
+    lines = [f"{'sigma':>7} {'exact':>8} " + " ".join(f"{x:>16}" for x in names)]
+    for k, sigma in enumerate(network.sigma.values):
+        test = network.sel(split="test")
+        cells = [f"{float(test.snr[i, k]):.2f} ± {float(test.snr_error[i, k]):.2f}"
+                 for i in range(len(names))]  # fmt: skip
+        law = float(theory.snr.values[0, 1, 0][k])
+        lines.append(f"{sigma:7.3f} {law:8.2f} " + " ".join(f"{c:>16}" for c in cells))
+    return "\n".join(lines)
+
+
+def _closing(said: dict[str, Any]) -> str:
+    """The closing line: ratio per size, and how far the smallest is from the largest set."""
+    words = []
+    for n, x in said["networks"].items():
+        ratio, error = x["ratio"]
+        shape = "rises first" if ratio - 1 > 2 * error else (
+            "only falls" if 1 - ratio > 2 * error else "undecided")  # fmt: skip
+        name = f"N = {n}" if n != "0" else "fresh data"
+        words.append(f"{ratio:.2f} ± {error:.2f} ({name}; {shape}; peak at {x['peak at']:.2f})")
+    values = [x["ratio"] for x in said["networks"].values()]
+    z = (values[-1][0] - values[0][0]) / max(float(np.hypot(values[0][1], values[-1][1])), 1e-12)
+    rise = [x["linear rise"] for x in said["networks"].values()]
+    memory = ", ".join(f"{a:.2f} ± {b:.2f} (N = {n})" for n, (a, b) in said["memorising"].items())
+    return (
+        f"SNR at the exact peak over SNR at 0.02: networks {', '.join(words)}; memorising denoiser "
+        f"{memory}; exact {said['exact ratio']:.2f}, peak at {said['exact peak']:.3f}; first and "
+        f"last told apart with z = {z:.1f}; linear probe {rise[0][0]:+.3f} ± {rise[0][1]:.3f} and "
+        f"{rise[-1][0]:+.3f} ± {rise[-1][1]:.3f}"
+    )

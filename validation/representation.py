@@ -1,0 +1,22 @@
+r"""
+Representation in networks: memory against understanding
+========================================================
+
+Networks learn a mixture of low-rank Gaussians from few points, from many, or from fresh ones
+without end.  Their denoised features are read on points that they have not seen, at all noise
+levels: where the network has captured the mixture the SNR of the features rises before it falls, as
+the exact law does; where it has memorised its training set it only falls.  Error bars are over
+networks.
+
+More networks per size::
+
+    python validation/representation.py --networks 8 --n-train 60 240 1000 4000 0 --out out
+"""
+
+# %%
+# A second run finds the trained networks.
+
+from hierdiff.studies.command import run
+from hierdiff.validation.studies.representation import NetworkRepresentation
+
+results = run(NetworkRepresentation)
