@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from network_claims import network_claims
 from pages import HERE, plus, result, table
 
 Verdict = tuple[str, str]
@@ -28,7 +29,7 @@ def claims_r() -> dict[str, Verdict]:
         "R2": (
             "holds on mixtures: SNR(σ*)/SNR(0.02) of a model fitted to N data is "
             f"{rise['fitted 60']} (N = 60), {rise['fitted 240']} (240), {rise['fitted 1000']} "
-            f"(1,000), population {result('representation')['ratio, theory']:.2f}; networks open",
+            f"(1,000), population {result('representation')['ratio, theory']:.2f}",
             "`python sims/representation.py`",
         ),
         "R3": (
@@ -43,8 +44,7 @@ def claims_r() -> dict[str, Verdict]:
             f"{rise['memorising 1000']} (1,000); linear probe minus that at 0.02 at N = 240: "
             f"{linear['memorising 240']} memorising, {linear['fitted 240']} fitted. It turns "
             f"unimodal at N_c = {plus(*last['memorising'][:2], 0)} for d = {last['d']}, growing as "
-            f"d to the power {plus(growth['exponent'], growth['error'], 2)}, not exponentially; "
-            "networks open",
+            f"d to the power {plus(growth['exponent'], growth['error'], 2)}, not exponentially",
             "`python sims/memorization.py`",
         ),
     }
@@ -65,12 +65,11 @@ def claims_h() -> dict[str, Verdict]:
     return {
         "H2": (
             "depends on the judges: at t = 0.3 the best unconditional level of an exact model is "
-            f"{' and '.join(words)}, 0 being the class; networks open",
+            f"{' and '.join(words)}, 0 being the class",
             "`python sims/alignment.py`",
         ),
         "H3": (
-            f"holds on exact models: giving the class adds {gains} (best level of each); networks "
-            "open",
+            f"holds on exact models: giving the class adds {gains} (best level of each)",
             "`python sims/alignment.py`",
         ),
     }
@@ -213,9 +212,10 @@ def claims() -> str:
             {"P1": p1, "P2": p2, "P3": p3, "P5": p5}.items()}  # fmt: skip
     done |= claims_r() | claims_h() | claims_z() | claims_b()
     done["P6"] = (claim_p6(), "`python sims/susceptibility.py`")
-    rows = []
+    rows, networks = [], network_claims()
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():
         name, text, waits = (part.strip() for part in line.split("|"))
         verdict, how = done.get(name, (f"open: waits for {waits}", ""))
-        rows.append([name, text, verdict, how])
-    return table(["claim", "what is claimed", "theory and simulation", "command"], rows)
+        rows.append([name, text, verdict, how, networks.get(name, "open")])
+    header = ["claim", "what is claimed", "theory and simulation", "command", "networks"]
+    return table(header, rows)

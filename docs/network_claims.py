@@ -1,0 +1,123 @@
+"""What networks showed of every claim, from the committed results in validation/results."""
+
+from __future__ import annotations
+
+from pages import network, plus
+
+_WAITS = {
+    "P4": "public checkpoints wait for weights and photographs",
+    "H1": "waits for the THINGS images and judgements",
+}
+
+
+def network_claims() -> dict[str, str]:
+    """A sentence per claim, with the command that made its numbers."""
+    said: dict[str, list[str]] = {}
+
+    def add(names: tuple[str, ...], text: str, command: str) -> None:
+        for name in names:
+            said.setdefault(name, []).append(f"{text} (`python validation/{command}`)")
+
+    _strings(add)
+    _images(add)
+    _features(add)
+    _judges(add)
+    _phases(add)
+    for name, text in _WAITS.items():
+        said.setdefault(name, []).append(text)
+    return {name: "; ".join(parts) for name, parts in said.items()}
+
+
+def _strings(add) -> None:
+    found = network("phase_transition")
+    if found is None:
+        return
+    half, gap = found["half retention"], found["class, network - chain"]
+    text = (
+        f"class half kept at t = {half['network'][0]:.3f} and leaves at {half['network'][-1]:.3f} "
+        f"(exact {half['theory'][0]:.3f} and {half['theory'][-1]:.3f}); class minus exact beliefs "
+        f"in the same chain at most {gap[0]:+.3f} ± {gap[1]:.3f}"
+    )
+    add(("P1", "P5"), text, "phase_transition.py")
+    kept = found["retention"]["network"]
+    k = found["t"].index(0.4)
+    add(("P3",), f"at t = 0.4 the class comes back with {kept[0][k]:.3f}, a leaf with "
+        f"{kept[-1][k]:.3f}; from pure noise {kept[0][-1]:.3f} and {kept[-1][-1]:.3f}",
+        "phase_transition.py")  # fmt: skip
+
+
+def _images(add) -> None:
+    found = network("rhm_images")
+    if found is not None:
+        exact, made = found["half, exact"], found["half, network"]
+        add(("P4",), "rendered grammars, ADM U-Net: class half kept at t = "
+            f"{made[0]:.3f}, patches at {made[1]:.3f} (exact {exact[0]:.3f} and {exact[1]:.3f}: "
+            "too shallow to part them)", "rhm_images.py")  # fmt: skip
+    found = network("phase_transition_digits")
+    if found is not None:
+        raw, net = (found[f"first minus last layer, {x}"] for x in ("as they are",
+                                                                    "above the floor"))  # fmt: skip
+        add(("P4",), f"8 x 8 digits show no hierarchy: low minus high layer {plus(*raw[:2], 3)} as "
+            f"they are, {plus(*net[:2], 3)} above the floor of random pairs",
+            "phase_transition.py --model digits")  # fmt: skip
+
+
+def _features(add) -> None:
+    found = network("representation")
+    if found is None:
+        return
+    rows = found["networks"]
+    words = ", ".join(
+        f"{plus(*x['ratio'], 2)} ({'fresh data' if n == '0' else f'N = {n}'})"
+        for n, x in rows.items()
+    )
+    last = list(rows.values())[-1]
+    add(("R1",), f"peak at sigma = {last['peak at']:.2f} with fresh data (exact "
+        f"{found['exact peak']:.3f})", "representation.py")  # fmt: skip
+    add(("R2", "R4"), f"SNR at the exact peak over that at 0.02: {words}, exact "
+        f"{found['exact ratio']:.2f}", "representation.py")  # fmt: skip
+
+
+def _judges(add) -> None:
+    found = network("classification")
+    if found is not None:
+        accuracy, gap = found["accuracy"]["vdm"], found["minus exact"]["vdm"]
+        add(("Z1",), f"{plus(*accuracy, 3)} at N = {found['budget']} (Bayes "
+            f"{plus(*found['bayes'], 3)}), network minus exact denoiser {plus(*gap, 3)}; calls per "
+            f"class {plus(*found['calls_right'], 0)} when right, {plus(*found['calls_wrong'], 0)} "
+            "when wrong", "classification.py")  # fmt: skip
+    found = network("alignment")
+    if found is not None:
+        layers = ", ".join(f"{n} at t = {t:g}" for n, t in zip(
+            found["best layer"]["unconditional"], found["t"], strict=True))  # fmt: skip
+        add(("H2",), f"top-heavy judges: best layers {layers}, next to the root of the tree",
+            "alignment.py")  # fmt: skip
+        add(("H3",), found["closing"].split("; ")[2], "alignment.py")
+
+
+def _phases(add) -> None:
+    found = network("composition")
+    if found is None:
+        return
+    command = "composition.py"
+    for name in ("balanced", "skewed"):
+        if name not in found:
+            continue
+        x = found[name]
+        path = [p for i, p in enumerate(x["phases"][0]) if not i or p != x["phases"][0][i - 1]]
+        last = x["last"]
+        text = (
+            f"{name} bumps: {' to '.join(path)}; at the end one bump {last['one_bump'][0]:.2f}, in "
+            f"place {last['location_accuracy'][0]:.2f}, RSA {last['rsa'][0]:.2f}, held-out R2 "
+            f"{last['held_out_r2'][0]:.2f}"
+        )
+        add(("B2", "B1") if name == "balanced" else ("B2",), text, command)
+        cross = x["crossing"]
+        place = {a: "never" if any(v != v for v in t) else f"step {sum(t) / len(t):.0f}"
+                 for a, t in cross.items()}  # fmt: skip
+        add(("B3",), f"{name}: accuracy 0.6 in x at {place['x']}, in y at {place['y']}; share of "
+            f"the interaction {last['interaction'][0]:.2f}", command)  # fmt: skip
+    if "levels" in found:
+        x = found["levels"]
+        add(("B1",), "grammar: levels are learned from the leaves up in "
+            f"{sum(x['in order'])} of {len(x['in order'])} networks", command)  # fmt: skip

@@ -1,0 +1,86 @@
+"""Figure of the network study of composition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+__all__ = ["network_composition"]
+
+_COLOURS = {"A": "#b2182b", "B": "#e8a33d", "C": "#2a788e", "transitional": "#e5e0d8"}
+
+
+def network_composition(
+    bumps: xr.Dataset | None, levels: xr.Dataset | None, images: NDArray[Any] | None
+) -> Figure:
+    """Phases and readings along training, generated bumps, and validity of the levels.
+
+    Parameters
+    ----------
+    bumps, levels : xarray.Dataset, optional
+        As :class:`hierdiff.validation.studies.composition.NetworkComposition` returns.
+    images : array [k, h, w], optional
+        Bumps that the first network has made at the end.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    names = [] if bumps is None else [str(x) for x in bumps.data.values]
+    count = len(names) + (images is not None) + (levels is not None)
+    figure, axes = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained",
+                                squeeze=False)  # fmt: skip
+    each = iter(axes[0])
+    for name in names:
+        assert bumps is not None
+        _readings(next(each), bumps.sel(data=name).isel(seed=0), name)
+    if images is not None:
+        ax = next(each)
+        half = len(images) // 2
+        rows = [np.concatenate([np.pad(x, 1) for x in part], axis=1)
+                for part in (images[:half], images[half : 2 * half])]  # fmt: skip
+        ax.imshow(np.concatenate(rows), cmap="gray", vmin=0, vmax=1)
+        ax.set_axis_off()
+        ax.set_title("made at the end, balanced labels", fontsize=9)
+    if levels is not None:
+        _levels(next(each), levels)
+    return figure
+
+
+def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
+    steps = ds.step.values
+    edges = np.concatenate([[0], (steps[1:] + steps[:-1]) / 2, [steps[-1]]])
+    for k, word in enumerate(ds.phase.values):
+        ax.axvspan(edges[k], edges[k + 1], color=_COLOURS[str(word)], alpha=0.35, lw=0)
+        if str(word) != "transitional":
+            ax.text((edges[k] + edges[k + 1]) / 2, 1.04, str(word), ha="center", fontsize=8)
+    shown = (("one_bump", "one bump", "k"), ("x_accuracy", "right x", "C0"),
+             ("y_accuracy", "right y", "C1"), ("rsa", "RSA", "C2"),
+             ("interaction", "interaction share", "C4"))  # fmt: skip
+    for key, label, colour in shown:
+        ax.plot(steps, ds[key], marker="o", ms=3, mfc="none", lw=0.9, color=colour, label=label)
+    ax.set(xlabel="training step", ylim=(-0.1, 1.12), xlim=(0, steps[-1]))
+    ax.set_title(f"{name} labels", fontsize=9)
+    ax.legend(fontsize=7, frameon=False, loc="center right")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _levels(ax: Axes, ds: xr.Dataset) -> None:
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, ds.sizes["level"]))
+    for level, colour in zip(ds.level.values, colours, strict=True):
+        one = ds.valid.sel(level=level)
+        n = ds.sizes["seed"]
+        error = one.std("seed", ddof=1) / np.sqrt(n) if n > 1 else None
+        name = "whole strings" if level == 0 else f"level {level}"
+        ax.errorbar(ds.step, one.mean("seed"), error, marker="o", ms=3, mfc="none", lw=0.9,
+                    color=colour, label=name)  # fmt: skip
+    ax.set(xlabel="training step", ylabel="valid nodes in strings made from noise")
+    ax.set_title("grammar: levels are learned from below", fontsize=9)
+    ax.legend(fontsize=7, frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)

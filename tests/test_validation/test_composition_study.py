@@ -1,0 +1,110 @@
+"""Bump networks and levels in training, in small: place codes, loss, phases, order, bad input."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracles import one_line
+
+from hierdiff.bumps import Bumps
+from hierdiff.errors import InvalidParameter
+from hierdiff.validation.bump_network import (
+    PlaceCode,
+    as_model,
+    bump_loss,
+    bump_unet,
+    encoder_layer,
+    train_bump_network,
+)
+from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.studies.composition import NetworkComposition
+from hierdiff.validation.training import Plan
+
+BUMPS = Bumps(size=8, sigma=1.2, margin=2)
+
+
+def test_places_have_codes_of_their_own() -> None:
+    code = PlaceCode(16, 24)
+    places = torch.tensor([[3.0, 5.0], [5.0, 3.0], [3.0, 5.0], [3.01, 5.0]])
+    found = code(places)
+    torch.testing.assert_close(found[0], found[2])
+    assert (found[0] - found[1]).abs().max() > 0.05
+    assert 0 < (found[0] - found[3]).abs().max() < 0.05  # a smooth code
+    with pytest.raises(InvalidParameter, match="places") as error:
+        code(torch.zeros(3))
+    one_line(error)
+
+
+def test_an_untrained_network_has_the_loss_of_saying_nothing() -> None:
+    """It answers zero, so the squared error is that of eps: 1."""
+    torch.manual_seed(0)
+    loss = bump_loss(BUMPS, DiscreteSchedule.linear(), batch=64, seed=1)
+    values = [float(loss(bump_unet(8, multipliers=(1,)), k).detach()) for k in range(5)]
+    spread = np.sqrt(2 / (5 * 64 * 64))
+    assert abs(np.mean(values) - 1) < 5 * spread
+
+
+def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
+    plan = Plan(steps=60, every=30, warmup=5, rate=2e-3, average=0.9)
+    model, done = train_bump_network(BUMPS, plan, multipliers=(1,), batch=32, folder=tmp_path)
+    assert done.history[-1]["loss"] < 0.5 * done.history[0]["loss"] + 0.3
+    again, _ = train_bump_network(BUMPS, plan, multipliers=(1,), batch=32, folder=tmp_path)
+    for a, b in zip(model.module.parameters(), again.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    places = np.array([[2.0, 3.0], [4.0, 5.0]], np.float32)
+    x_t = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
+    told = model.conditioned(places)
+    assert told.sample(x_t, 1.0, 0).shape == (2, 1, 8, 8)
+    layer = encoder_layer(model.module)
+    assert told.features(x_t, 0.5)[layer].shape[0] == 2
+    # the label is heard
+    other = as_model(model.module).conditioned(places[::-1].copy())
+    assert np.abs(told.denoise(x_t, 0.9) - other.denoise(x_t, 0.9)).max() > 1e-4
+
+
+SMALL = NetworkComposition(
+    size=8, margin=2, sigma=1.2, multipliers=(1,), skew=(0.5, 1.0), steps=60, batch=16, looks=40,
+    evaluations=3, sampling=5, v=4, m=2, L=2, level_steps=180, level_seeds=2,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
+    bumps, levels = study.main()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "balanced bumps: phases" in last
+    assert "predicted order" in last
+    assert json.loads((tmp_path / "claims.json").read_text())["closing"] == last
+    assert (tmp_path / "composition.png").read_bytes()[:4] == b"\x89PNG"
+    assert bumps.rsa.shape == (2, 1, 3)
+    assert {str(p) for p in bumps.phase.values.ravel()} <= {"A", "B", "C", "transitional"}
+    assert str(bumps.phase.values[0, 0, 0]) == "A"  # after twenty steps there is no structure
+    # levels: tuples of leaves before whole strings, at every look and in every network
+    assert (levels.valid.sel(level=1) >= levels.valid.sel(level=0)).all()
+    assert float(levels.valid.isel(step=-1).sel(level=1).mean()) > 0.8
+    z = levels.valid.isel(step=-1).mean("seed") - levels.valid.isel(step=0).mean("seed")
+    assert float(z.min()) > 0.1  # both are learned
+    again = study.main()
+    np.testing.assert_array_equal(again[1].valid, levels.valid)
+
+
+def test_bad_requests_are_told_in_one_line() -> None:
+    cases = [
+        (lambda: replace(SMALL, parts=()), "parts"),
+        (lambda: replace(SMALL, seeds=0), "seeds"),
+        (lambda: replace(SMALL, looks=3), "looks"),
+        (lambda: replace(SMALL, t=0.0), "t = 0.0"),
+        (lambda: replace(SMALL, margin=9), "margin"),
+        (lambda: replace(SMALL, m=9), "rules exceed"),
+        (lambda: bump_loss(BUMPS, DiscreteSchedule.linear(), batch=0), "batch"),
+    ]
+    for call, words in cases:
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        one_line(error)
