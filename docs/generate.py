@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 from claims import claims
@@ -288,6 +289,8 @@ def main() -> None:
         memorization, crossover, two_worlds, claims, classification, single_level, cue_conflict,
         attribute_binding, alignment, composition, sample_cost, factors, networks,
     )  # fmt: skip
+    for figure in (ROOT / "validation" / "results").glob("*.png"):
+        shutil.copy(figure, folder / figure.name)
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())
 
