@@ -25,10 +25,11 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     names = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
     colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(names)))
-    axes[0].plot(theory.sigma, theory.snr.values[0, 1, 0], "k-", lw=1.2, label="exact law")
+    for ax, law in ((axes[0], theory.snr), (axes[1], theory.projection)):
+        ax.plot(theory.sigma, law.values[0, 1, 0], "k-", lw=1.2, label="exact law")
     for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
         one = network.isel(n_train=i).sel(split="test")
-        for ax, quantity in ((axes[0], "snr"), (axes[1], "linear")):
+        for ax, quantity in ((axes[0], "snr"), (axes[1], "projection")):
             ax.errorbar(one.sigma, one[quantity], one[f"{quantity}_error"], color=colour, ms=4,
                         marker="o", mfc="none", lw=0.7, label=f"network, {name}")  # fmt: skip
         n = int(network.n_train[i])
@@ -39,7 +40,7 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     axes[0].set(xscale="log", yscale="log", xlabel="noise level sigma",
                 ylabel="SNR of denoised features, unseen points")  # fmt: skip
     axes[1].set(xscale="log", xlabel="noise level sigma",
-                ylabel="linear probe, unseen points")  # fmt: skip
+                ylabel="class by largest energy, unseen points")  # fmt: skip
     axes[0].legend(fontsize=7, frameon=False)
     place = np.arange(len(names))
     for split, shift, face in (("train", -0.08, "C3"), ("test", 0.08, "C0")):

@@ -86,7 +86,7 @@ class NetworkRepresentation:
         """The experiment on exact models, whose readings are those of the networks."""
         return Representation(
             classes=self.classes, rank=self.rank, delta=self.delta, dim=self.dim,
-            sigmas=self.sigmas, models=("memorising",), quantities=("snr", "linear"), seeds=2,
+            sigmas=self.sigmas, models=("memorising",), quantities=("snr", "linear", "projection"), seeds=2,
             test=self.test, seed=self.seed,
             n_train=tuple(n for n in self.n_train if n) or (60,),
         )  # fmt: skip
@@ -120,7 +120,7 @@ class NetworkRepresentation:
         """Curves [network, split, n_train, sigma], and how far training points are known better."""
         plan = Plan(steps=self.steps, every=self.steps, rate=2e-3, average=0.995,
                     warmup=min(100, self.steps), device=self.device)  # fmt: skip
-        curves: dict[str, list[list[Array]]] = {"snr": [], "linear": []}
+        curves: dict[str, list[list[Array]]] = {"snr": [], "linear": [], "projection": []}
         errors: list[list[Array]] = []
         for n in self.n_train:
             for rows in curves.values():
@@ -155,7 +155,8 @@ class NetworkRepresentation:
         low, high = np.searchsorted(levels, [self.experiment.reference, self.experiment.sigma_star])
         variables: dict[str, Any] = {}
         text = {"snr": "signal-to-noise ratio of the features",
-                "linear": "accuracy of a linear probe"}  # fmt: skip
+                "linear": "accuracy of a linear probe",
+                "projection": "accuracy of the largest class energy"}  # fmt: skip
         for name, values in curves.items():  # [n_train, network, split, sigma]
             dims = ("n_train", "split", "sigma")
             variables[name] = (dims, values.mean(axis=1), text[name])
@@ -163,9 +164,11 @@ class NetworkRepresentation:
             variables[f"{name}_error"] = (dims, spread, f"standard error of: {text[name]}")
         ends = {"ratio": curves["snr"][..., high] / curves["snr"][..., low],
                 "linear_rise": curves["linear"][..., high] - curves["linear"][..., low],
+                "projection_rise": curves["projection"][..., high] - curves["projection"][..., low],
                 "denoising": errors}  # fmt: skip
         words = {"ratio": "SNR at the exact peak over SNR at the smallest noise",
-                 "linear_rise": "probe at the exact peak minus at the smallest noise",
+                 "linear_rise": "linear probe at the exact peak minus at the smallest noise",
+                 "projection_rise": "class energy at the exact peak minus at the smallest noise",
                  "denoising": "squared denoising error per entry at the exact peak"}  # fmt: skip
         for name, values in ends.items():  # [n_train, network, split]
             dims2 = ("n_train", "split")
@@ -191,6 +194,7 @@ def _claims(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> dict
         found["networks"][str(int(n))] = {
             "ratio": [float(one.ratio), float(one.ratio_error)],
             "linear rise": [float(one.linear_rise), float(one.linear_rise_error)],
+            "projection rise": [float(one.projection_rise), float(one.projection_rise_error)],
             "peak at": float(one.sigma[int(one.snr.values.argmax())]),
             "rank correlation": float(stats.spearmanr(one.snr.values, law).statistic),
             "denoising error, train": [float(both.denoising.sel(split="train")),
@@ -230,11 +234,14 @@ def _closing(said: dict[str, Any]) -> str:
         words.append(f"{ratio:.2f} ± {error:.2f} ({name}; {shape}; peak at {x['peak at']:.2f})")
     values = [x["ratio"] for x in said["networks"].values()]
     z = (values[-1][0] - values[0][0]) / max(float(np.hypot(values[0][1], values[-1][1])), 1e-12)
-    rise = [x["linear rise"] for x in said["networks"].values()]
+    energy, rise = ([x[f"{k} rise"] for x in said["networks"].values()]
+                    for k in ("projection", "linear"))  # fmt: skip
     memory = ", ".join(f"{a:.2f} ± {b:.2f} (N = {n})" for n, (a, b) in said["memorising"].items())
     return (
         f"SNR at the exact peak over SNR at 0.02: networks {', '.join(words)}; memorising denoiser "
         f"{memory}; exact {said['exact ratio']:.2f}, peak at {said['exact peak']:.3f}; first and "
-        f"last told apart with z = {z:.1f}; linear probe {rise[0][0]:+.3f} ± {rise[0][1]:.3f} and "
-        f"{rise[-1][0]:+.3f} ± {rise[-1][1]:.3f}"
+        f"last told apart with z = {z:.1f}; accuracy of the class energy between the two levels "
+        f"{energy[0][0]:+.3f} ± {energy[0][1]:.3f} and {energy[-1][0]:+.3f} ± {energy[-1][1]:.3f}, "
+        f"of a linear probe {rise[0][0]:+.3f} ± {rise[0][1]:.3f} and {rise[-1][0]:+.3f} ± "
+        f"{rise[-1][1]:.3f}"
     )
