@@ -86,8 +86,8 @@ class NetworkRepresentation:
         """The experiment on exact models, whose readings are those of the networks."""
         return Representation(
             classes=self.classes, rank=self.rank, delta=self.delta, dim=self.dim,
-            sigmas=self.sigmas, models=("memorising",), quantities=("snr", "linear", "projection"), seeds=2,
-            test=self.test, seed=self.seed,
+            sigmas=self.sigmas, models=("memorising",), seeds=2, test=self.test, seed=self.seed,
+            quantities=("snr", "linear", "projection"),
             n_train=tuple(n for n in self.n_train if n) or (60,),
         )  # fmt: skip
 
