@@ -1,0 +1,33 @@
+"""The scripts of the validation folder: help, and one line for a wrong argument."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WRONG = {
+    "phase_transition": ["--data", "1"], "rhm_images": ["--data", "1"],
+    "representation": ["--networks", "1"], "classification": ["--model", "dit-xl-2-256"],
+    "composition": ["--looks", "3"], "alignment": ["--model", "adm-256-unconditional"],
+}  # fmt: skip
+
+
+def test_every_script_is_known() -> None:
+    assert {p.stem for p in (ROOT / "validation").glob("*.py")} == set(WRONG)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_argument_is_one_line(name: str, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "validation" / f"{name}.py"), *WRONG[name], "--out",
+         str(tmp_path)], capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 2
+    lines = run.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
