@@ -1,6 +1,6 @@
 """Scores of the laws: tests hand them to the fixture ``laws``, ``--laws FILE`` keeps them.
 
-``pytest tests/test_laws tests/test_theory tests/test_sims --laws docs/results/laws.json`` makes the
+``pytest -m '' tests/test_laws tests/test_theory tests/test_sims --laws docs/results/laws.json`` makes the
 table that the manual prints.
 """
 
