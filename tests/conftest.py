@@ -1,7 +1,7 @@
 """Scores of the laws: tests hand them to the fixture ``laws``, ``--laws FILE`` keeps them.
 
-``pytest -m '' tests/test_laws tests/test_theory tests/test_sims --laws docs/results/laws.json`` makes the
-table that the manual prints.
+``pytest -m '' tests/test_laws tests/test_theory tests/test_sims --laws docs/results/laws.json``
+makes the table that the manual prints.
 """
 
 from __future__ import annotations
