@@ -114,7 +114,9 @@ def _phases(add) -> None:
         text = (
             f"{name} bumps: {' to '.join(path)}; at the end one bump {last['one_bump'][0]:.2f}, in "
             f"place {last['location_accuracy'][0]:.2f}, RSA {last['rsa'][0]:.2f}, held-out R2 "
-            f"{last['held_out_r2'][0]:.2f}"
+            f"{last['held_out_r2'][0]:.2f}; before training already RSA "
+            f"{x['untrained']['rsa']:.2f} and R2 {x['untrained']['held_out_r2']:.2f}, from the "
+            "smooth code of the labels, so neither marks what has been learned"
         )
         add(("B2", "B1") if name == "balanced" else ("B2",), text, command)
         cross = x["crossing"]

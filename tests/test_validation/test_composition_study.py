@@ -85,6 +85,8 @@ def test_the_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert bumps.rsa.shape == (2, 1, 3)
     assert {str(p) for p in bumps.phase.values.ravel()} <= {"A", "B", "C", "transitional"}
     assert str(bumps.phase.values[0, 0, 0]) == "A"  # after twenty steps there is no structure
+    # order is in the code of the labels before anything is learned
+    assert (bumps.untrained_held_out_r2 > 0.9).all()
     # levels: tuples of leaves before whole strings, at every look and in every network
     assert (levels.valid.sel(level=1) >= levels.valid.sel(level=0)).all()
     assert float(levels.valid.isel(step=-1).sel(level=1).mean()) > 0.8

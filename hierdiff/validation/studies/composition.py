@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import nn
@@ -40,7 +41,7 @@ from hierdiff.sims.phases import (
     read_phase,
 )
 from hierdiff.theory.composition import clustering_cost
-from hierdiff.validation.bump_network import as_model, train_bump_network
+from hierdiff.validation.bump_network import as_model, bump_unet, train_bump_network
 from hierdiff.validation.figures.composition import network_composition
 from hierdiff.validation.rhm_network import SymbolNetwork
 from hierdiff.validation.rhm_training import train_tree_unet
@@ -170,9 +171,15 @@ class NetworkComposition:
     def _bumps(self, folder: Path) -> tuple[xr.Dataset, Array]:
         """Readings [data, seed, step, name] and generated images of the first network."""
         rows: list[list[list[dict[str, float]]]] = []
+        untrained: list[dict[str, float]] = []
         first: Array | None = None
         for name, bumps in self.worlds.items():
             rows.append([])
+            # what the smooth code of the labels brings before anything is learned
+            torch.manual_seed(self.seed)
+            blank = bump_unet(self.size, channels=self.channels, multipliers=self.multipliers)
+            with torch.no_grad():
+                untrained.append(self._look(bumps)(blank.to(self.device).eval()))
             for k in range(self.seeds):
                 seed = self.seed + 1000 * k
                 size = f"{name}-{self.size}-{self.channels}-{seed}"
@@ -191,6 +198,9 @@ class NetworkComposition:
                   for n in _OF_BUMPS}  # fmt: skip
         dims = ("data", "seed", "step")
         variables: dict[str, Any] = {n: (dims, v, n.replace("_", " ")) for n, v in values.items()}
+        for n in _OF_BUMPS:
+            text = f"{n.replace('_', ' ')} of an untrained network"
+            variables[f"untrained_{n}"] = (("data",), [u[n] for u in untrained], text)
         variables["phase"] = (dims, np.array([[[_phase(h) for h in one] for one in row]
                                               for row in rows]), "phase")  # fmt: skip
         coords: dict[str, Any] = {
@@ -301,6 +311,7 @@ def _claims(found: dict[str, xr.Dataset]) -> dict[str, Any]:
                 "phases": [list(map(str, row)) for row in one.phase.values],
                 "crossing": times,
                 "last": {n: [float(last[n].mean()), float(last[n].std())] for n in _OF_BUMPS},
+                "untrained": {n: float(one[f"untrained_{n}"]) for n in _OF_BUMPS},
                 "steps": ds.step.values.tolist(),
             }
     if "levels" in found:
@@ -352,7 +363,9 @@ def _closing(said: dict[str, Any]) -> str:
         words.append(
             f"{name} bumps: phases {' -> '.join(path)}, accuracy 0.6 in {cross}; at the end one "
             f"bump {x['last']['one_bump'][0]:.2f}, in place {x['last']['location_accuracy'][0]:.2f}"
-            f", RSA {x['last']['rsa'][0]:.2f}, interaction {x['last']['interaction'][0]:.2f}"
+            f", RSA {x['last']['rsa'][0]:.2f}, interaction {x['last']['interaction'][0]:.2f} "
+            f"(untrained: in place {x['untrained']['location_accuracy']:.2f}, RSA "
+            f"{x['untrained']['rsa']:.2f}, held-out R2 {x['untrained']['held_out_r2']:.2f})"
         )
     if "levels" in said:
         x = said["levels"]
