@@ -6,7 +6,7 @@ symbol         meaning
 Z [n, width]   representations, at one noise level and one noise draw
 Y [n, 2]       labels of the same points
 PR             participation ratio, effective number of directions of Z
-RSA            rank correlation of distances in Z with distances in Y
+RSA            rank correlation of distances in Z, straight or along its manifold, with those in Y
 =============  ==============================================================================
 
 A: no structure, several bumps.  B: a disordered manifold, one bump in the wrong place.  C: an
@@ -30,6 +30,7 @@ from hierdiff.seeds import Seed
 from hierdiff.sims._bump_readout import bump_counts, locate, location_accuracy
 from hierdiff.sims._geometry import (
     anova_shares,
+    geodesic_rsa,
     held_out_r2,
     neighbour_ratio,
     participation_ratio,
@@ -38,12 +39,14 @@ from hierdiff.sims._geometry import (
 )
 
 __all__ = [
+    "NETWORK_THRESHOLDS",
     "Phase",
     "PhaseReadout",
     "Thresholds",
     "anova_shares",
     "bump_counts",
     "crossing_time",
+    "geodesic_rsa",
     "held_out_r2",
     "locate",
     "location_accuracy",
@@ -65,7 +68,9 @@ class Thresholds:
 
     Notes
     -----
-    Validity: of the sheet's synthetic cases; tune them anew on a trained network before use.
+    Validity: of synthetic cases.  In trained networks representations are local where they hold the
+    image of the bump, and straight distances saturate: :data:`NETWORK_THRESHOLDS` measures order
+    along the manifold instead, by :func:`geodesic_rsa`, with the same numbers.
     """
 
     few_bumps: float = 0.5
@@ -92,6 +97,12 @@ class Thresholds:
     """... and this held-out R^2 ..."""
     ordered_neighbours: float = 0.15
     """... and at or below this neighbour ratio."""
+    along: bool = False
+    """Take distances along the manifold for RSA, not straight ones."""
+
+
+NETWORK_THRESHOLDS = Thresholds(along=True)
+"""For representations of trained networks, with about 1,000 labels."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +116,24 @@ class PhaseReadout:
     rsa: float
     held_out_r2: float
     neighbour_ratio: float
+    geodesic_rsa: float = float("nan")
 
 
 def read_phase(
-    images: ArrayLike, labels: ArrayLike, Z: ArrayLike, *, dark: bool = True, seed: Seed = 0
-) -> PhaseReadout:
-    """All numbers of the rule, from generated images and from representations of the same labels.
+    images: ArrayLike, labels: ArrayLike, Z: ArrayLike, *, Z_labels: ArrayLike | None = None,
+    dark: bool = True, seed: Seed = 0,
+) -> PhaseReadout:  # fmt: skip
+    """All numbers of the rule, from generated images and from representations of labels.
 
     Parameters
     ----------
     images : array [n, rows, columns]
         Generated under the labels.
     labels : array [n, 2]
-    Z : array [n, width]
+    Z : array [k, width]
+    Z_labels : array [k, 2], optional
+        Labels of the representations, if they are not those of the images: representations are
+        cheap, and order is seen better in many.
     dark : bool
         Dark bumps on light ground.
     seed : Seed
@@ -136,14 +152,16 @@ def read_phase(
     -----
     Validity: the sheet uses about 1,000 random labels at one noise level.
     """
+    Y = labels if Z_labels is None else Z_labels
     return PhaseReadout(
         one_bump=float((bump_counts(images, dark=dark) == 1).mean()),
         location_accuracy=float(location_accuracy(images, labels, dark=dark)[0]),
         participation_ratio=participation_ratio(Z),
         two_nn=two_nn(Z),
-        rsa=rsa(Z, labels),
-        held_out_r2=held_out_r2(Z, labels, seed=seed),
-        neighbour_ratio=neighbour_ratio(Z, labels),
+        rsa=rsa(Z, Y),
+        held_out_r2=held_out_r2(Z, Y, seed=seed),
+        neighbour_ratio=neighbour_ratio(Z, Y),
+        geodesic_rsa=geodesic_rsa(Z, Y),
     )
 
 
@@ -171,9 +189,10 @@ def phase(readout: PhaseReadout, thresholds: Thresholds | None = None) -> Phase:
     'B'
     """
     r, limit = readout, thresholds or Thresholds()
+    order = r.geodesic_rsa if limit.along else r.rsa
     noise = (
         r.two_nn > limit.noise_dimension
-        and r.rsa < limit.noise_rsa
+        and order < limit.noise_rsa
         and r.neighbour_ratio > limit.noise_neighbours
     )
     if r.one_bump < limit.few_bumps or noise:
@@ -181,10 +200,10 @@ def phase(readout: PhaseReadout, thresholds: Thresholds | None = None) -> Phase:
     if r.one_bump < limit.many_bumps:
         return "transitional"
     flat = r.two_nn <= limit.manifold_dimension
-    if r.location_accuracy < limit.misplaced and flat and r.rsa < limit.disordered_rsa:
+    if r.location_accuracy < limit.misplaced and flat and order < limit.disordered_rsa:
         return "B"
     ordered = (
-        r.rsa >= limit.ordered_rsa
+        order >= limit.ordered_rsa
         and r.held_out_r2 >= limit.ordered_r2
         and r.neighbour_ratio <= limit.ordered_neighbours
     )

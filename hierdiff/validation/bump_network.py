@@ -6,6 +6,14 @@ per coordinate, added to the code of the time,
 .. math:: c(x, y) = W\,[\sin \omega_k x, \cos \omega_k x, \sin \omega_k y, \cos \omega_k y] + b ,
 
 without guidance.  It predicts eps on the linear schedule.
+
+The code above tells the order of places before anything is learned.  A *faint* code does not:
+beside the code of the place, at a small amplitude f, stands that of another place, at full one,
+:math:`\pi(x, y)`, a fixed random exchange of all labels,
+
+.. math:: c_f(x, y) = W\,[f\, \phi(x, y),\ \phi(\pi(x, y))] + b ,
+
+a manifold of two dimensions whose order means nothing; which half matters has to be learned.
 """
 
 from __future__ import annotations
@@ -29,7 +37,10 @@ from hierdiff.validation.samplers import DDIM
 from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.training import Evaluation, Plan, Trained, train
 
-__all__ = ["PlaceCode", "as_model", "bump_loss", "bump_unet", "encoder_layer", "train_bump_network"]
+__all__ = [
+    "FaintCode", "PlaceCode", "as_model", "bump_loss", "bump_unet", "encoder_layer",
+    "tell_faintly",     "train_bump_network",
+]  # fmt: skip
 
 _FREQUENCIES = 8
 
@@ -57,12 +68,69 @@ class PlaceCode(nn.Module):
         self.register_buffer("frequencies", waves)
         self.net = nn.Linear(4 * _FREQUENCIES, width)
 
-    def forward(self, place: Tensor) -> Tensor:
-        """[n, 2] to [n, width]."""
+    def waves(self, place: Tensor) -> Tensor:
+        """Sines and cosines of places [n, 2], before any weight."""
         if place.ndim != 2 or place.shape[1] != 2:
             raise InvalidParameter(f"places have shape {tuple(place.shape)}; give [n, 2], x and y")
         angles = (place.to(self.frequencies)[:, :, None] * self.frequencies).flatten(1)
-        code: Tensor = self.net(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    def forward(self, place: Tensor) -> Tensor:
+        """[n, 2] to [n, width]."""
+        code: Tensor = self.net(self.waves(place))
+        return code
+
+
+class FaintCode(PlaceCode):
+    """Code of a place at a small amplitude, beside that of another place which means nothing.
+
+    Parameters
+    ----------
+    bumps : Bumps
+        Whose labels are exchanged at random; a place is exchanged with the label next to it.
+    width : int
+    faint : float
+        Amplitude of the true code, >= 0.
+    seed : int
+        Names the exchange.
+
+    Raises
+    ------
+    InvalidParameter
+        If the amplitude is negative or labels are held out.
+
+    Examples
+    --------
+    >>> bumps = Bumps(size=16, margin=3)
+    >>> FaintCode(bumps, 32, 0.1, 0)(torch.from_numpy(bumps.labels)).shape
+    torch.Size([100, 32])
+    """
+
+    other: Tensor
+
+    def __init__(self, bumps: Bumps, width: int, faint: float, seed: int) -> None:
+        super().__init__(bumps.size, width)
+        if not (np.isfinite(faint) and faint >= 0) or bumps.held_out:
+            raise InvalidParameter(
+                f"faint = {faint} must be finite and >= 0, and no labels held out"
+            )
+        self.faint = faint
+        self.net = nn.Linear(8 * _FREQUENCIES, width)
+        labels = torch.from_numpy(bumps.labels)
+        order = stream(seed, "exchange of labels").permutation(len(labels))
+        columns = len(torch.unique(labels[:, 1]))
+        self.shape = (len(labels) // columns, columns)
+        self.step = (bumps.d_x, bumps.d_y)
+        self.low = bumps.margin
+        self.register_buffer("other", labels[torch.from_numpy(order)].float())
+
+    def forward(self, place: Tensor) -> Tensor:
+        """[n, 2] to [n, width]."""
+        true = self.faint * self.waves(place)
+        rows = [((place[:, k] - self.low) / self.step[k]).round().long().clamp(0, n - 1)
+                for k, n in enumerate(self.shape)]  # fmt: skip
+        other = self.other[rows[0] * self.shape[1] + rows[1]]
+        code: Tensor = self.net(torch.cat([true, self.waves(other)], dim=1))
         return code
 
 
@@ -104,6 +172,12 @@ def bump_unet(
     network = ADMUNet(config)
     network.label_emb = PlaceCode(size, 4 * channels)  # type: ignore[assignment]
     return network
+
+
+def tell_faintly(network: ADMUNet, bumps: Bumps, faint: float, seed: int) -> None:
+    """Give a bump network a :class:`FaintCode` in place of its :class:`PlaceCode`."""
+    width = network.label_emb.net.out_features  # type: ignore[union-attr]
+    network.label_emb = FaintCode(bumps, width, faint, seed)  # type: ignore[assignment, arg-type]
 
 
 def encoder_layer(network: ADMUNet) -> str:
@@ -164,6 +238,7 @@ def train_bump_network(
     bumps: Bumps,
     plan: Plan,
     *,
+    faint: float | None = None,
     channels: int = 32,
     multipliers: tuple[float, ...] = (1, 2),
     blocks: int = 1,
@@ -180,6 +255,9 @@ def train_bump_network(
     bumps : Bumps
     plan : Plan
         How long to train.
+    faint : float, optional
+        Amplitude of the true code in a :class:`FaintCode`; by default the label is a
+        :class:`PlaceCode`.
     channels, multipliers, blocks
         As in :func:`bump_unet`.
     batch, seed
@@ -208,6 +286,8 @@ def train_bump_network(
     """
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
     network = bump_unet(bumps.size, channels=channels, multipliers=multipliers, blocks=blocks)
+    if faint is not None:
+        tell_faintly(network, bumps, faint, seed)
     schedule = DiscreteSchedule.linear()
     loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
     done = train(network, loss, plan, folder=folder, evaluate=evaluate, name="bumps")

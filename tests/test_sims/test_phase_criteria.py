@@ -10,9 +10,11 @@ from scipy import stats
 from hierdiff.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.phases import (
+    NETWORK_THRESHOLDS,
     anova_shares,
     bump_counts,
     crossing_time,
+    geodesic_rsa,
     held_out_r2,
     locate,
     location_accuracy,
@@ -117,7 +119,40 @@ def test_phases_of_known_models() -> None:
         (two, "scrambled", "A"), (wrong, "noise", "A"), (right, "patches", "transitional"),
     ]  # fmt: skip
     for images, kind, name in cases:
-        assert phase(read_phase(images, y, representation(kind, y))) == name
+        read = read_phase(images, y, representation(kind, y))
+        assert phase(read) == phase(read, NETWORK_THRESHOLDS) == name
+        several = labels(500, 9)
+        other = read_phase(images, y, representation(kind, several), Z_labels=several)
+        assert phase(other) == name
+
+
+def test_order_of_local_representations_is_seen_along_the_manifold() -> None:
+    """Straight distances saturate beyond the width of a bump; paths do not, and scrambles show."""
+    y = labels(1000)
+    centres = np.random.default_rng(0).uniform(0, 32, (512, 2))
+
+    def local(places: np.ndarray) -> np.ndarray:
+        return np.exp(-((places[:, None] - centres) ** 2).sum(-1) / (2 * 1.5**2))
+
+    assert rsa(local(y), y) < 0.3
+    assert geodesic_rsa(local(y), y) > 0.7
+    right = BUMPS.images(y)
+    assert phase(read_phase(right, y, local(y))) == "transitional"
+    assert phase(read_phase(right, y, local(y)), NETWORK_THRESHOLDS) in ("C", "transitional")
+    rng = np.random.default_rng(1)
+    for places in (rng.permutation(y), patches(y, rng)):
+        assert geodesic_rsa(local(places), y) < 0.3
+    # a path on a line is the sum of its steps: the same ranks, copies of points and gaps included
+    line = np.cumsum(rng.uniform(1, 2, 60))[:, None]
+    assert geodesic_rsa(line, line, k=4) == pytest.approx(1)
+    copies = np.concatenate([line, line[:9]])
+    assert geodesic_rsa(copies, copies, k=4) == pytest.approx(1)
+    circle = np.linspace(0, 1.5 * np.pi, 80)[:, None]  # an open one: ends are near across the gap
+    bent = np.concatenate([np.cos(circle), np.sin(circle)], axis=1)
+    assert geodesic_rsa(bent, circle, k=4) > 0.999
+    assert rsa(bent, circle) < 0.9
+    apart = np.concatenate([line, line + 500])  # no path between the two: farther than any
+    assert geodesic_rsa(apart, apart, k=4) > 0.8
 
 
 def test_participation_ratio_and_dimension_of_gaussians() -> None:
@@ -162,6 +197,8 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: rsa(np.zeros((30, 4)), y[:10]), "30"),
         (lambda: rsa(np.full((30, 4), np.nan), y), "finite|NaN"),
         (lambda: neighbour_ratio(np.eye(5), y[:5], k=8), "n >= 9"),
+        (lambda: geodesic_rsa(np.eye(5), y[:5], k=8), "n >= 9"),
+        (lambda: geodesic_rsa(np.eye(5), y[:5], k=0), "k = 0"),
         (lambda: bump_counts(np.zeros((3, 4))), "shape"),
         (lambda: anova_shares(np.zeros((4, 5))), "shape"),
         (lambda: crossing_time([0, 0], [1, 1]), "increase"),

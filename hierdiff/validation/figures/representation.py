@@ -1,4 +1,4 @@
-"""Figure of the network study of representation."""
+"""Figures of the network study of representation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-__all__ = ["network_representation"]
+__all__ = ["network_representation", "probe_curves"]
 
 
 def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> Figure:
@@ -52,4 +52,50 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     axes[2].legend(fontsize=7, frameon=False)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def probe_curves(ds: xr.Dataset) -> Figure:
+    """Accuracy of linear probes against noise, a panel per model, a row per probe.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        As the study returns for strings, digits and photographs: ``accuracy`` [probe, row, t] with
+        the coordinates ``reader`` and ``layer`` of the rows.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    readers = list(dict.fromkeys(str(x) for x in ds.reader.values))
+    alone = [r for r in readers if int((ds.reader == r).sum()) == 1]
+    panels = [r for r in readers if r not in alone]
+    kinds = [str(x) for x in ds.probe.values]
+    figure, axes = plt.subplots(
+        len(kinds), len(panels), figsize=(4.2 * len(panels), 3.1 * len(kinds)), squeeze=False,
+        layout="constrained", sharex=True, sharey="row",
+    )  # fmt: skip
+    for row, kind in zip(axes, kinds, strict=True):
+        for ax, reader in zip(row, panels, strict=True):
+            chosen = ds.sel(probe=kind).isel(row=np.flatnonzero(ds.reader.values == reader))
+            colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, chosen.sizes["row"]))
+            for k, colour in enumerate(colours):
+                one = chosen.isel(row=k)
+                ax.errorbar(one.t, one.accuracy, one.accuracy_error, color=colour, marker="o",
+                            ms=3, mfc="none", lw=0.8, label=str(one.layer.values))  # fmt: skip
+            for name, style in zip(alone, (":", "--", "-."), strict=False):
+                one = ds.sel(probe=kind).isel(row=int(np.argmax(ds.reader.values == name)))
+                ax.plot(one.t, one.accuracy, color="0.4", ls=style, lw=1, label=name)
+            law = ds.sel(probe=kind).isel(row=ds.row.values == "exact: output")
+            if reader != "exact" and "exact" in panels:
+                ax.plot(ds.t, law.accuracy.values[0], "k-", lw=0.8, label="exact: output")
+            ax.set(xscale="log", title=f"{reader}, probe on {kind}")
+            ax.title.set_fontsize(9)
+            ax.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel("accuracy of a linear probe")
+        for ax in row:
+            ax.legend(fontsize=6, frameon=False)
+    for ax in axes[-1]:
+        ax.set_xlabel(str(ds.t.attrs["long_name"]))
     return figure

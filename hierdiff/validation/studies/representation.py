@@ -1,9 +1,19 @@
 """The network study of representation: does the feature curve tell memory from understanding?
 
-Networks are trained on N points of a mixture of low-rank Gaussians, or on fresh ones without end,
-and their denoised features are read at all noise levels on points they have not seen, with the
-experiment that also reads exact and memorising models.  The ratio of the SNR at two fixed noise
-levels says whether a curve rises before it falls.
+==============  =================================================================================
+``--model``     what is learned, and how features are read
+==============  =================================================================================
+mixture         points of a mixture of low-rank Gaussians: SNR, class energies and a linear probe of
+                the denoised features, beside the exact law and the memorising denoiser
+rhm             strings of a random grammar: linear probe for the class in every layer, beside the
+                same probe on exact beliefs of every level
+digits          8 x 8 digits: the same, beside the low-rank mixture of the classes
+other names     images in a folder per class (``--images``), layers of a published network
+==============  =================================================================================
+
+Networks are trained on N data, or on fresh ones without end, and read on data they have not seen.
+For the mixture the ratio of the SNR at two fixed noise levels says whether a curve rises before it
+falls; for the others the rise of :mod:`hierdiff.validation.studies._probe_curves`.
 """
 
 from __future__ import annotations
@@ -20,10 +30,12 @@ from scipy import stats
 
 from hierdiff import results
 from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims.representation import Representation
 from hierdiff.validation.figures.representation import network_representation
 from hierdiff.validation.mixture_network import train_vector_denoiser
+from hierdiff.validation.studies._probe_curves import PROBE_LEVELS, ProbeCurves
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
 
@@ -36,10 +48,19 @@ Array: TypeAlias = NDArray[Any]
 class NetworkRepresentation:
     """Quality of a network's features against noise, for training sets of several sizes.
 
-    Writes representation.nc (networks), representation_theory.nc (the exact law),
-    representation_memorising.nc (the training set's own denoiser) and representation.png.
+    Writes representation.nc (networks; for all but ``mixture`` every model), representation.png
+    and, for ``mixture``, representation_theory.nc (the exact law) and
+    representation_memorising.nc (the training set's own denoiser).
     """
 
+    model: str = "mixture"
+    """mixture, rhm, digits, or a network of ``hierdiff models``."""
+    images: Path | None = None
+    """Folder with a folder of images per class, for a network of the catalogue."""
+    accept_licence: bool = False
+    """That you accept the terms of the checkpoint."""
+    layers: tuple[str, ...] = ()
+    """Submodules of an image network; default its blocks."""
     out: Path = Path("out")
     """Folder for results, figure and checkpoints."""
     device: str = "cpu"
@@ -58,48 +79,88 @@ class NetworkRepresentation:
     """Amplitude of the residual."""
     dim: int = 30
     """Ambient dimension."""
-    n_train: tuple[int, ...] = (60, 1000, 0)
-    """Training points; 0 draws fresh ones for every step."""
-    networks: int = 3
-    """Networks per size, with data and weights of their own, over which errors are taken."""
-    steps: int = 2500
-    """Training steps."""
+    v: int = 8
+    """Symbols per level, and classes (rhm)."""
+    m: int = 2
+    """Rules per symbol (rhm)."""
+    s: int = 2
+    """Symbols that a rule writes (rhm)."""
+    L: int = 4
+    """Depth of the hierarchy (rhm)."""
+    n_train: tuple[int, ...] | None = None
+    """Training data; 0 draws fresh ones for every step (digits: all there are); default 60 1000 0
+    (mixture), 256 0 (rhm), 64 0 (digits)."""
+    networks: int | None = None
+    """Networks per size, with data and weights of their own, over which errors are taken; default
+    3 (mixture), 2 (rhm), 1 (digits)."""
+    steps: int | None = None
+    """Training steps; default 2,500 (mixture), 1,200 (rhm), 700 (digits)."""
+    few: int = 5
+    """Data per class of the small probe (all but mixture)."""
+    t: tuple[float, ...] = PROBE_LEVELS
+    """Noise levels (all but mixture)."""
     width: int = 192
     """Features per layer."""
     depth: int = 2
     """Residual blocks."""
-    test: int = 900
-    """Test points."""
+    test: int | None = None
+    """Test points; default 900 (mixture), 2,000 (rhm), 355 (digits), a fifth of the images."""
     sigmas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.43, 0.6, 0.85, 1.1, 1.6)
     """Noise levels, relative to the signal."""
 
     def __post_init__(self) -> None:
-        if self.networks < 2 or any(n < 0 for n in self.n_train) or not self.n_train:
+        sizes, least = self.sizes, 2 if self.model == "mixture" else 1
+        if self.networks is not None and self.networks < least:
             raise InvalidParameter(
-                f"networks = {self.networks} must be at least 2, for error bars, and n_train = "
-                f"{self.n_train} not negative (0 is fresh data)"
+                f"networks = {self.networks} must be at least {least}, for error bars"
             )
-        _ = self.experiment
+        if any(n < 0 for n in sizes) or not sizes:
+            raise InvalidParameter(f"n_train = {sizes} must not be negative (0 is fresh data)")
+        if self.few < 1 or len(self.t) < 2 or any(np.diff(self.t) <= 0):
+            raise InvalidParameter(
+                f"few = {self.few} must be at least 1, and t = {self.t} two or more increasing "
+                "noise levels"
+            )
+        if self.model == "mixture":
+            _ = self.experiment
+        elif self.model == "rhm":
+            RHM(self.v, self.m, self.s, self.L)
+        elif self.model != "digits" and self.images is None:
+            raise InvalidParameter(
+                f"model {self.model} needs images; give --images DIR, or use mixture, rhm or digits"
+            )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the mixture's training sets."""
+        return (60, 1000, 0) if self.n_train is None else self.n_train
+
+    @property
+    def _count(self) -> int:
+        return self.networks or 3
 
     @property
     def experiment(self) -> Representation:
         """The experiment on exact models, whose readings are those of the networks."""
         return Representation(
             classes=self.classes, rank=self.rank, delta=self.delta, dim=self.dim,
-            sigmas=self.sigmas, models=("memorising",), seeds=2, test=self.test, seed=self.seed,
+            sigmas=self.sigmas, models=("memorising",), seeds=2, test=self.test or 900,
+            seed=self.seed,
             quantities=("snr", "linear", "projection"),
-            n_train=tuple(n for n in self.n_train if n) or (60,),
+            n_train=tuple(n for n in self.sizes if n) or (60,),
         )  # fmt: skip
 
     def main(self) -> tuple[xr.Dataset, ...]:
-        """Run the study; returns the exact law, the memorising denoiser and the networks."""
+        """Run the study; returns exact law, memorising denoiser and networks, or all in one."""
         folder = results.writable_folder(self.out)
         if not self.resume:
             for old in folder.glob("*/checkpoint.pt"):
                 old.unlink()
+        if self.model != "mixture":
+            return ProbeCurves(self, self.t, self.few).main(folder, self.summary)
         experiment = self.experiment
         theory = experiment.predict()
-        memory = replace(experiment, seeds=max(4, self.networks)).measure(folder=folder / "tasks")
+        memory = replace(experiment, seeds=max(4, self._count)).measure(folder=folder / "tasks")
         network = self._networks(folder, experiment)
         every = (theory, memory, network)
         names = ("representation_theory", "representation_memorising", "representation")
@@ -118,15 +179,16 @@ class NetworkRepresentation:
 
     def _networks(self, folder: Path, experiment: Representation) -> xr.Dataset:
         """Curves [network, split, n_train, sigma], and how far training points are known better."""
-        plan = Plan(steps=self.steps, every=self.steps, rate=2e-3, average=0.995,
-                    warmup=min(100, self.steps), device=self.device)  # fmt: skip
+        steps = self.steps or 2500
+        plan = Plan(steps=steps, every=steps, rate=2e-3, average=0.995,
+                    warmup=min(100, steps), device=self.device)  # fmt: skip
         curves: dict[str, list[list[Array]]] = {"snr": [], "linear": [], "projection": []}
         errors: list[list[Array]] = []
-        for n in self.n_train:
+        for n in self.sizes:
             for rows in curves.values():
                 rows.append([])
             errors.append([])
-            for k in range(self.networks):
+            for k in range(self._count):
                 x, labels = experiment.mixture.sample(n or 1000, stream(self.seed, "points", n, k))
                 model, _ = train_vector_denoiser(
                     experiment.mixture, plan, data=x if n else None, width=self.width,
@@ -160,7 +222,7 @@ class NetworkRepresentation:
         for name, values in curves.items():  # [n_train, network, split, sigma]
             dims = ("n_train", "split", "sigma")
             variables[name] = (dims, values.mean(axis=1), text[name])
-            spread = values.std(axis=1, ddof=1) / np.sqrt(self.networks)
+            spread = values.std(axis=1, ddof=1) / np.sqrt(self._count)
             variables[f"{name}_error"] = (dims, spread, f"standard error of: {text[name]}")
         ends = {"ratio": curves["snr"][..., high] / curves["snr"][..., low],
                 "linear_rise": curves["linear"][..., high] - curves["linear"][..., low],
@@ -173,10 +235,10 @@ class NetworkRepresentation:
         for name, values in ends.items():  # [n_train, network, split]
             dims2 = ("n_train", "split")
             variables[name] = (dims2, values.mean(axis=1), words[name])
-            spread = values.std(axis=1, ddof=1) / np.sqrt(self.networks)
+            spread = values.std(axis=1, ddof=1) / np.sqrt(self._count)
             variables[f"{name}_error"] = (dims2, spread, f"standard error of: {words[name]}")
         coords: dict[str, Any] = {
-            "n_train": (("n_train",), list(self.n_train), "training points, 0 is fresh"),
+            "n_train": (("n_train",), list(self.sizes), "training points, 0 is fresh"),
             "split": (("split",), ["train", "test"], "points that are read"),
             "sigma": (("sigma",), levels, "noise level sigma, relative to the signal"),
         }
