@@ -70,7 +70,7 @@ class Thresholds:
     -----
     Validity: of synthetic cases.  In trained networks representations are local where they hold the
     image of the bump, and straight distances saturate: :data:`NETWORK_THRESHOLDS` measures order
-    along the manifold instead, by :func:`geodesic_rsa`, with the same numbers.
+    along the manifold instead, by :func:`geodesic_rsa`.
     """
 
     few_bumps: float = 0.5
@@ -101,8 +101,11 @@ class Thresholds:
     """Take distances along the manifold for RSA, not straight ones."""
 
 
-NETWORK_THRESHOLDS = Thresholds(along=True)
-"""For representations of trained networks, with about 1,000 labels."""
+NETWORK_THRESHOLDS = Thresholds(along=True, manifold_dimension=8.0, ordered_neighbours=0.3)
+"""For representations of trained networks, read at about 1,000 labels: order along the manifold;
+room for what a network keeps of its labels' code beside the place (TwoNN 5 to 8, where random codes
+have 17); and neighbours halfway between a disordered network (0.65 to 0.9) and an ordered one (0.2,
+where the sheet's 0.15 asks for a manifold without any such rest)."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,29 +18,31 @@ _COLOURS = {"A": "#b2182b", "B": "#e8a33d", "C": "#2a788e", "transitional": "#e5
 
 
 def network_composition(
-    bumps: xr.Dataset | None, levels: xr.Dataset | None, images: NDArray[Any] | None
+    bumps: Mapping[str, xr.Dataset], levels: xr.Dataset | None, images: NDArray[Any] | None
 ) -> Figure:
     """Phases and readings along training, generated bumps, and validity of the levels.
 
     Parameters
     ----------
-    bumps, levels : xarray.Dataset, optional
-        As :class:`hierdiff.validation.studies.composition.NetworkComposition` returns.
+    bumps : mapping of str to xarray.Dataset
+        A world of labels each, as
+        :class:`hierdiff.validation.studies.composition.NetworkComposition` returns them.
+    levels : xarray.Dataset, optional
+        The same for strings.
     images : array [k, h, w], optional
-        Bumps that the first network has made at the end.
+        Bumps that the network of the last world has made at the end.
 
     Returns
     -------
     matplotlib Figure
     """
-    names = [] if bumps is None else [str(x) for x in bumps.data.values]
+    names = list(bumps)
     count = len(names) + (images is not None) + (levels is not None)
     figure, axes = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained",
                                 squeeze=False)  # fmt: skip
     each = iter(axes[0])
     for name in names:
-        assert bumps is not None
-        _readings(next(each), bumps.sel(data=name).isel(seed=0), name)
+        _readings(next(each), bumps[name].isel(seed=0), name)
     if images is not None:
         ax = next(each)
         half = len(images) // 2
@@ -47,7 +50,7 @@ def network_composition(
                 for part in (images[:half], images[half : 2 * half])]  # fmt: skip
         ax.imshow(np.concatenate(rows), cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
-        ax.set_title("made at the end, balanced labels", fontsize=9)
+        ax.set_title(f"made at the end, {names[-1]} labels", fontsize=9)
     if levels is not None:
         _levels(next(each), levels)
     return figure
@@ -61,7 +64,7 @@ def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
         if str(word) != "transitional":
             ax.text((edges[k] + edges[k + 1]) / 2, 1.04, str(word), ha="center", fontsize=8)
     shown = (("one_bump", "one bump", "k"), ("x_accuracy", "right x", "C0"),
-             ("y_accuracy", "right y", "C1"), ("rsa", "RSA", "C2"),
+             ("y_accuracy", "right y", "C1"), ("geodesic_rsa", "order (RSA along)", "C2"),
              ("interaction", "interaction share", "C4"))  # fmt: skip
     for key, label, colour in shown:
         ax.plot(steps, ds[key], marker="o", ms=3, mfc="none", lw=0.9, color=colour, label=label)
