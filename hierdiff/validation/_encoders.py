@@ -14,7 +14,7 @@ from hierdiff.validation._optional import need
 from hierdiff.validation.catalogue import Checkpoint
 from hierdiff.validation.images import image_files
 
-__all__ = ["Encoder", "class_folders", "encoder_of"]
+__all__ = ["Encoder", "class_folders", "decoder_of", "encoder_of"]
 
 Array: TypeAlias = NDArray[Any]
 Encoder: TypeAlias = Callable[[Array], Array]
@@ -49,15 +49,38 @@ def encoder_of(entry: Checkpoint, device: str = "cpu") -> tuple[int, Encoder]:
     return 8 * entry.shape[1], _autoencoder(float(entry.latent_scale), device)
 
 
-def _autoencoder(scale: float, device: str) -> Encoder:
+def decoder_of(entry: Checkpoint, device: str = "cpu") -> Encoder:
+    """The map from the data of a catalogue network to images in [-1, 1]."""
+    if entry.latent_scale is None:
+        return lambda data: data
+    network, scale = _autoencoder_network(device), float(entry.latent_scale)
+
+    def decode(latents: Array) -> Array:
+        import torch
+
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(latents), 4):
+                batch = torch.from_numpy(np.float32(latents[start : start + 4])).to(device)
+                parts.append(network.decode(batch / scale).sample.float().cpu().numpy())
+        return np.concatenate(parts)
+
+    return decode
+
+
+def _autoencoder_network(device: str) -> Any:
     diffusers = need("diffusers", "diffusers", "images as latents")
     try:
-        network = diffusers.AutoencoderKL.from_pretrained(_AUTOENCODER).to(device).eval()
+        return diffusers.AutoencoderKL.from_pretrained(_AUTOENCODER).to(device).eval()
     except Exception as error:  # the hub's own types, of which there are many
         raise InvalidParameter(
             f"the autoencoder {_AUTOENCODER} cannot be had ({type(error).__name__}); download it "
             "with huggingface-hub on a machine with a network"
         ) from None
+
+
+def _autoencoder(scale: float, device: str) -> Encoder:
+    network = _autoencoder_network(device)
 
     def encode(images: Array) -> Array:
         import torch

@@ -19,7 +19,7 @@ from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
-__all__ = ["SymbolNetwork", "gap_to_exact", "network_input", "tree_unet"]
+__all__ = ["SymbolNetwork", "gap_to_exact", "network_input", "symbol_transformer", "tree_unet"]
 
 Array = NDArray[Any]
 Process = GaussianNoise | MaskingNoise | UniformNoise
@@ -159,14 +159,55 @@ def tree_unet(
     """
     if len(set(grammar.s)) > 1:
         raise InvalidParameter(f"branching {tuple(grammar.s)} differs between levels; use one s")
-    v = grammar.v[grammar.L]
-    if noise.v != v:
-        raise InvalidParameter(f"the noise has v = {noise.v} symbols and the leaves {v}; use v={v}")
-    channels = {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name]
+    channels, v = _channels(grammar, noise)
     classes = grammar.v[0] if conditional else 0
     return TreeUNet(
         channels, v, s=grammar.s[0], L=grammar.L, width=width, blocks=blocks, classes=classes
     )
+
+
+def symbol_transformer(
+    grammar: Grammar, noise: Process, *, width: int = 64, layers: int = 4,
+    conditional: bool = False,
+) -> SequenceTransformer:  # fmt: skip
+    """A transformer on the leaves of a grammar, which knows nothing of its tree.
+
+    Parameters
+    ----------
+    grammar : Grammar
+    noise : Process
+    width : int
+        Features per leaf; a head of attention for every 16 of them.
+    layers : int
+    conditional : bool
+        Whether it can be told the class.
+
+    Returns
+    -------
+    SequenceTransformer
+
+    Raises
+    ------
+    InvalidParameter
+        If the noise has other symbols than the leaves, or the width does not divide into heads.
+
+    Notes
+    -----
+    Validity: the weights are torch's current random ones; set ``torch.manual_seed`` before.
+    """
+    channels, v = _channels(grammar, noise)
+    return SequenceTransformer(
+        channels, v, leaves=grammar.n_leaves, width=width, heads=max(1, width // 16),
+        layers=layers, classes=grammar.v[0] if conditional else 0,
+    )  # fmt: skip
+
+
+def _channels(grammar: Grammar, noise: Process) -> tuple[int, int]:
+    """Numbers per leaf that a network is given, and symbols."""
+    v = grammar.v[grammar.L]
+    if noise.v != v:
+        raise InvalidParameter(f"the noise has v = {noise.v} symbols and the leaves {v}; use v={v}")
+    return {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name], v
 
 
 def gap_to_exact(

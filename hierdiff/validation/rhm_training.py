@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -23,13 +23,20 @@ from torch import Tensor, nn
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.seeds import generator, stream
-from hierdiff.validation.rhm_network import Process, SymbolNetwork, network_input, tree_unet
+from hierdiff.validation.rhm_network import (
+    Process,
+    SymbolNetwork,
+    network_input,
+    symbol_transformer,
+    tree_unet,
+)
 from hierdiff.validation.training import Evaluation, Plan, Trained, train
 from hierdiff.validation.tree_network import TreeUNet
 
-__all__ = ["symbol_loss", "train_tree_unet"]
+__all__ = ["Architecture", "symbol_loss", "train_tree_unet"]
 
 Array = NDArray[Any]
+Architecture: TypeAlias = Literal["tree", "transformer"]
 
 
 def symbol_loss(
@@ -123,6 +130,7 @@ def train_tree_unet(
     data: Array | None = None,
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
+    architecture: Architecture = "tree",
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
@@ -139,6 +147,8 @@ def train_tree_unet(
         Features per node.
     batch, data, focus, label_share, seed
         As in :func:`symbol_loss`; the seed also names the initial weights.
+    architecture : {"tree", "transformer"}
+        A U-Net in the shape of the tree, or a transformer of four layers without it.
     folder : path-like, optional
         Where the checkpoint is kept.
     evaluate : callable, optional
@@ -153,16 +163,19 @@ def train_tree_unet(
     Raises
     ------
     InvalidParameter
-        As in :func:`tree_unet` and :func:`symbol_loss`.
+        As in :func:`tree_unet`, :func:`symbol_transformer` and :func:`symbol_loss`.
 
     Notes
     -----
     Validity: the same weights for the same arguments on one device.
     """
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = tree_unet(grammar, noise, width=width, conditional=label_share > 0)
+    build: Callable[..., nn.Module] = tree_unet
+    if architecture == "transformer":
+        build = symbol_transformer
+    network = build(grammar, noise, width=width, conditional=label_share > 0)
     loss = symbol_loss(
         grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
     )
-    done = train(network, loss, plan, folder=folder, evaluate=evaluate, name="tree U-Net")
+    done = train(network, loss, plan, folder=folder, evaluate=evaluate, name=architecture)
     return SymbolNetwork(cast(TreeUNet, done.network), noise), done

@@ -132,13 +132,13 @@ def test_order_of_local_representations_is_seen_along_the_manifold() -> None:
     centres = np.random.default_rng(0).uniform(0, 32, (512, 2))
 
     def local(places: np.ndarray) -> np.ndarray:
-        return np.exp(-((places[:, None] - centres) ** 2).sum(-1) / (2 * 1.5**2))
+        return np.exp(-((places[:, None] - centres) ** 2).sum(-1) / (2 * 2.0**2))
 
     assert rsa(local(y), y) < 0.3
-    assert geodesic_rsa(local(y), y) > 0.7
+    assert geodesic_rsa(local(y), y) > 0.8
     right = BUMPS.images(y)
     assert phase(read_phase(right, y, local(y))) == "transitional"
-    assert phase(read_phase(right, y, local(y)), NETWORK_THRESHOLDS) in ("C", "transitional")
+    assert phase(read_phase(right, y, local(y)), NETWORK_THRESHOLDS) == "C"
     rng = np.random.default_rng(1)
     for places in (rng.permutation(y), patches(y, rng)):
         assert geodesic_rsa(local(places), y) < 0.3
@@ -150,7 +150,7 @@ def test_order_of_local_representations_is_seen_along_the_manifold() -> None:
     circle = np.linspace(0, 1.5 * np.pi, 80)[:, None]  # an open one: ends are near across the gap
     bent = np.concatenate([np.cos(circle), np.sin(circle)], axis=1)
     assert geodesic_rsa(bent, circle, k=4) > 0.999
-    assert rsa(bent, circle) < 0.9
+    assert rsa(bent, circle) < 0.98
     apart = np.concatenate([line, line + 500])  # no path between the two: farther than any
     assert geodesic_rsa(apart, apart, k=4) > 0.8
 

@@ -13,6 +13,7 @@ from oracles import one_line
 
 from hierdiff.bumps import Bumps
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
 from hierdiff.validation.bump_network import (
     FaintCode,
     PlaceCode,
@@ -22,7 +23,11 @@ from hierdiff.validation.bump_network import (
     encoder_layer,
     train_bump_network,
 )
+from hierdiff.validation.levels import ReferenceClassifier
+from hierdiff.validation.network import NetworkModel
+from hierdiff.validation.samplers import Ancestral
 from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.studies import _told_generation
 from hierdiff.validation.studies.composition import NetworkComposition
 from hierdiff.validation.training import Plan
 
@@ -135,4 +140,86 @@ def test_bad_requests_are_told_in_one_line() -> None:
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
+        one_line(error)
+
+
+class Painter(torch.nn.Module):
+    """The exact network of one image per class: eps = (x - a T_c) / s."""
+
+    def __init__(self, images: np.ndarray, ratio: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("images", torch.from_numpy(images))
+        self.register_buffer("ratio", torch.from_numpy(ratio.astype(np.float32)))
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        snr = self.ratio[time.round().long()]
+        a, s = (snr / (1 + snr)).sqrt(), (1 / (1 + snr)).sqrt()
+        return (x - a[:, None, None, None] * self.images[label]) / s[:, None, None, None]
+
+
+class Reader(torch.nn.Module):
+    """Logits that fall with the distance to every template."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        super().__init__()
+        self.templates = torch.nn.Parameter(torch.from_numpy(images))
+        self.last = torch.nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        distance = (x[:, None] - self.templates[None]).flatten(2).pow(2).sum(dim=2)
+        return self.last(-distance)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_published_network_is_read_by_a_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    knows: bool,
+) -> None:  # fmt: skip
+    """A network that paints the class is in phase C; one that paints another class in phase B."""
+    from PIL import Image
+
+    schedule = DiscreteSchedule.linear()
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 64, 64)).astype(np.float32)
+    painted = images if knows else np.roll(images, 1, axis=0)
+    model = NetworkModel(
+        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps", clock=schedule,
+        condition=0, sampler=Ancestral(schedule.respaced("10"), clip=1.0),
+    )  # fmt: skip
+    reader = ReferenceClassifier(Reader(images), ("last",))
+    monkeypatch.setattr(_told_generation, "pretrained", lambda *_, **__: model)
+    monkeypatch.setattr(_told_generation, "convnext", lambda *_: reader)
+    monkeypatch.setattr(_told_generation, "_CLASSES", 6)
+    for c in range(6):
+        place = tmp_path / "images" / str(c)
+        place.mkdir(parents=True)
+        pixels = ((images[c].transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
+        Image.fromarray(pixels).save(place / "one.png")
+    study = NetworkComposition(
+        model="adm-64-conditional", images=tmp_path / "images", classifier=tmp_path / "none.pth",
+        out=tmp_path / "out", summary=tmp_path / "claims.json", looks=20, sampling=10,
+    )  # fmt: skip
+    (ds,) = study.main()
+    said = json.loads((tmp_path / "claims.json").read_text())
+    assert capsys.readouterr().out.splitlines()[-1] == said["closing"]
+    assert said["phase"] == ("C" if knows else "B")
+    assert float(ds.recognised.sel(images="network")) == 1
+    assert float(ds.right.sel(images="network")) == (1 if knows else 0)
+    assert float(ds.right.sel(images="photographs")) == 1
+    assert float(ds.right.sel(images="exchanged labels")) < 0.6
+
+    # a second run reads the finished images
+    def broken(*_: object) -> None:
+        raise AssertionError("an image was made again")
+
+    monkeypatch.setattr(Painter, "forward", broken)
+    np.testing.assert_array_equal(study.main()[0].right, ds.right)
+
+
+def test_published_networks_need_a_class_and_a_reader(tmp_path: Path) -> None:
+    study = NetworkComposition(model="adm-256", out=tmp_path)
+    for bad, words in ((study, "not told a class"),
+                       (replace(study, model="adm-64-conditional"), "--classifier"),
+                       (replace(study, model="nonsense"), "nonsense")):  # fmt: skip
+        with pytest.raises(InvalidParameter, match=words) as error:
+            bad.main()
         one_line(error)

@@ -13,8 +13,13 @@ from torch import nn
 from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM
-from hierdiff.validation.rhm_network import SymbolNetwork, gap_to_exact, tree_unet
-from hierdiff.validation.rhm_training import symbol_loss
+from hierdiff.validation.rhm_network import (
+    SymbolNetwork,
+    gap_to_exact,
+    symbol_transformer,
+    tree_unet,
+)
+from hierdiff.validation.rhm_training import symbol_loss, train_tree_unet
 from hierdiff.validation.training import CheckpointSetAside, Plan, train
 from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
@@ -144,6 +149,33 @@ def test_a_trained_network_comes_close_to_exact_inference() -> None:
     assert gaps["fresh"] < 0.02
     assert start > 10 * gaps["fresh"]
     assert gaps["24 strings"] > 5 * gaps["fresh"]
+
+
+def test_a_transformer_learns_the_same_and_a_killed_run_resumes(tmp_path: Path) -> None:
+    """It comes nearer to exact beliefs; a checkpoint of one architecture is no other's."""
+    plan = Plan(steps=120, every=60, warmup=20)
+    model, done = train_tree_unet(
+        GRAMMAR, NOISE, plan, width=32, batch=64, architecture="transformer", label_share=0.5,
+        folder=tmp_path,
+    )  # fmt: skip
+    assert isinstance(model.network, SequenceTransformer)
+    assert done.history[-1]["loss"] < done.history[0]["loss"]
+    torch.manual_seed(0)
+    blank = SymbolNetwork(symbol_transformer(GRAMMAR, NOISE, width=32), NOISE)
+    t = [0.3, 0.6]
+    gaps = [gap_to_exact(x, GRAMMAR, t, 200, 0)[0].mean() for x in (model, blank)]
+    assert gaps[0] < 0.5 * gaps[1]
+    x_t = np.full((4, 8), -1)
+    told = [model.conditioned(c).denoise(x_t, 1.0) for c in (0, 1)]
+    assert np.abs(told[0] - told[1]).max() > 0.02
+    assert set(model.features(x_t, 1.0)) == {f"layer {i}" for i in range(4)}
+    again, _ = train_tree_unet(
+        GRAMMAR, NOISE, plan, width=32, batch=64, architecture="transformer", label_share=0.5,
+        folder=tmp_path,
+    )  # fmt: skip
+    np.testing.assert_array_equal(weights(again.network), weights(model.network))
+    with pytest.warns(CheckpointSetAside):
+        train_tree_unet(GRAMMAR, NOISE, Plan(steps=1, every=1, warmup=1), width=32, folder=tmp_path)
 
 
 def test_the_gap_of_exact_inference_to_itself_is_zero() -> None:

@@ -56,6 +56,7 @@ from hierdiff.validation.studies._composition_claims import (
     composition_table,
 )
 from hierdiff.validation.studies._summary import write_summary
+from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
 
 __all__ = ["NetworkComposition"]
@@ -78,9 +79,19 @@ class _World:
 class NetworkComposition:
     """Phases of a bump network, and the order in which a network learns levels, along training.
 
-    Writes composition_bumps.nc, composition_levels.nc and composition.png.
+    Writes composition_balanced.nc, composition_skewed.nc, composition_faint.nc,
+    composition_levels.nc and composition.png; composition.nc for a network of the catalogue.
     """
 
+    model: str = "small"
+    """small trains the networks of ``parts`` here; or a network of ``hierdiff models`` that is told
+    a class, whose images the reference classifier reads."""
+    images: Path | None = None
+    """Folder of photographs, a folder per class, to set beside a network of the catalogue."""
+    classifier: Path | None = None
+    """Weights of the reference classifier (ConvNeXt-Base), for a network of the catalogue."""
+    accept_licence: bool = False
+    """That you accept the terms of the checkpoint."""
     out: Path = Path("out")
     """Folder for results, figure and checkpoints."""
     device: str = "cpu"
@@ -124,7 +135,7 @@ class NetworkComposition:
     evaluations: int = 9
     """Looks at the network along its training."""
     looks: int = 200
-    """Labels that are generated at each look."""
+    """Labels that are generated at each look (or in all, by a network of the catalogue)."""
     points: int = 1000
     """Labels whose representation is read at each look."""
     sampling: int = 20
@@ -184,6 +195,8 @@ class NetworkComposition:
         if not self.resume:
             for old in folder.glob("*/checkpoint.pt"):
                 old.unlink()
+        if self.model != "small":
+            return self._published(folder)
         found: dict[str, xr.Dataset] = {}
         shown: Array | None = None
         if "bumps" in self.parts:
@@ -205,6 +218,18 @@ class NetworkComposition:
             write_summary(self.summary, said, composition_closing(said), self.device)
         print(composition_closing(said))
         return tuple(found.values())
+
+    def _published(self, folder: Path) -> tuple[xr.Dataset, ...]:
+        """Generation under a class by a network of the catalogue."""
+        ds, figure, said, closing = told_generation(self, folder)
+        results.save(ds, folder / "composition.nc")
+        figure.savefig(folder / "composition.png", dpi=160)
+        plt.close(figure)
+        print(f"wrote {folder / 'composition.nc'} and {folder / 'composition.png'}")
+        if self.summary:
+            write_summary(self.summary, said, closing, self.device)
+        print(closing)
+        return (ds,)
 
     def _plan(self, steps: int, rate: float) -> Plan:
         return Plan(steps=steps, every=max(1, steps // self.evaluations), rate=rate, average=0.98,

@@ -3,7 +3,8 @@
 ==============  =================================================================================
 ``--model``     what is noised and denoised
 ==============  =================================================================================
-rhm             strings of a random grammar by a tree-shaped U-Net, level by level: the exact law,
+rhm             strings of a random grammar by a tree-shaped U-Net (or, with ``--architecture
+                transformer``, one that does not know the tree), level by level: the exact law,
                 exact beliefs through the same reverse chain, and the network through that chain
 digits          8 x 8 digits: class retention and layers of a classifier, with the floor of pairs
 other names     images of a folder (``--images``) by a network of ``hierdiff models``
@@ -33,7 +34,7 @@ from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM
 from hierdiff.validation.figures.phase_transition import network_phase_transition
 from hierdiff.validation.rhm_network import Process, SymbolNetwork, gap_to_exact
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.rhm_training import Architecture, train_tree_unet
 from hierdiff.validation.studies._image_retention import ImageRetention
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -94,8 +95,10 @@ class NetworkPhaseTransition:
     """Data to start from; default 600 (rhm), 200 (digits), all images of a folder."""
     steps: int | None = None
     """Training steps; default 3,000 (rhm) or 900 (digits)."""
+    architecture: Architecture = "tree"
+    """U-Net in the shape of the tree, or a transformer that does not know it (rhm)."""
     width: int = 64
-    """Features per node of the network (rhm), or channels (digits: 32)."""
+    """Features per node of the network (rhm)."""
     batch: int = 256
     """Data per training step (rhm)."""
     chain: int = 100
@@ -170,10 +173,12 @@ class NetworkPhaseTransition:
 
     def _train(self, folder: Path, name: str, data: Array | None, steps: int) -> SymbolNetwork:
         place = folder / f"{name}-{self.noise}-{self.v}-{self.m}-{self.s}-{self.L}-{self.seed}"
+        if self.architecture != "tree":
+            place = place.with_name(f"{place.name}-{self.architecture}")
         plan = Plan(steps=steps, every=min(500, steps), warmup=min(100, steps), device=self.device)
         model, _ = train_tree_unet(
             self.grammar, self.process, plan, width=self.width, batch=self.batch, data=data,
-            focus=_FOCUS[self.noise], seed=self.seed, folder=place,
+            focus=_FOCUS[self.noise], architecture=self.architecture, seed=self.seed, folder=place,
         )  # fmt: skip
         return SymbolNetwork(model.network, self.process, steps=self.chain)
 
