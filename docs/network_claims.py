@@ -21,6 +21,7 @@ def network_claims() -> dict[str, str]:
     _strings(add)
     _images(add)
     _features(add)
+    _probes(add)
     _judges(add)
     _phases(add)
     for name, text in _WAITS.items():
@@ -100,25 +101,69 @@ def _judges(add) -> None:
         add(("H3",), found["closing"].split("; ")[2], "alignment.py")
 
 
+def _probes(add) -> None:
+    """Rises of linear probes along the noise, on digits and on strings."""
+    found = network("representation_digits")
+    if found is not None:
+        command = "representation.py --model digits"
+        rows, (gap, error, layer) = found["rows"], found["apart"]["few"]
+        law = rows["exact: output"]["few"]
+        networks = [k for k in rows if k.startswith("network")]
+        readers = list(dict.fromkeys(k.split(": ")[0] for k in networks))
+        last, first = (rows[f"{r}: {layer}"]["few"] for r in (readers[-1], readers[0]))
+        memory = max((x["few"]["rise"] for k, x in rows.items() if k.startswith("memorising")),
+                     key=lambda r: r[0])  # fmt: skip
+        text = (
+            f"digits, probe on five per class: {layer} rises by {plus(*last['rise'], 3)} to a peak "
+            f"at t = {last['peak at']:g} (low-rank mixture of the classes: "
+            f"{plus(*law['rise'], 3)}, peak at {law['peak at']:g}); a network that memorises 64 "
+            f"digits {plus(*first['rise'], 3)}, their exact denoiser {plus(*memory, 3)}; a probe "
+            "on all labels sees no peak"
+        )
+        add(("R1",), text, command)
+        text = f"digits: told apart by the rise of {layer}, {plus(gap, error, 3)}"
+        add(("R2", "R4"), text, command)
+    found = network("representation_rhm")
+    if found is not None:
+        rows = found["rows"]
+        risen = {kind: sum(x[kind]["rise"][0] > 3 * x[kind]["rise"][1] for x in rows.values())
+                 for kind in ("all", "few")}  # fmt: skip
+        text = (
+            f"strings of a grammar: {risen['all'] or 'none'} of {len(rows)} curves rise, exact, "
+            "memorising or of any layer of a network that generalises: clean strings carry nothing "
+            "that noise could remove, so a falling curve does not prove memory there"
+        )
+        add(("R1", "R4"), text, "representation.py --model rhm")
+
+
 def _phases(add) -> None:
     found = network("composition")
     if found is None:
         return
     command = "composition.py"
-    for name in ("balanced", "skewed"):
+    for name in ("balanced", "faint", "skewed"):
         if name not in found:
             continue
         x = found[name]
         path = [p for i, p in enumerate(x["phases"][0]) if not i or p != x["phases"][0][i - 1]]
-        last = x["last"]
+        last, first, steps = x["last"], x["first"], x["steps"]
+        code = {
+            "balanced": "a smooth code of the place",
+            "skewed": "a smooth code of the place",
+            "faint": "a code in which the place is faint beside one that means nothing",
+        }[name]
         text = (
-            f"{name} bumps: {' to '.join(path)}; at the end one bump {last['one_bump'][0]:.2f}, in "
-            f"place {last['location_accuracy'][0]:.2f}, RSA {last['rsa'][0]:.2f}, held-out R2 "
-            f"{last['held_out_r2'][0]:.2f}; before training already RSA "
-            f"{x['untrained']['rsa']:.2f} and R2 {x['untrained']['held_out_r2']:.2f}, from the "
-            "smooth code of the labels, so neither marks what has been learned"
+            f"{name} labels, told by {code}: {' to '.join(path)}; one bump "
+            f"{last['one_bump'][0]:.2f} and in place {last['location_accuracy'][0]:.2f} at the "
+            f"end, order along the manifold {first['geodesic_rsa']:.2f} at step {steps[0]} and "
+            f"{last['geodesic_rsa'][0]:.2f} at the end"
         )
-        add(("B2", "B1") if name == "balanced" else ("B2",), text, command)
+        add(("B2",), text, command)
+        if name != "skewed":
+            order = _crossing(steps, x["readings"]["geodesic_rsa"][0], 0.6)
+            place = _crossing(steps, x["readings"]["location_accuracy"][0], 0.6)
+            add(("B1",), f"{name} labels: order reaches 0.6 at step {order}, accuracy at step "
+                f"{place}", command)  # fmt: skip
         cross = x["crossing"]
         place = {a: "never" if any(v != v for v in t) else f"step {sum(t) / len(t):.0f}"
                  for a, t in cross.items()}  # fmt: skip
@@ -128,3 +173,8 @@ def _phases(add) -> None:
         x = found["levels"]
         add(("B1",), "grammar: levels are learned from the leaves up in "
             f"{sum(x['in order'])} of {len(x['in order'])} networks", command)  # fmt: skip
+
+
+def _crossing(steps: list[int], curve: list[float], height: float) -> str:
+    """The first look at which a curve is at a height."""
+    return next((str(k) for k, x in zip(steps, curve, strict=True) if x >= height), "never")

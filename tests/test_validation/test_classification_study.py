@@ -31,6 +31,7 @@ from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.studies import _imagenet_classes
 from hierdiff.validation.studies._conflict_images import (
     CATEGORIES,
+    MEMBERS,
     category_answers,
     cue_shares,
     read_conflicts,
@@ -318,6 +319,17 @@ def test_categories_take_the_mean_not_the_sum() -> None:
     one_line(error)
 
 
+def test_the_categories_of_imagenet() -> None:
+    assert tuple(MEMBERS) == CATEGORIES
+    every = [i for rows in MEMBERS.values() for i in rows]
+    assert len(every) == len(set(every)) == 207
+    assert 0 <= min(every) <= max(every) < 1000
+    scores = np.full((16, 1000), -50.0)
+    for i, rows in enumerate(MEMBERS.values()):
+        scores[i, list(rows)] = 0  # certain of the category, not of the class
+    assert category_answers(scores, MEMBERS).tolist() == list(range(16))
+
+
 def test_conflicts_through_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,6 +349,14 @@ def test_conflicts_through_the_study(
     assert float(ds.shape_bias) == float(ds.shape_accuracy) == 0.75
     line = capsys.readouterr().out.splitlines()[-1]
     assert "1 without conflict dropped" in line
+    # without fine detail all of these images look alike, and tasks of the sharp ones are no answer
+    blurred = replace(study, low_pass=8)
+    assert not np.allclose(blurred.main()[0].scores, ds.scores)
+    capsys.readouterr()
+    # the categories of ImageNet need its classes
+    with pytest.raises(InvalidParameter, match="from 0 to 15") as error:
+        replace(study, categories=None, conflicts=True).main()
+    one_line(error)
     table.write_text("[1]")
     with pytest.raises(DamagedFile, match="no JSON table") as error:
         study.main()

@@ -22,7 +22,9 @@ from scipy.special import softmax
 
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["CATEGORIES", "ConflictImages", "category_answers", "cue_shares", "read_conflicts"]
+__all__ = [
+    "CATEGORIES", "MEMBERS", "ConflictImages", "category_answers", "cue_shares", "read_conflicts",
+]  # fmt: skip
 
 Array: TypeAlias = NDArray[Any]
 
@@ -30,6 +32,33 @@ CATEGORIES = (
     "airplane", "bear", "bicycle", "bird", "boat", "bottle", "car", "cat", "chair", "clock", "dog",
     "elephant", "keyboard", "knife", "oven", "truck",
 )  # fmt: skip
+
+
+def _but(low: int, high: int, *without: int) -> tuple[int, ...]:
+    """Numbers from low to high, both in, without some."""
+    return tuple(i for i in range(low, high + 1) if i not in without)
+
+
+MEMBERS: dict[str, tuple[int, ...]] = {
+    "airplane": (404,),
+    "bear": _but(294, 297),
+    "bicycle": (444, 671),
+    "bird": (*_but(8, 24, 9, 17, 21), *_but(80, 100, 84, 85, 86, 97), *_but(127, 145, 134)),
+    "boat": (472, 554, 625, 814, 914),
+    "bottle": (440, 720, 737, 898, 899, 901, 907),
+    "car": (436, 511, 817),
+    "cat": _but(281, 286),
+    "chair": (423, 559, 765, 857),
+    "clock": (409, 530, 892),
+    "dog": _but(152, 268, 192, 204, 227, 242, 251, 258, 260, 264),
+    "elephant": (385, 386),
+    "keyboard": (508, 878),
+    "knife": (499,),
+    "oven": (766,),
+    "truck": (555, 569, 656, 675, 717, 734, 864, 867),
+}
+"""Numbers of the 207 ImageNet classes (sorted by synset) that make up the 16 categories of
+Geirhos et al., arXiv 1811.12231."""
 _NAME = re.compile(r"([a-z]+)(\d+)-([a-z]+)(\d+)")
 
 

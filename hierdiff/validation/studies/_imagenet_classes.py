@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,10 +19,12 @@ from hierdiff.validation._encoders import Encoder, class_folders, encoder_of
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.images import load_images
+from hierdiff.validation.images import low_pass as cut_detail
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.studies._conflict_images import (
+    MEMBERS,
     category_answers,
     cue_shares,
     read_conflicts,
@@ -44,7 +46,9 @@ def classify_folder(
     images: Path,
     folder: Path,
     *,
+    conflicts: bool,
     categories: Path | None,
+    low_pass: int,
     accept_licence: bool,
     device: str,
     limit: int | None,
@@ -58,11 +62,11 @@ def classify_folder(
         raise InvalidParameter(
             f"{name} is not told a class; use adm-64-conditional or dit-xl-2-256"
         )
-    conflict = read_conflicts(images) if categories else None
+    conflict = read_conflicts(images) if conflicts or categories else None
     files, labels = class_folders(images, _CLASSES) if conflict is None else (
         list(conflict.paths), conflict.shapes
     )  # fmt: skip
-    members = _members(categories) if categories else None
+    members: Mapping[str, Sequence[int]] = _members(categories) if categories else MEMBERS
     model = pretrained(
         name, accept_licence=accept_licence, condition=0,
         execution=Execution(device=device, batch_size=64),
@@ -71,11 +75,17 @@ def classify_folder(
     makers = {"linear": DiscreteSchedule.linear, "cosine": DiscreteSchedule.cosine}
     snr = makers[entry.schedule]().snr[list(GRID)]
     grid = FixedGrid(snr, keep, stages or (len(GRID),))
+    encode = _blurred(encode, low_pass)
     rows = slice(None) if limit is None else slice(limit)
     answers = classify_images(model, files[rows], grid, size, encode, folder, _CLASSES)
-    if conflict is None or members is None:
+    if conflict is None:
         return _labelled(answers, labels[rows][answers["row"]], parameters)
     return _conflicts(answers, members, images, parameters)
+
+
+def _blurred(encode: Encoder, factor: int) -> Encoder:
+    """What encodes images without their fine detail."""
+    return encode if factor == 1 else lambda images: encode(cut_detail(images, factor))
 
 
 def classify_images(
@@ -168,7 +178,7 @@ def _labelled(answers: dict[str, Array], labels: Array, given: Mapping[str, Any]
 
 
 def _conflicts(
-    answers: dict[str, Array], members: Mapping[str, list[int]], images: Path,
+    answers: dict[str, Array], members: Mapping[str, Sequence[int]], images: Path,
     given: Mapping[str, Any],
 ) -> Found:  # fmt: skip
     conflict = read_conflicts(images)

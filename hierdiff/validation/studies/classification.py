@@ -8,7 +8,7 @@ rhm             soft leaves of a random grammar by a network trained on it, besi
 digits          8 x 8 digits that the network has not seen, beside a linear and a convolutional
                 classifier trained on the same images
 dit-xl-2-256    ImageNet folders (``--images``), by the published grid of times with fixed noise;
-                with ``--categories`` images whose shape and texture conflict
+                with ``--conflicts`` images whose shape and texture conflict
 ==============  =================================================================================
 """
 
@@ -67,8 +67,12 @@ class NetworkClassification:
     """rhm, digits, or a conditional network of ``hierdiff models``."""
     images: Path | None = None
     """Folder of images, for a network of the catalogue."""
+    conflicts: bool = False
+    """The images have conflicting cues (shapeN-textureM.png), in 16 categories of ImageNet."""
     categories: Path | None = None
-    """JSON of the 16 categories' class numbers: the images are then those of conflicting cues."""
+    """JSON of the 16 categories' class numbers, for other classes than ImageNet's."""
+    low_pass: int = 1
+    """Average the images over squares of so many pixels on a side first: shape without texture."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
     out: Path = Path("out")
@@ -211,7 +215,8 @@ class NetworkClassification:
     def _published(self, folder: Path) -> tuple[tuple[xr.Dataset, ...], dict[str, Any], list[str]]:
         given = {k: v for k, v in asdict(self).items() if k not in ("out", "summary", "resume")}
         ds, said, lines = classify_folder(
-            self.model, cast(Path, self.images), folder / "tasks", categories=self.categories,
+            self.model, cast(Path, self.images), folder / "tasks", conflicts=self.conflicts,
+            categories=self.categories, low_pass=self.low_pass,
             accept_licence=self.accept_licence, device=self.device, limit=self.data,
             keep=self.keep if self.stages else (1,), stages=self.stages, parameters=given,
         )  # fmt: skip
