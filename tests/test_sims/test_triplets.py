@@ -97,17 +97,44 @@ def test_gradient_of_the_probe() -> None:
 
     def record(fun: object, first: np.ndarray, **options: object) -> object:
         seen["fun"], seen["first"] = fun, first
-        return optimize.OptimizeResult(x=first)
+        return optimize.OptimizeResult(x=first, fun=0.0)
 
     original, module.minimize = module.minimize, record
     try:
-        module._fit(x, choices, start, 0.1)
+        module._fit(x, choices, (start,), 0.1)
     finally:
         module.minimize = original
     value, slope = seen["fun"](seen["first"])
     assert np.isfinite(value)
     numeric = optimize.approx_fprime(seen["first"], lambda z: seen["fun"](z)[0], 1e-6)
     np.testing.assert_allclose(slope, numeric, atol=1e-5)
+
+
+def test_the_better_of_two_starts_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W = 0 is a local minimum under any penalty on its norm; a start there must not win."""
+    x, choices = planted(12, 60, 5)
+    zero, principal = np.zeros((8, 3)), module._principal(x, 8, 3)
+    fits = []
+    original = module.minimize
+
+    def record(*args: object, **options: object) -> object:
+        fits.append(original(*args, **options))
+        return fits[-1]
+
+    monkeypatch.setattr(module, "minimize", record)
+    for starts in ((zero, principal), (principal, zero)):
+        fits.clear()
+        found = module._fit(x, choices, starts, 0.01)[0]
+        best = min(fits, key=lambda fit: fit.fun).x
+        np.testing.assert_array_equal(found, best[:24].reshape(8, 3))
+        stuck = fits[0 if starts[0] is zero else 1]
+        assert np.abs(stuck.x[:24]).max() == 0
+        assert stuck.fun == pytest.approx(np.log(3))
+        assert min(fit.fun for fit in fits) < 1.0
+        assert module._accuracy(x @ found, choices) > 0.5
+    wide = module._principal(x[:5], 8, 7)
+    assert wide.shape == (8, 7)
+    assert ((x[:5] @ wide) ** 2).sum(axis=1).mean() == pytest.approx(1)
 
 
 def test_folds_split_objects() -> None:
