@@ -34,6 +34,7 @@ from hierdiff.validation.levels import (
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.protocol import forward_backward
+from hierdiff.validation.studies._flags import ReaderFlags
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
 
@@ -46,19 +47,7 @@ _IMAGES = tuple(k / 10 for k in range(1, 11))
 _BLOCK = 16  # images per task of a published network
 
 
-class _Flags(Protocol):
-    @property
-    def model(self) -> str: ...
-    @property
-    def images(self) -> Path | None: ...
-    @property
-    def classifier(self) -> Path | None: ...
-    @property
-    def accept_licence(self) -> bool: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
+class _Flags(ReaderFlags, Protocol):
     @property
     def t(self) -> tuple[float, ...] | None: ...
     @property

@@ -28,6 +28,7 @@ from hierdiff.validation.images import image_files, load_images
 from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.studies._flags import NetworkFlags
 from hierdiff.validation.training import Plan
 
 __all__ = ["ProbeFlags", "World", "digit_world", "mixture_of_classes", "photographs", "rhm_world"]
@@ -40,21 +41,11 @@ _DIGIT_LAYERS = (
 )  # fmt: skip
 
 
-class ProbeFlags(Protocol):
+class ProbeFlags(NetworkFlags, Protocol):
     """What a world is built from; the flags of the study."""
 
     @property
-    def model(self) -> str: ...
-    @property
-    def images(self) -> Path | None: ...
-    @property
-    def accept_licence(self) -> bool: ...
-    @property
     def layers(self) -> tuple[str, ...]: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
     @property
     def v(self) -> int: ...
     @property

@@ -37,6 +37,7 @@ from hierdiff.validation.levels import ReferenceClassifier
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.samplers import Ancestral
+from hierdiff.validation.studies._flags import ReaderFlags
 
 __all__ = ["TellFlags", "told_generation"]
 
@@ -47,21 +48,9 @@ _BLOCK = 8
 _CLEAR = 0.5
 
 
-class TellFlags(Protocol):
+class TellFlags(ReaderFlags, Protocol):
     """The flags of the study that are read."""
 
-    @property
-    def model(self) -> str: ...
-    @property
-    def images(self) -> Path | None: ...
-    @property
-    def classifier(self) -> Path | None: ...
-    @property
-    def accept_licence(self) -> bool: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
     @property
     def looks(self) -> int: ...
     @property
