@@ -106,6 +106,8 @@ def test_strings_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     for level in range(3):
         rise, error = said["rows"][f"exact: level {level}"]["all"]["rise"]
         assert rise < 2 * error
+    # few data are told from fresh ones by what is read where the noise is low
+    assert len(said["apart at lowest"]["all"]) == 3
     again = study.main()
     np.testing.assert_array_equal(again[0].accuracy, ds.accuracy)
 

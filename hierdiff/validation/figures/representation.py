@@ -90,7 +90,7 @@ def probe_curves(ds: xr.Dataset) -> Figure:
             law = ds.sel(probe=kind).isel(row=ds.row.values == "exact: output")
             if reader != "exact" and "exact" in panels:
                 ax.plot(ds.t, law.accuracy.values[0], "k-", lw=0.8, label="exact: output")
-            ax.set(xscale="log", title=f"{reader}, probe on {kind}")
+            ax.set(xscale="log", title=f"{reader}, probe on {kind} labels")
             ax.title.set_fontsize(9)
             ax.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel("accuracy of a linear probe")

@@ -239,18 +239,21 @@ def _claims(ds: xr.Dataset, rows: Rows, t: Array, seed: int) -> dict[str, Any]:
         for i, kind in enumerate(_KINDS):
             one = rise_of(right[i], t, seed)
             curve = right[i].mean(axis=(0, 1, 3))
-            said = {"rise": [one.rise, one.error], "peak at": one.peak, "curve": curve.tolist()}
+            low = [float(x[0]) for x in _mean(right[i])]
+            said = {"rise": [one.rise, one.error], "peak at": one.peak, "curve": curve.tolist(),
+                    "at lowest": low}  # fmt: skip
             if exact in rows:
                 law = rows[exact][i].mean(axis=(0, 1, 3))
                 said["rank correlation"] = float(stats.spearmanr(curve, law).statistic)
                 said["exact peak at"] = rise_of(rows[exact][i], t, seed).peak
             found["rows"].setdefault(f"{reader}: {layer}", {})[kind] = said
-    found["apart"] = {kind: _apart(found["rows"], kind) for kind in _KINDS}
+    for name, what in (("apart", "rise"), ("apart at lowest", "at lowest")):
+        found[name] = {kind: _apart(found["rows"], kind, what) for kind in _KINDS}
     return found
 
 
-def _apart(rows: dict[str, Any], kind: str) -> list[Any]:
-    """The layer whose rise differs most between the first network and the last: by how much."""
+def _apart(rows: dict[str, Any], kind: str, what: str) -> list[Any]:
+    """The layer in which the first network and the last differ most, and by how much."""
     networks = [k for k in rows if k.startswith("network")]
     readers = list(dict.fromkeys(k.split(": ")[0] for k in networks))
     best: list[Any] = []
@@ -259,7 +262,7 @@ def _apart(rows: dict[str, Any], kind: str) -> list[Any]:
         first = f"{readers[0]}: {layer}"
         if reader != readers[-1] or reader == readers[0] or first not in rows:
             continue
-        (a, da), (b, db) = rows[name][kind]["rise"], rows[first][kind]["rise"]
+        (a, da), (b, db) = rows[name][kind][what], rows[first][kind][what]
         one = [a - b, float(np.hypot(da, db)), layer]
         if not best or abs(one[0]) / one[1] > abs(best[0]) / best[1]:
             best = one
@@ -299,6 +302,9 @@ def _sentence(said: dict[str, Any], kind: str) -> str:
     if said["apart"][kind]:
         gap, error, layer = said["apart"][kind]
         words.append(f"rises of the networks differ most in {layer}, by {gap:+.3f} ± {error:.3f}")
+        gap, error, layer = said["apart at lowest"][kind]
+        words.append(f"their accuracy at t = {said['t'][0]:g} most in {layer}, by {gap:+.3f} ± "
+                     f"{error:.3f}")  # fmt: skip
     ranks = [x["rank correlation"] for k, x in rows.items()
              if k.startswith("network") and "rank correlation" in x]  # fmt: skip
     if ranks:
