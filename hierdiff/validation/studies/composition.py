@@ -133,7 +133,7 @@ class NetworkComposition:
     batch: int = 64
     """Images per step."""
     evaluations: int = 9
-    """Looks at the network along its training."""
+    """Looks at a bump network in its first ``steps`` steps, and on at the same pace."""
     looks: int = 200
     """Labels that are generated at each look (or in all, by a network of the catalogue)."""
     points: int = 1000
@@ -232,8 +232,9 @@ class NetworkComposition:
         return (ds,)
 
     def _plan(self, steps: int, rate: float) -> Plan:
-        return Plan(steps=steps, every=max(1, steps // self.evaluations), rate=rate, average=0.98,
-                    warmup=min(50, steps), bfloat16=self.bfloat16, device=self.device)  # fmt: skip
+        every = max(1, min(self.steps, steps) // self.evaluations)
+        return Plan(steps=steps, every=every, rate=rate, average=0.98, warmup=min(50, steps),
+                    bfloat16=self.bfloat16, device=self.device)  # fmt: skip
 
     def _bumps(self, folder: Path, name: str, world: _World) -> tuple[xr.Dataset, Array]:
         """Readings [seed, step] of a world, and images that its first network makes at the end."""
@@ -274,8 +275,15 @@ class NetworkComposition:
         low, high = bumps.margin, bumps.size - bumps.margin - 1
         return stream(self.seed, "places", n).uniform(low, high, (n, 2)).astype(np.float32)
 
+    def _points(self, bumps: Bumps) -> Array:
+        """Labels whose representation is read: those of the training, if there are enough."""
+        if len(bumps.labels) < self.points:
+            return self._places(bumps, self.points)
+        rows = stream(self.seed, "points").permutation(len(bumps.labels))[: self.points]
+        return bumps.labels[rows].astype(np.float32)
+
     def _look(self, bumps: Bumps) -> Callable[[nn.Module], dict[str, float]]:
-        places, points = (self._places(bumps, n) for n in (self.looks, self.points))
+        places, points = self._places(bumps, self.looks), self._points(bumps)
 
         def look(network: nn.Module) -> dict[str, float]:
             model = as_model(network, self.sampling)
