@@ -17,8 +17,10 @@ __all__ = ["CATALOGUE", "Checkpoint", "RemoteFile", "catalogue_table", "checkpoi
 
 _OPENAI = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
 _HUB = "https://huggingface.co/"
-_DIT = _HUB + "facebook/DiT-XL-2-256/resolve/main/transformer/"
-_SD = _HUB + "stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main/unet/"
+_DIT_COMMIT = "eab87f77abd5aef071a632f08807fbaab0b704d0"
+_SD_COMMIT = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+_DIT = f"{_HUB}facebook/DiT-XL-2-256/resolve/{_DIT_COMMIT}/transformer/"
+_SD = f"{_HUB}stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/{_SD_COMMIT}/unet/"
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,17 @@ CATALOGUE: tuple[Checkpoint, ...] = (
         title="DiT-XL/2, ImageNet 256 x 256, conditional, latent",
         loader="dit",
         weights=RemoteFile(
-            url=_DIT + "diffusion_pytorch_model.bin", name="diffusion_pytorch_model.bin"
+            url=_DIT + "diffusion_pytorch_model.bin",
+            name="diffusion_pytorch_model.bin",
+            size=2_999_533_581,
+            sha256="e592d64df5a579691e65d2b245641a00bb070b652e2c5ca775cce20a729ce9d9",
         ),
-        config=RemoteFile(url=_DIT + "config.json", name="config.json"),
+        config=RemoteFile(
+            url=_DIT + "config.json",
+            name="config.json",
+            sha256="26f9e069aa6d89fbb1f97acce3dba1628a41b3030879c98c0407562595c84bc4",
+        ),
+        revision=_DIT_COMMIT,
         licence="CC BY-NC 4.0",
         licence_url="https://github.com/facebookresearch/DiT/blob/main/LICENSE.txt",
         acceptance=True,
@@ -155,8 +165,11 @@ CATALOGUE: tuple[Checkpoint, ...] = (
         weights=RemoteFile(
             url=_SD + "diffusion_pytorch_model.safetensors",
             name="diffusion_pytorch_model.safetensors",
+            size=3_438_167_540,
+            sha256="19da7aaa4b880e59d56843f1fcb4dd9b599c28a1d9d9af7c1143057c8ffae9f1",
         ),
         config=RemoteFile(url=_SD + "config.json", name="config.json"),
+        revision=_SD_COMMIT,
         licence="CreativeML OpenRAIL-M",
         licence_url="https://huggingface.co/spaces/CompVis/stable-diffusion-license",
         acceptance=True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -258,12 +259,13 @@ def _at(file: RemoteFile, revision: str | None) -> RemoteFile:
     """The file at another commit, whose hash and size are then not known."""
     if revision is None:
         return file
-    if "/resolve/main/" not in file.url or not revision.isalnum():
+    found = re.search("/resolve/[0-9a-z]+/", file.url)
+    if found is None or not revision.isalnum():
         raise InvalidParameter(
             f"revision = {revision!r} does not apply to {file.url}; leave it out, or give the hash "
             "of a commit for a model of a hub"
         )
-    return RemoteFile(file.url.replace("/resolve/main/", f"/resolve/{revision}/"), file.name)
+    return RemoteFile(file.url.replace(found[0], f"/resolve/{revision}/"), file.name)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

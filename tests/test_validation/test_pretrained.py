@@ -297,7 +297,7 @@ def test_the_catalogue_is_complete(
         for text in (entry.name, entry.licence, entry.weights.url, entry.citation):
             assert text in table
         assert entry.acceptance == (entry.licence != "MIT")
-    assert table.count("unknown: kept when first downloaded") == 3
+    assert table.count("unknown: kept when first downloaded") == 1  # ADM-64
     monkeypatch.setenv("HIERDIFF_CACHE", str(tmp_path))
     place = folder_of(checkpoint("adm-256"))
     place.mkdir(parents=True)
