@@ -35,6 +35,7 @@ from hierdiff.theory import ExactRHM
 from hierdiff.validation.figures.phase_transition import network_phase_transition
 from hierdiff.validation.rhm_network import Process, SymbolNetwork, gap_to_exact
 from hierdiff.validation.rhm_training import Architecture, train_tree_unet
+from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._image_retention import ImageRetention
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -198,10 +199,10 @@ class NetworkPhaseTransition:
         for source, kept in runs.items():
             share = np.stack([k.share for k in kept])  # [t, n, level]
             valid = np.stack([k.valid for k in kept])
-            planes = {"retention": _mean(share)}
-            lines = {"valid": _mean(valid[..., None])}
+            planes = {"retention": mean_and_error(share)}
+            lines = {"valid": mean_and_error(valid[..., None])}
             if source == "network":
-                planes["minus_chain"] = _mean(difference)
+                planes["minus_chain"] = mean_and_error(difference)
                 gap = gap_to_exact(network, grammar, levels, 2000, stream(self.seed, "gap"))
                 lines["gap"] = (gap[0][None], gap[1][None])
             flat = {k: (a[0], e[0]) for k, (a, e) in lines.items()}
@@ -253,13 +254,6 @@ _TEXT = {
 }
 
 
-def _mean(values: Array) -> tuple[Array, Array]:
-    """Mean and standard error [level, t] of values [t, n, level]."""
-    mean = values.mean(axis=1).T
-    spread = values.std(axis=1, ddof=1).T / np.sqrt(values.shape[1])
-    return mean, np.maximum(spread, 1 / values.shape[1])
-
-
 def _claims(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[str, Any]:
     """What was found, as numbers with errors."""
     z = (network.minus_chain / network.minus_chain_error).values
@@ -267,7 +261,7 @@ def _claims(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[
                                                            theory.retention_error)  # fmt: skip
     worst = int(np.abs(network.minus_chain.values[0]).argmax())
     gap, error = network.gap.values, network.gap_error.values
-    half = {name: _half(ds.retention.values, ds.t.values)
+    half = {name: [half_lost(curve, ds.t.values) for curve in ds.retention.values]
             for name, ds in (("theory", theory), ("network", network))}  # fmt: skip
     sizes = [[int(n), *(float(network[f"size_{k}"].sel(n_train=n))
                         for k in ("gap", "gap_error", "valid", "copies"))]
@@ -290,17 +284,6 @@ def _claims(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[
         "half retention": half,
         "training sets": sizes,
     }  # fmt: skip
-
-
-def _half(retention: Array, t: Array) -> list[float]:
-    """Where each level is half way between certainty and its value at the largest t."""
-    found = []
-    for curve in retention:
-        height = (1 + curve[-1]) / 2
-        below = int(np.argmax(curve < height))
-        share = (curve[below - 1] - height) / (curve[below - 1] - curve[below])
-        found.append(float(t[below - 1] + share * (t[below] - t[below - 1])) if below else np.nan)
-    return found
 
 
 def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:

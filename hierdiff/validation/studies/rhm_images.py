@@ -40,6 +40,7 @@ from hierdiff.validation.protocol import forward_backward
 from hierdiff.validation.rhm_images import ExactImages, TreeImages, random_templates
 from hierdiff.validation.samplers import Ancestral
 from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
 from hierdiff.validation.tree_runs import partial_levels
@@ -226,10 +227,10 @@ class RHMImages:
 
     def _summarise(self, run: tuple[Array, ...], other: tuple[Array, ...] | None,
                    source: str) -> xr.Dataset:  # fmt: skip
-        values = {"retention": _mean(run[0])}
+        values = {"retention": mean_and_error(run[0])}
         if other is not None:
-            values["minus_chain"] = _mean(run[0] - other[0])
-        mean, error = _mean(run[1][..., None].astype(float))
+            values["minus_chain"] = mean_and_error(run[0] - other[0])
+        mean, error = mean_and_error(run[1][..., None].astype(float))
         return self._label({**values, "valid": (mean[0], error[0])}, source)
 
     def _layers(self, folder: Path, truth: Derivations, made: Array) -> xr.Dataset:
@@ -277,12 +278,6 @@ _TEXT = {
 }
 
 
-def _mean(values: Array) -> tuple[Array, Array]:
-    """Mean and standard error [level, t] of values [t, n, level]."""
-    spread = values.std(axis=1, ddof=1).T / np.sqrt(values.shape[1])
-    return values.mean(axis=1).T, np.maximum(spread, 1 / values.shape[1])
-
-
 def _claims(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[str, Any]:
     """What was found, as numbers with errors."""
     gap, error = network.minus_chain.values, network.minus_chain_error.values
@@ -299,21 +294,12 @@ def _claims(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[
     }  # fmt: skip
     # half way between certainty and the last noise level, for the first and the last level
     for name, ds in (("exact", theory), ("network", network)):
-        found[f"half, {name}"] = [_half(ds.retention.values[k], ds.t.values) for k in (0, -1)]
+        found[f"half, {name}"] = [half_lost(ds.retention.values[k], ds.t.values) for k in (0, -1)]
     if "layers" in network:
         rows = network.layers.isel(layer=[0, -2]).values
-        found["layers half"] = [_half(row, network.t.values, 0.5) for row in rows]
+        found["layers half"] = [half_lost(row, network.t.values, 0.5) for row in rows]
         found["layers"] = [str(x) for x in network.layer.isel(layer=[0, -2]).values]
     return found
-
-
-def _half(curve: Array, t: Array, height: float | None = None) -> float:
-    level = (1 + curve[-1]) / 2 if height is None else height
-    below = int(np.argmax(curve < level))
-    if not below:
-        return float("nan")
-    share = (curve[below - 1] - level) / (curve[below - 1] - curve[below])
-    return float(t[below - 1] + share * (t[below] - t[below - 1]))
 
 
 def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
