@@ -118,7 +118,7 @@ class NetworkComposition:
     """Distance of the labels from the edge."""
     skew: tuple[float, float] = (0.1, 1.0)
     """Spacings d_x and d_y of the unequal labels; the equal ones have d_y in both."""
-    faint: float = 0.1
+    faint: float = 0.05
     """Amplitude of the true place in the faint code, beside one that means nothing."""
     faint_spacing: float = 0.25
     """Spacing of the labels with the faint code: how rare each is decides how long B lasts."""
