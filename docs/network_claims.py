@@ -111,8 +111,7 @@ def _probes(add) -> None:
         networks = [k for k in rows if k.startswith("network")]
         readers = list(dict.fromkeys(k.split(": ")[0] for k in networks))
         last, first = (rows[f"{r}: {layer}"]["few"] for r in (readers[-1], readers[0]))
-        memory = max((x["few"]["rise"] for k, x in rows.items() if k.startswith("memorising")),
-                     key=lambda r: r[0])  # fmt: skip
+        memory = next(x["few"]["rise"] for k, x in rows.items() if k.startswith("memorising"))
         text = (
             f"digits, probe on five per class: {layer} rises by {plus(*last['rise'], 3)} to a peak "
             f"at t = {last['peak at']:g} (low-rank mixture of the classes: "

@@ -8,9 +8,12 @@ levels: where the network has captured the mixture the SNR of the features rises
 the exact law does; where it has memorised its training set it only falls.  Error bars are over
 networks.
 
-More networks per size::
+More networks per size, and a linear probe of every layer on other data::
 
     python validation/representation.py --networks 8 --n-train 60 240 1000 4000 0 --out out
+    python validation/representation.py --model digits --out out/digits
+    python validation/representation.py --model rhm --out out/rhm
+    python validation/representation.py --model adm-256 --images DIR --out out/adm
 """
 
 # %%
