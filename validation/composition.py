@@ -13,7 +13,7 @@ random grammar, whose levels theory expects to be learned from the leaves up.
 At full size, on an accelerator::
 
     python validation/composition.py --size 32 --margin 0 --channels 64 --multipliers 1 2 2 \
-        --steps 20000 --faint-steps 40000 --seeds 3 --looks 1024 --device cuda --bfloat16 \\
+        --steps 20000 --faint-steps 40000 --seeds 3 --looks 1024 --device cuda --bfloat16 \
         --out out/bumps32
 
 A published network that is told a class, read by a classifier::
