@@ -118,11 +118,11 @@ class NetworkComposition:
     """Distance of the labels from the edge."""
     skew: tuple[float, float] = (0.1, 1.0)
     """Spacings d_x and d_y of the unequal labels; the equal ones have d_y in both."""
-    faint: float = 0.05
+    faint: float = 0.07
     """Amplitude of the true place in the faint code, beside one that means nothing."""
     faint_spacing: float = 0.25
     """Spacing of the labels with the faint code: how rare each is decides how long B lasts."""
-    faint_steps: int = 1800
+    faint_steps: int = 2000
     """Training steps with the faint code."""
     channels: int = 32
     """Channels of the U-Net."""
