@@ -38,17 +38,21 @@ def network_composition(
     """
     names = list(bumps)
     count = len(names) + (images is not None) + (levels is not None)
-    figure, axes = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained",
-                                squeeze=False)  # fmt: skip
-    each = iter(axes[0])
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3.4 * rows),
+                                layout="constrained", squeeze=False)  # fmt: skip
+    for spare in axes.ravel()[count:]:
+        spare.set_axis_off()
+    each = iter(axes.ravel())
     for name in names:
         _readings(next(each), bumps[name].isel(seed=0), name)
     if images is not None:
         ax = next(each)
         half = len(images) // 2
-        rows = [np.concatenate([np.pad(x, 1) for x in part], axis=1)
-                for part in (images[:half], images[half : 2 * half])]  # fmt: skip
-        ax.imshow(np.concatenate(rows), cmap="gray", vmin=0, vmax=1)
+        lines = [np.concatenate([np.pad(x, 1) for x in part], axis=1)
+                 for part in (images[:half], images[half : 2 * half])]  # fmt: skip
+        ax.imshow(np.concatenate(lines), cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
         ax.set_title(f"made at the end, {names[-1]} labels", fontsize=9)
     if levels is not None:
