@@ -139,12 +139,14 @@ def _phases(add) -> None:
     found = network("composition")
     if found is None:
         return
-    command = "composition.py"
     for name in ("balanced", "faint", "skewed"):
+        command = "composition.py"
         if name not in found:
             continue
         x = found[name]
-        path = [p for i, p in enumerate(x["phases"][0]) if not i or p != x["phases"][0][i - 1]]
+        if name == "faint" and (several := network("composition_faint")) is not None:
+            x, command = several["faint"], "composition.py --worlds faint --parts bumps --seeds 2"
+        paths = [_path(row) for row in x["phases"]]
         last, first, steps = x["last"], x["first"], x["steps"]
         code = {
             "balanced": "a smooth code of the place",
@@ -152,7 +154,8 @@ def _phases(add) -> None:
             "faint": "a code in which the place is faint beside one that means nothing",
         }[name]
         text = (
-            f"{name} labels, told by {code}: {' to '.join(path)}; one bump "
+            f"{name} labels, told by {code}: {_counted(paths)}; by the thresholds of synthetic "
+            f"cases {_counted([_path(row) for row in x['strict phases']])}; one bump "
             f"{last['one_bump'][0]:.2f} and in place {last['location_accuracy'][0]:.2f} at the "
             f"end, order along the manifold {first['geodesic_rsa']:.2f} at step {steps[0]} and "
             f"{last['geodesic_rsa'][0]:.2f} at the end"
@@ -168,10 +171,23 @@ def _phases(add) -> None:
                  for a, t in cross.items()}  # fmt: skip
         add(("B3",), f"{name}: accuracy 0.6 in x at {place['x']}, in y at {place['y']}; share of "
             f"the interaction {last['interaction'][0]:.2f}", command)  # fmt: skip
+    command = "composition.py"
     if "levels" in found:
         x = found["levels"]
         add(("B1",), "grammar: levels are learned from the leaves up in "
             f"{sum(x['in order'])} of {len(x['in order'])} networks", command)  # fmt: skip
+
+
+def _path(phases: list[str]) -> str:
+    """Phases in the order in which they come."""
+    return " to ".join(p for i, p in enumerate(phases) if not i or p != phases[i - 1])
+
+
+def _counted(paths: list[str]) -> str:
+    """Each course once, with the number of networks where there are several."""
+    if len(paths) == 1:
+        return paths[0]
+    return ", ".join(f"{p} (in {paths.count(p)} of {len(paths)})" for p in dict.fromkeys(paths))
 
 
 def _crossing(steps: list[int], curve: list[float], height: float) -> str:
