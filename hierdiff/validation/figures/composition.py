@@ -63,10 +63,12 @@ def network_composition(
 def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
     steps = ds.step.values
     edges = np.concatenate([[0], (steps[1:] + steps[:-1]) / 2, [steps[-1]]])
-    for k, word in enumerate(ds.phase.values):
-        ax.axvspan(edges[k], edges[k + 1], color=_COLOURS[str(word)], alpha=0.35, lw=0)
-        if str(word) != "transitional":
-            ax.text((edges[k] + edges[k + 1]) / 2, 1.04, str(word), ha="center", fontsize=8)
+    words = [str(x) for x in ds.phase.values]
+    starts = [k for k, word in enumerate(words) if not k or word != words[k - 1]]
+    for first, end in zip(starts, [*starts[1:], len(words)], strict=True):
+        ax.axvspan(edges[first], edges[end], color=_COLOURS[words[first]], alpha=0.35, lw=0)
+        if words[first] != "transitional":
+            ax.text((edges[first] + edges[end]) / 2, 1.04, words[first], ha="center", fontsize=9)
     shown = (("one_bump", "one bump", "k"), ("x_accuracy", "right x", "C0"),
              ("y_accuracy", "right y", "C1"), ("geodesic_rsa", "order (RSA along)", "C2"),
              ("interaction", "interaction share", "C4"))  # fmt: skip
@@ -74,7 +76,7 @@ def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
         ax.plot(steps, ds[key], marker="o", ms=3, mfc="none", lw=0.9, color=colour, label=label)
     ax.set(xlabel="training step", ylim=(-0.1, 1.12), xlim=(0, steps[-1]))
     ax.set_title(f"{name} labels", fontsize=9)
-    ax.legend(fontsize=7, frameon=False, loc="center right")
+    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0.01, 0.62))
     ax.spines[["top", "right"]].set_visible(False)
 
 
