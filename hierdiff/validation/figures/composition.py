@@ -47,6 +47,9 @@ def network_composition(
     each = iter(axes.ravel())
     for name in names:
         _readings(next(each), bumps[name].isel(seed=0), name)
+    if names:
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center",
+                      ncols=5, fontsize=8, frameon=False)  # fmt: skip
     if images is not None:
         ax = next(each)
         half = len(images) // 2
@@ -76,7 +79,6 @@ def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
         ax.plot(steps, ds[key], marker="o", ms=3, mfc="none", lw=0.9, color=colour, label=label)
     ax.set(xlabel="training step", ylim=(-0.1, 1.12), xlim=(0, steps[-1]))
     ax.set_title(f"{name} labels", fontsize=9)
-    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0.01, 0.62))
     ax.spines[["top", "right"]].set_visible(False)
 
 
