@@ -188,6 +188,7 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
     assert np.isfinite(load(tmp_path / "sharpening_L5.nc").threshold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
