@@ -131,6 +131,8 @@ def train_tree_unet(
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
     architecture: Architecture = "tree",
+    leaf_width: int | None = None,
+    cavity: bool = False,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
@@ -149,6 +151,8 @@ def train_tree_unet(
         As in :func:`symbol_loss`; the seed also names the initial weights.
     architecture : {"tree", "transformer"}
         A U-Net in the shape of the tree, or a transformer of four layers without it.
+    leaf_width, cavity
+        As in :func:`tree_unet`, of which they are.
     folder : path-like, optional
         Where the checkpoint is kept.
     evaluate : callable, optional
@@ -163,17 +167,26 @@ def train_tree_unet(
     Raises
     ------
     InvalidParameter
-        As in :func:`tree_unet`, :func:`symbol_transformer` and :func:`symbol_loss`.
+        As in :func:`tree_unet`, :func:`symbol_transformer` and :func:`symbol_loss`, or if
+        ``leaf_width`` or ``cavity`` is given with a transformer.
 
     Notes
     -----
     Validity: the same weights for the same arguments on one device.
     """
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    build: Callable[..., nn.Module] = tree_unet
-    if architecture == "transformer":
-        build = symbol_transformer
-    network = build(grammar, noise, width=width, conditional=label_share > 0)
+    told = label_share > 0
+    network: nn.Module
+    if architecture == "tree":
+        network = tree_unet(
+            grammar, noise, width=width, conditional=told, leaf_width=leaf_width, cavity=cavity
+        )
+    elif leaf_width is None and not cavity:
+        network = symbol_transformer(grammar, noise, width=width, conditional=told)
+    else:
+        raise InvalidParameter(
+            f"leaf_width = {leaf_width} and cavity = {cavity} belong to architecture = 'tree'"
+        )
     loss = symbol_loss(
         grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
     )

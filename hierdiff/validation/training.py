@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pickle
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -90,11 +91,14 @@ class Trained:
         returned.
     steps
         Updates done.
+    cpu_seconds
+        Time of all processors of this machine in these updates, before and after an interruption.
     """
 
     network: nn.Module
     history: tuple[dict[str, float], ...]
     steps: int
+    cpu_seconds: float = 0.0
 
 
 def train(
@@ -149,14 +153,16 @@ def train(
     bar = tqdm(range(state.step, plan.steps), desc=name, total=plan.steps, initial=state.step,
                disable=None)  # fmt: skip
     for step in bar:
+        begun = time.process_time()
         state.update(step, _loss(network, loss, step, plan, device))
+        state.cpu_seconds += time.process_time() - begun
         if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
             stop = state.note(evaluate)
             if kept is not None:
                 state.save(kept)
             if stop:
                 break
-    return Trained(state.averaged.eval(), tuple(state.history), state.step)
+    return Trained(state.averaged.eval(), tuple(state.history), state.step, state.cpu_seconds)
 
 
 def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.device) -> Tensor:
@@ -180,7 +186,7 @@ class _State:
         self.optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.99))
         self.step, self.best, self.waited = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
-        self.sum, self.count = 0.0, 0
+        self.sum, self.count, self.cpu_seconds = 0.0, 0, 0.0
 
     def update(self, step: int, value: Tensor) -> None:
         for group in self.optimiser.param_groups:
@@ -212,8 +218,9 @@ class _State:
     def save(self, path: Path) -> None:
         content = {
             "plan": json.dumps(asdict(self.plan)), "step": self.step, "best": self.best,
-            "waited": self.waited, "history": self.history, "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "waited": self.waited, "history": self.history, "cpu_seconds": self.cpu_seconds,
+            "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         torch.save(content, temporary)
@@ -244,4 +251,5 @@ class _State:
             return False
         self.step, self.best = int(found["step"]), float(found["best"])
         self.waited, self.history = int(found["waited"]), list(found["history"])
+        self.cpu_seconds = float(found.get("cpu_seconds", 0.0))
         return True

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import one_line
+from scipy.special import softmax
 from torch import nn
 
 from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNoise
@@ -58,6 +59,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert resumed.history == whole.history
     again = train(fresh(seed=6), fragile, plan, folder=tmp_path)
     np.testing.assert_array_equal(weights(again.network), weights(whole.network))
+    assert 0 < resumed.cpu_seconds == again.cpu_seconds  # kept with the checkpoint
 
 
 def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
@@ -184,6 +186,32 @@ def test_the_gap_of_exact_inference_to_itself_is_zero() -> None:
     np.testing.assert_allclose(gap, 0, atol=1e-12)
 
 
+def test_a_cavity_network_says_what_the_other_leaves_say() -> None:
+    """With no opinion it returns each leaf's own evidence; narrow leaves learn as the wide do."""
+    noise, t = GaussianNoise(4), [0.1, 0.2, 0.4]
+    x_t = noise.corrupt(GRAMMAR.sample(6, 0).leaves, 0.2, 1)
+    alone = softmax(noise.log_evidence(x_t, 0.2), axis=2)
+    starts = []
+    for cavity, expected in ((True, alone), (False, np.full_like(alone, 0.25))):
+        silent = tree_unet(GRAMMAR, noise, width=16, leaf_width=4, cavity=cavity)
+        nn.init.zeros_(silent.head.weight)
+        nn.init.zeros_(silent.head.bias)
+        np.testing.assert_allclose(SymbolNetwork(silent, noise).denoise(x_t, 0.2), expected,
+                                   atol=2e-6)  # fmt: skip
+        starts.append(silent)
+    evidence_only = gap_to_exact(SymbolNetwork(starts[0], noise), GRAMMAR, t, 400, 1)[0].mean()
+    plan, gaps = Plan(steps=200, every=100, warmup=20), []
+    for leaf_width, cavity in ((8, True), (None, False)):
+        model, done = train_tree_unet(
+            GRAMMAR, noise, plan, width=32, batch=64, leaf_width=leaf_width, cavity=cavity
+        )
+        gaps.append(gap_to_exact(model, GRAMMAR, t, 400, 1)[0].mean())
+        assert done.cpu_seconds > 0
+    assert gaps[0] < 0.3 * evidence_only
+    assert gaps[0] < gaps[1]
+    assert set(model.features(x_t, 0.2)) >= {"up 3", "down 3"}
+
+
 def test_bad_input_is_one_line() -> None:
     mixed = RHM(4, 2, 2, 2).draw(0)
     cases = {
@@ -192,6 +220,12 @@ def test_bad_input_is_one_line() -> None:
         "width = 0": lambda: TreeUNet(4, 4, s=2, L=2, width=0),
         "must divide width": lambda: SequenceTransformer(4, 4, leaves=4, width=10, heads=4),
         "use v=4": lambda: tree_unet(mixed, MaskingNoise(5)),
+        "leaf_width = 0": lambda: TreeUNet(4, 4, s=2, L=2, leaf_width=0),
+        "hold no evidence": lambda: TreeUNet(3, 4, s=2, L=2, cavity=True),
+        "use GaussianNoise": lambda: tree_unet(mixed, NOISE, cavity=True),
+        "belong to architecture": lambda: train_tree_unet(
+            mixed, NOISE, Plan(steps=1), architecture="transformer", leaf_width=4
+        ),
         "must be non-empty": lambda: symbol_loss(mixed, NOISE, data=np.zeros((0, 4), int)),
         "batch = 0": lambda: symbol_loss(mixed, NOISE, batch=0),
         "n = 1": lambda: gap_to_exact(ExactRHM(mixed, NOISE), mixed, 0.5, 1, 0),
