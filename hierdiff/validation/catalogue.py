@@ -126,7 +126,14 @@ CATALOGUE: tuple[Checkpoint, ...] = (
         name="adm-64-conditional",
         title="ADM, ImageNet 64 x 64, conditional",
         loader="adm",
-        weights=RemoteFile(url=_OPENAI + "64x64_diffusion.pt", name="64x64_diffusion.pt"),
+        # one public manifest gives this hash, the others of the catalogue stand in two or more; the
+        # size is that of the architecture
+        weights=RemoteFile(
+            url=_OPENAI + "64x64_diffusion.pt",
+            name="64x64_diffusion.pt",
+            size=1_183_736_577,
+            sha256="a18558f9a2499615a3ff9759ad12299690ad36ee3378c395adbb94855e2b634f",
+        ),
         licence="MIT",
         licence_url=_ADM_TERMS,
         shape=(3, 64, 64),

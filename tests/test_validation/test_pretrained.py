@@ -23,7 +23,12 @@ import torch
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.validation import CATALOGUE, adm, pretrained, print_models
 from hierdiff.validation._optional import MissingPackage
-from hierdiff.validation.adm_config import ADMConfig
+from hierdiff.validation.adm_config import (
+    ADM_64_CONDITIONAL,
+    ADM_256,
+    ADM_256_CONDITIONAL,
+    ADMConfig,
+)
 from hierdiff.validation.catalogue import Checkpoint, RemoteFile, catalogue_table, checkpoint
 from hierdiff.validation.download import Unreachable, cache_folder, fetch, verify
 from hierdiff.validation.models import folder_of
@@ -297,7 +302,8 @@ def test_the_catalogue_is_complete(
         for text in (entry.name, entry.licence, entry.weights.url, entry.citation):
             assert text in table
         assert entry.acceptance == (entry.licence != "MIT")
-    assert table.count("unknown: kept when first downloaded") == 1  # ADM-64
+    assert all(e.weights.sha256 and e.weights.size for e in CATALOGUE)
+    assert "unknown" not in table
     monkeypatch.setenv("HIERDIFF_CACHE", str(tmp_path))
     place = folder_of(checkpoint("adm-256"))
     place.mkdir(parents=True)
@@ -308,6 +314,24 @@ def test_the_catalogue_is_complete(
     assert str(tmp_path) in out
     with pytest.raises(InvalidParameter, match="did you mean 'adm-256'"):
         checkpoint("adm256")
+
+
+@pytest.mark.parametrize(("name", "config", "wrong"), [
+    ("adm-256", ADM_256, ADM_256_CONDITIONAL), ("adm-64-conditional", ADM_64_CONDITIONAL, ADM_256)
+])  # fmt: skip
+def test_the_size_of_a_checkpoint_is_that_of_its_network(
+    name: str, config: ADMConfig, wrong: ADMConfig
+) -> None:
+    """Four bytes per number, and a few hundred per tensor for its name and place."""
+
+    def overhead(config: ADMConfig) -> float:
+        tensors = adm.empty(config).state_dict().values()
+        size = checkpoint(name).weights.size
+        assert size is not None
+        return (size - 4 * sum(x.numel() for x in tensors)) / len(tensors)
+
+    assert 150 < overhead(config) < 300
+    assert not 0 < overhead(wrong) < 1000
 
 
 def test_the_catalogue_needs_no_torch() -> None:
