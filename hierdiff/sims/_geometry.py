@@ -19,6 +19,7 @@ __all__ = [
     "anova_shares",
     "geodesic_rsa",
     "held_out_r2",
+    "isometric",
     "neighbour_ratio",
     "participation_ratio",
     "rsa",
@@ -45,6 +46,41 @@ def _pair(Z: ArrayLike, Y: ArrayLike, least: int) -> tuple[FloatArray, FloatArra
             "numbers [n, coordinates]"
         )
     return features, labels
+
+
+def isometric(Z: ArrayLike) -> FloatArray:
+    """The same points in as many coordinates as there are points, if that is fewer.
+
+    All distances stay, and searches for neighbours get cheaper.
+
+    Parameters
+    ----------
+    Z : array [n, width]
+
+    Returns
+    -------
+    array [n, min(n, width)]
+
+    Raises
+    ------
+    InvalidParameter
+        If the numbers are not finite or not in a table.
+
+    Notes
+    -----
+    Validity: up to rounding; points that coincide go on to coincide.
+
+    Examples
+    --------
+    >>> Z = isometric([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    >>> Z.shape, round(float(np.linalg.norm(Z[0] - Z[1])), 12)
+    ((2, 2), 5.0)
+    """
+    array = _features(Z, 1)
+    if len(array) >= array.shape[1]:
+        return array
+    points, copy = np.unique(array, axis=0, return_inverse=True)
+    return np.asarray(np.linalg.qr(points.T, mode="r").T[copy.ravel()])
 
 
 def participation_ratio(Z: ArrayLike) -> float:

@@ -32,6 +32,7 @@ from hierdiff.sims._geometry import (
     anova_shares,
     geodesic_rsa,
     held_out_r2,
+    isometric,
     neighbour_ratio,
     participation_ratio,
     rsa,
@@ -159,15 +160,16 @@ def read_phase(
     Validity: the sheet uses about 1,000 random labels at one noise level.
     """
     Y = labels if Z_labels is None else Z_labels
+    near = isometric(Z)  # only distances count there
     return PhaseReadout(
         one_bump=float((bump_counts(images, dark=dark) == 1).mean()),
         location_accuracy=float(location_accuracy(images, labels, dark=dark)[0]),
         participation_ratio=participation_ratio(Z),
-        two_nn=two_nn(Z),
-        rsa=rsa(Z, Y),
+        two_nn=two_nn(near),
+        rsa=rsa(near, Y),
         held_out_r2=held_out_r2(Z, Y, seed=seed),
-        neighbour_ratio=neighbour_ratio(Z, Y),
-        geodesic_rsa=geodesic_rsa(Z, Y),
+        neighbour_ratio=neighbour_ratio(near, Y),
+        geodesic_rsa=geodesic_rsa(near, Y),
     )
 
 

@@ -165,6 +165,21 @@ def test_participation_ratio_and_dimension_of_gaussians() -> None:
     assert two_nn(flat @ rng.standard_normal((2, 10))) == pytest.approx(2, abs=0.15)
 
 
+def test_wide_representations_are_read_like_the_single_functions_read_them() -> None:
+    """More features than points, some points twice: only distances are passed on."""
+    y = labels(60)
+    y[50:] = y[:10]
+    Z = representation("ordered", y) @ np.random.default_rng(3).standard_normal((128, 300))
+    read = read_phase(BUMPS.images(y), y, Z, dark=True)
+    expected = {
+        "two_nn": two_nn(Z), "rsa": rsa(Z, y), "neighbour_ratio": neighbour_ratio(Z, y),
+        "geodesic_rsa": geodesic_rsa(Z, y), "participation_ratio": participation_ratio(Z),
+        "held_out_r2": held_out_r2(Z, y),
+    }  # fmt: skip
+    for name, value in expected.items():
+        np.testing.assert_allclose(getattr(read, name), value, rtol=1e-6, err_msg=name)
+
+
 def test_rsa_is_the_rank_correlation_of_distances() -> None:
     rng = np.random.default_rng(6)
     Z, y = rng.standard_normal((40, 7)), rng.standard_normal((40, 2))
