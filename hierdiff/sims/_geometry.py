@@ -80,7 +80,8 @@ def isometric(Z: ArrayLike) -> FloatArray:
     if len(array) >= array.shape[1]:
         return array
     points, copy = np.unique(array, axis=0, return_inverse=True)
-    return np.asarray(np.linalg.qr(points.T, mode="r").T[copy.ravel()])
+    upper: FloatArray = np.linalg.qr(points.T, mode="r")  # type: ignore[assignment]
+    return upper.T[copy.ravel()]
 
 
 def participation_ratio(Z: ArrayLike) -> float:
@@ -228,7 +229,9 @@ def geodesic_rsa(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
 
     Notes
     -----
-    Validity: for points dense enough that neighbours on the manifold are neighbours in space.
+    Validity: for points dense enough that neighbours on the manifold are neighbours in space, and
+    spread alike in all directions: where they lie ten times closer along x than along y, the k
+    neighbours of each lie along x and the graph falls into lines.
     Where representations are local, as an image of a bump is, straight distances saturate beyond
     the width of the bump and :func:`rsa` stays low even in perfect order; paths do not saturate.
 

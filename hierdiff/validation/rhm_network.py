@@ -131,7 +131,7 @@ def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Te
 
 def tree_unet(
     grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1,
-    conditional: bool = False, leaf_width: int | None = None, cavity: bool = False,
+    conditional: bool = False, leaf_width: int | None = None,
 ) -> TreeUNet:  # fmt: skip
     """A U-Net in the shape of a grammar's tree, for a noise process.
 
@@ -146,8 +146,6 @@ def tree_unet(
         Whether it can be told the class.
     leaf_width : int, optional
         See :class:`TreeUNet`.
-    cavity : bool
-        Whether the network is left to learn what the other leaves say, with Gaussian noise.
 
     Returns
     -------
@@ -156,8 +154,7 @@ def tree_unet(
     Raises
     ------
     InvalidParameter
-        If the branching differs between levels, the noise has other symbols than the leaves, or
-        ``cavity`` is asked of a noise that gives no evidence per leaf.
+        If the branching differs between levels, or the noise has other symbols than the leaves.
 
     Notes
     -----
@@ -166,14 +163,9 @@ def tree_unet(
     if len(set(grammar.s)) > 1:
         raise InvalidParameter(f"branching {tuple(grammar.s)} differs between levels; use one s")
     channels, v = _channels(grammar, noise)
-    if cavity and not isinstance(noise, GaussianNoise):
-        raise InvalidParameter(
-            f"cavity=True needs the evidence of each leaf, which a network is not given with "
-            f"{noise.name} noise; use GaussianNoise or cavity=False"
-        )
     return TreeUNet(
         channels, v, s=grammar.s[0], L=grammar.L, width=width, blocks=blocks,
-        classes=grammar.v[0] if conditional else 0, leaf_width=leaf_width, cavity=cavity,
+        classes=grammar.v[0] if conditional else 0, leaf_width=leaf_width,
     )  # fmt: skip
 
 

@@ -132,7 +132,6 @@ def train_tree_unet(
     label_share: float = 0.0,
     architecture: Architecture = "tree",
     leaf_width: int | None = None,
-    cavity: bool = False,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
@@ -151,8 +150,8 @@ def train_tree_unet(
         As in :func:`symbol_loss`; the seed also names the initial weights.
     architecture : {"tree", "transformer"}
         A U-Net in the shape of the tree, or a transformer of four layers without it.
-    leaf_width, cavity
-        As in :func:`tree_unet`, of which they are.
+    leaf_width : int, optional
+        Features per leaf of the U-Net, as in :class:`TreeUNet`.
     folder : path-like, optional
         Where the checkpoint is kept.
     evaluate : callable, optional
@@ -168,7 +167,7 @@ def train_tree_unet(
     ------
     InvalidParameter
         As in :func:`tree_unet`, :func:`symbol_transformer` and :func:`symbol_loss`, or if
-        ``leaf_width`` or ``cavity`` is given with a transformer.
+        ``leaf_width`` is given with a transformer.
 
     Notes
     -----
@@ -178,14 +177,12 @@ def train_tree_unet(
     told = label_share > 0
     network: nn.Module
     if architecture == "tree":
-        network = tree_unet(
-            grammar, noise, width=width, conditional=told, leaf_width=leaf_width, cavity=cavity
-        )
-    elif leaf_width is None and not cavity:
+        network = tree_unet(grammar, noise, width=width, conditional=told, leaf_width=leaf_width)
+    elif leaf_width is None:
         network = symbol_transformer(grammar, noise, width=width, conditional=told)
     else:
         raise InvalidParameter(
-            f"leaf_width = {leaf_width} and cavity = {cavity} belong to architecture = 'tree'"
+            f"leaf_width = {leaf_width} belongs to architecture = 'tree'; leave it out"
         )
     loss = symbol_loss(
         grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed

@@ -104,7 +104,7 @@ class Block(nn.Module):
 
 
 class TreeUNet(nn.Module):
-    r"""U-Net whose down and up paths are the sweeps of belief propagation.
+    """U-Net whose down and up paths are the sweeps of belief propagation.
 
     Parameters
     ----------
@@ -124,22 +124,16 @@ class TreeUNet(nn.Module):
         Features per leaf, by default ``width``.  A message between a leaf and its parent is v
         numbers, and the leaves are more than half of the nodes: a quarter of the width makes a
         step 1.6 times cheaper and learns as much.
-    cavity : bool
-        The last ``symbols`` channels are what each leaf says alone, :math:`e_i`, and the network
-        learns what the others say of it, :math:`c_i` in Bayes' rule
-        :math:`q_i \propto e_i \, c_i`: logits :math:`\log e_i + \log c_i`.
 
     Raises
     ------
     InvalidParameter
-        If a number is below one, ``classes`` below zero, or there are fewer channels than symbols
-        to read ``cavity`` from; later, for a label it does not have.
+        If a number is below one, ``classes`` below zero; later, for a label it does not have.
 
     Notes
     -----
     Validity: any s >= 1; input [n, s**L, channels], log SNR [n] and, if conditional, labels [n];
     output [n, s**L, symbols].  No label, or the label ``classes``, means that none is given.
-    Evidence below 1e-8 counts as 1e-8.
 
     References
     ----------
@@ -154,7 +148,7 @@ class TreeUNet(nn.Module):
 
     def __init__(
         self, channels: int, symbols: int, *, s: int, L: int, width: int = 64, blocks: int = 1,
-        classes: int = 0, leaf_width: int | None = None, cavity: bool = False,
+        classes: int = 0, leaf_width: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         narrow = width if leaf_width is None else leaf_width
@@ -163,12 +157,7 @@ class TreeUNet(nn.Module):
                             ("classes + 1", classes + 1)):  # fmt: skip
             if value < 1:
                 raise InvalidParameter(f"{name} = {value} must be at least 1")
-        if cavity and channels < symbols:
-            raise InvalidParameter(
-                f"{channels} channels hold no evidence on {symbols} symbols; use cavity=False"
-            )
         self.s, self.L, self.width = s, L, width
-        self.symbols, self.cavity = symbols, cavity
         self.code = NoiseCode(width)
         self.labels = LabelCode(classes, width) if classes else None
         self.embed = nn.Linear(channels, narrow)
@@ -210,10 +199,7 @@ class TreeUNet(nn.Module):
             h = children + self.skip[level](up[level + 1])
             h = self._blocks(self.down[level + 1], h, code)
             features[f"down {level + 1}"] = h
-        logits: Tensor = self.head(h)
-        if self.cavity:
-            logits = logits + x[..., -self.symbols :].clamp_min(1e-8).log()
-        return features, logits
+        return features, self.head(h)
 
     @staticmethod
     def _blocks(blocks: nn.Module, x: Tensor, code: Tensor) -> Tensor:

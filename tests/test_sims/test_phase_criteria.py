@@ -151,6 +151,9 @@ def test_order_of_local_representations_is_seen_along_the_manifold() -> None:
     bent = np.concatenate([np.cos(circle), np.sin(circle)], axis=1)
     assert geodesic_rsa(bent, circle, k=4) > 0.999
     assert rsa(bent, circle) < 0.98
+    # labels ten times closer along x: the graph falls into lines, and perfect order is not seen
+    grid = np.stack(np.meshgrid(np.arange(4, 14, 0.1), np.arange(4, 14), indexing="ij"), axis=-1)
+    assert geodesic_rsa(local(grid.reshape(-1, 2)), grid.reshape(-1, 2)) < 0.6
     apart = np.concatenate([line, line + 500])  # no path between the two: farther than any
     assert geodesic_rsa(apart, apart, k=4) > 0.8
 

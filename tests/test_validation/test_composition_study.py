@@ -223,3 +223,15 @@ def test_published_networks_need_a_class_and_a_reader(tmp_path: Path) -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             bad.main()
         one_line(error)
+
+
+def test_order_is_read_at_places_spread_evenly() -> None:
+    """Whatever the spacing of the labels was; a faint code knows only those."""
+    study = NetworkComposition(points=400, faint_spacing=0.25)
+    worlds = study._worlds
+    for name in ("balanced", "skewed"):
+        points = study._points(worlds[name])
+        assert len(np.unique(points[:, 0])) == len(np.unique(points[:, 1])) == 400
+        np.testing.assert_allclose(points.std(axis=0), 9 / np.sqrt(12), rtol=0.1)
+    known = study._points(worlds["faint"])
+    assert np.abs(known / 0.25 - np.round(known / 0.25)).max() < 1e-5

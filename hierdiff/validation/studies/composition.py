@@ -247,7 +247,7 @@ class NetworkComposition:
                 world.bumps, self._plan(world.steps, 2e-3), faint=world.faint,
                 channels=self.channels, multipliers=self.multipliers, batch=self.batch, seed=seed,
                 folder=folder / f"bumps-{name}{code}-{self.size}-{self.channels}-{seed}",
-                evaluate=self._look(world.bumps),
+                evaluate=self._look(world),
             )  # fmt: skip
             rows.append(list(done.history))
             if first is None:
@@ -275,15 +275,20 @@ class NetworkComposition:
         low, high = bumps.margin, bumps.size - bumps.margin - 1
         return stream(self.seed, "places", n).uniform(low, high, (n, 2)).astype(np.float32)
 
-    def _points(self, bumps: Bumps) -> Array:
-        """Labels whose representation is read: those of the training, if there are enough."""
-        if len(bumps.labels) < self.points:
+    def _points(self, world: _World) -> Array:
+        """Labels whose representation is read, evenly spread: neighbours in two directions.
+
+        A faint code knows no other labels than those of its training.
+        """
+        bumps = world.bumps
+        if world.faint is None:
             return self._places(bumps, self.points)
         rows = stream(self.seed, "points").permutation(len(bumps.labels))[: self.points]
         return bumps.labels[rows].astype(np.float32)
 
-    def _look(self, bumps: Bumps) -> Callable[[nn.Module], dict[str, float]]:
-        places, points = self._places(bumps, self.looks), self._points(bumps)
+    def _look(self, world: _World) -> Callable[[nn.Module], dict[str, float]]:
+        bumps = world.bumps
+        places, points = self._places(bumps, self.looks), self._points(world)
 
         def look(network: nn.Module) -> dict[str, float]:
             model = as_model(network, self.sampling)

@@ -184,7 +184,7 @@ class NetworkPhaseTransition:
         model, done = train_tree_unet(
             self.grammar, self.process, plan, width=self.width, batch=self.batch, data=data,
             focus=_FOCUS[self.noise], architecture=self.architecture, seed=self.seed, folder=place,
-            leaf_width=self.width // 4 if tree else None, cavity=tree and self.noise == "gaussian",
+            leaf_width=max(1, self.width // 4) if tree else None,
         )  # fmt: skip
         return SymbolNetwork(model.network, self.process, steps=self.chain), done.cpu_seconds
 
