@@ -28,6 +28,7 @@ from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.samplers import Ancestral
 from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.studies import _told_generation
+from hierdiff.validation.studies._composition_claims import composition_closing
 from hierdiff.validation.studies.composition import NetworkComposition
 from hierdiff.validation.training import Plan
 
@@ -235,3 +236,19 @@ def test_order_is_read_at_places_spread_evenly() -> None:
         np.testing.assert_allclose(points.std(axis=0), 9 / np.sqrt(12), rtol=0.1)
     known = study._points(worlds["faint"])
     assert np.abs(known / 0.25 - np.round(known / 0.25)).max() < 1e-5
+
+
+def test_the_closing_line_counts_courses_of_several_networks() -> None:
+    numbers = {"one_bump": [0.9, 0.0], "location_accuracy": [0.9, 0.0], "geodesic_rsa": [0.7, 0.0],
+               "interaction": [0.1, 0.0]}  # fmt: skip
+    world = {
+        "phases": [["A", "A", "B", "C"], ["A", "A", "A", "C"], ["A", "B", "C", "C"]],
+        "crossing": {"x": [100.0, 110.0, 120.0], "y": [100.0, float("nan"), 120.0]},
+        "last": numbers,
+        "first": {name: value[0] for name, value in numbers.items()}, "steps": [50, 100, 150, 200],
+    }  # fmt: skip
+    text = composition_closing({"faint": world})
+    assert "phases A -> B -> C (2 of 3) or A -> C (1 of 3)" in text
+    assert "x at step 110 ± 6, y at step (not reached)" in text
+    one = composition_closing({"faint": world | {"phases": [["A", "B"]]}})
+    assert "phases A -> B, accuracy" in one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -81,11 +82,13 @@ def composition_closing(said: dict[str, Any]) -> str:
     for name, x in said.items():
         if name == "levels":
             continue
-        path = [p for i, p in enumerate(x["phases"][0]) if not i or p != x["phases"][0][i - 1]]
+        paths = [" -> ".join(p for p, _ in groupby(row)) for row in x["phases"]]
+        shares = {p: f" ({paths.count(p)} of {len(paths)})" for p in paths} if paths[1:] else {}
+        courses = " or ".join(p + shares.get(p, "") for p in dict.fromkeys(paths))
         times = {a: np.array(t) for a, t in x["crossing"].items()}
         cross = ", ".join(f"{a} at step {_said(t)}" for a, t in times.items())
         words.append(
-            f"{name} labels: phases {' -> '.join(path)}, accuracy 0.6 in {cross}; at the end one "
+            f"{name} labels: phases {courses}, accuracy 0.6 in {cross}; at the end one "
             f"bump {x['last']['one_bump'][0]:.2f}, in place {x['last']['location_accuracy'][0]:.2f}"
             f", RSA along the manifold {x['last']['geodesic_rsa'][0]:.2f}, interaction "
             f"{x['last']['interaction'][0]:.2f} (at step {x['steps'][0]}: in place "
