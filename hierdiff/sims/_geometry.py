@@ -1,4 +1,4 @@
-"""How representations are arranged, by themselves and against labels."""
+"""How representations are arranged, as a whole: directions, distances, regressions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import shortest_path
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
 from hierdiff.errors import InvalidParameter
@@ -17,19 +14,19 @@ from hierdiff.seeds import Seed, generator
 
 __all__ = [
     "anova_shares",
-    "geodesic_rsa",
     "held_out_r2",
-    "isometric",
-    "neighbour_ratio",
     "participation_ratio",
+    "rank_correlation",
     "rsa",
-    "two_nn",
+    "table",
+    "table_and_labels",
 ]
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
 
-def _features(Z: ArrayLike, least: int) -> FloatArray:
+def table(Z: ArrayLike, least: int) -> FloatArray:
+    """Representations [n, width], finite and at least so many."""
     array = np.asarray(Z, dtype=float)
     if array.ndim != 2 or len(array) < least or not np.isfinite(array).all():
         raise InvalidParameter(
@@ -38,50 +35,15 @@ def _features(Z: ArrayLike, least: int) -> FloatArray:
     return array
 
 
-def _pair(Z: ArrayLike, Y: ArrayLike, least: int) -> tuple[FloatArray, FloatArray]:
-    features, labels = _features(Z, least), np.asarray(Y, dtype=float)
+def table_and_labels(Z: ArrayLike, Y: ArrayLike, least: int) -> tuple[FloatArray, FloatArray]:
+    """Representations and labels of the same points."""
+    features, labels = table(Z, least), np.asarray(Y, dtype=float)
     if labels.ndim != 2 or len(labels) != len(features) or not np.isfinite(labels).all():
         raise InvalidParameter(
             f"labels have shape {labels.shape} for {len(features)} representations; give finite "
             "numbers [n, coordinates]"
         )
     return features, labels
-
-
-def isometric(Z: ArrayLike) -> FloatArray:
-    """The same points in as many coordinates as there are points, if that is fewer.
-
-    All distances stay, and searches for neighbours get cheaper.
-
-    Parameters
-    ----------
-    Z : array [n, width]
-
-    Returns
-    -------
-    array [n, min(n, width)]
-
-    Raises
-    ------
-    InvalidParameter
-        If the numbers are not finite or not in a table.
-
-    Notes
-    -----
-    Validity: up to rounding; points that coincide go on to coincide.
-
-    Examples
-    --------
-    >>> Z = isometric([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    >>> Z.shape, round(float(np.linalg.norm(Z[0] - Z[1])), 12)
-    ((2, 2), 5.0)
-    """
-    array = _features(Z, 1)
-    if len(array) >= array.shape[1]:
-        return array
-    points, copy = np.unique(array, axis=0, return_inverse=True)
-    upper: FloatArray = np.linalg.qr(points.T, mode="r")  # type: ignore[assignment]
-    return upper.T[copy.ravel()]
 
 
 def participation_ratio(Z: ArrayLike) -> float:
@@ -113,61 +75,11 @@ def participation_ratio(Z: ArrayLike) -> float:
     >>> round(participation_ratio([[1, 0], [-1, 0], [0, 1], [0, -1]]), 6)
     2.0
     """
-    array = _features(Z, 2)
+    array = table(Z, 2)
     centred = array - array.mean(axis=0)
     gram = centred @ centred.T if len(array) < array.shape[1] else centred.T @ centred
     total, square = float(np.trace(gram)), float((gram**2).sum())
     return total**2 / square if square > 0 else 0.0
-
-
-def two_nn(Z: ArrayLike, discard: float = 0.1) -> float:
-    r"""Intrinsic dimension from the ratio of the distances to the two nearest neighbours.
-
-    .. math:: \mu = r_2 / r_1, \qquad P(\mu > x) = x^{-d}, \qquad \hat d = (n - 1) / \sum \ln \mu
-
-    Parameters
-    ----------
-    Z : array [n, width]
-    discard : float
-        Share of the largest ratios that is cut, with the likelihood corrected for the cut.
-
-    Returns
-    -------
-    float
-        Infinite if all ratios are one, as on a regular grid; NaN if all points coincide.
-
-    Raises
-    ------
-    InvalidParameter
-        If there are fewer than ten points, or the share is not in [0, 1).
-
-    Notes
-    -----
-    Validity: locally uniform density; low by up to a factor two in tens of dimensions.  Points that
-    coincide are counted once.
-
-    References
-    ----------
-    Facco, d'Errico, Rodriguez, Laio, Scientific Reports 7, 12140 (2017); arXiv 1803.06992.
-
-    Examples
-    --------
-    >>> Z = np.random.default_rng(0).random((2000, 2))
-    >>> 1.8 < two_nn(Z) < 2.2
-    True
-    """
-    array = np.unique(_features(Z, 10), axis=0)
-    if not 0 <= discard < 1:
-        raise InvalidParameter(f"discard = {discard} must lie in [0, 1)")
-    if len(array) < 3:
-        return float("nan")
-    distance, _ = cKDTree(array).query(array, k=3)
-    log_ratio = np.sort(np.log(distance[:, 2] / distance[:, 1]))
-    kept = max(2, round(len(log_ratio) * (1 - discard)))
-    cut = len(log_ratio) - kept
-    # censored exponential: the points cut off lived at least as long as the last one kept
-    total = log_ratio[:kept].sum() + cut * log_ratio[kept - 1]
-    return float((kept - 1) / total) if total > 0 else float("inf")
 
 
 def rsa(Z: ArrayLike, Y: ArrayLike) -> float:
@@ -200,69 +112,12 @@ def rsa(Z: ArrayLike, Y: ArrayLike) -> float:
     >>> round(rsa(np.array(Y) * 5.0, Y), 12)
     1.0
     """
-    features, labels = _pair(Z, Y, 3)
-    return _rank_correlation(pdist(features), pdist(labels))
+    features, labels = table_and_labels(Z, Y, 3)
+    return rank_correlation(pdist(features), pdist(labels))
 
 
-def geodesic_rsa(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
-    r"""Rank correlation of distances along the manifold of representations with label distances.
-
-    .. math:: \mathrm{Spearman}(d_G(Z_i, Z_j), |Y_i - Y_j|), \qquad
-       d_G = \text{shortest path in the graph of the } k \text{ nearest neighbours}
-
-    Parameters
-    ----------
-    Z : array [n, width]
-    Y : array [n, coordinates]
-    k : int
-        Neighbours of every point.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; pairs without a path count as farther apart than all others.
-
-    Raises
-    ------
-    InvalidParameter
-        If there are at most k points, the shapes do not fit, or k < 1.
-
-    Notes
-    -----
-    Validity: for points dense enough that neighbours on the manifold are neighbours in space, and
-    spread alike in all directions: where they lie ten times closer along x than along y, the k
-    neighbours of each lie along x and the graph falls into lines.
-    Where representations are local, as an image of a bump is, straight distances saturate beyond
-    the width of the bump and :func:`rsa` stays low even in perfect order; paths do not saturate.
-
-    References
-    ----------
-    Tenenbaum, de Silva, Langford, Science 290, 2319 (2000), for the paths.
-
-    Examples
-    --------
-    >>> y = np.linspace(0, 20, 200)[:, None]
-    >>> Z = np.exp(-(y - np.arange(21)) ** 2)  # local: far apart is all the same
-    >>> round(rsa(Z, y), 2), round(geodesic_rsa(Z, y), 2)
-    (0.58, 1.0)
-    """
-    if k < 1:
-        raise InvalidParameter(f"k = {k} must be >= 1")
-    features, labels = _pair(Z, Y, max(k + 1, 3))
-    n = len(features)
-    distance, near = cKDTree(features).query(features, k=k + 1)
-    # a copy of a point is no edge of length 0, which a sparse graph would drop
-    lengths = np.maximum(distance.ravel(), 1e-300)
-    graph = csr_array((lengths, (np.repeat(np.arange(n), k + 1), near.ravel())), shape=(n, n))
-    paths = shortest_path(graph, directed=False)
-    np.fill_diagonal(paths, 0.0)
-    along = squareform(paths, checks=False)
-    finite = np.isfinite(along)
-    along[~finite] = 2 * along[finite].max(initial=1.0)
-    return _rank_correlation(along, pdist(labels))
-
-
-def _rank_correlation(first: FloatArray, second: FloatArray) -> float:
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Spearman's, ties shared; NaN if one side does not vary."""
     ranks = [rankdata(array) for array in (first, second)]
     a, b = (rank - rank.mean() for rank in ranks)
     scale = float(np.sqrt((a @ a) * (b @ b)))
@@ -304,7 +159,7 @@ def held_out_r2(Z: ArrayLike, Y: ArrayLike, *, ridge: float = 1e-3, seed: Seed =
     >>> round(held_out_r2(Y @ [[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]], Y, ridge=1e-9), 6)
     1.0
     """
-    features, labels = _pair(Z, Y, 8)
+    features, labels = table_and_labels(Z, Y, 8)
     if not ridge > 0:
         raise InvalidParameter(f"ridge = {ridge} must be > 0")
     order = generator(seed).permutation(len(features))
@@ -328,51 +183,6 @@ def _ridge(x: FloatArray, y: FloatArray, ridge: float) -> FloatArray:
     if len(x) < x.shape[1]:
         return np.asarray(x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y))
     return np.asarray(np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y))
-
-
-def neighbour_ratio(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
-    """Distance between the labels of neighbours in Z, relative to that of any two points.
-
-    Parameters
-    ----------
-    Z : array [n, width]
-    Y : array [n, coordinates]
-    k : int
-        Neighbours of every point.
-
-    Returns
-    -------
-    float
-        Near 0 where neighbours have neighbouring labels, about 1 where they have any.
-
-    Raises
-    ------
-    InvalidParameter
-        If there are at most k points, labels do not vary, or k < 1.
-
-    Notes
-    -----
-    Validity: exact; ties between neighbours are broken by their numbers.
-
-    Examples
-    --------
-    >>> Y = np.arange(100.0)[:, None]
-    >>> round(neighbour_ratio(Y, Y, k=2), 3)
-    0.03
-    """
-    if k < 1:
-        raise InvalidParameter(f"k = {k} must be >= 1")
-    features, labels = _pair(Z, Y, k + 1)
-    n = len(features)
-    neighbours = cKDTree(features).query(features, k=k + 1)[1]
-    own = neighbours == np.arange(n)[:, None]
-    own[~own.any(axis=1), -1] = True  # a point hidden among copies of itself drops the last one
-    near = neighbours[~own].reshape(n, k)
-    close = np.linalg.norm(labels[near] - labels[:, None], axis=2).mean()
-    any_two = pdist(labels).mean()
-    if any_two == 0:
-        raise InvalidParameter("the labels do not vary; give labels of different points")
-    return float(close / any_two)
 
 
 def anova_shares(Z: ArrayLike) -> FloatArray:

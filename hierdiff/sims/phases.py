@@ -28,16 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed
 from hierdiff.sims._bump_readout import bump_counts, locate, location_accuracy
-from hierdiff.sims._geometry import (
-    anova_shares,
-    geodesic_rsa,
-    held_out_r2,
-    isometric,
-    neighbour_ratio,
-    participation_ratio,
-    rsa,
-    two_nn,
-)
+from hierdiff.sims._geometry import anova_shares, held_out_r2, participation_ratio, rsa
+from hierdiff.sims._neighbours import geodesic_rsa, isometric, neighbour_ratio, two_nn
 
 __all__ = [
     "NETWORK_THRESHOLDS",
