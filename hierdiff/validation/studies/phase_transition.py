@@ -90,6 +90,9 @@ class NetworkPhaseTransition:
     """Depth of the hierarchy (rhm)."""
     noise: Literal["gaussian", "masking", "uniform"] = "gaussian"
     """Forward process (rhm)."""
+    focus: tuple[float, float] | None = None
+    """Where three quarters of the noise levels of training lie (rhm); default: the transition of
+    the default grammar."""
     t: tuple[float, ...] | None = None
     """Noise levels; default around the transition."""
     data: int | None = None
@@ -112,6 +115,8 @@ class NetworkPhaseTransition:
     def __post_init__(self) -> None:
         if self.t is not None and not all(0 < t <= 1 for t in self.t):
             raise InvalidParameter(f"t = {self.t} must be noise levels in (0, 1]")
+        if self.focus is not None and not 0 <= self.focus[0] < self.focus[1] <= 1:
+            raise InvalidParameter(f"focus = {self.focus} must be two rising levels in [0, 1]")
         if self.data is not None and self.data < 2:
             raise InvalidParameter(f"data = {self.data} give no error bar; use at least 2")
         if any(n < 0 for n in self.n_train) or self.chain < 1:
@@ -183,8 +188,8 @@ class NetworkPhaseTransition:
         plan = Plan(steps=steps, every=min(500, steps), warmup=min(100, steps), device=self.device)
         model, done = train_tree_unet(
             self.grammar, self.process, plan, width=self.width, batch=self.batch, data=data,
-            focus=_FOCUS[self.noise], architecture=self.architecture, seed=self.seed, folder=place,
-            leaf_width=max(1, self.width // 4) if tree else None,
+            focus=self.focus or _FOCUS[self.noise], architecture=self.architecture, seed=self.seed,
+            leaf_width=max(1, self.width // 4) if tree else None, folder=place,
         )  # fmt: skip
         return SymbolNetwork(model.network, self.process, steps=self.chain), done.cpu_seconds
 
