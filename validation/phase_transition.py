@@ -11,7 +11,7 @@ network's beliefs from exact ones, which no sampler hides, and what small traini
 Other data::
 
     python validation/phase_transition.py --model digits --out out/digits
-    python validation/phase_transition.py --model adm-256-unconditional --images DIR
+    python validation/phase_transition.py --model adm-256 --images DIR --classifier FILE
 """
 
 # %%

@@ -219,11 +219,13 @@ def test_a_published_network_is_read_by_a_classifier(
 def test_published_networks_need_a_class_and_a_reader(tmp_path: Path) -> None:
     study = NetworkComposition(model="adm-256", out=tmp_path)
     for bad, words in ((study, "not told a class"),
-                       (replace(study, model="adm-64-conditional"), "--classifier"),
-                       (replace(study, model="nonsense"), "nonsense")):  # fmt: skip
+                       (replace(study, model="adm-64-conditional"), "--classifier")):  # fmt: skip
         with pytest.raises(InvalidParameter, match=words) as error:
             bad.main()
         one_line(error)
+    with pytest.raises(InvalidParameter, match="did you mean 'small'") as error:
+        replace(study, model="smal")
+    one_line(error)
 
 
 def test_order_is_read_at_places_spread_evenly() -> None:

@@ -152,7 +152,7 @@ def test_a_published_network_is_run_on_a_folder(
         pixels = np.random.default_rng(i).integers(256, size=(9, 10, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
     study = NetworkPhaseTransition(
-        model="adm-256-unconditional", images=folder, classifier=folder, out=tmp_path / "out",
+        model="adm-256", images=folder, classifier=folder, out=tmp_path / "out",
         t=(0.1, 1.0),
     )  # fmt: skip
     (ds,) = study.main()
@@ -169,9 +169,9 @@ def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
         (lambda: replace(SMALL, focus=(0.4, 0.2)), "rising levels"),
         (lambda: replace(SMALL, n_train=(-1,)), "negative"),
         (lambda: replace(SMALL, m=9), "rules exceed"),
-        (lambda: NetworkPhaseTransition(model="adm-256-unconditional"), "needs images"),
+        (lambda: NetworkPhaseTransition(model="adm-256"), "needs images"),
         (lambda: NetworkPhaseTransition(
-            model="adm-256-unconditional", images=tmp_path, out=tmp_path).main(), "classifier"),
+            model="adm-256", images=tmp_path, out=tmp_path).main(), "classifier"),
         (lambda: exact_retention(GRAMMAR, MaskingNoise(4), [0.5], 1, 0), "error bar"),
     ]  # fmt: skip
     for call, words in cases:

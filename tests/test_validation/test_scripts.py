@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 WRONG = {
     "phase_transition": ["--data", "1"], "rhm_images": ["--data", "1"],
     "representation": ["--networks", "1"], "classification": ["--model", "dit-xl-2-256"],
-    "composition": ["--looks", "3"], "alignment": ["--model", "adm-256-unconditional"],
+    "composition": ["--looks", "3"], "alignment": ["--model", "adm-256"],
 }  # fmt: skip
 
 

@@ -1,11 +1,15 @@
-"""Flags that all studies on networks share, as their parts read them."""
+"""Flags that all studies on networks share, as their parts read them, and their common check."""
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["NetworkFlags", "ReaderFlags"]
+from hierdiff.errors import InvalidParameter
+from hierdiff.validation.catalogue import CATALOGUE
+
+__all__ = ["NetworkFlags", "ReaderFlags", "known_model"]
 
 
 class NetworkFlags(Protocol):
@@ -28,3 +32,13 @@ class ReaderFlags(NetworkFlags, Protocol):
 
     @property
     def classifier(self) -> Path | None: ...
+
+
+def known_model(model: str, *here: str) -> None:
+    """Refuse a name that is neither trained in the study nor in the catalogue, before all else."""
+    names = [*here, *(entry.name for entry in CATALOGUE)]
+    if model not in names:
+        near = difflib.get_close_matches(model, names, n=1, cutoff=0.0)[0]
+        raise InvalidParameter(
+            f"model {model!r} is unknown; did you mean {near!r}? known are {', '.join(names)}"
+        )

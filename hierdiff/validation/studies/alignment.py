@@ -47,6 +47,7 @@ from hierdiff.validation.studies._alignment_claims import (
     layer_claims,
     table,
 )
+from hierdiff.validation.studies._flags import known_model
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -128,6 +129,7 @@ class NetworkAlignment:
     """Share of the training data whose class the network is told."""
 
     def __post_init__(self) -> None:
+        known_model(self.model, "rhm", "digits")
         if self.model not in ("rhm", "digits"):
             for name, value in (("images", self.images), ("triplets", self.triplets)):
                 if value is None:

@@ -37,6 +37,7 @@ from hierdiff.theory.classification import SoftLeaves, snr_at
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.studies._flags import known_model
 from hierdiff.validation.studies._imagenet_classes import classify_folder
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_networks import (
@@ -115,6 +116,7 @@ class NetworkClassification:
     """Samples at the end of each stage, cumulative; default the last two budgets."""
 
     def __post_init__(self) -> None:
+        known_model(self.model, "rhm", "digits")
         if self.model in ("rhm", "digits"):
             _ = self.experiment
             if not 0 < self.label_share <= 1:

@@ -55,6 +55,7 @@ from hierdiff.validation.studies._composition_claims import (
     composition_closing,
     composition_table,
 )
+from hierdiff.validation.studies._flags import known_model
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
@@ -156,6 +157,7 @@ class NetworkComposition:
     """Networks on strings, with grammars of their own."""
 
     def __post_init__(self) -> None:
+        known_model(self.model, "small")
         if not self.parts or not {*self.parts} <= {"bumps", "levels"}:
             raise InvalidParameter(f"parts = {self.parts} must name some of bumps, levels")
         for name in ("seeds", "evaluations", "level_seeds", "sampling"):
