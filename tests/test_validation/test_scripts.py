@@ -7,7 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from oracles import one_line
 
+from hierdiff.errors import InvalidParameter
+from hierdiff.validation.studies.alignment import NetworkAlignment
+from hierdiff.validation.studies.classification import NetworkClassification
+from hierdiff.validation.studies.composition import NetworkComposition
+from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
+from hierdiff.validation.studies.representation import NetworkRepresentation
+
+STUDIES = {
+    "mixture": NetworkRepresentation, "rhm": NetworkPhaseTransition, "digits": NetworkAlignment,
+    "small": NetworkComposition, "adm-64-conditional": NetworkClassification,
+}  # fmt: skip
 ROOT = Path(__file__).parents[2]
 WRONG = {
     "phase_transition": ["--data", "1"], "rhm_images": ["--data", "1"],
@@ -31,3 +43,11 @@ def test_a_wrong_argument_is_one_line(name: str, tmp_path: Path) -> None:
     lines = run.stderr.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_an_unknown_model_is_told_first(name: str) -> None:
+    """With the nearest name, and not with what a published network would need."""
+    with pytest.raises(InvalidParameter, match=f"did you mean '{name}'") as error:
+        STUDIES[name](model=name[:-1])
+    one_line(error)
