@@ -147,12 +147,11 @@ def _phases(add) -> None:
     if found is None:
         return
     # other networks than those on which the thresholds of the phases were set
-    bumps = network("composition_fresh") or {}
-    command = "composition.py --parts bumps --seeds 2 --seed 2"
+    command = "composition.py --seeds 2 --seed 2"
     for name in ("balanced", "faint", "skewed"):
-        if name not in bumps:
+        if name not in found:
             continue
-        x = bumps[name]
+        x = found[name]
         paths = [_path(row) for row in x["phases"]]
         last, first, steps = x["last"], x["first"], x["steps"]
         code = {
@@ -178,7 +177,6 @@ def _phases(add) -> None:
                  for a, t in cross.items()}  # fmt: skip
         add(("B3",), f"{name}: accuracy 0.6 in x at {place['x']}, in y at {place['y']}; share of "
             f"the interaction {last['interaction'][0]:.2f}", command)  # fmt: skip
-    command = "composition.py"
     if "levels" in found:
         x = found["levels"]
         add(("B1",), "grammar: levels are learned from the leaves up in "
