@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
@@ -47,7 +49,7 @@ def isometric(Z: ArrayLike) -> FloatArray:
     if len(array) >= array.shape[1]:
         return array
     points, copy = np.unique(array, axis=0, return_inverse=True)
-    upper: FloatArray = np.linalg.qr(points.T, mode="r")  # type: ignore[assignment]
+    upper = cast(FloatArray, np.linalg.qr(points.T, mode="r"))
     return upper.T[copy.ravel()]
 
 
