@@ -4,17 +4,22 @@ Composition in networks
 
 A conditional network learns images of one bump, told its place (x, y).  Along training it is asked
 for bumps at new places, and its representation is read: the phases A (no structure, several bumps),
-B (disordered, one misplaced bump) and C (ordered, in place) are named by fixed criteria.  With
-labels that are ten times denser in x than in y the two coordinates might be learned apart, or
-together.  Where the code of the labels is smooth, order is there from the start; where the place is
-only faint in it, order has to be learned, and phase B appears.  Another network learns strings of a
-random grammar, whose levels theory expects to be learned from the leaves up.
+B (disordered, one misplaced bump) and C (ordered, in place) are named by fixed criteria.  The place
+is only faint in the code of the labels, so its order has to be learned, and phase B appears; with
+a smooth code order is there from the start.  Another network learns strings of a random grammar,
+whose levels theory expects to be learned from the leaves up.
+
+Smooth codes too, with labels ten times denser in x than in y, whose two coordinates might be
+learned apart or together; errors from two networks each::
+
+    python validation/composition.py --worlds balanced skewed faint --faint-steps 2000 \
+        --seeds 2 --out out/bumps
 
 At full size, on an accelerator::
 
-    python validation/composition.py --size 32 --margin 0 --channels 64 --multipliers 1 2 2 \
-        --steps 20000 --faint-steps 40000 --seeds 3 --looks 1024 --device cuda --bfloat16 \
-        --out out/bumps32
+    python validation/composition.py --worlds balanced skewed faint --size 32 --margin 0 \
+        --channels 64 --multipliers 1 2 2 --steps 20000 --faint-steps 40000 --seeds 3 \
+        --looks 1024 --device cuda --bfloat16 --out out/bumps32
 
 A published network that is told a class, read by a classifier::
 

@@ -98,7 +98,7 @@ def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
 SMALL = NetworkComposition(
     size=8, margin=2, sigma=1.2, multipliers=(1,), skew=(0.5, 1.0), steps=60, batch=16, looks=40,
     points=100, faint_spacing=0.5, faint_steps=60, evaluations=3, sampling=5, v=4, m=2, L=2,
-    level_steps=180, level_seeds=2,
+    level_steps=180, level_seeds=2, worlds=("balanced", "skewed", "faint"),
 )  # fmt: skip
 
 
@@ -230,7 +230,7 @@ def test_published_networks_need_a_class_and_a_reader(tmp_path: Path) -> None:
 
 def test_order_is_read_at_places_spread_evenly() -> None:
     """Whatever the spacing of the labels was; a faint code knows only those."""
-    study = NetworkComposition(points=400, faint_spacing=0.25)
+    study = NetworkComposition(points=400, worlds=("balanced", "skewed", "faint"))
     worlds = study._worlds
     for name in ("balanced", "skewed"):
         points = study._points(worlds[name])

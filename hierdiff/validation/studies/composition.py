@@ -107,8 +107,9 @@ class NetworkComposition:
     """Seed of everything random."""
     parts: tuple[Part, ...] = ("bumps", "levels")
     """What is trained."""
-    worlds: tuple[Name, ...] = ("balanced", "skewed", "faint")
-    """Labels of the bumps: equal spacing, unequal spacing, or a code in which order is faint."""
+    worlds: tuple[Name, ...] = ("faint",)
+    """Labels of the bumps: a code in which order is faint (minutes, shows all phases), or a smooth
+    code with equal (balanced) or unequal (skewed) spacing (the same time again for each)."""
     seeds: int = 1
     """Bump networks per world; with two or more the crossing times get errors."""
     size: int = 16
@@ -123,7 +124,7 @@ class NetworkComposition:
     """Amplitude of the true place in the faint code, beside one that means nothing."""
     faint_spacing: float = 0.25
     """Spacing of the labels with the faint code: how rare each is decides how long B lasts."""
-    faint_steps: int = 2000
+    faint_steps: int = 1500
     """Training steps with the faint code."""
     channels: int = 32
     """Channels of the U-Net."""
