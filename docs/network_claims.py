@@ -147,7 +147,7 @@ def _phases(add) -> None:
     if found is None:
         return
     # other networks than those on which the thresholds of the phases were set
-    command = "composition.py --worlds balanced skewed faint --faint-steps 2000 --seeds 2 --seed 2"
+    command = "composition.py --worlds balanced skewed faint --seeds 2 --seed 2"
     for name in ("balanced", "faint", "skewed"):
         if name not in found:
             continue

@@ -12,8 +12,7 @@ whose levels theory expects to be learned from the leaves up.
 Smooth codes too, with labels ten times denser in x than in y, whose two coordinates might be
 learned apart or together; errors from two networks each::
 
-    python validation/composition.py --worlds balanced skewed faint --faint-steps 2000 \
-        --seeds 2 --out out/bumps
+    python validation/composition.py --worlds balanced skewed faint --seeds 2 --out out/bumps
 
 At full size, on an accelerator::
 

@@ -124,7 +124,7 @@ class NetworkComposition:
     """Amplitude of the true place in the faint code, beside one that means nothing."""
     faint_spacing: float = 0.25
     """Spacing of the labels with the faint code: how rare each is decides how long B lasts."""
-    faint_steps: int = 1500
+    faint_steps: int = 2000
     """Training steps with the faint code."""
     channels: int = 32
     """Channels of the U-Net."""
