@@ -50,12 +50,14 @@ def _strings(add) -> None:
 
 
 def _images(add) -> None:
-    found = network("rhm_images")
+    found = network("rhm_images_3")
     if found is not None:
-        exact, made = found["half, exact"], found["half, network"]
-        add(("P4",), "rendered grammars, ADM U-Net: class half kept at t = "
-            f"{made[0]:.3f}, patches at {made[1]:.3f} (exact {exact[0]:.3f} and {exact[1]:.3f}: "
-            "too shallow to part them)", "rhm_images.py")  # fmt: skip
+        exact, made, layers = found["half, exact"], found["half, network"], found["layers half"]
+        add(("P4",), "rendered grammars, ADM U-Net: patches half kept at t = "
+            f"{made[1]:.3f} and the class at {made[0]:.3f} (exact {exact[1]:.3f} and "
+            f"{exact[0]:.3f}), first and last hidden layer of a classifier half similar at "
+            f"{layers[0]:.3f} and {layers[1]:.3f}",
+            "rhm_images.py --L 3 --multipliers 1 2 2 --batch 64 --steps 5000")  # fmt: skip
     found = network("phase_transition_digits")
     if found is not None:
         raw, net = (found[f"first minus last layer, {x}"] for x in ("as they are",
