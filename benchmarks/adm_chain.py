@@ -1,0 +1,132 @@
+"""Images per second of noising and denoising by an ADM U-Net, against a plain float32 loop.
+
+    python benchmarks/adm_chain.py                                  # a small U-Net on a processor
+    python benchmarks/adm_chain.py --device cuda --channels-last    # ADM-256 on an accelerator
+
+Random weights, so nothing is downloaded: the time does not depend on them.  The loop is what one
+would write: float32, the default memory order, the ancestral chain respaced to so many steps, one
+batch after another.  The adapter runs the same chain with autocast, its memory order, per-sample
+random numbers and checks.  Calls alternate, so that both see the same machine.  What autocast
+changes in E[x0 | x_t] is printed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hierdiff import GaussianNoise
+from hierdiff.validation.adm import ADMUNet
+from hierdiff.validation.adm_config import ADM_256, ADMConfig
+from hierdiff.validation.execution import Execution
+from hierdiff.validation.network import NetworkModel
+from hierdiff.validation.parameterisation import Parameterisation
+from hierdiff.validation.samplers import Ancestral
+from hierdiff.validation.schedules import DiscreteSchedule
+
+SMALL = ADMConfig(32, 32, (1, 2, 2), 1, (4,), head_channels=32)
+
+
+def plain_loop(module: nn.Module, x: Tensor, schedule: DiscreteSchedule, start: int) -> Tensor:
+    """The ancestral chain from a level, as one would write it down."""
+    bars = torch.tensor(schedule.snr / (1 + schedule.snr), dtype=torch.float32, device=x.device)
+    with torch.no_grad():
+        for k in range(start, -1, -1):
+            time_k = torch.full((len(x),), float(schedule.times[k]), device=x.device)
+            bar = bars[k]
+            before = bars[k - 1] if k else torch.ones((), device=x.device)
+            eps = module(x, time_k)[:, : x.shape[1]]
+            clean = ((x - (1 - bar).sqrt() * eps) / bar.sqrt()).clamp(-1, 1)
+            beta = 1 - bar / before
+            mean = before.sqrt() * beta * clean + (bar / before).sqrt() * (1 - before) * x
+            x = mean / (1 - bar)
+            if k:
+                x = x + (beta * (1 - before) / (1 - bar)).sqrt() * torch.randn_like(x)
+    return x
+
+
+def timed(call: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of a call, with what it left to do on the device."""
+    begun = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Print both rates and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--images", type=int, default=16, help="images per call")
+    parser.add_argument("--batch", type=int, default=16, help="images per call of the network")
+    parser.add_argument("--steps", type=int, default=50, help="levels of the respaced chain")
+    parser.add_argument("--t", type=float, default=0.5, help="noise level of the turn")
+    parser.add_argument("--repeats", type=int, default=3, help="timed calls of each kind")
+    parser.add_argument("--float32", action="store_true", help="no autocast in the adapter either")
+    parser.add_argument("--channels-last", action="store_true", help="memory order of the adapter")
+    parser.add_argument("--compile", action="store_true", help="torch.compile in the adapter")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    config = SMALL if device.type == "cpu" else ADM_256
+    torch.manual_seed(0)
+    plain, module = ADMUNet(config).to(device).eval(), ADMUNet(config).to(device)
+    module.load_state_dict(plain.state_dict())
+    noise = GaussianNoise(schedule="linear")
+    schedule = DiscreteSchedule.linear().respaced(str(options.steps))
+    precision = None if options.float32 or device.type == "cpu" else "bf16"
+    model = NetworkModel(
+        module, noise, Parameterisation("eps", learned_variance=config.learned_variance),
+        sampler=Ancestral(schedule, clip=1.0),
+        execution=Execution(options.batch, options.device, precision, options.channels_last,
+                            options.compile),
+    )  # fmt: skip
+    shape = (options.images, config.image_channels, config.image_size, config.image_size)
+    x0 = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    start = int(np.argmin(np.abs(schedule.alpha_bar - noise.alpha_bar(options.t))))
+    snr = schedule.snr[start]  # the turn is at a level of the chain, for both
+    t = float(noise.level(snr))
+    x_t = noise.corrupt(x0, t, 1).astype(np.float32)
+
+    def loop() -> None:
+        for first in range(0, len(x_t), options.batch):
+            rows = torch.from_numpy(x_t[first : first + options.batch]).to(device)
+            plain_loop(plain, rows, schedule, start).cpu()
+
+    def adapter() -> None:
+        model.sample(x_t, t, 2)
+
+    times: dict[str, list[float]] = {"loop": [], "adapter": []}
+    for call in (loop, adapter):
+        timed(call, device)
+    for _ in range(options.repeats):
+        for name, call in (("loop", loop), ("adapter", adapter)):
+            times[name].append(timed(call, device))
+    whole = NetworkModel(plain, noise, model.parameterisation)
+    gap = np.abs(model.denoise(x_t[:2], t) - whole.denoise(x_t[:2], t)).max()
+    ratio = np.array(times["loop"]) / np.array(times["adapter"])
+    found = {
+        "network": "ADM-256" if config is ADM_256 else "small", "device": options.device,
+        "precision": precision or "float32", "steps": options.steps,
+        "t": t, "calls of the network": start + 1,
+        "images per second, loop": options.images / float(np.median(times["loop"])),
+        "images per second, adapter": options.images / float(np.median(times["adapter"])),
+        "ratio": float(np.median(ratio)), "largest change of E[x0 | x_t]": float(gap),
+    }  # fmt: skip
+    for name, value in found.items():
+        print(f"{name:32s}{value if isinstance(value, (str, int)) else f'{value:.4g}'}")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
