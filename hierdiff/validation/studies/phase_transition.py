@@ -103,7 +103,7 @@ class NetworkPhaseTransition:
     architecture: Architecture = "tree"
     """U-Net in the shape of the tree, or a transformer that does not know it (rhm)."""
     width: int = 64
-    """Features per node of the network (rhm)."""
+    """Features per node of the network (rhm); a leaf has a quarter of them, but 16 at least."""
     batch: int = 256
     """Data per training step (rhm)."""
     chain: int = 100
@@ -191,7 +191,7 @@ class NetworkPhaseTransition:
         model, done = train_tree_unet(
             self.grammar, self.process, plan, width=self.width, batch=self.batch, data=data,
             focus=self.focus or _FOCUS[self.noise], architecture=self.architecture, seed=self.seed,
-            leaf_width=max(1, self.width // 4) if tree else None, folder=place,
+            leaf_width=min(self.width, max(16, self.width // 4)) if tree else None, folder=place,
         )  # fmt: skip
         return SymbolNetwork(model.network, self.process, steps=self.chain), done.cpu_seconds
 
