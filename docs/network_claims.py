@@ -149,12 +149,20 @@ def _phases(add) -> None:
     if found is None:
         return
     # other networks than those on which the thresholds of the phases were set
-    command = "composition.py --worlds balanced skewed faint --seeds 2 --seed 2"
+    every = "composition.py --worlds balanced skewed faint --seeds 2 --seed 2"
+    more = network("composition_faint")
     for name in ("balanced", "faint", "skewed"):
         if name not in found:
             continue
-        x = found[name]
-        paths = [_path(row) for row in x["phases"]]
+        x, command = found[name], every
+        phases, strict = x["phases"], x["strict phases"]
+        cross = x["crossing"]
+        if name == "faint" and more is not None:
+            command += ("` and `python validation/composition.py --worlds faint --parts bumps "
+                        "--seeds 2 --seed 1")  # fmt: skip
+            phases, strict = phases + more[name]["phases"], strict + more[name]["strict phases"]
+            cross = {a: cross[a] + more[name]["crossing"][a] for a in cross}
+        paths = [_path(row) for row in phases]
         last, first, steps = x["last"], x["first"], x["steps"]
         code = {
             "balanced": "a smooth code of the place",
@@ -163,7 +171,7 @@ def _phases(add) -> None:
         }[name]
         text = (
             f"{name} labels, told by {code}: {_counted(paths)}; by the thresholds of synthetic "
-            f"cases {_counted([_path(row) for row in x['strict phases']])}; one bump "
+            f"cases {_counted([_path(row) for row in strict])}; in the first two networks one bump "
             f"{last['one_bump'][0]:.2f} and in place {last['location_accuracy'][0]:.2f} at the "
             f"end, order along the manifold {first['geodesic_rsa']:.2f} at step {steps[0]} and "
             f"{last['geodesic_rsa'][0]:.2f} at the end"
@@ -174,15 +182,24 @@ def _phases(add) -> None:
             place = _crossing(steps, x["readings"]["location_accuracy"][0], 0.6)
             add(("B1",), f"{name} labels: order reaches 0.6 at step {order}, accuracy at step "
                 f"{place}", command)  # fmt: skip
-        cross = x["crossing"]
-        place = {a: "never" if any(v != v for v in t) else f"step {sum(t) / len(t):.0f}"
-                 for a, t in cross.items()}  # fmt: skip
+        place = {a: _step(times) for a, times in cross.items()}
         add(("B3",), f"{name}: accuracy 0.6 in x at {place['x']}, in y at {place['y']}; share of "
             f"the interaction {last['interaction'][0]:.2f}", command)  # fmt: skip
     if "levels" in found:
-        x = found["levels"]
+        command, x = every, found["levels"]
         add(("B1",), "grammar: levels are learned from the leaves up in "
             f"{sum(x['in order'])} of {len(x['in order'])} networks", command)  # fmt: skip
+
+
+def _step(times: list[float]) -> str:
+    """Mean step of several networks with its error; NaN is never."""
+    if any(t != t for t in times):
+        return "never"
+    mean = sum(times) / len(times)
+    if len(times) < 2:
+        return f"step {mean:.0f}"
+    spread = sum((t - mean) ** 2 for t in times) / (len(times) - 1) / len(times)
+    return f"step {plus(mean, math.sqrt(spread), 0)}"
 
 
 def _path(phases: list[str]) -> str:
