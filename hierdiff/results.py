@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -40,8 +41,9 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
 
     Notes
     -----
-    Validity: the commit is that of the source tree the package runs from, "unknown" for an
-    installed wheel, with "+" where the tree has uncommitted changes.
+    Validity: the commit is that of the source tree the package runs from when a process first
+    asks, as every command does before it starts; "unknown" for an installed wheel, with "+" where
+    the tree had uncommitted changes.
 
     Examples
     --------
@@ -58,7 +60,10 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+@functools.cache
 def _commit() -> str:
+    """What was checked out when this was first asked: later commits are not the running code."""
+
     def git(*words: str) -> str:
         run = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *words],

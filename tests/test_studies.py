@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hierdiff import results
 from hierdiff.results import load
+from hierdiff.studies.command import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "4"]
@@ -244,3 +246,19 @@ def test_other_studies_close_with_a_claim(
     assert words in out.strip().splitlines()[-1]
     assert list(tmp_path.glob("*.nc"))
     assert all(p.read_bytes()[:4] == b"\x89PNG" for p in tmp_path.glob("*.png"))
+
+
+def test_a_result_names_the_commit_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked before a study starts, and not again: commits made meanwhile are not its code."""
+    results._commit.cache_clear()
+    seen = []
+
+    class Study:
+        def main(self) -> tuple[()]:
+            monkeypatch.setattr("subprocess.run", lambda *_, **__: seen.append("asked again"))
+            seen.append(results.provenance({})["commit"])
+            return ()
+
+    execute(Study)
+    assert seen == [results.provenance({})["commit"]]
+    assert results._commit.cache_info().currsize == 1

@@ -13,6 +13,7 @@ import tyro
 import xarray as xr
 
 from hierdiff.errors import HierdiffError
+from hierdiff.results import provenance
 
 __all__ = ["Study", "execute", "run"]
 
@@ -34,7 +35,9 @@ def execute(parse: Callable[[], Study]) -> tuple[xr.Dataset, ...]:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
         try:
-            return _parsed(parse).main()
+            study = _parsed(parse)
+            provenance({})  # the commit of the code that runs, not of one made meanwhile
+            return study.main()
         except HierdiffError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None

@@ -34,14 +34,7 @@ from hierdiff._kernels.mixture import add_scaled, energies, shrink
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 
-__all__ = [
-    "class_posterior",
-    "denoise",
-    "jacobian",
-    "jacobian_spectrum",
-    "log_density",
-    "score",
-]
+__all__ = ["class_posterior", "denoise", "jacobian", "jacobian_spectrum", "log_density", "score"]
 
 Reals: TypeAlias = NDArray[Any]  # float64, or float32 throughout when the data are float32
 

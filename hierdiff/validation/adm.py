@@ -76,6 +76,8 @@ class ADMUNet(nn.Module):
     torch.Size([2, 6, 8, 8])
     """
 
+    label_emb: nn.Module  # only with classes; a place or a text may be coded instead
+
     def __init__(self, config: ADMConfig) -> None:
         super().__init__()
         self.config = config

@@ -170,14 +170,13 @@ def bump_unet(
         learned_variance=False, image_channels=1,
     )  # fmt: skip
     network = ADMUNet(config)
-    network.label_emb = PlaceCode(size, 4 * channels)  # type: ignore[assignment]
+    network.label_emb = PlaceCode(size, 4 * channels)
     return network
 
 
 def tell_faintly(network: ADMUNet, bumps: Bumps, faint: float, seed: int) -> None:
     """Give a bump network a :class:`FaintCode` in place of its :class:`PlaceCode`."""
-    width = network.label_emb.net.out_features  # type: ignore[union-attr]
-    network.label_emb = FaintCode(bumps, width, faint, seed)  # type: ignore[assignment, arg-type]
+    network.label_emb = FaintCode(bumps, 4 * network.config.channels, faint, seed)
 
 
 def encoder_layer(network: ADMUNet) -> str:

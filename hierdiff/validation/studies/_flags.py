@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.catalogue import CATALOGUE
@@ -13,7 +13,9 @@ __all__ = ["NetworkFlags", "ReaderFlags", "known_model"]
 
 
 class NetworkFlags(Protocol):
-    """Which network, on what data, and where."""
+    """Which network, on what data, and where; fields of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def model(self) -> str: ...

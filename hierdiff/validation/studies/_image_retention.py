@@ -193,7 +193,7 @@ class ImageRetention:
             ),
             "end": (("end",), ["low", "high"], "end of the interval"),
         }
-        parameters = asdict(self.flags)  # type: ignore[call-overload]
+        parameters = asdict(self.flags)
         return results.label(variables, coords, "network", results.provenance(parameters))
 
 

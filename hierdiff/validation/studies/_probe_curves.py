@@ -206,7 +206,7 @@ class ProbeCurves:
             "layer": (("row",), [b for _, b in rows], "layer"),
             "t": (("t",), list(self.t), "noise level t of the gaussian process"),
         }
-        parameters = asdict(self.flags)  # type: ignore[call-overload]
+        parameters = asdict(self.flags)
         return results.label(variables, coords, "network", results.provenance(parameters))
 
 

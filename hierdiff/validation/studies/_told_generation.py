@@ -137,7 +137,7 @@ def _label(seen: dict[str, tuple[Array, Array]], flags: TellFlags) -> xr.Dataset
         "images": (("images",), list(seen), "what is read"),
         "end": (("end",), ["low", "high"], "end of the interval"),
     }
-    parameters = asdict(flags)  # type: ignore[call-overload]
+    parameters = asdict(flags)
     return results.label(variables, coords, "network", results.provenance(parameters))
 
 
