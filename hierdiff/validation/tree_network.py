@@ -123,7 +123,7 @@ class TreeUNet(nn.Module):
     leaf_width : int, optional
         Features per leaf, by default ``width``.  A message between a leaf and its parent is v
         numbers, and the leaves are more than half of the nodes: a quarter of the width makes a
-        step 1.6 times cheaper (``benchmarks/tree_network.py``) and learns about as much from it.
+        step 1.6 times cheaper (``benchmarks/tree_network.py``); it learns a little less from it.
 
     Raises
     ------
