@@ -44,9 +44,11 @@ class Plan:
     steps: int = 3000
     """Updates of the weights."""
     rate: float = 3e-3
-    """Highest learning rate: linear warm-up, then a cosine down to a hundredth."""
+    """Highest learning rate: linear warm-up, then kept (``hold``), then a cosine to a hundredth."""
     warmup: int = 100
     """Steps of warm-up."""
+    hold: float = 0.0
+    """Share of the steps after the warm-up at the highest rate, before it falls."""
     average: float = 0.997
     """Weight decay of the running average of the weights; 0 keeps the last ones."""
     clip: float = 1.0
@@ -64,6 +66,8 @@ class Plan:
         for name in ("steps", "warmup", "every"):
             if getattr(self, name) < 1:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be at least 1")
+        if not 0 <= self.hold < 1:
+            raise InvalidParameter(f"hold = {self.hold} is a share of the steps, in [0, 1)")
         if not 0 <= self.average < 1 or self.rate <= 0 or self.clip <= 0 or self.patience < 0:
             raise InvalidParameter(
                 f"average = {self.average} must lie in [0, 1), rate = {self.rate} and clip = "
@@ -75,7 +79,8 @@ class Plan:
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
         done = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+        fallen = max(done - self.hold, 0.0) / (1 - self.hold)
+        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(fallen, 1.0))))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,9 @@ def test_learning_rate() -> None:
     plan = Plan(steps=1000, warmup=100, rate=1.0)
     rates = [plan.rate_at(k) for k in (0, 99, 100, 550, 999)]
     np.testing.assert_allclose(rates, [0.01, 1.0, 1.0, 0.505, 0.01], atol=1e-3)
+    held = replace(plan, hold=0.5)
+    rates = [held.rate_at(k) for k in (99, 300, 549, 775, 999)]
+    np.testing.assert_allclose(rates, [1.0, 1.0, 1.0, 0.505, 0.01], atol=1e-3)
 
 
 @pytest.mark.parametrize("noise", [MaskingNoise(4), UniformNoise(4), GaussianNoise(4)],
@@ -215,6 +219,7 @@ def test_bad_input_is_one_line() -> None:
     cases = {
         "steps = 0": lambda: Plan(steps=0),
         "average = 1": lambda: Plan(average=1.0),
+        "hold = 1.0": lambda: Plan(hold=1.0),
         "width = 0": lambda: TreeUNet(4, 4, s=2, L=2, width=0),
         "must divide width": lambda: SequenceTransformer(4, 4, leaves=4, width=10, heads=4),
         "use v=4": lambda: tree_unet(mixed, MaskingNoise(5)),

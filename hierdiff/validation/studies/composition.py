@@ -9,7 +9,8 @@ bumps      a conditional network on images of one bump: phase A (no structure, s
            y.  Three worlds: labels of equal spacing (balanced), of unequal spacing (skewed), and
            labels whose order is faint in their code (faint), so that it has to be learned
 levels     a network on strings of a random grammar: share of valid nodes per level in strings made
-           from noise; theory says that levels are learned from the leaves up
+           from noise, beside those that exact inference makes in as many steps; theory says that
+           levels are learned from the leaves up
 =========  ======================================================================================
 """
 
@@ -29,7 +30,8 @@ from torch import nn
 from hierdiff import results
 from hierdiff.bumps import Bumps
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
+from hierdiff.grammar import RHM, Grammar
+from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, MaskingNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.phases import (
@@ -41,6 +43,8 @@ from hierdiff.sims.phases import (
     phase,
     read_phase,
 )
+from hierdiff.sims.simulated_model import SimulatedModel
+from hierdiff.theory import ExactRHM
 from hierdiff.theory.composition import clustering_cost
 from hierdiff.validation.bump_network import (
     as_model,
@@ -112,19 +116,19 @@ class NetworkComposition:
     code with equal (balanced) or unequal (skewed) spacing (the same time again for each)."""
     seeds: int = 1
     """Bump networks per world; with two or more the crossing times get errors."""
-    size: int = 16
+    size: int = 12
     """Pixels on a side."""
-    sigma: float = 1.5
+    sigma: float = 1.25
     """Width of the bump in pixels."""
-    margin: float = 3.0
+    margin: float = 2.0
     """Distance of the labels from the edge."""
     skew: tuple[float, float] = (0.1, 1.0)
     """Spacings d_x and d_y of the unequal labels; the equal ones have d_y in both."""
-    faint: float = 0.07
+    faint: float = 0.04
     """Amplitude of the true place in the faint code, beside one that means nothing."""
-    faint_spacing: float = 0.25
+    faint_spacing: float = 0.2
     """Spacing of the labels with the faint code: how rare each is decides how long B lasts."""
-    faint_steps: int = 2000
+    faint_steps: int = 1500
     """Training steps with the faint code."""
     channels: int = 32
     """Channels of the U-Net."""
@@ -134,14 +138,14 @@ class NetworkComposition:
     """Training steps of a bump network."""
     batch: int = 64
     """Images per step."""
-    evaluations: int = 9
+    evaluations: int = 12
     """Looks at a bump network in its first ``steps`` steps, and on at the same pace."""
     looks: int = 200
     """Labels that are generated at each look (or in all, by a network of the catalogue)."""
     points: int = 1000
     """Labels whose representation is read at each look."""
-    sampling: int = 20
-    """Steps of the sampler."""
+    sampling: int = 10
+    """Steps of the sampler of bumps."""
     t: float = 1.0
     """Noise level at which the representation is read, with one noise for all labels; below 1 the
     image of the bump is in what the network sees, and so in its features, whatever it has learned.
@@ -152,8 +156,10 @@ class NetworkComposition:
     """Rules per symbol."""
     L: int = 4
     """Levels of rules."""
-    level_steps: int = 1800
+    level_steps: int = 600
     """Training steps of a network on strings."""
+    chain: int = 64
+    """Steps of the chain that makes strings; few steps spoil those of exact inference too."""
     level_seeds: int = 3
     """Networks on strings, with grammars of their own."""
 
@@ -161,7 +167,7 @@ class NetworkComposition:
         known_model(self.model, "small")
         if not self.parts or not {*self.parts} <= {"bumps", "levels"}:
             raise InvalidParameter(f"parts = {self.parts} must name some of bumps, levels")
-        for name in ("seeds", "evaluations", "level_seeds", "sampling"):
+        for name in ("seeds", "evaluations", "level_seeds", "sampling", "chain"):
             if getattr(self, name) < 1:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be at least 1")
         if min(self.looks, self.points) < 20 or not 0 < self.t <= 1:
@@ -236,8 +242,9 @@ class NetworkComposition:
 
     def _plan(self, steps: int, rate: float) -> Plan:
         every = max(1, min(self.steps, steps) // self.evaluations)
+        # the rate stays up while the phases pass; a rate that falls freezes what is half learned
         return Plan(steps=steps, every=every, rate=rate, average=0.98, warmup=min(50, steps),
-                    bfloat16=self.bfloat16, device=self.device)  # fmt: skip
+                    hold=0.8, bfloat16=self.bfloat16, device=self.device)  # fmt: skip
 
     def _bumps(self, folder: Path, name: str, world: _World) -> tuple[xr.Dataset, Array]:
         """Readings [seed, step] of a world, and images that its first network makes at the end."""
@@ -247,7 +254,7 @@ class NetworkComposition:
             seed = self.seed + 1000 * k
             code = "" if world.faint is None else f"-{world.faint:g}-{self.faint_spacing:g}"
             model, done = train_bump_network(
-                world.bumps, self._plan(world.steps, 2e-3), faint=world.faint,
+                world.bumps, self._plan(world.steps, 3e-3), faint=world.faint,
                 channels=self.channels, multipliers=self.multipliers, batch=self.batch, seed=seed,
                 folder=folder / f"bumps-{name}{code}-{self.size}-{self.channels}-{seed}",
                 evaluate=self._look(world),
@@ -318,36 +325,41 @@ class NetworkComposition:
         return look
 
     def _levels(self, folder: Path) -> xr.Dataset:
-        """Valid nodes [seed, step, level] of strings made from noise."""
-        rows, steps = [], []
+        """Valid nodes [seed, step, level] of strings made from noise, by networks and exactly."""
+        rows, exact, steps = [], [], []
+        noise = MaskingNoise(self.v)
         for k in range(self.level_seeds):
             grammar = RHM(self.v, self.m, 2, self.L).draw(stream(self.seed, "grammar", k))
-            noise = MaskingNoise(self.v)
-            blank = np.full((300, grammar.n_leaves), -1)
 
-            def look(network: nn.Module, grammar: Any = grammar, noise: Any = noise,
-                     blank: Array = blank) -> dict[str, float]:  # fmt: skip
-                model = SymbolNetwork(network, noise, steps=16)  # type: ignore[arg-type]
-                made = model.sample(blank, 1.0, stream(self.seed, "made"))
-                valid = grammar.valid_per_level(made)
-                return {f"level {l}": float(x.mean()) for l, x in enumerate(valid)}
+            def made(model: DiffusionModel, grammar: Grammar = grammar) -> list[float]:
+                blank = np.full((300, grammar.n_leaves), -1)
+                strings = SimulatedModel(model, self.chain).sample(
+                    blank, 1.0, stream(self.seed, "made")
+                )
+                return [float(x.mean()) for x in grammar.valid_per_level(strings)[: self.L]]
+
+            def look(network: nn.Module, made: Any = made) -> dict[str, float]:
+                valid = made(SymbolNetwork(network, noise))  # type: ignore[arg-type]
+                return {f"level {l}": x for l, x in enumerate(valid)}
 
             size = f"{self.v}-{self.m}-{self.L}-{k}-{self.seed}"
             plan = Plan(
-                steps=self.level_steps, every=max(1, self.level_steps // 18), rate=2e-3,
+                steps=self.level_steps, every=max(1, self.level_steps // 20), rate=4e-3, hold=0.6,
                 average=0.95, warmup=min(50, self.level_steps), device=self.device,
             )  # fmt: skip
             _, done = train_tree_unet(
-                grammar, noise, plan, width=48, batch=64, seed=self.seed + k,
+                grammar, noise, plan, width=48, leaf_width=16, batch=128, seed=self.seed + k,
                 folder=folder / f"levels-{size}", evaluate=look,
             )  # fmt: skip
             steps = [int(h["step"]) for h in done.history]
             rows.append([[h[f"level {l}"] for l in range(self.L)] for h in done.history])
+            exact.append(made(ExactRHM(grammar, noise)))
         values = np.array(rows)
         cost = [clustering_cost(RHM(self.v, self.m, 2, self.L), self.L - l)
                 for l in range(self.L)]  # fmt: skip
         variables: dict[str, Any] = {
             "valid": (("seed", "step", "level"), values, "share of valid nodes, made from noise"),
+            "exact": (("seed", "level"), np.array(exact), "the same, by exact inference"),
             "cost": (("level",), cost, "data that resolve the level, v m^(l+1), l its height"),
         }
         coords: dict[str, Any] = {
