@@ -2,6 +2,9 @@
 
 A step is a function of its number: the batch of step k comes from random streams named by the seed
 and k, so a run that was interrupted and resumed ends in the same weights, bit for bit on a device.
+
+A checkpoint remembers what it was trained on by the losses of the first two batches under fixed
+weights: other data, settings or seeds of the batches, or another network, give other losses.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -143,7 +147,7 @@ def train(
     Warns
     -----
     CheckpointSetAside
-        For a checkpoint that is damaged or of another plan or network.
+        For a checkpoint that is damaged or of another plan, network or data.
 
     Notes
     -----
@@ -151,10 +155,11 @@ def train(
     """
     device = torch.device(plan.device)
     network.to(device)
-    state = _State(network, plan)
     kept = None if folder is None else writable_folder(folder) / _FILE
+    marks = [] if kept is None else _marks(network, loss)
+    state = _State(network, plan, marks)
     if kept is not None and kept.exists() and not state.load(kept):
-        state = _State(network, plan)
+        state = _State(network, plan, marks)
     bar = tqdm(range(state.step, plan.steps), desc=name, total=plan.steps, initial=state.step,
                disable=None)  # fmt: skip
     for step in bar:
@@ -182,11 +187,22 @@ def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.d
     return value
 
 
+@torch.no_grad()
+def _marks(network: nn.Module, loss: Loss) -> list[float]:
+    """Losses of two batches under fixed weights, of which none are zero as in a fresh network."""
+    fixed = copy.deepcopy(network).eval()
+    random = torch.Generator().manual_seed(0)
+    for weights in fixed.parameters():
+        noise = torch.randn(weights.shape, generator=random, dtype=weights.dtype)
+        weights.copy_(noise / max(weights[0].numel(), 1) ** 0.5 if weights.ndim > 1 else noise)
+    return [float(loss(fixed, step)) for step in range(2)]
+
+
 class _State:
     """Weights, averages, optimiser, history."""
 
-    def __init__(self, network: nn.Module, plan: Plan) -> None:
-        self.network, self.plan = network, plan
+    def __init__(self, network: nn.Module, plan: Plan, marks: list[float]) -> None:
+        self.network, self.plan, self.marks = network, plan, marks
         self.averaged = copy.deepcopy(network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.99))
         self.step, self.best, self.waited = 0, math.inf, 0
@@ -224,6 +240,7 @@ class _State:
         content = {
             "plan": json.dumps(asdict(self.plan)), "step": self.step, "best": self.best,
             "waited": self.waited, "history": self.history, "cpu_seconds": self.cpu_seconds,
+            "marks": self.marks,
             "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
@@ -240,6 +257,8 @@ class _State:
             )
             if found["plan"] != json.dumps(asdict(self.plan)):
                 raise ValueError("it belongs to another plan")
+            if not np.allclose(found["marks"], self.marks, rtol=1e-4, atol=0, equal_nan=True):
+                raise ValueError("it belongs to other data or settings")
             self.network.load_state_dict(found["network"])
             self.averaged.load_state_dict(found["averaged"])
             self.optimiser.load_state_dict(found["optimiser"])

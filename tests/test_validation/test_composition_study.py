@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.studies import _told_generation
 from hierdiff.validation.studies._composition_claims import composition_closing
 from hierdiff.validation.studies.composition import NetworkComposition
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import CheckpointSetAside, Plan
 
 BUMPS = Bumps(size=8, sigma=1.2, margin=2)
 
@@ -93,6 +94,22 @@ def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
     # the label is heard
     other = as_model(model.module).conditioned(places[::-1].copy())
     assert np.abs(told.denoise(x_t, 0.9) - other.denoise(x_t, 0.9)).max() > 1e-4
+
+
+@pytest.mark.parametrize("changed", [{"sigma": 1.3}, {"d_x": 0.5}, {"dark": False}, {"faint": 0.2}],
+                         ids=lambda x: next(iter(x)))  # fmt: skip
+def test_other_bumps_are_not_resumed(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """A fresh U-Net answers zero whatever it sees; still its checkpoint knows its images."""
+    plan = Plan(steps=2, every=1, warmup=1)
+
+    def run(sigma: float = 1.2, faint: float = 0.1, **rest: Any) -> None:
+        bumps = Bumps(size=8, margin=2, sigma=sigma, **rest)
+        train_bump_network(bumps, plan, faint=faint, multipliers=(1,), batch=8, folder=tmp_path)
+
+    run()
+    run()  # no warning: resumed
+    with pytest.warns(CheckpointSetAside, match="other data or settings"):
+        run(**changed)
 
 
 SMALL = NetworkComposition(

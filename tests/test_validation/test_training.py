@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +76,33 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
         train(fresh(), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
     with pytest.warns(CheckpointSetAside):
         train(fresh(width=8), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"batch": 16}, {"focus": (0.1, 0.3)}, {"seed": 1}, {"data": "training set"}, {"rules": 1}],
+    ids=lambda x: next(iter(x)),
+)  # fmt: skip
+def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path: Path, other: dict[str, Any]) -> None:
+    """Same plan, same folder, same shapes: what the batches hold decides."""
+    plan = Plan(steps=2, every=1, warmup=1)
+    given = {"batch": 8, "width": 16, "folder": tmp_path, "seed": 0}
+    train_tree_unet(GRAMMAR, NOISE, plan, **given)
+    train_tree_unet(GRAMMAR, NOISE, plan, **given)  # no warning: resumed
+    changed = given | other
+    if "data" in changed:
+        changed["data"] = GRAMMAR.sample(64, 0).leaves
+    grammar = RHM(4, 2, 2, 3).draw(changed.pop("rules", 0))
+    with pytest.warns(CheckpointSetAside, match="other data or settings"):
+        train_tree_unet(grammar, NOISE, plan, **changed)
+
+
+def test_a_checkpoint_is_resumed_by_a_network_with_other_first_weights(tmp_path: Path) -> None:
+    """Who did not fix the seed of the weights loses nothing in a kill."""
+    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), Plan(steps=2, every=1, warmup=1)
+    first = train(fresh(seed=1), loss, plan, folder=tmp_path)
+    again = train(fresh(seed=2), loss, plan, folder=tmp_path)
+    np.testing.assert_array_equal(weights(again.network), weights(first.network))
 
 
 def test_training_stops_early_and_refuses_what_diverges() -> None:

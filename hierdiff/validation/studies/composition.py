@@ -240,6 +240,10 @@ class NetworkComposition:
         print(closing)
         return (ds,)
 
+    def _key(self, name: str, network: int, *settings: float) -> str:
+        """Folder of a checkpoint, one for each way of reading the network."""
+        return "-".join([name, *(f"{x:g}" for x in (*settings, self.seed, network))])
+
     def _plan(self, steps: int, rate: float) -> Plan:
         every = max(1, min(self.steps, steps) // self.evaluations)
         # the rate stays up while the phases pass; a rate that falls freezes what is half learned
@@ -252,11 +256,11 @@ class NetworkComposition:
         first: Array | None = None
         for k in range(self.seeds):
             seed = self.seed + 1000 * k
-            code = "" if world.faint is None else f"-{world.faint:g}-{self.faint_spacing:g}"
+            reading = (self.size, self.looks, self.points, self.sampling, self.t)
             model, done = train_bump_network(
                 world.bumps, self._plan(world.steps, 3e-3), faint=world.faint,
                 channels=self.channels, multipliers=self.multipliers, batch=self.batch, seed=seed,
-                folder=folder / f"bumps-{name}{code}-{self.size}-{self.channels}-{seed}",
+                folder=folder / self._key(f"bumps-{name}", k, *reading),
                 evaluate=self._look(world),
             )  # fmt: skip
             rows.append(list(done.history))
@@ -342,14 +346,14 @@ class NetworkComposition:
                 valid = made(SymbolNetwork(network, noise))  # type: ignore[arg-type]
                 return {f"level {l}": x for l, x in enumerate(valid)}
 
-            size = f"{self.v}-{self.m}-{self.L}-{k}-{self.seed}"
             plan = Plan(
                 steps=self.level_steps, every=max(1, self.level_steps // 20), rate=4e-3, hold=0.6,
                 average=0.95, warmup=min(50, self.level_steps), device=self.device,
             )  # fmt: skip
             _, done = train_tree_unet(
                 grammar, noise, plan, width=48, leaf_width=16, batch=128, seed=self.seed + k,
-                folder=folder / f"levels-{size}", evaluate=look,
+                folder=folder / self._key("levels", k, self.v, self.m, self.L, self.chain),
+                evaluate=look,
             )  # fmt: skip
             steps = [int(h["step"]) for h in done.history]
             rows.append([[h[f"level {l}"] for l in range(self.L)] for h in done.history])
