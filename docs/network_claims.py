@@ -6,6 +6,8 @@ import math
 
 from pages import network, plus
 
+from hierdiff.sims.phases import crossing_time
+
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",
     "H1": "waits for the THINGS images and judgements",
@@ -144,62 +146,76 @@ def _probes(add) -> None:
         add(("R1", "R4"), text, "representation.py --model rhm")
 
 
+_CODES = {
+    "balanced": "a smooth code of the place",
+    "skewed": "a smooth code of the place",
+    "faint": "a code in which the place is faint beside one that means nothing",
+}
+
+
 def _phases(add) -> None:
-    found = network("composition")
-    if found is None:
-        return
-    # other networks than those on which the thresholds of the phases were set
-    every = "composition.py --worlds balanced skewed faint --seeds 2 --seed 2"
-    more = network("composition_faint")
+    """Phases, crossings and order of bump networks: none of those that set the thresholds."""
+    every = "composition.py --worlds balanced skewed faint --seeds 2 --seed 3"
+    faint = "composition.py --parts bumps --seeds 3 --seed 1"
+    large = ("composition.py --parts bumps --size 16 --sigma 1.5 --margin 3 --faint-spacing .25 "
+             "--seeds 2 --seed 4")  # fmt: skip
+    found = network("composition") or {}
     for name in ("balanced", "faint", "skewed"):
-        if name not in found:
-            continue
-        x, command = found[name], every
-        phases, strict = x["phases"], x["strict phases"]
-        cross = x["crossing"]
-        if name == "faint" and more is not None:
-            command += ("` and `python validation/composition.py --worlds faint --parts bumps "
-                        "--seeds 2 --seed 1")  # fmt: skip
-            phases, strict = phases + more[name]["phases"], strict + more[name]["strict phases"]
-            cross = {a: cross[a] + more[name]["crossing"][a] for a in cross}
-        paths = [_path(row) for row in phases]
-        last, first, steps = x["last"], x["first"], x["steps"]
-        code = {
-            "balanced": "a smooth code of the place",
-            "skewed": "a smooth code of the place",
-            "faint": "a code in which the place is faint beside one that means nothing",
-        }[name]
-        text = (
-            f"{name} labels, told by {code}: {_counted(paths)}; by the thresholds of synthetic "
-            f"cases {_counted([_path(row) for row in strict])}; in the first two networks one bump "
-            f"{last['one_bump'][0]:.2f} and in place {last['location_accuracy'][0]:.2f} at the "
-            f"end, order along the manifold {first['geodesic_rsa']:.2f} at step {steps[0]} and "
-            f"{last['geodesic_rsa'][0]:.2f} at the end"
-        )
-        add(("B2",), text, command)
-        if name != "skewed":
-            order = _crossing(steps, x["readings"]["geodesic_rsa"][0], 0.6)
-            place = _crossing(steps, x["readings"]["location_accuracy"][0], 0.6)
-            add(("B1",), f"{name} labels: order reaches 0.6 at step {order}, accuracy at step "
-                f"{place}", command)  # fmt: skip
-        place = {a: _step(times) for a, times in cross.items()}
-        add(("B3",), f"{name}: accuracy 0.6 in x at {place['x']}, in y at {place['y']}; share of "
-            f"the interaction {last['interaction'][0]:.2f}", command)  # fmt: skip
+        runs, command = [found.get(name)], every
+        if name == "faint":
+            runs.append((network("composition_faint") or {}).get(name))
+            command += f"` and `python validation/{faint}"
+        _world(add, f"{name} labels", name, [x for x in runs if x], command)
+    more = (network("composition_16") or {}).get("faint")
+    _world(add, "faint labels, 16 x 16 pixels", "faint", [more] if more else [], large)
     if "levels" in found:
-        command, x = every, found["levels"]
+        x = found["levels"]
         add(("B1",), "grammar: levels are learned from the leaves up in "
-            f"{sum(x['in order'])} of {len(x['in order'])} networks", command)  # fmt: skip
+            f"{sum(x['in order'])} of {len(x['in order'])} networks", every)  # fmt: skip
 
 
-def _step(times: list[float]) -> str:
-    """Mean step of several networks with its error; NaN is never."""
-    if any(t != t for t in times):
-        return "never"
-    mean = sum(times) / len(times)
-    if len(times) < 2:
-        return f"step {mean:.0f}"
-    spread = sum((t - mean) ** 2 for t in times) / (len(times) - 1) / len(times)
-    return f"step {plus(mean, math.sqrt(spread), 0)}"
+def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
+    """The claims of all networks of one set of labels."""
+    if not runs:
+        return
+    courses, strict = (
+        _counted([_path(row) for x in runs for row in x[key]])
+        for key in ("phases", "strict phases")
+    )
+    steps, readings = runs[0]["steps"], {
+        key: [row for x in runs for row in x["readings"][key]] for key in runs[0]["readings"]
+    }  # fmt: skip
+    order, place = readings["geodesic_rsa"], readings["location_accuracy"]
+    last = {key: _mean([row[-1] for row in rows], 2) for key, rows in readings.items()}
+    text = (
+        f"{title}, told by {_CODES[name]}: {courses}; by the thresholds of synthetic cases "
+        f"{strict}; at the end one bump {last['one_bump']} and in place "
+        f"{last['location_accuracy']}, order along the manifold "
+        f"{_mean([row[0] for row in order], 2)} at step {steps[0]} and {last['geodesic_rsa']} at "
+        "the end"
+    )
+    add(("B2",), text, command)
+    if name != "skewed":
+        first = [crossing_time(steps, row, 0.6) for row in order]
+        then = [crossing_time(steps, row, 0.6) for row in place]
+        gap = _mean([b - a for a, b in zip(first, then, strict=True)], 0)
+        add(("B1",), f"{title}: order reaches 0.6 at step {_mean(first, 0)}, accuracy {gap} steps "
+            "later", command)  # fmt: skip
+    x, y = ([t for run in runs for t in run["crossing"][axis]] for axis in "xy")
+    gap = _mean([b - a for a, b in zip(x, y, strict=True)], 0)
+    add(("B3",), f"{title}: accuracy 0.6 in x at step {_mean(x, 0)}, in y {gap} steps later; share "
+        f"of the interaction {last['interaction']}", command)  # fmt: skip
+
+
+def _mean(values: list[float], digits: int) -> str:
+    """Mean over networks with its error; NaN is never."""
+    if any(x != x for x in values):
+        return "(never in some)"
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{mean:.{digits}f}"
+    spread = sum((x - mean) ** 2 for x in values) / (len(values) - 1) / len(values)
+    return plus(mean, math.sqrt(spread), digits)
 
 
 def _path(phases: list[str]) -> str:
@@ -212,8 +228,3 @@ def _counted(paths: list[str]) -> str:
     if len(paths) == 1:
         return paths[0]
     return ", ".join(f"{p} (in {paths.count(p)} of {len(paths)})" for p in dict.fromkeys(paths))
-
-
-def _crossing(steps: list[int], curve: list[float], height: float) -> str:
-    """The first look at which a curve is at a height."""
-    return next((str(k) for k, x in zip(steps, curve, strict=True) if x >= height), "never")

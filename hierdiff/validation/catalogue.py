@@ -15,7 +15,8 @@ from hierdiff.errors import InvalidParameter
 
 __all__ = ["CATALOGUE", "Checkpoint", "RemoteFile", "catalogue_table", "checkpoint"]
 
-_OPENAI = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
+_ADM_RELEASE = "jul-2021"
+_OPENAI = f"https://openaipublic.blob.core.windows.net/diffusion/{_ADM_RELEASE}/"
 _HUB = "https://huggingface.co/"
 _DIT_COMMIT = "eab87f77abd5aef071a632f08807fbaab0b704d0"
 _SD_COMMIT = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
@@ -60,7 +61,7 @@ class Checkpoint:
     weights, config : RemoteFile
         The parameters, and the architecture where it is a file.
     revision : str, optional
-        Commit of the source, None where the newest is taken.
+        Commit of the source, or the name of the release in its address.
     licence, licence_url : str
         Under which terms, and where they stand.
     acceptance : bool
@@ -116,6 +117,7 @@ CATALOGUE: tuple[Checkpoint, ...] = (
             size=2_211_383_297,
             sha256="a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1",
         ),
+        revision=_ADM_RELEASE,
         licence="MIT",
         licence_url=_ADM_TERMS,
         shape=(3, 256, 256),
@@ -134,6 +136,7 @@ CATALOGUE: tuple[Checkpoint, ...] = (
             size=1_183_736_577,
             sha256="a18558f9a2499615a3ff9759ad12299690ad36ee3378c395adbb94855e2b634f",
         ),
+        revision=_ADM_RELEASE,
         licence="MIT",
         licence_url=_ADM_TERMS,
         shape=(3, 64, 64),
@@ -175,7 +178,12 @@ CATALOGUE: tuple[Checkpoint, ...] = (
             size=3_438_167_540,
             sha256="19da7aaa4b880e59d56843f1fcb4dd9b599c28a1d9d9af7c1143057c8ffae9f1",
         ),
-        config=RemoteFile(url=_SD + "config.json", name="config.json"),
+        config=RemoteFile(
+            url=_SD + "config.json",
+            name="config.json",
+            size=743,
+            sha256="78f474de6bab3d893868f37be97b636ae65c0df3073ed3256ca458ff599b5f96",
+        ),
         revision=_SD_COMMIT,
         licence="CreativeML OpenRAIL-M",
         licence_url="https://huggingface.co/spaces/CompVis/stable-diffusion-license",
@@ -265,7 +273,7 @@ def catalogue_table(cached: Sequence[str] = ()) -> str:
             f"{' x '.join(map(str, entry.shape))}{told}",
             f"  licence   {entry.licence}, {entry.licence_url}{accept}",
             f"  source    {file.url}",
-            f"  revision  {entry.revision or 'none given: what the address holds'}",
+            f"  revision  {entry.revision or 'unknown: what the address holds'}",
             f"  content   {size}, sha256 {file.sha256 or 'unknown: kept when first downloaded'}",
             f"  cite      {entry.citation}",
             f"  tried     {entry.exercised}",

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -296,7 +297,9 @@ def test_the_catalogue_is_complete(
     for entry in CATALOGUE:
         files = [entry.weights, *([entry.config] if entry.config else [])]
         assert all(file.url.startswith("https://") for file in files)
-        assert all(file.sha256 is None or len(file.sha256) == 64 for file in files)
+        assert all(file.sha256 is not None and len(file.sha256) == 64 for file in files)
+        assert entry.revision is not None
+        assert all(f"/{entry.revision}/" in file.url for file in files)
         assert not entry.weights.name.endswith((".pkl", ".ckpt"))
         assert (entry.loader == "adm") == (entry.config is None)
         for text in (entry.name, entry.licence, entry.weights.url, entry.citation):
@@ -332,6 +335,37 @@ def test_the_size_of_a_checkpoint_is_that_of_its_network(
 
     assert 150 < overhead(config) < 300
     assert not 0 < overhead(wrong) < 1000
+
+
+STABLE_DIFFUSION = {
+    "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.6.0", "act_fn": "silu",
+    "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280],
+    "center_input_sample": False, "cross_attention_dim": 768,
+    "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"], "downsample_padding": 1,
+    "flip_sin_to_cos": True, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2,
+    "mid_block_scale_factor": 1, "norm_eps": 1e-05, "norm_num_groups": 32, "out_channels": 4,
+    "sample_size": 64, "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
+}  # fmt: skip
+
+
+def test_the_configuration_of_stable_diffusion_is_the_one_that_git_names() -> None:
+    """Its git name at the pinned commit is public; a file of these facts has that name."""
+    text = (json.dumps(STABLE_DIFFUSION, indent=2) + "\n").encode()
+    blob = b"blob %d\0" % len(text) + text
+    assert hashlib.sha1(blob).hexdigest() == "1a02ee8abc93e840ffbcb2d68b66ccbcb74b3ab3"
+    entry = checkpoint("stable-diffusion-1.5")
+    assert entry.config is not None
+    assert (len(text), hashlib.sha256(text).hexdigest()) == (entry.config.size, entry.config.sha256)
+
+
+def test_the_weights_of_stable_diffusion_fit_its_configuration() -> None:
+    """Four bytes per number, and a few dozen per tensor in the header."""
+    library = pytest.importorskip("diffusers")
+    with torch.device("meta"):
+        tensors = library.UNet2DConditionModel.from_config(STABLE_DIFFUSION).state_dict().values()
+    size = checkpoint("stable-diffusion-1.5").weights.size
+    assert size is not None
+    assert 80 < (size - 4 * sum(x.numel() for x in tensors)) / len(tensors) < 200
 
 
 def test_the_catalogue_needs_no_torch() -> None:
