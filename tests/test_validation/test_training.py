@@ -97,6 +97,16 @@ def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path: Path, other: dict[s
         train_tree_unet(grammar, NOISE, plan, **changed)
 
 
+def test_a_loss_with_a_memory_is_resumed_all_the_same(tmp_path: Path) -> None:
+    """It cannot be told from other data, and a kill must not cost the training."""
+    given = symbol_loss(GRAMMAR, NOISE, batch=8)
+    count = iter(range(1000))
+    plan = Plan(steps=2, every=1, warmup=1)
+    first = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
+    again = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
+    np.testing.assert_array_equal(weights(again.network), weights(first.network))
+
+
 def test_a_checkpoint_is_resumed_by_a_network_with_other_first_weights(tmp_path: Path) -> None:
     """Who did not fix the seed of the weights loses nothing in a kill."""
     loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), Plan(steps=2, every=1, warmup=1)
