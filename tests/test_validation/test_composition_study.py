@@ -139,9 +139,6 @@ def test_the_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert float(levels.valid.isel(step=-1).sel(level=1).mean()) > 0.8
     z = levels.valid.isel(step=-1).mean("seed") - levels.valid.isel(step=0).mean("seed")
     assert float(z.min()) > 0.1  # both are learned
-    # 300 strings, no more of them valid than exact inference makes
-    assert (levels.exact > levels.valid.isel(step=-1) - 0.1).all()
-    assert (levels.exact > 0.9).all()
     again = study.main()
     np.testing.assert_array_equal(again[-1].valid, levels.valid)
 
@@ -152,7 +149,6 @@ def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
         (lambda: replace(SMALL, parts=()), "parts"),
         (lambda: replace(SMALL, seeds=0), "seeds"),
         (lambda: replace(SMALL, looks=3), "looks"),
-        (lambda: replace(SMALL, chain=0), "chain"),
         (lambda: replace(SMALL, worlds=()), "worlds"),
         (faint.main, "faint"),
         (lambda: replace(SMALL, t=0.0), "t = 0.0"),

@@ -46,8 +46,7 @@ def composition_claims(found: dict[str, xr.Dataset]) -> dict[str, Any]:
                 for k in range(ds.sizes["seed"])]  # fmt: skip
         ordered = [all(a >= b for a, b in zip(row, row[1:], strict=False)) for row in half]
         said["levels"] = {"half valid at": half, "in order": ordered,
-                          "last": ds.valid.isel(step=-1).mean("seed").values.tolist(),
-                          "exact": ds.exact.mean("seed").values.tolist()}  # fmt: skip
+                          "last": ds.valid.isel(step=-1).mean("seed").values.tolist()}  # fmt: skip
     return said
 
 
@@ -73,9 +72,7 @@ def composition_table(found: dict[str, xr.Dataset]) -> list[str]:
         mean = ds.valid.mean("seed")
         lines.append("valid nodes by level, root first: " + "; ".join(
             f"step {int(s)}: " + ", ".join(f"{x:.2f}" for x in mean.sel(step=s).values)
-            for s in ds.step.values[:: max(1, ds.sizes["step"] // 6)])
-            + "; exact: " + ", ".join(f"{x:.2f}" for x in ds.exact.mean("seed").values)
-        )  # fmt: skip
+            for s in ds.step.values[:: max(1, ds.sizes["step"] // 6)]))  # fmt: skip
     return lines
 
 
@@ -104,7 +101,7 @@ def composition_closing(said: dict[str, Any]) -> str:
         words.append(
             f"grammar: half of the nodes valid at step {steps} (height 1 to {rows.shape[1]}), in "
             f"the predicted order in {sum(x['in order'])} of {len(x['in order'])} networks; whole "
-            f"strings {x['last'][0]:.2f} at the end, exact {x['exact'][0]:.2f}"
+            f"strings {x['last'][0]:.2f} at the end"
         )
     return "; ".join(words)
 
