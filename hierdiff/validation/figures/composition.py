@@ -18,7 +18,10 @@ _COLOURS = {"A": "#b2182b", "B": "#e8a33d", "C": "#2a788e", "transitional": "#e5
 
 
 def network_composition(
-    bumps: Mapping[str, xr.Dataset], levels: xr.Dataset | None, images: NDArray[Any] | None
+    bumps: Mapping[str, xr.Dataset],
+    levels: xr.Dataset | None,
+    images: NDArray[Any] | None,
+    places: NDArray[Any] | None = None,
 ) -> Figure:
     """Phases and readings along training, generated bumps, and validity of the levels.
 
@@ -31,6 +34,8 @@ def network_composition(
         The same for strings.
     images : array [k, h, w], optional
         Bumps that the network of the last world has made at the end.
+    places : array [k, 2], optional
+        Where they were asked for, x and y in pixels; marked by a cross.
 
     Returns
     -------
@@ -56,8 +61,13 @@ def network_composition(
         lines = [np.concatenate([np.pad(x, 1) for x in part], axis=1)
                  for part in (images[:half], images[half : 2 * half])]  # fmt: skip
         ax.imshow(np.concatenate(lines), cmap="gray", vmin=0, vmax=1)
+        if places is not None:
+            corner = np.array([(k % half, k // half) for k in range(2 * half)])
+            x, y = (corner * (np.array(images.shape[:0:-1]) + 2) + 1 + places[: 2 * half]).T
+            ax.plot(x, y, "+", color="#d7301f", ms=7)
         ax.set_axis_off()
-        ax.set_title(f"made at the end, {names[-1]} labels", fontsize=9)
+        asked = "" if places is None else ", asked for at the crosses"
+        ax.set_title(f"made at the end, {names[-1]} labels{asked}", fontsize=9)
     if levels is not None:
         _levels(next(each), levels)
     return figure
@@ -91,7 +101,7 @@ def _levels(ax: Axes, ds: xr.Dataset) -> None:
         name = "whole strings" if level == 0 else f"level {level}"
         ax.errorbar(ds.step, one.mean("seed"), error, marker="o", ms=3, mfc="none", lw=0.9,
                     color=colour, label=name)  # fmt: skip
-    ax.set(xlabel="training step", ylabel="valid nodes in strings made by the network")
+    ax.set(xlabel="training step", ylabel="valid nodes in strings it makes")
     ax.set_title("grammar: levels are learned from below", fontsize=9)
     ax.legend(fontsize=7, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)

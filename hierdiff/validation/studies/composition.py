@@ -203,7 +203,7 @@ class NetworkComposition:
         if self.model != "small":
             return self._published(folder)
         found: dict[str, xr.Dataset] = {}
-        shown: Array | None = None
+        shown: tuple[Array, Array] | None = None
         if "bumps" in self.parts:
             for name, world in self._worlds.items():
                 found[name], shown = self._bumps(folder, name, world)
@@ -212,7 +212,7 @@ class NetworkComposition:
         for name, ds in found.items():
             results.save(ds, folder / f"composition_{name}.nc")
         bumps = {name: found[name] for name in self._worlds if name in found}
-        figure = network_composition(bumps, found.get("levels"), shown)
+        figure = network_composition(bumps, found.get("levels"), *(shown or (None, None)))
         figure.savefig(folder / "composition.png", dpi=160)
         plt.close(figure)
         said = composition_claims(found)
@@ -246,10 +246,12 @@ class NetworkComposition:
         return Plan(steps=steps, every=every, rate=rate, average=0.98, warmup=min(50, steps),
                     hold=0.8, bfloat16=self.bfloat16, device=self.device)  # fmt: skip
 
-    def _bumps(self, folder: Path, name: str, world: _World) -> tuple[xr.Dataset, Array]:
-        """Readings [seed, step] of a world, and images that its first network makes at the end."""
+    def _bumps(
+        self, folder: Path, name: str, world: _World
+    ) -> tuple[xr.Dataset, tuple[Array, Array]]:
+        """Readings [seed, step] of a world; images of its first network and where they belong."""
         rows: list[list[dict[str, float]]] = []
-        first: Array | None = None
+        first: tuple[Array, Array] | None = None
         for k in range(self.seeds):
             seed = self.seed + 1000 * k
             reading = (self.size, self.looks, self.points, self.sampling, self.t)
@@ -262,7 +264,7 @@ class NetworkComposition:
             rows.append(list(done.history))
             if first is None:
                 places = self._places(world.bumps, self.looks)[:8]
-                first = _made(as_model(model.module, self.sampling), places, self.size)
+                first = _made(as_model(model.module, self.sampling), places, self.size), places
         assert first is not None
         dims = ("seed", "step")
         variables: dict[str, Any] = {
@@ -353,11 +355,7 @@ class NetworkComposition:
         cost = [clustering_cost(RHM(self.v, self.m, 2, self.L), self.L - l)
                 for l in range(self.L)]  # fmt: skip
         variables: dict[str, Any] = {
-            "valid": (
-                ("seed", "step", "level"),
-                values,
-                "share of valid nodes, made symbol by symbol",
-            ),
+            "valid": (("seed", "step", "level"), values, "share of valid nodes in strings made"),
             "cost": (("level",), cost, "data that resolve the level, v m^(l+1), l its height"),
         }
         coords: dict[str, Any] = {
