@@ -1,7 +1,11 @@
-"""Files of named arrays that say what they are, hold no pickle and appear whole or not at all."""
+"""Files of named arrays that say what they are, hold no pickle and appear whole or not at all.
+
+Also the fingerprint of arrays, by which kept results are found again.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -13,7 +17,15 @@ from numpy.typing import NDArray
 
 from hierdiff.errors import DamagedFile, InvalidParameter
 
-__all__ = ["read_npz", "write_npz"]
+__all__ = ["fingerprint", "read_npz", "write_npz"]
+
+
+def fingerprint(*arrays: NDArray[Any]) -> str:
+    """Hash of arrays: models that answer alike are taken to be one."""
+    digest = hashlib.blake2b(digest_size=12)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def write_npz(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -6,7 +6,6 @@ the times [n, N]; scores of any weight at any budget up to N are sums over its s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -23,7 +22,6 @@ __all__ = [
     "DenoiserErrors",
     "ErrorPool",
     "credit",
-    "fingerprint",
     "moments",
     "pool_of",
     "prefix_scores",
@@ -205,11 +203,3 @@ def moments(pool: ErrorPool, weight: Callable[[Floats], Floats]) -> tuple[Floats
     gap = relative - mean[:, None]
     cov = np.einsum("nik,nil->nkl", gap, gap) / pool.errors.shape[1]
     return mean, cov, (w * pool.errors).var(axis=1)
-
-
-def fingerprint(*arrays: NDArray[Any]) -> str:
-    """Hash of arrays: models that answer alike are taken to be one."""
-    digest = hashlib.blake2b(digest_size=12)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

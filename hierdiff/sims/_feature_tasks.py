@@ -2,7 +2,6 @@ r"""One repetition of the representation experiment: draw, fit, denoise, read.""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -20,7 +19,7 @@ from hierdiff.sims.probes import (
     quadratic_probe,
 )
 
-__all__ = ["SPLITS", "Quantity", "Repetition", "balanced_sample", "fingerprint", "repeat"]
+__all__ = ["SPLITS", "Quantity", "Repetition", "balanced_sample", "repeat"]
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
@@ -133,11 +132,3 @@ def _read(
     fit = linear_probe if q == "linear" else quadratic_probe
     probe = fit(*points[0], ridge=ridge)
     return [probe.accuracy(f, c) for f, c in points]
-
-
-def fingerprint(*arrays: Array) -> str:
-    """Hash of arrays: two models that answer alike are taken to be one."""
-    digest = hashlib.blake2b(digest_size=12)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._files import fingerprint
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -27,12 +28,7 @@ from hierdiff.sims._classification_tasks import (
     grammar_task,
     limit_task,
 )
-from hierdiff.sims._error_pools import (
-    ConditionalDenoiser,
-    DenoiserErrors,
-    HasErrors,
-    fingerprint,
-)
+from hierdiff.sims._error_pools import ConditionalDenoiser, DenoiserErrors, HasErrors
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory._weightings import WEIGHTINGS, checked_labels
 

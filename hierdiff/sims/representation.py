@@ -22,13 +22,14 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff._files import fingerprint
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims._denoisers import MODELS, Denoiser, ModelName
-from hierdiff.sims._feature_tasks import SPLITS, Quantity, Repetition, fingerprint, repeat
+from hierdiff.sims._feature_tasks import SPLITS, Quantity, Repetition, repeat
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.probes import over_seeds
 from hierdiff.theory.representation import bayes_accuracy, snr, snr_mean_field, snr_peak

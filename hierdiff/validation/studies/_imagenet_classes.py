@@ -12,8 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._files import fingerprint
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.sims._error_pools import fingerprint
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.validation._encoders import Encoder, class_folders, encoder_of
 from hierdiff.validation.catalogue import checkpoint

@@ -25,12 +25,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._files import fingerprint
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.classification import accuracy_table
 from hierdiff.sims._classification_summary import summarise
 from hierdiff.sims._classification_tasks import draw, given_task
-from hierdiff.sims._error_pools import DenoiserErrors, credit, fingerprint
+from hierdiff.sims._error_pools import DenoiserErrors, credit
 from hierdiff.sims.classification import Classification
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory.classification import SoftLeaves, snr_at
