@@ -10,6 +10,7 @@ weights: other data, settings or seeds of the batches, or another network, give 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -272,7 +273,8 @@ class _State:
             self.averaged.load_state_dict(found["averaged"])
             self.optimiser.load_state_dict(found["optimiser"])
         except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            aside = path.with_suffix(".aside")
+            names = (path.with_suffix(f".aside{k or ''}") for k in itertools.count())
+            aside = next(name for name in names if not name.exists())
             path.replace(aside)
             reason = str(error).splitlines()[0][:120]
             warnings.warn(

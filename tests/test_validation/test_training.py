@@ -72,10 +72,11 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
     with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
         again = train(fresh(), loss, plan, folder=tmp_path)
     np.testing.assert_array_equal(weights(again.network), weights(first.network))
-    with pytest.warns(CheckpointSetAside, match="another plan"):
+    with pytest.warns(CheckpointSetAside, match="another plan.*set aside as checkpoint.aside1"):
         train(fresh(), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
     with pytest.warns(CheckpointSetAside):
         train(fresh(width=8), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
+    assert len(list(tmp_path.glob("*.aside*"))) == 3  # nothing is written over
 
 
 @pytest.mark.parametrize(
