@@ -158,7 +158,7 @@ def _phases(add) -> None:
     every = "composition.py --worlds balanced skewed faint --seeds 2 --seed 3"
     faint = "composition.py --parts bumps --seeds 3 --seed 1"
     large = ("composition.py --parts bumps --size 16 --sigma 1.5 --margin 3 --faint-spacing .25 "
-             "--seeds 2 --seed 4")  # fmt: skip
+             "--faint-steps 1900 --seeds 2 --seed 4")  # fmt: skip
     found = network("composition") or {}
     for name in ("balanced", "faint", "skewed"):
         runs, command = [found.get(name)], every

@@ -100,8 +100,9 @@ NETWORK_THRESHOLDS = Thresholds(
 """For representations of trained networks, read at about 1,000 labels: order along the manifold.
 Set between the readings of networks that misplace their bumps (order -0.01 to 0.25, neighbours 0.6
 to 0.97) and of those that place them (0.65 to 0.89, 0.09 to 0.29); TwoNN has room for what a
-network keeps of its labels' code beside the place (up to 7.4).  These networks were those of seed
-0; the committed results are of networks drawn afterwards, which tests the names."""
+network keeps of its labels' code beside the place (up to 7.4).  These networks learned images of 16
+pixels at a falling rate; the committed results are of networks drawn afterwards, with other images
+and rates, which tests the names."""
 
 
 @dataclass(frozen=True)
