@@ -219,8 +219,10 @@ def _mean(values: list[float], digits: int) -> str:
 
 
 def _path(phases: list[str]) -> str:
-    """Phases in the order in which they come."""
-    return " to ".join(p for i, p in enumerate(phases) if not i or p != phases[i - 1])
+    """Named phases in the order in which they come."""
+    named = [p for p in phases if p != "transitional"]
+    words = [p for i, p in enumerate(named) if not i or p != named[i - 1]]
+    return " to ".join(words + ["no name"] * (phases[-1] == "transitional"))
 
 
 def _counted(paths: list[str]) -> str:

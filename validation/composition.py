@@ -17,8 +17,8 @@ learned apart or together; errors from two networks each::
 At full size, on an accelerator::
 
     python validation/composition.py --worlds balanced skewed faint --size 32 --margin 0 \
-        --channels 64 --multipliers 1 2 2 --steps 20000 --faint-steps 40000 --seeds 3 \
-        --looks 1024 --device cuda --bfloat16 --out out/bumps32
+        --faint-spacing .8 --channels 64 --multipliers 1 2 2 --steps 20000 --faint-steps 40000 \
+        --seeds 3 --looks 1024 --sampling 50 --device cuda --bfloat16 --out out/bumps32
 
 A published network that is told a class, read by a classifier::
 
