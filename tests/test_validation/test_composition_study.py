@@ -143,6 +143,22 @@ def test_the_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     np.testing.assert_array_equal(again[-1].valid, levels.valid)
 
 
+def test_a_study_that_starts_anew_leaves_the_checkpoints_of_others(tmp_path: Path) -> None:
+    """All studies write to the same folder unless told otherwise."""
+    other = tmp_path / "network-masking-8-2-2-4-0" / "checkpoint.pt"
+    other.parent.mkdir()
+    other.write_bytes(b"hours of work")
+    study = replace(SMALL, parts=("levels",), level_steps=2, level_seeds=1, out=tmp_path)
+    study.main()
+    (mine,) = tmp_path.glob("levels-*/checkpoint.pt")
+    written = mine.stat().st_mtime_ns
+    study.main()
+    assert mine.stat().st_mtime_ns == written
+    replace(study, resume=False).main()
+    assert mine.stat().st_mtime_ns > written
+    assert other.read_bytes() == b"hours of work"
+
+
 def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
     faint = replace(SMALL, faint=-1.0, worlds=("faint",), out=tmp_path)
     cases = [

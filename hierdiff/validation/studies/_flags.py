@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.catalogue import CATALOGUE
 
-__all__ = ["NetworkFlags", "ReaderFlags", "known_model"]
+__all__ = ["NetworkFlags", "ReaderFlags", "forget", "known_model"]
 
 
 class NetworkFlags(Protocol):
@@ -34,6 +34,13 @@ class ReaderFlags(NetworkFlags, Protocol):
 
     @property
     def classifier(self) -> Path | None: ...
+
+
+def forget(folder: Path, *names: str) -> None:
+    """Remove the checkpoints of a study, by the names of their folders, and no other study's."""
+    for name in names:
+        for old in folder.glob(f"{name}/checkpoint.pt"):
+            old.unlink()
 
 
 def known_model(model: str, *here: str) -> None:

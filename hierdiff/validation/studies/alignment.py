@@ -47,7 +47,7 @@ from hierdiff.validation.studies._alignment_claims import (
     layer_claims,
     table,
 )
-from hierdiff.validation.studies._flags import known_model
+from hierdiff.validation.studies._flags import forget, known_model
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -151,8 +151,7 @@ class NetworkAlignment:
         """Run the study; returns the network's results, and those of exact beliefs where known."""
         folder = results.writable_folder(self.out)
         if not self.resume:
-            for old in folder.glob("alignment-*/checkpoint.pt"):
-                old.unlink()
+            forget(folder, "alignment-*")
         run = {"rhm": self._rhm, "digits": self._digits}.get(self.model, self._things)
         found, said = run(folder)
         for name, ds in zip(("alignment", "alignment_exact"), found, strict=False):

@@ -38,7 +38,7 @@ from hierdiff.theory.classification import SoftLeaves, snr_at
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.rhm_training import train_tree_unet
-from hierdiff.validation.studies._flags import known_model
+from hierdiff.validation.studies._flags import forget, known_model
 from hierdiff.validation.studies._imagenet_classes import classify_folder
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_networks import (
@@ -148,10 +148,8 @@ class NetworkClassification:
         """Run the study; returns the network's results, and the exact denoiser's where known."""
         folder = results.writable_folder(self.out)
         if not self.resume:
-            for old in [
-                *(folder / "tasks").glob("*.npz"),
-                *folder.glob("classification-*/checkpoint.pt"),
-            ]:
+            forget(folder, "classification-*")
+            for old in (folder / "tasks").glob("*.npz"):
                 old.unlink()
         run = {"rhm": self._rhm, "digits": self._digits}.get(self.model, self._published)
         found, said, lines = run(folder)

@@ -57,7 +57,7 @@ from hierdiff.validation.studies._composition_claims import (
     composition_closing,
     composition_table,
 )
-from hierdiff.validation.studies._flags import known_model
+from hierdiff.validation.studies._flags import forget, known_model
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
@@ -198,8 +198,7 @@ class NetworkComposition:
         """Run the study; returns the results of the parts."""
         folder = results.writable_folder(self.out)
         if not self.resume:
-            for old in folder.glob("*/checkpoint.pt"):
-                old.unlink()
+            forget(folder, "bumps-*", "levels-*")
         if self.model != "small":
             return self._published(folder)
         found: dict[str, xr.Dataset] = {}

@@ -36,7 +36,7 @@ from hierdiff.validation.figures.phase_transition import network_phase_transitio
 from hierdiff.validation.rhm_network import Process, SymbolNetwork, gap_to_exact
 from hierdiff.validation.rhm_training import Architecture, train_tree_unet
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
-from hierdiff.validation.studies._flags import known_model
+from hierdiff.validation.studies._flags import forget, known_model
 from hierdiff.validation.studies._image_retention import ImageRetention
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -154,8 +154,7 @@ class NetworkPhaseTransition:
         """Run the study; returns the exact law, the exact chain and the network, or the network."""
         folder = results.writable_folder(self.out)
         if not self.resume:
-            for old in folder.glob("*/checkpoint.pt"):
-                old.unlink()
+            forget(folder, "network-*", "size-*", "digits-*", "classifier-*")
         if self.model == "rhm":
             return self._rhm(folder)
         return ImageRetention(self).main(folder)

@@ -35,7 +35,7 @@ from hierdiff.seeds import stream
 from hierdiff.sims.representation import Representation
 from hierdiff.validation.figures.representation import network_representation
 from hierdiff.validation.mixture_network import train_vector_denoiser
-from hierdiff.validation.studies._flags import known_model
+from hierdiff.validation.studies._flags import forget, known_model
 from hierdiff.validation.studies._probe_curves import PROBE_LEVELS, ProbeCurves
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -156,8 +156,7 @@ class NetworkRepresentation:
         """Run the study; returns exact law, memorising denoiser and networks, or all in one."""
         folder = results.writable_folder(self.out)
         if not self.resume:
-            for old in folder.glob("*/checkpoint.pt"):
-                old.unlink()
+            forget(folder, "vectors-*", "probe-*")
         if self.model != "mixture":
             return ProbeCurves(self, self.t, self.few).main(folder, self.summary)
         experiment = self.experiment

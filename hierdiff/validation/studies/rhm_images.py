@@ -41,6 +41,7 @@ from hierdiff.validation.rhm_images import ExactImages, TreeImages, random_templ
 from hierdiff.validation.samplers import Ancestral
 from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
+from hierdiff.validation.studies._flags import forget
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
 from hierdiff.validation.tree_runs import partial_levels
@@ -152,8 +153,7 @@ class RHMImages:
         """Run the study; returns the exact law, the exact chain and the network."""
         folder = results.writable_folder(self.out)
         if not self.resume:
-            for old in folder.glob("*/checkpoint.pt"):
-                old.unlink()
+            forget(folder, "images-*", "classifier")
         sampler = Ancestral(DiscreteSchedule.linear().respaced(str(self.chain)), clip=2.5)
         exact = ExactImages(self.world, self.noise)
         chain = NetworkModel(ExactDenoiser(exact), self.noise, "x0", clock=LogSNR(),
