@@ -118,7 +118,7 @@ def _probes(add) -> None:
         readers = list(dict.fromkeys(k.split(": ")[0] for k in rows if k.startswith("network")))
         last, first = (rows[f"{r}: {layer}"]["few"] for r in (readers[-1], readers[0]))
         memory = next(x["few"]["rise"] for k, x in rows.items() if k.startswith("memorising"))
-        command = "representation.py --model digits --n-train 64 256 0 --networks 2 --seed 1"
+        command = "representation.py --model digits --n-train 64 0 --networks 6 --seed 2"
         text = (
             f"digits, probe on five per class: {layer}, chosen on other networks, rises by "
             f"{plus(*last['rise'], 3)} to a peak at t = {last['peak at']:g} (low-rank mixture of "
@@ -128,9 +128,10 @@ def _probes(add) -> None:
         )
         add(("R1",), text, command)
         both = (last["rise"][0] - first["rise"][0], math.hypot(last["rise"][1], first["rise"][1]))
-        text = (
-            f"digits: told apart by the rise of {layer}, {plus(*both, 3)}; most clearly by "
-            f"{clearest}, {plus(gap, error, 3)}, the best of seven layers"
+        text = f"digits: told apart by the rise of {layer}, {plus(*both, 3)}, " + (
+            "here too the layer in which they differ most"
+            if clearest == layer
+            else f"most clearly by {clearest}, {plus(gap, error, 3)}, the best of seven layers"
         )
         add(("R2", "R4"), text, command)
     found = network("representation_rhm")
