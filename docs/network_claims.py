@@ -124,7 +124,7 @@ def _probes(add) -> None:
             f"{plus(*last['rise'], 3)} to a peak at t = {last['peak at']:g} (low-rank mixture of "
             f"the classes: {plus(*law['rise'], 3)}, peak at {law['peak at']:g}); a network that "
             f"memorises 64 digits {plus(*first['rise'], 3)}, their exact denoiser "
-            f"{plus(*memory, 3)}; a probe on all labels sees no peak"
+            f"{plus(*memory, 3)}; a probe on all labels sees no peak in any layer"
         )
         add(("R1",), text, command)
         both = (last["rise"][0] - first["rise"][0], math.hypot(last["rise"][1], first["rise"][1]))
