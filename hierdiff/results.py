@@ -20,7 +20,9 @@ import xarray as xr
 
 from hierdiff.errors import DamagedFile, InvalidParameter
 
-__all__ = ["SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder"]
+__all__ = [
+    "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder", "writable_folder",
+]  # fmt: skip
 
 SOURCES = ("theory", "simulation", "network")
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
@@ -154,6 +156,38 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
             "choose another folder or change its permissions"
         ) from None
     return folder
+
+
+def task_folder(folder: str | os.PathLike[str], study: str, resume: bool = True) -> Path:
+    """Where a study keeps its finished tasks, apart from those of other studies.
+
+    Parameters
+    ----------
+    folder : path-like
+        Folder of the results.
+    study : str
+    resume : bool
+        False removes the tasks of this study that are there.
+
+    Returns
+    -------
+    pathlib.Path
+        ``folder/tasks/study``; it need not exist.
+
+    Notes
+    -----
+    Validity: removes nothing but files ``*.npz`` in this folder.
+
+    Examples
+    --------
+    >>> task_folder("out", "composition").as_posix()
+    'out/tasks/composition'
+    """
+    place = Path(folder) / "tasks" / study
+    if not resume:
+        for old in place.glob("*.npz"):
+            old.unlink()
+    return place
 
 
 def save(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:

@@ -45,7 +45,8 @@ SURFACE = {
         "SequentialModel", "SimulatedModel",
     ],
     "hierdiff.results": [
-        "SOURCES", "compare", "label", "load", "provenance", "save", "writable_folder",
+        "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder",
+        "writable_folder",
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",

@@ -18,6 +18,7 @@ from hierdiff.results import load
 from hierdiff.studies.command import execute
 
 ROOT = Path(__file__).resolve().parents[1]
+TASKS = Path("tasks") / "phase_transition"
 SMALL = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "4"]
 
 
@@ -76,13 +77,17 @@ def test_all_processes_in_one_figure(tmp_path: Path) -> None:
 def test_a_second_run_computes_nothing_and_says_the_same(tmp_path: Path) -> None:
     flags = [*SMALL, "--out", str(tmp_path)]
     first = run("sims/phase_transition.py", *flags)
-    stamps = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}
+    stamps = {p.name: p.stat().st_mtime_ns for p in (tmp_path / TASKS).iterdir()}
     second = run("sims/phase_transition.py", *flags)
     assert first[1] == second[1]
-    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()} == stamps
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / TASKS).iterdir()} == stamps
+    other = tmp_path / "tasks" / "composition" / "long.npz"
+    other.parent.mkdir()
+    other.touch()
     third = run("sims/phase_transition.py", *flags, "--no-resume")
+    assert other.exists()  # of another study
     assert third[1] == first[1]
-    new = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}
+    new = {p.name: p.stat().st_mtime_ns for p in (tmp_path / TASKS).iterdir()}
     assert set(new) == set(stamps)
     assert all(new[name] > stamps[name] for name in stamps)
 
@@ -90,7 +95,7 @@ def test_a_second_run_computes_nothing_and_says_the_same(tmp_path: Path) -> None
 def test_a_damaged_task_file_is_said_set_aside_and_made_again(tmp_path: Path) -> None:
     flags = [*SMALL, "--out", str(tmp_path)]
     first = run("sims/phase_transition.py", *flags)
-    victim = sorted((tmp_path / "tasks").glob("*.npz"))[0]
+    victim = sorted((tmp_path / TASKS).glob("*.npz"))[0]
     victim.write_bytes(victim.read_bytes()[:100])
     code, out, err = run("sims/phase_transition.py", *flags)
     assert code == 0
@@ -106,7 +111,7 @@ def test_kill_9_in_mid_sweep_loses_at_most_the_tasks_in_flight(tmp_path: Path) -
              "--noise", "epsilon", "--workers", "1"]  # fmt: skip
     whole = run("sims/phase_transition.py", *flags, "--out", str(tmp_path / "whole"))
     assert whole[0] == 0
-    tasks = tmp_path / "killed" / "tasks"
+    tasks = tmp_path / "killed" / TASKS
     process = start("sims/phase_transition.py", *flags, "--out", str(tmp_path / "killed"))
     deadline = time.monotonic() + 120
     while len(list(tasks.glob("*.npz"))) < 3 and time.monotonic() < deadline:
@@ -114,7 +119,7 @@ def test_kill_9_in_mid_sweep_loses_at_most_the_tasks_in_flight(tmp_path: Path) -
     process.send_signal(signal.SIGKILL)
     process.communicate()
     kept = {p.name: p.stat().st_mtime_ns for p in tasks.glob("*.npz")}
-    total = len(list((tmp_path / "whole" / "tasks").glob("*.npz")))
+    total = len(list((tmp_path / "whole" / TASKS).glob("*.npz")))
     assert 3 <= len(kept) < total
     code, out, _ = run("sims/phase_transition.py", *flags, "--out", str(tmp_path / "killed"))
     assert code == 0
@@ -163,7 +168,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         "--workers", "1",
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "tasks").glob("*.npz"))) < 2 and time.monotonic() < deadline:
+    while len(list((tmp_path / TASKS).glob("*.npz"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -43,12 +43,8 @@ class AlignmentStudy:
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the limit of no noise and the measurement."""
         folder = results.writable_folder(self.out)
-        if not self.resume:
-            for old in (folder / "tasks").glob("*.npz"):
-                old.unlink()
-        measured = self.experiment.measure(
-            folder=folder / "tasks", workers=self.workers, cluster=self.cluster
-        )
+        tasks = results.task_folder(folder, "alignment", self.resume)
+        measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         theory = self.experiment.predict()
         results.save(measured, folder / "alignment.nc")
         results.save(theory, folder / "alignment_theory.nc")

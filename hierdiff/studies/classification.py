@@ -43,11 +43,9 @@ class ClassificationStudy:
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the limit laws and the measurement."""
         folder = results.writable_folder(self.out)
-        if not self.resume:
-            for old in (folder / "tasks").glob("*.npz"):
-                old.unlink()
+        tasks = results.task_folder(folder, "classification", self.resume)
         options: dict[str, Any] = {
-            "folder": folder / "tasks", "workers": self.workers, "cluster": self.cluster,
+            "folder": tasks, "workers": self.workers, "cluster": self.cluster,
         }  # fmt: skip
         measured = self.experiment.measure(**options)
         theory = self.experiment.predict(**options)

@@ -46,12 +46,8 @@ class CompositionStudy:
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the three laws and the measurement."""
         folder = results.writable_folder(self.out)
-        if not self.resume:
-            for old in (folder / "tasks").glob("*.npz"):
-                old.unlink()
-        measured = self.experiment.measure(
-            folder=folder / "tasks", workers=self.workers, cluster=self.cluster
-        )
+        tasks = results.task_folder(folder, "composition", self.resume)
+        measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         laws = [self.experiment.predict(law) for law in _LAWS]
         names = ("composition_theory", "composition_coincidences", "composition_next_token")
         for name, ds in zip((*names, "composition"), (*laws, measured), strict=True):

@@ -47,11 +47,9 @@ class PhaseTransitionStudy:
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the prediction and the measurement, of all processes in turn."""
         folder = results.writable_folder(self.out)
-        if not self.resume:
-            for old in (folder / "tasks").glob("*.npz"):
-                old.unlink()
+        tasks = results.task_folder(folder, "phase_transition", self.resume)
         experiments = self.experiment.each()
-        pairs = [self._pair(one, folder / "tasks") for one in experiments]
+        pairs = [self._pair(one, tasks) for one in experiments]
         for name, parts in zip(
             ("phase_transition_theory", "phase_transition"), zip(*pairs, strict=True), strict=True
         ):

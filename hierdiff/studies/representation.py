@@ -44,12 +44,8 @@ class RepresentationStudy:
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the closed form and the measurement."""
         folder = results.writable_folder(self.out)
-        if not self.resume:
-            for old in (folder / "tasks").glob("*.npz"):
-                old.unlink()
-        measured = self.experiment.measure(
-            folder=folder / "tasks", workers=self.workers, cluster=self.cluster
-        )
+        tasks = results.task_folder(folder, "representation", self.resume)
+        measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         levels = measured.sigma.values
         fine = np.union1d(levels, np.geomspace(levels[0], levels[-1], 60))
         exact, mean_field = (self.experiment.predict(law, fine) for law in ("exact", "mean_field"))

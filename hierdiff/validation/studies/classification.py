@@ -149,8 +149,7 @@ class NetworkClassification:
         folder = results.writable_folder(self.out)
         if not self.resume:
             forget(folder, "classification-*")
-            for old in (folder / "tasks").glob("*.npz"):
-                old.unlink()
+        self._tasks(folder, self.resume)
         run = {"rhm": self._rhm, "digits": self._digits}.get(self.model, self._published)
         found, said, lines = run(folder)
         for name, ds in zip(("classification", "classification_exact"), found, strict=False):
@@ -216,12 +215,16 @@ class NetworkClassification:
     def _published(self, folder: Path) -> tuple[tuple[xr.Dataset, ...], dict[str, Any], list[str]]:
         given = {k: v for k, v in asdict(self).items() if k not in ("out", "summary", "resume")}
         ds, said, lines = classify_folder(
-            self.model, cast(Path, self.images), folder / "tasks", conflicts=self.conflicts,
+            self.model, cast(Path, self.images), self._tasks(folder), conflicts=self.conflicts,
             categories=self.categories, low_pass=self.low_pass,
             accept_licence=self.accept_licence, device=self.device, limit=self.data,
             keep=self.keep if self.stages else (1,), stages=self.stages, parameters=given,
         )  # fmt: skip
         return (ds,), said, lines
+
+    @staticmethod
+    def _tasks(folder: Path, resume: bool = True) -> Path:
+        return results.task_folder(folder, "network_classification", resume)
 
     def _plan(self, steps: int) -> Plan:
         return Plan(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
@@ -240,7 +243,7 @@ class NetworkClassification:
         parameters = {"version": 1, "question": "network classification", **asdict(e),
                       "data": fingerprint(x0, labels, told)}  # fmt: skip
         tasks = [Task(given_task, (e.settings, world, x0, labels), parameters)]
-        return run_tasks(tasks, folder / "tasks", workers=1, name="classification")[0]
+        return run_tasks(tasks, self._tasks(folder), workers=1, name="classification")[0]
 
     def _labelled(self, found: dict[str, Array], source: str) -> xr.Dataset:
         fields = asdict(self) | {"data": self.experiment.data}
