@@ -92,6 +92,17 @@ def test_a_second_run_computes_nothing_and_says_the_same(tmp_path: Path) -> None
     assert all(new[name] > stamps[name] for name in stamps)
 
 
+def test_a_reader_who_has_seen_enough_gets_no_traceback() -> None:
+    """As in ``hierdiff models | head -1``."""
+    command = [sys.executable, "-m", "hierdiff", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
+
+
 def test_a_damaged_task_file_is_said_set_aside_and_made_again(tmp_path: Path) -> None:
     flags = [*SMALL, "--out", str(tmp_path)]
     first = run("sims/phase_transition.py", *flags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -37,10 +38,16 @@ def execute(parse: Callable[[], Study]) -> tuple[xr.Dataset, ...]:
         try:
             study = _parsed(parse)
             provenance({})  # the commit of the code that runs, not of one made meanwhile
-            return study.main()
+            found = study.main()
+            sys.stdout.flush()
+            return found
         except HierdiffError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+        except BrokenPipeError:
+            # the reader of a pipe, such as head, has seen enough; nothing is left to say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
         except KeyboardInterrupt:
             print("interrupted; the same command resumes where it stopped", file=sys.stderr)
             raise SystemExit(130) from None
