@@ -157,7 +157,8 @@ def test_a_published_network_is_run_on_a_folder(
     )  # fmt: skip
     (ds,) = study.main()
     assert ds.similarity.shape == (5, 2)
-    assert len(list((tmp_path / "out" / "tasks").glob("*.npz"))) == 4  # two blocks, two levels
+    kept = tmp_path / "out" / "tasks" / "network_phase_transition"
+    assert len(list(kept.glob("*.npz"))) == 4  # two blocks, two levels
     (again,) = study.main()
     np.testing.assert_array_equal(ds.similarity, again.similarity)
 

@@ -143,7 +143,8 @@ class ImageRetention:
                  {**shared, "t": float(t), "first": i})
             for t in world.levels for i in firsts
         ]  # fmt: skip
-        made = run_shared(tasks, folder / "tasks", name="forward-backward")
+        place = results.task_folder(folder, "network_phase_transition")
+        made = run_shared(tasks, place, name="forward-backward")
         if made is None:
             return None
         per_level = len(firsts)

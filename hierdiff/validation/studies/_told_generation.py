@@ -54,7 +54,7 @@ class TellFlags(ReaderFlags, Protocol):
     @property
     def looks(self) -> int: ...
     @property
-    def sampling(self) -> int: ...
+    def sampling(self) -> int | None: ...
 
 
 def told_generation(
@@ -73,7 +73,7 @@ def told_generation(
         )
     model = pretrained(
         flags.model, accept_licence=flags.accept_licence, condition=0,
-        sampler=Ancestral(flags.sampling),
+        sampler=Ancestral(flags.sampling or 250),
         execution=Execution(device=flags.device, batch_size=_BLOCK),
     )  # fmt: skip
     reader = convnext(flags.classifier)
@@ -93,12 +93,13 @@ def told_generation(
         Task(
             _make, (model, told[first : first + _BLOCK], entry.shape, flags.seed, first),
             {"question": "told generation", "version": 1, "model": flags.model, "first": first,
-             "seed": flags.seed, "sampling": flags.sampling, "looks": flags.looks,
+             "seed": flags.seed, "sampling": flags.sampling or 250, "looks": flags.looks,
              "images": str(flags.images)},
         )
         for first in range(0, len(told), _BLOCK)
     ]  # fmt: skip
-    made = run_tasks(tasks, folder / "tasks", workers=1, name="images made")
+    place = results.task_folder(folder, "network_composition")
+    made = run_tasks(tasks, place, workers=1, name="images made")
     pixels = np.clip(decode(np.concatenate([m["made"] for m in made])), -1, 1)
     seen = {"network": (_read(reader, pixels), told)}
     if real is not None:

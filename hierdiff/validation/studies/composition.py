@@ -142,8 +142,8 @@ class NetworkComposition:
     """Labels that are generated at each look (or in all, by a network of the catalogue)."""
     points: int = 1000
     """Labels whose representation is read at each look."""
-    sampling: int = 10
-    """Steps of the sampler of bumps."""
+    sampling: int | None = None
+    """Steps of the sampler (default 10 for bumps, 250 for a network of the catalogue)."""
     t: float = 1.0
     """Noise level at which the representation is read, with one noise for all labels; below 1 the
     image of the bump is in what the network sees, and so in its features, whatever it has learned.
@@ -164,7 +164,7 @@ class NetworkComposition:
         if not self.parts or not {*self.parts} <= {"bumps", "levels"}:
             raise InvalidParameter(f"parts = {self.parts} must name some of bumps, levels")
         for name in ("seeds", "evaluations", "level_seeds", "sampling"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be at least 1")
         if min(self.looks, self.points) < 20 or not 0 < self.t <= 1:
             raise InvalidParameter(
@@ -199,6 +199,7 @@ class NetworkComposition:
         folder = results.writable_folder(self.out)
         if not self.resume:
             forget(folder, "bumps-*", "levels-*")
+        results.task_folder(folder, "network_composition", self.resume)
         if self.model != "small":
             return self._published(folder)
         found: dict[str, xr.Dataset] = {}
@@ -253,7 +254,7 @@ class NetworkComposition:
         first: tuple[Array, Array] | None = None
         for k in range(self.seeds):
             seed = self.seed + 1000 * k
-            reading = (self.size, self.looks, self.points, self.sampling, self.t)
+            reading = (self.size, self.looks, self.points, self.sampling or 10, self.t)
             model, done = train_bump_network(
                 world.bumps, self._plan(world.steps, 3e-3), faint=world.faint,
                 channels=self.channels, multipliers=self.multipliers, batch=self.batch, seed=seed,
@@ -263,7 +264,8 @@ class NetworkComposition:
             rows.append(list(done.history))
             if first is None:
                 places = self._places(world.bumps, self.looks)[:8]
-                first = _made(as_model(model.module, self.sampling), places, self.size), places
+                reader = as_model(model.module, self.sampling or 10)
+                first = _made(reader, places, self.size), places
         assert first is not None
         dims = ("seed", "step")
         variables: dict[str, Any] = {
@@ -302,7 +304,7 @@ class NetworkComposition:
         places, points = self._places(bumps, self.looks), self._points(world)
 
         def look(network: nn.Module) -> dict[str, float]:
-            model = as_model(network, self.sampling)
+            model = as_model(network, self.sampling or 10)
             images = _made(model, places, self.size)
             layer = next(iter(model.layers))
             noise = stream(self.seed, "fixed").standard_normal((1, 1, self.size, self.size))

@@ -155,6 +155,7 @@ class NetworkPhaseTransition:
         folder = results.writable_folder(self.out)
         if not self.resume:
             forget(folder, "network-*", "size-*", "digits-*", "classifier-*")
+        results.task_folder(folder, "network_phase_transition", self.resume)
         if self.model == "rhm":
             return self._rhm(folder)
         return ImageRetention(self).main(folder)
