@@ -92,7 +92,7 @@ class Grammar:
         object.__setattr__(self, "leaf_vocabulary", leaf_vocabulary)
 
     @property
-    def L(self) -> int:  # noqa: N802
+    def L(self) -> int:
         """Depth: the number of levels of rules."""
         return len(self.rules)
 

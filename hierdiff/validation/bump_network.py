@@ -179,9 +179,9 @@ def tell_faintly(network: ADMUNet, bumps: Bumps, faint: float, seed: int) -> Non
     network.label_emb = FaintCode(bumps, 4 * network.config.channels, faint, seed)
 
 
-def encoder_layer(network: ADMUNet) -> str:
+def encoder_layer(network: nn.Module) -> str:
     """Name of the last layer of the encoder, before the bottleneck."""
-    return f"input_blocks.{len(network.input_blocks) - 1}"
+    return f"input_blocks.{len(list(network.get_submodule('input_blocks').children())) - 1}"
 
 
 def bump_loss(
@@ -295,7 +295,7 @@ def train_bump_network(
 
 def as_model(network: nn.Module, steps: int = 20) -> NetworkModel:
     """A bump network behind the role of a model, with its last encoder layer as features."""
-    layer = encoder_layer(network)  # type: ignore[arg-type]
+    layer = encoder_layer(network)
     return NetworkModel(
         network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"},
         sampler=DDIM(DiscreteSchedule.linear().respaced(str(steps))),

@@ -89,6 +89,7 @@ class Execution:
                     "or install the build of torch for this device"
                 ) from None
         if self.channels_last:
+            # documented by torch, and missing among the annotated forms of Module.to
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tensor = next(iter([*module.parameters(), *module.buffers()]), None)
         return torch.device("cpu") if tensor is None else tensor.device

@@ -92,8 +92,7 @@ def judged_images(
     randoms = stream(seed, "noise").standard_normal(x0.shape, dtype=np.float32)
 
     def features(c: int, t: float) -> dict[str, Array]:
-        power = float(model.noise.alpha_bar(t))  # type: ignore[union-attr]
-        x_t = (np.sqrt(power) * x0 + np.sqrt(1 - power) * randoms).astype(np.float32)
+        x_t = model.noise.corrupt_with(x0, t, randoms).astype(np.float32)
         return model.conditioned(told if c else empty).features(x_t, t)
 
     label = None

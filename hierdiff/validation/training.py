@@ -222,7 +222,7 @@ class _State:
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate_at(step)
         self.optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(value)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         self.optimiser.step()
         # early averages forget the random start

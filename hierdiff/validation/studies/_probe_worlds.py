@@ -53,7 +53,7 @@ class ProbeFlags(NetworkFlags, Protocol):
     @property
     def s(self) -> int: ...
     @property
-    def L(self) -> int: ...  # noqa: N802
+    def L(self) -> int: ...
     @property
     def n_train(self) -> tuple[int, ...] | None: ...
     @property
@@ -95,9 +95,8 @@ class World:
         rng = stream(seed, "probe noise", which)
         if self.noise.v:
             return self.noise.corrupt(clean, t, rng)
-        power = float(self.noise.alpha_bar(t))
         eps = rng.standard_normal(clean.shape, dtype=np.float32)
-        return cast(Array, (np.sqrt(power) * clean + np.sqrt(1 - power) * eps).astype(np.float32))
+        return self.noise.corrupt_with(clean, t, eps).astype(np.float32)
 
 
 def rhm_world(flags: ProbeFlags, folder: Path) -> World:

@@ -214,8 +214,7 @@ class NetworkAlignment:
         randoms = one_noise(self.seed, data.images.shape)
 
         def features(c: int, t: float) -> dict[str, Array]:
-            power = float(model.noise.alpha_bar(t))  # type: ignore[union-attr]
-            x_t = (np.sqrt(power) * data.images + np.sqrt(1 - power) * randoms).astype(np.float32)
+            x_t = model.noise.corrupt_with(data.images, t, randoms).astype(np.float32)
             told = model.conditioned(data.labels) if c else model
             return {"input": x_t, **told.features(x_t, t), "output": told.denoise(x_t, t)}
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -61,6 +61,7 @@ from hierdiff.validation.studies._flags import forget, known_model
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
+from hierdiff.validation.tree_network import TreeUNet
 
 __all__ = ["NetworkComposition"]
 
@@ -335,7 +336,7 @@ class NetworkComposition:
             grammar = RHM(self.v, self.m, 2, self.L).draw(stream(self.seed, "grammar", k))
 
             def look(network: nn.Module, grammar: Grammar = grammar) -> dict[str, float]:
-                model = SequentialModel(SymbolNetwork(network, noise))  # type: ignore[arg-type]
+                model = SequentialModel(SymbolNetwork(cast(TreeUNet, network), noise))
                 blank = np.full((300, grammar.n_leaves), -1)
                 made = model.sample(blank, 1.0, stream(self.seed, "made"))
                 valid = grammar.valid_per_level(made)[: self.L]
