@@ -20,6 +20,7 @@ from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
+from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets, probe
@@ -223,9 +224,8 @@ class Alignment:
             named["leaked"] = (plane, probes[1], "accuracy of a probe on its training objects")
         variables = {}
         for name, (dims, values, text) in named.items():
-            n = len(values)
-            error = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.nan * values[0]
-            variables[name] = (dims, values.mean(axis=0), text)
+            mean, error = mean_and_error(values)
+            variables[name] = (dims, mean, text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
         coords = {
             "condition": (("condition",), list(CONDITIONS), "what the model is told"),

@@ -24,6 +24,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
+from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory.classification import (
     GaussianClasses,
@@ -221,8 +222,8 @@ class CueConflict:
         variables: dict[str, Any] = {}
         for name, (dims, text) in _DIMS.items():
             values = np.stack([f[name] for f in found])
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-            variables[name] = (dims, values.mean(axis=0), text)
+            mean, error = mean_and_error(values)
+            variables[name] = (dims, mean, text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
             variables[f"{name}_by_grammar"] = (("grammar", *dims), values, text)
         for name, dim in (("gaussian_bias", "sigma2"), ("gaussian_weighted", "weighting")):
