@@ -30,16 +30,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, sparse, special, stats
 
-from hierdiff.checks import array, number, reals, whole
+from hierdiff.checks import array, integers, number, reals, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
 __all__ = [
     "Bootstrap", "Crossing", "Disorder", "Nested", "bootstrap", "clustered_interval", "crossing",
     "disorder", "falls_through", "likelihood_interval", "mean_and_error", "nested_mean",
-    "resampled", "standard_error", "student_factor",
+    "resampled", "shared_error", "standard_error", "student_factor",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -360,6 +360,74 @@ def bootstrap(
     square = np.where(there & usable, (filled - mean) ** 2, 0.0).sum(axis=0) / (kept - 1)
     return Bootstrap(np.asarray(np.where(usable, scale * np.sqrt(square), np.nan)),
                      np.asarray(missed))  # fmt: skip
+
+
+def shared_error(scores: ArrayLike, members: ArrayLike) -> Array:
+    r"""Standard error of a mean of scores that share their members, such as triplets of objects.
+
+    .. math::
+       x_k = \mu + \sum_{o \in k} h_o + r_k, \qquad
+       \sigma_{\bar x}^2 = \sigma_h^2 \sum_o (c_o / K)^2 + \sigma_r^2 / K
+
+    with :math:`c_o` the number of scores of member o.  Both variances follow from two quadratic
+    forms, :math:`Q_1 = \sum_k (x_k - \bar x)^2` and
+    :math:`Q_2 = \sum_o (\sum_{k \ni o} (x_k - \bar x))^2`, by equating them with their means.
+
+    Parameters
+    ----------
+    scores : array [..., K]
+    members : int array [K, r]
+        The members of every score, e.g. the three objects of a triplet; all different in a row.
+
+    Returns
+    -------
+    array [...]
+
+    Raises
+    ------
+    InvalidParameter
+        For other shapes, scores that are not finite, or fewer than two scores.
+
+    Notes
+    -----
+    Validity: unbiased variances of members and of scores; what belongs to pairs of members counts
+    as noise of single scores.  A bootstrap of members, which weighs a triplet by the product of the
+    numbers of its objects, counts the noise of single triplets seven times (2^3 - 1).
+
+    Examples
+    --------
+    >>> rows = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]])
+    >>> x = np.array([1.0, 2.0, 3.0, 6.0])  # nothing shared: the plain standard error
+    >>> round(float(shared_error(x, rows)), 9) == round(float(standard_error(x)), 9)
+    True
+    """
+    x, rows = reals("scores", scores), integers("members", members, ndim=2)
+    if x.ndim < 1 or x.shape[-1] != len(rows) or len(rows) < 2:
+        raise InvalidParameter(
+            f"scores of shape {x.shape} and members of shape {rows.shape} must end in and start "
+            "with the same number >= 2 of scores"
+        )
+    inside = np.unique(rows, return_inverse=True)[1].reshape(rows.shape)
+    total, n = len(rows), int(inside.max()) + 1
+    incidence = sparse.csr_array(
+        (np.ones(rows.size), (np.repeat(np.arange(total), rows.shape[1]), inside.ravel())),
+        shape=(total, n),
+    )
+    counts = np.bincount(inside.ravel(), minlength=n).astype(float)
+    common = (incidence.T @ incidence).toarray() - np.outer(counts, counts) / total
+    trace, square = float(np.trace(common)), float((common**2).sum())
+    rest = (x - x.mean(axis=-1, keepdims=True)).reshape(-1, total)
+    q1 = (rest**2).sum(axis=1)
+    q2 = ((rest @ incidence) ** 2).sum(axis=1)
+    # [q1, q2] = [[trace, K - 1], [square, trace]] [member variance, own variance]
+    scale = trace**2 - square * (total - 1)
+    if abs(scale) > 1e-9 * trace**2:
+        member = np.maximum((trace * q1 - (total - 1) * q2) / scale, 0.0)
+    else:  # every member in one score: the two parts cannot be told apart, and need not be
+        member = np.zeros(len(rest))
+    own = np.maximum((q1 - trace * member) / (total - 1), 0.0)
+    variance = member * float((counts**2).sum()) / total**2 + own / total
+    return np.asarray(np.sqrt(variance).reshape(x.shape[:-1]))
 
 
 # -------------------------------------------------------------------------------------- intervals
