@@ -350,7 +350,7 @@ def bootstrap(
     rows = resampled(n, whole("resamples", resamples, 2), seed, groups)
     replicas = np.array([statistic(r) for r in rows], dtype=float)
     there = np.isfinite(replicas)
-    missed = 1 - there.mean(axis=0)
+    missed = 1 - np.asarray(there.mean(axis=0))
     # a unit drawn twice leaves another out: replicas scatter by (n - 1)/n of the variance
     scale = np.sqrt(n / (n - 1)) if n > 1 else np.nan
     usable = (missed <= MISSED) & (there.sum(axis=0) > 1)
@@ -831,7 +831,7 @@ def disorder(
         order = random.permutation(data)
         for side, rows in zip(pair, (order[:half], order[half : 2 * half]), strict=True):
             side[:] = [_falls_through(times, c, h) for c in x[:, rows].mean(axis=1)]
-    lost = np.isnan(pairs).any(axis=1)
+    lost = np.asarray(np.isnan(pairs).any(axis=1))
     missed = float(lost.mean())
     if missed > MISSED:
         raise InvalidParameter(
