@@ -37,8 +37,9 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
 __all__ = [
-    "Bootstrap", "Crossing", "Disorder", "Nested", "bootstrap", "clustered_interval", "crossing",
-    "disorder", "falls_through", "likelihood_interval", "mean_and_error", "nested_mean",
+    "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap", "clustered_interval",
+    "crossing", "depth_limit", "disorder", "falls_through", "likelihood_interval", "mean_and_error",
+    "nested_mean",
     "resampled", "shared_error", "standard_error", "student_factor",
 ]  # fmt: skip
 
@@ -732,6 +733,101 @@ def _influence(t: Array, units: Array, mean: Array, height: float) -> Array:
     # where the logarithm is cut off the crossing does not depend on the mean
     by_mean = np.where(c == safe, by_logit / (safe * (1 - safe)), 0.0)
     return np.asarray((units[:, i - 1 : i + 1] - c) @ by_mean * (t[i] - t[i - 1]))
+
+
+@dataclass(frozen=True)
+class DepthLimit:
+    """Limit of a threshold for infinite depth.
+
+    Attributes
+    ----------
+    value, error
+        The limit, and its standard error with the doubt about the rate.
+    rate, rate_error
+        Mean and standard deviation of the rate, as far as the depths tell.
+    chi_square
+        Misfit at the best rate, for (depths - 3) degrees of freedom.
+    """
+
+    value: float
+    error: float
+    rate: float
+    rate_error: float
+    chi_square: float
+
+
+def depth_limit(
+    depth: ArrayLike, values: ArrayLike, errors: ArrayLike,
+    rates: tuple[float, float] = (1.1, 2.0),
+) -> DepthLimit:  # fmt: skip
+    r"""Limit for infinite depth of thresholds at some depths; the rate of approach is not given.
+
+    .. math:: t_L = t^* + A\, \lambda^{-L}, \qquad
+       p(t^*, \ln\lambda) \propto \sigma(\lambda)^{-1}
+       \exp\{-\tfrac12 [\chi^2(\lambda) + (t^* - \hat t(\lambda))^2 / \sigma(\lambda)^2]\}
+
+    with :math:`\hat t(\lambda) \pm \sigma(\lambda)` from weighted least squares at a fixed rate.
+    Stated are mean and standard deviation of :math:`t^*` over all rates, alike in
+    :math:`\ln\lambda`.
+
+    Parameters
+    ----------
+    depth : array [k]
+        At least three different depths L.
+    values, errors : array [k]
+        Thresholds and their independent standard errors.
+    rates : (float, float)
+        Least and largest rate, above 1.
+
+    Returns
+    -------
+    DepthLimit
+
+    Raises
+    ------
+    InvalidParameter
+        For fewer depths, other shapes, errors that are not positive, or rates that do not increase
+        from above 1.
+
+    Notes
+    -----
+    Validity: the leading correction alone.  Four depths hardly fix the rate, so that its range is
+    part of the statement: near 1 nothing of the limit would be seen.
+
+    Examples
+    --------
+    >>> L = np.array([4.0, 6.0, 8.0, 10.0])
+    >>> found = depth_limit(L, 0.3 - 1.3**-L, np.full(4, 1e-5))
+    >>> round(found.value, 4), round(found.rate, 3)
+    (0.3, 1.3)
+    """
+    L = reals("depth", depth, ndim=1)
+    y = reals("values", values, shape=L.shape)
+    e = reals("errors", errors, above=0, shape=L.shape)
+    low, high = number("rates[0]", rates[0], above=1), number("rates[1]", rates[1])
+    if len(np.unique(L)) < 3 or not high > low:
+        raise InvalidParameter(
+            f"depths {L.tolist()} with rates from {low:g} to {high:g} have no limit; give three "
+            "different depths or more, and rates that increase"
+        )
+    logs = np.linspace(np.log(low), np.log(high), 4001)
+    # measured from the middle, so that both columns are of order one
+    decay = np.exp(-np.outer(logs, L - L.mean()))
+    w = 1 / e**2
+    s0, s1, s2 = w.sum(), decay @ w, (decay**2) @ w
+    b0, b1 = (w * y).sum(), decay @ (w * y)
+    determinant = s0 * s2 - s1**2
+    limit = (s2 * b0 - s1 * b1) / determinant
+    variance = s2 / determinant
+    slope = (s0 * b1 - s1 * b0) / determinant
+    chi = (w * (y - limit[:, None] - slope[:, None] * decay) ** 2).sum(axis=1)
+    weight = np.exp(-(chi - chi.min()) / 2)
+    weight = weight / weight.sum()
+    value = float(weight @ limit)
+    error = float(np.sqrt(weight @ (variance + (limit - value) ** 2)))
+    rate = float(weight @ np.exp(logs))
+    spread = float(np.sqrt(weight @ (np.exp(logs) - rate) ** 2))
+    return DepthLimit(value, error, rate, spread, float(chi.min()))
 
 
 @dataclass(frozen=True)
