@@ -148,8 +148,6 @@ def test_help_explains_every_flag(arguments: list[str]) -> None:
 
 def test_the_version_stands_in_one_place() -> None:
     root = Path(hierdiff.__file__).parents[1]
-    assert f'version: "{hierdiff.__version__}"' in (root / "CITATION.cff").read_text().replace(
-        f"version: {hierdiff.__version__}", f'version: "{hierdiff.__version__}"'
-    )
+    assert f"version: {hierdiff.__version__}\n" in (root / "CITATION.cff").read_text()
     assert f"## {hierdiff.__version__}" in (root / "CHANGELOG.md").read_text()
     assert importlib.metadata.version("hierdiff") == hierdiff.__version__
