@@ -895,12 +895,12 @@ def disorder(
     Raises
     ------
     InvalidParameter
-        As :func:`crossing`; for fewer grammars or data; if more than a twentieth of the halves do
-        not cross the height.
+        As :func:`crossing`; for fewer grammars or data.
 
     Notes
     -----
-    Validity: the spread of thresholds of half of the data, whose mean is moved against that of
+    Validity: all numbers are NaN if more than a twentieth of the halves do not cross the height:
+    widen the range of t, or take more data.  It is the spread of thresholds of half of the data, whose mean is moved against that of
     infinitely many data by the curvature of the curves, alike in all grammars.  The variance has
     no bias from the number of data; single-grammar thresholds of n data scatter by
     :math:`\sigma_q^2 + \sigma_{th}^2 / n`.
@@ -930,10 +930,8 @@ def disorder(
     lost = np.asarray(np.isnan(pairs).any(axis=1))
     missed = float(lost.mean())
     if missed > MISSED:
-        raise InvalidParameter(
-            f"{100 * missed:.0f} % of the halves of {data} data do not fall through {h:g} between "
-            f"t = {times[0]:g} and {times[-1]:g}; measure at a wider range of noise levels"
-        )
+        nan = float("nan")
+        return Disorder(nan, nan, nan, nan, nan, grammars, data, missed)
     a, b = np.where(lost[:, None], 0.0, pairs).transpose(1, 0, 2)
     there = (~lost).astype(float)
 
