@@ -16,7 +16,7 @@ from hierdiff.sims._calibration import calibration_error, discrimination, platt,
 from hierdiff.sims._classification_tasks import LEARNED, Settings
 from hierdiff.sims.estimators import bootstrap, mean_and_error, standard_error
 
-__all__ = ["summarise"]
+__all__ = ["calibrated", "summarise"]
 
 Array: TypeAlias = NDArray[Any]
 Variables: TypeAlias = dict[str, tuple[tuple[str, ...], Any, str]]
@@ -119,7 +119,7 @@ def _add_calibration(e: Settings, variables: Variables, found: Sequence[dict[str
             variables[f"auc_{name}"] = ((), value, f"area under ROC, {name}")
             variables[f"auc_{name}_error"] = ((), spread, "standard error over grammars")
         if sum(len(y) for _, y in pairs) >= 20:
-            stated_error, doubt = _calibrated(pairs, rng)
+            stated_error, doubt = calibrated(pairs, rng)
             variables[f"ece_{name}"] = ((), stated_error, f"expected calibration error, {name}")
             variables[f"ece_{name}_error"] = ((), doubt, "bootstrap error over grammars")
 
@@ -147,7 +147,7 @@ def _by_softmax(
     return out
 
 
-def _calibrated(
+def calibrated(
     pairs: Sequence[tuple[Array, Array]], rng: np.random.Generator
 ) -> tuple[float, float]:
     """Calibration error of all grammars together, and its bootstrap error over grammars."""

@@ -900,9 +900,9 @@ def disorder(
     Notes
     -----
     Validity: all numbers are NaN if more than a twentieth of the halves do not cross the height:
-    widen the range of t, or take more data.  It is the spread of thresholds of half of the data, whose mean is moved against that of
-    infinitely many data by the curvature of the curves, alike in all grammars.  The variance has
-    no bias from the number of data; single-grammar thresholds of n data scatter by
+    widen the range of t, or take more data.  Thresholds of half of the data are moved against those
+    of infinitely many by the curvature of the curves, alike in all grammars.  The variance has no
+    bias from the number of data; single-grammar thresholds of n data scatter by
     :math:`\sigma_q^2 + \sigma_{th}^2 / n`.
 
     Examples
