@@ -329,7 +329,7 @@ def task_folder(folder: str | os.PathLike[str], study: str, resume: bool = True)
     return place
 
 
-# ------------------------------------------------------------------------------ runs and their files
+# ----------------------------------------------------------------------------- runs and their files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -389,8 +389,8 @@ def run_folder(study: Any, *files: str) -> Path:
     ...     other = run_folder(Tiny(Path(place), 3, overwrite=True), "tiny")
     ...     run_folder(Tiny(Path(place), 3), "tiny")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: .../tiny.nc holds results of other parameters (v = 2, now 3); \
-    give another --out, or --overwrite to replace them
+    hierdiff.errors.InvalidParameter: .../tiny.nc holds results of other parameters (v = 2, now 3);\
+     give another --out, or --overwrite to replace them
     """
     folder = writable_folder(study.out)
     remove_leftovers(folder)

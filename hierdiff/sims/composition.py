@@ -32,7 +32,6 @@ from hierdiff.sims._composition_tasks import (
 )
 from hierdiff.sims._synonyms import LEARNERS, Context
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.sims.forward_backward import fingerprint
 from hierdiff.sims.phases import Thresholds
 from hierdiff.theory.composition import (
     KERNELS,
@@ -333,12 +332,11 @@ class Composition:
         parts = np.array_split(np.arange(self.data), min(self.data, 8))
         tasks = [
             Task(given, (model, grammar, self.times, len(rows), self.seed, i),
-                 {"version": 1, "question": "composition, given", "grammar": fingerprint(grammar),
+                 {"version": 1, "question": "composition, given",
                   "times": self.times.tolist(), "data": self.data, "seed": self.seed, "block": i})
             for i, rows in enumerate(parts)
         ]  # fmt: skip
-        # nothing is kept: two models cannot be told apart by their parameters
-        found = run_tasks(tasks, name="given", **{**options, "folder": None})
+        found = run_tasks(tasks, name="given", **options)
         fate = np.stack([f["fate"] for f in found])
         source = "network" if model.source == "network" else "simulation"
         variables = tables.measured_strings(fate, None, Thresholds(), len(parts[-1]))

@@ -25,14 +25,12 @@ from hierdiff.sims.class_retention import (
     MixtureModel,
     class_retention,
     labelled_data,
-    mixture_fingerprint,
 )
 from hierdiff.sims.estimators import crossing, likelihood_interval, nested_mean
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
     density_evolution,
-    fingerprint,
     forward_backward,
 )
 from hierdiff.theory.annealed import annealed_beliefs
@@ -305,10 +303,9 @@ class PhaseTransition:
             )
         if isinstance(model, MixtureModel):
             given = None if data is None else labelled_data(model.mixture, data)
-            return [(model, given, mixture_fingerprint(model.mixture, given))]
+            return [(model, given, "given")]
         exact = cast(ExactRHM, model)
-        words = f"{fingerprint(exact.grammar)} {fingerprint(data) if data else ''}"
-        return [(exact, data, words)]
+        return [(exact, data, "given")]
 
     def _run(
         self, worlds: list[tuple[Any, Any, str]], times: Array, name: str, options: dict[str, Any]
