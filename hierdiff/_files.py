@@ -80,8 +80,7 @@ def replacing(path: str | os.PathLike[str], remedy: str = "") -> Iterator[Path]:
             else "give a file name in a folder that exists and is writable"
         )
         raise InvalidParameter(
-            f"{target} cannot be written ({error.strerror or one_line(error)}); "
-            f"{remedy or default}"
+            f"{target} cannot be written ({error.strerror or one_line(error)}); {remedy or default}"
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -333,8 +333,8 @@ def fingerprint(item: Any) -> str:
     True
     >>> fingerprint(iter([1]))
     Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: list_iterator has no fingerprint: its content cannot be read; \
-give arrays, numbers, words or paths, or an object with a method fingerprint()
+    hierdiff.errors.InvalidParameter: list_iterator has no fingerprint: its content cannot be read;\
+ give arrays, numbers, words or paths, or an object with a method fingerprint()
     """
     return Fingerprints().of(item)
 
@@ -407,7 +407,7 @@ def _bytes_of(path: Path) -> bytes:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_BYTES)).digest()
 
 
-# --------------------------------------------------------------------------------- code of a session
+# -------------------------------------------------------------------------------- code of a session
 
 
 def _code(code: types.CodeType) -> bytes:

@@ -44,7 +44,7 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
     "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
-    "task_folder", "tracked", "used", "writable_folder",
+    "task_folder", "tasks_of", "tracked", "used", "writable_folder",
 ]  # fmt: skip
 
 _P = ParamSpec("_P")
@@ -184,6 +184,24 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
         rows = [{**json.loads(made), "tasks": count} for made, count in sorted(ledger.items())]
         found["tasks"] = json.dumps(rows)
     return found
+
+
+def tasks_of(*datasets: xr.Dataset) -> dict[str, str]:
+    """The attribute ``tasks`` of a result that is made of others; empty if none of them has it.
+
+    Examples
+    --------
+    >>> row = '[{"commit": "abc", "versions": {}, "tasks": 2}]'
+    >>> one = label({}, {}, "theory", {"tasks": row})
+    >>> tasks_of(one, one)
+    {'tasks': '[{"commit": "abc", "versions": {}, "tasks": 4}]'}
+    """
+    total: _Ledger = collections.Counter()
+    for ds in datasets:
+        for row in json.loads(ds.attrs.get("tasks", "[]")):
+            total[json.dumps({k: v for k, v in row.items() if k != "tasks"})] += row["tasks"]
+    rows = [{**json.loads(made), "tasks": count} for made, count in sorted(total.items())]
+    return {"tasks": json.dumps(rows)} if rows else {}
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,8 @@ class ChangedTree:
 
     out: Path = Path("out")
     """Folder for result, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     v: int = 32
     """Symbols per level."""
     m: int = 8
@@ -89,7 +91,7 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
 
 
 options = tyro.cli(ChangedTree)
-folder = results.writable_folder(options.out)
+folder = results.run_folder(options, "changed_tree")
 words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
 # a task reads the flags that make a tree, not those that say where or how many
 one = replace(options, out=None, overwrite=False, grammars=1)

@@ -72,6 +72,8 @@ class TreeMixture:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -84,7 +86,7 @@ class TreeMixture:
                 f"weights = {self.weights} must be one per level, mixtures = {self.mixtures} at "
                 f"least 2, sigmas = {self.sigmas} above 0"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "tree_mixture")
         ds = self.measure()
         results.save(ds, folder / "tree_mixture.nc")
         figure = draw(ds)

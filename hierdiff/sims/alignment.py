@@ -103,6 +103,7 @@ class Alignment:
         """The Random Hierarchy Model of these parameters."""
         return RHM(self.v, self.m, self.s, self.L)
 
+    @results.tracked
     def predict(self, law: str = "latents") -> xr.Dataset:
         """What models that know latents without any doubt achieve, in the labels of measure.
 
@@ -140,6 +141,7 @@ class Alignment:
         )  # fmt: skip
         return self._label(planes, values[:, -2], values[:, -1], None, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,

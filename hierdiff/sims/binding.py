@@ -106,6 +106,7 @@ class AttributeBinding:
         """The weights of the error of x0 by name."""
         return {**{name: weighting(name) for name in _NAMED}, HIGH: band(*self.high)}
 
+    @results.tracked
     def predict(self, law: str = "bayes") -> xr.Dataset:
         """What a law says of the scenes of :meth:`measure`, in the same labels.
 
@@ -144,6 +145,7 @@ class AttributeBinding:
         return self._label({"accuracy": np.broadcast_to(values[..., None, None], full)},
                            "theory", law)  # fmt: skip
 
+    @results.tracked
     def measure(
         self,
         model: None = None,

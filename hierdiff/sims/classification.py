@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff import results
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -144,6 +145,7 @@ class Classification:
         chosen = {f: getattr(self, f) for f in Settings.__annotations__ if f != "rhm"}
         return Settings(rhm=self.rhm, **chosen)
 
+    @results.tracked
     def predict(
         self,
         law: str = "limit",
@@ -189,6 +191,7 @@ class Classification:
                 f["unshared"] = np.broadcast_to(f["bayes"], f["unshared"].shape)
         return self._summary(found, "theory", law)
 
+    @results.tracked
     def measure(
         self,
         model: ConditionalDenoiser | None = None,

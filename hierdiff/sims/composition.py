@@ -182,6 +182,7 @@ class Composition:
         steps = np.arange(grid.shape[1])
         return np.maximum.accumulate(np.maximum(grid, 1) - steps, axis=1) + steps
 
+    @results.tracked
     def predict(self, law: str = "correlations") -> xr.Dataset:
         r"""What a law says, in the labels of :meth:`measure`.
 
@@ -225,6 +226,7 @@ class Composition:
             found |= tables.predicted_kernels(self.positions, cost)
         return self._label(found, "theory", law)
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,

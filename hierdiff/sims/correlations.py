@@ -114,6 +114,7 @@ class Correlations:
         """Noise levels that are measured."""
         return np.linspace(self.low, self.high, self.levels)
 
+    @results.tracked
     def predict(self, law: str = "chain", t: Array | None = None) -> xr.Dataset:
         """What the two-state chain says, in the labels of :meth:`measure`.
 
@@ -159,6 +160,7 @@ class Correlations:
             variables[f"{name}_error"] = (dims, np.zeros_like(value), "no error")
         return self._label(variables, times, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,

@@ -132,6 +132,7 @@ class CueConflict:
         if RHM(self.v, self.m, self.s, self.L).n_classes < 3:
             raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
 
+    @results.tracked
     def predict(
         self, law: str = "closed form", sigma2: tuple[float, ...] | None = None
     ) -> xr.Dataset:
@@ -176,6 +177,7 @@ class CueConflict:
         }
         return self._label(found, "theory", law, levels)
 
+    @results.tracked
     def measure(
         self,
         model: None = None,

@@ -35,10 +35,11 @@ import contextlib
 import dataclasses
 import enum
 import hashlib
+import importlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple, Protocol
@@ -271,9 +272,7 @@ def run_tasks(
     return [results[i] for i in range(len(tasks))]
 
 
-def unfinished(
-    tasks: Sequence[Task], folder: str | os.PathLike[str]
-) -> Callable[[], list[int]]:
+def unfinished(tasks: Sequence[Task], folder: str | os.PathLike[str]) -> Callable[[], list[int]]:
     """A function that lists the tasks without a sound file of the running code in a folder.
 
     Parameters
@@ -450,7 +449,7 @@ def _result(task: Task) -> Arrays:
 
 # ------------------------------------------------------------------------------------- this machine
 
-_Done = Iterator[tuple[int, Arrays, dict[str, Any]]]
+_Done = Generator[tuple[int, Arrays, dict[str, Any]]]
 
 
 def _run_here(
@@ -504,7 +503,7 @@ def _probe() -> Callable[[], dict[str, str]]:
 def _client(address: str) -> Iterator[Any]:
     """A connection to a scheduler whose workers are equipped like this process."""
     try:
-        from distributed import Client
+        dask: Any = importlib.import_module("distributed")
     except ImportError:
         raise InvalidParameter(
             f"cluster = {address!r} needs Dask; pip install 'hierdiff[cluster]'"
@@ -513,7 +512,7 @@ def _client(address: str) -> Iterator[Any]:
         # the versions that matter are asked for below, and refused rather than warned of
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            client = Client(address, timeout=_CONNECT, set_as_default=False)
+            client = dask.Client(address, timeout=_CONNECT)
     except Exception as error:  # no host, no port, no scheduler, no address: each its own type
         raise InvalidParameter(
             f"cluster = {address!r} does not answer ({one_line(error)}); give the address that "
@@ -561,8 +560,7 @@ def _run_on_cluster(
     tasks: Sequence[Task], missing: list[int], kept: _Kept | None, workers: int | None, address: str
 ) -> _Done:
     with _client(address) as client:
-        from distributed import as_completed
-
+        as_completed: Any = importlib.import_module("distributed").as_completed
         threads = _check_workers(client, address)
         here = _equipment()
         # a few in reserve keep workers busy; more would only fill the scheduler's memory
@@ -589,9 +587,7 @@ def _remote(
     index: int, task: Task, kept: _Kept | None, equipment: Mapping[str, str]
 ) -> tuple[int, Arrays, dict[str, Any]]:
     """A task on a worker, which may have come after the others were asked."""
-    from distributed import get_worker
-
-    worker = get_worker().address
+    worker = importlib.import_module("distributed").get_worker().address
     _compare_equipment(worker, equipment, _equipment())
     try:
         # the worker's threads already fill its processors

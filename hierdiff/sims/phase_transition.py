@@ -129,6 +129,7 @@ class PhaseTransition:
             raise InvalidParameter("noise = 'all' stands for four processes; run over each() of it")
         return noise_process(self.noise, self.v)
 
+    @results.tracked
     def predict(
         self,
         law: str | None = None,
@@ -232,6 +233,7 @@ class PhaseTransition:
             variables["threshold_error"] = ((), doubt, "standard error of the threshold")
         return self._label(variables, {}, times, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,

@@ -163,6 +163,7 @@ class Representation:
         """All noise levels, increasing."""
         return np.unique([*self.sigmas, self.reference, self.sigma_star])
 
+    @results.tracked
     def predict(self, law: str = "exact", sigma: ArrayLike | None = None) -> xr.Dataset:
         """What a law says of the population's denoiser, in the labels of :meth:`measure`.
 
@@ -216,6 +217,7 @@ class Representation:
             variables[f"{name}_error"] = (dims, zero, "no error")
         return self._label(variables, names, self.n_train, levels, "theory", law)
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,

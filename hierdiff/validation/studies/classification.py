@@ -76,8 +76,10 @@ class NetworkClassification:
     """Average the images over squares of so many pixels on a side first: shape without texture."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure, checkpoints and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -145,7 +147,7 @@ class NetworkClassification:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the network's results, and the exact denoiser's where known."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "classification", "classification_exact")
         if not self.resume:
             forget(folder, "classification-*")
         self._tasks(folder, self.resume)
