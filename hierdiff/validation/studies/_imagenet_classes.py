@@ -12,7 +12,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._files import fingerprint
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.validation._encoders import Encoder, class_folders, encoder_of
@@ -105,8 +104,7 @@ def classify_images(
             Task(
                 _one_image, (told, x0, grid, classes),
                 {"version": 1, "question": "network classification, grid", "keep": grid.keep,
-                 "stages": grid.stages, "seed": grid.seed, "world": fingerprint(x0, grid.snr),
-                 "classes": classes, "model": _signature(model)},
+                 "stages": grid.stages, "seed": grid.seed, "classes": classes},
             )
             for x0 in data
         ]  # fmt: skip
@@ -120,12 +118,6 @@ def classify_images(
 def _one_image(told: ImageClasses, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
     scores, calls = grid_scores(told, x0, range(classes), grid)
     return {"scores": scores, "calls": np.array(calls)}
-
-
-def _signature(model: NetworkModel) -> str:
-    """A number of the weights, to tell networks apart."""
-    parts = [p.detach().double().sum().cpu().numpy() for p in model.module.parameters()]
-    return fingerprint(np.array(parts))
 
 
 def _members(path: Path) -> dict[str, list[int]]:

@@ -93,8 +93,7 @@ def told_generation(
         Task(
             _make, (model, told[first : first + _BLOCK], entry.shape, flags.seed, first),
             {"question": "told generation", "version": 1, "model": flags.model, "first": first,
-             "seed": flags.seed, "sampling": flags.sampling or 250, "looks": flags.looks,
-             "images": str(flags.images)},
+             "seed": flags.seed, "sampling": flags.sampling or 250},
         )
         for first in range(0, len(told), _BLOCK)
     ]  # fmt: skip
