@@ -148,7 +148,8 @@ def from_annotation(hint: Any) -> Any:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return parts[0]
-    if origin is np.ndarray or (parts and set(parts) >= set(typing.get_args(ArrayLike))):
+    array_like = typing.get_args(ArrayLike)
+    if origin is np.ndarray or (origin is not None and all(x in parts for x in array_like)):
         return np.array([0.2, 0.5, 0.8])
     raise LookupError(str(hint))
 
