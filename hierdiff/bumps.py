@@ -32,7 +32,6 @@ from hierdiff.checks import (
     count,
     finite_reals,
     memory,
-    nonnegative,
     number,
     reals,
     sound,
@@ -178,8 +177,7 @@ class Bumps:
     def __post_init__(self) -> None:
         length = partial(number, above=0)
         check_fields(
-            self, size=count, sigma=length, d_x=length, d_y=length, margin=nonnegative,
-            kind=lambda name, value: value,
+            self, size=count, sigma=length, d_x=length, d_y=length, margin=partial(number, low=0),
         )  # fmt: skip
         if not 1e-100 <= self.sigma <= 1e100:  # its square divides
             raise InvalidParameter(f"sigma = {self.sigma} must be from 1e-100 to 1e100, in pixels")

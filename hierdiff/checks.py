@@ -642,7 +642,7 @@ def _elements(inner: _Bound, lengths: int | None, make: type) -> _Bound:
         listed = isinstance(value, (list, tuple, range)) or (
             isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
         )
-        if not listed:
+        if not listed or (isinstance(value, np.ndarray) and not value.ndim):
             raise InvalidParameter(f"{name} = {_show(value)} must be a tuple or list")
         if isinstance(value, np.ndarray):
             value = array(name, value)

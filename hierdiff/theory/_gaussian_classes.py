@@ -114,7 +114,9 @@ class GaussianClasses:
             )
         p = np.full(classes, 1 / classes) if prior is None else reals("prior", prior)
         if p.shape != (classes,) or (p < 0).any() or abs(p.sum() - 1) > 1e-9:
-            raise InvalidParameter(f"prior = {p} must be {classes} probabilities that sum to one")
+            raise InvalidParameter(
+                f"prior = {str(p.tolist())[:60]} must be {classes} probabilities that sum to one"
+            )
         for name, value in (("means", mean), ("covariances", matrix), ("prior", p)):
             object.__setattr__(self, name, frozen(value))
 

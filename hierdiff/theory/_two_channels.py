@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,7 +32,7 @@ from hierdiff.checks import (
     checked,
     frozen,
     memory,
-    nonnegative,
+    number,
     precision,
     reals,
     sound,
@@ -145,7 +146,7 @@ class TwoChannels:
         form, paint = self.log_densities(x0)
         return form + paint
 
-    @checked(blur=nonnegative)
+    @checked(blur=partial(number, low=0))
     @sound(infinite=True)
     def log_densities(self, x0: ArrayLike, blur: float = 1.0) -> tuple[Floats, Floats]:
         """Log p of the shape and of the texture, each [n, K], up to terms common to the classes.

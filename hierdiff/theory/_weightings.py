@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -34,6 +35,7 @@ from hierdiff.checks import (
     level,
     levels_of,
     nonnegative,
+    number,
     reals,
     sound,
     together,
@@ -193,7 +195,7 @@ class Buckets:
         return np.asarray(np.asarray(self.values)[place])
 
 
-@checked(rate=nonnegative)
+@checked(rate=partial(number, low=0))
 def weighting(name: str, *, rate: float = 7.0) -> Weight:
     r"""A published weight by its name.
 
@@ -257,7 +259,7 @@ def band(low: float, high: float, inside: Weight | None = None) -> Weight:
     return weight
 
 
-@checked(buckets=count, penalty=nonnegative)
+@checked(buckets=count, penalty=partial(number, low=0))
 @sound
 def fit_buckets(
     errors: ArrayLike,

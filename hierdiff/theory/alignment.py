@@ -29,7 +29,6 @@ from hierdiff.checks import (
     checked,
     count,
     memory,
-    nonnegative,
     number,
     reals,
     sound,
@@ -364,7 +363,7 @@ def surviving_levels(variances: ArrayLike, sigma: ArrayLike) -> Array:
     return np.asarray(tau / (tau + s[..., None] ** 2))
 
 
-@checked(width=count, within=nonnegative)
+@checked(width=count, within=partial(number, low=0, high=1e100))
 def tree_mixture(
     groups: tuple[int, ...], variances: tuple[float, ...], width: int, within: float, seed: Seed
 ) -> tuple[LowRankMixture, Array]:

@@ -33,10 +33,12 @@ from scipy import special
 from hierdiff.checks import (
     checked,
     finite_reals,
+    frozen,
     level,
     memory,
     precision,
     probabilities,
+    reals,
     sound,
 )
 from hierdiff.errors import InvalidParameter
@@ -198,6 +200,15 @@ class LogRatio:
 
     estimate: Floats
     error: Floats
+
+    def __post_init__(self) -> None:
+        for name in ("estimate", "error"):
+            object.__setattr__(self, name, frozen(reals(name, getattr(self, name), ndim=2)))
+        if self.estimate.shape != self.error.shape or (self.error < 0).any():
+            raise InvalidParameter(
+                f"error of shape {self.error.shape} must be numbers >= 0 of the shape of the "
+                f"estimate, {self.estimate.shape}"
+            )
 
 
 @checked(dtype=precision)
