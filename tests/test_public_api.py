@@ -39,6 +39,9 @@ SURFACE = {
         "second_eigenvalue", "sibling_states", "stability", "support_bound",
         "support_laws", "support_threshold",
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
+        "BeliefSlopes", "CriticalExponents", "belief_slopes", "critical_exponents",
+        "half_belief_level", "level_set_bound", "level_set_laws", "level_set_threshold",
+        "overlap_bound", "overlap_threshold", "support_exponents", "threshold_upper_bound",
     ],
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "Classification", "Composition", "Correlations",
