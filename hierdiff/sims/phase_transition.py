@@ -25,7 +25,6 @@ from hierdiff.sims.class_retention import (
     MixtureModel,
     class_retention,
     labelled_data,
-    mixture_fingerprint,
 )
 from hierdiff.sims.estimators import clustered_interval, crossing, falls_through, nested_mean
 from hierdiff.sims.experiment import Task, run_tasks
@@ -33,11 +32,9 @@ from hierdiff.sims.forward_backward import (
     QUANTITIES,
     checked_derivations,
     density_evolution,
-    fingerprint,
     forward_backward,
 )
 from hierdiff.theory.annealed import annealed_beliefs
-from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.thresholds import critical_noise, finite_depth_threshold
 
@@ -133,6 +130,7 @@ class PhaseTransition:
             raise InvalidParameter("noise = 'all' stands for four processes; run over each() of it")
         return noise_process(self.noise, self.v)
 
+    @results.tracked
     def predict(
         self,
         law: str | None = None,
@@ -236,6 +234,7 @@ class PhaseTransition:
             variables["threshold_error"] = ((), doubt, "standard error of the threshold")
         return self._label(variables, {}, times, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -277,12 +276,9 @@ class PhaseTransition:
         -----
         Validity: what the model's own ``beliefs`` and ``posterior`` (``class_marginals`` of a
         mixture) return; errors are statistical.  Every datum has its own random streams, used at
-        all noise levels, so curves are smooth and independent of batches.  Finished tasks are kept
-        for exact models only: others cannot be told apart by their parameters.
+        all noise levels, so curves are smooth and independent of batches.
         """
         worlds = self._worlds(model, data)
-        if model is not None and type(model) not in (ExactRHM, ExactMixture):
-            folder = None
         times = np.linspace(0, 1, self.levels)
         options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
         values = self._run(worlds, times, "noise levels", options)
@@ -313,13 +309,10 @@ class PhaseTransition:
             )
         if isinstance(model, MixtureModel):
             given = None if data is None else labelled_data(model.mixture, data)
-            label = getattr(model, "class_label", None)
-            words = f"{mixture_fingerprint(model.mixture, given)} {model.noise!r} {label}"
-            return [(model, given, words)]
+            return [(model, given, "given")]
         if data is not None:
             checked_derivations(model.grammar, data)
-        which = "" if data is None else fingerprint(data)
-        return [(model, data, f"{fingerprint(model.grammar)} {which} {model.noise!r}")]
+        return [(model, data, "given")]
 
     def _run(
         self, worlds: list[tuple[Any, Any, str]], times: Array, name: str, options: dict[str, Any]
