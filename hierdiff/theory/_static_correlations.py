@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff._rules import positive_int
+from hierdiff.checks import checked, memory, natural, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 
@@ -25,6 +26,13 @@ FloatArray = NDArray[np.float64]
 Node = tuple[int, int]
 
 
+def _node(name: str, value: Any) -> Node:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InvalidParameter(f"{name} = {value!r} must be a node: (level, position)")
+    return natural(f"{name}[0]", value[0]), natural(f"{name}[1]", value[1])
+
+
+@checked
 def channel(grammar: Grammar, level: int, child: int) -> FloatArray:
     r"""Law of one child of a node given the node's symbol.
 
@@ -63,12 +71,15 @@ def channel(grammar: Grammar, level: int, child: int) -> FloatArray:
             f"{grammar.L - 1} and one of its children"
         )
     rules, weights = grammar.rules[level], grammar.weights[level]
-    found = np.zeros((grammar.v[level], grammar.v[level + 1]))
+    above, below = grammar.v[level], grammar.v[level + 1]
+    memory(f"a table of {above} by {below} symbols", 8.0 * above * below)
+    found = np.zeros((above, below))
     parents = np.repeat(np.arange(rules.shape[0]), rules.shape[1])
     np.add.at(found, (parents, rules[:, :, child].ravel()), weights.ravel())
     return found
 
 
+@checked
 def node_marginals(grammar: Grammar, level: int) -> FloatArray:
     """Law of the symbol of every node of a level, without any observation.
 
@@ -97,7 +108,8 @@ def node_marginals(grammar: Grammar, level: int) -> FloatArray:
     >>> node_marginals(Grammar([[[[0, 1], [1, 1]], [[1, 0], [1, 1]]]]), 1).tolist()
     [[0.25, 0.75], [0.25, 0.75]]
     """
-    grammar.n_nodes(level)
+    nodes = grammar.n_nodes(level)
+    memory(f"laws of {nodes} nodes", 16.0 * nodes * grammar.v[level])
     found = np.array(grammar.root_prior)[None]
     for upper in range(level):
         steps = [channel(grammar, upper, j) for j in range(grammar.s[upper])]
@@ -122,6 +134,7 @@ def _ancestor(grammar: Grammar, node: Node, level: int) -> int:
     return node[1] // (grammar.n_nodes(node[0]) // grammar.n_nodes(level))
 
 
+@checked(first=_node, second=_node)
 def pair_joint(grammar: Grammar, first: Node, second: Node) -> FloatArray:
     r"""Joint law of the symbols of two nodes, neither of which is above the other.
 
@@ -178,6 +191,7 @@ def pair_joint(grammar: Grammar, first: Node, second: Node) -> FloatArray:
     return np.asarray(left.T @ children @ right)
 
 
+@checked(joint=partial(reals, ndim=2))
 def covariance(joint: NDArray[Any]) -> FloatArray:
     """Joint law minus the product of its two marginals.
 
@@ -207,7 +221,7 @@ def _premises(rhm: RHM, l: int, least: int) -> int:
         raise InvalidParameter(
             f"v = {rhm.v}, s = {rhm.s} leave nothing to correlate; give v >= 2 and s >= 2"
         )
-    if not least <= positive_int("l", l) <= rhm.L:
+    if not least <= l <= rhm.L:
         raise InvalidParameter(
             f"l = {l} is no height of a common ancestor here; give {least} to L = {rhm.L}"
         )
@@ -237,10 +251,14 @@ def _concentration(rhm: RHM, level: int) -> float:
 def _siblings(rhm: RHM, l: int) -> float:
     """Mean sum of the squared covariances of two children of a node at height l."""
     tuples = rhm.v**rhm.s
-    spread = tuples * _concentration(rhm, rhm.L - l) / rhm.m - 1
+    concentration = _concentration(rhm, rhm.L - l)
+    if tuples.bit_length() > 1000:  # no float holds them, and one is nothing beside them
+        return float(concentration / rhm.m * (1 - 1 / rhm.v) ** 2)
+    spread = tuples * concentration / rhm.m - 1
     return float(spread / (tuples - 1) * (1 - 1 / rhm.v) ** 2)
 
 
+@checked
 def token_correlation(rhm: RHM, l: int) -> float:
     r"""Mean squared covariance of two tokens whose lowest common ancestor has height l.
 
@@ -287,6 +305,7 @@ def token_correlation(rhm: RHM, l: int) -> float:
     return float(_siblings(rhm, l) * _damping(rhm) ** steps / rhm.v**2)
 
 
+@checked
 def tuple_correlation(rhm: RHM, l: int) -> float:
     r"""Mean squared covariance of an s-tuple of tokens and a token outside of it.
 
@@ -327,6 +346,7 @@ def tuple_correlation(rhm: RHM, l: int) -> float:
     return float(_siblings(rhm, l) * _damping(rhm) ** steps / (rhm.m * rhm.v) ** 2)
 
 
+@checked
 def context_signal(rhm: RHM, l: int) -> float:
     r"""What one token tells of the symbol above a tuple: S, a sum of squared covariances.
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from hierdiff.checks import array as numbers
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 
-__all__ = ["checked", "odd_one", "true_tuple", "tuples"]
+__all__ = ["belief", "odd_one", "true_tuple", "tuples"]
 
 FloatArray = NDArray[np.float64]
 
@@ -46,8 +47,8 @@ def tuples(q: FloatArray, p: FloatArray, rhm: RHM) -> tuple[FloatArray, FloatArr
     return expit(log_true - log_rest) - np.exp(log_P) * other, other
 
 
-def checked(name: str, value: ArrayLike) -> FloatArray:
-    array = np.asarray(value, dtype=float)
+def belief(name: str, value: ArrayLike) -> FloatArray:
+    array = numbers(name, value).astype(float)
     outside = ~((array >= 0) & (array <= 1))
     if outside.any():
         raise InvalidParameter(
