@@ -37,7 +37,7 @@ from hierdiff.errors import InvalidParameter
 __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers", "level",
-    "levels_of", "memory", "natural", "nonnegative", "number", "one_of", "positive",
+    "levels_of", "memory", "natural", "nonnegative", "number", "one_level", "one_of", "positive",
     "probabilities", "reals", "snr_of", "symbols_of", "text", "unchecked", "whole",
 ]  # fmt: skip
 
@@ -508,6 +508,11 @@ def level(name: str, value: Any) -> Any:
         return value
     found = levels_of(value)
     return found if found.ndim else float(found)
+
+
+def one_level(name: str, value: Any) -> float:
+    """A noise level in [0, 1], a single one."""
+    return float(levels_of(number(name, value, infinite=True)))
 
 
 def _scalar_or_array(name: str, value: Any, **bounds: Any) -> Any:

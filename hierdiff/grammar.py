@@ -36,6 +36,9 @@ from hierdiff.seeds import Seed, generator
 __all__ = ["RHM", "Derivations", "Grammar"]
 
 
+_WIDEST = 2**63 - 1  # symbols in closed forms; those of grammars that are drawn are int32
+
+
 @dataclass(frozen=True)
 class RHM:
     r"""Parameters of the Random Hierarchy Model: v symbols, m rules, branching s, depth L.
@@ -59,8 +62,8 @@ class RHM:
     ------
     InvalidParameter
         If a size is no positive integer, or a level needs more tuples than the v**s there are; if
-        s exceeds 4096, L 32768, or v or n_classes 2**31 - 1, for which arithmetic in integers of any
-        length takes minutes.
+        s exceeds 4096, L 32768, or v or n_classes 2**63 - 1: v**s and s**L are exact integers,
+        whose arithmetic would take minutes.
 
     Notes
     -----
@@ -85,7 +88,7 @@ class RHM:
 
     def __init__(self, v: int, m: int, s: int, L: int, n_classes: int | None = None) -> None:
         sizes = {"v": v, "m": m, "s": s, "L": L, "n_classes": v if n_classes is None else n_classes}
-        most = {"v": MAX_SYMBOLS, "s": MAX_BRANCHES, "L": MAX_DEPTH, "n_classes": MAX_SYMBOLS}
+        most = {"v": _WIDEST, "s": MAX_BRANCHES, "L": MAX_DEPTH, "n_classes": _WIDEST}
         for name, value in sizes.items():
             object.__setattr__(self, name, whole(name, value, 1, most.get(name)))
         available = self.v**self.s
@@ -148,6 +151,11 @@ class RHM:
         Grammar(L=2, v=256, m=4, s=4)
         """
         rng = generator(seed)
+        if max(self.v, self.n_classes) > MAX_SYMBOLS:
+            raise InvalidParameter(
+                f"v = {self.v}, n_classes = {self.n_classes}: symbols of a grammar are int32; give "
+                f"at most {MAX_SYMBOLS}"
+            )
         memory(
             f"a grammar of {self.L} levels with m * v = {self.m * self.v} rules each",
             16.0 * self.L * min(self.m * self.v * self.s, 1 << 900),

@@ -40,7 +40,9 @@ def tuples(q: FloatArray, p: FloatArray, rhm: RHM) -> tuple[FloatArray, FloatArr
     if rhm.v == 1:
         return np.ones_like(p), np.zeros_like(p)
     with np.errstate(divide="ignore"):
-        log_c = np.log(rhm.m - q) - math.log(rhm.v**rhm.s - 1)
+        # an m beyond any float is far beyond q
+        rest = np.log(rhm.m - q) if rhm.m.bit_length() < 1000 else math.log(rhm.m)
+        log_c = rest - math.log(rhm.v**rhm.s - 1)
         log_P = rhm.s * np.log(p)
         log_true, log_rest = np.log(q) + log_P - log_c, np.log(-np.expm1(log_P))
     other = np.exp(-np.logaddexp(log_true, log_rest))

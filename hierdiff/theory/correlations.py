@@ -276,6 +276,11 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
     >>> susceptibility(RHM(v=32, m=8, s=2, L=9), [0.6, 0.7, 68 / 93, 0.8]).round(8).tolist()
     [2.09302191, 3.78769583, 7.98016373, 2.5220357]
     """
+    if rhm.n_leaves.bit_length() > 1000:
+        raise InvalidParameter(
+            f"L = {rhm.L} gives s**L leaves, more than any float holds; give an L below "
+            f"{1000 / math.log2(rhm.s):.0f}"
+        )
     covariance = leaf_correlation(rhm, epsilon, root_belief)
     partners = (rhm.s - 1) * float(rhm.s) ** np.arange(rhm.L)
     variance = covariance[..., 0]

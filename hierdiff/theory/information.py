@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from hierdiff.checks import checked, count, fraction, reals
+from hierdiff.checks import checked, count, one_level, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.noise import NoiseProcess
@@ -80,7 +80,7 @@ class Estimate:
         return cls(float(found.mean()), float(found.std(ddof=1) / np.sqrt(n)), n)
 
 
-@checked(t=fraction, n=count)
+@checked(t=one_level, n=count)
 def observed(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> tuple[Derivations, Array]:
@@ -91,7 +91,7 @@ def observed(
     return truth, noise.corrupt(truth.leaves, t, random)
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def mutual_information(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed, level: int | None = None
 ) -> Estimate:
@@ -141,7 +141,7 @@ def mutual_information(
     return Estimate.of(pointwise_information(grammar, noise, x_t, t, truth, (where,))[:, 0])
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def conditional_entropy(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed, level: int | None = None
 ) -> Estimate:
@@ -177,7 +177,7 @@ def conditional_entropy(
     return Estimate.of(pointwise_entropy(grammar, truth, where) - said)
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def node_information(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> tuple[Estimate, ...]:
@@ -217,7 +217,7 @@ def node_information(
     return tuple(Estimate.of(x) for x in said)
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def free_energy(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> Estimate:  # fmt: skip
@@ -254,7 +254,7 @@ def free_energy(
     return Estimate.of(-log_z / grammar.n_leaves)
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def mmse(grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed) -> Estimate:
     r"""Error of the exact denoiser, summed over the leaves.
 
@@ -290,7 +290,7 @@ def mmse(grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed) ->
     return Estimate.of((1 - (mean**2).sum(axis=2)).sum(axis=1))
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def information_slope(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> Estimate:

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import checked, fraction, number
+from hierdiff.checks import checked, number, one_level
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM
 
@@ -44,7 +44,7 @@ _LARGEST_TABLE = 1 << 22
 _GONE = 1e-9
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def support_laws(rhm: RHM, t: float) -> Array:
     r"""Law of the number of symbols that masked leaves leave open, per level.
 
@@ -85,7 +85,7 @@ def support_laws(rhm: RHM, t: float) -> Array:
     return np.stack([np.pad(row, (0, width - len(row))) for row in rows])
 
 
-@checked(t=fraction)
+@checked(t=one_level)
 def support_bound(rhm: RHM, t: float) -> Array:
     r"""Lower bound :math:`E[1/k]` of the mean upward belief in the true symbol, per level.
 

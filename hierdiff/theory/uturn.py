@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import array, checked, count, fraction, levels_of
+from hierdiff.checks import array, checked, count, levels_of, one_level
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import NoiseProcess
@@ -34,7 +34,7 @@ __all__ = ["class_change", "committor"]
 Array = NDArray[Any]
 
 
-@checked(t=fraction, n=count)
+@checked(t=one_level, n=count)
 def class_change(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed, level: int = 0
 ) -> Estimate:
