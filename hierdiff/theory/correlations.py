@@ -32,6 +32,8 @@ children times the memory per child, going down.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
