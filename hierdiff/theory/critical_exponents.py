@@ -66,7 +66,7 @@ from hierdiff.noise import EpsilonNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.population import branch_up, critical_level, leaf_messages, step_up
 from hierdiff.theory.support_sets import critical_support
-from hierdiff.theory.thresholds import has_transition
+from hierdiff.theory.thresholds import demand_transition
 
 __all__ = [
     "BeliefSlopes",
@@ -425,11 +425,7 @@ def _demand(rhm: RHM, noise: NoiseProcess, size: int, levels: int, copies: int) 
         raise InvalidParameter(
             f"noise.v = {noise.v} differs from rhm.v = {rhm.v}; use the same number of symbols"
         )
-    if not has_transition(rhm):
-        raise NoTransition(
-            f"(v, m, s) = ({rhm.v}, {rhm.m}, {rhm.s}) has no transition and no exponents; see "
-            "hierdiff.theory.stability"
-        )
+    demand_transition(rhm)
 
 
 def _over_copies(values: Array) -> tuple[Any, Any]:
@@ -520,7 +516,7 @@ class _Run:
         """Members drawn in proportion to their weights, with the least scatter of the counts."""
         edges = np.cumsum(weights)
         u = (np.arange(self.size) + self.random.random()) / self.size * edges[-1]
-        return np.minimum(np.searchsorted(edges, u, side="right"), self.size - 1)
+        return np.asarray(np.minimum(np.searchsorted(edges, u, side="right"), self.size - 1))
 
     def _less_informed(self, population: Array) -> Array:
         if self.real:
