@@ -38,11 +38,17 @@ from hierdiff.noise import noise_process
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.estimators import crossing
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.theory import critical_level, critical_noise, posterior, support_threshold
+from hierdiff.theory import (
+    critical_level,
+    critical_noise,
+    half_belief_level,
+    posterior,
+    support_threshold,
+)
 
 Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian")
-INFINITE = 24  # levels that stand for infinite depth in density evolution
+INFINITE = 24  # levels from which density evolution is extrapolated to infinite depth
 
 
 def class_belief(
@@ -65,9 +71,12 @@ def half_level(
     rhm: RHM, kind: str, depth: int, size: int, copies: int, seed: int
 ) -> dict[str, Array]:
     """Density evolution: the level at which half of the belief is left after ``depth`` levels."""
-    found = critical_level(
-        rhm, noise_process(kind, rhm.v), size=size, copies=copies, depth=depth, seed=seed
-    )
+    noise = noise_process(kind, rhm.v)
+    if depth == INFINITE:  # extrapolated from there
+        found = critical_level(rhm, noise, size=size, copies=copies, depth=depth, seed=seed)
+    else:
+        at = RHM(rhm.v, rhm.m, rhm.s, depth)
+        found = half_belief_level(at, noise, size=size, copies=copies, seed=seed)
     return {"value": np.array([found.value, found.error])}
 
 
@@ -144,7 +153,7 @@ class Sizes:
             "population_error": (plane, theory[:, :-1, 1], "its standard error"),
             "limit": (deep, limits[:, 0], "extrapolation of exact inference to infinite depth"),
             "limit_error": (deep, limits[:, 1], "its standard error"),
-            "infinite": (deep, infinite[:, 0], f"density evolution, {INFINITE} levels"),
+            "infinite": (deep, infinite[:, 0], f"density evolution, extrapolated from {INFINITE} levels"),
             "infinite_error": (deep, infinite[:, 1], "its standard error"),
         }  # fmt: skip
         coords = {
@@ -162,7 +171,7 @@ class Sizes:
             for rhm, depth in cases:
                 arguments = (rhm, kind, depth, self.size, self.copies, self.seed)
                 parameters = {
-                    "version": 1, "law": "half level", "v": rhm.v, "m": rhm.m, "noise": kind,
+                    "version": 2, "law": "half level", "v": rhm.v, "m": rhm.m, "noise": kind,
                     "depth": depth, "size": self.size, "copies": self.copies, "seed": self.seed,
                 }  # fmt: skip
                 tasks.append(Task(half_level, arguments, parameters))

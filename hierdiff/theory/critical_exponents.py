@@ -239,7 +239,7 @@ def critical_exponents(
     population would drift off the Nishimori line, where a second direction is unstable.
 
     Transient.  Let b be the smallest multiple of 5 such that the growth behind the first b levels
-    has equal means in its two halves (Student's two-sided test at 5 % over the copies); 2b levels
+    has equal means in its two halves (Student's two-sided test at 1 % over the copies); 2b levels
     are left out, at least 10.
 
     Validity: rules drawn anew at every node.  Errors are those of the mean of copies (Student's
@@ -439,7 +439,7 @@ def _transient(growth: Array) -> int:
         middle = (b + levels) // 2
         change = growth[:, middle:].mean(axis=1) - growth[:, b:middle].mean(axis=1)
         mean, error = _over_copies(change)
-        if abs(mean) <= student.ppf(0.975, copies - 1) * error:
+        if abs(mean) <= student.ppf(0.995, copies - 1) * error:
             return 2 * b
     raise InvalidParameter(
         f"levels = {levels} are too few: the growth per level still drifts behind the first "

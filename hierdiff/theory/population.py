@@ -297,7 +297,7 @@ def critical_level(
         Members, and independent populations.
     depth : int
         Levels L to begin with, at least 4; k = L / 4.  Doubled, three times at most, while the
-        extrapolation exceeds half of the statistical error.
+        extrapolation exceeds the statistical error.
     error : float, optional
         Relative error that is asked for.
     seed : Seed
@@ -341,7 +341,7 @@ def critical_level(
         found = np.array([_crossings(rhm, noise, size, depths, s) for s in seeds])
         limits, beyond = _extrapolated(found)
         spread = float(limits.std(ddof=1) / np.sqrt(copies))
-        if beyond <= spread / 2:
+        if beyond <= spread:
             break
     value, total = float(limits.mean()), float(np.hypot(spread, beyond))
     if error is not None and total > error * value:
