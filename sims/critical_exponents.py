@@ -138,9 +138,9 @@ class Exponents:
 
     sizes: tuple[tuple[int, int, int], ...] = ((32, 8, 2), (16, 4, 2), (24, 6, 2), (16, 8, 3))
     """(v, m, s); exact inference runs at the first, which needs s = 2."""
-    size: int = 4000
+    size: int = 2500
     """Members of a population."""
-    copies: int = 8
+    copies: int = 6
     """Independent populations."""
     levels: int = 80
     """Levels to approach a fixed point, and again to follow a perturbation."""
@@ -148,9 +148,9 @@ class Exponents:
     """Depths L of the collapse."""
     leaf_depths: tuple[int, ...] = (5, 7, 9, 11, 13)
     """Depths L of the leaf slopes, at equal distances."""
-    grammars: int = 32
+    grammars: int = 24
     """Random grammars per depth."""
-    data: int = 16
+    data: int = 12
     """Data per grammar; a quarter of them for the leaf slopes."""
     points: int = 11
     """Noise levels of the collapse."""
