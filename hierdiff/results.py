@@ -10,7 +10,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,14 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
     "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder", "writable_folder",
+    "write_summary",
 ]  # fmt: skip
 
 SOURCES = ("theory", "simulation", "network")
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
+_IMPORTED = time.perf_counter()
+_HOW = ("out", "summary", "workers", "resume", "cluster")
+"""Flags that say where and how a study runs, and change none of its numbers."""
 
 
 def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -313,3 +318,73 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
         f"{names[i]}_{k}": v for i, ds in enumerate(datasets) for k, v in ds.attrs.items()
     }
     return both
+
+
+def write_summary(
+    path: str | os.PathLike[str],
+    values: Mapping[str, Any] | Sequence[Any],
+    parameters: Mapping[str, Any],
+    *,
+    also: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write what a study found as JSON that says how it was made.
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder is made if need be.
+    values : mapping or sequence
+        What was found, for JSON.  The entries of a mapping stand at the top of the file, a
+        sequence under "rows".
+    parameters : mapping
+        Parameters of the study, of which the folder of results, the number of workers and the like
+        are left out.
+    also : mapping, optional
+        Further entries of "made", such as the device.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    InvalidParameter
+        If the folder cannot be written, or ``values`` has an entry "made" of its own.
+
+    Notes
+    -----
+    Validity: "made" holds command, commit, versions, parameters and seed (where there are
+    parameters), time of writing and "seconds": the wall time since the package was imported.
+    Tasks that an earlier run had finished are not counted in it.  The file is written under a
+    temporary name and renamed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = write_summary(Path(folder) / "found.json", {"threshold": 0.27}, {"seed": 3})
+    ...     found = json.loads(file.read_text())
+    >>> found["threshold"], found["made"]["seed"], found["made"]["parameters"]
+    (0.27, 3, {'seed': 3})
+    """
+    found = dict(values) if isinstance(values, Mapping) else {"rows": list(values)}
+    if "made" in found:
+        raise InvalidParameter('values has an entry "made", which holds provenance; rename it')
+    kept = {name: value for name, value in parameters.items() if name not in _HOW}
+    record = provenance(kept)
+    made = {
+        "command": record["command"], "commit": record["commit"],
+        "versions": json.loads(record["versions"]), "created": record["created"],
+        "seconds": round(time.perf_counter() - _IMPORTED, 1), **(also or {}),
+    }  # fmt: skip
+    if kept:
+        made |= {"parameters": json.loads(record["parameters"]), "seed": kept.get("seed")}
+    target = Path(path)
+    writable_folder(target.parent)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps({**found, "made": made}, indent=1) + "\n")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target

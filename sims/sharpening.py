@@ -19,8 +19,7 @@ Run it as ``python sims/sharpening.py --out DIR``; it takes about half a minute.
 # %%
 # Exact inference on sampled grammars at four depths, the annealed recursion beside it.
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -169,7 +168,8 @@ for depth, ds in measured.items():
 if options.summary:
     claims = {"critical": critical, "depths": rows, "survival": survival, "half": half,
               "leaf growth": leaf_growth}  # fmt: skip
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    parameters = {**asdict(options), "seed": PhaseTransition.seed}
+    results.write_summary(options.summary, claims, parameters)
 print(
     f"slope of the class grows {rows[-1]['class slope'][0] / rows[0]['class slope'][0]:.1f}-fold "
     f"from L = {options.depths[0]} to {options.depths[-1]}, of the leaves "
