@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._noise_inputs import FloatArray, finite_reals, levels_of, snr_of, symbols_of
 from hierdiff._rules import positive_int
+from hierdiff.checks import FloatArray, finite_reals, levels_of, snr_of, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 

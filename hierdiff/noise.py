@@ -32,8 +32,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._gaussian import GaussianNoise
-from hierdiff._noise_inputs import FloatArray, SymbolArray, finite_reals, levels_of, symbols_of
 from hierdiff._rules import positive_int
+from hierdiff.checks import FloatArray, SymbolArray, finite_reals, levels_of, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 

@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._noise_inputs import levels_of
 from hierdiff._rules import positive_int
+from hierdiff.checks import levels_of
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from hierdiff._noise_inputs import FloatArray, levels_of
+from hierdiff.checks import FloatArray, levels_of
 
 __all__ = ["draw_symbols", "keep_seen", "one_hot", "token_ratio"]
 

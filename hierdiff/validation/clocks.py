@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hierdiff._noise_inputs import FloatArray, snr_of
+from hierdiff.checks import FloatArray, snr_of
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.validation.parameterisation import Parameterisation
 from hierdiff.validation.schedules import DiscreteSchedule

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierdiff._noise_inputs import FloatArray
 from hierdiff._rules import positive_int
+from hierdiff.checks import FloatArray
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation._optional import need

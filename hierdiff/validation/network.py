@@ -29,7 +29,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from hierdiff._noise_inputs import FloatArray, levels_of, symbols_of
+from hierdiff.checks import FloatArray, levels_of, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.seeds import Seed

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from hierdiff._noise_inputs import FloatArray, snr_of
+from hierdiff.checks import FloatArray, snr_of
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["Parameterisation", "Prediction", "amplitudes", "column", "split_channels"]

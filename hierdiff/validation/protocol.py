@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._noise_inputs import levels_of
+from hierdiff.checks import levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierdiff._noise_inputs import FloatArray
+from hierdiff.checks import FloatArray
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation.parameterisation import Prediction
 from hierdiff.validation.schedules import DiscreteSchedule

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hierdiff._noise_inputs import FloatArray, snr_of
+from hierdiff.checks import FloatArray, snr_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.parameterisation import amplitudes
 

@@ -30,8 +30,8 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from hierdiff._noise_inputs import FloatArray
 from hierdiff._rules import positive_int
+from hierdiff.checks import FloatArray
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation.parameterisation import Prediction, amplitudes, column

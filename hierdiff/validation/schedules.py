@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._noise_inputs import FloatArray, snr_of
 from hierdiff._rules import positive_int
+from hierdiff.checks import FloatArray, snr_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 
