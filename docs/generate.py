@@ -337,7 +337,8 @@ def main() -> None:
     pages = (
         performance, performance_mixture, laws, thresholds, closed_form, phase_diagram,
         representation_peak, memorization, crossover, two_worlds, claims, classification,
-        single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost, local_exponents, factors, networks,
+        single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost,
+        local_exponents, factors, networks,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
