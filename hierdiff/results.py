@@ -29,7 +29,7 @@ __all__ = [
 SOURCES = ("theory", "simulation", "network")
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
 _IMPORTED = time.perf_counter()
-_HOW = ("out", "summary", "workers", "resume", "cluster")
+_HOW = ("out", "summary", "workers", "resume", "cluster", "device", "overwrite")
 """Flags that say where and how a study runs, and change none of its numbers."""
 
 
@@ -377,6 +377,8 @@ def write_summary(
         "versions": json.loads(record["versions"]), "created": record["created"],
         "seconds": round(time.perf_counter() - _IMPORTED, 1), **(also or {}),
     }  # fmt: skip
+    if "tasks" in record:
+        made["tasks"] = json.loads(record["tasks"])
     if kept:
         made |= {"parameters": json.loads(record["parameters"]), "seed": kept.get("seed")}
     target = Path(path)
