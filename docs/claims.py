@@ -64,8 +64,8 @@ def claims_h() -> dict[str, Verdict]:
     )
     return {
         "H2": (
-            "depends on the judges: at t = 0.3 the best unconditional level of an exact model is "
-            f"{' and '.join(words)}, 0 being the class",
+            f"depends on the judges: at t = {top['t'][1]:g} the best unconditional level of an "
+            f"exact model is {' and '.join(words)}, 0 being the class",
             "`python sims/alignment.py --grammars 40` and `python sims/alignment.py --grammars 40 "
             "--weights 0.25 1 1 0.5 0.25`",
         ),

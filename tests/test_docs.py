@@ -34,10 +34,12 @@ import numpy as np
 import pytest
 import tyro
 
-from hierdiff import GaussianNoise, results, studies
+from hierdiff import GaussianNoise, LowRankMixture, results, studies
 from hierdiff import __main__ as command_line
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory import onset_delta
+from hierdiff.sims._denoisers import fit_labelled, fit_separate
+from hierdiff.sims.phases import NETWORK_THRESHOLDS
+from hierdiff.theory import log_density, onset_delta
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -451,6 +453,34 @@ def test_the_benchmark_has_the_sizes_of_the_page() -> None:
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "mixture.py"))
     text = " ".join((ROOT / "docs" / "performance.md").read_text().split())
     assert f"in n = {benchmark['DIM']:,} dimensions, rank {benchmark['RANK']}," in text
+
+
+def test_the_page_on_networks_has_the_thresholds_and_the_probe_of_the_code() -> None:
+    text = " ".join((ROOT / "docs" / "networks.md").read_text().split())
+    assert f"whose order passes {NETWORK_THRESHOLDS.disordered_rsa:g} before nine images" in text
+    assert NETWORK_THRESHOLDS.many_bumps == 0.9
+    command = "python validation/representation.py --model digits --n-train 64 256 0 --networks 2"
+    assert options_of(command)["few"] == 5
+    assert "on all labels or on five per class" in text
+
+
+@pytest.mark.slow
+def test_labelled_subspaces_of_60_data_are_likelier_than_those_that_em_finds() -> None:
+    """As the page on representation says, with the sizes of its study."""
+    options = options_of("python sims/memorization.py")
+    K, d, delta = options["classes"], options["rank"], options["delta"]
+    sigma = 1e-3  # next to no noise: the densities of the data themselves
+    for seed in range(3):
+        x, labels = LowRankMixture.random(K * d, d, K, delta=delta, seed=seed).sample(60, seed=seed)
+        likelihoods = [
+            float(log_density(model, x, sigma).mean())
+            for model in (
+                fit_labelled(x, labels, d),
+                LowRankMixture.fit(x, K, d, seed=seed, restarts=options["restarts"]),
+                fit_separate(x, K, d, seed=seed, restarts=options["restarts"]),
+            )
+        ]
+        assert likelihoods[0] > max(likelihoods[1:]) + 1
 
 
 # Pages
