@@ -527,6 +527,13 @@ def test_files_and_functions_that_the_manual_names_exist() -> None:
                 assert (ROOT / name).exists(), name
 
 
+def test_every_page_of_the_interface_is_in_its_index() -> None:
+    pages = sorted(path.stem for path in (ROOT / "docs" / "api").glob("*.rst"))
+    listed = re.findall(r"^hierdiff[\w.]*$", (ROOT / "docs/api/index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == pages
+    assert all(resolves(name) for name in pages)
+
+
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module, or something in one."""
     import importlib
@@ -587,6 +594,8 @@ SMALL = {
     "attribute_binding": "--grammars 2 --data 8",
     "composition": "--grammars 2 --repeats 1 --data 4 --orders 2 --multiplicities 2 3 4",
     "sample_cost": "--grammars 2 --small-m 2 3 --large-m 2 3 --heights 1 2",
+    "critical_exponents": "--sizes 16 4 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
+    "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "uturn": "--v 16 --m 4 --depths 3 4 --grammars 12 --data 24 --levels 9 --steps 4 8 16",
 }
 """Flags, added to the quoted ones, with which a study takes seconds."""
