@@ -41,6 +41,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff._files import one_line, remove_leftovers, replacing
+from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
@@ -781,6 +782,7 @@ def _places(dim: str, wanted: NDArray[Any], values: NDArray[Any]) -> NDArray[np.
     return np.where(close & mutual, near, -1)
 
 
+@checked
 def write_summary(
     path: str | os.PathLike[str],
     values: Mapping[str, Any] | Sequence[Any],
@@ -810,7 +812,8 @@ def write_summary(
     Raises
     ------
     InvalidParameter
-        If the folder cannot be written, or ``values`` has an entry "made" of its own.
+        If the file cannot be written, ``values`` has an entry "made" of its own, or something in it
+        is neither a number, a word nor a list or a mapping of them.
 
     Notes
     -----
@@ -828,6 +831,8 @@ def write_summary(
     >>> found["threshold"], found["made"]["seed"], found["made"]["parameters"]
     (0.27, 3, {'seed': 3})
     """
+    if isinstance(values, str | bytes) or not isinstance(values, Mapping | Sequence):
+        raise InvalidParameter(f"values = {values!r} must be a mapping or a list of what was found")
     found = dict(values) if isinstance(values, Mapping) else {"rows": list(values)}
     if "made" in found:
         raise InvalidParameter('values has an entry "made", which holds provenance; rename it')
@@ -842,8 +847,20 @@ def write_summary(
         made["tasks"] = json.loads(record["tasks"])
     if kept:
         made |= {"parameters": json.loads(record["parameters"]), "seed": kept.get("seed")}
+    try:
+        text = json.dumps({**found, "made": made}, indent=1, default=_of_numpy)
+    except (TypeError, ValueError) as error:
+        raise InvalidParameter(
+            f"values cannot be written as JSON ({error}); give numbers, words, lists and mappings"
+        ) from None
     target = Path(path)
     writable_folder(target.parent)
     with replacing(target) as temporary:
-        temporary.write_text(json.dumps({**found, "made": made}, indent=1) + "\n")
+        temporary.write_text(text + "\n")
     return target
+
+
+def _of_numpy(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} found")

@@ -573,6 +573,21 @@ def test_a_summary_says_how_it_was_made(tmp_path: Path) -> None:
         results.write_summary(file, {"made": 1}, {})
     with pytest.raises(InvalidParameter, match="cannot be written"):
         results.write_summary(file / "b.json", {"x": 1}, {})
+    before = file.read_text()
+    loop: dict[str, Any] = {}
+    loop["x"] = loop
+    for bad in ("text", 3, None, {"x": object()}, {"x": {1, 2}}, {(1, 2): 3}, loop):
+        with pytest.raises(InvalidParameter):
+            results.write_summary(file, bad, {})  # type: ignore[arg-type]
+    for path in (3, None, tmp_path):
+        with pytest.raises(InvalidParameter):
+            results.write_summary(path, {"x": 1}, {})  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameter):
+        results.write_summary(file, {"x": 1}, 3)  # type: ignore[arg-type]
+    assert file.read_text() == before
+    numbers = {"x": np.float64(0.5), "n": np.int64(3), "row": np.arange(2)}
+    found = json.loads(results.write_summary(file, numbers, {}).read_text())
+    assert (found["x"], found["n"], found["row"]) == (0.5, 3, [0, 1])
 
 
 # Every quoted study in small
