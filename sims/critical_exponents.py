@@ -19,7 +19,6 @@ Run it as ``python sims/critical_exponents.py --out DIR``; ten minutes on two co
 # %%
 # Tasks: a threshold, a fixed point, slopes of coupled populations, and one grammar at one depth.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -182,7 +181,7 @@ class Exponents:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

@@ -21,8 +21,7 @@ Run it as ``python sims/sharpening.py --out DIR``; a few minutes, resumable.
 # %%
 # Exact inference on sampled grammars at four depths; density evolution or the recursion beside it.
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,8 @@ class Sharpening:
         found = digest(measured, predicted)
         print(table(found))
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": PhaseTransition.seed}
+            results.write_summary(self.summary, found, parameters)
         print(claim(found))
         return measured, predicted
 

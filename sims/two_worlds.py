@@ -16,7 +16,6 @@ Run it as ``python sims/two_worlds.py --out DIR``; it takes about half a minute,
 # %%
 # The same experiment object measures both worlds.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,7 +93,7 @@ class TwoWorlds:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 
