@@ -61,7 +61,7 @@ SURFACE = {
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
-        "NotASentence",
+        "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
         "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",

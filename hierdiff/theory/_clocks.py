@@ -17,25 +17,48 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import number, reals
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Threshold", "ou_sigma", "ou_time", "positive_level", "vp_alpha_bar", "vp_sigma"]
+__all__ = [
+    "Threshold",
+    "ou_sigma",
+    "ou_time",
+    "positive_level",
+    "positive_scale",
+    "vp_alpha_bar",
+    "vp_sigma",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
+_RANGE = (1e-150, 1e150)  # of sigma and of scales: squares and their inverses are normal numbers
+
+
 def positive_level(sigma: float) -> float:
-    """``sigma`` as a float, once it is known to be finite and above zero."""
-    if not (np.isfinite(sigma) and sigma > 0):
-        raise InvalidParameter(f"sigma = {sigma} must be finite and > 0; raise the noise level")
-    return float(sigma)
+    """``sigma`` as a float, once it is known to lie in the range of noise levels."""
+    level = number("sigma", sigma, above=0)
+    if not _RANGE[0] <= level <= _RANGE[1]:
+        raise InvalidParameter(
+            f"sigma = {sigma} must lie in [{_RANGE[0]:g}, {_RANGE[1]:g}], where its square is an"
+            " ordinary number; take the limit, or other units"
+        )
+    return level
 
 
-def _ranged(name: str, value: ArrayLike, low: float, high: float, remedy: str) -> Floats:
-    array = np.asarray(value, dtype=float)
-    if not ((array >= low) & (array <= high)).all():
-        raise InvalidParameter(f"{name} = {value!r} must lie in [{low:g}, {high:g}]; {remedy}")
-    return array
+def positive_scale(scale: float) -> float:
+    """``scale`` of the noisy data as a float, within the same range."""
+    value = number("scale", scale, above=0)
+    if not _RANGE[0] <= value <= _RANGE[1]:
+        raise InvalidParameter(
+            f"scale = {scale} must lie in [{_RANGE[0]:g}, {_RANGE[1]:g}]; choose other units"
+        )
+    return value
+
+
+def _ranged(name: str, value: ArrayLike, low: float, high: float) -> Floats:
+    return reals(name, value, low, high, infinite=not np.isfinite(high))
 
 
 def ou_time(sigma: ArrayLike) -> Floats:
@@ -64,9 +87,11 @@ def ou_time(sigma: ArrayLike) -> Floats:
     >>> float(ou_time(1.0).round(6))
     0.346574
     """
-    levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
-    power: Floats = 0.5 * np.log1p(levels**2)
-    return power
+    levels = _ranged("sigma", sigma, 0, np.inf)
+    # sigma^2 overflows where ln(1 + sigma^2) = 2 ln sigma to all digits
+    far = np.log(np.maximum(levels, 1.0))
+    near = 0.5 * np.log1p(np.minimum(levels, 1e8) ** 2)
+    return cast(Floats, np.where(levels < 1e8, near, far))
 
 
 def ou_sigma(time: ArrayLike) -> Floats:
@@ -90,8 +115,9 @@ def ou_sigma(time: ArrayLike) -> Floats:
     -----
     Validity: exact; inverse of :func:`ou_time`.
     """
-    times = _ranged("time", time, 0, np.inf, "the process starts at 0")
-    return cast(Floats, np.sqrt(np.expm1(2 * times)))
+    times = _ranged("time", time, 0, np.inf)
+    with np.errstate(over="ignore"):  # beyond t = 354 the level is infinite
+        return cast(Floats, np.sqrt(np.expm1(2 * times)))
 
 
 def vp_alpha_bar(sigma: ArrayLike) -> Floats:
@@ -115,8 +141,9 @@ def vp_alpha_bar(sigma: ArrayLike) -> Floats:
     -----
     Validity: exact; ``GaussianNoise.alpha_bar(t)`` is this quantity.
     """
-    levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
-    return 1 / (1 + levels**2)
+    levels = _ranged("sigma", sigma, 0, np.inf)
+    with np.errstate(over="ignore"):  # beyond 1e154 the power is 0
+        return 1 / (1 + levels**2)
 
 
 def vp_sigma(alpha_bar: ArrayLike) -> Floats:
@@ -145,7 +172,7 @@ def vp_sigma(alpha_bar: ArrayLike) -> Floats:
     >>> vp_sigma([1.0, 0.5, 0.2])
     array([0., 1., 2.])
     """
-    power = _ranged("alpha_bar", alpha_bar, 0, 1, "it is a share of power")
+    power = _ranged("alpha_bar", alpha_bar, 0, 1)
     with np.errstate(divide="ignore"):
         return cast(Floats, np.sqrt(1 / power - 1))
 
