@@ -425,7 +425,7 @@ def test_bad_input_is_one_line() -> None:
         "(0, 90]": lambda: LowRankMixture.random(9, 2, 2, angle=120.0, seed=0),
         "linearly dependent": lambda: orthonormalise([np.ones((3, 2))]),
         "empty or no matrix": lambda: LowRankMixture.fit(np.empty((0, 3)), 1, 1, seed=0),
-        "data[2, 1] = nan": lambda: LowRankMixture.fit(holed, 1, 1, seed=0),
+        "data is NaN at [2, 1]": lambda: LowRankMixture.fit(holed, 1, 1, seed=0),
         "cannot fill K = 9": lambda: LowRankMixture.fit(data, 9, 1, seed=0),
         "between 1 and D - 1": lambda: LowRankMixture.fit(data, 1, 3, seed=0),
         "restarts = 0": lambda: LowRankMixture.fit(data, 1, 1, seed=0, restarts=0),

@@ -327,17 +327,34 @@ def _level(
     precision = 1 / (s.eigenvalues + v)
     rest = (s.counts < s.support).astype(float)
     pull = np.where(rest[:, None] > 0, gap, -precision)
-    volume = (mixture.dim - s.support) * np.log(v) + np.log(s.eigenvalues + v).sum(1)
-    volume += (s.support - s.eigenvalues.shape[1]) * np.log(s.floor + v)
-    with np.errstate(divide="ignore"):
-        constants = np.log(mixture.weights)
-    constants -= 0.5 * (volume + mixture.dim * np.log(2 * np.pi))
+    # log-determinants relative to the residual's, which all classes share: their differences are
+    # what tells classes apart, and survive at any noise level
+    with np.errstate(divide="ignore", over="ignore"):
+        stretch = (s.eigenvalues - s.floor) / (s.floor + v)
+        long = np.log(s.eigenvalues + v) - np.log(s.floor + v)
+        volume = np.where(stretch < 1, np.log1p(np.minimum(stretch, 1)), long).sum(1)
+        constants = np.log(mixture.weights) - 0.5 * volume
+    common = (mixture.dim - s.support) * np.log(v) + s.support * np.log(s.floor + v)
+    common += mixture.dim * np.log(2 * np.pi)
     means = None if centre is None else mixture.means - centre
     axes, frame = (s.axes, s.frame) if dtype == np.float64 else s.single
     gap, gain, pull, precision, rest = (a.astype(dtype) for a in (gap, gain, pull, precision, rest))
-    base = float(constants.max())
-    relative = (constants - base).astype(dtype)
-    return _Level(axes, gap, gain, pull, precision, rest, frame, relative, base, means, s.floor, v)
+    highest = float(constants.max())
+    relative = (constants - highest).astype(dtype)
+    return _Level(
+        axes,
+        gap,
+        gain,
+        pull,
+        precision,
+        rest,
+        frame,
+        relative,
+        highest - 0.5 * common,
+        means,
+        s.floor,
+        v,
+    )
 
 
 @dataclass(frozen=True, eq=False)
