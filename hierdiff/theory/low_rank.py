@@ -327,15 +327,14 @@ def _level(
     precision = 1 / (s.eigenvalues + v)
     rest = (s.counts < s.support).astype(float)
     pull = np.where(rest[:, None] > 0, gap, -precision)
-    # log-determinants relative to the residual's, which all classes share: their differences are
-    # what tells classes apart, and survive at any noise level
-    with np.errstate(divide="ignore", over="ignore"):
-        stretch = (s.eigenvalues - s.floor) / (s.floor + v)
-        long = np.log(s.eigenvalues + v) - np.log(s.floor + v)
-        volume = np.where(stretch < 1, np.log1p(np.minimum(stretch, 1)), long).sum(1)
+    # log-determinants relative to the largest variance, whose logarithm all classes share: the
+    # differences, which tell classes apart, keep their digits at any noise level
+    largest, axes_of_each = s.eigenvalues.max() + v, s.eigenvalues.shape[1]
+    volume = np.log((s.eigenvalues + v) / largest).sum(1)
+    with np.errstate(divide="ignore"):
         constants = np.log(mixture.weights) - 0.5 * volume
-    common = (mixture.dim - s.support) * np.log(v) + s.support * np.log(s.floor + v)
-    common += mixture.dim * np.log(2 * np.pi)
+    common = (mixture.dim - s.support) * np.log(v) + axes_of_each * np.log(largest)
+    common += (s.support - axes_of_each) * np.log(s.floor + v) + mixture.dim * np.log(2 * np.pi)
     means = None if centre is None else mixture.means - centre
     axes, frame = (s.axes, s.frame) if dtype == np.float64 else s.single
     gap, gain, pull, precision, rest = (a.astype(dtype) for a in (gap, gain, pull, precision, rest))
