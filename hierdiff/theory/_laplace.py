@@ -8,7 +8,8 @@ E[A^{[p>0]}\, y^p e^{-y}]` at :math:`y = e^{u+rA}`, and N likewise over B; then 
 
     E[w_k^p A] = E[A] - \int P_p\,(1 - N_0^{K-1})\,du, \quad
     E[w_l^p B] = \int N_p P_0 N_0^{K-2}\,du, \quad
-    H(k|x_t) = \int P_0\,(1 - N_0^{K-1})\,du .
+    H(k|x_t) = \int P_0\,(1 - N_0^{K-1})\,du, \quad
+    E[w_k] = 1 - \int E[y e^{-y}]\,(1 - N_0^{K-1})\,du .
 
 The complements keep the range of u short for every delta, 0 included.
 """
@@ -46,11 +47,12 @@ _CUT = 5.0  # exp(-exp(5)) is nothing
 
 
 class Moments(NamedTuple):
-    """E[X], E[w X], E[w^2 X] per block with X = A/a or B/b, and -E[log w] of the true class."""
+    """E[X], E[w X], E[w^2 X] per block with X = A/a or B/b; -E[log w], E[w] of the true class."""
 
     own: Floats
     others: list[Floats]
     entropy: float
+    confidence: float
 
 
 class Block(NamedTuple):
@@ -79,16 +81,19 @@ def moments(own: Block, others: list[Block], rate_own: float, rate: float) -> Mo
     for o, m in zip(others, n, strict=True):
         weight = p[0] * np.exp(quiet - _log(m)) * _STEP
         rest.append(np.array([o.rank, m[2] @ weight, m[3] @ weight]))
-    return Moments(first, rest, float(p[0] @ loud))
+    return Moments(first, rest, float(p[0] @ loud), float(1 - p[4] @ loud))
 
 
 def _tilted(rank: int, u: Floats, rate: float, end: Floats) -> tuple[Floats, ...]:
-    """E[e^-y], E[1 - e^-y], E[X y e^-y], E[X y^2 e^-y] at y = exp(u + rate X), X < end^2."""
+    """E[e^-y], E[1 - e^-y], E[X y e^-y], E[X y^2 e^-y], E[y e^-y], y = exp(u + rate X < end^2)."""
     t, w = panel(rank, np.zeros_like(end), end)
     y = np.exp(np.minimum(u[:, None] + rate * t * t, _CUT))
     damp = w * np.exp(-y)
     energy = damp * t * t * y
-    return damp.sum(1), -(w * np.expm1(-y)).sum(1), energy.sum(1), (energy * y).sum(1)
+    return (
+        damp.sum(1), -(w * np.expm1(-y)).sum(1), energy.sum(1), (energy * y).sum(1),
+        (damp * y).sum(1),
+    )  # fmt: skip
 
 
 def _log(tilted: tuple[Floats, ...]) -> Floats:

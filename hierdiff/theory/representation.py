@@ -67,6 +67,7 @@ __all__ = [
     "Moments",
     "Peak",
     "bayes_accuracy",
+    "class_confidence",
     "confidence_gap",
     "decompose",
     "mean_field_exponent",
@@ -259,6 +260,41 @@ def bayes_accuracy(classes: int, rank: int, delta: float, sigma: ArrayLike) -> F
         return total
 
     return _along(accuracy, sigma)
+
+
+def class_confidence(classes: int, rank: int, delta: float, sigma: ArrayLike) -> Floats:
+    r"""Mean belief in the true class, :math:`E[w_k \mid k] = E\sum_l w_l^2`.
+
+    Parameters
+    ----------
+    classes : int
+        K.
+    rank : int
+        d.
+    delta : float
+        Residual amplitude.
+    sigma : float or array
+        Noise levels relative to the signal.
+
+    Returns
+    -------
+    array of the shape of ``sigma``
+
+    Raises
+    ------
+    InvalidParameter
+        For parameters out of the ranges of :mod:`hierdiff.theory.representation`.
+
+    Notes
+    -----
+    Validity: exact, evaluated to 1e-11.
+
+    Examples
+    --------
+    >>> class_confidence(2, 10, 0.2, [0.5, 1.0, 2.0]).round(8)
+    array([0.97734326, 0.77763289, 0.55069471])
+    """
+    return _along(lambda s: weight_moments(classes, rank, delta, s).confidence, sigma)
 
 
 def snr_per_class(
