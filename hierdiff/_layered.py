@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._derivations import Derivations, Parser, clamped, factor_graph, reason
-from hierdiff._files import read_npz, write_npz
+from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff._rules import (
     BoolArray,
     FloatArray,
@@ -373,8 +373,11 @@ class Grammar:
                 arrays["root_prior"],
                 leaf_vocabulary=arrays["leaf_vocabulary"].item(),
             )
-        except (KeyError, ValueError) as error:
-            raise DamagedFile(f"{path} holds no whole grammar ({error}); save it again") from error
+        # sound arrays of wrong shapes and types fail in NumPy, each in its own way
+        except Exception as error:
+            raise DamagedFile(
+                f"{path} holds no whole grammar ({one_line(error)}); save it again"
+            ) from error
 
     @property
     def _content(self) -> tuple[object, ...]:

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import subspace_angles
 
 from hierdiff import _fitting, _subspaces
-from hierdiff._files import read_npz, write_npz
+from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff._subspaces import Spectrum, orthonormalise
 from hierdiff.checks import (
     checked,
@@ -475,7 +475,8 @@ class LowRankMixture:
                 cast(Residual, str(file["residual"])),
                 file["means"],
             )
-        # arrays of another kind or shape surface in NumPy, each with its own type
-        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-            words = " ".join(str(error).split())[:200]
-            raise DamagedFile(f"{path} holds no valid mixture ({words}); save it again") from error
+        # sound arrays of wrong shapes and types fail in NumPy, each in its own way
+        except Exception as error:
+            raise DamagedFile(
+                f"{path} holds no valid mixture ({one_line(error)}); save it again"
+            ) from error

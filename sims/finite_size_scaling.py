@@ -93,6 +93,8 @@ class Sizes:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -105,7 +107,7 @@ class Sizes:
                 f"depths, grammars, data, levels = {len(self.depths)}, {self.grammars}, "
                 f"{self.data}, {self.levels} must be at least 3, 4, 2 and 5"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "finite_size_scaling")
         ds = self.measure()
         results.save(ds, folder / "finite_size_scaling.nc")
         figure = draw(ds)

@@ -99,6 +99,8 @@ class TwoWorlds:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -115,7 +117,7 @@ class TwoWorlds:
             raise InvalidParameter(
                 f"levels = {self.levels} noise levels do not resolve a transition; give at least 5"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "two_worlds")
         ds = self.measure()
         results.save(ds, folder / "two_worlds.nc")
         figure = draw(ds)

@@ -7,7 +7,7 @@ beliefs at one level: unconditional, or with the class given, as a text prompt g
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -103,6 +103,7 @@ class Alignment:
         """The Random Hierarchy Model of these parameters."""
         return RHM(self.v, self.m, self.s, self.L)
 
+    @results.tracked
     def predict(self, law: str = "latents") -> xr.Dataset:
         """What models that know latents without any doubt achieve, in the labels of measure.
 
@@ -140,6 +141,7 @@ class Alignment:
         )  # fmt: skip
         return self._label(planes, values[:, -2], values[:, -1], None, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -185,9 +187,9 @@ class Alignment:
             spec = {k: v for k, v in asdict(self).items() if k != "grammars"}
             parameters = {"version": 1, "question": "alignment", **spec, "grammar": g,
                           "given": given is not None}  # fmt: skip
-            tasks.append(Task(_one_grammar, (self, g, given), parameters))
-        kept = folder if model is None else None
-        found = run_tasks(tasks, kept, workers=workers, name="alignment", cluster=cluster)
+            one = replace(self, grammars=2)  # a task does not depend on how many there are
+            tasks.append(Task(_one_grammar, (one, g, given), parameters))
+        found = run_tasks(tasks, folder, workers=workers, name="alignment", cluster=cluster)
         stacked = {k: np.stack([f[k] for f in found]) for k in found[0]}
         probes = (stacked["held_out"], stacked["leaked"]) if self.probed else None
         return self._label(

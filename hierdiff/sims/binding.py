@@ -9,7 +9,7 @@ error, preferring the colour of the larger object, then has an exact cause.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -106,6 +106,7 @@ class AttributeBinding:
         """The weights of the error of x0 by name."""
         return {**{name: weighting(name) for name in _NAMED}, HIGH: band(*self.high)}
 
+    @results.tracked
     def predict(self, law: str = "bayes") -> xr.Dataset:
         """What a law says of the scenes of :meth:`measure`, in the same labels.
 
@@ -144,6 +145,7 @@ class AttributeBinding:
         return self._label({"accuracy": np.broadcast_to(values[..., None, None], full)},
                            "theory", law)  # fmt: skip
 
+    @results.tracked
     def measure(
         self,
         model: None = None,
@@ -179,7 +181,8 @@ class AttributeBinding:
             )
         fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
         key = {"version": 1, "question": "binding", **fields}
-        tasks = [Task(_grammars, (self, g), {**key, "grammar": g}) for g in range(self.grammars)]
+        one = replace(self, grammars=2)  # a task does not depend on how many there are
+        tasks = [Task(_grammars, (one, g), {**key, "grammar": g}) for g in range(self.grammars)]
         found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="binding")
         stacked = {name: np.stack([f[name] for f in found]) for name in found[0]}
         return self._label(stacked, "simulation", "")

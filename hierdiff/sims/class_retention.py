@@ -7,7 +7,6 @@ its class is a draw from :math:`w(x_t) = p(\cdot \mid x_t)`.  Recorded are :math
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +18,7 @@ from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import stream
 from hierdiff.theory.low_rank import class_posterior
 
-__all__ = ["MixtureModel", "class_retention", "labelled_data", "mixture_fingerprint"]
+__all__ = ["MixtureModel", "class_retention", "labelled_data"]
 
 Array = NDArray[Any]
 Labelled = tuple[Array, NDArray[np.intp]]
@@ -117,13 +116,3 @@ def labelled_data(mixture: LowRankMixture, data: tuple[ArrayLike, ArrayLike]) ->
             f"classes must be integers from 0 to {mixture.n_classes - 1}; check the labels"
         )
     return x, k.astype(np.intp)
-
-
-def mixture_fingerprint(mixture: LowRankMixture, data: Labelled | None) -> str:
-    """Hash of the content, which names a task's world."""
-    s = mixture.spectrum
-    arrays = [*mixture.bases, *mixture.variances, mixture.weights, mixture.means, s.eigenvalues]
-    digest = hashlib.blake2b(f"{mixture!r}".encode(), digest_size=8)
-    for array in [*arrays, *(data or ())]:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

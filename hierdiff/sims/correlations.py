@@ -7,7 +7,7 @@ shows which level of the hierarchy is in doubt.  Estimators: :mod:`hierdiff.sims
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -114,6 +114,7 @@ class Correlations:
         """Noise levels that are measured."""
         return np.linspace(self.low, self.high, self.levels)
 
+    @results.tracked
     def predict(self, law: str = "chain", t: Array | None = None) -> xr.Dataset:
         """What the two-state chain says, in the labels of :meth:`measure`.
 
@@ -159,6 +160,7 @@ class Correlations:
             variables[f"{name}_error"] = (dims, np.zeros_like(value), "no error")
         return self._label(variables, times, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -178,7 +180,7 @@ class Correlations:
         data : int array [n, s**L], optional
             Leaves to start from; the unit that errors are counted in is then a datum.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`; ``folder`` only without a model.
+            As in :func:`hierdiff.sims.experiment.run_tasks`.
 
         Returns
         -------
@@ -189,8 +191,7 @@ class Correlations:
         Raises
         ------
         InvalidParameter
-            If only one of model and data is given, the noise is another, the folder is given with
-            a model, or there is a single unit.
+            If only one of model and data is given, the noise is another, or there is a single unit.
 
         Notes
         -----
@@ -201,10 +202,10 @@ class Correlations:
         if (model is None) != (data is None):
             raise InvalidParameter("give model and data together, or neither")
         if model is not None and data is not None:
-            if model.noise.name != self.noise or folder is not None:
+            if model.noise.name != self.noise:
                 raise InvalidParameter(
-                    f"a model with {model.noise.name} noise is measured as {self.noise}, folder = "
-                    f"{folder}; use the same noise, and no folder, which knows grammars by number"
+                    f"a model with {model.noise.name} noise is measured as {self.noise}; use the "
+                    "same noise"
                 )
             leaves = np.asarray(data)
             tasks = [
@@ -228,7 +229,8 @@ class Correlations:
             "data": self.data, "trajectories": self.trajectories,
             "t": [float(x) for x in self.times],
         }  # fmt: skip
-        return Task(_measure_grammar, (self, model, data, g, rows), parameters)
+        one = replace(self, grammars=1)  # a task does not depend on how many there are
+        return Task(_measure_grammar, (one, model, data, g, rows), parameters)
 
     def _summarise(self, variances: Array, unchanged: Array, source: str) -> xr.Dataset:
         """From V [unit, t, height] to means with errors."""

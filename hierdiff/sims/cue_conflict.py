@@ -12,7 +12,7 @@ whose input alone is low-passed at test time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -132,6 +132,7 @@ class CueConflict:
         if RHM(self.v, self.m, self.s, self.L).n_classes < 3:
             raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
 
+    @results.tracked
     def predict(
         self, law: str = "closed form", sigma2: tuple[float, ...] | None = None
     ) -> xr.Dataset:
@@ -176,6 +177,7 @@ class CueConflict:
         }
         return self._label(found, "theory", law, levels)
 
+    @results.tracked
     def measure(
         self,
         model: None = None,
@@ -213,8 +215,9 @@ class CueConflict:
             )
         fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
         key = {"version": 1, "question": "cue conflict", **fields}
-        tasks = [Task(_grammar, (self, g), {**key, "grammar": g}) for g in range(self.grammars)]
-        tasks.append(Task(_gaussian, (self,), {**key, "grammar": "gaussian"}))
+        one = replace(self, grammars=2)  # a task does not depend on how many there are
+        tasks = [Task(_grammar, (one, g), {**key, "grammar": g}) for g in range(self.grammars)]
+        tasks.append(Task(_gaussian, (one,), {**key, "grammar": "gaussian"}))
         *found, gauss = run_tasks(
             tasks, folder, workers=workers, cluster=cluster, name="cue conflict"
         )  # fmt: skip

@@ -6,7 +6,6 @@ grammar and the number of the datum.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -19,25 +18,12 @@ from hierdiff.theory.belief_propagation import posterior, true_beliefs
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.population import population_dynamics
 
-__all__ = ["QUANTITIES", "density_evolution", "fingerprint", "forward_backward"]
+__all__ = ["QUANTITIES", "density_evolution", "forward_backward"]
 
 Array = NDArray[Any]
 
 QUANTITIES = ("belief", "upward", "square", "retention")
 """What is recorded per level: belief in the truth, its part from below, sum of squares, fate."""
-
-
-def fingerprint(item: Grammar | Derivations) -> str:
-    """Hash of the content, which names a task's world."""
-    arrays: list[Array] = (
-        [*item.rules, *item.weights, item.root_prior]
-        if isinstance(item, Grammar)
-        else list(item.levels)
-    )
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def forward_backward(

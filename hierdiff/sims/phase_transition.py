@@ -25,14 +25,12 @@ from hierdiff.sims.class_retention import (
     MixtureModel,
     class_retention,
     labelled_data,
-    mixture_fingerprint,
 )
 from hierdiff.sims.estimators import crossing, likelihood_interval, nested_mean
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
     density_evolution,
-    fingerprint,
     forward_backward,
 )
 from hierdiff.theory.annealed import annealed_beliefs
@@ -131,6 +129,7 @@ class PhaseTransition:
             raise InvalidParameter("noise = 'all' stands for four processes; run over each() of it")
         return noise_process(self.noise, self.v)
 
+    @results.tracked
     def predict(
         self,
         law: str | None = None,
@@ -234,6 +233,7 @@ class PhaseTransition:
             variables["threshold_error"] = ((), doubt, "standard error of the threshold")
         return self._label(variables, {}, times, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -305,10 +305,9 @@ class PhaseTransition:
             )
         if isinstance(model, MixtureModel):
             given = None if data is None else labelled_data(model.mixture, data)
-            return [(model, given, mixture_fingerprint(model.mixture, given))]
+            return [(model, given, "given")]
         exact = cast(ExactRHM, model)
-        words = f"{fingerprint(exact.grammar)} {fingerprint(data) if data else ''}"
-        return [(exact, data, words)]
+        return [(exact, data, "given")]
 
     def _run(
         self, worlds: list[tuple[Any, Any, str]], times: Array, name: str, options: dict[str, Any]

@@ -12,53 +12,48 @@ Ornstein-Uhlenbeck     :math:`x_t = e^{-t}x_0 + \sqrt{1-e^{-2t}}\,z`, so
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import number, reals
+from hierdiff.checks import array, check_fields, number
 from hierdiff.errors import InvalidParameter
 
-__all__ = [
-    "Threshold",
-    "ou_sigma",
-    "ou_time",
-    "positive_level",
-    "positive_scale",
-    "vp_alpha_bar",
-    "vp_sigma",
-]
+__all__ = ["Threshold", "ou_sigma", "ou_time", "positive_level", "positive_scale", "vp_alpha_bar", "vp_sigma"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
-
-_RANGE = (1e-150, 1e150)  # of sigma and of scales: squares and their inverses are normal numbers
+_LARGE = 1e150  # of a length: its square is a float
+_LATEST = 709.0  # exp of it is a float
 
 
 def positive_level(sigma: float) -> float:
-    """``sigma`` as a float, once it is known to lie in the range of noise levels."""
-    level = number("sigma", sigma, above=0)
-    if not _RANGE[0] <= level <= _RANGE[1]:
+    """``sigma`` as a float, once it is known that it and its square are finite and above zero."""
+    try:
+        # the square, its inverse and products of both with data must stay numbers
+        return number("sigma", sigma, 1e-140, 1e140)
+    except InvalidParameter:
+        words = " ".join(str(sigma).split())[:60]
         raise InvalidParameter(
-            f"sigma = {sigma} must lie in [{_RANGE[0]:g}, {_RANGE[1]:g}], where its square is an"
-            " ordinary number; take the limit, or other units"
-        )
-    return level
+            f"sigma = {words} must be finite and > 0, from 1e-140 to 1e140; raise the noise level"
+        ) from None
 
 
 def positive_scale(scale: float) -> float:
-    """``scale`` of the noisy data as a float, within the same range."""
-    value = number("scale", scale, above=0)
-    if not _RANGE[0] <= value <= _RANGE[1]:
+    """``scale`` of noisy data as a float, within the same range as ``sigma``."""
+    return number("scale", scale, 1e-140, 1e140)
+
+
+def _ranged(name: str, value: ArrayLike, low: float, high: float, remedy: str) -> Floats:
+    found = array(name, value).astype(float, copy=False)
+    wrong = ~((found >= low) & (found <= high))
+    if wrong.any():
         raise InvalidParameter(
-            f"scale = {scale} must lie in [{_RANGE[0]:g}, {_RANGE[1]:g}]; choose other units"
+            f"{name} = {found[wrong].flat[0]} must lie in [{low:g}, {high:g}]; {remedy}"
         )
-    return value
-
-
-def _ranged(name: str, value: ArrayLike, low: float, high: float) -> Floats:
-    return reals(name, value, low, high, infinite=not np.isfinite(high))
+    return found
 
 
 def ou_time(sigma: ArrayLike) -> Floats:
@@ -87,11 +82,11 @@ def ou_time(sigma: ArrayLike) -> Floats:
     >>> float(ou_time(1.0).round(6))
     0.346574
     """
-    levels = _ranged("sigma", sigma, 0, np.inf)
-    # sigma^2 overflows where ln(1 + sigma^2) = 2 ln sigma to all digits
-    far = np.log(np.maximum(levels, 1.0))
-    near = 0.5 * np.log1p(np.minimum(levels, 1e8) ** 2)
-    return cast(Floats, np.where(levels < 1e8, near, far))
+    levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
+    far = levels > _LARGE  # the square is beyond float64, the one beside it below its rounding
+    with np.errstate(over="ignore"):
+        power: Floats = 0.5 * np.log1p(levels**2)
+    return np.where(far, np.log(np.where(far, levels, 1.0)), power) if far.any() else power
 
 
 def ou_sigma(time: ArrayLike) -> Floats:
@@ -109,15 +104,23 @@ def ou_sigma(time: ArrayLike) -> Floats:
     Raises
     ------
     InvalidParameter
-        For negative or NaN times.
+        For negative or NaN times, or finite ones above 709, whose sigma is beyond float64.
 
     Notes
     -----
     Validity: exact; inverse of :func:`ou_time`.
     """
-    times = _ranged("time", time, 0, np.inf)
-    with np.errstate(over="ignore"):  # beyond t = 354 the level is infinite
-        return cast(Floats, np.sqrt(np.expm1(2 * times)))
+    times = _ranged("time", time, 0, np.inf, "the process starts at 0")
+    beyond = (times > _LATEST) & (times < np.inf)
+    if beyond.any():
+        raise InvalidParameter(
+            f"time = {times[beyond].flat[0]} gives a sigma beyond float64; give times up to "
+            f"{_LATEST:g}, or inf"
+        )
+    far = times > _LATEST / 2
+    with np.errstate(over="ignore"):
+        near = cast(Floats, np.sqrt(np.expm1(2 * times)))
+        return np.where(far, np.exp(times), near) if far.any() else near
 
 
 def vp_alpha_bar(sigma: ArrayLike) -> Floats:
@@ -141,8 +144,8 @@ def vp_alpha_bar(sigma: ArrayLike) -> Floats:
     -----
     Validity: exact; ``GaussianNoise.alpha_bar(t)`` is this quantity.
     """
-    levels = _ranged("sigma", sigma, 0, np.inf)
-    with np.errstate(over="ignore"):  # beyond 1e154 the power is 0
+    levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
+    with np.errstate(over="ignore"):  # an infinite square leaves no signal
         return 1 / (1 + levels**2)
 
 
@@ -172,9 +175,11 @@ def vp_sigma(alpha_bar: ArrayLike) -> Floats:
     >>> vp_sigma([1.0, 0.5, 0.2])
     array([0., 1., 2.])
     """
-    power = _ranged("alpha_bar", alpha_bar, 0, 1)
-    with np.errstate(divide="ignore"):
-        return cast(Floats, np.sqrt(1 / power - 1))
+    power = _ranged("alpha_bar", alpha_bar, 0, 1, "it is a share of power")
+    faint = power < 1 / _LARGE**2
+    with np.errstate(divide="ignore", over="ignore"):
+        near = cast(Floats, np.sqrt(1 / power - 1))
+        return np.where(faint, 1 / np.sqrt(power), near) if faint.any() else near
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,12 @@ class Threshold:
     Parameters
     ----------
     sigma : float
-        Noise relative to the signal (VE).
+        Noise relative to the signal (VE), >= 0; may be infinite.
+
+    Raises
+    ------
+    InvalidParameter
+        If sigma is negative, NaN or no number.
 
     Notes
     -----
@@ -197,6 +207,9 @@ class Threshold:
     """
 
     sigma: float
+
+    def __post_init__(self) -> None:
+        check_fields(self, sigma=partial(number, low=0, infinite=True))
 
     @property
     def time(self) -> float:
@@ -211,4 +224,4 @@ class Threshold:
     @property
     def snr(self) -> float:
         """Signal-to-noise ratio, 1 / sigma^2."""
-        return self.sigma**-2
+        return self.sigma**-2 if self.sigma > 1 / _LARGE else np.inf

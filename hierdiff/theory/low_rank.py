@@ -70,7 +70,7 @@ def class_posterior(
     x : array [n, D]
         Noisy data :math:`x_t`; float32 gives float32, computed in it if the means vanish.
     sigma : float
-        Noise level relative to the signal, in [1e-150, 1e150].
+        Noise level relative to the signal, in [1e-140, 1e140].
     scale : float
         :math:`s_t` in the same range.
 

@@ -170,7 +170,7 @@ def critical_belief(rhm: RHM) -> float:
     >>> round(critical_belief(RHM(v=10, m=5, s=3, L=4)), 10)
     0.1805604632
     """
-    _demand_transition(rhm)
+    demand_transition(rhm)
     if rhm.s == 2:
         return (rhm.m - 1) / (rhm.v - rhm.m)
     return _bisect(lambda p: _sign(rhm, p), 1 / rhm.v, 1.0)
@@ -211,7 +211,7 @@ def critical_noise(rhm: RHM) -> float:
     >>> round(critical_noise(RHM(v=32, m=8, s=2, L=10)), 10)
     0.7311827957
     """
-    _demand_transition(rhm)
+    demand_transition(rhm)
     v, m = rhm.v, rhm.m
     if rhm.s == 2:
         return v * (v - 2 * m + 1) / ((v - 1) * (v - m))
@@ -325,7 +325,8 @@ def _reason(rhm: RHM) -> str | None:
     return None
 
 
-def _demand_transition(rhm: RHM) -> None:
+def demand_transition(rhm: RHM) -> None:
+    """Raise NoTransition, with the reason, where the class is always or never lost."""
     reason = _reason(rhm)
     if reason is not None:
         raise NoTransition(reason)

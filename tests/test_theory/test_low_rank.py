@@ -343,7 +343,7 @@ def test_large_common_variances_do_not_hide_small_differences(dtype: type) -> No
     np.testing.assert_allclose(log_density(m, x, 0.01), wanted, rtol=50 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("sigma", [1e-150, 1e-20, 1e-9, 1e9, 1e20, 1e150])
+@pytest.mark.parametrize("sigma", [1e-140, 1e-20, 1e-9, 1e9, 1e20, 1e140])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_every_noise_level(sigma: float, dtype: type) -> None:
     """One Gaussian of full rank: everything in closed form, from nothing to everything."""
@@ -376,7 +376,7 @@ def test_noise_levels_that_no_square_holds_are_refused() -> None:
             f(m, [[1.0, 2.0]], 1.0, scale=1e-320)
     point = LowRankMixture([np.zeros((2, 0))])
     with pytest.raises(InvalidParameter, match="leaves the range"):
-        score(point, [[1e100, 0.0]], 1e-150)
+        score(point, [[1e100, 0.0]], 1e-140)
     with pytest.raises(InvalidParameter, match="range of float32"):
         score(point, np.ones((1, 2), np.float32), 1e-25)
 

@@ -86,8 +86,10 @@ class NetworkAlignment:
     """Submodules of the network; default its blocks."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -149,7 +151,7 @@ class NetworkAlignment:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the network's results, and those of exact beliefs where known."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "alignment", "alignment_exact")
         if not self.resume:
             forget(folder, "alignment-*")
         run = {"rhm": self._rhm, "digits": self._digits}.get(self.model, self._things)
