@@ -21,7 +21,15 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.checks import array, check_fields, number
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Threshold", "ou_sigma", "ou_time", "positive_level", "positive_scale", "vp_alpha_bar", "vp_sigma"]
+__all__ = [
+    "Threshold",
+    "ou_sigma",
+    "ou_time",
+    "positive_level",
+    "positive_scale",
+    "vp_alpha_bar",
+    "vp_sigma",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -263,7 +263,8 @@ def _confidence(distance: float) -> float:
     step = 0.5 / max(distance, 1.0)
     z = np.arange(-12.0, 12.0, step)
     law = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    return float(step * (law * expit(distance * (0.5 * distance + z))).sum())
+    found = step * (law * expit(distance * (0.5 * distance + z))).sum()
+    return float(np.clip(found, 0.5, 1.0))  # rounding may leave the range of a mean belief
 
 
 def _pair(small: LowRankMixture, k: int, l: int) -> tuple[Floats, Floats, Floats]:
