@@ -200,11 +200,15 @@ def crossover() -> str:
 
 def two_worlds() -> str:
     """Loss of the class as signal-to-noise ratio."""
-    rows = [
-        [x["name"], str(x["size"]), plus(*x["half"]), f"{x['theory']:.4f}"]
-        for x in result("two_worlds")
-    ]
-    return table(["data model", "depth, rank or dimension", "half lost at SNR", "theory"], rows)
+    rows = []
+    for x in result("two_worlds"):
+        law, error = x["theory"]
+        theory = plus(law, error) if error else f"{law:.4f}"
+        rows.append([x["name"], str(x["size"]), plus(*x["half"]), theory, f"{x['z']:.1f}",
+                     f"{x['limit']:.4f}"])  # fmt: skip
+    header = ["data model", "depth, rank or dimension", "half lost at SNR", "theory of this size", "z",
+              "criterion of infinite size"]  # fmt: skip
+    return table(header, rows)
 
 
 def classification() -> str:

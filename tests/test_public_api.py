@@ -66,7 +66,7 @@ SURFACE = {
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
-        "NotASentence",
+        "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
         "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
