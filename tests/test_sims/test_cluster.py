@@ -41,7 +41,7 @@ TASKS = [Task(where, (n,), {"n": n}) for n in range(7)]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """One worker of one thread, in this process."""
-    options = {"processes": False, "dashboard_address": None}
+    options = {"processes": False, "dashboard_address": ":0"}
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as made:
         yield made.scheduler_address
 
@@ -128,7 +128,7 @@ def test_a_wrong_address_is_one_line_and_soon(
 
 def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "_ARRIVE", 0.5)
-    options = {"processes": False, "dashboard_address": None}
+    options = {"processes": False, "dashboard_address": ":0"}
     with (
         distributed.LocalCluster(n_workers=0, **options) as made,
         pytest.raises(InvalidParameter, match="has no workers") as error,
@@ -155,7 +155,7 @@ main()
 @pytest.mark.parametrize("blocked", [True, False])
 def test_workers_of_other_processes(blocked: bool, tmp_path: Path) -> None:
     """Without hierdiff they are refused, and with it they give the numbers of this process."""
-    options = {"processes": False, "dashboard_address": None, "protocol": "tcp://"}
+    options = {"processes": False, "dashboard_address": ":0", "protocol": "tcp://"}
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": root}
     with distributed.LocalCluster(n_workers=0, **options) as made:
