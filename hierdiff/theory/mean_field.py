@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked, count, number, reals, whole
+from hierdiff.checks import checked, number, reals, sound, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory._laplace import check, energies, squared_gain, weight_moments
 
@@ -32,10 +32,18 @@ __all__ = ["Decomposition", "decompose", "mean_field_exponent", "snr_mean_field"
 Floats: TypeAlias = NDArray[np.float64]
 
 
-# squares and their products stay within range
-_levels = partial(reals, low=0, high=1e75)
-_classes = partial(whole, low=2)
-_amplitude = partial(number, low=0, high=1)
+# within these ranges squares and their products neither overflow nor vanish
+_levels = partial(reals, low=0, high=1e70, least=1)
+_count = partial(whole, low=1, high=10**9)
+
+
+def _amplitude(name: str, value: Any) -> float:
+    delta = number(name, value)
+    if not 0 <= delta <= 1:
+        raise InvalidParameter(f"{name} = {delta} must lie in [0, 1], below the unit signal")
+    if 0 < delta < 1e-70:
+        raise InvalidParameter(f"{name} = {delta} has a square below float64; give 0 or >= 1e-70")
+    return delta
 
 
 class Decomposition(NamedTuple):
@@ -47,7 +55,7 @@ class Decomposition(NamedTuple):
     confusion: float
 
 
-@checked(rank=count, delta=_amplitude, sigma=_levels)
+@checked(rank=_count, delta=_amplitude, sigma=_levels)
 def mean_field_exponent(rank: int, delta: float, sigma: ArrayLike) -> Floats:
     r"""Mean log-odds given the class, :math:`\Delta = d(1-\delta^2)^2/(2ab)`.
 
@@ -72,7 +80,8 @@ def mean_field_exponent(rank: int, delta: float, sigma: ArrayLike) -> Floats:
     return cast(Floats, rank * (1 - delta**2) ** 2 / (2 * (1 + v) * (delta**2 + v)))
 
 
-@checked(rank=count, sigma=_levels)
+@checked(classes=_count, rank=_count, delta=_amplitude, sigma=_levels)
+@sound(infinite=True)
 def snr_mean_field(
     classes: int,
     rank: int,
@@ -131,7 +140,8 @@ def snr_mean_field(
         return cast(Floats, np.divide(a * high**2, (classes - 1) * b * low**2))
 
 
-@checked(rank=count)
+@checked(classes=_count, rank=partial(whole, low=1, high=10**6), delta=_amplitude)
+@sound
 def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposition:
     r"""Split the exact SNR into denoising rate and class confidence; 0 < delta < 1, sigma > 0.
 
@@ -161,7 +171,7 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
 
     Notes
     -----
-    Validity: exact; the mean field has the same form with the weights of the mean log-odds.
+    Validity: exact, to 1e-15 delta^2 / sigma^2; the mean field has the same form with the weights of the mean log-odds.
 
     Examples
     --------
@@ -173,6 +183,11 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
     if not (0 < delta < 1 and sigma > 0):
         raise InvalidParameter(
             f"delta = {delta}, sigma = {sigma}: the split needs 0 < delta < 1 and sigma > 0"
+        )
+    if not 1e-5 <= sigma / delta <= 1e70:  # it divides rounding errors by (sigma / delta)^2
+        raise InvalidParameter(
+            f"sigma = {sigma} is {sigma / delta:.3g} of delta = {delta}, where rounding hides the "
+            "split; give 1e-5 of delta or more"
         )
     (a, b), rate = energies(delta, sigma), sigma**2 / delta**2
     m = weight_moments(classes, rank, delta, sigma)
