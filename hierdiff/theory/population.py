@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from hierdiff import checks
 from hierdiff._kernels import population as kernels
-from hierdiff.checks import checked, level
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.noise import GaussianNoise, NoiseProcess
@@ -49,6 +50,7 @@ __all__ = [
 Array = NDArray[Any]
 
 _LARGEST_TABLE = 1 << 22  # tuples v**s that can be listed and marked as drawn
+_MOST_HOURS = 1000  # nobody waits longer
 _BITS = 13  # of a noise level: 1.2e-4, below the scatter of populations of 10^4 messages
 _DOUBLINGS = 3  # of the depth; eight times the default is 192 levels
 _SLOWEST = 0.8  # ratio of changes beyond which three depths do not tell the limit
@@ -99,7 +101,7 @@ class CriticalLevel:
     extrapolation: float
 
 
-@checked(t=level)
+@checked(t=checks.level)
 def population_dynamics(
     rhm: RHM, noise: NoiseProcess, t: float, *, size: int = 10_000, copies: int = 4, seed: Seed = 0
 ) -> OrderParameter:
@@ -160,6 +162,15 @@ def _check(rhm: RHM, size: int, copies: int) -> None:
     if size < 100 or copies < 2:
         raise InvalidParameter(
             f"size = {size} with copies = {copies} gives no error bar; use size >= 100, copies >= 2"
+        )
+    checks.memory(f"copies = {copies} populations of {size} messages", 32.0 * size * rhm.v)
+    checks.memory(f"copies = {copies} populations", 100.0 * copies * rhm.L)
+    # a message costs about 5 ns for each of its m v rules and s v symbols
+    hours = 5e-9 * copies * size * rhm.L * rhm.v * (rhm.m + rhm.s) / 3600
+    if hours > _MOST_HOURS:
+        raise InvalidParameter(
+            f"copies = {copies} populations of size = {size} take about {hours:.3g} hours; give "
+            "fewer or smaller ones"
         )
     if rhm.v**rhm.s > _LARGEST_TABLE:
         raise InvalidParameter(
@@ -296,7 +307,7 @@ def critical_level(
         Members, and independent populations.
     depth : int
         Levels L to begin with, at least 4; k = L / 4.  Doubled, three times at most, while the
-        extrapolation exceeds half of the statistical error.
+        extrapolation exceeds the statistical error.
     error : float, optional
         Relative error that is asked for.
     seed : Seed
@@ -340,7 +351,7 @@ def critical_level(
         found = np.array([_crossings(rhm, noise, size, depths, s) for s in seeds])
         limits, beyond = _extrapolated(found)
         spread = float(limits.std(ddof=1) / np.sqrt(copies))
-        if beyond <= spread / 2:
+        if beyond <= spread:
             break
     value, total = float(limits.mean()), float(np.hypot(spread, beyond))
     if error is not None and total > error * value:
@@ -438,7 +449,7 @@ def _crossings(
 ) -> list[float]:
     """Bisection for one population at every depth, with the same random numbers at every t."""
     means: dict[float, list[float]] = {}
-    found = []
+    found: list[float] = []
     for i in reversed(range(len(depths))):  # the shallower ones reuse runs of the deepest
         low, high = 0.0, 1.0
         for _ in range(_BITS):
