@@ -241,7 +241,7 @@ def composition_strings(
         colours = _colours(depth)
         for level in range(depth):
             words = "whole string valid" if level == 0 else f"valid at height {depth - level}"
-            curve, error = here.validity.sel(level=level), here.validity_error.sel(level=level)
+            curve, error = here.validity.isel(level=level), here.validity_error.isel(level=level)
             _curve(ax, ds.known, curve, error, source, colours[level], words)
         _curve(ax, ds.known, here.right, here.right_error, source, "tab:red", "right class")
     ax.set(ylim=(-0.03, 1.03), xticks=parts[0].known.values)
