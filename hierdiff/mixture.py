@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import subspace_angles
 
 from hierdiff import _fitting, _subspaces
-from hierdiff._files import read_npz, write_npz
+from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff._subspaces import Spectrum, orthonormalise
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator
@@ -396,5 +396,8 @@ class LowRankMixture:
                 cast(Residual, str(file["residual"])),
                 file["means"],
             )
-        except (KeyError, InvalidParameter) as error:
-            raise DamagedFile(f"{path} holds no valid mixture ({error}); save it again") from error
+        # sound arrays of wrong shapes and types fail in NumPy, each in its own way
+        except Exception as error:
+            raise DamagedFile(
+                f"{path} holds no valid mixture ({one_line(error)}); save it again"
+            ) from error

@@ -38,6 +38,8 @@ class Study:
     )
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -45,7 +47,7 @@ class Study:
 
 
 options = tyro.cli(Study)
-folder = results.writable_folder(options.out)
+folder = results.run_folder(options, "attribute_binding")
 experiment = options.experiment
 measured = experiment.measure(folder=folder / "tasks", workers=options.workers)
 figure = binding_figure(measured)

@@ -15,7 +15,7 @@ from every changed node down to the leaves.  Run it as ``python sims/changed_tre
 # One grammar, one datum, the same random numbers at both noise levels; and the averages over many
 # trajectories of many grammars, which a single picture cannot show.
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -37,6 +37,8 @@ class ChangedTree:
 
     out: Path = Path("out")
     """Folder for result, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     v: int = 32
     """Symbols per level."""
     m: int = 8
@@ -89,10 +91,12 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
 
 
 options = tyro.cli(ChangedTree)
-folder = results.writable_folder(options.out)
-words = {key: value for key, value in asdict(options).items() if key != "out"}
+folder = results.run_folder(options, "changed_tree")
+words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
+# a task reads the flags that make a tree, not those that say where or how many
+one = replace(options, out=None, overwrite=False, grammars=1)
 tasks = [
-    Task(shares, (options, g), {"version": 1, "question": "changed tree", "g": g, **words})
+    Task(shares, (one, g), {"version": 1, "question": "changed tree", "g": g, **words})
     for g in range(options.grammars)
 ]
 blocks = run_tasks(tasks, folder=folder / "tasks", name="trees")

@@ -39,6 +39,8 @@ class Study:
     experiment: tyro.conf.OmitArgPrefixes[CueConflict] = field(default_factory=CueConflict)
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -46,7 +48,7 @@ class Study:
 
 
 options = tyro.cli(Study)
-folder = results.writable_folder(options.out)
+folder = results.run_folder(options, "cue_conflict", "cue_conflict_theory")
 experiment = options.experiment
 levels = np.union1d(experiment.sigma2, np.geomspace(0.01, 30, 60))
 theory = experiment.predict(sigma2=tuple(levels))

@@ -58,6 +58,8 @@ class Memorization:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     numbers: tuple[int, ...] = (60, 120, 240, 1000)
     """Training points N of the table."""
     ranks: tuple[int, ...] = (4, 6, 10, 14)
@@ -83,7 +85,7 @@ class Memorization:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Measure, locate, draw, print."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "memorization", "memorization_d*")
         names = ("exact", "labelled", "fitted", "separate", "memorising")
         world = self.world(
             self.rank, names, self.numbers, (0.1, 0.2, 0.3, 0.35, 0.5, 0.6, 0.85, 1.1, 1.6)

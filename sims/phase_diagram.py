@@ -100,6 +100,8 @@ class Diagram:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -107,7 +109,7 @@ class Diagram:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "phase_diagram")
         ds = self.measure()
         results.save(ds, folder / "phase_diagram.nc")
         figure = draw(ds)

@@ -38,6 +38,8 @@ class Peaks:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     seeds: int = 24
     """Repetitions, over which errors are taken."""
     test: int = 6000
@@ -54,7 +56,7 @@ class Peaks:
 
     def main(self) -> tuple:
         """Measure every world, compare, draw."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "representation_peak_d*")
         rows, datasets = [], []
         heads = (
             "exact peak",

@@ -85,6 +85,8 @@ class Similarity:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -97,7 +99,7 @@ class Similarity:
                 f"data = {self.data} must be at least 4, grammars = {self.grammars} at least 2, "
                 f"and t = {self.t} not empty"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "representational_similarity")
         ds = self.measure()
         results.save(ds, folder / "representational_similarity.nc")
         figure = draw(ds)

@@ -43,6 +43,8 @@ class SampleCost:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     grammars: int = 40
     """Random grammars per v and m."""
     small: int = 32
@@ -62,7 +64,7 @@ class SampleCost:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Measure, draw, print; returns the measurements."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "sample_cost_*")
         shared = {"heights": self.heights, "grammars": self.grammars, "parts": ("cost",)}
         experiments = {
             f"v = {self.small}": Composition(v=self.small, multiplicities=self.small_m, **shared),

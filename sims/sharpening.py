@@ -40,6 +40,8 @@ class Sharpening:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     depths: tuple[int, ...] = (4, 6, 8, 10)
     """Depths L."""
     grammars: int = 24
@@ -67,7 +69,7 @@ def measure(options: Sharpening, depth: int) -> xr.Dataset:
 
 
 options = tyro.cli(Sharpening)
-folder = results.writable_folder(options.out)
+folder = results.run_folder(options, "sharpening_L*")
 rhm = PhaseTransition(L=max(options.depths)).rhm
 critical = critical_noise(rhm)
 measured = {depth: measure(options, depth) for depth in options.depths}

@@ -57,6 +57,8 @@ class Susceptibility:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     v: int = 32
     """Symbols per level."""
     m: int = 8
@@ -125,7 +127,7 @@ def moved(experiment: Correlations, ds: xr.Dataset) -> Correlations | None:
 
 
 options = tyro.cli(Susceptibility)
-folder = results.writable_folder(options.out)
+folder = results.run_folder(options, "susceptibility_*")
 processes = ("epsilon", "masking", "uniform", "gaussian")
 
 

@@ -73,6 +73,8 @@ class TwoWorlds:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -85,7 +87,7 @@ class TwoWorlds:
                 f"depths = {self.depths}, dims = {self.dims} must be positive, grammars = "
                 f"{self.grammars} and points = {self.points} at least 2"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "two_worlds")
         ds = self.measure()
         results.save(ds, folder / "two_worlds.nc")
         figure = draw(ds)

@@ -101,6 +101,8 @@ class UTurn:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -113,7 +115,7 @@ class UTurn:
                 f"grammars, data, levels, steps = {self.grammars}, {self.data}, {self.levels}, "
                 f"{len(self.steps)} must be at least 2, 2, 5 and 3 numbers"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "uturn")
         ds = self.measure()
         results.save(ds, folder / "uturn.nc")
         figure = draw(ds)

@@ -112,6 +112,8 @@ class Variants:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
 
@@ -122,7 +124,7 @@ class Variants:
                 f"L, levels = {self.L}, {self.levels} and grammars, data = {self.grammars}, "
                 f"{self.data} must be at least 3 and 2"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "variants")
         ds = self.measure()
         results.save(ds, folder / "variants.nc")
         figure = draw(ds)

@@ -31,6 +31,8 @@ class AlignmentStudy:
     experiment: tyro.conf.OmitArgPrefixes[Alignment] = field(default_factory=Alignment)
     out: Path = Path("out")
     """Folder for the results, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -42,7 +44,7 @@ class AlignmentStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the limit of no noise and the measurement."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "alignment", "alignment_theory")
         tasks = results.task_folder(folder, "alignment", self.resume)
         measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         theory = self.experiment.predict()

@@ -31,6 +31,8 @@ class ClassificationStudy:
     experiment: tyro.conf.OmitArgPrefixes[Classification] = field(default_factory=Classification)
     out: Path = Path("out")
     """Folder for the results, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -42,7 +44,7 @@ class ClassificationStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the limit laws and the measurement."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "classification", "classification_theory")
         tasks = results.task_folder(folder, "classification", self.resume)
         options: dict[str, Any] = {
             "folder": tasks, "workers": self.workers, "cluster": self.cluster,

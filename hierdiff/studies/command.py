@@ -14,7 +14,7 @@ import tyro
 import xarray as xr
 
 from hierdiff.errors import HierdiffError
-from hierdiff.results import provenance
+from hierdiff.results import provenance, tracked
 
 __all__ = ["Study", "execute", "run"]
 
@@ -38,7 +38,7 @@ def execute(parse: Callable[[], Study]) -> tuple[xr.Dataset, ...]:
         try:
             study = _parsed(parse)
             provenance({})  # the commit of the code that runs, not of one made meanwhile
-            found = study.main()
+            found = tracked(study.main)()
             sys.stdout.flush()
             return found
         except HierdiffError as error:
@@ -48,6 +48,14 @@ def execute(parse: Callable[[], Study]) -> tuple[xr.Dataset, ...]:
             # the reader of a pipe, such as head, has seen enough; nothing is left to say
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
+        except OSError as error:  # of a figure or a summary: the disk is full, a folder is gone
+            place = f"{error.filename}: " if error.filename else ""
+            print(
+                f"error: {place}{error.strerror or error}; finished tasks are kept, so the same "
+                "command goes on where it stopped",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
         except KeyboardInterrupt:
             print("interrupted; the same command resumes where it stopped", file=sys.stderr)
             raise SystemExit(130) from None

@@ -34,6 +34,8 @@ class CompositionStudy:
     experiment: tyro.conf.OmitArgPrefixes[Composition] = field(default_factory=Composition)
     out: Path = Path("out")
     """Folder for the results, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -45,7 +47,13 @@ class CompositionStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the three laws and the measurement."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(
+            self,
+            "composition",
+            "composition_theory",
+            "composition_coincidences",
+            "composition_next_token",
+        )
         tasks = results.task_folder(folder, "composition", self.resume)
         measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         laws = [self.experiment.predict(law) for law in _LAWS]

@@ -32,6 +32,8 @@ class RepresentationStudy:
     experiment: tyro.conf.OmitArgPrefixes[Representation] = field(default_factory=Representation)
     out: Path = Path("out")
     """Folder for the results, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -43,7 +45,9 @@ class RepresentationStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the closed form and the measurement."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(
+            self, "representation", "representation_theory", "representation_mean_field"
+        )
         tasks = results.task_folder(folder, "representation", self.resume)
         measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         levels = measured.sigma.values

@@ -17,17 +17,25 @@ With :math:`a = 1+\sigma^2` and :math:`b = \delta^2+\sigma^2`,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked, count, number, reals, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory._laplace import check, energies, squared_gain, weight_moments
 
 __all__ = ["Decomposition", "decompose", "mean_field_exponent", "snr_mean_field"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+
+# squares and their products stay within range
+_levels = partial(reals, low=0, high=1e75)
+_classes = partial(whole, low=2)
+_amplitude = partial(number, low=0, high=1)
 
 
 class Decomposition(NamedTuple):
@@ -39,6 +47,7 @@ class Decomposition(NamedTuple):
     confusion: float
 
 
+@checked(rank=count, delta=_amplitude, sigma=_levels)
 def mean_field_exponent(rank: int, delta: float, sigma: ArrayLike) -> Floats:
     r"""Mean log-odds given the class, :math:`\Delta = d(1-\delta^2)^2/(2ab)`.
 
@@ -63,6 +72,7 @@ def mean_field_exponent(rank: int, delta: float, sigma: ArrayLike) -> Floats:
     return cast(Floats, rank * (1 - delta**2) ** 2 / (2 * (1 + v) * (delta**2 + v)))
 
 
+@checked(rank=count, sigma=_levels)
 def snr_mean_field(
     classes: int,
     rank: int,
@@ -121,6 +131,7 @@ def snr_mean_field(
         return cast(Floats, np.divide(a * high**2, (classes - 1) * b * low**2))
 
 
+@checked(rank=count)
 def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposition:
     r"""Split the exact SNR into denoising rate and class confidence; 0 < delta < 1, sigma > 0.
 
