@@ -27,6 +27,7 @@ import tyro
 from hierdiff import results
 from hierdiff.plots.classification import binding_figure
 from hierdiff.sims.binding import AttributeBinding
+from hierdiff.studies import page
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Study:
     """Also write the claims as JSON to this file."""
 
 
-options = tyro.cli(Study)
+options = page.options(Study)
 folder = results.run_folder(options, "attribute_binding")
 experiment = options.experiment
 measured = experiment.measure(folder=folder / "tasks", workers=options.workers)

@@ -29,6 +29,7 @@ import tyro
 from hierdiff import results
 from hierdiff.plots.classification import cue_conflict_figure
 from hierdiff.sims.cue_conflict import CueConflict
+from hierdiff.studies import page
 from hierdiff.theory.classification import crossover
 
 
@@ -47,7 +48,7 @@ class Study:
     """Also write the claims as JSON to this file."""
 
 
-options = tyro.cli(Study)
+options = page.options(Study)
 folder = results.run_folder(options, "cue_conflict", "cue_conflict_theory")
 experiment = options.experiment
 levels = np.union1d(experiment.sigma2, np.geomspace(0.01, 30, 60))

@@ -25,18 +25,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import RHM, results, studies
 from hierdiff.errors import NoTransition
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory import (
     critical_level,

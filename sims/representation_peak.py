@@ -22,11 +22,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
 from hierdiff import results
+from hierdiff.plots.backend import plt
 from hierdiff.plots.representation import representation
 from hierdiff.sims.representation import Representation
 from hierdiff.studies.command import execute

@@ -28,11 +28,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
 from hierdiff import results
+from hierdiff.plots.backend import plt
 from hierdiff.sims.composition import Composition
 from hierdiff.studies.command import run
 

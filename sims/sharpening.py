@@ -23,14 +23,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 import xarray as xr
 
 from hierdiff import RHM, results
+from hierdiff.plots.backend import plt
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
+from hierdiff.studies import page
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability
 
 
@@ -68,7 +68,7 @@ def measure(options: Sharpening, depth: int) -> xr.Dataset:
     return experiment.measure(folder=options.out / "tasks")
 
 
-options = tyro.cli(Sharpening)
+options = page.options(Sharpening)
 folder = results.run_folder(options, "sharpening_L*")
 rhm = PhaseTransition(L=max(options.depths)).rhm
 critical = critical_noise(rhm)

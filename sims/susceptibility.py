@@ -28,16 +28,15 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 import xarray as xr
-from matplotlib.axes import Axes
 
 from hierdiff import RHM, results
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Axes, plt
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.fluctuations import Peak, peak
+from hierdiff.studies import page
 from hierdiff.theory import (
     correlation_length_exponent,
     critical_level,
@@ -126,7 +125,7 @@ def moved(experiment: Correlations, ds: xr.Dataset) -> Correlations | None:
     return replace(experiment, low=max(t[at] - half, 0.0), high=min(t[at] + half, 1.0))
 
 
-options = tyro.cli(Susceptibility)
+options = page.options(Susceptibility)
 folder = results.run_folder(options, "susceptibility_*")
 processes = ("epsilon", "masking", "uniform", "gaussian")
 

@@ -21,16 +21,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.mixture import LowRankMixture
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims import PhaseTransition
 from hierdiff.theory import critical_level
 from hierdiff.theory.exact_mixture import ExactMixture
