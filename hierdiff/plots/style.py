@@ -75,7 +75,9 @@ def needs(ds: xr.Dataset, variables: Mapping[str, tuple[str, ...]], maker: str) 
                 f"the dataset has no {name!r}; it has {listed or 'nothing'}; give one from {maker}"
             )
         found = ds[name]
-        if set(found.dims) != set(dims) or not all(dim in ds.coords for dim in dims):
+        if set(found.dims) != set(dims) or not all(
+            dim in ds.coords or dim == "grammar" for dim in dims
+        ):
             raise InvalidParameter(
                 f"{name!r} has dimensions {tuple(map(str, found.dims))}; the figure needs {dims} "
                 f"with coordinates; give one from {maker}"
@@ -86,7 +88,8 @@ def needs(ds: xr.Dataset, variables: Mapping[str, tuple[str, ...]], maker: str) 
                 f"{'words' if name in _WORDS else 'numbers'}, one at least"
             )
         for dim in dims:
-            _along(dim, ds[dim])
+            if dim != "grammar":  # numbers of no meaning, often not written down
+                _along(dim, ds[dim])
 
 
 def _along(dim: str, labels: xr.DataArray) -> None:
