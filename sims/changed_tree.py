@@ -161,9 +161,9 @@ graph = rhm.draw(stream(options.seed, "grammar", chosen)).to_networkx()
 fig, axes = plt.subplots(2, 1, figsize=(8.4, 5.6), layout="constrained")
 for ax, t, changed in zip(axes, options.t, changes(options, chosen, 1), strict=True):
     draw_tree(ax, graph, changed)
-    count = int(changed[options.L].sum())
+    lost = int(changed[options.L].sum())
     verdict = "class changed" if changed[0].all() else "class kept"
-    title = f"masking, t = {t:g}: {count} of {rhm.n_leaves} leaves changed, {verdict}"
+    title = f"masking, t = {t:g}: {lost} of {rhm.n_leaves} leaves changed, {verdict}"
     ax.set_title(title, fontsize=9, loc="left")
 fig.savefig(folder / "changed_tree.png", dpi=160)
 plt.close(fig)

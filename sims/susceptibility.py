@@ -26,6 +26,7 @@ kept in DIR/tasks, so a second run, or one after an interruption, does only what
 import functools
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
