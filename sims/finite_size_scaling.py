@@ -134,7 +134,7 @@ class Sizes:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

@@ -216,7 +216,8 @@ def _derivative(law: Array, table: Array, s: int) -> Array:
 def _product(law: Array, children: int) -> tuple[Array, Array]:
     """Law of the product of the sizes of so many children: its values and their weights."""
     sizes = np.arange(1, len(law) + 1)
-    product, weight = np.ones(1, np.int64), np.ones(1)
+    product: Array = np.ones(1, np.int64)
+    weight: Array = np.ones(1)
     for _ in range(children):
         weight = np.bincount(np.outer(product, sizes).ravel(), np.outer(weight, law).ravel())
         product = np.flatnonzero(weight)
