@@ -22,16 +22,13 @@ Run it as ``python sims/two_worlds.py --out DIR``; it takes about a minute, and 
 # %%
 # The same experiment object measures both worlds.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import logit
 
@@ -39,6 +36,7 @@ from hierdiff import GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM
 from hierdiff.mixture import LowRankMixture
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
@@ -125,7 +123,7 @@ class TwoWorlds:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 
