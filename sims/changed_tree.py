@@ -18,16 +18,15 @@ from every changed node down to the leaves.  Run it as ``python sims/changed_tre
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
-import tyro
-from matplotlib.axes import Axes
 
 from hierdiff import RHM, MaskingNoise, results
+from hierdiff.plots.backend import Axes, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import ratio
+from hierdiff.studies import page
 from hierdiff.theory import ExactRHM
 
 
@@ -90,7 +89,7 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
     return {"shares": np.array(by_time), "branches": np.array(islands)}
 
 
-options = tyro.cli(ChangedTree)
+options = page.options(ChangedTree)
 folder = results.run_folder(options, "changed_tree")
 words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
 # a task reads the flags that make a tree, not those that say where or how many

@@ -18,7 +18,6 @@ Run it as ``python sims/coverage.py --out DIR``; five minutes on one processor, 
 # %%
 # A case makes one estimate from one random stream: its value and the ends of both intervals.
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -502,7 +501,7 @@ class Coverage:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

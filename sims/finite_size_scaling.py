@@ -25,22 +25,20 @@ Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resum
 # %%
 # One task is one grammar at one size: the belief in the true class at every noise level.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import crossing, depth_limit, disorder
 from hierdiff.sims.experiment import Task, run_tasks
@@ -135,7 +133,7 @@ class Sizes:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

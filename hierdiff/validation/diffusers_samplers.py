@@ -192,7 +192,8 @@ class DiffusersSampler:
         """The scheduler, and whether its step takes our random numbers."""
         library = need("diffusers", "diffusers", "DiffusersSampler")
         try:
-            kind = getattr(library, self.scheduler, None)
+            named = str(self.scheduler).endswith("Scheduler")
+            kind: Any = getattr(library, self.scheduler, None) if named else None
             usable = inspect.isclass(kind) and hasattr(kind, "step")
         except ImportError as error:  # a stand-in for a class whose packages are missing
             raise InvalidParameter(
@@ -262,7 +263,7 @@ class DiffusersSampler:
                 raise InvalidParameter(
                     f"{self.scheduler} with {self.options} makes variance {found:.3g} of data of "
                     f"variance {_TRIAL_VARIANCE:g} with their exact denoiser, from snr = "
-                    f"{snr:.3g}; use 'DPMSolverMultistepScheduler', 'DDIMScheduler' or other options"
+                    f"{snr:.3g}; use 'DPMSolverMultistepScheduler' or other options"
                 )
 
     def _variance(self, snr: float, c: float) -> float:
