@@ -79,19 +79,27 @@ def thresholds() -> str:
     rows = []
     for kind in ("masking", "uniform", "gaussian"):
         x = data[kind]
+        borrowed = x["at the rate of density evolution"]
         rows.append([kind, plus(*x["density evolution"]), plus(*x["finite-size scaling"]),
-                     f"{x['z']:.1f}", f"{naive(kind):.4f}"])  # fmt: skip
+                     f"{x['z']:.1f}", plus(*borrowed),
+                     f"{x['z at the rate of density evolution']:.1f}",
+                     f"{naive(kind):.4f}"])  # fmt: skip
     text = table(
-        ["process", "density evolution, t*", "exact inference, extrapolated", "z", "closed form"],
+        ["process", "density evolution, t*", "exact inference, extrapolated", "z",
+         "at the rate of density evolution", "z", "closed form"],
         rows,
-    )
+    )  # fmt: skip
     fit, theory = data["gaussian"]["snr"]
     text += (
         f"\nGaussian noise as signal-to-noise ratio: {plus(*theory, 3)} by density evolution, "
         f"{plus(*fit, 3)} by exact inference. Support sets bound the masking threshold from below "
         f"by {data['support sets']:.4f}, exactly. The epsilon-process has "
         f"{data['epsilon']:.4f}.\n\n"
-        "Depth by depth, and at other numbers of symbols (m = v/4):\n\n"
+        "Depth by depth, and at other numbers of symbols (m = v/4); the disorder is the standard "
+        "deviation of the threshold over grammars without the thermal part, from halves of the "
+        f"data ({data['made']['parameters']['grammars']} grammars of "
+        f"{data['made']['parameters']['data']} data each); the last column is the thermal standard "
+        "deviation of one datum:\n\n"
     )
     rows = []
     for kind in ("masking", "uniform", "gaussian"):
@@ -99,11 +107,27 @@ def thresholds() -> str:
             gap = x["exact"][0] - x["population"][0]
             z = gap / np.hypot(x["exact"][1], x["population"][1])
             rows.append([kind, str(x["v"]), str(x["L"]), plus(*x["exact"]),
-                         plus(*x["population"]), f"{z:.1f}",
-                         f"{x['between grammars']:.4f}"])  # fmt: skip
-    header = ["process", "v", "L", "exact inference", "density evolution", "z",
-              "spread of grammars"]  # fmt: skip
-    return text + table(header, rows)
+                         plus(*x["population"]), f"{z:.1f}", spread(*x["disorder"]),
+                         f"{x['thermal']:.3f}"])  # fmt: skip
+    header = ["process", "v", "L", "exact inference", "density evolution", "z", "disorder",
+              "thermal"]  # fmt: skip
+    text += table(header, rows) + "\nAs exp(-a L) at v = 32 and as v^-b at L = 8 the variance has "
+    laws = [
+        f"a = {plus(*data[kind]['disorder per level'], 2)}, "
+        f"b = {plus(*data[kind]['disorder in v'], 1)} ({kind})"
+        for kind in ("masking", "uniform", "gaussian")
+    ]
+    return text + "; ".join(laws) + ".\n"
+
+
+def spread(variance: float, error: float) -> str:
+    """Root of a variance with its error; a bound where the variance is not resolved."""
+    if variance != variance:
+        return "not measured"
+    if variance < 2 * error:
+        return f"< {np.sqrt(max(variance, 0) + 2 * error):.4f}"
+    root = np.sqrt(variance)
+    return plus(root, error / (2 * root))
 
 
 def closed_form() -> str:
