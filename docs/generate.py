@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 from claims import claims
+from exponents import exponent_tests, exponents, naive_factors, threshold_bounds
 from pages import HERE, ROOT, plus, result, table
 
 
@@ -288,6 +289,7 @@ def main() -> None:
         performance, performance_mixture, laws, thresholds, phase_diagram, representation_peak,
         memorization, crossover, two_worlds, claims, classification, single_level, cue_conflict,
         attribute_binding, alignment, composition, sample_cost, factors, networks,
+        exponents, exponent_tests, naive_factors, threshold_bounds,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)

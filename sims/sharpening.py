@@ -93,9 +93,7 @@ class Sharpening:
 
     def measure(self, kind: str, depth: int) -> xr.Dataset:
         """Exact inference."""
-        return self.experiment(kind, depth).measure(
-            folder=self.out / "tasks", workers=self.workers
-        )
+        return self.experiment(kind, depth).measure(folder=self.out / "tasks", workers=self.workers)
 
     def predict(self, kind: str, measured: Measured) -> xr.Dataset:
         """The recursion for the epsilon-process, else density evolution, at the greatest depth."""
@@ -227,9 +225,7 @@ def claim(found: dict[str, Any]) -> str:
             f"{last['leaf slope'][0] / first['leaf slope'][0]:.2f}-fold (leaves), levels "
             f"{'in order' if ordered(x['half']) else 'not in order'} within {worst:.4f} of theory"
         )
-    return (
-        f"steepest slopes grow from L = {first['L']} to {last['L']}: " + "; ".join(parts)
-    )
+    return f"steepest slopes grow from L = {first['L']} to {last['L']}: " + "; ".join(parts)
 
 
 # %%

@@ -75,9 +75,7 @@ random = np.random.default_rng(0)
 for _ in range(20):
     joint = random.dirichlet(np.ones(3 * 4 * 4)).reshape(3, 4, 4)  # a, y, z
     both = joint / joint.sum(axis=0)
-    alone = np.broadcast_to(
-        (joint.sum(axis=1) / joint.sum(axis=(0, 1)))[:, None], joint.shape
-    )
+    alone = np.broadcast_to((joint.sum(axis=1) / joint.sum(axis=(0, 1)))[:, None], joint.shape)
     difference = (joint * np.log(both)).sum() - (joint * np.log(alone)).sum()
     divergence = (joint.sum(axis=0) * (both * np.log(both / alone)).sum(axis=0)).sum()
     assert abs(difference - divergence) < 1e-12
@@ -165,9 +163,7 @@ assert sp.simplify(sp.expand_log(a - (2 - 2 / nu), force=True)) == 0
 
 q, k = sp.symbols("q k", positive=True)
 partial = sp.summation(q**d, (d, 0, L))
-ratio = (partial.subs(L, L + 2 * k) - partial.subs(L, L + k)) / (
-    partial.subs(L, L + k) - partial
-)
+ratio = (partial.subs(L, L + 2 * k) - partial.subs(L, L + k)) / (partial.subs(L, L + k) - partial)
 for value in (sp.Rational(7, 9), sp.Rational(26, 25)):
     for step in (1, 2, 3):
         found = ratio.subs({q: value, k: step, L: 5})
