@@ -308,7 +308,7 @@ class Exponents:
         dims = ("process", "L", "point")
         root = np.sqrt(self.grammars)
         return {
-            "rate": (("process",), lam, "lambda; for the epsilon-process the growth at these depths"),
+            "rate": (("process",), lam, "lambda; of the epsilon-process at these depths"),
             "time": (dims, times, "noise level t"),
             "class_belief": (dims, belief.mean(axis=2), "belief in the true class"),
             "class_belief_error": (dims, belief.std(axis=2, ddof=1) / root, "standard error"),
@@ -471,7 +471,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
         "collapse": {
             kind: {
                 "rate": float(ds.rate.sel(process=kind)),
-                **dict(zip(names, map(float, ds["collapse"].sel(process=kind).values), strict=True)),
+                **dict(zip(names, ds["collapse"].sel(process=kind).values.tolist(), strict=True)),
             }
             for kind in PROCESSES
         },

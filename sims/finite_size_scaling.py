@@ -153,7 +153,7 @@ class Sizes:
             "population_error": (plane, theory[:, :-1, 1], "its standard error"),
             "limit": (deep, limits[:, 0], "extrapolation of exact inference to infinite depth"),
             "limit_error": (deep, limits[:, 1], "its standard error"),
-            "infinite": (deep, infinite[:, 0], f"density evolution, extrapolated from {INFINITE} levels"),
+            "infinite": (deep, infinite[:, 0], f"density evolution, from {INFINITE} levels"),
             "infinite_error": (deep, infinite[:, 1], "its standard error"),
         }  # fmt: skip
         coords = {

@@ -157,9 +157,10 @@ a = -2 * sp.log(lam / branching) / sp.log(branching)
 assert sp.simplify(sp.expand_log(a - (2 - 2 / nu), force=True)) == 0
 
 # %%
-# the slope of a leaf and the susceptibility are sums over d of s^d (lambda/s)^(2d) = (lambda^2/s)^d.
-# They grow without bound if lambda^2 > s, that is nu < 2, that is a < 1; else increments shrink by
-# (lambda^2/s)^k from one depth to the next, k levels deeper.
+# the slope of a leaf and the susceptibility are sums over d of
+# s^d (lambda/s)^(2d) = (lambda^2/s)^d.  They grow without bound if lambda^2 > s, that is nu < 2,
+# that is a < 1; else increments shrink by (lambda^2/s)^k from one depth to the next, k levels
+# deeper.
 
 q, k = sp.symbols("q k", positive=True)
 partial = sp.summation(q**d, (d, 0, L))
@@ -210,7 +211,7 @@ assert all(x.susceptibility == "saturates" for x in found)
 
 print("derivative of F, divergences, symmetric response, sums over the tree, stability to scatter;")
 print(
-    f"support sets at (32, 8, 2): lambda = {exact.eigenvalue:.4f}, nu = {exact.nu:.3f}; masking and "
-    f"Gaussian noise at (8, 3, 2): {found[0].eigenvalue:.3f} and {found[1].eigenvalue:.3f}, "
+    f"support sets at (32, 8, 2): lambda = {exact.eigenvalue:.4f}, nu = {exact.nu:.3f}; masking "
+    f"and Gaussian noise at (8, 3, 2): {found[0].eigenvalue:.3f} and {found[1].eigenvalue:.3f}, "
     f"recursion {float(stability(rhm)[1]):.3f}"
 )
