@@ -139,7 +139,7 @@ def leaf_slope_of_populations(
 ) -> dict[str, Array]:
     """The same by density evolution, same random numbers at t -+ delta; with its error."""
     noise, slopes = noise_process(kind, rhm.v), []
-    for i in range(copies // 2):
+    for i in range(max(copies // 2, 2)):
         below, above = (
             population_dynamics(
                 rhm, noise, x, size=size, copies=2, seed=stream(seed, "leaf slope", rhm.L, i)
@@ -161,13 +161,13 @@ class Exponents:
     """Members of a population."""
     copies: int = 8
     """Independent populations."""
-    levels: int = 80
+    levels: int = 60
     """Levels to approach a fixed point, and again to follow a perturbation."""
     depths: tuple[int, ...] = (6, 8, 10, 12)
     """Depths L of the collapse."""
     leaf_depths: tuple[int, ...] = (5, 7, 9, 11, 13)
     """Depths L of the leaf slopes, at equal distances."""
-    grammars: int = 32
+    grammars: int = 24
     """Random grammars per depth."""
     data: int = 12
     """Data per grammar; for the leaf slopes a quarter at the greatest depth, more above it."""
@@ -343,7 +343,7 @@ class Exponents:
         found = found.reshape(len(PROCESSES), len(self.leaf_depths), self.grammars)
         theory = self._run(
             [self._task(leaf_slope_of_populations, RHM(rhm.v, rhm.m, rhm.s, L), p,
-                        float(level[p, 0]), 0.005, self.size, 2 * self.copies, self.seed)
+                        float(level[p, 0]), 0.005, self.size, self.copies, self.seed)
              for p, L in keys], "leaf slopes of populations",
         )  # fmt: skip
         evolved = np.stack([x["slope"] for x in theory])
