@@ -94,36 +94,6 @@ def threshold_bounds() -> str:
     return table(header, rows)
 
 
-def naive_factors() -> str:
-    """By how much the closed form misses real thresholds."""
-    rows = result("phase_diagram")
-    gauss = result("finite_size_scaling")["gaussian"]["snr"][1][0]
-    lines = []
-    for kind in REAL:
-        factors = [x[kind][2] / x[kind][0] for x in rows]
-        here = next(x[kind] for x in rows if (x["v"], x["m"], x["s"]) == (32, 8, 2))
-        i, j = int(np.argmin(factors)), int(np.argmax(factors))
-
-        def name(k: int) -> str:
-            return f"({rows[k]['v']}, {rows[k]['m']}, {rows[k]['s']})"
-
-        snr = ""
-        if kind == "gaussian":
-            snr = f"{gauss / snr_of(here[2]):.2f}"
-        lines.append([kind, f"{here[2] / here[0]:.2f}", snr,
-                      f"{factors[i]:.2f} at {name(i)}",
-                      f"{factors[j]:.2f} at {name(j)}"])  # fmt: skip
-    header = ["process", "factor in t at (32, 8, 2)", "in SNR", "least", "most"]
-    return table(header, lines)
-
-
-def snr_of(t: float) -> float:
-    """Of the cosine schedule."""
-    from hierdiff import GaussianNoise
-
-    return float(GaussianNoise(32).snr(t))
-
-
 def claims_p() -> dict[str, tuple[str, str]]:
     """P1, P2, P3, P5 and P6, process by process."""
     sharp, found = result("sharpening"), result("critical_exponents")

@@ -15,19 +15,18 @@ from every changed node down to the leaves.  Run it as ``python sims/changed_tre
 # One grammar, one datum, the same random numbers at both noise levels; and the averages over many
 # trajectories of many grammars, which a single picture cannot show.
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
-import tyro
-from matplotlib.axes import Axes
 
 from hierdiff import RHM, MaskingNoise, results
+from hierdiff.plots.backend import Axes, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import ratio
+from hierdiff.studies import page
 from hierdiff.theory import ExactRHM
 
 
@@ -37,6 +36,8 @@ class ChangedTree:
 
     out: Path = Path("out")
     """Folder for result, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     v: int = 32
     """Symbols per level."""
     m: int = 8
@@ -88,11 +89,13 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
     return {"shares": np.array(by_time), "branches": np.array(islands)}
 
 
-options = tyro.cli(ChangedTree)
-folder = results.writable_folder(options.out)
-words = {key: value for key, value in asdict(options).items() if key != "out"}
+options = page.options(ChangedTree)
+folder = results.run_folder(options, "changed_tree")
+words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
+# a task reads the flags that make a tree, not those that say where or how many
+one = replace(options, out=None, overwrite=False, grammars=1)
 tasks = [
-    Task(shares, (options, g), {"version": 1, "question": "changed tree", "g": g, **words})
+    Task(shares, (one, g), {"version": 1, "question": "changed tree", "g": g, **words})
     for g in range(options.grammars)
 ]
 blocks = run_tasks(tasks, folder=folder / "tasks", name="trees")

@@ -19,22 +19,20 @@ Run it as ``python sims/critical_exponents.py --out DIR``; ten minutes on two co
 # %%
 # Tasks: a threshold, a fixed point, slopes of coupled populations, and one grammar at one depth.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory import (
@@ -201,7 +199,7 @@ class Exponents:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

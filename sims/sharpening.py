@@ -21,20 +21,18 @@ Run it as ``python sims/sharpening.py --out DIR``; a few minutes, resumable.
 # %%
 # Exact inference on sampled grammars at four depths; density evolution or the recursion beside it.
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
 from hierdiff.sims.phase_transition import PROCESSES
@@ -50,6 +48,8 @@ class Sharpening:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     depths: tuple[int, ...] = (4, 6, 8, 10)
     """Depths L, increasing."""
     grammars: int = 24
@@ -70,7 +70,7 @@ class Sharpening:
                 f"depths, grammars, data = {self.depths}, {self.grammars}, {self.data} must be at "
                 "least two depths above 1, 4 and 2"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "sharpening_*")
         measured = {(kind, L): self.measure(kind, L) for kind in PROCESSES for L in self.depths}
         predicted = {kind: self.predict(kind, measured) for kind in PROCESSES}
         for (kind, L), ds in measured.items():
@@ -81,7 +81,8 @@ class Sharpening:
         found = digest(measured, predicted)
         print(table(found))
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": PhaseTransition.seed}
+            results.write_summary(self.summary, found, parameters)
         print(claim(found))
         return measured, predicted
 

@@ -26,20 +26,18 @@ kept in DIR/tasks, so a second run, or one after an interruption, does only what
 # Exact posterior samples on drawn grammars, at several depths and in all processes.
 
 import functools
-import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 import xarray as xr
-from matplotlib.axes import Axes
 
 from hierdiff import RHM, results
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Axes, plt
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.fluctuations import Peak, peak
+from hierdiff.studies import page
 from hierdiff.theory import (
     correlation_length_exponent,
     critical_level,
@@ -59,6 +57,8 @@ class Susceptibility:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     v: int = 32
     """Symbols per level."""
     m: int = 8
@@ -126,8 +126,8 @@ def moved(experiment: Correlations, ds: xr.Dataset) -> Correlations | None:
     return replace(experiment, low=max(t[at] - half, 0.0), high=min(t[at] + half, 1.0))
 
 
-options = tyro.cli(Susceptibility)
-folder = results.writable_folder(options.out)
+options = page.options(Susceptibility)
+folder = results.run_folder(options, "susceptibility_*")
 processes = ("epsilon", "masking", "uniform", "gaussian")
 
 
@@ -294,7 +294,7 @@ if options.summary:
         "thresholds": {n: threshold(options.v, options.m, options.s, n) for n in processes[1:]},
         "ratio": ratios, "gap": gaps, "collapsed": collapsed, "plain": plain, "a": a, "nu": nu,
     }  # fmt: skip
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    results.write_summary(options.summary, claims, {**asdict(options), "seed": Correlations.seed})
 first, last = peaks["epsilon", options.depths[0]], peaks["epsilon", deepest]
 others = ", ".join(
     f"{noise} peaks at {p.place:.3f} ± {p.place_error:.4f} with {p.height:.2f} ± "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import inspect
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +51,7 @@ SURFACE = {
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder",
-        "writable_folder",
+        "writable_folder", "write_summary",
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
@@ -64,7 +66,7 @@ SURFACE = {
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
-        "NotASentence",
+        "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
         "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
@@ -145,3 +147,10 @@ def test_help_explains_every_flag(arguments: list[str]) -> None:
             assert at, f"{flag} is not in the help"
             # the text stands on the same line or the next
             assert any(len(" ".join(lines[i : i + 2]).split()) > 6 for i in at)
+
+
+def test_the_version_stands_in_one_place() -> None:
+    root = Path(hierdiff.__file__).parents[1]
+    assert f"version: {hierdiff.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"## {hierdiff.__version__}" in (root / "CHANGELOG.md").read_text()
+    assert importlib.metadata.version("hierdiff") == hierdiff.__version__

@@ -12,13 +12,12 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hierdiff.errors import HierdiffError, InvalidParameter
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, run_tasks, unfinished
 
 __all__ = ["Process", "UnfinishedTasks", "run_shared"]
 
@@ -135,8 +134,8 @@ def run_shared(
     run_tasks(mine, folder, workers=1, name=name)
     if not here.collects:
         return None
-    waited = 0.0
-    while missing := [t for t in tasks if not (Path(folder) / f"{t.id}.npz").exists()]:
+    waited, look = 0.0, unfinished(tasks, folder)
+    while missing := look():
         if waited >= patience:
             raise UnfinishedTasks(
                 f"{len(missing)} of {len(tasks)} tasks of other processes are missing after "

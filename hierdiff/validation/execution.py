@@ -77,6 +77,10 @@ class Execution:
         """The lower precision, None without autocast."""
         return None if self.autocast is None else _DTYPES[self.autocast]
 
+    def fingerprint(self) -> str:
+        """What of it changes results: a task that ran on another device is the same task."""
+        return f"autocast = {self.autocast}"
+
     def place(self, module: nn.Module) -> torch.device:
         """Move the module; returns where it is."""
         if self.device is not None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import integers, reals
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.triplets import read_triplets
@@ -69,7 +70,7 @@ def judged_images(
     rows = read_triplets(triplets, len(files))
     if len(rows) > limit:
         rows = rows[np.sort(stream(seed, "subset").choice(len(rows), limit, replace=False))]
-    told = None if labels is None else _array(labels, len(files))
+    told = None if labels is None else _told(labels, entry.condition, len(files))
     empty = _empty(entry.condition, nothing)
     conditions = (*((0,) if empty is not None or not entry.condition else ()),
                   *((1,) if told is not None else ()))  # fmt: skip
@@ -108,6 +109,18 @@ def _empty(condition: str, nothing: Path | None) -> Any:
     if nothing is not None:
         return _array(nothing, None)
     return _NO_CLASS if "for none" in condition else None
+
+
+def _told(path: Path, condition: str, n: int) -> Array:
+    """Labels or text embeddings, as the network of this condition takes them."""
+    found = _array(path, n)
+    if condition.startswith("class"):
+        return integers(f"labels in {path}", found, high=_NO_CLASS - 1, shape=(n,))
+    if condition.startswith("text"):
+        return reals(f"labels in {path}", found, ndim=3)
+    return integers(f"labels in {path}", found) if found.dtype.kind in "iu" else (
+        reals(f"labels in {path}", found)
+    )  # fmt: skip
 
 
 def _array(path: Path, n: int | None) -> Array:

@@ -55,7 +55,7 @@ def test_only_what_is_missing_is_done(tmp_path: Path) -> None:
 
 def test_ids_depend_on_parameters_only() -> None:
     one = Task(square, (1,), {"a": 1, "b": 2.5})
-    assert one.id == Task(len, (), {"b": 2.5, "a": 1}).id
+    assert one.id == Task(square, (1,), {"b": 2.5, "a": 1}).id
     assert one.id != Task(square, (1,), {"a": 1, "b": 2.0}).id
 
 

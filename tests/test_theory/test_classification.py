@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from hierdiff import RHM, Grammar, LowRankMixture
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory import classification as theory
-from hierdiff.theory._weightings import checked_labels
+from hierdiff.theory._class_inputs import checked_labels
 from hierdiff.theory.classification import (
     PROMPTS,
     BoundObjects,
@@ -400,7 +400,8 @@ def test_bad_input_is_told_in_one_line() -> None:
         (lambda: checked_labels([0, -1], 2, 2), "label -1 is no class"),
         (lambda: checked_labels([0.5, 1], 2, 2), "integers"),
         (lambda: theory.fit_buckets(e, t, [0, 0]), "class 1 has no data"),
-        (lambda: theory.fit_buckets(e, t, [0, 1]), "bucket 0 of 20 has no samples"),
+        (lambda: theory.fit_buckets(e, t, [0, 1]), "buckets = 20 are more than the 6 times"),
+        (lambda: theory.fit_buckets(e, t, [0, 1], buckets=4), "bucket 1 of 4 has no samples"),
         (lambda: theory.normal_accuracy([[0.0, 1.0]], [np.eye(2)], [0], 0), "budget = 0"),
         (lambda: theory.normal_accuracy([[0.0, 1.0]], [np.eye(2)], [2], 1), "label 2"),
         (lambda: theory.log_ratio(world, np.zeros((1, 4, 4)), seed=0, replicas=1), "replicas"),

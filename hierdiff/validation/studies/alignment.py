@@ -86,8 +86,10 @@ class NetworkAlignment:
     """Submodules of the network; default its blocks."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -149,7 +151,7 @@ class NetworkAlignment:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the network's results, and those of exact beliefs where known."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "alignment", "alignment_exact")
         if not self.resume:
             forget(folder, "alignment-*")
         run = {"rhm": self._rhm, "digits": self._digits}.get(self.model, self._things)
@@ -271,7 +273,6 @@ class NetworkAlignment:
         levels: dict[str, Array], *, source: str = "network",
         conditions: tuple[int, ...] = (0, 1),
     ) -> xr.Dataset:  # fmt: skip
-        replicas = judges.replicas()
         variables: dict[str, Any] = {}
         coords: dict[str, Any] = {}
         named: dict[str, Array] = {}
@@ -285,7 +286,7 @@ class NetworkAlignment:
         named |= levels
         if label is not None:
             named["label_only"] = judges.scores(label)
-        for name, (mean, error) in table_of(named, replicas).items():
+        for name, (mean, error) in table_of(named, judges).items():
             dims: dict[int, tuple[str, ...]] = {
                 0: (),
                 3: ("condition", "layer" if name == "layer_accuracy" else "level", "t"),

@@ -96,8 +96,10 @@ class NetworkComposition:
     """Weights of the reference classifier (ConvNeXt-Base), for a network of the catalogue."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     bfloat16: bool = False
@@ -197,7 +199,7 @@ class NetworkComposition:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the results of the parts."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "composition", "composition_*")
         if not self.resume:
             forget(folder, "bumps-*", "levels-*")
         results.task_folder(folder, "network_composition", self.resume)

@@ -71,8 +71,10 @@ class NetworkPhaseTransition:
     """Weights of the reference classifier (ConvNeXt-Base), for a network of the catalogue."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -152,7 +154,7 @@ class NetworkPhaseTransition:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the exact chain and the network, or the network."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "phase_transition", "phase_transition_*")
         if not self.resume:
             forget(folder, "network-*", "size-*", "digits-*", "classifier-*")
         results.task_folder(folder, "network_phase_transition", self.resume)

@@ -62,8 +62,10 @@ class NetworkRepresentation:
     """That you accept the terms of the checkpoint."""
     layers: tuple[str, ...] = ()
     """Submodules of an image network; default its blocks."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -154,7 +156,9 @@ class NetworkRepresentation:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns exact law, memorising denoiser and networks, or all in one."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(
+            self, "representation", "representation_theory", "representation_memorising"
+        )
         if not self.resume:
             forget(folder, "vectors-*", "probe-*")
         if self.model != "mixture":

@@ -81,8 +81,10 @@ class RHMImages:
     Writes rhm_images.nc, rhm_images_theory.nc, rhm_images_chain.nc and rhm_images.png.
     """
 
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     bfloat16: bool = False
@@ -151,7 +153,7 @@ class RHMImages:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the exact chain and the network."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "rhm_images", "rhm_images_*")
         if not self.resume:
             forget(folder, "images-*", "classifier")
         sampler = Ancestral(DiscreteSchedule.linear().respaced(str(self.chain)), clip=2.5)
