@@ -175,6 +175,8 @@ class Exponents:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -191,7 +193,7 @@ class Exponents:
             raise InvalidParameter(
                 f"depths = {self.depths}, leaf_depths = {self.leaf_depths} must be three or more"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "critical_exponents")
         ds = self.measure()
         results.save(ds, folder / "critical_exponents.nc")
         figure = draw(ds)
