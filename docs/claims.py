@@ -45,7 +45,7 @@ def claims_r() -> dict[str, Verdict]:
             f"{linear['memorising 240']} memorising, {linear['fitted 240']} fitted. It turns "
             f"unimodal at N_c = {plus(*last['memorising'][:2], 0)} for d = {last['d']}, growing as "
             f"d to the power {plus(growth['exponent'], growth['error'], 2)}, not exponentially",
-            "`python sims/memorization.py`",
+            "`python sims/representation.py` and `python sims/memorization.py`",
         ),
     }
 
@@ -64,13 +64,14 @@ def claims_h() -> dict[str, Verdict]:
     )
     return {
         "H2": (
-            "depends on the judges: at t = 0.3 the best unconditional level of an exact model is "
-            f"{' and '.join(words)}, 0 being the class",
-            "`python sims/alignment.py`",
+            f"depends on the judges: at t = {top['t'][1]:g} the best unconditional level of an "
+            f"exact model is {' and '.join(words)}, 0 being the class",
+            "`python sims/alignment.py --grammars 40` and `python sims/alignment.py --grammars 40 "
+            "--weights 0.25 1 1 0.5 0.25`",
         ),
         "H3": (
             f"holds on exact models: giving the class adds {gains} (best level of each)",
-            "`python sims/alignment.py`",
+            "`python sims/alignment.py --grammars 40`",
         ),
     }
 

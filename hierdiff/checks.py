@@ -37,9 +37,9 @@ from hierdiff.errors import InvalidParameter
 __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers", "level",
-    "levels_of", "memory", "natural", "nonnegative", "number", "one_of", "positive", "precision",
-    "probabilities", "reals", "snr_of", "sound", "symbols_of", "text", "together", "unchecked",
-    "whole",
+    "levels_of", "memory", "natural", "nonnegative", "number", "one_level", "one_of", "positive",
+    "precision", "probabilities", "reals", "snr_of", "sound", "symbols_of", "text", "together",
+    "unchecked", "whole",
 ]  # fmt: skip
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -510,6 +510,11 @@ def level(name: str, value: Any) -> Any:
         return value
     found = levels_of(value)
     return found if found.ndim else float(found)
+
+
+def one_level(name: str, value: Any) -> float:
+    """A noise level in [0, 1], a single one."""
+    return float(levels_of(number(name, value, infinite=True)))
 
 
 def precision(name: str, value: Any) -> np.dtype[Any]:

@@ -18,8 +18,7 @@ Run it as ``python sims/attribute_binding.py --out DIR``; it takes about ten sec
 # %%
 # All prompts see the same scenes and noise.
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import tyro
@@ -86,7 +85,7 @@ claims = {
     for area in areas
 }
 if options.summary:
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    results.write_summary(options.summary, claims, asdict(options.experiment))
 most = str(measured.budget.values[-1])
 for area in areas:
     for task in tasks:

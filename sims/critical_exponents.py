@@ -19,7 +19,6 @@ Run it as ``python sims/critical_exponents.py --out DIR``; ten minutes on two co
 # %%
 # Tasks: a threshold, a fixed point, slopes of coupled populations, and one grammar at one depth.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,9 +137,9 @@ class Exponents:
 
     sizes: tuple[tuple[int, int, int], ...] = ((32, 8, 2), (16, 4, 2), (24, 6, 2), (16, 8, 3))
     """(v, m, s); exact inference runs at the first, which needs s = 2."""
-    size: int = 4000
+    size: int = 2500
     """Members of a population."""
-    copies: int = 8
+    copies: int = 6
     """Independent populations."""
     levels: int = 80
     """Levels to approach a fixed point, and again to follow a perturbation."""
@@ -148,9 +147,9 @@ class Exponents:
     """Depths L of the collapse."""
     leaf_depths: tuple[int, ...] = (5, 7, 9, 11, 13)
     """Depths L of the leaf slopes, at equal distances."""
-    grammars: int = 32
+    grammars: int = 24
     """Random grammars per depth."""
-    data: int = 16
+    data: int = 12
     """Data per grammar; a quarter of them for the leaf slopes."""
     points: int = 11
     """Noise levels of the collapse."""
@@ -182,7 +181,7 @@ class Exponents:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

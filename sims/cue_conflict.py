@@ -19,8 +19,7 @@ Run it as ``python sims/cue_conflict.py --out DIR``; it takes about ten seconds.
 # %%
 # Both worlds, and closed forms for the Gaussian one.
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +95,7 @@ claims = {
                          for b in measured.blur.values},
 }  # fmt: skip
 if options.summary:
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    results.write_summary(options.summary, claims, asdict(options.experiment))
 for k, weights in claims["weights"].items():
     words = [f"{w} {b[0]:.3f} ± {b[1]:.3f}" for w, b in weights.items()]
     print(f"texture amplitude {k}: shape bias {', '.join(words)}; Bayes "

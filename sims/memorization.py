@@ -27,7 +27,7 @@ interrupted, and with ``--seeds 8`` about a minute.
 # The recommended experiment, K = 3, d = 10, delta = 0.2, and the crossover for several d.
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,8 @@ class Memorization:
         }
         if self.summary:
             found = {"table": entries(measured), "crossovers": rows, "growth": trends}
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": world.seed}
+            results.write_summary(self.summary, found, parameters)
         print(claim(rows, trends))
         return (measured,)
 

@@ -20,7 +20,6 @@ Run it as ``python sims/phase_diagram.py --out DIR``; a few minutes, resumable.
 # %%
 # One task is one point of the diagram.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ class Diagram:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

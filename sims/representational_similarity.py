@@ -14,7 +14,6 @@ Run it as ``python sims/representational_similarity.py --out DIR``; it takes sec
 # %%
 # One task is one grammar: all pairs of (level, noise level), and of these with the latents.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,7 @@ class Similarity:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

@@ -25,7 +25,7 @@ on where it was interrupted.
 # with all leaves below the next node, where strings are drawn.
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,8 @@ class SampleCost:
         if self.summary:
             flat = {name: table.tolist() for name, table in points.items()}
             claim = {"exponents": found, "local exponents": flat, "in v": vocabulary}
-            self.summary.write_text(json.dumps(claim, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": Composition.seed}
+            results.write_summary(self.summary, claim, parameters)
         print(closing(found, points, vocabulary))
         return tuple(measured.values())
 

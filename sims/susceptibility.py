@@ -24,8 +24,7 @@ kept in DIR/tasks, so a second run, or one after an interruption, does only what
 # Exact posterior samples on drawn grammars, at several depths and in all processes.
 
 import functools
-import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -293,7 +292,7 @@ if options.summary:
         "thresholds": {n: threshold(options.v, options.m, options.s, n) for n in processes[1:]},
         "ratio": ratios, "gap": gaps, "collapsed": collapsed, "plain": plain, "a": a, "nu": nu,
     }  # fmt: skip
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    results.write_summary(options.summary, claims, {**asdict(options), "seed": Correlations.seed})
 first, last = peaks["epsilon", options.depths[0]], peaks["epsilon", deepest]
 others = ", ".join(
     f"{noise} peaks at {p.place:.3f} ± {p.place_error:.4f} with {p.height:.2f} ± "

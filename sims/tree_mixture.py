@@ -20,7 +20,6 @@ Run it as ``python sims/tree_mixture.py --out DIR``; it takes seconds.
 # %%
 # One task is one mixture: share of every level and odd-one-out accuracy at every noise level.
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ class TreeMixture:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

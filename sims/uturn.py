@@ -21,7 +21,6 @@ Run it as ``python sims/uturn.py --out DIR``; it takes about a minute, and resum
 # %%
 # One task is one grammar: beliefs along reverse trajectories, and the fate of the class.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +121,7 @@ class UTurn:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

@@ -51,7 +51,7 @@ SURFACE = {
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder",
-        "writable_folder",
+        "writable_folder", "write_summary",
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
@@ -66,7 +66,7 @@ SURFACE = {
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
-        "NotASentence",
+        "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
         "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",

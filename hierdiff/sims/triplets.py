@@ -26,6 +26,7 @@ from hierdiff._files import one_line, read_npy, replacing
 from hierdiff.checks import checked, count, nonnegative, reals, whole
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator
+from hierdiff.sims.estimators import shared_error, standard_error
 from hierdiff.theory.alignment import checked_triplets, expected_accuracy, pair_similarities
 
 __all__ = [
@@ -173,20 +174,15 @@ def write_triplets(path: str | os.PathLike[str], triplets: ArrayLike) -> Path:
     return file
 
 
-def paired_difference(
-    one: ArrayLike, other: ArrayLike, triplets: ArrayLike, seed: Seed, resamples: int = 1000
-) -> tuple[float, float]:
-    """Difference of two mean scores on the same triplets, with its error by bootstrap of objects.
+@checked
+def paired_difference(one: ArrayLike, other: ArrayLike, triplets: ArrayLike) -> tuple[float, float]:
+    """Difference of two mean scores on the same triplets, with its error.
 
     Parameters
     ----------
     one, other : array [k]
         Scores of every triplet.
     triplets : int array [k, 3]
-    seed : Seed
-        Source of the bootstrap.
-    resamples : int
-        Replicas.
 
     Returns
     -------
@@ -195,28 +191,26 @@ def paired_difference(
     Raises
     ------
     InvalidParameter
-        For other shapes.
+        For other shapes, or scores that are not finite.
 
     Notes
     -----
-    Validity: triplets that share an object are not independent, so objects are drawn with
-    replacement and a triplet weighs as often as its objects come, all three multiplied.
+    Validity: triplets that share an object are not independent; the error is that of
+    :func:`hierdiff.sims.estimators.shared_error`.
+
+    Examples
+    --------
+    >>> rows = draw_triplets(20, 100, seed=0)
+    >>> paired_difference(np.ones(100), np.zeros(100), rows)
+    (1.0, 0.0)
     """
-    a, b, rows = np.asarray(one, float), np.asarray(other, float), np.asarray(triplets)
+    a, b = reals("one", one), reals("other", other)
+    rows = checked_triplets(triplets, np.iinfo(np.int64).max)
     if a.shape != b.shape or a.shape != rows.shape[:1]:
         raise InvalidParameter(
             f"scores of shapes {a.shape}, {b.shape} must match {len(rows)} triplets"
         )
-    objects, inside = np.unique(rows, return_inverse=True)
-    inside, rng = inside.reshape(rows.shape), generator(seed)
-    found = []
-    for _ in range(resamples):
-        drawn = rng.integers(len(objects), size=len(objects))
-        times = np.bincount(drawn, minlength=len(objects))
-        weight = times[inside].prod(axis=1)
-        if weight.sum():
-            found.append((weight @ (a - b)) / weight.sum())
-    return float((a - b).mean()), float(np.std(found, ddof=1))
+    return float((a - b).mean()), float(shared_error(a - b, rows))
 
 
 @checked(n_objects=count)
@@ -345,7 +339,7 @@ def probe(
     all_rows = _fit(z, rows, starts, penalty)
     mean = float(scores.mean())
     binomial = np.sqrt(max(mean * (1 - mean), 1e-12) / trials)
-    between = scores.std(ddof=1) / np.sqrt(len(scores))
+    between = float(standard_error(scores))
     leaked = _accuracy(z @ all_rows[0] + all_rows[1], rows)
     return Probed(mean, float(max(binomial, between)), leaked)
 

@@ -21,7 +21,15 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.checks import array, check_fields, number
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Threshold", "ou_sigma", "ou_time", "positive_level", "vp_alpha_bar", "vp_sigma"]
+__all__ = [
+    "Threshold",
+    "ou_sigma",
+    "ou_time",
+    "positive_level",
+    "positive_scale",
+    "vp_alpha_bar",
+    "vp_sigma",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -39,6 +47,11 @@ def positive_level(sigma: float) -> float:
         raise InvalidParameter(
             f"sigma = {words} must be finite and > 0, from 1e-140 to 1e140; raise the noise level"
         ) from None
+
+
+def positive_scale(scale: float) -> float:
+    """``scale`` of noisy data as a float, within the same range as ``sigma``."""
+    return number("scale", scale, 1e-140, 1e140)
 
 
 def _ranged(name: str, value: ArrayLike, low: float, high: float, remedy: str) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hierdiff.checks import checked, count, number, reals, sound, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
-from hierdiff.theory._static_correlations import context_signal, covariance
+from hierdiff.theory._static_correlations import concentration, context_signal, covariance
 
 __all__ = [
     "classification_cost",
@@ -169,11 +169,13 @@ def classification_cost(rhm: RHM) -> float:
 def coincidence_cost(rhm: RHM, l: int, separation: float = 1.0) -> float:
     r"""Data at which two synonyms are told from two strangers by their contexts.
 
-    .. math:: P_l = v m\, n, \qquad n = d\, \frac{\sqrt{1/v + S}}{S}
+    .. math:: P_l = v m\, n, \qquad n = d\, \frac{\sqrt{q/v + S}}{S}, \qquad
+       q = v \sum_b p_b^2
 
-    Of n contexts of each of two tuples, n^2 pairs may coincide; each does with probability 1/v for
-    strangers and 1/v + S for synonyms, and the counts scatter like Poisson numbers.  The excess is
-    d standard deviations at this n.  For :math:`m^l \gg v` the law is
+    Of n contexts of each of two tuples, n^2 pairs may coincide; each does with probability q/v for
+    strangers and q/v + S for synonyms, and the counts scatter like Poisson numbers.  Tokens are
+    unevenly distributed, so q > 1: 1.16 at (v, m, s) = (32, 6, 2), 1.42 at (32, 3, 2).  The excess
+    is d standard deviations at this n.  For :math:`m^l \gg v` the law is
     :math:`\sqrt v\, m^{l+1} / (1 - m/v)`, the exponent of :func:`clustering_cost`; for
     :math:`m^l \ll v` chance coincidences are rare and :math:`v\, m^{1 + l/2}` data are enough.
 
@@ -198,21 +200,25 @@ def coincidence_cost(rhm: RHM, l: int, separation: float = 1.0) -> float:
 
     Notes
     -----
-    Validity: symbols alike on average; S from :func:`context_signal` with its validity.  Derived
-    here; no paper is known to us that has it.
+    Validity: S from :func:`context_signal` and q from the recursion of mean squared marginals,
+    both averages over grammars: P within 3 % at v = 32, 7 % at v = 16 (both s = 2), and 21 % at
+    (8, 4, 3), l = 3, as seen with 40 grammars each.  All symbols are taken to be as frequent as
+    the mean; a symbol of probability p needs 1 / (v p) times as many data.
+    Derived here; no paper is known to us that has it.
 
     Examples
     --------
     >>> rhm = RHM(v=32, m=4, s=2, L=3)
     >>> [round(coincidence_cost(rhm, l)) for l in (2, 3)]
-    [631, 2206]
+    [660, 2416]
     """
     if not separation > 0:
         raise InvalidParameter(f"separation = {separation} must be > 0")
     signal = context_signal(rhm, _height(rhm, l))
     if signal <= 0:
         return math.inf
-    return float(rhm.v * rhm.m * separation * math.sqrt(1 / rhm.v + signal) / signal)
+    chance = concentration(rhm, rhm.L)
+    return float(rhm.v * rhm.m * separation * math.sqrt(chance + signal) / signal)
 
 
 @checked(m=count)

@@ -14,6 +14,7 @@ from hierdiff.grammar import RHM, Grammar
 
 __all__ = [
     "channel",
+    "concentration",
     "context_signal",
     "covariance",
     "node_marginals",
@@ -256,7 +257,7 @@ def _damping(rhm: RHM) -> float:
     return float((tuples - tuples // rhm.v) / (tuples - 1) / rhm.m)
 
 
-def _concentration(rhm: RHM, level: int) -> float:
+def concentration(rhm: RHM, level: int) -> float:
     """Mean sum of the squared probabilities of the symbols of one node of a level."""
 
     def below(symbols: int) -> float:
@@ -273,7 +274,7 @@ def _concentration(rhm: RHM, level: int) -> float:
 def _siblings(rhm: RHM, l: int) -> float:
     """Mean sum of the squared covariances of two children of a node at height l."""
     tuples = rhm.v**rhm.s
-    spread = tuples * _concentration(rhm, rhm.L - l) / rhm.m - 1
+    spread = tuples * concentration(rhm, rhm.L - l) / rhm.m - 1
     return float(spread / (tuples - 1) * (1 - 1 / rhm.v) ** 2)
 
 

@@ -66,7 +66,7 @@ from hierdiff.noise import EpsilonNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.population import branch_up, critical_level, leaf_messages, step_up
 from hierdiff.theory.support_sets import critical_support
-from hierdiff.theory.thresholds import has_transition
+from hierdiff.theory.thresholds import demand_transition
 
 __all__ = [
     "BeliefSlopes",
@@ -239,7 +239,7 @@ def critical_exponents(
     population would drift off the Nishimori line, where a second direction is unstable.
 
     Transient.  Let b be the smallest multiple of 5 such that the growth behind the first b levels
-    has equal means in its two halves (Student's two-sided test at 5 % over the copies); 2b levels
+    has equal means in its two halves (Student's two-sided test at 1 % over the copies); 2b levels
     are left out, at least 10.
 
     Validity: rules drawn anew at every node.  Errors are those of the mean of copies (Student's
@@ -425,11 +425,7 @@ def _demand(rhm: RHM, noise: NoiseProcess, size: int, levels: int, copies: int) 
         raise InvalidParameter(
             f"noise.v = {noise.v} differs from rhm.v = {rhm.v}; use the same number of symbols"
         )
-    if not has_transition(rhm):
-        raise NoTransition(
-            f"(v, m, s) = ({rhm.v}, {rhm.m}, {rhm.s}) has no transition and no exponents; see "
-            "hierdiff.theory.stability"
-        )
+    demand_transition(rhm)
 
 
 def _over_copies(values: Array) -> tuple[Any, Any]:
@@ -443,7 +439,7 @@ def _transient(growth: Array) -> int:
         middle = (b + levels) // 2
         change = growth[:, middle:].mean(axis=1) - growth[:, b:middle].mean(axis=1)
         mean, error = _over_copies(change)
-        if abs(mean) <= student.ppf(0.975, copies - 1) * error:
+        if abs(mean) <= student.ppf(0.995, copies - 1) * error:
             return 2 * b
     raise InvalidParameter(
         f"levels = {levels} are too few: the growth per level still drifts behind the first "
@@ -520,7 +516,7 @@ class _Run:
         """Members drawn in proportion to their weights, with the least scatter of the counts."""
         edges = np.cumsum(weights)
         u = (np.arange(self.size) + self.random.random()) / self.size * edges[-1]
-        return np.minimum(np.searchsorted(edges, u, side="right"), self.size - 1)
+        return np.asarray(np.minimum(np.searchsorted(edges, u, side="right"), self.size - 1))
 
     def _less_informed(self, population: Array) -> Array:
         if self.real:

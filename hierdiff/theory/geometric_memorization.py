@@ -298,7 +298,8 @@ def empirical_jacobian(
     origin: Reals | None = None
     for part in blocks_of(data, (dim,), y.dtype, step):
         # moments about a typical datum: squares of a common offset would cancel
-        origin = part.rows.mean(axis=0) if origin is None else origin
+        if origin is None:
+            origin = (part.rows - part.rows[0]).mean(axis=0) + part.rows[0]
         z = part.rows - origin
         average.feed(part, np.hstack([z, z[:, rows] * z[:, columns]]))
     first, second = average.mean[:, :dim], average.mean[:, dim:]

@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from hierdiff import checks
 from hierdiff._kernels import population as kernels
-from hierdiff.checks import checked, level
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.noise import GaussianNoise, NoiseProcess
@@ -99,7 +100,7 @@ class CriticalLevel:
     extrapolation: float
 
 
-@checked(t=level)
+@checked(t=checks.level)
 def population_dynamics(
     rhm: RHM, noise: NoiseProcess, t: float, *, size: int = 10_000, copies: int = 4, seed: Seed = 0
 ) -> OrderParameter:
@@ -296,7 +297,7 @@ def critical_level(
         Members, and independent populations.
     depth : int
         Levels L to begin with, at least 4; k = L / 4.  Doubled, three times at most, while the
-        extrapolation exceeds half of the statistical error.
+        extrapolation exceeds the statistical error.
     error : float, optional
         Relative error that is asked for.
     seed : Seed
@@ -340,7 +341,7 @@ def critical_level(
         found = np.array([_crossings(rhm, noise, size, depths, s) for s in seeds])
         limits, beyond = _extrapolated(found)
         spread = float(limits.std(ddof=1) / np.sqrt(copies))
-        if beyond <= spread / 2:
+        if beyond <= spread:
             break
     value, total = float(limits.mean()), float(np.hypot(spread, beyond))
     if error is not None and total > error * value:
@@ -438,7 +439,7 @@ def _crossings(
 ) -> list[float]:
     """Bisection for one population at every depth, with the same random numbers at every t."""
     means: dict[float, list[float]] = {}
-    found = []
+    found: list[float] = []
     for i in reversed(range(len(depths))):  # the shallower ones reuse runs of the deepest
         low, high = 0.0, 1.0
         for _ in range(_BITS):

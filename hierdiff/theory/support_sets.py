@@ -26,11 +26,13 @@ give a lower bound of the belief, and their threshold lies below the threshold o
 from __future__ import annotations
 
 import functools
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked, number, one_level
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM
 
@@ -42,6 +44,7 @@ _LARGEST_TABLE = 1 << 22
 _GONE = 1e-9
 
 
+@checked(t=one_level)
 def support_laws(rhm: RHM, t: float) -> Array:
     r"""Law of the number of symbols that masked leaves leave open, per level.
 
@@ -88,6 +91,7 @@ def set_laws(rhm: RHM, t: float, tables: dict[int, Array]) -> Array:
     return np.stack([np.pad(row, (0, width - len(row))) for row in rows])
 
 
+@checked(t=one_level)
 def support_bound(rhm: RHM, t: float) -> Array:
     r"""Lower bound :math:`E[1/k]` of the mean upward belief in the true symbol, per level.
 
@@ -122,6 +126,7 @@ def support_bound(rhm: RHM, t: float) -> Array:
     return np.asarray(laws @ (1 / np.arange(1, laws.shape[1] + 1)))
 
 
+@checked(tolerance=partial(number, low=1e-15, below=1))
 def support_threshold(rhm: RHM, *, tolerance: float = 1e-9) -> float:
     """Masking above which support sets of infinite depth stay open; a lower bound of t*.
 
@@ -130,7 +135,7 @@ def support_threshold(rhm: RHM, *, tolerance: float = 1e-9) -> float:
     rhm : RHM
         Sizes; its own L is not used.
     tolerance : float
-        Width of the bracket.
+        Width of the bracket, 1e-15 or more.
 
     Returns
     -------
@@ -211,7 +216,8 @@ def _derivative(law: Array, table: Array, s: int) -> Array:
 def _product(law: Array, children: int) -> tuple[Array, Array]:
     """Law of the product of the sizes of so many children: its values and their weights."""
     sizes = np.arange(1, len(law) + 1)
-    product, weight = np.ones(1, np.int64), np.ones(1)
+    product: Array = np.ones(1, np.int64)
+    weight: Array = np.ones(1)
     for _ in range(children):
         weight = np.bincount(np.outer(product, sizes).ravel(), np.outer(weight, law).ravel())
         product = np.flatnonzero(weight)

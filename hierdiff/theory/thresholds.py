@@ -34,6 +34,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM
 from hierdiff.theory.annealed import upward_derivative
@@ -51,6 +52,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 
+@checked
 def has_transition(rhm: RHM) -> bool:
     r"""Whether the class is lost at a noise strictly between none and full, as L grows.
 
@@ -78,6 +80,7 @@ def has_transition(rhm: RHM) -> bool:
     return _reason(rhm) is None
 
 
+@checked
 def fixed_points(rhm: RHM) -> FloatArray:
     r"""Fixed points of the upward map in [1/v, 1], sorted: 1/v, p* where it exists, 1.
 
@@ -108,6 +111,7 @@ def fixed_points(rhm: RHM) -> FloatArray:
     return np.array([1 / rhm.v, *middle, 1.0])
 
 
+@checked
 def stability(rhm: RHM) -> FloatArray:
     r"""Derivative of the upward map at each of the ``fixed_points``; below 1 is stable.
 
@@ -140,6 +144,7 @@ def stability(rhm: RHM) -> FloatArray:
     return np.array([ignorance, *middle, certainty])
 
 
+@checked
 def critical_belief(rhm: RHM) -> float:
     r"""Repulsive fixed point p* of the upward map.
 
@@ -176,6 +181,7 @@ def critical_belief(rhm: RHM) -> float:
     return _bisect(lambda p: _sign(rhm, p), 1 / rhm.v, 1.0)
 
 
+@checked
 def critical_noise(rhm: RHM) -> float:
     r"""Noise epsilon* below which the class survives any depth, above which it is lost.
 
@@ -219,6 +225,7 @@ def critical_noise(rhm: RHM) -> float:
     return _bisect(lambda epsilon: -_sign(rhm, 1 - epsilon * (v - 1) / v), 0.0, 1.0)
 
 
+@checked
 def finite_depth_threshold(rhm: RHM, belief: float = 0.5) -> float:
     r"""Noise at which the belief in the true class crosses a value, at depth L.
 
@@ -262,6 +269,7 @@ def finite_depth_threshold(rhm: RHM, belief: float = 0.5) -> float:
     return min(doubt / (1 - 1 / rhm.v), 1.0)
 
 
+@checked
 def correlation_length_exponent(rhm: RHM) -> float:
     r"""Exponent nu of the length over which leaves change together, at the threshold.
 

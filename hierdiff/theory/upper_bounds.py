@@ -220,8 +220,7 @@ def level_set_bound(rhm: RHM, t: float) -> Array:
     Notes
     -----
     Validity: masking at t, and uniform noise at t, which is masking whose masked leaves show a
-    symbol drawn at random; rules drawn anew at every node.  Exact one level above the leaves.
-    ``support_bound`` is the lower bound.
+    symbol drawn at random; rules drawn anew at every node.  ``support_bound`` is the lower bound.
 
     Examples
     --------

@@ -12,6 +12,7 @@ from hierdiff import RHM, Grammar, MaskingNoise
 from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.composition import Composition
 from hierdiff.theory import ExactRHM, posterior
+from hierdiff.theory._static_correlations import concentration
 from hierdiff.theory.composition import (
     annealed_validity,
     class_truncated,
@@ -177,6 +178,33 @@ def test_what_kernels_can_know_by_counting() -> None:
             shares["additive"].append(len(xs) * len(ys) / 9)
         for kernel, values in shares.items():
             assert kernel_accuracy(kernel, 3, P) == pytest.approx(np.mean(values), abs=1e-12)
+
+
+def test_data_at_which_contexts_coincide(laws: Laws) -> None:
+    """Mean chances of coincidence over grammars, beside the law; tokens are not evenly used."""
+    law = "chance coincidence of contexts, q / v"
+    z, wrong = [], []
+    for size in ((32, 6, 2, 3), (32, 3, 2, 3), (16, 4, 2, 3)):
+        rhm, grammars = RHM(*size), 60
+        for l in (2, 3):
+            found = []
+            for g in range(grammars):
+                grammar = rhm.draw(2000 + g)
+                joint = pair_joint(grammar, (rhm.L - l + 1, 0), (rhm.L, 2 ** (l - 1)))
+                above, tokens = joint.sum(axis=1), joint.sum(axis=0)
+                power = ((joint - np.outer(above, tokens)) ** 2).sum()
+                found.append([(tokens**2).sum(), rhm.v * power])
+            chance, signal = np.mean(found, axis=0)
+            error = np.std(found, axis=0, ddof=1)[0] / np.sqrt(grammars)
+            z.append((chance - concentration(rhm, rhm.L)) / error)
+            wrong.append((chance - 1 / rhm.v) / error)
+            cost = rhm.v * rhm.m * np.sqrt(chance + signal) / signal
+            # the signal's own law holds to a few per cent at these sizes
+            assert coincidence_cost(rhm, l) == pytest.approx(cost, rel=0.08)
+    laws.holds(law, z)
+    laws.rejects(law, "1/v, tokens alike", wrong)
+    assert np.abs(z).max() < 4
+    assert np.abs(wrong).min() > 8
 
 
 def test_limits_of_the_law_of_coincidences() -> None:

@@ -190,14 +190,14 @@ def test_folds_split_objects() -> None:
 def test_paired_differences() -> None:
     rng, rows = np.random.default_rng(9), draw_triplets(50, 3000, 10)
     base = rng.random(3000)
-    same = paired_difference(base, base, rows, 11, 200)
+    same = paired_difference(base, base, rows)
     assert same == (0.0, 0.0)
-    shift, error = paired_difference(base + 0.1, base, rows, 11, 200)
+    shift, error = paired_difference(base + 0.1, base, rows)
     assert shift == pytest.approx(0.1)
     assert error < 1e-12
     # noise that belongs to objects is not averaged out by more triplets
     by_object = rng.standard_normal(50)
-    _, error = paired_difference(by_object[rows].mean(axis=1), 0 * base, rows, 11, 400)
+    _, error = paired_difference(by_object[rows].mean(axis=1), 0 * base, rows)
     naive = by_object[rows].mean(axis=1).std() / np.sqrt(3000)
     assert error > 4 * naive
 
@@ -211,7 +211,7 @@ def test_bad_input_is_one_line() -> None:
         "to train on and to score": lambda: probe(x, rows[:2], folds=3),
         "features is NaN": lambda: probe(x * np.nan, rows),
         "unknown object": lambda: probe(x[:5], rows),
-        "must match": lambda: paired_difference([1.0], [1.0, 2.0], rows, 0),
+        "must match": lambda: paired_difference([1.0], [1.0, 2.0], rows),
     }
     for words, call in cases.items():
         with pytest.raises(InvalidParameter) as error:
