@@ -745,8 +745,9 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
                 f"coordinate {dim} has {' and '.join(map(str, counts))} values, of which "
                 f"{len(kept)} are shared; select the shared ones first, none is dropped in silence"
             )
+        spelled = parts[0][dim].isel({dim: kept}).variable  # without its own source
         parts = [
-            part.isel({dim: place[kept]}).assign_coords({dim: parts[0][dim].isel({dim: kept})})
+            part.isel({dim: place[kept]}).assign_coords({dim: spelled})
             for part, place in zip(parts, places, strict=True)
         ]
     return parts
