@@ -45,8 +45,8 @@ SURFACE = {
         "SequentialModel", "SimulatedModel",
     ],
     "hierdiff.results": [
-        "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder",
-        "writable_folder",
+        "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
+        "task_folder", "tasks_of", "tracked", "used", "writable_folder",
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
@@ -66,7 +66,13 @@ SURFACE = {
     "hierdiff.sims.estimators": [
         "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
     ],
-    "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
+    "hierdiff.sims.experiment": [
+        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks",
+        "unfinished",
+    ],
+    "hierdiff.fingerprints": [
+        "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
+    ],
     "hierdiff.studies": [
         "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
         "PhaseTransitionStudy",
@@ -135,7 +141,8 @@ def test_help_explains_every_flag(arguments: list[str]) -> None:
     assert "phase-transition" in run.stdout
     if len(arguments) == 2:
         flags = ["--v", "--m", "--s", "--L", "--noise", "--grammars", "--data", "--levels",
-                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster"]  # fmt: skip
+                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster",
+                 "--overwrite"]  # fmt: skip
         lines = run.stdout.splitlines()
         for flag in flags:
             at = [i for i, line in enumerate(lines) if flag in line]
