@@ -28,8 +28,9 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -40,11 +41,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff._files import one_line, remove_leftovers, replacing
+from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
     "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
-    "task_folder", "tasks_of", "tracked", "used", "writable_folder",
+    "task_folder", "tasks_of", "tracked", "used", "writable_folder", "write_summary",
 ]  # fmt: skip
 
 _P = ParamSpec("_P")
@@ -52,6 +54,7 @@ _R = TypeVar("_R")
 
 SOURCES = ("theory", "simulation", "network")
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
+_IMPORTED = time.perf_counter()
 # flags that say where and how to work, and change no number
 _WHERE = frozenset(
     ("accept_licence", "cluster", "device", "out", "overwrite", "resume", "summary", "workers")
@@ -422,11 +425,10 @@ def run_folder(study: Any, *files: str) -> Path:
         if run.writes(path) and not run.overwrite:
             _refuse_other(path, words)
     summary = fields.get("summary")
-    if summary is not None and (not Path(summary).parent.is_dir() or Path(summary).is_dir()):
-        raise InvalidParameter(
-            f"summary = {str(summary)!r} cannot be written; give a file name in a folder that "
-            "exists"
-        )
+    if summary is not None:
+        writable_folder(Path(summary).parent)
+        if Path(summary).is_dir():
+            raise InvalidParameter(f"summary = {str(summary)!r} is a folder; give a file name")
     known = _RUNS.setdefault(folder.resolve(), [])
     known[:] = [run, *(r for r in known if r.files != files)]
     return folder
@@ -736,7 +738,8 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
             if len(set(sizes)) > 1:
                 raise InvalidParameter(f"dimension {dim} has sizes {sizes} and no coordinate")
             continue
-        first = parts[0][dim].to_numpy()
+        axis = parts[0][dim]
+        first = axis.to_numpy()
         places = [_places(dim, first, part[dim].to_numpy()) for part in parts]
         kept = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
         counts = [part.sizes[dim] for part in parts]
@@ -745,9 +748,9 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
                 f"coordinate {dim} has {' and '.join(map(str, counts))} values, of which "
                 f"{len(kept)} are shared; select the shared ones first, none is dropped in silence"
             )
-        spelled = parts[0][dim].isel({dim: kept}).variable  # without its own source
         parts = [
-            part.isel({dim: place[kept]}).assign_coords({dim: spelled})
+            # the bare values: a coordinate taken from the first result would bring its source along
+            part.isel({dim: place[kept]}).assign_coords({dim: (dim, first[kept], axis.attrs)})
             for part, place in zip(parts, places, strict=True)
         ]
     return parts
@@ -778,3 +781,87 @@ def _places(dim: str, wanted: NDArray[Any], values: NDArray[Any]) -> NDArray[np.
     # each must be the other's nearest: neighbours closer than the rounding are not exchanged
     mutual = gap.argmin(axis=0)[near] == np.arange(len(a))
     return np.where(close & mutual, near, -1)
+
+
+@checked
+def write_summary(
+    path: str | os.PathLike[str],
+    values: Mapping[str, Any] | Sequence[Any],
+    parameters: Mapping[str, Any],
+    *,
+    also: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write what a study found as JSON that says how it was made.
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder is made if need be.
+    values : mapping or sequence
+        What was found, for JSON.  The entries of a mapping stand at the top of the file, a
+        sequence under "rows".
+    parameters : mapping
+        Parameters of the study, of which the folder of results, the number of workers and the like
+        are left out.
+    also : mapping, optional
+        Further entries of "made", such as the device.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    InvalidParameter
+        If the file cannot be written, ``values`` has an entry "made" of its own, or something in it
+        is neither a number, a word nor a list or a mapping of them.
+
+    Notes
+    -----
+    Validity: "made" holds command, commit, versions, parameters and seed (where there are
+    parameters), time of writing and "seconds": the wall time since the package was imported.
+    Tasks that an earlier run had finished are not counted in it; "tasks" lists the commits and
+    versions that computed the tasks, with the number of each.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = write_summary(Path(folder) / "found.json", {"threshold": 0.27}, {"seed": 3})
+    ...     found = json.loads(file.read_text())
+    >>> found["threshold"], found["made"]["seed"], found["made"]["parameters"]
+    (0.27, 3, {'seed': 3})
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Mapping | Sequence):
+        raise InvalidParameter(f"values = {values!r} must be a mapping or a list of what was found")
+    found = dict(values) if isinstance(values, Mapping) else {"rows": list(values)}
+    if "made" in found:
+        raise InvalidParameter('values has an entry "made", which holds provenance; rename it')
+    kept = {name: value for name, value in parameters.items() if name not in _WHERE}
+    record = provenance(kept)
+    made = {
+        "command": record["command"], "commit": record["commit"],
+        "versions": json.loads(record["versions"]), "created": record["created"],
+        "seconds": round(time.perf_counter() - _IMPORTED, 1), **(also or {}),
+    }  # fmt: skip
+    if "tasks" in record:
+        made["tasks"] = json.loads(record["tasks"])
+    if kept:
+        made |= {"parameters": json.loads(record["parameters"]), "seed": kept.get("seed")}
+    try:
+        text = json.dumps({**found, "made": made}, indent=1, default=_of_numpy)
+    except (TypeError, ValueError) as error:
+        raise InvalidParameter(
+            f"values cannot be written as JSON ({error}); give numbers, words, lists and mappings"
+        ) from None
+    target = Path(path)
+    writable_folder(target.parent)
+    with replacing(target) as temporary:
+        temporary.write_text(text + "\n")
+    return target
+
+
+def _of_numpy(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} found")

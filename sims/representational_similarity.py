@@ -14,20 +14,18 @@ Run it as ``python sims/representational_similarity.py --out DIR``; it takes sec
 # %%
 # One task is one grammar: all pairs of (level, noise level), and of these with the latents.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.similarity import linear_cka, representational_similarity
@@ -107,7 +105,7 @@ class Similarity:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

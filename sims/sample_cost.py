@@ -25,14 +25,14 @@ on where it was interrupted.
 # with all leaves below the next node, where strings are drawn.
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
 from hierdiff import results
+from hierdiff.plots.backend import plt
 from hierdiff.sims.composition import Composition
 from hierdiff.studies.command import run
 
@@ -92,7 +92,8 @@ class SampleCost:
         if self.summary:
             flat = {name: table.tolist() for name, table in points.items()}
             claim = {"exponents": found, "local exponents": flat, "in v": vocabulary}
-            self.summary.write_text(json.dumps(claim, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": Composition.seed}
+            results.write_summary(self.summary, claim, parameters)
         print(closing(found, points, vocabulary))
         return tuple(measured.values())
 

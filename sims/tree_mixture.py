@@ -20,20 +20,18 @@ Run it as ``python sims/tree_mixture.py --out DIR``; it takes seconds.
 # %%
 # One task is one mixture: share of every level and odd-one-out accuracy at every noise level.
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.similarity import cosine_similarity
@@ -94,7 +92,7 @@ class TreeMixture:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

@@ -21,20 +21,18 @@ Run it as ``python sims/uturn.py --out DIR``; it takes about a minute, and resum
 # %%
 # One task is one grammar: beliefs along reverse trajectories, and the fate of the class.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import SimulatedModel
 from hierdiff.sims.experiment import Task, run_tasks
@@ -123,7 +121,7 @@ class UTurn:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

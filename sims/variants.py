@@ -22,16 +22,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import crossing
 from hierdiff.sims.experiment import Task, run_tasks

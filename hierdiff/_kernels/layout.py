@@ -8,6 +8,7 @@ Kernels pass addresses on, not arrays: an array would count its references at ev
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,9 +82,14 @@ class _Cache(FunctionCache):
         return (*super()._index_key(*args), SOURCES)
 
 
-def jit(function):
-    """Compile on first use, keep on disk, and release the interpreter while running."""
-    dispatcher = njit(nogil=True, error_model="numpy")(function)
+def jit(function=None, *, fastmath=False):
+    """Compile on first use, keep on disk, and release the interpreter while running.
+
+    ``fastmath`` names the liberties that floating-point operations may take.
+    """
+    if function is None:
+        return functools.partial(jit, fastmath=fastmath)
+    dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
     with contextlib.suppress(RuntimeError):  # no folder can be written: compile every time
         dispatcher._cache = _Cache(function)
     return dispatcher

@@ -21,6 +21,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
+from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
 
@@ -196,8 +197,8 @@ class AttributeBinding:
         variables: dict[str, Any] = {}
         for name, values in found.items():
             dims = ("area", "task", "weighting", "budget")[: values.ndim - 1]
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-            variables[name] = (dims, values.mean(axis=0), texts[name])
+            mean, error = mean_and_error(values)
+            variables[name] = (dims, mean, texts[name])
             variables[f"{name}_error"] = (dims, error, f"standard error of: {texts[name]}")
             variables[f"{name}_by_grammar"] = (("grammar", *dims), values, texts[name])
         coords = {

@@ -16,19 +16,16 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import stream
-from hierdiff.theory.low_rank import class_posterior
 
 __all__ = ["MixtureModel", "class_retention", "labelled_data"]
 
 Array = NDArray[Any]
 Labelled = tuple[Array, NDArray[np.intp]]
 
-_RANGE = (1e-12, 1e12)  # of the SNR: beyond it nothing changes in double precision
-
 
 @runtime_checkable
 class MixtureModel(Protocol):
-    """A model whose prior is a mixture of Gaussians, such as ``theory.ExactMixture``."""
+    """A model of vectors with classes, such as ``theory.ExactMixture``."""
 
     @property
     def mixture(self) -> LowRankMixture:
@@ -37,6 +34,9 @@ class MixtureModel(Protocol):
     @property
     def noise(self) -> NoiseProcess:
         """The forward process, on vectors."""
+
+    def class_marginals(self, x_t: Array, t: ArrayLike) -> Array:
+        """What the model believes of the class, [n, K]."""
 
 
 def class_retention(
@@ -63,7 +63,7 @@ def class_retention(
 
     Notes
     -----
-    Validity: exact posterior of the mixture; at t = 0 the SNR is 1e12.
+    Validity: that of the model's beliefs.
     """
     mixture, noise = model.mixture, model.noise
     if not isinstance(noise, GaussianNoise) or noise.v is not None:
@@ -78,9 +78,8 @@ def class_retention(
     normals = np.concatenate([noise.draw(x0[:1].shape, stream(seed, "noise", g, i)) for i in rows])
     uniforms = np.array([stream(seed, "backward", g, i).random() for i in rows])
     values, each = np.empty((len(rows), 1, len(times), 4)), np.arange(len(rows))
-    for j, snr in enumerate(np.clip(noise.snr(times), *_RANGE)):
-        sigma = float(snr) ** -0.5
-        w = class_posterior(mixture, x0 + sigma * normals, sigma)
+    for j, t in enumerate(times):
+        w = model.class_marginals(noise.corrupt_with(x0, t, normals), t)
         new = (np.cumsum(w, axis=1) < uniforms[:, None] * w.sum(axis=1)[:, None]).sum(axis=1)
         own = w[each, k]
         values[:, 0, j] = np.stack([own, own, (w**2).sum(axis=1), new == k], axis=1)
@@ -106,10 +105,10 @@ def labelled_data(mixture: LowRankMixture, data: tuple[ArrayLike, ArrayLike]) ->
         For other shapes, or classes out of range.
     """
     x, k = np.asarray(data[0], float), np.asarray(data[1])
-    if x.ndim != 2 or x.shape[1] != mixture.dim or k.shape != (len(x),):
+    if x.ndim != 2 or x.shape[1] != mixture.dim or k.shape != (len(x),) or not np.isfinite(x).all():
         raise InvalidParameter(
-            f"data of shapes {x.shape} and {k.shape} must be points [n, {mixture.dim}] and their "
-            "classes [n]"
+            f"data of shapes {x.shape} and {k.shape} must be finite points [n, {mixture.dim}] "
+            "and their classes [n]"
         )
     if not len(k) or k.dtype.kind not in "iu" or k.min() < 0 or k.max() >= mixture.n_classes:
         raise InvalidParameter(

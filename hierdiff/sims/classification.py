@@ -30,7 +30,8 @@ from hierdiff.sims._classification_tasks import (
 )
 from hierdiff.sims._error_pools import ConditionalDenoiser, DenoiserErrors, HasErrors
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.theory._weightings import WEIGHTINGS, checked_labels
+from hierdiff.theory._class_inputs import checked_labels
+from hierdiff.theory._weightings import WEIGHTINGS
 
 __all__ = ["Classification"]
 

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import instance, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
@@ -202,12 +203,13 @@ class Correlations:
         if (model is None) != (data is None):
             raise InvalidParameter("give model and data together, or neither")
         if model is not None and data is not None:
+            instance("model", model, DiffusionModel)
             if model.noise.name != self.noise:
                 raise InvalidParameter(
                     f"a model with {model.noise.name} noise is measured as {self.noise}; use the "
                     "same noise"
                 )
-            leaves = np.asarray(data)
+            leaves = self._leaves(model, data)
             tasks = [
                 self._task(model, leaves[i : i + 1], 0, range(i, i + 1)) for i in range(len(leaves))
             ]
@@ -219,6 +221,21 @@ class Correlations:
         unchanged = np.stack([b["unchanged"].mean(axis=0) for b in blocks])
         source = "network" if model is not None and model.source == "network" else "simulation"
         return self._summarise(variances, unchanged, source)
+
+    def _leaves(self, model: DiffusionModel, data: Array) -> Array:
+        """Leaves [n, s**L] of symbols that the model's noise has."""
+        v = model.noise.v
+        if v is None:
+            raise InvalidParameter(
+                f"model {type(model).__name__} denoises vectors; give one of leaves, with v symbols"
+            )
+        leaves = symbols_of("data", data, 0, v)
+        if leaves.shape[1] != self.s**self.L:
+            raise InvalidParameter(
+                f"data of {leaves.shape[1]} leaves are no trees of s**L = {self.s**self.L}; make "
+                "Correlations with the s and L of the model"
+            )
+        return leaves
 
     def _task(
         self, model: DiffusionModel | None, data: Array | None, g: int, rows: range

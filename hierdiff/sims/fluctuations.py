@@ -32,7 +32,8 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.errors import InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import EpsilonNoise
-from hierdiff.seeds import Seed, generator, stream
+from hierdiff.seeds import Seed, stream
+from hierdiff.sims.estimators import bootstrap
 from hierdiff.theory.exact_model import ExactRHM
 
 __all__ = [
@@ -241,14 +242,13 @@ def peak(
     first = min(max(largest - points // 2, 0), max(len(t) - points, 0))
     near = slice(first, first + points)
     place, height = _vertex(t[near], curve[near])
-    random = generator(seed)
-    found = []
-    for _ in range(resamples):
-        rows = random.integers(len(top), size=len(top))
+
+    def vertex(rows: Array) -> tuple[float, float]:
         replica = top[rows][:, near].mean(axis=0) / bottom[rows][:, near].mean(axis=0)
-        found.append(_vertex(t[near], replica))
-    spread = np.std(found, axis=0, ddof=1)
-    return Peak(place, float(spread[0]), height, float(spread[1]))
+        return _vertex(t[near], replica)
+
+    error = bootstrap(vertex, len(top), resamples, seed).error
+    return Peak(place, float(error[0]), height, float(error[1]))
 
 
 def _vertex(t: Array, curve: Array) -> tuple[float, float]:
@@ -299,7 +299,8 @@ def fluctuations(
     variances, unchanged = [], []
     for t in times:
         backward = stream(seed, "backward", *key)
-        if isinstance(model, ExactRHM) and isinstance(model.noise, EpsilonNoise):
+        # a class of its own may sample otherwise, so only the exact model itself is short-cut
+        if type(model) is ExactRHM and isinstance(model.noise, EpsilonNoise):
             # the evidence is the same for all copies, so one upward pass serves them all
             known = model.posterior(x0[None], t, levels=())
             new = known.sample(backward, trajectories).leaves

@@ -9,7 +9,7 @@ smoothly.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -26,10 +26,11 @@ from hierdiff.sims.class_retention import (
     class_retention,
     labelled_data,
 )
-from hierdiff.sims.estimators import crossing, likelihood_interval, nested_mean
+from hierdiff.sims.estimators import clustered_interval, crossing, falls_through, nested_mean
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
+    checked_derivations,
     density_evolution,
     forward_backward,
 )
@@ -225,11 +226,11 @@ class PhaseTransition:
         root, error = planes["marginal"][0], planes["marginal_error"][0]
         bracket = _bracket(times, root)
         if bracket is not None:
-            place = crossing(times, root[None, None], resamples=2)
-            near = np.searchsorted(times, place.value)
+            place = falls_through(times, root)
+            near = np.searchsorted(times, place)
             slope = np.diff(root)[near - 1] / np.diff(times)[near - 1]
-            doubt = float(np.interp(place.value, times, error) / abs(slope))
-            variables["threshold"] = ((), place.value, _THRESHOLD)
+            doubt = float(np.interp(place, times, error) / abs(slope))
+            variables["threshold"] = ((), place, _THRESHOLD)
             variables["threshold_error"] = ((), doubt, "standard error of the threshold")
         return self._label(variables, {}, times, "theory")
 
@@ -260,19 +261,22 @@ class PhaseTransition:
         xarray.Dataset
             For x in belief, upward, square, retention: ``x`` (level, t), ``x_error`` its standard
             error, ``x_by_grammar`` (grammar, level, t), ``x_quenched_sd`` and ``x_thermal_sd``;
-            ``class_interval``, likelihood interval of the class's retention; ``class_belief``
-            (grammar, datum, t); ``threshold`` and ``threshold_error`` where the mean belief in the
-            class crosses one half.
+            ``class_interval``, likelihood interval of the class's retention, wider where data of
+            one grammar share a fate; ``class_belief`` (grammar, datum, t); ``threshold`` and
+            ``threshold_error`` where the mean belief in the class crosses one half, and
+            ``threshold_missed``, the share of bootstrap replicas that do not cross it.
 
         Raises
         ------
         InvalidParameter
-            If the model is of another kind or another noise process.
+            If the model is of another kind or another noise process, or the data do not belong to
+            it.
 
         Notes
         -----
-        Validity: exact posterior; errors are statistical.  Every datum has its own random
-        streams, used at all noise levels, so curves are smooth and independent of batches.
+        Validity: what the model's own ``beliefs`` and ``posterior`` (``class_marginals`` of a
+        mixture) return; errors are statistical.  Every datum has its own random streams, used at
+        all noise levels, so curves are smooth and independent of batches.
         """
         worlds = self._worlds(model, data)
         times = np.linspace(0, 1, self.levels)
@@ -285,7 +289,7 @@ class PhaseTransition:
             order = np.argsort(np.concatenate([times, fine]))
             times = np.concatenate([times, fine])[order]
             values = np.concatenate([values, more], axis=3)[:, :, :, order]
-        return self._summarise(times, values)
+        return self._summarise(times, values, model)
 
     def _worlds(self, model: DiffusionModel | None, data: Any) -> list[tuple[Any, Any, str]]:
         """Models, their data, and words that say which they are."""
@@ -297,17 +301,18 @@ class PhaseTransition:
                 grammar = self.rhm.draw(stream(self.seed, "grammar", g))
                 worlds.append((ExactRHM(grammar, self.process, threads=1), None, f"drawn {g}"))
             return worlds
-        known = isinstance(model, (ExactRHM, MixtureModel))
-        if not known or model.noise.name != self.noise:
+        name = getattr(getattr(model, "noise", None), "name", "no")
+        if not isinstance(model, (ExactRHM, MixtureModel)) or name != self.noise:
             raise InvalidParameter(
-                f"model {type(model).__name__} with {model.noise.name} noise cannot be measured as "
+                f"model {type(model).__name__} with {name} noise cannot be measured as "
                 f"{self.noise}; give an ExactRHM or ExactMixture with that noise"
             )
         if isinstance(model, MixtureModel):
             given = None if data is None else labelled_data(model.mixture, data)
             return [(model, given, "given")]
-        exact = cast(ExactRHM, model)
-        return [(exact, data, "given")]
+        if data is not None:
+            checked_derivations(model.grammar, data)
+        return [(model, data, "given")]
 
     def _run(
         self, worlds: list[tuple[Any, Any, str]], times: Array, name: str, options: dict[str, Any]
@@ -336,7 +341,9 @@ class PhaseTransition:
         ]
         return np.stack(joined)
 
-    def _summarise(self, times: Array, values: Array) -> xr.Dataset:
+    def _summarise(
+        self, times: Array, values: Array, model: DiffusionModel | None = None
+    ) -> xr.Dataset:
         variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
         plane = ("level", "t")
         for q, name in enumerate(QUANTITIES):
@@ -347,8 +354,7 @@ class PhaseTransition:
             variables[f"{name}_by_grammar"] = (("grammar", *plane), r.by_grammar, text)
             variables[f"{name}_quenched_sd"] = (plane, r.quenched_sd, "spread between grammars")
             variables[f"{name}_thermal_sd"] = (plane, r.thermal_sd, "spread between data")
-        kept = values[:, :, 0, :, 3]
-        interval = likelihood_interval(kept.sum(axis=(0, 1)), kept.shape[0] * kept.shape[1])
+        interval = clustered_interval(values[:, :, 0, :, 3])
         variables["class_interval"] = (
             ("t", "end"), interval, "likelihood interval of the class's retention",
         )  # fmt: skip
@@ -358,22 +364,28 @@ class PhaseTransition:
             place = crossing(times, root, seed=stream(self.seed, "bootstrap"))
             variables["threshold"] = ((), place.value, _THRESHOLD)
             variables["threshold_error"] = ((), place.error, "standard error of the threshold")
+            variables["threshold_missed"] = ((), place.missed, "replicas without a threshold")
         coords = {"end": (("end",), ["low", "high"], "end of the interval")}
-        return self._label(variables, coords, times, "simulation")
+        return self._label(variables, coords, times, "simulation", model)
 
     def _label(
-        self, variables: dict[str, Any], coords: dict[str, Any], times: Array, source: str
-    ) -> xr.Dataset:
+        self, variables: dict[str, Any], coords: dict[str, Any], times: Array, source: str,
+        model: DiffusionModel | None = None,
+    ) -> xr.Dataset:  # fmt: skip
         count = len(variables["belief"][1])
         axes = {
             "level": (("level",), np.arange(count), "level, root = 0"),
             "t": (("t",), times, f"noise level t of the {self.noise} process"),
             **coords,
         }
-        if self.noise == "gaussian":
-            snr = cast(GaussianNoise, self.process).snr(times)
-            axes["snr"] = (("t",), snr, "signal-to-noise ratio")
-        return results.label(variables, axes, source, results.provenance(asdict(self)))
+        noise = self.process if model is None else model.noise
+        if isinstance(noise, GaussianNoise):
+            axes["snr"] = (("t",), noise.snr(times), "signal-to-noise ratio")
+        fields = asdict(self)
+        if model is not None:  # the sizes are the model's, not those of the experiment's flags
+            fields = {k: x for k, x in fields.items() if k not in ("v", "m", "s", "L", "grammars")}
+            fields |= {"model": type(model).__name__, "process": repr(noise)}
+        return results.label(variables, axes, source, results.provenance(fields))
 
 
 _THRESHOLD = "noise level at which the belief in the class is one half"

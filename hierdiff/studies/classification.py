@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ class ClassificationStudy:
         print(f"wrote {folder / 'classification.nc'} and {folder / 'classification.png'}")
         found = claims(self.experiment, theory, measured)
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            results.write_summary(self.summary, found, asdict(self.experiment))
         print(closing(found))
         return theory, measured
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ class CompositionStudy:
         print(table(found))
         print(f"wrote {folder / 'composition.nc'} and {folder / 'composition.png'}")
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            results.write_summary(self.summary, found, asdict(self.experiment))
         print(closing(found))
         return (*laws, measured)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ class RepresentationStudy:
         print(f"wrote {folder / 'representation.nc'} and {folder / 'representation.png'}")
         found = claims(self.experiment, exact, mean_field, measured)
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            results.write_summary(self.summary, found, asdict(self.experiment))
         print(closing(self.experiment, found))
         return exact, mean_field, measured
 

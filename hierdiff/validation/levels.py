@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
+from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation.digits import LabelledImages
 from hierdiff.validation.execution import inference
 from hierdiff.validation.training import Plan, Trained, train
@@ -95,7 +96,12 @@ class ReferenceClassifier:
         device = next(self.module.parameters()).device
         for start in range(0, len(images), self.batch):
             x = self._seen(torch.from_numpy(np.asarray(images[start : start + self.batch])))
-            parts.append(self._one(x.to(device)))
+            found = self._one(x.to(device))
+            for name, value in found.items():
+                # the largest of logits that are NaN would be class 0
+                refuse_rows(f"layer {name!r} of the classifier", value,
+                            np.arange(start, start + len(value)))  # fmt: skip
+            parts.append(found)
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
     def _one(self, x: Tensor) -> dict[str, Array]:

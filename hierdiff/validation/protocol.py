@@ -20,6 +20,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import Seed
+from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation.execution import SampleStreams
 from hierdiff.validation.schedules import DiscreteSchedule
 
@@ -154,4 +155,5 @@ def forward_backward(
         noisy.append(new.astype(np.float32) if data.dtype == np.float32 else new)
     x_t = np.stack(noisy) if noisy else np.empty(data.shape, data.dtype)
     back = SampleStreams.of(seed, purpose=2).root
-    return ForwardBackward(x_t, model.sample(x_t, levels if told is None else told, back))
+    made = model.sample(x_t, levels if told is None else told, back)
+    return ForwardBackward(x_t, refuse_rows("the model", made, t=levels))

@@ -17,6 +17,7 @@ from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoi
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM, denoise_symbols
+from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
 __all__ = ["SymbolNetwork", "gap_to_exact", "network_input", "symbol_transformer", "tree_unet"]
@@ -100,7 +101,12 @@ class SymbolNetwork:
                 x_in, log_snr = (a.to(device) for a in given)
                 features, logits = self.network.sweeps(x_in, log_snr, some)
             flat = {k: f.flatten(1).float().cpu().numpy() for k, f in features.items()}
-            out.append((flat, logits.double().softmax(dim=2).cpu().numpy()))
+            beliefs = logits.double().softmax(dim=2).cpu().numpy()
+            numbers = np.arange(first, first + len(beliefs))
+            refuse_rows("the network", beliefs, numbers, levels[rows])
+            for name, value in flat.items():
+                refuse_rows(f"layer {name!r}", value, numbers, levels[rows])
+            out.append((flat, beliefs))
         return out
 
     def _labels(self, n: int) -> Tensor | None:

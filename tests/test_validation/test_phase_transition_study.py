@@ -170,7 +170,7 @@ def test_a_published_network_is_run_on_a_folder(
     # as many other images, under the same path and under another: as in a fresh folder
     (fresh,) = replace(study, images=draw("others", 1), out=tmp_path / "fresh").main()
     assert not np.allclose(fresh.similarity, ds.similarity)
-    with pytest.raises(InvalidParameter, match="images = .*--overwrite"):
+    with pytest.raises(InvalidParameter, match=r"images = .*--overwrite"):
         replace(study, images=tmp_path / "others").main()
     (other,) = replace(study, images=tmp_path / "others", overwrite=True).main()
     draw("images", 1)

@@ -273,7 +273,6 @@ class NetworkAlignment:
         levels: dict[str, Array], *, source: str = "network",
         conditions: tuple[int, ...] = (0, 1),
     ) -> xr.Dataset:  # fmt: skip
-        replicas = judges.replicas()
         variables: dict[str, Any] = {}
         coords: dict[str, Any] = {}
         named: dict[str, Array] = {}
@@ -287,7 +286,7 @@ class NetworkAlignment:
         named |= levels
         if label is not None:
             named["label_only"] = judges.scores(label)
-        for name, (mean, error) in table_of(named, replicas).items():
+        for name, (mean, error) in table_of(named, judges).items():
             dims: dict[int, tuple[str, ...]] = {
                 0: (),
                 3: ("condition", "layer" if name == "layer_accuracy" else "level", "t"),
