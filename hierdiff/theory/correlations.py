@@ -28,6 +28,11 @@ lambda does not depend on q: what is known from outside moves the weights of the
 they are passed on.  At the threshold s lambda = F'(p*), a fluctuation-dissipation relation: the
 factor by which a small change of the leaves' beliefs grows per level, going up, is the number of
 children times the memory per child, going down.
+
+All of this is the epsilon-process, averaged.  Masking, uniform and Gaussian noise have a critical
+fixed point of their own with a smaller growth per level: see
+:mod:`hierdiff.theory.critical_exponents`.  lambda above is a memory per child, F'(p*)/s at the
+threshold; there it stands for the growth per level itself.
 """
 
 from __future__ import annotations
@@ -267,8 +272,11 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
 
     Notes
     -----
-    Validity: that of :func:`leaf_correlation`.  At the threshold it grows as s^(L (2/nu - 1)),
-    without bound only if nu < 2, although the correlation length always diverges there.
+    Validity: that of :func:`leaf_correlation`: the epsilon-process and its averaged rules alone.
+    At the threshold it grows as s^(L (2/nu - 1)), without bound only if nu < 2, although the
+    correlation length always diverges there.  nu < 2 is also where the scatter of the messages,
+    which the average neglects, grows with depth, so at finite v the growth ends.  Under real noise
+    nu is larger and the susceptibility saturates (:func:`critical_exponents`).
 
     References
     ----------
@@ -293,7 +301,7 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
 
 @checked
 def correlation_decay_exponent(rhm: RHM) -> float:
-    r"""Exponent of the correlations at the threshold, C ~ r^(-a), with r = s^d leaves.
+    r"""Exponent of the epsilon-process's correlations at its threshold, C ~ r^(-a), r = s^d leaves.
 
     .. math:: a = -\frac{2 \log \lambda(p^*)}{\log s} = 2 - \frac{2}{\nu}
 
@@ -314,7 +322,8 @@ def correlation_decay_exponent(rhm: RHM) -> float:
 
     Notes
     -----
-    Validity: epsilon-process, annealed recursion, L to infinity and d large.
+    Validity: epsilon-process, annealed recursion, L to infinity and d large; for a real noise
+    process use :func:`critical_exponents`.
 
     References
     ----------

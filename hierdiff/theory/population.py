@@ -6,6 +6,8 @@ symbol      meaning
 nu          upward message about a node, as a vector with the true symbol at index 0
 N           size of the population that represents the law of nu
 t*          noise level above which an informed population dies out with depth
+t_L         noise level at which half of the belief is left after L levels
+lambda      growth per level at t*, see :mod:`hierdiff.theory.critical_exponents`
 ==========  =================================================================================
 
 Real noise is uneven: one leaf is certain, its neighbour unknown.  The law of the messages then
@@ -135,8 +137,8 @@ def population_dynamics(
     -----
     Validity: average over grammars whose rules are drawn anew at every node, N -> infinity.  A
     grammar shares its rules between the nodes of a level; the difference vanishes as v grows.  The
-    error bars do not contain the drift of a finite population, of relative size N^(-1/2) F'(p*)^L
-    near a threshold.
+    error bars do not contain the drift of a finite population, of relative size N^(-1/2) lambda^L
+    near a threshold, with the eigenvalue of ``critical_exponents``.
 
     Examples
     --------
