@@ -345,8 +345,6 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
             ],
         }  # fmt: skip
     out["gaussian"]["snr"] = [snr(ds, "limit"), snr(ds, "infinite")]
-    parameters = json.loads(ds.attrs["parameters"])
-    out["data"] = {n: parameters[n] for n in ("grammars", "data", "levels")}
     out["support sets"] = support_threshold(RHM(32, 8, 2, 1))
     out["epsilon"] = critical_noise(RHM(32, 8, 2, 1))
     return out

@@ -12,9 +12,11 @@ say how many leaves change together.  Averages: inside the covariance over traje
 datum, outside over data and grammars.  In the epsilon-process the annealed two-state chain predicts
 all of it without a free parameter; under real noise messages fluctuate, and we measure.
 
-At the threshold :math:`C \sim r^{-a}`, with :math:`r = s^d` and :math:`a = 2 - 2/\nu`, and all
-depths collapse onto one curve of :math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`, the distance from the
-threshold as the root sees it.
+At the threshold of the epsilon-process :math:`C \sim r^{-a}`, with :math:`r = s^d` and
+:math:`a = 2 - 2/\nu`, and all depths collapse onto one curve of
+:math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`, the distance from the threshold as the root sees it.
+Real noise has larger exponents (``sims/critical_exponents.py``), and its susceptibility saturates:
+here its maxima at growing depth.
 
 Run it as ``python sims/susceptibility.py --out DIR``; it takes a few minutes.  Finished tasks are
 kept in DIR/tasks, so a second run, or one after an interruption, does only what is missing.
