@@ -748,8 +748,10 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
                 f"coordinate {dim} has {' and '.join(map(str, counts))} values, of which "
                 f"{len(kept)} are shared; select the shared ones first, none is dropped in silence"
             )
+        spelled = parts[0][dim].variable
         parts = [
-            part.isel({dim: place[kept]}).assign_coords({dim: parts[0][dim].isel({dim: kept})})
+            # the bare variable: an array would bring the other coordinates of the first, its source
+            part.isel({dim: place[kept]}).assign_coords({dim: spelled.isel({dim: kept})})
             for part, place in zip(parts, places, strict=True)
         ]
     return parts
