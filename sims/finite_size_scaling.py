@@ -25,6 +25,7 @@ Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resum
 # %%
 # One task is one grammar at one size: the belief in the true class at every noise level.
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -344,8 +345,6 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
             ],
         }  # fmt: skip
     out["gaussian"]["snr"] = [snr(ds, "limit"), snr(ds, "infinite")]
-    parameters = json.loads(ds.attrs["parameters"])
-    out["data"] = {n: parameters[n] for n in ("grammars", "data", "levels")}
     out["support sets"] = support_threshold(RHM(32, 8, 2, 1))
     out["epsilon"] = critical_noise(RHM(32, 8, 2, 1))
     return out

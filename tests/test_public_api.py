@@ -69,7 +69,10 @@ SURFACE = {
         "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
-        "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
+        "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
+        "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
+        "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
+        "standard_error", "student_factor",
     ],
     "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
     "hierdiff.studies": [

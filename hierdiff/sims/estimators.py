@@ -742,7 +742,8 @@ class DepthLimit:
     Attributes
     ----------
     value, error
-        The limit, and its standard error with the doubt about the rate.
+        The limit, and its standard error with the doubt about the rate; it errs on the safe side:
+        one error covers .85 for four depths whose rate is not told.
     rate, rate_error
         Mean and standard deviation of the rate, as far as the depths tell.
     chi_square
@@ -839,7 +840,8 @@ class Disorder:
     variance
         Between grammars beyond what their finite number of data explains; may be negative.
     error
-        Standard error of it, by the jackknife over grammars.
+        Standard error of it, by the jackknife over grammars.  It scatters with the variance
+        itself: with 48 grammars one error covers .66 and two .92.
     sd
         Its root; 0 where the variance is negative.
     sd_error

@@ -172,7 +172,7 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
 
     Notes
     -----
-    Validity: exact; the mean field has the same form with the weights of the mean log-odds.
+    Validity: exact, to 1e-15 delta^2 / sigma^2; the mean field has the same form with the weights of the mean log-odds.
 
     Examples
     --------
@@ -184,6 +184,11 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
     if not (0 < delta < 1 and sigma > 0):
         raise InvalidParameter(
             f"delta = {delta}, sigma = {sigma}: the split needs 0 < delta < 1 and sigma > 0"
+        )
+    if sigma < 1e-5 * delta:  # rounding errors are divided by (sigma / delta)^2
+        raise InvalidParameter(
+            f"sigma = {sigma} is {sigma / delta:.3g} of delta = {delta}, where rounding hides the "
+            "split; give 1e-5 of delta or more"
         )
     (a, b), rate = energies(delta, sigma), sigma**2 / delta**2
     m = weight_moments(classes, rank, delta, sigma)
