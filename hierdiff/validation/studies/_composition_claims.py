@@ -91,11 +91,7 @@ def composition_closing(said: dict[str, Any]) -> str:
         early = {a: int((t <= x["steps"][0]).sum()) for a, t in times.items()}
         cross = ", ".join(
             f"{a} at step {_said(t)}"
-            + (
-                f" (at or before the first checkpoint in {early[a]} of {len(t)})"
-                if early[a]
-                else ""
-            )
+            + (f" (or before, {early[a]} of {len(t)}: the first checkpoint)" if early[a] else "")
             for a, t in times.items()
         )
         words.append(

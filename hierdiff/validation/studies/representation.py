@@ -255,9 +255,11 @@ class NetworkRepresentation:
 def _claims(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> dict[str, Any]:
     """Ratios, probe rises, places of the peak and rank correlations with the exact curve."""
     law = theory.snr.values[0, 1, 0]
-    found: dict[str, Any] = {"exact ratio": float(theory.ratio.values[0, 1, 0]),
-                             "exact peak": float(theory.peak_sigma),
-                             "networks per size": int(network.networks), "networks": {}}  # fmt: skip
+    found: dict[str, Any] = {
+        "exact ratio": float(theory.ratio.values[0, 1, 0]),
+        "exact peak": float(theory.peak_sigma),
+        "networks per size": int(network.networks), "networks": {},
+    }  # fmt: skip
     for n in network.n_train.values:
         one = network.sel(n_train=n, split="test")
         both = network.sel(n_train=n)
@@ -303,8 +305,10 @@ def _closing(said: dict[str, Any]) -> str:
         shape = "rises first" if ratio - 1 > 2 * error else (
             "only falls" if 1 - ratio > 2 * error else "undecided")  # fmt: skip
         name = f"N = {n}" if n != "0" else "fresh data"
-        words.append(f"{ratio:.2f} ± {error:.2f} ({name}; {shape}; highest at {x['peak at']:.2f} of "
-                     f"the probed levels, next to {x['next'][0]:.2f} and {x['next'][1]:.2f})")  # fmt: skip
+        words.append(
+            f"{ratio:.2f} ± {error:.2f} ({name}; {shape}; highest at {x['peak at']:.2f} of the "
+            f"probed levels, next to {x['next'][0]:.2f} and {x['next'][1]:.2f})"
+        )
     n = said["networks per size"]
     # Student errors back to plain ones, whose units Welch's test counts
     values = [(x["ratio"][0], max(x["ratio"][1], 1e-12) / student_factor(n), n)
@@ -316,7 +320,8 @@ def _closing(said: dict[str, Any]) -> str:
     return (
         f"SNR at the exact peak over SNR at 0.02: networks {', '.join(words)}; memorising denoiser "
         f"{memory}; exact {said['exact ratio']:.2f}, peak at {said['exact peak']:.3f}; first and "
-        f"last told apart with z = {z:.1f} (Welch, {n} networks each); accuracy of the class energy between the two levels "
+        f"last told apart with z = {z:.1f} (Welch, {n} networks each); accuracy of the class "
+        "energy between the two levels "
         f"{energy[0][0]:+.3f} ± {energy[0][1]:.3f} and {energy[-1][0]:+.3f} ± {energy[-1][1]:.3f}, "
         f"of a linear probe {rise[0][0]:+.3f} ± {rise[0][1]:.3f} and {rise[-1][0]:+.3f} ± "
         f"{rise[-1][1]:.3f}"
