@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 from claims import claims
+from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, benchmark, plus, result, table
 
 from hierdiff import GaussianNoise
@@ -382,6 +383,7 @@ def main() -> None:
         representation_peak, memorization, crossover, two_worlds, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost,
         local_exponents, factors, networks,
+        exponents, exponent_tests, threshold_bounds,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)

@@ -27,7 +27,7 @@ from hierdiff._rules import (
     checked_weights,
     pick,
 )
-from hierdiff.checks import checked, count, memory, unchecked
+from hierdiff.checks import checked, count, memory, shown, unchecked
 from hierdiff.errors import DamagedFile, InvalidParameter, NotASentence
 from hierdiff.seeds import Seed, generator
 
@@ -120,7 +120,7 @@ class Grammar:
         """Nodes of a level, the product of s over the levels above it."""
         number = isinstance(level, (int, np.integer)) and not isinstance(level, bool)
         if not number or not 0 <= level <= self.L:
-            raise InvalidParameter(f"level = {level!r} is no level; give 0 (root) to {self.L}")
+            raise InvalidParameter(f"level = {shown(level)} is no level; give 0 (root) to {self.L}")
         return math.prod(self.s[:level])
 
     @cached_property

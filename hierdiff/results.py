@@ -739,7 +739,8 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
             if len(set(sizes)) > 1:
                 raise InvalidParameter(f"dimension {dim} has sizes {sizes} and no coordinate")
             continue
-        first = parts[0][dim].to_numpy()
+        axis = parts[0][dim]
+        first = axis.to_numpy()
         places = [_places(dim, first, part[dim].to_numpy()) for part in parts]
         kept = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
         counts = [part.sizes[dim] for part in parts]
@@ -749,7 +750,8 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
                 f"{len(kept)} are shared; select the shared ones first, none is dropped in silence"
             )
         parts = [
-            part.isel({dim: place[kept]}).assign_coords({dim: parts[0][dim].isel({dim: kept})})
+            # the bare values: a coordinate taken from the first result would bring its source along
+            part.isel({dim: place[kept]}).assign_coords({dim: (dim, first[kept], axis.attrs)})
             for part, place in zip(parts, places, strict=True)
         ]
     return parts

@@ -33,6 +33,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import tyro
+import xarray as xr
 
 from hierdiff import GaussianNoise, LowRankMixture, results, studies
 from hierdiff import __main__ as command_line
@@ -550,6 +551,24 @@ def resolves(name: str) -> bool:
             found = getattr(found, word)
         return True
     return False
+
+
+# Results side by side
+
+
+def test_results_side_by_side_keep_their_sources() -> None:
+    """The closing lines of the studies read them by source."""
+
+    def one(value: float, error: float, source: str) -> xr.Dataset:
+        row = np.full(3, value)
+        variables = {"p": (("t",), row, "p"), "p_error": (("t",), np.full(3, error), "its error")}
+        times = {"t": (("t",), np.array([0.1, 0.2, 0.3]), "time")}
+        return results.label(variables, times, source, {})
+
+    both = results.compare(one(0.5, 0.0, "theory"), one(0.6, 0.05, "simulation"))
+    assert both.source.values.tolist() == ["theory", "simulation"]
+    np.testing.assert_allclose(both.p_z.sel(source="simulation"), 2.0)
+    assert both.t.attrs["long_name"] == "time"
 
 
 # Summaries

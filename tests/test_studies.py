@@ -197,13 +197,13 @@ def test_derivations_end_in_their_assertions(script: str) -> None:
 
 def test_sharpening_in_small(tmp_path: Path) -> None:
     code, out, err = run(
-        "sims/sharpening.py", "--depths", "3", "5", "--grammars", "6", "--data", "6",
-        "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
+        "sims/sharpening.py", "--depths", "3", "4", "--grammars", "4", "--data", "3",
+        "--size", "200", "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
     )  # fmt: skip
     assert code == 0, err
-    assert "slope of the class grows" in out.splitlines()[-1]
+    assert "steepest slopes grow" in out.splitlines()[-1]
     assert (tmp_path / "claims.json").stat().st_size > 100
-    assert np.isfinite(load(tmp_path / "sharpening_L5.nc").threshold)
+    assert np.isfinite(load(tmp_path / "sharpening_masking_L4.nc").threshold)
 
 
 @pytest.mark.slow
@@ -213,6 +213,10 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
         ("susceptibility.py", ["--v", "16", "--m", "4", "--depths", "3", "4", "--grammars", "6",
                                "--data", "3", "--trajectories", "16", "--levels", "9"], "chi"),
         ("changed_tree.py", [], "class changed in"),
+        ("critical_exponents.py", ["--sizes", "8", "3", "2", "--size", "300", "--copies", "3",
+                                   "--levels", "40", "--depths", "3", "4", "5", "--leaf-depths",
+                                   "3", "4", "5", "--grammars", "4", "--data", "4", "--points",
+                                   "5"], "class beliefs collapse"),
         ("finite_size_scaling.py", ["--depths", "3", "4", "5", "--symbols", "8", "--grammars", "6",
                                     "--data", "4", "--size", "400", "--copies", "3"],
          "for infinite depth"),

@@ -40,6 +40,7 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory._laplace import (
     Block,
     Moments,
+    answer,
     check,
     energies,
     log_odds_rate,
@@ -205,12 +206,19 @@ def snr_peak(classes: int, rank: int, delta: float, *, curve: Curve = snr) -> Pe
     """
     if delta == 0:
         raise NoTransition("delta = 0: the SNR grows without bound as sigma -> 0; give delta > 0")
+
+    def at(log_sigma: Floats) -> Floats:
+        return answer("curve", curve, classes, rank, delta, np.exp(log_sigma)).reshape(-1)
+
     grid = np.log(np.geomspace(1e-3, 100, 71))
-    i = int(np.argmax(curve(classes, rank, delta, np.exp(grid))))
+    # every fifth level first: one maximum is assumed anyway, and high ranks are costly
+    coarse = 5 * int(np.argmax(at(grid[::5])))
+    near = np.arange(max(coarse - 4, 0), min(coarse + 5, 71))
+    i = int(near[np.argmax(at(grid[near]))])
     if i == 0:
         return Peak(0.0, snr_limits(classes, delta)[0])
     found = minimize_scalar(
-        lambda s: -float(curve(classes, rank, delta, np.exp(s))),
+        lambda s: -float(at(np.array([s]))[0]),
         bounds=(grid[i - 1], grid[min(i + 1, 70)]),
         method="bounded",
         options={"xatol": 1e-9},

@@ -314,12 +314,12 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: GaussianModel(np.zeros(3), np.eye(2), np.ones(2)), "shapes"),
     (lambda: GaussianModel(np.zeros(2), 2 * np.eye(2), np.ones(2)), "orthonormal"),
     (lambda: GaussianModel(np.zeros(2), np.eye(2), -np.ones(2)), "eigenvalues as low as -1"),
-    (lambda: GaussianModel(np.full(2, np.nan), np.eye(2), np.ones(2)), "NaN"),
+    (lambda: GaussianModel(np.full(2, np.nan), np.eye(2), np.ones(2)), "holds nan"),
     (lambda: fit_gaussian(np.ones((1, 3))), "N = 1"),
     (lambda: linear_denoise(FLOW, np.ones((2, 4)), 1.0), "x has shape (2, 4)"),
     (lambda: linear_denoise(FLOW, np.ones((2, 5)), 0.0), "sigma = 0.0"),
     (lambda: linear_denoise(FLOW, np.ones((2, 5)), 1.0, scale=0.0), "scale = 0.0"),
-    (lambda: linear_trajectory(FLOW, np.ones((2, 5)), 1.0, -1.0), "stop = -1.0"),
+    (lambda: linear_trajectory(FLOW, np.ones((2, 5)), 1.0, -1.0), "stop holds -1.0"),
     (lambda: linear_trajectory(FLOW, np.ones((2, 5)), 0.0, 1.0), "sigma = 0.0"),
 ]
 

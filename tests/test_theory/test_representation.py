@@ -211,7 +211,7 @@ def test_bad_input_is_one_line() -> None:
     cases = {
         "classes = 1": lambda: snr(1, 5, 0.2, 0.3),
         "delta = 1.5": lambda: snr(3, 5, 1.5, 0.3),
-        "sigma = -1": lambda: snr(3, 5, 0.2, -1.0),
+        "sigma holds -1.0": lambda: snr(3, 5, 0.2, -1.0),
         "the SNR is infinite": lambda: snr(3, 5, 0.0, 0.0),
         "no residual": lambda: snr_clean(3, 5, 0.0, 0.3),
         "numbers > 0 with sum 1": lambda: snr_per_class([2, 2], [0.5, 0.6], 0.2, 0.3),
