@@ -121,7 +121,7 @@ class LowRankMixture:
         orthonormal = _subspaces.check_bases(bases)
         dim, classes = len(orthonormal[0]), len(orthonormal)
         amplitude = number("delta", delta, 0)
-        if amplitude**2 > _subspaces.LARGEST_VARIANCE or 0 < amplitude < _SMALLEST_DELTA:
+        if amplitude > _subspaces.LARGEST_VARIANCE**0.5 or 0 < amplitude < _SMALLEST_DELTA:
             raise InvalidParameter(
                 f"delta = {delta} must be 0 or lie in [{_SMALLEST_DELTA:g}, 1e+100]: beyond, its"
                 " square leaves the range of floats"

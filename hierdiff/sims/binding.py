@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -88,6 +89,7 @@ class AttributeBinding:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self, high=interval)
         least = {"grammars": 2, "data": 2, "v": 3, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:

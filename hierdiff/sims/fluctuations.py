@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import reals, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import EpsilonNoise
@@ -80,11 +81,11 @@ def block_variances(sigma: ArrayLike, s: int) -> Array:
     >>> block_variances([[1, 1, -1, 1], [1, -1, -1, -1]], 2).tolist()
     [4.0, 4.0, 8.0]
     """
-    sums = np.asarray(sigma, dtype=float)
+    sums, s = reals("sigma", sigma, ndim=2, least=1), whole("s", s)
     trajectories, leaves = sums.shape
     if trajectories < 2:
         raise InvalidParameter(f"{trajectories} trajectory gives no covariance; use at least two")
-    if s < 2 or leaves != s ** round(np.log(leaves) / np.log(s)):
+    if s < 2 or leaves != s ** min(round(np.log(leaves) / np.log(s)), 64):
         raise InvalidParameter(f"{leaves} leaves are no power of s = {s}; give whole trees, s >= 2")
     # centred first: variances of large sums then lose no digits
     sums = sums - sums.mean(axis=0)
@@ -128,13 +129,34 @@ def distance_means(variances: ArrayLike, s: int, axis: int = -1) -> Array:
     >>> distance_means([4.0, 4.0, 8.0], 2).tolist()
     [1.0, 0.0, 0.5]
     """
-    if s < 2:
+    if whole("s", s) < 2:
         raise InvalidParameter(f"s = {s} gives no pairs of leaves; use s >= 2")
-    V = np.moveaxis(np.asarray(variances, float), axis, -1)
+    V = reals("variances", variances, least=1)
+    if not V.ndim:
+        raise InvalidParameter("variances are one number; give V_d of all heights, [..., L + 1]")
+    V = np.moveaxis(V, whole("axis", axis, -V.ndim, V.ndim - 1), -1)
     depth = V.shape[-1] - 1
     partners = np.array([1.0, *((s - 1) * float(s) ** d for d in range(depth))])
     means = np.diff(V, axis=-1, prepend=0.0) / (float(s) ** depth * partners)
     return np.asarray(np.moveaxis(means, -1, axis))
+
+
+def _pair(top: Any, bottom: Any) -> tuple[Array, Array]:
+    """Two arrays of the same units in front that fit each other behind."""
+    a, b = reals("top", top), reals("bottom", bottom)
+    if not a.ndim or not b.ndim or len(a) != len(b):
+        raise InvalidParameter(
+            f"top and bottom of shapes {a.shape} and {b.shape} must have the same units in front"
+        )
+    if len(a) < 2:
+        raise InvalidParameter(f"{len(a)} unit gives no error bar; ask for at least two")
+    try:
+        np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise InvalidParameter(
+            f"top and bottom of shapes {a.shape} and {b.shape} do not fit each other"
+        ) from None
+    return a, b
 
 
 class Ratio(NamedTuple):
@@ -175,9 +197,8 @@ def ratio(top: Array, bottom: Array) -> Ratio:
     >>> float(r.value), float(r.error)
     (2.0, 1.0)
     """
+    top, bottom = _pair(top, bottom)
     units = len(top)
-    if units < 2:
-        raise InvalidParameter(f"{units} unit gives no error bar; ask for at least two")
     with np.errstate(invalid="ignore", divide="ignore"):
         value = top.mean(axis=0) / bottom.mean(axis=0)
         rest = (top - value * bottom) / bottom.mean(axis=0)
@@ -233,6 +254,18 @@ def peak(
     >>> peak(t, top, np.ones((3, 11))).place.__round__(9)
     0.42
     """
+    top, bottom = _pair(top, bottom)
+    t = reals("t", t, ndim=1, least=1)
+    if top.ndim != 2 or bottom.shape[1:] != t.shape or top.shape[1:] != t.shape:
+        raise InvalidParameter(
+            f"top and bottom of shapes {top.shape} and {bottom.shape} must be [units, T], with t "
+            f"of shape {t.shape}"
+        )
+    if (np.diff(t) <= 0).any():
+        raise InvalidParameter("t does not increase; sort the noise levels")
+    if not (bottom.mean(axis=0) > 0).all():
+        raise InvalidParameter("the mean of bottom is not above 0 at every t; leave those t out")
+    points, resamples = whole("points", points, 3), whole("resamples", resamples, 2)
     curve = top.mean(axis=0) / bottom.mean(axis=0)
     largest = int(np.argmax(curve))
     if len(t) < 3 or not 0 < largest < len(t) - 1:

@@ -22,6 +22,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.model import DiffusionModel
@@ -109,6 +110,7 @@ class Representation:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         least = {"seeds": 2, "test": 2 * self.classes, "restarts": 1, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
