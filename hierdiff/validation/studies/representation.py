@@ -36,7 +36,7 @@ from hierdiff.sims.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
 from hierdiff.validation.figures.representation import network_representation
 from hierdiff.validation.mixture_network import train_vector_denoiser
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._probe_curves import PROBE_LEVELS, ProbeCurves
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -114,6 +114,7 @@ class NetworkRepresentation:
 
     def __post_init__(self) -> None:
         known_model(self.model, "mixture", "rhm", "digits")
+        check_numbers(self)
         sizes, least = self.sizes, 2 if self.model == "mixture" else 1
         if self.networks is not None and self.networks < least:
             raise InvalidParameter(
