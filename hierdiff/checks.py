@@ -553,7 +553,7 @@ def interval(name: str, value: Any) -> tuple[float, float]:
         raise InvalidParameter(f"{name} = {shown(value)} must be two numbers, low and high")
     low, high = (number(f"{name}[{i}]", x) for i, x in enumerate(value))
     if not low < high:
-        raise InvalidParameter(f"{name} = {shown(value)} must increase")
+        raise InvalidParameter(f"{name} = {shown(value)} must be increasing")
     return low, high
 
 
