@@ -137,11 +137,13 @@ def claims_p() -> dict[str, tuple[str, str]]:
         return (f"class {plus(*y['class'][:2], 3)}, leaf {plus(*y['leaves'][:2], 3)} at "
                 f"{y['t']:.3f}")  # fmt: skip
 
+    t = x["masking"]["survival"]["t"]
     p3 = (
         "holds in all four processes: probability to come back at the first noise level where the "
         "belief in the class is within .01 of chance, "
         + each(survival)
-        + f" (chance {x['masking']['survival']['class'][2]:.3f}). {count}, L = {last}"
+        + f" (chance {x['masking']['survival']['class'][2]:.3f}; under masking the leaf's own "
+        f"observation gives {1 - t * 31 / 32:.3f}). {count}, L = {last}"
     )
 
     def order(kind: str) -> str:
