@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
-    "one_line", "read_npz", "remove_leftovers", "replacing", "set_aside", "unreadable", "write_npz",
+    "one_line", "read_npy", "read_npz", "remove_leftovers", "replacing", "set_aside", "unreadable",
+    "write_npz",
 ]  # fmt: skip
 
 _HERE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
@@ -67,6 +68,8 @@ def replacing(path: str | os.PathLike[str], remedy: str = "") -> Iterator[Path]:
     block, the old file stays.
     """
     target = Path(path)
+    if not target.name:
+        raise InvalidParameter(f"path = {str(path)!r} names no file; give a file name")
     token = f"{_HERE}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(f".{target.name}.{token}.tmp")
     try:
@@ -232,6 +235,45 @@ def read_npz(path: str | os.PathLike[str], kind: str) -> dict[str, NDArray[Any]]
             f"{path} holds {found[:60]!r}, not {kind!r}; give a file of this kind and version"
         )
     return arrays
+
+
+def read_npy(path: str | os.PathLike[str], kind: str) -> NDArray[Any]:
+    """Read one array of a ``.npy`` file of any origin.
+
+    Parameters
+    ----------
+    path : path
+        Name of the file.
+    kind : str
+        What it should hold, for the message.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    DamagedFile
+        If the file is damaged or something else, or its shape does not fit its size; a missing file
+        stays FileNotFoundError.
+
+    Notes
+    -----
+    Validity: shape and size are compared before anything is allocated; nothing is executed.
+    """
+    try:
+        with Path(path).open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy, about odd headers of damaged files
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            _check_header(file, size)
+            file.seek(0)
+            return np.asarray(np.load(file, allow_pickle=False))
+    except FileNotFoundError:
+        raise
+    # Bytes gone wrong surface in ast, tokenize, struct or NumPy, each with its own type.
+    except Exception as error:
+        raise unreadable(path, kind, error) from error
 
 
 def _check_sizes(file: Any, path: str | os.PathLike[str]) -> None:

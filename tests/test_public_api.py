@@ -50,8 +50,9 @@ SURFACE = {
         "SequentialModel", "SimulatedModel",
     ],
     "hierdiff.results": [
-        "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder",
-        "writable_folder", "write_summary",
+        "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
+        "task_folder", "tasks_of", "tracked", "used", "writable_folder",
+        "write_summary",
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
@@ -69,9 +70,18 @@ SURFACE = {
         "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
-        "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
+        "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
+        "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
+        "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
+        "standard_error", "student_error", "student_factor", "welch_score",
     ],
-    "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
+    "hierdiff.sims.experiment": [
+        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks",
+        "unfinished",
+    ],
+    "hierdiff.fingerprints": [
+        "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
+    ],
     "hierdiff.studies": [
         "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
         "PhaseTransitionStudy",
@@ -140,7 +150,8 @@ def test_help_explains_every_flag(arguments: list[str]) -> None:
     assert "phase-transition" in run.stdout
     if len(arguments) == 2:
         flags = ["--v", "--m", "--s", "--L", "--noise", "--grammars", "--data", "--levels",
-                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster"]  # fmt: skip
+                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster",
+                 "--overwrite"]  # fmt: skip
         lines = run.stdout.splitlines()
         for flag in flags:
             at = [i for i, line in enumerate(lines) if flag in line]

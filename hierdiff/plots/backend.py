@@ -8,6 +8,7 @@ environment says.  In a notebook its own backend stays.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -60,7 +61,9 @@ import matplotlib  # noqa: E402
 if _wanted:
     try:
         matplotlib.rcParams["backend"] = _wanted
-    except ValueError:
+        if _wanted.startswith("module://"):
+            importlib.import_module(_wanted.removeprefix("module://"))
+    except (ValueError, ImportError):
         _wanted = "agg"
         matplotlib.rcParams["backend"] = _wanted
     os.environ["MPLBACKEND"] = _wanted

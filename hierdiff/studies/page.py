@@ -8,15 +8,16 @@ defaults.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
-from hierdiff.errors import HierdiffError
+from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.plots.backend import in_notebook, use_files
 
 __all__ = ["command_line", "last_words", "options", "parsed"]
@@ -76,7 +77,9 @@ def parsed(parse: Callable[[], _T]) -> _T:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), command_line():
-            return parse()
+            found = parse()
+        _refuse_nothing(found)
+        return found
     except SystemExit as stop:
         cause: BaseException | None = stop
         while cause is not None:
@@ -87,6 +90,22 @@ def parsed(parse: Callable[[], _T]) -> _T:
     finally:
         if not isinstance(sys.exc_info()[1], HierdiffError):
             sys.stderr.write(said.getvalue())
+
+
+def _refuse_nothing(flags: Any) -> None:
+    """Refuse flags without values, and NaN, which no study can mean."""
+    if not dataclasses.is_dataclass(flags):
+        return
+    for field in dataclasses.fields(flags):
+        value, flag = getattr(flags, field.name), f"--{field.name.replace('_', '-')}"
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        _refuse_nothing(value)
+        if isinstance(value, tuple) and not value and default != ():
+            raise InvalidParameter(f"{flag} has no values; give one or more, or leave it out")
+        for x in value if isinstance(value, tuple) else (value,):
+            if isinstance(x, float) and x != x:
+                raise InvalidParameter(f"{flag} nan is no number; give a number")
 
 
 def last_words(error: BaseException) -> tuple[str, int] | None:

@@ -42,7 +42,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, together
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.theory._two_state import belief, odd_one, true_tuple, tuples
@@ -182,6 +182,7 @@ def sibling_states(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     >>> sibling_states(0.3, 0.6, RHM(v=10, m=5, s=3, L=4)).round(8).tolist()
     [[0.95603625, 0.01648641], [0.01648641, 0.01099094]]
     """
+    together(q=q, p=p)
     parent, child = np.broadcast_arrays(belief("q", q), belief("p", p))
     _demand_siblings(rhm)
     _, other = tuples(parent, child, rhm)

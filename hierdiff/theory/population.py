@@ -52,6 +52,7 @@ __all__ = [
 Array = NDArray[Any]
 
 _LARGEST_TABLE = 1 << 22  # tuples v**s that can be listed and marked as drawn
+_MOST_HOURS = 1000  # nobody waits longer
 _BITS = 13  # of a noise level: 1.2e-4, below the scatter of populations of 10^4 messages
 _DOUBLINGS = 3  # of the depth; eight times the default is 192 levels
 _SLOWEST = 0.8  # ratio of changes beyond which three depths do not tell the limit
@@ -163,6 +164,15 @@ def _check(rhm: RHM, size: int, copies: int) -> None:
     if size < 100 or copies < 2:
         raise InvalidParameter(
             f"size = {size} with copies = {copies} gives no error bar; use size >= 100, copies >= 2"
+        )
+    checks.memory(f"copies = {copies} populations of {size} messages", 32.0 * size * rhm.v)
+    checks.memory(f"copies = {copies} populations", 100.0 * copies * rhm.L)
+    # a message costs about 5 ns for each of its m v rules and s v symbols
+    hours = 5e-9 * copies * size * rhm.L * rhm.v * (rhm.m + rhm.s) / 3600
+    if hours > _MOST_HOURS:
+        raise InvalidParameter(
+            f"copies = {copies} populations of size = {size} take about {hours:.3g} hours; give "
+            "fewer or smaller ones"
         )
     if rhm.v**rhm.s > _LARGEST_TABLE:
         raise InvalidParameter(

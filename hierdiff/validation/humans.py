@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import integers, reals
-from hierdiff.errors import DamagedFile, InvalidParameter
+from hierdiff._files import read_npy
+from hierdiff.checks import checked, integers, reals
+from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.triplets import read_triplets
 from hierdiff.validation._encoders import encoder_of
@@ -35,6 +36,7 @@ _BLOCKS = (
 _NO_CLASS = 1000
 
 
+@checked
 def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, Pooling]:
     """The named layers of a published network, by default its blocks, with their pooling."""
     found: dict[str, Pooling] = {}
@@ -48,6 +50,7 @@ def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, 
     return {name: found.get(name, "tokens" if tokens else "space") for name in names}
 
 
+@checked
 def judged_images(
     name: str,
     images: Path,
@@ -125,11 +128,9 @@ def _told(path: Path, condition: str, n: int) -> Array:
 
 def _array(path: Path, n: int | None) -> Array:
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DamagedFile(
-            f"{path} cannot be read as an array ({type(error).__name__}); give a .npy file"
-        ) from None
+        found = read_npy(path, "array (.npy)")
+    except FileNotFoundError:
+        raise InvalidParameter(f"{path} does not exist; give the path of a .npy file") from None
     if n is not None and (found.ndim < 1 or len(found) != n):
         raise InvalidParameter(f"{path} has shape {found.shape}; give one row for each of {n}")
     return np.asarray(found)
