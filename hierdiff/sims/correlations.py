@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import instance, symbols_of
+from hierdiff.checks import check_fields, instance, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
@@ -88,6 +88,7 @@ class Correlations:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         least = {"s": 2, "grammars": 1, "data": 1, "trajectories": 2, "levels": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:

@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
@@ -106,6 +107,7 @@ class PhaseTransition:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("grammars", "data", "levels"):
             if getattr(self, name) < (1, 1, 2)[("grammars", "data", "levels").index(name)]:
                 least = 2 if name == "levels" else 1
