@@ -53,6 +53,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from hierdiff._files import one_line, read_npz, remove_leftovers, set_aside, write_npz
+from hierdiff.checks import checked, whole
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_version, package_code
 from hierdiff.model import DiffusionModel
@@ -184,6 +185,11 @@ def _spelled(name: str, value: Any) -> Any:
     )
 
 
+def _workers(name: str, value: Any) -> int | None:
+    """How many tasks run at a time; more than the tasks is no fault."""
+    return None if value is None else whole(name, value, 1)
+
+
 class _Identity(NamedTuple):
     """What a task's file is called, and what stands in it."""
 
@@ -207,6 +213,7 @@ def _identity(task: Task, prints: Fingerprints) -> _Identity:
     return _Identity(digest.hexdigest(), words, code)
 
 
+@checked(workers=_workers)
 def run_tasks(
     tasks: Sequence[Task],
     folder: str | os.PathLike[str] | None = None,
@@ -257,10 +264,6 @@ def run_tasks(
     each task is a function of its arguments.  Names for all tasks cost about 0.1 ms each, and 1 s
     per GB of arguments; the version of the code about 0.3 s, once in a process.
     """
-    if workers is not None and (isinstance(workers, bool) or workers != int(workers)):
-        raise InvalidParameter(f"workers = {workers!r} must be an integer >= 1")
-    if workers is not None and workers < 1:
-        raise InvalidParameter(f"workers = {workers} must be >= 1")
     kept = _Kept.of(tasks, folder) if folder is not None else None
     results: dict[int, Arrays] = {} if kept is None else kept.finished()
     missing = [i for i in range(len(tasks)) if i not in results]
@@ -273,6 +276,7 @@ def run_tasks(
     return [results[i] for i in range(len(tasks))]
 
 
+@checked
 def unfinished(tasks: Sequence[Task], folder: str | os.PathLike[str]) -> Callable[[], list[int]]:
     """A function that lists the tasks without a sound file of the running code in a folder.
 
