@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked
+from hierdiff.checks import check_fields, checked, natural, shown
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
@@ -215,10 +215,13 @@ class Alignment:
             model,
         )  # fmt: skip
 
+    @checked(g=natural)
     def scene(
         self, g: int, given: tuple[ExactRHM, Derivations | None] | None = None
     ) -> tuple[ExactRHM, Derivations, Array, Array]:
         """Model, objects, triplets and the judges' probabilities of one repetition."""
+        if given is not None and not (isinstance(given, tuple) and len(given) == 2):
+            raise InvalidParameter(f"given = {shown(given)} must be a pair of a model and its data")
         model, data = given or (None, None)
         if model is None:
             drawn = self.rhm.draw(stream(self.seed, "grammar", g))

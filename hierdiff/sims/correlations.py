@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, instance, symbols_of
+from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
@@ -150,7 +150,7 @@ class Correlations:
                 f"the chain is no prediction for {self.noise} noise, whose messages fluctuate; "
                 "measure it, or predict noise='epsilon'"
             )
-        times = np.linspace(self.low, self.high, 401) if t is None else np.asarray(t, float)
+        times = np.linspace(self.low, self.high, 401) if t is None else np.atleast_1d(levels_of(t))
         covariance = leaf_correlation(self.rhm, times).T
         with np.errstate(invalid="ignore"):
             values = {"covariance": covariance, "correlation": covariance / covariance[0]}

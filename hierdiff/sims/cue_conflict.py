@@ -21,7 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, interval
+from hierdiff.checks import check_fields, checked, interval, probabilities
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -240,6 +240,7 @@ class CueConflict:
             variables[f"{name}_error"] = ((dim,), self.binomial_error(p), "binomial standard error")
         return self._label(variables, "simulation", "", self.sigma2)
 
+    @checked(p=probabilities)
     def binomial_error(self, p: Array) -> Array:
         """Standard error of shares of the Gaussian data; at least that of one in all of them."""
         n = self.gaussian_data

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import checked, integers, level, natural, one_level
+from hierdiff.checks import checked, integers, levels_of, natural, one_level, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import NoiseProcess
@@ -83,7 +83,11 @@ def checked_derivations(grammar: Grammar, data: Derivations) -> Derivations:
     return data
 
 
-@checked(times=level, seed=natural, g=natural)
+def _times(name: str, values: Any) -> Array:
+    return reals(name, levels_of(values), ndim=1)
+
+
+@checked(times=_times, seed=natural, g=natural)
 def forward_backward(
     model: ExactRHM, data: Derivations | None, seed: int, g: int, rows: range, times: Array
 ) -> dict[str, Array]:
