@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fuzz import Case
 
 from hierdiff import checks, results
@@ -13,10 +15,16 @@ EXEMPT = {
 }
 
 
+def saved_and_loaded(path: Any) -> Any:
+    """Each call has a folder of its own."""
+    results.save(results.label({"p": ((), 0.5, "p")}, {}, "theory", {}), "x.nc")
+    return results.load(path)
+
+
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     one = results.label({"p": ((), 0.5, "p"), "p_error": ((), 0.1, "its error")}, {}, "theory", {})
     return [
         Case("hierdiff.results.save", results.save, {"ds": one, "path": "x.nc"}),
-        Case("hierdiff.results.load", results.load, {"path": "x.nc"}),
+        Case("hierdiff.results.load", saved_and_loaded, {"path": "x.nc"}),
     ]
