@@ -89,6 +89,19 @@ def _ledger() -> _Ledger:
 def tracked(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Decorator: results made inside name the tasks used inside, and no others.
 
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    callable
+        With the same signature; each call is a scope of its own.
+
+    Notes
+    -----
+    Validity: for what the calling thread does inside.
+
     Examples
     --------
     >>> @tracked
@@ -117,6 +130,10 @@ def used(made: Mapping[str, Any], count: int = 1) -> None:
     count : int
         How many tasks.
 
+    Returns
+    -------
+    None
+
     Notes
     -----
     Validity: counted in the scope of the calling thread.
@@ -127,10 +144,18 @@ def used(made: Mapping[str, Any], count: int = 1) -> None:
 def origin() -> dict[str, Any]:
     """Commit and versions of the code that this process runs.
 
+    Parameters
+    ----------
+    None
+
     Returns
     -------
     dict
         ``commit``, as in :func:`provenance`, and ``versions`` by package.
+
+    Notes
+    -----
+    Validity: as for :func:`provenance`.
 
     Examples
     --------
@@ -191,7 +216,21 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tasks_of(*datasets: xr.Dataset) -> dict[str, str]:
-    """The attribute ``tasks`` of a result that is made of others; empty if none of them has it.
+    """The attribute ``tasks`` of a result that is made of others.
+
+    Parameters
+    ----------
+    *datasets : xarray.Dataset
+        Their own tasks are added up.
+
+    Returns
+    -------
+    dict of str
+        Empty if none of them has any.
+
+    Notes
+    -----
+    Validity: for results whose tasks are different ones.
 
     Examples
     --------
