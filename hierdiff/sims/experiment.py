@@ -34,6 +34,7 @@ import collections
 import contextlib
 import dataclasses
 import enum
+import gc
 import hashlib
 import importlib
 import itertools
@@ -526,16 +527,22 @@ def _client(address: str) -> Iterator[Any]:
         raise InvalidParameter(
             f"cluster = {address!r} needs Dask; pip install 'hierdiff[cluster]'"
         ) from None
+    client, trouble = None, ""
     try:
         # the versions that matter are asked for below, and refused rather than warned of
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             client = dask.Client(address, timeout=_CONNECT)
     except Exception as error:  # no host, no port, no scheduler, no address: each its own type
+        trouble = one_line(error)
+    if client is None:
+        # What is left of the client is collected here.  Collected by chance while another client
+        # starts, it would wait for a lock that this thread holds.
+        gc.collect()
         raise InvalidParameter(
-            f"cluster = {address!r} does not answer ({one_line(error)}); give the address that "
-            "dask scheduler prints, such as tcp://host:8786"
-        ) from None
+            f"cluster = {address!r} does not answer ({trouble}); give the address that dask "
+            "scheduler prints, such as tcp://host:8786"
+        )
     with client:
         yield client
 
