@@ -103,7 +103,7 @@ class Sizes:
     """Data per grammar."""
     levels: int = 25
     """Noise levels around the threshold."""
-    size: int = 8000
+    size: int = 4000
     """Members of a population."""
     copies: int = 8
     """Independent populations."""

@@ -59,7 +59,7 @@ SURFACE = {
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
     "hierdiff.plots": [
-        "alignment", "alignment_figure",
+        "alignment", "alignment_figure", "backend",
         "binding_figure", "class_transition", "classification_figure", "composition",
         "composition_figure", "cue_conflict_figure",
         "phase_transition", "phase_transition_figure",
@@ -73,7 +73,7 @@ SURFACE = {
         "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
         "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
         "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
-        "standard_error", "student_factor",
+        "standard_error", "student_error", "student_factor", "welch_score",
     ],
     "hierdiff.sims.experiment": [
         "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks",
@@ -85,7 +85,7 @@ SURFACE = {
     "hierdiff.studies": [
         "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
         "PhaseTransitionStudy",
-        "RepresentationStudy", "Study", "execute", "run",
+        "RepresentationStudy", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ image makes LS the empirical denoiser and, on the torus, ELS the equivariant one
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -333,7 +333,7 @@ def _task(x: ArrayLike, sigma: float, scale: float, radius: int, boundary: str) 
     images = y if y.ndim == 4 else y[..., None]
     if scale != 1:
         with np.errstate(over="ignore"):
-            images = cast(Reals, (images / scale).astype(y.dtype))
+            images = (images / scale).astype(y.dtype)
         if not np.isfinite(images).all():
             raise InvalidParameter(f"scale = {scale} takes x beyond the range of {y.dtype}")
     return _Task(images, positive_level(sigma) ** 2, y.shape[1:], y.dtype, y.shape)

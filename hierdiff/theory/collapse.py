@@ -236,10 +236,11 @@ def collapse_time(n_data: float, population: ArrayLike | LowRankMixture | Inform
     >>> round(found.sigma, 8), round(found.time, 8)
     (0.76873666, 0.23216756)
     """
-    if not number("n_data", n_data) > 1:
+    count = number("n_data", n_data)
+    if not count > 1:
         raise InvalidParameter(f"n_data = {n_data} must be finite and > 1; one datum is a copy")
     information = _information(population)
-    wanted = float(np.log(n_data))
+    wanted = float(np.log(count))
 
     def excess(log_sigma: float) -> float:
         return number("information(sigma)", information(float(np.exp(log_sigma)))) - wanted

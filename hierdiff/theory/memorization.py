@@ -20,7 +20,7 @@ the others together (:mod:`hierdiff.theory.collapse`), and what is generated is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -413,7 +413,7 @@ def _noisy(x: ArrayLike, scale: float) -> Reals:
         return y
     # in float64 and back: one rounding, whatever the scale
     with np.errstate(over="ignore"):
-        found = cast(Reals, (y / s).astype(y.dtype))
+        found: Reals = (y / s).astype(y.dtype)
     if not np.isfinite(found).all():
         raise InvalidParameter(f"scale = {scale} takes x beyond the range of {y.dtype}; raise it")
     return found

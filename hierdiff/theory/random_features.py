@@ -108,7 +108,8 @@ def feature_constants(activation: Callable[[Floats], Floats], time: float) -> Fe
     >>> round(found.linear, 8), round(found.over_data, 12), round(found.over_noise, 11)
     (0.60570551, 0.025541776444, 0.00187354959)
     """
-    if not 1e-12 <= number("time", time) <= 300:
+    time = number("time", time)
+    if not 1e-12 <= time <= 300:
         raise InvalidParameter(
             f"time = {time} must lie in [1e-12, 300]; without noise s^2 is 0, beyond no signal left"
         )

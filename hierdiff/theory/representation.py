@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import gammainc
 
-from hierdiff.checks import checked, fraction, integers, nonnegative, reals, unchecked
+from hierdiff.checks import integers, reals
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory._laplace import (
     Block,
@@ -313,7 +313,7 @@ def class_confidence(classes: int, rank: int, delta: float, sigma: ArrayLike) ->
     return _along(lambda s: weight_moments(classes, rank, delta, s).confidence, sigma)
 
 
-@checked(ranks=unchecked, sigma=nonnegative, delta=fraction)
+@orthogonal
 def snr_per_class(
     ranks: Sequence[int], weights: ArrayLike | None, delta: float, sigma: float
 ) -> Floats:
@@ -355,7 +355,9 @@ def snr_per_class(
     check(classes, min(d, default=0), delta, sigma)
     pi = np.full(classes, 1 / classes) if weights is None else reals("weights", weights)
     if pi.shape != (classes,) or not (pi > 0).all() or abs(pi.sum() - 1) > 1e-8:
-        raise InvalidParameter(f"weights = {pi} must be {classes} numbers > 0 with sum 1")
+        raise InvalidParameter(
+            f"weights of shape {pi.shape} must be {classes} numbers > 0 with sum 1"
+        )
     offsets = np.log(pi) - 0.5 * np.asarray(d) * np.log(a / b)
     blocks = [Block(n, float(c), 1) for n, c in zip(d, offsets, strict=True)]
     rate, out = log_odds_rate(delta, sigma), []

@@ -34,9 +34,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hierdiff._files import one_line, remove_leftovers, replacing
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_parts, fingerprint
 from hierdiff.results import writable_folder
+from hierdiff.validation.execution import usable_device
 
 __all__ = ["CheckpointSetAside", "Evaluation", "Loss", "Plan", "Trained", "train"]
 
@@ -76,6 +78,13 @@ class Plan:
     """Where to train: cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        try:
+            torch.device(self.device)
+        except RuntimeError:
+            raise InvalidParameter(
+                f"device = {self.device!r} is unknown to torch; use 'cpu', 'cuda' or 'mps'"
+            ) from None
         for name in ("steps", "warmup", "every"):
             if getattr(self, name) < 1:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be at least 1")
@@ -119,6 +128,7 @@ class Trained:
     cpu_seconds: float = 0.0
 
 
+@checked
 def train(
     network: nn.Module,
     loss: Loss,
@@ -162,7 +172,7 @@ def train(
     -----
     Validity: deterministic on one device if the loss is a function of the step.
     """
-    device = torch.device(plan.device)
+    device = usable_device(plan.device)
     network.to(device)
     kept = None
     about: dict[str, Any] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,8 @@ def cases() -> list[Case]:
         classes=2, rank=1, dim=2, n_train=(8,), sigmas=(0.5,), seeds=2, test=8,
         models=("exact",), quantities=("snr",),
     )  # fmt: skip
+    path = Path(tempfile.mkdtemp()) / "mixture.npz"
+    small.save(path)
     whole = "hierdiff.mixture.LowRankMixture"
     machines, learned = f"{home}.analytic_scores", f"{home}.memorization"
     exact_name, memory_name = f"{home}.exact_mixture.ExactMixture", (
@@ -100,7 +104,7 @@ def cases() -> list[Case]:
         Case(f"{whole}.principal_angles", small.principal_angles, {"k": 0, "l": 1}),
         Case(f"{whole}.sample", small.sample, {"n": 3, "seed": 0}),
         Case(f"{whole}.save", small.save, {"path": "m.npz"}),
-        Case(f"{whole}.load", LowRankMixture.load, {"path": "m.npz"}),
+        Case(f"{whole}.load", LowRankMixture.load, {"path": path}),
         Case("hierdiff._subspaces.orthonormalise", mixture.orthonormalise, {"bases": bases}),
         Case(f"{home}.representation.snr_per_class", representation.snr_per_class,
              {"ranks": [3, 2], "weights": [0.4, 0.6], "delta": 0.2, "sigma": 0.5}),

@@ -201,3 +201,23 @@ def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
         one_line(error)
+
+
+def test_networks_that_the_image_study_cannot_run_are_refused_before(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(np.zeros((9, 10), np.uint8)).save(folder / "a.png")
+    words = {
+        "dit-xl-2-256": "network of latents", "stable-diffusion-1.5": "network of latents",
+        "adm-64-conditional": "told class", "adm-256": "1 readable image;",
+    }  # fmt: skip
+    for name, match in words.items():
+        study = NetworkPhaseTransition(
+            model=name, images=folder, classifier=tmp_path / "none", out=tmp_path / "out",
+            accept_licence=True, t=(0.5,),
+        )  # fmt: skip
+        with pytest.raises(InvalidParameter, match=match) as error:
+            study.main()
+        one_line(error)
