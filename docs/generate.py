@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 from claims import claims
 from exponents import exponent_tests, exponents, threshold_bounds
-from pages import HERE, ROOT, benchmark, plus, result, table
+from pages import HERE, ROOT, benchmark, parameters, plus, result, table
 
 from hierdiff import GaussianNoise
 
@@ -76,7 +76,7 @@ def coverage() -> str:
 
 def thresholds() -> str:
     """Real processes at (32, 8, 2): density evolution beside finite-size scaling."""
-    data = result("finite_size_scaling")
+    data, made = result("finite_size_scaling"), parameters("finite_size_scaling")
     rows = []
     for kind in ("masking", "uniform", "gaussian"):
         x = data[kind]
@@ -98,9 +98,8 @@ def thresholds() -> str:
         f"{data['epsilon']:.4f}.\n\n"
         "Depth by depth, and at other numbers of symbols (m = v/4); the disorder is the standard "
         "deviation of the threshold over grammars without the thermal part, from halves of the "
-        f"data ({data['made']['parameters']['grammars']} grammars of "
-        f"{data['made']['parameters']['data']} data each); the last column is the thermal standard "
-        "deviation of one datum:\n\n"
+        f"data ({made['grammars']} grammars of {made['data']} data each); the last column is the "
+        "thermal standard deviation of one datum:\n\n"
     )
     rows = []
     for kind in ("masking", "uniform", "gaussian"):
@@ -246,8 +245,8 @@ def two_worlds() -> str:
         theory = plus(law, error) if error else f"{law:.4f}"
         rows.append([x["name"], str(x["size"]), plus(*x["half"]), theory, f"{x['z']:.1f}",
                      f"{x['limit']:.4f}"])  # fmt: skip
-    header = ["data model", "depth, rank or dimension", "half lost at SNR", "theory of this size", "z",
-              "criterion of infinite size"]  # fmt: skip
+    header = ["data model", "depth, rank or dimension", "half lost at SNR", "theory of this size",
+              "z", "criterion of infinite size"]  # fmt: skip
     return table(header, rows)
 
 

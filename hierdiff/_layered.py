@@ -372,6 +372,11 @@ class Grammar:
         """
         arrays = read_npz(path, FORMAT)
         levels = range(sum(name.startswith("rules_") for name in arrays))
+        known = {f"{table}_{level}" for table in ("rules", "weights") for level in levels}
+        if set(arrays) != known | {"root_prior", "leaf_vocabulary"}:
+            raise DamagedFile(
+                f"{path} holds no whole grammar but {', '.join(sorted(arrays))[:80]}; save it again"
+            )
         try:
             return cls(
                 [arrays[f"rules_{level}"] for level in levels],

@@ -55,7 +55,7 @@ import numpy as np
 
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Fingerprints", "code_version", "fingerprint", "package_code"]
+__all__ = ["Fingerprints", "code_parts", "code_version", "fingerprint", "package_code"]
 
 # 2**96 values: of a billion stored results no two meet by chance
 _BYTES = 12
@@ -616,12 +616,15 @@ def _version(sources: frozenset[Any]) -> str:
     if known is not None and all(_key(*file)[1] == mark for file, mark in known[1].items()):
         return known[0]
     files, packages = _followed(sources)
-    versions = {name: _distribution(name) for name in sorted(packages - _NO_NUMBERS)}
     source = _hash(*(x.encode() for x in sorted(set(files.values())))).hex()
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    found = json.dumps({"source": source, "python": python, **versions})
+    found = json.dumps({"source": source, **_versions(packages)})
     _VERSIONS[sources] = (found, {file: _key(*file)[1] for file in files})
     return found
+
+
+def _versions(packages: set[str]) -> dict[str, str]:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"python": python, **{k: _distribution(k) for k in sorted(packages - _NO_NUMBERS)}}
 
 
 def _followed(sources: frozenset[Any]) -> tuple[dict[tuple[str, str], str], set[str]]:
@@ -657,6 +660,32 @@ def _followed(sources: frozenset[Any]) -> tuple[dict[tuple[str, str], str], set[
                 digests[module, file] = f"{label} {parsed.digest}"
                 todo.extend((found, None) for found in parsed.imports)
     return digests, packages
+
+
+def code_parts(*items: Any) -> dict[str, str]:
+    """The code of functions and classes, module by module.
+
+    Parameters
+    ----------
+    *items : function or class
+
+    Returns
+    -------
+    dict of str
+        Hash of the syntax of each module, and version of each installed package, that they need.
+
+    Notes
+    -----
+    Validity: as for :func:`code_version`; what functions close over is not looked at.
+
+    Examples
+    --------
+    >>> sorted(code_parts(fingerprint))[:2]
+    ['hierdiff', 'hierdiff._derivations']
+    """
+    files, packages = _followed(_NONE.union(*(_source_of(item) for item in items)))
+    modules = dict(sorted(words.split() for words in files.values()))
+    return modules | _versions(packages)
 
 
 def package_code() -> str:

@@ -231,7 +231,7 @@ class EpsilonNoise:
     def corrupt_with(self, x0: ArrayLike, t: ArrayLike, randoms: ArrayLike) -> Array:
         """The data themselves, [n, leaves]."""
         symbols, _, _ = _uniforms(x0, t, randoms, self.v, 0)
-        return symbols
+        return symbols.copy()
 
     def corrupt(self, x0: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
         """The data themselves, [n, leaves]; ``t`` is epsilon."""

@@ -425,11 +425,10 @@ def run_folder(study: Any, *files: str) -> Path:
         if run.writes(path) and not run.overwrite:
             _refuse_other(path, words)
     summary = fields.get("summary")
-    if summary is not None and (not Path(summary).parent.is_dir() or Path(summary).is_dir()):
-        raise InvalidParameter(
-            f"summary = {str(summary)!r} cannot be written; give a file name in a folder that "
-            "exists"
-        )
+    if summary is not None:
+        writable_folder(Path(summary).parent)
+        if Path(summary).is_dir():
+            raise InvalidParameter(f"summary = {str(summary)!r} is a folder; give a file name")
     known = _RUNS.setdefault(folder.resolve(), [])
     known[:] = [run, *(r for r in known if r.files != files)]
     return folder

@@ -58,20 +58,22 @@ class ChangedTree:
     seed: int = 6
     """Seed of everything random; that of the drawn datum too."""
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be drawn or averaged, before anything is computed."""
-        # the sizes follow the rules of RHM, and a tree of more nodes is no picture
-        check_fields(
-            self, grammars=partial(whole, low=2), data=count, seed=natural, v=count, m=count,
-            s=partial(whole, low=2), L=count,
-        )  # fmt: skip
-        leaves = RHM(self.v, self.m, self.s, self.L).n_leaves
-        low, high = map(levels_of, self.t)
-        if leaves > 4096 or not low < high:
-            raise InvalidParameter(
-                f"s, L, t = {self.s}, {self.L}, {self.t} must give at most 4096 leaves and two "
-                f"increasing noise levels; there are {leaves} leaves"
-            )
+
+def sensible(options: ChangedTree) -> ChangedTree:
+    """Refuse what cannot be drawn or averaged, before anything is computed."""
+    # the sizes follow the rules of RHM, and a tree of more nodes is no picture
+    check_fields(
+        options, grammars=partial(whole, low=2), data=count, seed=natural, v=count, m=count,
+        s=partial(whole, low=2), L=count,
+    )  # fmt: skip
+    leaves = RHM(options.v, options.m, options.s, options.L).n_leaves
+    low, high = map(levels_of, options.t)
+    if leaves > 4096 or not low < high:
+        raise InvalidParameter(
+            f"s, L, t = {options.s}, {options.L}, {options.t} must give 4096 leaves at most and "
+            f"two increasing noise levels; there are {leaves} leaves"
+        )
+    return options
 
 
 def changes(options: ChangedTree, grammar: int, data: int) -> list[dict[int, np.ndarray]]:
@@ -107,7 +109,7 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
     return {"shares": np.array(by_time), "branches": np.array(islands)}
 
 
-options = page.options(ChangedTree)
+options = sensible(page.options(ChangedTree))
 folder = results.run_folder(options, "changed_tree")
 words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
 # a task reads the flags that make a tree, not those that say where or how many

@@ -25,7 +25,6 @@ Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resum
 # %%
 # One task is one grammar at one size: the belief in the true class at every noise level.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,7 @@ class Sizes:
     """Data per grammar."""
     levels: int = 25
     """Noise levels around the threshold."""
-    size: int = 8000
+    size: int = 4000
     """Members of a population."""
     copies: int = 8
     """Independent populations."""

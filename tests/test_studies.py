@@ -188,6 +188,37 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+def test_two_runs_with_other_parameters_do_not_meet(tmp_path: Path) -> None:
+    flags = ["--out", str(tmp_path), "--noise", "epsilon"]
+    assert run("sims/phase_transition.py", *SMALL, *flags)[0] == 0
+    kept = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    assert set(kept) == {
+        "phase_transition.nc",
+        "phase_transition.png",
+        "phase_transition_theory.nc",
+    }
+    code, out, err = run("sims/phase_transition.py", *SMALL, *flags, "--seed", "1")
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert "(seed = 0, now 1)" in err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == kept
+    code, _, err = run("sims/phase_transition.py", *SMALL, *flags, "--seed", "1", "--overwrite")
+    assert code == 0, err
+    assert '"seed": 1' in load(tmp_path / "phase_transition.nc").attrs["parameters"]
+
+
+def test_every_script_asks_for_its_folder_before_it_works() -> None:
+    """So that no study can forget to look what it would replace."""
+    places = ("sims", "hierdiff/studies", "hierdiff/validation/studies")
+    for path in (p for place in places for p in sorted((ROOT / place).glob("*.py"))):
+        text = path.read_text()
+        if "out: Path" in text:
+            assert "results.run_folder(" in text, path
+            assert "overwrite: bool = False" in text, path
+            assert "writable_folder(" not in text, path
+
+
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "theory").glob("derive_*.py")))
 def test_derivations_end_in_their_assertions(script: str) -> None:
     code, out, err = run(f"theory/{script}")

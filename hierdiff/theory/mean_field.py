@@ -172,8 +172,8 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
 
     Notes
     -----
-    Validity: exact, to 1e-15 delta^2 / sigma^2; the mean field has the same form with the weights of
-    the mean log-odds.
+    Validity: exact, to 1e-15 delta^2 / sigma^2; the mean field has the same form with the weights
+    of the mean log-odds.
 
     Examples
     --------

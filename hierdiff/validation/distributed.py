@@ -16,6 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.sims.experiment import Task, run_tasks, unfinished
 
@@ -87,6 +88,7 @@ class Process:
         return f"{name}:{self.local}" if name == "cuda" and self.count > 1 else name
 
 
+@checked
 def run_shared(
     tasks: Sequence[Task],
     folder: str | os.PathLike[str],

@@ -32,6 +32,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.validation.catalogue import RemoteFile
 
@@ -78,6 +79,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hierdiff"
 
 
+@checked
 def fetch(
     file: RemoteFile, folder: Path, *, offline: bool = False, attempts: int = 5, pause: float = 1.0
 ) -> Path:
@@ -214,6 +216,7 @@ def _alone(lock: Path) -> Iterator[str]:
         handle.close()
 
 
+@checked
 def verify(path: Path, file: RemoteFile, final: Path | None = None) -> None:
     """Raise DamagedFile unless size and hash are those of the catalogue, or of the first arrival.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff._files import read_npy
-from hierdiff.checks import integers, reals
+from hierdiff.checks import checked, integers, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.triplets import read_triplets
@@ -36,6 +36,7 @@ _BLOCKS = (
 _NO_CLASS = 1000
 
 
+@checked
 def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, Pooling]:
     """The named layers of a published network, by default its blocks, with their pooling."""
     found: dict[str, Pooling] = {}
@@ -49,6 +50,7 @@ def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, 
     return {name: found.get(name, "tokens" if tokens else "space") for name in names}
 
 
+@checked
 def judged_images(
     name: str,
     images: Path,

@@ -501,6 +501,7 @@ def low_pass(images: Array, factor: int) -> Array:
     return np.asarray(np.broadcast_to(means, blocks.shape).reshape(x.shape), x.dtype)
 
 
+@checked
 def eight_bits(images: Array, *, jpeg: bool = False) -> NDArray[np.float32]:
     """Images as published samples were stored: eight bits, and JPEG of quality 75 if wanted.
 

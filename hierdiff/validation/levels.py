@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.validation._outputs import refuse_rows
@@ -161,6 +162,7 @@ class LayerStatistics:
         return np.asarray(out.reshape(len(a), -1))
 
 
+@checked
 def layer_statistics(
     classifier: ReferenceClassifier, images: Array, *, moment: bool = False
 ) -> LayerStatistics:
@@ -213,6 +215,7 @@ class Similarity(NamedTuple):
     same_class: Array
 
 
+@checked
 def similarity(
     classifier: ReferenceClassifier, statistics: LayerStatistics, images: Array, others: Array
 ) -> Similarity:
@@ -252,6 +255,7 @@ def similarity(
     return Similarity({k: np.concatenate(v) for k, v in parts.items()}, np.concatenate(same))
 
 
+@checked
 def floor_of_pairs(
     classifier: ReferenceClassifier, statistics: LayerStatistics, images: Array, seed: Seed
 ) -> Similarity:
@@ -329,6 +333,7 @@ class ConvClassifier(nn.Module):
         return out
 
 
+@checked
 def train_classifier(
     data: LabelledImages,
     plan: Plan,

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import levels_of
+from hierdiff.checks import checked, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
@@ -41,6 +41,7 @@ class StepLevels(NamedTuple):
     told: float
 
 
+@checked
 def step_levels(
     schedule: DiscreteSchedule,
     noise: GaussianNoise,
@@ -96,6 +97,7 @@ def step_levels(
     return StepLevels(float(noise.level(schedule.snr[k])) if k < len(schedule) else 1.0, told)
 
 
+@checked
 def forward_backward(
     model: DiffusionModel,
     x0: NDArray[Any],

@@ -47,7 +47,7 @@ from hierdiff.validation.studies._alignment_claims import (
     layer_claims,
     table,
 )
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -132,6 +132,7 @@ class NetworkAlignment:
 
     def __post_init__(self) -> None:
         known_model(self.model, "rhm", "digits")
+        check_numbers(self, zero=("seed", "probe_width"))
         if self.model not in ("rhm", "digits"):
             for name, value in (("images", self.images), ("triplets", self.triplets)):
                 if value is None:

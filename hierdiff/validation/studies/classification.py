@@ -37,7 +37,7 @@ from hierdiff.theory.classification import SoftLeaves, snr_at
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.rhm_training import train_tree_unet
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._imagenet_classes import classify_folder
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_networks import (
@@ -119,6 +119,7 @@ class NetworkClassification:
 
     def __post_init__(self) -> None:
         known_model(self.model, "rhm", "digits")
+        check_numbers(self)
         if self.model in ("rhm", "digits"):
             _ = self.experiment
             if not 0 < self.label_share <= 1:

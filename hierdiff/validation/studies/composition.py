@@ -57,7 +57,7 @@ from hierdiff.validation.studies._composition_claims import (
     composition_closing,
     composition_table,
 )
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
@@ -164,6 +164,7 @@ class NetworkComposition:
 
     def __post_init__(self) -> None:
         known_model(self.model, "small")
+        check_numbers(self)
         if not self.parts or not {*self.parts} <= {"bumps", "levels"}:
             raise InvalidParameter(f"parts = {self.parts} must name some of bumps, levels")
         for name in ("seeds", "evaluations", "level_seeds", "sampling"):

@@ -36,7 +36,7 @@ from hierdiff.validation.figures.phase_transition import network_phase_transitio
 from hierdiff.validation.rhm_network import Process, SymbolNetwork, gap_to_exact
 from hierdiff.validation.rhm_training import Architecture, train_tree_unet
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._image_retention import ImageRetention
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -117,6 +117,7 @@ class NetworkPhaseTransition:
 
     def __post_init__(self) -> None:
         known_model(self.model, "rhm", "digits")
+        check_numbers(self)
         if self.t is not None and not all(0 < t <= 1 for t in self.t):
             raise InvalidParameter(f"t = {self.t} must be noise levels in (0, 1]")
         if self.focus is not None and not 0 <= self.focus[0] < self.focus[1] <= 1:
