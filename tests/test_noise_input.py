@@ -66,7 +66,10 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         r"^randoms lie in \[0.1, 1.0\]; give uniform numbers",
     ),
     "normals shape": (lambda: GAUSSIAN.corrupt_with(X0, 0.1, X_T[..., :2]), "^randoms has shape"),
-    "schedule": (lambda: GaussianNoise(3, "sigmoid"), "^schedule = 'sigmoid' must be one of 'cosine', 'linear'"),  # type: ignore[arg-type]
+    "schedule": (
+        lambda: GaussianNoise(3, "sigmoid"),
+        "^schedule = 'sigmoid' must be one of 'cosine', 'linear'",
+    ),  # type: ignore[arg-type]
     "name": (lambda: noise_process("salt", 3), "^noise = 'salt' must be one of 'epsilon', 'mask"),
     "match shape": (lambda: SymbolEvidence(np.array(X0), np.zeros(2), 0.0, 3), "^log_match has sh"),
     "match nan": (lambda: SymbolEvidence(np.array(X0), NAN, 0.0, 3), "^evidence of sample 0 has"),

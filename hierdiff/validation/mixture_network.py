@@ -56,6 +56,7 @@ class VectorDenoiser(nn.Module):
     torch.Size([3, 6])
     """
 
+    @checked
     def __init__(self, dim: int, variance: float, *, width: int = 256, depth: int = 3) -> None:
         super().__init__()
         if min(dim, width, depth) < 1 or not variance > 0:

@@ -23,6 +23,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["SequenceTransformer", "TreeUNet"]
@@ -146,6 +147,7 @@ class TreeUNet(nn.Module):
     torch.Size([5, 8, 4])
     """
 
+    @checked
     def __init__(
         self, channels: int, symbols: int, *, s: int, L: int, width: int = 64, blocks: int = 1,
         classes: int = 0, leaf_width: int | None = None,
@@ -238,6 +240,7 @@ class SequenceTransformer(nn.Module):
     torch.Size([5, 8, 4])
     """
 
+    @checked
     def __init__(
         self, channels: int, symbols: int, *, leaves: int, width: int = 64, heads: int = 4,
         layers: int = 4, classes: int = 0,

@@ -149,7 +149,6 @@ def test_leaf_slopes_of_density_evolution_saturate(laws: Laws) -> None:
     assert wrong < -4
 
 
-
 def shrink(rows: list[list[float]], factor: float) -> float:
     """Score of (c - b) = factor (b - a)."""
     (_, a, da), (_, b, db), (_, c, dc) = rows[-3:]
