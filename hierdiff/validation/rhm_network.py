@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from hierdiff.checks import array, check_fields, checked, levels_of, symbols_of
+from hierdiff.checks import array, check_fields, checked, levels_of, reals, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
@@ -87,7 +87,10 @@ class SymbolNetwork:
     @checked
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """Symbols [n, leaves] at the end of the reverse chain."""
-        return SimulatedModel(self, self.steps).sample(x_t, t, seed)
+        x = array("x_t", x_t)
+        if x.ndim < 2:
+            raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
+        return SimulatedModel(self, self.steps).sample(x, t, seed)
 
     @checked
     def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
@@ -103,7 +106,7 @@ class SymbolNetwork:
         device = next(self.network.parameters()).device
         labels = self._labels(len(x))
         out = []
-        for first in range(0, len(x), self.batch):
+        for first in range(0, max(len(x), 1), self.batch):  # no data are an empty batch
             rows = slice(first, first + self.batch)
             given = network_input(self.noise, x[rows], levels[rows])
             some = None if labels is None else labels[rows].to(device)
@@ -273,7 +276,7 @@ def gap_to_exact(
     rng = generator(seed)
     leaves = grammar.sample(n, rng).leaves
     gaps = []
-    for level in np.atleast_1d(np.asarray(t, float)):
+    for level in np.atleast_1d(reals("t", t, 0, 1, ndim=(0, 1), least=1)):
         x_t = model.noise.corrupt(leaves, level, rng)
         p = denoise_symbols(grammar, model.noise, x_t, level)
         q = np.maximum(model.denoise(x_t, level), 1e-30)

@@ -22,20 +22,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, checked, snr_of
+from hierdiff.checks import FloatArray, checked, snr_of, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 
 __all__ = ["DiscreteSchedule"]
 
 _SNAP = 1e-6  # an index this near to an integer is that integer, so that embeddings agree exactly
+
+
+# published schedules have a thousand levels; a million are 8 MB in each of a few arrays
+_size = partial(whole, low=1, high=1_000_000)
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -92,14 +96,14 @@ class DiscreteSchedule:
         object.__setattr__(self, "times", told)
 
     @classmethod
-    @checked
+    @checked(T=_size)
     def linear(cls, T: int = 1000) -> DiscreteSchedule:
         """DDPM's betas, from 0.1 / T to 20 / T in equal steps."""
         scale = 1000 / positive_int("T", T)
         return cls(np.linspace(scale * 1e-4, scale * 0.02, T))
 
     @classmethod
-    @checked
+    @checked(T=_size)
     def scaled_linear(
         cls, T: int = 1000, first: float = 0.00085, last: float = 0.012
     ) -> DiscreteSchedule:
@@ -107,7 +111,7 @@ class DiscreteSchedule:
         return cls(np.linspace(first**0.5, last**0.5, positive_int("T", T)) ** 2)
 
     @classmethod
-    @checked
+    @checked(T=_size)
     def cosine(cls, T: int = 1000) -> DiscreteSchedule:
         """Betas of the cosine law, no larger than 0.999."""
         # sin((1 - t) pi / 2 / 1.008)^2 is cos^2 of the law, accurate at the noisy end

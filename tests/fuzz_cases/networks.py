@@ -140,7 +140,10 @@ def cases() -> list[Case]:
     ]  # fmt: skip
     # without a file the proper call is an error of ours, which is what bad values must be too
     given = {
-        "download.fetch": (download.fetch, {"file": absent, "folder": Path("none")}),
+        "download.fetch": (
+            download.fetch,
+            {"file": absent, "folder": Path("none"), "offline": True},
+        ),
         "pretrained.read_weights": (read_weights, {"path": Path("none.pt")}),
         "convnext.convnext": (convnext.convnext, {"path": Path("none.pth")}),
         "images.image_files": (images.image_files, {"folder": Path("none")}),
