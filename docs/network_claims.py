@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from pages import network, plus
-from scipy.stats import t as student
 
+from hierdiff.sims.estimators import student_error
 from hierdiff.sims.phases import crossing_time
 
 _WAITS = {
@@ -232,9 +232,7 @@ def _mean(values: list[float], digits: int) -> str:
     mean, n = sum(values) / len(values), len(values)
     if n < 2:
         return f"{mean:.{digits}f} (one network)"
-    spread = math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1) / n)
-    # one standard error covers 50 % with two networks: the interval is 1.84 times as wide
-    return plus(mean, float(student.ppf(0.5 + 0.6827 / 2, n - 1)) * spread, digits)
+    return plus(mean, float(student_error(values)), digits)
 
 
 def _path(phases: list[str]) -> str:

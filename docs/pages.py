@@ -22,6 +22,12 @@ def result(name: str) -> Any:
     return _found(HERE / "results" / f"{name}.json")
 
 
+def parameters(name: str) -> dict[str, Any]:
+    """The parameters with which a committed result was made, as it says itself."""
+    found = json.loads((HERE / "results" / f"{name}.json").read_text())
+    return found["made"]["parameters"]
+
+
 def benchmark(name: str) -> Any:
     """A committed benchmark, without its provenance."""
     return _found(ROOT / "benchmarks" / f"{name}.json")

@@ -68,6 +68,8 @@ def replacing(path: str | os.PathLike[str], remedy: str = "") -> Iterator[Path]:
     block, the old file stays.
     """
     target = Path(path)
+    if not target.name:
+        raise InvalidParameter(f"path = {str(path)!r} names no file; give a file name")
     token = f"{_HERE}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(f".{target.name}.{token}.tmp")
     try:

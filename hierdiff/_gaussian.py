@@ -24,6 +24,7 @@ from hierdiff.checks import (
     memory,
     natural,
     one_of,
+    shown,
     snr_of,
     symbols_of,
     whole,
@@ -293,7 +294,7 @@ def shape_of(name: str, shape: Any) -> tuple[int, ...]:
     """Extents of data."""
     if isinstance(shape, (tuple, list)):
         return tuple(natural(f"{name}[{i}]", extent) for i, extent in enumerate(shape))
-    raise InvalidParameter(f"{name} = {shape!r} must be a tuple of integers, e.g. (n, leaves)")
+    raise InvalidParameter(f"{name} = {shown(shape)} must be a tuple of integers, e.g. (n, leaves)")
 
 
 def _cosine_level(ratio: FloatArray, rate: FloatArray) -> FloatArray:

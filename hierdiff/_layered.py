@@ -27,7 +27,7 @@ from hierdiff._rules import (
     checked_weights,
     pick,
 )
-from hierdiff.checks import checked, count, memory, unchecked
+from hierdiff.checks import checked, count, memory, shown, unchecked
 from hierdiff.errors import DamagedFile, InvalidParameter, NotASentence
 from hierdiff.seeds import Seed, generator
 
@@ -120,7 +120,7 @@ class Grammar:
         """Nodes of a level, the product of s over the levels above it."""
         number = isinstance(level, (int, np.integer)) and not isinstance(level, bool)
         if not number or not 0 <= level <= self.L:
-            raise InvalidParameter(f"level = {level!r} is no level; give 0 (root) to {self.L}")
+            raise InvalidParameter(f"level = {shown(level)} is no level; give 0 (root) to {self.L}")
         return math.prod(self.s[:level])
 
     @cached_property
@@ -372,6 +372,11 @@ class Grammar:
         """
         arrays = read_npz(path, FORMAT)
         levels = range(sum(name.startswith("rules_") for name in arrays))
+        known = {f"{table}_{level}" for table in ("rules", "weights") for level in levels}
+        if set(arrays) != known | {"root_prior", "leaf_vocabulary"}:
+            raise DamagedFile(
+                f"{path} holds no whole grammar but {', '.join(sorted(arrays))[:80]}; save it again"
+            )
         try:
             return cls(
                 [arrays[f"rules_{level}"] for level in levels],

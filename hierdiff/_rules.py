@@ -60,6 +60,10 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
+def _listed(value: object) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
 def _checked_level(rules: ArrayLike, level: int) -> Symbols:
     if isinstance(rules, (list, tuple)):
         try:
@@ -91,7 +95,7 @@ def checked_rules(
     rules: Sequence[ArrayLike], leaf_vocabulary: int | None
 ) -> tuple[tuple[Symbols, ...], int]:
     """Own, read-only copies whose entries are symbols of the level below; the leaf vocabulary."""
-    if not isinstance(rules, (list, tuple, np.ndarray)):
+    if not _listed(rules):
         raise InvalidParameter(
             f"rules is of type {type(rules).__name__}; give a list of arrays (v, m, s), one per "
             "level, or draw a grammar with RHM(...).draw(seed)"
@@ -142,7 +146,7 @@ def checked_weights(
     weights: Sequence[ArrayLike] | None, rules: tuple[Symbols, ...]
 ) -> tuple[FloatArray, ...]:
     """Rule probabilities of every level; None stands for uniform."""
-    if weights is not None and not isinstance(weights, (list, tuple, np.ndarray)):
+    if weights is not None and not _listed(weights):
         raise InvalidParameter(
             f"weights is of type {type(weights).__name__}; give a list of arrays (v, m), one per "
             "level, or None"

@@ -24,6 +24,7 @@ __all__ = [
     "check_weights",
     "equiangular",
     "joint_span",
+    "listed",
     "orthonormalise",
     "spectrum",
     "triangular",
@@ -35,6 +36,7 @@ LARGEST_VARIANCE = 1e200  # its square root times a normal number, and that squa
 _ORTHONORMAL = 1e-6  # single-precision bases pass, and are polished to double precision
 _EXACT = 1e-12  # a deviation of U^T U from 1 that rounding explains: the basis is kept as given
 _SMALL = 1e-140  # below it (and above its inverse) products of two entries leave the floats' range
+_ANGLE = 1e-5  # degrees: the cosine of a smaller one rounds to 1
 _RANK = 1e-10  # relative singular value below which directions count as dependent
 
 
@@ -100,8 +102,10 @@ def _polar(k: int, basis: Floats) -> Floats:
 
 
 def equiangular(dim: int, ranks: list[int], angle: float, rng: np.random.Generator) -> list[Floats]:
-    if not 0 < angle <= 90:
-        raise InvalidParameter(f"angle = {angle} must lie in (0, 90] degrees; or pass None")
+    if not _ANGLE <= angle <= 90:
+        raise InvalidParameter(
+            f"angle = {angle} must lie in (0, 90] degrees, from {_ANGLE:g} on; or pass None"
+        )
     classes = len(ranks)
     widths = ranks if angle == 90 else [max(ranks)] * classes
     if sum(widths) > dim:
@@ -243,9 +247,16 @@ def _independent(columns: Floats, rank: int) -> Floats:
     return found[:, :count]
 
 
+def listed(values: object) -> bool:
+    """Whether values come one after the other, as lists and arrays of axes do."""
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0
+    return isinstance(values, Sequence) and not isinstance(values, (str, bytes))
+
+
 def _matrices(bases: Sequence[ArrayLike]) -> list[Floats]:
     """Finite real matrices, copied."""
-    if isinstance(bases, (str, bytes)) or not isinstance(bases, (Sequence, np.ndarray)):
+    if not listed(bases):
         raise InvalidParameter(
             f"bases of type {type(bases).__name__} must be a list of arrays [D, d_k], one per class"
         )
@@ -309,7 +320,7 @@ def check_variances(
     """Variances [d_k] of every class, copied and frozen."""
     if variances is None:
         return tuple(frozen(np.ones(basis.shape[1])) for basis in bases)
-    if isinstance(variances, (str, bytes)) or not isinstance(variances, (Sequence, np.ndarray)):
+    if not listed(variances):
         raise InvalidParameter(
             f"variances of type {type(variances).__name__} must be a list of arrays [d_k], one per"
             " class"

@@ -38,8 +38,8 @@ __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers", "level",
     "levels_of", "memory", "natural", "nonnegative", "number", "one_level", "one_of", "positive",
-    "precision", "probabilities", "reals", "snr_of", "sound", "symbols_of", "text", "together",
-    "unchecked", "whole",
+    "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
+    "together", "unchecked", "whole",
 ]  # fmt: skip
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -54,7 +54,8 @@ _R = TypeVar("_R")
 _SHOWN = 60
 
 
-def _show(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as it stands in a message: on one line, and short."""
     try:
         words = " ".join(repr(value).split())
     except Exception:  # a foreign __repr__ may raise anything
@@ -89,7 +90,7 @@ def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -
     if fits and (low is None or value >= low) and (high is None or value <= high):
         return int(value)
     raise InvalidParameter(
-        f"{name} = {_show(value)} must be an integer {_bounds(low, high, None, None)}".rstrip()
+        f"{name} = {shown(value)} must be an integer {_bounds(low, high, None, None)}".rstrip()
     )
 
 
@@ -129,21 +130,21 @@ def number(
             return x
     kind = "a number" if infinite else "a finite number"
     rule = f"{kind} {_bounds(low, high, above, below)}".rstrip()
-    raise InvalidParameter(f"{name} = {_show(value)} must be {rule}")
+    raise InvalidParameter(f"{name} = {shown(value)} must be {rule}")
 
 
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise InvalidParameter(f"{name} = {_show(value)} must be True or False")
+    raise InvalidParameter(f"{name} = {shown(value)} must be True or False")
 
 
 def text(name: str, value: Any) -> str:
     """A string."""
     if isinstance(value, str):
         return value
-    raise InvalidParameter(f"{name} = {_show(value)} must be a string")
+    raise InvalidParameter(f"{name} = {shown(value)} must be a string")
 
 
 def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
@@ -162,7 +163,7 @@ def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
     near = difflib.get_close_matches(str(value), [str(x) for x in known], 1)
     hint = f"; did you mean {near[0]!r}?" if near and isinstance(value, str) else ""
     listed = ", ".join(repr(x) for x in known)
-    raise InvalidParameter(f"{name} = {_show(value)} must be one of {listed}{hint}")
+    raise InvalidParameter(f"{name} = {shown(value)} must be one of {listed}{hint}")
 
 
 def unchecked(name: str, value: Any) -> Any:
@@ -200,7 +201,7 @@ def array(name: str, values: Any) -> NDArray[Any]:
                 "give a NumPy array (of a tensor: detach().cpu().numpy())"
             )  # fmt: skip
             raise InvalidParameter(
-                f"{name} = {_show(values)} is no array of numbers; {remedy}"
+                f"{name} = {shown(values)} is no array of numbers; {remedy}"
             ) from None
     if found.dtype.kind not in "iuf":
         raise InvalidParameter(
@@ -443,7 +444,7 @@ def _numbers(name: str, value: ArrayLike, n: int | None) -> FloatArray:
         if "masked" in str(error):
             raise
         raise InvalidParameter(
-            f"{name} = {_show(value)} is no number; give a float or an array of floats"
+            f"{name} = {shown(value)} is no number; give a float or an array of floats"
         ) from None
     if n is not None and found.shape not in ((), (n,)):
         raise InvalidParameter(
@@ -593,7 +594,7 @@ def instance(
     ]
     remedy = f"; {remedies[0]}" if remedies else ""
     raise InvalidParameter(
-        f"{name} = {_show(value)} is of type {type(value).__name__}; give a {wanted}{remedy}"
+        f"{name} = {shown(value)} is of type {type(value).__name__}; give a {wanted}{remedy}"
     )
 
 
@@ -635,7 +636,7 @@ def _real_array(name: str, value: Any) -> Any:
 def _path(name: str, value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)) and "\0" not in os.fspath(value):
         return value
-    raise InvalidParameter(f"{name} = {_show(value)} is no path; {_PATH}")
+    raise InvalidParameter(f"{name} = {shown(value)} is no path; {_PATH}")
 
 
 def _simple(rule: Rule) -> _Bound:
@@ -648,11 +649,11 @@ def _elements(inner: _Bound, lengths: int | None, make: type) -> _Bound:
             isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
         )
         if not listed or (isinstance(value, np.ndarray) and not value.ndim):
-            raise InvalidParameter(f"{name} = {_show(value)} must be a tuple or list")
+            raise InvalidParameter(f"{name} = {shown(value)} must be a tuple or list")
         if isinstance(value, np.ndarray):
             value = array(name, value)
         if lengths is not None and len(value) != lengths:
-            raise InvalidParameter(f"{name} = {_show(value)} must have {lengths} entries")
+            raise InvalidParameter(f"{name} = {shown(value)} must have {lengths} entries")
         found = [inner(f"{name}[{i}]", x, arguments) for i, x in enumerate(value)]
         return tuple(found) if make is tuple else found
 
@@ -696,7 +697,7 @@ def _rule_for(hint: Any) -> _Bound | None:
 def _callable(name: str, value: Any) -> Any:
     if callable(value):
         return value
-    raise InvalidParameter(f"{name} = {_show(value)} must be a function")
+    raise InvalidParameter(f"{name} = {shown(value)} must be a function")
 
 
 def _union(parts: frozenset[Any]) -> _Bound | None:
@@ -751,7 +752,7 @@ def _dtype(name: str, value: Any) -> Any:
         return np.dtype(value)
     except TypeError:
         raise InvalidParameter(
-            f"{name} = {_show(value)} is no NumPy type; give np.float64 or np.float32"
+            f"{name} = {shown(value)} is no NumPy type; give np.float64 or np.float32"
         ) from None
 
 

@@ -28,6 +28,7 @@ that could change a number changes the version, so nobody has to remember to rai
 from __future__ import annotations
 
 import ast
+import copyreg
 import datetime
 import decimal
 import enum
@@ -38,6 +39,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import io
 import json
 import re
 import struct
@@ -47,13 +49,13 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol
 
 import numpy as np
 
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Fingerprints", "code_version", "fingerprint"]
+__all__ = ["Fingerprints", "code_parts", "code_version", "fingerprint", "package_code"]
 
 # 2**96 values: of a billion stored results no two meet by chance
 _BYTES = 12
@@ -283,20 +285,45 @@ class Fingerprints:
 
     def _object(self, item: Any) -> _Node:
         kind = type(item)
+        if hasattr(item, "__next__") or isinstance(item, io.IOBase):
+            raise _refusal(item, "it changes when it is read")
+        if not all(_is_python(base) for base in kind.__mro__):
+            return self._reduced(item)
         found: dict[str, Any] = {}
         for base in kind.__mro__:
             slots = base.__dict__.get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else tuple(slots):
                 if name not in ("__dict__", "__weakref__") and hasattr(item, name):
                     found[name] = getattr(item, name)
-        state = getattr(item, "__dict__", None)
-        if state is None and not found and kind.__flags__ & (1 << 9) == 0:
-            raise _refusal(item, "its content cannot be read")
-        for name, value in (state or {}).items():
+        for name, value in getattr(item, "__dict__", {}).items():
             if not isinstance(inspect.getattr_static(kind, name, None), functools.cached_property):
                 found[name] = value
         node = self._unordered(f"object {_name(kind)}", found.items())
         return _Node(node.digest, node.sources | _source_of(kind))
+
+    def _reduced(self, item: Any) -> _Node:
+        """An object of a compiled type, by what a copy would be made of."""
+        kind = type(item)
+        try:
+            own = copyreg.dispatch_table.get(kind)
+            found: Any = item.__reduce_ex__(4) if own is None else own(item)
+        except Exception:
+            raise _refusal(item, "its content cannot be read") from None
+        if isinstance(found, str):
+            return self._join(f"{_name(kind)} {found}", (), _source_of(kind))
+        parts = [list(p) if hasattr(p, "__next__") else p for p in found[1:]]
+        return self._join(f"copy {_name(kind)}", parts, _source_of(kind))
+
+
+def _is_python(kind: type) -> bool:
+    """Whether instances keep all they have where Python sees it."""
+    if kind in (object, Generic, Protocol):
+        return True
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None:  # typed in, or built into Python
+        return module is not None and kind.__module__ not in sys.builtin_module_names
+    return file.endswith(".py") and "__module__" in kind.__dict__
 
 
 def fingerprint(item: Any) -> str:
@@ -333,7 +360,7 @@ def fingerprint(item: Any) -> str:
     True
     >>> fingerprint(iter([1]))
     Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: list_iterator has no fingerprint: its content cannot be read;\
+    hierdiff.errors.InvalidParameter: list_iterator has no fingerprint: it changes when it is read;\
  give arrays, numbers, words or paths, or an object with a method fingerprint()
     """
     return Fingerprints().of(item)
@@ -589,12 +616,15 @@ def _version(sources: frozenset[Any]) -> str:
     if known is not None and all(_key(*file)[1] == mark for file, mark in known[1].items()):
         return known[0]
     files, packages = _followed(sources)
-    versions = {name: _distribution(name) for name in sorted(packages - _NO_NUMBERS)}
     source = _hash(*(x.encode() for x in sorted(set(files.values())))).hex()
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    found = json.dumps({"source": source, "python": python, **versions})
+    found = json.dumps({"source": source, **_versions(packages)})
     _VERSIONS[sources] = (found, {file: _key(*file)[1] for file in files})
     return found
+
+
+def _versions(packages: set[str]) -> dict[str, str]:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"python": python, **{k: _distribution(k) for k in sorted(packages - _NO_NUMBERS)}}
 
 
 def _followed(sources: frozenset[Any]) -> tuple[dict[tuple[str, str], str], set[str]]:
@@ -630,6 +660,49 @@ def _followed(sources: frozenset[Any]) -> tuple[dict[tuple[str, str], str], set[
                 digests[module, file] = f"{label} {parsed.digest}"
                 todo.extend((found, None) for found in parsed.imports)
     return digests, packages
+
+
+def code_parts(*items: Any) -> dict[str, str]:
+    """The code of functions and classes, module by module.
+
+    Parameters
+    ----------
+    *items : function or class
+
+    Returns
+    -------
+    dict of str
+        Hash of the syntax of each module, and version of each installed package, that they need.
+
+    Notes
+    -----
+    Validity: as for :func:`code_version`; what functions close over is not looked at.
+
+    Examples
+    --------
+    >>> sorted(code_parts(fingerprint))[:2]
+    ['hierdiff', 'hierdiff._derivations']
+    """
+    files, packages = _followed(_NONE.union(*(_source_of(item) for item in items)))
+    modules = dict(sorted(words.split() for words in files.values()))
+    return modules | _versions(packages)
+
+
+def package_code() -> str:
+    """Hash of the syntax of all of hierdiff, whether a task needs it or not.
+
+    Examples
+    --------
+    >>> len(package_code())
+    24
+    """
+    root = Path(__file__).parent
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        parts = ["hierdiff", *path.relative_to(root).with_suffix("").parts]
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found.append(f"{name} {_parsed(name, str(path)).digest}".encode())
+    return _hash(*found).hex()
 
 
 @functools.cache

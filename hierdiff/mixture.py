@@ -121,7 +121,7 @@ class LowRankMixture:
         orthonormal = _subspaces.check_bases(bases)
         dim, classes = len(orthonormal[0]), len(orthonormal)
         amplitude = number("delta", delta, 0)
-        if amplitude**2 > _subspaces.LARGEST_VARIANCE or 0 < amplitude < _SMALLEST_DELTA:
+        if amplitude > _subspaces.LARGEST_VARIANCE**0.5 or 0 < amplitude < _SMALLEST_DELTA:
             raise InvalidParameter(
                 f"delta = {delta} must be 0 or lie in [{_SMALLEST_DELTA:g}, 1e+100]: beyond, its"
                 " square leaves the range of floats"
@@ -336,8 +336,9 @@ class LowRankMixture:
         orthonormal factor of a Gaussian matrix in the QR decomposition of positive diagonal.
         """
         dim, classes = whole("dim", dim, 1), whole("classes", classes, 1)
-        if isinstance(rank, (Sequence, np.ndarray)) and not isinstance(rank, (str, bytes)):
-            ranks = [whole(f"rank[{i}]", d, None) for i, d in enumerate(rank)]
+        if _subspaces.listed(rank):
+            listed = cast(Sequence[int], rank)
+            ranks = [whole(f"rank[{i}]", d, None) for i, d in enumerate(listed)]
         else:
             ranks = [whole("rank", rank, None)] * min(classes, _MOST_CLASSES)
         memory(f"bases of {classes} classes of rank {max(ranks, default=0)} in {dim} dimensions",
@@ -356,7 +357,7 @@ class LowRankMixture:
 
     @classmethod
     @checked(
-        classes=count, rank=count, restarts=count, iterations=count,
+        classes=count, rank=count, restarts=partial(whole, low=1, high=10**5), iterations=count,
         tolerance=partial(number, low=0),
     )  # fmt: skip
     def fit(
@@ -442,8 +443,11 @@ class LowRankMixture:
             )
         return cls(list(f.bases), f.weights, list(f.variances), f.noise**0.5, "ambient", f.means)
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the mixture as one npz file without pickles, whole or not at all."""
+        if not Path(path).name:
+            raise InvalidParameter(f"path = {str(path)!r} names no file; give one in a folder")
         arrays = {
             "bases": np.hstack(self.bases),
             "ranks": np.array(self.ranks),
@@ -456,6 +460,7 @@ class LowRankMixture:
         write_npz(path, _KIND, arrays)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> LowRankMixture:
         """Read what :meth:`save` wrote.
 

@@ -80,6 +80,8 @@ class NoiseProcess(Protocol):
     symbol); ``evidence`` the same in the form that exact inference reads fastest.  All raise
     InvalidParameter for a wrong shape, a symbol out of range, NaN, or t outside [0, 1].
 
+    Functions that take a process beside a grammar or an RHM accept its name as well.
+
     Notes
     -----
     Validity: leaves are corrupted independently.
@@ -231,7 +233,7 @@ class EpsilonNoise:
     def corrupt_with(self, x0: ArrayLike, t: ArrayLike, randoms: ArrayLike) -> Array:
         """The data themselves, [n, leaves]."""
         symbols, _, _ = _uniforms(x0, t, randoms, self.v, 0)
-        return symbols
+        return symbols.copy()
 
     def corrupt(self, x0: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
         """The data themselves, [n, leaves]; ``t`` is epsilon."""

@@ -425,11 +425,10 @@ def run_folder(study: Any, *files: str) -> Path:
         if run.writes(path) and not run.overwrite:
             _refuse_other(path, words)
     summary = fields.get("summary")
-    if summary is not None and (not Path(summary).parent.is_dir() or Path(summary).is_dir()):
-        raise InvalidParameter(
-            f"summary = {str(summary)!r} cannot be written; give a file name in a folder that "
-            "exists"
-        )
+    if summary is not None:
+        writable_folder(Path(summary).parent)
+        if Path(summary).is_dir():
+            raise InvalidParameter(f"summary = {str(summary)!r} is a folder; give a file name")
     known = _RUNS.setdefault(folder.resolve(), [])
     known[:] = [run, *(r for r in known if r.files != files)]
     return folder
@@ -739,7 +738,8 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
             if len(set(sizes)) > 1:
                 raise InvalidParameter(f"dimension {dim} has sizes {sizes} and no coordinate")
             continue
-        first = parts[0][dim].to_numpy()
+        axis = parts[0][dim]
+        first = axis.to_numpy()
         places = [_places(dim, first, part[dim].to_numpy()) for part in parts]
         kept = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
         counts = [part.sizes[dim] for part in parts]
@@ -749,7 +749,8 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
                 f"{len(kept)} are shared; select the shared ones first, none is dropped in silence"
             )
         parts = [
-            part.isel({dim: place[kept]}).assign_coords({dim: parts[0][dim].isel({dim: kept})})
+            # the bare values: a coordinate taken from the first result would bring its source along
+            part.isel({dim: place[kept]}).assign_coords({dim: (dim, first[kept], axis.attrs)})
             for part, place in zip(parts, places, strict=True)
         ]
     return parts

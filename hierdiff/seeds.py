@@ -51,8 +51,10 @@ def generator(seed: Seed) -> np.random.Generator:
         return np.random.default_rng(seed)
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0:
         return np.random.default_rng(int(seed))
+    words = " ".join(repr(seed).split())
+    words = words if len(words) <= 60 else words[:56] + " ..."
     raise InvalidParameter(
-        f"seed = {seed!r} is no seed; give an int >= 0, a SeedSequence or a Generator"
+        f"seed = {words} is no seed; give an int >= 0, a SeedSequence or a Generator"
     )
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff._rules import MAX_BRANCHES, MAX_DEPTH, MAX_SYMBOLS, draw_tuples
-from hierdiff.checks import checked, count, memory, number, whole
+from hierdiff.checks import checked, count, memory, number, shown, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.seeds import Seed, generator
@@ -45,8 +45,9 @@ def _each(rule: Any) -> Any:
     """A check of every entry of a sequence."""
 
     def check(name: str, value: Any) -> list[int]:
-        if not isinstance(value, (list, tuple, range, np.ndarray)) or np.ndim(value) != 1:
-            raise InvalidParameter(f"{name} = {value!r} must be a list of integers")
+        sequence = isinstance(value, np.ndarray) and value.ndim == 1
+        if not sequence and not isinstance(value, (list, tuple, range)):
+            raise InvalidParameter(f"{name} = {shown(value)} must be a list of integers")
         return [rule(f"{name}[{i}]", x) for i, x in enumerate(value)]
 
     return check

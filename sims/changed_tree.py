@@ -23,7 +23,7 @@ import networkx as nx
 import numpy as np
 
 from hierdiff import RHM, MaskingNoise, results
-from hierdiff.checks import check_fields, count, whole
+from hierdiff.checks import check_fields, count, levels_of, natural, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, plt
 from hierdiff.seeds import stream
@@ -58,11 +58,22 @@ class ChangedTree:
     seed: int = 6
     """Seed of everything random; that of the drawn datum too."""
 
-    def __post_init__(self) -> None:
-        check_fields(self, grammars=partial(whole, low=2), data=count)
-        RHM(self.v, self.m, self.s, self.L)
-        if not 0 <= self.t[0] < self.t[1] <= 1:
-            raise InvalidParameter(f"t = {self.t} must be two rising noise levels in [0, 1]")
+
+def sensible(options: ChangedTree) -> ChangedTree:
+    """Refuse what cannot be drawn or averaged, before anything is computed."""
+    # the sizes follow the rules of RHM, and a tree of more nodes is no picture
+    check_fields(
+        options, grammars=partial(whole, low=2), data=count, seed=natural, v=count, m=count,
+        s=partial(whole, low=2), L=count,
+    )  # fmt: skip
+    leaves = RHM(options.v, options.m, options.s, options.L).n_leaves
+    low, high = map(levels_of, options.t)
+    if leaves > 4096 or not low < high:
+        raise InvalidParameter(
+            f"s, L, t = {options.s}, {options.L}, {options.t} must give 4096 leaves at most and "
+            f"two increasing noise levels; there are {leaves} leaves"
+        )
+    return options
 
 
 def changes(options: ChangedTree, grammar: int, data: int) -> list[dict[int, np.ndarray]]:
@@ -98,7 +109,7 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
     return {"shares": np.array(by_time), "branches": np.array(islands)}
 
 
-options = page.options(ChangedTree)
+options = sensible(page.options(ChangedTree))
 folder = results.run_folder(options, "changed_tree")
 words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
 # a task reads the flags that make a tree, not those that say where or how many
@@ -152,9 +163,9 @@ graph = rhm.draw(stream(options.seed, "grammar", chosen)).to_networkx()
 fig, axes = plt.subplots(2, 1, figsize=(8.4, 5.6), layout="constrained")
 for ax, t, changed in zip(axes, options.t, changes(options, chosen, 1), strict=True):
     draw_tree(ax, graph, changed)
-    moved = int(changed[options.L].sum())
+    lost = int(changed[options.L].sum())
     verdict = "class changed" if changed[0].all() else "class kept"
-    title = f"masking, t = {t:g}: {moved} of {rhm.n_leaves} leaves changed, {verdict}"
+    title = f"masking, t = {t:g}: {lost} of {rhm.n_leaves} leaves changed, {verdict}"
     ax.set_title(title, fontsize=9, loc="left")
 fig.savefig(folder / "changed_tree.png", dpi=160)
 plt.close(fig)

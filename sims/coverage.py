@@ -484,6 +484,8 @@ class Coverage:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -493,7 +495,7 @@ class Coverage:
         """Run, save, draw, print."""
         if self.repetitions < 20:
             raise InvalidParameter(f"repetitions = {self.repetitions} must be at least 20")
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "coverage")
         ds = self.measure()
         results.save(ds, folder / "coverage.nc")
         figure = draw(ds)
@@ -580,8 +582,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
             "error": x.covered_error.values.tolist(), "repetitions": int(x.repetitions),
             "wrong": bool(x.wrong),
         }  # fmt: skip
-    return {"cases": rows, "made": {k: ds.attrs[k] for k in ("command", "commit", "versions")
-                                    if k in ds.attrs}}  # fmt: skip
+    return {"cases": rows}
 
 
 def claim(ds: xr.Dataset) -> str:

@@ -41,6 +41,7 @@ from hierdiff.theory import (
     critical_level,
     level_set_threshold,
     overlap_threshold,
+    population_dynamics,
     posterior,
     stability,
     support_exponents,
@@ -131,17 +132,34 @@ def leaf_slope(
     return {"slope": np.array((means[0] - means[1]) / (2 * delta))}
 
 
+def leaf_slope_of_populations(
+    rhm: RHM, kind: str, t: float, delta: float, size: int, copies: int, seed: int
+) -> dict[str, Array]:
+    """The same by density evolution, same random numbers at t -+ delta; with its error."""
+    noise, slopes = noise_process(kind, rhm.v), []
+    for i in range(max(copies // 2, 2)):
+        below, above = (
+            population_dynamics(
+                rhm, noise, x, size=size, copies=2, seed=stream(seed, "leaf slope", rhm.L, i)
+            ).marginal[-1]
+            for x in (t - delta, t + delta)
+        )
+        slopes.append((below - above) / (2 * delta))
+    error = np.std(slopes, ddof=1) / np.sqrt(len(slopes))
+    return {"slope": np.array([np.mean(slopes), error])}
+
+
 @dataclass(frozen=True)
 class Exponents:
     """Critical fixed points and exponents of four noise processes, tested by exact inference."""
 
     sizes: tuple[tuple[int, int, int], ...] = ((32, 8, 2), (16, 4, 2), (24, 6, 2), (16, 8, 3))
     """(v, m, s); exact inference runs at the first, which needs s = 2."""
-    size: int = 2500
+    size: int = 3000
     """Members of a population."""
-    copies: int = 6
+    copies: int = 8
     """Independent populations."""
-    levels: int = 80
+    levels: int = 60
     """Levels to approach a fixed point, and again to follow a perturbation."""
     depths: tuple[int, ...] = (6, 8, 10, 12)
     """Depths L of the collapse."""
@@ -150,13 +168,15 @@ class Exponents:
     grammars: int = 24
     """Random grammars per depth."""
     data: int = 12
-    """Data per grammar; a quarter of them for the leaf slopes."""
+    """Data per grammar; for the leaf slopes a quarter at the greatest depth, more above it."""
     points: int = 11
     """Noise levels of the collapse."""
     seed: int = 0
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -173,7 +193,7 @@ class Exponents:
             raise InvalidParameter(
                 f"depths = {self.depths}, leaf_depths = {self.leaf_depths} must be three or more"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "critical_exponents")
         ds = self.measure()
         results.save(ds, folder / "critical_exponents.nc")
         figure = draw(ds)
@@ -263,7 +283,7 @@ class Exponents:
 
     def _collapse(self, rhm: RHM, level: Array, values: Array, slopes: Array) -> dict[str, Any]:
         """Class belief [process, L, point, grammar] over a width of about lambda^-L."""
-        lam = self._rates(rhm, values)
+        lam = self._rates(values, slopes)
         deepest, x = max(self.depths), np.empty((len(PROCESSES), self.points))
         times = np.empty((len(PROCESSES), len(self.depths), self.points))
         for p in range(len(PROCESSES)):
@@ -288,36 +308,53 @@ class Exponents:
         dims = ("process", "L", "point")
         root = np.sqrt(self.grammars)
         return {
-            "rate": (("process",), lam, "lambda, for the epsilon-process F'(p*)"),
+            "rate": (("process",), lam, "lambda; of the epsilon-process at these depths"),
             "time": (dims, times, "noise level t"),
             "class_belief": (dims, belief.mean(axis=2), "belief in the true class"),
             "class_belief_error": (dims, belief.std(axis=2, ddof=1) / root, "standard error"),
             "collapse": (("process", "quality"), quality,
-                         "chi^2 per degree at lambda and F'(p*); best rate and its error"),
+                         "chi^2 per degree at the rate and at F'(p*); best rate and its error"),
         }  # fmt: skip
 
-    def _rates(self, rhm: RHM, values: Array) -> Array:
-        """lambda; that of the recursion for the epsilon-process, which holds near the leaves."""
-        out = values[:, 0].copy()
-        out[PROCESSES.index("epsilon")] = float(stability(rhm)[1])
+    def _rates(self, values: Array, slopes: Array) -> Array:
+        """lambda; for the epsilon-process the mean growth of the class slope at these depths.
+
+        Its growth falls slowly, from F'(p*) near the leaves to its own lambda far above them.
+        """
+        out, p = values[:, 0].copy(), PROCESSES.index("epsilon")
+        first, last = min(self.depths), max(self.depths)
+        out[p] = (slopes[p, last] / slopes[p, first]) ** (1 / (last - first))
         return np.asarray(out)
 
     def _leaves(self, rhm: RHM, level: Array) -> dict[str, Any]:
-        """Slope of the leaves' belief at t*, [process, L]."""
+        """Slope of the leaves' belief at t* [process, L], by exact inference and by populations."""
+        deepest, keys = max(self.leaf_depths), [
+            (p, L) for p in range(len(PROCESSES)) for L in self.leaf_depths
+        ]  # fmt: skip
+        # shallow trees have fewer leaves; more data make up for it
+        data = {L: min(self.data // 4 * 2 ** (deepest - L), 16 * self.data)
+                for L in self.leaf_depths}  # fmt: skip
         tasks = [
             self._task(leaf_slope, RHM(rhm.v, rhm.m, rhm.s, L), p, float(level[p, 0]), 0.005,
-                       self.data // 4, self.seed, g)
-            for p in range(len(PROCESSES))
-            for L in self.leaf_depths
-            for g in range(self.grammars)
+                       data[L], self.seed, g)
+            for p, L in keys for g in range(self.grammars)
         ]  # fmt: skip
         found = np.stack([x["slope"] for x in self._run(tasks, "leaf slopes")])
         found = found.reshape(len(PROCESSES), len(self.leaf_depths), self.grammars)
+        theory = self._run(
+            [self._task(leaf_slope_of_populations, RHM(rhm.v, rhm.m, rhm.s, L), p,
+                        float(level[p, 0]), 0.005, self.size, self.copies, self.seed)
+             for p, L in keys], "leaf slopes of populations",
+        )  # fmt: skip
+        evolved = np.stack([x["slope"] for x in theory])
+        evolved = evolved.reshape(len(PROCESSES), len(self.leaf_depths), 2)
         dims = ("process", "leaf_L")
         return {
             "leaf_slope": (dims, found.mean(axis=2), "-dE p(leaf) / dt at t*"),
             "leaf_slope_error": (dims, found.std(axis=2, ddof=1) / np.sqrt(self.grammars),
                                  "its standard error"),
+            "leaf_slope_theory": (dims, evolved[..., 0], "the same by density evolution"),
+            "leaf_slope_theory_error": (dims, evolved[..., 1], "its standard error"),
         }  # fmt: skip
 
 
@@ -428,11 +465,14 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
                              (("lambda", ""), ("threshold", "_threshold"),
                               ("certain", "_certain"), ("belief", "_belief"))},
         }  # fmt: skip
-    names = ("chi2, lambda", "chi2, F'(p*)", "best rate", "best rate error")
+    names = ("chi2, rate", "chi2, F'(p*)", "best rate", "best rate error")
     return {
         "sizes": sizes,
         "collapse": {
-            kind: dict(zip(names, map(float, ds["collapse"].sel(process=kind).values), strict=True))
+            kind: {
+                "rate": float(ds.rate.sel(process=kind)),
+                **dict(zip(names, ds["collapse"].sel(process=kind).values.tolist(), strict=True)),
+            }
             for kind in PROCESSES
         },
         "depths": [int(L) for L in ds.L.values],
@@ -448,6 +488,12 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
                 ds.leaf_slope_error.sel(process=kind).values, strict=True)]
             for kind in PROCESSES
         },
+        "leaf slopes, density evolution": {
+            kind: [[int(L), float(a), float(b)] for L, a, b in zip(
+                ds.leaf_L.values, ds.leaf_slope_theory.sel(process=kind).values,
+                ds.leaf_slope_theory_error.sel(process=kind).values, strict=True)]
+            for kind in PROCESSES
+        },
     }  # fmt: skip
 
 
@@ -458,7 +504,7 @@ def claim(ds: xr.Dataset) -> str:
     x = found["sizes"][first]
     parts = ", ".join(f"{k} {x[k]['lambda'][0]:.4f} ± {x[k]['lambda'][1]:.4f}" for k in PROCESSES)
     chi, free = x["one fixed point"]["eigenvalue"]
-    quality = ", ".join(f"{k} {q['chi2, lambda']:.1f} ({q[wrong]:.1f})"
+    quality = ", ".join(f"{k} {q['chi2, rate']:.1f} ({q[wrong]:.1f})"
                         for k, q in found["collapse"].items() if k != "epsilon")  # fmt: skip
     return (
         f"lambda at ({first}): {parts} (recursion {x['annealed']:.4f}); the three real ones agree "
@@ -489,6 +535,7 @@ def draw(ds: xr.Dataset) -> Figure:
                                 color=colour, fmt="o", ms=4)  # fmt: skip
         axes[1, 2].errorbar(ds.leaf_L, x.leaf_slope, x.leaf_slope_error, color=colour,
                                    fmt="o", ms=4, label=kind)  # fmt: skip
+        axes[1, 2].plot(ds.leaf_L, x.leaf_slope_theory, color=colour, lw=1)
     axes[0, 0].set(xlabel="level of the linear evolution", ylabel="growth of a perturbation",
                    title="at the fixed point, " + _size(first))  # fmt: skip
     axes[0, 1].axhline(float(first.annealed), color="k", ls="--", lw=0.8, label="$F'(p^*)$")
@@ -515,7 +562,7 @@ def draw(ds: xr.Dataset) -> Figure:
         ax.set(xlabel=f"$(t - t^*)\\, {name}^L$", ylabel="belief in the true class (masking)",
                title=rf"$\chi^2$ per degree {q:.1f}")  # fmt: skip
     axes[1, 2].set(xlabel="depth L", ylabel="slope of the leaves' belief at $t^*$", yscale="log",
-                   title="exact inference")  # fmt: skip
+                   title="lines: density evolution")  # fmt: skip
     for ax in (axes[0, 0], axes[0, 1], axes[1, 0], axes[1, 2]):
         ax.legend(fontsize=7, frameon=False)
     for ax in axes.ravel():

@@ -103,7 +103,7 @@ class Sizes:
     """Data per grammar."""
     levels: int = 25
     """Noise levels around the threshold."""
-    size: int = 8000
+    size: int = 4000
     """Members of a population."""
     copies: int = 8
     """Independent populations."""
@@ -344,8 +344,6 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
             ],
         }  # fmt: skip
     out["gaussian"]["snr"] = [snr(ds, "limit"), snr(ds, "infinite")]
-    parameters = json.loads(ds.attrs["parameters"])
-    out["data"] = {n: parameters[n] for n in ("grammars", "data", "levels")}
     out["support sets"] = support_threshold(RHM(32, 8, 2, 1))
     out["epsilon"] = critical_noise(RHM(32, 8, 2, 1))
     return out

@@ -90,7 +90,7 @@ class Diagram:
     copies: int = 4
     """Independent populations, whose scatter gives the error bars."""
     depth: int = 24
-    """Levels that stand for infinite depth."""
+    """Levels from which thresholds are extrapolated to infinite depth, more where it is slow."""
     symbols: tuple[int, ...] = (16, 32, 64, 8)
     """Numbers of symbols to scan: 16, 32 and 64 with s = 2, 8 with s = 3."""
     seed: int = 0

@@ -2,13 +2,13 @@ r"""
 Sharpening: a sudden class, smooth leaves
 =========================================
 
-Claims P1, P2, P3 and P5 of the phase transition, as numbers, for masking, uniform and Gaussian noise
-and for the epsilon-process: with growing depth L the class is lost more and more suddenly, at a
-noise level that tends to the threshold; beyond it the class is at chance and leaves of the original
-survive; and levels are lost in the order of the hierarchy, at the predicted places.
+Claims P1, P2, P3 and P5 of the phase transition, as numbers, for masking, uniform and Gaussian
+noise and for the epsilon-process: with growing depth L the class is lost more and more suddenly, at
+a noise level that tends to the threshold; beyond it the class is at chance and leaves of the
+original survive; and levels are lost in the order of the hierarchy, at the predicted places.
 
 Claim P2, that leaves fade smoothly, needs a condition.  The steepest slope of the class grows as
-:math:`\lambda^L`, with the leading eigenvalue :math:`\lambda` of the process's critical fixed point.
+:math:`\lambda^L`, with the leading eigenvalue :math:`\lambda` of its critical fixed point.
 What reaches the leaves from a level k above them is damped by :math:`\lambda/s` per level, on the
 way up and again on the way down, so their slope is a sum of :math:`(\lambda^2/s)^k`: it stays
 bounded if :math:`\nu = \log s / \log \lambda > 2`.  At (32, 8, 2) real noise has
@@ -94,9 +94,7 @@ class Sharpening:
 
     def measure(self, kind: str, depth: int) -> xr.Dataset:
         """Exact inference."""
-        return self.experiment(kind, depth).measure(
-            folder=self.out / "tasks", workers=self.workers
-        )
+        return self.experiment(kind, depth).measure(folder=self.out / "tasks", workers=self.workers)
 
     def predict(self, kind: str, measured: Measured) -> xr.Dataset:
         """The recursion for the epsilon-process, else density evolution, at the greatest depth."""
@@ -228,9 +226,7 @@ def claim(found: dict[str, Any]) -> str:
             f"{last['leaf slope'][0] / first['leaf slope'][0]:.2f}-fold (leaves), levels "
             f"{'in order' if ordered(x['half']) else 'not in order'} within {worst:.4f} of theory"
         )
-    return (
-        f"steepest slopes grow from L = {first['L']} to {last['L']}: " + "; ".join(parts)
-    )
+    return f"steepest slopes grow from L = {first['L']} to {last['L']}: " + "; ".join(parts)
 
 
 # %%

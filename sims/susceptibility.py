@@ -12,9 +12,11 @@ say how many leaves change together.  Averages: inside the covariance over traje
 datum, outside over data and grammars.  In the epsilon-process the annealed two-state chain predicts
 all of it without a free parameter; under real noise messages fluctuate, and we measure.
 
-At the threshold :math:`C \sim r^{-a}`, with :math:`r = s^d` and :math:`a = 2 - 2/\nu`, and all
-depths collapse onto one curve of :math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`, the distance from the
-threshold as the root sees it.
+At the threshold of the epsilon-process :math:`C \sim r^{-a}`, with :math:`r = s^d` and
+:math:`a = 2 - 2/\nu`, and all depths collapse onto one curve of
+:math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`, the distance from the threshold as the root sees it.
+Real noise has larger exponents (``sims/critical_exponents.py``), and its susceptibility saturates:
+here its maxima at growing depth.
 
 Run it as ``python sims/susceptibility.py --out DIR``; it takes a few minutes.  Finished tasks are
 kept in DIR/tasks, so a second run, or one after an interruption, does only what is missing.
@@ -25,12 +27,15 @@ kept in DIR/tasks, so a second run, or one after an interruption, does only what
 
 import functools
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from hierdiff import RHM, results
+from hierdiff.checks import check_fields, count, whole
+from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, plt
 from hierdiff.sims.correlations import Correlations
@@ -77,6 +82,20 @@ class Susceptibility:
     """Tasks at a time; default all processors."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes without a maximum or an error, before anything is computed."""
+        check_fields(
+            self, grammars=partial(whole, low=2), data=count, trajectories=partial(whole, low=2),
+            levels=partial(whole, low=5),
+        )  # fmt: skip
+        # a maximum at one depth has no growth, and a tree of one branch no correlations
+        if len(self.depths) < 2 or list(self.depths) != sorted(set(self.depths)):
+            raise InvalidParameter(f"depths = {self.depths} must be two increasing depths or more")
+        if self.s < 2:
+            raise InvalidParameter(f"s = {self.s} leaves no pair of leaves; give s >= 2")
+        for depth in self.depths:
+            experiment(self, "epsilon", depth, near=True)
 
 
 WIDE = {"masking": (0.55, 2.0), "uniform": (0.55, 2.2), "gaussian": (0.85, 1.5)}

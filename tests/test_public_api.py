@@ -50,15 +50,16 @@ SURFACE = {
         "SequentialModel", "SimulatedModel",
     ],
     "hierdiff.results": [
-        "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder",
-        "writable_folder", "write_summary",
+        "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
+        "task_folder", "tasks_of", "tracked", "used", "writable_folder",
+        "write_summary",
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
     "hierdiff.plots": [
-        "alignment", "alignment_figure",
+        "alignment", "alignment_figure", "backend",
         "binding_figure", "class_transition", "classification_figure", "composition",
         "composition_figure", "cue_conflict_figure",
         "phase_transition", "phase_transition_figure",
@@ -69,13 +70,22 @@ SURFACE = {
         "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
-        "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
+        "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
+        "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
+        "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
+        "standard_error", "student_error", "student_factor", "welch_score",
     ],
-    "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
+    "hierdiff.sims.experiment": [
+        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks",
+        "unfinished",
+    ],
+    "hierdiff.fingerprints": [
+        "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
+    ],
     "hierdiff.studies": [
         "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
         "PhaseTransitionStudy",
-        "RepresentationStudy", "Study", "execute", "run",
+        "RepresentationStudy", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 
@@ -140,7 +150,8 @@ def test_help_explains_every_flag(arguments: list[str]) -> None:
     assert "phase-transition" in run.stdout
     if len(arguments) == 2:
         flags = ["--v", "--m", "--s", "--L", "--noise", "--grammars", "--data", "--levels",
-                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster"]  # fmt: skip
+                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster",
+                 "--overwrite"]  # fmt: skip
         lines = run.stdout.splitlines()
         for flag in flags:
             at = [i for i, line in enumerate(lines) if flag in line]

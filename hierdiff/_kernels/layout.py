@@ -81,6 +81,19 @@ class _Cache(FunctionCache):
     def _index_key(self, *args):
         return (*super()._index_key(*args), SOURCES)
 
+    # A file that cannot be read, is cut short or was written by something else, and a disk that is
+    # full or read-only by now, cost a compilation and no more.
+
+    def load_overload(self, *args):
+        try:
+            return super().load_overload(*args)
+        except Exception:
+            return None
+
+    def save_overload(self, *args):
+        with contextlib.suppress(Exception):
+            super().save_overload(*args)
+
 
 def jit(function=None, *, fastmath=False):
     """Compile on first use, keep on disk, and release the interpreter while running.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -138,6 +140,9 @@ def classification_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
     needs(measured, _with_errors("single", dims=("level",)), _MAKER)
     if "information" in measured:
         needs(measured, _with_errors("information", dims=("level",)), _MAKER)
+    for name in ("staged_calls", "pruned_calls", "calls_right", "calls_wrong"):
+        if name in measured:
+            needs(measured, _with_errors(name, dims=()), _MAKER)
     if "level_accuracy" in measured:
         by_level = _with_errors("level_accuracy", "level_bayes", dims=("tree_level",))
         needs(measured, {**by_level, "confusion": ("tree_level", "true", "answer")}, _MAKER)
@@ -253,6 +258,9 @@ def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
         "bayes": ("amplitude",),
     }
     needs(sources(measured)[-1], wanted, maker)
+    for name in map(str, measured.band.values):
+        if not re.fullmatch(r"[0-9.]+-[0-9.]+", name):
+            raise InvalidParameter(f"band = {name!r} is no interval of t; write 'low-high'")
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
     ax = axes[0]
     ax.plot(theory.sigma2, theory.gaussian_bias, color="tab:blue", **style("theory"))
@@ -371,6 +379,11 @@ def accuracy_table(theory: xr.Dataset, measured: xr.Dataset) -> str:
     for ds in (theory, measured):
         needs(ds, _with_errors("accuracy", dims=("weighting", "budget")), _MAKER)
     budgets = measured.budget.values
+    if theory.budget.values.tolist() != budgets.tolist():
+        raise InvalidParameter(
+            f"budgets {theory.budget.values.tolist()} of the law are not those measured, "
+            f"{budgets.tolist()}; predict at these"
+        )
     lines = [f"{'weight':>8} " + "".join(f"{f'N = {n}':>24}" for n in budgets)]
     for weight in measured.weighting.values:
         one = measured.sel(weighting=weight)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, one_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.style import needs, pick, sources, style
 
@@ -241,7 +241,7 @@ def composition_strings(
         colours = _colours(depth)
         for level in range(depth):
             words = "whole string valid" if level == 0 else f"valid at height {depth - level}"
-            curve, error = here.validity.sel(level=level), here.validity_error.sel(level=level)
+            curve, error = here.validity.isel(level=level), here.validity_error.isel(level=level)
             _curve(ax, ds.known, curve, error, source, colours[level], words)
         _curve(ax, ds.known, here.right, here.right_error, source, "tab:red", "right class")
     ax.set(ylim=(-0.03, 1.03), xticks=parts[0].known.values)
@@ -387,6 +387,12 @@ def composition_figure(*datasets: xr.Dataset) -> Figure:
     measured = datasets[-1]
     if str(measured.source.values) == "theory":
         raise InvalidParameter("the last dataset is a law; put the measured one last")
+    for name in ("samples", "accuracy", "validity", "phase", "kernel_samples"):
+        if name in measured or (name == "accuracy" and "samples" in measured):
+            _parts((measured,), name)
+    if "validity" in measured:
+        for name in map(str, measured.informed.values):
+            one_of("informed", name, _GIVEN)
     first = next((ds for ds in datasets if str(ds.source.values) == "theory"), None)
     laws = () if first is None else (first,)
     panels: list[tuple[str, Callable[[Axes], Axes]]] = []
@@ -406,9 +412,6 @@ def composition_figure(*datasets: xr.Dataset) -> Figure:
         panels.append(("two factors", lambda ax: composition_kernels(*laws, measured, ax=ax)))
     if not panels:
         raise InvalidParameter("the last dataset has no part of the study; measure one first")
-    for name in ("samples", "accuracy", "validity", "phase", "kernel_samples"):
-        if name in measured or (name == "accuracy" and "samples" in measured):
-            _parts((measured,), name)
     columns = len(panels) if len(panels) < 4 else 3 if len(panels) < 7 else 4
     rows = -(-len(panels) // columns)
     fig = plt.figure(figsize=(3.9 * columns, 3.3 * rows), layout="constrained")

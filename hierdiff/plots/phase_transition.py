@@ -86,6 +86,7 @@ def phase_transition(
     for ds in parts:
         ends = ("",) if str(ds.source.values) == "theory" else ("", "_error")
         needs(ds, {f"{quantity}{end}": ("level", "t") for end in ends}, _MAKER)
+        needs(ds, {"critical": ()} if "critical" in ds else {}, _MAKER)
     ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1] if ax is None else ax
     for ds in parts:
         source = str(ds.source.values)
@@ -150,8 +151,13 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     for ds in parts:
         ends = ("",) if str(ds.source.values) == "theory" else ("", "_error")
         needs(ds, {f"belief{end}": ("level", "t") for end in ends}, _MAKER)
-        if "threshold" in ds:
-            needs(ds, {"threshold": (), "threshold_error": ()}, _MAKER)
+        known: dict[str, dict[str, tuple[str, ...]]] = {
+            "threshold": {"threshold": (), "threshold_error": ()},
+            "critical": {"critical": ()},
+            "belief_by_grammar": {"belief_by_grammar": ("grammar", "level", "t")},
+        }
+        for name, variables in known.items():
+            needs(ds, variables if name in ds else {}, _MAKER)
     places = [float(ds.threshold) for ds in parts if "threshold" in ds]
     if not places:
         raise InvalidParameter("no dataset has a threshold; show all levels instead")

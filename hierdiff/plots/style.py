@@ -16,6 +16,13 @@ from hierdiff.errors import InvalidParameter
 __all__ = ["needs", "pick", "sources", "style"]
 
 
+_WORDS = frozenset(
+    {"band", "condition", "informed", "kernel", "learner", "model", "phase", "split", "task",
+     "weighting"}
+)  # fmt: skip
+"""Variables and dimensions of words; all others are numbers."""
+
+
 @checked
 def sources(ds: xr.Dataset) -> list[xr.Dataset]:
     """The parts of a dataset by their source; one dataset may hold several.
@@ -68,16 +75,33 @@ def needs(ds: xr.Dataset, variables: Mapping[str, tuple[str, ...]], maker: str) 
                 f"the dataset has no {name!r}; it has {listed or 'nothing'}; give one from {maker}"
             )
         found = ds[name]
-        if set(found.dims) != set(dims) or not all(dim in ds.coords for dim in dims):
+        if set(found.dims) != set(dims) or not all(
+            dim in ds.coords or dim == "grammar" for dim in dims
+        ):
             raise InvalidParameter(
                 f"{name!r} has dimensions {tuple(map(str, found.dims))}; the figure needs {dims} "
                 f"with coordinates; give one from {maker}"
             )
-        if not found.size or (name not in ds.coords and found.dtype.kind not in "iufbUOT"):
+        if not found.size or (found.dtype.kind in "iufb") == (name in _WORDS):
             raise InvalidParameter(
                 f"{name!r} has shape {found.shape} and type {found.dtype}; the figure needs "
-                "numbers, one at least"
+                f"{'words' if name in _WORDS else 'numbers'}, one at least"
             )
+        for dim in dims:
+            if dim != "grammar":  # numbers of no meaning, often not written down
+                _along(dim, ds[dim])
+
+
+def _along(dim: str, labels: xr.DataArray) -> None:
+    """Refuse labels of a dimension that no selection can find."""
+    words, values = labels.dtype.kind not in "iufb", labels.values
+    if words != (dim in _WORDS) or len(set(values.tolist())) < values.size or (
+        not words and bool((values != values).any())
+    ):  # fmt: skip
+        raise InvalidParameter(
+            f"coordinate {dim!r} = {' '.join(str(values.tolist()).split())[:60]} must be different "
+            f"{'words' if dim in _WORDS else 'numbers'}"
+        )
 
 
 @checked

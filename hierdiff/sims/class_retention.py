@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, checked, natural, reals, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise, NoiseProcess
@@ -39,6 +40,7 @@ class MixtureModel(Protocol):
         """What the model believes of the class, [n, K]."""
 
 
+@checked(data=unchecked, seed=natural, g=natural, times=unchecked)
 def class_retention(
     model: MixtureModel, data: Labelled | None, seed: int, g: int, rows: range, times: Array
 ) -> dict[str, Array]:
@@ -65,6 +67,7 @@ def class_retention(
     -----
     Validity: that of the model's beliefs.
     """
+    times = reals("times", times, 0, 1, ndim=1)
     mixture, noise = model.mixture, model.noise
     if not isinstance(noise, GaussianNoise) or noise.v is not None:
         raise InvalidParameter(
@@ -74,7 +77,10 @@ def class_retention(
         drawn = [mixture.sample(1, stream(seed, "datum", g, i)) for i in rows]
         x0, k = (np.concatenate(part) for part in zip(*drawn, strict=True))
     else:
-        x0, k = (part[rows.start : rows.stop] for part in data)
+        x, labels = labelled_data(mixture, data)
+        if not rows or rows.start < 0 or rows.stop > len(x) or rows.step != 1:
+            raise InvalidParameter(f"rows = {rows} must be some of the {len(x)} data, in order")
+        x0, k = x[rows.start : rows.stop], labels[rows.start : rows.stop]
     normals = np.concatenate([noise.draw(x0[:1].shape, stream(seed, "noise", g, i)) for i in rows])
     uniforms = np.array([stream(seed, "backward", g, i).random() for i in rows])
     values, each = np.empty((len(rows), 1, len(times), 4)), np.arange(len(rows))
@@ -86,6 +92,7 @@ def class_retention(
     return {"values": values}
 
 
+@checked(data=unchecked)
 def labelled_data(mixture: LowRankMixture, data: tuple[ArrayLike, ArrayLike]) -> Labelled:
     """Data and classes, checked against the mixture.
 
@@ -104,7 +111,11 @@ def labelled_data(mixture: LowRankMixture, data: tuple[ArrayLike, ArrayLike]) ->
     InvalidParameter
         For other shapes, or classes out of range.
     """
-    x, k = np.asarray(data[0], float), np.asarray(data[1])
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise InvalidParameter(
+            f"data of type {type(data).__name__} must be two arrays: points and their classes"
+        )
+    x, k = reals("data[0]", data[0]), array("data[1]", data[1])
     if x.ndim != 2 or x.shape[1] != mixture.dim or k.shape != (len(x),) or not np.isfinite(x).all():
         raise InvalidParameter(
             f"data of shapes {x.shape} and {k.shape} must be finite points [n, {mixture.dim}] "

@@ -127,7 +127,9 @@ class EmpiricalModel:
         """E[x0 | x_t]: vectors [n, D], or one-hot symbols [n, leaves, v]."""
         if self.noise.v is None:
             centre, moved = self._moved
-            return centre + np.concatenate([w @ moved for _, w in self._blocks(x_t, t)])
+            shifts: Array = np.concatenate([w @ moved for _, w in self._blocks(x_t, t)])
+            shifts += centre
+            return shifts
         means = np.concatenate([w @ self._values for _, w in self._blocks(x_t, t)])
         return means.reshape(len(means), self.data.shape[1], self.noise.v)
 
@@ -140,7 +142,7 @@ class EmpiricalModel:
         """
         x_t = array("x_t", x_t)
         uniform = generator(seed).random(len(x_t) if x_t.ndim else 0)
-        index = np.empty(len(x_t), dtype=np.intp)
+        index = np.empty(len(uniform), dtype=np.intp)
         for rows, w in self._blocks(x_t, t):
             total = np.cumsum(w, axis=1)
             # scaled by the last entry, so that rounding never points past the data
@@ -157,6 +159,7 @@ class EmpiricalModel:
     @cached_property
     def _values(self) -> Array:
         """What is averaged, [N, width]: the one-hot symbols side by side."""
+        assert self.noise.v is not None
         return np.eye(self.noise.v)[self.data].reshape(len(self.data), -1)
 
     @cached_property

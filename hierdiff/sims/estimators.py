@@ -40,7 +40,8 @@ __all__ = [
     "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap", "clustered_interval",
     "crossing", "depth_limit", "disorder", "falls_through", "likelihood_interval", "mean_and_error",
     "nested_mean",
-    "resampled", "shared_error", "standard_error", "student_factor",
+    "resampled", "shared_error", "standard_error", "student_error", "student_factor",
+    "welch_score",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -88,6 +89,81 @@ def student_factor(units: int) -> float:
     """
     n = whole("units", units, 2)
     return float(stats.t.ppf((1 + ONE_SIGMA) / 2, n - 1))
+
+
+def student_error(values: ArrayLike) -> Array:
+    r"""Half width of Student's 68.27 % interval of the mean over a few units, such as networks.
+
+    .. math:: f_n\, s / \sqrt n
+
+    Parameters
+    ----------
+    values : array [n, ...]
+
+    Returns
+    -------
+    array [...]
+        NaN for a single unit.
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`standard_error`.
+
+    Notes
+    -----
+    Validity: units with normal scatter; one such error covers .683 for any n, two cover .831 for
+    two units, .882 for three and .923 for six.
+
+    Examples
+    --------
+    >>> round(float(student_error([1.0, 3.0])), 3)
+    1.837
+    """
+    error = standard_error(values)
+    n = len(np.asarray(values))
+    return np.asarray(error * student_factor(n)) if n > 1 else error
+
+
+def welch_score(one: tuple[float, float, int], other: tuple[float, float, int]) -> float:
+    r"""Difference of two means as the normal score of equal probability, by Welch's test.
+
+    .. math:: t = \frac{\bar x - \bar y}{\sqrt{\sigma_x^2 + \sigma_y^2}}, \qquad
+       \nu = \frac{(\sigma_x^2 + \sigma_y^2)^2}
+       {\sigma_x^4 / (n_x - 1) + \sigma_y^4 / (n_y - 1)}
+
+    Parameters
+    ----------
+    one, other : (mean, standard error, units)
+        With at least two units and plain standard errors.
+
+    Returns
+    -------
+    float
+        z with :math:`P(|N| > |z|) = P(|\tau_\nu| > |t|)` and the sign of the first less the second:
+        three units each and t = 148 are a z of 5.7.
+
+    Raises
+    ------
+    InvalidParameter
+        For errors that are not positive, or fewer than two units.
+
+    Notes
+    -----
+    Validity: units with normal scatter.
+
+    Examples
+    --------
+    >>> round(welch_score((2.90, 0.012, 3), (0.39, 0.012, 3)), 1)
+    5.7
+    """
+    means, errors, units = zip(one, other, strict=True)
+    e = reals("errors", list(errors), above=0)
+    n = np.array([whole("units", k, 2) for k in units], float)
+    x = reals("means", list(means))
+    t = float((x[0] - x[1]) / np.sqrt((e**2).sum()))
+    dof = float((e**2).sum() ** 2 / (e**4 / (n - 1)).sum())
+    return float(np.copysign(stats.norm.isf(stats.t.sf(abs(t), dof)), t))
 
 
 def standard_error(values: ArrayLike) -> Array:
@@ -742,7 +818,8 @@ class DepthLimit:
     Attributes
     ----------
     value, error
-        The limit, and its standard error with the doubt about the rate.
+        The limit, and its standard error with the doubt about the rate; it errs on the safe side:
+        one error covers .85 for four depths whose rate is not told.
     rate, rate_error
         Mean and standard deviation of the rate, as far as the depths tell.
     chi_square
@@ -839,7 +916,8 @@ class Disorder:
     variance
         Between grammars beyond what their finite number of data explains; may be negative.
     error
-        Standard error of it, by the jackknife over grammars.
+        Standard error of it, by the jackknife over grammars.  It scatters with the variance
+        itself: with 48 grammars one error covers .66 and two .92.
     sd
         Its root; 0 where the variance is negative.
     sd_error

@@ -36,6 +36,7 @@ import dataclasses
 import enum
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import warnings
@@ -53,7 +54,7 @@ from tqdm import tqdm
 
 from hierdiff._files import one_line, read_npz, remove_leftovers, set_aside, write_npz
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
-from hierdiff.fingerprints import Fingerprints, code_version
+from hierdiff.fingerprints import Fingerprints, code_version, package_code
 from hierdiff.model import DiffusionModel
 from hierdiff.results import origin, used, writable_folder
 from hierdiff.theory._engine import available_threads
@@ -488,7 +489,11 @@ def _equipment() -> dict[str, str]:
     found = origin()
     versions = found["versions"]
     commit = {"commit": found["commit"]} if found["commit"] != "unknown" else {}
-    return {"code": code_version(run_tasks), "hierdiff": versions["hierdiff"], **commit}
+    packages = {k: v for k, v in _loads(code_version(run_tasks)).items() if k != "source"}
+    return {
+        "code": json.dumps({"source": package_code(), **packages}),
+        "hierdiff": versions["hierdiff"], **commit,
+    }  # fmt: skip
 
 
 def _probe() -> Callable[[], dict[str, str]]:
@@ -573,11 +578,10 @@ def _run_on_cluster(
                 warnings.filterwarnings("ignore", "Sending large graph")
                 return client.submit(_remote, i, tasks[i], one, here, pure=False)
 
-        futures = as_completed([submit(i) for i, _ in zip(waiting, range(ahead), strict=False)])
+        futures = as_completed([submit(i) for i in itertools.islice(waiting, ahead)])
         for future in futures:
-            for i in waiting:
+            for i in itertools.islice(waiting, 1):
                 futures.add(submit(i))
-                break
             if future.status != "finished":
                 raise _failure(future)
             yield future.result()

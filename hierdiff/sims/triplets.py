@@ -269,7 +269,9 @@ class Probed:
     held_out : float
         Accuracy on triplets of unseen objects: the number to report.
     error : float
-        Standard error of it over folds and triplets.
+        Standard error of it: the larger of those over folds and over triplets.  Triplets of one
+        fold share objects, so that it is too small: one error covers .56 ± .05 and two .89 ± .03
+        for 24 objects and 250 triplets.
     leaked : float
         Accuracy of a probe on all triplets, its training set included: what not to report.
     """

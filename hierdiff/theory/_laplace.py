@@ -31,6 +31,7 @@ from hierdiff.errors import InvalidParameter
 __all__ = [
     "Block",
     "Moments",
+    "answer",
     "check",
     "energies",
     "log_odds_rate",
@@ -53,17 +54,31 @@ _ENTRIES = 1 << 21  # of the integrands, held at a time
 _MOST = 3e8  # of the integrands in all: some ten seconds
 _SMALLEST, _LARGEST = 1e-70, 1e140  # of amplitudes: fourth powers and squares stay normal numbers
 
+_MOST_CLASSES = 10**15  # of classes and of dimensions: exact as floating-point numbers
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _several(name: str, value: Any) -> int:
     """Number of classes; an array in its place is a slip in the order of arguments."""
-    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value):
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         raise InvalidParameter(
-            f"{name} is an array of shape {np.shape(value)}; give a number: the order is (classes,"
-            " rank, delta, sigma)"
+            f"{name} is an array; give a number >= 2: the order is (classes, rank, delta, sigma)"
         )
-    return whole(name, value, 2, 10**15)
+    return whole(name, value, 2, _MOST_CLASSES)
+
+
+def answer(name: str, function: Callable[..., Any], *arguments: Any) -> Floats:
+    """What a function that was passed as an argument gives, as numbers."""
+    try:
+        found = function(*arguments)
+    except TypeError as error:
+        words = " ".join(str(error).split())[:80]
+        raise InvalidParameter(
+            f"{name} cannot be called with {len(arguments)} arguments ({words}); give a function"
+            " of them"
+        ) from error
+    return reals(f"what {name} returns", found, infinite=True)
 
 
 def _amplitude(name: str, value: Any) -> float:
@@ -97,7 +112,8 @@ def _one_noise(name: str, value: Any) -> float:
 def orthogonal(function: _F) -> _F:
     """Check the parameters of an orthogonal mixture: classes, rank, delta, sigma."""
     rules: dict[str, Rule] = {
-        "classes": _several, "rank": functools.partial(whole, low=1), "delta": _amplitude,
+        "classes": _several, "rank": functools.partial(whole, low=1, high=_MOST_CLASSES),
+        "delta": _amplitude,
     }  # fmt: skip
     parameters = inspect.signature(function).parameters
     chosen = {name: rule for name, rule in rules.items() if name in parameters}

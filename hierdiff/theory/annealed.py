@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, xlogy
 
 from hierdiff.checks import array as numbers
-from hierdiff.checks import checked
+from hierdiff.checks import checked, together
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
@@ -239,6 +239,7 @@ def downward_map(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     >>> downward_map([1.0, 0.0, 1 / 32], 0.5, rhm).round(10).tolist()
     [0.7035519126, 0.0158730159, 0.0747893258]
     """
+    together(q=q, p=p)
     parent, sibling = np.broadcast_arrays(_beliefs("q", q), _beliefs("p", p))
     if rhm.v == 1:
         return np.ones(parent.shape)

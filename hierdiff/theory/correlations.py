@@ -28,6 +28,11 @@ lambda does not depend on q: what is known from outside moves the weights of the
 they are passed on.  At the threshold s lambda = F'(p*), a fluctuation-dissipation relation: the
 factor by which a small change of the leaves' beliefs grows per level, going up, is the number of
 children times the memory per child, going down.
+
+All of this is the epsilon-process, averaged.  Masking, uniform and Gaussian noise have a critical
+fixed point of their own with a smaller growth per level: see
+:mod:`hierdiff.theory.critical_exponents`.  lambda above is a memory per child, F'(p*)/s at the
+threshold; there it stands for the growth per level itself.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, together
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.theory._two_state import belief, odd_one, true_tuple, tuples
@@ -177,6 +182,7 @@ def sibling_states(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     >>> sibling_states(0.3, 0.6, RHM(v=10, m=5, s=3, L=4)).round(8).tolist()
     [[0.95603625, 0.01648641], [0.01648641, 0.01099094]]
     """
+    together(q=q, p=p)
     parent, child = np.broadcast_arrays(belief("q", q), belief("p", p))
     _demand_siblings(rhm)
     _, other = tuples(parent, child, rhm)
@@ -266,8 +272,11 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
 
     Notes
     -----
-    Validity: that of :func:`leaf_correlation`.  At the threshold it grows as s^(L (2/nu - 1)),
-    without bound only if nu < 2, although the correlation length always diverges there.
+    Validity: that of :func:`leaf_correlation`: the epsilon-process and its averaged rules alone.
+    At the threshold it grows as s^(L (2/nu - 1)), without bound only if nu < 2, although the
+    correlation length always diverges there.  nu < 2 is also where the scatter of the messages,
+    which the average neglects, grows with depth, so at finite v the growth ends.  Under real noise
+    nu is larger and the susceptibility saturates (:func:`critical_exponents`).
 
     References
     ----------
@@ -292,7 +301,7 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
 
 @checked
 def correlation_decay_exponent(rhm: RHM) -> float:
-    r"""Exponent of the correlations at the threshold, C ~ r^(-a), with r = s^d leaves.
+    r"""Exponent of the epsilon-process's correlations at its threshold, C ~ r^(-a), r = s^d leaves.
 
     .. math:: a = -\frac{2 \log \lambda(p^*)}{\log s} = 2 - \frac{2}{\nu}
 
@@ -313,7 +322,8 @@ def correlation_decay_exponent(rhm: RHM) -> float:
 
     Notes
     -----
-    Validity: epsilon-process, annealed recursion, L to infinity and d large.
+    Validity: epsilon-process, annealed recursion, L to infinity and d large; for a real noise
+    process use :func:`critical_exponents`.
 
     References
     ----------

@@ -238,8 +238,11 @@ def critical_exponents(
     keep posteriors posteriors; the true symbol is drawn anew from each message, as a finite
     population would drift off the Nishimori line, where a second direction is unstable.
 
+    lambda of a population is the sum of the perturbation after each level, relative to its size
+    before, over the sum of the same before; for posteriors, the mean growth.
+
     Transient.  Let b be the smallest multiple of 5 such that the growth behind the first b levels
-    has equal means in its two halves (Student's two-sided test at 1 % over the copies); 2b levels
+    is equal in its two halves (Student's two-sided test at 1 % over the copies); 2b levels
     are left out, at least 10.
 
     Validity: rules drawn anew at every node.  Errors are those of the mean of copies (Student's
@@ -264,16 +267,18 @@ def critical_exponents(
         t = critical_level(rhm, noise, size=size, copies=max(copies, 3), seed=random).value
     level("t", t)
     runs = [_Run(rhm, noise, size, random).measure(t, levels) for _ in range(copies)]
-    growth, observed = (np.stack([run[i] for run in runs]) for i in range(2))
-    transient = _transient(growth)
-    mean, error = _over_copies(growth[:, transient:].mean(axis=1))
+    after, before, observed = (np.stack([run[i] for run in runs]) for i in range(3))
+    transient = _transient(after, before)
+    mean, error = _over_copies(_growth(after, before, transient, levels))
     if mean <= 1:
         raise NoTransition(
             f"lambda = {mean:.4g} ± {error:.2g} is not above 1 at t = {t:.6g}; the fixed point is "
             "not unstable (a larger size resolves one close to ignorance)"
         )
     values, errors = _over_copies(observed)
-    per_level, per_level_error = _over_copies(growth)
+    # a ratio of means, as one level of a signed perturbation may be close to zero in one copy
+    per_level = after.mean(axis=0) / before.mean(axis=0)
+    per_level_error = _over_copies((after - per_level * before) / before.mean(axis=0))[1]
     return CriticalExponents(
         noise.name, rhm.s, float(mean), float(error), float(values[0]), float(errors[0]),
         float(values[1]), float(errors[1]), float(values[2]), float(t), per_level,
@@ -432,13 +437,18 @@ def _over_copies(values: Array) -> tuple[Any, Any]:
     return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
 
 
-def _transient(growth: Array) -> int:
-    """Levels to leave out of growth [copies, levels], by the rule that the Notes state."""
-    copies, levels = growth.shape
+def _growth(after: Array, before: Array, first: int, last: int) -> Array:
+    """Of every copy over some levels, as a ratio of sums."""
+    return np.asarray(after[:, first:last].sum(axis=1) / before[:, first:last].sum(axis=1))
+
+
+def _transient(after: Array, before: Array) -> int:
+    """Levels to leave out of a perturbation [copies, levels], by the rule that the Notes state."""
+    copies, levels = after.shape
     for b in range(_BLOCK, levels // 4 + 1, _BLOCK):
         middle = (b + levels) // 2
-        change = growth[:, middle:].mean(axis=1) - growth[:, b:middle].mean(axis=1)
-        mean, error = _over_copies(change)
+        early = _growth(after, before, b, middle)
+        mean, error = _over_copies(_growth(after, before, middle, levels) - early)
         if abs(mean) <= student.ppf(0.995, copies - 1) * error:
             return 2 * b
     raise InvalidParameter(
@@ -457,8 +467,8 @@ class _Run:
         self.real = not isinstance(noise, EpsilonNoise)
         self.set_point = math.nan
 
-    def measure(self, t: float, levels: int) -> tuple[Array, Array]:
-        """Growth per level, and (belief, overlap, certain) at the fixed point."""
+    def measure(self, t: float, levels: int) -> tuple[Array, Array, Array]:
+        """A perturbation after and before each level, (belief, overlap, certain) of the point."""
         population = leaf_messages(self.noise, t, self.size, self.random)
         for _ in range(_FREE):
             population = self._up(population)
@@ -466,15 +476,16 @@ class _Run:
         for _ in range(levels):
             population, _ = self._held(population)
         one, other, observed = population, self._less_informed(population), []
-        growth, weight = np.empty(levels), np.ones(self.size)
+        after, before, weight = np.empty(levels), np.empty(levels), np.ones(self.size)
         for i in range(levels):
             above, below = self._pairs_up(one, other, population)
-            before, after = self._gap(one, other), self._gap(above, below)
-            growth[i] = self.rhm.s * (weight @ after) / (weight @ before)
+            # weights make the size of the perturbation one, so levels count alike in a sum
+            before[i] = weight @ self._gap(one, other) / self.size
+            after[i] = self.rhm.s * (weight @ self._gap(above, below)) / self.size
             one, other, weight = self._resampled(above, below, weight)
             population, seen = self._held(population)
             observed.append(seen)
-        return growth, np.mean(observed, axis=0)
+        return after, before, np.mean(observed, axis=0)
 
     def _up(self, population: Array) -> Array:
         return self._drawn(step_up(population, self.rhm, self.rhm.v, self.random))

@@ -22,9 +22,15 @@ from typing import NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import reals
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory._laplace import check, energies, orthogonal, squared_gain, weight_moments
+from hierdiff.theory._laplace import (
+    answer,
+    check,
+    energies,
+    orthogonal,
+    squared_gain,
+    weight_moments,
+)
 
 __all__ = ["Decomposition", "decompose", "mean_field_exponent", "snr_mean_field"]
 
@@ -121,7 +127,7 @@ def snr_mean_field(
     check(classes, rank, delta, float(np.sqrt(np.min(v, initial=1.0))))
     a, b = 1 + v, delta**2 + v
     with np.errstate(divide="ignore", under="ignore"):
-        gain = reals("exponent(rank, delta, sigma)", exponent(rank, delta, sigma), infinite=True)
+        gain = answer("exponent", exponent, rank, delta, sigma)
         odds = np.exp(-np.minimum(gain, _EXPONENT))
         sure = 1 / (1 + (classes - 1) * odds)
         # zeta w + xi (1 - w) times b, which drops out; fit for delta = 0
@@ -166,7 +172,8 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
 
     Notes
     -----
-    Validity: exact; the mean field has the same form with the weights of the mean log-odds.
+    Validity: exact, to 1e-15 delta^2 / sigma^2; the mean field has the same form with the weights
+    of the mean log-odds.
 
     Examples
     --------
@@ -178,6 +185,11 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
     if not (0 < delta < 1 and sigma > 0):
         raise InvalidParameter(
             f"delta = {delta}, sigma = {sigma}: the split needs 0 < delta < 1 and sigma > 0"
+        )
+    if sigma < 1e-5 * delta:  # rounding errors are divided by (sigma / delta)^2
+        raise InvalidParameter(
+            f"sigma = {sigma} is {sigma / delta:.3g} of delta = {delta}, where rounding hides the "
+            "split; give 1e-5 of delta or more"
         )
     (a, b), rate = energies(delta, sigma), sigma**2 / delta**2
     m = weight_moments(classes, rank, delta, sigma)

@@ -20,12 +20,12 @@ the others together (:mod:`hierdiff.theory.collapse`), and what is generated is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import integers, number
+from hierdiff.checks import checked, integers, number, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory._clocks import positive_level, positive_scale
 from hierdiff.theory._empirical import (
@@ -96,6 +96,13 @@ class EmpiricalPosterior:
     own_weight: Floats | None
 
 
+# looked at below, where their shapes are known
+_public = checked(
+    data=unchecked, x=unchecked, sigma=unchecked, scale=unchecked, block=unchecked
+)  # fmt: skip
+
+
+@checked(data=unchecked)
 def prepare(data: ArrayLike) -> PreparedData:
     """Data for repeated calls: checked once, squared lengths computed once.
 
@@ -131,6 +138,7 @@ def prepare(data: ArrayLike) -> PreparedData:
     return PreparedData(rows, kept(norms(Block(0, rows))))
 
 
+@_public
 def empirical_denoise(
     data: Data, x: ArrayLike, sigma: float, *, scale: float = 1.0, block: int | None = None
 ) -> Reals:
@@ -179,6 +187,7 @@ def empirical_denoise(
     return _average(data, _noisy(x, scale), positive_level(sigma), block).mean
 
 
+@_public
 def empirical_score(
     data: Data, x: ArrayLike, sigma: float, *, scale: float = 1.0, block: int | None = None
 ) -> Reals:
@@ -219,6 +228,9 @@ def empirical_score(
     return out
 
 
+@checked(
+    data=unchecked, x=unchecked, sigma=unchecked, scale=unchecked, block=unchecked, own=unchecked
+)
 def empirical_posterior(
     data: Data,
     x: ArrayLike,
@@ -295,6 +307,7 @@ class Neighbours:
         return out
 
 
+@checked(data=unchecked, samples=unchecked, block=unchecked)
 def nearest_two(data: Data, samples: ArrayLike, *, block: int | None = None) -> Neighbours:
     """Nearest and second nearest datum of every sample.
 
@@ -345,6 +358,7 @@ def nearest_two(data: Data, samples: ArrayLike, *, block: int | None = None) -> 
     return Neighbours(index, distance)
 
 
+@checked(data=unchecked, samples=unchecked, block=unchecked)
 def memorization_fraction(
     data: Data, samples: ArrayLike, *, threshold: float = 1 / 3, block: int | None = None
 ) -> float:
@@ -399,7 +413,7 @@ def _noisy(x: ArrayLike, scale: float) -> Reals:
         return y
     # in float64 and back: one rounding, whatever the scale
     with np.errstate(over="ignore"):
-        found = cast(Reals, (y / s).astype(y.dtype))
+        found: Reals = (y / s).astype(y.dtype)
     if not np.isfinite(found).all():
         raise InvalidParameter(f"scale = {scale} takes x beyond the range of {y.dtype}; raise it")
     return found

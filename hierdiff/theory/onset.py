@@ -146,6 +146,8 @@ def onset_slope(classes: int, rank: int, delta: float) -> float:
     -----
     Validity: exact, delta > 0; the SNR rises from sigma = 0 if and only if G > 1/2.
     """
+    if delta == 0:
+        raise InvalidParameter("delta = 0: the SNR is infinite without noise; give delta > 0")
     rise = (1 / delta**2 - 1) * (2 * confidence_gap(classes, rank, delta) - 1)
     return rise * snr_limits(classes, delta)[0]
 

@@ -6,6 +6,8 @@ symbol      meaning
 nu          upward message about a node, as a vector with the true symbol at index 0
 N           size of the population that represents the law of nu
 t*          noise level above which an informed population dies out with depth
+t_L         noise level at which half of the belief is left after L levels
+lambda      growth per level at t*, see :mod:`hierdiff.theory.critical_exponents`
 ==========  =================================================================================
 
 Real noise is uneven: one leaf is certain, its neighbour unknown.  The law of the messages then
@@ -50,6 +52,7 @@ __all__ = [
 Array = NDArray[Any]
 
 _LARGEST_TABLE = 1 << 22  # tuples v**s that can be listed and marked as drawn
+_MOST_HOURS = 1000  # nobody waits longer
 _BITS = 13  # of a noise level: 1.2e-4, below the scatter of populations of 10^4 messages
 _DOUBLINGS = 3  # of the depth; eight times the default is 192 levels
 _SLOWEST = 0.8  # ratio of changes beyond which three depths do not tell the limit
@@ -134,8 +137,8 @@ def population_dynamics(
     -----
     Validity: average over grammars whose rules are drawn anew at every node, N -> infinity.  A
     grammar shares its rules between the nodes of a level; the difference vanishes as v grows.  The
-    error bars do not contain the drift of a finite population, of relative size N^(-1/2) F'(p*)^L
-    near a threshold.
+    error bars do not contain the drift of a finite population, of relative size N^(-1/2) lambda^L
+    near a threshold, with the eigenvalue of ``critical_exponents``.
 
     Examples
     --------
@@ -161,6 +164,15 @@ def _check(rhm: RHM, size: int, copies: int) -> None:
     if size < 100 or copies < 2:
         raise InvalidParameter(
             f"size = {size} with copies = {copies} gives no error bar; use size >= 100, copies >= 2"
+        )
+    checks.memory(f"copies = {copies} populations of {size} messages", 32.0 * size * rhm.v)
+    checks.memory(f"copies = {copies} populations", 100.0 * copies * rhm.L)
+    # a message costs about 5 ns for each of its m v rules and s v symbols
+    hours = 5e-9 * copies * size * rhm.L * rhm.v * (rhm.m + rhm.s) / 3600
+    if hours > _MOST_HOURS:
+        raise InvalidParameter(
+            f"copies = {copies} populations of size = {size} take about {hours:.3g} hours; give "
+            "fewer or smaller ones"
         )
     if rhm.v**rhm.s > _LARGEST_TABLE:
         raise InvalidParameter(

@@ -35,11 +35,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import gammainc
 
-from hierdiff.checks import checked, fraction, integers, nonnegative, reals, unchecked
+from hierdiff.checks import integers, reals
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory._laplace import (
     Block,
     Moments,
+    answer,
     check,
     energies,
     log_odds_rate,
@@ -205,12 +206,19 @@ def snr_peak(classes: int, rank: int, delta: float, *, curve: Curve = snr) -> Pe
     """
     if delta == 0:
         raise NoTransition("delta = 0: the SNR grows without bound as sigma -> 0; give delta > 0")
+
+    def at(log_sigma: Floats) -> Floats:
+        return answer("curve", curve, classes, rank, delta, np.exp(log_sigma)).reshape(-1)
+
     grid = np.log(np.geomspace(1e-3, 100, 71))
-    i = int(np.argmax(curve(classes, rank, delta, np.exp(grid))))
+    # every fifth level first: one maximum is assumed anyway, and high ranks are costly
+    coarse = 5 * int(np.argmax(at(grid[::5])))
+    near = np.arange(max(coarse - 4, 0), min(coarse + 5, 71))
+    i = int(near[np.argmax(at(grid[near]))])
     if i == 0:
         return Peak(0.0, snr_limits(classes, delta)[0])
     found = minimize_scalar(
-        lambda s: -float(curve(classes, rank, delta, np.exp(s))),
+        lambda s: -float(at(np.array([s]))[0]),
         bounds=(grid[i - 1], grid[min(i + 1, 70)]),
         method="bounded",
         options={"xatol": 1e-9},
@@ -305,7 +313,7 @@ def class_confidence(classes: int, rank: int, delta: float, sigma: ArrayLike) ->
     return _along(lambda s: weight_moments(classes, rank, delta, s).confidence, sigma)
 
 
-@checked(ranks=unchecked, sigma=nonnegative, delta=fraction)
+@orthogonal
 def snr_per_class(
     ranks: Sequence[int], weights: ArrayLike | None, delta: float, sigma: float
 ) -> Floats:
@@ -347,7 +355,9 @@ def snr_per_class(
     check(classes, min(d, default=0), delta, sigma)
     pi = np.full(classes, 1 / classes) if weights is None else reals("weights", weights)
     if pi.shape != (classes,) or not (pi > 0).all() or abs(pi.sum() - 1) > 1e-8:
-        raise InvalidParameter(f"weights = {pi} must be {classes} numbers > 0 with sum 1")
+        raise InvalidParameter(
+            f"weights of shape {pi.shape} must be {classes} numbers > 0 with sum 1"
+        )
     offsets = np.log(pi) - 0.5 * np.asarray(d) * np.log(a / b)
     blocks = [Block(n, float(c), 1) for n, c in zip(d, offsets, strict=True)]
     rate, out = log_odds_rate(delta, sigma), []

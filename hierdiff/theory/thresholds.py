@@ -7,7 +7,7 @@ F              upward map of :mod:`hierdiff.theory.annealed`
 1/v, 1         fixed points: nothing known, everything known
 p*             repulsive fixed point between them, where there is one
 epsilon*       leaf noise that starts the recursion at p*: p* = 1 - epsilon* (1 - 1/v)
-nu             exponent of the correlation length, (epsilon - epsilon*)^(-nu)
+nu             exponent of the correlation length, (epsilon - epsilon*)^(-nu), of this process
 =============  ==============================================================================
 
 .. math::
@@ -271,7 +271,7 @@ def finite_depth_threshold(rhm: RHM, belief: float = 0.5) -> float:
 
 @checked
 def correlation_length_exponent(rhm: RHM) -> float:
-    r"""Exponent nu of the length over which leaves change together, at the threshold.
+    r"""Exponent nu of the length over which leaves of the epsilon-process change together.
 
     .. math:: \xi \sim |\epsilon - \epsilon^*|^{-\nu}, \qquad \nu = \log s / \log F'(p^*)
 
@@ -292,7 +292,10 @@ def correlation_length_exponent(rhm: RHM) -> float:
 
     Notes
     -----
-    Validity: epsilon-process, annealed recursion, L to infinity; xi in leaves.
+    Validity: epsilon-process, annealed recursion, L to infinity; xi in leaves.  Masking, uniform
+    and Gaussian noise have larger exponents, by :func:`critical_exponents`.  Where nu < 2 the
+    scatter of messages that the average neglects grows with depth, and at finite v the value holds
+    for a finite number of levels only.
 
     References
     ----------

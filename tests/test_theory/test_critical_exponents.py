@@ -121,10 +121,11 @@ def test_the_transient_is_left_out_by_rule() -> None:
     random = np.random.default_rng(2)
     flat = 1.25 + 0.01 * random.standard_normal((8, 80))
     early = flat + np.where(np.arange(80) < 12, 0.3, 0.0)
-    assert _transient(flat) == 10
-    assert _transient(early) == 30
+    size = random.uniform(0.5, 2, flat.shape)  # of the perturbation before each level
+    assert _transient(flat * size, size) == 10
+    assert _transient(early * size, size) == 30
     with pytest.raises(InvalidParameter, match="still drifts"):
-        _transient(flat + 0.01 * np.arange(80))
+        _transient((flat + 0.01 * np.arange(80)) * size, size)
 
 
 def test_same_seed_same_exponents_and_derived_values() -> None:

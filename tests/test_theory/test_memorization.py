@@ -324,7 +324,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: empirical_denoise(HOLED, X, 1.0), "data[7] holds NaN"),
     (lambda: empirical_denoise(iter([DATA, HOLED]), X, 1.0), "data[44] holds NaN"),
     (lambda: empirical_denoise(DATA, HOLED, 1.0), "x[7] holds NaN"),
-    (lambda: empirical_denoise(DATA, X, 0.0), "sigma = 0.0 must be a finite number > 0"),
+    (lambda: empirical_denoise(DATA, X, 0.0), "sigma = 0.0 must be finite and > 0"),
     (lambda: empirical_denoise(DATA, X, -1.0), "sigma = -1.0"),
     (lambda: empirical_denoise(DATA, X, np.nan), "sigma = nan"),
     (lambda: empirical_denoise(DATA, X, 1.0, scale=0.0), "scale = 0.0"),
