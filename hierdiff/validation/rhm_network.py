@@ -88,7 +88,7 @@ class SymbolNetwork:
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """Symbols [n, leaves] at the end of the reverse chain."""
         x = array("x_t", x_t)
-        if x.ndim < 2:
+        if x.ndim < 2 or not len(x):
             raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
         return SimulatedModel(self, self.steps).sample(x, t, seed)
 
@@ -100,13 +100,13 @@ class SymbolNetwork:
 
     def _calls(self, x_t: Array, t: ArrayLike) -> list[tuple[dict[str, Array], Array]]:
         x = array("x_t", x_t)
-        if x.ndim < 2:
+        if x.ndim < 2 or not len(x):
             raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
         levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))
         device = next(self.network.parameters()).device
         labels = self._labels(len(x))
         out = []
-        for first in range(0, max(len(x), 1), self.batch):  # no data are an empty batch
+        for first in range(0, len(x), self.batch):
             rows = slice(first, first + self.batch)
             given = network_input(self.noise, x[rows], levels[rows])
             some = None if labels is None else labels[rows].to(device)
