@@ -343,7 +343,11 @@ def test_conflicts_through_the_study(
     table = tmp_path / "categories.json"
     table.write_text(json.dumps({name: [i] for i, name in enumerate(CATEGORIES)}))
     study = NetworkClassification(
-        model="dit-xl-2-256", images=folder, categories=table, out=tmp_path / "out"
+        model="dit-xl-2-256",
+        images=folder,
+        categories=table,
+        out=tmp_path / "out",
+        overwrite=True,
     )
     (ds,) = study.main()
     assert float(ds.shape_bias) == float(ds.shape_accuracy) == 0.75
