@@ -36,7 +36,8 @@ from hierdiff.errors import InvalidParameter
 
 __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
-    "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers", "level",
+    "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers",
+    "interval", "level",
     "levels_of", "memory", "natural", "nonnegative", "number", "one_level", "one_of", "positive",
     "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
     "together", "unchecked", "whole",
@@ -544,6 +545,16 @@ def together(**arrays: Any) -> tuple[int, ...]:
         raise InvalidParameter(
             f"{words} do not fit together; give one number, or arrays of one shape"
         ) from None
+
+
+def interval(name: str, value: Any) -> tuple[float, float]:
+    """Two finite numbers, the second above the first."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InvalidParameter(f"{name} = {shown(value)} must be two numbers, low and high")
+    low, high = (number(f"{name}[{i}]", x) for i, x in enumerate(value))
+    if not low < high:
+        raise InvalidParameter(f"{name} = {shown(value)} must be increasing")
+    return low, high
 
 
 def _scalar_or_array(name: str, value: Any, **bounds: Any) -> Any:

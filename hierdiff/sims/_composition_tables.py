@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import bootstrap, mean_and_error, standard_error
+from hierdiff.sims.estimators import bootstrap, standard_error
 from hierdiff.sims.phases import Thresholds, phase_of_strings
 from hierdiff.theory.composition import local_exponent
 
@@ -138,7 +138,8 @@ def measured_cost(
         star[i] = _first_crossing(logs[i[0], i[3]], curves[i], half)
     missing = np.isnan(star)
     by_grammar, star = star, np.where(missing.any(axis=1, keepdims=True), np.nan, star)
-    mean, error = mean_and_error(np.moveaxis(star, 1, 0))  # NaN if one is missing
+    mean = star.mean(axis=1)  # NaN if one is missing
+    error = standard_error(np.moveaxis(np.nan_to_num(star), 1, 0)) + 0 * mean
     slope, slope_error = bootstrapped(star, _slope(x))
     dims = ("learner", "height", "m")
 
@@ -209,6 +210,8 @@ def measured_strings(
     least = 1 / (len(fate) * strings)
 
     def spread(values: Array) -> Array:
+        if len(values) < 2:
+            return np.full(values.shape[1:], np.nan)
         return np.asarray(np.maximum(standard_error(values), least))
 
     mean, error = fate.mean(axis=0), spread(fate)

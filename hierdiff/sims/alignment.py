@@ -15,12 +15,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.forward_backward import checked_derivations
 from hierdiff.sims.similarity import cosine_similarity
@@ -87,6 +88,7 @@ class Alignment:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         RHM(self.v, self.m, self.s, self.L)
         if len(self.weights) != self.L + 1 or min(self.weights) < 0 or not any(self.weights):
             raise InvalidParameter(
@@ -242,8 +244,9 @@ class Alignment:
             named["leaked"] = (plane, probes[1], "accuracy of a probe on its training objects")
         variables = {}
         for name, (dims, values, text) in named.items():
-            mean, error = mean_and_error(values)
-            variables[name] = (dims, mean, text)
+            # of one model no error over grammars can be stated
+            error = standard_error(values) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+            variables[name] = (dims, values.mean(axis=0), text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
         coords = {
             "condition": (("condition",), list(CONDITIONS), "what the model is told"),

@@ -17,11 +17,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
-from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
 
@@ -88,6 +89,7 @@ class AttributeBinding:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self, high=interval)
         least = {"grammars": 2, "data": 2, "v": 3, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -197,7 +199,9 @@ class AttributeBinding:
         variables: dict[str, Any] = {}
         for name, values in found.items():
             dims = ("area", "task", "weighting", "budget")[: values.ndim - 1]
-            mean, error = mean_and_error(values)
+            mean = values.mean(axis=0)
+            # what a law does not state is NaN in all grammars, and so has no error either
+            error = standard_error(np.nan_to_num(values)) + 0 * mean
             variables[name] = (dims, mean, texts[name])
             variables[f"{name}_error"] = (dims, error, f"standard error of: {texts[name]}")
             variables[f"{name}_by_grammar"] = (("grammar", *dims), values, texts[name])

@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -110,6 +111,7 @@ class Classification:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rhm = self.rhm
         least = {"grammars": 2, "data": 2 * rhm.n_classes, "repeats": 1, "buckets": 1, "strata": 8,
                  "level_data": 1, "level_samples": 1, "seed": 0}  # fmt: skip

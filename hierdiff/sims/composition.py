@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.model import DiffusionModel
@@ -126,6 +127,7 @@ class Composition:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self, span=interval)
         least = {"grammars": 2, "repeats": 1, "levels": 2, "data": 1, "orders": 2, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -139,9 +141,10 @@ class Composition:
                 raise InvalidParameter(
                     f"{name} = {values} must be {wanted} or more different numbers >= {lowest}"
                 )
-        low, high = self.span
-        if not low < high:
-            raise InvalidParameter(f"span = {self.span} must increase, in powers of two")
+        if max(map(abs, self.span)) > 64:
+            raise InvalidParameter(
+                f"span = {self.span} must lie between -64 and 64, in powers of two"
+            )
         if not (0 < self.half < 1 and 0 < self.target < 1 and self.width > 0):
             raise InvalidParameter(
                 f"half = {self.half} and target = {self.target} must lie between 0 and 1, and "

@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import instance, symbols_of
+from hierdiff.checks import check_fields, instance, levels_of, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
@@ -88,6 +88,7 @@ class Correlations:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         least = {"s": 2, "grammars": 1, "data": 1, "trajectories": 2, "levels": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
@@ -147,7 +148,7 @@ class Correlations:
                 f"the chain is no prediction for {self.noise} noise, whose messages fluctuate; "
                 "measure it, or predict noise='epsilon'"
             )
-        times = np.linspace(self.low, self.high, 401) if t is None else np.asarray(t, float)
+        times = np.linspace(self.low, self.high, 401) if t is None else np.atleast_1d(levels_of(t))
         covariance = leaf_correlation(self.rhm, times).T
         with np.errstate(invalid="ignore"):
             values = {"covariance": covariance, "correlation": covariance / covariance[0]}

@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -117,6 +118,7 @@ class CueConflict:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self, bands=_intervals)
         least = {"grammars": 2, "data": 1, "samples": 1, "gaussian_data": 100, "shape_dims": 1,
                  "texture_dims": 1, "gaussian_samples": 1, "seed": 0}  # fmt: skip
         for name, lowest in least.items():
@@ -263,6 +265,13 @@ class CueConflict:
             coords["blur"] = (("blur",), list(self.blurs), "factor on the texture at test time")
         attributes = {**results.provenance(asdict(self)), **({"law": law} if law else {})}
         return results.label(variables, coords, source, attributes)
+
+
+def _intervals(name: str, value: Any) -> tuple[tuple[float, float], ...]:
+    """Some intervals."""
+    if not isinstance(value, (tuple, list)):
+        raise InvalidParameter(f"{name} = {value!r:.60} must be pairs (low, high)")
+    return tuple(interval(f"{name}[{i}]", x) for i, x in enumerate(value))
 
 
 _DIMS: dict[str, tuple[tuple[str, ...], str]] = {
