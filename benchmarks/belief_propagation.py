@@ -25,6 +25,7 @@ import numpy as np
 
 from hierdiff import RHM, UniformNoise
 from hierdiff._kernels import layout, simd
+from hierdiff.results import write_summary
 from hierdiff.theory._engine import available_threads, job_of
 from hierdiff.theory._evidence import leaves_of
 from hierdiff.theory._inference import padded_rows
@@ -197,7 +198,7 @@ def main() -> None:
     print(f"  posterior samples A: {sampling:.0f} ({SAMPLE_TARGET})")
     print(f"  one tree: {node:.1f} ns per node ({NODE_TARGET})")
     if options.json:
-        options.json.write_text(json.dumps({"trees": trees, "dense": table}, indent=1) + "\n")
+        write_summary(options.json, {"trees": trees, "dense": table}, {})
     if options.check:
         slow = [name for name, ratio in ratios.items() if ratio < TARGETS[name] / 2]
         if slow or sampling < SAMPLE_TARGET / 2 or node > 2 * NODE_TARGET:

@@ -13,7 +13,6 @@ its effective rate may exceed that of the product.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from hierdiff.results import write_summary
 from hierdiff.theory.memorization import empirical_denoise, empirical_posterior, prepare
 
 N, DIM, QUERIES = 50_000, 3_072, 256
@@ -143,7 +143,7 @@ def main() -> None:
     print(f"  errors {table['error, high noise']:.1e} and {table['error, low noise']:.1e}")
     print(f"denoiser of a data set: {share:.2f} of sgemm (target {TARGET})")
     if options.json:
-        options.json.write_text(json.dumps(table, indent=1) + "\n")
+        write_summary(options.json, table, {})
     if options.check and share < TARGET / 2:
         raise SystemExit(f"slower than half of the target: {share:.2f}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exponents import claims_p
 from network_claims import network_claims
 from pages import HERE, plus, result, table
 
@@ -45,7 +46,7 @@ def claims_r() -> dict[str, Verdict]:
             f"{linear['memorising 240']} memorising, {linear['fitted 240']} fitted. It turns "
             f"unimodal at N_c = {plus(*last['memorising'][:2], 0)} for d = {last['d']}, growing as "
             f"d to the power {plus(growth['exponent'], growth['error'], 2)}, not exponentially",
-            "`python sims/memorization.py`",
+            "`python sims/representation.py` and `python sims/memorization.py`",
         ),
     }
 
@@ -64,13 +65,14 @@ def claims_h() -> dict[str, Verdict]:
     )
     return {
         "H2": (
-            "depends on the judges: at t = 0.3 the best unconditional level of an exact model is "
-            f"{' and '.join(words)}, 0 being the class",
-            "`python sims/alignment.py`",
+            f"depends on the judges: at t = {top['t'][1]:g} the best unconditional level of an "
+            f"exact model is {' and '.join(words)}, 0 being the class",
+            "`python sims/alignment.py --grammars 40` and `python sims/alignment.py --grammars 40 "
+            "--weights 0.25 1 1 0.5 0.25`",
         ),
         "H3": (
             f"holds on exact models: giving the class adds {gains} (best level of each)",
-            "`python sims/alignment.py`",
+            "`python sims/alignment.py --grammars 40`",
         ),
     }
 
@@ -155,63 +157,10 @@ def claims_b() -> dict[str, Verdict]:
     }
 
 
-def claim_p6() -> str:
-    """Correlated blocks, from ``python sims/susceptibility.py``."""
-    data = result("susceptibility")
-    peaks = {(p["noise"], p["L"]): p for p in data["peaks"]}
-    depths = sorted({L for _, L in peaks})
-    first, last = peaks["epsilon", depths[0]], peaks["epsilon", depths[-1]]
-    others = "; ".join(
-        f"{k}: {plus(*peaks[k, depths[0]]['height'], 2)} to "
-        f"{plus(*peaks[k, depths[-1]]['height'], 2)} at t = {plus(*peaks[k, depths[-1]]['place'])}"
-        for k in ("masking", "uniform", "gaussian")
-    )
-    chain = data["chain"][str(depths[-1])][1]
-    return (
-        f"holds: the susceptibility peaks at ε = {plus(*last['place'])} at L = {depths[-1]} "
-        f"(threshold {data['critical']:.4f}) and grows from {plus(*first['height'], 2)} at "
-        f"L = {depths[0]} to {plus(*last['height'], 2)} (chain {chain:.2f}); "
-        f"{others}. Depths collapse on (ε - ε*) F'(p*)^L: spread {data['collapsed']:.3f} against "
-        f"{data['plain']:.3f}. ν = {data['nu']:.4f} and a = {data['a']:.4f}, where the paper "
-        "quotes 1.78 and 1"
-    )
-
-
 def claims() -> str:
-    """P1, P2, P3 and P5 from ``python sims/sharpening.py --summary ...``."""
-    data = result("sharpening")
-    first, last = data["depths"][0], data["depths"][-1]
-    slope, leaf = "class slope", "leaf slope"
-    kept, survived = data["survival"]["class"], data["survival"]["leaves"]
-    half, growth = data["half"], data["leaf growth"]
-    p1 = (
-        f"holds: steepest slope of the class {first[slope][0]:.1f} ± {first[slope][1]:.1f} at "
-        f"L = {first['L']}, {last[slope][0]:.1f} ± {last[slope][1]:.1f} at L = {last['L']}; "
-        f"lost at {last['threshold'][0]:.4f} ± {last['threshold'][1]:.4f}, "
-        f"limit {data['critical']:.4f}"
-    )
-    p2 = (
-        f"holds under a condition: slope of the leaves {first[leaf][0]:.2f} ± {first[leaf][1]:.2f} "
-        f"and {last[leaf][0]:.2f} ± {last[leaf][1]:.2f} at the same depths. It grows by "
-        f"F'(p*)²/s = {growth['8']['predicted']:.3f} per level at m = 8 "
-        f"({growth['8']['seen']:.3f} seen in the recursion at L = 40 to 60), and stays bounded "
-        f"only where ν > 2 (m = 12: {growth['12']['seen']:.3f} seen)"
-    )
-    p3 = (
-        f"holds: at ε = {data['survival']['t']:.2f} the class comes back with probability "
-        f"{kept[0]:.3f} ± {kept[1]:.3f} (chance {kept[2]:.3f}), a leaf with "
-        f"{survived[0]:.3f} ± {survived[1]:.3f} (chance {survived[2]:.3f})"
-    )
-    p5 = (
-        f"holds: half of the belief is lost at ε = {half[0][0]:.4f} ± {half[0][1]:.4f} (class) to "
-        f"{half[-1][0]:.4f} ± {half[-1][1]:.4f} (leaves), in order, within "
-        f"{max(abs(a - c) for a, _, c in half):.4f} of the recursion"
-    )
-    command = "`python sims/sharpening.py`"
-    done = {name: (text, command) for name, text in
-            {"P1": p1, "P2": p2, "P3": p3, "P5": p5}.items()}  # fmt: skip
+    """The whole table."""
+    done = claims_p()
     done |= claims_r() | claims_h() | claims_z() | claims_b()
-    done["P6"] = (claim_p6(), "`python sims/susceptibility.py`")
     rows, networks = [], network_claims()
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():
         name, text, waits = (part.strip() for part in line.split("|"))

@@ -6,6 +6,7 @@ import math
 
 from pages import network, plus
 
+from hierdiff.sims.estimators import student_error
 from hierdiff.sims.phases import crossing_time
 
 _WAITS = {
@@ -82,8 +83,8 @@ def _features(add) -> None:
     energy = {n: plus(*x["projection rise"], 3) for n, x in rows.items()}
     first, *_, final = rows
     last = rows[final]
-    add(("R1",), f"peak at sigma = {last['peak at']:.2f} with fresh data (exact "
-        f"{found['exact peak']:.3f})", "representation.py")  # fmt: skip
+    add(("R1",), f"highest at sigma = {last['peak at']:.2f} with fresh data, the probed level next "
+        f"to the exact peak, {found['exact peak']:.3f}", "representation.py")  # fmt: skip
     add(("R2", "R4"), f"SNR at the exact peak over that at 0.02: {words}, exact "
         f"{found['exact ratio']:.2f}; accuracy of the class energy changes by {energy[first]} and "
         f"{energy[final]}, of a linear probe, which sees no class of a mixture without means but "
@@ -188,8 +189,10 @@ def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
     }  # fmt: skip
     order, place = readings["geodesic_rsa"], readings["location_accuracy"]
     last = {key: _mean([row[-1] for row in rows], 2) for key, rows in readings.items()}
+    n = len(order)
+    title += f" ({n} network{'s' if n > 1 else ''})"
     text = (
-        f"{title}, told by {_CODES[name]}: {courses}; by the thresholds of synthetic cases "
+        f"{title}, conditioned on {_CODES[name]}: {courses}; by the thresholds of synthetic cases "
         f"{strict}; at the end one bump {last['one_bump']} and in place "
         f"{last['location_accuracy']}, order along the manifold "
         f"{_mean([row[0] for row in order], 2)} at step {steps[0]} and {last['geodesic_rsa']} at "
@@ -197,26 +200,39 @@ def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
     )
     add(("B2",), text, command)
     if name != "skewed":
-        first = [crossing_time(steps, row, 0.6) for row in order]
-        then = [crossing_time(steps, row, 0.6) for row in place]
-        gap = _mean([b - a for a, b in zip(first, then, strict=True)], 0)
-        add(("B1",), f"{title}: order reaches 0.6 at step {_mean(first, 0)}, accuracy {gap} steps "
-            "later", command)  # fmt: skip
+        add(("B1",), f"{title}: {_order_first(steps, order, place)}", command)
     x, y = ([t for run in runs for t in run["crossing"][axis]] for axis in "xy")
     gap = _mean([b - a for a, b in zip(x, y, strict=True)], 0)
     add(("B3",), f"{title}: accuracy 0.6 in x at step {_mean(x, 0)}, in y {gap} steps later; share "
         f"of the interaction {last['interaction']}", command)  # fmt: skip
 
 
+def _order_first(steps: list[int], order: list[list[float]], place: list[list[float]]) -> str:
+    """When order and accuracy reach 0.6, if not before the first checkpoint."""
+    early = sum(row[0] >= 0.6 for row in order)
+    then = [crossing_time(steps, row, 0.6) for row in place]
+    if early:
+        return (
+            f"order is above 0.6 at the first checkpoint, step {steps[0]}, in {early} of "
+            f"{len(order)} networks; accuracy reaches 0.6 at step {_mean(then, 0)}"
+        )
+    first = [crossing_time(steps, row, 0.6) for row in order]
+    gap = _mean([b - a for a, b in zip(first, then, strict=True)], 0)
+    return (
+        f"order reaches 0.6 at step {_mean(first, 0)}, accuracy {gap} steps later (between "
+        f"checkpoints {steps[1] - steps[0]} steps apart)"
+    )
+
+
 def _mean(values: list[float], digits: int) -> str:
-    """Mean over networks with its error; NaN is never."""
-    if any(x != x for x in values):
-        return "(never in some)"
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return f"{mean:.{digits}f}"
-    spread = sum((x - mean) ** 2 for x in values) / (len(values) - 1) / len(values)
-    return plus(mean, math.sqrt(spread), digits)
+    """Mean over networks with half of its 68.27 % Student interval; NaN is never."""
+    never = sum(x != x for x in values)
+    if never:
+        return f"(never in {never} of {len(values)})"
+    mean, n = sum(values) / len(values), len(values)
+    if n < 2:
+        return f"{mean:.{digits}f} (one network)"
+    return plus(mean, float(student_error(values)), digits)
 
 
 def _path(phases: list[str]) -> str:

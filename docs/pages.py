@@ -18,8 +18,29 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def result(name: str) -> Any:
-    """A committed result."""
-    return json.loads((HERE / "results" / f"{name}.json").read_text())
+    """A committed result, without its provenance."""
+    return _found(HERE / "results" / f"{name}.json")
+
+
+def parameters(name: str) -> dict[str, Any]:
+    """The parameters with which a committed result was made, as it says itself."""
+    found = json.loads((HERE / "results" / f"{name}.json").read_text())
+    return found["made"]["parameters"]
+
+
+def benchmark(name: str) -> Any:
+    """A committed benchmark, without its provenance."""
+    return _found(ROOT / "benchmarks" / f"{name}.json")
+
+
+def _found(path: Path) -> Any:
+    """What :func:`hierdiff.results.write_summary` was given; files of older runs as they are."""
+    found = json.loads(path.read_text())
+    if isinstance(found, dict):
+        found.pop("made", None)
+        if list(found) == ["rows"]:
+            return found["rows"]
+    return found
 
 
 def network(name: str) -> Any:

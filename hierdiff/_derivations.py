@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._rules import BoolArray, FloatArray, IntArray, Symbols, TupleIndex, inside
+from hierdiff.checks import array as numbers
 from hierdiff.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ class Derivations:
     Raises
     ------
     InvalidParameter
-        If the levels do not hold the same number of trees.
+        If the levels do not hold the same number of trees, or hold anything but integers.
 
     Notes
     -----
-    Validity: the symbols are not checked against a grammar; the arrays are kept, not copied.
+    Validity: the symbols are not checked against a grammar, which every function that takes both
+    does.  Arrays given are copied.
     An index (int, slice, mask or list) picks trees and gives Derivations again.
 
     Examples
@@ -57,12 +59,28 @@ class Derivations:
     levels: tuple[IntArray, ...]
 
     def __post_init__(self) -> None:
-        shapes = [np.shape(level) for level in self.levels]
+        if not isinstance(self.levels, (tuple, list)):
+            raise InvalidParameter(
+                f"levels is of type {type(self.levels).__name__}; give a tuple of int arrays "
+                "[n, nodes], root first"
+            )
+        levels = [numbers(f"levels[{i}]", level) for i, level in enumerate(self.levels)]
+        shapes = [level.shape for level in levels]
         if not shapes or any(len(shape) != 2 or shape[0] != shapes[0][0] for shape in shapes):
             raise InvalidParameter(
                 f"levels have shapes {shapes}; give one [n, nodes] array per level, n the same"
             )
-        object.__setattr__(self, "levels", tuple(np.asarray(level) for level in self.levels))
+        for i, level in enumerate(levels):
+            if level.dtype.kind not in "iu":
+                raise InvalidParameter(f"levels[{i}] has type {level.dtype}; give integers")
+        object.__setattr__(self, "levels", tuple(np.array(level) for level in levels))
+
+    @classmethod
+    def _of(cls, levels: tuple[IntArray, ...]) -> Derivations:
+        """Of arrays that nobody else holds, without a copy."""
+        made = object.__new__(cls)
+        object.__setattr__(made, "levels", levels)
+        return made
 
     @property
     def leaves(self) -> IntArray:
@@ -74,9 +92,9 @@ class Derivations:
 
     def __getitem__(self, index: Any) -> Derivations:
         if isinstance(index, slice):
-            return Derivations(tuple(level[index] for level in self.levels))
+            return Derivations._of(tuple(level[index] for level in self.levels))
         rows = np.atleast_1d(np.arange(len(self))[index])
-        return Derivations(tuple(level[rows] for level in self.levels))
+        return Derivations._of(tuple(level[rows] for level in self.levels))
 
     def __repr__(self) -> str:
         return f"Derivations(n={len(self)}, nodes={tuple(a.shape[1] for a in self.levels)})"
@@ -84,12 +102,14 @@ class Derivations:
 
 def clamped(root: ArrayLike, n: int, prior: FloatArray) -> Symbols:
     """Roots [n, 1] from one class or n classes of positive prior."""
-    classes = np.asarray(root)
+    classes = numbers("root", root)
     if not np.issubdtype(classes.dtype, np.integer) or classes.shape not in ((), (n,)):
         raise InvalidParameter(
             f"root has dtype {classes.dtype} and shape {classes.shape}; "
             f"give an int or an int array of shape ({n},)"
         )
+    if not n:
+        return np.zeros((0, 1), np.int32)
     if classes.min() < 0 or classes.max() >= len(prior) or not prior[classes].all():
         raise InvalidParameter(
             f"root has classes from {classes.min()} to {classes.max()}; "
@@ -100,10 +120,12 @@ def clamped(root: ArrayLike, n: int, prior: FloatArray) -> Symbols:
 
 def _checked_leaves(leaves: ArrayLike, n_leaves: int, v: int) -> Symbols:
     """Leaves as int32 [n, leaves], with -1 for everything that is no leaf symbol."""
-    try:
-        array = np.asarray(leaves)
-    except ValueError as error:
-        raise InvalidParameter(f"leaves are ragged; give an array [n, {n_leaves}]") from error
+    if isinstance(leaves, (list, tuple)):
+        try:
+            np.asarray(leaves)
+        except ValueError as error:
+            raise InvalidParameter(f"leaves are ragged; give an array [n, {n_leaves}]") from error
+    array = numbers("leaves", leaves)
     if array.ndim != 2 or array.shape[1] != n_leaves:
         raise InvalidParameter(
             f"leaves have shape {array.shape}; the grammar's strings need shape [n, {n_leaves}]"

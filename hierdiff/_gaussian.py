@@ -6,18 +6,33 @@ alpha_bar = 1 / (1 + 1 / snr), 1 - alpha_bar = 1 / (1 + snr).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, finite_reals, levels_of, snr_of, symbols_of
+from hierdiff._rules import MAX_SYMBOLS
+from hierdiff.checks import (
+    FloatArray,
+    array,
+    check_fields,
+    finite_reals,
+    levels_of,
+    memory,
+    natural,
+    one_of,
+    shown,
+    snr_of,
+    symbols_of,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
-__all__ = ["GaussianNoise"]
+__all__ = ["GaussianNoise", "shape_of"]
 
 _INFINITE = 1e300  # a larger gain is taken as infinite: gain * x_t must not overflow
 _ANGLE = np.pi / 2 / 1.008  # pi/2 / (1 + o): t turns the cosine by t * _ANGLE
@@ -70,11 +85,8 @@ class GaussianNoise:
 
     def __post_init__(self) -> None:
         if self.v is not None:
-            object.__setattr__(self, "v", positive_int("v", self.v))
-        if self.schedule not in ("cosine", "linear"):
-            raise InvalidParameter(
-                f"schedule = {self.schedule!r} is unknown; use 'cosine' or 'linear'"
-            )
+            check_fields(self, v=partial(whole, low=1, high=MAX_SYMBOLS))
+        one_of("schedule", self.schedule, ("cosine", "linear"))
 
     def alpha_bar(self, t: ArrayLike) -> FloatArray:
         """Signal power in [0, 1]: 1 at t = 0, decreasing; of the shape of ``t``."""
@@ -161,7 +173,10 @@ class GaussianNoise:
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         """Standard normal numbers, [n, leaves, v], or the shape of the data if v is None."""
-        return rng.standard_normal(shape if self.v is None else (*shape, self.v))
+        extents = shape_of("shape", shape)
+        extents = extents if self.v is None else (*extents, self.v)
+        memory(f"random numbers of shape {extents}", 8.0 * math.prod(extents))
+        return generator(rng).standard_normal(extents)
 
     def corrupt_at_snr(self, x0: ArrayLike, snr: ArrayLike, randoms: ArrayLike) -> FloatArray:
         r"""Noisy data at a given SNR, without a schedule.
@@ -213,7 +228,7 @@ class GaussianNoise:
 
     def corrupt(self, x0: ArrayLike, t: ArrayLike, seed: Seed) -> NDArray[Any]:
         """Noisy data at level t, [n, leaves, v], or of the shape of x0 if v is None."""
-        return self.corrupt_with(x0, t, self.draw(np.shape(x0), generator(seed)))
+        return self.corrupt_with(x0, t, self.draw(array("x0", x0).shape, generator(seed)))
 
     def log_evidence_at_snr(self, x_t: ArrayLike, snr: ArrayLike) -> FloatArray:
         r"""Evidence at a given SNR, without a schedule.
@@ -255,10 +270,16 @@ class GaussianNoise:
         ratio = snr_of(snr, len(x)).reshape(-1, 1, 1)
         gain = np.sqrt(ratio) * np.sqrt(1 + ratio)
         finite = gain < _INFINITE
+        gain = np.where(finite, gain, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.asarray(gain * x)
+            if not np.isfinite(found.sum()) and not np.isfinite(found).all():
+                # what all symbols have in common overflows; it may be left out
+                found = gain * (x - x.max(axis=2, keepdims=True))
         if finite.all():
-            return np.asarray(gain * x)
+            return found
         nearest = np.where(x == x.max(axis=2, keepdims=True), 0.0, -np.inf)
-        return np.where(finite, np.where(finite, gain, 0.0) * x, nearest)
+        return np.where(finite, found, nearest)
 
     def log_evidence(self, x_t: ArrayLike, t: ArrayLike) -> FloatArray:
         """Log psi = sqrt(alpha_bar) x_t / (1 - alpha_bar), [n, leaves, v]."""
@@ -267,6 +288,13 @@ class GaussianNoise:
     def evidence(self, x_t: ArrayLike, t: ArrayLike) -> FloatArray:
         """The same as ``log_evidence``: Gaussian evidence has no compact form."""
         return self.log_evidence(x_t, t)
+
+
+def shape_of(name: str, shape: Any) -> tuple[int, ...]:
+    """Extents of data."""
+    if isinstance(shape, (tuple, list)):
+        return tuple(natural(f"{name}[{i}]", extent) for i, extent in enumerate(shape))
+    raise InvalidParameter(f"{name} = {shown(shape)} must be a tuple of integers, e.g. (n, leaves)")
 
 
 def _cosine_level(ratio: FloatArray, rate: FloatArray) -> FloatArray:

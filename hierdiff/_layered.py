@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._derivations import Derivations, Parser, clamped, factor_graph, reason
-from hierdiff._files import read_npz, write_npz
+from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff._rules import (
     BoolArray,
     FloatArray,
@@ -26,8 +26,8 @@ from hierdiff._rules import (
     checked_rules,
     checked_weights,
     pick,
-    positive_int,
 )
+from hierdiff.checks import checked, count, memory, shown, unchecked
 from hierdiff.errors import DamagedFile, InvalidParameter, NotASentence
 from hierdiff.seeds import Seed, generator
 
@@ -118,8 +118,9 @@ class Grammar:
 
     def n_nodes(self, level: int) -> int:
         """Nodes of a level, the product of s over the levels above it."""
-        if not isinstance(level, (int, np.integer)) or not 0 <= level <= self.L:
-            raise InvalidParameter(f"level = {level!r} is no level; give 0 (root) to {self.L}")
+        number = isinstance(level, (int, np.integer)) and not isinstance(level, bool)
+        if not number or not 0 <= level <= self.L:
+            raise InvalidParameter(f"level = {shown(level)} is no level; give 0 (root) to {self.L}")
         return math.prod(self.s[:level])
 
     @cached_property
@@ -136,6 +137,7 @@ class Grammar:
     def _parser(self) -> Parser:
         return Parser.build(self.rules, self.weights, self.root_prior, self.v)
 
+    @checked(n=count, root=unchecked)
     def sample(self, n: int, seed: Seed, root: ArrayLike | None = None) -> Derivations:
         """Draw derivations: a class from the prior, then a rule for every node, top-down.
 
@@ -156,7 +158,7 @@ class Grammar:
         Raises
         ------
         InvalidParameter
-            If ``n`` is no positive integer or ``root`` no class.
+            If ``n`` is no positive integer, more than memory holds, or ``root`` no class.
 
         Notes
         -----
@@ -167,7 +169,9 @@ class Grammar:
         >>> Grammar([[[[0, 1]], [[1, 0]]]]).sample(2, seed=0, root=[1, 0]).leaves.tolist()
         [[1, 0], [0, 1]]
         """
-        n, rng = positive_int("n", n), generator(seed)
+        rng = generator(seed)
+        # the last level: symbols as int32 and int64, chosen rules, random numbers
+        memory(f"n = {n} derivations of {self.n_leaves} leaves", 24.0 * n * self.n_leaves)
         if root is None:
             top = np.zeros((n, 1), dtype=np.int32)
             levels = [pick(self.root_prior[None], top, rng).astype(np.int32)]
@@ -178,7 +182,7 @@ class Grammar:
             chosen = symbols * table.shape[1] + pick(weight, symbols, rng)
             written = np.take(table.reshape(-1, table.shape[2]), chosen, axis=0)
             levels.append(written.reshape(n, -1))
-        return Derivations(tuple(levels))
+        return Derivations._of(tuple(levels))
 
     def parse(self, leaves: ArrayLike) -> Derivations:
         """Recover the one derivation of each leaf string, bottom-up.
@@ -217,7 +221,7 @@ class Grammar:
         levels, _ = self._parser.climb(self._parser.symbols(leaves))
         if (levels[0] < 0).any():
             raise NotASentence(reason(levels, leaves, self.v[-1]))
-        return Derivations(levels)
+        return Derivations._of(levels)
 
     def is_valid(self, leaves: ArrayLike) -> BoolArray:
         """Say which leaf strings are sentences, that is, have positive probability.
@@ -324,6 +328,7 @@ class Grammar:
         graph.graph["root_prior"] = self.root_prior
         return graph
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the grammar to one npz file, without pickle; it appears whole or not at all.
 
@@ -347,6 +352,7 @@ class Grammar:
         write_npz(path, FORMAT, arrays)
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str]) -> Grammar:
         """Read a grammar that ``save`` wrote.
 
@@ -366,6 +372,11 @@ class Grammar:
         """
         arrays = read_npz(path, FORMAT)
         levels = range(sum(name.startswith("rules_") for name in arrays))
+        known = {f"{table}_{level}" for table in ("rules", "weights") for level in levels}
+        if set(arrays) != known | {"root_prior", "leaf_vocabulary"}:
+            raise DamagedFile(
+                f"{path} holds no whole grammar but {', '.join(sorted(arrays))[:80]}; save it again"
+            )
         try:
             return cls(
                 [arrays[f"rules_{level}"] for level in levels],
@@ -373,8 +384,11 @@ class Grammar:
                 arrays["root_prior"],
                 leaf_vocabulary=arrays["leaf_vocabulary"].item(),
             )
-        except (KeyError, ValueError) as error:
-            raise DamagedFile(f"{path} holds no whole grammar ({error}); save it again") from error
+        # sound arrays of wrong shapes and types fail in NumPy, each in its own way
+        except Exception as error:
+            raise DamagedFile(
+                f"{path} holds no whole grammar ({one_line(error)}); save it again"
+            ) from error
 
     @property
     def _content(self) -> tuple[object, ...]:

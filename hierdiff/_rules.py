@@ -13,9 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array as numbers
+from hierdiff.checks import memory, whole
 from hierdiff.errors import InvalidParameter
 
 __all__ = [
+    "MAX_BRANCHES",
+    "MAX_DEPTH",
+    "MAX_SYMBOLS",
     "BoolArray",
     "FloatArray",
     "IntArray",
@@ -38,14 +43,14 @@ FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 SUM_TOLERANCE = 1e-9
-MAX_SYMBOLS = np.iinfo(np.int32).max
+MAX_SYMBOLS = int(np.iinfo(np.int32).max)
+MAX_BRANCHES, MAX_DEPTH = 4096, 1 << 15
+"""Beyond these v**s and s**L have many thousand digits, and closed forms take minutes."""
 
 
 def positive_int(name: str, value: object) -> int:
     """Return ``value`` as an int, or say that it is no positive integer."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1:
-        return int(value)
-    raise InvalidParameter(f"{name} = {value!r} is no positive integer; give an int >= 1")
+    return whole(name, value, 1)
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -55,13 +60,20 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
+def _listed(value: object) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
 def _checked_level(rules: ArrayLike, level: int) -> Symbols:
-    try:
-        array = np.asarray(rules)
-    except ValueError as error:
-        raise InvalidParameter(
-            f"rules[{level}] is ragged; give every symbol the same number of rules of equal length"
-        ) from error
+    if isinstance(rules, (list, tuple)):
+        try:
+            np.asarray(rules)
+        except ValueError as error:
+            raise InvalidParameter(
+                f"rules[{level}] is ragged; give every symbol the same number of rules of equal "
+                "length"
+            ) from error
+    array = numbers(f"rules[{level}]", rules)
     if array.ndim != 3 or array.size == 0:
         raise InvalidParameter(
             f"rules[{level}] has shape {array.shape}; give a non-empty array (v, m, s)"
@@ -83,13 +95,18 @@ def checked_rules(
     rules: Sequence[ArrayLike], leaf_vocabulary: int | None
 ) -> tuple[tuple[Symbols, ...], int]:
     """Own, read-only copies whose entries are symbols of the level below; the leaf vocabulary."""
+    if not _listed(rules):
+        raise InvalidParameter(
+            f"rules is of type {type(rules).__name__}; give a list of arrays (v, m, s), one per "
+            "level, or draw a grammar with RHM(...).draw(seed)"
+        )
     levels = tuple(_checked_level(level_rules, level) for level, level_rules in enumerate(rules))
     if not levels:
         raise InvalidParameter("the grammar has L = 0 levels of rules; give at least one")
     if leaf_vocabulary is None:
         leaf_vocabulary = int(levels[-1].max()) + 1
     below = [array.shape[0] for array in levels[1:]]
-    below.append(positive_int("leaf_vocabulary", leaf_vocabulary))
+    below.append(whole("leaf_vocabulary", leaf_vocabulary, 1, MAX_SYMBOLS))
     for level, (array, v) in enumerate(zip(levels, below, strict=True)):
         if array.max() >= v:
             raise InvalidParameter(
@@ -106,10 +123,7 @@ def checked_probabilities(
     if values is None:
         uniform: FloatArray = frozen(np.full(shape, 1.0 / shape[-1]))
         return uniform
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidParameter(f"{name} is no numeric array; give shape {shape}") from error
+    array = numbers(name, values).astype(np.float64)
     if array.shape != shape:
         raise InvalidParameter(f"{name} has shape {array.shape}; the rules need shape {shape}")
     if not np.all(np.isfinite(array)) or array.min() < 0:
@@ -132,6 +146,11 @@ def checked_weights(
     weights: Sequence[ArrayLike] | None, rules: tuple[Symbols, ...]
 ) -> tuple[FloatArray, ...]:
     """Rule probabilities of every level; None stands for uniform."""
+    if weights is not None and not _listed(weights):
+        raise InvalidParameter(
+            f"weights is of type {type(weights).__name__}; give a list of arrays (v, m), one per "
+            "level, or None"
+        )
     levels = [None] * len(rules) if weights is None else weights
     if len(levels) != len(rules):
         raise InvalidParameter(
@@ -160,6 +179,7 @@ def draw_tuples(count: int, v: int, s: int, rng: np.random.Generator) -> Symbols
     drawn and repetitions dropped, which is the sequential law.  Else: the head of a permutation.
     """
     total = v**s
+    memory(f"{count} rules of {s} symbols", 16.0 * min(count * s, 1 << 900))
     if total <= 2 * count:
         code = rng.permutation(total)[:count]
         digits = [code // v**j % v for j in reversed(range(s))]

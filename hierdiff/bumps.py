@@ -20,12 +20,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from hierdiff._rules import positive_int
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    finite_reals,
+    memory,
+    number,
+    reals,
+    sound,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -63,26 +73,51 @@ class Region:
     y: tuple[float, float] = (-math.inf, math.inf)
 
     def __post_init__(self) -> None:
-        for name, (low, high) in (("x", self.x), ("y", self.y)):
+        for name in ("x", "y"):
+            ends = reals(name, getattr(self, name), infinite=True, shape=(2,))
+            low, high = float(ends[0]), float(ends[1])
+            object.__setattr__(self, name, (low, high))
             if not low < high:
                 raise InvalidParameter(
                     f"{name} = ({low}, {high}) is an empty interval; give (low, high), low < high"
                 )
 
+    @checked
     def holds(self, labels: ArrayLike) -> BoolArray:
-        """Say which labels [n, 2] lie inside."""
+        """Say which labels [n, 2] lie inside.
+
+        Raises
+        ------
+        InvalidParameter
+            If the labels have another shape or are not finite.
+        """
         x, y = _checked_labels(labels).T
         inside = (x >= self.x[0]) & (x < self.x[1]) & (y >= self.y[0]) & (y < self.y[1])
         return np.asarray(inside)
 
 
 def _checked_labels(labels: ArrayLike) -> FloatArray:
-    array = np.asarray(labels, dtype=float)
-    if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
+    found = finite_reals("labels", labels)
+    if found.ndim != 2 or found.shape[1] != 2:
         raise InvalidParameter(
-            f"labels have shape {array.shape}; give finite numbers [n, 2], x and y in pixels"
+            f"labels have shape {found.shape}; give finite numbers [n, 2], x and y in pixels"
         )
-    return array
+    return found
+
+
+def _real_type(name: str, dtype: Any) -> np.dtype[Any]:
+    """A floating-point type."""
+    found: np.dtype[Any]
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind != "f":
+        words = " ".join(str(dtype).split())[:60]
+        raise InvalidParameter(
+            f"{name} = {words} holds no fractions; give np.float64 or np.float32"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -140,21 +175,29 @@ class Bumps:
     held_out: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
-        positive_int("size", self.size)
-        for name in ("sigma", "d_x", "d_y"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise InvalidParameter(f"{name} = {value} must be finite and > 0, in pixels")
+        length = partial(number, above=0)
+        check_fields(
+            self, size=count, sigma=length, d_x=length, d_y=length, margin=partial(number, low=0),
+        )  # fmt: skip
+        if not 1e-100 <= self.sigma <= 1e100:  # its square divides
+            raise InvalidParameter(f"sigma = {self.sigma} must be from 1e-100 to 1e100, in pixels")
         if not 0 <= self.margin < self.size / 2:
             raise InvalidParameter(
                 f"margin = {self.margin} must be >= 0 and below half of size = {self.size}"
             )
+        memory(f"size = {self.size} with d_x = {self.d_x} and d_y = {self.d_y}", 64.0 * self._count)
         if self.kind not in ("bump", "stripes"):
             raise InvalidParameter(f"kind = {self.kind!r} is not known; use 'bump' or 'stripes'")
         if not len(self.labels):
             raise InvalidParameter(
                 f"held_out = {self.held_out} holds all {len(self.grid)} labels; leave some out"
             )
+
+    @property
+    def _count(self) -> float:
+        """Number of labels, roughly, before there are any."""
+        width = float(self.size)
+        return (width / self.d_x + 1) * (width / self.d_y + 1)
 
     def _positions(self, step: float) -> FloatArray:
         count = math.ceil(round((self.size - 2 * self.margin) / step, 9))
@@ -193,6 +236,8 @@ class Bumps:
         """Held-out labels [n, 2]."""
         return self.grid[self._hidden]
 
+    @checked(dtype=_real_type)
+    @sound
     def images(self, labels: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[np.floating]:
         r"""Draw the images of labels.
 
@@ -201,7 +246,7 @@ class Bumps:
         labels : array [n, 2]
             x and y in pixels; need not lie on the grid.
         dtype : dtype
-            Of the result.
+            Of the result, a floating-point type.
 
         Returns
         -------
@@ -211,13 +256,14 @@ class Bumps:
         Raises
         ------
         InvalidParameter
-            If the labels have another shape or are not finite.
+            If the labels have another shape or are not finite, or the type holds no fractions.
 
         Notes
         -----
         Validity: a centre outside of the image draws what reaches into it.
         """
         centres = _checked_labels(labels)
+        memory(f"{len(centres)} images of size {self.size}", 24.0 * len(centres) * self.size**2)
         pixels = np.arange(self.size)
         across, down = (
             np.exp(-((pixels - centres[:, i, None]) ** 2) / (2 * self.sigma**2)) for i in (0, 1)
@@ -226,6 +272,7 @@ class Bumps:
         light = down * across if self.kind == "bump" else (down + across) / 2
         return np.asarray(1 - light if self.dark else light, dtype=dtype)
 
+    @checked(n=count)
     def sample(
         self, n: int, seed: Seed, weights: ArrayLike | None = None
     ) -> tuple[NDArray[np.floating], FloatArray]:
@@ -260,16 +307,16 @@ class Bumps:
         >>> images.shape, bool(np.all(labels % 8 == 0))
         ((3, 32, 32), True)
         """
+        memory(f"n = {n} images of size {self.size}", 32.0 * n * self.size**2)
         labels, rng = self.labels, generator(seed)
         frequency = None
         if weights is not None:
-            given = np.asarray(weights, dtype=float)
-            good = given.shape == (len(labels),) and np.isfinite(given).all()
-            if not good or given.min() < 0 or given.sum() == 0:
+            given = reals("weights", weights)
+            if given.shape != (len(labels),) or given.min() < 0 or not 0 < given.sum() < np.inf:
                 raise InvalidParameter(
                     f"weights of shape {given.shape} must be {len(labels)} numbers >= 0, one per "
                     "training label, not all zero"
                 )
             frequency = given / given.sum()
-        chosen = labels[rng.choice(len(labels), size=positive_int("n", n), p=frequency)]
+        chosen = labels[rng.choice(len(labels), size=n, p=frequency)]
         return self.images(chosen), chosen

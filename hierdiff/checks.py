@@ -37,8 +37,9 @@ from hierdiff.errors import InvalidParameter
 __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers", "level",
-    "levels_of", "memory", "natural", "nonnegative", "number", "one_of", "positive",
-    "probabilities", "reals", "snr_of", "symbols_of", "text", "unchecked", "whole",
+    "levels_of", "memory", "natural", "nonnegative", "number", "one_level", "one_of", "positive",
+    "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
+    "together", "unchecked", "whole",
 ]  # fmt: skip
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -53,7 +54,8 @@ _R = TypeVar("_R")
 _SHOWN = 60
 
 
-def _show(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as it stands in a message: on one line, and short."""
     try:
         words = " ".join(repr(value).split())
     except Exception:  # a foreign __repr__ may raise anything
@@ -88,7 +90,7 @@ def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -
     if fits and (low is None or value >= low) and (high is None or value <= high):
         return int(value)
     raise InvalidParameter(
-        f"{name} = {_show(value)} must be an integer {_bounds(low, high, None, None)}".rstrip()
+        f"{name} = {shown(value)} must be an integer {_bounds(low, high, None, None)}".rstrip()
     )
 
 
@@ -128,21 +130,21 @@ def number(
             return x
     kind = "a number" if infinite else "a finite number"
     rule = f"{kind} {_bounds(low, high, above, below)}".rstrip()
-    raise InvalidParameter(f"{name} = {_show(value)} must be {rule}")
+    raise InvalidParameter(f"{name} = {shown(value)} must be {rule}")
 
 
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise InvalidParameter(f"{name} = {_show(value)} must be True or False")
+    raise InvalidParameter(f"{name} = {shown(value)} must be True or False")
 
 
 def text(name: str, value: Any) -> str:
     """A string."""
     if isinstance(value, str):
         return value
-    raise InvalidParameter(f"{name} = {_show(value)} must be a string")
+    raise InvalidParameter(f"{name} = {shown(value)} must be a string")
 
 
 def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
@@ -161,7 +163,7 @@ def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
     near = difflib.get_close_matches(str(value), [str(x) for x in known], 1)
     hint = f"; did you mean {near[0]!r}?" if near and isinstance(value, str) else ""
     listed = ", ".join(repr(x) for x in known)
-    raise InvalidParameter(f"{name} = {_show(value)} must be one of {listed}{hint}")
+    raise InvalidParameter(f"{name} = {shown(value)} must be one of {listed}{hint}")
 
 
 def unchecked(name: str, value: Any) -> Any:
@@ -199,7 +201,7 @@ def array(name: str, values: Any) -> NDArray[Any]:
                 "give a NumPy array (of a tensor: detach().cpu().numpy())"
             )  # fmt: skip
             raise InvalidParameter(
-                f"{name} = {_show(values)} is no array of numbers; {remedy}"
+                f"{name} = {shown(values)} is no array of numbers; {remedy}"
             ) from None
     if found.dtype.kind not in "iuf":
         raise InvalidParameter(
@@ -363,7 +365,8 @@ def probabilities(
     Traceback (most recent call last):
     hierdiff.errors.InvalidParameter: p sums to 1.1 at [0]; give probabilities that sum to 1
     """
-    found = reals(name, values, 0, 1, shape=shape)
+    # a probability of one is 1 + 2e-16 after some sums; along an axis the sum bounds each of them
+    found = reals(name, values, 0, 1 if axis is None else None, shape=shape)
     if axis is not None:
         total = np.atleast_1d(found.sum(axis=axis))
         wrong = np.argwhere(np.abs(total - 1) > 1e-6)
@@ -441,7 +444,7 @@ def _numbers(name: str, value: ArrayLike, n: int | None) -> FloatArray:
         if "masked" in str(error):
             raise
         raise InvalidParameter(
-            f"{name} = {_show(value)} is no number; give a float or an array of floats"
+            f"{name} = {shown(value)} is no number; give a float or an array of floats"
         ) from None
     if n is not None and found.shape not in ((), (n,)):
         raise InvalidParameter(
@@ -510,6 +513,39 @@ def level(name: str, value: Any) -> Any:
     return found if found.ndim else float(found)
 
 
+def one_level(name: str, value: Any) -> float:
+    """A noise level in [0, 1], a single one."""
+    return float(levels_of(number(name, value, infinite=True)))
+
+
+def precision(name: str, value: Any) -> np.dtype[Any]:
+    """A floating-point type in which messages are computed: float64 or float32."""
+    found: np.dtype[Any] = _dtype(name, value)
+    if found in (np.dtype(np.float64), np.dtype(np.float32)):
+        return found
+    raise InvalidParameter(f"{name} = {found} is not supported; use float64 or float32")
+
+
+def together(**arrays: Any) -> tuple[int, ...]:
+    """The common shape of arrays that are combined number by number.
+
+    Examples
+    --------
+    >>> together(error=np.ones((2, 3)), snr=np.ones(2))
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: error of shape (2, 3) and snr of shape (2,) do not fit
+    together; give one number, or arrays of one shape
+    """
+    shapes = {name: np.shape(values) for name, values in arrays.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        words = " and ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
+        raise InvalidParameter(
+            f"{words} do not fit together; give one number, or arrays of one shape"
+        ) from None
+
+
 def _scalar_or_array(name: str, value: Any, **bounds: Any) -> Any:
     if np.ndim(value) == 0 if isinstance(value, (int, float, np.generic, np.ndarray)) else False:
         return number(name, value, **bounds)
@@ -558,7 +594,7 @@ def instance(
     ]
     remedy = f"; {remedies[0]}" if remedies else ""
     raise InvalidParameter(
-        f"{name} = {_show(value)} is of type {type(value).__name__}; give a {wanted}{remedy}"
+        f"{name} = {shown(value)} is of type {type(value).__name__}; give a {wanted}{remedy}"
     )
 
 
@@ -600,7 +636,7 @@ def _real_array(name: str, value: Any) -> Any:
 def _path(name: str, value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)) and "\0" not in os.fspath(value):
         return value
-    raise InvalidParameter(f"{name} = {_show(value)} is no path; {_PATH}")
+    raise InvalidParameter(f"{name} = {shown(value)} is no path; {_PATH}")
 
 
 def _simple(rule: Rule) -> _Bound:
@@ -612,12 +648,12 @@ def _elements(inner: _Bound, lengths: int | None, make: type) -> _Bound:
         listed = isinstance(value, (list, tuple, range)) or (
             isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
         )
-        if not listed:
-            raise InvalidParameter(f"{name} = {_show(value)} must be a tuple or list")
+        if not listed or (isinstance(value, np.ndarray) and not value.ndim):
+            raise InvalidParameter(f"{name} = {shown(value)} must be a tuple or list")
         if isinstance(value, np.ndarray):
             value = array(name, value)
         if lengths is not None and len(value) != lengths:
-            raise InvalidParameter(f"{name} = {_show(value)} must have {lengths} entries")
+            raise InvalidParameter(f"{name} = {shown(value)} must have {lengths} entries")
         found = [inner(f"{name}[{i}]", x, arguments) for i, x in enumerate(value)]
         return tuple(found) if make is tuple else found
 
@@ -661,7 +697,7 @@ def _rule_for(hint: Any) -> _Bound | None:
 def _callable(name: str, value: Any) -> Any:
     if callable(value):
         return value
-    raise InvalidParameter(f"{name} = {_show(value)} must be a function")
+    raise InvalidParameter(f"{name} = {shown(value)} must be a function")
 
 
 def _union(parts: frozenset[Any]) -> _Bound | None:
@@ -716,7 +752,7 @@ def _dtype(name: str, value: Any) -> Any:
         return np.dtype(value)
     except TypeError:
         raise InvalidParameter(
-            f"{name} = {_show(value)} is no NumPy type; give np.float64 or np.float32"
+            f"{name} = {shown(value)} is no NumPy type; give np.float64 or np.float32"
         ) from None
 
 
@@ -833,6 +869,80 @@ def _wrap(function: Callable[..., Any], rules: Mapping[str, Rule]) -> Callable[.
         if plan is None:  # not before the first call: annotations may name what comes later
             plan = _Plan(function, rules)
         return function(*plan.apply(args, kwargs), **kwargs)
+
+    return wrapper
+
+
+def _numbers_in(values: Iterable[Any], depth: int = 2) -> list[FloatArray]:
+    """All numbers of a result or of arguments, one level into what holds them."""
+    found: list[FloatArray] = []
+    for value in values:
+        if isinstance(value, (float, int, np.number)) and not isinstance(value, bool):
+            found.append(np.array([number("", value, infinite=True) if value == value else np.nan]))
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+            found.append(value.astype(np.float64, copy=False).ravel())
+        elif depth and isinstance(value, (tuple, list)):
+            found += _numbers_in(value, depth - 1)
+        elif depth and isinstance(value, dict):
+            found += _numbers_in(value.values(), depth - 1)
+        elif depth and dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = (getattr(value, field.name) for field in dataclasses.fields(value))
+            found += _numbers_in(fields, depth - 1)
+    return found
+
+
+@overload
+def sound(function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+
+
+@overload
+def sound(*, infinite: bool) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+
+
+def sound(function: Callable[..., Any] | None = None, /, *, infinite: bool = False) -> Any:
+    """Refuse a result that is NaN: numbers that are fine one by one may overflow together.
+
+    Parameters
+    ----------
+    function : callable
+        Its floating-point warnings are silenced, its result looked at.
+    infinite : bool
+        Whether infinity is a result.
+
+    Returns
+    -------
+    callable
+        With the same signature.
+
+    Examples
+    --------
+    >>> @sound
+    ... def energy(x: ArrayLike, sigma: float) -> Any:
+    ...     return np.asarray(x) / np.float64(sigma) ** 2
+    >>> energy([1.0], 1e-200)
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: energy: numbers from 1e-200 to 1 give a result beyond
+    float64; rescale them towards 1
+    """
+    if function is None:
+        return functools.partial(_sound, infinite=infinite)
+    return _sound(function, infinite=infinite)
+
+
+def _sound(function: Callable[..., Any], *, infinite: bool) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(all="ignore"):
+            result = function(*args, **kwargs)
+        wrong = np.isnan if infinite else (lambda x: ~np.isfinite(x))
+        if any(wrong(x).any() for x in _numbers_in((result,))):
+            given = [np.abs(x[(x != 0) & np.isfinite(x)]) for x in _numbers_in((args, kwargs))]
+            ends = [float(end(x)) for x in given if x.size for end in (np.min, np.max)] or [0.0]
+            raise InvalidParameter(
+                f"{function.__name__}: numbers from {min(ends):.3g} to {max(ends):.3g} give a "
+                "result beyond float64; rescale them towards 1"
+            )
+        return result
 
     return wrapper
 

@@ -12,6 +12,7 @@ __all__ = [
     "InvalidParameter",
     "NoTransition",
     "NotASentence",
+    "NotConverged",
 ]
 
 
@@ -37,3 +38,7 @@ class NoTransition(HierdiffError, ValueError):
 
 class DamagedFile(HierdiffError, OSError):
     """A file cannot be read as what its name promises."""
+
+
+class NotConverged(UserWarning):
+    """An iteration was stopped before it stood still; its result is returned all the same."""

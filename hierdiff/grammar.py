@@ -22,15 +22,21 @@ every level, m equiprobable rules for each, all m v right-hand sides of a level 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from hierdiff._derivations import Derivations
 from hierdiff._layered import Grammar
-from hierdiff._rules import draw_tuples, positive_int
+from hierdiff._rules import MAX_BRANCHES, MAX_DEPTH, MAX_SYMBOLS, draw_tuples
+from hierdiff.checks import accepts, advise, checked, memory, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
 __all__ = ["RHM", "Derivations", "Grammar"]
+
+
+_WIDEST = 2**63 - 1  # symbols in closed forms; those of grammars that are drawn are int32
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,9 @@ class RHM:
     Raises
     ------
     InvalidParameter
-        If a size is no positive integer, or a level needs more tuples than the v**s there are.
+        If a size is no positive integer, or a level needs more tuples than the v**s there are; if
+        s exceeds 4096, L 32768, or v or n_classes 2**63 - 1: v**s and s**L are exact integers,
+        whose arithmetic would take minutes.
 
     Notes
     -----
@@ -80,8 +88,9 @@ class RHM:
 
     def __init__(self, v: int, m: int, s: int, L: int, n_classes: int | None = None) -> None:
         sizes = {"v": v, "m": m, "s": s, "L": L, "n_classes": v if n_classes is None else n_classes}
+        most = {"v": _WIDEST, "s": MAX_BRANCHES, "L": MAX_DEPTH, "n_classes": _WIDEST}
         for name, value in sizes.items():
-            object.__setattr__(self, name, positive_int(name, value))
+            object.__setattr__(self, name, whole(name, value, 1, most.get(name)))
         available = self.v**self.s
         for name, symbols in (("v", self.v), ("n_classes", self.n_classes)):
             if self.m * symbols > available:
@@ -99,7 +108,11 @@ class RHM:
     def log_n_data(self) -> float:
         """Natural logarithm of the number of data, n_classes * m**((s**L - 1) / (s - 1))."""
         inner_nodes = self.L if self.s == 1 else (self.n_leaves - 1) // (self.s - 1)
-        return math.log(self.n_classes) + inner_nodes * math.log(self.m)
+        if self.m == 1:
+            return math.log(self.n_classes)
+        # beyond any float where the number of leaves is
+        nodes = float(inner_nodes) if inner_nodes.bit_length() < 1000 else math.inf
+        return math.log(self.n_classes) + nodes * math.log(self.m)
 
     @property
     def f(self) -> float:
@@ -107,6 +120,14 @@ class RHM:
         rules, available = self.m * self.v, self.v**self.s
         return 1.0 if rules == available else (rules - 1) / (available - 1)
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """An attribute of a grammar, asked of its parameters."""
+        remedy = ""
+        if name in _OF_GRAMMARS:
+            remedy = f"; it holds parameters, draw a grammar first: rhm.draw(seed).{name}"
+        raise AttributeError(f"RHM has no attribute {name!r}{remedy}", name=name, obj=self)
+
+    @checked
     def draw(self, seed: Seed) -> Grammar:
         """Draw a grammar: each level's tuples uniformly without replacement, levels independent.
 
@@ -130,8 +151,35 @@ class RHM:
         Grammar(L=2, v=256, m=4, s=4)
         """
         rng = generator(seed)
+        if max(self.v, self.n_classes) > MAX_SYMBOLS:
+            raise InvalidParameter(
+                f"v = {self.v}, n_classes = {self.n_classes}: symbols of a grammar are int32; give "
+                f"at most {MAX_SYMBOLS}"
+            )
+        memory(
+            f"a grammar of {self.L} levels with m * v = {self.m * self.v} rules each",
+            16.0 * self.L * min(self.m * self.v * self.s, 1 << 900),
+        )
         symbols = [self.n_classes] + [self.v] * (self.L - 1)
         rules = [draw_tuples(n * self.m, self.v, self.s, rng) for n in symbols]
         return Grammar(
             [tuples.reshape(-1, self.m, self.s) for tuples in rules], leaf_vocabulary=self.v
         )
+
+
+_OF_GRAMMARS = frozenset(name for name in vars(Grammar) if not name.startswith("_"))
+
+
+def _no_rhm(name: str, value: Any, arguments: Mapping[str, Any]) -> None:
+    """Tell how parameters are written where they come as a tuple."""
+    if isinstance(value, (tuple, list)) and 3 <= len(value) <= 5:
+        words = ("v", "m", "s", "L", "n_classes")[: len(value)]
+        sizes = [f"{word}={x!r}" for word, x in zip(words, value, strict=True)]
+        sizes += ["L=2"] if len(value) == 3 else []
+        raise InvalidParameter(f"{name} = {value!r} must be an RHM; give RHM({', '.join(sizes)})")
+
+
+accepts(RHM, _no_rhm)
+advise("Grammar", "RHM", "draw one with rhm.draw(seed)")
+advise("RHM", "Grammar", "give the parameters it was drawn with, RHM(v=..., m=..., s=..., L=...)")
+advise("Derivations", "ndarray", "parse leaves with grammar.parse(leaves)")

@@ -20,9 +20,10 @@ With probability :math:`\pi_k` a datum is drawn from class :math:`k`,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -31,9 +32,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import subspace_angles
 
 from hierdiff import _fitting, _subspaces
-from hierdiff._files import read_npz, write_npz
+from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff._subspaces import Spectrum, orthonormalise
-from hierdiff.errors import DamagedFile, InvalidParameter
+from hierdiff.checks import (
+    checked,
+    count,
+    frozen,
+    memory,
+    number,
+    one_of,
+    reals,
+    unchecked,
+    whole,
+)
+from hierdiff.errors import DamagedFile, InvalidParameter, NotConverged
 from hierdiff.seeds import Seed, generator
 
 __all__ = ["LowRankMixture", "Spectrum", "orthonormalise"]
@@ -42,6 +54,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Residual: TypeAlias = Literal["span", "ambient"]
 
 _KIND = "hierdiff.LowRankMixture 1"
+_SMALLEST_DELTA = 1e-150  # its square is a normal number
+_MOST_CLASSES = 1 << 24  # that a list of ranks is made for
+_LARGEST_MEAN = 1e140  # squared distances of means stay finite, in any dimension that fits memory
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -103,25 +118,32 @@ class LowRankMixture:
         residual: Residual = "span",
         means: ArrayLike | None = None,
     ) -> None:
-        checked = _subspaces.check_bases(bases)
-        dim, classes = len(checked[0]), len(checked)
-        if not (np.isfinite(delta) and delta >= 0):
-            raise InvalidParameter(f"delta = {delta} must be finite and >= 0; take its modulus")
-        if residual not in ("span", "ambient"):
-            raise InvalidParameter(f"residual = {residual!r} is unknown; use 'span' or 'ambient'")
-        mean = np.zeros((classes, dim)) if means is None else np.asarray(means, dtype=float)
-        if mean.shape != (classes, dim) or not np.isfinite(mean).all():
+        orthonormal = _subspaces.check_bases(bases)
+        dim, classes = len(orthonormal[0]), len(orthonormal)
+        amplitude = number("delta", delta, 0)
+        if amplitude > _subspaces.LARGEST_VARIANCE**0.5 or 0 < amplitude < _SMALLEST_DELTA:
             raise InvalidParameter(
-                f"means of shape {mean.shape} must be finite and of shape {(classes, dim)};"
+                f"delta = {delta} must be 0 or lie in [{_SMALLEST_DELTA:g}, 1e+100]: beyond, its"
+                " square leaves the range of floats"
+            )
+        mean = np.zeros((classes, dim)) if means is None else reals("means", means)
+        if mean.shape != (classes, dim):
+            raise InvalidParameter(
+                f"means of shape {mean.shape} must be of shape {(classes, dim)};"
                 " give one row per class"
             )
+        if np.abs(mean).max() > _LARGEST_MEAN:
+            raise InvalidParameter(
+                f"means hold {np.abs(mean).max():g}, beyond {_LARGEST_MEAN:g}, where squares leave"
+                " the range of floats; choose larger units"
+            )
         fields = {
-            "bases": checked,
+            "bases": orthonormal,
             "weights": _subspaces.check_weights(weights, classes),
-            "variances": _subspaces.check_variances(variances, checked),
-            "delta": float(delta),
-            "residual": residual,
-            "means": mean,
+            "variances": _subspaces.check_variances(variances, orthonormal),
+            "delta": amplitude,
+            "residual": one_of("residual", residual, ("span", "ambient")),
+            "means": frozen(mean),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -151,11 +173,11 @@ class LowRankMixture:
     def spectrum(self) -> Spectrum:
         """Eigen-decomposition of the class covariances, computed once."""
         span = self.residual == "span"
-        return _subspaces.spectrum(self.bases, self.variances, self.means, self.delta**2, span)
+        return _subspaces.spectrum(self.bases, self.variances, self.delta**2, span)
 
     def covariance(self, k: int) -> Floats:
         r"""Dense :math:`S_k`, [D, D], for small D and for checks."""
-        s = self.spectrum
+        k, s = self._class("k", k), self.spectrum
         plane = np.eye(self.dim) if s.frame is None else s.frame @ s.frame.T
         own = (s.axes[k].T * (s.eigenvalues[k] - s.floor)) @ s.axes[k]
         return cast(Floats, s.floor * plane + own)
@@ -172,7 +194,13 @@ class LowRankMixture:
         >>> LowRankMixture.random(20, 2, 3, angle=30.0, seed=0).principal_angles(0, 2).round(9)
         array([30., 30.])
         """
-        return cast(Floats, np.degrees(subspace_angles(self.bases[k], self.bases[l])))
+        one, other = self.bases[self._class("k", k)], self.bases[self._class("l", l)]
+        if min(one.shape[1], other.shape[1]) == 0:
+            return np.empty(0)
+        return cast(Floats, np.degrees(subspace_angles(one, other)))
+
+    def _class(self, name: str, k: int) -> int:
+        return whole(name, k, 0, self.n_classes - 1)
 
     def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
         """Draw data and their classes.
@@ -196,23 +224,28 @@ class LowRankMixture:
 
         Notes
         -----
-        Validity: exact draws; the result depends on ``n`` and ``seed`` alone.
+        Validity: exact draws; the result depends on ``n`` and ``seed`` alone, to rounding.  Bases
+        given orthonormal are used as they are, so no rotation that an eigensolver leaves open
+        enters.
         """
-        if n < 1:
-            raise InvalidParameter(f"n = {n} data cannot be drawn; ask for at least 1")
+        n = whole("n", n, 1)
+        memory(f"a sample of n = {n} data in D = {self.dim} dimensions", 16.0 * n * self.dim)
         rng, s = generator(seed), self.spectrum
         k = rng.choice(self.n_classes, size=n, p=self.weights)
-        latent = rng.standard_normal((n, s.axes.shape[1]))
-        latent *= np.sqrt(s.eigenvalues[k])
-        x = self.means[k]
+        latent = rng.standard_normal((n, max(self.ranks)))
+        x = np.zeros((n, self.dim))
         if s.floor > 0:
-            noise = rng.standard_normal((n, s.support)) * np.sqrt(s.floor)
-            x += noise if s.frame is None else noise @ s.frame.T
+            noise = rng.standard_normal((n, s.support)) * self.delta
+            x = noise if s.frame is None else noise @ s.frame.T
         for c in np.unique(k):
             rows = k == c
-            # the residual along the class's own axes is replaced, not added to
-            own = (x[rows] - self.means[c]) @ s.axes[c].T
-            x[rows] += (latent[rows] - own) @ s.axes[c]
+            basis, private = self.bases[c], s.private[c]
+            # the definition itself: only projectors and the bases as given enter, so the draw does
+            # not depend on which eigenvectors a linear-algebra library chooses
+            own = latent[rows, : basis.shape[1]] * np.sqrt(self.variances[c])
+            residual = x[rows]
+            residual -= (residual @ private) @ private.T
+            x[rows] = own @ basis.T + residual + self.means[c]
         return x, k
 
     def compress(self) -> tuple[LowRankMixture, Floats, Floats]:
@@ -240,7 +273,14 @@ class LowRankMixture:
         """
         centre = self.weights @ self.means
         shift = self.means - centre
-        frame, _, _ = _subspaces.joint_span(np.hstack([*self.bases, shift.T]))
+        # directions matter, whatever their length: a far mean must not outweigh the bases, nor
+        # the rounding of its difference count as a direction
+        length = np.linalg.norm(shift, axis=1, keepdims=True)
+        noise = 8 * np.finfo(float).eps * np.linalg.norm(self.means, axis=1, keepdims=True)
+        towards = (shift / np.maximum(length, np.finfo(float).tiny))[(length > noise)[:, 0]]
+        frame, _, _ = _subspaces.joint_span(np.hstack([*self.bases, towards.T]))
+        if not frame.shape[1]:
+            frame = np.eye(self.dim)[:, :1]  # a single point: one axis, so that there is a mixture
         small = LowRankMixture(
             [frame.T @ basis for basis in self.bases],
             self.weights,
@@ -252,6 +292,7 @@ class LowRankMixture:
         return small, frame, centre
 
     @classmethod
+    @checked(rank=unchecked, dim=unchecked, classes=unchecked, angle=unchecked)
     def random(
         cls,
         dim: int,
@@ -291,22 +332,34 @@ class LowRankMixture:
 
         Notes
         -----
-        Validity: uniform over all arrangements with the angle asked for (Haar measure).
+        Validity: uniform over all arrangements with the angle asked for (Haar measure): the
+        orthonormal factor of a Gaussian matrix in the QR decomposition of positive diagonal.
         """
-        ranks = [rank] * classes if isinstance(rank, (int, np.integer)) else list(rank)
-        if classes < 1 or len(ranks) != classes or min(ranks) < 0 or max(ranks) > dim:
+        dim, classes = whole("dim", dim, 1), whole("classes", classes, 1)
+        if _subspaces.listed(rank):
+            listed = cast(Sequence[int], rank)
+            ranks = [whole(f"rank[{i}]", d, None) for i, d in enumerate(listed)]
+        else:
+            ranks = [whole("rank", rank, None)] * min(classes, _MOST_CLASSES)
+        memory(f"bases of {classes} classes of rank {max(ranks, default=0)} in {dim} dimensions",
+               32.0 * dim * max(ranks, default=0) * classes)  # fmt: skip
+        if len(ranks) != classes or min(ranks) < 0 or max(ranks) > dim:
             raise InvalidParameter(
                 f"ranks {tuple(ranks)} must be {classes} numbers from 0 to dim = {dim};"
                 " give one rank per class or raise dim"
             )
         rng = generator(seed)
         if angle is None:
-            bases = [np.linalg.qr(rng.standard_normal((dim, d)))[0] for d in ranks]
+            bases = [_subspaces.triangular(rng.standard_normal((dim, d))) for d in ranks]
         else:
-            bases = _subspaces.equiangular(dim, ranks, angle, rng)
+            bases = _subspaces.equiangular(dim, ranks, number("angle", angle), rng)
         return cls(bases, weights, None, delta, residual)
 
     @classmethod
+    @checked(
+        classes=count, rank=count, restarts=partial(whole, low=1, high=10**5), iterations=count,
+        tolerance=partial(number, low=0),
+    )  # fmt: skip
     def fit(
         cls,
         data: ArrayLike,
@@ -346,25 +399,55 @@ class LowRankMixture:
         Raises
         ------
         InvalidParameter
-            For empty data, NaN, N < K or rank >= D.
+            For empty data, NaN, N < K or rank >= D, data that are all equal or span fewer than
+        ``rank`` directions.
+
+        Warns
+        -----
+        NotConverged
+            If the best start was stopped by ``iterations``.
 
         Notes
         -----
         Validity: a local maximum of the likelihood, which is unbounded when a class holds no more
-        than d data: delta^2 is kept above 1e-6 of the mean variance.  Mixtures of well-kept
-        libraries do not know the low-rank constraint.
+        than d data: delta^2 is kept at or above 1e-6 of the mean variance of the data (about
+        their mean if means are fitted, else about zero).  Starts with means are spread by
+        k-means++; without, each class starts from the span of data drawn at random.  A change of
+        units of the data changes the fit by that and no more.  Mixtures of well-kept libraries
+        do not know the low-rank constraint.
 
         References
         ----------
         Tipping and Bishop, Mixtures of probabilistic principal component analysers, Neural
-        Computation 11 (1999), with the noise variance tied across classes.
+        Computation 11 (1999), with the noise variance tied across classes.  Arthur and
+        Vassilvitskii, k-means++, SODA 2007.
+
+        Examples
+        --------
+        >>> far = LowRankMixture([[[1.0], [0.0]]] * 2, means=[[0.0, 9.0], [0.0, -9.0]], delta=0.1,
+        ...                      residual="ambient")
+        >>> x, _ = far.sample(500, seed=0)
+        >>> found = LowRankMixture.fit(x, 2, 1, seed=0, with_means=True)
+        >>> np.sort(found.means[:, 1]).round(1).tolist(), round(found.delta, 2)
+        ([-9.0, 9.0], 0.1)
         """
         em = _fitting.EM(classes, rank, with_means, iterations, tolerance)
         f = _fitting.fit(data, em, restarts, generator(seed))
+        if not f.converged:
+            gain = np.diff(f.log_likelihood)[-1:].sum()
+            warnings.warn(
+                f"EM stopped after iterations = {iterations} while the log-likelihood still grew by"
+                f" {gain:.2g} nats per datum and step; raise iterations or tolerance",
+                NotConverged,
+                stacklevel=3,  # the caller of the checked function
+            )
         return cls(list(f.bases), f.weights, list(f.variances), f.noise**0.5, "ambient", f.means)
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the mixture as one npz file without pickles, whole or not at all."""
+        if not Path(path).name:
+            raise InvalidParameter(f"path = {str(path)!r} names no file; give one in a folder")
         arrays = {
             "bases": np.hstack(self.bases),
             "ranks": np.array(self.ranks),
@@ -377,6 +460,7 @@ class LowRankMixture:
         write_npz(path, _KIND, arrays)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> LowRankMixture:
         """Read what :meth:`save` wrote.
 
@@ -396,5 +480,8 @@ class LowRankMixture:
                 cast(Residual, str(file["residual"])),
                 file["means"],
             )
-        except (KeyError, InvalidParameter) as error:
-            raise DamagedFile(f"{path} holds no valid mixture ({error}); save it again") from error
+        # sound arrays of wrong shapes and types fail in NumPy, each in its own way
+        except Exception as error:
+            raise DamagedFile(
+                f"{path} holds no valid mixture ({one_line(error)}); save it again"
+            ) from error

@@ -25,15 +25,34 @@ numbers at a larger t corrupt a superset of the leaves (Gaussian: add more of th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._gaussian import GaussianNoise
-from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, SymbolArray, finite_reals, levels_of, symbols_of
+from hierdiff._gaussian import GaussianNoise, shape_of
+from hierdiff._rules import MAX_SYMBOLS
+from hierdiff.checks import (
+    FloatArray,
+    SymbolArray,
+    accepts,
+    advise,
+    array,
+    check_fields,
+    checked,
+    finite_reals,
+    frozen,
+    levels_of,
+    memory,
+    one_of,
+    symbols_of,
+    unchecked,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -49,6 +68,8 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 
+_SYMBOLS = partial(whole, low=1, high=MAX_SYMBOLS)
+
 
 class NoiseProcess(Protocol):
     """What every noise process answers.
@@ -58,6 +79,8 @@ class NoiseProcess(Protocol):
     an array [n].  ``log_evidence`` returns [n, leaves, v] (natural logarithm, -inf excludes a
     symbol); ``evidence`` the same in the form that exact inference reads fastest.  All raise
     InvalidParameter for a wrong shape, a symbol out of range, NaN, or t outside [0, 1].
+
+    Functions that take a process beside a grammar or an RHM accept its name as well.
 
     Notes
     -----
@@ -118,7 +141,8 @@ class SymbolEvidence:
 
     Notes
     -----
-    Validity: exact; it holds n * leaves numbers where the dense form holds v times as many.
+    Validity: exact; it holds n * leaves numbers where the dense form holds v times as many.  The
+    arrays are own, read-only copies.
 
     Examples
     --------
@@ -132,16 +156,19 @@ class SymbolEvidence:
     v: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "v", positive_int("v", self.v))
-        object.__setattr__(self, "symbols", symbols_of("symbols", self.symbols, -1, self.v))
-        n = len(self.symbols)
-        match, other = (np.asarray(x, dtype=float) for x in (self.log_match, self.log_other))
+        object.__setattr__(self, "v", _SYMBOLS("v", self.v))
+        symbols = frozen(symbols_of("symbols", self.symbols, -1, self.v))
+        object.__setattr__(self, "symbols", symbols)
+        n = len(symbols)
+        match, other = (
+            array(name, getattr(self, name)).astype(float) for name in ("log_match", "log_other")
+        )
         for name, x in (("log_match", match), ("log_other", other)):
             if x.shape not in ((), (n,)):
                 raise InvalidParameter(
                     f"{name} has shape {x.shape}; give one number, or one per sample: ({n},)"
                 )
-            object.__setattr__(self, name, x[()])
+            object.__setattr__(self, name, frozen(x) if x.ndim else float(x))
         match, other = np.broadcast_to(match, n), np.broadcast_to(other, n)
         bad = np.flatnonzero(
             ~np.isfinite(np.maximum(match, other)) | np.isnan(match) | np.isnan(other)
@@ -156,6 +183,7 @@ class SymbolEvidence:
     def dense(self) -> FloatArray:
         """Natural logarithm of the evidence of every symbol, [n, leaves, v]."""
         shape = (*self.symbols.shape, self.v)
+        memory(f"dense evidence of shape {shape}", 16.0 * self.symbols.size * self.v)
         match, other = (
             np.broadcast_to(np.asarray(x)[..., None, None], (*shape[:2], 1))
             for x in (self.log_match, self.log_other)
@@ -196,20 +224,20 @@ class EpsilonNoise:
     name: ClassVar[str] = "epsilon"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "v", positive_int("v", self.v))
+        check_fields(self, v=_SYMBOLS)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         """No numbers, [n, leaves, 0]; the generator does not advance."""
-        return rng.random((*shape, 0))
+        return _random(shape, 0, rng)
 
     def corrupt_with(self, x0: ArrayLike, t: ArrayLike, randoms: ArrayLike) -> Array:
         """The data themselves, [n, leaves]."""
         symbols, _, _ = _uniforms(x0, t, randoms, self.v, 0)
-        return symbols
+        return symbols.copy()
 
     def corrupt(self, x0: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
         """The data themselves, [n, leaves]; ``t`` is epsilon."""
-        return self.corrupt_with(x0, t, self.draw(np.shape(x0), generator(seed)))
+        return self.corrupt_with(x0, t, self.draw(array("x0", x0).shape, generator(seed)))
 
     def evidence(self, x_t: ArrayLike, t: ArrayLike) -> SymbolEvidence:
         """Belief 1 - t + t / v on the symbol given (the true one), t / v on each other."""
@@ -248,7 +276,7 @@ class MaskingNoise:
     name: ClassVar[str] = "masking"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "v", positive_int("v", self.v))
+        check_fields(self, v=_SYMBOLS)
 
     def keep(self, t: ArrayLike) -> FloatArray:
         """Probability 1 - t that a symbol is kept."""
@@ -256,7 +284,7 @@ class MaskingNoise:
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         """Uniform numbers in [0, 1), [n, leaves, 1]."""
-        return rng.random((*shape, 1))
+        return _random(shape, 1, rng)
 
     def corrupt_with(self, x0: ArrayLike, t: ArrayLike, randoms: ArrayLike) -> Array:
         """Symbols [n, leaves], -1 where the uniform number is below t."""
@@ -265,11 +293,11 @@ class MaskingNoise:
 
     def corrupt(self, x0: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
         """Symbols [n, leaves], -1 with probability t."""
-        return self.corrupt_with(x0, t, self.draw(np.shape(x0), generator(seed)))
+        return self.corrupt_with(x0, t, self.draw(array("x0", x0).shape, generator(seed)))
 
     def evidence(self, x_t: ArrayLike, t: ArrayLike) -> SymbolEvidence:
         """One-hot on a kept symbol, uniform on a masked one, whatever t."""
-        out = SymbolEvidence(np.asarray(x_t), 0.0, -np.inf, self.v)
+        out = SymbolEvidence(symbols_of("x_t", x_t, -1, self.v), 0.0, -np.inf, self.v)
         levels_of(t, len(out.symbols))
         return out
 
@@ -306,7 +334,7 @@ class UniformNoise:
     name: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "v", positive_int("v", self.v))
+        check_fields(self, v=_SYMBOLS)
 
     def keep(self, t: ArrayLike) -> FloatArray:
         """Probability 1 - t that a symbol is not redrawn."""
@@ -314,7 +342,7 @@ class UniformNoise:
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         """Uniform numbers in [0, 1), [n, leaves, 2]: redraw or not, and the new symbol."""
-        return rng.random((*shape, 2))
+        return _random(shape, 2, rng)
 
     def corrupt_with(self, x0: ArrayLike, t: ArrayLike, randoms: ArrayLike) -> Array:
         """Symbols [n, leaves], floor(v u_2) where u_1 is below t."""
@@ -324,7 +352,7 @@ class UniformNoise:
 
     def corrupt(self, x0: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
         """Symbols [n, leaves], redrawn with probability t."""
-        return self.corrupt_with(x0, t, self.draw(np.shape(x0), generator(seed)))
+        return self.corrupt_with(x0, t, self.draw(array("x0", x0).shape, generator(seed)))
 
     def evidence(self, x_t: ArrayLike, t: ArrayLike) -> SymbolEvidence:
         """Probability 1 - t + t / v of the observed symbol, t / v of each other."""
@@ -335,6 +363,7 @@ class UniformNoise:
         return self.evidence(x_t, t).dense()
 
 
+@checked(name=unchecked, v=_SYMBOLS)
 def noise_process(name: str, v: int) -> NoiseProcess:
     """Noise process of a name: "epsilon", "masking", "uniform" or "gaussian" (cosine schedule).
 
@@ -363,12 +392,42 @@ def noise_process(name: str, v: int) -> NoiseProcess:
     >>> noise_process("masking", v=32)
     MaskingNoise(v=32)
     """
-    for process in (EpsilonNoise, MaskingNoise, UniformNoise, GaussianNoise):
-        if process.name == name:
-            return process(v)
+    return _PROCESSES[one_of("noise", name, _PROCESSES)](v)
+
+
+_PROCESSES: dict[str, type[EpsilonNoise | MaskingNoise | UniformNoise | GaussianNoise]] = {
+    process.name: process for process in (EpsilonNoise, MaskingNoise, UniformNoise, GaussianNoise)
+}
+
+
+def _of_name(name: str, value: Any, arguments: Mapping[str, Any]) -> NoiseProcess | None:
+    """A process from its name, where the other arguments tell the number of symbols."""
+    if isinstance(value, type) and value in _PROCESSES.values():
+        raise InvalidParameter(
+            f"{name} = {value.__name__} is a class; give an instance, {value.__name__}(v=...)"
+        )
+    if not isinstance(value, str):
+        return None
+    known = one_of(name, value, _PROCESSES)
+    for source in arguments.values():
+        v = getattr(source, "leaf_vocabulary", None) or getattr(source, "v", None)
+        if isinstance(v, int) and hasattr(source, "n_leaves"):  # an RHM or a Grammar
+            return noise_process(known, v)
     raise InvalidParameter(
-        f"noise = {name!r} is unknown; use 'epsilon', 'masking', 'uniform' or 'gaussian'"
+        f"{name} = {value!r} is a name, and nothing here tells the number of symbols; give "
+        f"{_PROCESSES[known].__name__}(v=...)"
     )
+
+
+accepts(NoiseProcess, _of_name)
+for _kind in _PROCESSES.values():
+    advise(_kind.__name__, "str", "make one with noise_process(name, v)")
+
+
+def _random(shape: tuple[int, ...], k: int, rng: np.random.Generator) -> FloatArray:
+    extents = shape_of("shape", shape)
+    memory(f"random numbers of shape {(*extents, k)}", 8.0 * math.prod(extents) * k)
+    return generator(rng).random((*extents, k))
 
 
 def _uniforms(

@@ -1,35 +1,155 @@
-"""Results that describe themselves: labels, provenance, files, comparison along ``source``."""
+"""Results that describe themselves: labels, provenance, files, comparison along ``source``.
+
+What goes into a result is listed by itself: whatever computes or reads finished tasks reports them
+(:func:`used`), and :func:`provenance` names the commits and library versions of all tasks that were
+used in the same *scope*.  A scope is a call of a function under :func:`tracked`, as ``measure`` and
+``predict`` of every experiment are, or a study run by :func:`hierdiff.studies.execute`; what is
+used in an inner scope counts in the outer one, too.  Outside all scopes it is the whole process: a
+result then names too many origins rather than too few.
+
+A study that writes files asks for its folder by :func:`run_folder`.  This refuses, before any work
+is done, to replace files of a run with other parameters, and marks what the study saves.
+"""
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import contextvars
+import dataclasses
+import fnmatch
 import functools
+import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+import h5py
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from hierdiff._files import one_line, remove_leftovers, replacing
+from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
-    "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder", "writable_folder",
+    "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
+    "task_folder", "tasks_of", "tracked", "used", "writable_folder", "write_summary",
 ]  # fmt: skip
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 SOURCES = ("theory", "simulation", "network")
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
+_IMPORTED = time.perf_counter()
+# flags that say where and how to work, and change no number
+_WHERE = frozenset(
+    ("accept_licence", "cluster", "device", "out", "overwrite", "resume", "summary", "workers")
+)
+# a result of a study has some megabytes at most; HDF5 can claim any size without holding it
+_UNPACKED = 2**26
+
+
+# ------------------------------------------------------------------------------------ provenance
+
+_Ledger = collections.Counter[str]
+_PROCESS: _Ledger = collections.Counter()
+_SCOPE: contextvars.ContextVar[_Ledger | None] = contextvars.ContextVar("scope", default=None)
+
+
+@contextlib.contextmanager
+def _scope() -> Iterator[None]:
+    inner: _Ledger = collections.Counter()
+    token = _SCOPE.set(inner)
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)
+        _ledger().update(inner)
+
+
+def _ledger() -> _Ledger:
+    found = _SCOPE.get()
+    return _PROCESS if found is None else found
+
+
+def tracked(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorator: results made inside name the tasks used inside, and no others.
+
+    Examples
+    --------
+    >>> @tracked
+    ... def measure(commit):
+    ...     used({"commit": commit, "versions": {}})
+    ...     return json.loads(provenance({})["tasks"])
+    >>> [measure(c)[0]["commit"] for c in ("abc", "def")]
+    ['abc', 'def']
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _scope():
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def used(made: Mapping[str, Any], count: int = 1) -> None:
+    """Report that results of tasks are used.
+
+    Parameters
+    ----------
+    made : mapping
+        ``commit`` and ``versions`` of the process that computed them, as :func:`origin` gives.
+    count : int
+        How many tasks.
+
+    Notes
+    -----
+    Validity: counted in the scope of the calling thread.
+    """
+    _ledger()[json.dumps(dict(made), sort_keys=True)] += count
+
+
+def origin() -> dict[str, Any]:
+    """Commit and versions of the code that this process runs.
+
+    Returns
+    -------
+    dict
+        ``commit``, as in :func:`provenance`, and ``versions`` by package.
+
+    Examples
+    --------
+    >>> sorted(origin())
+    ['commit', 'versions']
+    """
+    versions = {name: _installed(name) for name in _PACKAGES}
+    if "torch" in sys.modules:
+        versions["torch"] = str(sys.modules["torch"].__version__)
+    return {"commit": _commit(), "versions": {"python": platform.python_version(), **versions}}
+
+
+@functools.cache
+def _installed(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Where a result comes from: parameters, versions, commit, command and time.
+    """Where a result comes from: parameters, versions, commit, command, time, and its tasks.
 
     Parameters
     ----------
@@ -39,7 +159,9 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
     Returns
     -------
     dict of str
-        Attributes for a dataset; all text, so that every netCDF reader shows them.
+        Attributes for a dataset; all text, so that every netCDF reader shows them.  ``tasks``, if
+        any were used in this scope, lists the commits and versions that computed them, with the
+        number of tasks of each: a sweep that was resumed after a change names both.
 
     Notes
     -----
@@ -52,14 +174,44 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
     >>> provenance({"v": 32})["parameters"]
     '{"v": 32}'
     """
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {
-        "parameters": json.dumps(dict(parameters), sort_keys=True, default=str),
-        "versions": json.dumps({"python": platform.python_version(), **versions}),
-        "commit": _commit(),
+    here = origin()
+    found = {
+        "parameters": json.dumps(dict(parameters), sort_keys=True, default=_plain),
+        "versions": json.dumps(here["versions"]),
+        "commit": here["commit"],
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else "",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    ledger = _ledger()
+    if ledger:
+        rows = [{**json.loads(made), "tasks": count} for made, count in sorted(ledger.items())]
+        found["tasks"] = json.dumps(rows)
+    return found
+
+
+def tasks_of(*datasets: xr.Dataset) -> dict[str, str]:
+    """The attribute ``tasks`` of a result that is made of others; empty if none of them has it.
+
+    Examples
+    --------
+    >>> row = '[{"commit": "abc", "versions": {}, "tasks": 2}]'
+    >>> one = label({}, {}, "theory", {"tasks": row})
+    >>> tasks_of(one, one)
+    {'tasks': '[{"commit": "abc", "versions": {}, "tasks": 4}]'}
+    """
+    total: _Ledger = collections.Counter()
+    for ds in datasets:
+        for row in json.loads(ds.attrs.get("tasks", "[]")):
+            total[json.dumps({k: v for k, v in row.items() if k != "tasks"})] += row["tasks"]
+    rows = [{**json.loads(made), "tasks": count} for made, count in sorted(total.items())]
+    return {"tasks": json.dumps(rows)} if rows else {}
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, anything else as it prints."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return value.as_posix() if isinstance(value, Path) else str(value)
 
 
 @functools.cache
@@ -105,7 +257,7 @@ def label(
     Raises
     ------
     InvalidParameter
-        If the source is none of the three.
+        If the source is none of the three, or a name or an attribute cannot be stored as netCDF.
 
     Examples
     --------
@@ -116,6 +268,9 @@ def label(
     """
     if source not in SOURCES:
         raise InvalidParameter(f"source = {source!r} must be one of {', '.join(SOURCES)}")
+    for name in [*variables, *coords]:
+        _check_name("variable", name)
+    _check_attributes(attributes)
     data = {
         k: (dims, np.asarray(x), {"long_name": text}) for k, (dims, x, text) in variables.items()
     }
@@ -148,8 +303,8 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))  # on a full disk an empty file can still be made
     except OSError as error:
         raise InvalidParameter(
             f"output folder {str(path)!r} cannot be written ({error.strerror}); "
@@ -186,18 +341,44 @@ def task_folder(folder: str | os.PathLike[str], study: str, resume: bool = True)
     place = Path(folder) / "tasks" / study
     if not resume:
         for old in place.glob("*.npz"):
-            old.unlink()
+            try:
+                old.unlink()
+            except OSError as error:
+                raise InvalidParameter(
+                    f"{old} cannot be removed ({error.strerror}); move it away"
+                ) from None
     return place
 
 
-def save(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write a dataset as netCDF, completely or not at all.
+# ----------------------------------------------------------------------------- runs and their files
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A study that has begun: what it is, which files it writes, whether it may replace others."""
+
+    words: str
+    files: tuple[str, ...]
+    overwrite: bool
+
+    def writes(self, path: Path) -> bool:
+        return any(fnmatch.fnmatchcase(path.stem, pattern) for pattern in self.files)
+
+
+_RUNS: dict[Path, list[_Run]] = {}
+
+
+def run_folder(study: Any, *files: str) -> Path:
+    """The folder of a study's results, made sure that nothing of another run is lost there.
 
     Parameters
     ----------
-    ds : xarray.Dataset
-    path : path-like
-        Its folder is made if need be.
+    study : dataclass instance
+        Its fields are the parameters of the run; ``out`` is the folder, ``overwrite`` (if it has
+        that) allows to replace results of other parameters, ``summary`` (if it has that) is tried
+        for writing.
+    *files : str
+        Names of the results that it will write, without ``.nc``; ``*`` stands for any letters.
 
     Returns
     -------
@@ -206,21 +387,228 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     InvalidParameter
-        If the folder cannot be written.
+        If the folder cannot be written, or holds such a file from a run with other parameters or
+        from another study.
 
     Notes
     -----
-    Validity: written under a temporary name and renamed, so a reader never sees half a file.
+    Validity: flags that say where and how to work (workers, device, ...) make no other run.  The
+    figure of a study goes with its results.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Tiny:
+    ...     out: Path
+    ...     v: int = 2
+    ...     overwrite: bool = False
+    >>> ds = label({"p": ((), 1.0, "p")}, {}, "theory", {})
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     folder = run_folder(Tiny(Path(place)), "tiny")
+    ...     path = save(ds, folder / "tiny.nc")
+    ...     again = run_folder(Tiny(Path(place)), "tiny")
+    ...     other = run_folder(Tiny(Path(place), 3, overwrite=True), "tiny")
+    ...     run_folder(Tiny(Path(place), 3), "tiny")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: .../tiny.nc holds results of other parameters (v = 2, now 3);\
+     give another --out, or --overwrite to replace them
     """
-    target = Path(path)
-    writable_folder(target.parent)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    folder = writable_folder(study.out)
+    remove_leftovers(folder)
+    fields = dataclasses.asdict(study)
+    content = {k: v for k, v in fields.items() if k not in _WHERE}
+    words = json.dumps(
+        {"study": type(study).__qualname__, "parameters": content}, sort_keys=True, default=_plain
+    )
+    run = _Run(words, files, bool(fields.get("overwrite")))
+    for path in sorted(folder.glob("*.nc")):
+        if run.writes(path) and not run.overwrite:
+            _refuse_other(path, words)
+    summary = fields.get("summary")
+    if summary is not None:
+        writable_folder(Path(summary).parent)
+        if Path(summary).is_dir():
+            raise InvalidParameter(f"summary = {str(summary)!r} is a folder; give a file name")
+    known = _RUNS.setdefault(folder.resolve(), [])
+    known[:] = [run, *(r for r in known if r.files != files)]
+    return folder
+
+
+def _refuse_other(path: Path, words: str) -> None:
+    stored = _attributes(path)
+    found = stored.get("run")
+    if found == words or (found is None and "parameters" not in stored):
+        return
+    if found is None:
+        what = "results of an older version, which does not say their run"
+    else:
+        what = _difference(json.loads(found), json.loads(words))
+    raise InvalidParameter(
+        f"{path} holds {what}; give another --out, or --overwrite to replace them"
+    )
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """In words, in what two runs differ."""
+    if old.get("study") != new.get("study"):
+        return f"results of another study ({old.get('study')})"
+    a, b = (_flat(x.get("parameters", {})) for x in (old, new))
+    keys = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
+    shown = ", ".join(f"{k} = {_short(a.get(k))}, now {_short(b.get(k))}" for k in keys[:3])
+    more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"results of other parameters ({shown}{more})"
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= _flat(value) if isinstance(value, dict) else {key: value}
+    return found
+
+
+def _short(value: Any) -> str:
+    words = json.dumps(value)
+    return words if len(words) <= 40 else words[:36] + " ..."
+
+
+def _attributes(path: Path) -> dict[str, str]:
+    """Attributes of a netCDF file that are words; none if it cannot be read."""
     try:
-        ds.to_netcdf(temporary, engine="h5netcdf")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with h5py.File(path, "r") as file:
+            return {str(k): v for k, v in file.attrs.items() if isinstance(v, str)}
+    except Exception:  # whatever it is, it is no result that could be lost
+        return {}
+
+
+def _content(parameters: str | None) -> Any:
+    """Stored parameters without those that say where and how to work."""
+    try:
+        found = json.loads(parameters or "null")
+    except ValueError:
+        return parameters
+    return {k: v for k, v in found.items() if k not in _WHERE} if isinstance(found, dict) else found
+
+
+def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a dataset as netCDF, completely or not at all.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    path : path-like
+        Its folder is made if need be.
+    overwrite : bool
+        Replace a file whose stored parameters differ.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    InvalidParameter
+        If the folder cannot be written or is full, a file of other parameters would be replaced,
+        or a name or an attribute cannot be stored.
+
+    Notes
+    -----
+    Validity: encoded in memory, written under a temporary name and renamed: a reader never sees
+    half a file, and on a full disk the old file stays.  A checksum of all variables is stored.
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidParameter(f"ds of type {type(ds).__name__} must be an xarray.Dataset")
+    target = Path(path)
+    folder = writable_folder(target.parent)
+    for name, variable in ds.variables.items():
+        _check_name("variable", name)
+        _check_attributes(variable.attrs)
+    for name in ds.dims:
+        _check_name("dimension", name)
+    _check_attributes(ds.attrs)
+    runs = [r for r in _RUNS.get(folder.resolve(), []) if r.writes(target)]
+    marked = {**ds.attrs, **({"run": runs[0].words} if runs else {})}
+    if not overwrite and not (runs and runs[0].overwrite):
+        _refuse_loss(target, marked)
+    plain = ds.assign_attrs(marked)
+    plain.attrs.pop("checksum", None)
+    whole = _encoded(plain.assign_attrs(checksum=_checksum(_decoded(_encoded(plain)))))
+    with replacing(target) as temporary:
+        temporary.write_bytes(whole)
     return target
+
+
+def _refuse_loss(target: Path, marked: Mapping[Any, Any]) -> None:
+    if not target.is_file():
+        return
+    stored = _attributes(target)
+    if "run" in stored and stored["run"] == marked.get("run"):
+        return
+    old, new = (_content(x.get("parameters")) for x in (stored, marked))
+    if "parameters" in stored and old != new:
+        both = [{"parameters": x if isinstance(x, dict) else {}} for x in (old, new)]
+        raise InvalidParameter(
+            f"{target} holds {_difference(*both)}; give another file name, or overwrite=True (for "
+            "commands: another --out, or --overwrite)"
+        )
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not isinstance(name, str) or not name or "/" in name or "\0" in name:
+        raise InvalidParameter(
+            f"{what} name {name!r} cannot be stored as netCDF; give a word without a slash"
+        )
+
+
+def _check_attributes(attributes: Mapping[Any, Any]) -> None:
+    for key, value in attributes.items():
+        _check_name("attribute", key)
+        kinds = (str, int, float, np.generic, np.ndarray, list, tuple)
+        if not isinstance(value, kinds) or np.asarray(value).dtype.kind not in "biufUS":
+            raise InvalidParameter(
+                f"attribute {key} = {value!r} cannot be stored as netCDF; give a word or a number"
+            )
+
+
+def _encoded(ds: xr.Dataset) -> bytes:
+    """The netCDF file as bytes.
+
+    In memory, because HDF5 does not survive a disk that is full.
+    """
+    buffer = io.BytesIO()
+    try:
+        ds.to_netcdf(buffer, engine="h5netcdf")
+    except Exception as error:  # of xarray, h5netcdf or h5py, each in its own way
+        raise InvalidParameter(
+            f"the result cannot be stored as netCDF ({one_line(error)}); use numbers and words"
+        ) from None
+    return buffer.getvalue()
+
+
+def _decoded(whole: bytes) -> xr.Dataset:
+    # h5py first: h5netcdf prints to the screen when a file of its cannot be opened
+    with h5py.File(io.BytesIO(whole), "r") as file:
+        claimed: list[int] = []
+        file.visititems(lambda _, x: claimed.append(getattr(x, "nbytes", 0) or 0))
+        if sum(claimed) > max(2 * len(whole), _UNPACKED):
+            raise ValueError(f"it would expand to {sum(claimed) / 1e6:.3g} MB")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of readers, about odd values in damaged files
+        with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as ds:
+            loaded: xr.Dataset = ds.load()
+    return loaded
+
+
+def _checksum(ds: xr.Dataset) -> str:
+    """Hash of names, dimensions and values of all variables."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(map(str, ds.variables)):
+        values: NDArray[Any] = np.asarray(ds.variables[name].values)
+        digest.update(f"{name} {ds.variables[name].dims} {values.shape} ".encode())
+        if values.dtype.kind in "biufcmM":
+            digest.update(values.dtype.str.encode() + np.ascontiguousarray(values).tobytes())
+        else:
+            digest.update(json.dumps(values.tolist(), default=str).encode())
+    return digest.hexdigest()
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -240,20 +628,31 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     FileNotFoundError
         If there is no such file.
     DamagedFile
-        If the file is not a result of hierdiff.
+        If the file is damaged, or is not a result of hierdiff.
+
+    Notes
+    -----
+    Validity: values are compared with the stored checksum; files without one (of older versions)
+    are read as they are.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"no result at {str(path)!r}; run the study that writes it first")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as ds:
-            loaded: xr.Dataset = ds.load()
-    except (OSError, ValueError, KeyError) as error:
+        loaded = _decoded(Path(path).read_bytes())
+        stored = loaded.attrs.pop("checksum", None)
+        sound = stored is None or stored == _checksum(loaded)
+    except Exception as error:  # damage surfaces in h5py, h5netcdf and xarray, each in its own way
         raise DamagedFile(
-            f"{str(path)!r} is no readable netCDF file ({error}); run again"
+            f"{str(path)!r} is no readable netCDF file ({one_line(error)}); run again"
         ) from None
-    if "source" not in loaded.coords:
+    if not sound:
+        raise DamagedFile(f"{str(path)!r} has changed since it was written; run again")
+    if "source" not in loaded.coords or loaded.source.ndim:
         raise DamagedFile(f"{str(path)!r} has no source coordinate; it is no result of hierdiff")
     return loaded
+
+
+# ---------------------------------------------------------------------------------- comparison
 
 
 def compare(*datasets: xr.Dataset) -> xr.Dataset:
@@ -265,17 +664,19 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
     ----------
     *datasets : xarray.Dataset
         At least two, with different sources; a variable ``x`` may have an error ``x_error``.
+        Numerical coordinates are equal if they agree to the rounding of float32.
 
     Returns
     -------
     xarray.Dataset
-        Variables that all share, on the coordinates that all share, plus ``x_z`` for each ``x``
-        with an error; the first source's z is zero by definition.
+        Variables that all share, on the coordinates that all share (in the first one's spelling),
+        plus ``x_z`` for each ``x`` with an error; the first source's z is zero by definition.
 
     Raises
     ------
     InvalidParameter
-        If there are fewer than two datasets, or a source appears twice.
+        If there are fewer than two datasets, a source appears twice, they share no variable, or
+        along a coordinate each of them has values that another lacks: these would be lost.
 
     Notes
     -----
@@ -290,12 +691,26 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
     >>> both.p_z.values.round(6).tolist()
     [0.0, 2.0]
     """
+    for ds in datasets:
+        if not isinstance(ds, xr.Dataset) or "source" not in ds.coords:
+            raise InvalidParameter(
+                f"compare got {type(ds).__name__} without a source; give results of measure and "
+                "predict"
+            )
     names = [str(ds.source.values) for ds in datasets]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InvalidParameter(f"compare got sources {names}; give two or more, all different")
     shared = [k for k in datasets[0].data_vars if all(k in ds for ds in datasets)]
-    parts = [ds[shared].drop_attrs(deep=False) for ds in datasets]
-    both = xr.concat(parts, "source", join="inner", coords="minimal", compat="override")
+    if not shared:
+        raise InvalidParameter("the results share no variable; compare what has the same labels")
+    for name in shared:
+        if len({frozenset(ds[name].dims) for ds in datasets}) > 1:
+            raise InvalidParameter(
+                f"{name} has dimensions {' and '.join(str(ds[name].dims) for ds in datasets)}; "
+                "select the same ones first"
+            )
+    parts = _joined([ds[shared].drop_attrs(deep=False) for ds in datasets])
+    both = xr.concat(parts, "source", join="exact", coords="minimal", compat="override")
     for name in shared:
         if f"{name}_error" in shared:
             error = both[f"{name}_error"]
@@ -313,3 +728,140 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
         f"{names[i]}_{k}": v for i, ds in enumerate(datasets) for k, v in ds.attrs.items()
     }
     return both
+
+
+def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
+    """The datasets on the coordinates that all share, spelled as in the first."""
+    for dim in map(str, parts[0].dims):
+        if not all(dim in part.coords for part in parts):
+            sizes = [part.sizes.get(dim) for part in parts]
+            if len(set(sizes)) > 1:
+                raise InvalidParameter(f"dimension {dim} has sizes {sizes} and no coordinate")
+            continue
+        axis = parts[0][dim]
+        first = axis.to_numpy()
+        places = [_places(dim, first, part[dim].to_numpy()) for part in parts]
+        kept = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
+        counts = [part.sizes[dim] for part in parts]
+        if len(kept) < min(counts):
+            raise InvalidParameter(
+                f"coordinate {dim} has {' and '.join(map(str, counts))} values, of which "
+                f"{len(kept)} are shared; select the shared ones first, none is dropped in silence"
+            )
+        parts = [
+            # the bare values: a coordinate taken from the first result would bring its source along
+            part.isel({dim: place[kept]}).assign_coords({dim: (dim, first[kept], axis.attrs)})
+            for part, place in zip(parts, places, strict=True)
+        ]
+    return parts
+
+
+def _places(dim: str, wanted: NDArray[Any], values: NDArray[Any]) -> NDArray[np.intp]:
+    """Where each wanted value stands among others; -1 for none.
+
+    Numbers are equal if they differ by less than the rounding of float32 (times four, for the few
+    operations that made them), so that 3 * 0.1, 0.3 and float32(0.3) are one.
+    """
+    for one in (wanted, values):
+        if len(np.unique(one)) < len(one):
+            raise InvalidParameter(f"coordinate {dim} has repeated values; select one of each")
+    kinds = wanted.dtype.kind + values.dtype.kind
+    if not set(kinds) <= set("iufb") or "f" not in kinds:
+        known = {value: i for i, value in enumerate(values.tolist())}
+        return np.array([known.get(value, -1) for value in wanted.tolist()], np.intp)
+    a, b = wanted.astype(float), values.astype(float)
+    if not len(a) or not len(b):
+        return np.full(len(a), -1)
+    unit = 4 * float(np.finfo(np.float32).eps)
+    # near zero what counts is the rounding of the numbers that were subtracted
+    floor = 4 * float(np.finfo(float).eps) * max(np.abs(a).max(), np.abs(b).max())
+    gap = np.abs(a[:, None] - b)
+    near = gap.argmin(axis=1)
+    close = gap.min(axis=1) <= np.maximum(unit * np.abs(a), floor)
+    # each must be the other's nearest: neighbours closer than the rounding are not exchanged
+    mutual = gap.argmin(axis=0)[near] == np.arange(len(a))
+    return np.where(close & mutual, near, -1)
+
+
+@checked
+def write_summary(
+    path: str | os.PathLike[str],
+    values: Mapping[str, Any] | Sequence[Any],
+    parameters: Mapping[str, Any],
+    *,
+    also: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write what a study found as JSON that says how it was made.
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder is made if need be.
+    values : mapping or sequence
+        What was found, for JSON.  The entries of a mapping stand at the top of the file, a
+        sequence under "rows".
+    parameters : mapping
+        Parameters of the study, of which the folder of results, the number of workers and the like
+        are left out.
+    also : mapping, optional
+        Further entries of "made", such as the device.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    InvalidParameter
+        If the file cannot be written, ``values`` has an entry "made" of its own, or something in it
+        is neither a number, a word nor a list or a mapping of them.
+
+    Notes
+    -----
+    Validity: "made" holds command, commit, versions, parameters and seed (where there are
+    parameters), time of writing and "seconds": the wall time since the package was imported.
+    Tasks that an earlier run had finished are not counted in it; "tasks" lists the commits and
+    versions that computed the tasks, with the number of each.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = write_summary(Path(folder) / "found.json", {"threshold": 0.27}, {"seed": 3})
+    ...     found = json.loads(file.read_text())
+    >>> found["threshold"], found["made"]["seed"], found["made"]["parameters"]
+    (0.27, 3, {'seed': 3})
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Mapping | Sequence):
+        raise InvalidParameter(f"values = {values!r} must be a mapping or a list of what was found")
+    found = dict(values) if isinstance(values, Mapping) else {"rows": list(values)}
+    if "made" in found:
+        raise InvalidParameter('values has an entry "made", which holds provenance; rename it')
+    kept = {name: value for name, value in parameters.items() if name not in _WHERE}
+    record = provenance(kept)
+    made = {
+        "command": record["command"], "commit": record["commit"],
+        "versions": json.loads(record["versions"]), "created": record["created"],
+        "seconds": round(time.perf_counter() - _IMPORTED, 1), **(also or {}),
+    }  # fmt: skip
+    if "tasks" in record:
+        made["tasks"] = json.loads(record["tasks"])
+    if kept:
+        made |= {"parameters": json.loads(record["parameters"]), "seed": kept.get("seed")}
+    try:
+        text = json.dumps({**found, "made": made}, indent=1, default=_of_numpy)
+    except (TypeError, ValueError) as error:
+        raise InvalidParameter(
+            f"values cannot be written as JSON ({error}); give numbers, words, lists and mappings"
+        ) from None
+    target = Path(path)
+    writable_folder(target.parent)
+    with replacing(target) as temporary:
+        temporary.write_text(text + "\n")
+    return target
+
+
+def _of_numpy(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} found")

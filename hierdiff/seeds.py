@@ -51,15 +51,22 @@ def generator(seed: Seed) -> np.random.Generator:
         return np.random.default_rng(seed)
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0:
         return np.random.default_rng(int(seed))
+    words = " ".join(repr(seed).split())
+    words = words if len(words) <= 60 else words[:56] + " ..."
     raise InvalidParameter(
-        f"seed = {seed!r} is no seed; give an int >= 0, a SeedSequence or a Generator"
+        f"seed = {words} is no seed; give an int >= 0, a SeedSequence or a Generator"
     )
 
 
 def _word(key: str | int) -> int:
     if isinstance(key, str):
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big")
-    return int(key)
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and 0 <= key < 2**32:
+        return int(key)
+    raise InvalidParameter(
+        f"purpose {key!r} names no stream; give words, and indices that are integers from 0 to "
+        "2**32 - 1"
+    )
 
 
 def stream(seed: int, *purpose: str | int) -> np.random.Generator:
@@ -68,18 +75,25 @@ def stream(seed: int, *purpose: str | int) -> np.random.Generator:
     Parameters
     ----------
     seed : int
-        The user's seed.
+        The user's seed, from 0 to 2**128 - 1.
     *purpose : str or int
-        Words and indices that name the use; numbers must not be negative.
+        Words and indices that name the use; indices from 0 to 2**32 - 1.
 
     Returns
     -------
     numpy.random.Generator
         The same for the same ``(seed, purpose)``; streams of different purpose are independent.
 
+    Raises
+    ------
+    InvalidParameter
+        If the seed or an index is no integer in its range.
+
     Notes
     -----
-    Validity: words are hashed to 32 bits, so two words collide with probability 2^-32.
+    Validity: words are hashed to 32 bits, so two words collide with probability 2^-32.  Larger
+    numbers would be cut into several of 32 bits and could spell another purpose, so they are
+    refused.
 
     Examples
     --------
@@ -87,5 +101,10 @@ def stream(seed: int, *purpose: str | int) -> np.random.Generator:
     >>> bool(a.random() == b.random())
     True
     """
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**128:
+        raise InvalidParameter(
+            f"seed = {seed!r} must not be negative, and must be an integer below 2**128"
+        )
     key = tuple(_word(k) for k in purpose)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=key))

@@ -17,14 +17,17 @@ Exact inference holds for all of them unchanged; the closed forms of the anneale
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff._rules import draw_tuples, positive_int
+from hierdiff._rules import MAX_BRANCHES, MAX_DEPTH, MAX_SYMBOLS, draw_tuples
+from hierdiff.checks import checked, count, memory, number, shown, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.seeds import Seed, generator
@@ -33,9 +36,27 @@ __all__ = ["ambiguous", "filtered", "layered", "zipf", "zipf_weights"]
 
 Array = NDArray[Any]
 
+_SYMBOLS = partial(whole, low=1, high=MAX_SYMBOLS)
+_BRANCHES = partial(whole, low=1, high=MAX_BRANCHES)
+_EXPONENT = partial(number, low=-1)
+
+
+def _each(rule: Any) -> Any:
+    """A check of every entry of a sequence."""
+
+    def check(name: str, value: Any) -> list[int]:
+        sequence = isinstance(value, np.ndarray) and value.ndim == 1
+        if not sequence and not isinstance(value, (list, tuple, range)):
+            raise InvalidParameter(f"{name} = {shown(value)} must be a list of integers")
+        return [rule(f"{name}[{i}]", x) for i, x in enumerate(value)]
+
+    return check
+
+
 _MOST_ENTRIES = 10**8  # numbers in the rule table of a filtered grammar
 
 
+@checked(m=count, a=_EXPONENT)
 def zipf_weights(m: int, a: float) -> Array:
     r"""Probabilities of m rules that fall as a power of their rank.
 
@@ -71,12 +92,12 @@ def zipf_weights(m: int, a: float) -> Array:
     >>> zipf_weights(3, 0.0).round(6).tolist()
     [0.545455, 0.272727, 0.181818]
     """
-    if not np.isfinite(a) or a < -1:
-        raise InvalidParameter(f"a = {a} is no Zipf exponent; give a number >= -1 (-1: uniform)")
-    weights = np.arange(1, positive_int("m", m) + 1, dtype=float) ** -(1 + a)
+    memory(f"m = {m} weights", 16.0 * min(m, 1 << 900))
+    weights = np.arange(1, m + 1, dtype=float) ** -(1 + a)
     return np.asarray(weights / weights.sum())
 
 
+@checked(a=_EXPONENT)
 def zipf(rhm: RHM, a: float, seed: Seed, levels: Sequence[int] | None = None) -> Grammar:
     """A grammar of the model whose rules have Zipf probabilities.
 
@@ -118,6 +139,7 @@ def zipf(rhm: RHM, a: float, seed: Seed, levels: Sequence[int] | None = None) ->
     return Grammar(grammar.rules, weights, leaf_vocabulary=rhm.v)
 
 
+@checked(v=_SYMBOLS, m=count, s=_BRANCHES, L=partial(whole, low=1, high=MAX_DEPTH))
 def ambiguous(v: int, m: int, s: int, L: int, seed: Seed) -> Grammar:
     r"""A grammar whose symbols draw their rules independently, so that they may share them.
 
@@ -147,15 +169,15 @@ def ambiguous(v: int, m: int, s: int, L: int, seed: Seed) -> Grammar:
     >>> ambiguous(4, 6, 2, 2, seed=0)
     Grammar(L=2, v=4, m=6, s=2, ambiguous)
     """
-    names = zip(("v", "m", "s", "L"), (v, m, s, L), strict=True)
-    v, m, s, L = (positive_int(name, x) for name, x in names)
     if m > v**s:
         raise InvalidParameter(f"m = {m} rules exceed the v**s = {v**s} tuples; lower m or raise s")
     rng = generator(seed)
+    memory(f"{L} levels of m * v = {m * v} rules", 16.0 * L * min(m * v * s, 1 << 900))
     rules = [np.stack([draw_tuples(m, v, s, rng) for _ in range(v)]) for _ in range(L)]
     return Grammar(rules, leaf_vocabulary=v)
 
 
+@checked(v=_each(_SYMBOLS), m=_each(count), s=_each(_BRANCHES))
 def layered(v: Sequence[int], m: Sequence[int], s: Sequence[int], seed: Seed) -> Grammar:
     """An unambiguous grammar whose sizes differ from level to level.
 
@@ -217,6 +239,7 @@ def _paths(grammar: Grammar, level: int) -> Array:
     return found
 
 
+@checked
 def filtered(grammar: Grammar, level: int) -> Grammar:
     r"""Cut the correlations above a level: its nodes become independent given the class.
 
@@ -260,8 +283,8 @@ def filtered(grammar: Grammar, level: int) -> Grammar:
     v0, v, s = grammar.v[0], grammar.v[level], grammar.s[level - 1]
     if v0 * nodes * v**s > _MOST_ENTRIES:
         raise InvalidParameter(
-            f"level = {level} needs {v0 * nodes * v**s} entries of a rule table, more than "
-            f"{_MOST_ENTRIES}; cut higher or use fewer symbols"
+            f"level = {level} needs about 10**{math.log10(v0 * nodes) + s * math.log10(v):.0f} "
+            f"entries of a rule table, more than {_MOST_ENTRIES}; cut higher or use fewer symbols"
         )
     rules: list[Array] = []
     for upper in range(level - 1):

@@ -18,8 +18,7 @@ Run it as ``python sims/attribute_binding.py --out DIR``; it takes about ten sec
 # %%
 # All prompts see the same scenes and noise.
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import tyro
@@ -27,6 +26,7 @@ import tyro
 from hierdiff import results
 from hierdiff.plots.classification import binding_figure
 from hierdiff.sims.binding import AttributeBinding
+from hierdiff.studies import page
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,16 @@ class Study:
     )
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
 
-options = tyro.cli(Study)
-folder = results.writable_folder(options.out)
+options = page.options(Study)
+folder = results.run_folder(options, "attribute_binding")
 experiment = options.experiment
 measured = experiment.measure(folder=folder / "tasks", workers=options.workers)
 figure = binding_figure(measured)
@@ -83,7 +85,7 @@ claims = {
     for area in areas
 }
 if options.summary:
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    results.write_summary(options.summary, claims, asdict(options.experiment))
 most = str(measured.budget.values[-1])
 for area in areas:
     for task in tasks:

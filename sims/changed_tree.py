@@ -15,19 +15,21 @@ from every changed node down to the leaves.  Run it as ``python sims/changed_tre
 # One grammar, one datum, the same random numbers at both noise levels; and the averages over many
 # trajectories of many grammars, which a single picture cannot show.
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
-import tyro
-from matplotlib.axes import Axes
 
 from hierdiff import RHM, MaskingNoise, results
+from hierdiff.checks import check_fields, count, levels_of, natural, whole
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Axes, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import ratio
+from hierdiff.studies import page
 from hierdiff.theory import ExactRHM
 
 
@@ -37,6 +39,8 @@ class ChangedTree:
 
     out: Path = Path("out")
     """Folder for result, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     v: int = 32
     """Symbols per level."""
     m: int = 8
@@ -53,6 +57,23 @@ class ChangedTree:
     """Data per grammar of the averages."""
     seed: int = 6
     """Seed of everything random; that of the drawn datum too."""
+
+
+def sensible(options: ChangedTree) -> ChangedTree:
+    """Refuse what cannot be drawn or averaged, before anything is computed."""
+    # the sizes follow the rules of RHM, and a tree of more nodes is no picture
+    check_fields(
+        options, grammars=partial(whole, low=2), data=count, seed=natural, v=count, m=count,
+        s=partial(whole, low=2), L=count,
+    )  # fmt: skip
+    leaves = RHM(options.v, options.m, options.s, options.L).n_leaves
+    low, high = map(levels_of, options.t)
+    if leaves > 4096 or not low < high:
+        raise InvalidParameter(
+            f"s, L, t = {options.s}, {options.L}, {options.t} must give 4096 leaves at most and "
+            f"two increasing noise levels; there are {leaves} leaves"
+        )
+    return options
 
 
 def changes(options: ChangedTree, grammar: int, data: int) -> list[dict[int, np.ndarray]]:
@@ -88,11 +109,13 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
     return {"shares": np.array(by_time), "branches": np.array(islands)}
 
 
-options = tyro.cli(ChangedTree)
-folder = results.writable_folder(options.out)
-words = {key: value for key, value in asdict(options).items() if key != "out"}
+options = sensible(page.options(ChangedTree))
+folder = results.run_folder(options, "changed_tree")
+words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
+# a task reads the flags that make a tree, not those that say where or how many
+one = replace(options, out=None, overwrite=False, grammars=1)
 tasks = [
-    Task(shares, (options, g), {"version": 1, "question": "changed tree", "g": g, **words})
+    Task(shares, (one, g), {"version": 1, "question": "changed tree", "g": g, **words})
     for g in range(options.grammars)
 ]
 blocks = run_tasks(tasks, folder=folder / "tasks", name="trees")
@@ -140,9 +163,9 @@ graph = rhm.draw(stream(options.seed, "grammar", chosen)).to_networkx()
 fig, axes = plt.subplots(2, 1, figsize=(8.4, 5.6), layout="constrained")
 for ax, t, changed in zip(axes, options.t, changes(options, chosen, 1), strict=True):
     draw_tree(ax, graph, changed)
-    count = int(changed[options.L].sum())
+    lost = int(changed[options.L].sum())
     verdict = "class changed" if changed[0].all() else "class kept"
-    title = f"masking, t = {t:g}: {count} of {rhm.n_leaves} leaves changed, {verdict}"
+    title = f"masking, t = {t:g}: {lost} of {rhm.n_leaves} leaves changed, {verdict}"
     ax.set_title(title, fontsize=9, loc="left")
 fig.savefig(folder / "changed_tree.png", dpi=160)
 plt.close(fig)

@@ -19,8 +19,7 @@ Run it as ``python sims/cue_conflict.py --out DIR``; it takes about ten seconds.
 # %%
 # Both worlds, and closed forms for the Gaussian one.
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ import tyro
 from hierdiff import results
 from hierdiff.plots.classification import cue_conflict_figure
 from hierdiff.sims.cue_conflict import CueConflict
+from hierdiff.studies import page
 from hierdiff.theory.classification import crossover
 
 
@@ -39,14 +39,16 @@ class Study:
     experiment: tyro.conf.OmitArgPrefixes[CueConflict] = field(default_factory=CueConflict)
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
 
-options = tyro.cli(Study)
-folder = results.writable_folder(options.out)
+options = page.options(Study)
+folder = results.run_folder(options, "cue_conflict", "cue_conflict_theory")
 experiment = options.experiment
 levels = np.union1d(experiment.sigma2, np.geomspace(0.01, 30, 60))
 theory = experiment.predict(sigma2=tuple(levels))
@@ -93,7 +95,7 @@ claims = {
                          for b in measured.blur.values},
 }  # fmt: skip
 if options.summary:
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    results.write_summary(options.summary, claims, asdict(options.experiment))
 for k, weights in claims["weights"].items():
     words = [f"{w} {b[0]:.3f} ± {b[1]:.3f}" for w, b in weights.items()]
     print(f"texture amplitude {k}: shape bias {', '.join(words)}; Bayes "

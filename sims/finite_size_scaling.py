@@ -9,8 +9,14 @@ the class is one half, extrapolated with
 
 .. math:: t_{1/2}(L) = t^* + A\, \lambda^{-L},
 
-in which the rate lambda is that of density evolution and both other numbers are free.
+with all three numbers free, so that the limit owes nothing to density evolution; four depths
+hardly fix the rate, and the error contains what is left open.  Beside it stands the limit at the
+rate that density evolution has at the same depths, which is sharper and not independent.
 A second scan varies v at the same density of rules m / v and shows where shared rules matter.
+
+Grammars differ.  The disorder of the threshold, its variance over grammars without the part that
+comes from the finite number of data, follows from halves of the data of every grammar, whose noise
+is independent.  How it falls with L and with v is fitted.
 Masking has a third answer, free of sampling: support sets, whose threshold is a lower bound.
 
 Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resumable.
@@ -19,30 +25,36 @@ Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resum
 # %%
 # One task is one grammar at one size: the belief in the true class at every noise level.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
-from hierdiff.seeds import generator, stream
-from hierdiff.sims.estimators import crossing
+from hierdiff.plots.backend import Figure, plt
+from hierdiff.seeds import stream
+from hierdiff.sims.estimators import crossing, depth_limit, disorder
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.theory import critical_level, critical_noise, posterior, support_threshold
+from hierdiff.theory import (
+    critical_level,
+    critical_noise,
+    half_belief_level,
+    posterior,
+    support_threshold,
+)
 
 Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian")
-INFINITE = 24  # levels that stand for infinite depth in density evolution
+RATES = (1.1, 2.0)
+"""Rates of approach that the extrapolation allows: below 1.1 twelve levels show nothing of the
+limit, and above F'(p*) = 1.441 of the epsilon-process no process was seen."""
 
 
 def class_belief(
@@ -64,10 +76,16 @@ def class_belief(
 def half_level(
     rhm: RHM, kind: str, depth: int, size: int, copies: int, seed: int
 ) -> dict[str, Array]:
-    """Density evolution: the level at which half of the belief is left after ``depth`` levels."""
-    found = critical_level(
-        rhm, noise_process(kind, rhm.v), size=size, copies=copies, depth=depth, seed=seed
-    )
+    """Density evolution: the level at which half of the belief is left after ``depth`` levels.
+
+    Depth 0 stands for the limit of infinite depth.
+    """
+    noise = noise_process(kind, rhm.v)
+    options = {"size": size, "copies": copies, "seed": seed}
+    if depth:
+        found = half_belief_level(RHM(rhm.v, rhm.m, rhm.s, depth), noise, **options)
+    else:
+        found = critical_level(rhm, noise, **options)
     return {"value": np.array([found.value, found.error])}
 
 
@@ -85,7 +103,7 @@ class Sizes:
     """Data per grammar."""
     levels: int = 25
     """Noise levels around the threshold."""
-    size: int = 8000
+    size: int = 4000
     """Members of a population."""
     copies: int = 8
     """Independent populations."""
@@ -93,6 +111,8 @@ class Sizes:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -100,12 +120,12 @@ class Sizes:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if len(self.depths) < 3 or self.grammars < 4 or self.data < 2 or self.levels < 5:
+        if len({*self.depths}) < 3 or self.grammars < 4 or self.data < 2 or self.levels < 5:
             raise InvalidParameter(
-                f"depths, grammars, data, levels = {len(self.depths)}, {self.grammars}, "
+                f"depths, grammars, data, levels = {len({*self.depths})}, {self.grammars}, "
                 f"{self.data}, {self.levels} must be at least 3, 4, 2 and 5"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "finite_size_scaling")
         ds = self.measure()
         results.save(ds, folder / "finite_size_scaling.nc")
         figure = draw(ds)
@@ -113,7 +133,7 @@ class Sizes:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 
@@ -127,24 +147,41 @@ class Sizes:
         models = self.models()
         theory = self._populations(models)
         exact = self._exact(models, theory[..., 0])
-        deep_only = slice(len(self.depths))
-        limits = np.array(
-            [
-                self._limit(exact[p, deep_only], np.append(theory[p, deep_only], theory[p, -1:], 0))
-                for p in range(3)
-            ]
-        )
+        few = len(self.depths)
+        limits, borrowed, laws = [], [], []
+        for p in range(len(PROCESSES)):
+            place, doubt = exact[p, :few, 0], exact[p, :few, 1]
+            free = depth_limit(self.depths, place, doubt, RATES)
+            rate = depth_limit(self.depths, theory[p, :few, 0], theory[p, :few, 1], RATES)
+            known = self._at_rate(place, doubt, rate.rate, rate.rate_error)
+            limits.append([free.value, free.error, free.rate, free.rate_error])
+            borrowed.append([*known, rate.rate, rate.rate_error])
+            laws.append(self._laws(models, exact[p, :, 2:4]))
+        limits, borrowed, laws = np.array(limits), np.array(borrowed), np.array(laws)
         plane, deep = ("process", "model"), ("process",)
         infinite = theory[:, -1]
         variables = {
             "exact": (plane, exact[..., 0], "exact inference: class lost at t"),
             "exact_error": (plane, exact[..., 1], "its standard error"),
-            "between_grammars": (plane, exact[..., 2], "spread of single grammars"),
+            "disorder": (plane, exact[..., 2], "variance over grammars, thermal part removed"),
+            "disorder_error": (plane, exact[..., 3], "its standard error"),
+            "thermal": (plane, exact[..., 4], "standard deviation of one datum's threshold"),
+            "missed": (plane, exact[..., 5], "largest share of replicas without a threshold"),
+            "disorder_rate": (deep, laws[:, 0], "growth of the disorder per level, as an exponent"),
+            "disorder_rate_error": (deep, laws[:, 1], "its standard error"),
+            "disorder_power": (deep, laws[:, 2], "exponent of the disorder in v"),
+            "disorder_power_error": (deep, laws[:, 3], "its standard error"),
             "population": (plane, theory[:, :-1, 0], "density evolution at the same depth"),
             "population_error": (plane, theory[:, :-1, 1], "its standard error"),
             "limit": (deep, limits[:, 0], "extrapolation of exact inference to infinite depth"),
             "limit_error": (deep, limits[:, 1], "its standard error"),
-            "infinite": (deep, infinite[:, 0], f"density evolution, {INFINITE} levels"),
+            "rate": (deep, limits[:, 2], "rate of approach, as far as the depths tell"),
+            "rate_error": (deep, limits[:, 3], "its standard deviation"),
+            "borrowed": (deep, borrowed[:, 0], "the same at the rate of density evolution"),
+            "borrowed_error": (deep, borrowed[:, 1], "its standard error"),
+            "borrowed_rate": (deep, borrowed[:, 2], "rate of density evolution at these depths"),
+            "borrowed_rate_error": (deep, borrowed[:, 3], "its standard deviation"),
+            "infinite": (deep, infinite[:, 0], "density evolution, extrapolated in depth"),
             "infinite_error": (deep, infinite[:, 1], "its standard error"),
         }  # fmt: skip
         coords = {
@@ -156,13 +193,13 @@ class Sizes:
 
     def _populations(self, models: list[RHM]) -> Array:
         """[process, model and the infinite one, (value, error)]."""
-        cases = [(r, r.L) for r in models] + [(RHM(32, 8, 2, INFINITE), INFINITE)]
+        cases = [(r, r.L) for r in models] + [(RHM(32, 8, 2, 1), 0)]
         tasks = []
         for kind in PROCESSES:
             for rhm, depth in cases:
                 arguments = (rhm, kind, depth, self.size, self.copies, self.seed)
                 parameters = {
-                    "version": 1, "law": "half level", "v": rhm.v, "m": rhm.m, "noise": kind,
+                    "version": 2, "law": "half level", "v": rhm.v, "m": rhm.m, "noise": kind,
                     "depth": depth, "size": self.size, "copies": self.copies, "seed": self.seed,
                 }  # fmt: skip
                 tasks.append(Task(half_level, arguments, parameters))
@@ -170,7 +207,7 @@ class Sizes:
         return np.stack([f["value"] for f in found]).reshape(len(PROCESSES), len(cases), 2)
 
     def _exact(self, models: list[RHM], around: Array) -> Array:
-        """[process, model, (value, error, spread between grammars)]."""
+        """[process, model, (value, error, disorder, error, thermal, missed)]."""
         tasks, times = [], {}
         for p, kind in enumerate(PROCESSES):
             for k, rhm in enumerate(models):
@@ -188,37 +225,55 @@ class Sizes:
         parts = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="exact inference")
         belief = np.stack([x["belief"] for x in parts])
         belief = belief.reshape(len(PROCESSES), len(models), self.grammars, self.data, -1)
-        out = np.empty((len(PROCESSES), len(models), 3))
+        out = np.empty((len(PROCESSES), len(models), 6))
         for p, k in np.ndindex(out.shape[:2]):
-            place = crossing(times[p, k], belief[p, k], seed=stream(self.seed, "bootstrap", p, k))
-            alone = [np.interp(-0.5, -x, times[p, k]) for x in belief[p, k].mean(axis=1)]
-            out[p, k] = place.value, place.error, np.std(alone, ddof=1)
+            t, x = times[p, k], belief[p, k]
+            place = crossing(t, x, seed=stream(self.seed, "bootstrap", p, k))
+            spread = disorder(t, x, seed=stream(self.seed, "halves", p, k))
+            out[p, k] = (place.value, place.error, spread.variance, spread.error,
+                         spread.thermal_sd, max(place.missed, spread.missed))  # fmt: skip
         return out
 
-    def _limit(self, exact: Array, theory: Array) -> tuple[float, float]:
-        """Extrapolation to infinite depth, with a bootstrap over the points' errors.
+    def _at_rate(
+        self, place: Array, error: Array, rate: float, doubt: float
+    ) -> tuple[float, float]:
+        """Limit at a given rate, by weighted least squares; the rate's doubt moves it as well."""
+        depth, w = np.array(self.depths, float), 1 / error
 
-        Four depths do not fix the rate of convergence; it is that of density evolution.
+        def fit(rate: float) -> tuple[float, float]:
+            shape = np.stack([np.ones_like(depth), rate ** -(depth - depth[0])], axis=1)
+            shape = shape * w[:, None]
+            inverse = np.linalg.inv(shape.T @ shape)
+            return float((inverse @ shape.T @ (w * place))[0]), float(inverse[0, 0])
+
+        value, variance = fit(rate)
+        moved = [fit(max(rate + sign * doubt, RATES[0]))[0] for sign in (-1, 1)]
+        return value, float(np.sqrt(variance + ((moved[1] - moved[0]) / 2) ** 2))
+
+    def _laws(self, models: list[RHM], found: Array) -> tuple[float, float, float, float]:
+        """Disorder as exp(-a L) at v = 32 and as v^-b at L = 8: a and b with errors.
+
+        Fitted to the variances themselves, which may be negative, with their errors.
         """
-        depth = np.array(self.depths, float)
-
-        def shape(rate: float, at: Array) -> Array:
-            return np.stack([np.ones_like(at), rate ** -(at - depth[0])], axis=1)
-
-        def straight(rate: float, at: Array, y: Array, error: Array) -> Array:
-            return np.linalg.lstsq(shape(rate, at) / error[:, None], y / error, rcond=None)[0]
-
-        at = np.append(depth, INFINITE)
-
-        def misfit(rate: float) -> float:
-            p = straight(rate, at, theory[:, 0], theory[:, 1])
-            return float((((shape(rate, at) @ p - theory[:, 0]) / theory[:, 1]) ** 2).sum())
-
-        rate = minimize_scalar(misfit, bounds=(1.15, 2.0), method="bounded").x
-        rng = generator(stream(self.seed, "extrapolation"))
-        draws = exact[:, 0] + exact[:, 1] * rng.standard_normal((400, len(depth)))
-        limits = [straight(rate, depth, y, exact[:, 1])[0] for y in (exact[:, 0], *draws)]
-        return float(limits[0]), float(np.std(limits[1:], ddof=1))
+        v, L = (np.array([getattr(r, name) for r in models], float) for name in ("v", "L"))
+        out: list[float] = []
+        for rows, x in ((v == 32, L - 8), (L == 8, np.log(v / 32))):
+            rows = rows & np.isfinite(found).all(axis=1)
+            if rows.sum() < 2:
+                out += [np.nan, np.nan]
+                continue
+            y, error = found[rows].T
+            start = (max(float(y.mean()), float(error.mean())), 0.5)
+            scale = start[0]  # variances are of order 1e-5
+            try:
+                value, spread = curve_fit(
+                    lambda x, height, slope: height * np.exp(-slope * x), x[rows], y / scale,
+                    (1.0, start[1]), error / scale, absolute_sigma=True,
+                )  # fmt: skip
+                out += [float(value[1]), float(np.sqrt(spread[1, 1]))]
+            except RuntimeError:  # no disorder that could be followed
+                out += [np.nan, np.nan]
+        return tuple(out)
 
 
 # %%
@@ -230,9 +285,15 @@ def z(ds: xr.Dataset, a: str, b: str) -> xr.DataArray:
     return (ds[a] - ds[b]) / np.hypot(ds[f"{a}_error"], ds[f"{b}_error"])
 
 
+def variance(one: xr.Dataset) -> str:
+    """Disorder of one size in words."""
+    return f"{1e6 * float(one.disorder):.1f} ± {1e6 * float(one.disorder_error):.1f}"
+
+
 def table(ds: xr.Dataset) -> str:
     """A row per process and size."""
-    lines = [f"{'':<10}{'v':>4}{'L':>4}{'exact inference':>20}{'density evolution':>20}{'z':>7}"]
+    lines = [f"{'':<10}{'v':>4}{'L':>4}{'exact inference':>20}{'density evolution':>20}{'z':>7}"
+             f"{'disorder, 1e-6':>20}"]  # fmt: skip
     scores = z(ds, "exact", "population")
     for kind in ds.process.values:
         x = ds.sel(process=kind)
@@ -242,7 +303,7 @@ def table(ds: xr.Dataset) -> str:
                      for n in ("exact", "population")]  # fmt: skip
             score = float(scores.sel(process=kind)[k])
             lines.append(f"{kind:<10}{int(one.v):>4}{int(one.L):>4}{cells[0]:>20}{cells[1]:>20}"
-                         f"{score:>7.1f}")  # fmt: skip
+                         f"{score:>7.1f}{variance(one):>20}")  # fmt: skip
     return "\n".join(lines)
 
 
@@ -262,14 +323,22 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
         x = ds.sel(process=kind)
         out[str(kind)] = {
             "finite-size scaling": [float(x.limit), float(x.limit_error)],
+            "rate": [float(x.rate), float(x.rate_error)],
+            "at the rate of density evolution": [float(x.borrowed), float(x.borrowed_error)],
+            "rate of density evolution": [float(x.borrowed_rate), float(x.borrowed_rate_error)],
             "density evolution": [float(x.infinite), float(x.infinite_error)],
             "z": float(scores.sel(process=kind)),
+            "z at the rate of density evolution": float(z(ds, "borrowed", "infinite").sel(
+                process=kind)),
+            "disorder per level": [float(x.disorder_rate), float(x.disorder_rate_error)],
+            "disorder in v": [float(x.disorder_power), float(x.disorder_power_error)],
             "by depth": [
                 {
                     "v": int(k.v), "L": int(k.L),
                     "exact": [float(k.exact), float(k.exact_error)],
                     "population": [float(k.population), float(k.population_error)],
-                    "between grammars": float(k.between_grammars),
+                    "disorder": [float(k.disorder), float(k.disorder_error)],
+                    "thermal": float(k.thermal), "missed": float(k.missed),
                 }
                 for k in (x.isel(model=i) for i in range(ds.sizes["model"]))
             ],
@@ -295,14 +364,12 @@ def claim(ds: xr.Dataset) -> str:
 
 def draw(ds: xr.Dataset) -> Figure:
     """Thresholds against depth, and the difference to density evolution against v."""
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.3), layout="constrained")
+    figure, axes = plt.subplots(1, 5, figsize=(16, 3.3), layout="constrained")
     deep = (ds.v == 32).values
     for ax, kind in zip(axes, ds.process.values, strict=False):
         x = ds.sel(process=kind).isel(model=deep)
         place, far = float(x.infinite), float(x.infinite_error)
-        ax.axhspan(
-            place - far, place + far, color="0.85", label=f"density evolution, L = {INFINITE}"
-        )
+        ax.axhspan(place - far, place + far, color="0.85", label="density evolution, limit")
         ax.errorbar(x.L - 0.1, x.population, x.population_error, color="k", fmt="-", lw=1,
                     label="density evolution")  # fmt: skip
         ax.errorbar(x.L + 0.1, x.exact, x.exact_error, fmt="o", ms=4, color="tab:blue",
@@ -323,6 +390,13 @@ def draw(ds: xr.Dataset) -> Figure:
     axes[3].set(xlabel="symbols v (m = v / 4, L = 8)", ylabel="exact less density evolution, %",
                 title="shared rules")  # fmt: skip
     axes[3].legend(fontsize=6, frameon=False)
+    for kind, shift in zip(ds.process.values, (-0.15, 0.0, 0.15), strict=True):
+        x = ds.sel(process=kind).isel(model=deep)
+        axes[4].errorbar(x.L + shift, 1e6 * x.disorder, 1e6 * x.disorder_error, fmt="o-", ms=3,
+                         lw=0.8, label=kind)  # fmt: skip
+    axes[4].axhline(0, color="0.6", lw=0.6)
+    axes[4].set(xlabel="depth L", ylabel=r"variance over grammars, $10^{-6}$", yscale="symlog",
+                title="disorder")  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -24,15 +24,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean
 from hierdiff.sims.experiment import Task, run_tasks
@@ -112,6 +111,8 @@ class Information:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
 
@@ -122,7 +123,7 @@ class Information:
                 f"grammars, data, intervals = {self.grammars}, {self.data}, {self.intervals}; "
                 "error bars need at least two of each"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "information_*")
         masking = self.measure("masking", np.linspace(0, 1, self.intervals + 1))
         gaussian = self.measure("gaussian", np.geomspace(0.25, 32, self.intervals + 1))
         for name, ds in (("masking", masking), ("gaussian", gaussian)):

@@ -27,17 +27,17 @@ interrupted, and with ``--seeds 8`` about a minute.
 # The recommended experiment, K = 3, d = 10, delta = 0.2, and the crossover for several d.
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from scipy.optimize import brentq
 
 from hierdiff import results
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import plt, ticker
 from hierdiff.plots.representation import MODEL_COLOURS, representation
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.representation import Representation
@@ -58,6 +58,8 @@ class Memorization:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     numbers: tuple[int, ...] = (60, 120, 240, 1000)
     """Training points N of the table."""
     ranks: tuple[int, ...] = (4, 6, 10, 14)
@@ -83,7 +85,11 @@ class Memorization:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Measure, locate, draw, print."""
-        folder = results.writable_folder(self.out)
+        for name in ("ranks", "memories", "numbers"):
+            sizes = getattr(self, name)
+            if not sizes or min(sizes) < 1:
+                raise InvalidParameter(f"{name} = {sizes} must be one number or more, each >= 1")
+        folder = results.run_folder(self, "memorization", "memorization_d*")
         names = ("exact", "labelled", "fitted", "separate", "memorising")
         world = self.world(
             self.rank, names, self.numbers, (0.1, 0.2, 0.3, 0.35, 0.5, 0.6, 0.85, 1.1, 1.6)
@@ -101,7 +107,8 @@ class Memorization:
         }
         if self.summary:
             found = {"table": entries(measured), "crossovers": rows, "growth": trends}
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": world.seed}
+            results.write_summary(self.summary, found, parameters)
         print(claim(rows, trends))
         return (measured,)
 
@@ -236,10 +243,10 @@ def draw(laws: tuple, measured: xr.Dataset, rows: list[dict], classes: int):
     axes[2].legend(fontsize=6.5, frameon=False)
     axes[2].set(xscale="log", xticks=d, xticklabels=d)
     for axis in (axes[1].xaxis, axes[1].yaxis, axes[2].yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
-    axes[2].xaxis.set_minor_locator(NullLocator())
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
+    axes[2].xaxis.set_minor_locator(ticker.NullLocator())
     for ax in axes[1:]:
         ax.spines[["top", "right"]].set_visible(False)
     return fig

@@ -20,23 +20,20 @@ Run it as ``python sims/phase_diagram.py --out DIR``; a few minutes, resumable.
 # %%
 # One task is one point of the diagram.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import RHM, results, studies
 from hierdiff.errors import NoTransition
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
@@ -93,13 +90,15 @@ class Diagram:
     copies: int = 4
     """Independent populations, whose scatter gives the error bars."""
     depth: int = 24
-    """Levels that stand for infinite depth."""
+    """Levels from which thresholds are extrapolated to infinite depth, more where it is slow."""
     symbols: tuple[int, ...] = (16, 32, 64, 8)
     """Numbers of symbols to scan: 16, 32 and 64 with s = 2, 8 with s = 3."""
     seed: int = 0
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -107,7 +106,7 @@ class Diagram:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "phase_diagram")
         ds = self.measure()
         results.save(ds, folder / "phase_diagram.nc")
         figure = draw(ds)
@@ -115,7 +114,7 @@ class Diagram:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

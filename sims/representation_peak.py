@@ -18,15 +18,14 @@ Run it as ``python sims/representation_peak.py --out DIR``; it takes about half 
 # %%
 # The eight worlds, and the two laws.
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
 from hierdiff import results
+from hierdiff.plots.backend import plt
 from hierdiff.plots.representation import representation
 from hierdiff.sims.representation import Representation
 from hierdiff.studies.command import execute
@@ -38,6 +37,8 @@ class Peaks:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     seeds: int = 24
     """Repetitions, over which errors are taken."""
     test: int = 6000
@@ -54,7 +55,7 @@ class Peaks:
 
     def main(self) -> tuple:
         """Measure every world, compare, draw."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "representation_peak_d*")
         rows, datasets = [], []
         heads = (
             "exact peak",
@@ -77,7 +78,8 @@ class Peaks:
         for (d, K, delta), (*_, measured) in zip(self.worlds, datasets, strict=True):
             results.save(measured, folder / f"representation_peak_d{d}_K{K}_delta{delta:g}.nc")
         if self.summary:
-            self.summary.write_text(json.dumps({"worlds": rows}, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": Representation.seed}
+            results.write_summary(self.summary, {"worlds": rows}, parameters)
         print(claim(rows))
         return tuple(ds for found in datasets for ds in found)
 

@@ -14,20 +14,18 @@ Run it as ``python sims/representational_similarity.py --out DIR``; it takes sec
 # %%
 # One task is one grammar: all pairs of (level, noise level), and of these with the latents.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.similarity import linear_cka, representational_similarity
@@ -85,6 +83,8 @@ class Similarity:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -97,7 +97,7 @@ class Similarity:
                 f"data = {self.data} must be at least 4, grammars = {self.grammars} at least 2, "
                 f"and t = {self.t} not empty"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "representational_similarity")
         ds = self.measure()
         results.save(ds, folder / "representational_similarity.nc")
         figure = draw(ds)
@@ -105,7 +105,7 @@ class Similarity:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

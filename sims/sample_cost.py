@@ -25,14 +25,14 @@ on where it was interrupted.
 # with all leaves below the next node, where strings are drawn.
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
 from hierdiff import results
+from hierdiff.plots.backend import plt
 from hierdiff.sims.composition import Composition
 from hierdiff.studies.command import run
 
@@ -43,6 +43,8 @@ class SampleCost:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     grammars: int = 40
     """Random grammars per v and m."""
     small: int = 32
@@ -62,7 +64,7 @@ class SampleCost:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Measure, draw, print; returns the measurements."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "sample_cost_*")
         shared = {"heights": self.heights, "grammars": self.grammars, "parts": ("cost",)}
         experiments = {
             f"v = {self.small}": Composition(v=self.small, multiplicities=self.small_m, **shared),
@@ -90,7 +92,8 @@ class SampleCost:
         if self.summary:
             flat = {name: table.tolist() for name, table in points.items()}
             claim = {"exponents": found, "local exponents": flat, "in v": vocabulary}
-            self.summary.write_text(json.dumps(claim, indent=1) + "\n")
+            parameters = {**asdict(self), "seed": Composition.seed}
+            results.write_summary(self.summary, claim, parameters)
         print(closing(found, points, vocabulary))
         return tuple(measured.values())
 

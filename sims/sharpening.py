@@ -2,55 +2,128 @@ r"""
 Sharpening: a sudden class, smooth leaves
 =========================================
 
-Claims P1, P2, P3 and P5 of the phase transition, as numbers: with growing depth L the class is
-lost more and more suddenly, at a noise level that tends to the predicted threshold; beyond it the
-class is at chance and leaves of the original survive; and levels are lost in the order of the
-hierarchy, at the predicted places.
+Claims P1, P2, P3 and P5 of the phase transition, as numbers, for masking, uniform and Gaussian
+noise and for the epsilon-process: with growing depth L the class is lost more and more suddenly, at
+a noise level that tends to the threshold; beyond it the class is at chance and leaves of the
+original survive; and levels are lost in the order of the hierarchy, at the predicted places.
 
 Claim P2, that leaves fade smoothly, needs a condition.  The steepest slope of the class grows as
-:math:`F'(p^*)^L`.  What reaches the leaves from a level k above them is damped by the chain's
-second eigenvalue :math:`\lambda = F'(p^*)/s` per level, so their slope grows as
-:math:`(F'(p^*)^2/s)^L`: it stays bounded if :math:`\nu = \log s / \log F'(p^*) > 2`, as at m = 12,
-and grows without bound, though slowly (by 4 % per level), at the paper's m = 8.
+:math:`\lambda^L`, with the leading eigenvalue :math:`\lambda` of its critical fixed point.
+What reaches the leaves from a level k above them is damped by :math:`\lambda/s` per level, on the
+way up and again on the way down, so their slope is a sum of :math:`(\lambda^2/s)^k`: it stays
+bounded if :math:`\nu = \log s / \log \lambda > 2`.  At (32, 8, 2) real noise has
+:math:`\lambda^2/s` of about .78.  The annealed recursion has :math:`F'(p^*)^2/s = 1.04`, so the
+leaves of the epsilon-process steepen, by 4 % per level, as long as the recursion holds.
 
-Run it as ``python sims/sharpening.py --out DIR``; it takes about half a minute.
+Run it as ``python sims/sharpening.py --out DIR``; a few minutes, resumable.
 """
 
 # %%
-# Exact inference on sampled grammars at four depths, the annealed recursion beside it.
+# Exact inference on sampled grammars at four depths; density evolution or the recursion beside it.
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
+from numpy.typing import NDArray
 
-from hierdiff import RHM, results
+from hierdiff import RHM, results, studies
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
+from hierdiff.sims.phase_transition import PROCESSES
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability
+
+Array = NDArray[Any]
+Measured = dict[tuple[str, int], xr.Dataset]
 
 
 @dataclass(frozen=True)
 class Sharpening:
-    """Loss of class and leaves at growing depth, in the epsilon-process."""
+    """Loss of class and leaves at growing depth, in four noise processes."""
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     depths: tuple[int, ...] = (4, 6, 8, 10)
-    """Depths L."""
+    """Depths L, increasing."""
     grammars: int = 24
     """Random grammars per depth."""
-    data: int = 16
+    data: int = 8
     """Data per grammar."""
+    size: int = 2000
+    """Members of a population of density evolution."""
+    workers: int | None = None
+    """Tasks at a time; default all processors."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
+    def main(self) -> tuple[Measured, dict[str, xr.Dataset]]:
+        """Run, save, draw, print."""
+        if len(self.depths) < 2 or min(self.depths) < 2 or self.grammars < 4 or self.data < 2:
+            raise InvalidParameter(
+                f"depths, grammars, data = {self.depths}, {self.grammars}, {self.data} must be at "
+                "least two depths above 1, 4 and 2"
+            )
+        folder = results.run_folder(self, "sharpening_*")
+        measured = {(kind, L): self.measure(kind, L) for kind in PROCESSES for L in self.depths}
+        predicted = {kind: self.predict(kind, measured) for kind in PROCESSES}
+        for (kind, L), ds in measured.items():
+            results.save(ds, folder / f"sharpening_{kind}_L{L}.nc")
+        figure = draw(measured, predicted)
+        figure.savefig(folder / "sharpening.png", dpi=160)
+        plt.close(figure)
+        found = digest(measured, predicted)
+        print(table(found))
+        if self.summary:
+            parameters = {**asdict(self), "seed": PhaseTransition.seed}
+            results.write_summary(self.summary, found, parameters)
+        print(claim(found))
+        return measured, predicted
 
-def slope(t: np.ndarray, curves: np.ndarray) -> tuple[float, float]:
+    def experiment(self, kind: Any, depth: int) -> PhaseTransition:
+        """One process at one depth, densely around the place where the class is lost."""
+        return PhaseTransition(
+            noise=kind, L=depth, grammars=self.grammars, data=self.data, levels=41, refine=9
+        )
+
+    def measure(self, kind: str, depth: int) -> xr.Dataset:
+        """Exact inference."""
+        return self.experiment(kind, depth).measure(folder=self.out / "tasks", workers=self.workers)
+
+    def predict(self, kind: str, measured: Measured) -> xr.Dataset:
+        """The recursion for the epsilon-process, else density evolution, at the greatest depth."""
+        depth = max(self.depths)
+        if kind == "epsilon":
+            return self.experiment(kind, depth).predict()
+        belief = measured[kind, depth].belief
+        # levels are half lost between the class and the leaves
+        first, last = (half_lost(belief.t.values, belief.values[i]) for i in (0, -1))
+        times = np.linspace(0.7 * first, min(1.1 * last, 1.0), 25)
+        return self.experiment(kind, depth).predict(
+            t=times, size=self.size, folder=self.out / "tasks", workers=self.workers
+        )
+
+
+# %%
+# P1 and P2: steepest slopes.  P3: class and leaves beyond the threshold.  P5: half-lost levels.
+
+
+def half_lost(t: Array, curve: Array) -> float:
+    """First noise level at which a curve falls through one half; 1 if it never does."""
+    below = np.flatnonzero(curve < 0.5)
+    if not below.size or below[0] == 0:
+        return float(t[-1] if not below.size else t[0])
+    i = int(below[0])
+    return float(np.interp(-0.5, -curve[i - 1 : i + 1], t[i - 1 : i + 1]))
+
+
+def slope(t: Array, curves: Array) -> tuple[float, float]:
     """Steepest fall of the mean of curves [grammar, t], with the error from the grammars."""
     falls = -np.gradient(curves.mean(axis=0), t)
     i = int(falls.argmax())
@@ -58,121 +131,139 @@ def slope(t: np.ndarray, curves: np.ndarray) -> tuple[float, float]:
     return float(falls[i]), float(by_grammar.std(ddof=1) / np.sqrt(len(curves)))
 
 
-def measure(options: Sharpening, depth: int) -> xr.Dataset:
-    """One depth, densely around the threshold."""
-    experiment = PhaseTransition(
-        noise="epsilon", L=depth, grammars=options.grammars, data=options.data, levels=41, refine=9
-    )
-    return experiment.measure(folder=options.out / "tasks")
+def beyond(ds: xr.Dataset) -> dict[str, Any]:
+    """First noise level above the threshold at which the class is at chance to .01."""
+    chance = 1 / 32
+    rows = np.flatnonzero((ds.t.values > float(ds.threshold)) & (ds.belief[0] < chance + 0.01))
+    at = ds.isel(t=int(rows[0]))
+    return {
+        "t": float(at.t),
+        "class": [float(at.retention[0]), float(at.retention_error[0]), chance],
+        "leaves": [float(at.retention[-1]), float(at.retention_error[-1]), chance],
+    }
 
 
-options = tyro.cli(Sharpening)
-folder = results.writable_folder(options.out)
-rhm = PhaseTransition(L=max(options.depths)).rhm
-critical = critical_noise(rhm)
-measured = {depth: measure(options, depth) for depth in options.depths}
-
-# %%
-# P1 and P2: the steepest slope of the class grows with depth, that of the leaves far less.
-
-rows = []
-for depth, ds in measured.items():
-    curves = ds.belief_by_grammar.values
-    t = ds.t.values
-    class_slope, leaf_slope = slope(t, curves[:, 0]), slope(t, curves[:, -1])
-    predicted = annealed_beliefs(PhaseTransition(L=depth).rhm, t)[2]
-    rows.append(
-        {
-            "L": depth,
-            "threshold": [float(ds.threshold), float(ds.threshold_error)],
-            "class slope": list(class_slope),
-            "class slope, theory": float((-np.gradient(predicted[:, 0], t)).max()),
-            "leaf slope": list(leaf_slope),
-            "leaf slope, theory": float((-np.gradient(predicted[:, -1], t)).max()),
-        }
-    )
-    print(f"L = {depth:2d}: class lost at {ds.threshold:.4f} ± {ds.threshold_error:.4f}, "
-          f"slope of the class {class_slope[0]:.1f} ± {class_slope[1]:.1f}, "
-          f"of the leaves {leaf_slope[0]:.2f} ± {leaf_slope[1]:.2f}")  # fmt: skip
-
-# The recursion alone reaches depths that no sample does: growth of the slopes per level.
+def half_levels(ds: xr.Dataset, theory: xr.Dataset) -> list[list[float]]:
+    """Noise level at which half is lost, level by level: measured, its error, predicted."""
+    out = []
+    for level in ds.level.values:
+        curves = ds.belief_by_grammar.sel(level=level).values[:, None]
+        found = crossing(ds.t.values, curves, seed=int(level))
+        predicted = half_lost(theory.t.values, theory.belief.sel(level=level).values)
+        out.append([found.value, found.error, predicted])
+    return out
 
 
-def growth(m: int, depths: tuple[int, int] = (40, 60)) -> dict[str, float]:
-    """Factor per level by which the leaves' steepest slope grows, seen and predicted."""
+def growth(v: int, m: int, s: int, depths: tuple[int, int] = (40, 60)) -> dict[str, float]:
+    """Factor per level by which the leaves' slope grows in the recursion, seen and predicted."""
     slopes = []
     for depth in depths:
-        deep = RHM(rhm.v, m, rhm.s, depth)
+        deep = RHM(v, m, s, depth)
         middle = finite_depth_threshold(deep)
         width = max(critical_noise(deep) - middle, 1e-12)
         epsilon = np.linspace(middle - 3 * width, middle + 3 * width, 4001)
         leaf = annealed_beliefs(deep, epsilon)[2][:, -1]
         slopes.append(float((-np.gradient(leaf, epsilon)).max()))
     per_level = (slopes[1] / slopes[0]) ** (1 / (depths[1] - depths[0]))
-    predicted = float(stability(RHM(rhm.v, m, rhm.s, 2))[1]) ** 2 / rhm.s
+    predicted = float(stability(RHM(v, m, s, 2))[1]) ** 2 / s
     return {"seen": per_level, "predicted": predicted}
 
 
-leaf_growth = {m: growth(m) for m in (8, 12)}
-for m, rate in leaf_growth.items():
-    print(f"m = {m}: slope of the leaves times {rate['seen']:.3f} per level at L = 40 to 60 "
-          f"(predicted {max(rate['predicted'], 1.0):.3f})")  # fmt: skip
+def digest(measured: Measured, predicted: dict[str, xr.Dataset]) -> dict[str, Any]:
+    """What the manual quotes."""
+    depths = sorted({L for _, L in measured})
+    processes = {}
+    for kind in PROCESSES:
+        rows = []
+        for L in depths:
+            ds = measured[kind, L]
+            curves, t = ds.belief_by_grammar.values, ds.t.values
+            rows.append({
+                "L": L, "threshold": [float(ds.threshold), float(ds.threshold_error)],
+                "class slope": list(slope(t, curves[:, 0])),
+                "leaf slope": list(slope(t, curves[:, -1])),
+            })  # fmt: skip
+        deepest = measured[kind, depths[-1]]
+        processes[kind] = {
+            "depths": rows,
+            "survival": beyond(deepest),
+            "half": half_levels(deepest, predicted[kind]),
+        }
+    rhm = RHM(32, 8, 2, depths[-1])
+    return {
+        "critical": critical_noise(rhm), "grammars": int(deepest.sizes["grammar"]),
+        "data": int(deepest.sizes["datum"]), "resolution": float(np.diff(deepest.t.values).max()),
+        "processes": processes,
+        "leaf growth": {str(m): growth(rhm.v, m, rhm.s) for m in (8, 12)},
+    }  # fmt: skip
+
+
+def ordered(half: list[list[float]]) -> bool:
+    """Whether levels are lost in the order of the hierarchy."""
+    return all(a[0] < b[0] for a, b in zip(half[:-1], half[1:], strict=True))
+
+
+def table(found: dict[str, Any]) -> str:
+    """A row per process and depth."""
+    lines = [f"{'':<10}{'L':>3}{'class lost at':>20}{'slope of the class':>20}"
+             f"{'of the leaves':>18}"]  # fmt: skip
+    for kind, x in found["processes"].items():
+        for row in x["depths"]:
+            cells = [f"{row[n][0]:.{d}f} ± {row[n][1]:.{d}f}" for n, d in
+                     (("threshold", 4), ("class slope", 2), ("leaf slope", 3))]  # fmt: skip
+            lines.append(f"{kind:<10}{row['L']:>3}{cells[0]:>20}{cells[1]:>20}{cells[2]:>18}")
+    return "\n".join(lines)
+
+
+def claim(found: dict[str, Any]) -> str:
+    """The closing line."""
+    parts = []
+    for kind, x in found["processes"].items():
+        first, last = x["depths"][0], x["depths"][-1]
+        worst = max(abs(a - c) for a, _, c in x["half"])
+        parts.append(
+            f"{kind} {last['class slope'][0] / first['class slope'][0]:.1f}-fold (class) and "
+            f"{last['leaf slope'][0] / first['leaf slope'][0]:.2f}-fold (leaves), levels "
+            f"{'in order' if ordered(x['half']) else 'not in order'} within {worst:.4f} of theory"
+        )
+    return f"steepest slopes grow from L = {first['L']} to {last['L']}: " + "; ".join(parts)
+
 
 # %%
-# P3: beyond the threshold the class is at chance and leaves of the original come back.
+# Loss of class (points) and leaves (dotted) with depth; half-lost levels of the deepest tree.
 
-deepest = measured[max(options.depths)]
-beyond = deepest.sel(t=0.8, method="nearest")
-chance = annealed_beliefs(rhm, 1.0)[2]
-survival = {
-    "t": float(beyond.t),
-    "class": [float(beyond.retention[0]), float(beyond.retention_error[0]), float(chance[0])],
-    "leaves": [float(beyond.retention[-1]), float(beyond.retention_error[-1]), float(chance[-1])],
-}
 
-# %%
-# P5: the noise level at which half is lost, level by level, against the recursion.
+def draw(measured: Measured, predicted: dict[str, xr.Dataset]) -> Figure:
+    """Beliefs at all depths above, levels below, a column for each process."""
+    depths = sorted({L for _, L in measured})
+    figure, axes = plt.subplots(2, 4, figsize=(13, 6), layout="constrained")
+    for (above, below), kind in zip(axes.T, PROCESSES, strict=True):
+        for L in depths:
+            ds, shade = measured[kind, L], plt.get_cmap("viridis")(0.9 * L / depths[-1])
+            above.errorbar(ds.t, ds.belief[0], ds.belief_error[0], color=shade, marker="o", ms=2.5,
+                           lw=0.8, label=f"class, L = {L}")  # fmt: skip
+            above.plot(ds.t, ds.belief[-1], color=shade, ls=":", lw=1.2)
+        ds = measured[kind, depths[-1]]
+        half = np.array(half_levels(ds, predicted[kind]))
+        place = float(ds.threshold)
+        above.axvline(place, color="0.3", ls="--", lw=0.8)
+        above.set(xlim=(max(place - 0.3, 0), min(place + 0.3, 1)), title=kind, xlabel="noise level")
+        below.errorbar(ds.level, half[:, 0], half[:, 1], fmt="o", ms=4, label="exact inference")
+        below.plot(ds.level, half[:, 2], "k-", lw=1,
+                   label="recursion" if kind == "epsilon" else "density evolution")  # fmt: skip
+        below.set(xlabel="level (0: class)", ylabel="noise at which half is lost")
+        below.legend(fontsize=7, frameon=False)
+    axes[0, 0].set(ylabel="belief in the true symbol")
+    axes[0, 0].legend(fontsize=7, frameon=False, title="dotted: leaves", title_fontsize=7)
+    for ax in axes.ravel():
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
 
-half = []
-for level in deepest.level.values:
-    curves = deepest.belief_by_grammar.sel(level=level).values[:, None]
-    found = crossing(deepest.t.values, curves, seed=int(level))
-    fine = np.linspace(0, 1, 20001)
-    curve = annealed_beliefs(rhm, fine)[2][:, level]
-    half.append([found.value, found.error, float(np.interp(-0.5, -curve, fine))])
-ordered = all(a[0] < b[0] for a, b in zip(half[:-1], half[1:], strict=True))
-worst = max(abs(m - p) for m, _, p in half)
 
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
-for depth, ds in measured.items():
-    shade = plt.get_cmap("viridis")(0.9 * (depth - 2) / max(options.depths))
-    axes[0].errorbar(ds.t, ds.belief[0], ds.belief_error[0], color=shade, marker="o", ms=2.5,
-                     lw=0.8, label=f"class, L = {depth}")  # fmt: skip
-    axes[0].plot(ds.t, ds.belief[-1], color=shade, ls=":", lw=1.2)
-axes[0].axvline(critical, color="0.3", ls="--", lw=0.8)
-axes[0].set(xlim=(0.5, 1), xlabel=r"noise level $\epsilon$", ylabel="belief in the true symbol")
-axes[0].legend(fontsize=7, frameon=False, title="dotted: leaves", title_fontsize=7)
-levels = deepest.level.values
-axes[1].errorbar(
-    levels, [h[0] for h in half], [h[1] for h in half], fmt="o", ms=4, label="measured"
-)
-axes[1].plot(levels, [h[2] for h in half], "k-", lw=1, label="recursion")
-axes[1].axhline(critical, color="0.3", ls="--", lw=0.8)
-axes[1].set(xlabel="level (0: class)", ylabel=r"$\epsilon$ at which half is lost")
-axes[1].legend(fontsize=7, frameon=False)
-for ax in axes:
-    ax.spines[["top", "right"]].set_visible(False)
-fig.savefig(folder / "sharpening.png", dpi=160)
+if __name__ == "__main__":
+    measured = studies.execute(lambda: tyro.cli(Sharpening))
 
-for depth, ds in measured.items():
-    results.save(ds, folder / f"sharpening_L{depth}.nc")
-if options.summary:
-    claims = {"critical": critical, "depths": rows, "survival": survival, "half": half,
-              "leaf growth": leaf_growth}  # fmt: skip
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
-print(
-    f"slope of the class grows {rows[-1]['class slope'][0] / rows[0]['class slope'][0]:.1f}-fold "
-    f"from L = {options.depths[0]} to {options.depths[-1]}, of the leaves "
-    f"{rows[-1]['leaf slope'][0] / rows[0]['leaf slope'][0]:.2f}-fold; levels are "
-    f"{'lost in order' if ordered else 'not lost in order'}, within {worst:.4f} of the recursion"
-)
+    # %%
+    # Every process loses its class at once, and its leaves slowly.
+
+    figure = draw(*measured)

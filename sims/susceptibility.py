@@ -12,9 +12,11 @@ say how many leaves change together.  Averages: inside the covariance over traje
 datum, outside over data and grammars.  In the epsilon-process the annealed two-state chain predicts
 all of it without a free parameter; under real noise messages fluctuate, and we measure.
 
-At the threshold :math:`C \sim r^{-a}`, with :math:`r = s^d` and :math:`a = 2 - 2/\nu`, and all
-depths collapse onto one curve of :math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`, the distance from the
-threshold as the root sees it.
+At the threshold of the epsilon-process :math:`C \sim r^{-a}`, with :math:`r = s^d` and
+:math:`a = 2 - 2/\nu`, and all depths collapse onto one curve of
+:math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`, the distance from the threshold as the root sees it.
+Real noise has larger exponents (``sims/critical_exponents.py``), and its susceptibility saturates:
+here its maxima at growing depth.
 
 Run it as ``python sims/susceptibility.py --out DIR``; it takes a few minutes.  Finished tasks are
 kept in DIR/tasks, so a second run, or one after an interruption, does only what is missing.
@@ -24,20 +26,21 @@ kept in DIR/tasks, so a second run, or one after an interruption, does only what
 # Exact posterior samples on drawn grammars, at several depths and in all processes.
 
 import functools
-import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 import xarray as xr
-from matplotlib.axes import Axes
 
 from hierdiff import RHM, results
+from hierdiff.checks import check_fields, count, whole
+from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Axes, plt
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.fluctuations import Peak, peak
+from hierdiff.studies import page
 from hierdiff.theory import (
     correlation_length_exponent,
     critical_level,
@@ -57,6 +60,8 @@ class Susceptibility:
 
     out: Path = Path("out")
     """Folder for results, figure and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     v: int = 32
     """Symbols per level."""
     m: int = 8
@@ -77,6 +82,20 @@ class Susceptibility:
     """Tasks at a time; default all processors."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes without a maximum or an error, before anything is computed."""
+        check_fields(
+            self, grammars=partial(whole, low=2), data=count, trajectories=partial(whole, low=2),
+            levels=partial(whole, low=5),
+        )  # fmt: skip
+        # a maximum at one depth has no growth, and a tree of one branch no correlations
+        if len(self.depths) < 2 or list(self.depths) != sorted(set(self.depths)):
+            raise InvalidParameter(f"depths = {self.depths} must be two increasing depths or more")
+        if self.s < 2:
+            raise InvalidParameter(f"s = {self.s} leaves no pair of leaves; give s >= 2")
+        for depth in self.depths:
+            experiment(self, "epsilon", depth, near=True)
 
 
 WIDE = {"masking": (0.55, 2.0), "uniform": (0.55, 2.2), "gaussian": (0.85, 1.5)}
@@ -124,8 +143,8 @@ def moved(experiment: Correlations, ds: xr.Dataset) -> Correlations | None:
     return replace(experiment, low=max(t[at] - half, 0.0), high=min(t[at] + half, 1.0))
 
 
-options = tyro.cli(Susceptibility)
-folder = results.writable_folder(options.out)
+options = page.options(Susceptibility)
+folder = results.run_folder(options, "susceptibility_*")
 processes = ("epsilon", "masking", "uniform", "gaussian")
 
 
@@ -292,7 +311,7 @@ if options.summary:
         "thresholds": {n: threshold(options.v, options.m, options.s, n) for n in processes[1:]},
         "ratio": ratios, "gap": gaps, "collapsed": collapsed, "plain": plain, "a": a, "nu": nu,
     }  # fmt: skip
-    options.summary.write_text(json.dumps(claims, indent=1) + "\n")
+    results.write_summary(options.summary, claims, {**asdict(options), "seed": Correlations.seed})
 first, last = peaks["epsilon", options.depths[0]], peaks["epsilon", deepest]
 others = ", ".join(
     f"{noise} peaks at {p.place:.3f} ± {p.place_error:.4f} with {p.height:.2f} ± "

@@ -20,20 +20,18 @@ Run it as ``python sims/tree_mixture.py --out DIR``; it takes seconds.
 # %%
 # One task is one mixture: share of every level and odd-one-out accuracy at every noise level.
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.similarity import cosine_similarity
@@ -72,6 +70,8 @@ class TreeMixture:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -84,7 +84,7 @@ class TreeMixture:
                 f"weights = {self.weights} must be one per level, mixtures = {self.mixtures} at "
                 f"least 2, sigmas = {self.sigmas} above 0"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "tree_mixture")
         ds = self.measure()
         results.save(ds, folder / "tree_mixture.nc")
         figure = draw(ds)
@@ -92,16 +92,18 @@ class TreeMixture:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 
     def measure(self) -> xr.Dataset:
         """Mean over mixtures, with errors, beside the linear share."""
         spec = {k: v for k, v in asdict(self).items()
-                if k not in ("out", "workers", "summary", "mixtures")}  # fmt: skip
+                if k not in ("out", "workers", "summary", "overwrite", "mixtures")}  # fmt: skip
+        # a task reads the flags that make a mixture, not those that say where or how many
+        one = replace(self, out=None, workers=None, summary=None, overwrite=False, mixtures=2)
         tasks = [
-            Task(one_mixture, (self, g), {"version": 1, "question": "tree mixture", **spec, "g": g})
+            Task(one_mixture, (one, g), {"version": 1, "question": "tree mixture", **spec, "g": g})
             for g in range(self.mixtures)
         ]
         found = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="tree mixtures")

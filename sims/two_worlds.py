@@ -10,38 +10,50 @@ grows, like :math:`1/\sqrt d` for subspaces of equal (zero) mean, like :math:`1/
 means, where the spectral criterion :math:`\Lambda e^{-2t} = 1` sees it; without means it sees
 nothing, and the free-entropy criterion (mean = fluctuation of the log-likelihood ratio) does.
 
-Run it as ``python sims/two_worlds.py --out DIR``; it takes about half a minute, and resumes.
+Measured is the ratio at which the mean belief in the true class, above chance, has fallen to one
+half.  Theory gives the same quantity at the same size: density evolution to the depth of the
+grammar, and for the mixtures the exact mean of the class posterior, a one-dimensional integral.
+The critical level of infinite depth and the criteria of speciation are limits of large size: they
+say how the place moves, not where one half is lost, and stand in columns of their own.
+
+Run it as ``python sims/two_worlds.py --out DIR``; it takes about a minute, and resumes.
 """
 
 # %%
 # The same experiment object measures both worlds.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from hierdiff import GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.grammar import RHM
 from hierdiff.mixture import LowRankMixture
+from hierdiff.plots.backend import Figure, plt
+from hierdiff.seeds import stream
 from hierdiff.sims import PhaseTransition
-from hierdiff.theory import critical_level
+from hierdiff.sims.estimators import crossing
+from hierdiff.theory import critical_level, population_dynamics
 from hierdiff.theory.exact_mixture import ExactMixture
-from hierdiff.theory.speciation import speciation_time
+from hierdiff.theory.representation import class_confidence
+from hierdiff.theory.speciation import pair_confidence, speciation_time
 
 Array = NDArray[Any]
+
+DELTA = 0.2  # residual amplitude of the subspaces
+NOISE = GaussianNoise()
 
 
 def subspaces(rank: int) -> LowRankMixture:
     """Two orthogonal subspaces of unit variance and mean zero."""
-    return LowRankMixture.random(2 * rank, rank, 2, delta=0.2, seed=0)
+    return LowRankMixture.random(2 * rank, rank, 2, delta=DELTA, seed=0)
 
 
 def clouds(dim: int) -> LowRankMixture:
@@ -50,7 +62,17 @@ def clouds(dim: int) -> LowRankMixture:
     return LowRankMixture([np.eye(dim)] * 2, means=means)
 
 
-WORLDS = {"subspaces": subspaces, "clouds": clouds}
+def law_of_subspaces(rank: int, sigma: Array) -> Array:
+    """Mean belief in the true subspace."""
+    return class_confidence(2, rank, DELTA, sigma)
+
+
+def law_of_clouds(dim: int, sigma: Array) -> Array:
+    """Mean belief in the true cloud; the means are 2 sqrt(d) apart."""
+    return pair_confidence(2 * np.sqrt(dim / (1 + sigma**2)))
+
+
+WORLDS = {"subspaces": (subspaces, law_of_subspaces), "clouds": (clouds, law_of_clouds)}
 
 
 @dataclass(frozen=True)
@@ -69,10 +91,14 @@ class TwoWorlds:
     """Data per mixture."""
     levels: int = 41
     """Noise levels."""
+    population: int = 4000
+    """Messages of a population in density evolution, of which there are eight."""
     seed: int = 0
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -85,7 +111,11 @@ class TwoWorlds:
                 f"depths = {self.depths}, dims = {self.dims} must be positive, grammars = "
                 f"{self.grammars} and points = {self.points} at least 2"
             )
-        folder = results.writable_folder(self.out)
+        if self.levels < 5:
+            raise InvalidParameter(
+                f"levels = {self.levels} noise levels do not resolve a transition; give at least 5"
+            )
+        folder = results.run_folder(self, "two_worlds")
         ds = self.measure()
         results.save(ds, folder / "two_worlds.nc")
         figure = draw(ds)
@@ -93,54 +123,72 @@ class TwoWorlds:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 
     def measure(self) -> xr.Dataset:
         """Class above chance against the SNR, and the SNR at which half of it is lost."""
         options: dict[str, Any] = {"folder": self.out / "tasks", "workers": self.workers}
-        parts, names, sizes = [], [], []
+        times, parts = np.linspace(0, 1, self.levels), []
         for L in self.depths:
             experiment = PhaseTransition(
                 noise="gaussian", L=L, grammars=self.grammars, data=self.data,
                 levels=self.levels, refine=0, seed=self.seed,
             )  # fmt: skip
-            parts.append(_summary(experiment.measure(**options), 1 / experiment.v))
-            names.append("grammar")
-            sizes.append(L)
+            found = _measured(
+                experiment.measure(**options).class_belief.values, times, experiment.v
+            )
+            law = _density_evolution(experiment.rhm, times, found["t"], self.population, self.seed)
+            parts.append({"name": "grammar", "size": L, **found, **law, "spectral": np.nan})
         critical = critical_level(experiment.rhm, experiment.process, size=2000, copies=4)
-        theory = [float(critical.snr or np.nan)] * len(self.depths)
-        spectral = [np.nan] * len(self.depths)
-        for name, make in WORLDS.items():
+        for part in parts:
+            part["limit"] = float(critical.snr or np.nan)
+        # SNR infinity, where everything is certain, is beyond the laws
+        sigma = np.maximum(NOISE.snr(times[1:-1]), 1e-12) ** -0.5
+        for name, (make, law_of) in WORLDS.items():
             for d in self.dims:
                 mixture = make(d)
                 experiment = PhaseTransition(
                     noise="gaussian", data=self.points, levels=self.levels, refine=0,
                     seed=self.seed,
                 )  # fmt: skip
-                model = ExactMixture(mixture, GaussianNoise())
-                parts.append(_summary(experiment.measure(model, **options), 0.5))
-                names.append(name)
-                sizes.append(d)
-                theory.append(_speciation(mixture, "free_entropy"))
-                spectral.append(_speciation(mixture, "spectral"))
+                ds = experiment.measure(ExactMixture(mixture, NOISE), **options)
+                # data are independent draws of one mixture: each is a unit of its own
+                found = _measured(ds.class_belief.values[0][:, None], times, 2)
+                place = half_lost(times[1:-1], law_of(d, sigma), 0.75)
+                parts.append({
+                    "name": name, "size": d, **found, "theory_t": place, "theory_t_error": 0.0,
+                    "limit": _speciation(mixture, "free_entropy"),
+                    "spectral": _speciation(mixture, "spectral"),
+                })  # fmt: skip
+        return self._labelled(parts, times)
+
+    def _labelled(self, parts: list[dict[str, Any]], times: Array) -> xr.Dataset:
         one, plane = ("world",), ("world", "t")
-        stacked = [np.stack([p[i] for p in parts]) for i in range(4)]
+        t, theory = (np.array([p[key] for p in parts]) for key in ("t", "theory_t"))
+        t_error, theory_error = (
+            np.array([p[key] for p in parts]) for key in ("t_error", "theory_t_error")
+        )
+        column = {key: [p[key] for p in parts] for key in ("name", "size", "limit", "spectral")}
         variables = {
-            "kept": (plane, stacked[0], "class above chance, 1 is certain"),
-            "kept_error": (plane, stacked[1], "its standard error"),
-            "half": (one, stacked[2], "SNR at which half of it is lost"),
-            "half_error": (one, stacked[3], "its standard error"),
-            "theory": (one, theory, "density evolution, or free-entropy speciation, as SNR"),
-            "spectral": (one, spectral, "spectral speciation as SNR, NaN where it sees nothing"),
-        }
-        times = np.linspace(0, 1, self.levels)
+            "kept": (plane, np.stack([p["kept"] for p in parts]), "class above chance"),
+            "kept_error": (plane, np.stack([p["kept_error"] for p in parts]), "standard error"),
+            "half": (one, NOISE.snr(t), "SNR at which half of it is lost"),
+            "half_error": (one, _snr_error(t, t_error), "its standard error"),
+            "theory": (one, NOISE.snr(theory), "the same at this size, by theory"),
+            "theory_error": (one, _snr_error(theory, theory_error), "its standard error"),
+            # in t, in which the errors are symmetric; positive if more signal is needed
+            "z": (one, (theory - t) / np.hypot(t_error, theory_error), "measured minus theory"),
+            "limit": (one, column["limit"], "SNR by the criterion of infinite size: threshold of "
+                      "density evolution, or free-entropy speciation"),
+            "spectral": (one, column["spectral"], "spectral speciation, NaN where it sees nothing"),
+        }  # fmt: skip
         coords = {
-            "name": (one, names, "world"),
-            "size": (one, sizes, "depth, or rank or dimension"),
+            "name": (one, column["name"], "data model"),
+            "size": (one, column["size"], "depth, or rank or dimension"),
             "t": (("t",), times, "noise level, cosine schedule"),
-            "snr": (("t",), GaussianNoise().snr(times), "signal-to-noise ratio"),
+            "snr": (("t",), NOISE.snr(times), "signal-to-noise ratio"),
         }
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
@@ -152,20 +200,65 @@ def _speciation(mixture: LowRankMixture, criterion: Literal["spectral", "free_en
         return np.nan
 
 
-def _summary(ds: xr.Dataset, chance: float) -> tuple[Array, Array, float, float]:
-    """Curve above chance with errors, and where it is one half, as SNR with an error."""
-    scale, t = 1 / (1 - chance), ds.t.values
-    kept = (ds.belief[0].values - chance) * scale
-    data = (ds.class_belief.values - chance) * scale
-    error = data.mean(axis=1).std(axis=0, ddof=1) / np.sqrt(len(data)) if len(data) > 1 else (
-        data[0].std(axis=0, ddof=1) / np.sqrt(data.shape[1])
-    )  # fmt: skip
-    place = float(np.interp(-0.5, -kept, t))
-    slope = float(np.interp(place, t, np.gradient(kept, t)))
-    doubt = float(np.interp(place, t, error)) / abs(slope)
-    noise = GaussianNoise()
-    low, here, high = (float(noise.snr(place + d)) for d in (doubt, 0.0, -doubt))
-    return kept, error, here, (high - low) / 2
+def _snr_error(t: Array, error: Array) -> Array:
+    """Half the width, in SNR, of an interval in t."""
+    low, high = (NOISE.snr(np.clip(t + sign * error, 1e-9, 1)) for sign in (1, -1))
+    return np.asarray((high - low) / 2)
+
+
+def _measured(values: Array, times: Array, classes: int) -> dict[str, Any]:
+    """Curve above chance with errors, and the level where it is one half; values [unit, datum, t].
+
+    Units are independent: grammars, or data of one mixture.
+    """
+    chance = 1 / classes
+    units = (values.mean(axis=1) - chance) / (1 - chance)
+    found = crossing(times, values, height=(1 + chance) / 2)
+    return {
+        "kept": units.mean(axis=0), "kept_error": units.std(axis=0, ddof=1) / np.sqrt(len(units)),
+        "t": found.value, "t_error": found.error,
+    }  # fmt: skip
+
+
+def half_lost(t: Array, curve: Array, height: float) -> float:
+    """Where a law falls through a height, interpolated in log-odds as the measurement is.
+
+    The grid and the interpolation are those of the measurement, so that they do not enter z.
+    """
+    i = int(np.flatnonzero(curve < height)[0])
+    x = logit(np.clip(curve[i - 1 : i + 1], 1e-9, 1 - 1e-9))
+    return float(t[i - 1] + (x[0] - logit(height)) / (x[0] - x[1]) * (t[i] - t[i - 1]))
+
+
+def _density_evolution(
+    rhm: RHM, times: Array, near: float, size: int, seed: int
+) -> dict[str, float]:
+    """Level at which half of the class is lost at this depth, by density evolution."""
+    height = (1 + 1 / rhm.v) / 2
+    belief: dict[int, tuple[float, float]] = {}
+
+    def at(i: int) -> float:
+        if i not in belief:
+            random = stream(seed, "density evolution", rhm.L, i)
+            found = population_dynamics(
+                rhm, GaussianNoise(rhm.v), float(times[i]), size=size, copies=8, seed=random
+            )
+            belief[i] = float(found.marginal[0]), float(found.marginal_error[0])
+        return belief[i][0]
+
+    i = int(np.clip(np.searchsorted(times, near), 1, len(times) - 1))
+    while at(i) >= height and i < len(times) - 1:
+        i += 1
+    while at(i - 1) < height and i > 1:
+        i -= 1
+    pair = np.array([at(i - 1), at(i)])
+    place = half_lost(times[i - 1 : i + 1], pair, height)
+    # both ends fluctuate, and move the place by their log-odds times the distance from the other
+    share = (place - times[i - 1]) / (times[i] - times[i - 1])
+    odds_error = np.array([belief[i - 1][1], belief[i][1]]) / (pair * (1 - pair))
+    steep = (logit(pair[0]) - logit(pair[1])) / (times[i] - times[i - 1])
+    error = float(np.hypot(*(odds_error * [1 - share, share])) / steep)
+    return {"theory_t": place, "theory_t_error": error}
 
 
 # %%
@@ -173,13 +266,16 @@ def _summary(ds: xr.Dataset, chance: float) -> tuple[Array, Array, float, float]
 
 
 def table(ds: xr.Dataset) -> str:
-    """A row per world and size."""
-    lines = [f"{'world':<10}{'size':>6}{'half lost at SNR':>20}{'theory':>10}{'spectral':>10}"]
+    """A row per data model and size."""
+    lines = [f"{'data':<10}{'size':>6}{'half lost at SNR':>20}{'theory':>20}{'z':>6}"
+             f"{'infinite size':>15}{'spectral':>10}"]  # fmt: skip
     for x in (ds.isel(world=i) for i in range(ds.sizes["world"])):
-        half = f"{float(x.half):.4f} ± {float(x.half_error):.4f}"
+        half, law = (
+            f"{float(x[k]):.4f} ± {float(x[f'{k}_error']):.4f}" for k in ("half", "theory")
+        )
         lines.append(
-            f"{x.name.item():<10}{int(x['size']):>6}{half:>20}{float(x.theory):>10.4f}"
-            f"{float(x.spectral):>10.4f}"
+            f"{x.name.item():<10}{int(x['size']):>6}{half:>20}{law:>20}{float(x.z):>6.1f}"
+            f"{float(x.limit):>15.4f}{float(x.spectral):>10.4f}"
         )
     return "\n".join(lines)
 
@@ -187,8 +283,10 @@ def table(ds: xr.Dataset) -> str:
 def digest(ds: xr.Dataset) -> list[dict[str, Any]]:
     """What the manual quotes."""
     return [
-        {"name": x.name.item(), "size": int(x["size"]), "theory": float(x.theory),
-         "half": [float(x.half), float(x.half_error)]}
+        {"name": x.name.item(), "size": int(x["size"]),
+         "half": [float(x.half), float(x.half_error)],
+         "theory": [float(x.theory), float(x.theory_error)], "z": float(x.z),
+         "limit": float(x.limit)}
         for x in (ds.isel(world=i) for i in range(ds.sizes["world"]))
     ]  # fmt: skip
 
@@ -203,7 +301,10 @@ def claim(ds: xr.Dataset) -> str:
             f"{name} at SNR {first:.3g} to {last:.3g} ± {float(x.half_error[-1]):.1g} from size "
             f"{int(x['size'][0])} to {int(x['size'][-1])} (theory {float(x.theory[-1]):.3g})"
         )
-    return "class lost: " + "; ".join(words)
+    worst = float(np.abs(ds.z).max())
+    return (
+        "class lost: " + "; ".join(words) + f"; theory of the same size within |z| <= {worst:.1f}"
+    )
 
 
 def draw(ds: xr.Dataset) -> Figure:
@@ -217,7 +318,8 @@ def draw(ds: xr.Dataset) -> Figure:
             one = x.isel(world=i)
             ax.errorbar(ds.snr[inside], one.kept[inside], one.kept_error[inside], color=colour,
                         fmt="o-", ms=2.5, lw=0.8, label=f"{int(one['size'])}")  # fmt: skip
-            ax.axvline(float(one.theory), color=colour, ls="--", lw=0.8)
+            ax.axvline(float(one.theory), color=colour, ls="-", lw=0.8)
+            ax.axvline(float(one.limit), color=colour, ls="--", lw=0.8)
             if np.isfinite(one.spectral):
                 ax.axvline(float(one.spectral), color=colour, ls=":", lw=1)
         ax.set(xscale="log", xlim=(1e3, 2e-3), xlabel="signal-to-noise ratio", title=name)
@@ -232,7 +334,8 @@ if __name__ == "__main__":
     measured = studies.execute(lambda: tyro.cli(TwoWorlds))
 
     # %%
-    # Dashed: density evolution (grammars) and free-entropy speciation (mixtures); dotted: the
-    # spectral criterion, where it applies.
+    # Full: where theory of the same size loses half of the class; dashed, criteria of infinite
+    # size: the threshold of density evolution (grammars) and free-entropy speciation (mixtures);
+    # dotted: the spectral criterion, where it applies.
 
     figure = draw(*measured)

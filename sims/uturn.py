@@ -21,20 +21,18 @@ Run it as ``python sims/uturn.py --out DIR``; it takes about a minute, and resum
 # %%
 # One task is one grammar: beliefs along reverse trajectories, and the fate of the class.
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results, studies
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import SimulatedModel
 from hierdiff.sims.experiment import Task, run_tasks
@@ -101,6 +99,8 @@ class UTurn:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
     summary: Path | None = None
@@ -113,7 +113,7 @@ class UTurn:
                 f"grammars, data, levels, steps = {self.grammars}, {self.data}, {self.levels}, "
                 f"{len(self.steps)} must be at least 2, 2, 5 and 3 numbers"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "uturn")
         ds = self.measure()
         results.save(ds, folder / "uturn.nc")
         figure = draw(ds)
@@ -121,7 +121,7 @@ class UTurn:
         plt.close(figure)
         print(table(ds))
         if self.summary:
-            self.summary.write_text(json.dumps(digest(ds), indent=1) + "\n")
+            results.write_summary(self.summary, digest(ds), asdict(self))
         print(claim(ds))
         return (ds,)
 

@@ -22,16 +22,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import crossing
 from hierdiff.sims.experiment import Task, run_tasks
@@ -112,6 +111,8 @@ class Variants:
     """Seed of everything random."""
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors."""
 
@@ -122,7 +123,7 @@ class Variants:
                 f"L, levels = {self.L}, {self.levels} and grammars, data = {self.grammars}, "
                 f"{self.data} must be at least 3 and 2"
             )
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "variants")
         ds = self.measure()
         results.save(ds, folder / "variants.nc")
         figure = draw(ds)

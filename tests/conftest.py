@@ -6,11 +6,10 @@ makes the table that the manual prints.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from laws import SCORES, Laws
+
+from hierdiff.results import write_summary
 
 
 @pytest.fixture
@@ -27,4 +26,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("--laws")
     if path and SCORES:
         found = {name: SCORES[name] for name in sorted(SCORES)}
-        Path(path).write_text(json.dumps(found, indent=1) + "\n")
+        write_summary(path, found, {})

@@ -81,7 +81,8 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: Bumps(held_out=(Region(),)), "held_out"),
         (lambda: Region(x=(3, 3)), "empty"),
         (lambda: Bumps().images([1.0, 2.0]), "shape"),
-        (lambda: Bumps().images([[np.nan, 2.0]]), "finite"),
+        (lambda: Bumps().images([[np.nan, 2.0]]), "labels is NaN"),
+        (lambda: Bumps().images([[np.inf, 2.0]]), "finite"),
         (lambda: Bumps().sample(0, 0), "n = 0"),
         (lambda: Bumps(d_x=16, d_y=16).sample(3, 0, [1, 2]), "weights"),
     ]

@@ -38,7 +38,7 @@ TREES = settings(deadline=None, max_examples=60)
 @pytest.mark.parametrize("value", [0, -1, 2.0, 2.5, True, "2", np.float64(2), np.bool_(True)])
 def test_sizes_must_be_positive_integers(name: str, value: Any) -> None:
     sizes: dict[str, Any] = {"v": 4, "m": 2, "s": 2, "L": 2} | {name: value}
-    with pytest.raises(InvalidParameter, match=f"^{name} = .* is no positive integer") as error:
+    with pytest.raises(InvalidParameter, match=f"^{name} = .* must be an integer >= 1") as error:
         RHM(**sizes)
     one_line(error)
 
@@ -184,7 +184,7 @@ RULES = [[[[0, 1], [1, 0]], [[1, 1], [0, 0]]], [[[0, 1]], [[2, 2]]]]
         (([[[[0, -1]]]],), r"rules\[0\] has entries from -1 to 0"),
         (([[[[0, 2**31]]]],), r"rules\[0\] has entries from 0 to 2147483648"),
         (([[[[0.0, 1.0]]]],), r"rules\[0\] has dtype float64"),
-        (([[[[True, False]]]],), r"rules\[0\] has dtype bool"),
+        (([[[[True, False]]]],), r"rules\[0\] has type bool"),
         (([[[0, 1]]],), r"rules\[0\] has shape \(1, 2\)"),
         (([[[[0, 1], [1]]]],), r"rules\[0\] is ragged"),
         (([np.empty((2, 0, 2), dtype=int)],), r"rules\[0\] has shape \(2, 0, 2\)"),
@@ -194,7 +194,7 @@ RULES = [[[[0, 1], [1, 0]], [[1, 1], [0, 0]]], [[[0, 1]], [[2, 2]]]]
         ((RULES, [[[0.5, 0.5 + 2e-9]] * 2, [[1], [1]]]), "sums to 1.000000002"),
         ((RULES, [[[1.5, -0.5]] * 2, [[1], [1]]]), r"weights\[0\] has entries that are negative"),
         ((RULES, [[[math.nan, 1]] * 2, [[1], [1]]]), r"weights\[0\] .* not finite"),
-        ((RULES, [[["a", "b"]] * 2, [[1], [1]]]), r"weights\[0\] is no numeric array"),
+        ((RULES, [[["a", "b"]] * 2, [[1], [1]]]), r"weights\[0\] has type <U"),
         ((RULES, None, [0.5, 0.4]), "root_prior has a row that sums to 0.9, not 1"),
         ((RULES, None, [1.0]), r"root_prior has shape \(1,\)"),
     ],
@@ -210,7 +210,7 @@ def test_leaf_vocabulary_must_hold_the_leaves() -> None:
     assert Grammar(RULES, leaf_vocabulary=7).v == (2, 2, 7)
     with pytest.raises(InvalidParameter, match="holds symbol 2, but level 2 has 2 symbols"):
         Grammar(RULES, leaf_vocabulary=2)
-    with pytest.raises(InvalidParameter, match=r"leaf_vocabulary = 3\.0 is no positive integer"):
+    with pytest.raises(InvalidParameter, match=r"leaf_vocabulary = 3\.0 must be an integer >= 1"):
         Grammar(RULES, leaf_vocabulary=3.0)  # type: ignore[arg-type]
 
 

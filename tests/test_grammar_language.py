@@ -85,7 +85,7 @@ def test_class_of_prior_zero_is_no_root() -> None:
     grammar = Grammar(RULES, root_prior=[1, 0])
     with pytest.raises(InvalidParameter, match="positive root_prior"):
         grammar.sample(3, seed=0, root=1)
-    with pytest.raises(InvalidParameter, match=r"^n = 0 is no positive integer"):
+    with pytest.raises(InvalidParameter, match=r"^n = 0 must be an integer >= 1"):
         grammar.sample(0, seed=0)
 
 

@@ -43,7 +43,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "x_t large": (
         lambda: MASKING.evidence([[0, 3]], 0.1),
-        r"symbols holds 3; give symbols in \[-1",
+        r"^x_t holds 3; give symbols in \[-1",
     ),
     "x_t below": (lambda: UNIFORM.evidence([[0, -2]], 0.1), "^x_t holds -2; give"),
     "x0 float": (lambda: UNIFORM.corrupt([[0.0, 1.0]], 0.1, 0), "^x0 has shape .* float64; give"),
@@ -66,8 +66,11 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         r"^randoms lie in \[0.1, 1.0\]; give uniform numbers",
     ),
     "normals shape": (lambda: GAUSSIAN.corrupt_with(X0, 0.1, X_T[..., :2]), "^randoms has shape"),
-    "schedule": (lambda: GaussianNoise(3, "sigmoid"), "^schedule = 'sigmoid' is unknown; use"),  # type: ignore[arg-type]
-    "name": (lambda: noise_process("salt", 3), "^noise = 'salt' is unknown; use 'epsilon', 'mask"),
+    "schedule": (
+        lambda: GaussianNoise(3, "sigmoid"),
+        "^schedule = 'sigmoid' must be one of 'cosine', 'linear'",
+    ),  # type: ignore[arg-type]
+    "name": (lambda: noise_process("salt", 3), "^noise = 'salt' must be one of 'epsilon', 'mask"),
     "match shape": (lambda: SymbolEvidence(np.array(X0), np.zeros(2), 0.0, 3), "^log_match has sh"),
     "match nan": (lambda: SymbolEvidence(np.array(X0), NAN, 0.0, 3), "^evidence of sample 0 has"),
     "match inf": (
@@ -90,6 +93,6 @@ def test_bad_input_gets_one_clear_line(case: str) -> None:
 @pytest.mark.parametrize("v", [0, 2.0, True, "2"])
 def test_vocabulary_must_be_a_positive_integer(process: Any, v: Any) -> None:
     with pytest.raises(
-        InvalidParameter, match=r"^v = .* is no positive integer; give an int >= 1$"
+        InvalidParameter, match=r"^v = .* must be an integer >= 1 and <= 2147483647$"
     ):
         process(v)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import inspect
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,9 @@ SURFACE = {
         "second_eigenvalue", "sibling_states", "stability", "support_bound",
         "support_laws", "support_threshold",
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
+        "BeliefSlopes", "CriticalExponents", "belief_slopes", "critical_exponents",
+        "half_belief_level", "level_set_bound", "level_set_laws", "level_set_threshold",
+        "overlap_bound", "overlap_threshold", "support_exponents", "threshold_upper_bound",
     ],
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "Classification", "Composition", "Correlations",
@@ -45,15 +50,16 @@ SURFACE = {
         "SequentialModel", "SimulatedModel",
     ],
     "hierdiff.results": [
-        "SOURCES", "compare", "label", "load", "provenance", "save", "task_folder",
-        "writable_folder",
+        "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
+        "task_folder", "tasks_of", "tracked", "used", "writable_folder",
+        "write_summary",
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
     "hierdiff.plots": [
-        "alignment", "alignment_figure",
+        "alignment", "alignment_figure", "backend",
         "binding_figure", "class_transition", "classification_figure", "composition",
         "composition_figure", "cue_conflict_figure",
         "phase_transition", "phase_transition_figure",
@@ -61,16 +67,25 @@ SURFACE = {
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
-        "NotASentence",
+        "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
-        "Crossing", "Nested", "crossing", "likelihood_interval", "nested_mean",
+        "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
+        "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
+        "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
+        "standard_error", "student_error", "student_factor", "welch_score",
     ],
-    "hierdiff.sims.experiment": ["Experiment", "Task", "TaskFileSetAside", "run_tasks"],
+    "hierdiff.sims.experiment": [
+        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks",
+        "unfinished",
+    ],
+    "hierdiff.fingerprints": [
+        "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
+    ],
     "hierdiff.studies": [
         "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
         "PhaseTransitionStudy",
-        "RepresentationStudy", "Study", "execute", "run",
+        "RepresentationStudy", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 
@@ -135,10 +150,18 @@ def test_help_explains_every_flag(arguments: list[str]) -> None:
     assert "phase-transition" in run.stdout
     if len(arguments) == 2:
         flags = ["--v", "--m", "--s", "--L", "--noise", "--grammars", "--data", "--levels",
-                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster"]  # fmt: skip
+                 "--refine", "--seed", "--out", "--workers", "--resume", "--cluster",
+                 "--overwrite"]  # fmt: skip
         lines = run.stdout.splitlines()
         for flag in flags:
             at = [i for i, line in enumerate(lines) if flag in line]
             assert at, f"{flag} is not in the help"
             # the text stands on the same line or the next
             assert any(len(" ".join(lines[i : i + 2]).split()) > 6 for i in at)
+
+
+def test_the_version_stands_in_one_place() -> None:
+    root = Path(hierdiff.__file__).parents[1]
+    assert f"version: {hierdiff.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"## {hierdiff.__version__}" in (root / "CHANGELOG.md").read_text()
+    assert importlib.metadata.version("hierdiff") == hierdiff.__version__

@@ -188,6 +188,37 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+def test_two_runs_with_other_parameters_do_not_meet(tmp_path: Path) -> None:
+    flags = ["--out", str(tmp_path), "--noise", "epsilon"]
+    assert run("sims/phase_transition.py", *SMALL, *flags)[0] == 0
+    kept = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    assert set(kept) == {
+        "phase_transition.nc",
+        "phase_transition.png",
+        "phase_transition_theory.nc",
+    }
+    code, out, err = run("sims/phase_transition.py", *SMALL, *flags, "--seed", "1")
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert "(seed = 0, now 1)" in err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == kept
+    code, _, err = run("sims/phase_transition.py", *SMALL, *flags, "--seed", "1", "--overwrite")
+    assert code == 0, err
+    assert '"seed": 1' in load(tmp_path / "phase_transition.nc").attrs["parameters"]
+
+
+def test_every_script_asks_for_its_folder_before_it_works() -> None:
+    """So that no study can forget to look what it would replace."""
+    places = ("sims", "hierdiff/studies", "hierdiff/validation/studies")
+    for path in (p for place in places for p in sorted((ROOT / place).glob("*.py"))):
+        text = path.read_text()
+        if "out: Path" in text:
+            assert "results.run_folder(" in text, path
+            assert "overwrite: bool = False" in text, path
+            assert "writable_folder(" not in text, path
+
+
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "theory").glob("derive_*.py")))
 def test_derivations_end_in_their_assertions(script: str) -> None:
     code, out, err = run(f"theory/{script}")
@@ -197,13 +228,13 @@ def test_derivations_end_in_their_assertions(script: str) -> None:
 
 def test_sharpening_in_small(tmp_path: Path) -> None:
     code, out, err = run(
-        "sims/sharpening.py", "--depths", "3", "5", "--grammars", "6", "--data", "6",
-        "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
+        "sims/sharpening.py", "--depths", "3", "4", "--grammars", "4", "--data", "3",
+        "--size", "200", "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
     )  # fmt: skip
     assert code == 0, err
-    assert "slope of the class grows" in out.splitlines()[-1]
+    assert "steepest slopes grow" in out.splitlines()[-1]
     assert (tmp_path / "claims.json").stat().st_size > 100
-    assert np.isfinite(load(tmp_path / "sharpening_L5.nc").threshold)
+    assert np.isfinite(load(tmp_path / "sharpening_masking_L4.nc").threshold)
 
 
 @pytest.mark.slow
@@ -213,6 +244,10 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
         ("susceptibility.py", ["--v", "16", "--m", "4", "--depths", "3", "4", "--grammars", "6",
                                "--data", "3", "--trajectories", "16", "--levels", "9"], "chi"),
         ("changed_tree.py", [], "class changed in"),
+        ("critical_exponents.py", ["--sizes", "8", "3", "2", "--size", "300", "--copies", "3",
+                                   "--levels", "40", "--depths", "3", "4", "5", "--leaf-depths",
+                                   "3", "4", "5", "--grammars", "4", "--data", "4", "--points",
+                                   "5"], "class beliefs collapse"),
         ("finite_size_scaling.py", ["--depths", "3", "4", "5", "--symbols", "8", "--grammars", "6",
                                     "--data", "4", "--size", "400", "--copies", "3"],
          "for infinite depth"),

@@ -8,6 +8,7 @@ Kernels pass addresses on, not arrays: an array would count its references at ev
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,10 +81,28 @@ class _Cache(FunctionCache):
     def _index_key(self, *args):
         return (*super()._index_key(*args), SOURCES)
 
+    # A file that cannot be read, is cut short or was written by something else, and a disk that is
+    # full or read-only by now, cost a compilation and no more.
 
-def jit(function):
-    """Compile on first use, keep on disk, and release the interpreter while running."""
-    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    def load_overload(self, *args):
+        try:
+            return super().load_overload(*args)
+        except Exception:
+            return None
+
+    def save_overload(self, *args):
+        with contextlib.suppress(Exception):
+            super().save_overload(*args)
+
+
+def jit(function=None, *, fastmath=False):
+    """Compile on first use, keep on disk, and release the interpreter while running.
+
+    ``fastmath`` names the liberties that floating-point operations may take.
+    """
+    if function is None:
+        return functools.partial(jit, fastmath=fastmath)
+    dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
     with contextlib.suppress(RuntimeError):  # no folder can be written: compile every time
         dispatcher._cache = _Cache(function)
     return dispatcher

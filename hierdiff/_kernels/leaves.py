@@ -7,6 +7,8 @@ pass loads them again; likelihoods and logarithms are loaded once.
 
 from __future__ import annotations
 
+import numpy as np
+
 from hierdiff._kernels import simd
 from hierdiff._kernels.layout import (
     BRANCHES,
@@ -18,14 +20,35 @@ from hierdiff._kernels.layout import (
     SYMBOLS,
     SYMBOLS_SEEN,
     inline,
+    jit,
     of,
     part,
 )
 
-__all__ = ["CHECK", "gather", "leaf_exponents", "load_leaves", "prepare"]
+__all__ = ["CHECK", "centre", "gather", "leaf_exponents", "load_leaves", "prepare"]
 
 # lines of scratch that last for a tile; 0 and 1 are free for all
 HIT, MISS, MASKS, SCALE, CHECK = 2, 3, 4, 5, 6
+
+
+@jit
+def centre(dense, out, tops):
+    """Log-evidence [n, leaves, v] minus the largest of each leaf, which goes to ``tops``.
+
+    Differences are taken in float64, whatever the types of the arrays.  Where the largest is not
+    finite (NaN, +inf, or -inf throughout) the leaf is copied.
+    """
+    samples, leaves, v = dense.shape
+    for i in range(samples):
+        for j in range(leaves):
+            top = np.float64(dense[i, j, 0])
+            for b in range(1, v):
+                x = np.float64(dense[i, j, b])
+                top = x if x > top else top
+            tops[i, j] = top
+            shift = top if np.isfinite(top) else 0.0
+            for b in range(v):
+                out[i, j, b] = np.float64(dense[i, j, b]) - shift
 
 
 @inline

@@ -1,6 +1,6 @@
 """Passes over coordinates of mixtures that would cost NumPy several temporaries each."""
 
-import numba
+from hierdiff._kernels import layout
 
 __all__ = ["add_scaled", "energies", "shrink"]
 
@@ -8,7 +8,7 @@ __all__ = ["add_scaled", "energies", "shrink"]
 _REORDER = {"reassoc", "contract"}
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_REORDER)
+@layout.jit(fastmath=_REORDER)
 def energies(z, gap, joint):
     """Add gap z^2 / 2, summed over the q axes of a class, to joint [n, K]; z is [n, K, q]."""
     n, classes, q = z.shape
@@ -21,7 +21,7 @@ def energies(z, gap, joint):
             joint[i, k] += half * total
 
 
-@numba.njit(cache=True, nogil=True)
+@layout.jit
 def shrink(z, gain, w):
     """Multiply coordinates [n, K, q] by gain [K, q] and weight [n, K], in place."""
     n, classes, q = z.shape
@@ -31,7 +31,7 @@ def shrink(z, gain, w):
                 z[i, k, j] *= gain[k, j] * w[i, k]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_REORDER)
+@layout.jit(fastmath=_REORDER)
 def add_scaled(out, y, factor):
     """Add factor * y to out, both [n, D]."""
     n, dim = y.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hierdiff.plots import backend  # first: it makes sure that matplotlib can be imported
 from hierdiff.plots.alignment import alignment, alignment_figure
 from hierdiff.plots.classification import (
     binding_figure,
@@ -20,6 +21,7 @@ from hierdiff.plots.representation import representation, representation_figure
 __all__ = [
     "alignment",
     "alignment_figure",
+    "backend",
     "binding_figure",
     "class_transition",
     "classification_figure",

@@ -8,12 +8,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.style import sources, style
+from hierdiff.plots.style import needs, pick, sources, style
 
 __all__ = ["alignment", "alignment_figure"]
 
+_MAKER = "Alignment.predict or .measure"
 
+
+@checked
 def alignment(
     *datasets: xr.Dataset,
     ax: Axes | None = None,
@@ -39,7 +43,7 @@ def alignment(
     Raises
     ------
     InvalidParameter
-        If a dataset lacks the quantity.
+        If there is no dataset, or one lacks the quantity or the condition.
 
     Examples
     --------
@@ -48,12 +52,17 @@ def alignment(
     >>> len(alignment(small.measure()).lines) > 3
     True
     """
+    parts = [part for whole in datasets for part in sources(whole)]
+    if not parts:
+        raise InvalidParameter(f"no dataset is given; give some from {_MAKER}")
+    plane = ("condition", "level", "t")
+    for ds in parts:
+        needs(ds, {quantity: plane, f"{quantity}_error": plane}, _MAKER)
+        if str(ds.source.values) != "theory":
+            needs(ds, {"ceiling": (), "label_only": ()}, _MAKER)
+        pick(ds, condition=condition)
     ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1] if ax is None else ax
-    for ds in (part for whole in datasets for part in sources(whole)):
-        if quantity not in ds:
-            raise InvalidParameter(
-                f"the dataset has no {quantity!r}; it has {', '.join(map(str, ds.data_vars))}"
-            )
+    for ds in parts:
         source = str(ds.source.values)
         colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, ds.sizes["level"]))
         for level, colour in zip(ds.level.values, colours, strict=True):
@@ -73,6 +82,7 @@ def alignment(
     return ax
 
 
+@checked
 def alignment_figure(*datasets: xr.Dataset) -> Figure:
     """The figure of the study: without and with the class.
 
@@ -85,6 +95,11 @@ def alignment_figure(*datasets: xr.Dataset) -> Figure:
     -------
     matplotlib Figure
 
+    Raises
+    ------
+    InvalidParameter
+        As :func:`alignment`.
+
     Examples
     --------
     >>> from hierdiff.sims.alignment import Alignment
@@ -92,6 +107,10 @@ def alignment_figure(*datasets: xr.Dataset) -> Figure:
     >>> len(alignment_figure(small.measure()).axes)
     2
     """
+    for ds in datasets:
+        for condition in ("unconditional", "class given"):
+            needs(ds, {"condition": ("condition",)}, _MAKER)
+            pick(ds, condition=condition)
     fig, axes = plt.subplots(1, 2, figsize=(8.8, 3.6), layout="constrained", sharey=True)
     for ax, condition in zip(axes, ("unconditional", "class given"), strict=True):
         alignment(*datasets, ax=ax, condition=condition)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -9,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.style import sources, style
+from hierdiff.plots.style import needs, sources, style
 
 __all__ = [
     "WEIGHT_COLOURS",
@@ -41,6 +44,15 @@ _WORDS = {
 }
 
 
+_MAKER = "Classification.predict or .measure"
+
+
+def _with_errors(*names: str, dims: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Variables and their standard errors."""
+    return {f"{name}{end}": dims for name in names for end in ("", "_error")}
+
+
+@checked
 def classification(*datasets: xr.Dataset, ax: Axes | None = None, shared: bool = True) -> Axes:
     """Accuracy against the budget: laws as lines, measurements as points with errors.
 
@@ -56,6 +68,11 @@ def classification(*datasets: xr.Dataset, ax: Axes | None = None, shared: bool =
     -------
     matplotlib Axes
 
+    Raises
+    ------
+    InvalidParameter
+        If there is no dataset, or one lacks accuracies.
+
     Examples
     --------
     >>> from hierdiff.sims.classification import Classification
@@ -66,9 +83,16 @@ def classification(*datasets: xr.Dataset, ax: Axes | None = None, shared: bool =
     >>> len(ax.lines)  # two weights and the ceiling
     3
     """
-    ax = plt.subplots(figsize=(4.4, 3.4), layout="constrained")[1] if ax is None else ax
     name, dim = ("accuracy", "budget") if shared else ("unshared", "own_budget")
-    for ds in (part for whole in datasets for part in sources(whole)):
+    parts = [part for whole in datasets for part in sources(whole)]
+    if not parts:
+        raise InvalidParameter(f"no dataset is given; give some from {_MAKER}")
+    for ds in parts:
+        needs(ds, _with_errors(name, dims=("weighting", dim)), _MAKER)
+        if str(ds.source.values) == "theory":
+            needs(ds, {"bayes": ()}, _MAKER)
+    ax = plt.subplots(figsize=(4.4, 3.4), layout="constrained")[1] if ax is None else ax
+    for ds in parts:
         source = str(ds.source.values)
         for weight in map(str, ds.weighting.values):
             one, colour = ds.sel(weighting=weight), WEIGHT_COLOURS.get(weight, "tab:gray")
@@ -88,6 +112,7 @@ def classification(*datasets: xr.Dataset, ax: Axes | None = None, shared: bool =
     return ax
 
 
+@checked
 def classification_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
     """The figure of the study: budgets, single noise levels, levels of the tree, calls.
 
@@ -103,10 +128,24 @@ def classification_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
     Raises
     ------
     InvalidParameter
-        If the second dataset is a law.
+        If the second dataset is a law, or a dataset lacks what is drawn.
     """
+    law = sources(theory)[0]
+    measured = sources(measured)[-1]
     if str(measured.source.values) == "theory":
         raise InvalidParameter("the last dataset is a law; put the measured one last")
+    for ds in (law, measured):
+        needs(ds, _with_errors("accuracy", dims=("weighting", "budget")), _MAKER)
+        needs(ds, _with_errors("unshared", dims=("weighting", "own_budget")), _MAKER)
+    needs(measured, _with_errors("single", dims=("level",)), _MAKER)
+    if "information" in measured:
+        needs(measured, _with_errors("information", dims=("level",)), _MAKER)
+    for name in ("staged_calls", "pruned_calls", "calls_right", "calls_wrong"):
+        if name in measured:
+            needs(measured, _with_errors(name, dims=()), _MAKER)
+    if "level_accuracy" in measured:
+        by_level = _with_errors("level_accuracy", "level_bayes", dims=("tree_level",))
+        needs(measured, {**by_level, "confusion": ("tree_level", "true", "answer")}, _MAKER)
     fig, axes = plt.subplots(2, 3, figsize=(11, 6.4), layout="constrained")
     classification(theory, measured, ax=axes[0, 0])
     classification(theory, measured, ax=axes[0, 1], shared=False)
@@ -191,6 +230,7 @@ def _calls(ds: xr.Dataset, ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
+@checked
 def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
     """Shape bias: Gaussians against noise, grammars against weight, bands and low-pass.
 
@@ -202,7 +242,25 @@ def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
     Returns
     -------
     matplotlib Figure
+
+    Raises
+    ------
+    InvalidParameter
+        If a dataset lacks what is drawn.
     """
+    maker = "CueConflict.predict and .measure"
+    needs(sources(theory)[0], {"gaussian_bias": ("sigma2",)}, maker)
+    wanted = {
+        **_with_errors("gaussian_bias", dims=("sigma2",)),
+        **_with_errors("bias", dims=("amplitude", "weighting")),
+        **_with_errors("band_bias", dims=("amplitude", "band")),
+        **_with_errors("blur_bias", "blur_matched", dims=("blur",)),
+        "bayes": ("amplitude",),
+    }
+    needs(sources(measured)[-1], wanted, maker)
+    for name in map(str, measured.band.values):
+        if not re.fullmatch(r"[0-9.]+-[0-9.]+", name):
+            raise InvalidParameter(f"band = {name!r} is no interval of t; write 'low-high'")
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
     ax = axes[0]
     ax.plot(theory.sigma2, theory.gaussian_bias, color="tab:blue", **style("theory"))
@@ -222,7 +280,9 @@ def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
         ax.errorbar(place, one.bias, one.bias_error, color=colour,
                     label=f"texture amplitude {k:g}", **style("simulation"))  # fmt: skip
         ax.axhline(float(one.bayes), color=colour, ls="--", lw=0.8)
-    ax.set_xticks(place, [_WORDS[str(w)] for w in measured.weighting.values], fontsize=7)
+    ax.set_xticks(
+        place, [_WORDS.get(str(w), str(w)) for w in measured.weighting.values], fontsize=7
+    )
     ax.set(xlabel="weight of the x0 error (dashed: Bayes)", ylabel="shape bias")
     ax.legend(fontsize=7, frameon=False)
     ax = axes[2]
@@ -252,6 +312,7 @@ def _bands(ds: xr.Dataset, ax: Axes) -> None:
                     label="grammars, equal amplitudes" if i == 0 else None)  # fmt: skip
 
 
+@checked
 def binding_figure(measured: xr.Dataset) -> Figure:
     """Accuracy of true against false prompts, one panel per area of the second object's colour.
 
@@ -263,7 +324,19 @@ def binding_figure(measured: xr.Dataset) -> Figure:
     Returns
     -------
     matplotlib Figure
+
+    Raises
+    ------
+    InvalidParameter
+        If the dataset lacks what is drawn.
     """
+    plane = ("area", "task")
+    wanted = {
+        **_with_errors("accuracy", dims=(*plane, "weighting", "budget")),
+        **_with_errors("bag", dims=plane),
+        "bayes": plane,
+    }
+    needs(sources(measured)[-1], wanted, "AttributeBinding.measure")
     areas = measured.area.values
     fig, axes = plt.subplots(
         1, len(areas), figsize=(5.4 * len(areas), 3.6), layout="constrained", squeeze=False,
@@ -277,7 +350,7 @@ def binding_figure(measured: xr.Dataset) -> Figure:
             shift = 0.1 * (i - (len(names) - 1) / 2)
             here = one.sel(weighting=name)
             ax.errorbar(place + shift, here.accuracy, here.accuracy_error,
-                        color=WEIGHT_COLOURS[name], label=_WORDS[name],
+                        color=WEIGHT_COLOURS.get(name, "tab:gray"), label=_WORDS.get(name, name),
                         **style("simulation"))  # fmt: skip
         ax.errorbar(place, one.bayes, fmt="_", color="0.3", ms=24, label="Bayes")
         ax.errorbar(place, one.bag, one.bag_error, fmt="x", color="0.3", ms=5,
@@ -294,9 +367,23 @@ def binding_figure(measured: xr.Dataset) -> Figure:
     return fig
 
 
+@checked
 def accuracy_table(theory: xr.Dataset, measured: xr.Dataset) -> str:
-    """Accuracy measured and, in brackets, predicted: a row per weight, a column per budget."""
+    """Accuracy measured and, in brackets, predicted: a row per weight, a column per budget.
+
+    Raises
+    ------
+    InvalidParameter
+        If a dataset lacks accuracies.
+    """
+    for ds in (theory, measured):
+        needs(ds, _with_errors("accuracy", dims=("weighting", "budget")), _MAKER)
     budgets = measured.budget.values
+    if theory.budget.values.tolist() != budgets.tolist():
+        raise InvalidParameter(
+            f"budgets {theory.budget.values.tolist()} of the law are not those measured, "
+            f"{budgets.tolist()}; predict at these"
+        )
     lines = [f"{'weight':>8} " + "".join(f"{f'N = {n}':>24}" for n in budgets)]
     for weight in measured.weighting.values:
         one = measured.sel(weighting=weight)

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from hierdiff.checks import checked, one_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.style import sources, style
+from hierdiff.plots.style import needs, pick, sources, style
 
 __all__ = [
     "composition",
@@ -34,10 +35,38 @@ _PHASES = ("A", "transitional", "B", "C")
 _PHASE_COLOURS = ("#b2182b", "#e8e4dc", "#e8a33d", "#2a788e")
 
 
+_MAKER = "Composition.predict or .measure"
+
+
+def _with_errors(*names: str, dims: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Variables and their standard errors."""
+    return {f"{name}{end}": dims for name in names for end in ("", "_error")}
+
+
+_NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
+    "samples": {
+        **_with_errors("samples", dims=("learner", "height", "m")),
+        **_with_errors("exponent", dims=("learner", "height")),
+    },
+    "accuracy": {"accuracy": ("learner", "height", "m", "scaled")},
+    "validity": {
+        **_with_errors("validity", dims=("informed", "known", "t", "level")),
+        **_with_errors("right", dims=("informed", "known", "t")),
+    },
+    "phase": {"phase": ("informed", "known", "t")},
+    "kernel_samples": {
+        **_with_errors("kernel_samples", dims=("kernel", "positions")),
+        **_with_errors("kernel_exponent", dims=("kernel",)),
+    },
+}
+
+
 def _parts(datasets: tuple[xr.Dataset, ...], name: str) -> list[xr.Dataset]:
     found = [part for whole in datasets for part in sources(whole) if name in part]
     if not found:
         raise InvalidParameter(f"no dataset has {name!r}; measure that part first")
+    for ds in found:
+        needs(ds, _NEEDED[name], _MAKER)
     return found
 
 
@@ -61,6 +90,7 @@ def _legend(ax: Axes, **options: Any) -> None:
         ax.legend(**options)
 
 
+@checked
 def composition(*datasets: xr.Dataset, ax: Axes | None = None, learner: str = "clusters") -> Axes:
     """Data that each height costs, against the number of rules per symbol.
 
@@ -87,11 +117,15 @@ def composition(*datasets: xr.Dataset, ax: Axes | None = None, learner: str = "c
     >>> len(composition(Composition().predict("correlations")).lines)
     3
     """
-    parts, ax = _parts(datasets, "samples"), _axes(ax)
+    parts = _parts(datasets, "samples")
+    for ds in parts:
+        pick(ds, learner=learner)
+    ax = _axes(ax)
     measured = [ds for ds in parts if str(ds.source.values) != "theory"]
     for ds in parts:
         source, table = str(ds.source.values), ds.samples.sel(learner=learner)
         law = str(ds.attrs.get("law", "correlations"))
+        law = law if law in _LAWS else "correlations"
         scale = 1.0
         if law == "coincidences" and measured:
             ratio = measured[0].samples.sel(learner=learner) / table
@@ -121,6 +155,7 @@ def composition(*datasets: xr.Dataset, ax: Axes | None = None, learner: str = "c
     return _finish(ax, xlabel="rules per symbol $m$", ylabel="data $P^*$")
 
 
+@checked
 def composition_curves(
     measured: xr.Dataset, ax: Axes | None = None, learner: str = "clusters"
 ) -> Axes:
@@ -149,7 +184,9 @@ def composition_curves(
     >>> len(composition_curves(small.measure()).lines)  # and one half
     3
     """
-    ds, ax = _parts((measured,), "accuracy")[0], _axes(ax)
+    ds = _parts((measured,), "accuracy")[0]
+    pick(ds, learner=learner)
+    ax = _axes(ax)
     widths = np.linspace(0.6, 1.8, ds.sizes["m"])
     for height, colour in zip(ds.height.values, _colours(ds.sizes["height"]), strict=True):
         for m, width in zip(ds.m.values, widths, strict=True):
@@ -165,6 +202,7 @@ def composition_curves(
     )
 
 
+@checked
 def composition_strings(
     *datasets: xr.Dataset, ax: Axes | None = None, informed: str = "label"
 ) -> Axes:
@@ -193,14 +231,17 @@ def composition_strings(
     >>> len(composition_strings(law).lines)
     5
     """
-    parts, ax = _parts(datasets, "validity"), _axes(ax)
+    parts = _parts(datasets, "validity")
+    for ds in parts:
+        pick(ds, informed=informed, t=1.0)
+    ax = _axes(ax)
     for ds in parts:
         source, here = str(ds.source.values), ds.sel(informed=informed).sel(t=1.0)
         depth = ds.sizes["level"] - 1
         colours = _colours(depth)
         for level in range(depth):
             words = "whole string valid" if level == 0 else f"valid at height {depth - level}"
-            curve, error = here.validity.sel(level=level), here.validity_error.sel(level=level)
+            curve, error = here.validity.isel(level=level), here.validity_error.isel(level=level)
             _curve(ax, ds.known, curve, error, source, colours[level], words)
         _curve(ax, ds.known, here.right, here.right_error, source, "tab:red", "right class")
     ax.set(ylim=(-0.03, 1.03), xticks=parts[0].known.values)
@@ -218,6 +259,7 @@ def _curve(
         ax.errorbar(x, y, error, color=colour, label=words, **style(source))
 
 
+@checked
 def composition_phases(
     measured: xr.Dataset, ax: Axes | None = None, informed: str = "label"
 ) -> Axes:
@@ -247,8 +289,12 @@ def composition_phases(
     >>> composition_phases(small.measure()).get_ylabel()
     'rules known up to height'
     """
-    ds, ax = _parts((measured,), "phase")[0], _axes(ax)
-    names = ds.phase.sel(informed=informed).values
+    ds = _parts((measured,), "phase")[0]
+    names = pick(ds, informed=informed).phase.transpose("known", "t").values
+    strange = [name for name in map(str, names.ravel()) if name not in _PHASES]
+    if strange:
+        raise InvalidParameter(f"phase = {strange[0]!r} is none of {', '.join(_PHASES)}")
+    ax = _axes(ax)
     number = np.vectorize(_PHASES.index)(names)
     colours = ListedColormap(_PHASE_COLOURS)
     ax.pcolormesh(ds.t, ds.known, number, cmap=colours, vmin=-0.5, vmax=3.5, shading="nearest")
@@ -259,9 +305,14 @@ def composition_phases(
                 place = float(ds.t.values[where].mean())
                 ax.text(place, known, name, ha="center", va="center", fontsize=7)
     ax.set(yticks=ds.known.values)
-    return _finish(ax, xlabel=str(ds.t.attrs["long_name"]), ylabel="rules known up to height")
+    return _finish(
+        ax,
+        xlabel=str(ds.t.attrs.get("long_name", "noise level t")),
+        ylabel="rules known up to height",
+    )
 
 
+@checked
 def composition_kernels(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Labels that kernels need, against the number of values of each coordinate.
 
@@ -289,7 +340,7 @@ def composition_kernels(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     parts, ax = _parts(datasets, "kernel_samples"), _axes(ax)
     for ds in parts:
         source = str(ds.source.values)
-        for kernel, colour in zip(ds.kernel.values, ("tab:blue", "tab:red"), strict=True):
+        for kernel, colour in zip(ds.kernel.values, ("tab:blue", "tab:red"), strict=False):
             line = ds.kernel_samples.sel(kernel=kernel)
             slope, error = (
                 float(ds[f"kernel_exponent{end}"].sel(kernel=kernel)) for end in ("", "_error")
@@ -304,6 +355,7 @@ def composition_kernels(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     return _finish(ax, xlabel="values $N$ of each coordinate", ylabel="labels for the target")
 
 
+@checked
 def composition_figure(*datasets: xr.Dataset) -> Figure:
     """All parts that were measured, side by side.
 
@@ -319,7 +371,7 @@ def composition_figure(*datasets: xr.Dataset) -> Figure:
     Raises
     ------
     InvalidParameter
-        If nothing was measured.
+        If no dataset is given, the last is a law, or nothing was measured.
 
     Examples
     --------
@@ -328,9 +380,19 @@ def composition_figure(*datasets: xr.Dataset) -> Figure:
     >>> len(composition_figure(small.predict(), small.measure()).axes)
     1
     """
+    if not datasets:
+        raise InvalidParameter(f"no dataset is given; give some from {_MAKER}")
+    for ds in datasets:
+        sources(ds)
     measured = datasets[-1]
     if str(measured.source.values) == "theory":
         raise InvalidParameter("the last dataset is a law; put the measured one last")
+    for name in ("samples", "accuracy", "validity", "phase", "kernel_samples"):
+        if name in measured or (name == "accuracy" and "samples" in measured):
+            _parts((measured,), name)
+    if "validity" in measured:
+        for name in map(str, measured.informed.values):
+            one_of("informed", name, _GIVEN)
     first = next((ds for ds in datasets if str(ds.source.values) == "theory"), None)
     laws = () if first is None else (first,)
     panels: list[tuple[str, Callable[[Axes], Axes]]] = []
@@ -348,6 +410,8 @@ def composition_figure(*datasets: xr.Dataset) -> Figure:
             panels.append((f"phases, {_GIVEN[name]}", _phases_of(measured, name)))
     if "kernel_samples" in measured:
         panels.append(("two factors", lambda ax: composition_kernels(*laws, measured, ax=ax)))
+    if not panels:
+        raise InvalidParameter("the last dataset has no part of the study; measure one first")
     columns = len(panels) if len(panels) < 4 else 3 if len(panels) < 7 else 4
     rows = -(-len(panels) // columns)
     fig = plt.figure(figsize=(3.9 * columns, 3.3 * rows), layout="constrained")

@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.style import sources, style
+from hierdiff.plots.style import needs, sources, style
 
 __all__ = [
     "class_transition",
@@ -23,6 +24,16 @@ _WORDS = {
     "belief": "posterior probability of the true symbol",
     "retention": "probability that the symbol is unchanged",
 }
+
+
+_MAKER = "PhaseTransition.predict or .measure"
+
+
+def _parts(datasets: tuple[xr.Dataset, ...]) -> list[xr.Dataset]:
+    parts = [part for whole in datasets for part in sources(whole)]
+    if not parts:
+        raise InvalidParameter(f"no dataset is given; give some from {_MAKER}")
+    return parts
 
 
 def _process(ds: xr.Dataset) -> str:
@@ -41,6 +52,7 @@ def _axis(ax: Axes, ds: xr.Dataset, y: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
+@checked
 def phase_transition(
     *datasets: xr.Dataset, ax: Axes | None = None, quantity: str = "belief"
 ) -> Axes:
@@ -70,12 +82,13 @@ def phase_transition(
     >>> len(ax.lines) >= 4
     True
     """
+    parts = _parts(datasets)
+    for ds in parts:
+        ends = ("",) if str(ds.source.values) == "theory" else ("", "_error")
+        needs(ds, {f"{quantity}{end}": ("level", "t") for end in ends}, _MAKER)
+        needs(ds, {"critical": ()} if "critical" in ds else {}, _MAKER)
     ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1] if ax is None else ax
-    for ds in (part for whole in datasets for part in sources(whole)):
-        if quantity not in ds:
-            raise InvalidParameter(
-                f"the dataset has no {quantity!r}; it has {', '.join(map(str, ds.data_vars))}"
-            )
+    for ds in parts:
         source = str(ds.source.values)
         colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, ds.sizes["level"]))
         for level, colour in zip(ds.level.values, colours, strict=True):
@@ -108,6 +121,7 @@ def _mark_thresholds(ax: Axes, ds: xr.Dataset) -> None:
         )  # fmt: skip
 
 
+@checked
 def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     """The belief in the class near its loss: mean, every grammar, and both thresholds.
 
@@ -133,10 +147,22 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     >>> bool(ax.get_xlim()[0] > 0.5)
     True
     """
-    parts = [part for whole in datasets for part in sources(whole)]
+    parts = _parts(datasets)
+    for ds in parts:
+        ends = ("",) if str(ds.source.values) == "theory" else ("", "_error")
+        needs(ds, {f"belief{end}": ("level", "t") for end in ends}, _MAKER)
+        known: dict[str, dict[str, tuple[str, ...]]] = {
+            "threshold": {"threshold": (), "threshold_error": ()},
+            "critical": {"critical": ()},
+            "belief_by_grammar": {"belief_by_grammar": ("grammar", "level", "t")},
+        }
+        for name, variables in known.items():
+            needs(ds, variables if name in ds else {}, _MAKER)
     places = [float(ds.threshold) for ds in parts if "threshold" in ds]
     if not places:
         raise InvalidParameter("no dataset has a threshold; show all levels instead")
+    if not np.isfinite(places[0]):
+        raise InvalidParameter(f"threshold = {places[0]} is nowhere; show all levels instead")
     ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1] if ax is None else ax
     for ds in parts:
         source, curve = str(ds.source.values), ds.belief.isel(level=0)
@@ -172,6 +198,7 @@ def _mark_half(ax: Axes, ds: xr.Dataset, source: str) -> None:
     )  # fmt: skip
 
 
+@checked
 def phase_transition_processes(*pairs: tuple[xr.Dataset, ...]) -> Figure:
     """All processes side by side: every level above, the class near its loss below.
 
@@ -184,6 +211,11 @@ def phase_transition_processes(*pairs: tuple[xr.Dataset, ...]) -> Figure:
     -------
     matplotlib Figure
 
+    Raises
+    ------
+    InvalidParameter
+        If there is no pair, or a dataset lacks what is drawn.
+
     Examples
     --------
     >>> from hierdiff.sims import PhaseTransition
@@ -191,6 +223,11 @@ def phase_transition_processes(*pairs: tuple[xr.Dataset, ...]) -> Figure:
     >>> len(phase_transition_processes(one, one).axes)
     4
     """
+    if not pairs:
+        raise InvalidParameter(f"no pair is given; give tuples of datasets from {_MAKER}")
+    for datasets in pairs:
+        for ds in _parts(datasets):
+            needs(ds, {"belief": ("level", "t")}, _MAKER)
     fig, axes = plt.subplots(
         2, len(pairs), figsize=(3.4 * len(pairs), 6.2), layout="constrained", squeeze=False
     )
@@ -210,6 +247,7 @@ def phase_transition_processes(*pairs: tuple[xr.Dataset, ...]) -> Figure:
     return fig
 
 
+@checked
 def phase_transition_figure(*datasets: xr.Dataset) -> Figure:
     """The figure of the study: all levels, and the class near its loss.
 
@@ -222,12 +260,19 @@ def phase_transition_figure(*datasets: xr.Dataset) -> Figure:
     -------
     matplotlib Figure
 
+    Raises
+    ------
+    InvalidParameter
+        If there is no dataset, or one lacks what is drawn.
+
     Examples
     --------
     >>> from hierdiff.sims import PhaseTransition
     >>> len(phase_transition_figure(PhaseTransition(noise="epsilon").predict()).axes)
     3
     """
+    for ds in _parts(datasets):
+        needs(ds, dict.fromkeys(("belief", "retention"), ("level", "t")), _MAKER)
     has_threshold = any("threshold" in ds for ds in datasets)
     fig, axes = plt.subplots(
         1, 2 + has_threshold, figsize=(4.2 * (2 + has_threshold), 3.7), layout="constrained",

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from hierdiff.checks import checked, one_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.style import sources, style
+from hierdiff.plots.style import needs, pick, sources, style
 
 __all__ = ["MODEL_COLOURS", "representation", "representation_figure"]
 
@@ -26,6 +27,8 @@ _LAWS = {
     "exact": ("0.1", "-", "population, exact"),
     "mean_field": ("0.55", "--", "population, mean field"),
 }
+_MAKER = "Representation.predict or .measure"
+_PLANE = ("model", "split", "n_train", "sigma")
 _WORDS = {
     "snr": "SNR of the features",
     "projection": "accuracy, largest class energy",
@@ -34,6 +37,7 @@ _WORDS = {
 }
 
 
+@checked
 def representation(
     *datasets: xr.Dataset,
     ax: Axes | None = None,
@@ -61,7 +65,7 @@ def representation(
     Raises
     ------
     InvalidParameter
-        If no dataset has the quantity.
+        If the quantity is unknown, no dataset has it, or one lacks what is drawn.
 
     Examples
     --------
@@ -71,16 +75,22 @@ def representation(
     >>> len(ax.lines)
     2
     """
+    one_of("quantity", quantity, _WORDS)
     parts = [part for whole in datasets for part in sources(whole) if quantity in part]
     if not parts:
         raise InvalidParameter(f"no dataset has the quantity {quantity!r}; measure it first")
+    for ds in parts:
+        ends = ("",) if str(ds.source.values) == "theory" else ("", "_error")
+        needs(ds, {f"{quantity}{end}": _PLANE for end in ends}, _MAKER)
+        pick(ds, split=split, **({} if n_train is None else {"n_train": n_train}))
     ax = plt.subplots(figsize=(4.4, 3.4), layout="constrained")[1] if ax is None else ax
     for ds in parts:
         here = ds.sel(split=split)
         here = here.isel(n_train=-1) if n_train is None else here.sel(n_train=n_train)
         source = str(ds.source.values)
         if source == "theory":
-            colour, dashes, words = _LAWS[str(ds.attrs.get("law", "exact"))]
+            law = one_of("law", str(ds.attrs.get("law", "exact")), _LAWS)
+            colour, dashes, words = _LAWS[law]
             curve = here[quantity].isel(model=0)
             ax.plot(ds.sigma, curve, color=colour, label=words, **{**style(source), "ls": dashes})
             continue
@@ -102,6 +112,7 @@ def representation(
     return ax
 
 
+@checked
 def representation_figure(*datasets: xr.Dataset) -> Figure:
     """The figure of the study: SNR for growing N above, what classifiers read below.
 
@@ -117,7 +128,7 @@ def representation_figure(*datasets: xr.Dataset) -> Figure:
     Raises
     ------
     InvalidParameter
-        If nothing was measured.
+        If nothing was measured, or a dataset lacks what is drawn.
 
     Examples
     --------
@@ -127,8 +138,13 @@ def representation_figure(*datasets: xr.Dataset) -> Figure:
     >>> len(representation_figure(experiment.predict(), experiment.measure()).axes)
     2
     """
+    if not datasets:
+        raise InvalidParameter(f"no dataset is given; give some from {_MAKER}")
+    for ds in datasets:
+        sources(ds)
     if str(datasets[-1].source.values) == "theory":
         raise InvalidParameter("the last dataset is a law; put the measured one last")
+    needs(datasets[-1], {"snr": _PLANE}, _MAKER)
     sizes = datasets[-1].n_train.values
     shown = sizes[np.unique(np.linspace(0, len(sizes) - 1, min(3, len(sizes))).astype(int))]
     below = [q for q in ("projection", "linear", "quadratic") if q in datasets[-1]]

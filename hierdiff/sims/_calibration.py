@@ -54,7 +54,8 @@ def calibration_error(probability: ArrayLike, correct: ArrayLike, bins: int = 10
     Returns
     -------
     float
-        Biased upwards by about sqrt(2 p (1 - p) bins / (pi n)).
+        Biased upwards by about sqrt(2 p (1 - p) bins / (pi n)); error bars are about its mean, with
+        the bias.
 
     Raises
     ------

@@ -14,8 +14,9 @@ from hierdiff import results
 from hierdiff.seeds import stream
 from hierdiff.sims._calibration import calibration_error, discrimination, platt, temperature
 from hierdiff.sims._classification_tasks import LEARNED, Settings
+from hierdiff.sims.estimators import bootstrap, mean_and_error, standard_error
 
-__all__ = ["summarise"]
+__all__ = ["calibrated", "summarise"]
 
 Array: TypeAlias = NDArray[Any]
 Variables: TypeAlias = dict[str, tuple[tuple[str, ...], Any, str]]
@@ -75,11 +76,11 @@ def _add(
     """A mean, its error, and the means of single grammars."""
     by_grammar = np.stack([v.mean(axis=-1) for v in values])
     if len(values) > 1:
-        error = by_grammar.std(axis=0, ddof=1) / np.sqrt(len(values))
+        error = standard_error(by_grammar)
         if each:
             variables[f"{name}_by_grammar"] = (("grammar", *dims), by_grammar, text)
     else:
-        error = values[0].std(axis=-1, ddof=1) / np.sqrt(values[0].shape[-1])
+        error = standard_error(np.moveaxis(values[0], -1, 0))
     variables[name] = (dims, by_grammar.mean(axis=0), text)
     variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
 
@@ -114,13 +115,13 @@ def _add_calibration(e: Settings, variables: Variables, found: Sequence[dict[str
         areas = [discrimination(p, y) for p, y in pairs]
         areas = [a for a in areas if np.isfinite(a)]
         if len(areas) > 1:
-            spread = np.std(areas, ddof=1) / np.sqrt(len(areas))
-            variables[f"auc_{name}"] = ((), np.mean(areas), f"area under ROC, {name}")
+            value, spread = mean_and_error(areas)
+            variables[f"auc_{name}"] = ((), value, f"area under ROC, {name}")
             variables[f"auc_{name}_error"] = ((), spread, "standard error over grammars")
         if sum(len(y) for _, y in pairs) >= 20:
-            value, spread = _calibrated(pairs, rng)
-            variables[f"ece_{name}"] = ((), value, f"expected calibration error, {name}")
-            variables[f"ece_{name}_error"] = ((), spread, "bootstrap error over grammars")
+            stated_error, doubt = calibrated(pairs, rng)
+            variables[f"ece_{name}"] = ((), stated_error, f"expected calibration error, {name}")
+            variables[f"ece_{name}_error"] = ((), doubt, "bootstrap error over grammars")
 
 
 def _by_calls(
@@ -146,7 +147,7 @@ def _by_softmax(
     return out
 
 
-def _calibrated(
+def calibrated(
     pairs: Sequence[tuple[Array, Array]], rng: np.random.Generator
 ) -> tuple[float, float]:
     """Calibration error of all grammars together, and its bootstrap error over grammars."""
@@ -156,5 +157,4 @@ def _calibrated(
         return calibration_error(stated, right)
 
     whole = value(np.arange(len(pairs)))
-    drawn = [value(rng.integers(len(pairs), size=len(pairs))) for _ in range(_RESAMPLES)]
-    return whole, float(np.std(drawn, ddof=1))
+    return whole, float(bootstrap(value, len(pairs), _RESAMPLES, rng).error)

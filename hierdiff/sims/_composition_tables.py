@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.seeds import stream
+from hierdiff.sims.estimators import bootstrap, mean_and_error, standard_error
 from hierdiff.sims.phases import Thresholds, phase_of_strings
 from hierdiff.theory.composition import local_exponent
 
@@ -102,13 +103,12 @@ def bootstrapped(values: Array, statistic: Callable[[Array], Array]) -> tuple[Ar
 
     Grammars of different m are independent and resampled by themselves.
     """
-    rng = stream(0, "bootstrap")
-    blocks, count = np.arange(len(values))[:, None], values.shape[1]
-    replicas = [
-        statistic(values[blocks, rng.integers(count, size=values.shape[:2])].mean(axis=1))
-        for _ in range(_RESAMPLES)
-    ]
-    return statistic(values.mean(axis=1)), np.std(replicas, axis=0, ddof=1)
+    blocks, grammars = np.arange(len(values))[:, None], values.shape[1]
+    found = bootstrap(
+        lambda rows: statistic(values[blocks, rows].mean(axis=1)), grammars, _RESAMPLES,
+        stream(0, "bootstrap"), groups=len(values),
+    )  # fmt: skip
+    return statistic(values.mean(axis=1)), found.error
 
 
 def _slope(x: Array) -> Callable[[Array], Array]:
@@ -136,10 +136,9 @@ def measured_cost(
     star = np.empty(shape)
     for i in np.ndindex(*shape):
         star[i] = _first_crossing(logs[i[0], i[3]], curves[i], half)
-    grammars = shape[1]
     missing = np.isnan(star)
     by_grammar, star = star, np.where(missing.any(axis=1, keepdims=True), np.nan, star)
-    mean, spread = star.mean(axis=1), star.std(axis=1, ddof=1)  # NaN if one is missing
+    mean, error = mean_and_error(np.moveaxis(star, 1, 0))  # NaN if one is missing
     slope, slope_error = bootstrapped(star, _slope(x))
     dims = ("learner", "height", "m")
 
@@ -151,7 +150,7 @@ def measured_cost(
         "samples",
         dims,
         cost,
-        cost * turned(spread) / np.sqrt(grammars),
+        cost * turned(error),
         f"{_COST}, geometric mean",
     )
     variables |= _with_error("exponent", dims[:2], slope, slope_error, _SLOPE)
@@ -163,7 +162,7 @@ def measured_cost(
     power = 1 / found["resolved"]
     log_mean = np.log(1 / power.mean(axis=1))
     shown, shown_error = bootstrapped(power, lambda p: _slope(x)(-np.log(p)))
-    relative = power.std(axis=1, ddof=1) / np.sqrt(grammars) / power.mean(axis=1)
+    relative = standard_error(np.moveaxis(power, 1, 0)) / power.mean(axis=1)
     value = np.exp(turned(log_mean))
     variables |= _with_error("resolved", dims[1:], value, value * turned(relative), _RESOLVED)
     variables |= _with_error(
@@ -172,7 +171,7 @@ def measured_cost(
     score = "score as a share of that on infinite data"
     variables |= _with_error(
         "accuracy", (*dims, "scaled"), np.moveaxis(curves.mean(axis=1), 0, 2),
-        np.moveaxis(curves.std(axis=1, ddof=1), 0, 2) / np.sqrt(grammars), score,
+        np.moveaxis(standard_error(np.moveaxis(curves, 1, 0)), 0, 2), score,
     )  # fmt: skip
     censored = turned(missing.sum(axis=1))
     variables["censored"] = (dims, censored, "grammars whose P* lies outside of the range of P")
@@ -207,12 +206,10 @@ def measured_strings(
     No error is stated below one string in all of them: none seen does not mean none there.
     """
     dims = ("informed", "known", "t")
-    units, least = len(fate), 1 / (len(fate) * strings)
+    least = 1 / (len(fate) * strings)
 
     def spread(values: Array) -> Array:
-        if units < 2:
-            return np.full(values.shape[1:], np.nan)
-        return np.asarray(np.maximum(values.std(axis=0, ddof=1) / np.sqrt(units), least))
+        return np.asarray(np.maximum(standard_error(values), least))
 
     mean, error = fate.mean(axis=0), spread(fate)
     variables = _with_error(

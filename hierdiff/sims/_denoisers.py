@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from hierdiff._fitting import EM, fit
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.seeds import Seed, generator
@@ -49,7 +50,10 @@ def build(
     elif name == "labelled":
         model = fit_labelled(data, labels, rank)
     elif name == "fitted":
-        model = LowRankMixture.fit(data, classes, rank, seed=seed, restarts=restarts)
+        # the study reads what EM reaches in its 500 steps, converged or not
+        em = EM(classes, rank, with_means=False, iterations=500, tolerance=1e-7)
+        f = fit(data, em, restarts, generator(seed))
+        model = LowRankMixture(list(f.bases), f.weights, list(f.variances), f.noise**0.5, "ambient")
     elif name == "separate":
         model = fit_separate(data, classes, rank, seed=seed, restarts=restarts)
     else:

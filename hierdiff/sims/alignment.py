@@ -7,7 +7,7 @@ beliefs at one level: unconditional, or with the class given, as a text prompt g
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,9 @@ from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
+from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.forward_backward import checked_derivations
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets, probe
 from hierdiff.theory.alignment import (
@@ -29,7 +31,6 @@ from hierdiff.theory.alignment import (
     odd_one_out,
     tree_similarity,
 )
-from hierdiff.theory.belief_propagation import posterior
 from hierdiff.theory.exact_model import ExactRHM
 
 __all__ = ["CONDITIONS", "Alignment"]
@@ -103,6 +104,7 @@ class Alignment:
         """The Random Hierarchy Model of these parameters."""
         return RHM(self.v, self.m, self.s, self.L)
 
+    @results.tracked
     def predict(self, law: str = "latents") -> xr.Dataset:
         """What models that know latents without any doubt achieve, in the labels of measure.
 
@@ -131,7 +133,7 @@ class Alignment:
         found = []
         for g in range(self.grammars):
             data, triplets, judges = self.scene(10**6 + g)[1:]
-            levels = [self._score(_one_hot(z, self.v), triplets, judges) for z in data.levels]
+            levels = [self._score(_one_hot(z), triplets, judges) for z in data.levels]
             found.append([*levels, levels[0], noise_ceiling(judges)])
         values = np.array(found)
         shape = (len(CONDITIONS), self.L + 1, len(self.t))
@@ -140,6 +142,7 @@ class Alignment:
         )  # fmt: skip
         return self._label(planes, values[:, -2], values[:, -1], None, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -149,14 +152,16 @@ class Alignment:
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
-        """Accuracy of exact beliefs as features.
+        """Accuracy of a model's beliefs as features.
 
         Parameters
         ----------
         model : ExactRHM, optional
-            Measures on its grammar alone; default ``grammars`` random ones.
+            Measured on its grammar alone, under its own noise: ``features`` of the model, and of
+            the same model with the prior on one class.  Default: exact inference under Gaussian
+            noise on ``grammars`` random grammars.
         data : Derivations, optional
-            Objects of that grammar; default drawn.
+            Objects of the model's grammar; default drawn.
         folder, workers, cluster
             As in :func:`hierdiff.sims.experiment.run_tasks`.
 
@@ -169,42 +174,55 @@ class Alignment:
         Raises
         ------
         InvalidParameter
-            If the model is of another kind.
+            If the model is of another kind or depth, the data do not belong to its grammar, or data
+            come without a model.
 
         Notes
         -----
-        Validity: exact beliefs; with one model the error is NaN.
+        Validity: that of the model's features; with one model the error is NaN.
         """
+        if model is None and data is not None:
+            raise InvalidParameter("data were given without the model they belong to")
         if model is not None and not isinstance(model, ExactRHM):
             raise InvalidParameter(
                 f"model {type(model).__name__} has no levels of latents; give an ExactRHM"
             )
+        if model is not None and model.grammar.L != self.L:
+            raise InvalidParameter(
+                f"the model's grammar has L = {model.grammar.L} levels, this experiment L = "
+                f"{self.L}; make Alignment with L = {model.grammar.L} and as many weights plus one"
+            )
+        if model is not None and data is not None:
+            checked_derivations(model.grammar, data)
         tasks = []
         for g in range(self.grammars if model is None else 1):
-            given = None if model is None else (model.grammar, data)
+            given = None if model is None else (model, data)
             spec = {k: v for k, v in asdict(self).items() if k != "grammars"}
             parameters = {"version": 1, "question": "alignment", **spec, "grammar": g,
                           "given": given is not None}  # fmt: skip
-            tasks.append(Task(_one_grammar, (self, g, given), parameters))
-        kept = folder if model is None else None
-        found = run_tasks(tasks, kept, workers=workers, name="alignment", cluster=cluster)
+            one = replace(self, grammars=2)  # a task does not depend on how many there are
+            tasks.append(Task(_one_grammar, (one, g, given), parameters))
+        found = run_tasks(tasks, folder, workers=workers, name="alignment", cluster=cluster)
         stacked = {k: np.stack([f[k] for f in found]) for k in found[0]}
         probes = (stacked["held_out"], stacked["leaked"]) if self.probed else None
         return self._label(
-            stacked["accuracy"], stacked["label_only"], stacked["ceiling"], probes, "simulation"
-        )
+            stacked["accuracy"], stacked["label_only"], stacked["ceiling"], probes, "simulation",
+            model,
+        )  # fmt: skip
 
     def scene(
-        self, g: int, given: tuple[Grammar, Derivations | None] | None = None
-    ) -> tuple[Grammar, Derivations, Array, Array]:
-        """Grammar, objects, triplets and the judges' probabilities of one repetition."""
-        grammar = self.rhm.draw(stream(self.seed, "grammar", g)) if given is None else given[0]
-        data = None if given is None else given[1]
+        self, g: int, given: tuple[ExactRHM, Derivations | None] | None = None
+    ) -> tuple[ExactRHM, Derivations, Array, Array]:
+        """Model, objects, triplets and the judges' probabilities of one repetition."""
+        model, data = given or (None, None)
+        if model is None:
+            drawn = self.rhm.draw(stream(self.seed, "grammar", g))
+            model = ExactRHM(drawn, GaussianNoise(self.v), threads=1)
         if data is None:
-            data = grammar.sample(self.objects, stream(self.seed, "objects", g))
+            data = model.grammar.sample(self.objects, stream(self.seed, "objects", g))
         triplets = draw_triplets(len(data), self.triplets, stream(self.seed, "triplets", g))
         judges = odd_one_out(tree_similarity(data, self.weights), triplets, self.temperature)
-        return grammar, data, triplets, judges
+        return model, data, triplets, judges
 
     def _score(self, features: Array, triplets: Array, judges: Array) -> float:
         similarity = cosine_similarity(features)
@@ -212,9 +230,10 @@ class Alignment:
 
     def _label(
         self, accuracy: Array, label: Array, ceiling: Array, probes: tuple[Array, Array] | None,
-        source: str,
+        source: str, model: ExactRHM | None = None,
     ) -> xr.Dataset:  # fmt: skip
         plane: tuple[str, ...] = ("condition", "level", "t")
+        noise = GaussianNoise(self.v) if model is None else model.noise
         named = {"accuracy": (plane, accuracy, _TEXT),
                  "label_only": ((), label, "accuracy of the class label alone"),
                  "ceiling": ((), ceiling, "best possible accuracy")}  # fmt: skip
@@ -223,29 +242,54 @@ class Alignment:
             named["leaked"] = (plane, probes[1], "accuracy of a probe on its training objects")
         variables = {}
         for name, (dims, values, text) in named.items():
-            n = len(values)
-            error = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.nan * values[0]
-            variables[name] = (dims, values.mean(axis=0), text)
+            mean, error = mean_and_error(values)
+            variables[name] = (dims, mean, text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
         coords = {
             "condition": (("condition",), list(CONDITIONS), "what the model is told"),
             "level": (("level",), np.arange(self.L + 1), "level, root = 0"),
-            "t": (("t",), list(self.t), "noise level t of the gaussian process"),
-            "snr": (("t",), GaussianNoise(self.v).snr(self.t), "signal-to-noise ratio"),
+            "t": (("t",), list(self.t), f"noise level t of the {noise.name} process"),
         }
-        return results.label(variables, coords, source, results.provenance(asdict(self)))
+        if isinstance(noise, GaussianNoise):
+            coords["snr"] = (("t",), noise.snr(self.t), "signal-to-noise ratio")
+        fields = asdict(self)
+        if model is not None:  # the sizes are the model's, not those of the experiment's flags
+            fields = {k: x for k, x in fields.items() if k not in ("v", "m", "s", "grammars")}
+            fields |= {"model": type(model).__name__, "process": repr(noise)}
+        return results.label(variables, coords, source, results.provenance(fields))
 
 
-def _one_hot(symbols: Array, v: int) -> Array:
-    return np.asarray(np.eye(v)[symbols].reshape(len(symbols), -1))
+def _one_hot(symbols: Array) -> Array:
+    """True symbols as features; columns of symbols that do not occur change no cosine."""
+    return np.asarray(np.eye(int(symbols.max()) + 1)[symbols].reshape(len(symbols), -1))
+
+
+def _features(model: ExactRHM, x_t: Array, t: float, classes: Array | None) -> list[Array]:
+    """Features of every level, with the class of every datum given if there is one."""
+    names = [f"level {level}" for level in range(model.grammar.L + 1)]
+    if classes is None:
+        found = model.features(x_t, t)
+        return [np.asarray(found[name]) for name in names]
+    g, out = model.grammar, [np.empty(0)] * len(names)
+    for c in np.unique(classes):
+        # a class that is given is a prior on that class alone
+        prior, rows = np.eye(len(g.root_prior))[c], classes == c
+        clamped = Grammar(g.rules, g.weights, prior, leaf_vocabulary=g.leaf_vocabulary)
+        found = replace(model, grammar=clamped).features(x_t[rows], t)
+        for k, name in enumerate(names):
+            x = np.asarray(found[name])
+            if not out[k].size:
+                out[k] = np.empty((len(x_t), x.shape[1]))
+            out[k][rows] = x
+    return out
 
 
 def _one_grammar(
-    e: Alignment, g: int, given: tuple[Grammar, Derivations | None] | None
+    e: Alignment, g: int, given: tuple[ExactRHM, Derivations | None] | None
 ) -> dict[str, Array]:
     """Accuracies [condition, level, t] of one repetition."""
-    grammar, data, triplets, judges = e.scene(g, given)
-    noise = GaussianNoise(e.v)
+    model, data, triplets, judges = e.scene(g, given)
+    noise = model.noise
     randoms = noise.draw(data.leaves.shape, stream(e.seed, "noise", g))
     shape = (len(CONDITIONS), e.L + 1, len(e.t))
     found = {"accuracy": np.empty(shape)}
@@ -257,17 +301,15 @@ def _one_grammar(
         order = np.array([[1, 2, 0], [0, 2, 1], [0, 1, 2]])[chosen]
         choices = np.take_along_axis(triplets, order, axis=1)
     for k, t in enumerate(e.t):
-        evidence = noise.evidence(noise.corrupt_with(data.leaves, t, randoms), t)
-        for c, root in enumerate((None, data.levels[0][:, 0])):
-            marginals = posterior(grammar, evidence, root=root, threads=1).marginals
-            for level, p in enumerate(marginals):
-                features = np.asarray(p).reshape(len(p), -1)
+        x_t = noise.corrupt_with(data.leaves, t, randoms)
+        for c, classes in enumerate((None, data.levels[0][:, 0])):
+            for level, features in enumerate(_features(model, x_t, t, classes)):
                 found["accuracy"][c, level, k] = e._score(features, triplets, judges)
                 if e.probed:
                     scores = probe(features, choices, seed=stream(e.seed, "probe", g), width=8)
                     found["held_out"][c, level, k] = scores.held_out
                     found["leaked"][c, level, k] = scores.leaked
-    label = _one_hot(data.levels[0], e.v)
+    label = _one_hot(data.levels[0])
     found["label_only"] = np.array(e._score(label, triplets, judges))
     found["ceiling"] = np.array(noise_ceiling(judges))
     return found

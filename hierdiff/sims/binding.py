@@ -9,7 +9,7 @@ error, preferring the colour of the larger object, then has an exact cause.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
+from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
 
@@ -106,6 +107,7 @@ class AttributeBinding:
         """The weights of the error of x0 by name."""
         return {**{name: weighting(name) for name in _NAMED}, HIGH: band(*self.high)}
 
+    @results.tracked
     def predict(self, law: str = "bayes") -> xr.Dataset:
         """What a law says of the scenes of :meth:`measure`, in the same labels.
 
@@ -144,6 +146,7 @@ class AttributeBinding:
         return self._label({"accuracy": np.broadcast_to(values[..., None, None], full)},
                            "theory", law)  # fmt: skip
 
+    @results.tracked
     def measure(
         self,
         model: None = None,
@@ -179,7 +182,8 @@ class AttributeBinding:
             )
         fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
         key = {"version": 1, "question": "binding", **fields}
-        tasks = [Task(_grammars, (self, g), {**key, "grammar": g}) for g in range(self.grammars)]
+        one = replace(self, grammars=2)  # a task does not depend on how many there are
+        tasks = [Task(_grammars, (one, g), {**key, "grammar": g}) for g in range(self.grammars)]
         found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="binding")
         stacked = {name: np.stack([f[name] for f in found]) for name in found[0]}
         return self._label(stacked, "simulation", "")
@@ -193,8 +197,8 @@ class AttributeBinding:
         variables: dict[str, Any] = {}
         for name, values in found.items():
             dims = ("area", "task", "weighting", "budget")[: values.ndim - 1]
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-            variables[name] = (dims, values.mean(axis=0), texts[name])
+            mean, error = mean_and_error(values)
+            variables[name] = (dims, mean, texts[name])
             variables[f"{name}_error"] = (dims, error, f"standard error of: {texts[name]}")
             variables[f"{name}_by_grammar"] = (("grammar", *dims), values, texts[name])
         coords = {

@@ -7,29 +7,26 @@ its class is a draw from :math:`w(x_t) = p(\cdot \mid x_t)`.  Recorded are :math
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, checked, natural, reals, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import stream
-from hierdiff.theory.low_rank import class_posterior
 
-__all__ = ["MixtureModel", "class_retention", "labelled_data", "mixture_fingerprint"]
+__all__ = ["MixtureModel", "class_retention", "labelled_data"]
 
 Array = NDArray[Any]
 Labelled = tuple[Array, NDArray[np.intp]]
 
-_RANGE = (1e-12, 1e12)  # of the SNR: beyond it nothing changes in double precision
-
 
 @runtime_checkable
 class MixtureModel(Protocol):
-    """A model whose prior is a mixture of Gaussians, such as ``theory.ExactMixture``."""
+    """A model of vectors with classes, such as ``theory.ExactMixture``."""
 
     @property
     def mixture(self) -> LowRankMixture:
@@ -39,7 +36,11 @@ class MixtureModel(Protocol):
     def noise(self) -> NoiseProcess:
         """The forward process, on vectors."""
 
+    def class_marginals(self, x_t: Array, t: ArrayLike) -> Array:
+        """What the model believes of the class, [n, K]."""
 
+
+@checked(data=unchecked, seed=natural, g=natural, times=unchecked)
 def class_retention(
     model: MixtureModel, data: Labelled | None, seed: int, g: int, rows: range, times: Array
 ) -> dict[str, Array]:
@@ -64,8 +65,9 @@ def class_retention(
 
     Notes
     -----
-    Validity: exact posterior of the mixture; at t = 0 the SNR is 1e12.
+    Validity: that of the model's beliefs.
     """
+    times = reals("times", times, 0, 1, ndim=1)
     mixture, noise = model.mixture, model.noise
     if not isinstance(noise, GaussianNoise) or noise.v is not None:
         raise InvalidParameter(
@@ -75,19 +77,22 @@ def class_retention(
         drawn = [mixture.sample(1, stream(seed, "datum", g, i)) for i in rows]
         x0, k = (np.concatenate(part) for part in zip(*drawn, strict=True))
     else:
-        x0, k = (part[rows.start : rows.stop] for part in data)
+        x, labels = labelled_data(mixture, data)
+        if not rows or rows.start < 0 or rows.stop > len(x) or rows.step != 1:
+            raise InvalidParameter(f"rows = {rows} must be some of the {len(x)} data, in order")
+        x0, k = x[rows.start : rows.stop], labels[rows.start : rows.stop]
     normals = np.concatenate([noise.draw(x0[:1].shape, stream(seed, "noise", g, i)) for i in rows])
     uniforms = np.array([stream(seed, "backward", g, i).random() for i in rows])
     values, each = np.empty((len(rows), 1, len(times), 4)), np.arange(len(rows))
-    for j, snr in enumerate(np.clip(noise.snr(times), *_RANGE)):
-        sigma = float(snr) ** -0.5
-        w = class_posterior(mixture, x0 + sigma * normals, sigma)
+    for j, t in enumerate(times):
+        w = model.class_marginals(noise.corrupt_with(x0, t, normals), t)
         new = (np.cumsum(w, axis=1) < uniforms[:, None] * w.sum(axis=1)[:, None]).sum(axis=1)
         own = w[each, k]
         values[:, 0, j] = np.stack([own, own, (w**2).sum(axis=1), new == k], axis=1)
     return {"values": values}
 
 
+@checked(data=unchecked)
 def labelled_data(mixture: LowRankMixture, data: tuple[ArrayLike, ArrayLike]) -> Labelled:
     """Data and classes, checked against the mixture.
 
@@ -106,24 +111,18 @@ def labelled_data(mixture: LowRankMixture, data: tuple[ArrayLike, ArrayLike]) ->
     InvalidParameter
         For other shapes, or classes out of range.
     """
-    x, k = np.asarray(data[0], float), np.asarray(data[1])
-    if x.ndim != 2 or x.shape[1] != mixture.dim or k.shape != (len(x),):
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise InvalidParameter(
-            f"data of shapes {x.shape} and {k.shape} must be points [n, {mixture.dim}] and their "
-            "classes [n]"
+            f"data of type {type(data).__name__} must be two arrays: points and their classes"
+        )
+    x, k = reals("data[0]", data[0]), array("data[1]", data[1])
+    if x.ndim != 2 or x.shape[1] != mixture.dim or k.shape != (len(x),) or not np.isfinite(x).all():
+        raise InvalidParameter(
+            f"data of shapes {x.shape} and {k.shape} must be finite points [n, {mixture.dim}] "
+            "and their classes [n]"
         )
     if not len(k) or k.dtype.kind not in "iu" or k.min() < 0 or k.max() >= mixture.n_classes:
         raise InvalidParameter(
             f"classes must be integers from 0 to {mixture.n_classes - 1}; check the labels"
         )
     return x, k.astype(np.intp)
-
-
-def mixture_fingerprint(mixture: LowRankMixture, data: Labelled | None) -> str:
-    """Hash of the content, which names a task's world."""
-    s = mixture.spectrum
-    arrays = [*mixture.bases, *mixture.variances, mixture.weights, mixture.means, s.eigenvalues]
-    digest = hashlib.blake2b(f"{mixture!r}".encode(), digest_size=8)
-    for array in [*arrays, *(data or ())]:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._files import fingerprint
+from hierdiff import results
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -30,7 +30,8 @@ from hierdiff.sims._classification_tasks import (
 )
 from hierdiff.sims._error_pools import ConditionalDenoiser, DenoiserErrors, HasErrors
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.theory._weightings import WEIGHTINGS, checked_labels
+from hierdiff.theory._class_inputs import checked_labels
+from hierdiff.theory._weightings import WEIGHTINGS
 
 __all__ = ["Classification"]
 
@@ -145,6 +146,7 @@ class Classification:
         chosen = {f: getattr(self, f) for f in Settings.__annotations__ if f != "rhm"}
         return Settings(rhm=self.rhm, **chosen)
 
+    @results.tracked
     def predict(
         self,
         law: str = "limit",
@@ -190,6 +192,7 @@ class Classification:
                 f["unshared"] = np.broadcast_to(f["bayes"], f["unshared"].shape)
         return self._summary(found, "theory", law)
 
+    @results.tracked
     def measure(
         self,
         model: ConditionalDenoiser | None = None,
@@ -237,9 +240,7 @@ class Classification:
         labels = checked_labels(labels, len(x0), model.n_classes, every=True)
         exact = hasattr(model, "errors")  # of all classes at once
         world = cast(HasErrors, model) if exact else DenoiserErrors(model)
-        key = fingerprint(x0, labels, _answers(model, x0))
-        parameters = {**self._key("given"), "world": key}
-        task = Task(given_task, (self.settings, world, x0, labels), parameters)
+        task = Task(given_task, (self.settings, world, x0, labels), self._key("given"))
         found = run_tasks([task], folder, workers=workers, cluster=cluster, name="classification")
         source = "network" if model.source == "network" else "simulation"
         return self._summary(found, source, "")
@@ -261,9 +262,3 @@ class Classification:
     def _key(self, kind: str) -> dict[str, Any]:
         fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
         return {"version": 1, "question": f"classification {kind}", **fields}
-
-
-def _answers(model: ConditionalDenoiser, x0: Array) -> Array:
-    """What a model says on two data, to tell it from other models."""
-    few = x0[:2]
-    return np.asarray(model.denoise(few / np.sqrt(2), np.ones(len(few)), np.zeros(len(few), int)))

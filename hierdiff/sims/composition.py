@@ -32,7 +32,6 @@ from hierdiff.sims._composition_tasks import (
 )
 from hierdiff.sims._synonyms import LEARNERS, Context
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.sims.forward_backward import fingerprint
 from hierdiff.sims.phases import Thresholds
 from hierdiff.theory.composition import (
     KERNELS,
@@ -183,6 +182,7 @@ class Composition:
         steps = np.arange(grid.shape[1])
         return np.maximum.accumulate(np.maximum(grid, 1) - steps, axis=1) + steps
 
+    @results.tracked
     def predict(self, law: str = "correlations") -> xr.Dataset:
         r"""What a law says, in the labels of :meth:`measure`.
 
@@ -226,6 +226,7 @@ class Composition:
             found |= tables.predicted_kernels(self.positions, cost)
         return self._label(found, "theory", law)
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -333,12 +334,11 @@ class Composition:
         parts = np.array_split(np.arange(self.data), min(self.data, 8))
         tasks = [
             Task(given, (model, grammar, self.times, len(rows), self.seed, i),
-                 {"version": 1, "question": "composition, given", "grammar": fingerprint(grammar),
+                 {"version": 1, "question": "composition, given",
                   "times": self.times.tolist(), "data": self.data, "seed": self.seed, "block": i})
             for i, rows in enumerate(parts)
         ]  # fmt: skip
-        # nothing is kept: two models cannot be told apart by their parameters
-        found = run_tasks(tasks, name="given", **{**options, "folder": None})
+        found = run_tasks(tasks, name="given", **options)
         fate = np.stack([f["fate"] for f in found])
         source = "network" if model.source == "network" else "simulation"
         variables = tables.measured_strings(fate, None, Thresholds(), len(parts[-1]))

@@ -7,7 +7,7 @@ shows which level of the hierarchy is in doubt.  Estimators: :mod:`hierdiff.sims
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import instance, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
@@ -114,6 +115,7 @@ class Correlations:
         """Noise levels that are measured."""
         return np.linspace(self.low, self.high, self.levels)
 
+    @results.tracked
     def predict(self, law: str = "chain", t: Array | None = None) -> xr.Dataset:
         """What the two-state chain says, in the labels of :meth:`measure`.
 
@@ -159,6 +161,7 @@ class Correlations:
             variables[f"{name}_error"] = (dims, np.zeros_like(value), "no error")
         return self._label(variables, times, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -178,7 +181,7 @@ class Correlations:
         data : int array [n, s**L], optional
             Leaves to start from; the unit that errors are counted in is then a datum.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`; ``folder`` only without a model.
+            As in :func:`hierdiff.sims.experiment.run_tasks`.
 
         Returns
         -------
@@ -189,8 +192,7 @@ class Correlations:
         Raises
         ------
         InvalidParameter
-            If only one of model and data is given, the noise is another, the folder is given with
-            a model, or there is a single unit.
+            If only one of model and data is given, the noise is another, or there is a single unit.
 
         Notes
         -----
@@ -201,12 +203,13 @@ class Correlations:
         if (model is None) != (data is None):
             raise InvalidParameter("give model and data together, or neither")
         if model is not None and data is not None:
-            if model.noise.name != self.noise or folder is not None:
+            instance("model", model, DiffusionModel)
+            if model.noise.name != self.noise:
                 raise InvalidParameter(
-                    f"a model with {model.noise.name} noise is measured as {self.noise}, folder = "
-                    f"{folder}; use the same noise, and no folder, which knows grammars by number"
+                    f"a model with {model.noise.name} noise is measured as {self.noise}; use the "
+                    "same noise"
                 )
-            leaves = np.asarray(data)
+            leaves = self._leaves(model, data)
             tasks = [
                 self._task(model, leaves[i : i + 1], 0, range(i, i + 1)) for i in range(len(leaves))
             ]
@@ -219,6 +222,21 @@ class Correlations:
         source = "network" if model is not None and model.source == "network" else "simulation"
         return self._summarise(variances, unchanged, source)
 
+    def _leaves(self, model: DiffusionModel, data: Array) -> Array:
+        """Leaves [n, s**L] of symbols that the model's noise has."""
+        v = model.noise.v
+        if v is None:
+            raise InvalidParameter(
+                f"model {type(model).__name__} denoises vectors; give one of leaves, with v symbols"
+            )
+        leaves = symbols_of("data", data, 0, v)
+        if leaves.shape[1] != self.s**self.L:
+            raise InvalidParameter(
+                f"data of {leaves.shape[1]} leaves are no trees of s**L = {self.s**self.L}; make "
+                "Correlations with the s and L of the model"
+            )
+        return leaves
+
     def _task(
         self, model: DiffusionModel | None, data: Array | None, g: int, rows: range
     ) -> Task:  # fmt: skip
@@ -228,7 +246,8 @@ class Correlations:
             "data": self.data, "trajectories": self.trajectories,
             "t": [float(x) for x in self.times],
         }  # fmt: skip
-        return Task(_measure_grammar, (self, model, data, g, rows), parameters)
+        one = replace(self, grammars=1)  # a task does not depend on how many there are
+        return Task(_measure_grammar, (one, model, data, g, rows), parameters)
 
     def _summarise(self, variances: Array, unchanged: Array, source: str) -> xr.Dataset:
         """From V [unit, t, height] to means with errors."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.estimators import Crossing, crossing
 
 __all__ = ["crossover"]
 
 
+@checked
 def crossover(measured: xr.Dataset, model: str, split: str = "test") -> Crossing:
     r"""Number of training points at which a model turns from monotone to unimodal.
 
@@ -51,6 +53,10 @@ def crossover(measured: xr.Dataset, model: str, split: str = "test") -> Crossing
     """
     if "ratio_by_seed" not in measured:
         raise InvalidParameter("the dataset has no ratio_by_seed; measure the quantity 'snr'")
+    for name, label in (("model", model), ("split", split)):
+        if name not in measured.coords or label not in measured[name].values.tolist():
+            known = measured[name].values.tolist() if name in measured.coords else []
+            raise InvalidParameter(f"{name} = {label!r} was not measured; the dataset has {known}")
     ds = measured.sortby("n_train").sel(model=model, split=split)
     share = 1 / (1 + ds.ratio_by_seed.transpose("seed", "n_train").values)
     try:

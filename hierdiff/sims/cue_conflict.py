@@ -12,7 +12,7 @@ whose input alone is low-passed at test time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
+from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory.classification import (
     GaussianClasses,
@@ -132,6 +133,7 @@ class CueConflict:
         if RHM(self.v, self.m, self.s, self.L).n_classes < 3:
             raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
 
+    @results.tracked
     def predict(
         self, law: str = "closed form", sigma2: tuple[float, ...] | None = None
     ) -> xr.Dataset:
@@ -176,6 +178,7 @@ class CueConflict:
         }
         return self._label(found, "theory", law, levels)
 
+    @results.tracked
     def measure(
         self,
         model: None = None,
@@ -213,24 +216,29 @@ class CueConflict:
             )
         fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
         key = {"version": 1, "question": "cue conflict", **fields}
-        tasks = [Task(_grammar, (self, g), {**key, "grammar": g}) for g in range(self.grammars)]
-        tasks.append(Task(_gaussian, (self,), {**key, "grammar": "gaussian"}))
+        one = replace(self, grammars=2)  # a task does not depend on how many there are
+        tasks = [Task(_grammar, (one, g), {**key, "grammar": g}) for g in range(self.grammars)]
+        tasks.append(Task(_gaussian, (one,), {**key, "grammar": "gaussian"}))
         *found, gauss = run_tasks(
             tasks, folder, workers=workers, cluster=cluster, name="cue conflict"
         )  # fmt: skip
         variables: dict[str, Any] = {}
         for name, (dims, text) in _DIMS.items():
             values = np.stack([f[name] for f in found])
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-            variables[name] = (dims, values.mean(axis=0), text)
+            mean, error = mean_and_error(values)
+            variables[name] = (dims, mean, text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
             variables[f"{name}_by_grammar"] = (("grammar", *dims), values, text)
         for name, dim in (("gaussian_bias", "sigma2"), ("gaussian_weighted", "weighting")):
             p = gauss[name]
-            error = np.sqrt(np.maximum(p * (1 - p), 1e-9) / self.gaussian_data)
             variables[name] = ((dim,), p, "shape bias, Gaussians")
-            variables[f"{name}_error"] = ((dim,), error, "binomial standard error")
+            variables[f"{name}_error"] = ((dim,), self.binomial_error(p), "binomial standard error")
         return self._label(variables, "simulation", "", self.sigma2)
+
+    def binomial_error(self, p: Array) -> Array:
+        """Standard error of shares of the Gaussian data; at least that of one in all of them."""
+        n = self.gaussian_data
+        return np.asarray(np.sqrt(np.maximum(p * (1 - p), 1 / n) / n))
 
     @property
     def directions(self) -> tuple[Floats, Floats, Floats]:
@@ -320,10 +328,13 @@ def _scored(
 
 
 def _gaussian(e: CueConflict) -> dict[str, Array]:
+    return gaussian_bias(e, stream(e.seed, "gaussian"))
+
+
+def gaussian_bias(e: CueConflict, rng: np.random.Generator) -> dict[str, Array]:
     """Shape bias at single noise levels with few samples, and of weights with unlimited ones."""
     lam, gap, sign = e.directions
     world = GaussianClasses(np.stack([gap / 2, -gap / 2]), np.diag(lam))
-    rng = stream(e.seed, "gaussian")
     x0 = sign * gap / 2 + np.sqrt(lam) * rng.standard_normal((e.gaussian_data, len(lam)))
     single = []
     for s2 in e.sigma2:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, check_fields, frozen, levels_of
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
@@ -33,6 +34,7 @@ __all__ = ["EmpiricalModel"]
 Array = NDArray[Any]
 
 _WEIGHTS = 1 << 22  # posterior weights held at a time
+_TOLERANCE = 1e-9  # error of a log-weight that is let stand
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,8 @@ class EmpiricalModel:
     source = "simulation"
 
     def __post_init__(self) -> None:
-        data = np.asarray(self.data)
+        check_fields(self, data=array)
+        data = self.data
         if data.ndim != 2 or data.size == 0:
             raise InvalidParameter(f"data of shape {data.shape} is empty or no matrix; give [N, D]")
         if self.noise.v is None:
@@ -97,7 +100,7 @@ class EmpiricalModel:
                 f"data hold symbols from {data.min()} to {data.max()}; the noise has v = "
                 f"{self.noise.v}, so they must lie in 0 .. {self.noise.v - 1}"
             )
-        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "data", frozen(data))
 
     def weights(self, x_t: Array, t: ArrayLike) -> Array:
         """Posterior probability of every datum given x_t, [n, N]; rows sum to one.
@@ -122,9 +125,12 @@ class EmpiricalModel:
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t]: vectors [n, D], or one-hot symbols [n, leaves, v]."""
-        means = np.concatenate([w @ self._values for _, w in self._blocks(x_t, t)])
         if self.noise.v is None:
-            return means
+            centre, moved = self._moved
+            shifts: Array = np.concatenate([w @ moved for _, w in self._blocks(x_t, t)])
+            shifts += centre
+            return shifts
+        means = np.concatenate([w @ self._values for _, w in self._blocks(x_t, t)])
         return means.reshape(len(means), self.data.shape[1], self.noise.v)
 
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
@@ -134,8 +140,9 @@ class EmpiricalModel:
         -----
         Validity: exact; one uniform number per row, so batches do not matter.
         """
-        uniform = generator(seed).random(len(x_t))
-        index = np.empty(len(x_t), dtype=np.intp)
+        x_t = array("x_t", x_t)
+        uniform = generator(seed).random(len(x_t) if x_t.ndim else 0)
+        index = np.empty(len(uniform), dtype=np.intp)
         for rows, w in self._blocks(x_t, t):
             total = np.cumsum(w, axis=1)
             # scaled by the last entry, so that rounding never points past the data
@@ -151,20 +158,27 @@ class EmpiricalModel:
 
     @cached_property
     def _values(self) -> Array:
-        """What is averaged, [N, width]: the vectors, or the one-hot symbols side by side."""
-        if self.noise.v is None:
-            return self.data
+        """What is averaged, [N, width]: the one-hot symbols side by side."""
+        assert self.noise.v is not None
         return np.eye(self.noise.v)[self.data].reshape(len(self.data), -1)
+
+    @cached_property
+    def _moved(self) -> tuple[Array, Array]:
+        """Mean of the vectors, and the vectors less it: squares of an offset would cancel."""
+        centre = self.data.mean(axis=0)
+        return centre, self.data - centre
 
     def _blocks(self, x_t: Array, t: ArrayLike) -> Iterator[tuple[slice, Array]]:
         """Posterior weights, a block of rows at a time."""
-        x = np.asarray(x_t)
+        x = array("x_t", x_t)
         if x.shape[1:2] != self.data.shape[1:] or not len(x):
             raise InvalidParameter(
                 f"x_t has shape {x.shape}; give a non-empty array whose rows fit the data's "
                 f"{self.data.shape[1]} columns"
             )
-        levels = np.broadcast_to(np.asarray(t, dtype=float), (len(x),))
+        if self.noise.v is None and x.ndim != 2:
+            raise InvalidParameter(f"x_t has shape {x.shape}; give [n, {self.data.shape[1]}]")
+        levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))
         step = max(1, _WEIGHTS // len(self.data))
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
@@ -188,14 +202,36 @@ class EmpiricalModel:
         assert isinstance(self.noise, GaussianNoise)
         snr = self.noise.snr(t)
         finite = np.where(np.isfinite(snr), snr, 0.0)
-        half = 0.5 * np.vecdot(self.data, self.data)
-        logits: Array = (np.sqrt(finite * (1 + finite))[:, None] * x) @ self.data.T
+        centre, moved = self._moved
+        half = 0.5 * np.vecdot(moved, moved)
+        near = x - np.sqrt(finite / (1 + finite))[:, None] * centre
+        logits: Array = (np.sqrt(finite * (1 + finite))[:, None] * near) @ moved.T
         logits -= finite[:, None] * half
+        # of the product: it cancels where the data are far from each other compared with the noise
+        length = np.sqrt(2 * half.max() * finite * (1 + finite) * np.vecdot(near, near))
+        error = 16 * np.finfo(float).eps * (length + finite * half.max())
+        for i in np.flatnonzero(error > _TOLERANCE):
+            logits[i] = self._by_differences(x[i], float(finite[i]), logits[i], float(error[i]))
         for i in np.flatnonzero(~np.isfinite(snr)):  # without noise the nearest datum is certain
             gap = self.data - x[i]
             distance = np.vecdot(gap, gap)
             logits[i] = np.where(distance == distance.min(), 0.0, -np.inf)
         return logits
+
+    def _by_differences(self, x: Array, snr: float, logits: Array, error: float) -> Array:
+        r"""Log-weights relative to the likeliest datum j, of those that count.
+
+        .. math:: \log w_i - \log w_j = \tfrac{\mathrm{snr}}2\,
+            (x_i - x_j)\cdot\big[(y - x_i) + (y - x_j)\big]
+        """
+        y = x / np.sqrt(snr / (1 + snr))
+        best = int(logits.argmax())
+        out = np.full(len(logits), -np.inf)
+        # exp(-80) of the largest weight is nothing
+        for i in np.flatnonzero(logits > logits[best] - 80 - 2 * error):
+            own, rival = self.data[i], self.data[best]
+            out[i] = 0.5 * snr * ((own - rival) @ ((y - own) + (y - rival)))
+        return out
 
     def _of_symbols(self, x: Array, t: Array) -> Array:
         evidence = self.noise.log_evidence(x, t).reshape(len(x), -1)

@@ -24,15 +24,31 @@ their means over all data, and their errors from the scatter of grammars.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    finite_reals,
+    integers,
+    levels_of,
+    memory,
+    natural,
+    reals,
+    sound,
+    together,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import EpsilonNoise
-from hierdiff.seeds import Seed, generator, stream
+from hierdiff.seeds import Seed, stream
+from hierdiff.sims.estimators import bootstrap
 from hierdiff.theory.exact_model import ExactRHM
 
 __all__ = [
@@ -48,6 +64,8 @@ __all__ = [
 Array = NDArray[Any]
 
 
+@checked(s=whole)
+@sound
 def block_variances(sigma: ArrayLike, s: int) -> Array:
     r"""Variance over trajectories of the sums of all subtrees, added up per height.
 
@@ -68,7 +86,8 @@ def block_variances(sigma: ArrayLike, s: int) -> Array:
     Raises
     ------
     InvalidParameter
-        If there are fewer than two trajectories or the leaves are no power of s.
+        If there are fewer than two trajectories, the leaves are no power of s, or a number is NaN
+        or infinite.
 
     Notes
     -----
@@ -79,11 +98,12 @@ def block_variances(sigma: ArrayLike, s: int) -> Array:
     >>> block_variances([[1, 1, -1, 1], [1, -1, -1, -1]], 2).tolist()
     [4.0, 4.0, 8.0]
     """
-    sums = np.asarray(sigma, dtype=float)
+    sums = finite_reals("sigma", sigma, (None, None))
     trajectories, leaves = sums.shape
     if trajectories < 2:
         raise InvalidParameter(f"{trajectories} trajectory gives no covariance; use at least two")
-    if s < 2 or leaves != s ** round(np.log(leaves) / np.log(s)):
+    # more branches than leaves are refused before they are raised to a power
+    if not 2 <= s <= leaves or leaves != s ** round(np.log(leaves) / np.log(s)):
         raise InvalidParameter(f"{leaves} leaves are no power of s = {s}; give whole trees, s >= 2")
     # centred first: variances of large sums then lose no digits
     sums = sums - sums.mean(axis=0)
@@ -94,6 +114,8 @@ def block_variances(sigma: ArrayLike, s: int) -> Array:
     return np.asarray(np.array(found) / (trajectories - 1))
 
 
+@checked(s=whole)
+@sound
 def distance_means(variances: ArrayLike, s: int, axis: int = -1) -> Array:
     r"""Mean covariance of the pairs of leaves at every distance, from ``block_variances``.
 
@@ -116,7 +138,7 @@ def distance_means(variances: ArrayLike, s: int, axis: int = -1) -> Array:
     Raises
     ------
     InvalidParameter
-        If s < 2.
+        If s < 2, there is no such axis, or a number is NaN or infinite.
 
     Notes
     -----
@@ -129,7 +151,12 @@ def distance_means(variances: ArrayLike, s: int, axis: int = -1) -> Array:
     """
     if s < 2:
         raise InvalidParameter(f"s = {s} gives no pairs of leaves; use s >= 2")
-    V = np.moveaxis(np.asarray(variances, float), axis, -1)
+    found = reals("variances", variances, least=1)
+    if not -found.ndim <= axis < found.ndim:
+        raise InvalidParameter(
+            f"axis = {axis} is no axis of variances of shape {found.shape}; give -1 for the last"
+        )
+    V = np.moveaxis(found, axis, -1)
     depth = V.shape[-1] - 1
     partners = np.array([1.0, *((s - 1) * float(s) ** d for d in range(depth))])
     means = np.diff(V, axis=-1, prepend=0.0) / (float(s) ** depth * partners)
@@ -143,6 +170,7 @@ class Ratio(NamedTuple):
     error: Array
 
 
+@checked
 def ratio(top: Array, bottom: Array) -> Ratio:
     r"""Ratio of the means over the leading axis, with the error of a linearised ratio.
 
@@ -162,7 +190,7 @@ def ratio(top: Array, bottom: Array) -> Ratio:
     Raises
     ------
     InvalidParameter
-        If there are fewer than two units.
+        If there are fewer than two units, shapes do not fit, or a number is NaN or infinite.
 
     Notes
     -----
@@ -174,7 +202,13 @@ def ratio(top: Array, bottom: Array) -> Ratio:
     >>> float(r.value), float(r.error)
     (2.0, 1.0)
     """
-    units = len(top)
+    top, bottom = reals("top", top), reals("bottom", bottom)
+    units = len(top) if top.ndim else 0
+    if (len(bottom) if bottom.ndim else 0) != units:
+        raise InvalidParameter(
+            f"top of shape {top.shape} and bottom of shape {bottom.shape} must have as many units"
+        )
+    together(top=top, bottom=bottom)
     if units < 2:
         raise InvalidParameter(f"{units} unit gives no error bar; ask for at least two")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -192,7 +226,12 @@ class Peak:
     height: float
     height_error: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
 
+
+@checked(resamples=partial(whole, low=2), points=partial(whole, low=3))
+@sound
 def peak(
     t: Array, top: Array, bottom: Array, resamples: int = 400, seed: Seed = 0, points: int = 5
 ) -> Peak:
@@ -218,7 +257,8 @@ def peak(
     Raises
     ------
     InvalidParameter
-        If the largest value stands at an end of ``t``, or there are fewer than 3 noise levels.
+        If shapes do not agree, ``t`` does not increase, the largest value stands at an end of it,
+        or there are fewer than 3 noise levels or 2 units.
 
     Notes
     -----
@@ -232,23 +272,33 @@ def peak(
     >>> peak(t, top, np.ones((3, 11))).place.__round__(9)
     0.42
     """
+    t = reals("t", t, ndim=1)
+    top = finite_reals("top", top, (None, len(t)))
+    bottom = finite_reals("bottom", bottom, top.shape)
+    if len(t) < 3 or len(top) < 2 or not (np.diff(t) > 0).all():
+        raise InvalidParameter(
+            f"{len(t)} noise levels of {len(top)} units must be three or more, increasing, and two "
+            "or more"
+        )
+    if not (bottom.mean(axis=0) != 0).all():
+        raise InvalidParameter("bottom has the mean 0 at a noise level; leave that level out")
+    memory(f"resamples = {resamples}", 64.0 * resamples)
     curve = top.mean(axis=0) / bottom.mean(axis=0)
     largest = int(np.argmax(curve))
-    if len(t) < 3 or not 0 < largest < len(t) - 1:
+    if not 0 < largest < len(t) - 1:
         raise InvalidParameter(
             f"the largest value stands at the end t = {t[largest]:g} of the range; widen it"
         )
     first = min(max(largest - points // 2, 0), max(len(t) - points, 0))
     near = slice(first, first + points)
     place, height = _vertex(t[near], curve[near])
-    random = generator(seed)
-    found = []
-    for _ in range(resamples):
-        rows = random.integers(len(top), size=len(top))
+
+    def vertex(rows: Array) -> tuple[float, float]:
         replica = top[rows][:, near].mean(axis=0) / bottom[rows][:, near].mean(axis=0)
-        found.append(_vertex(t[near], replica))
-    spread = np.std(found, axis=0, ddof=1)
-    return Peak(place, float(spread[0]), height, float(spread[1]))
+        return _vertex(t[near], replica)
+
+    error = bootstrap(vertex, len(top), resamples, seed).error
+    return Peak(place, float(error[0]), height, float(error[1]))
 
 
 def _vertex(t: Array, curve: Array) -> tuple[float, float]:
@@ -260,6 +310,7 @@ def _vertex(t: Array, curve: Array) -> tuple[float, float]:
     return x + middle, float(np.polyval([a, b, c], x))
 
 
+@checked(s=whole, trajectories=count, seed=natural)
 def fluctuations(
     model: DiffusionModel, x0: Array, times: Array, s: int, trajectories: int, seed: int,
     key: tuple[int, ...] = (),
@@ -288,18 +339,25 @@ def fluctuations(
     Raises
     ------
     InvalidParameter
-        As :func:`block_variances`.
+        As :func:`block_variances`, or if the datum holds no symbols or a level is outside [0, 1].
 
     Notes
     -----
     Validity: that of the model's samples.
     """
+    x0 = integers("x0", x0, ndim=1)
+    if levels_of(times).ndim != 1 or not np.size(times):
+        raise InvalidParameter(f"times have shape {np.shape(times)}; give [T]")
+    if trajectories < 2:
+        raise InvalidParameter(f"{trajectories} trajectory gives no covariance; use at least two")
+    memory(f"trajectories = {trajectories} of {x0.size} leaves", 64.0 * trajectories * x0.size)
     copies = np.repeat(x0[None], trajectories, axis=0)
     randoms = model.noise.draw(copies.shape, stream(seed, "noise", *key))
     variances, unchanged = [], []
     for t in times:
         backward = stream(seed, "backward", *key)
-        if isinstance(model, ExactRHM) and isinstance(model.noise, EpsilonNoise):
+        # a class of its own may sample otherwise, so only the exact model itself is short-cut
+        if type(model) is ExactRHM and isinstance(model.noise, EpsilonNoise):
             # the evidence is the same for all copies, so one upward pass serves them all
             known = model.posterior(x0[None], t, levels=())
             new = known.sample(backward, trajectories).leaves

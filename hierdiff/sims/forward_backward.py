@@ -6,20 +6,20 @@ grammar and the number of the datum.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import integers
+from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
-from hierdiff.theory.belief_propagation import posterior, true_beliefs
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.population import population_dynamics
 
-__all__ = ["QUANTITIES", "density_evolution", "fingerprint", "forward_backward"]
+__all__ = ["QUANTITIES", "checked_derivations", "density_evolution", "forward_backward"]
 
 Array = NDArray[Any]
 
@@ -27,17 +27,60 @@ QUANTITIES = ("belief", "upward", "square", "retention")
 """What is recorded per level: belief in the truth, its part from below, sum of squares, fate."""
 
 
-def fingerprint(item: Grammar | Derivations) -> str:
-    """Hash of the content, which names a task's world."""
-    arrays: list[Array] = (
-        [*item.rules, *item.weights, item.root_prior]
-        if isinstance(item, Grammar)
-        else list(item.levels)
-    )
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def checked_derivations(grammar: Grammar, data: Derivations) -> Derivations:
+    """Derivations of a grammar, looked at before anything is computed from them.
+
+    Parameters
+    ----------
+    grammar : Grammar
+    data : Derivations
+
+    Returns
+    -------
+    Derivations
+        The same.
+
+    Raises
+    ------
+    InvalidParameter
+        If the data have another number of levels or nodes, symbols that the grammar does not have,
+        or children that no rule of their parent writes.
+
+    Notes
+    -----
+    Validity: any grammar; O(nodes m s) comparisons, little beside one pass of inference.
+    """
+    if not isinstance(data, Derivations):
+        raise InvalidParameter(
+            f"data of type {type(data).__name__} are no derivations; give Derivations, as "
+            "grammar.sample or grammar.parse returns them"
+        )
+    nodes = [grammar.n_nodes(level) for level in range(grammar.L + 1)]
+    found = [np.shape(level)[1] for level in data.levels]
+    if found != nodes or not len(data):
+        raise InvalidParameter(
+            f"data of {len(data)} trees with {found} nodes per level do not belong to a grammar "
+            f"with {nodes}; give at least one derivation of the model's own grammar"
+        )
+    levels = [
+        integers(f"data.levels[{k}]", level, 0, grammar.v[k] - 1)
+        for k, level in enumerate(data.levels)
+    ]
+    for k, rules in enumerate(grammar.rules):
+        tuples = levels[k + 1].reshape(len(data), nodes[k], 1, -1)
+        # a few data at a time: the comparison holds m numbers per node of the next level
+        step = max(1, 2**22 // (nodes[k + 1] * rules.shape[1]))
+        for first in range(0, len(data), step):
+            part = slice(first, first + step)
+            written = (rules[levels[k][part]] == tuples[part]).all(axis=-1).any(axis=-1)
+            if not written.all():
+                row, node = (int(i) for i in np.argwhere(~written)[0])
+                raise InvalidParameter(
+                    f"data[{first + row}]: no rule of symbol {int(levels[k][first + row, node])} "
+                    f"in level {k} writes {tuples[first + row, node, 0].tolist()}; give data of "
+                    "the model's own grammar"
+                )
+    return data
 
 
 def forward_backward(
@@ -75,10 +118,8 @@ def forward_backward(
     values = np.empty((len(rows), grammar.L + 1, len(times), len(QUANTITIES)))
     for k, t in enumerate(times):
         x_t = noise.corrupt_with(truth.leaves, t, randoms)
-        evidence = noise.evidence(x_t, t)
-        beliefs = true_beliefs(grammar, evidence, truth, threads=model.threads)
-        given = posterior(grammar, evidence, levels=(), threads=model.threads)
-        new = given.sample_with(uniforms)
+        beliefs = model.beliefs(x_t, t, truth)
+        new = model.posterior(x_t, t, levels=()).sample_with(uniforms)
         for level in range(grammar.L + 1):
             same = new.levels[level] == truth.levels[level]
             of_level = (beliefs.marginal[level], beliefs.upward[level], beliefs.square[level], same)

@@ -2,14 +2,14 @@
 
 Draw a datum, corrupt it to noise level t, draw a datum from the posterior.  For every level of the
 hierarchy two things are recorded: the belief in the true symbol (exact marginal), and whether the
-symbol is unchanged in the new datum.  At a threshold the class is lost at once; low levels fade
-smoothly.
+symbol is unchanged in the new datum.  At a threshold the class is lost, over a range of noise that
+shrinks as lambda^-L with the depth (see ``theory.critical_exponents``); low levels fade smoothly.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -25,14 +25,19 @@ from hierdiff.sims.class_retention import (
     MixtureModel,
     class_retention,
     labelled_data,
-    mixture_fingerprint,
 )
-from hierdiff.sims.estimators import crossing, likelihood_interval, nested_mean
+from hierdiff.sims.estimators import (
+    bootstrap,
+    clustered_interval,
+    crossing,
+    falls_through,
+    nested_mean,
+)
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
+    checked_derivations,
     density_evolution,
-    fingerprint,
     forward_backward,
 )
 from hierdiff.theory.annealed import annealed_beliefs
@@ -131,6 +136,7 @@ class PhaseTransition:
             raise InvalidParameter("noise = 'all' stands for four processes; run over each() of it")
         return noise_process(self.noise, self.v)
 
+    @results.tracked
     def predict(
         self,
         law: str | None = None,
@@ -226,14 +232,15 @@ class PhaseTransition:
         root, error = planes["marginal"][0], planes["marginal_error"][0]
         bracket = _bracket(times, root)
         if bracket is not None:
-            place = crossing(times, root[None, None], resamples=2)
-            near = np.searchsorted(times, place.value)
+            place = falls_through(times, root)
+            near = np.searchsorted(times, place)
             slope = np.diff(root)[near - 1] / np.diff(times)[near - 1]
-            doubt = float(np.interp(place.value, times, error) / abs(slope))
-            variables["threshold"] = ((), place.value, _THRESHOLD)
+            doubt = float(np.interp(place, times, error) / abs(slope))
+            variables["threshold"] = ((), place, _THRESHOLD)
             variables["threshold_error"] = ((), doubt, "standard error of the threshold")
         return self._label(variables, {}, times, "theory")
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -260,19 +267,24 @@ class PhaseTransition:
         xarray.Dataset
             For x in belief, upward, square, retention: ``x`` (level, t), ``x_error`` its standard
             error, ``x_by_grammar`` (grammar, level, t), ``x_quenched_sd`` and ``x_thermal_sd``;
-            ``class_interval``, likelihood interval of the class's retention; ``class_belief``
-            (grammar, datum, t); ``threshold`` and ``threshold_error`` where the mean belief in the
-            class crosses one half.
+            ``class_interval``, likelihood interval of the class's retention, wider where data of
+            one grammar share a fate; ``class_belief`` (grammar, datum, t); ``threshold`` and
+            ``threshold_error`` where the mean belief in the class crosses one half, and
+            ``threshold_missed``, the share of bootstrap replicas that do not cross it; ``width``
+            and ``width_error``, the range over which it falls from .9 to .1 (with masking at
+            (32, 8, 2) and L = 10 .42 of the threshold).
 
         Raises
         ------
         InvalidParameter
-            If the model is of another kind or another noise process.
+            If the model is of another kind or another noise process, or the data do not belong to
+            it.
 
         Notes
         -----
-        Validity: exact posterior; errors are statistical.  Every datum has its own random
-        streams, used at all noise levels, so curves are smooth and independent of batches.
+        Validity: what the model's own ``beliefs`` and ``posterior`` (``class_marginals`` of a
+        mixture) return; errors are statistical.  Every datum has its own random streams, used at
+        all noise levels, so curves are smooth and independent of batches.
         """
         worlds = self._worlds(model, data)
         times = np.linspace(0, 1, self.levels)
@@ -285,7 +297,7 @@ class PhaseTransition:
             order = np.argsort(np.concatenate([times, fine]))
             times = np.concatenate([times, fine])[order]
             values = np.concatenate([values, more], axis=3)[:, :, :, order]
-        return self._summarise(times, values)
+        return self._summarise(times, values, model)
 
     def _worlds(self, model: DiffusionModel | None, data: Any) -> list[tuple[Any, Any, str]]:
         """Models, their data, and words that say which they are."""
@@ -297,18 +309,18 @@ class PhaseTransition:
                 grammar = self.rhm.draw(stream(self.seed, "grammar", g))
                 worlds.append((ExactRHM(grammar, self.process, threads=1), None, f"drawn {g}"))
             return worlds
-        known = isinstance(model, (ExactRHM, MixtureModel))
-        if not known or model.noise.name != self.noise:
+        name = getattr(getattr(model, "noise", None), "name", "no")
+        if not isinstance(model, (ExactRHM, MixtureModel)) or name != self.noise:
             raise InvalidParameter(
-                f"model {type(model).__name__} with {model.noise.name} noise cannot be measured as "
+                f"model {type(model).__name__} with {name} noise cannot be measured as "
                 f"{self.noise}; give an ExactRHM or ExactMixture with that noise"
             )
         if isinstance(model, MixtureModel):
             given = None if data is None else labelled_data(model.mixture, data)
-            return [(model, given, mixture_fingerprint(model.mixture, given))]
-        exact = cast(ExactRHM, model)
-        words = f"{fingerprint(exact.grammar)} {fingerprint(data) if data else ''}"
-        return [(exact, data, words)]
+            return [(model, given, "given")]
+        if data is not None:
+            checked_derivations(model.grammar, data)
+        return [(model, data, "given")]
 
     def _run(
         self, worlds: list[tuple[Any, Any, str]], times: Array, name: str, options: dict[str, Any]
@@ -337,7 +349,9 @@ class PhaseTransition:
         ]
         return np.stack(joined)
 
-    def _summarise(self, times: Array, values: Array) -> xr.Dataset:
+    def _summarise(
+        self, times: Array, values: Array, model: DiffusionModel | None = None
+    ) -> xr.Dataset:
         variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
         plane = ("level", "t")
         for q, name in enumerate(QUANTITIES):
@@ -348,8 +362,7 @@ class PhaseTransition:
             variables[f"{name}_by_grammar"] = (("grammar", *plane), r.by_grammar, text)
             variables[f"{name}_quenched_sd"] = (plane, r.quenched_sd, "spread between grammars")
             variables[f"{name}_thermal_sd"] = (plane, r.thermal_sd, "spread between data")
-        kept = values[:, :, 0, :, 3]
-        interval = likelihood_interval(kept.sum(axis=(0, 1)), kept.shape[0] * kept.shape[1])
+        interval = clustered_interval(values[:, :, 0, :, 3])
         variables["class_interval"] = (
             ("t", "end"), interval, "likelihood interval of the class's retention",
         )  # fmt: skip
@@ -359,25 +372,47 @@ class PhaseTransition:
             place = crossing(times, root, seed=stream(self.seed, "bootstrap"))
             variables["threshold"] = ((), place.value, _THRESHOLD)
             variables["threshold_error"] = ((), place.error, "standard error of the threshold")
+            variables["threshold_missed"] = ((), place.missed, "replicas without a threshold")
+            width, doubt = _width(times, root, self.seed)
+            variables["width"] = ((), width, _WIDTH)
+            variables["width_error"] = ((), doubt, f"standard error of: {_WIDTH}")
         coords = {"end": (("end",), ["low", "high"], "end of the interval")}
-        return self._label(variables, coords, times, "simulation")
+        return self._label(variables, coords, times, "simulation", model)
 
     def _label(
-        self, variables: dict[str, Any], coords: dict[str, Any], times: Array, source: str
-    ) -> xr.Dataset:
+        self, variables: dict[str, Any], coords: dict[str, Any], times: Array, source: str,
+        model: DiffusionModel | None = None,
+    ) -> xr.Dataset:  # fmt: skip
         count = len(variables["belief"][1])
         axes = {
             "level": (("level",), np.arange(count), "level, root = 0"),
             "t": (("t",), times, f"noise level t of the {self.noise} process"),
             **coords,
         }
-        if self.noise == "gaussian":
-            snr = cast(GaussianNoise, self.process).snr(times)
-            axes["snr"] = (("t",), snr, "signal-to-noise ratio")
-        return results.label(variables, axes, source, results.provenance(asdict(self)))
+        noise = self.process if model is None else model.noise
+        if isinstance(noise, GaussianNoise):
+            axes["snr"] = (("t",), noise.snr(times), "signal-to-noise ratio")
+        fields = asdict(self)
+        if model is not None:  # the sizes are the model's, not those of the experiment's flags
+            fields = {k: x for k, x in fields.items() if k not in ("v", "m", "s", "L", "grammars")}
+            fields |= {"model": type(model).__name__, "process": repr(noise)}
+        return results.label(variables, axes, source, results.provenance(fields))
 
 
 _THRESHOLD = "noise level at which the belief in the class is one half"
+_WIDTH = "range of noise levels over which the belief in the class falls from .9 to .1"
+
+
+def _width(times: Array, root: Array, seed: int) -> tuple[float, float]:
+    """Range over which the mean of [grammars, data, t] falls from .9 to .1; NaN if it does not."""
+    units = root.mean(axis=1) if len(root) > 1 else root[0]
+
+    def width(rows: Array) -> float:
+        curve = np.minimum(units[rows].mean(axis=0), 1.0)
+        return falls_through(times, curve, 0.1) - falls_through(times, curve, 0.9)
+
+    found = bootstrap(width, len(units), seed=stream(seed, "width"))
+    return width(np.arange(len(units))), float(found.error)
 
 
 def _curves(values: dict[str, tuple[Array, Array]]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, checked, count, number, positive, reals, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims._logistic import minimise, products, scaling_of
 from hierdiff.sims.estimators import nested_mean
@@ -85,7 +86,7 @@ class Probe:
     def accuracy(self, features: ArrayLike, labels: ArrayLike) -> float:
         """Share of points whose label is predicted."""
         found = self.predict(features)
-        truth = np.asarray(labels)
+        truth = _names(labels)
         if truth.shape != found.shape:
             raise InvalidParameter(
                 f"labels have shape {truth.shape}, the features {found.shape[0]} rows; give one"
@@ -94,6 +95,9 @@ class Probe:
         return float((found == truth).mean())
 
 
+@checked(
+    features=unchecked, labels=unchecked, ridge=unchecked, tolerance=positive, iterations=count
+)
 def linear_probe(
     features: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE,
     tolerance: float = TOLERANCE, iterations: int = 2000,
@@ -140,6 +144,9 @@ def linear_probe(
     return Probe(classes, *found, scaling.apply)
 
 
+@checked(
+    features=unchecked, labels=unchecked, ridge=unchecked, tolerance=positive, iterations=count
+)
 def quadratic_probe(
     features: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE,
     tolerance: float = TOLERANCE, iterations: int = 2000,
@@ -252,7 +259,7 @@ def projection_accuracy(features: ArrayLike, labels: ArrayLike, bases: Sequence[
     >>> projection_accuracy([[2.0, 1.0], [0.5, 1.0], [3.0, 0.0]], [0, 1, 1], bases)
     0.6666666666666666
     """
-    x, y = _with_bases(features, labels, bases)
+    x, y, bases = _with_bases(features, labels, bases)
     energies = [((x @ basis) ** 2).sum(axis=1) for basis in bases]
     return float((np.argmax(energies, axis=0) == y).mean())
 
@@ -295,7 +302,7 @@ def feature_snr(features: ArrayLike, labels: ArrayLike, bases: Sequence[Floats])
     >>> feature_snr([[2.0, 1.0], [2.0, 1.0], [1.0, 3.0], [1.0, 3.0]], [0, 0, 1, 1], bases)
     6.5
     """
-    x, y = _with_bases(features, labels, bases)
+    x, y, bases = _with_bases(features, labels, bases)
     ratios = []
     for k, basis in enumerate(bases):
         mine = x[y == k]
@@ -345,12 +352,26 @@ def over_seeds(values: ArrayLike) -> tuple[Floats, Floats]:
     >>> over_seeds([1.0, 3.0])
     (array(2.), array(1.))
     """
-    result = nested_mean(np.asarray(values, dtype=float)[:, None])
+    found = reals("values", values)
+    if found.ndim < 1 or not found.size:
+        raise InvalidParameter(f"values of shape {found.shape} must have one row per seed")
+    result = nested_mean(found[:, None])
     return np.asarray(result.mean), np.asarray(result.error)
 
 
+def _names(labels: ArrayLike) -> NDArray[Any]:
+    """Labels of points: numbers without NaN, or words."""
+    try:
+        found = np.asarray(labels)
+    except ValueError:
+        raise InvalidParameter("labels are no array; give one label per row") from None
+    if found.dtype.kind in "USb" and not isinstance(labels, np.ma.MaskedArray):
+        return found
+    return reals("labels", labels) if found.dtype.kind == "f" else array("labels", labels)
+
+
 def _matrix(features: ArrayLike) -> Floats:
-    x = np.asarray(features, dtype=float)
+    x = array("features", features).astype(float, copy=False)
     if x.ndim != 2 or x.size == 0:
         raise InvalidParameter(f"features of shape {x.shape} are no matrix; give [n, width]")
     if not np.isfinite(x).all():
@@ -361,30 +382,34 @@ def _matrix(features: ArrayLike) -> Floats:
 
 def _with_bases(
     features: ArrayLike, labels: ArrayLike, bases: Sequence[Floats]
-) -> tuple[Floats, NDArray[np.intp]]:
-    x, y = _matrix(features), np.asarray(labels)
+) -> tuple[Floats, NDArray[np.intp], list[Floats]]:
+    x, y = _matrix(features), array("labels", labels)
+    bases = tuple(bases) if isinstance(bases, (list, tuple)) else ()
+    if not bases:
+        raise InvalidParameter("bases must be a list of arrays [D, d_k], one per class")
     if y.shape != (len(x),) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= len(bases):
         raise InvalidParameter(
             f"labels must be {len(x)} integers in 0 .. {len(bases) - 1}, one basis per class"
         )
-    for k, basis in enumerate(bases):
+    arrays = [reals(f"bases[{k}]", basis, ndim=2) for k, basis in enumerate(bases)]
+    for k, basis in enumerate(arrays):
         if len(basis) != x.shape[1]:
             raise InvalidParameter(
                 f"bases[{k}] has {len(basis)} rows, the features {x.shape[1]} columns; they must"
                 " agree"
             )
-    return x, y
+    return x, y.astype(np.intp), arrays
 
 
 def _training(
     features: ArrayLike, labels: ArrayLike, ridge: float
 ) -> tuple[Floats, NDArray[np.intp], NDArray[Any]]:
-    x, raw = _matrix(features), np.asarray(labels)
+    x, raw = _matrix(features), _names(labels)
     if raw.shape != (len(x),):
         raise InvalidParameter(
             f"labels have shape {raw.shape}, the features {len(x)} rows; give one label per row"
         )
-    if not (np.isfinite(ridge) and ridge > 0):
+    if not number("ridge", ridge) > 0:
         raise InvalidParameter(f"ridge = {ridge} must be finite and > 0; 1 is a weak prior")
     classes, y, counts = np.unique(raw, return_inverse=True, return_counts=True)
     if len(classes) < 2:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +22,18 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._files import fingerprint
+from hierdiff.checks import (
+    array,
+    check_fields,
+    count,
+    fraction,
+    instance,
+    natural,
+    one_of,
+    positive,
+    reals,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.model import DiffusionModel
@@ -46,6 +57,17 @@ _TEXT = {
     "quadratic": "accuracy of a quadratic probe",
 }
 _GIVEN = "given"
+
+
+def pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Points and their classes."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InvalidParameter(
+            f"{name} of type {type(value).__name__} must be two arrays: points and their classes"
+        )
+    return value[0], value[1]
+
+
 _Curve: TypeAlias = Callable[[int, int, float, ArrayLike], NDArray[np.float64]]
 _LAWS: dict[str, _Curve] = {"exact": snr, "mean_field": snr_mean_field}
 
@@ -110,6 +132,11 @@ class Representation:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(
+            self, classes=partial(whole, low=2), rank=count, dim=count, delta=fraction,
+            seeds=partial(whole, low=2, high=10**6), test=partial(whole, high=10**9),
+            restarts=partial(whole, low=1, high=10**5), ridge=positive, seed=natural,
+        )  # fmt: skip
         least = {"seeds": 2, "test": 2 * self.classes, "restarts": 1, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -164,6 +191,7 @@ class Representation:
         """All noise levels, increasing."""
         return np.unique([*self.sigmas, self.reference, self.sigma_star])
 
+    @results.tracked
     def predict(self, law: str = "exact", sigma: ArrayLike | None = None) -> xr.Dataset:
         """What a law says of the population's denoiser, in the labels of :meth:`measure`.
 
@@ -192,9 +220,8 @@ class Representation:
         Validity: "exact" for the exact model and infinitely many points; "mean_field" moves an
         expectation inside the softmax, which misplaces the peak.
         """
-        if law not in _LAWS:
-            raise InvalidParameter(f"law = {law!r} is not known; use {' or '.join(_LAWS)}")
-        levels = self.levels if sigma is None else np.asarray(sigma, float)
+        law = one_of("law", law, _LAWS)
+        levels = self.levels if sigma is None else reals("sigma", sigma, 0, ndim=1, least=1)
         world, marks = (self.classes, self.rank, self.delta), [self.reference, self.sigma_star]
         names = (*self.models, _GIVEN)
         shape = (len(names), len(SPLITS), len(self.n_train))
@@ -217,6 +244,7 @@ class Representation:
             variables[f"{name}_error"] = (dims, zero, "no error")
         return self._label(variables, names, self.n_train, levels, "theory", law)
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,
@@ -256,15 +284,13 @@ class Representation:
         Validity: probes are trained on the noisy training points, one noise draw per point, and
         scored on both splits.  The SNR is free of bias to O(1/n^2) in the points n of a class.
         """
-        given = None if data is None else self._checked(*data)
+        given = None if data is None else self._checked(*pair("data", data))
         sizes = self.n_train if given is None else (len(given[0]),)
+        if workers is not None:
+            workers = whole("workers", workers, None)
         names = self.models if model is None else (_GIVEN,)
-        words = "drawn" if given is None else fingerprint(given[0], given[1])
-        denoiser = None
-        if model is not None:
-            denoiser = self._adapted(model)
-            x = self.mixture.sample(4, stream(self.seed, "fingerprint"))[0]
-            words += fingerprint(*(denoiser(x, s) for s in (self.reference, self.sigma_star)))
+        words = "drawn" if given is None else "given"
+        denoiser = None if model is None else self._adapted(model)
         shared = Repetition(
             self.mixture, self.levels, names, self.quantities, self.test, self.restarts,
             self.ridge, self.seed,
@@ -302,12 +328,12 @@ class Representation:
             else:
                 found[f"{q}_rise"] = ends[0] - ends[1]
         variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
-        for name, array in found.items():
-            dims, text = _DIMS[: array.ndim - 1], self._words(name)
-            mean, error = over_seeds(array)
+        for name, values in found.items():
+            dims, text = _DIMS[: values.ndim - 1], self._words(name)
+            mean, error = over_seeds(values)
             variables[name] = (dims, mean, text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
-            variables[f"{name}_by_seed"] = (("seed", *dims), array, text)
+            variables[f"{name}_by_seed"] = (("seed", *dims), values, text)
         return self._label(variables, names, sizes, self.levels, source, "")
 
     def _words(self, name: str) -> str:
@@ -332,7 +358,7 @@ class Representation:
         return results.label(variables, coords, source, attributes)
 
     def _checked(self, x: ArrayLike, k: ArrayLike) -> tuple[Array, NDArray[np.intp]]:
-        points, labels = np.asarray(x, dtype=float), np.asarray(k)
+        points, labels = reals("data[0]", x), array("data[1]", k)
         if points.ndim != 2 or points.shape[1] != self.dim or labels.shape != (len(points),):
             raise InvalidParameter(
                 f"data of shapes {points.shape} and {labels.shape} must be points [N,"
@@ -347,7 +373,7 @@ class Representation:
 
     def _adapted(self, model: DiffusionModel) -> Denoiser:
         """A model in time as a function of sigma."""
-        noise = model.noise
+        noise = instance("model", model, DiffusionModel).noise
         if not isinstance(noise, GaussianNoise) or noise.v is not None:
             raise InvalidParameter(
                 f"model {type(model).__name__} with {noise.name} noise of v = {noise.v} symbols"

@@ -32,8 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._rules import positive_int
-from hierdiff.checks import levels_of
+from hierdiff.checks import array, check_fields, count, levels_of, reals
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
@@ -89,7 +88,7 @@ class SimulatedModel:
     source = "simulation"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", positive_int("steps", self.steps))
+        check_fields(self, steps=count)
         if not isinstance(self.model.noise, (MaskingNoise, UniformNoise, GaussianNoise)):
             raise InvalidParameter(
                 f"noise = {self.model.noise.name} has no reverse chain; give a model with masking, "
@@ -141,7 +140,7 @@ class SimulatedModel:
         Validity: the chain of the model's beliefs.
         """
         random = generator(seed)
-        x = np.asarray(x_t)
+        x = _rows(x_t)
         levels = levels_of(t, len(x)) * np.ones(len(x))
         beliefs = self.model.denoise(x, levels)
         alive = np.ones(len(x), bool)
@@ -189,6 +188,7 @@ class SequentialModel:
     source = "simulation"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not isinstance(self.model.noise, MaskingNoise):
             raise InvalidParameter(
                 f"noise = {self.model.noise.name} masks no tokens; give a model with masking noise"
@@ -225,7 +225,12 @@ class SequentialModel:
             As many as the largest number of masked tokens of a datum, plus one.
         """
         random = generator(seed)
-        x = np.array(x_t)
+        x = _rows(x_t).copy()
+        if x.ndim != 2 or x.dtype.kind not in "iu":
+            raise InvalidParameter(
+                f"x_t has shape {x.shape} and type {x.dtype}; give symbols [n, leaves], -1 where"
+                " masked"
+            )
         levels = levels_of(t, len(x)) * np.ones(len(x))
         masked = np.maximum((x < 0).sum(axis=1), 1)
         path = [x]
@@ -288,6 +293,14 @@ def _step(
     if k == 1 and noise.v is not None:
         return _draw(beliefs, random)
     return _gaussian_step(noise, x, beliefs, t, s, random)
+
+
+def _rows(x_t: ArrayLike) -> Array:
+    """Noisy data, one or more of them."""
+    x = array("x_t", x_t)
+    if x.ndim < 2 or not len(x):
+        raise InvalidParameter(f"x_t has shape {x.shape}; give a row per datum, one or more")
+    return x
 
 
 def _draw(beliefs: Array, random: np.random.Generator) -> Array:
@@ -367,7 +380,7 @@ def convergence_order(steps: ArrayLike, gaps: ArrayLike, errors: ArrayLike) -> C
     >>> round(fit.order, 12), round(fit.error, 3), round(fit.reduced_chi_square, 9)
     (1.0, 0.102, 0.0)
     """
-    K, g, e = (np.asarray(x, float) for x in (steps, gaps, errors))
+    K, g, e = reals("steps", steps, above=0), reals("gaps", gaps), reals("errors", errors)
     if K.ndim != 1 or len(K) < 3 or not K.shape == g.shape == e.shape:
         raise InvalidParameter(f"steps, gaps, errors have shapes {K.shape}, {g.shape}, {e.shape}; "
                                "give three or more of each")  # fmt: skip
@@ -376,6 +389,8 @@ def convergence_order(steps: ArrayLike, gaps: ArrayLike, errors: ArrayLike) -> C
             f"the distance {g.min():.3g} is not two errors above zero; use fewer "
             "steps or more samples"
         )
+    if len(np.unique(K)) < 3:
+        raise InvalidParameter("steps must hold three different numbers or more")
     x, y, w = np.log(K), np.log(g), (g / e) ** 2
     middle = (w * x).sum() / w.sum()
     spread = (w * (x - middle) ** 2).sum()

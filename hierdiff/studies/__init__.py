@@ -5,6 +5,7 @@ One module per question; each has a dataclass whose fields are the flags of the 
 
 from __future__ import annotations
 
+from hierdiff.studies import page
 from hierdiff.studies.alignment import AlignmentStudy
 from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
@@ -23,6 +24,7 @@ __all__ = [
     "RepresentationStudy",
     "Study",
     "execute",
+    "page",
     "run",
 ]
 

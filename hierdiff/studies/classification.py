@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,8 @@ class ClassificationStudy:
     experiment: tyro.conf.OmitArgPrefixes[Classification] = field(default_factory=Classification)
     out: Path = Path("out")
     """Folder for the results, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -42,7 +43,7 @@ class ClassificationStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the limit laws and the measurement."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "classification", "classification_theory")
         tasks = results.task_folder(folder, "classification", self.resume)
         options: dict[str, Any] = {
             "folder": tasks, "workers": self.workers, "cluster": self.cluster,
@@ -58,7 +59,7 @@ class ClassificationStudy:
         print(f"wrote {folder / 'classification.nc'} and {folder / 'classification.png'}")
         found = claims(self.experiment, theory, measured)
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            results.write_summary(self.summary, found, asdict(self.experiment))
         print(closing(found))
         return theory, measured
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 import warnings
@@ -13,8 +11,9 @@ from typing import Protocol
 import tyro
 import xarray as xr
 
-from hierdiff.errors import HierdiffError
-from hierdiff.results import provenance
+from hierdiff.plots.backend import use_files
+from hierdiff.results import provenance, tracked
+from hierdiff.studies.page import last_words, parsed
 
 __all__ = ["Study", "execute", "run"]
 
@@ -27,45 +26,28 @@ class Study(Protocol):
 
 
 def run(kind: type[Study], arguments: Sequence[str] | None = None) -> tuple[xr.Dataset, ...]:
-    """Run one study with the flags of the command line."""
+    """Run one study with the flags of the command line; in a notebook with its defaults."""
     return execute(lambda: tyro.cli(kind, args=arguments))
 
 
 def execute(parse: Callable[[], Study]) -> tuple[xr.Dataset, ...]:
     """Parse and run; an error becomes one line on standard error and exit status 2."""
+    use_files()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
         try:
-            study = _parsed(parse)
+            study = parsed(parse)
             provenance({})  # the commit of the code that runs, not of one made meanwhile
-            found = study.main()
+            found = tracked(study.main)()
             sys.stdout.flush()
             return found
-        except HierdiffError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
         except BrokenPipeError:
             # the reader of a pipe, such as head, has seen enough; nothing is left to say
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
-        except KeyboardInterrupt:
-            print("interrupted; the same command resumes where it stopped", file=sys.stderr)
-            raise SystemExit(130) from None
-
-
-def _parsed(parse: Callable[[], Study]) -> Study:
-    """Parse; a broken rule of ours is raised as it is, not framed as a usage error."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return parse()
-    except SystemExit as stop:
-        cause: BaseException | None = stop
-        while cause is not None:
-            if isinstance(cause, HierdiffError):
-                raise cause from None
-            cause = cause.__context__
-        raise
-    finally:
-        if not isinstance(sys.exc_info()[1], HierdiffError):
-            sys.stderr.write(said.getvalue())
+        except (Exception, KeyboardInterrupt) as error:
+            words = last_words(error)
+            if words is None:
+                raise
+            print(words[0], file=sys.stderr)
+            raise SystemExit(words[1]) from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ class CompositionStudy:
     experiment: tyro.conf.OmitArgPrefixes[Composition] = field(default_factory=Composition)
     out: Path = Path("out")
     """Folder for the results, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -45,7 +46,13 @@ class CompositionStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the three laws and the measurement."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(
+            self,
+            "composition",
+            "composition_theory",
+            "composition_coincidences",
+            "composition_next_token",
+        )
         tasks = results.task_folder(folder, "composition", self.resume)
         measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         laws = [self.experiment.predict(law) for law in _LAWS]
@@ -59,7 +66,7 @@ class CompositionStudy:
         print(table(found))
         print(f"wrote {folder / 'composition.nc'} and {folder / 'composition.png'}")
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            results.write_summary(self.summary, found, asdict(self.experiment))
         print(closing(found))
         return (*laws, measured)
 

@@ -37,6 +37,8 @@ class PhaseTransitionStudy:
     experiment: tyro.conf.OmitArgPrefixes[PhaseTransition] = field(default_factory=PhaseTransition)
     out: Path = Path("out")
     """Folder for the result, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -46,7 +48,7 @@ class PhaseTransitionStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the prediction and the measurement, of all processes in turn."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "phase_transition", "phase_transition_theory")
         tasks = results.task_folder(folder, "phase_transition", self.resume)
         experiments = self.experiment.each()
         pairs = [self._pair(one, tasks) for one in experiments]
@@ -93,6 +95,7 @@ def together(parts: Sequence[xr.Dataset]) -> xr.Dataset:
         join="outer", coords="minimal", compat="override", combine_attrs="override",
     )  # fmt: skip
     joined.t.attrs["long_name"] = "noise level t of each process"
+    joined.attrs.update(results.tasks_of(*parts))
     joined.attrs["parameters"] = json.dumps(
         {**json.loads(parts[0].attrs["parameters"]), "noise": "all"}
     )

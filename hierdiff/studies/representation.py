@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,8 @@ class RepresentationStudy:
     experiment: tyro.conf.OmitArgPrefixes[Representation] = field(default_factory=Representation)
     out: Path = Path("out")
     """Folder for the results, the figure and the finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     workers: int | None = None
     """Tasks at a time; default all processors.  Results do not depend on it."""
     resume: bool = True
@@ -43,7 +44,9 @@ class RepresentationStudy:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the closed form and the measurement."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(
+            self, "representation", "representation_theory", "representation_mean_field"
+        )
         tasks = results.task_folder(folder, "representation", self.resume)
         measured = self.experiment.measure(folder=tasks, workers=self.workers, cluster=self.cluster)
         levels = measured.sigma.values
@@ -59,7 +62,7 @@ class RepresentationStudy:
         print(f"wrote {folder / 'representation.nc'} and {folder / 'representation.png'}")
         found = claims(self.experiment, exact, mean_field, measured)
         if self.summary:
-            self.summary.write_text(json.dumps(found, indent=1) + "\n")
+            results.write_summary(self.summary, found, asdict(self.experiment))
         print(closing(self.experiment, found))
         return exact, mean_field, measured
 

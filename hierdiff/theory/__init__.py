@@ -50,6 +50,13 @@ from hierdiff.theory.correlations import (
     susceptibility,
     transfer_matrix,
 )
+from hierdiff.theory.critical_exponents import (
+    BeliefSlopes,
+    CriticalExponents,
+    belief_slopes,
+    critical_exponents,
+    support_exponents,
+)
 from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.information import (
@@ -74,6 +81,7 @@ from hierdiff.theory.population import (
     CriticalLevel,
     OrderParameter,
     critical_level,
+    half_belief_level,
     population_dynamics,
 )
 from hierdiff.theory.representation import (
@@ -96,10 +104,20 @@ from hierdiff.theory.thresholds import (
     has_transition,
     stability,
 )
+from hierdiff.theory.upper_bounds import (
+    level_set_bound,
+    level_set_laws,
+    level_set_threshold,
+    overlap_bound,
+    overlap_threshold,
+    threshold_upper_bound,
+)
 from hierdiff.theory.uturn import class_change, committor
 
 __all__ = [
+    "BeliefSlopes",
     "BoundObjects",
+    "CriticalExponents",
     "CriticalLevel",
     "Estimate",
     "ExactMixture",
@@ -113,6 +131,7 @@ __all__ = [
     "TwoChannels",
     "annealed_beliefs",
     "bayes_accuracy",
+    "belief_slopes",
     "class_change",
     "class_posterior",
     "class_scores",
@@ -124,6 +143,7 @@ __all__ = [
     "correlation_decay_exponent",
     "correlation_length_exponent",
     "critical_belief",
+    "critical_exponents",
     "critical_level",
     "critical_noise",
     "cue_conflict",
@@ -139,6 +159,7 @@ __all__ = [
     "finite_depth_threshold",
     "fixed_points",
     "free_energy",
+    "half_belief_level",
     "has_transition",
     "information_slope",
     "jacobian",
@@ -149,6 +170,9 @@ __all__ = [
     "kesten_stigum_annealed",
     "label_accuracy",
     "leaf_correlation",
+    "level_set_bound",
+    "level_set_laws",
+    "level_set_threshold",
     "log_density",
     "log_ratio",
     "mmse",
@@ -158,6 +182,8 @@ __all__ = [
     "noise_ceiling",
     "odd_one_out",
     "onset_delta",
+    "overlap_bound",
+    "overlap_threshold",
     "population_dynamics",
     "posterior",
     "root_map",
@@ -171,9 +197,11 @@ __all__ = [
     "speciation_time",
     "stability",
     "support_bound",
+    "support_exponents",
     "support_laws",
     "support_threshold",
     "susceptibility",
+    "threshold_upper_bound",
     "transfer_matrix",
     "tree_similarity",
     "true_beliefs",

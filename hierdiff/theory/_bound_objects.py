@@ -22,9 +22,25 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import logsumexp
 
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    integers,
+    memory,
+    natural,
+    precision,
+    sound,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory._class_inputs import (
+    checked_data,
+    checked_noise,
+    checked_ratios,
+    softness,
+)
 from hierdiff.theory.belief_propagation import posterior
 
 __all__ = ["PROMPTS", "BoundObjects", "Prompt"]
@@ -46,6 +62,31 @@ PROMPTS: dict[str, Prompt] = {
     "colour absent": ((ANY, ABSENT, ANY, ANY), (ANY, ANY, ANY, ABSENT)),
 }
 """Readings of every prompt; "first recoloured" is also "second reshaped"."""
+
+
+def _checked_prompts(name: str, prompts: Any) -> tuple[Prompt, ...]:
+    """Prompts of one reading or more, each with one code for every block."""
+    rule = 'give entries of PROMPTS, e.g. (PROMPTS["pair"], PROMPTS["pair swapped"])'
+    known = {FIRST, SECOND, ABSENT, ANY}
+    found: list[Prompt] = []
+    for prompt in prompts if isinstance(prompts, (tuple, list)) else ():
+        readings = prompt if isinstance(prompt, (tuple, list)) else ()
+        if not readings or not all(
+            isinstance(r, (tuple, list)) and len(r) == 4
+            and all(type(code) is int and code in known for code in r)
+            for r in readings
+        ):  # fmt: skip
+            words = " ".join(repr(prompt).split())[:60]
+            raise InvalidParameter(
+                f"{name}[{len(found)}] = {words} is no tuple of readings, four codes 0 to 3 each; "
+                f"{rule}"
+            )
+        found.append(tuple((r[0], r[1], r[2], r[3]) for r in readings))
+    if not found:
+        raise InvalidParameter(
+            f"{name} = {' '.join(repr(prompts).split())[:60]} must be a tuple of prompts; {rule}"
+        )
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +126,24 @@ class BoundObjects:
     area: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self, area=count)
         a, b = self.shapes, self.colours
         if a.v != b.v or a.n_leaves != b.n_leaves or a.v[0] < 3:
             raise InvalidParameter(
                 f"grammars {a} and {b} must agree in size and have at least three values"
             )
-        if not (np.isfinite(self.tau) and self.tau > 0) or self.area < 1:
-            raise InvalidParameter(
-                f"tau = {self.tau} must be > 0 and area = {self.area} an integer >= 1"
-            )
+        softness("tau", self.tau)
+        memory(f"area = {self.area} copies of {b.n_leaves} leaves", 8.0 * self._size * a.v[-1])
 
     @property
     def copies(self) -> tuple[int, int, int, int]:
         """Copies of the leaves of each block."""
         return (1, 1, 1, self.area)
+
+    @property
+    def _size(self) -> int:
+        """Leaves of all blocks."""
+        return sum(self.copies) * self.shapes.n_leaves
 
     @cached_property
     def _places(self) -> list[slice]:
@@ -108,11 +153,14 @@ class BoundObjects:
     def _grammar(self, block: int) -> Grammar:
         return self.colours if block % 2 else self.shapes
 
+    @checked(n=natural)
     def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
         """Scenes [n, leaves of all blocks, v] and values [n, attribute, code].
 
         The codes are the value of the first object, of the second, and one that neither has.
         """
+        size = self._size * self.shapes.v[-1]
+        memory(f"n = {n} scenes of {size} numbers", 24.0 * n * size)
         rng, v = generator(seed), self.shapes.v[0]
         order = rng.permuted(np.tile(np.arange(v), (n, 2, 1)), axis=2)[..., :3]
         parts = []
@@ -123,6 +171,8 @@ class BoundObjects:
             parts.append(hard + self.tau * rng.standard_normal(hard.shape))
         return np.concatenate(parts, axis=1), order.astype(np.intp)
 
+    @checked(prompts=_checked_prompts, dtype=precision)
+    @sound
     def prompt_errors(
         self,
         x0: ArrayLike,
@@ -145,12 +195,18 @@ class BoundObjects:
         dtype : float64 or float32
             Precision of the messages.
 
+        Raises
+        ------
+        InvalidParameter
+            For other shapes, NaN, values that are no symbols, or no prompt.
+
         Notes
         -----
         Validity: exact.
         """
-        x, eps = np.asarray(x0, float), np.asarray(noise)
-        gamma = np.broadcast_to(np.asarray(snr, float), (len(x),))[:, None, None]
+        x, values = self._checked(x0, values)
+        eps = checked_noise(noise, x)
+        gamma = checked_ratios(snr, len(x))[:, None, None]
         kappa, root, power = 1 / (1 + gamma * self.tau**2), np.sqrt(gamma), self.tau**2
         psi, rest = kappa * (gamma * x + root * eps), kappa * (x - power * root * eps)
         evidence, means = self._beliefs(psi, values, prompts, dtype)
@@ -168,11 +224,14 @@ class BoundObjects:
                 out[:, i] += np.einsum("nlv,nlv->n", mean, self.copies[b] * mean - pulls[b])
         return out
 
+    @checked(prompts=_checked_prompts)
+    @sound
     def log_density(
         self, x0: ArrayLike, values: NDArray[np.intp], prompts: tuple[Prompt, ...]
     ) -> Floats:
         """Log p(x0 | prompt) up to a term common to all prompts, [n, prompts], nats."""
-        psi = np.asarray(x0, float) / self.tau**2
+        x, values = self._checked(x0, values)
+        psi = x / self.tau**2
         evidence, _ = self._beliefs(psi, values, prompts, np.float64)
         columns = [
             logsumexp([sum(evidence[b, r[b]] for b in range(4)) for r in prompt], axis=0)
@@ -181,6 +240,8 @@ class BoundObjects:
         ]
         return np.stack(columns, axis=1)
 
+    @checked
+    @sound
     def bag_scores(self, x0: ArrayLike) -> tuple[Floats, Floats]:
         r"""Log-probability that each shape, each colour is *somewhere* in the scene, each [n, v].
 
@@ -188,7 +249,7 @@ class BoundObjects:
 
         What a scorer has that knows which attributes are present and not which go together.
         """
-        psi, out = np.asarray(x0, float) / self.tau**2, []
+        psi, out = checked_data(x0, (self._size, self.shapes.v[-1])) / self.tau**2, []
         for attribute in (0, 1):
             missing = np.zeros((len(psi), self.shapes.v[0]))
             for block in (attribute, attribute + 2):
@@ -197,6 +258,12 @@ class BoundObjects:
                 missing = missing + np.log1p(-np.minimum(found.marginals[0][:, 0], 1 - 1e-16))
             out.append(np.log(np.maximum(-np.expm1(missing), 1e-300)))
         return out[0], out[1]
+
+    def _checked(self, x0: ArrayLike, values: ArrayLike) -> tuple[Floats, NDArray[np.intp]]:
+        """Scenes [n, leaves, v] and their values [n, attribute, code]."""
+        x = checked_data(x0, (self._size, self.shapes.v[-1]))
+        codes = integers("values", values, 0, self.shapes.v[0] - 1, shape=(len(x), 2, 3))
+        return x, codes.astype(np.intp)
 
     def _folded(self, x: NDArray[Any], block: int) -> NDArray[Any]:
         """Sum over the copies of a block, [n, leaves, v]."""

@@ -12,30 +12,56 @@ Ornstein-Uhlenbeck     :math:`x_t = e^{-t}x_0 + \sqrt{1-e^{-2t}}\,z`, so
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, check_fields, number
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Threshold", "ou_sigma", "ou_time", "positive_level", "vp_alpha_bar", "vp_sigma"]
+__all__ = [
+    "Threshold",
+    "ou_sigma",
+    "ou_time",
+    "positive_level",
+    "positive_scale",
+    "vp_alpha_bar",
+    "vp_sigma",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 
+_LARGE = 1e150  # of a length: its square is a float
+_LATEST = 709.0  # exp of it is a float
+
 
 def positive_level(sigma: float) -> float:
-    """``sigma`` as a float, once it is known to be finite and above zero."""
-    if not (np.isfinite(sigma) and sigma > 0):
-        raise InvalidParameter(f"sigma = {sigma} must be finite and > 0; raise the noise level")
-    return float(sigma)
+    """``sigma`` as a float, once it is known that it and its square are finite and above zero."""
+    try:
+        # the square, its inverse and products of both with data must stay numbers
+        return number("sigma", sigma, 1e-140, 1e140)
+    except InvalidParameter:
+        words = " ".join(str(sigma).split())[:60]
+        raise InvalidParameter(
+            f"sigma = {words} must be finite and > 0, from 1e-140 to 1e140; raise the noise level"
+        ) from None
+
+
+def positive_scale(scale: float) -> float:
+    """``scale`` of noisy data as a float, within the same range as ``sigma``."""
+    return number("scale", scale, 1e-140, 1e140)
 
 
 def _ranged(name: str, value: ArrayLike, low: float, high: float, remedy: str) -> Floats:
-    array = np.asarray(value, dtype=float)
-    if not ((array >= low) & (array <= high)).all():
-        raise InvalidParameter(f"{name} = {value!r} must lie in [{low:g}, {high:g}]; {remedy}")
-    return array
+    found = array(name, value).astype(float, copy=False)
+    wrong = ~((found >= low) & (found <= high))
+    if wrong.any():
+        raise InvalidParameter(
+            f"{name} = {found[wrong].flat[0]} must lie in [{low:g}, {high:g}]; {remedy}"
+        )
+    return found
 
 
 def ou_time(sigma: ArrayLike) -> Floats:
@@ -65,8 +91,10 @@ def ou_time(sigma: ArrayLike) -> Floats:
     0.346574
     """
     levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
-    power: Floats = 0.5 * np.log1p(levels**2)
-    return power
+    far = levels > _LARGE  # the square is beyond float64, the one beside it below its rounding
+    with np.errstate(over="ignore"):
+        power: Floats = 0.5 * np.log1p(levels**2)
+    return np.where(far, np.log(np.where(far, levels, 1.0)), power) if far.any() else power
 
 
 def ou_sigma(time: ArrayLike) -> Floats:
@@ -84,14 +112,23 @@ def ou_sigma(time: ArrayLike) -> Floats:
     Raises
     ------
     InvalidParameter
-        For negative or NaN times.
+        For negative or NaN times, or finite ones above 709, whose sigma is beyond float64.
 
     Notes
     -----
     Validity: exact; inverse of :func:`ou_time`.
     """
     times = _ranged("time", time, 0, np.inf, "the process starts at 0")
-    return cast(Floats, np.sqrt(np.expm1(2 * times)))
+    beyond = (times > _LATEST) & (times < np.inf)
+    if beyond.any():
+        raise InvalidParameter(
+            f"time = {times[beyond].flat[0]} gives a sigma beyond float64; give times up to "
+            f"{_LATEST:g}, or inf"
+        )
+    far = times > _LATEST / 2
+    with np.errstate(over="ignore"):
+        near = cast(Floats, np.sqrt(np.expm1(2 * times)))
+        return np.where(far, np.exp(times), near) if far.any() else near
 
 
 def vp_alpha_bar(sigma: ArrayLike) -> Floats:
@@ -116,7 +153,8 @@ def vp_alpha_bar(sigma: ArrayLike) -> Floats:
     Validity: exact; ``GaussianNoise.alpha_bar(t)`` is this quantity.
     """
     levels = _ranged("sigma", sigma, 0, np.inf, "noise is no negative length")
-    return 1 / (1 + levels**2)
+    with np.errstate(over="ignore"):  # an infinite square leaves no signal
+        return 1 / (1 + levels**2)
 
 
 def vp_sigma(alpha_bar: ArrayLike) -> Floats:
@@ -146,8 +184,10 @@ def vp_sigma(alpha_bar: ArrayLike) -> Floats:
     array([0., 1., 2.])
     """
     power = _ranged("alpha_bar", alpha_bar, 0, 1, "it is a share of power")
-    with np.errstate(divide="ignore"):
-        return cast(Floats, np.sqrt(1 / power - 1))
+    faint = power < 1 / _LARGE**2
+    with np.errstate(divide="ignore", over="ignore"):
+        near = cast(Floats, np.sqrt(1 / power - 1))
+        return np.where(faint, 1 / np.sqrt(power), near) if faint.any() else near
 
 
 @dataclass(frozen=True)
@@ -157,7 +197,12 @@ class Threshold:
     Parameters
     ----------
     sigma : float
-        Noise relative to the signal (VE).
+        Noise relative to the signal (VE), >= 0; may be infinite.
+
+    Raises
+    ------
+    InvalidParameter
+        If sigma is negative, NaN or no number.
 
     Notes
     -----
@@ -170,6 +215,9 @@ class Threshold:
     """
 
     sigma: float
+
+    def __post_init__(self) -> None:
+        check_fields(self, sigma=partial(number, low=0, infinite=True))
 
     @property
     def time(self) -> float:
@@ -184,4 +232,4 @@ class Threshold:
     @property
     def snr(self) -> float:
         """Signal-to-noise ratio, 1 / sigma^2."""
-        return self.sigma**-2
+        return self.sigma**-2 if self.sigma > 1 / _LARGE else np.inf

@@ -18,9 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff._kernels import layout, simd
+from hierdiff._kernels.leaves import centre
 from hierdiff.grammar import Grammar
 
-__all__ = ["Job", "Leaves", "available_threads", "job_of", "new_summary", "run_tiles", "to_kernel"]
+__all__ = [
+    "Exact",
+    "Job",
+    "Leaves",
+    "available_threads",
+    "centred",
+    "job_of",
+    "new_summary",
+    "run_tiles",
+    "to_kernel",
+]
 
 Array = NDArray[Any]
 
@@ -34,6 +45,35 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
+def _most_threads() -> int:
+    """More than one per processor gain nothing, and thousands cannot be started."""
+    return max(available_threads(), 64)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """What conversion to the kernels' numbers may lose, for samples at the end of their range.
+
+    float32 rounds log-evidence of -1e6 by .03, and the exponential of -800 is zero in float64.
+    """
+
+    root: Array  # float64 [n or 1, v_0]
+    match: Array  # float64 [n] or empty: logarithms, the larger of the two is 0
+    other: Array
+    dense: Array | None = None  # float64 [k, leaves, v] as it was given, where `Leaves` has float32
+    rows: Array | None = None  # the k columns that are kept, increasing; None: all
+
+    def take(self, rows: Array) -> Exact:
+        """A selection of columns."""
+        at = rows if self.rows is None else np.searchsorted(self.rows, rows)
+        return Exact(
+            self.root if len(self.root) == 1 else self.root[rows],
+            self.match[rows] if self.match.size else self.match,
+            self.other[rows] if self.other.size else self.other,
+            None if self.dense is None else self.dense[at],
+        )
+
+
 @dataclass(frozen=True)
 class Leaves:
     """Leaf evidence and root prior of n columns, in the form that the kernels read."""
@@ -45,35 +85,51 @@ class Leaves:
     other: Array  # [n] or empty
     root: Array  # [n or 1, v_0]
     shift: Array  # float64 [n], what was taken out of the logarithms beforehand
+    exact: Exact | None = None  # None for pieces of a tree
 
     def __len__(self) -> int:
         return int(self.symbols.shape[0] if self.kind == 2 else self.dense.shape[0])
 
-    def astype(self, dtype: Any) -> Leaves:
-        """With all likelihoods in another floating-point type."""
-
-        def convert(x: Array) -> Array:
-            return np.require(x, dtype, ["C", "W"])
-
-        return replace(
-            self,
-            dense=convert(self.dense),
-            match=convert(self.match),
-            other=convert(self.other),
-            root=convert(self.root),
+    def wide(self, rows: Array) -> Leaves:
+        """A selection of columns in float64, from the numbers before they were converted."""
+        assert self.exact is not None
+        exact = self.exact.take(rows)
+        dense, shift = self.dense, self.shift[rows]
+        if exact.dense is not None:
+            dense, shift = exact.dense, np.zeros(len(rows))
+        elif self.kind != layout.SYMBOLS_SEEN:
+            dense = dense[rows]
+        return Leaves(
+            self.kind,
+            np.require(dense, np.float64, ["C", "W"]),
+            self.symbols[rows] if self.kind == layout.SYMBOLS_SEEN else self.symbols,
+            np.exp(exact.match),
+            np.exp(exact.other),
+            exact.root,
+            shift,
+            replace(exact, dense=None),
         )
 
     def take(self, rows: Array) -> Leaves:
         """A selection of columns."""
+        seen = self.kind == layout.SYMBOLS_SEEN
         return Leaves(
             self.kind,
-            self.dense[rows] if self.kind != 2 else self.dense,
-            self.symbols[rows] if self.kind == 2 else self.symbols,
-            self.match[rows] if self.kind == 2 else self.match,
-            self.other[rows] if self.kind == 2 else self.other,
+            self.dense if seen else self.dense[rows],
+            self.symbols[rows] if seen else self.symbols,
+            self.match[rows] if seen else self.match,
+            self.other[rows] if seen else self.other,
             self.root if len(self.root) == 1 else self.root[rows],
             self.shift[rows],
+            None if self.exact is None else self.exact.take(rows),
         )
+
+    def keep(self, rows: Array) -> Leaves:
+        """The same with nothing of the caller's: of the exact evidence, the given columns alone."""
+        if self.exact is None or self.exact.dense is None:
+            return self
+        kept = np.array(self.exact.dense[rows], np.float64)
+        return replace(self, exact=replace(self.exact, dense=kept, rows=rows))
 
     def cut(self, pieces: int, root: Array) -> Leaves:
         """Each column cut into ``pieces`` neighbouring columns, with priors of their own."""
@@ -85,9 +141,30 @@ class Leaves:
                 match=np.repeat(self.match, pieces),
                 other=np.repeat(self.other, pieces),
                 root=root,
+                exact=None,
             )
         dense = self.dense.reshape(n, self.dense.shape[1] // pieces, self.dense.shape[2])
-        return replace(self, dense=dense, root=root)
+        return replace(self, dense=dense, root=root, exact=None)
+
+
+def centred(dense: Array, threads: int) -> tuple[Array, Array]:
+    """Log-evidence [n, leaves, v] in float32 with the largest of each leaf at 0, and their sum [n].
+
+    The difference is taken before the conversion, so that what all symbols have in common costs
+    float32 no digit.  A leaf without a finite largest value stays as it is: it is reported later.
+    """
+    out, tops = np.empty(dense.shape, np.float32), np.empty(dense.shape[:2])
+    source = np.require(dense, None, ["C", "W"])
+    if dense.size < _SERIAL_WORK or threads < 2:
+        centre(source, out, tops)
+    else:
+        parts = min(threads, len(dense), _most_threads())
+        bounds = [len(dense) * i // parts for i in range(parts + 1)]
+        with ThreadPoolExecutor(len(bounds) - 1) as pool:
+            list(pool.map(
+                lambda a, b: centre(source[a:b], out[a:b], tops[a:b]), bounds[:-1], bounds[1:]
+            ))  # fmt: skip
+    return out, tops.sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -263,7 +340,7 @@ def run_tiles(job: Job, run: Callable[[int, int, layout.Scratch], None]) -> None
     geometry = job.tables.geometry
     rules = geometry[:, layout.SYMBOLS] * geometry[:, layout.RULES] * geometry[:, layout.BRANCHES]
     work = tiles * int((geometry[:, layout.NODES] * rules).sum())
-    parts = min(job.threads, tiles) if work > _SERIAL_WORK else 1
+    parts = min(job.threads, tiles, _most_threads()) if work > _SERIAL_WORK else 1
 
     def part(first: int, last: int) -> None:
         with _BUFFERS.borrow(job) as scratch:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from hierdiff.checks import array, integers
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.grammar import Grammar
+from hierdiff.grammar import Derivations, Grammar
 from hierdiff.noise import SymbolEvidence
-from hierdiff.theory._engine import Leaves
+from hierdiff.theory._engine import Exact, Leaves, centred
 
-__all__ = ["explain", "leaves_of"]
+__all__ = ["explain", "latents_of", "leaves_of"]
 
 Array = NDArray[Any]
 
@@ -22,41 +23,61 @@ def leaves_of(
     log_evidence: ArrayLike | SymbolEvidence,
     root: ArrayLike | None,
     dtype: DTypeLike,
+    threads: int,
+    *,
+    private: bool,
 ) -> Leaves:
     """Check shapes and bring evidence and root prior into one number type.
 
-    The values themselves are checked by the passes, at no cost; see :func:`explain`.
+    The values themselves are checked by the passes, at no cost; see :func:`explain`.  With
+    ``private`` no array of the caller's is kept but in ``exact``, see :meth:`Leaves.keep`.
     """
     kind = np.dtype(dtype)
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InvalidParameter(f"dtype = {kind} is not supported; use float64 or float32")
-    nothing = np.empty(0, kind)
+    nothing, no_symbols = np.empty(0), np.empty((0, 0), np.int32)
     if isinstance(log_evidence, SymbolEvidence):
         symbols, match, other, shift = _symbol_likelihoods(grammar, log_evidence)
-        prior = _root(grammar, root, len(symbols), kind)
-        dense = np.empty((0, 0, 0), kind)
-        leaves = Leaves(2, dense, symbols, match, other, prior, shift)
-        return leaves.astype(kind)
-    dense = np.asarray(log_evidence)
-    if dense.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        dense = dense.astype(kind)
+        prior = _root(grammar, root, len(symbols))
+        return Leaves(
+            2,
+            np.empty((0, 0, 0), kind),
+            symbols,
+            np.exp(match).astype(kind),
+            np.exp(other).astype(kind),
+            prior.astype(kind),
+            shift,
+            Exact(prior, match, other),
+        )
+    given = array("log_evidence", log_evidence)
+    if given.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        given = given.astype(np.float64)
     expected = (grammar.n_leaves, grammar.v[grammar.L])
-    if dense.ndim != 3 or dense.shape[1:] != expected:
+    if given.ndim != 3 or given.shape[1:] != expected:
         raise InvalidParameter(
-            f"log_evidence has shape {dense.shape}; the grammar needs (n, {expected[0]}, "
+            f"log_evidence has shape {given.shape}; the grammar needs (n, {expected[0]}, "
             f"{expected[1]}): samples, leaves, symbols"
         )
-    prior = _root(grammar, root, len(dense), kind)
-    no_symbols = np.empty((0, 0), np.int32)
-    return Leaves(0, dense, no_symbols, nothing, nothing, prior, np.zeros(len(dense))).astype(kind)
+    prior = _root(grammar, root, len(given))
+    narrowed = kind == np.float32 and given.dtype == np.float64
+    if narrowed:
+        dense, shift = centred(given, threads)
+    else:  # the kernels take the largest out themselves
+        dense, shift = np.require(given, kind, ["C", "W"]), np.zeros(len(given))
+        if private and np.may_share_memory(dense, given):
+            dense = dense.copy()
+    empty = nothing.astype(kind)
+    exact = Exact(prior, nothing, nothing, given if narrowed else None)
+    return Leaves(0, dense, no_symbols, empty, empty, prior.astype(kind), shift, exact)
 
 
 def _symbol_likelihoods(
     grammar: Grammar, evidence: SymbolEvidence
 ) -> tuple[Array, Array, Array, Array]:
-    symbols = np.require(evidence.symbols, np.int32, ["C", "W"])
+    """Symbols, both logarithms relative to the larger, and the sum of what was taken out."""
+    symbols = evidence.symbols
     v = grammar.v[grammar.L]
-    if symbols.ndim != 2 or symbols.shape[1] != grammar.n_leaves or evidence.v != v:
+    if symbols.shape[1] != grammar.n_leaves or evidence.v != v:
         raise InvalidParameter(
             f"evidence is about {symbols.shape} leaves with {evidence.v} symbols; the grammar "
             f"needs (n, {grammar.n_leaves}) with {v}"
@@ -64,32 +85,35 @@ def _symbol_likelihoods(
     match = np.broadcast_to(np.asarray(evidence.log_match, float), len(symbols))
     other = np.broadcast_to(np.asarray(evidence.log_other, float), len(symbols))
     top = np.maximum(match, other)
-    bad = np.flatnonzero(~np.isfinite(top) | np.isnan(match) | np.isnan(other))
-    if bad.size:
-        i = int(bad[0])
-        raise InvalidParameter(
-            f"evidence of sample {i} has log_match = {match[i]}, log_other = {other[i]}; neither "
-            "may be NaN or +inf, and one must be finite"
-        )
     shift = top * (symbols >= 0).sum(axis=1)
-    return symbols, np.exp(match - top), np.exp(other - top), shift
+    return np.require(symbols, np.int32, ["C", "W"]), match - top, other - top, shift
 
 
-def _root(grammar: Grammar, root: ArrayLike | None, n: int, dtype: np.dtype[Any]) -> Array:
-    """Prior of the root, [1, v_0], or one-hot [n, v_0] where the class is given."""
+def _root(grammar: Grammar, root: ArrayLike | None, n: int) -> Array:
+    """Prior of the root in float64, [1, v_0], or one-hot [n, v_0] where the class is given."""
     v = grammar.v[0]
     if root is None:
-        return np.array(grammar.root_prior, dtype)[None]
-    classes = np.asarray(root)
-    if not np.issubdtype(classes.dtype, np.integer) or classes.shape not in ((), (n,)):
+        return np.array(grammar.root_prior)[None]
+    classes = integers("root", root, 0, v - 1)
+    if classes.shape not in ((), (n,)):
         raise InvalidParameter(
-            f"root has shape {classes.shape} and type {classes.dtype}; give one class or {n} of "
-            f"them, integers in [0, {v})"
+            f"root has shape {classes.shape}; give one class or {n} of them, integers in [0, {v})"
         )
-    if classes.size and (classes.min() < 0 or classes.max() >= v):
-        wrong = int(classes.min() if classes.min() < 0 else classes.max())
-        raise InvalidParameter(f"root = {wrong} is no class; the grammar has classes 0 to {v - 1}")
-    return np.asarray(np.eye(v, dtype=dtype)[np.broadcast_to(classes, n)])
+    return np.asarray(np.eye(v)[np.broadcast_to(classes, n)])
+
+
+def latents_of(grammar: Grammar, name: str, data: Derivations, n: int) -> tuple[Array, ...]:
+    """Latents of n data as int32 [n, nodes] per level, symbols of the grammar all of them."""
+    shapes = [(n, grammar.n_nodes(level)) for level in range(grammar.L + 1)]
+    found = [level.shape for level in data.levels]
+    if found != shapes:
+        raise InvalidParameter(
+            f"{name} has levels of shapes {found}; the {n} samples of this grammar need {shapes}"
+        )
+    return tuple(
+        integers(f"{name}.levels[{level}]", symbols, 0, v - 1).astype(np.int32)
+        for level, (symbols, v) in enumerate(zip(data.levels, grammar.v, strict=True))
+    )
 
 
 def explain(grammar: Grammar, leaves: Leaves, row: int, sample: int) -> Exception:

@@ -23,19 +23,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from hierdiff.checks import (
+    Rule,
+    checked,
+    frozen,
+    memory,
+    natural,
+    number,
+    precision,
+    reals,
+    sound,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory._class_inputs import (
+    checked_classes,
+    checked_data,
+    checked_label,
+    checked_noise,
+    checked_ratios,
+)
 
 __all__ = ["GaussianClasses"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+_RATIO: Rule = partial(number, low=0)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -76,33 +96,34 @@ class GaussianClasses:
     def __init__(
         self, means: ArrayLike, covariances: ArrayLike, prior: ArrayLike | None = None
     ) -> None:
-        mean = np.asarray(means, float)
-        if mean.ndim != 2 or not np.isfinite(mean).all():
+        mean = reals("means", means)
+        if mean.ndim != 2 or not mean.size:
             raise InvalidParameter(f"means of shape {mean.shape} must be finite and [K, D]")
         classes, dim = mean.shape
-        matrix = np.asarray(covariances, float)
+        matrix = reals("covariances", covariances)
         if matrix.shape not in ((dim, dim), (classes, dim, dim)):
             raise InvalidParameter(
                 f"covariances of shape {matrix.shape} must be {(dim, dim)} or {(classes, dim, dim)}"
             )
+        memory(f"{classes} covariances of {dim} numbers squared", 24.0 * classes * dim**2)
         matrix = np.array(np.broadcast_to(matrix, (classes, dim, dim)))
-        if (
-            not np.allclose(matrix, matrix.transpose(0, 2, 1))
-            or np.linalg.eigvalsh(matrix).min() <= 0
-        ):
+        if not np.allclose(matrix, matrix.transpose(0, 2, 1)) or not _spans(matrix):
             raise InvalidParameter(
                 "covariances must be symmetric and positive definite; give a low-rank class an"
                 " ambient residual"
             )
-        p = np.full(classes, 1 / classes) if prior is None else np.asarray(prior, float)
+        p = np.full(classes, 1 / classes) if prior is None else reals("prior", prior)
         if p.shape != (classes,) or (p < 0).any() or abs(p.sum() - 1) > 1e-9:
-            raise InvalidParameter(f"prior = {p} must be {classes} probabilities that sum to one")
+            raise InvalidParameter(
+                f"prior = {str(p.tolist())[:60]} must be {classes} probabilities that sum to one"
+            )
         for name, value in (("means", mean), ("covariances", matrix), ("prior", p)):
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, frozen(value))
 
     source = "theory"
 
     @classmethod
+    @checked
     def of(cls, mixture: LowRankMixture) -> GaussianClasses:
         """The classes of a low-rank mixture with an ambient residual, as dense Gaussians.
 
@@ -140,23 +161,30 @@ class GaussianClasses:
         values, vectors = np.linalg.eigh(self.covariances)
         return values, vectors
 
+    @checked(n=natural)
     def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
         """Data [n, D] and their classes [n]."""
+        # every datum takes the axes of its class along
+        memory(f"n = {n} data of {self.shape[0]} numbers", 8.0 * n * self.shape[0] ** 2)
         rng = generator(seed)
         label = rng.choice(self.n_classes, size=n, p=self.prior).astype(np.intp)
         values, vectors = self._axes
         latent = rng.standard_normal((n, values.shape[1])) * np.sqrt(values)[label]
         return self.means[label] + np.einsum("nij,nj->ni", vectors[label], latent), label
 
+    @checked
+    @sound
     def log_density(self, x0: ArrayLike) -> Floats:
         r"""Class-conditional log-density :math:`\log p(x_0 \mid c)`, [n, K], nats."""
         values, _ = self._axes
-        z = self._coordinates(self._checked(x0))
+        z = self._coordinates(checked_data(x0, self.shape))
         inside = (z**2 / values[:, None]).sum(axis=2).T
         volume = np.log(2 * np.pi * values).sum(axis=1)
         out: Floats = -0.5 * (inside + volume)
         return out
 
+    @checked(dtype=precision)
+    @sound
     def errors(
         self,
         x0: ArrayLike,
@@ -182,21 +210,29 @@ class GaussianClasses:
         Returns
         -------
         array [n, classes]
+
+        Raises
+        ------
+        InvalidParameter
+            For other shapes, NaN, a ratio that is negative or infinite, or no such class.
         """
-        x, eps = self._checked(x0), np.asarray(noise, float)
-        wanted = list(range(self.n_classes) if classes is None else classes)
-        gain, leak = self._filters(np.broadcast_to(np.asarray(snr, float), (len(x),)))
+        x = checked_data(x0, self.shape)
+        eps = checked_noise(noise, x).astype(float, copy=False)
+        wanted = checked_classes(classes, self.n_classes)
+        gain, leak = self._filters(checked_ratios(snr, len(x)))
         _, vectors = self._axes
         z = self._coordinates(x)[wanted]
         w = eps @ vectors[wanted]
         out: Floats = ((gain[wanted] * z - leak[wanted] * w) ** 2).sum(axis=2).T
         return out
 
+    @checked
+    @sound
     def denoise(self, x_t: ArrayLike, snr: ArrayLike, label: ArrayLike) -> Floats:
         r"""Posterior mean :math:`E[x_0 \mid x_t, c]`, [n, D]; label is a class or [n]."""
-        x = self._checked(x_t)
-        ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))[:, None]
-        k = np.broadcast_to(np.asarray(label), (len(x),))
+        x = checked_data(x_t, self.shape)
+        ratio = checked_ratios(snr, len(x))[:, None]
+        k = checked_label(label, len(x), self.n_classes)
         values, vectors = (a[k] for a in self._axes)
         scale = np.sqrt(ratio / (1 + ratio))
         z = np.einsum("nd,ndi->ni", x - scale * self.means[k], vectors)
@@ -204,6 +240,8 @@ class GaussianClasses:
         out: Floats = self.means[k] + np.einsum("nd,nid->ni", pull * z, vectors)
         return out
 
+    @checked(snr=_RATIO)
+    @sound
     def expected_error(self, x0: ArrayLike, snr: float) -> Floats:
         r"""Mean of the denoising errors over the noise, [n, K].
 
@@ -224,11 +262,13 @@ class GaussianClasses:
         array([[9.]])
         """
         values, _ = self._axes
-        z = self._coordinates(self._checked(x0))
+        z = self._coordinates(checked_data(x0, self.shape))
         shrink = (1 + snr * values[:, None]) ** -2
         out: Floats = ((z**2 + snr * values[:, None] ** 2) * shrink).sum(axis=2).T
         return out
 
+    @checked(snr=_RATIO)
+    @sound
     def error_covariance(self, x0: ArrayLike, snr: float) -> Floats:
         r"""Covariance over shared noise of the errors of all classes, [n, K, K].
 
@@ -251,7 +291,7 @@ class GaussianClasses:
         """
         _, vectors = self._axes
         gain, leak = (f[:, 0] for f in self._filters(np.full(1, float(snr))))
-        z = self._coordinates(self._checked(x0))
+        z = self._coordinates(checked_data(x0, self.shape))
         pull = np.einsum("kni,kdi->nkd", z * (gain * leak)[:, None], vectors)
         squares = np.einsum("kdi,ki,kei->kde", vectors, leak**2, vectors)
         trace = np.einsum("kde,lde->kl", squares, squares)
@@ -261,8 +301,6 @@ class GaussianClasses:
     def _filters(self, ratio: Floats) -> tuple[Floats, Floats]:
         """Diagonals of A and B, each [K, n, D]."""
         values, _ = self._axes
-        if not (np.isfinite(ratio).all() and (ratio >= 0).all()):
-            raise InvalidParameter("snr must be finite and >= 0: sample t inside (0, 1)")
         gain = 1 / (1 + ratio[:, None] * values[:, None])
         return gain, np.sqrt(ratio)[:, None] * values[:, None] * gain
 
@@ -272,10 +310,10 @@ class GaussianClasses:
         out: Floats = (x - self.means[:, None]) @ vectors
         return out
 
-    def _checked(self, x0: ArrayLike) -> Floats:
-        x = np.asarray(x0, float)
-        if x.ndim != 2 or x.shape[1:] != self.shape or not len(x):
-            raise InvalidParameter(
-                f"data have shape {x.shape}; the world needs (n, {self.shape[0]})"
-            )
-        return x
+
+def _spans(matrices: Floats) -> bool:
+    """Whether symmetric matrices are positive definite."""
+    try:
+        return bool(np.linalg.eigvalsh(matrices).min() > 0)
+    except np.linalg.LinAlgError:  # numbers near the end of float64 do not converge
+        return False

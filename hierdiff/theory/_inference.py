@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff._kernels import layout, simd
+from hierdiff.checks import memory, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.theory._engine import Leaves
@@ -28,10 +29,22 @@ _KIND = {layout.MARGINAL: "marginal", layout.UPWARD: "up", layout.DOWNWARD: "dow
 
 def checked_levels(g: Grammar, levels: Sequence[int]) -> list[int]:
     """Levels as sorted non-negative integers."""
-    wrong = [x for x in levels if not -g.L - 1 <= x <= g.L]
+    found = [whole(f"levels[{i}]", x, None) for i, x in enumerate(levels)]
+    wrong = [x for x in found if not -g.L - 1 <= x <= g.L]
     if wrong:
         raise InvalidParameter(f"levels = {levels} holds {wrong[0]}; levels run from 0 to {g.L}")
-    return sorted({int(x) % (g.L + 1) for x in levels})
+    return sorted({x % (g.L + 1) for x in found})
+
+
+def _fits(g: Grammar, n: int, kept: float) -> None:
+    """Refuse what the messages of a tile of samples, rules and results would not fit into."""
+    nodes = sum(g.n_nodes(level) for level in range(g.L + 1))
+    rules = sum(table.size for table in g.rules)
+    tile = 8.0 * simd.LINE * max(g.v)
+    memory(
+        f"inference with {n} samples of {nodes} nodes and up to {max(g.v)} symbols",
+        tile + 40.0 * rules + 8.0 * kept,
+    )
 
 
 def _log_evidence(g: Grammar, leaves: Leaves, result: Result) -> Array:
@@ -51,20 +64,25 @@ def _extreme(result: Result, dtype: Any) -> Array:
 
 def _again(leaves: Leaves, rows: Array) -> Leaves | None:
     """The same samples in float64, or None if they were."""
-    return leaves.take(rows).astype(np.float64) if leaves.root.dtype == np.float32 else None
+    return leaves.wide(rows) if leaves.root.dtype == np.float32 else None
 
 
-def _logarithms(g: Grammar, leaves: Leaves, row: int, sample: int) -> LogMessages:
-    prior = leaves.root[row if len(leaves.root) > 1 else 0].astype(np.float64)
+def _logarithms(g: Grammar, leaves: Leaves, row: int, sample: int) -> tuple[LogMessages, float]:
+    """Messages of one sample as logarithms, and its log-evidence."""
+    assert leaves.exact is not None
     with np.errstate(divide="ignore"):
-        log_root = np.log(prior)
+        log_root = np.log(leaves.exact.root[row if len(leaves.exact.root) > 1 else 0])
     log_psi = log_likelihoods(leaves, g.v[g.L], row)
     if np.isnan(log_psi).any() or np.isposinf(log_psi).any():
         raise explain(g, leaves, row, sample)
-    messages = LogMessages(g, log_psi, log_root)
+    # what all symbols of a leaf have in common would cost the sums of logarithms their digits
+    top = log_psi.max(axis=1)
+    if not np.isfinite(top).all():
+        raise explain(g, leaves, row, sample)
+    messages = LogMessages(g, log_psi - top[:, None], log_root)
     if not np.isfinite(messages.log_evidence):
         raise explain(g, leaves, row, sample)
-    return messages
+    return messages, messages.log_evidence + float(top.sum()) + float(leaves.shift[row])
 
 
 def padded_rows(n: int, dtype: Any) -> int:
@@ -80,10 +98,11 @@ def padded_rows(n: int, dtype: Any) -> int:
 def lines(
     g: Grammar, leaves: Leaves, kind: int, levels: list[int] | None, threads: int,
     names: Array | None = None,
-) -> tuple[tuple[Array, ...], Array]:  # fmt: skip
-    """Marginals or messages of the wanted levels [n, nodes, v_l], and the log-evidence."""
+) -> tuple[tuple[Array, ...], Array, Array]:  # fmt: skip
+    """Marginals or messages of the wanted levels [n, nodes, v_l], log-evidence, extreme samples."""
     n, dtype = len(leaves), leaves.root.dtype
     wanted = list(range(g.L + 1)) if levels is None else levels
+    _fits(g, n, float(n) * sum(g.n_nodes(level) * g.v[level] for level in wanted))
     lanes = simd.lanes(dtype)
     whole = cut_level(g, 0, g.L, n, dtype) is None
     rows = padded_rows(n, dtype) if whole else 0
@@ -113,17 +132,16 @@ def lines(
     extreme = _extreme(result, dtype)
     again = _again(leaves, extreme) if extreme.size else None
     if again is not None:
-        redone, evidence[extreme] = lines(g, again, kind, wanted, threads, names[extreme])
+        redone, evidence[extreme], _ = lines(g, again, kind, wanted, threads, names[extreme])
         for level in wanted:
             out[level][extreme] = redone[level]
-        return tuple(out), evidence
+        return tuple(out), evidence, extreme
     for row in extreme:
-        messages = _logarithms(g, leaves, int(row), int(names[row]))
-        evidence[row] = messages.log_evidence + leaves.shift[row]
+        messages, evidence[row] = _logarithms(g, leaves, int(row), int(names[row]))
         exact = messages.lines(_KIND[kind])
         for level in wanted:
             out[level][row] = exact[level]
-    return tuple(out), evidence
+    return tuple(out), evidence, extreme
 
 
 def beliefs(
@@ -131,6 +149,7 @@ def beliefs(
 ) -> tuple[list[list[Array]], Array]:
     """Marginal and upward belief in the truth, sum of squares: 3 lists of [n, nodes]."""
     n, dtype = len(leaves), leaves.root.dtype
+    _fits(g, n, 3.0 * n * sum(g.n_nodes(level) for level in range(g.L + 1)))
     starts = places(g, n)
     flat = np.concatenate([np.asarray(x, np.int32).ravel() for x in truth])
     out = np.empty((3, flat.size), dtype)
@@ -150,8 +169,7 @@ def beliefs(
                 parts[q][level][extreme] = redone[q][level]
         return parts, evidence
     for row in extreme:
-        messages = _logarithms(g, leaves, int(row), int(names[row]))
-        evidence[row] = messages.log_evidence + leaves.shift[row]
+        messages, evidence[row] = _logarithms(g, leaves, int(row), int(names[row]))
         marginal, up = messages.lines("marginal"), messages.lines("up")
         for level in range(g.L + 1):
             node, symbol = np.arange(g.n_nodes(level)), truth[level][row]
@@ -166,6 +184,7 @@ def draw(
 ) -> list[Array]:
     """Posterior samples [rows, nodes] per level, several rows per sample."""
     n, rows = len(leaves), len(uniforms[0])
+    _fits(g, n, 1.0 * rows * sum(g.n_nodes(level) for level in range(g.L + 1)))
     repeats = rows // n if n else 1
     if repeats > 1 and cut_level(g, 0, g.L, n, leaves.root.dtype) is not None:
         # a cut clamps the subtrees to one draw, so every draw needs a column of its own
@@ -187,7 +206,7 @@ def draw(
             levels[level][where] = redone[level]
         return levels
     for row in extreme:
-        messages = _logarithms(g, leaves, int(row), int(names[row]))
+        messages, _ = _logarithms(g, leaves, int(row), int(names[row]))
         for i in range(int(row) * repeats, (int(row) + 1) * repeats):
             one = messages.draw(float(head[i]), [u[i] for u in uniforms[1:]])
             for level in range(g.L + 1):

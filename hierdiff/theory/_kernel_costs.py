@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-from hierdiff._rules import positive_int
+from hierdiff.checks import checked, number, reals, whole
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["KERNELS", "Kernel", "kernel_accuracy", "kernel_cost"]
 
 FloatArray = NDArray[np.float64]
 Kernel: TypeAlias = Literal["additive", "product"]
+
+# logarithms of binomials of N^2 = 1e8 cells, about 2e9, are right to 5e-7; beyond, digits are lost
+_MOST = 10**4
 
 KERNELS: tuple[Kernel, ...] = ("additive", "product")
 
@@ -30,6 +34,7 @@ def _missed(cells: int, group: int, samples: FloatArray) -> FloatArray:
     return np.where(left >= 0, np.exp(np.where(left >= 0, log, 0.0)), 0.0)
 
 
+@checked(positions=partial(whole, low=1, high=_MOST))
 def kernel_accuracy(kernel: Kernel, positions: int, samples: ArrayLike) -> FloatArray:
     r"""Share of the N^2 labels (x, y) that a kernel method can know from P of them.
 
@@ -43,7 +48,7 @@ def kernel_accuracy(kernel: Kernel, positions: int, samples: ArrayLike) -> Float
     ----------
     kernel : {"additive", "product"}
     positions : int
-        Values N of each coordinate.
+        Values N of each coordinate, at most 10^4.
     samples : int array
         Different labels P that were seen, 0 to N^2.
 
@@ -55,7 +60,7 @@ def kernel_accuracy(kernel: Kernel, positions: int, samples: ArrayLike) -> Float
     Raises
     ------
     InvalidParameter
-        If the kernel is unknown, N no positive integer, or P outside its range.
+        If the kernel is unknown, N out of range, or P no integers in theirs.
 
     Notes
     -----
@@ -74,18 +79,20 @@ def kernel_accuracy(kernel: Kernel, positions: int, samples: ArrayLike) -> Float
     >>> round(float(kernel_accuracy("additive", 8, 11)), 6)
     0.63869
     """
-    n = positive_int("positions", positions)
-    seen = np.asarray(samples, dtype=float)
-    if kernel not in KERNELS:
-        raise InvalidParameter(f"kernel = {kernel!r} is not known; use {' or '.join(KERNELS)}")
-    if seen.size and not (seen.min() >= 0 and seen.max() <= n * n):
-        raise InvalidParameter(f"samples must lie between 0 and N^2 = {n * n}; got {seen.tolist()}")
+    n, seen = positions, reals("samples", samples)
+    wrong = (seen < 0) | (seen > n * n) | (seen != np.round(seen))
+    if wrong.any():
+        raise InvalidParameter(
+            f"samples hold {seen[wrong].flat[0]:g}; they must be integers between 0 and N^2 = "
+            f"{n * n}"
+        )
     if kernel == "product":
         return np.asarray(seen / n**2)
     known = 1 - 2 * _missed(n * n, n, seen) + _missed(n * n, 2 * n - 1, seen)
     return np.asarray(np.clip(known, 0.0, 1.0))
 
 
+@checked(positions=partial(whole, low=1, high=_MOST), accuracy=partial(number, above=0, below=1))
 def kernel_cost(kernel: Kernel, positions: int, accuracy: float = 0.6) -> float:
     r"""Samples at which :func:`kernel_accuracy` reaches a value, interpolated between integers.
 
@@ -96,7 +103,7 @@ def kernel_cost(kernel: Kernel, positions: int, accuracy: float = 0.6) -> float:
     ----------
     kernel : {"additive", "product"}
     positions : int
-        Values N of each coordinate.
+        Values N of each coordinate, at most 10^4.
     accuracy : float
         In (0, 1).
 
@@ -121,7 +128,10 @@ def kernel_cost(kernel: Kernel, positions: int, accuracy: float = 0.6) -> float:
     >>> [round(kernel_cost("additive", n), 1) for n in (8, 32)]
     [10.3, 45.9]
     """
-    if not 0 < accuracy < 1:
-        raise InvalidParameter(f"accuracy = {accuracy} must lie between 0 and 1")
-    samples = np.arange(positive_int("positions", positions) ** 2 + 1)
+    below, above = 0, positions**2  # accuracies 0 and 1
+    while above - below > 1:
+        middle = (below + above) // 2
+        short = kernel_accuracy(kernel, positions, middle) <= accuracy
+        below, above = (middle, above) if short else (below, middle)
+    samples = np.array([below, above])
     return float(np.interp(accuracy, kernel_accuracy(kernel, positions, samples), samples))

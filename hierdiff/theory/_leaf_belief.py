@@ -17,6 +17,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import number, whole
+
 __all__ = ["gaussian_doubt"]
 
 FloatArray = NDArray[np.float64]
@@ -28,6 +30,7 @@ _TAIL = 40.0  # the Gumbel density is exp(-w) far up
 
 def gaussian_doubt(snr: float, v: int) -> float:
     """Mean posterior probability 1 - p_0 of wrong symbols, to 1e-12 (0 where it is below 1e-16)."""
+    snr, v = number("snr", snr, 0, infinite=True), whole("v", v, 1, 2**53)
     # 1 - p_0 <= (v - 1) exp(-snr / 4), by the chance that a given wrong logit is larger
     if v == 1 or snr > 4 * (math.log(v) + _TAIL):
         return 0.0

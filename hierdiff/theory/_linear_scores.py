@@ -23,13 +23,16 @@ The difference of the scores, class B minus class A, is Gaussian over data and n
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+from hierdiff.checks import checked, memory, nonnegative, number, reals, sound, together
 from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.theory._class_inputs import weights_at
 from hierdiff.theory._weightings import snr_at
 
 __all__ = [
@@ -47,6 +50,8 @@ Floats: TypeAlias = NDArray[np.float64]
 _PANELS, _NODES = 64, 16
 
 
+@checked
+@sound
 def effective_weights(eigenvalues: ArrayLike, weight: Callable[[Floats], Floats]) -> Floats:
     r"""Weight of every direction in the score of a weighting.
 
@@ -66,7 +71,7 @@ def effective_weights(eigenvalues: ArrayLike, weight: Callable[[Floats], Floats]
     Raises
     ------
     InvalidParameter
-        If an eigenvalue is not positive.
+        If an eigenvalue is not positive, or the weight no finite function of t.
 
     Notes
     -----
@@ -80,14 +85,19 @@ def effective_weights(eigenvalues: ArrayLike, weight: Callable[[Floats], Floats]
     [50.0, 1.0]
     """
     lam = _positive(eigenvalues)
+    memory(
+        f"{lam.size} eigenvalues at {_PANELS * _NODES} times", 16.0 * lam.size * _PANELS * _NODES
+    )
     edges = np.sin(np.linspace(0, np.pi / 2, _PANELS + 1)) ** 2
     x, dx = np.polynomial.legendre.leggauss(_NODES)
     width = np.diff(edges)[:, None]
     t, dt = (edges[:-1, None] + width * (x + 1) / 2).ravel(), (width * dx / 2).ravel()
     left = (1 + snr_at(t)[:, None] * lam) ** -2
-    return np.asarray((dt * weight(t)) @ left)
+    return np.asarray((dt * weights_at(weight, t)) @ left)
 
 
+@checked(low=partial(number, low=0), high=partial(number, infinite=True))
+@sound
 def band_weights(eigenvalues: ArrayLike, low: float, high: float) -> Floats:
     r"""Weight of every direction if all signal-to-noise ratios between two count equally.
 
@@ -103,6 +113,11 @@ def band_weights(eigenvalues: ArrayLike, low: float, high: float) -> Floats:
     Returns
     -------
     array [D]
+
+    Raises
+    ------
+    InvalidParameter
+        If an eigenvalue is not positive, or the ends are negative or not increasing.
 
     Notes
     -----
@@ -123,6 +138,8 @@ def band_weights(eigenvalues: ArrayLike, low: float, high: float) -> Floats:
     return np.asarray((high - low) / ((1 + low * lam) * (1 + high * lam)))
 
 
+@checked
+@sound
 def linear_accuracy(
     eigenvalues: ArrayLike, gaps: ArrayLike, weights: ArrayLike, signs: ArrayLike = 1.0
 ) -> float:
@@ -141,6 +158,11 @@ def linear_accuracy(
     -------
     float
 
+    Raises
+    ------
+    InvalidParameter
+        If a number is out of range, shapes do not fit, or no direction has a weight and a gap.
+
     Notes
     -----
     Validity: exact for two Gaussian classes of one covariance.
@@ -152,8 +174,8 @@ def linear_accuracy(
     >>> round(linear_accuracy([1.0, 4.0], [1.0, 2.0], [1.0, 0.25]), 6)
     0.76025
     """
-    lam, gap, weight, sign = np.broadcast_arrays(
-        _positive(eigenvalues), *(np.asarray(a, float) for a in (gaps, weights, signs))
+    lam, gap, weight, sign = _directions(
+        eigenvalues=_positive(eigenvalues), gaps=gaps, weights=weights, signs=signs
     )
     spread = 2 * np.sqrt((weight**2 * gap**2 * lam).sum())
     if not spread > 0:
@@ -161,6 +183,8 @@ def linear_accuracy(
     return float(stats.norm.cdf((weight * sign * gap**2).sum() / spread))
 
 
+@checked(snr=nonnegative)
+@sound
 def design_accuracy(
     eigenvalues: ArrayLike,
     gaps: ArrayLike,
@@ -186,7 +210,7 @@ def design_accuracy(
     Raises
     ------
     InvalidParameter
-        If all weights vanish.
+        If a number is out of range, shapes do not fit, or all weights vanish.
 
     Notes
     -----
@@ -201,10 +225,11 @@ def design_accuracy(
     >>> [round(design_accuracy([1.0], [2.0], np.ones(n), np.ones(n)), 4) for n in (1, 1000)]
     [0.7602, 0.8412]
     """
-    lam, gap, sign = np.broadcast_arrays(
-        _positive(eigenvalues), np.asarray(gaps, float), np.asarray(signs, float)
-    )
-    w, gamma = np.broadcast_arrays(np.asarray(weights, float), np.asarray(snr, float))
+    lam, gap, sign = _directions(eigenvalues=_positive(eigenvalues), gaps=gaps, signs=signs)
+    w, gamma = _directions(weights=weights, snr=snr)
+    if not w.ndim:
+        raise InvalidParameter("weights and snr are single numbers; give one of each per sample")
+    memory(f"{w.size} samples in {lam.size} directions", 32.0 * w.size * lam.size)
     left = 1 / (1 + gamma[:, None] * lam)
     total = w @ left**2
     noise = (w**2) @ (gamma[:, None] * lam**2 * left**4 @ gap**2)
@@ -214,6 +239,8 @@ def design_accuracy(
     return float(stats.norm.cdf((total * sign * gap**2).sum() / spread))
 
 
+@checked(sigma2=nonnegative)
+@sound
 def cue_conflict(
     sigma2: ArrayLike, eigenvalues: ArrayLike, gaps: ArrayLike, signs: ArrayLike
 ) -> Floats:
@@ -231,6 +258,11 @@ def cue_conflict(
     -------
     array of the shape of ``sigma2``
 
+    Raises
+    ------
+    InvalidParameter
+        If a number is out of range or shapes do not fit.
+
     Notes
     -----
     Validity: exact for two Gaussian classes of one covariance.  With small :math:`\lambda` in
@@ -241,11 +273,15 @@ def cue_conflict(
     >>> cue_conflict([0.1, 10.0], [1.0, 0.02], [2**0.5, 0.6**0.5], [1, -1]).round(4).tolist()
     [-0.4001, 1.0553]
     """
-    s2 = np.asarray(sigma2, float)[..., None]
-    left = (s2 / (_positive(eigenvalues) + s2)) ** 2
-    return np.asarray((left * np.asarray(signs) * np.asarray(gaps, float) ** 2).sum(axis=-1))
+    s2 = reals("sigma2", sigma2)[..., None]
+    lam, gap, sign = _directions(eigenvalues=_positive(eigenvalues), gaps=gaps, signs=signs)
+    memory(f"{s2.size} noise levels in {lam.size} directions", 24.0 * s2.size * lam.size)
+    left = (s2 / (lam + s2)) ** 2
+    return np.asarray((left * sign * gap**2).sum(axis=-1))
 
 
+@checked
+@sound
 def crossover(eigenvalues: ArrayLike, gaps: ArrayLike, signs: ArrayLike) -> float:
     r"""Noise :math:`\sigma^2` at which the preferred cue changes, :math:`D(\sigma) = 0`.
 
@@ -288,7 +324,17 @@ def crossover(eigenvalues: ArrayLike, gaps: ArrayLike, signs: ArrayLike) -> floa
 
 
 def _positive(eigenvalues: ArrayLike) -> Floats:
-    lam = np.asarray(eigenvalues, float)
-    if not (lam.size and np.isfinite(lam).all() and (lam > 0).all()):
-        raise InvalidParameter("eigenvalues must be finite and > 0; give texture some variance")
+    lam = reals("eigenvalues", eigenvalues, ndim=(0, 1))
+    # grids of noise levels run six decades beyond the spectrum
+    if not (lam.size and (lam >= 1e-100).all() and (lam <= 1e100).all()):
+        raise InvalidParameter(
+            "eigenvalues must be finite and > 0, from 1e-100 to 1e100; give texture some variance"
+        )
     return lam
+
+
+def _directions(**values: ArrayLike) -> tuple[Floats, ...]:
+    """Arrays [D] of one length; a number stands for all directions."""
+    found = {name: reals(name, x, ndim=(0, 1)) for name, x in values.items()}
+    together(**found)
+    return tuple(np.broadcast_arrays(*found.values()))

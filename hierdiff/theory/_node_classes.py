@@ -19,8 +19,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from hierdiff.checks import check_fields, checked, integers, precision, sound
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
+from hierdiff.theory._class_inputs import (
+    checked_classes,
+    checked_data,
+    checked_noise,
+    checked_ratios,
+)
 from hierdiff.theory._soft_leaves import SoftLeaves
 from hierdiff.theory.belief_propagation import posterior
 
@@ -70,6 +77,7 @@ class NodeClasses:
     node: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         grammar = self.world.grammar
         if not 0 <= self.level <= grammar.L or not 0 <= self.node < grammar.n_nodes(self.level):
             raise InvalidParameter(
@@ -145,13 +153,23 @@ class NodeClasses:
             out.append(np.where(np.eye(self.shape[1])[symbols] > 0, 0.0, -np.inf))
         return out
 
+    @checked
     def labels_of(self, symbols: ArrayLike) -> NDArray[np.intp]:
         """Classes [n] of the symbols [n] that stand at the node."""
-        return np.searchsorted(self.symbols, np.asarray(symbols)).astype(np.intp)
+        found = integers("symbols", symbols, 0, self.shape[1] - 1)
+        absent = found[~np.isin(found, self.symbols)]
+        if absent.size:
+            raise InvalidParameter(
+                f"symbols hold {absent.flat[0]}, which cannot stand at the node; give symbols among"
+                f" {' '.join(str(self.symbols).split())[:80]}"
+            )
+        return np.searchsorted(self.symbols, found).astype(np.intp)
 
+    @checked
+    @sound
     def log_density(self, x0: ArrayLike) -> Floats:
         r"""Log-density :math:`\log p(x_0 \mid a)` up to a term common to all, [n, K], nats."""
-        x = np.asarray(x0, float) / self.world.tau**2
+        x = checked_data(x0, self.shape) / self.world.tau**2
         flat, columns = np.zeros((1, *self.shape)), []
         for i, a in enumerate(self.symbols):
             below = x[:, self._inside]
@@ -169,6 +187,8 @@ class NodeClasses:
         clamped[:, self._inside] = self._sentences[i]
         return posterior(self.world.grammar, clamped, levels=(), threads=1).log_evidence
 
+    @checked(dtype=precision)
+    @sound
     def errors(
         self,
         x0: ArrayLike,
@@ -189,13 +209,18 @@ class NodeClasses:
         -------
         array [n, classes]
 
+        Raises
+        ------
+        InvalidParameter
+            As ``SoftLeaves.errors``.
+
         Notes
         -----
         Validity: exact for any unambiguous grammar.
         """
-        wanted = list(range(self.n_classes) if classes is None else classes)
-        x, eps = np.asarray(x0, float), np.asarray(noise)
-        ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))
+        wanted = checked_classes(classes, self.n_classes)
+        x = checked_data(x0, self.shape)
+        eps, ratio = checked_noise(noise, x), checked_ratios(snr, len(x))
         out = np.zeros((len(x), len(wanted)))
         step = max(1, _BLOCK // x[0].size)
         # below the root lies everything

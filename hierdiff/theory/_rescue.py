@@ -20,13 +20,11 @@ def log_likelihoods(leaves: Leaves, v: int, row: int) -> Array:
     """Log-evidence [leaves, v] of one sample, whatever form it came in."""
     if leaves.kind == 0:
         return np.asarray(leaves.dense[row], np.float64)
-    with np.errstate(divide="ignore"):
-        if leaves.kind == 1:
-            return np.asarray(np.log(leaves.dense[row].astype(np.float64)))
-        symbols = leaves.symbols[row]
-        out = np.full((symbols.size, v), np.log(float(leaves.other[row])))
-        seen = np.flatnonzero(symbols >= 0)
-        out[seen, symbols[seen]] = np.log(float(leaves.match[row]))
+    assert leaves.exact is not None  # pieces of trees are never done again on their own
+    symbols = leaves.symbols[row]
+    out = np.full((symbols.size, v), float(leaves.exact.other[row]))
+    seen = np.flatnonzero(symbols >= 0)
+    out[seen, symbols[seen]] = float(leaves.exact.match[row])
     out[symbols < 0] = 0.0
     return out
 

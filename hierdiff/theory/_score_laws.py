@@ -10,22 +10,36 @@ Symbols are those of :mod:`hierdiff.theory.classification`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from hierdiff.checks import checked, count, finite_reals, memory, reals, sound, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory._class_inputs import (
+    checked_data,
+    checked_labels,
+    log_probabilities,
+    weights_at,
+)
 from hierdiff.theory._gaussian_classes import GaussianClasses
-from hierdiff.theory._weightings import checked_labels, snr_at
+from hierdiff.theory._weightings import snr_at
 
 __all__ = ["gaussian_moments", "normal_accuracy", "stable_accuracy"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
+# eigenvalues of this share of the largest entry are rounding, of a sum of 1e9 numbers too
+_ROUNDING = 1e-6
+
+
+@checked(draws=count)
+@sound
 def normal_accuracy(
     mean: ArrayLike,
     covariance: ArrayLike,
@@ -61,7 +75,8 @@ def normal_accuracy(
     Raises
     ------
     InvalidParameter
-        If a label is out of range or the budget below 1.
+        If shapes do not agree, a label is out of range, the budget below 1, or the covariance has
+        a direction of negative variance.
 
     Notes
     -----
@@ -74,8 +89,12 @@ def normal_accuracy(
     >>> normal_accuracy([[0.0, 1.0]], [np.eye(2)], [0], 2).round(6).tolist()
     [0.841345]
     """
-    m, cov = np.asarray(mean, float), np.asarray(covariance, float)
+    m = finite_reals("mean", mean, (None, None))
     n, classes = m.shape
+    cov = finite_reals("covariance", covariance, (n, classes, classes))
+    if classes < 2:
+        raise InvalidParameter(f"mean has shape {m.shape}; give two classes or more")
+    memory(f"draws = {draws} vectors of {classes - 1} numbers", 24.0 * draws * (classes - 1))
     y = checked_labels(labels, n, classes)
     if budget < 1:
         raise InvalidParameter(f"budget = {budget} must be >= 1 sample")
@@ -86,11 +105,17 @@ def normal_accuracy(
     block = cov[rows[:, None, None], others[:, :, None], others[:, None, :]]
     spread = (block - cross[:, :, None] - cross[:, None, :] + own) / budget
     gap = np.take_along_axis(m, others, 1) - m[rows, y][:, None]
+    values, vectors = np.linalg.eigh(spread)
+    if n and values.min() * budget < -_ROUNDING * np.abs(cov).max():
+        datum = int(values.min(axis=1).argmin())
+        raise InvalidParameter(
+            f"covariance[{datum}] gives a difference of classes the variance "
+            f"{values[datum].min() * budget:.3g}; give a positive semidefinite matrix"
+        )
     if classes == 2:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = gap[:, 0] / np.sqrt(spread[:, 0, 0])
         return np.asarray(stats.norm.cdf(np.nan_to_num(ratio)))
-    values, vectors = np.linalg.eigh(spread)
     root = vectors * np.sqrt(np.maximum(values, 0))[:, None]
     normals = generator(seed).standard_normal((draws, classes - 1))
     return np.array([
@@ -99,6 +124,7 @@ def normal_accuracy(
     ])  # fmt: skip
 
 
+@checked(dimension=count, draws=count)
 def stable_accuracy(
     log_density: ArrayLike,
     labels: ArrayLike,
@@ -132,6 +158,11 @@ def stable_accuracy(
     -------
     array [n]
 
+    Raises
+    ------
+    InvalidParameter
+        For NaN, a label out of range, or numbers of draws or dimensions below 1.
+
     Notes
     -----
     Validity: N large.  It does not depend on N: more samples do not help.
@@ -141,7 +172,9 @@ def stable_accuracy(
     >>> stable_accuracy([[0.0, -9.0]], [0], dimension=1, draws=20000).round(1).tolist()
     [0.9]
     """
-    log_p = np.asarray(log_density, float)
+    log_p = log_probabilities("log_density", log_density)
+    memory(f"draws = {draws} for {log_p.size} scores", 24.0 * draws * log_p.size)
+    reals("dimension", float(dimension))
     y = checked_labels(labels, *log_p.shape)
     rng = generator(seed)
     # Chambers, Mallows and Stuck for alpha = beta = 1
@@ -153,6 +186,9 @@ def stable_accuracy(
     return np.asarray((score.argmin(axis=2) == y[:, None]).mean(axis=1))
 
 
+# beyond 2000 nodes the quadrature is no better, and its rule takes minutes
+@checked(nodes=partial(whole, low=1, high=2000))
+@sound
 def gaussian_moments(
     world: GaussianClasses,
     x0: ArrayLike,
@@ -174,13 +210,18 @@ def gaussian_moments(
     weight : callable
         Weight as a function of t.
     nodes : int
-        Gauss-Legendre nodes in t.
+        Gauss-Legendre nodes in t, 1 to 2000.
 
     Returns
     -------
     mean : array [n, K]
     covariance : array [n, K, K]
         For :func:`normal_accuracy` with shared noise.
+
+    Raises
+    ------
+    InvalidParameter
+        For data of another shape, NaN, or a weight that is no finite function of t.
 
     Notes
     -----
@@ -199,8 +240,9 @@ def gaussian_moments(
     """
     x, dx = np.polynomial.legendre.leggauss(nodes)
     t, dt = (x + 1) / 2, dx / 2
-    w = np.asarray(weight(t))
-    n, classes = len(np.asarray(x0)), world.n_classes
+    w = weights_at(weight, t)
+    x0 = checked_data(x0, world.shape)
+    n, classes = len(x0), world.n_classes
     mean, second = np.zeros((n, classes)), np.zeros((n, classes, classes))
     for share, u, snr in zip(dt, w, snr_at(t), strict=True):
         if u == 0:

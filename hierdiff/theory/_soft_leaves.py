@@ -24,6 +24,7 @@ written without :math:`\sigma`, so that nothing is divided by zero at either end
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -31,9 +32,26 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    memory,
+    natural,
+    precision,
+    sound,
+    symbols_of,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory._class_inputs import (
+    checked_classes,
+    checked_data,
+    checked_label,
+    checked_noise,
+    checked_ratios,
+    softness,
+)
 from hierdiff.theory.belief_propagation import posterior
 
 __all__ = ["SoftLeaves"]
@@ -60,7 +78,7 @@ class SoftLeaves:
     Raises
     ------
     InvalidParameter
-        If ``tau`` is not finite and > 0.
+        If ``tau`` is not finite and > 0, or not within 1e-100 to 1e100.
 
     Notes
     -----
@@ -79,11 +97,8 @@ class SoftLeaves:
     tau: float = 0.42
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.tau) and self.tau > 0):
-            raise InvalidParameter(
-                f"tau = {self.tau} must be finite and > 0; hard leaves give wrong classes no"
-                " density, and one sample at low noise decides"
-            )
+        check_fields(self)
+        softness("tau", self.tau)
 
     source = "theory"
 
@@ -102,27 +117,38 @@ class SoftLeaves:
         """Shape of a datum: leaves, symbols."""
         return self.grammar.n_leaves, self.grammar.v[self.grammar.L]
 
+    @checked(n=natural)
     def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
         """Data [n, leaves, v] and their classes [n]."""
+        memory(f"n = {n} data of shape {self.shape}", 24.0 * n * math.prod(self.shape))
         rng = generator(seed)
         data = self.grammar.sample(n, rng)
         return self.soften(data, rng), data.levels[0][:, 0].astype(np.intp)
 
+    @checked
     def soften(self, data: Derivations, seed: Seed) -> Floats:
         """The soft leaves [n, leaves, v] of given derivations."""
-        hard = np.eye(self.shape[1])[data.leaves]
+        leaves, v = self.shape
+        symbols = symbols_of("leaves of the data", data.leaves, 0, v)
+        if symbols.shape[1] != leaves:
+            raise InvalidParameter(f"data have {symbols.shape[1]} leaves; the grammar has {leaves}")
+        hard = np.eye(v)[symbols]
         out: Floats = hard + self.tau * generator(seed).standard_normal(hard.shape)
         return out
 
+    @checked
+    @sound
     def log_density(self, x0: ArrayLike) -> Floats:
         r"""Class-conditional log-density :math:`\log p(x_0 \mid c)` of clean data, [n, K], nats."""
-        x = self._checked(x0)
+        x = checked_data(x0, self.shape)
         size, power = x[0].size, self.tau**2
         flat = -0.5 * ((x**2).sum((1, 2)) + self.shape[0]) / power
         flat -= 0.5 * size * np.log(2 * np.pi * power)
         out: Floats = self._evidence(x / power) + flat[:, None]
         return out
 
+    @checked
+    @sound
     def noisy_log_odds(self, x0: ArrayLike, noise: ArrayLike, snr: ArrayLike) -> Floats:
         r"""Log p(x_t | c) up to a term that no class shares alone, [n, K], nats.
 
@@ -131,10 +157,13 @@ class SoftLeaves:
         x0, noise, snr
             As in :meth:`errors`; the noisy datum is made of them.
         """
-        x, eps = self._checked(x0), np.asarray(noise, float)
-        ratio = _ratios(snr, len(x))[:, None, None]
+        x = checked_data(x0, self.shape)
+        eps = checked_noise(noise, x).astype(float, copy=False)
+        ratio = checked_ratios(snr, len(x))[:, None, None]
         return self._evidence((ratio * x + np.sqrt(ratio) * eps) / (1 + ratio * self.tau**2))
 
+    @checked(dtype=precision)
+    @sound
     def errors(
         self,
         x0: ArrayLike,
@@ -163,12 +192,17 @@ class SoftLeaves:
         -------
         array [n, classes]
 
+        Raises
+        ------
+        InvalidParameter
+            For other shapes, NaN, a ratio that is negative or infinite, or no such class.
+
         Notes
         -----
         Validity: exact for any grammar.
         """
-        x, wanted = self._checked(x0), range(self.n_classes) if classes is None else classes
-        eps, ratio = np.asarray(noise), _ratios(snr, len(x))
+        x, wanted = checked_data(x0, self.shape), checked_classes(classes, self.n_classes)
+        eps, ratio = checked_noise(noise, x), checked_ratios(snr, len(x))
         out = np.empty((len(x), len(wanted)))
         step = max(1, _BLOCK // x[0].size)
         for start in range(0, len(x), step):
@@ -176,10 +210,13 @@ class SoftLeaves:
             out[rows] = self._block(x[rows], eps[rows], ratio[rows], wanted, dtype)
         return out
 
+    @checked
+    @sound
     def denoise(self, x_t: ArrayLike, snr: ArrayLike, label: ArrayLike) -> Floats:
         r"""Posterior mean :math:`E[x_0 \mid x_t, c]`, [n, leaves, v]; label is a class or [n]."""
-        x = self._checked(x_t)
-        ratio = _ratios(snr, len(x))[:, None, None]
+        x = checked_data(x_t, self.shape)
+        ratio = checked_ratios(snr, len(x))[:, None, None]
+        label = checked_label(label, len(x), self.n_classes)
         gain = np.sqrt(ratio) * np.sqrt(1 + ratio)  # gamma / alpha
         kappa = 1 / (1 + ratio * self.tau**2)
         bottom = self.grammar.L
@@ -214,18 +251,3 @@ class SoftLeaves:
             for c in range(self.n_classes)
         ]
         return np.stack(columns, axis=1)
-
-    def _checked(self, x0: ArrayLike) -> Floats:
-        x = np.asarray(x0, float)
-        if x.ndim != 3 or x.shape[1:] != self.shape or not len(x):
-            raise InvalidParameter(
-                f"data have shape {x.shape}; the world needs (n, {self.shape[0]}, {self.shape[1]})"
-            )
-        return x
-
-
-def _ratios(snr: ArrayLike, n: int) -> Floats:
-    ratio = np.broadcast_to(np.asarray(snr, float), (n,))
-    if not (np.isfinite(ratio).all() and (ratio >= 0).all()):
-        raise InvalidParameter("snr must be finite and >= 0: sample t inside (0, 1)")
-    return ratio

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff._rules import positive_int
+from hierdiff.checks import checked, memory, reals, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 
 __all__ = [
     "channel",
+    "concentration",
     "context_signal",
     "covariance",
     "node_marginals",
@@ -25,6 +27,16 @@ FloatArray = NDArray[np.float64]
 Node = tuple[int, int]
 
 
+def _checked_node(name: str, node: Any) -> Node:
+    """A level and a position in it."""
+    if isinstance(node, (tuple, list)) and len(node) == 2:
+        return whole(f"{name}[0]", node[0]), whole(f"{name}[1]", node[1])
+    raise InvalidParameter(
+        f"{name} = {' '.join(repr(node).split())[:60]} is no node; give (level, position)"
+    )
+
+
+@checked
 def channel(grammar: Grammar, level: int, child: int) -> FloatArray:
     r"""Law of one child of a node given the node's symbol.
 
@@ -63,12 +75,17 @@ def channel(grammar: Grammar, level: int, child: int) -> FloatArray:
             f"{grammar.L - 1} and one of its children"
         )
     rules, weights = grammar.rules[level], grammar.weights[level]
+    memory(
+        f"a law of {grammar.v[level + 1]} symbols each",
+        8.0 * grammar.v[level] * grammar.v[level + 1],
+    )
     found = np.zeros((grammar.v[level], grammar.v[level + 1]))
     parents = np.repeat(np.arange(rules.shape[0]), rules.shape[1])
     np.add.at(found, (parents, rules[:, :, child].ravel()), weights.ravel())
     return found
 
 
+@checked
 def node_marginals(grammar: Grammar, level: int) -> FloatArray:
     """Law of the symbol of every node of a level, without any observation.
 
@@ -97,7 +114,8 @@ def node_marginals(grammar: Grammar, level: int) -> FloatArray:
     >>> node_marginals(Grammar([[[[0, 1], [1, 1]], [[1, 0], [1, 1]]]]), 1).tolist()
     [[0.25, 0.75], [0.25, 0.75]]
     """
-    grammar.n_nodes(level)
+    nodes, v = grammar.n_nodes(level), grammar.v[level]
+    memory(f"level = {level} with {nodes} nodes of {v} symbols", 24.0 * nodes * v)
     found = np.array(grammar.root_prior)[None]
     for upper in range(level):
         steps = [channel(grammar, upper, j) for j in range(grammar.s[upper])]
@@ -122,6 +140,7 @@ def _ancestor(grammar: Grammar, node: Node, level: int) -> int:
     return node[1] // (grammar.n_nodes(node[0]) // grammar.n_nodes(level))
 
 
+@checked(first=_checked_node, second=_checked_node)
 def pair_joint(grammar: Grammar, first: Node, second: Node) -> FloatArray:
     r"""Joint law of the symbols of two nodes, neither of which is above the other.
 
@@ -178,6 +197,7 @@ def pair_joint(grammar: Grammar, first: Node, second: Node) -> FloatArray:
     return np.asarray(left.T @ children @ right)
 
 
+@checked
 def covariance(joint: NDArray[Any]) -> FloatArray:
     """Joint law minus the product of its two marginals.
 
@@ -190,6 +210,11 @@ def covariance(joint: NDArray[Any]) -> FloatArray:
     array of the same shape
         Rows and columns sum to zero.
 
+    Raises
+    ------
+    InvalidParameter
+        If the joint law is no table of probabilities that sum to one.
+
     Notes
     -----
     Validity: exact.
@@ -199,6 +224,12 @@ def covariance(joint: NDArray[Any]) -> FloatArray:
     >>> covariance(np.array([[0.5, 0.0], [0.0, 0.5]])).tolist()
     [[0.25, -0.25], [-0.25, 0.25]]
     """
+    joint = reals("joint", joint, low=0, ndim=2)
+    if abs(joint.sum() - 1) > 1e-6:
+        raise InvalidParameter(
+            f"joint of shape {joint.shape} sums to {joint.sum():.6g}; give probabilities that sum "
+            "to one"
+        )
     return np.asarray(joint - np.outer(joint.sum(axis=1), joint.sum(axis=0)))
 
 
@@ -207,11 +238,17 @@ def _premises(rhm: RHM, l: int, least: int) -> int:
         raise InvalidParameter(
             f"v = {rhm.v}, s = {rhm.s} leave nothing to correlate; give v >= 2 and s >= 2"
         )
-    if not least <= positive_int("l", l) <= rhm.L:
+    if not least <= l <= rhm.L:
         raise InvalidParameter(
             f"l = {l} is no height of a common ancestor here; give {least} to L = {rhm.L}"
         )
-    return int(l)
+    # v^s tuples are counted in floats; each level above the ancestor takes a step of a recursion
+    if rhm.s * math.log2(rhm.v) > 1000 or rhm.L > 10**5:
+        raise InvalidParameter(
+            f"v = {rhm.v}, s = {rhm.s}, L = {rhm.L} is beyond float64 (v^s) or 10^5 levels; choose "
+            "smaller sizes"
+        )
+    return l
 
 
 def _damping(rhm: RHM) -> float:
@@ -220,7 +257,7 @@ def _damping(rhm: RHM) -> float:
     return float((tuples - tuples // rhm.v) / (tuples - 1) / rhm.m)
 
 
-def _concentration(rhm: RHM, level: int) -> float:
+def concentration(rhm: RHM, level: int) -> float:
     """Mean sum of the squared probabilities of the symbols of one node of a level."""
 
     def below(symbols: int) -> float:
@@ -237,10 +274,11 @@ def _concentration(rhm: RHM, level: int) -> float:
 def _siblings(rhm: RHM, l: int) -> float:
     """Mean sum of the squared covariances of two children of a node at height l."""
     tuples = rhm.v**rhm.s
-    spread = tuples * _concentration(rhm, rhm.L - l) / rhm.m - 1
+    spread = tuples * concentration(rhm, rhm.L - l) / rhm.m - 1
     return float(spread / (tuples - 1) * (1 - 1 / rhm.v) ** 2)
 
 
+@checked
 def token_correlation(rhm: RHM, l: int) -> float:
     r"""Mean squared covariance of two tokens whose lowest common ancestor has height l.
 
@@ -287,6 +325,7 @@ def token_correlation(rhm: RHM, l: int) -> float:
     return float(_siblings(rhm, l) * _damping(rhm) ** steps / rhm.v**2)
 
 
+@checked
 def tuple_correlation(rhm: RHM, l: int) -> float:
     r"""Mean squared covariance of an s-tuple of tokens and a token outside of it.
 
@@ -327,6 +366,7 @@ def tuple_correlation(rhm: RHM, l: int) -> float:
     return float(_siblings(rhm, l) * _damping(rhm) ** steps / (rhm.m * rhm.v) ** 2)
 
 
+@checked
 def context_signal(rhm: RHM, l: int) -> float:
     r"""What one token tells of the symbol above a tuple: S, a sum of squared covariances.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked, memory, reals, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.theory._static_correlations import channel, node_marginals
@@ -14,6 +15,15 @@ from hierdiff.theory._static_correlations import channel, node_marginals
 __all__ = ["annealed_validity", "class_truncated", "node_validity", "truncated", "validity"]
 
 FloatArray = NDArray[np.float64]
+
+
+def _room(grammar: Grammar, level: int, classes: int) -> None:
+    """Refuse a cut at a level with more nodes than the machine can hold laws of."""
+    nodes = grammar.n_nodes(level)
+    memory(
+        f"level = {level} with {classes} times {nodes} nodes of {grammar.v[level]} symbols",
+        32.0 * classes * nodes * grammar.v[level],
+    )
 
 
 def _with_unary(
@@ -38,6 +48,7 @@ def _with_unary(
     )
 
 
+@checked
 def truncated(grammar: Grammar, level: int) -> Grammar:
     r"""What is known of a grammar if the rules above a level are not.
 
@@ -75,12 +86,13 @@ def truncated(grammar: Grammar, level: int) -> Grammar:
     >>> truncated(RHM(v=4, m=2, s=2, L=3).draw(seed=0), 2)
     Grammar(L=4, v=(1, 2, 4, 4, 4), m=(1, 1, 4, 2), s=(2, 2, 1, 2), weighted, ambiguous)
     """
-    grammar.n_nodes(level)
+    _room(grammar, level, 1)
     if level == 0:
         return grammar
     return _with_unary(grammar, level, node_marginals(grammar, level)[None], np.ones(1))
 
 
+@checked
 def class_truncated(grammar: Grammar, level: int) -> Grammar:
     r"""What is known if the rules above a level are not, but single symbols are given the class.
 
@@ -115,7 +127,7 @@ def class_truncated(grammar: Grammar, level: int) -> Grammar:
     >>> class_truncated(RHM(v=4, m=2, s=2, L=2).draw(seed=0), 1)
     Grammar(L=3, v=(4, 8, 4, 4), m=(1, 4, 2), s=(2, 1, 2), weighted, ambiguous)
     """
-    grammar.n_nodes(level)
+    _room(grammar, level, grammar.v[0])
     if level == 0:
         return grammar
     found = np.eye(grammar.v[0])[:, None]
@@ -126,6 +138,7 @@ def class_truncated(grammar: Grammar, level: int) -> Grammar:
     return _with_unary(grammar, level, found, grammar.root_prior)
 
 
+@checked
 def node_validity(grammar: Grammar, level: int, marginals: ArrayLike) -> tuple[FloatArray, ...]:
     r"""Probability that each node above a level derives, as which symbol, from independent ones.
 
@@ -148,7 +161,7 @@ def node_validity(grammar: Grammar, level: int, marginals: ArrayLike) -> tuple[F
     Raises
     ------
     InvalidParameter
-        If the grammar is ambiguous, or the marginals have another shape.
+        If the grammar is ambiguous, or the marginals have another shape or do not sum to one.
 
     Notes
     -----
@@ -166,12 +179,19 @@ def node_validity(grammar: Grammar, level: int, marginals: ArrayLike) -> tuple[F
             "the grammar is ambiguous: a tuple may stand for several symbols, whose probabilities "
             "do not add up; use Grammar.valid_per_level on samples"
         )
-    laws = np.asarray(marginals, dtype=float)
+    laws = reals("marginals", marginals, low=0)
     expected = (grammar.n_nodes(level), grammar.v[level])
     if laws.ndim < 2 or laws.shape[-2:] != expected:
         raise InvalidParameter(
             f"marginals have shape {laws.shape}; level {level} needs (..., {expected[0]}, "
             f"{expected[1]})"
+        )
+    # a thousand numbers of single precision lose 1e-4 at most
+    total = laws.sum(axis=-1)
+    if total.size and np.abs(total - 1).max() > 1e-4:
+        wrong = total.flat[np.abs(total - 1).argmax()]
+        raise InvalidParameter(
+            f"marginals of a node sum to {wrong:.6g}; give probabilities that sum to 1"
         )
     found = [laws]
     for upper in reversed(range(level)):
@@ -179,13 +199,16 @@ def node_validity(grammar: Grammar, level: int, marginals: ArrayLike) -> tuple[F
         alive = grammar.weights[upper] > 0
         if upper == 0:
             alive = alive & (grammar.root_prior > 0)[:, None]
-        term = np.broadcast_to(alive, (*found[0].shape[:-2], found[0].shape[-2] // s, *alive.shape))
+        term: NDArray[Any] = np.broadcast_to(
+            alive, (*found[0].shape[:-2], found[0].shape[-2] // s, *alive.shape)
+        )
         for j in range(s):
             term = term * found[0][..., j::s, :][..., rules[:, :, j]]
         found.insert(0, term.sum(axis=-1))
     return tuple(found)
 
 
+@checked
 def validity(
     grammar: Grammar, level: int, marginals: ArrayLike | None = None
 ) -> tuple[FloatArray, ...]:
@@ -221,11 +244,13 @@ def validity(
     >>> [round(float(p), 6) for p in validity(grammar, 2)]
     [0.23851, 0.609375, 1.0]
     """
+    _room(grammar, level, 1)
     laws = node_marginals(grammar, level) if marginals is None else marginals
     found = [q.sum(axis=-1).mean(axis=-1) for q in node_validity(grammar, level, laws)]
     return (*found, *(np.ones_like(found[-1]) for _ in range(grammar.L - level)))
 
 
+@checked
 def annealed_validity(rhm: RHM, level: int) -> FloatArray:
     r"""Probability of a valid node above a level of independent, uniform symbols.
 
@@ -258,9 +283,14 @@ def annealed_validity(rhm: RHM, level: int) -> FloatArray:
     >>> annealed_validity(RHM(v=32, m=8, s=2, L=3), 2).tolist()
     [0.015625, 0.25, 1.0, 1.0]
     """
-    if not isinstance(level, (int, np.integer)) or not 0 <= level <= rhm.L:
-        raise InvalidParameter(f"level = {level!r} is no level; give 0 (root) to {rhm.L}")
+    whole("level", level, 0, rhm.L)
+    memory(f"L = {rhm.L} levels", 64.0 * rhm.L)
     r = np.maximum(level - np.arange(rhm.L + 1), 0)
-    nodes = r if rhm.s == 1 else (rhm.s**r - 1) / (rhm.s - 1)
+    with np.errstate(over="ignore"):  # in floats: integers of 64 bits end at 62 binary levels
+        nodes = r if rhm.s == 1 else (float(rhm.s) ** r - 1) / (rhm.s - 1)
     classes = np.where((np.arange(rhm.L + 1) == 0) & (level > 0), rhm.n_classes / rhm.v, 1.0)
-    return np.asarray(classes * (rhm.m / rhm.v ** (rhm.s - 1.0)) ** nodes)
+    try:
+        density = rhm.m / rhm.v ** (rhm.s - 1.0)
+    except OverflowError:  # more tuples than float64 counts
+        density = 0.0
+    return np.asarray(classes * density**nodes)

@@ -19,16 +19,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.special import logsumexp
 
+from hierdiff.checks import (
+    array,
+    check_fields,
+    checked,
+    frozen,
+    memory,
+    number,
+    precision,
+    reals,
+    sound,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory._class_inputs import (
+    checked_classes,
+    checked_data,
+    checked_labels,
+    checked_noise,
+    checked_ratios,
+)
 from hierdiff.theory._soft_leaves import SoftLeaves
-from hierdiff.theory._weightings import checked_labels
 
 __all__ = ["TwoChannels"]
 
@@ -77,15 +95,19 @@ class TwoChannels:
     source = "theory"
 
     def __post_init__(self) -> None:
-        table = np.asarray(self.histograms, float)
+        check_fields(self)
+        table = reals("histograms", self.histograms)
         expected = (self.n_classes, self.shape[2])
         if table.shape != expected or (table < 0).any() or np.abs(table.sum(1) - 1).max() > 1e-9:
             raise InvalidParameter(
                 f"histograms of shape {table.shape} must be {expected}, rows of probabilities"
             )
-        if not (np.isfinite(self.amplitude) and self.amplitude > 0):
-            raise InvalidParameter(f"amplitude = {self.amplitude} must be finite and > 0")
-        object.__setattr__(self, "histograms", table)
+        # its square divides the data
+        if not 1e-100 <= self.amplitude <= 1e100:
+            raise InvalidParameter(
+                f"amplitude = {self.amplitude} must be finite and > 0, from 1e-100 to 1e100"
+            )
+        object.__setattr__(self, "histograms", frozen(table))
 
     @property
     def n_classes(self) -> int:
@@ -102,9 +124,11 @@ class TwoChannels:
         """Shape of a datum: channel (shape, texture), leaves, symbols."""
         return (2, *self.shape_world.shape)
 
+    @checked
     def conflict(self, shapes: ArrayLike, textures: ArrayLike, seed: Seed) -> Floats:
         """Data [n, 2, leaves, v] with the shape of one class and the texture of another."""
-        n, (_, leaves, v) = len(np.asarray(shapes)), self.shape
+        n, (_, leaves, v) = array("shapes", shapes).size, self.shape
+        memory(f"{n} data of shape {self.shape}", 32.0 * n * leaves * v)
         root = checked_labels(shapes, n, self.n_classes)
         painted = checked_labels(textures, n, self.n_classes)
         rng, tau = generator(seed), self.shape_world.tau
@@ -115,11 +139,15 @@ class TwoChannels:
         paint = np.eye(v)[symbols] + tau * rng.standard_normal((n, leaves, v))
         return np.stack([form, self.amplitude * paint], axis=1)
 
+    @checked
+    @sound(infinite=True)
     def log_density(self, x0: ArrayLike) -> Floats:
         """Log p(x0 | c) of both channels together, up to a common term, [n, K], nats."""
         form, paint = self.log_densities(x0)
         return form + paint
 
+    @checked(blur=partial(number, low=0))
+    @sound(infinite=True)
     def log_densities(self, x0: ArrayLike, blur: float = 1.0) -> tuple[Floats, Floats]:
         """Log p of the shape and of the texture, each [n, K], up to terms common to the classes.
 
@@ -129,13 +157,15 @@ class TwoChannels:
         blur : float
             Factor on the texture at test time only: 1 leaves it, 0 filters it out.
         """
-        x, tau = np.asarray(x0, float), self.shape_world.tau
+        x, tau = checked_data(x0, self.shape), self.shape_world.tau
         paint = blur * x[:, 1] / self.amplitude / tau**2
         with np.errstate(divide="ignore"):
             log_h = np.log(np.asarray(self.histograms))
         texture = [logsumexp(paint + row, axis=2).sum(axis=1) for row in log_h]
         return self.shape_world.log_density(x[:, 0]), np.stack(texture, axis=1)
 
+    @checked(dtype=precision)
+    @sound
     def errors(
         self,
         x0: ArrayLike,
@@ -157,15 +187,21 @@ class TwoChannels:
         -------
         array [n, classes]
 
+        Raises
+        ------
+        InvalidParameter
+            As ``SoftLeaves.errors``.
+
         Notes
         -----
         Validity: exact.
         """
-        x, eps = np.asarray(x0), np.asarray(noise)
-        wanted = range(self.n_classes) if classes is None else classes
-        ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))
+        checked_data(x0, self.shape)
+        x = np.asarray(x0)
+        eps, ratio = checked_noise(noise, x), checked_ratios(snr, len(x))
+        wanted = checked_classes(classes, self.n_classes)
         found = self.shape_world.errors(x[:, 0], eps[:, 0], ratio, classes=wanted, dtype=dtype)
-        return found + self._texture(x[:, 1], eps[:, 1], ratio, list(wanted), dtype)
+        return found + self._texture(x[:, 1], eps[:, 1], ratio, wanted, dtype)
 
     def _texture(
         self, x: NDArray[Any], eps: NDArray[Any], ratio: Floats, wanted: list[int],

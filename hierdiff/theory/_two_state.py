@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from hierdiff.checks import array as numbers
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 
-__all__ = ["checked", "odd_one", "true_tuple", "tuples"]
+__all__ = ["belief", "odd_one", "true_tuple", "tuples"]
 
 FloatArray = NDArray[np.float64]
 
@@ -39,15 +40,17 @@ def tuples(q: FloatArray, p: FloatArray, rhm: RHM) -> tuple[FloatArray, FloatArr
     if rhm.v == 1:
         return np.ones_like(p), np.zeros_like(p)
     with np.errstate(divide="ignore"):
-        log_c = np.log(rhm.m - q) - math.log(rhm.v**rhm.s - 1)
+        # an m beyond any float is far beyond q
+        rest = np.log(rhm.m - q) if rhm.m.bit_length() < 1000 else math.log(rhm.m)
+        log_c = rest - math.log(rhm.v**rhm.s - 1)
         log_P = rhm.s * np.log(p)
         log_true, log_rest = np.log(q) + log_P - log_c, np.log(-np.expm1(log_P))
     other = np.exp(-np.logaddexp(log_true, log_rest))
     return expit(log_true - log_rest) - np.exp(log_P) * other, other
 
 
-def checked(name: str, value: ArrayLike) -> FloatArray:
-    array = np.asarray(value, dtype=float)
+def belief(name: str, value: ArrayLike) -> FloatArray:
+    array = numbers(name, value).astype(float)
     outside = ~((array >= 0) & (array <= 1))
     if outside.any():
         raise InvalidParameter(

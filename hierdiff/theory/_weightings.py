@@ -20,13 +20,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from hierdiff.checks import (
+    array,
+    checked,
+    count,
+    finite_reals,
+    level,
+    levels_of,
+    nonnegative,
+    number,
+    reals,
+    sound,
+    together,
+)
 from hierdiff.errors import InvalidParameter
+from hierdiff.theory._class_inputs import checked_labels
 
 __all__ = [
     "WEIGHTINGS",
@@ -47,6 +62,8 @@ Weight: TypeAlias = Callable[[Floats], Floats]
 LATE = 0.6
 
 
+@checked
+@sound
 def snr_at(t: ArrayLike) -> Floats:
     r"""Signal-to-noise ratio of the cosine channel, :math:`\gamma(t) = \cot^2(\pi t/2)`.
 
@@ -77,8 +94,15 @@ def snr_at(t: ArrayLike) -> Floats:
     return np.asarray(np.tan(np.pi / 2 * _times(t)) ** -2.0)
 
 
+@checked
+@sound
 def snr_slope(t: ArrayLike) -> Floats:
     r"""Rate :math:`|\gamma'(t)| = \pi \cos(\pi t/2) / \sin^3(\pi t/2)` of the cosine channel.
+
+    Raises
+    ------
+    InvalidParameter
+        If a time is not in (0, 1].
 
     Notes
     -----
@@ -93,6 +117,8 @@ def snr_slope(t: ArrayLike) -> Floats:
     return np.asarray(np.pi * np.cos(angle) / np.sin(angle) ** 3)
 
 
+@checked(x0_error=nonnegative, snr=nonnegative)
+@sound
 def eps_error(x0_error: ArrayLike, snr: ArrayLike) -> Floats:
     r"""Error of the noise from that of the data.
 
@@ -107,9 +133,12 @@ def eps_error(x0_error: ArrayLike, snr: ArrayLike) -> Floats:
     >>> float(eps_error(0.5, 4.0)), float(x0_error(2.0, 4.0))
     (2.0, 0.5)
     """
+    together(x0_error=x0_error, snr=snr)
     return np.asarray(np.asarray(snr, float) * np.asarray(x0_error, float))
 
 
+@checked(eps_error=nonnegative)
+@sound
 def x0_error(eps_error: ArrayLike, snr: ArrayLike) -> Floats:
     r"""The error of the data from that of the noise, the inverse of :func:`eps_error`.
 
@@ -122,9 +151,10 @@ def x0_error(eps_error: ArrayLike, snr: ArrayLike) -> Floats:
     -----
     Validity: exact for SNR > 0.
     """
-    ratio = np.asarray(snr, float)
+    ratio = reals("snr", snr, low=0)
     if not (ratio > 0).all():
         raise InvalidParameter("snr = 0: the noise is known and says nothing of x0; use snr > 0")
+    together(eps_error=eps_error, snr=ratio)
     return np.asarray(np.asarray(eps_error, float) / ratio)
 
 
@@ -151,18 +181,21 @@ class Buckets:
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        v = np.asarray(self.values)
-        if not v.size or not np.isfinite(v).all() or (v < 0).any():
+        v = reals("values", self.values, ndim=1)
+        object.__setattr__(self, "values", tuple(v.tolist()))
+        if not v.size or (v < 0).any():
             raise InvalidParameter(f"values = {self.values} must be finite weights >= 0")
         if not (v > 0).any():
             raise InvalidParameter("the weights vanish everywhere; one bucket must be > 0")
 
+    @checked(t=level)
     def __call__(self, t: Floats) -> Floats:
-        """Weight at time t."""
+        """Weight at time t in [0, 1]."""
         place = np.minimum((np.asarray(t) * len(self.values)).astype(int), len(self.values) - 1)
         return np.asarray(np.asarray(self.values)[place])
 
 
+@checked(rate=partial(number, low=0))
 def weighting(name: str, *, rate: float = 7.0) -> Weight:
     r"""A published weight by its name.
 
@@ -181,7 +214,7 @@ def weighting(name: str, *, rate: float = 7.0) -> Weight:
     Raises
     ------
     InvalidParameter
-        If the name is unknown.
+        If the name is unknown or the rate negative.
 
     Notes
     -----
@@ -198,11 +231,17 @@ def weighting(name: str, *, rate: float = 7.0) -> Weight:
     """
     if name not in _NAMED:
         raise InvalidParameter(f"weighting = {name!r} is unknown; use {', '.join(_NAMED)}")
-    return (lambda t: np.exp(-rate * t)) if name == "exp" else _NAMED[name]
+    return (lambda t: np.exp(-rate * levels_of(t))) if name == "exp" else _NAMED[name]
 
 
+@checked
 def band(low: float, high: float, inside: Weight | None = None) -> Weight:
     """A weight that vanishes outside ``low <= t < high``; inside it is ``inside`` (default 1).
+
+    Raises
+    ------
+    InvalidParameter
+        If the ends are not increasing or leave [0, 1].
 
     Examples
     --------
@@ -212,9 +251,16 @@ def band(low: float, high: float, inside: Weight | None = None) -> Weight:
     if not 0 <= low < high <= 1:
         raise InvalidParameter(f"band {low} to {high} must be increasing and within 0 to 1")
     shape = inside or np.ones_like
-    return lambda t: np.where((t >= low) & (t < high), shape(t), 0.0)
+
+    def weight(t: Floats) -> Floats:
+        times = levels_of(t)
+        return np.where((times >= low) & (times < high), shape(times), 0.0)
+
+    return weight
 
 
+@checked(buckets=count, penalty=partial(number, low=0))
+@sound
 def fit_buckets(
     errors: ArrayLike,
     t: ArrayLike,
@@ -250,7 +296,7 @@ def fit_buckets(
     Raises
     ------
     InvalidParameter
-        If a label is out of range, or a class or a bucket has no data.
+        If shapes do not agree, a number is out of range, or a class or a bucket has no data.
 
     Notes
     -----
@@ -260,8 +306,18 @@ def fit_buckets(
     ----------
     Clark and Jaini, arXiv 2303.15233, section 3 (20 buckets, about 100 samples each).
     """
-    e, times = np.asarray(errors, float), np.asarray(t, float)
+    e = finite_reals("errors", errors, (None, None, None))
+    if e.shape[2] < 2:
+        raise InvalidParameter(f"errors have shape {e.shape}; give two classes or more")
+    times = levels_of(t)
+    if times.shape != e.shape[:2]:
+        raise InvalidParameter(f"t has shape {times.shape}; the errors need {e.shape[:2]}")
     y = checked_labels(labels, len(e), e.shape[2], every=True)
+    if buckets > times.size:
+        raise InvalidParameter(
+            f"buckets = {buckets} are more than the {times.size} times, so one bucket has no "
+            "samples; use fewer buckets"
+        )
     place = np.minimum((times * buckets).astype(int), buckets - 1)
     means = np.zeros((len(e), buckets, e.shape[2]))
     for i in range(buckets):
@@ -290,43 +346,22 @@ def fit_buckets(
     return Buckets(tuple((found.x / unit).tolist()))
 
 
-def checked_labels(
-    labels: ArrayLike, n: int, classes: int, *, every: bool = False
-) -> NDArray[np.intp]:
-    """Labels [n] in range; with ``every``, all classes present."""
-    y = np.asarray(labels)
-    if y.shape != (n,) or y.dtype.kind not in "iu":
-        raise InvalidParameter(
-            f"labels of shape {y.shape} and type {y.dtype} must be {n} integers, one per datum"
-        )
-    if n and (y.min() < 0 or y.max() >= classes):
-        wrong = int(y.min() if y.min() < 0 else y.max())
-        raise InvalidParameter(f"label {wrong} is no class; labels run from 0 to {classes - 1}")
-    missing = np.setdiff1d(np.arange(classes), y)
-    if every and missing.size:
-        raise InvalidParameter(
-            f"class {missing[0]} has no data; give at least one datum of each of the {classes}"
-            " classes"
-        )
-    return y.astype(np.intp)
-
-
 def _times(t: ArrayLike) -> Floats:
-    times = np.asarray(t, float)
+    times = array("t", t).astype(float, copy=False)
     if not ((times > 0) & (times <= 1)).all():
         raise InvalidParameter("t must lie in (0, 1]; at t = 0 the signal-to-noise ratio is inf")
     return times
 
 
 def _late(t: Floats) -> Floats:
-    return np.where(t > LATE, 1.0, 0.0)
+    return np.where(levels_of(t) > LATE, 1.0, 0.0)
 
 
 _NAMED: dict[str, Weight] = {
     "vdm": snr_slope,
     "snr": snr_at,
-    "exp": lambda t: cast(Floats, np.exp(-7 * t)),
-    "uniform": np.ones_like,
+    "exp": lambda t: cast(Floats, np.exp(-7 * levels_of(t))),
+    "uniform": lambda t: np.ones_like(levels_of(t)),
     "late": _late,
 }
 WEIGHTINGS = tuple(_NAMED)

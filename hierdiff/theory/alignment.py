@@ -17,11 +17,23 @@ best answer is right with probability max P, whose mean over triplets is the noi
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import (
+    array,
+    checked,
+    count,
+    memory,
+    number,
+    reals,
+    sound,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations
 from hierdiff.mixture import LowRankMixture
@@ -41,6 +53,11 @@ Array = NDArray[Any]
 Ties: TypeAlias = Literal["wrong", "shared"]
 
 
+_ABOVE_ZERO = partial(number, above=0)
+
+
+@checked
+@sound
 def tree_similarity(data: Derivations, weights: ArrayLike) -> Array:
     r"""Similarity of all pairs of data by shared latents, level by level.
 
@@ -74,11 +91,13 @@ def tree_similarity(data: Derivations, weights: ArrayLike) -> Array:
            [0.    , 1.75  , 0.0625],
            [0.0625, 0.0625, 1.75  ]])
     """
-    w = np.asarray(weights, float)
-    if w.shape != (len(data.levels),) or not (np.isfinite(w) & (w >= 0)).all() or not w.any():
+    w = reals("weights", weights)
+    if w.shape != (len(data.levels),) or (w < 0).any() or not w.any():
         raise InvalidParameter(
-            f"weights = {w.tolist()} must be {len(data.levels)} numbers >= 0, not all zero"
+            f"weights = {str(w.tolist())[:80]} must be {len(data.levels)} numbers >= 0, not all "
+            "zero"
         )
+    memory(f"the similarity of {len(data)} data", 16.0 * len(data) ** 2)
     total = np.zeros((len(data), len(data)))
     for weight, level in zip(w, data.levels, strict=True):
         if weight > 0:
@@ -87,6 +106,8 @@ def tree_similarity(data: Derivations, weights: ArrayLike) -> Array:
     return total
 
 
+@checked(temperature=number)
+@sound
 def odd_one_out(similarity: ArrayLike, triplets: ArrayLike, temperature: float) -> Array:
     r"""Probability of each of three data to be called the odd one.
 
@@ -106,7 +127,8 @@ def odd_one_out(similarity: ArrayLike, triplets: ArrayLike, temperature: float) 
     Raises
     ------
     InvalidParameter
-        For T <= 0, or data that do not exist or repeat.
+        For T <= 0, similarities that are not square or hold NaN, or data that do not exist or
+        repeat.
 
     Notes
     -----
@@ -118,12 +140,35 @@ def odd_one_out(similarity: ArrayLike, triplets: ArrayLike, temperature: float) 
     >>> odd_one_out([[1, 1, 0], [1, 1, 0], [0, 0, 1]], [[0, 1, 2]], 0.5).round(4)
     array([[0.1065, 0.1065, 0.787 ]])
     """
-    s, rows = np.asarray(similarity, float), checked_triplets(triplets, len(np.asarray(similarity)))
+    s = _square(similarity)
+    rows = checked_triplets(triplets, len(s))
     if not temperature > 0:
         raise InvalidParameter(f"temperature = {temperature} must be > 0; 1e-9 never errs")
     pairs = pair_similarities(s, rows) / temperature
     weight = np.exp(pairs - pairs.max(axis=1, keepdims=True))
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+
+
+def _square(similarity: ArrayLike) -> Array:
+    """Similarities [n, n] of all pairs."""
+    s = reals("similarity", similarity)
+    if s.ndim != 2 or s.shape[0] != s.shape[1]:
+        raise InvalidParameter(f"similarity has shape {s.shape}; give all pairs: [n, n]")
+    return s
+
+
+def _laws(name: str, values: ArrayLike) -> Array:
+    """Probabilities [k, 3] of each of three to be the odd one; at least one row."""
+    p = reals(name, values, low=0)
+    if p.ndim != 2 or p.shape[1:] != (3,) or not len(p):
+        raise InvalidParameter(f"{name} has shape {p.shape}; give a row of three per triplet")
+    gap = np.abs(p.sum(axis=1) - 1)
+    if gap.max() > 1e-6:  # rows of single precision are within 2e-7
+        row = int(gap.argmax())
+        raise InvalidParameter(
+            f"{name}[{row}] sums to {p[row].sum():.6g}; give probabilities that sum to 1"
+        )
+    return p
 
 
 def pair_similarities(similarity: Array, triplets: Array) -> Array:
@@ -134,7 +179,7 @@ def pair_similarities(similarity: Array, triplets: Array) -> Array:
 
 def checked_triplets(triplets: ArrayLike, n: int) -> Array:
     """Integer array [k, 3] of different data below n."""
-    rows = np.asarray(triplets)
+    rows = array("triplets", triplets)
     if rows.ndim != 2 or rows.shape[1:] != (3,) or rows.dtype.kind not in "iu" or not len(rows):
         raise InvalidParameter(
             f"triplets of shape {rows.shape} and type {rows.dtype} must be integers [k, 3]"
@@ -151,6 +196,7 @@ def checked_triplets(triplets: ArrayLike, n: int) -> Array:
     return rows.astype(np.intp)
 
 
+@checked
 def noise_ceiling(probabilities: ArrayLike) -> float:
     r"""Best possible accuracy against these judges, :math:`E[\max_j P_j]`.
 
@@ -163,6 +209,11 @@ def noise_ceiling(probabilities: ArrayLike) -> float:
     -------
     float
 
+    Raises
+    ------
+    InvalidParameter
+        For rows that are no probabilities of three answers.
+
     Notes
     -----
     Validity: exact for one answer per triplet by independent judges of the same law.
@@ -172,9 +223,11 @@ def noise_ceiling(probabilities: ArrayLike) -> float:
     >>> noise_ceiling([[0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3]])
     0.41666666666666663
     """
-    return float(np.asarray(probabilities, float).max(axis=1).mean())
+    return float(_laws("probabilities", probabilities).max(axis=1).mean())
 
 
+@checked
+@sound
 def expected_accuracy(
     similarity: ArrayLike, triplets: ArrayLike, judges: ArrayLike, *, ties: Ties = "wrong"
 ) -> Array:
@@ -198,7 +251,7 @@ def expected_accuracy(
     Raises
     ------
     InvalidParameter
-        As :func:`odd_one_out`.
+        As :func:`odd_one_out`, or for judges that are no probabilities, one row per triplet.
 
     Notes
     -----
@@ -210,14 +263,19 @@ def expected_accuracy(
     >>> expected_accuracy([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]], [[0, 1, 2]], [[0.1, 0.1, 0.8]])
     array([0.8])
     """
-    s = np.asarray(similarity, float)
+    s, law = _square(similarity), _laws("judges", judges)
     pairs = pair_similarities(s, checked_triplets(triplets, len(s)))
+    if law.shape != pairs.shape:
+        raise InvalidParameter(
+            f"judges have {len(law)} rows for {len(pairs)} triplets; give one row per triplet"
+        )
     top = pairs.max(axis=1, keepdims=True)
     tied = top - pairs <= 1e-12 * np.maximum(np.abs(top), 1e-300)
-    guess = (tied * np.asarray(judges, float)).sum(axis=1) / tied.sum(axis=1)
+    guess = (tied * law).sum(axis=1) / tied.sum(axis=1)
     return guess if ties == "shared" else np.where(tied.sum(axis=1) > 1, 0.0, guess)
 
 
+@checked(n_classes=partial(whole, low=None, high=2**53), weight=number, temperature=number)
 def label_accuracy(n_classes: int, weight: float, temperature: float) -> float:
     r"""Accuracy of a model that knows the class alone, against judges who care for it alone.
 
@@ -254,10 +312,13 @@ def label_accuracy(n_classes: int, weight: float, temperature: float) -> float:
             f"n_classes = {n_classes} must be >= 2, weight = {weight} and temperature = "
             f"{temperature} > 0"
         )
-    certain = 1 / (1 + 2 * np.exp(-weight / temperature))
+    with np.errstate(over="ignore"):  # a ratio beyond float64 is certainty
+        certain = 1 / (1 + 2 * np.exp(-np.float64(weight) / temperature))
     return float(3 * (n_classes - 1) / n_classes**2 * certain)
 
 
+@checked
+@sound
 def surviving_levels(variances: ArrayLike, sigma: ArrayLike) -> Array:
     r"""Share of each tree level that the posterior mean of a Gaussian keeps.
 
@@ -293,12 +354,16 @@ def surviving_levels(variances: ArrayLike, sigma: ArrayLike) -> Array:
     >>> surviving_levels([4.0, 1.0, 0.25], 1.0)
     array([0.8, 0.5, 0.2])
     """
-    tau, s = np.asarray(variances, float), np.asarray(sigma, float)
+    tau, s = reals("variances", variances, ndim=1), reals("sigma", sigma, ndim=(0, 1))
     if not (tau >= 0).all() or not (s > 0).all():
-        raise InvalidParameter(f"variances = {tau.tolist()} must be >= 0 and sigma = {sigma!r} > 0")
+        raise InvalidParameter(
+            f"variances = {str(tau.tolist())[:60]} must be >= 0 and sigma = {str(s.tolist())[:60]}"
+            " > 0"
+        )
     return np.asarray(tau / (tau + s[..., None] ** 2))
 
 
+@checked(width=count, within=partial(number, low=0, high=1e100))
 def tree_mixture(
     groups: tuple[int, ...], variances: tuple[float, ...], width: int, within: float, seed: Seed
 ) -> tuple[LowRankMixture, Array]:
@@ -348,7 +413,9 @@ def tree_mixture(
             f"groups = {groups} and variances = {variances} must be as many numbers above 0, "
             f"width = {width} at least 1"
         )
-    rng, classes = generator(seed), int(np.prod(groups))
+    rng, classes = generator(seed), math.prod(groups)
+    dim = width * len(groups)
+    memory(f"{classes} classes in {dim} dimensions", 24.0 * classes * dim**2)
     counts = np.cumprod(groups)
     nodes = np.stack([np.arange(classes) // (classes // n) for n in counts], axis=1)
     offsets = [

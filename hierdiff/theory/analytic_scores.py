@@ -25,14 +25,15 @@ image makes LS the empirical denoiser and, on the torus, ELS the equivariant one
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import fft
 
+from hierdiff.checks import checked, one_of, unchecked, whole
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory._clocks import positive_level
+from hierdiff.theory._clocks import positive_level, positive_scale
 from hierdiff.theory._empirical import Average, Block, Data, Reals, blocks_of, real
 from hierdiff.theory.linear_score import (
     GaussianModel,
@@ -59,7 +60,14 @@ Boundary: TypeAlias = Literal["periodic", "zero"]
 
 _ENTRIES = 1 << 21  # numbers per temporary array
 
+# looked at by `_task` and `blocks_of`, which know the shapes that images must have
+_public = checked(
+    data=unchecked, x=unchecked, sigma=unchecked, radius=unchecked, boundary=unchecked,
+    scale=unchecked, block=unchecked,
+)  # fmt: skip
 
+
+@checked(denoised=unchecked, x=unchecked, sigma=unchecked, scale=unchecked)
 def score_of(denoised: ArrayLike, x: ArrayLike, sigma: float, *, scale: float = 1.0) -> Reals:
     r"""Score that belongs to a denoiser, :math:`(s_t D - x_t)/(s_t^2\sigma^2)` (Tweedie).
 
@@ -84,16 +92,25 @@ def score_of(denoised: ArrayLike, x: ArrayLike, sigma: float, *, scale: float = 
     Validity: exact for posterior means; for the local machines it is the definition of their score,
     :math:`(\sqrt{\bar\alpha}\,D - x)/(1-\bar\alpha)` on the VP clock, which no density need have.
     """
-    d, y = real(denoised), real(x)
-    if d.shape != y.shape or not (np.isfinite(scale) and scale > 0):
-        raise InvalidParameter(
-            f"denoised {d.shape} and x {y.shape} must have one shape, and scale = {scale} be > 0"
+    d, y, s = real(denoised, "denoised"), real(x), positive_scale(scale)
+    if d.shape != y.shape:
+        raise InvalidParameter(f"denoised {d.shape} and x {y.shape} must have one shape")
+    if not (np.isfinite(d).all() and np.isfinite(y).all()):
+        raise InvalidParameter("denoised or x holds NaN or inf; drop or repair those data")
+    # in float64, and one factor after the other: their product may leave the range of floats
+    with np.errstate(over="ignore"):
+        out: Reals = ((s * d.astype(float) - y) / s / s / positive_level(sigma) ** 2).astype(
+            y.dtype
         )
-    s = y.dtype.type(scale)
-    out: Reals = (s * d - y) / (s * s * y.dtype.type(positive_level(sigma) ** 2))
+    if not np.isfinite(out).all():
+        raise InvalidParameter(
+            f"sigma = {sigma} and scale = {scale} take the score beyond the range of {y.dtype};"
+            " raise them"
+        )
     return out
 
 
+@_public
 def local_denoise(
     data: Data,
     x: ArrayLike,
@@ -167,6 +184,7 @@ def local_denoise(
     return _restore(total / mass[..., None], task)
 
 
+@_public
 def equivariant_local_denoise(
     data: Data,
     x: ArrayLike,
@@ -224,6 +242,7 @@ def equivariant_local_denoise(
     return _restore(average.mean, task)
 
 
+@checked(data=unchecked, x=unchecked, sigma=unchecked, scale=unchecked, block=unchecked)
 def equivariant_denoise(
     data: Data, x: ArrayLike, sigma: float, *, scale: float = 1.0, block: int | None = None
 ) -> Reals:
@@ -262,10 +281,12 @@ def equivariant_denoise(
     n, height, width, _ = task.images.shape
     mean = np.zeros(task.images.shape)
     top, mass = np.full((n, 1, 1), -np.inf), np.zeros((n, 1, 1))
-    spectrum = fft.fft2(task.images.astype(float), axes=(1, 2))
+    # a constant commutes with translations: squares of a common offset would cancel
+    offset = task.images.astype(float).mean(axis=(0, 1, 2))
+    spectrum = fft.fft2(task.images - offset, axes=(1, 2))
     step = _step(block, n * height * width)
     for part in blocks_of(data, task.item, task.dtype, step):
-        images = _checked(part).reshape(-1, height, width, spectrum.shape[3]).astype(float)
+        images = _checked(part).reshape(-1, height, width, spectrum.shape[3]) - offset
         theirs = fft.fft2(images, axes=(1, 2))
         product = np.einsum("bhwc,ihwc->bihw", spectrum, theirs.conj())
         overlap = fft.ifft2(product, axes=(2, 3)).real
@@ -278,7 +299,7 @@ def equivariant_denoise(
         mean = mean * shrink[..., None] + fft.ifft2(spread, axes=(1, 2)).real
         mass = mass * shrink + weights.sum(axis=(1, 2, 3))[:, None, None]
         top = new
-    return _restore(mean / mass[..., None], task)
+    return _restore(mean / mass[..., None] + offset, task)
 
 
 class _Task(NamedTuple):
@@ -299,19 +320,22 @@ def _task(x: ArrayLike, sigma: float, scale: float, radius: int, boundary: str) 
         )
     if not np.isfinite(y).all():
         raise InvalidParameter("x holds NaN or inf; drop or repair those images")
-    if not (np.isfinite(scale) and scale > 0):
-        raise InvalidParameter(f"scale = {scale} must be finite and > 0")
-    if boundary not in ("periodic", "zero"):
-        raise InvalidParameter(f"boundary = {boundary!r} is unknown; use 'periodic' or 'zero'")
+    scale = positive_scale(scale)
+    one_of("boundary", boundary, ("periodic", "zero"))
+    radius = whole("radius", radius, None)
     size = y.shape[1:3]
     most = (min(size) - 1) // 2 if boundary == "periodic" else max(size) - 1
-    if not 0 <= radius <= most or int(radius) != radius:
+    if not 0 <= radius <= most:
         raise InvalidParameter(
             f"radius = {radius} must be a whole number from 0 to {most}: a patch of"
             f" {2 * radius + 1} pixels does not fit the image {size} with boundary {boundary!r}"
         )
     images = y if y.ndim == 4 else y[..., None]
-    images = images if scale == 1 else cast(Reals, images / y.dtype.type(scale))
+    if scale != 1:
+        with np.errstate(over="ignore"):
+            images = (images / scale).astype(y.dtype)
+        if not np.isfinite(images).all():
+            raise InvalidParameter(f"scale = {scale} takes x beyond the range of {y.dtype}")
     return _Task(images, positive_level(sigma) ** 2, y.shape[1:], y.dtype, y.shape)
 
 
@@ -330,7 +354,7 @@ def _restore(mean: Reals, task: _Task) -> Reals:
 
 def _step(block: int | None, size: int) -> int:
     """So many images that a temporary array of ``size`` numbers for each stays small."""
-    return max(1, _ENTRIES // size) if block is None else block
+    return max(1, _ENTRIES // size) if block is None else whole("block", block, 1)
 
 
 def _pad(images: Reals, axes: tuple[int, int], radius: int, boundary: str) -> Reals:

@@ -34,6 +34,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, xlogy
 
+from hierdiff.checks import array as numbers
+from hierdiff.checks import checked, together
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
@@ -52,6 +54,16 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 
+def _beliefs(name: str, value: ArrayLike) -> FloatArray:
+    array = numbers(name, value).astype(float)
+    outside = ~((array >= 0) & (array <= 1))
+    if outside.any():
+        raise InvalidParameter(
+            f"{name} = {array[outside].flat[0]} is outside [0, 1]; give a probability"
+        )
+    return array
+
+
 class AnnealedBeliefs(NamedTuple):
     """Belief in the true symbol of every level, each [..., L + 1], root first.
 
@@ -65,6 +77,7 @@ class AnnealedBeliefs(NamedTuple):
     marginal: FloatArray
 
 
+@checked(p=_beliefs)
 def upward_map(p: ArrayLike, rhm: RHM) -> FloatArray:
     r"""One step up the tree: belief in the true parent from that in each true child.
 
@@ -104,6 +117,7 @@ def upward_map(p: ArrayLike, rhm: RHM) -> FloatArray:
     return _upward(_beliefs("p", p), rhm, rhm.v)
 
 
+@checked(p=_beliefs)
 def root_map(p: ArrayLike, rhm: RHM) -> FloatArray:
     r"""The last step up: ``upward_map`` into a root with n_classes symbols instead of v.
 
@@ -138,6 +152,7 @@ def root_map(p: ArrayLike, rhm: RHM) -> FloatArray:
     return _upward(_beliefs("p", p), rhm, rhm.n_classes)
 
 
+@checked(p=_beliefs)
 def upward_derivative(p: ArrayLike, rhm: RHM) -> FloatArray:
     r"""Derivative of ``upward_map``: by how much a step amplifies a small difference.
 
@@ -182,6 +197,7 @@ def upward_derivative(p: ArrayLike, rhm: RHM) -> FloatArray:
     return np.asarray((1 - kappa) * rhm.s * np.exp(log_slope))
 
 
+@checked(q=_beliefs, p=_beliefs)
 def downward_map(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     r"""One step down the tree: belief in a true child from its parent and its siblings.
 
@@ -223,6 +239,7 @@ def downward_map(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     >>> downward_map([1.0, 0.0, 1 / 32], 0.5, rhm).round(10).tolist()
     [0.7035519126, 0.0158730159, 0.0747893258]
     """
+    together(q=q, p=p)
     parent, sibling = np.broadcast_arrays(_beliefs("q", q), _beliefs("p", p))
     if rhm.v == 1:
         return np.ones(parent.shape)
@@ -237,6 +254,7 @@ def downward_map(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     return np.asarray(np.where(certain, 1.0, belief))
 
 
+@checked(epsilon=_beliefs)
 def annealed_beliefs(
     rhm: RHM, epsilon: ArrayLike, root_belief: float | None = None
 ) -> AnnealedBeliefs:
@@ -298,6 +316,7 @@ def annealed_beliefs(
     return AnnealedBeliefs(*(np.stack(levels, axis=-1) for levels in (up, down, marginal)))
 
 
+@checked(t=_beliefs)
 def effective_epsilon(
     noise: EpsilonNoise | MaskingNoise | UniformNoise | GaussianNoise, t: ArrayLike
 ) -> FloatArray:
@@ -382,13 +401,3 @@ def _log_f(rhm: RHM, parents: int) -> float:
     rules, tuples = rhm.m * parents - 1, rhm.v**rhm.s - 1
     share = rules / tuples
     return math.log(share) if share > 1e-300 else math.log(rules) - math.log(tuples)
-
-
-def _beliefs(name: str, value: ArrayLike) -> FloatArray:
-    array = np.asarray(value, dtype=float)
-    outside = ~((array >= 0) & (array <= 1))
-    if outside.any():
-        raise InvalidParameter(
-            f"{name} = {array[outside].flat[0]} is outside [0, 1]; give a probability"
-        )
-    return array

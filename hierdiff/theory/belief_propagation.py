@@ -29,13 +29,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from hierdiff._kernels import layout
+from hierdiff.checks import checked, count, memory, reals, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.noise import NoiseProcess, SymbolEvidence
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory import _inference as inference
 from hierdiff.theory._engine import Leaves, available_threads
-from hierdiff.theory._evidence import leaves_of
+from hierdiff.theory._evidence import latents_of, leaves_of
 
 __all__ = ["NodeBeliefs", "Posterior", "denoise_symbols", "posterior", "true_beliefs"]
 
@@ -63,6 +64,18 @@ class NodeBeliefs:
     upward: tuple[Array, ...]
     square: tuple[Array, ...]
     log_evidence: Array
+
+
+def _numbers_per_level(name: str, value: Any) -> list[Array]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise InvalidParameter(
+            f"{name} is of type {type(value).__name__}; give a list of arrays, one for the root's "
+            "symbol and one for each level above the leaves"
+        )
+    return [
+        reals(f"{name}[{i}]", numbers, 0, below=1, ndim=2 if i else 1)
+        for i, numbers in enumerate(value)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +109,7 @@ class Posterior:
         """Downward messages, each summing to one; tuple over levels of [n, nodes, v_l]."""
         return inference.lines(self.grammar, self._leaves, layout.DOWNWARD, None, self._threads)[0]
 
+    @checked(n_samples=count)
     def sample(self, seed: Seed, n_samples: int | None = None) -> Derivations:
         r"""Exact posterior samples: the root from its marginal, then each rule given its symbol.
 
@@ -134,15 +148,15 @@ class Posterior:
         >>> bool(np.all(drawn.leaves[seen] == x_t[seen]))
         True
         """
-        repeats = 1 if n_samples is None else n_samples
-        if not isinstance(repeats, (int, np.integer)) or repeats < 1:
-            raise InvalidParameter(f"n_samples = {n_samples!r} must be an integer >= 1")
         random = generator(seed)
-        rows = len(self) * int(repeats)
+        rows = len(self) * (1 if n_samples is None else n_samples)
+        size = 2 * sum(self.grammar.n_nodes(level) for level in range(self.grammar.L + 1))
+        memory(f"{rows} samples of {self.grammar.n_leaves} leaves", 8.0 * rows * size)
         nodes = [self.grammar.n_nodes(level) for level in range(self.grammar.L)]
         uniforms = [random.random(rows), *(random.random((rows, k)) for k in nodes)]
         return self.sample_with(uniforms)
 
+    @checked(uniforms=_numbers_per_level)
     def sample_with(self, uniforms: Sequence[Array]) -> Derivations:
         """Posterior samples as a deterministic function of uniform random numbers.
 
@@ -160,7 +174,7 @@ class Posterior:
         Raises
         ------
         InvalidParameter
-            If the shapes do not fit.
+            If the shapes do not fit, or a number is outside of [0, 1).
 
         Notes
         -----
@@ -179,6 +193,7 @@ class Posterior:
         return Derivations(tuple(levels))
 
 
+@checked(log_evidence=unchecked, threads=count)  # the passes look at the values at no cost
 def posterior(
     grammar: Grammar,
     log_evidence: ArrayLike | SymbolEvidence,
@@ -227,6 +242,9 @@ def posterior(
     Validity: exact for any grammar and any evidence that factorises over leaves, from
     flat to deterministic.  Cost and memory are linear in the number of nodes.  A sample whose
     messages leave the range of ``dtype`` is computed again in float64, and then in logarithms.
+    What all symbols of a leaf have in common is taken out in float64, so it costs no digit in
+    either ``dtype``; evidence that is given in float32 has the rounding of its own size.  Arrays
+    given may be changed afterwards: what is kept is a copy.
 
     References
     ----------
@@ -247,13 +265,15 @@ def posterior(
     >>> posterior(grammar, evidence).marginals[0][0, 0].round(6)
     array([0.333333, 0.      , 0.333333, 0.333333])
     """
-    leaves = leaves_of(grammar, log_evidence, root, dtype)
-    count = _threads(threads)
+    workers = _threads(threads)
     wanted = None if levels is None else inference.checked_levels(grammar, levels)
-    marginals, evidence = inference.lines(grammar, leaves, layout.MARGINAL, wanted, count)
-    return Posterior(grammar, marginals, evidence, leaves, count)
+    leaves = leaves_of(grammar, log_evidence, root, dtype, workers, private=True)
+    found = inference.lines(grammar, leaves, layout.MARGINAL, wanted, workers)
+    marginals, evidence, extreme = found
+    return Posterior(grammar, marginals, evidence, leaves.keep(extreme), workers)
 
 
+@checked
 def denoise_symbols(
     grammar: Grammar, noise: NoiseProcess, x_t: Array, t: ArrayLike, root: ArrayLike | None = None
 ) -> Array:
@@ -295,10 +315,13 @@ def denoise_symbols(
     >>> bool(np.all(denoise_symbols(grammar, noise, x_t, 0.0).argmax(axis=2) == x_t))
     True
     """
-    bottom = (grammar.L,)
-    return posterior(grammar, noise.evidence(x_t, t), root, levels=bottom).marginals[grammar.L]
+    threads = available_threads()
+    evidence = noise.evidence(x_t, t)
+    leaves = leaves_of(grammar, evidence, root, np.float64, threads, private=False)
+    return inference.lines(grammar, leaves, layout.MARGINAL, [grammar.L], threads)[0][grammar.L]
 
 
+@checked(log_evidence=unchecked, threads=count)
 def true_beliefs(
     grammar: Grammar,
     log_evidence: ArrayLike | SymbolEvidence,
@@ -325,7 +348,7 @@ def true_beliefs(
     Raises
     ------
     InvalidParameter, ImpossibleEvidence
-        As :func:`posterior`; also if ``truth`` has another number of samples.
+        As :func:`posterior`; also if ``truth`` has another shape or holds what is no symbol.
 
     Notes
     -----
@@ -340,19 +363,12 @@ def true_beliefs(
     >>> [float(p.min()) for p in beliefs.marginal]
     [1.0, 1.0, 1.0, 1.0]
     """
-    leaves = leaves_of(grammar, log_evidence, root, dtype)
-    if len(truth) != len(leaves) or len(truth.levels) != grammar.L + 1:
-        raise InvalidParameter(
-            f"truth holds {len(truth)} derivations of {len(truth.levels)} levels; the evidence "
-            f"asks for {len(leaves)} of {grammar.L + 1}"
-        )
-    parts, evidence = inference.beliefs(grammar, leaves, truth.levels, _threads(threads))
+    workers = _threads(threads)
+    leaves = leaves_of(grammar, log_evidence, root, dtype, workers, private=False)
+    latents = latents_of(grammar, "truth", truth, len(leaves))
+    parts, evidence = inference.beliefs(grammar, leaves, latents, workers)
     return NodeBeliefs(tuple(parts[0]), tuple(parts[1]), tuple(parts[2]), evidence)
 
 
 def _threads(threads: int | None) -> int:
-    if threads is None:
-        return available_threads()
-    if not isinstance(threads, (int, np.integer)) or threads < 1:
-        raise InvalidParameter(f"threads = {threads!r} must be an integer >= 1, or None for all")
-    return int(threads)
+    return available_threads() if threads is None else threads

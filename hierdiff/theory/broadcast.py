@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked, memory
 from hierdiff.grammar import RHM, Grammar
 
 __all__ = ["KestenStigum", "kesten_stigum", "kesten_stigum_annealed"]
@@ -53,6 +54,7 @@ class KestenStigum(NamedTuple):
     singular: FloatArray
 
 
+@checked
 def kesten_stigum(grammar: Grammar) -> KestenStigum:
     r"""Kesten-Stigum number of every level of rules: above 1, leaves inform linearly on the root.
 
@@ -96,6 +98,7 @@ def kesten_stigum(grammar: Grammar) -> KestenStigum:
     return KestenStigum(sums[:, 0], sums[:, 1])
 
 
+@checked
 def kesten_stigum_annealed(rhm: RHM) -> float:
     r"""Mean of ``kesten_stigum(grammar).singular`` over all unambiguous rule tables.
 
@@ -133,6 +136,7 @@ def _channel_numbers(
     parents = len(children)
     if parents == 1:
         return 0.0, 0.0
+    memory(f"a channel from {parents} to {width} symbols", 32.0 * parents * width)
     channel = np.zeros((parents, width))
     np.add.at(channel, (np.arange(parents)[:, None], children), weights)
     spread = float(((channel - channel.mean(axis=0)) ** 2).sum() / (parents - 1))

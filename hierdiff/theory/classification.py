@@ -30,9 +30,21 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy import special
 
+from hierdiff.checks import (
+    checked,
+    finite_reals,
+    frozen,
+    level,
+    memory,
+    precision,
+    probabilities,
+    reals,
+    sound,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory._bound_objects import PROMPTS, BoundObjects, Prompt
+from hierdiff.theory._class_inputs import checked_data, log_probabilities, weights_at
 from hierdiff.theory._gaussian_classes import GaussianClasses
 from hierdiff.theory._linear_scores import (
     band_weights,
@@ -121,6 +133,8 @@ class ClassWorld(Protocol):
         """Denoising errors [n, classes] of the noisy data made of x0 and noise."""
 
 
+@checked(t=level)
+@sound
 def class_scores(errors: ArrayLike, t: ArrayLike, weight: Weight) -> Floats:
     r"""Scores of all classes, :math:`S_c = \frac1N \sum_i w(t_i)\, e_{ic}`.
 
@@ -141,7 +155,8 @@ def class_scores(errors: ArrayLike, t: ArrayLike, weight: Weight) -> Floats:
     Raises
     ------
     InvalidParameter
-        If there is no sample, or the weights of a datum vanish at all of its times, so that all
+        If shapes do not agree, errors or times are no numbers or out of range, there is no
+        sample, or the weights of a datum vanish at all of its times, so that all
         classes score zero.
 
     Notes
@@ -154,7 +169,7 @@ def class_scores(errors: ArrayLike, t: ArrayLike, weight: Weight) -> Floats:
     >>> class_scores([[[1.0, 2.0], [3.0, 2.0]]], [[0.2, 0.8]], band(0.5, 1.0)).tolist()
     [[1.5, 1.0]]
     """
-    e, times = np.asarray(errors, float), np.asarray(t, float)
+    e, times = finite_reals("errors", errors), np.asarray(t, float)
     if e.ndim != 3 or times.shape not in (e.shape, e.shape[:2]):
         raise InvalidParameter(
             f"errors of shape {e.shape} and times of shape {times.shape} must be [n, N, K] and"
@@ -162,7 +177,7 @@ def class_scores(errors: ArrayLike, t: ArrayLike, weight: Weight) -> Floats:
         )
     if e.shape[1] < 1:
         raise InvalidParameter("budget = 0 samples give no score; use at least 1")
-    w = np.asarray(weight(times))
+    w = weights_at(weight, times)
     silent = ~(w != 0).any(axis=1)
     if silent.any():
         raise InvalidParameter(
@@ -186,7 +201,18 @@ class LogRatio:
     estimate: Floats
     error: Floats
 
+    def __post_init__(self) -> None:
+        for name in ("estimate", "error"):
+            object.__setattr__(self, name, frozen(reals(name, getattr(self, name), ndim=2)))
+        if self.estimate.shape != self.error.shape or (self.error < 0).any():
+            raise InvalidParameter(
+                f"error of shape {self.error.shape} must be numbers >= 0 of the shape of the "
+                f"estimate, {self.estimate.shape}"
+            )
 
+
+@checked(dtype=precision)
+@sound
 def log_ratio(
     world: ClassWorld,
     x0: ArrayLike,
@@ -226,7 +252,7 @@ def log_ratio(
     Raises
     ------
     InvalidParameter
-        If ``levels`` < 1 or ``replicas`` < 2.
+        If ``levels`` < 1 or ``replicas`` < 2, or the data have another shape.
 
     Notes
     -----
@@ -247,7 +273,10 @@ def log_ratio(
     """
     if levels < 1 or replicas < 2:
         raise InvalidParameter(f"levels = {levels} and replicas = {replicas} must be >= 1 and >= 2")
-    x, rng = np.asarray(x0, float), generator(seed)
+    x, rng = checked_data(x0, tuple(world.shape)), generator(seed)
+    # data, noise, and what the denoisers make of both
+    memory(f"levels = {levels} for {len(x)} data", 32.0 * levels * x.size)
+    memory(f"replicas = {replicas} of {len(x)} data", 8.0 * replicas * len(x) * world.n_classes)
     n, repeated = len(x), np.repeat(x, levels, axis=0)
     found = np.empty((replicas, n, world.n_classes))
     for r in range(replicas):
@@ -256,10 +285,12 @@ def log_ratio(
         noise = rng.standard_normal(repeated.shape)
         e = world.errors(repeated, noise, snr_at(t.ravel()), dtype=dtype)
         e = e.reshape(n, levels, -1)
-        found[r] = -0.5 * (weight(t)[..., None] * (e - e[..., :1])).mean(axis=1)
+        found[r] = -0.5 * (weights_at(weight, t)[..., None] * (e - e[..., :1])).mean(axis=1)
     return LogRatio(found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(replicas))
 
 
+@checked
+@sound
 def bayes_accuracy(log_density: ArrayLike, prior: ArrayLike | None = None) -> Floats:
     r"""Probability that Bayes' answer is right, datum by datum: the ceiling of every classifier.
 
@@ -277,6 +308,11 @@ def bayes_accuracy(log_density: ArrayLike, prior: ArrayLike | None = None) -> Fl
     array [n]
         Its mean over data is the ceiling, with less noise than the hit rate.
 
+    Raises
+    ------
+    InvalidParameter
+        For NaN, a datum that no class can have, or a prior that is no law of K classes.
+
     Notes
     -----
     Validity: exact if the log-densities are; the ceiling holds for data from the same world.
@@ -286,7 +322,9 @@ def bayes_accuracy(log_density: ArrayLike, prior: ArrayLike | None = None) -> Fl
     >>> bayes_accuracy(np.log([[0.3, 0.1], [0.5, 0.5]])).round(12).tolist()
     [0.75, 0.5]
     """
-    log_p = np.asarray(log_density, float)
-    with np.errstate(divide="ignore"):
-        joint = log_p if prior is None else log_p + np.log(np.asarray(prior, float))
+    joint = log_p = log_probabilities("log_density", log_density)
+    if prior is not None:
+        p = probabilities("prior", prior, (log_p.shape[1],), axis=0)
+        with np.errstate(divide="ignore"):
+            joint = log_probabilities("log_density + log prior", log_p + np.log(p))
     return np.asarray(special.softmax(joint, axis=1).max(axis=1))

@@ -21,12 +21,14 @@ This is the condensation of a random energy model.  For a Gaussian of eigenvalue
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
+from hierdiff.checks import checked, fraction, number, reals, unchecked, whole
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.mixture import LowRankMixture
 from hierdiff.seeds import Seed, generator
@@ -41,6 +43,7 @@ __all__ = [
     "mutual_information_gaussian",
     "mutual_information_mixture",
     "mutual_information_sampled",
+    "variances_of",
 ]
 
 Information: TypeAlias = Callable[[float], float]
@@ -48,6 +51,17 @@ Information: TypeAlias = Callable[[float], float]
 _LOWEST = -150.0  # of ln sigma: each continuous direction then tells 150 nats
 
 
+def variances_of(eigenvalues: ArrayLike) -> NDArray[np.float64]:
+    """One or more finite variances >= 0."""
+    spectrum = reals("eigenvalues", eigenvalues, 0)
+    if spectrum.ndim != 1 or not spectrum.size:
+        raise InvalidParameter(
+            f"eigenvalues of shape {spectrum.shape} must be one or more finite numbers >= 0"
+        )
+    return spectrum
+
+
+@checked(eigenvalues=unchecked, sigma=unchecked)
 def mutual_information_gaussian(eigenvalues: ArrayLike, sigma: float) -> float:
     r"""Information of a Gaussian, :math:`I = \frac12\sum_i\ln(1+\lambda_i/\sigma^2)`, nats.
 
@@ -76,14 +90,15 @@ def mutual_information_gaussian(eigenvalues: ArrayLike, sigma: float) -> float:
     >>> round(mutual_information_gaussian([1.0, 1.0], 1.0), 6)
     0.693147
     """
-    spectrum = np.asarray(eigenvalues, dtype=float)
-    if spectrum.ndim != 1 or not spectrum.size or not ((spectrum >= 0) & (spectrum < np.inf)).all():
-        raise InvalidParameter(
-            f"eigenvalues of shape {spectrum.shape} must be one or more finite numbers >= 0"
-        )
-    return float(0.5 * np.log1p(spectrum / positive_level(sigma) ** 2).sum())
+    spectrum, level = variances_of(eigenvalues), positive_level(sigma)
+    with np.errstate(divide="ignore"):  # no variance tells nothing
+        return float(0.5 * np.logaddexp(0, np.log(spectrum) - 2 * np.log(level)).sum())
 
 
+@checked(
+    classes=partial(whole, low=1, high=10**15), rank=partial(whole, low=1, high=10**15),
+    delta=fraction, sigma=unchecked,
+)  # fmt: skip
 def mutual_information_mixture(classes: int, rank: int, delta: float, sigma: float) -> float:
     r"""Information of an orthogonal mixture of low-rank Gaussians, nats.
 
@@ -123,13 +138,12 @@ def mutual_information_mixture(classes: int, rank: int, delta: float, sigma: flo
     v = positive_level(sigma) ** 2
     # one class has no other to be confused with; the moments check the rest
     entropy = weight_moments(max(classes, 2), rank, delta, sigma).entropy if classes != 1 else 0.0
-    if classes < 1 or rank < 1:
-        raise InvalidParameter(f"classes = {classes}, rank = {rank}: give at least 1 of each")
-    own = rank * np.log1p(1 / v)
+    own = rank * np.logaddexp(0, -np.log(v))
     others = (classes - 1) * rank * np.log1p(delta**2 / v)
     return float(0.5 * (own + others) + np.log(classes) - entropy)
 
 
+@checked(sigma=unchecked, n=partial(whole, low=2))
 def mutual_information_sampled(
     mixture: LowRankMixture, sigma: float, n: int, seed: Seed
 ) -> Estimate:
@@ -168,16 +182,21 @@ def mutual_information_sampled(
     True
     """
     level = positive_level(sigma)
-    if n < 2:
-        raise InvalidParameter(f"n = {n} draws have no standard error; ask for at least 2")
     rng = generator(seed)
     x0, _ = mixture.sample(n, rng)
     noise = rng.standard_normal(x0.shape)
     channel = -0.5 * np.vecdot(noise, noise) - mixture.dim * np.log(np.sqrt(2 * np.pi) * level)
-    gain = channel - log_density(mixture, x0 + level * noise, level)
+    # relative to the mean, so that adding the noise keeps its digits
+    centre = mixture.weights @ mixture.means
+    centred = LowRankMixture(
+        mixture.bases, mixture.weights, mixture.variances, mixture.delta, mixture.residual,
+        mixture.means - centre,
+    )  # fmt: skip
+    gain = channel - log_density(centred, (x0 - centre) + level * noise, level)
     return Estimate(float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(n)), n)
 
 
+@checked(n_data=unchecked, population=unchecked)
 def collapse_time(n_data: float, population: ArrayLike | LowRankMixture | Information) -> Threshold:
     r"""Noise level at which a data set is memorised, :math:`\ln N = I(x_0; x_t)`.
 
@@ -217,17 +236,23 @@ def collapse_time(n_data: float, population: ArrayLike | LowRankMixture | Inform
     >>> round(found.sigma, 8), round(found.time, 8)
     (0.76873666, 0.23216756)
     """
-    if not (np.isfinite(n_data) and n_data > 1):
+    count = number("n_data", n_data)
+    if not count > 1:
         raise InvalidParameter(f"n_data = {n_data} must be finite and > 1; one datum is a copy")
     information = _information(population)
-    wanted = float(np.log(n_data))
+    wanted = float(np.log(count))
 
     def excess(log_sigma: float) -> float:
-        return information(float(np.exp(log_sigma))) - wanted
+        return number("information(sigma)", information(float(np.exp(log_sigma)))) - wanted
 
     low, high = -1.0, 1.0
     while excess(high) > 0:
         high += 2
+        if high > -_LOWEST:
+            raise NoTransition(
+                f"the information stays above ln N = {wanted:.4g} at every noise level; give one"
+                " that vanishes in much noise"
+            )
     while excess(low) < 0:
         low -= 2
         if low < _LOWEST:
@@ -243,8 +268,7 @@ def _information(population: ArrayLike | LowRankMixture | Information) -> Inform
         return _orthogonal_information(population)
     if callable(population):
         return population
-    spectrum = np.asarray(population, dtype=float)
-    mutual_information_gaussian(spectrum, 1.0)
+    spectrum = variances_of(population)
     return lambda sigma: mutual_information_gaussian(spectrum, sigma)
 
 

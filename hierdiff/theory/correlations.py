@@ -28,16 +28,24 @@ lambda does not depend on q: what is known from outside moves the weights of the
 they are passed on.  At the threshold s lambda = F'(p*), a fluctuation-dissipation relation: the
 factor by which a small change of the leaves' beliefs grows per level, going up, is the number of
 children times the memory per child, going down.
+
+All of this is the epsilon-process, averaged.  Masking, uniform and Gaussian noise have a critical
+fixed point of their own with a smaller growth per level: see
+:mod:`hierdiff.theory.critical_exponents`.  lambda above is a memory per child, F'(p*)/s at the
+threshold; there it stands for the growth per level itself.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked, together
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
-from hierdiff.theory._two_state import checked, odd_one, true_tuple, tuples
+from hierdiff.theory._two_state import belief, odd_one, true_tuple, tuples
 from hierdiff.theory.annealed import annealed_beliefs
 from hierdiff.theory.thresholds import correlation_length_exponent
 
@@ -53,6 +61,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 
+@checked(p=belief)
 def transfer_matrix(p: ArrayLike, rhm: RHM) -> FloatArray:
     r"""Fate of a child given that of its parent: rows true, changed of the parent.
 
@@ -89,13 +98,14 @@ def transfer_matrix(p: ArrayLike, rhm: RHM) -> FloatArray:
     >>> transfer_matrix(7 / 24, RHM(v=32, m=8, s=2, L=9)).round(10).tolist()
     [[0.946930281, 0.053069719], [0.2258064516, 0.7741935484]]
     """
-    beliefs = checked("p", p)
+    beliefs = belief("p", p)
     odd, share = odd_one(beliefs, rhm.s), true_tuple(beliefs, rhm)
     # a true parent that writes another tuple treats its child as a changed parent does
     stay = odd * (1 - share)
     return np.stack([np.stack([1 - stay, stay], -1), np.stack([1 - odd, odd], -1)], -2)
 
 
+@checked(p=belief)
 def second_eigenvalue(p: ArrayLike, rhm: RHM) -> FloatArray:
     r"""Memory of the chain per level: how much likelier a true parent makes a true child.
 
@@ -129,10 +139,11 @@ def second_eigenvalue(p: ArrayLike, rhm: RHM) -> FloatArray:
     >>> round(rhm.s * float(second_eigenvalue(7 / 24, rhm)), 10)
     1.4422476587
     """
-    beliefs = checked("p", p)
+    beliefs = belief("p", p)
     return odd_one(beliefs, rhm.s) * true_tuple(beliefs, rhm)
 
 
+@checked(q=belief, p=belief)
 def sibling_states(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     r"""Joint probability of the fates of two children of one parent.
 
@@ -171,13 +182,15 @@ def sibling_states(q: ArrayLike, p: ArrayLike, rhm: RHM) -> FloatArray:
     >>> sibling_states(0.3, 0.6, RHM(v=10, m=5, s=3, L=4)).round(8).tolist()
     [[0.95603625, 0.01648641], [0.01648641, 0.01099094]]
     """
-    parent, child = np.broadcast_arrays(checked("q", q), checked("p", p))
+    together(q=q, p=p)
+    parent, child = np.broadcast_arrays(belief("q", q), belief("p", p))
     _demand_siblings(rhm)
     _, other = tuples(parent, child, rhm)
     mixed, both = child * (1 - child) * other, (1 - child) ** 2 * other
     return np.stack([np.stack([1 - 2 * mixed - both, mixed], -1), np.stack([mixed, both], -1)], -2)
 
 
+@checked(epsilon=belief)
 def leaf_correlation(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = None) -> FloatArray:
     r"""Covariance of the fates of two leaves against their distance in the tree.
 
@@ -234,6 +247,7 @@ def leaf_correlation(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = N
     return np.concatenate([variance[..., None], (pairs * paths)[..., ::-1]], axis=-1)
 
 
+@checked(epsilon=belief)
 def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = None) -> FloatArray:
     r"""Number of leaves that change together, seen from a leaf that fluctuates.
 
@@ -258,8 +272,11 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
 
     Notes
     -----
-    Validity: that of :func:`leaf_correlation`.  At the threshold it grows as s^(L (2/nu - 1)),
-    without bound only if nu < 2, although the correlation length always diverges there.
+    Validity: that of :func:`leaf_correlation`: the epsilon-process and its averaged rules alone.
+    At the threshold it grows as s^(L (2/nu - 1)), without bound only if nu < 2, although the
+    correlation length always diverges there.  nu < 2 is also where the scatter of the messages,
+    which the average neglects, grows with depth, so at finite v the growth ends.  Under real noise
+    nu is larger and the susceptibility saturates (:func:`critical_exponents`).
 
     References
     ----------
@@ -270,6 +287,11 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
     >>> susceptibility(RHM(v=32, m=8, s=2, L=9), [0.6, 0.7, 68 / 93, 0.8]).round(8).tolist()
     [2.09302191, 3.78769583, 7.98016373, 2.5220357]
     """
+    if rhm.n_leaves.bit_length() > 1000:
+        raise InvalidParameter(
+            f"L = {rhm.L} gives s**L leaves, more than any float holds; give an L below "
+            f"{1000 / math.log2(rhm.s):.0f}"
+        )
     covariance = leaf_correlation(rhm, epsilon, root_belief)
     partners = (rhm.s - 1) * float(rhm.s) ** np.arange(rhm.L)
     variance = covariance[..., 0]
@@ -277,8 +299,9 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
     return np.asarray(1 + together / np.where(variance > 0, variance, 1.0))
 
 
+@checked
 def correlation_decay_exponent(rhm: RHM) -> float:
-    r"""Exponent of the correlations at the threshold, C ~ r^(-a), with r = s^d leaves.
+    r"""Exponent of the epsilon-process's correlations at its threshold, C ~ r^(-a), r = s^d leaves.
 
     .. math:: a = -\frac{2 \log \lambda(p^*)}{\log s} = 2 - \frac{2}{\nu}
 
@@ -299,7 +322,8 @@ def correlation_decay_exponent(rhm: RHM) -> float:
 
     Notes
     -----
-    Validity: epsilon-process, annealed recursion, L to infinity and d large.
+    Validity: epsilon-process, annealed recursion, L to infinity and d large; for a real noise
+    process use :func:`critical_exponents`.
 
     References
     ----------

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, check_fields, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
@@ -71,6 +72,7 @@ class ExactMixture:
     source = "theory"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not isinstance(self.noise, GaussianNoise) or self.noise.v is not None:
             raise InvalidParameter(
                 f"noise = {self.noise!r} acts on symbols; a mixture needs GaussianNoise()"
@@ -108,14 +110,14 @@ class ExactMixture:
         w = self.class_marginals(x_t, t)
         uniform = rng.random(len(w))[:, None] * w.sum(axis=1, keepdims=True)
         classes = (np.cumsum(w, axis=1) < uniform).sum(axis=1)
-        x = np.asarray(x_t, float)
+        x = array("x_t", x_t).astype(float)
         sigma, scale = (a[:, None] for a in self._levels(len(x), t))
         noise, out = rng.standard_normal(x.shape), np.empty_like(x)
         for k in np.unique(classes):
             rows = classes == k
             alone = ExactMixture(self.mixture, self.noise, int(k))
             prior, _ = alone.prior.sample(int(rows.sum()), rng)
-            levels = np.broadcast_to(np.asarray(t, float), (len(x),))[rows]
+            levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))[rows]
             seen = scale[rows] * (prior + sigma[rows] * noise[rows])
             out[rows] = prior + alone.denoise(x[rows], levels) - alone.denoise(seen, levels)
         return out
@@ -130,16 +132,16 @@ class ExactMixture:
 
     def _levels(self, n: int, t: ArrayLike) -> tuple[Array, Array]:
         """Noise relative to the signal, and the signal's scale, each [n]."""
-        levels = np.broadcast_to(np.asarray(t, float), (n,))
+        levels = np.broadcast_to(levels_of(t, n), (n,))
         snr = np.clip(self.noise.snr(levels), _LOWEST, _HIGHEST)
         return snr**-0.5, np.sqrt(snr / (1 + snr))
 
     def _by_level(self, x_t: Array, t: ArrayLike, answer: Any) -> Array:
         """Rows of one noise level are answered together."""
-        x = np.asarray(x_t)
-        if x.ndim != 2 or x.shape[1] != self.mixture.dim:
+        x = array("x_t", x_t)
+        if x.ndim != 2 or x.shape[1] != self.mixture.dim or not len(x):
             raise InvalidParameter(
-                f"x_t has shape {x.shape}; give an array [n, D = {self.mixture.dim}]"
+                f"x_t has shape {x.shape}; give a non-empty array [n, D = {self.mixture.dim}]"
             )
         sigma, scale = self._levels(len(x), t)
         out: Array | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, check_fields, checked, count
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.noise import NoiseProcess
@@ -67,6 +68,9 @@ class ExactRHM:
     source = "theory"
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if self.threads is not None:
+            count("threads", self.threads)
         v = self.grammar.v[self.grammar.L]
         if self.noise.v != v:
             raise InvalidParameter(
@@ -74,10 +78,12 @@ class ExactRHM:
                 f"make the noise with v={v}"
             )
 
+    @checked(x_t=array)
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t] of one-hot data, [n, leaves, v]."""
         return denoise_symbols(self.grammar, self.noise, x_t, t)
 
+    @checked(x_t=array)
     def posterior(
         self, x_t: Array, t: ArrayLike, levels: tuple[int, ...] | None = None
     ) -> Posterior:
@@ -85,10 +91,12 @@ class ExactRHM:
         evidence = self.noise.evidence(x_t, t)
         return posterior(self.grammar, evidence, levels=levels, threads=self.threads)
 
+    @checked(x_t=array)
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """An exact draw of the leaves [n, leaves] given x_t."""
         return self.posterior(x_t, t, levels=()).sample(seed).leaves
 
+    @checked(x_t=array)
     def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
         """The marginals of each level as a representation, {"level l": [n, nodes * v_l]}."""
         marginals = self.posterior(x_t, t).marginals
@@ -97,6 +105,7 @@ class ExactRHM:
             for i, p in enumerate(marginals)
         }
 
+    @checked(x_t=array)
     def beliefs(self, x_t: Array, t: ArrayLike, truth: Derivations) -> NodeBeliefs:
         """Belief in the true symbol at every node."""
         evidence = self.noise.evidence(x_t, t)

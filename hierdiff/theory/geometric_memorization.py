@@ -22,14 +22,17 @@ A data set that is memorised has no manifold left: below the collapse the Jacobi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked, memory, reals, unchecked, whole
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory._clocks import Threshold, positive_level
 from hierdiff.theory._empirical import Average, Data, Reals, blocks_of, matrix
+from hierdiff.theory.collapse import variances_of
 from hierdiff.theory.pca_transition import pca_error, pca_error_ceiling, subspace_error
 from hierdiff.theory.random_features import (
     FeatureBulks,
@@ -67,6 +70,7 @@ class Gap(NamedTuple):
     size: float
 
 
+@checked(eigenvalues=unchecked, sigma=unchecked)
 def score_spectrum(eigenvalues: ArrayLike, sigma: float) -> Floats:
     r"""Eigenvalues :math:`\sigma^2/(\sigma^2+\lambda_i)` of :math:`-\sigma^2 J`, ascending.
 
@@ -99,15 +103,12 @@ def score_spectrum(eigenvalues: ArrayLike, sigma: float) -> Floats:
     >>> score_spectrum([3.0, 0.0], 1.0)
     array([0.25, 1.  ])
     """
-    spectrum = np.asarray(eigenvalues, dtype=float)
-    if spectrum.ndim != 1 or not spectrum.size or not ((spectrum >= 0) & (spectrum < np.inf)).all():
-        raise InvalidParameter(
-            f"eigenvalues of shape {spectrum.shape} must be one or more finite numbers >= 0"
-        )
+    spectrum = variances_of(eigenvalues)
     v = positive_level(sigma) ** 2
     return cast(Floats, np.sort(v / (v + spectrum)))
 
 
+@checked(spectrum=unchecked)
 def largest_gap(spectrum: ArrayLike) -> Gap:
     """Widest gap between neighbours of a spectrum; what lies below it counts the manifold.
 
@@ -134,16 +135,18 @@ def largest_gap(spectrum: ArrayLike) -> Gap:
     >>> largest_gap(score_spectrum([2.0, 3.0, 0.0, 0.0], 0.1))
     Gap(below=2, size=0.9950248756218906)
     """
-    values = np.sort(np.asarray(spectrum, dtype=float))
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+    values = reals("spectrum", spectrum)
+    if values.ndim != 1 or len(values) < 2:
         raise InvalidParameter(
             f"spectrum of shape {values.shape} must be two or more finite eigenvalues"
         )
+    values = np.sort(values)
     widths = np.diff(values)
     at = int(np.argmax(widths))
     return Gap(at + 1, float(widths[at]))
 
 
+@checked
 def gap_opening(upper: float, lower: float) -> tuple[Threshold, float]:
     r"""Noise level at which two variances are told apart best, and the gap there.
 
@@ -178,14 +181,20 @@ def gap_opening(upper: float, lower: float) -> tuple[Threshold, float]:
     >>> level.sigma, size
     (1.0, 0.6)
     """
-    if not (np.isfinite(upper) and upper > lower >= 0):
+    if not upper > lower >= 0:
         raise InvalidParameter(f"upper = {upper} must exceed lower = {lower} >= 0; swap them")
     if lower == 0:
         raise NoTransition("lower = 0: the gap widens to 1 as sigma -> 0; give lower > 0")
     first, second = np.sqrt(upper), np.sqrt(lower)
-    return Threshold(float(np.sqrt(first * second))), float((first - second) / (first + second))
+    return Threshold(float(np.sqrt(first) * np.sqrt(second))), float(
+        (first - second) / (first + second)
+    )
 
 
+_size = partial(whole, low=1, high=10**15)
+
+
+@checked(dim=_size, latent=_size)
 def manifold_edges(dim: int, latent: int) -> tuple[float, float]:
     r"""Edges :math:`r_\pm = (\sqrt{D/m}\pm1)^2` of the variances of :math:`x_0 = Fz`.
 
@@ -216,12 +225,14 @@ def manifold_edges(dim: int, latent: int) -> tuple[float, float]:
     >>> manifold_edges(800, 200)
     (1.0, 9.0)
     """
-    if not 1 <= latent <= dim:
+    if latent > dim:
         raise InvalidParameter(f"latent = {latent} must lie between 1 and dim = {dim}")
     root = float(np.sqrt(dim / latent))
-    return (root - 1) ** 2, (root + 1) ** 2
+    # (root - 1)^2 without the difference
+    return ((dim - latent) / latent / (root + 1)) ** 2, (root + 1) ** 2
 
 
+@checked(dim=_size, latent=_size, sigma=unchecked)
 def manifold_gap(dim: int, latent: int, sigma: float) -> float:
     r"""Gap :math:`r_-/(\sigma^2+r_-)` between the manifold and the directions off it.
 
@@ -250,10 +261,11 @@ def manifold_gap(dim: int, latent: int, sigma: float) -> float:
     >>> manifold_gap(800, 200, 1.0)
     0.5
     """
-    lower, _ = manifold_edges(dim, latent)
-    return lower / (positive_level(sigma) ** 2 + lower)
+    level, (lower, _) = positive_level(sigma), manifold_edges(dim, latent)
+    return lower / (level**2 + lower)
 
 
+@checked(data=unchecked, x=unchecked, sigma=unchecked, block=unchecked)
 def empirical_jacobian(
     data: Data, x: ArrayLike, sigma: float, *, block: int | None = None
 ) -> Reals:
@@ -292,13 +304,15 @@ def empirical_jacobian(
     """
     y = matrix("x", x)
     (n, dim), v = y.shape, positive_level(sigma) ** 2
+    memory(f"Jacobians [n, D, D] of n = {n} and D = {dim}", 16.0 * n * dim * dim)
     rows, columns = np.triu_indices(dim)
     average = Average(y, v, dim + len(rows))
     step = max(1, _ENTRIES // (dim * dim)) if block is None else block
     origin: Reals | None = None
     for part in blocks_of(data, (dim,), y.dtype, step):
         # moments about a typical datum: squares of a common offset would cancel
-        origin = part.rows.mean(axis=0) if origin is None else origin
+        if origin is None:
+            origin = (part.rows - part.rows[0]).mean(axis=0) + part.rows[0]
         z = part.rows - origin
         average.feed(part, np.hstack([z, z[:, rows] * z[:, columns]]))
     first, second = average.mean[:, :dim], average.mean[:, dim:]

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from hierdiff._rules import positive_int
+from hierdiff.checks import checked, count, one_level, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.noise import NoiseProcess
@@ -73,22 +73,25 @@ class Estimate:
     @classmethod
     def of(cls, values: Array) -> Estimate:
         """Mean of independent values [n], n at least 2."""
-        n = len(values)
+        found = reals("values", values, infinite=True, ndim=1)
+        n = len(found)
         if n < 2:
             raise InvalidParameter(f"n = {n} datum gives no standard error; use at least two")
-        return cls(float(values.mean()), float(values.std(ddof=1) / np.sqrt(n)), n)
+        return cls(float(found.mean()), float(found.std(ddof=1) / np.sqrt(n)), n)
 
 
+@checked(t=one_level, n=count)
 def observed(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> tuple[Derivations, Array]:
     """Data and what is seen of them, from one stream."""
     checked_channel(noise)
     random = generator(seed)
-    truth = grammar.sample(positive_int("n", n), random)
+    truth = grammar.sample(n, random)
     return truth, noise.corrupt(truth.leaves, t, random)
 
 
+@checked(t=one_level)
 def mutual_information(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed, level: int | None = None
 ) -> Estimate:
@@ -138,6 +141,7 @@ def mutual_information(
     return Estimate.of(pointwise_information(grammar, noise, x_t, t, truth, (where,))[:, 0])
 
 
+@checked(t=one_level)
 def conditional_entropy(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed, level: int | None = None
 ) -> Estimate:
@@ -173,6 +177,7 @@ def conditional_entropy(
     return Estimate.of(pointwise_entropy(grammar, truth, where) - said)
 
 
+@checked(t=one_level)
 def node_information(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> tuple[Estimate, ...]:
@@ -212,6 +217,7 @@ def node_information(
     return tuple(Estimate.of(x) for x in said)
 
 
+@checked(t=one_level)
 def free_energy(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> Estimate:  # fmt: skip
@@ -248,6 +254,7 @@ def free_energy(
     return Estimate.of(-log_z / grammar.n_leaves)
 
 
+@checked(t=one_level)
 def mmse(grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed) -> Estimate:
     r"""Error of the exact denoiser, summed over the leaves.
 
@@ -283,6 +290,7 @@ def mmse(grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed) ->
     return Estimate.of((1 - (mean**2).sum(axis=2)).sum(axis=1))
 
 
+@checked(t=one_level)
 def information_slope(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed
 ) -> Estimate:

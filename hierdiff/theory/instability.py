@@ -22,6 +22,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy.optimize import brentq
 
+from hierdiff.checks import checked, number, unchecked
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.mixture import LowRankMixture
 from hierdiff.theory._clocks import Threshold
@@ -32,6 +33,7 @@ __all__ = ["Reverse", "central_instability", "first_from_above", "two_delta_inst
 Reverse: TypeAlias = Literal["sde", "ode"]
 
 
+@checked(radius=unchecked)
 def two_delta_instability(radius: float = 1.0, reverse: Reverse = "sde") -> Threshold:
     r"""Noise level at which the centre of two points :math:`\pm r` turns unstable.
 
@@ -76,13 +78,11 @@ def two_delta_instability(radius: float = 1.0, reverse: Reverse = "sde") -> Thre
     >>> round(found.sigma, 9), round(found.time, 9), round(found.alpha_bar, 9)
     (1.189207115, 0.440686794, 0.414213562)
     """
-    _check_reverse(reverse)
-    if not (np.isfinite(radius) and radius > 0):
-        raise InvalidParameter(f"radius = {radius} must be finite and > 0; two points need room")
-    square = float(radius) ** 2
+    square = positive_radius(radius) ** 2
     if reverse == "sde":
-        power = 1 / (square + np.sqrt(square**2 + 1))
-        return Threshold(float(np.sqrt(1 / power - 1)))
+        # sqrt(r^4 + 1) - 1 without the difference
+        root = np.hypot(square, 1.0)
+        return Threshold(float(np.sqrt(square + square * (square / (root + 1)))))
     if square >= 1:
         raise NoTransition(
             f"radius = {radius} >= 1: the centre of the probability flow is unstable at every"
@@ -91,6 +91,7 @@ def two_delta_instability(radius: float = 1.0, reverse: Reverse = "sde") -> Thre
     return Threshold(float(np.sqrt(square / (1 - square))))
 
 
+@checked
 def central_instability(mixture: LowRankMixture, reverse: Reverse = "sde") -> Threshold:
     r"""Noise level below which the origin is an unstable point of the reverse VP process.
 
@@ -127,13 +128,13 @@ def central_instability(mixture: LowRankMixture, reverse: Reverse = "sde") -> Th
     >>> round(central_instability(points).sigma, 9)
     1.189207115
     """
-    _check_reverse(reverse)
     origin = np.zeros((1, mixture.dim))
     scale = float(
         np.sqrt((mixture.means**2).sum(1).max() + sum(v.sum() for v in mixture.variances))
     )
     for level in (0.1, 1.0, 10.0):
-        if np.abs(denoise(mixture, origin, level * max(scale, 1e-8))).max() > 1e-9 * (1 + scale):
+        # in units of the data: a mixture of any size has its own centre
+        if scale and np.abs(denoise(mixture, origin, level * scale)).max() > 1e-9 * scale:
             raise InvalidParameter(
                 "the origin is no fixed point of this mixture; shift the data to a symmetric centre"
             )
@@ -164,6 +165,11 @@ def first_from_above(excess: Callable[[float], float], top: float) -> float | No
     return None
 
 
-def _check_reverse(reverse: str) -> None:
-    if reverse not in ("sde", "ode"):
-        raise InvalidParameter(f"reverse = {reverse!r} is unknown; use 'sde' or 'ode'")
+def positive_radius(radius: float) -> float:
+    """Half the distance of two points, whose powers are numbers."""
+    found = number("radius", radius, above=0)
+    if not 1e-70 <= found <= 1e70:
+        raise InvalidParameter(
+            f"radius = {radius} must lie in [1e-70, 1e70]; choose units near the data's"
+        )
+    return found

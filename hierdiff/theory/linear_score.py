@@ -16,13 +16,14 @@ r"""The linear-score machine: the exact denoiser of a Gaussian, and where its fl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked, frozen, memory, number, reals, unchecked
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory._clocks import positive_level
+from hierdiff.theory._clocks import positive_level, positive_scale
 from hierdiff.theory._empirical import Reals, matrix
 
 __all__ = ["GaussianModel", "fit_gaussian", "linear_denoise", "linear_score", "linear_trajectory"]
@@ -59,16 +60,16 @@ class GaussianModel:
 
     def __post_init__(self) -> None:
         for name in ("mean", "axes", "eigenvalues"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=float))
+            object.__setattr__(self, name, frozen(reals(name, getattr(self, name))))
         shapes = (self.mean.shape, self.axes.shape, self.eigenvalues.shape)
         if self.axes.ndim != 2 or shapes[0] != self.axes.shape[1:] or shapes[2] != (shapes[1][0],):
             raise InvalidParameter(
                 f"mean, axes, eigenvalues have shapes {shapes}; give [D], [R, D], [R]"
             )
-        if not all(np.isfinite(array).all() for array in (self.mean, self.axes, self.eigenvalues)):
-            raise InvalidParameter("mean, axes or eigenvalues hold NaN or inf; clean them first")
+        if not self.mean.size:
+            raise InvalidParameter("mean is empty; give a Gaussian of one dimension or more")
         gap = np.abs(self.axes @ self.axes.T - np.eye(len(self.axes))).max(initial=0.0)
-        if gap > 1e-6:
+        if not gap <= 1e-6:
             raise InvalidParameter(
                 f"axes deviate from orthonormal rows by {gap:.2g}; orthonormalise them"
             )
@@ -78,6 +79,7 @@ class GaussianModel:
             )
 
 
+@checked(data=unchecked)
 def fit_gaussian(data: ArrayLike) -> GaussianModel:
     """Gaussian of the mean and covariance of data, directions of no variance left out.
 
@@ -106,14 +108,21 @@ def fit_gaussian(data: ArrayLike) -> GaussianModel:
     array([1.])
     """
     x = matrix("data", data).astype(float)
+    memory(f"the spectrum of {len(x)} data in {x.shape[1]} dimensions", 24.0 * x.size)
     if len(x) < 2:
         raise InvalidParameter(f"N = {len(x)} data have no covariance; give at least 2")
     mean = x.mean(0)
-    _, s, vt = np.linalg.svd(x - mean, full_matrices=False)
+    centred = x - mean
+    # in units of the data, so that squares of lengths neither overflow nor vanish
+    unit = float(np.abs(centred).max()) or 1.0
+    _, s, vt = np.linalg.svd(centred / unit, full_matrices=False)
     kept = s > 1e-12 * max(float(s[0]), np.finfo(float).tiny) * np.sqrt(len(x))
-    return GaussianModel(mean, vt[kept], s[kept] ** 2 / len(x))
+    with np.errstate(over="ignore"):
+        variances = (s[kept] * unit / np.sqrt(len(x))) ** 2
+    return GaussianModel(mean, vt[kept], variances)
 
 
+@checked(x=unchecked, sigma=unchecked, scale=unchecked)
 def linear_denoise(
     model: GaussianModel, x: ArrayLike, sigma: float, *, scale: float = 1.0
 ) -> Reals:
@@ -124,7 +133,7 @@ def linear_denoise(
     model : GaussianModel
         Mean, axes and variances.
     x : array [n, D]
-        Noisy data :math:`x_t`; float32 is computed in float32.
+        Noisy data :math:`x_t`; float32 gives float32.
     sigma : float
         Noise level relative to the signal, > 0.
     scale : float
@@ -152,11 +161,12 @@ def linear_denoise(
     >>> linear_denoise(GaussianModel([0.0, 0.0], [[1.0, 0.0]], [3.0]), [[4.0, 4.0]], 1.0)
     array([[3., 0.]])
     """
-    y = _noisy(model, x, scale)
+    y, dtype = _noisy(model, x, scale)
     gain = model.eigenvalues / (model.eigenvalues + positive_level(sigma) ** 2)
-    return _spread(model, _coordinates(model, y) * gain.astype(y.dtype), y.dtype)
+    return _in(dtype, model.mean + (y @ model.axes.T * gain) @ model.axes)
 
 
+@checked(x=unchecked, sigma=unchecked, scale=unchecked)
 def linear_score(model: GaussianModel, x: ArrayLike, sigma: float, *, scale: float = 1.0) -> Reals:
     r"""Score of the noisy Gaussian, :math:`(s_t D(x_t) - x_t)/(s_t^2\sigma^2)`.
 
@@ -176,13 +186,17 @@ def linear_score(model: GaussianModel, x: ArrayLike, sigma: float, *, scale: flo
 
     Notes
     -----
-    Validity: exact for Gaussian data.
+    Validity: exact for Gaussian data; from the precisions, so nothing cancels at small noise.
     """
-    y = _noisy(model, x, scale)
-    out: Reals = (linear_denoise(model, y, sigma) - y) / y.dtype.type(scale * float(sigma) ** 2)
-    return out
+    y, dtype = _noisy(model, x, scale)
+    v, inside = positive_level(sigma) ** 2, y @ model.axes.T
+    out = -(inside / (model.eigenvalues + v)) @ model.axes
+    if len(model.axes) < len(model.mean):
+        out -= (y - inside @ model.axes) / v
+    return _in(dtype, out / positive_scale(scale))
 
 
+@checked(x=unchecked, start=unchecked, stop=unchecked)
 def linear_trajectory(model: GaussianModel, x: ArrayLike, start: float, stop: ArrayLike) -> Reals:
     r"""Solution of the probability-flow ODE from noise level ``start`` to ``stop``.
 
@@ -222,33 +236,38 @@ def linear_trajectory(model: GaussianModel, x: ArrayLike, start: float, stop: Ar
     >>> linear_trajectory(flow, [[10.0, -20.0, 5.0]], 10.0, 0.01).round(6)
     array([[ 1.961186, -1.990174,  0.100105]])
     """
-    y = _noisy(model, x, 1.0)
-    levels = np.asarray(stop, dtype=float)
-    if levels.ndim > 1 or not ((levels >= 0) & np.isfinite(levels)).all():
-        raise InvalidParameter(f"stop = {stop!r} must be finite levels >= 0, one or a list of them")
-    first = positive_level(start) ** 2
-    inside = _coordinates(model, y)
-    off = y - _spread(model, inside, y.dtype)
+    y, dtype = _noisy(model, x, 1.0)
+    levels = reals("stop", stop, 0, 1e140)
+    if levels.ndim > 1:
+        raise InvalidParameter(
+            f"stop of shape {levels.shape} must be finite levels >= 0, one or a list of them"
+        )
+    first = positive_level(number("start", start)) ** 2
+    inside = y @ model.axes.T
+    off = y - inside @ model.axes
     out = []
     for v in np.atleast_1d(levels) ** 2:
-        gain = np.sqrt((v + model.eigenvalues) / (first + model.eigenvalues)).astype(y.dtype)
-        shrunk = off * y.dtype.type(np.sqrt(v / first))
-        out.append(_spread(model, inside * gain, y.dtype) + shrunk)
-    return out[0] if levels.ndim == 0 else np.stack(out)
+        gain = np.sqrt((v + model.eigenvalues) / (first + model.eigenvalues))
+        out.append(_in(dtype, model.mean + (inside * gain) @ model.axes + off * np.sqrt(v / first)))
+    if levels.ndim == 0:
+        return out[0]
+    return np.stack(out) if out else np.empty((0, *y.shape), dtype)
 
 
-def _noisy(model: GaussianModel, x: ArrayLike, scale: float) -> Reals:
-    if not (np.isfinite(scale) and scale > 0):
-        raise InvalidParameter(f"scale = {scale} must be finite and > 0")
+def _noisy(model: GaussianModel, x: ArrayLike, scale: float) -> tuple[Floats, np.dtype[Any]]:
+    """Data in units of the clean ones less the mean, in float64, and the precision asked for.
+
+    In float64 because the mean would take the digits of single precision.
+    """
     y = matrix("x", x, len(model.mean))
-    return y if scale == 1 else cast(Reals, y / y.dtype.type(scale))
+    return y.astype(np.float64) / positive_scale(scale) - model.mean, y.dtype
 
 
-def _coordinates(model: GaussianModel, y: Reals) -> Reals:
-    out: Reals = (y - model.mean.astype(y.dtype)) @ model.axes.T.astype(y.dtype)
-    return out
-
-
-def _spread(model: GaussianModel, coordinates: Reals, dtype: np.dtype[np.generic]) -> Reals:
-    out: Reals = model.mean.astype(dtype) + coordinates @ model.axes.astype(dtype)
-    return out
+def _in(dtype: np.dtype[Any], values: Floats) -> Reals:
+    with np.errstate(over="ignore"):
+        found: Reals = values.astype(dtype, copy=False)
+    if not np.isfinite(found).all():
+        raise InvalidParameter(
+            f"the result is beyond the range of {dtype}; raise sigma or scale, or give float64 data"
+        )
+    return found

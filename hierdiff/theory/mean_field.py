@@ -23,11 +23,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory._laplace import check, energies, squared_gain, weight_moments
+from hierdiff.theory._laplace import (
+    answer,
+    check,
+    energies,
+    orthogonal,
+    squared_gain,
+    weight_moments,
+)
 
 __all__ = ["Decomposition", "decompose", "mean_field_exponent", "snr_mean_field"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+_EXPONENT = 350.0  # exp(-350) squared is a number
 
 
 class Decomposition(NamedTuple):
@@ -39,6 +48,7 @@ class Decomposition(NamedTuple):
     confusion: float
 
 
+@orthogonal
 def mean_field_exponent(rank: int, delta: float, sigma: ArrayLike) -> Floats:
     r"""Mean log-odds given the class, :math:`\Delta = d(1-\delta^2)^2/(2ab)`.
 
@@ -60,9 +70,12 @@ def mean_field_exponent(rank: int, delta: float, sigma: ArrayLike) -> Floats:
     Validity: exact as a mean for noisy input.
     """
     v = np.square(np.asarray(sigma, dtype=float))
-    return cast(Floats, rank * (1 - delta**2) ** 2 / (2 * (1 + v) * (delta**2 + v)))
+    if delta == 0 and not np.all(v):
+        raise InvalidParameter("delta = sigma = 0: the log-odds are infinite; raise one of them")
+    return cast(Floats, rank * (1 - delta**2) ** 2 / (2 * (1 + v)) / (delta**2 + v))
 
 
+@orthogonal
 def snr_mean_field(
     classes: int,
     rank: int,
@@ -111,16 +124,25 @@ def snr_mean_field(
     array([75.23362896])
     """
     v = np.square(np.asarray(sigma, dtype=float))
-    check(classes, rank, delta, float(np.sqrt(np.min(v))))
+    check(classes, rank, delta, float(np.sqrt(np.min(v, initial=1.0))))
     a, b = 1 + v, delta**2 + v
     with np.errstate(divide="ignore", under="ignore"):
-        odds = np.exp(-exponent(rank, delta, sigma))
+        gain = answer("exponent", exponent, rank, delta, sigma)
+        odds = np.exp(-np.minimum(gain, _EXPONENT))
         sure = 1 / (1 + (classes - 1) * odds)
-        # zeta w + xi (1 - w) = delta^2 [1 + (sigma^2 / delta^2) h] / (a b), fit for delta = 0
-        high, low = (w / a + (1 - w) * delta**2 / b for w in (sure, odds * sure))
-        return cast(Floats, np.divide(a * high**2, (classes - 1) * b * low**2))
+        # zeta w + xi (1 - w) times b, which drops out; fit for delta = 0
+        high, low = (w * (b / a) + (1 - w) * delta**2 for w in (sure, odds * sure))
+    found = np.divide(a * high**2, (classes - 1) * b * low**2, out=np.full(v.shape, np.inf),
+                      where=low > 0)  # fmt: skip
+    if not np.isfinite(found).all():
+        raise InvalidParameter(
+            f"delta = {delta}: at sigma = {np.asarray(sigma)[~np.isfinite(found)].flat[0]} the SNR"
+            " is beyond the range of floats; raise one of them"
+        )
+    return cast(Floats, found[()])
 
 
+@orthogonal
 def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposition:
     r"""Split the exact SNR into denoising rate and class confidence; 0 < delta < 1, sigma > 0.
 
@@ -150,7 +172,8 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
 
     Notes
     -----
-    Validity: exact; the mean field has the same form with the weights of the mean log-odds.
+    Validity: exact, to 1e-15 delta^2 / sigma^2; the mean field has the same form with the weights
+    of the mean log-odds.
 
     Examples
     --------
@@ -162,6 +185,11 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
     if not (0 < delta < 1 and sigma > 0):
         raise InvalidParameter(
             f"delta = {delta}, sigma = {sigma}: the split needs 0 < delta < 1 and sigma > 0"
+        )
+    if sigma < 1e-5 * delta:  # rounding errors are divided by (sigma / delta)^2
+        raise InvalidParameter(
+            f"sigma = {sigma} is {sigma / delta:.3g} of delta = {delta}, where rounding hides the "
+            "split; give 1e-5 of delta or more"
         )
     (a, b), rate = energies(delta, sigma), sigma**2 / delta**2
     m = weight_moments(classes, rank, delta, sigma)

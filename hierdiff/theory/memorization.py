@@ -20,13 +20,14 @@ the others together (:mod:`hierdiff.theory.collapse`), and what is generated is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked, integers, number, unchecked
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory._clocks import positive_level
+from hierdiff.theory._clocks import positive_level, positive_scale
 from hierdiff.theory._empirical import (
     Average,
     Block,
@@ -34,8 +35,11 @@ from hierdiff.theory._empirical import (
     PreparedData,
     Reals,
     blocks_of,
+    kept,
     matrix,
+    nearest_pairs,
     norms,
+    origin_of,
     real,
 )
 from hierdiff.theory.collapse import (
@@ -92,13 +96,21 @@ class EmpiricalPosterior:
     own_weight: Floats | None
 
 
+# looked at below, where their shapes are known
+_public = checked(
+    data=unchecked, x=unchecked, sigma=unchecked, scale=unchecked, block=unchecked
+)  # fmt: skip
+
+
+@checked(data=unchecked)
 def prepare(data: ArrayLike) -> PreparedData:
     """Data for repeated calls: checked once, squared lengths computed once.
 
     Parameters
     ----------
     data : array [N, D]
-        In memory, or a memory map, which is read to its end; float32 is not copied.
+        In memory, or a memory map, which is read to its end; copied unless it is read-only, so that
+        later changes have no effect (``data.setflags(write=False)`` spares the copy).
 
     Returns
     -------
@@ -119,12 +131,14 @@ def prepare(data: ArrayLike) -> PreparedData:
     >>> prepare([[3.0, 4.0]]).squares
     array([25.])
     """
-    rows = real(data)
+    rows = real(data, "data")
     if rows.ndim != 2 or rows.size == 0:
         raise InvalidParameter(f"data have shape {rows.shape}; give a non-empty array [N, D]")
-    return PreparedData(rows, norms(Block(0, rows)))
+    rows = kept(rows)
+    return PreparedData(rows, kept(norms(Block(0, rows))))
 
 
+@_public
 def empirical_denoise(
     data: Data, x: ArrayLike, sigma: float, *, scale: float = 1.0, block: int | None = None
 ) -> Reals:
@@ -155,9 +169,10 @@ def empirical_denoise(
 
     Notes
     -----
-    Validity: exact for any data set.  Memory n D + (n + D) block numbers beyond the data, two
-    products of 2 n N D flops; the second leaves out data of no weight.  In float32 a log-weight
-    carries an absolute error of about 1e-7 (norm of x)^2 / sigma^2.
+    Validity: exact for any data set, to the rounding of x and of the data: an offset that they
+    share is without effect.  Memory n D + (n + D) block numbers beyond the data, two products of
+    2 n N D flops; the second leaves out data of no weight.  Log-weights that count are good to
+    1e-11, in float32 to 1e-3: where a product is not, they are computed from differences.
 
     References
     ----------
@@ -169,13 +184,10 @@ def empirical_denoise(
     array([[0.5     ],
            [0.982014]])
     """
-    y = _noisy(x, scale)
-    average = Average(y, positive_level(sigma) ** 2, y.shape[1])
-    for part in blocks_of(data, y.shape[1:], y.dtype, block):
-        average.feed(part)
-    return average.mean
+    return _average(data, _noisy(x, scale), positive_level(sigma), block).mean
 
 
+@_public
 def empirical_score(
     data: Data, x: ArrayLike, sigma: float, *, scale: float = 1.0, block: int | None = None
 ) -> Reals:
@@ -204,12 +216,21 @@ def empirical_score(
     >>> empirical_score([[0.0], [1.0]], [[0.5]], 0.5) + 0.0
     array([[0.]])
     """
-    y = _noisy(x, scale)
-    mean = empirical_denoise(data, y, sigma, block=block)
-    out: Reals = (mean - y) / y.dtype.type(scale * float(sigma) ** 2)
+    y, level, scale = _noisy(x, scale), positive_level(sigma), positive_scale(scale)
+    average = _average(data, y, level, block)
+    with np.errstate(over="ignore"):
+        out: Reals = average.pull / y.dtype.type(scale * level**2)
+    if not np.isfinite(out).all():
+        raise InvalidParameter(
+            f"sigma = {sigma} takes the score beyond the range of {y.dtype}; raise it, or pass"
+            " float64 data"
+        )
     return out
 
 
+@checked(
+    data=unchecked, x=unchecked, sigma=unchecked, scale=unchecked, block=unchecked, own=unchecked
+)
 def empirical_posterior(
     data: Data,
     x: ArrayLike,
@@ -249,7 +270,7 @@ def empirical_posterior(
     >>> found.nearest, found.own_weight.round(6), found.log_density.round(6)
     (array([1]), array([0.401312]), array([-0.725923]))
     """
-    y = _noisy(x, scale)
+    y, scale = _noisy(x, scale), positive_scale(scale)
     v, (n, dim) = positive_level(sigma) ** 2, y.shape
     average = Average(y, v, dim, own=_owners(own, n), track=True)
     for part in blocks_of(data, (dim,), y.dtype, block):
@@ -260,7 +281,7 @@ def empirical_posterior(
         )
     top = average.top.astype(float)
     assert average.nearest is not None
-    volume = np.log(average.count) + dim * np.log(scale * np.sqrt(2 * np.pi * v))
+    volume = np.log(average.count) + dim * (np.log(scale) + 0.5 * np.log(2 * np.pi * v))
     return EmpiricalPosterior(
         mean=average.mean,
         log_density=np.log(average.mass) - average.distance / (2 * v) - volume,
@@ -286,6 +307,7 @@ class Neighbours:
         return out
 
 
+@checked(data=unchecked, samples=unchecked, block=unchecked)
 def nearest_two(data: Data, samples: ArrayLike, *, block: int | None = None) -> Neighbours:
     """Nearest and second nearest datum of every sample.
 
@@ -309,8 +331,8 @@ def nearest_two(data: Data, samples: ArrayLike, *, block: int | None = None) -> 
 
     Notes
     -----
-    Validity: Euclidean; distances are exact to rounding, the choice among data whose squared
-    distances agree to the precision of the samples' squared length is not.
+    Validity: Euclidean; distances and the choice of the nearest are those of float64 differences,
+    ties go to the first datum.
 
     Examples
     --------
@@ -320,16 +342,15 @@ def nearest_two(data: Data, samples: ArrayLike, *, block: int | None = None) -> 
     y = matrix("samples", samples)
     distance = np.full((len(y), 2), np.inf)
     index = np.full((len(y), 2), -1, dtype=np.intp)
+    origin, begun = None, False
     for part in blocks_of(data, y.shape[1:], y.dtype, block):
-        rows = part.rows
-        keys = norms(part) - 2 * (y @ rows.T)
-        few = min(2, len(rows))
-        best = np.argpartition(keys, few - 1, axis=1)[:, :few]
-        gaps = y[:, None].astype(float) - rows[best]
-        merged = np.hstack([distance, np.sqrt(np.vecdot(gaps, gaps))])
-        order = np.argsort(merged, axis=1, kind="stable")[:, :2]
-        distance = np.take_along_axis(merged, order, axis=1)
-        index = np.take_along_axis(np.hstack([index, part.start + best]), order, axis=1)
+        if not begun:
+            origin, begun = origin_of(y, part.rows), True
+        for rows, near, gaps in nearest_pairs(y, part, origin):
+            merged = np.hstack([distance[rows], gaps])
+            order = np.argsort(merged, axis=1, kind="stable")[:, :2]
+            distance[rows] = np.take_along_axis(merged, order, axis=1)
+            index[rows] = np.take_along_axis(np.hstack([index[rows], near]), order, axis=1)
     if not np.isfinite(distance).all():
         raise InvalidParameter(
             "data must hold at least two finite rows to have a second neighbour; add data"
@@ -337,6 +358,7 @@ def nearest_two(data: Data, samples: ArrayLike, *, block: int | None = None) -> 
     return Neighbours(index, distance)
 
 
+@checked(data=unchecked, samples=unchecked, block=unchecked)
 def memorization_fraction(
     data: Data, samples: ArrayLike, *, threshold: float = 1 / 3, block: int | None = None
 ) -> float:
@@ -372,25 +394,32 @@ def memorization_fraction(
     >>> memorization_fraction([[0.0], [1.0]], [[0.1], [0.4]])
     0.5
     """
-    if not 0 < threshold <= 1:
+    if not 0 < number("threshold", threshold) <= 1:
         raise InvalidParameter(f"threshold = {threshold} must lie in (0, 1]; 1/3 is customary")
     return float(np.mean(nearest_two(data, samples, block=block).ratio < threshold))
 
 
+def _average(data: Data, y: Reals, level: float, block: int | None) -> Average:
+    average = Average(y, level**2, y.shape[1])
+    for part in blocks_of(data, y.shape[1:], y.dtype, block):
+        average.feed(part)
+    return average
+
+
 def _noisy(x: ArrayLike, scale: float) -> Reals:
     """Checked queries in units of the data."""
-    y = matrix("x", x)
-    if not (np.isfinite(scale) and scale > 0):
-        raise InvalidParameter(f"scale = {scale} must be finite and > 0")
-    return y if scale == 1 else cast(Reals, y / y.dtype.type(scale))
+    y, s = matrix("x", x), positive_scale(scale)
+    if s == 1:
+        return y
+    # in float64 and back: one rounding, whatever the scale
+    with np.errstate(over="ignore"):
+        found: Reals = (y / s).astype(y.dtype)
+    if not np.isfinite(found).all():
+        raise InvalidParameter(f"scale = {scale} takes x beyond the range of {y.dtype}; raise it")
+    return found
 
 
 def _owners(own: ArrayLike | None, n: int) -> NDArray[np.intp] | None:
     if own is None:
         return None
-    index = np.asarray(own)
-    if index.shape != (n,) or index.dtype.kind not in "iu" or index.min() < 0:
-        raise InvalidParameter(
-            f"own has shape {index.shape} and type {index.dtype}; give {n} numbers >= 0"
-        )
-    return index.astype(np.intp)
+    return integers("own", own, shape=(n,)).astype(np.intp)

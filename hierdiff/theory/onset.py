@@ -21,13 +21,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory._laplace import check, weight_moments
+from hierdiff.theory._laplace import check, orthogonal, weight_moments
 
 __all__ = ["confidence_gap", "onset_delta", "onset_slope", "snr_envelope", "snr_limits"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
+@orthogonal
 def snr_limits(classes: int, delta: float) -> tuple[float, float]:
     r"""SNR without noise, :math:`1/((K-1)\delta^2)`, and in nothing but noise, 1/(K-1).
 
@@ -55,6 +56,7 @@ def snr_limits(classes: int, delta: float) -> tuple[float, float]:
     return 1 / ((classes - 1) * delta**2) if delta else np.inf, 1 / (classes - 1)
 
 
+@orthogonal
 def snr_envelope(classes: int, delta: float, sigma: ArrayLike) -> Floats:
     r"""SNR if the class were known, :math:`b/((K-1)\delta^4 a)`; it rises with sigma.
 
@@ -83,9 +85,10 @@ def snr_envelope(classes: int, delta: float, sigma: ArrayLike) -> Floats:
     if not 0 < delta <= 1:
         raise InvalidParameter(f"delta = {delta} must lie in (0, 1]; without residual SNR diverges")
     v = np.square(np.asarray(sigma, dtype=float))
-    return cast(Floats, (delta**2 + v) / ((classes - 1) * delta**4 * (1 + v)))
+    return cast(Floats, ((delta**2 + v) / (1 + v)) / ((classes - 1) * delta**4))
 
 
+@orthogonal
 def confidence_gap(classes: int, rank: int, delta: float, sigma: float = 0.0) -> float:
     r"""Energy-weighted class confidence :math:`G = E[w_kA]/E[A] - E[w_lB]/E[B]`, in [0, 1].
 
@@ -117,6 +120,7 @@ def confidence_gap(classes: int, rank: int, delta: float, sigma: float = 0.0) ->
     return float(m.own[1] - m.others[0][1]) / rank
 
 
+@orthogonal
 def onset_slope(classes: int, rank: int, delta: float) -> float:
     r"""Slope :math:`d\,\mathrm{SNR}/d\sigma^2 = (\delta^{-2}-1)(2G-1)/((K-1)\delta^2)` at 0.
 
@@ -142,10 +146,13 @@ def onset_slope(classes: int, rank: int, delta: float) -> float:
     -----
     Validity: exact, delta > 0; the SNR rises from sigma = 0 if and only if G > 1/2.
     """
+    if delta == 0:
+        raise InvalidParameter("delta = 0: the SNR is infinite without noise; give delta > 0")
     rise = (1 / delta**2 - 1) * (2 * confidence_gap(classes, rank, delta) - 1)
     return rise * snr_limits(classes, delta)[0]
 
 
+@orthogonal
 def onset_delta(classes: int, rank: int) -> float:
     """Residual amplitude above which the SNR falls from sigma = 0 on: root of G(delta) = 1/2.
 

@@ -12,14 +12,18 @@ is PCA, and clustering by the largest class weight makes several classes several
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hierdiff.checks import checked, reals, unchecked, whole
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["pca_error", "pca_error_ceiling", "subspace_error"]
 
 
+@checked(basis=unchecked, other=unchecked)
 def subspace_error(basis: ArrayLike, other: ArrayLike) -> float:
     r"""Distance :math:`|UU^T - VV^T|_F` of two subspaces.
 
@@ -46,15 +50,21 @@ def subspace_error(basis: ArrayLike, other: ArrayLike) -> float:
     >>> round(subspace_error([[1.0], [0.0]], [[0.0], [1.0]]), 6)
     1.414214
     """
-    u, w = np.asarray(basis, dtype=float), np.asarray(other, dtype=float)
+    u, w = reals("basis", basis), reals("other", other)
     if u.ndim != 2 or w.ndim != 2 or len(u) != len(w):
         raise InvalidParameter(f"bases have shapes {u.shape}, {w.shape}; give [D, d] and [D, e]")
     for q in (u, w):
-        if not np.abs(q.T @ q - np.eye(q.shape[1])).max(initial=0.0) < 1e-6:
+        with np.errstate(over="ignore", invalid="ignore"):
+            gap = np.abs(q.T @ q - np.eye(q.shape[1])).max(initial=0.0)
+        if not gap < 1e-6:
             raise InvalidParameter("a basis is not orthonormal; orthonormalise its columns")
     return float(np.hypot(np.linalg.norm(u - w @ (w.T @ u)), np.linalg.norm(w - u @ (u.T @ w))))
 
 
+_size, _number = partial(whole, low=1, high=10**15), partial(whole, low=0, high=10**15)
+
+
+@checked(dim=_size, rank=_size, n_data=_number)
 def pca_error(dim: int, rank: int, n_data: int) -> float:
     r"""Root mean square subspace error of noise-free PCA, which is 0 from N = d on.
 
@@ -96,6 +106,7 @@ def pca_error(dim: int, rank: int, n_data: int) -> float:
     return float(np.sqrt(2 * missing * (1 - missing / (dim - n_data))))
 
 
+@checked(dim=_size, rank=_size, n_data=_number)
 def pca_error_ceiling(dim: int, rank: int, n_data: int) -> float:
     r"""Largest possible error, :math:`\sqrt{2\min(d-N,\, n-d)}` for N < d and else 0.
 
@@ -126,7 +137,7 @@ def pca_error_ceiling(dim: int, rank: int, n_data: int) -> float:
 
 
 def _missing(dim: int, rank: int, n_data: int) -> int:
-    if not 1 <= rank <= dim or n_data < 0:
+    if rank > dim:
         raise InvalidParameter(
             f"rank = {rank} must lie between 1 and dim = {dim}, and n_data = {n_data} be >= 0"
         )

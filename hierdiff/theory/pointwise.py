@@ -33,12 +33,15 @@ is seen; with H(x_i | x_t) the factor 1/t is needed, since a leaf that is seen h
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, xlogy
 
+from hierdiff.checks import checked, number, sound
+from hierdiff.checks import level as noise_level
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.noise import (
@@ -56,6 +59,7 @@ Array = NDArray[Any]
 Evidence = SymbolEvidence | Array
 
 
+@checked
 def checked_channel(noise: NoiseProcess) -> None:
     """The epsilon-process has no observation, hence no information."""
     if isinstance(noise, EpsilonNoise):
@@ -63,6 +67,24 @@ def checked_channel(noise: NoiseProcess) -> None:
             "noise = EpsilonNoise is no channel: it has no observation, hence no information; use "
             "MaskingNoise, UniformNoise or GaussianNoise"
         )
+
+
+def _fits(grammar: Grammar, truth: Derivations, n: int | None = None) -> None:
+    """Refuse derivations of another grammar, or of other data than the n observed."""
+    nodes = [grammar.n_nodes(level) for level in range(grammar.L + 1)]
+    found = [level.shape[1] for level in truth.levels]
+    if found != nodes or (n is not None and len(truth) != n):
+        raise InvalidParameter(
+            f"truth = {truth!r} does not fit; the grammar has nodes {tuple(nodes)}"
+            + ("" if n is None else f" and there are {n} observations")
+        )
+    for level, (symbols, v) in enumerate(zip(truth.levels, grammar.v, strict=True)):
+        if symbols.dtype.kind not in "iu" or (
+            symbols.size and (symbols.min() < 0 or symbols.max() >= v)
+        ):
+            raise InvalidParameter(
+                f"truth holds what is no symbol of level {level}; give integers in [0, {v})"
+            )
 
 
 def _subtrees(evidence: Evidence, nodes: int) -> Evidence:
@@ -90,6 +112,8 @@ def _clamped(grammar: Grammar, evidence: Evidence, truth: Derivations, level: in
     return np.asarray(trees.log_evidence.reshape(n, nodes).sum(axis=1))
 
 
+@checked(t=noise_level)
+@sound(infinite=True)
 def pointwise_information(
     grammar: Grammar,
     noise: NoiseProcess,
@@ -124,7 +148,8 @@ def pointwise_information(
     Raises
     ------
     InvalidParameter
-        For the epsilon-process, which is no channel; for no such level.
+        For the epsilon-process, which is no channel; for no such level; for derivations of another
+        grammar or another number of data.
 
     Notes
     -----
@@ -142,14 +167,19 @@ def pointwise_information(
     """
     checked_channel(noise)
     wanted = tuple(range(grammar.L + 1)) if levels is None else levels
+    if not wanted:
+        raise InvalidParameter(f"levels = () is empty; give levels from 0 to {grammar.L}")
     for level in wanted:
         grammar.n_nodes(level)
+    _fits(grammar, truth, len(x_t) if np.ndim(x_t) else None)
     evidence = noise.evidence(x_t, t)
     log_z = posterior(grammar, evidence, levels=()).log_evidence
     columns = [_clamped(grammar, evidence, truth, level) - log_z for level in wanted]
     return np.stack(columns, axis=1)
 
 
+@checked
+@sound(infinite=True)
 def pointwise_entropy(grammar: Grammar, truth: Derivations, level: int) -> Array:
     r"""Surprise of the true latents of a level before anything is seen: -log p(z_l).
 
@@ -168,6 +198,11 @@ def pointwise_entropy(grammar: Grammar, truth: Derivations, level: int) -> Array
     array [n]
         In nats.
 
+    Raises
+    ------
+    InvalidParameter
+        For no such level, or derivations of another grammar.
+
     Notes
     -----
     Validity: exact for any grammar; constant for an unambiguous one with uniform rules.
@@ -180,6 +215,7 @@ def pointwise_entropy(grammar: Grammar, truth: Derivations, level: int) -> Array
     [8.0]
     """
     grammar.n_nodes(level)
+    _fits(grammar, truth)
     if level == 0:
         return np.asarray(-np.log(grammar.root_prior[truth.levels[0][:, 0]]))
     above = Grammar(
@@ -191,6 +227,8 @@ def pointwise_entropy(grammar: Grammar, truth: Derivations, level: int) -> Array
     return np.asarray(-above.log_prob(truth.levels[level]))
 
 
+@checked(t=partial(number, low=0, high=1))
+@sound
 def pointwise_slope(grammar: Grammar, noise: NoiseProcess, x_t: Array, t: float) -> Array:
     r"""What one observation contributes to dI(x0; x_t) / dt, for masking and uniform noise.
 

@@ -6,6 +6,8 @@ symbol      meaning
 nu          upward message about a node, as a vector with the true symbol at index 0
 N           size of the population that represents the law of nu
 t*          noise level above which an informed population dies out with depth
+t_L         noise level at which half of the belief is left after L levels
+lambda      growth per level at t*, see :mod:`hierdiff.theory.critical_exponents`
 ==========  =================================================================================
 
 Real noise is uneven: one leaf is certain, its neighbour unknown.  The law of the messages then
@@ -29,19 +31,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from hierdiff import checks
 from hierdiff._kernels import population as kernels
-from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.checks import checked
+from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory._engine import available_threads
-from hierdiff.theory.thresholds import has_transition
+from hierdiff.theory.thresholds import demand_transition
 
-__all__ = ["CriticalLevel", "OrderParameter", "critical_level", "population_dynamics"]
+__all__ = [
+    "CriticalLevel",
+    "OrderParameter",
+    "critical_level",
+    "half_belief_level",
+    "population_dynamics",
+]
 
 Array = NDArray[Any]
 
 _LARGEST_TABLE = 1 << 22  # tuples v**s that can be listed and marked as drawn
+_MOST_HOURS = 1000  # nobody waits longer
+_BITS = 13  # of a noise level: 1.2e-4, below the scatter of populations of 10^4 messages
+_DOUBLINGS = 3  # of the depth; eight times the default is 192 levels
+_SLOWEST = 0.8  # ratio of changes beyond which three depths do not tell the limit
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,10 @@ class CriticalLevel:
         The same as signal-to-noise ratio, for Gaussian noise.
     definition : str
         In words.
+    depth : int
+        Levels of the deepest population.
+    extrapolation : float
+        Distance from that depth to the limit, which ``error`` contains; 0 at finite depth.
     """
 
     value: float
@@ -81,8 +99,11 @@ class CriticalLevel:
     snr: float | None
     snr_error: float | None
     definition: str
+    depth: int
+    extrapolation: float
 
 
+@checked(t=checks.level)
 def population_dynamics(
     rhm: RHM, noise: NoiseProcess, t: float, *, size: int = 10_000, copies: int = 4, seed: Seed = 0
 ) -> OrderParameter:
@@ -116,8 +137,8 @@ def population_dynamics(
     -----
     Validity: average over grammars whose rules are drawn anew at every node, N -> infinity.  A
     grammar shares its rules between the nodes of a level; the difference vanishes as v grows.  The
-    error bars do not contain the drift of a finite population, of relative size N^(-1/2) F'(p*)^L
-    near a threshold.
+    error bars do not contain the drift of a finite population, of relative size N^(-1/2) lambda^L
+    near a threshold, with the eigenvalue of ``critical_exponents``.
 
     Examples
     --------
@@ -143,6 +164,15 @@ def _check(rhm: RHM, size: int, copies: int) -> None:
     if size < 100 or copies < 2:
         raise InvalidParameter(
             f"size = {size} with copies = {copies} gives no error bar; use size >= 100, copies >= 2"
+        )
+    checks.memory(f"copies = {copies} populations of {size} messages", 32.0 * size * rhm.v)
+    checks.memory(f"copies = {copies} populations", 100.0 * copies * rhm.L)
+    # a message costs about 5 ns for each of its m v rules and s v symbols
+    hours = 5e-9 * copies * size * rhm.L * rhm.v * (rhm.m + rhm.s) / 3600
+    if hours > _MOST_HOURS:
+        raise InvalidParameter(
+            f"copies = {copies} populations of size = {size} take about {hours:.3g} hours; give "
+            "fewer or smaller ones"
         )
     if rhm.v**rhm.s > _LARGEST_TABLE:
         raise InvalidParameter(
@@ -194,8 +224,17 @@ def _key(random: np.random.Generator) -> np.uint64:
 
 def step_up(population: Array, rhm: RHM, parents: int, random: np.random.Generator) -> Array:
     """The next level's messages, as many as there are members."""
-    size, digits = len(population), _digits(rhm.v, rhm.s)
-    order, key = _pairing(random, size, rhm.s), _key(random)
+    order, key = _pairing(random, len(population), rhm.s), _key(random)
+    return branch_up(population, order, key, rhm, parents)
+
+
+def branch_up(population: Array, order: Array, key: np.uint64, rhm: RHM, parents: int) -> Array:
+    """One message per column of ``order`` [s, size], the numbers of its children.
+
+    Its rules are a function of the key and the column alone: with the same key, other children
+    meet the same rules.
+    """
+    size, digits = order.shape[1], _digits(rhm.v, rhm.s)
     out = np.empty((size, parents))
 
     def run(first: int, last: int) -> None:
@@ -240,6 +279,7 @@ def _one_population(
     return np.array([float(p[:, 0].mean()) for p in levels]), np.array(marginal)
 
 
+@checked
 def critical_level(
     rhm: RHM,
     noise: NoiseProcess,
@@ -250,13 +290,14 @@ def critical_level(
     error: float | None = None,
     seed: Seed = 0,
 ) -> CriticalLevel:
-    r"""The threshold of a real process: where the informed population dies out.
+    r"""The threshold of a real process at infinite depth: where the informed population dies out.
 
-    For each of several independent populations the noise level is bisected at which the mean
-    upward belief after ``depth`` levels is one half.
+    For each of several independent populations the noise level t_L is bisected at which the mean
+    upward belief after L levels is one half, for L up to ``depth``, and extrapolated.
 
-    .. math:: t^* = \lim_{L \to \infty} \{t : E[\nu_L(true)] = 1/2\}, \qquad
-       t_L - t^* \sim F'(p^*)^{-L}
+    .. math:: t^* = \lim_{L \to \infty} t_L, \qquad t_L - t^* \sim \lambda^{-L}, \qquad
+       t^* \approx t_L + \frac{r}{1 - r}\, (t_L - t_{L - k}), \quad
+       r = \frac{\langle t_L - t_{L-k} \rangle}{\langle t_{L-k} - t_{L-2k} \rangle}
 
     Parameters
     ----------
@@ -264,8 +305,11 @@ def critical_level(
         Sizes; its own L is not used.
     noise : NoiseProcess
         Any of the four processes.
-    size, depth, copies : int
-        Members, levels, and independent populations.
+    size, copies : int
+        Members, and independent populations.
+    depth : int
+        Levels L to begin with, at least 4; k = L / 4.  Doubled, three times at most, while the
+        extrapolation exceeds the statistical error.
     error : float, optional
         Relative error that is asked for.
     seed : Seed
@@ -278,14 +322,16 @@ def critical_level(
     Raises
     ------
     NoTransition
-        If the class is always lost (some t > 0 however small) or never.
+        If the class is always lost or never lost; the message tells which.
     InvalidParameter
         If sizes are too small, or ``error`` is not reached (with the size that would).
 
     Notes
     -----
-    Validity: as :func:`population_dynamics`; the error is that of the mean over populations and
-    does not contain what is left of finite depth, of order F'(p*)^(-depth).
+    Validity: as :func:`population_dynamics`.  The error adds in quadrature the standard error of
+    the mean over populations and the whole extrapolation beyond the last depth, as the rate r is
+    itself changing where it converges slowly (close to a Kesten-Stigum number of 1).  A bias of
+    order 1/size is not in it.
 
     Examples
     --------
@@ -296,48 +342,140 @@ def critical_level(
     True
     """
     _check(rhm, size, copies)
-    if depth < 2:
-        raise InvalidParameter(f"depth = {depth} must be >= 2")
-    if not has_transition(rhm):
-        raise NoTransition(
-            f"m = {rhm.m} rules of v = {rhm.v} symbols have no transition; the class is always or "
-            "never lost as L grows (see hierdiff.theory.stability)"
-        )
+    if depth < 4:
+        raise InvalidParameter(f"depth = {depth} must be >= 4: three depths are extrapolated")
+    demand_transition(rhm)
     random = generator(seed)
     seeds = [int(random.integers(2**63)) for _ in range(copies)]
-    found = np.array([_half(rhm, noise, size, depth, s) for s in seeds])
-    value, spread = float(found.mean()), float(found.std(ddof=1) / np.sqrt(copies))
-    if error is not None and spread > error * value:
-        needed = int(np.ceil(size * (spread / (error * value)) ** 2))
+    for doubling in range(_DOUBLINGS + 1):
+        levels = depth << doubling
+        depths = tuple(levels - k * (levels // 4) for k in (2, 1, 0))
+        found = np.array([_crossings(rhm, noise, size, depths, s) for s in seeds])
+        limits, beyond = _extrapolated(found)
+        spread = float(limits.std(ddof=1) / np.sqrt(copies))
+        if beyond <= spread:
+            break
+    value, total = float(limits.mean()), float(np.hypot(spread, beyond))
+    if error is not None and total > error * value:
+        needed = int(np.ceil(size * (total / (error * value)) ** 2))
         raise InvalidParameter(
-            f"error = {error} is not reached: {value:.4g} ± {spread:.2g} at size = {size}; "
+            f"error = {error} is not reached: {value:.4g} ± {total:.2g} at size = {size}; "
             f"use size = {needed} or more"
         )
+    snr = snr_error = None
+    if isinstance(noise, GaussianNoise):
+        near = np.clip(value + beyond * np.array([-1.0, 1.0]), 0.0, 1.0)
+        ratios, ends = noise.snr(np.clip(limits, 0.0, 1.0)), noise.snr(near)
+        snr = float(ratios.mean())
+        snr_error = float(np.hypot(ratios.std(ddof=1) / np.sqrt(copies), (ends[0] - ends[1]) / 2))
+    words = (
+        f"noise level at which the mean upward belief of an informed population of {size} messages "
+        f"is one half, extrapolated by {beyond:.2g} from {levels} levels; mean and standard error "
+        f"of {copies} populations, the extrapolation added to the error"
+    )
+    return CriticalLevel(value, total, snr, snr_error, words, levels, beyond)
+
+
+@checked
+def half_belief_level(
+    rhm: RHM, noise: NoiseProcess, *, size: int = 10_000, copies: int = 8, seed: Seed = 0
+) -> CriticalLevel:
+    r"""Noise level at which the mean upward belief of a node L levels above the leaves is 1/2.
+
+    .. math:: E[\nu_L(true)] = 1/2 \text{ at } t = t_L
+
+    Parameters
+    ----------
+    rhm : RHM
+        Sizes; L is the number of levels.
+    noise : NoiseProcess
+        Any of the four processes.
+    size, copies : int
+        Members, and independent populations.
+    seed : Seed
+        Source of randomness.
+
+    Returns
+    -------
+    CriticalLevel
+
+    Raises
+    ------
+    NoTransition
+        As :func:`critical_level`.
+    InvalidParameter
+        If sizes are too small.
+
+    Notes
+    -----
+    Validity: as :func:`population_dynamics`, at the finite depth L; the node has v symbols.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, EpsilonNoise
+    >>> rhm = RHM(v=16, m=4, s=2, L=6)
+    >>> found = half_belief_level(rhm, EpsilonNoise(16), size=2000, copies=3)
+    >>> bool(abs(found.value - 0.76) < 0.03)
+    True
+    """
+    _check(rhm, size, copies)
+    demand_transition(rhm)
+    random = generator(seed)
+    seeds = [int(random.integers(2**63)) for _ in range(copies)]
+    found = np.array([_crossings(rhm, noise, size, (rhm.L,), s)[0] for s in seeds])
+    value, spread = float(found.mean()), float(found.std(ddof=1) / np.sqrt(copies))
     snr = snr_error = None
     if isinstance(noise, GaussianNoise):
         ratios = noise.snr(found)
         snr, snr_error = float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(copies))
     words = (
         f"noise level at which the mean upward belief of an informed population of {size} messages "
-        f"is one half after {depth} levels; mean and standard error of {copies} populations"
+        f"is one half after {rhm.L} levels; mean and standard error of {copies} populations"
     )
-    return CriticalLevel(value, spread, snr, snr_error, words)
+    return CriticalLevel(value, spread, snr, snr_error, words, rhm.L, 0.0)
 
 
-def _half(rhm: RHM, noise: NoiseProcess, size: int, depth: int, seed: int, bits: int = 13) -> float:
-    """Bisection for one population, with the same random numbers at every noise level."""
-    low, high = 0.0, 1.0
-    for _ in range(bits):
-        t = (low + high) / 2
-        random = np.random.default_rng(seed)
-        population = leaf_messages(noise, t, size, random)
-        alive = True
-        for _ in range(depth):
-            population = step_up(population, rhm, rhm.v, random)
-            mean = float(population[:, 0].mean())
-            # a mean little above 1/v may still grow: beliefs are uneven, and few know much
-            if mean < 1.0 / rhm.v + 1e-4 or mean > 1 - 1e-6:
-                break
-        alive = float(population[:, 0].mean()) > 0.5
-        low, high = (t, high) if alive else (low, t)
-    return (low + high) / 2
+def _extrapolated(found: Array) -> tuple[Array, float]:
+    """Limits of t_L [copy, three depths] at equal distances, and how far they lie beyond."""
+    before, last = np.diff(found, axis=1).T
+    ratio = last.mean() / before.mean() if before.mean() else 0.0
+    if ratio < 0:  # no longer moving one way: the limit is here, to within the last change
+        return found[:, 2], abs(float(last.mean()))
+    ratio = min(ratio, _SLOWEST)
+    shift = last * ratio / (1 - ratio)
+    return found[:, 2] + shift, abs(float(shift.mean()))
+
+
+def _crossings(
+    rhm: RHM, noise: NoiseProcess, size: int, depths: tuple[int, ...], seed: int
+) -> list[float]:
+    """Bisection for one population at every depth, with the same random numbers at every t."""
+    means: dict[float, list[float]] = {}
+    found: list[float] = []
+    for i in reversed(range(len(depths))):  # the shallower ones reuse runs of the deepest
+        low, high = 0.0, 1.0
+        for _ in range(_BITS):
+            t = (low + high) / 2
+            if t not in means:
+                means[t] = _means(rhm, noise, t, size, depths, seed)
+            low, high = (t, high) if means[t][i] > 0.5 else (low, t)
+        found.insert(0, (low + high) / 2)
+    return found
+
+
+def _means(
+    rhm: RHM, noise: NoiseProcess, t: float, size: int, depths: tuple[int, ...], seed: int
+) -> list[float]:
+    """Mean upward belief after so many levels; the last one where it no longer changes."""
+    random = np.random.default_rng(seed)
+    population = leaf_messages(noise, t, size, random)
+    means, mean = [], float(population[:, 0].mean())
+    for level in range(1, depths[-1] + 1):
+        population = step_up(population, rhm, rhm.v, random)
+        mean = float(population[:, 0].mean())
+        if level in depths:
+            means.append(mean)
+        # a mean little above 1/v may still grow: beliefs are uneven, and few know much
+        if mean < 1.0 / rhm.v + 1e-4 or mean > 1 - 1e-6:
+            break
+    return means + [mean] * (len(depths) - len(means))

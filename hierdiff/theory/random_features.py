@@ -35,6 +35,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import check_fields, checked, number, reals, unchecked
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["FeatureBulks", "FeatureConstants", "feature_bulks", "feature_constants"]
@@ -53,12 +54,21 @@ class FeatureConstants:
     over_data: float
     over_noise: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not (self.time > 0 and self.linear and min(self.over_data, self.over_noise) > -1e-9):
+            raise InvalidParameter(
+                f"{self} must have time > 0, a linear part and no negative variance; see"
+                " feature_constants"
+            )
+
     @property
     def noise(self) -> float:
         r""":math:`\Delta_t = 1-e^{-2t}`."""
         return float(-np.expm1(-2 * self.time))
 
 
+@checked(time=unchecked)
 def feature_constants(activation: Callable[[Floats], Floats], time: float) -> FeatureConstants:
     r"""Split the features' variance into linear, data and noise parts.
 
@@ -98,18 +108,21 @@ def feature_constants(activation: Callable[[Floats], Floats], time: float) -> Fe
     >>> round(found.linear, 8), round(found.over_data, 12), round(found.over_noise, 11)
     (0.60570551, 0.025541776444, 0.00187354959)
     """
-    if not (np.isfinite(time) and time > 0):
-        raise InvalidParameter(f"time = {time} must be finite and > 0; without noise s^2 is 0")
+    time = number("time", time)
+    if not 1e-12 <= time <= 300:
+        raise InvalidParameter(
+            f"time = {time} must lie in [1e-12, 300]; without noise s^2 is 0, beyond no signal left"
+        )
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     weights = weights / weights.sum()
-    values = activation(nodes)
+    values = _applied(activation, nodes)
     if abs(float(weights @ values)) > 1e-8:
         raise InvalidParameter(
             f"the activation has mean {float(weights @ values):.3g} under N(0, 1), which adds an"
             " outlier; subtract it"
         )
     signal, noise = np.exp(-time), np.sqrt(-np.expm1(-2 * time))
-    averaged = activation(signal * nodes[:, None] + noise * nodes) @ weights
+    averaged = _applied(activation, signal * nodes[:, None] + noise * nodes) @ weights
     linear = float(weights @ (nodes * values))
     kept = float(weights @ averaged**2)
     return FeatureConstants(
@@ -118,6 +131,18 @@ def feature_constants(activation: Callable[[Floats], Floats], time: float) -> Fe
         over_data=float(kept - (signal * linear) ** 2),
         over_noise=float(weights @ values**2 - kept - (noise * linear) ** 2),
     )
+
+
+def _applied(activation: Callable[[Floats], Floats], points: Floats) -> Floats:
+    """What an activation makes of points, as numbers of their shape."""
+    try:
+        found = activation(points)
+    except TypeError as error:
+        words = " ".join(str(error).split())[:80]
+        raise InvalidParameter(
+            f"activation cannot be applied to an array ({words}); give an elementwise function"
+        ) from error
+    return reals("what activation returns", found, shape=points.shape)
 
 
 @dataclass(frozen=True)
@@ -150,6 +175,7 @@ class FeatureBulks:
     generalization_time: float
 
 
+@checked
 def feature_bulks(constants: FeatureConstants, psi_p: float, psi_n: float) -> FeatureBulks:
     r"""Predict the bulks of the spectrum and the two training times.
 
@@ -184,7 +210,7 @@ def feature_bulks(constants: FeatureConstants, psi_p: float, psi_n: float) -> Fe
     >>> found.atom_mass, round(found.generalization_mean, 3), round(found.memorization_time)
     (0.875, 14.675, 8051)
     """
-    if not (np.isfinite(psi_p) and psi_p > 1 + psi_n > 2):
+    if not (psi_p > 1 + psi_n > 2 and psi_p < 1e140):
         raise InvalidParameter(
             f"psi_p = {psi_p} must exceed 1 + psi_n = {1 + psi_n}, and psi_n 1; add features or"
             " drop data"

@@ -29,11 +29,14 @@ as the free entropy says.  With :math:`M = C_k^{1/2}C_l^{-1}C_k^{1/2}` and
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from functools import partial
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
+from hierdiff.checks import checked, fraction, nonnegative, unchecked, whole
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.mixture import LowRankMixture
 from hierdiff.theory._clocks import (
@@ -52,6 +55,7 @@ __all__ = [
     "log_ratio_moments",
     "ou_sigma",
     "ou_time",
+    "pair_confidence",
     "speciation_orthogonal",
     "speciation_time",
     "spectral_strength",
@@ -62,7 +66,11 @@ __all__ = [
 
 Floats: TypeAlias = NDArray[np.float64]
 
+_RESOLVED = 1e-14  # of the largest eigenvalue: smaller ones are rounding
+_CERTAIN = 20.0  # distance beyond which the other class is left less than 1e-22
 
+
+@checked
 def spectral_strength(mixture: LowRankMixture) -> float:
     r"""Largest eigenvalue of the data's covariance, :math:`\Lambda`.
 
@@ -96,6 +104,7 @@ def spectral_strength(mixture: LowRankMixture) -> float:
     return max(float(np.linalg.eigvalsh(total)[-1]), outside if full else 0.0)
 
 
+@checked(pair=unchecked)
 def speciation_time(
     mixture: LowRankMixture,
     criterion: Literal["spectral", "free_entropy"] = "free_entropy",
@@ -150,10 +159,6 @@ def speciation_time(
         raise InvalidParameter("a mixture of one class has nothing to part; give two or more")
     if criterion == "spectral":
         return _spectral(mixture)
-    if criterion != "free_entropy":
-        raise InvalidParameter(
-            f"criterion = {criterion!r} is unknown; use 'spectral' or 'free_entropy'"
-        )
     classes = range(mixture.n_classes)
     pairs = [(k, l) for k in classes for l in classes if k != l] if pair is None else [pair]
     _check_pair(mixture, pairs[0])
@@ -178,6 +183,7 @@ def _spectral(mixture: LowRankMixture) -> Threshold:
     return Threshold(float(np.sqrt(strength - 1)))
 
 
+@checked(sigma=unchecked)
 def log_ratio_moments(mixture: LowRankMixture, k: int, l: int, sigma: float) -> tuple[float, float]:
     r"""Mean and variance of :math:`\ell_{kl} = \log p(x_t|k) - \log p(x_t|l)` given class k.
 
@@ -214,23 +220,82 @@ def log_ratio_moments(mixture: LowRankMixture, k: int, l: int, sigma: float) -> 
     return _moments(*_pair(mixture.compress()[0], k, l), positive_level(sigma) ** 2)
 
 
+@checked(distance=nonnegative)
+def pair_confidence(distance: ArrayLike) -> Floats:
+    r"""Mean belief in the true one of two equally likely Gaussians of one covariance.
+
+    .. math:: E[w_k \mid k] = \int N(z; 0, 1)\, \frac{dz}{1 + e^{-\Delta^2/2 - \Delta z}}, \qquad
+        \Delta^2 = \mu^T (S + \sigma^2)^{-1} \mu
+
+    Parameters
+    ----------
+    distance : float or array
+        Distance :math:`\Delta` of the means in units of the noisy standard deviation, >= 0.
+
+    Returns
+    -------
+    array of the shape of ``distance``
+
+    Raises
+    ------
+    InvalidParameter
+        For negative distances or NaN.
+
+    Notes
+    -----
+    Validity: exact to 1e-14: the log-likelihood ratio is normal with mean :math:`\Delta^2/2` and
+    variance :math:`\Delta^2`.
+
+    Examples
+    --------
+    >>> pair_confidence([0.0, 1.0, 4.0]).round(6)
+    array([0.5     , 0.602027, 0.965701])
+    """
+    values = np.asarray(distance, dtype=float)
+    return cast(Floats, np.vectorize(_confidence, otypes=[float])(values)[()])
+
+
+def _confidence(distance: float) -> float:
+    if distance > _CERTAIN:
+        return 1.0
+    # the integrand is analytic within pi / distance of the axis: the trapezoidal rule converges
+    # as exp(-2 pi^2 / (distance step)), and in the Gaussian as exp(-2 pi^2 / step^2)
+    step = 0.5 / max(distance, 1.0)
+    z = np.arange(-12.0, 12.0, step)
+    law = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+    found = step * (law * expit(distance * (0.5 * distance + z))).sum()
+    return float(np.clip(found, 0.5, 1.0))  # rounding may leave the range of a mean belief
+
+
 def _pair(small: LowRankMixture, k: int, l: int) -> tuple[Floats, Floats, Floats]:
     """Covariances and difference of means."""
     return small.covariance(k), small.covariance(l), small.means[k] - small.means[l]
 
 
 def _moments(own: Floats, rival: Floats, shift: Floats, v: float) -> tuple[float, float]:
-    eye = v * np.eye(len(own))
-    # with L L^T = C_l the eigenvalues of L^-1 C_k L^-T are those of M
-    lower = np.linalg.cholesky(rival + eye)
-    inner = np.linalg.solve(lower, np.linalg.solve(lower, own + eye).T)
-    move = np.linalg.solve(lower, shift)
+    largest = max(float(np.linalg.norm(own, 2)), float(np.linalg.norm(rival, 2)))
+    values, vectors = np.linalg.eigh(rival)
+    if v < _RESOLVED * largest and values[0] < _RESOLVED * largest:
+        # rounding of the covariance would stand in place of the noise
+        raise InvalidParameter(
+            f"sigma^2 = {v:.3g} is below the rounding of a covariance of norm {largest:.3g} without"
+            " variance in some direction; raise sigma"
+        )
+    # with W^T C_l W = 1 the eigenvalues of W^T C_k W are those of M
+    white = vectors / np.sqrt(np.maximum(values, 0) + v)
+    inner = white.T @ (own + v * np.eye(len(own))) @ white
+    move = shift @ white
     excess = np.linalg.eigvalsh((inner + inner.T) / 2 - np.eye(len(own)))
-    mean = 0.5 * ((excess - np.log1p(excess)).sum() + move @ move)
+    # an eigenvalue of M that rounds to zero belongs to a class without variance there
+    mean = 0.5 * ((excess - np.log1p(np.maximum(excess, _RESOLVED - 1))).sum() + move @ move)
     return float(mean), float(0.5 * (excess @ excess) + move @ inner @ move)
 
 
 def _check_pair(mixture: LowRankMixture, pair: tuple[int, int]) -> None:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise InvalidParameter(f"pair of type {type(pair).__name__} must be two classes (k, l)")
+    whole("k", pair[0], None)
+    whole("l", pair[1], None)
     if pair[0] == pair[1] or not all(0 <= k < mixture.n_classes for k in pair):
         raise InvalidParameter(
             f"pair = {pair} must be two different classes from 0 to {mixture.n_classes - 1}"
@@ -249,6 +314,7 @@ def _mean_meets_fluctuation(own: Floats, rival: Floats, shift: Floats) -> float 
     return first_from_above(excess, np.sqrt(spread)) if spread > 0 else None
 
 
+@checked(rank=partial(whole, low=1, high=10**15), delta=fraction)
 def speciation_orthogonal(rank: int, delta: float) -> Threshold:
     r"""Free-entropy speciation of orthogonal subspaces, in closed form.
 
@@ -284,8 +350,6 @@ def speciation_orthogonal(rank: int, delta: float) -> Threshold:
     >>> round(speciation_orthogonal(1000, 0.2).time, 8)
     1.37527831
     """
-    if rank < 1 or not 0 <= delta <= 1:
-        raise InvalidParameter(f"rank = {rank} must be >= 1 and delta = {delta} in [0, 1]")
     # 2 v^2 + 2 (1 + delta^2) v + 1 + delta^4 - rhs = 0, the root without cancellation
     half, constant = 1 + delta**2, 1 + delta**4 - 0.5 * rank * (1 - delta**2) ** 2
     if constant >= 0:

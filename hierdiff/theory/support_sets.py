@@ -26,11 +26,13 @@ give a lower bound of the belief, and their threshold lies below the threshold o
 from __future__ import annotations
 
 import functools
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked, number, one_level
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM
 
@@ -42,6 +44,7 @@ _LARGEST_TABLE = 1 << 22
 _GONE = 1e-9
 
 
+@checked(t=one_level)
 def support_laws(rhm: RHM, t: float) -> Array:
     r"""Law of the number of symbols that masked leaves leave open, per level.
 
@@ -73,15 +76,22 @@ def support_laws(rhm: RHM, t: float) -> Array:
     >>> support_laws(RHM(v=3, m=2, s=2, L=1), 0.5)[0].round(6)
     array([0.357143, 0.321429, 0.321429])
     """
+    tables = {p: _table(rhm.v, rhm.m, rhm.s, p) for p in {rhm.v, rhm.n_classes}}
+    return set_laws(rhm, t, tables)
+
+
+def set_laws(rhm: RHM, t: float, tables: dict[int, Array]) -> Array:
+    """Laws of every level, root first, from a parent's law given N for each number of parents."""
     width = max(rhm.v, rhm.n_classes)
-    law = _leaf_law(rhm, t)
+    law = leaf_law(rhm, t)
     rows = [law]
     for level in range(rhm.L - 1, -1, -1):
-        law = _step(law, _table(rhm.v, rhm.m, rhm.s, rhm.v if level else rhm.n_classes), rhm.s)
+        law = step_law(law, tables[rhm.v if level else rhm.n_classes], rhm.s)
         rows.insert(0, law)
     return np.stack([np.pad(row, (0, width - len(row))) for row in rows])
 
 
+@checked(t=one_level)
 def support_bound(rhm: RHM, t: float) -> Array:
     r"""Lower bound :math:`E[1/k]` of the mean upward belief in the true symbol, per level.
 
@@ -116,6 +126,7 @@ def support_bound(rhm: RHM, t: float) -> Array:
     return np.asarray(laws @ (1 / np.arange(1, laws.shape[1] + 1)))
 
 
+@checked(tolerance=partial(number, low=1e-15, below=1))
 def support_threshold(rhm: RHM, *, tolerance: float = 1e-9) -> float:
     """Masking above which support sets of infinite depth stay open; a lower bound of t*.
 
@@ -124,7 +135,7 @@ def support_threshold(rhm: RHM, *, tolerance: float = 1e-9) -> float:
     rhm : RHM
         Sizes; its own L is not used.
     tolerance : float
-        Width of the bracket.
+        Width of the bracket, 1e-15 or more.
 
     Returns
     -------
@@ -159,21 +170,72 @@ def support_threshold(rhm: RHM, *, tolerance: float = 1e-9) -> float:
     low, high = 0.0, 1.0
     while high - low > tolerance:
         t = (low + high) / 2
-        low, high = (t, high) if _closes(_leaf_law(rhm, t), table, rhm.s) else (low, t)
+        low, high = (t, high) if _closes(leaf_law(rhm, t), table, rhm.s) else (low, t)
     return (low + high) / 2
+
+
+def critical_support(rhm: RHM) -> tuple[Array, Array, float]:
+    """The law P(k) that the threshold's leaves flow to, the map's eigenvalues there, and t.
+
+    Eigenvalues are of perturbations that keep the sum of the law, by size, largest first.
+    """
+    t = support_threshold(rhm)
+    table = _table(rhm.v, rhm.m, rhm.s, rhm.v)
+    law, nearest, least = leaf_law(rhm, t), leaf_law(rhm, t), np.inf
+    # t is known to 1e-9, so the law comes near the fixed point before it leaves it
+    for _ in range(10_000):
+        new = step_law(law, table, rhm.s)
+        change = float(np.abs(new - law).sum())
+        if change < least:
+            nearest, least = law, change
+        elif change > 1e3 * least or new[0] > 1 - 1e-3 or new[0] < _GONE:
+            break
+        law = new
+    law, ones = nearest, np.ones((1, rhm.v))
+    for _ in range(50):
+        rest = law - step_law(law, table, rhm.s)
+        matrix = np.vstack([_derivative(law, table, rhm.s).T - np.eye(rhm.v), ones])
+        change = np.linalg.lstsq(matrix, np.append(rest, 0.0), rcond=None)[0]
+        law = law + change
+        if np.abs(change).sum() < 1e-15:
+            break
+    # directions that keep the sum: the orthogonal complement of the vector of ones
+    basis = np.linalg.svd(ones)[2][1:]
+    values = np.linalg.eigvals(basis @ _derivative(law, table, rhm.s).T @ basis.T)
+    order = np.argsort(-np.abs(values))
+    return law, np.asarray(values[order].real), t
+
+
+def _derivative(law: Array, table: Array, s: int) -> Array:
+    """Of one level up: [k of a child, k of the parent], s times the effect of one child."""
+    sizes = np.arange(1, len(law) + 1)
+    product, weight = _product(law, s - 1)
+    return np.asarray(s * np.stack([weight @ table[k * product - 1] for k in sizes]))
+
+
+def _product(law: Array, children: int) -> tuple[Array, Array]:
+    """Law of the product of the sizes of so many children: its values and their weights."""
+    sizes = np.arange(1, len(law) + 1)
+    product: Array = np.ones(1, np.int64)
+    weight: Array = np.ones(1)
+    for _ in range(children):
+        weight = np.bincount(np.outer(product, sizes).ravel(), np.outer(weight, law).ravel())
+        product = np.flatnonzero(weight)
+        weight = weight[product]
+    return product, weight
 
 
 def _closes(law: Array, table: Array, s: int) -> bool:
     """Whether the law tends to certainty with depth."""
     while True:
-        law = _step(law, table, s)
+        law = step_law(law, table, s)
         if 1 - law[0] < 1e-3:
             return True
         if law[0] < _GONE:
             return False
 
 
-def _leaf_law(rhm: RHM, t: float) -> Array:
+def leaf_law(rhm: RHM, t: float) -> Array:
     if not 0 <= t <= 1:
         raise InvalidParameter(f"t = {t} is outside [0, 1]; it is the fraction of masked leaves")
     law = np.zeros(rhm.v)
@@ -181,14 +243,9 @@ def _leaf_law(rhm: RHM, t: float) -> Array:
     return law
 
 
-def _step(law: Array, table: Array, s: int) -> Array:
+def step_law(law: Array, table: Array, s: int) -> Array:
     """One level up: the law of the product N of s sizes, then of the parent's size given N."""
-    sizes = np.arange(1, len(law) + 1)
-    product, weight = sizes, law
-    for _ in range(s - 1):
-        weight = np.bincount(np.outer(product, sizes).ravel(), np.outer(weight, law).ravel())
-        product = np.flatnonzero(weight)
-        weight = weight[product]
+    product, weight = _product(law, s)
     out = weight @ table[product - 1]
     return np.asarray(out / out.sum())
 

@@ -7,7 +7,7 @@ F              upward map of :mod:`hierdiff.theory.annealed`
 1/v, 1         fixed points: nothing known, everything known
 p*             repulsive fixed point between them, where there is one
 epsilon*       leaf noise that starts the recursion at p*: p* = 1 - epsilon* (1 - 1/v)
-nu             exponent of the correlation length, (epsilon - epsilon*)^(-nu)
+nu             exponent of the correlation length, (epsilon - epsilon*)^(-nu), of this process
 =============  ==============================================================================
 
 .. math::
@@ -34,6 +34,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM
 from hierdiff.theory.annealed import upward_derivative
@@ -51,6 +52,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 
+@checked
 def has_transition(rhm: RHM) -> bool:
     r"""Whether the class is lost at a noise strictly between none and full, as L grows.
 
@@ -78,6 +80,7 @@ def has_transition(rhm: RHM) -> bool:
     return _reason(rhm) is None
 
 
+@checked
 def fixed_points(rhm: RHM) -> FloatArray:
     r"""Fixed points of the upward map in [1/v, 1], sorted: 1/v, p* where it exists, 1.
 
@@ -108,6 +111,7 @@ def fixed_points(rhm: RHM) -> FloatArray:
     return np.array([1 / rhm.v, *middle, 1.0])
 
 
+@checked
 def stability(rhm: RHM) -> FloatArray:
     r"""Derivative of the upward map at each of the ``fixed_points``; below 1 is stable.
 
@@ -140,6 +144,7 @@ def stability(rhm: RHM) -> FloatArray:
     return np.array([ignorance, *middle, certainty])
 
 
+@checked
 def critical_belief(rhm: RHM) -> float:
     r"""Repulsive fixed point p* of the upward map.
 
@@ -170,12 +175,13 @@ def critical_belief(rhm: RHM) -> float:
     >>> round(critical_belief(RHM(v=10, m=5, s=3, L=4)), 10)
     0.1805604632
     """
-    _demand_transition(rhm)
+    demand_transition(rhm)
     if rhm.s == 2:
         return (rhm.m - 1) / (rhm.v - rhm.m)
     return _bisect(lambda p: _sign(rhm, p), 1 / rhm.v, 1.0)
 
 
+@checked
 def critical_noise(rhm: RHM) -> float:
     r"""Noise epsilon* below which the class survives any depth, above which it is lost.
 
@@ -211,7 +217,7 @@ def critical_noise(rhm: RHM) -> float:
     >>> round(critical_noise(RHM(v=32, m=8, s=2, L=10)), 10)
     0.7311827957
     """
-    _demand_transition(rhm)
+    demand_transition(rhm)
     v, m = rhm.v, rhm.m
     if rhm.s == 2:
         return v * (v - 2 * m + 1) / ((v - 1) * (v - m))
@@ -219,6 +225,7 @@ def critical_noise(rhm: RHM) -> float:
     return _bisect(lambda epsilon: -_sign(rhm, 1 - epsilon * (v - 1) / v), 0.0, 1.0)
 
 
+@checked
 def finite_depth_threshold(rhm: RHM, belief: float = 0.5) -> float:
     r"""Noise at which the belief in the true class crosses a value, at depth L.
 
@@ -262,8 +269,9 @@ def finite_depth_threshold(rhm: RHM, belief: float = 0.5) -> float:
     return min(doubt / (1 - 1 / rhm.v), 1.0)
 
 
+@checked
 def correlation_length_exponent(rhm: RHM) -> float:
-    r"""Exponent nu of the length over which leaves change together, at the threshold.
+    r"""Exponent nu of the length over which leaves of the epsilon-process change together.
 
     .. math:: \xi \sim |\epsilon - \epsilon^*|^{-\nu}, \qquad \nu = \log s / \log F'(p^*)
 
@@ -284,7 +292,10 @@ def correlation_length_exponent(rhm: RHM) -> float:
 
     Notes
     -----
-    Validity: epsilon-process, annealed recursion, L to infinity; xi in leaves.
+    Validity: epsilon-process, annealed recursion, L to infinity; xi in leaves.  Masking, uniform
+    and Gaussian noise have larger exponents, by :func:`critical_exponents`.  Where nu < 2 the
+    scatter of messages that the average neglects grows with depth, and at finite v the value holds
+    for a finite number of levels only.
 
     References
     ----------
@@ -325,7 +336,8 @@ def _reason(rhm: RHM) -> str | None:
     return None
 
 
-def _demand_transition(rhm: RHM) -> None:
+def demand_transition(rhm: RHM) -> None:
+    """Raise NoTransition, with the reason, where the class is always or never lost."""
     reason = _reason(rhm)
     if reason is not None:
         raise NoTransition(reason)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import array, checked, count, levels_of, one_level
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import NoiseProcess
@@ -33,6 +34,7 @@ __all__ = ["class_change", "committor"]
 Array = NDArray[Any]
 
 
+@checked(t=one_level, n=count)
 def class_change(
     grammar: Grammar, noise: NoiseProcess, t: float, n: int, seed: Seed, level: int = 0
 ) -> Estimate:
@@ -74,6 +76,7 @@ def class_change(
     return Estimate.of((1 - (p**2).sum(axis=2)).mean(axis=1))
 
 
+@checked(path=array)
 def committor(grammar: Grammar, noise: NoiseProcess, path: Array, times: ArrayLike) -> Array:
     r"""Probability, at each point of a reverse trajectory, that it will end in each class.
 
@@ -113,7 +116,9 @@ def committor(grammar: Grammar, noise: NoiseProcess, path: Array, times: ArrayLi
     [0.25, 1.0]
     """
     checked_channel(noise)
-    levels = np.asarray(times, float)
+    levels = levels_of(times)
+    if not path.ndim or not len(path):
+        raise InvalidParameter(f"path has shape {path.shape}; give at least one state [n, leaves]")
     if levels.shape != (len(path),):
         raise InvalidParameter(
             f"times have shape {levels.shape} and the path {len(path)} states; give one per state"

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation._optional import need
 from hierdiff.validation.catalogue import Checkpoint
-from hierdiff.validation.images import image_files
+from hierdiff.validation.images import ImageFolder
 
-__all__ = ["Encoder", "class_folders", "decoder_of", "encoder_of"]
+__all__ = ["Encoder", "class_folders", "decoder_of", "encoder_of", "labelled_folder"]
 
 Array: TypeAlias = NDArray[Any]
 Encoder: TypeAlias = Callable[[Array], Array]
@@ -23,23 +23,30 @@ _AUTOENCODER = "stabilityai/sd-vae-ft-ema"
 
 
 def class_folders(folder: Path, classes: int) -> tuple[list[Path], Array]:
-    """Images and their classes from a folder per class.
+    """Images and their classes from a folder per class, see :func:`labelled_folder`."""
+    found = labelled_folder(folder, classes)
+    return list(found.files), np.array(found.labels)
 
-    The folders are called by the number of the class, or are one for every class in its order (as
-    those of ImageNet, whose names sort like its classes).
+
+def labelled_folder(folder: Path, classes: int) -> ImageFolder:
+    """Images in a folder per class of a network's.
+
+    The folders are called by the number of the class, from 0, or are one for every class in its
+    order (as those of ImageNet, whose names sort like its classes).
     """
-    files = [p for p in image_files(folder) if p.parent != folder]
-    names = sorted({p.parent.name for p in files})
-    if names and all(name.isdigit() and int(name) < classes for name in names):
-        number = {name: int(name) for name in names}
-    elif len(names) == classes:
-        number = {name: i for i, name in enumerate(names)}
-    else:
+    found = ImageFolder.of(folder)
+    labels = np.array(found.labels if found.labels is not None else (), np.int64)
+    names = found.names
+    numbered = bool(names) and all(name.isdigit() for name in names)
+    if not names or (numbered and labels.max() >= classes) or (
+        not numbered and len(names) != classes
+    ):  # fmt: skip
+        hint = f"; class {labels.max()} is beyond {classes - 1}" if numbered else ""
         raise InvalidParameter(
-            f"images = {folder} has {len(names)} folders with images; give one for each of the "
-            f"{classes} classes, or call folders by the number of their class"
+            f"images = {folder} has {len(names)} folders with images{hint}; give one for each of "
+            f"the {classes} classes, or call folders by the number of their class, from 0"
         )
-    return files, np.array([number[p.parent.name] for p in files])
+    return found
 
 
 def encoder_of(entry: Checkpoint, device: str = "cpu") -> tuple[int, Encoder]:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation._weights import check_names
 from hierdiff.validation.adm_blocks import (
@@ -145,6 +146,7 @@ class ADMUNet(nn.Module):
             )
 
 
+@checked
 def empty(config: ADMConfig) -> ADMUNet:
     """The network without memory for its parameters, on torch's meta device.
 
@@ -171,6 +173,7 @@ def empty(config: ADMConfig) -> ADMUNet:
         return ADMUNet(config)
 
 
+@checked
 def from_state_dict(state_dict: Mapping[str, Tensor], config: ADMConfig) -> ADMUNet:
     """Network with given weights, by the original names.
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from hierdiff.bumps import Bumps
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
@@ -134,6 +135,7 @@ class FaintCode(PlaceCode):
         return code
 
 
+@checked
 def bump_unet(
     size: int, *, channels: int = 32, multipliers: tuple[float, ...] = (1, 2), blocks: int = 1
 ) -> ADMUNet:
@@ -174,16 +176,19 @@ def bump_unet(
     return network
 
 
+@checked
 def tell_faintly(network: ADMUNet, bumps: Bumps, faint: float, seed: int) -> None:
     """Give a bump network a :class:`FaintCode` in place of its :class:`PlaceCode`."""
     network.label_emb = FaintCode(bumps, 4 * network.config.channels, faint, seed)
 
 
+@checked
 def encoder_layer(network: nn.Module) -> str:
     """Name of the last layer of the encoder, before the bottleneck."""
     return f"input_blocks.{len(list(network.get_submodule('input_blocks').children())) - 1}"
 
 
+@checked
 def bump_loss(
     bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64, seed: int = 0
 ) -> Callable[[nn.Module, int], Tensor]:
@@ -233,6 +238,7 @@ def bump_loss(
     return loss
 
 
+@checked
 def train_bump_network(
     bumps: Bumps,
     plan: Plan,
@@ -293,6 +299,7 @@ def train_bump_network(
     return as_model(done.network, steps), done
 
 
+@checked
 def as_model(network: nn.Module, steps: int = 20) -> NetworkModel:
     """A bump network behind the role of a model, with its last encoder layer as features."""
     layer = encoder_layer(network)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["CATALOGUE", "Checkpoint", "RemoteFile", "catalogue_table", "checkpoint"]
@@ -200,6 +201,7 @@ CATALOGUE: tuple[Checkpoint, ...] = (
 """Every checkpoint that :func:`hierdiff.validation.pretrained` knows."""
 
 
+@checked
 def checkpoint(name: str) -> Checkpoint:
     """The entry of a name.
 
@@ -236,6 +238,7 @@ def checkpoint(name: str) -> Checkpoint:
     )
 
 
+@checked
 def catalogue_table(cached: Sequence[str] = ()) -> str:
     """The catalogue as text, for ``hierdiff models``.
 

@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hierdiff.checks import FloatArray, snr_of
+from hierdiff.checks import FloatArray, checked, snr_of
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.validation.parameterisation import Parameterisation
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -81,6 +81,7 @@ class NoiseLevel:
         return np.asarray(self.scale * self.noise.level(snr))
 
 
+@checked
 def default_clock(
     parameterisation: Parameterisation, noise: GaussianNoise | MaskingNoise | UniformNoise
 ) -> Clock:

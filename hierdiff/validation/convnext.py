@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.validation._optional import need
 from hierdiff.validation._weights import check_names
@@ -29,6 +30,7 @@ _SHA = "6075fbad"  # the first digits of the hash, which torchvision puts into t
 _BLOCK = {"0": "dwconv", "2": "layernorm", "3": "pwconv1", "5": "pwconv2"}
 
 
+@checked
 def convnext_names(name: str) -> str:
     """The name that transformers gives to a weight of torchvision's ConvNeXt.
 
@@ -77,6 +79,7 @@ def convnext_names(name: str) -> str:
     return f"{stage}{_BLOCK[block[1]]}.{block[2]}"
 
 
+@checked
 def from_torchvision(
     weights: Mapping[str, Tensor], sizes: Mapping[str, Any] | None = None
 ) -> ReferenceClassifier:
@@ -126,6 +129,7 @@ def from_torchvision(
     )  # fmt: skip
 
 
+@checked
 def convnext(path: str | Path, *, verify: bool = True) -> ReferenceClassifier:
     """ConvNeXt-Base from a file of torchvision.
 

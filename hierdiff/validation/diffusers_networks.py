@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation._optional import need
 from hierdiff.validation._weights import check_names
@@ -48,6 +49,7 @@ class DiffusersNetwork(nn.Module):
         return out
 
 
+@checked
 def diffusers_network(
     kind: Literal["dit", "unet"], config: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> DiffusersNetwork:

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
@@ -53,6 +54,7 @@ class LabelledImages:
         return LabelledImages(self.images[rows], self.labels[rows])
 
 
+@checked
 def digits(split: str = "train", *, seed: int = 0) -> LabelledImages:
     """The digits of scikit-learn, a fifth of each class kept apart for testing.
 
@@ -110,6 +112,7 @@ Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], Labell
 """A set of images, or what draws that many fresh ones."""
 
 
+@checked
 def eps_loss(
     data: Source,
     schedule: DiscreteSchedule,
@@ -180,6 +183,7 @@ def eps_loss(
     return loss
 
 
+@checked
 def train_image_network(
     data: Source,
     plan: Plan,

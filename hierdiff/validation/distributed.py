@@ -12,13 +12,13 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked
 from hierdiff.errors import HierdiffError, InvalidParameter
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, run_tasks, unfinished
 
 __all__ = ["Process", "UnfinishedTasks", "run_shared"]
 
@@ -88,6 +88,7 @@ class Process:
         return f"{name}:{self.local}" if name == "cuda" and self.count > 1 else name
 
 
+@checked
 def run_shared(
     tasks: Sequence[Task],
     folder: str | os.PathLike[str],
@@ -135,8 +136,8 @@ def run_shared(
     run_tasks(mine, folder, workers=1, name=name)
     if not here.collects:
         return None
-    waited = 0.0
-    while missing := [t for t in tasks if not (Path(folder) / f"{t.id}.npz").exists()]:
+    waited, look = 0.0, unfinished(tasks, folder)
+    while missing := look():
         if waited >= patience:
             raise UnfinishedTasks(
                 f"{len(missing)} of {len(tasks)} tasks of other processes are missing after "

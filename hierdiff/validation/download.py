@@ -5,30 +5,43 @@ name in the cache   what it is
 ==================  ============================================================================
 ``F``               a complete file whose size and hash were right when it was renamed to this
 ``F.part``          what has arrived so far; ``F.part.tag`` says of which version of the file
+``.F.lock``         held by the process that downloads; others wait for it, and find the file
 ``F.sha256``        hash of a file whose hash nobody published, from its first arrival
 ==================  ============================================================================
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
+import json
 import os
+import re
 import shutil
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.validation.catalogue import RemoteFile
 
 __all__ = ["Unreachable", "cache_folder", "fetch", "verify"]
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _CHUNK = 1 << 20
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -66,6 +79,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hierdiff"
 
 
+@checked
 def fetch(
     file: RemoteFile, folder: Path, *, offline: bool = False, attempts: int = 5, pause: float = 1.0
 ) -> Path:
@@ -92,13 +106,17 @@ def fetch(
     Raises
     ------
     DamagedFile
-        If size or hash are wrong.
+        If size or hash are wrong, or the server sends something else than a file.
+    InvalidParameter
+        If the address is not https, or the folder cannot be written.
     Unreachable
         If the file is not in the cache and the network is off, refuses, or keeps breaking.
 
     Notes
     -----
-    Validity: one process per file at a time.
+    Validity: any number of processes and threads.  Addresses are https and stay so over redirects.
+    Where no hash is published, the server must name a length or send the file in chunks, and a part
+    is only resumed if the server names the same version of it.
 
     Examples
     --------
@@ -108,6 +126,7 @@ def fetch(
     Traceback (most recent call last):
     hierdiff.validation.download.Unreachable: ...w.pt is not there and the network is off; ...
     """
+    folder = Path(folder)
     target = folder / file.name
     if target.exists():
         verify(target, file)
@@ -117,43 +136,107 @@ def fetch(
             f"{target} is not there and the network is off; run once with offline=False and "
             f"HIERDIFF_OFFLINE unset, or copy {file.url} to this place"
         )
-    part = target.with_name(target.name + ".part")
+    _check_address(file.url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part.touch()
+        lock = folder / f".{file.name}.lock"
+        with _alone(lock) as suffix:
+            if target.exists():  # another process was first
+                verify(target, file)
+                return target
+            return _filled(file, target, suffix, attempts, pause)
+    except HierdiffError:
+        raise
     except OSError as error:
         raise InvalidParameter(
             f"{folder} cannot be written ({error.strerror}); set HIERDIFF_CACHE to another folder"
         ) from None
+
+
+def _filled(file: RemoteFile, target: Path, suffix: str, attempts: int, pause: float) -> Path:
+    """The target, downloaded by way of its part file."""
+    part = target.with_name(f"{target.name}{suffix}.part")
+    for place in (part, _tag(part), _kept(target)):
+        if place.is_dir():
+            raise InvalidParameter(f"{place} is a folder and stands in the way; remove it")
+    part.touch()
+    resumed = part.stat().st_size > 0
     try:
         _download(file, part, attempts, pause)
+        try:
+            verify(part, file, target)
+        except DamagedFile:
+            if not resumed:
+                raise
+            # what lay there may have been of another version or longer than the file
+            part.write_bytes(b"")
+            _download(file, part, attempts, pause)
+            verify(part, file, target)
+    except DamagedFile:
+        part.unlink(missing_ok=True)
+        raise
     finally:
         if part.exists() and not part.stat().st_size:
             part.unlink()
-    try:
-        verify(part, file, target)
-    except DamagedFile:
-        part.unlink()
-        raise
-    finally:
-        _tag(part).unlink(missing_ok=True)
+        if not part.exists():
+            _tag(part).unlink(missing_ok=True)
     part.replace(target)
+    _tag(part).unlink(missing_ok=True)
     return target
 
 
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[str]:
+    """One process or thread at a time per file; yields what its part file is called after.
+
+    The lock is the operating system's, so that it ends with the process that holds it.  The file is
+    removed by its holder, and who waited for a removed file opens it anew.
+    """
+    if fcntl is None:  # no such locks: a part of one's own, which nobody resumes
+        yield f".{os.getpid()}-{threading.get_ident()}"
+        return
+    while True:
+        handle = lock.open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if lock.exists() and os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
+                break
+        except FileNotFoundError:
+            pass  # removed between the two looks
+        except OSError:  # a file system without locks
+            handle.close()
+            lock.unlink(missing_ok=True)
+            yield f".{os.getpid()}-{threading.get_ident()}"
+            return
+        handle.close()
+    try:
+        yield ""
+    finally:
+        lock.unlink(missing_ok=True)
+        handle.close()
+
+
+@checked
 def verify(path: Path, file: RemoteFile, final: Path | None = None) -> None:
     """Raise DamagedFile unless size and hash are those of the catalogue, or of the first arrival.
 
     ``final`` is the name that ``path`` will get.
     """
-    kept = (final or path).with_name((final or path).name + ".sha256")
+    kept = _kept(final or path)
+    if not path.is_file():
+        raise InvalidParameter(f"{path} is no file; give the path of {file.name}")
     found_size = path.stat().st_size
     if file.size is not None and found_size != file.size:
         raise DamagedFile(
             f"{path} has {found_size} bytes instead of {file.size}; it is truncated or another "
             "file, so delete it and run again"
         )
-    expected = file.sha256 or (kept.read_text().split()[0] if kept.exists() else None)
+    expected = file.sha256
+    if expected is None and kept.exists():
+        words = kept.read_text(errors="replace").split()
+        if not words or not re.fullmatch("[0-9a-f]{64}", words[0]):
+            raise DamagedFile(f"{kept} holds no SHA-256; delete it and {path.name}, and run again")
+        expected = words[0]
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -173,11 +256,38 @@ def verify(path: Path, file: RemoteFile, final: Path | None = None) -> None:
         )
 
 
+def _check_address(url: str) -> None:
+    """Files come over https; plain http from this machine alone, which tests use."""
+    if not _trusted(url, local=True):
+        raise InvalidParameter(f"{url} is not https; give an https address")
+
+
+def _trusted(url: str, *, local: bool) -> bool:
+    parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme == "https":
+        return bool(parsed.hostname)
+    return local and parsed.scheme == "http" and parsed.hostname in _LOCAL
+
+
+class _SameTrust(urllib.request.HTTPRedirectHandler):
+    """Refuses to be led from https to http, ftp or this machine."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        local = _trusted(req.full_url, local=True) and not req.full_url.startswith("https")
+        if not _trusted(newurl, local=local):
+            if fp is not None:
+                fp.close()
+            raise Unreachable(
+                f"{req.full_url} leads to {newurl}, which is not https; look for a newer version "
+                "of this package, or give the path of your own copy as file=..."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _download(file: RemoteFile, part: Path, attempts: int, pause: float) -> None:
     """Fill the part file, from where it ends."""
-    parsed = urllib.parse.urlsplit(file.url)
-    if parsed.scheme != "https" and parsed.hostname not in _LOCAL:
-        raise InvalidParameter(f"{file.url} is not https; give an https address")
     reason = ""
     for attempt in range(attempts):
         if attempt:
@@ -205,44 +315,101 @@ def _download(file: RemoteFile, part: Path, attempts: int, pause: float) -> None
 def _attempt(file: RemoteFile, part: Path) -> bool:
     """One connection; returns whether the file is complete."""
     have = part.stat().st_size if part.exists() else 0
-    # without a tag the part could be of another version, which only a known hash would show
-    tag = _tag(part).read_text() if _tag(part).exists() else ""
-    have = have if tag or file.sha256 else 0
+    tag = _read_tag(part, file)
+    total = file.size if file.size is not None else tag.get("total")
+    # without a tag the part could be of another version, which only a known hash would show, and
+    # what is longer than the file is no beginning of it
+    if not (tag.get("version") or file.sha256) or (total is not None and have > total):
+        have = 0
+    if file.sha256 and file.size is not None and have == file.size:
+        return True
     headers = {"User-Agent": "hierdiff", "Accept-Encoding": "identity"}
     if have:
-        headers |= {"Range": f"bytes={have}-"} | ({"If-Range": tag} if tag else {})
-    request = urllib.request.Request(file.url, headers=headers)
+        headers["Range"] = f"bytes={have}-"
+        if tag.get("version"):
+            headers["If-Range"] = tag["version"]
+    opener = urllib.request.build_opener(_SameTrust)
     try:
-        reply = urllib.request.urlopen(request, timeout=60)
+        reply = opener.open(urllib.request.Request(file.url, headers=headers), timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code != 416:
+        if not have or error.code >= 500 or error.code in (401, 403, 404):
             raise
+        # the server does not serve this range: the part is complete or no beginning of the file
         error.close()
-        total = error.headers.get("Content-Range", "").rpartition("/")[2]
-        if total == str(have):
+        length = error.headers.get("Content-Range", "").rpartition("/")[2]
+        if error.code == 416 and length == str(have) and (file.sha256 or tag.get("total") == have):
             return True
-        part.unlink()
-        return False
+        part.write_bytes(b"")
+        return _attempt(file, part)
     with reply:
-        resumed = reply.status == 206
-        have = have if resumed else 0
-        length = reply.headers.get("Content-Length")
-        total_size = have + int(length) if length else None
-        _check_size(file, part, total_size, have)
-        _tag(part).write_text(reply.headers.get("ETag") or "")
-        return _receive(reply, part, have, total_size)
+        if reply.status == 206 and not _continues(reply, have, tag, file):
+            part.write_bytes(b"")
+            return _attempt(file, part)
+        return _answered(reply, file, part, have if reply.status == 206 else 0)
 
 
-def _receive(reply: http.client.HTTPResponse, part: Path, have: int, total: int | None) -> bool:
+def _answered(reply: Any, file: RemoteFile, part: Path, have: int) -> bool:
+    """Check what the server announces, then receive it."""
+    encoding = reply.headers.get("Content-Encoding", "identity")
+    kind = reply.headers.get("Content-Type", "")
+    if encoding != "identity" or (kind.startswith("text/html") and not file.sha256):
+        what = f"{encoding} encoded" if encoding != "identity" else "a web page"
+        raise DamagedFile(
+            f"{file.url} sends {what} instead of the file; download it by hand and give its path "
+            "as file=..."
+        )
+    length = reply.headers.get("Content-Length")
+    total = have + int(length) if length and length.isdigit() else None
+    if total is None and not reply.chunked and file.size is None and file.sha256 is None:
+        raise DamagedFile(
+            f"{file.url} names neither length nor hash, so a cut file could not be told from a "
+            "whole one; download it by hand and give its path as file=..."
+        )
+    _check_size(file, part, total, have)
+    version = reply.headers.get("ETag") or ""
+    # a weak tag may be shared by contents that differ in some bytes
+    version = "" if version.startswith("W/") else version
+    _tag(part).write_text(json.dumps({"url": file.url, "version": version, "total": total}))
+    return _receive(reply, file, part, have, total)
+
+
+def _continues(reply: Any, have: int, tag: dict[str, Any], file: RemoteFile) -> bool:
+    """Whether a partial answer is the rest of what lies here, of the same version."""
+    place = reply.headers.get("Content-Range", "")
+    start, total = place.removeprefix("bytes ").partition("-")[0], place.rpartition("/")[2]
+    if not place and file.sha256:  # against the rules; the hash will decide
+        return True
+    if start != str(have):
+        return False
+    known = tag.get("total")
+    if known is not None and total.isdigit() and int(total) != known:
+        return False
+    version = reply.headers.get("ETag") or ""
+    return bool(file.sha256) or (version != "" and version == tag.get("version"))
+
+
+def _receive(reply: Any, file: RemoteFile, part: Path, have: int, total: int | None) -> bool:
     """Append what comes; returns whether it is all."""
     bar = tqdm(
-        total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None
+        total=total, initial=have, unit="B", unit_scale=True, desc=file.name, disable=None
     )  # fmt: skip
     with part.open("ab" if have else "wb") as stream, bar:
         while chunk := reply.read(_CHUNK):
-            stream.write(chunk)
+            try:
+                stream.write(chunk)
+                stream.flush()
+            except OSError as error:
+                raise InvalidParameter(
+                    f"{part} cannot be written ({error.strerror}); make room, or set "
+                    "HIERDIFF_CACHE to a larger disk"
+                ) from None
             have += len(chunk)
             bar.update(len(chunk))
+    if not have and not total:
+        raise DamagedFile(
+            f"{file.url} sends nothing; look for a newer version of this package, or give the path "
+            "of your own copy as file=..."
+        )
     return total is None or have == total
 
 
@@ -275,3 +442,16 @@ def _refused(file: RemoteFile, code: int) -> Unreachable:
 
 def _tag(part: Path) -> Path:
     return part.with_name(part.name + ".tag")
+
+
+def _kept(target: Path) -> Path:
+    return target.with_name(target.name + ".sha256")
+
+
+def _read_tag(part: Path, file: RemoteFile) -> dict[str, Any]:
+    """What is known of the part: nothing if it came from another address."""
+    try:
+        found = json.loads(_tag(part).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and found.get("url") == file.url else {}

@@ -13,11 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff._rules import positive_int
+from hierdiff.checks import check_fields, checked, count, text
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
-__all__ = ["Execution", "SampleStreams", "best_device", "in_batches", "inference", "state_dtype"]
+__all__ = [
+    "Execution",
+    "SampleStreams",
+    "best_device",
+    "in_batches",
+    "inference",
+    "state_dtype",
+    "usable_device",
+]
 
 Rows: TypeAlias = NDArray[np.intp]
 
@@ -66,7 +74,7 @@ class Execution:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        positive_int("batch_size", self.batch_size)
+        check_fields(self, batch_size=count)
         if self.autocast not in (None, *_DTYPES):
             raise InvalidParameter(
                 f"autocast = {self.autocast!r} is unknown; use 'bf16', 'fp16' or None"
@@ -77,17 +85,14 @@ class Execution:
         """The lower precision, None without autocast."""
         return None if self.autocast is None else _DTYPES[self.autocast]
 
+    def fingerprint(self) -> str:
+        """What of it changes results: a task that ran on another device is the same task."""
+        return f"autocast = {self.autocast}"
+
     def place(self, module: nn.Module) -> torch.device:
         """Move the module; returns where it is."""
         if self.device is not None:
-            name = best_device() if self.device == "auto" else self.device
-            try:
-                module.to(torch.device(name))
-            except (RuntimeError, AssertionError) as error:
-                raise InvalidParameter(
-                    f"device = {name!r} cannot be used ({str(error).splitlines()[0]}); use 'auto', "
-                    "or install the build of torch for this device"
-                ) from None
+            module.to(usable_device(self.device))
         if self.channels_last:
             # documented by torch, and missing among the annotated forms of Module.to
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,6 +110,44 @@ class Execution:
         if self.channels_last and x.ndim == 4:
             return x.contiguous(memory_format=torch.channels_last)
         return x
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name, which torch must have here: "auto" is the fastest.
+
+    Parameters
+    ----------
+    name : str
+        "cpu", "cuda", "cuda:1", "mps" or "auto".
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    InvalidParameter
+        For an unknown name, or a device that is not there.
+
+    Notes
+    -----
+    Validity: tried with an empty tensor.
+
+    Examples
+    --------
+    >>> usable_device("cpu")
+    device(type='cpu')
+    """
+    text("device", name)
+    try:
+        device = torch.device(best_device() if name == "auto" else name)
+        torch.empty(0, device=device)
+    except Exception as error:  # RuntimeError, AssertionError or NotImplementedError, by device
+        raise InvalidParameter(
+            f"device = {name!r} cannot be used ({str(error).splitlines()[0][:80]}); use 'auto', or "
+            "install the build of torch for this device"
+        ) from None
+    return device
 
 
 def best_device() -> str:
@@ -142,6 +185,7 @@ def inference(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+@checked
 def in_batches(work: Callable[[Rows], None], n: int, batch_size: int) -> None:
     """Call ``work`` on consecutive row numbers; a batch that does not fit is halved once.
 
@@ -245,6 +289,7 @@ class SampleStreams:
         ]
 
 
+@checked
 def state_dtype(module: nn.Module) -> torch.dtype:
     """float64 if the network is, else float32: the chain never runs in less."""
     tensors: list[Tensor] = [*module.parameters()] or [*module.buffers()]

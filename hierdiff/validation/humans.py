@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.errors import DamagedFile, InvalidParameter
+from hierdiff._files import read_npy
+from hierdiff.checks import checked, integers, reals
+from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.triplets import read_triplets
 from hierdiff.validation._encoders import encoder_of
@@ -34,6 +36,7 @@ _BLOCKS = (
 _NO_CLASS = 1000
 
 
+@checked
 def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, Pooling]:
     """The named layers of a published network, by default its blocks, with their pooling."""
     found: dict[str, Pooling] = {}
@@ -47,6 +50,7 @@ def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, 
     return {name: found.get(name, "tokens" if tokens else "space") for name in names}
 
 
+@checked
 def judged_images(
     name: str,
     images: Path,
@@ -69,7 +73,7 @@ def judged_images(
     rows = read_triplets(triplets, len(files))
     if len(rows) > limit:
         rows = rows[np.sort(stream(seed, "subset").choice(len(rows), limit, replace=False))]
-    told = None if labels is None else _array(labels, len(files))
+    told = None if labels is None else _told(labels, entry.condition, len(files))
     empty = _empty(entry.condition, nothing)
     conditions = (*((0,) if empty is not None or not entry.condition else ()),
                   *((1,) if told is not None else ()))  # fmt: skip
@@ -110,13 +114,23 @@ def _empty(condition: str, nothing: Path | None) -> Any:
     return _NO_CLASS if "for none" in condition else None
 
 
+def _told(path: Path, condition: str, n: int) -> Array:
+    """Labels or text embeddings, as the network of this condition takes them."""
+    found = _array(path, n)
+    if condition.startswith("class"):
+        return integers(f"labels in {path}", found, high=_NO_CLASS - 1, shape=(n,))
+    if condition.startswith("text"):
+        return reals(f"labels in {path}", found, ndim=3)
+    return integers(f"labels in {path}", found) if found.dtype.kind in "iu" else (
+        reals(f"labels in {path}", found)
+    )  # fmt: skip
+
+
 def _array(path: Path, n: int | None) -> Array:
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DamagedFile(
-            f"{path} cannot be read as an array ({type(error).__name__}); give a .npy file"
-        ) from None
+        found = read_npy(path, "array (.npy)")
+    except FileNotFoundError:
+        raise InvalidParameter(f"{path} does not exist; give the path of a .npy file") from None
     if n is not None and (found.ndim < 1 or len(found) != n):
         raise InvalidParameter(f"{path} has shape {found.shape}; give one row for each of {n}")
     return np.asarray(found)

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["Pooling", "check_layers", "pooled", "recorded"]
@@ -27,6 +28,7 @@ __all__ = ["Pooling", "check_layers", "pooled", "recorded"]
 Pooling: TypeAlias = Literal["space", "tokens", "keep"] | tuple[int, ...]
 
 
+@checked
 def check_layers(module: nn.Module, layers: Mapping[str, Pooling]) -> None:
     """Raise InvalidParameter where a layer does not exist or its pooling is unknown."""
     names = dict(module.named_modules())
@@ -47,6 +49,7 @@ def check_layers(module: nn.Module, layers: Mapping[str, Pooling]) -> None:
             )
 
 
+@checked
 def pooled(layer: str, output: Any, pooling: Pooling) -> Tensor:
     """One row per sample, averaged in float32 (float64 if the output is).
 

@@ -23,8 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
+from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation.digits import LabelledImages
 from hierdiff.validation.execution import inference
 from hierdiff.validation.training import Plan, Trained, train
@@ -95,7 +97,12 @@ class ReferenceClassifier:
         device = next(self.module.parameters()).device
         for start in range(0, len(images), self.batch):
             x = self._seen(torch.from_numpy(np.asarray(images[start : start + self.batch])))
-            parts.append(self._one(x.to(device)))
+            found = self._one(x.to(device))
+            for name, value in found.items():
+                # the largest of logits that are NaN would be class 0
+                refuse_rows(f"layer {name!r} of the classifier", value,
+                            np.arange(start, start + len(value)))  # fmt: skip
+            parts.append(found)
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
     def _one(self, x: Tensor) -> dict[str, Array]:
@@ -155,6 +162,7 @@ class LayerStatistics:
         return np.asarray(out.reshape(len(a), -1))
 
 
+@checked
 def layer_statistics(
     classifier: ReferenceClassifier, images: Array, *, moment: bool = False
 ) -> LayerStatistics:
@@ -207,6 +215,7 @@ class Similarity(NamedTuple):
     same_class: Array
 
 
+@checked
 def similarity(
     classifier: ReferenceClassifier, statistics: LayerStatistics, images: Array, others: Array
 ) -> Similarity:
@@ -246,6 +255,7 @@ def similarity(
     return Similarity({k: np.concatenate(v) for k, v in parts.items()}, np.concatenate(same))
 
 
+@checked
 def floor_of_pairs(
     classifier: ReferenceClassifier, statistics: LayerStatistics, images: Array, seed: Seed
 ) -> Similarity:
@@ -323,6 +333,7 @@ class ConvClassifier(nn.Module):
         return out
 
 
+@checked
 def train_classifier(
     data: LabelledImages,
     plan: Plan,

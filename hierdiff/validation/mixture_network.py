@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
@@ -93,6 +94,7 @@ class VectorDenoiser(nn.Module):
         return a2.sqrt() * self.variance / total, (self.variance * s2 / total).sqrt(), total.rsqrt()
 
 
+@checked
 def vector_loss(
     mixture: LowRankMixture, *, data: NDArray[np.float64] | None = None, batch: int = 256,
     sigmas: tuple[float, float] = (0.01, 5.0), seed: int = 0,
@@ -153,6 +155,7 @@ def vector_loss(
     return loss
 
 
+@checked
 def train_vector_denoiser(
     mixture: LowRankMixture,
     plan: Plan,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hierdiff.checks import checked
 from hierdiff.validation.catalogue import CATALOGUE, Checkpoint, catalogue_table
 from hierdiff.validation.download import cache_folder
 
 __all__ = ["folder_of", "print_models"]
 
 
+@checked
 def folder_of(entry: Checkpoint) -> Path:
     """Where the files of a checkpoint are kept."""
     return cache_folder() / "models" / entry.name

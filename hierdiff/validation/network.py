@@ -29,11 +29,20 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import FloatArray, levels_of, symbols_of
+from hierdiff.checks import (
+    FloatArray,
+    array,
+    frozen,
+    integers,
+    levels_of,
+    reals,
+    symbols_of,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.seeds import Seed
 from hierdiff.sims.simulated_model import SimulatedModel
+from hierdiff.validation._outputs import FiniteOutputs, refuse_rows
 from hierdiff.validation._symbols import draw_symbols, keep_seen, one_hot, token_ratio
 from hierdiff.validation.clocks import Clock, default_clock
 from hierdiff.validation.execution import (
@@ -133,6 +142,8 @@ class NetworkModel:
                 f"{self.noise.name} noise goes with logits; give parameterisation='logits'"
             )
         check_layers(self.module, self.layers)
+        if self.condition is not None:
+            object.__setattr__(self, "condition", _condition(self.module, self.condition))
         device = self.execution.place(self.module)
         for name, value in (
             ("parameterisation", kind),
@@ -149,12 +160,15 @@ class NetworkModel:
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t]: [n, leaves, v] for symbols, of the shape of x_t for vectors."""
-        x, _, snr = self._checked(x_t, t)
+        x, levels, snr = self._checked(x_t, t)
         shape = x.shape if isinstance(self.noise, GaussianNoise) else (*x.shape, self.noise.v)
         out = np.empty(shape, self._numpy)
 
         def work(rows: Rows) -> None:
+            seen = FiniteOutputs()
             prediction = self._predict(self._tensor(x[rows]), snr[rows], self._labels(rows, len(x)))
+            seen.see(rows, levels[rows], *prediction)
+            seen.end()
             out[rows] = prediction.clean.cpu().numpy()
 
         with inference(self.module):
@@ -172,6 +186,7 @@ class NetworkModel:
 
         def work(rows: Rows) -> None:
             random, labels = streams.take(rows), self._labels(rows, len(x))
+            seen = FiniteOutputs()
 
             def draw(positions: Rows) -> Tensor:
                 # on the processor, so that all devices see the same numbers; an accelerator runs
@@ -180,10 +195,16 @@ class NetworkModel:
                 return torch.from_numpy(np.stack(new)).to(self._device)
 
             def predict(state: Tensor, snr: FloatArray, positions: Rows) -> Prediction:
-                return self._predict(state, snr, None if labels is None else labels[positions])
+                told = None if labels is None else labels[positions]
+                found = self._predict(state, snr, told)
+                # before anything is clipped, which would hide an infinite value
+                seen.see(rows[positions], np.asarray(noise.level(snr)), *found)
+                return found
 
             start = self._tensor(x[rows])
             end = self.sampler.run(predict, start, levels[rows], noise, draw).cpu().numpy()
+            seen.end()
+            refuse_rows("the sampler", end, rows, levels[rows])
             out[rows] = draw_symbols(end, random) if noise.v else end
 
         with inference(self.module):
@@ -196,14 +217,17 @@ class NetworkModel:
             raise InvalidParameter(
                 "no layers were named; give layers={'name of a submodule': 'space'}"
             )
-        x, _, snr = self._checked(x_t, t)
+        x, levels, snr = self._checked(x_t, t)
         parts: list[dict[str, Array]] = []
 
         def work(rows: Rows) -> None:
             with recorded(self.module, self.layers) as found:
                 labels = self._labels(rows, len(x))
                 self._call(self.module, self._tensor(x[rows]), snr[rows], labels)
-            parts.append({name: found[name].cpu().numpy() for name in self.layers})
+            values = {name: found[name].cpu().numpy() for name in self.layers}
+            for name, value in values.items():
+                refuse_rows(f"layer {name!r}", value, rows, levels[rows])
+            parts.append(values)
 
         with inference(self.module):
             in_batches(work, len(x), self.execution.batch_size)
@@ -248,7 +272,7 @@ class NetworkModel:
         """The condition of some of n samples."""
         if self.condition is None:
             return None
-        labels = np.asarray(self.condition)
+        labels = self.condition
         if labels.ndim and len(labels) not in (1, n):
             raise InvalidParameter(
                 f"condition has {len(labels)} rows for {n} samples; give one for all, or one each"
@@ -289,3 +313,14 @@ class NetworkModel:
             f"{self.noise.name} noise has no schedule of SNRs; give a number of steps, "
             "sampler=Ancestral(100)"
         )
+
+
+def _condition(module: nn.Module, condition: Any) -> Array:
+    """Labels or codes as an array nobody can write to; a label must be one the network has."""
+    told = array("condition", condition)
+    if told.dtype.kind == "f":
+        return frozen(reals("condition", told))
+    tables = {m.num_embeddings for m in module.modules() if isinstance(m, nn.Embedding)}
+    # one size of table is the number of classes; tables of several sizes code other things too
+    last = tables.pop() - 1 if len(tables) == 1 else None
+    return frozen(integers("condition", told, high=last))

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from hierdiff.checks import FloatArray, snr_of
+from hierdiff.checks import FloatArray, checked, snr_of
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["Parameterisation", "Prediction", "amplitudes", "column", "split_channels"]
@@ -162,6 +162,7 @@ class Parameterisation:
         return Prediction(self.clean(output, x_t, snr), variance)
 
 
+@checked
 def amplitudes(snr: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Amplitudes of signal and noise, a and s, in float64.
 
@@ -189,6 +190,7 @@ def amplitudes(snr: ArrayLike) -> tuple[FloatArray, FloatArray]:
         return 1 / np.sqrt(1 + 1 / ratio), 1 / np.sqrt(1 + ratio)
 
 
+@checked
 def column(values: ArrayLike, like: Tensor) -> Tensor:
     """Numbers, one or one per sample, as a tensor that broadcasts against ``like`` [n, ...]."""
     array = np.asarray(values, dtype=float)
@@ -196,6 +198,7 @@ def column(values: ArrayLike, like: Tensor) -> Tensor:
     return tensor.reshape(-1, *(1,) * (like.ndim - 1)) if array.ndim else tensor
 
 
+@checked
 def split_channels(output: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
     """Halve the one axis along which ``output`` is twice as long as ``x_t``."""
     longer = [k for k, (o, x) in enumerate(zip(output.shape, x_t.shape, strict=False)) if o != x]

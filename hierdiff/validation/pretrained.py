@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation._optional import need
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["as_model", "pretrained", "read_weights"]
 
 
+@checked
 def pretrained(
     name: str,
     *,
@@ -116,6 +118,7 @@ https://github.com/facebookresearch/DiT/blob/main/LICENSE.txt and pass accept_li
     return replace(model, **changes, sampler=sampler or model.sampler)
 
 
+@checked
 def as_model(
     entry: Checkpoint,
     weights: Mapping[str, Any],
@@ -176,6 +179,7 @@ def as_model(
     )
 
 
+@checked
 def read_weights(path: Path) -> dict[str, Any]:
     """Tensors of a file by name, on the processor; nothing in the file is executed.
 

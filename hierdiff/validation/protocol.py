@@ -15,11 +15,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import levels_of
+from hierdiff.checks import checked, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import Seed
+from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation.execution import SampleStreams
 from hierdiff.validation.schedules import DiscreteSchedule
 
@@ -40,6 +41,7 @@ class StepLevels(NamedTuple):
     told: float
 
 
+@checked
 def step_levels(
     schedule: DiscreteSchedule,
     noise: GaussianNoise,
@@ -95,6 +97,7 @@ def step_levels(
     return StepLevels(float(noise.level(schedule.snr[k])) if k < len(schedule) else 1.0, told)
 
 
+@checked
 def forward_backward(
     model: DiffusionModel,
     x0: NDArray[Any],
@@ -154,4 +157,5 @@ def forward_backward(
         noisy.append(new.astype(np.float32) if data.dtype == np.float32 else new)
     x_t = np.stack(noisy) if noisy else np.empty(data.shape, data.dtype)
     back = SampleStreams.of(seed, purpose=2).root
-    return ForwardBackward(x_t, model.sample(x_t, levels if told is None else told, back))
+    made = model.sample(x_t, levels if told is None else told, back)
+    return ForwardBackward(x_t, refuse_rows("the model", made, t=levels))

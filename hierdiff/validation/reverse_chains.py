@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierdiff.checks import FloatArray
+from hierdiff.checks import FloatArray, checked
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation.parameterisation import Prediction
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -42,6 +42,7 @@ class Sampler(Protocol):
         """The mean of x0 at the end of the chain from x_t at levels t [n]."""
 
 
+@checked
 def reverse_levels(
     levels: int | DiscreteSchedule, noise: GaussianNoise, t: FloatArray
 ) -> FloatArray:
@@ -82,6 +83,7 @@ def reverse_levels(
     return np.asarray(table)
 
 
+@checked
 def reverse_chain(
     predict: Predict,
     x_t: Tensor,

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import levels_of
+from hierdiff.checks import checked, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise
@@ -31,6 +31,7 @@ __all__ = ["ExactImages", "TreeImages", "random_templates"]
 Array: TypeAlias = NDArray[Any]
 
 
+@checked
 def random_templates(symbols: int, channels: int, patch: int, seed: Seed) -> Array:
     """Random patches of root-mean-square 0.7, one per leaf symbol.
 

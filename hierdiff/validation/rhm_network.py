@@ -11,12 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from torch import Tensor
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM, denoise_symbols
+from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
 __all__ = ["SymbolNetwork", "gap_to_exact", "network_input", "symbol_transformer", "tree_unet"]
@@ -100,7 +102,12 @@ class SymbolNetwork:
                 x_in, log_snr = (a.to(device) for a in given)
                 features, logits = self.network.sweeps(x_in, log_snr, some)
             flat = {k: f.flatten(1).float().cpu().numpy() for k, f in features.items()}
-            out.append((flat, logits.double().softmax(dim=2).cpu().numpy()))
+            beliefs = logits.double().softmax(dim=2).cpu().numpy()
+            numbers = np.arange(first, first + len(beliefs))
+            refuse_rows("the network", beliefs, numbers, levels[rows])
+            for name, value in flat.items():
+                refuse_rows(f"layer {name!r}", value, numbers, levels[rows])
+            out.append((flat, beliefs))
         return out
 
     def _labels(self, n: int) -> Tensor | None:
@@ -114,6 +121,7 @@ class SymbolNetwork:
         return torch.from_numpy(np.broadcast_to(labels, (n,)).astype(np.int64))
 
 
+@checked
 def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Tensor]:
     """What a network is told: channels per leaf, and the logarithm of the SNR."""
     with np.errstate(divide="ignore"):
@@ -129,6 +137,7 @@ def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Te
     return torch.from_numpy(x), torch.from_numpy(np.clip(log_snr, -20, 20).astype(np.float32))
 
 
+@checked
 def tree_unet(
     grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1,
     conditional: bool = False, leaf_width: int | None = None,
@@ -169,6 +178,7 @@ def tree_unet(
     )  # fmt: skip
 
 
+@checked
 def symbol_transformer(
     grammar: Grammar, noise: Process, *, width: int = 64, layers: int = 4,
     conditional: bool = False,
@@ -213,6 +223,7 @@ def _channels(grammar: Grammar, noise: Process) -> tuple[int, int]:
     return {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name], v
 
 
+@checked
 def gap_to_exact(
     model: SymbolNetwork | ExactRHM, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.seeds import generator, stream
@@ -39,6 +40,7 @@ Array = NDArray[Any]
 Architecture: TypeAlias = Literal["tree", "transformer"]
 
 
+@checked
 def symbol_loss(
     grammar: Grammar,
     noise: Process,
@@ -120,6 +122,7 @@ def symbol_loss(
     return loss
 
 
+@checked
 def train_tree_unet(
     grammar: Grammar,
     noise: Process,

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hierdiff.checks import FloatArray, snr_of
+from hierdiff.checks import FloatArray, checked, snr_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.parameterisation import amplitudes
 
@@ -39,6 +39,7 @@ class Retention(NamedTuple):
     correlation: FloatArray
 
 
+@checked
 def retained_share(variance: ArrayLike, snr: float) -> FloatArray:
     r"""Correlation of x0 with an exact posterior sample, r = snr c / (1 + snr c).
 
@@ -74,6 +75,7 @@ def retained_share(variance: ArrayLike, snr: float) -> FloatArray:
     return np.asarray(ratio * c / (1 + ratio * c))
 
 
+@checked
 def determinism_bias(variance: ArrayLike, snr: float) -> FloatArray:
     r"""Excess correlation of a deterministic sampler, sqrt(r) - r.
 
@@ -107,6 +109,7 @@ def determinism_bias(variance: ArrayLike, snr: float) -> FloatArray:
     return np.asarray(np.sqrt(r) - r)
 
 
+@checked
 def linear_retention(variance: ArrayLike, levels: ArrayLike, eta: float = 1.0) -> Retention:
     r"""A finite chain with the exact denoiser of Gaussian data, step by step in closed form.
 

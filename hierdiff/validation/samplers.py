@@ -31,7 +31,7 @@ import numpy as np
 from torch import Tensor
 
 from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray
+from hierdiff.checks import FloatArray, checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation.parameterisation import Prediction, amplitudes, column
@@ -197,6 +197,7 @@ class DDIM:
         return x_next + column(drawn, x) * draw(np.arange(len(x)))
 
 
+@checked
 def learned_log_variance(
     values: Tensor, largest: FloatArray | float, least: FloatArray | float
 ) -> Tensor:

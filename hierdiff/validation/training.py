@@ -3,22 +3,28 @@
 A step is a function of its number: the batch of step k comes from random streams named by the seed
 and k, so a run that was interrupted and resumed ends in the same weights, bit for bit on a device.
 
-A checkpoint remembers what it was trained on by the losses of the first two batches under fixed
-weights: other data, settings or seeds of the batches, or another network, give other losses.
+A checkpoint remembers what it was trained on: the content of all that the loss reads, by
+:func:`hierdiff.fingerprints.fingerprint`, and the losses of the first two batches under fixed
+weights, for a loss whose content cannot be read.  Other data, settings or seeds of the batches, or
+another network, are another run.  It also holds the version of the code and of the libraries, and
+is not resumed by other ones: half a run of each would be neither.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
+import io
 import itertools
 import json
 import math
 import os
-import pickle
 import time
+import types
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +33,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hierdiff._files import one_line, remove_leftovers, replacing
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import InvalidParameter
+from hierdiff.fingerprints import Fingerprints, code_parts, fingerprint
 from hierdiff.results import writable_folder
+from hierdiff.validation.execution import usable_device
 
 __all__ = ["CheckpointSetAside", "Evaluation", "Loss", "Plan", "Trained", "train"]
 
@@ -68,6 +78,13 @@ class Plan:
     """Where to train: cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        try:
+            torch.device(self.device)
+        except RuntimeError:
+            raise InvalidParameter(
+                f"device = {self.device!r} is unknown to torch; use 'cpu', 'cuda' or 'mps'"
+            ) from None
         for name in ("steps", "warmup", "every"):
             if getattr(self, name) < 1:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be at least 1")
@@ -111,6 +128,7 @@ class Trained:
     cpu_seconds: float = 0.0
 
 
+@checked
 def train(
     network: nn.Module,
     loss: Loss,
@@ -154,13 +172,17 @@ def train(
     -----
     Validity: deterministic on one device if the loss is a function of the step.
     """
-    device = torch.device(plan.device)
+    device = usable_device(plan.device)
     network.to(device)
-    kept = None if folder is None else writable_folder(folder) / _FILE
-    marks = [] if kept is None else _marks(network, loss)
-    state = _State(network, plan, marks)
+    kept = None
+    about: dict[str, Any] = {}
+    if folder is not None:
+        kept = writable_folder(folder) / _FILE
+        remove_leftovers(kept.parent)
+        about = {**_content(network, loss), "marks": _marks(network, loss)}
+    state = _State(network, plan, about)
     if kept is not None and kept.exists() and not state.load(kept):
-        state = _State(network, plan, marks)
+        state = _State(network, plan, about)
     bar = tqdm(range(state.step, plan.steps), desc=name, total=plan.steps, initial=state.step,
                disable=None)  # fmt: skip
     for step in bar:
@@ -188,6 +210,40 @@ def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.d
     return value
 
 
+def _content(network: nn.Module, loss: Loss) -> dict[str, str]:
+    """What the loss reads, "" if that has no fingerprint; and the code, module by module."""
+    functions, values = _closed_over(loss)
+    try:
+        prints = Fingerprints()
+        # without order and without the functions: who wraps a loss does not change its data
+        content = fingerprint({prints.of(value) for value in values if value is not network})
+    except InvalidParameter:
+        content = ""
+    kinds = {type(module) for module in network.modules()}
+    return {"content": content, "code": json.dumps(code_parts(train, *functions, *kinds))}
+
+
+def _closed_over(loss: Loss) -> tuple[list[Any], list[Any]]:
+    """Functions that a loss consists of, and everything else that they hold."""
+    functions: list[Any] = []
+    values: list[Any] = []
+    todo: list[Any] = [loss]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, partial):
+            todo += [item.func, *item.args, *item.keywords.values()]
+        elif isinstance(item, types.MethodType):
+            todo += [item.__func__, item.__self__]
+        elif isinstance(item, types.FunctionType):
+            if item not in functions:
+                functions.append(item)
+                cells = inspect.getclosurevars(item).nonlocals.values()
+                todo += [*cells, *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values()]
+        elif not isinstance(item, type):
+            values.append(item)
+    return functions, values
+
+
 @torch.no_grad()
 def _marks(network: nn.Module, loss: Loss) -> list[float]:
     """Losses of two batches under fixed weights, of which none are zero as in a fresh network.
@@ -210,8 +266,8 @@ def _near(a: list[float], b: list[float]) -> bool:
 class _State:
     """Weights, averages, optimiser, history."""
 
-    def __init__(self, network: nn.Module, plan: Plan, marks: list[float]) -> None:
-        self.network, self.plan, self.marks = network, plan, marks
+    def __init__(self, network: nn.Module, plan: Plan, about: dict[str, Any]) -> None:
+        self.network, self.plan, self.about = network, plan, about
         self.averaged = copy.deepcopy(network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.99))
         self.step, self.best, self.waited = 0, math.inf, 0
@@ -249,13 +305,15 @@ class _State:
         content = {
             "plan": json.dumps(asdict(self.plan)), "step": self.step, "best": self.best,
             "waited": self.waited, "history": self.history, "cpu_seconds": self.cpu_seconds,
-            "marks": self.marks,
+            **self.about,
             "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(content, temporary)
-        temporary.replace(path)
+        # in memory first: torch has errors of its own for a disk that is full
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        with replacing(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
 
     def load(self, path: Path) -> bool:
         """Go on where a run stopped; a checkpoint of something else is set aside: False."""
@@ -266,17 +324,26 @@ class _State:
             )
             if found["plan"] != json.dumps(asdict(self.plan)):
                 raise ValueError("it belongs to another plan")
-            then, now = found["marks"], self.marks
-            if then and now and not _near(then, now):
+            old, new = (json.loads(x["code"]) for x in (found, self.about))
+            # modules that only one of them names belong to who wrapped the loss
+            differ = [name for name in old if name in new and old[name] != new[name]]
+            if differ:
+                raise ValueError(f"it was made by other code: {', '.join(differ[:3])}")
+            then, now = (x["content"] for x in (found, self.about))
+            if then and now and then != now:
+                raise ValueError("it belongs to other data or settings")
+            ours, theirs = (x["marks"] for x in (found, self.about))
+            if ours and theirs and not _near(ours, theirs):
                 raise ValueError("it belongs to other data or settings")
             self.network.load_state_dict(found["network"])
             self.averaged.load_state_dict(found["averaged"])
             self.optimiser.load_state_dict(found["optimiser"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        # torch, zipfile and pickle each have their own errors for a file that is damaged
+        except Exception as error:
             names = (path.with_suffix(f".aside{k or ''}") for k in itertools.count())
             aside = next(name for name in names if not name.exists())
             path.replace(aside)
-            reason = str(error).splitlines()[0][:120]
+            reason = one_line(error)[:120]
             warnings.warn(
                 f"checkpoint {path.name} cannot be resumed ({reason}); set aside as {aside.name}",
                 CheckpointSetAside,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.model import DiffusionModel
@@ -34,6 +35,7 @@ class Kept(NamedTuple):
     valid: Array
 
 
+@checked
 def partial_levels(grammar: Grammar, leaves: ArrayLike) -> tuple[Array, ...]:
     """Latents of strings that need not be sentences, root first; -1 where nothing derives.
 
@@ -77,6 +79,7 @@ def partial_levels(grammar: Grammar, leaves: ArrayLike) -> tuple[Array, ...]:
     return tuple(found)
 
 
+@checked
 def run_kept(
     model: DiffusionModel, grammar: Grammar, truth: Derivations, t: float, seed: Seed
 ) -> Kept:
@@ -114,6 +117,7 @@ def run_kept(
     return Kept(np.stack(same, axis=1), levels[0][:, 0] >= 0)
 
 
+@checked
 def exact_retention(
     grammar: Grammar, noise: Any, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:
@@ -158,6 +162,7 @@ def exact_retention(
     return values.mean(axis=2), values.std(axis=2, ddof=1) / np.sqrt(n)
 
 
+@checked
 def copied(made: Array, training: Array) -> Array:
     """Which strings [n, leaves] stand in a training set.
 

@@ -12,6 +12,7 @@ from hierdiff import RHM, Grammar, MaskingNoise
 from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.composition import Composition
 from hierdiff.theory import ExactRHM, posterior
+from hierdiff.theory._static_correlations import concentration
 from hierdiff.theory.composition import (
     annealed_validity,
     class_truncated,
@@ -27,6 +28,8 @@ from hierdiff.theory.composition import (
     truncated,
     validity,
 )
+
+MARGINALS = "5 %: uneven marginals of the two tokens, of relative order 1 / (m v), are neglected"
 
 
 def strings(grammar: Grammar) -> np.ndarray:
@@ -117,8 +120,8 @@ def test_static_correlations_of_tokens(laws: Laws) -> None:
         found.append(powers)
     mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(grammars)
     exact = np.array([token_correlation(rhm, l) for l in (1, 2, 3)])
-    z = (mean - exact) / np.hypot(error, 0.05 * mean)  # finite v: allowance of 5 per cent
-    laws.holds(law, z)
+    z = (mean - exact) / np.hypot(error, 0.05 * mean)
+    laws.holds(law, z, allowance=MARGINALS, without=(mean - exact) / error)
     assert np.abs(z).max() < 4
     slow = exact[0] / rhm.m ** np.arange(3.0)  # one factor m per height instead of two
     far = (mean - slow) / error
@@ -128,7 +131,7 @@ def test_static_correlations_of_tokens(laws: Laws) -> None:
 
 def test_resolved_samples_of_single_grammars(laws: Laws) -> None:
     law = "data at which correlations stand out, exact per grammar, beside v m / S"
-    z, wrong = [], []
+    z, bare, wrong = [], [], []
     for l in (2, 3):
         rhm = RHM(16, 4, 2, 4)
         # the symbol above the tuple stands one step below their ancestor, of height l
@@ -141,8 +144,9 @@ def test_resolved_samples_of_single_grammars(laws: Laws) -> None:
         mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
         exact = context_signal(rhm, l) / (rhm.v * rhm.m)
         z.append((mean - exact) / np.hypot(error, 0.05 * mean))
+        bare.append((mean - exact) / error)
         wrong.append((mean - exact / rhm.m) / error)
-    laws.holds(law, z)
+    laws.holds(law, z, allowance=MARGINALS, without=bare)
     laws.rejects(law, "one more power of m", wrong)
     assert np.abs(z).max() < 4
     assert np.abs(wrong).min() > 8
@@ -179,6 +183,33 @@ def test_what_kernels_can_know_by_counting() -> None:
             assert kernel_accuracy(kernel, 3, P) == pytest.approx(np.mean(values), abs=1e-12)
 
 
+def test_data_at_which_contexts_coincide(laws: Laws) -> None:
+    """Mean chances of coincidence over grammars, beside the law; tokens are not evenly used."""
+    law = "chance coincidence of contexts, q / v"
+    z, wrong = [], []
+    for size in ((32, 6, 2, 3), (32, 3, 2, 3), (16, 4, 2, 3)):
+        rhm, grammars = RHM(*size), 60
+        for l in (2, 3):
+            found = []
+            for g in range(grammars):
+                grammar = rhm.draw(2000 + g)
+                joint = pair_joint(grammar, (rhm.L - l + 1, 0), (rhm.L, 2 ** (l - 1)))
+                above, tokens = joint.sum(axis=1), joint.sum(axis=0)
+                power = ((joint - np.outer(above, tokens)) ** 2).sum()
+                found.append([(tokens**2).sum(), rhm.v * power])
+            chance, signal = np.mean(found, axis=0)
+            error = np.std(found, axis=0, ddof=1)[0] / np.sqrt(grammars)
+            z.append((chance - concentration(rhm, rhm.L)) / error)
+            wrong.append((chance - 1 / rhm.v) / error)
+            cost = rhm.v * rhm.m * np.sqrt(chance + signal) / signal
+            # the signal's own law holds to a few per cent at these sizes
+            assert coincidence_cost(rhm, l) == pytest.approx(cost, rel=0.08)
+    laws.holds(law, z)
+    laws.rejects(law, "1/v, tokens alike", wrong)
+    assert np.abs(z).max() < 4
+    assert np.abs(wrong).min() > 8
+
+
 def test_limits_of_the_law_of_coincidences() -> None:
     sparse = [coincidence_cost(RHM(10**6, m, 2, 4), 2) for m in (16, 24)]
     dense = [coincidence_cost(RHM(512, m, 2, 6), 5) for m in (24, 32)]
@@ -204,7 +235,8 @@ def test_cost_of_levels(laws: Laws) -> None:
     error = np.hypot(one.exponent_error, 0.25)  # the law is one of exponents, good to a quarter
     z = ((one.exponent - near.exponent.sel(learner="clusters")) / error).values
     far = ((one.exponent - tokens.exponent.sel(learner="clusters")) / one.exponent_error).values
-    laws.holds(law, z)
+    bare = ((one.exponent - near.exponent.sel(learner="clusters")) / one.exponent_error).values
+    laws.holds(law, z, without=bare, allowance="0.25: the law is one of scaling, at m = 2 and 3")
     laws.rejects(law, "tokens only, m^(2h+1)", far[1:])
     assert np.abs(z).max() < 4
     assert np.abs(far[1:]).min() > 6

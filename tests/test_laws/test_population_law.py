@@ -28,7 +28,11 @@ def test_density_evolution_is_what_exact_inference_finds(noise: str, t: float, l
     ):
         gap = np.abs(found[name].isel(t=0).values - value)
         total = np.hypot(found[f"{name}_error"].isel(t=0).values, error)
-        laws.holds("density evolution against exact inference", np.maximum(gap - SHARED, 0) / total)
+        laws.holds(
+            "density evolution against exact inference", np.maximum(gap - SHARED, 0) / total,
+            without=gap / total,
+            allowance=f"{SHARED} at v = 32: a grammar's nodes share rules, a population's do not",
+        )  # fmt: skip
         assert np.all(gap < SHARED + 4 * total), f"{name}: {gap} beyond {total}"
 
 

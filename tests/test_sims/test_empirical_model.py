@@ -125,3 +125,56 @@ def test_bad_queries_are_one_line() -> None:
     with pytest.raises(ImpossibleEvidence) as impossible:
         EmpiricalModel([[0, 0], [1, 1]], MaskingNoise(2)).denoise(np.array([[0, 1]]), 0.5)
     assert "none of the 2 data" in one_line(impossible)
+
+
+@pytest.mark.parametrize("level", [1e-16, 1e-3, 0.5, 3.0, 40.0, 1e8, 1e16])
+def test_a_common_offset_is_without_effect(level: float) -> None:
+    """Every signal-to-noise ratio; data at 1e8 and two clusters far from each other."""
+    rng = np.random.default_rng(0)
+    near = np.round(rng.standard_normal((30, 3)) * 16) / 16
+    noise = GaussianNoise()
+    t = float(noise.level(level))
+    snr = float(noise.snr(t))
+    scale = np.sqrt(snr / (1 + snr))
+    for offset in (1e8, np.array([[1e8, 0, 0]] * 15 + [[-1e8, 0, 0]] * 15)):
+        data = near + offset
+        model = EmpiricalModel(data, noise)
+        y = data[[3, 20]] + np.round(rng.standard_normal((2, 3)) / np.sqrt(max(snr, 1)) * 64) / 64
+        gaps = np.square(y[:, None] - data).sum(axis=2)
+        w = np.exp(-0.5 * snr * (gaps - gaps.min(axis=1, keepdims=True)))
+        w /= w.sum(axis=1, keepdims=True)
+        # x_t itself is rounded: eps 1e8 in units of the data, times the slope of the log-weights
+        rounding = 1e-8 * snr * np.sqrt(gaps.min()) * 8
+        if rounding < 1e-2:
+            found = model.weights(scale * y, t)
+            np.testing.assert_allclose(found, w, atol=1e-9 + rounding)
+            np.testing.assert_allclose(model.denoise(scale * y, t), w @ data, rtol=1e-9 + rounding)
+
+
+def test_the_data_are_nobody_else_s() -> None:
+    data = np.array([[0.0], [1.0]])
+    model = EmpiricalModel(data, GaussianNoise())
+    before = model.denoise(np.array([[0.9]]), 0.5)
+    data[:] = 7
+    np.testing.assert_array_equal(model.denoise(np.array([[0.9]]), 0.5), before)
+    with pytest.raises(ValueError, match="read-only"):
+        model.data[0] = 3
+
+
+def test_arrays_that_are_none() -> None:
+    for data in (
+        np.ma.masked_less([[0.0], [1.0]], 0.5),
+        [[1j]],
+        [[True]],
+        "a",
+        None,
+        [[1], [1, 2]],
+    ):
+        with pytest.raises(InvalidParameter) as error:
+            EmpiricalModel(data, GaussianNoise())
+        assert "\n" not in str(error.value)
+    model = EmpiricalModel([[0.0], [1.0]], GaussianNoise())
+    for x, t in (("a", 0.5), ([[1j]], 0.5), ([[0.0]], 2.0), ([[0.0]], np.nan), ([[[0.0]]], 0.5)):
+        for call in (model.denoise, model.weights, lambda x, t: model.sample(x, t, 0)):
+            with pytest.raises(InvalidParameter):
+                call(x, t)

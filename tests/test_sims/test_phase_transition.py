@@ -97,7 +97,7 @@ def test_bad_requests() -> None:
         SMALL.measure(ExactRHM(grammar, UniformNoise(8)))
     with pytest.raises(InvalidParameter, match="without the model"):
         SMALL.measure(None, grammar.sample(2, 0))
-    with pytest.raises(InvalidParameter, match="unknown"):
+    with pytest.raises(InvalidParameter, match="must be one of"):
         PhaseTransition(noise="salt")  # type: ignore[arg-type]
 
 

@@ -349,17 +349,17 @@ def test_figures() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"seeds": 1}, "seeds = 1 must be >= 2"),
+        ({"seeds": 1}, "seeds = 1 must be an integer >= 2"),
         ({"test": 3}, "test = 3 must be >= 6"),
         ({"restarts": 0}, "restarts = 0"),
         ({"seed": -1}, "seed = -1"),
         ({"n_train": ()}, "n_train = ()"),
         ({"n_train": (5,)}, "two points per class"),
         ({"n_train": (60, 60)}, "names something twice"),
-        ({"models": ("oracle",)}, "models = ('oracle',)"),
+        ({"models": ("oracle",)}, "models[0] = 'oracle' must be one of"),
         ({"quantities": ()}, "quantities = ()"),
         ({"sigmas": (0.0,)}, "must be finite and > 0"),
-        ({"sigmas": (np.nan,)}, "must be finite and > 0"),
+        ({"sigmas": (np.nan,)}, "must be a finite number"),
         ({"reference": -1.0}, "must be finite and > 0"),
         ({"dim": 29}, "30 > dim = 29"),
         ({"delta": -0.1}, "delta = -0.1"),
@@ -382,7 +382,7 @@ def test_above_the_onset_there_is_no_level_to_look_at() -> None:
 def test_bad_laws_models_and_data_are_one_line() -> None:
     with pytest.raises(InvalidParameter) as error:
         TINY.predict("annealed")
-    assert "exact or mean_field" in one_line(error)
+    assert "one of 'exact', 'mean_field'" in one_line(error)
     with pytest.raises(InvalidParameter) as error:
         TINY.measure(EmpiricalModel(np.zeros((2, 7), int), MaskingNoise(2)))
     assert "does not denoise vectors" in one_line(error)
@@ -392,3 +392,14 @@ def test_bad_laws_models_and_data_are_one_line() -> None:
         with pytest.raises(InvalidParameter) as error:
             TINY.measure(data=data)
         assert words in one_line(error)
+
+
+def test_laws_and_measurements_keep_their_names_side_by_side() -> None:
+    """A comparison once labelled both columns with the first one's source."""
+    e = Representation(
+        rank=2, dim=6, n_train=(30,), sigmas=(0.1, 1.0), seeds=2, test=30, models=("exact",),
+        quantities=("snr",),
+    )  # fmt: skip
+    both = results.compare(e.predict(), e.measure())
+    assert both.source.values.tolist() == ["theory", "simulation"]
+    assert (both.snr_z.sel(source="theory") == 0).all()

@@ -41,6 +41,47 @@ def test_files_round_trip(name: str, tmp_path: Path) -> None:
         read_triplets(tmp_path / "none.npy", 5)
 
 
+def test_no_damage_of_a_file_passes_or_ends_in_a_foreign_error(tmp_path: Path) -> None:
+    """Bytes changed, files cut or made of something else: one line, or the triplets of the file."""
+    good = write_triplets(tmp_path / "good.npy", draw_triplets(50, 40, 0)).read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "bad.npy"
+    refused = read = 0
+    for k in range(300):
+        content = bytearray(good)
+        if k % 3 == 0:
+            content = content[: rng.integers(len(good))]
+        for place in rng.integers(min(len(content), 128), size=3) if len(content) else ():
+            content[place] = rng.integers(256)
+        path.write_bytes(bytes(content))
+        try:
+            rows = read_triplets(path, 50)
+        except (DamagedFile, InvalidParameter) as error:
+            refused += "\n" not in str(error)
+        else:
+            read += rows.shape[1] == 3
+    assert (refused > 250, refused + read) == (True, 300)
+    huge = b"{'descr': '<i8', 'fortran_order': False, 'shape': (100000000000, 3), }"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(huge).to_bytes(2, "little") + huge)
+    with pytest.raises(DamagedFile):  # 2.4 TB are not allocated
+        read_triplets(path, 5)
+    np.savez(tmp_path / "many.npz", a=np.ones(3))
+    (tmp_path / "many.npz").rename(tmp_path / "many.npy")
+    contents = {"utf16.txt": "1 2 3".encode("utf-16"), "empty.txt": b"", "empty.npy": b"",
+                "large.txt": b"1 2 99999999999999999999"}  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.npy").mkdir()
+    np.save(tmp_path / "nan.npy", np.full((2, 3), np.nan))
+    np.save(tmp_path / "large.npy", np.full((2, 3), 1e300))
+    np.save(tmp_path / "words.npy", np.full((2, 3), "a"))
+    for name in ("utf16.txt", "empty.txt", "empty.npy", "large.txt", "folder.npy", "nan.npy",
+                 "large.npy", "words.npy", "many.npy"):  # fmt: skip
+        with pytest.raises(DamagedFile) as error:
+            read_triplets(tmp_path / name, 5)
+        one_line(error)
+
+
 def test_damaged_files_are_said(tmp_path: Path) -> None:
     bad = {
         "words.txt": "one two three\n", "pairs.txt": "1 2\n3 4\n", "halves.npy": None,
@@ -149,14 +190,14 @@ def test_folds_split_objects() -> None:
 def test_paired_differences() -> None:
     rng, rows = np.random.default_rng(9), draw_triplets(50, 3000, 10)
     base = rng.random(3000)
-    same = paired_difference(base, base, rows, 11, 200)
+    same = paired_difference(base, base, rows)
     assert same == (0.0, 0.0)
-    shift, error = paired_difference(base + 0.1, base, rows, 11, 200)
+    shift, error = paired_difference(base + 0.1, base, rows)
     assert shift == pytest.approx(0.1)
     assert error < 1e-12
     # noise that belongs to objects is not averaged out by more triplets
     by_object = rng.standard_normal(50)
-    _, error = paired_difference(by_object[rows].mean(axis=1), 0 * base, rows, 11, 400)
+    _, error = paired_difference(by_object[rows].mean(axis=1), 0 * base, rows)
     naive = by_object[rows].mean(axis=1).std() / np.sqrt(3000)
     assert error > 4 * naive
 
@@ -168,9 +209,9 @@ def test_bad_input_is_one_line() -> None:
         "must be >= 3": lambda: draw_triplets(2, 5, 0),
         "leave 3 of 9": lambda: probe(x, rows, folds=4),
         "to train on and to score": lambda: probe(x, rows[:2], folds=3),
-        "finite matrix": lambda: probe(x * np.nan, rows),
+        "features is NaN": lambda: probe(x * np.nan, rows),
         "unknown object": lambda: probe(x[:5], rows),
-        "must match": lambda: paired_difference([1.0], [1.0, 2.0], rows, 0),
+        "must match": lambda: paired_difference([1.0], [1.0, 2.0], rows),
     }
     for words, call in cases.items():
         with pytest.raises(InvalidParameter) as error:

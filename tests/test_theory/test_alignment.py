@@ -161,3 +161,71 @@ def test_bad_input_is_one_line() -> None:
         with pytest.raises(InvalidParameter) as error:
             call()
         assert words in one_line(error), words
+
+
+GOOD = [[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]
+ROWS = [[0, 1, 2], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("laws", "words"),
+    [
+        ([[-0.5, 1.0, 0.5]], "probabilities holds -0.5 at [0, 0]; give finite numbers >= 0"),
+        ([[1e6, 0.0, 0.0]], "probabilities[0] sums to 1e+06; give probabilities that sum to 1"),
+        ([[np.nan, 0.5, 0.5]], "probabilities is NaN at [0, 0]; give numbers"),
+        ([[0.5, 0.5]], "probabilities has shape (1, 2); give a row of three per triplet"),
+        (np.ones((0, 3)), "probabilities has shape (0, 3); give a row of three per triplet"),
+        (np.array(GOOD, complex), "probabilities has type complex128; give real numbers"),
+        (np.array(GOOD) > 0, "probabilities has type bool; give real numbers, 0.0 and 1.0 for"),
+        (np.ma.masked_array(GOOD, mask=np.eye(2, 3)), "masked array, whose mask would be lost"),
+    ],
+)
+def test_what_is_no_law_of_three_answers_has_no_ceiling(laws: object, words: str) -> None:
+    with pytest.raises(InvalidParameter) as error:
+        noise_ceiling(laws)  # type: ignore[arg-type]
+    assert words in one_line(error)
+    with pytest.raises(InvalidParameter) as error:
+        expected_accuracy(np.eye(4), ROWS, laws)  # type: ignore[arg-type]
+    assert words.replace("probabilities[", "judges[").removeprefix("probabilities") in one_line(
+        error
+    )
+    assert noise_ceiling(GOOD) == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "words"),
+    [
+        (np.ones((4, 12)), "similarity has shape (4, 12); give all pairs: [n, n]"),
+        (np.where(np.eye(4) > 0, np.nan, 0.0), "similarity is NaN at [0, 0]; give numbers"),
+        (np.full((4, 4), np.inf), "similarity holds inf at [0, 0]; give finite numbers"),
+        (np.array([["a"] * 4] * 4), "similarity has type <U1; give real numbers"),
+    ],
+)
+def test_similarities_are_finite_and_of_all_pairs(similarity: np.ndarray, words: str) -> None:
+    for call in (
+        lambda: odd_one_out(similarity, ROWS, 1.0),
+        lambda: expected_accuracy(similarity, ROWS, GOOD),
+    ):
+        with pytest.raises(InvalidParameter) as error:
+            call()
+        assert words in one_line(error)
+
+
+def test_scalars_of_judges_and_trees_are_checked() -> None:
+    cases = {
+        "temperature = nan must be a finite number": lambda: odd_one_out(np.eye(3), [[0, 1, 2]],
+                                                                         np.nan),
+        "give a result beyond float64": lambda: odd_one_out(np.ones((3, 3)), [[0, 1, 2]], 1e-320),
+        "judges have 2 rows for 1 triplets": lambda: expected_accuracy(np.eye(3), [[0, 1, 2]],
+                                                                       GOOD),
+        "n_classes = 2.5 must be an integer": lambda: label_accuracy(2.5, 1.0, 1.0),
+        "width = 1.5 must be an integer >= 1": lambda: tree_mixture((2,), (1.0,), 1.5, 0.1, 0),
+        "GB of memory": lambda: tree_mixture((10**6,), (1.0,), 10**3, 0.1, 0),
+        "within = nan must be": lambda: tree_mixture((2,), (1.0,), 2, np.nan, 0),
+        "sigma holds": lambda: surviving_levels([1.0], np.inf),
+        "of type RHM; give a Derivations": lambda: tree_similarity(RHM(4, 2, 2, 3), [1, 1, 1, 1]),
+    }  # fmt: skip
+    for words, call in cases.items():
+        with pytest.raises(InvalidParameter) as error:
+            call()
+        assert words in one_line(error), words

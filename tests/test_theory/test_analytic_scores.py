@@ -314,12 +314,12 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: GaussianModel(np.zeros(3), np.eye(2), np.ones(2)), "shapes"),
     (lambda: GaussianModel(np.zeros(2), 2 * np.eye(2), np.ones(2)), "orthonormal"),
     (lambda: GaussianModel(np.zeros(2), np.eye(2), -np.ones(2)), "eigenvalues as low as -1"),
-    (lambda: GaussianModel(np.full(2, np.nan), np.eye(2), np.ones(2)), "NaN"),
+    (lambda: GaussianModel(np.full(2, np.nan), np.eye(2), np.ones(2)), "holds nan"),
     (lambda: fit_gaussian(np.ones((1, 3))), "N = 1"),
     (lambda: linear_denoise(FLOW, np.ones((2, 4)), 1.0), "x has shape (2, 4)"),
     (lambda: linear_denoise(FLOW, np.ones((2, 5)), 0.0), "sigma = 0.0"),
     (lambda: linear_denoise(FLOW, np.ones((2, 5)), 1.0, scale=0.0), "scale = 0.0"),
-    (lambda: linear_trajectory(FLOW, np.ones((2, 5)), 1.0, -1.0), "stop = -1.0"),
+    (lambda: linear_trajectory(FLOW, np.ones((2, 5)), 1.0, -1.0), "stop holds -1.0"),
     (lambda: linear_trajectory(FLOW, np.ones((2, 5)), 0.0, 1.0), "sigma = 0.0"),
 ]
 
@@ -329,3 +329,50 @@ def test_bad_input_is_one_clear_line(call: Callable[[], Any], words: str) -> Non
     with pytest.raises(InvalidParameter) as error:
         call()
     assert words in one_line(error)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6])
+@pytest.mark.parametrize("name", ["LS", "ELS", "ES"])
+def test_a_constant_added_to_all_images_is_without_effect(name: str, offset: float) -> None:
+    rng = np.random.default_rng(0)
+    data = np.round(rng.standard_normal((6, 5, 4)) * 64) / 64
+    x = data[:2] + 0.25
+    machine = {
+        "LS": lambda d, y: local_denoise(d, y, 0.5, radius=1, boundary="periodic"),
+        "ELS": lambda d, y: equivariant_local_denoise(d, y, 0.5, radius=1, boundary="periodic"),
+        "ES": lambda d, y: equivariant_denoise(d, y, 0.5),
+    }[name]
+    found = machine(data + offset, x + offset) - offset
+    np.testing.assert_allclose(found, machine(data, x), atol=32 * np.finfo(float).eps * offset)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e8])
+def test_linear_machines_with_an_offset_and_at_small_noise(offset: float, dtype: type) -> None:
+    step = 8.0 if dtype is np.float32 and offset > 1e6 else 1 / 64
+    rng = np.random.default_rng(1)
+    data = np.round(rng.standard_normal((40, 3)) * 20 / step) * step
+    x = data[:4]
+    plain, moved = fit_gaussian(data), fit_gaussian((data + offset).astype(dtype))
+    np.testing.assert_allclose(moved.eigenvalues, plain.eigenvalues, rtol=1e-7)
+    for sigma in (1e-100, 1e-9, 0.5, 30.0):
+        wanted = linear_score(plain, x, sigma)
+        found = linear_score(moved, (x + offset).astype(dtype), sigma)
+        precision = 1 / (plain.eigenvalues[-1] + sigma**2)
+        loose = 8 * np.finfo(dtype).eps * np.abs(wanted).max() + 1e-7 * precision
+        np.testing.assert_allclose(found, wanted, atol=loose)
+        found = linear_denoise(moved, (x + offset).astype(dtype), sigma)
+        np.testing.assert_allclose(found, linear_denoise(plain, x, sigma) + offset,
+                                   rtol=2 * np.finfo(dtype).eps, atol=1e-6)  # fmt: skip
+
+
+def test_what_a_gaussian_keeps_is_nobody_else_s() -> None:
+    mean, axes, variances = np.zeros(2), np.eye(2), np.ones(2)
+    model = GaussianModel(mean, axes, variances)
+    before = linear_denoise(model, [[1.0, 2.0]], 1.0)
+    mean += 5
+    axes[:] = axes[::-1].copy()
+    variances *= 9
+    np.testing.assert_array_equal(linear_denoise(model, [[1.0, 2.0]], 1.0), before)
+    with pytest.raises(ValueError, match="read-only"):
+        model.mean[0] = 1

@@ -389,14 +389,14 @@ def test_evidence_against_the_grammar_names_the_sample(dtype: type) -> None:
 def test_other_bad_requests() -> None:
     flat = np.zeros((2, 4, 4))
     for words, call in {
-        "root = 4": lambda: posterior(FIXTURE, flat, root=4),
+        "root holds 4": lambda: posterior(FIXTURE, flat, root=4),
         "one class or 2": lambda: posterior(FIXTURE, flat, root=[0, 1, 2]),
         "dtype = int": lambda: posterior(FIXTURE, flat, dtype=int),
         "threads = 0": lambda: posterior(FIXTURE, flat, threads=0),
         "n_samples = 0": lambda: posterior(FIXTURE, flat).sample(0, 0),
         "uniforms have shapes": lambda: posterior(FIXTURE, flat).sample_with([np.zeros(2)]),
         "the grammar needs": lambda: posterior(FIXTURE, UniformNoise(5).evidence([[0] * 4], 0.1)),
-        "truth holds 3": lambda: true_beliefs(FIXTURE, flat, FIXTURE.sample(3, 0)),
+        "truth has levels of shapes": lambda: true_beliefs(FIXTURE, flat, FIXTURE.sample(3, 0)),
     }.items():
         with pytest.raises(InvalidParameter, match=words) as error:
             call()

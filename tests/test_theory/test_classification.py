@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from hierdiff import RHM, Grammar, LowRankMixture
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory import classification as theory
-from hierdiff.theory._weightings import checked_labels
+from hierdiff.theory._class_inputs import checked_labels
 from hierdiff.theory.classification import (
     PROMPTS,
     BoundObjects,
@@ -400,7 +400,8 @@ def test_bad_input_is_told_in_one_line() -> None:
         (lambda: checked_labels([0, -1], 2, 2), "label -1 is no class"),
         (lambda: checked_labels([0.5, 1], 2, 2), "integers"),
         (lambda: theory.fit_buckets(e, t, [0, 0]), "class 1 has no data"),
-        (lambda: theory.fit_buckets(e, t, [0, 1]), "bucket 0 of 20 has no samples"),
+        (lambda: theory.fit_buckets(e, t, [0, 1]), "buckets = 20 are more than the 6 times"),
+        (lambda: theory.fit_buckets(e, t, [0, 1], buckets=4), "bucket 1 of 4 has no samples"),
         (lambda: theory.normal_accuracy([[0.0, 1.0]], [np.eye(2)], [0], 0), "budget = 0"),
         (lambda: theory.normal_accuracy([[0.0, 1.0]], [np.eye(2)], [2], 1), "label 2"),
         (lambda: theory.log_ratio(world, np.zeros((1, 4, 4)), seed=0, replicas=1), "replicas"),
@@ -419,3 +420,79 @@ def test_bad_input_is_told_in_one_line() -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
         one_line(error)
+
+
+def test_arguments_that_would_give_a_wrong_number_are_refused() -> None:
+    """Each of these gave a number, or NaN, or an error of NumPy."""
+    world = SoftLeaves(FIXTURE, TAU)
+    x, eps = np.zeros((2, *world.shape)), np.ones((2, *world.shape))
+    gaussian = GaussianClasses([[0.0], [1.0]], [[1.0]])
+    e, t = np.ones((2, 3, 2)), np.full((2, 3), 0.2)
+    weight = theory.snr_slope
+    channel = TwoChannels(world, np.full((world.n_classes, world.shape[1]), 1 / world.shape[1]))
+    node = NodeClasses(world, 1)
+    objects = BoundObjects(*[RHM(4, 2, 2, 2).draw(0)] * 2)
+    prompts = (PROMPTS["pair"],)
+    scene, values = objects.sample(1, 0)
+    cases = [
+        (lambda: SoftLeaves(RHM(4, 2, 2, 2)), r"give a Grammar; .*draw"),
+        (lambda: NodeClasses(FIXTURE, 0), r"give a SoftLeaves; make one: SoftLeaves\(grammar\)"),
+        (lambda: SoftLeaves(FIXTURE, 1e-320), "tau = 1e-320"),
+        (lambda: world.errors(x, eps[:1], 1.0), "noise has shape"),
+        (lambda: world.errors(x, eps * np.nan, 1.0), "noise is NaN"),
+        (lambda: world.errors(x, eps, [1.0, 2.0, 3.0]), "snr has shape"),
+        (lambda: world.errors(x, eps, 1.0, classes=(-1,)), "-1 is no class"),
+        (lambda: world.errors(x, eps, 1.0, dtype=np.int64), "dtype = int64 is not supported"),
+        (lambda: world.denoise(x, 1.0, [0, 99]), "label 99 is no class"),
+        (lambda: world.log_density(x + 1e200), "beyond float64"),
+        (lambda: world.sample(10**15, 0), "GB of memory"),
+        (lambda: channel.errors(np.stack([x, x], 1), np.stack([eps, eps], 1), 1.0, classes=(7,)),
+         "7 is no class"),
+        (lambda: channel.log_densities(np.stack([x, x], 1), blur=np.nan), "blur = nan"),
+        (lambda: node.labels_of([99]), "symbols holds 99"),
+        (lambda: objects.log_density(scene, values + 9, prompts), "values holds"),
+        (lambda: objects.log_density(scene, values, ()), "must be a tuple of prompts"),
+        (lambda: objects.log_density(scene, values, (((0, 0, 0, 7),),)), "four codes 0 to 3"),
+        (lambda: gaussian.denoise([[0.0]], 1.0, -1), "label -1 is no class"),
+        (lambda: gaussian.denoise([[0.0]], np.nan, 0), "snr is NaN|snr = nan"),
+        (lambda: gaussian.expected_error([[0.0]], -1.0), "snr = -1.0 must be"),
+        (lambda: GaussianClasses([[0.0]], [[np.nan]]), "covariances is NaN|covariances holds"),
+        (lambda: theory.gaussian_moments(gaussian, [[0.0]], weight, nodes=10**6), "nodes = "),
+        (lambda: theory.gaussian_moments(gaussian, [[0.0]], lambda t: t * np.nan), r"weight\(t\)"),
+        (lambda: theory.class_scores(e * np.nan, t, weight), "errors is NaN"),
+        (lambda: theory.class_scores(e, t, print), r"weight\(t\)"),
+        (lambda: theory.class_scores(e, t + 1, weight), "outside"),
+        (lambda: theory.log_ratio(FIXTURE, x, seed=0), "make one: SoftLeaves"),
+        (lambda: theory.log_ratio(gaussian, [[0.0, 1.0]], seed=0), "needs \\(n, 1\\)"),
+        (lambda: theory.log_ratio(gaussian, [[0.0]], seed=0, levels=10**30), "GB of memory"),
+        (lambda: theory.bayes_accuracy([[np.nan, 0.0]]), "log_density is NaN"),
+        (lambda: theory.bayes_accuracy([[-np.inf, -np.inf]]), "is no law"),
+        (lambda: theory.bayes_accuracy([[0.0, 0.0]], [0.5, 0.6]), "sums to 1.1"),
+        (lambda: theory.normal_accuracy([[0.0, 1.0]], [-np.eye(2)], [0], 1), "variance -2"),
+        (lambda: theory.stable_accuracy([[0.0, 1.0]], [0], 1, draws=10**12), "GB of memory"),
+        (lambda: theory.eps_error([1.0, 2.0], [1.0, 2.0, 3.0]), "do not fit together"),
+        (lambda: theory.eps_error(-1.0, 2.0), "eps_error|x0_error = -1.0"),
+        (lambda: weighting("exp", rate=np.nan), "rate = nan"),
+        (lambda: Buckets((1.0, 2.0))(np.array([-0.5])), "outside"),
+        (lambda: theory.fit_buckets(e, t, [0, 1], buckets=10**30), "more than the 6 times"),
+        (lambda: theory.linear_accuracy([1.0], [np.nan], [1.0]), "gaps is NaN"),
+        (lambda: theory.cue_conflict([-1.0], [1.0], [1.0], [1.0]), "sigma2 holds -1.0"),
+        (lambda: theory.crossover([1.0, 0.02], [1.0, 1.0, 1.0], [1, -1]), "do not fit together"),
+    ]  # fmt: skip
+    for call, words in cases:
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        one_line(error)
+
+
+def test_what_a_class_keeps_is_a_copy_that_nobody_writes_to() -> None:
+    means, table = np.array([[0.0], [1.0]]), np.full((2, 2), 0.5)
+    world = GaussianClasses(means, [[1.0]])
+    tree = SoftLeaves(RHM(v=2, m=1, s=2, L=1).draw(seed=0))
+    channel = TwoChannels(tree, table)
+    means[:], table[:] = 7, 7
+    assert world.means.tolist() == [[0.0], [1.0]]
+    assert np.asarray(channel.histograms).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    for kept in (world.means, world.covariances, world.prior, channel.histograms):
+        with pytest.raises(ValueError, match="read-only"):
+            kept[0] = 3

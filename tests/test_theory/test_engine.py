@@ -17,7 +17,10 @@ def test_buffers_of_one_kind_of_evidence_are_not_lent_to_another(depth: int) -> 
     grammar, noise = RHM(6, 2, 3, depth).draw(0), UniformNoise(6)
     x_t = noise.corrupt(grammar.sample(16, 1).leaves, 0.3, 2)
     kinds = [noise.log_evidence(x_t, 0.3), noise.evidence(x_t, 0.3)]
-    jobs = [job_of(grammar, 0, depth, leaves_of(grammar, e, None, float), 1) for e in kinds]
+    jobs = [
+        job_of(grammar, 0, depth, leaves_of(grammar, e, None, float, 1, private=False), 1)
+        for e in kinds
+    ]
     assert _sizes(jobs[0]) != _sizes(jobs[1])
     first = [posterior(grammar, e) for e in kinds * 2]
     for other in first[1:]:

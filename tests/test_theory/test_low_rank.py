@@ -246,3 +246,156 @@ def test_bad_input_is_one_line() -> None:
         with pytest.raises(InvalidParameter) as error:
             call()
         assert words in one_line(error), words
+
+
+OFFSETS = [0.0, 1.0, 1e3, 1e6, 1e8]
+FUNCTIONS = {
+    "class_posterior": class_posterior,
+    "log_density": log_density,
+    "denoise": denoise,
+    "score": score,
+    "jacobian": jacobian,
+    "jacobian_spectrum": jacobian_spectrum,
+}
+
+
+def shifted(m: LowRankMixture, offset: float) -> LowRankMixture:
+    return LowRankMixture(m.bases, m.weights, m.variances, m.delta, m.residual, m.means + offset)
+
+
+def spread(residual: str = "span", seed: int = 0) -> LowRankMixture:
+    rng = np.random.default_rng(seed)
+    bases = [np.linalg.qr(rng.standard_normal((6, d)))[0] for d in (2, 1, 2)]
+    means = np.round(8 * rng.standard_normal((3, 6))) / 8  # exact in float32 at 1e3
+    return LowRankMixture(bases, [0.2, 0.5, 0.3], None, 0.3, residual, means)
+
+
+@pytest.mark.parametrize("residual", ["span", "ambient"])
+@pytest.mark.parametrize("offset", OFFSETS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_common_offset_is_without_effect(name: str, offset: float, residual: str) -> None:
+    """Data and means that move together: the result moves by the rounding of the input."""
+    m = spread(residual)
+    x = np.round((m.sample(40, 1)[0] + np.random.default_rng(2).standard_normal((40, 6))) * 64) / 64
+    wanted = FUNCTIONS[name](m, x, 0.5)
+    found = FUNCTIONS[name](shifted(m, offset), x + offset, 0.5)
+    if name == "denoise":
+        found = found - offset
+    # x and the means are exact at every offset here; the centre is rounded, and the result
+    rounding = 64 * np.finfo(float).eps * max(offset, 1) * np.abs(wanted).max()
+    np.testing.assert_allclose(found, wanted, atol=max(rounding, 1e-12))
+
+
+@pytest.mark.parametrize("offset", [128.0, 1e3, 4096.0])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_single_precision_with_an_offset(name: str, offset: float) -> None:
+    m = spread("ambient")
+    x = np.round((m.sample(40, 1)[0] + np.random.default_rng(2).standard_normal((40, 6))) * 64) / 64
+    wanted = FUNCTIONS[name](m, x, 0.5)
+    found = FUNCTIONS[name](shifted(m, offset), (x + offset).astype(np.float32), 0.5)
+    assert found.dtype == np.float32
+    size = offset if name == "denoise" else np.abs(wanted).max()
+    if name == "denoise":
+        wanted = wanted + offset
+    np.testing.assert_allclose(found, wanted, atol=2 * np.finfo(np.float32).eps * size)
+
+
+def test_the_row_that_was_off_by_0_84() -> None:
+    """Means (1e8, ...) and (1e8 + 1, ...), sigma = .5: against exact rational differences."""
+    means = np.array([[1e8] * 3, [1e8 + 1] * 3])
+    m = LowRankMixture([np.zeros((3, 0))] * 2, means=means)
+    x = means[:1] + np.array([[0.25, 0.5, 0.0]])
+    near, far = (x - means[0])[0], (x - means[1])[0]
+    odds = np.exp((near @ near - far @ far) / (2 * 0.25))
+    np.testing.assert_allclose(class_posterior(m, x, 0.5)[0, 0], 1 / (1 + odds), rtol=1e-12)
+    wanted = np.log((np.exp(-near @ near / 0.5) + np.exp(-far @ far / 0.5)) / 2)
+    wanted -= 1.5 * np.log(2 * np.pi * 0.25)
+    np.testing.assert_allclose(log_density(m, x, 0.5), wanted, rtol=1e-12)
+    # planted: the expanded squares, which cancel
+    expanded = x @ means.T - 0.5 * (means**2).sum(axis=1)
+    wrong = np.exp((expanded - expanded.max()) / 0.25)
+    assert np.abs(wrong / wrong.sum() - class_posterior(m, x, 0.5)).max() > 0.1
+
+
+def test_far_clusters_keep_the_near_ones_apart() -> None:
+    """The centre is far from everything: centring once would not do."""
+    means = np.array([[0.0, 0.0], [1e8, 0.0], [1e8 + 1, 0.0], [-3e8, 1e8]])
+    m = LowRankMixture([np.zeros((2, 0))] * 4, means=means)
+    x = means[1:2] + np.array([[0.25, 0.1]])
+    odds = np.exp((0.25**2 - 0.75**2) / (2 * 0.25))
+    np.testing.assert_allclose(class_posterior(m, x, 0.5)[0], [0, 1 / (1 + odds), odds / (1 + odds),
+                                                               0], rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(score(m, x, 0.5)[0, 1], -0.4, rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_large_common_variances_do_not_hide_small_differences(dtype: type) -> None:
+    """Classes that share a direction of variance 1e8 and differ in others, at sigma = .01."""
+    eye = np.eye(4)
+    m = LowRankMixture([eye[:, [0, 1]], eye[:, [0, 2]]], variances=[[1e8, 1.0], [1e8, 1.0]],
+                       delta=0.1, residual="ambient")  # fmt: skip
+    x = np.array([[12345.0, 0.125, 0.0625, 0.03125]], dtype=dtype)
+    small = LowRankMixture([eye[1:, [1]], eye[1:, [2]]], delta=0.1, residual="ambient")
+    wanted = class_posterior(small, x[:, 1:].astype(float), 0.01)
+    np.testing.assert_allclose(class_posterior(m, x, 0.01), wanted, rtol=2e3 * np.finfo(dtype).eps)
+    side = log_density(LowRankMixture([[[1.0]]], variances=[[1e8]]), x[:, :1].astype(float), 0.01)
+    wanted = log_density(small, x[:, 1:].astype(float), 0.01) + side
+    np.testing.assert_allclose(log_density(m, x, 0.01), wanted, rtol=50 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("sigma", [1e-140, 1e-20, 1e-9, 1e9, 1e20, 1e140])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_every_noise_level(sigma: float, dtype: type) -> None:
+    """One Gaussian of full rank: everything in closed form, from nothing to everything."""
+    m = LowRankMixture([np.eye(2)], variances=[[4.0, 1.0]])
+    x, v, s = np.array([[2.0, -3.0]], dtype), sigma**2, np.array([4.0, 1.0])
+    rtol = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(denoise(m, x, sigma), x * s / (s + v), rtol=rtol, atol=1e-44)
+    np.testing.assert_allclose(score(m, x, sigma), -x / (s + v), rtol=rtol, atol=1e-44)
+    np.testing.assert_allclose(jacobian(m, x, sigma)[0], np.diag(s / (s + v)), rtol=rtol,
+                               atol=1e-44)  # fmt: skip
+    wanted = -0.5 * (x**2 / (s + v) + np.log(2 * np.pi * (s + v))).sum()
+    # a sum of logarithms of up to 690
+    atol = 700 * np.finfo(float).eps
+    np.testing.assert_allclose(log_density(m, x, sigma), [wanted], rtol=rtol, atol=atol)
+    two = LowRankMixture([np.eye(2)] * 2, [0.3, 0.7], [[4.0, 1.0], [1.0, 4.0]])
+    log_odds = np.log(3 / 7) - 0.5 * (x**2 @ (1 / (s + v) - 1 / (s[::-1] + v)))
+    np.testing.assert_allclose(class_posterior(two, x, sigma)[:, 0], 1 / (1 + np.exp(-log_odds)),
+                               rtol=rtol)  # fmt: skip
+    for f in (denoise, score, jacobian, jacobian_spectrum):
+        assert np.isfinite(f(two, x, sigma)).all()
+
+
+def test_noise_levels_that_no_square_holds_are_refused() -> None:
+    m = LowRankMixture([np.eye(2)])
+    for f in FUNCTIONS.values():
+        for sigma in (1e-320, 1e-200, 1e200, 0.0, -1.0, np.nan, np.inf):
+            with pytest.raises(InvalidParameter, match="sigma"):
+                f(m, [[1.0, 2.0]], sigma)
+        with pytest.raises(InvalidParameter, match="scale"):
+            f(m, [[1.0, 2.0]], 1.0, scale=1e-320)
+    point = LowRankMixture([np.zeros((2, 0))])
+    with pytest.raises(InvalidParameter, match="leaves the range"):
+        score(point, [[1e100, 0.0]], 1e-140)
+    with pytest.raises(InvalidParameter, match="range of float32"):
+        score(point, np.ones((1, 2), np.float32), 1e-25)
+
+
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_arrays_that_are_no_data_are_refused(f) -> None:
+    m = LowRankMixture([np.eye(2)])
+    cases = [
+        np.ma.masked_less([[1.0, 2.0]], 1.5), np.array([[1, 2j]]), [[True, False]], "x", None,
+        [["a", "b"]], [[1.0, 2.0], [3.0]], np.empty((0, 2)), np.ones(2), np.ones((1, 3)),
+        [[np.nan, 1.0]], [[np.inf, 1.0]], np.array([[object(), 1]]), {1: 2},
+    ]  # fmt: skip
+    for x in cases:
+        with pytest.raises(InvalidParameter) as error:
+            f(m, x, 1.0)
+        one_line(error)
+    for sigma in ("a", None, 1j, [0.5], True, np.array([1.0, 2.0])):
+        with pytest.raises(InvalidParameter) as error:
+            f(m, [[1.0, 2.0]], sigma)
+        one_line(error)
+    with pytest.raises(InvalidParameter, match="LowRankMixture"):
+        f([[1.0]], [[1.0, 2.0]], 1.0)

@@ -337,7 +337,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: empirical_denoise(DATA, X.astype(np.float32), 1e-25), "overflows float32"),
     (lambda: empirical_posterior(DATA, X, 1.0, own=np.full(9, 37)), "numbers up to 37"),
     (lambda: empirical_posterior(DATA, X, 1.0, own=[0]), "own has shape (1,)"),
-    (lambda: empirical_posterior(DATA, X, 1.0, own=np.full(9, -1)), "numbers >= 0"),
+    (lambda: empirical_posterior(DATA, X, 1.0, own=np.full(9, -1)), "give integers in"),
     (lambda: empirical_score(DATA, X, 0.0), "sigma = 0.0"),
     (lambda: prepare(DATA[:0]), "data have shape (0, 5)"),
     (lambda: prepare(HOLED), "data[7] holds NaN"),
@@ -352,3 +352,109 @@ def test_bad_input_is_one_clear_line(call: Callable[[], Any], words: str) -> Non
     with pytest.raises(InvalidParameter) as error:
         call()
     assert words in one_line(error)
+
+
+def grid(seed: int, n: int, dim: int, step: float = 1 / 64) -> np.ndarray:
+    """Normal numbers on a grid, so that they are exact at any offset used here."""
+    return np.round(np.random.default_rng(seed).standard_normal((n, dim)) / step) * step
+
+
+@pytest.mark.parametrize("shape", ["array", "blocks", "prepared", "one query"])
+@pytest.mark.parametrize("offset", [1.0, 128.0, 1e3, 1e6, 1e8])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_common_offset_is_without_effect(dtype: type, offset: float, shape: str) -> None:
+    step = 1.0 if dtype is np.float32 and offset > 1e4 else 1 / 16
+    if dtype is np.float32 and offset > 1e6:
+        step = 8.0  # the spacing of float32 at 1e8
+    data, x = grid(0, 300, 5, step), grid(1, 1 if shape == "one query" else 20, 5, step)
+    sigma = 0.5 * max(step, 1 / 4)
+    wanted = empirical_posterior(data, x, sigma, own=np.arange(len(x)))
+    moved, y = (data + offset).astype(dtype), (x + offset).astype(dtype)
+    assert (moved.astype(float) - offset == data).all()
+    given = {"blocks": [moved[:7], moved[7:]], "prepared": prepare(moved)}.get(shape, moved)
+    found = empirical_posterior(given, y, sigma, own=np.arange(len(x)))
+    eps = float(np.finfo(dtype).eps)
+    loose = 1e-8 if dtype is np.float64 else 2e-3
+    np.testing.assert_allclose(found.mean - offset, wanted.mean, atol=2 * eps * offset + loose)
+    np.testing.assert_array_equal(found.nearest, wanted.nearest)
+    np.testing.assert_array_equal(found.distance, wanted.distance)
+    np.testing.assert_allclose(found.own_weight, wanted.own_weight, atol=loose)
+    np.testing.assert_allclose(found.log_density, wanted.log_density, atol=loose)
+    score = empirical_score(given, y, sigma)
+    np.testing.assert_allclose(score, empirical_score(data, x, sigma), atol=4 * loose / sigma**2)
+    near, wanted_near = nearest_two(given, y), nearest_two(data, x)
+    np.testing.assert_array_equal(near.index, wanted_near.index)
+    np.testing.assert_array_equal(near.distance, wanted_near.distance)
+
+
+def test_clusters_far_from_each_other_keep_their_own_neighbours() -> None:
+    """No single centre would do: the differences decide."""
+    data = np.concatenate([grid(i, 40, 3) + at for i, at in enumerate((0.0, 1e8, -3e8, 1e8 + 8))])
+    x = data[[0, 41, 90, 130]] + 0.25
+    gaps = np.square(x[:, None] - data).sum(axis=2)
+    found = nearest_two(data, x)
+    np.testing.assert_array_equal(found.index, np.argsort(gaps, axis=1, kind="stable")[:, :2])
+    w = np.exp(-(gaps - gaps.min(axis=1, keepdims=True)) / (2 * 0.25))
+    w /= w.sum(axis=1, keepdims=True)
+    posterior = empirical_posterior(data, x, 0.5)
+    np.testing.assert_array_equal(posterior.nearest, gaps.argmin(axis=1))
+    np.testing.assert_allclose(posterior.max_weight, w.max(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(posterior.mean, w @ data, rtol=1e-12)
+    # planted: the expanded square is wrong for most
+    keys = (data**2).sum(axis=1) - 2 * x @ data.T
+    assert (keys.argmin(axis=1) != gaps.argmin(axis=1)).sum() >= 2
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_small_noise_keeps_its_digits(dtype: type) -> None:
+    """Two data at one and the other side of the query, at a length 1e5 times the noise."""
+    data = np.array([[1.0, 0.0], [1.0 + 2**-14, 0.0], [-1.0, 3.0]], dtype)
+    x = np.array([[1.0 + 2**-15, 2**-16]], dtype)
+    sigma = 2.0**-16
+    found = empirical_posterior(data, x, sigma)
+    assert found.max_weight == 0.5
+    assert found.nearest == 0  # a tie goes to the first
+    gap = empirical_score(data, x, sigma)
+    np.testing.assert_allclose(gap, [[0, -1 / 2**-16]], atol=1e-2 * 2**16)
+
+
+def test_prepared_data_are_nobody_else_s() -> None:
+    data = np.arange(6.0).reshape(3, 2)
+    ready = prepare(data)
+    before = empirical_denoise(ready, [[1.0, 1.0]], 0.7)
+    data *= 100
+    np.testing.assert_array_equal(empirical_denoise(ready, [[1.0, 1.0]], 0.7), before)
+    with pytest.raises(ValueError, match="read-only"):
+        ready.rows[0] = 0
+    data.setflags(write=False)
+    assert prepare(data).rows is data  # nobody can change it: no copy
+
+
+@pytest.mark.parametrize("sigma", [1e-320, 1e-160, 1e160, np.nan, np.inf, "a", None, True, 1j])
+def test_noise_levels_that_are_none(sigma: Any) -> None:
+    for f in (empirical_denoise, empirical_score, empirical_posterior):
+        with pytest.raises(InvalidParameter, match="sigma") as error:
+            f([[0.0], [1.0]], [[0.5]], sigma)
+        one_line(error)
+    with pytest.raises(InvalidParameter, match="float64 data"):
+        empirical_denoise([[0.0]], np.zeros((1, 1), np.float32), 1e-30)
+
+
+def test_data_that_are_none() -> None:
+    bad = [
+        np.ma.masked_less([[0.0], [1.0]], 0.5), np.array([[1j]]), [[True]], "abc", None, 3, {},
+        [["a"]], [[1.0], [1.0, 2.0]], [], [[]], np.empty((0, 1)), object(), [object()],
+        np.array([[object()]]), [[np.nan]], [[np.inf]], [[1e200]], {"a": 1},
+    ]  # fmt: skip
+    for data in bad:
+        for f in (
+            lambda d: empirical_denoise(d, [[0.5]], 0.5),
+            lambda d: nearest_two(d, [[0.5]]),
+            lambda d: empirical_denoise([[0.0], [1.0]], d, 1e-3),
+            prepare,
+        ):
+            if f is prepare and not isinstance(data, list):
+                continue
+            with pytest.raises(InvalidParameter) as error:
+                f(data)
+            one_line(error)

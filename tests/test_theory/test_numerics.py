@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import oracles
 import pytest
@@ -152,3 +155,23 @@ def test_scales_are_powers_of_two(dtype: type) -> None:
     expected, power = np.frexp(x)
     np.testing.assert_array_equal(mantissas, 2 * expected)
     np.testing.assert_array_equal(exponents, power - 1)
+
+
+def test_where_nothing_can_be_written_the_kernels_are_compiled_each_time() -> None:
+    """Read-only site-packages and no home: Numba finds no folder for its cache."""
+    code = (
+        "import numba.core.caching as c; c.CacheImpl._locator_classes = [];"
+        "import numpy as np; from hierdiff import LowRankMixture;"
+        "from hierdiff.theory import class_posterior;"
+        "m = LowRankMixture([[[1.0], [0.0]], [[0.0], [1.0]]]);"
+        "print(class_posterior(m, [[2.0, 1.0]], 1.0).round(6).tolist())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[[0.679179, 0.320821]]"
+    planted = (
+        "import numba.core.caching as c; c.CacheImpl._locator_classes = [];"
+        "import numba, hierdiff._kernels.mixture as m; numba.njit(cache=True)(m.shrink.py_func)"
+    )
+    run = subprocess.run([sys.executable, "-c", planted], capture_output=True, text=True)
+    assert "no locator available" in run.stderr

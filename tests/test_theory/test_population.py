@@ -13,7 +13,13 @@ from hierdiff._kernels import population as kernels
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory import annealed_beliefs, critical_noise
 from hierdiff.theory import population as module
-from hierdiff.theory.population import critical_level, leaf_messages, population_dynamics
+from hierdiff.theory.population import (
+    _extrapolated,
+    critical_level,
+    half_belief_level,
+    leaf_messages,
+    population_dynamics,
+)
 
 MODEL = RHM(3, 2, 2, 1)
 N = 60_000
@@ -135,7 +141,66 @@ def test_the_threshold_of_the_epsilon_process_is_known() -> None:
     found = critical_level(RHM(32, 8, 2, 1), EpsilonNoise(32), size=2000, depth=20, copies=4)
     assert abs(found.value - 68 / 93) < 4 * found.error + 1e-3
     assert found.snr is None
-    assert "one half after 20 levels" in found.definition
+    assert "extrapolated" in found.definition
+    assert f"from {found.depth} levels" in found.definition
+    assert found.depth == 20 << round(np.log2(found.depth / 20))
+    assert 0 <= found.extrapolation <= found.error
+
+
+def test_noise_that_halves_the_belief_at_finite_depth() -> None:
+    """Bisection against the belief itself, at the same random numbers."""
+    rhm, noise = RHM(16, 4, 2, 6), MaskingNoise(16)
+    found = half_belief_level(rhm, noise, size=1000, copies=4)
+    below, above = (
+        population_dynamics(rhm, noise, found.value + d, size=4000, copies=4, seed=1).upward[0]
+        for d in (-0.05, 0.05)
+    )
+    assert below > 0.5 > above
+    assert found.depth == 6
+    assert found.extrapolation == 0
+    assert "one half after 6 levels" in found.definition
+
+
+def test_the_limit_is_extrapolated_and_the_error_contains_it() -> None:
+    """A geometric approach is summed to its end; a turn of the direction ends it."""
+    shift = np.array([[0.0], [0.001], [-0.001]])
+    limits, beyond = _extrapolated(0.5 - 0.4 * np.array([0.5, 0.25, 0.125]) + shift)
+    np.testing.assert_allclose(limits, 0.5 + shift[:, 0])
+    assert beyond == pytest.approx(0.05)
+    limits, beyond = _extrapolated(np.array([[0.5, 0.51, 0.508], [0.5, 0.51, 0.508]]))
+    np.testing.assert_allclose(limits, 0.508)
+    assert beyond == pytest.approx(0.002)
+    limits, beyond = _extrapolated(np.tile([0.5, 0.51, 0.52], (2, 1)))  # no limit in sight
+    assert beyond == pytest.approx(0.04)
+
+
+@pytest.mark.slow
+def test_a_slow_approach_is_followed_in_depth() -> None:
+    """(16, 2, 2): 24 levels lie .012 below the limit.  60 levels gave .9826(26) with size 10^4."""
+    rhm, noise = RHM(16, 2, 2, 1), MaskingNoise(16)
+    found = critical_level(rhm, noise, size=4000, copies=6)
+    assert found.depth >= 48
+    assert abs(found.value - 0.9826) < 3 * np.hypot(found.error, 0.0026)
+    deep = half_belief_level(RHM(16, 2, 2, 120), noise, size=4000, copies=6, seed=1)
+    assert abs(found.value - deep.value) < 4 * np.hypot(found.error, deep.error)
+    shallow = half_belief_level(RHM(16, 2, 2, 24), noise, size=4000, copies=6, seed=2)
+    assert (found.value - shallow.value) > 5 * np.hypot(found.error, shallow.error)
+
+
+@pytest.mark.slow
+def test_the_error_of_the_threshold_covers() -> None:
+    """Three populations: Student's law with two degrees of freedom covers .577 and .816."""
+    rhm, noise = RHM(8, 3, 2, 1), MaskingNoise(8)
+    found = [
+        critical_level(rhm, noise, size=200, copies=3, depth=12, seed=100 + i) for i in range(60)
+    ]
+    truth = half_belief_level(RHM(8, 3, 2, 60), noise, size=200, copies=80, seed=9)
+    z = np.array([(x.value - truth.value) / np.hypot(x.error, truth.error) for x in found])
+    for bound, nominal in ((1, 0.577), (2, 0.816)):
+        covered = (np.abs(z) < bound).mean()
+        # the extrapolation is added to the error, which may only widen it
+        assert covered > nominal - 3 * np.sqrt(nominal * (1 - nominal) / len(z))
+        assert covered < 0.99
 
 
 def test_bad_requests() -> None:
@@ -152,6 +217,8 @@ def test_bad_requests() -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
         assert one_line(error)
-    with pytest.raises(NoTransition, match="no transition") as error:
-        critical_level(RHM(32, 20, 2, 1), MaskingNoise(32))
-    assert one_line(error)
+    for m, which in ((20, "always lost"), (1, "never lost")):
+        for call in (critical_level, half_belief_level):
+            with pytest.raises(NoTransition, match=which) as error:
+                call(RHM(32, m, 2, 1), MaskingNoise(32))
+            assert one_line(error)

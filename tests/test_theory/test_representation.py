@@ -10,8 +10,11 @@ from oracles import one_line
 from scipy import special
 
 from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.mixture import LowRankMixture
+from hierdiff.theory.low_rank import class_posterior
 from hierdiff.theory.representation import (
     bayes_accuracy,
+    class_confidence,
     confidence_gap,
     decompose,
     mean_field_exponent,
@@ -208,7 +211,7 @@ def test_bad_input_is_one_line() -> None:
     cases = {
         "classes = 1": lambda: snr(1, 5, 0.2, 0.3),
         "delta = 1.5": lambda: snr(3, 5, 1.5, 0.3),
-        "sigma = -1": lambda: snr(3, 5, 0.2, -1.0),
+        "sigma holds -1.0": lambda: snr(3, 5, 0.2, -1.0),
         "the SNR is infinite": lambda: snr(3, 5, 0.0, 0.0),
         "no residual": lambda: snr_clean(3, 5, 0.0, 0.3),
         "numbers > 0 with sum 1": lambda: snr_per_class([2, 2], [0.5, 0.6], 0.2, 0.3),
@@ -221,3 +224,67 @@ def test_bad_input_is_one_line() -> None:
         assert words in one_line(error), words
     with pytest.raises(NoTransition, match="grows without bound"):
         snr_peak(3, 5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "rank", "delta", "sigma"),
+    [(2, 10, 0.2, 1.0), (3, 5, 0.2, 0.6), (2, 160, 0.2, 2.5), (5, 2, 0.0, 0.5)],
+)
+def test_mean_belief_in_the_true_class(classes: int, rank: int, delta: float, sigma: float) -> None:
+    m = LowRankMixture.random(classes * rank, rank, classes, delta=delta, seed=0)
+    x, k = m.sample(4000, 1)
+    noise = np.random.default_rng(2).standard_normal(x.shape)
+    w = class_posterior(m, x + sigma * noise, sigma)
+    own = w[np.arange(len(k)), k]
+    law = class_confidence(classes, rank, delta, sigma)
+    error = own.std() / np.sqrt(len(own))
+    assert abs(own.mean() - law) < 4 * error
+    # by Nishimori the same as the mean square; planted: the confidence at the mean log-odds
+    square = (w**2).sum(axis=1)
+    assert abs(square.mean() - law) < 4 * square.std() / np.sqrt(len(own))
+    odds = np.exp(-mean_field_exponent(rank, delta, sigma))
+    assert abs(own.mean() - 1 / (1 + (classes - 1) * odds)) > 8 * error
+
+
+def test_belief_at_the_ends() -> None:
+    assert class_confidence(3, 5, 0.2, 1e-3) > 0.99
+    np.testing.assert_allclose(class_confidence(3, 5, 0.2, 1e6), 1 / 3, atol=1e-6)
+    np.testing.assert_allclose(class_confidence(4, 3, 1.0, 0.5), 1 / 4, atol=1e-11)
+
+
+def test_the_likeliest_slips_are_told() -> None:
+    """Noise levels first, as plotting has them; numbers of the wrong kind; squares that hide."""
+    cases = {
+        "the order is (classes, rank, delta, sigma)": lambda: snr([0.1, 0.2], 10, 5, 0.2),
+        "sigma holds -1.0": lambda: snr_mean_field(3, 5, 0.2, -1),
+        "sigma = 1e-320 must be 0 or >= 1e-70": lambda: snr(3, 5, 0.2, 1e-320),
+        "sigma holds nan": lambda: snr(3, 5, 0.2, [0.1, np.nan]),
+        "sigma holds 1e+200": lambda: snr(3, 5, 0.2, 1e200),
+        "classes = 2.5": lambda: snr(2.5, 5, 0.2, 0.1),
+        "rank = True": lambda: snr(3, True, 0.2, 0.1),
+        "delta = 1j": lambda: snr(3, 5, 1j, 0.1),
+        "sigma has type complex128": lambda: snr(3, 5, 0.2, [1j]),
+        "sigma is a masked array": lambda: snr(3, 5, 0.2, np.ma.masked_less([0.1, 0.2], 0.15)),
+        "sigma has type <U1": lambda: snr(3, 5, 0.2, ["a"]),
+        "lower the rank": lambda: snr(3, 10**12, 0.2, 0.1),
+        "beyond the range of floats": lambda: snr(3, 5, 0.0, 1e-69),
+    }
+    for words, call in cases.items():
+        with pytest.raises(InvalidParameter) as error:
+            call()
+        assert words in one_line(error), words
+
+
+@pytest.mark.parametrize("law", [snr, snr_clean, snr_mean_field])
+def test_the_ends_of_the_noise_are_the_limits(law) -> None:
+    np.testing.assert_allclose(law(3, 5, 0.2, [0.0, 1e-69, 1e-12]), 12.5, rtol=1e-10)
+    if law is not snr_clean:
+        np.testing.assert_allclose(law(3, 5, 0.2, [1e9, 1e100, 1e140]), 0.5, rtol=1e-10)
+    assert law(3, np.uint8(5), 0.2, 0.5) == law(3, 5, 0.2, 0.5)
+
+
+def test_small_residuals_keep_their_digits() -> None:
+    """1 - 2 rate rounds to nothing there if it is written as a difference."""
+    for delta, sigma in ((1e-9, 0.3), (1e-30, 1e-3), (1e-60, 1e-3)):
+        np.testing.assert_allclose(snr(2, 4, delta, sigma), snr(2, 4, 0.0, sigma), rtol=1e-6)
+    np.testing.assert_allclose(snr_clean(2, 4, 1e-9, 0.0), 1e18, rtol=1e-9)

@@ -15,12 +15,13 @@ from scipy import integrate, stats
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.mixture import LowRankMixture
 from hierdiff.theory.instability import central_instability, two_delta_instability
-from hierdiff.theory.low_rank import denoise, score
+from hierdiff.theory.low_rank import class_posterior, denoise, score
 from hierdiff.theory.speciation import (
     Threshold,
     log_ratio_moments,
     ou_sigma,
     ou_time,
+    pair_confidence,
     speciation_orthogonal,
     speciation_time,
     spectral_strength,
@@ -270,3 +271,72 @@ def test_classes_that_never_part() -> None:
         with pytest.raises(NoTransition) as error:
             call()
         assert "every noise level" in one_line(error)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-8, 0.3, 1.0, 4.0, 9.0, 19.9, 25.0, 1e6])
+def test_belief_in_one_of_two_gaussians(distance: float) -> None:
+    def belief(z: float) -> float:
+        return float(stats.norm.pdf(z) / (1 + np.exp(-distance * (distance / 2 + z))))
+
+    law = pair_confidence(distance)
+    if distance < 1e3:
+        ends = [-distance / 2 + side / max(distance, 1) for side in (-5, 0, 5)]
+        with np.errstate(over="ignore"):
+            found = integrate.quad(belief, -13, 13, points=[e for e in ends if abs(e) < 13],
+                                   epsabs=1e-13, limit=400)[0]  # fmt: skip
+        assert abs(law - found) < 1e-12
+    assert 0.5 - 1e-12 <= law <= 1
+
+
+def test_belief_in_clouds_is_that_of_the_posterior() -> None:
+    dim, sigma = 10, 4.0
+    means = np.stack([np.ones(dim), -np.ones(dim)])
+    m = LowRankMixture([np.eye(dim)] * 2, means=means)
+    x, k = m.sample(4000, 0)
+    w = class_posterior(m, x + sigma * np.random.default_rng(1).standard_normal(x.shape), sigma)
+    own = w[np.arange(len(k)), k]
+    distance = 2 * np.sqrt(dim / (1 + sigma**2))
+    error = own.std() / np.sqrt(len(own))
+    assert abs(own.mean() - pair_confidence(distance)) < 4 * error
+    # planted: the error rate of Bayes' rule, which is not the mean belief
+    assert abs(own.mean() - stats.norm.cdf(distance / 2)) > 6 * error
+
+
+@pytest.mark.parametrize("offset", [1.0, 1e3, 1e6, 1e8])
+def test_a_common_offset_of_the_means_is_without_effect(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    bases = [np.linalg.qr(rng.standard_normal((6, 2)))[0] for _ in range(3)]
+    means = np.round(8 * rng.standard_normal((3, 6))) / 8
+    one, other = (
+        LowRankMixture(bases, [0.2, 0.5, 0.3], None, 0.3, "ambient", means + shift)
+        for shift in (0.0, offset)
+    )
+    rtol = max(64 * np.finfo(float).eps * offset, 1e-12)
+    for f in (
+        spectral_strength,
+        lambda m: log_ratio_moments(m, 0, 1, 0.7),
+        lambda m: speciation_time(m).sigma,
+        lambda m: speciation_time(m, "spectral").sigma,
+    ):
+        np.testing.assert_allclose(f(other), f(one), rtol=rtol)
+
+
+def test_moments_at_the_ends_of_the_noise() -> None:
+    """Full rank: any level; without variance in some direction: refused, not rounded."""
+    full = LowRankMixture([np.eye(2)] * 2, variances=[[1.0, 2.0], [2.0, 1.0]])
+    mean, variance = log_ratio_moments(full, 0, 1, 1e-100)
+    np.testing.assert_allclose(mean, 0.5 * (0.5 + 2 - 2), rtol=1e-12)
+    np.testing.assert_allclose(variance, 0.5 * (0.25 + 1), rtol=1e-12)
+    assert log_ratio_moments(full, 0, 1, 1e100)[0] < 1e-100
+    thin = LowRankMixture([np.eye(2)[:, :1], np.eye(2)[:, 1:]])
+    mean, _ = log_ratio_moments(thin, 0, 1, 1e-5)
+    np.testing.assert_allclose(mean, 0.5 * (1e10 - 1), rtol=1e-5)
+    with pytest.raises(InvalidParameter, match="raise sigma"):
+        log_ratio_moments(thin, 0, 1, 1e-9)
+
+
+def test_the_centre_of_small_mixtures_is_looked_at_too() -> None:
+    """A tolerance of 1e-9 in all units once let any small mixture pass."""
+    small = LowRankMixture([np.zeros((1, 0))] * 2, means=[[3e-10], [-1e-10]])
+    with pytest.raises(InvalidParameter, match="no fixed point"):
+        central_instability(small)

@@ -129,7 +129,7 @@ def test_rules_are_distinct_where_promised() -> None:
 
 def test_bad_input_is_said() -> None:
     cases: dict[str, Callable[[], Any]] = {
-        "no Zipf exponent": lambda: zipf_weights(3, -2.0),
+        "a = -2.0 must be a finite number >= -1": lambda: zipf_weights(3, -2.0),
         "between 0 and 1": lambda: zipf(RHM(4, 2, 2, 2), 0.5, 0, levels=[2]),
         "lower m or raise s": lambda: ambiguous(2, 5, 2, 2, 0),
         "lengths 2, 2, 1": lambda: layered([2, 2], [1, 1], [2], 0),

@@ -7,12 +7,14 @@ which are stored as float16 on a power-of-two grid, so their float32 form is exa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from network_rounding import LARGEST, UNIT, rounding_spread
 from torch import Tensor, nn
 
 from hierdiff import GaussianNoise
@@ -29,7 +31,7 @@ from hierdiff.validation.adm import (
 from hierdiff.validation.adm_blocks import AttentionBlock, sinusoid
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.parameterisation import Parameterisation, Prediction
+from hierdiff.validation.parameterisation import Parameterisation, Prediction, amplitudes
 from hierdiff.validation.reverse_chains import reverse_chain, reverse_levels
 from hierdiff.validation.samplers import Ancestral, learned_log_variance
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -50,6 +52,7 @@ LINEAR = DiscreteSchedule.linear()
 NOISE = GaussianNoise(schedule="linear")
 KIND = Parameterisation("eps", learned_variance=True)
 MODEL = NetworkModel(NET, NOISE, KIND, clock=LINEAR)
+EPS_SIZE = 2.0  # largest abs(eps) that the stored outputs hold is 1.9
 
 
 def run(net: nn.Module, x: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -57,10 +60,38 @@ def run(net: nn.Module, x: np.ndarray, t: np.ndarray) -> np.ndarray:
         return net(torch.from_numpy(x), torch.from_numpy(np.asarray(t, np.float32))).numpy()
 
 
+@functools.cache
+def spread() -> float:
+    """Modelled rounding of the output at t = 999, where the angles are largest."""
+    x = torch.from_numpy(FIXTURE["model/x"][:1]).double()
+    found = rounding_spread(
+        NET,
+        lambda net: net(x, torch.tensor([999.0], dtype=torch.float64)),
+        sinusoid="hierdiff.validation.adm.sinusoid",
+    )
+    return float(found.max())
+
+
 @pytest.mark.parametrize("case", ["", "_b", "_c"])
 def test_the_output_is_the_original_codes(case: str) -> None:
     found = run(NET, FIXTURE["model/x"], FIXTURE[f"model/t{case}"])
-    np.testing.assert_allclose(found, FIXTURE[f"model/out{case}"], atol=5e-5, rtol=0)
+    gap = np.abs(found - FIXTURE[f"model/out{case}"]).max()
+    assert gap < LARGEST * spread()
+
+
+def test_the_bound_follows_the_rounding() -> None:
+    """The spread is neither below the rounding of a float32 run nor far above it."""
+    x, t = FIXTURE["model/x"], FIXTURE["model/t_c"]
+    exact = from_state_dict({k: w.double() for k, w in WEIGHTS.items()}, CONFIG)
+    with torch.inference_mode():
+        truth = exact(torch.from_numpy(x).double(), torch.from_numpy(t).double()).numpy()
+    error = np.sqrt(np.mean((run(NET, x, t) - truth) ** 2))
+    assert error < spread() < 25 * error
+    # planted: activations of one layer in half precision
+    layer = NET.get_submodule("output_blocks.0")
+    with layer.register_forward_hook(lambda module, args, y: y.half().float()):
+        wrong = np.abs(run(NET, x, t) - FIXTURE["model/out_c"]).max()
+    assert wrong > LARGEST * spread()
 
 
 @pytest.mark.parametrize(
@@ -91,15 +122,25 @@ def test_each_wrong_reading_is_seen(wrong: str, monkeypatch: pytest.MonkeyPatch)
     elif wrong == "wrong time":
         t = t + 1
     gap = np.abs(run(net, FIXTURE["model/x"], t) - FIXTURE["model/out"]).max()
-    assert gap > (2e-4 if wrong == "eps" else 1e-2)
+    # the comparison above would fail; all but a wrong epsilon are far off
+    assert gap > (LARGEST * spread() if wrong == "eps" else 1e-2)
 
 
 def test_the_time_embedding() -> None:
     t = torch.from_numpy(FIXTURE["emb/t"]).float()
-    np.testing.assert_allclose(sinusoid(t, 32).numpy(), FIXTURE["emb/sinusoid32"], atol=1e-6)
+    # an exponential one unit in the last place apart (2 u) moves an angle by 2 u t f; the product
+    # and the sine add u t f and 2 u
+    angles = FIXTURE["emb/t"][:, None] * np.tile(np.exp(-np.log(1e4) * np.arange(16) / 16), 2)
+    bound = UNIT * (4 * angles + 4)
+    assert (np.abs(sinusoid(t, 32).numpy() - FIXTURE["emb/sinusoid32"]) < bound).all()
     with torch.inference_mode():
-        code = NET.time_embed(sinusoid(t, 32)).numpy()
-    np.testing.assert_allclose(code, FIXTURE["emb/time_embed"], atol=1e-5)
+        code = NET.time_embed(torch.from_numpy(FIXTURE["emb/sinusoid32"])).numpy()
+    embed = rounding_spread(
+        NET.time_embed, lambda net: net(torch.from_numpy(FIXTURE["emb/sinusoid32"]).double())
+    )
+    np.testing.assert_allclose(
+        code, FIXTURE["emb/time_embed"], atol=LARGEST * float(embed.max()), rtol=0
+    )
 
 
 def noisy(schedule: DiscreteSchedule, index: np.ndarray) -> np.ndarray:
@@ -129,31 +170,39 @@ def test_mean_variance_and_x0_are_the_original_codes(block: str, spec: str) -> N
             found = MODEL._predict(state, snr, None)
         clean = found.clean.clamp(-1, 1)
         assert found.variance is not None
-        # eps is known to 2e-6 across kernels and threads, and enters divided by sqrt(snr)
+        # x0 = (x_t - s eps) / a: eps enters with s / a, and the two terms are rounded four times
+        a, s = amplitudes(snr)
+        size = np.abs(noisy(schedule, index)).max(axis=(1, 2, 3)) + EPS_SIZE
+        bound = (LARGEST * s * spread() + 4 * UNIT * size) / a
         gap = np.abs(clean.numpy() - FIXTURE[f"{block}/pred_xstart"][i]).max(axis=(1, 2, 3))
-        assert (gap < 5e-5 + 2e-6 / np.sqrt(snr)).all()
-        low = schedule.posterior_log_variance[index]
-        log_variance = learned_log_variance(found.variance, np.log(schedule.betas[index]), low)
-        np.testing.assert_allclose(
-            log_variance.numpy(), FIXTURE[f"{block}/log_variance"][i], atol=5e-5
-        )
+        assert (gap < bound).all()
+        low, high = schedule.posterior_log_variance[index], np.log(schedule.betas[index])
+        # half of the range times the network's value, and the rounding of four operations
+        of_variance = LARGEST * spread() * (high - low) / 2 + 4 * UNIT * np.abs(low)
+        log_variance = learned_log_variance(found.variance, high, low)
+        close(log_variance, FIXTURE[f"{block}/log_variance"][i], of_variance)
         rows = np.flatnonzero(index > 0)
         bounded = Prediction(clean[rows], found.variance[rows])
+        now, then = snr[rows], schedule.snr[index[rows] - 1]
         mean, chain_variance = Ancestral(5, variance="learned").moments(
-            state[rows], bounded, snr[rows], schedule.snr[index[rows] - 1]
+            state[rows], bounded, now, then
         )
-        np.testing.assert_allclose(mean.numpy(), FIXTURE[f"{block}/mean"][i][rows], atol=5e-5)
-        np.testing.assert_allclose(
-            chain_variance.numpy(), FIXTURE[f"{block}/log_variance"][i][rows], atol=5e-5
-        )
+        fresh = (1 - now / then) * amplitudes(then)[0]
+        # x0 lies in [-1, 1]: its error enters with its weight
+        of_mean = fresh * np.minimum(bound[rows], 2) + 4 * UNIT * size[rows]
+        close(mean, FIXTURE[f"{block}/mean"][i][rows], of_mean)
+        close(chain_variance, FIXTURE[f"{block}/log_variance"][i][rows], of_variance[rows])
         last = np.flatnonzero(index == 0)
-        np.testing.assert_allclose(
-            clean[last].numpy(), FIXTURE[f"{block}/mean"][i][last], atol=5e-5
-        )
+        close(clean[last], FIXTURE[f"{block}/mean"][i][last], bound[last])
 
 
-def chain(schedule: DiscreteSchedule, sampler: Ancestral, k: int) -> np.ndarray:
-    """The stored forward-backward run with the stored noises."""
+def close(found: Tensor, stored: np.ndarray, bound: np.ndarray) -> None:
+    assert (np.abs(found.numpy() - stored) < bound[:, None, None, None]).all()
+
+
+def chain(schedule: DiscreteSchedule, sampler: Ancestral, k: int, error: float = 0.0) -> np.ndarray:
+    """The stored forward-backward run with the stored noises; outputs get an ``error``."""
+    random = torch.Generator().manual_seed(0)
     noises = iter(FIXTURE["fb/noises"])
     start = torch.from_numpy(FIXTURE["fb/x_start"])
     table = reverse_levels(schedule, NOISE, np.full(2, schedule.levels(NOISE)[k - 1]))
@@ -161,11 +210,13 @@ def chain(schedule: DiscreteSchedule, sampler: Ancestral, k: int) -> np.ndarray:
     def draw(rows: np.ndarray) -> Tensor:
         return torch.from_numpy(next(noises))[torch.from_numpy(rows)]
 
+    def predict(x: Tensor, snr: np.ndarray, rows: np.ndarray) -> Prediction:
+        output = NET(x, torch.as_tensor(LINEAR.time(snr), dtype=x.dtype))
+        output = output + error * torch.randn(output.shape, generator=random)
+        return KIND.read(output, x, snr)
+
     with torch.inference_mode():
-        end = reverse_chain(
-            lambda x, snr, rows: MODEL._predict(x, snr, None), start, table, sampler.step, draw,
-            clip=sampler.clip,
-        )  # fmt: skip
+        end = reverse_chain(predict, start, table, sampler.step, draw, clip=sampler.clip)
     return end.numpy()
 
 
@@ -173,8 +224,11 @@ def test_the_forward_backward_run_is_the_original_codes() -> None:
     schedule, k = LINEAR.respaced("ddim25"), int(FIXTURE["fb/step_reverse"])
     x_t = NOISE.corrupt_at_snr(FIXTURE["q/x0"], schedule.snr[k - 1], FIXTURE["q/noise"])
     np.testing.assert_allclose(x_t, FIXTURE["fb/x_start"], atol=1e-6)
-    found = chain(schedule, Ancestral(schedule, variance="learned", clip=1.0), k)
-    np.testing.assert_allclose(found, FIXTURE["fb/x_final"], atol=1e-3)
+    sampler = Ancestral(schedule, variance="learned", clip=1.0)
+    found = chain(schedule, sampler, k)
+    # the chain carries the rounding of every step on: seen by outputs with errors of that size
+    carried = np.sqrt(np.mean((chain(schedule, sampler, k, error=spread()) - found) ** 2))
+    np.testing.assert_allclose(found, FIXTURE["fb/x_final"], atol=LARGEST * carried, rtol=0)
     # planted: another variance, and no clipping
     for wrong in (Ancestral(schedule, clip=1.0), Ancestral(schedule, variance="learned")):
         assert np.abs(chain(schedule, wrong, k) - FIXTURE["fb/x_final"]).max() > 0.01

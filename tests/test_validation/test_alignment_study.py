@@ -61,19 +61,17 @@ def judges_of(similarity: NDArray[Any], count: int = 800) -> Judges:
     return Judges(rows, odd_one_out(similarity, rows, 0.22))
 
 
-def test_replicas_are_the_bootstrap_of_objects() -> None:
+def test_the_error_is_that_of_triplets_that_share_objects() -> None:
     rng = np.random.default_rng(0)
     judges = judges_of(rng.random((30, 30)))
     score = rng.random(800)
-    _, theirs = paired_difference(score, np.zeros(800), judges.triplets, 1)
-    ours = (judges.replicas() @ score).std(ddof=1)
-    assert abs(ours / theirs - 1) < 4 * np.hypot(1 / np.sqrt(2 * 300), 1 / np.sqrt(2 * 1000))
-    # triplets as if they were independent give another, smaller error
-    independent = score.std(ddof=1) / np.sqrt(800)
-    by_object = rng.random(30)
-    shared = by_object[judges.triplets].mean(axis=1)
-    assert (judges.replicas() @ shared).std(ddof=1) > 1.5 * shared.std() / np.sqrt(800)
-    assert independent > 0
+    _, theirs = paired_difference(score, np.zeros(800), judges.triplets)
+    assert judges.error(score) == pytest.approx(theirs)
+    # scores of their own: as if triplets were independent, within the noise of the estimate
+    assert judges.error(score) == pytest.approx(score.std() / np.sqrt(800), rel=0.3)
+    # scores that belong to the objects are not averaged out by more triplets
+    shared = rng.random(30)[judges.triplets].mean(axis=1)
+    assert judges.error(shared) > 3 * shared.std() / np.sqrt(800)
 
 
 def test_choices_follow_the_judges() -> None:

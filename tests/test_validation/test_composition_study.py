@@ -285,6 +285,8 @@ def test_the_closing_line_counts_courses_of_several_networks() -> None:
     }  # fmt: skip
     text = composition_closing({"faint": world})
     assert "phases A -> B -> C (2 of 3) or A -> C (1 of 3)" in text
-    assert "x at step 110 ± 6, y at step (not reached)" in text
+    assert "x at step 110 ± 8, y at step (not reached in 1 of 3)" in text
+    early = world | {"crossing": {"x": [50.0, 50.0, 120.0], "y": [100.0, 110.0, 120.0]}}
+    assert "(or before, 2 of 3: the first checkpoint)" in composition_closing({"faint": early})
     one = composition_closing({"faint": world | {"phases": [["A", "B"]]}})
     assert "phases A -> B, accuracy" in one

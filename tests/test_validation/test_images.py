@@ -9,7 +9,8 @@ import pytest
 from oracles import one_line
 from PIL import Image
 
-from hierdiff.errors import InvalidParameter
+from hierdiff.errors import DamagedFile, InvalidParameter
+from hierdiff.validation._encoders import class_folders
 from hierdiff.validation.images import (
     ImageFolder,
     SkippedImages,
@@ -96,6 +97,193 @@ def test_layouts_of_folders(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match="2 classes for 4 images") as error:
         ImageFolder.of(tmp_path / "flat", truth)
     one_line(error)
+
+
+def pixel(path: Path) -> Path:
+    """A small image, quickly."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (4, 4)).save(path)
+    return path
+
+
+def test_one_rule_for_classes(tmp_path: Path) -> None:
+    """Numbers are the classes themselves, other names are classes in order, in natural order."""
+    for k in range(12):
+        for i in (9, 10):
+            pixel(tmp_path / "n" / str(k) / f"x{i}.png")
+    found = ImageFolder.of(tmp_path / "n")
+    by_name = {(p.parent.name, p.name): k for p, k in zip(found.files, found.labels, strict=True)}
+    assert all(by_name[str(k), f"x{i}.png"] == k for k in range(12) for i in (9, 10))
+    assert [p.name for p in found.files[:2]] == ["x9.png", "x10.png"]
+    files, labels = class_folders(tmp_path / "n", 12)
+    assert (tuple(files), labels.tolist()) == (found.files, list(found.labels or ()))
+    assert (
+        found.summary == "24 images in 12 class folders: 0 = '0', 1 = '1', 2 = '2', ..., 11 = '11'"
+    )
+    # gaps stay gaps; leading zeros are numbers too
+    for name in ("007", "3"):
+        pixel(tmp_path / "gaps" / name / "a.png")
+    assert ImageFolder.of(tmp_path / "gaps").labels == (3, 7)
+    # a folder inside a class belongs to it, as in tiny-imagenet
+    for name in ("n02", "n10", "n1"):
+        pixel(tmp_path / "deep" / name / "images" / "a.png")
+    deep = ImageFolder.of(tmp_path / "deep")
+    assert deep.names == ("n02", "n1", "n10")
+    assert dict(zip([p.parts[-3] for p in deep.files], deep.labels or (), strict=True)) == {
+        "n02": 0, "n1": 1, "n10": 2,
+    }  # fmt: skip
+
+
+def test_folders_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    pixel(tmp_path / "twice" / "1" / "a.png")
+    pixel(tmp_path / "twice" / "01" / "a.png")
+    for part in ("train", "val"):
+        pixel(tmp_path / "parts" / part / "cat" / "a.png")
+    for k in range(1, 6):
+        pixel(tmp_path / "from one" / str(k) / "a.png")
+    cases = [
+        (lambda: ImageFolder.of(tmp_path / "twice"), "two folders stand for class 1"),
+        (lambda: ImageFolder.of(tmp_path / "parts"), "train and val, parts of a data set"),
+        (lambda: class_folders(tmp_path / "from one", 5), "class 5 is beyond 4"),
+    ]
+    for call, words in cases:
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        one_line(error)
+
+
+def test_leavings_are_no_data(tmp_path: Path) -> None:
+    good = [pixel(tmp_path / name / "x.jpg") for name in ("cat", "dog")]
+    junk = [
+        ".ipynb_checkpoints/x.jpg", "cat/.ipynb_checkpoints/x-checkpoint.jpg", "@eaDir/x.jpg",
+        "__MACOSX/cat/._x.jpg", "cat/._x.jpg", "dog/Thumbs/x.jpg", "cat/.thumbnails/x.png",
+        "dog/@eaDir/x.jpg/SYNOPHOTO_THUMB_M.jpg", "#recycle/x.png", "cat/Thumbs.png",
+    ]  # fmt: skip
+    for name in junk:
+        pixel(tmp_path / name)
+    (tmp_path / "cat" / "Thumbs.db").write_bytes(b"no image")
+    (tmp_path / "dog" / "folder.png").mkdir()
+    with pytest.warns(SkippedImages, match=r"10 files under .* leavings") as said:
+        found = ImageFolder.of(tmp_path)
+    assert len(said) == 1
+    assert (found.files, found.labels, found.names) == (tuple(good), (0, 1), ("cat", "dog"))
+    # the folder itself may be hidden
+    assert len(image_files(pixel(tmp_path / ".cache" / "a.png").parent)) == 1
+    scans = pixel(tmp_path / "scans" / "a.png").parent
+    Image.new("L", (4, 4)).save(scans / "scan.tif")
+    with pytest.warns(SkippedImages, match=r"1 files .* ending that is not read.*scan.tif"):
+        assert len(image_files(scans)) == 1
+
+
+def test_ground_truth_of_imagenet(tmp_path: Path) -> None:
+    for i in range(1, 13):
+        pixel(tmp_path / "flat" / f"ILSVRC2012_val_{i:08d}.JPEG")
+    truth = tmp_path / "truth.txt"
+
+    def of(text: str, name: str = "truth.txt") -> tuple[int, ...] | None:
+        (tmp_path / name).write_text(text)
+        return ImageFolder.of(tmp_path / "flat", tmp_path / name).labels
+
+    numbers = [65, 970, 230, 809, 516, 57, 334, 415, 674, 332, 109, 286]
+    assert of("\n".join(map(str, numbers))) == tuple(numbers)
+    # names and classes, in any order
+    lines = [f"ILSVRC2012_val_{i:08d}.JPEG {k}" for i, k in enumerate(numbers, 1)]
+    assert of("\n".join(reversed(lines))) == tuple(numbers)
+    devkit = [490, 361, 171, 822, 297, 482, 13, 704, 599, 164, 649, 11]
+    cases = {
+        "\n".join(map(str, devkit)): "development kit",
+        "\n".join(map(str, [*numbers[:-1], 1000])): "sorted synset",
+        "\n".join(map(str, [*numbers[:-1], -1])): "holds -1",
+        "\n".join(map(str, [*numbers[:-1], 2000])): "holds 2000",
+        "\n".join(map(str, [*numbers[:-1], "cat"])): "holds 'cat'",
+        "\n".join([*lines[:-1], "other.JPEG 3"]): "no line for ILSVRC2012_val_00000012.JPEG",
+    }
+    for text, words in cases.items():
+        with pytest.raises(InvalidParameter, match=words) as error:
+            of(text)
+        one_line(error)
+    with pytest.raises(InvalidParameter, match="development kit"):
+        of("\n".join(map(str, numbers)), "ILSVRC2012_validation_ground_truth.txt")
+    truth.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(DamagedFile, match="cannot be read"):
+        ImageFolder.of(tmp_path / "flat", truth)
+
+
+def test_objects_come_in_natural_order(tmp_path: Path) -> None:
+    for k in range(12):
+        pixel(tmp_path / f"{k}.png")
+    assert [p.stem for p in image_files(tmp_path)] == [str(k) for k in range(12)]
+    # a bare name before the same name with a number, as in sorted names
+    for name in ("bat", "bat1", "bat_x"):
+        pixel(tmp_path / "words" / f"{name}.png")
+    assert [p.stem for p in image_files(tmp_path / "words")] == ["bat", "bat1", "bat_x"]
+
+
+def test_sixteen_bits_are_scaled_and_not_cut(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).round().astype(np.uint16).reshape(64, 64)
+    eight = (ramp / 257).round().astype(np.uint8)
+    image = Image.fromarray(ramp)
+    assert image.mode.startswith("I;16")
+    image.save(tmp_path / "a.png")
+    Image.fromarray(eight).save(tmp_path / "b.png")
+    images, _ = load_images([tmp_path / "a.png", tmp_path / "b.png"], 64)
+    np.testing.assert_array_equal(images[0], images[1])
+    assert abs(images[0].mean()) < 1e-3  # cut at 255 it is .996
+    for big in ("I;16B", "I;16L"):
+        swapped = Image.frombytes(
+            big, (64, 64), ramp.astype(">u2" if big[-1] == "B" else "<u2").tobytes()
+        )
+        np.testing.assert_array_equal(prepare(swapped, 64), images[0])
+    # values without a scale are refused, and left out of a folder
+    for mode, values in (("I", ramp.astype(np.int32)), ("F", ramp.astype(np.float32))):
+        with pytest.raises(InvalidParameter, match=f"mode {mode} does not say") as error:
+            prepare(Image.fromarray(values), 64)
+        one_line(error)
+        Image.fromarray(values).save(tmp_path / f"{mode}.tiff")
+    files = [tmp_path / "b.png", tmp_path / "I.tiff", tmp_path / "F.tiff"]
+    with pytest.warns(SkippedImages, match="2 of 3 files .*I.tiff, F.tiff"):
+        assert load_images(files, 8)[1].tolist() == [0]
+
+
+def test_images_look_as_viewers_show_them(tmp_path: Path) -> None:
+    colour = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
+    plain = Image.fromarray(colour)
+    grey = plain.convert("L")
+    for opaque, same in (
+        (grey.convert("LA"), grey), (plain.convert("RGBA"), plain), (grey.convert("1"), None),
+        (plain.quantize(16), plain.quantize(16).convert("RGB")),
+    ):  # fmt: skip
+        found = prepare(opaque, 8)
+        expected = same if same is not None else opaque.convert("L")
+        np.testing.assert_array_equal(found, prepare(expected, 8))
+    # hidden pixels are not seen: white, whatever colour they have
+    clear = plain.convert("RGBA")
+    clear.putalpha(0)
+    assert (prepare(clear, 8) == 1).all()
+    half = Image.new("LA", (4, 4), (0, 128))
+    assert np.ptp(prepare(half, 4)) == 0
+    assert abs(prepare(half, 4).mean() + 128 / 127.5 - 1) < 0.01
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.info["transparency"] = 0
+    assert (prepare(palette, 4) == 1).all()
+    # EXIF orientation 6: stored on its side
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain.rotate(90, expand=True).save(tmp_path / "side.png", exif=exif)
+    np.testing.assert_array_equal(load_images([tmp_path / "side.png"], 8)[0][0], prepare(plain, 8))
+
+
+def test_an_oversized_image_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixel(tmp_path / "a.png")
+    Image.new("L", (60, 60)).save(tmp_path / "bomb.png")
+    Image.new("L", (1, 90_000)).save(tmp_path / "strip.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.warns(SkippedImages, match=r"2 of 3 files .*bomb.png, strip.png"):
+        images, rows = load_images(image_files(tmp_path), 64)
+    assert (images.shape, rows.tolist()) == ((1, 3, 64, 64), [0])
 
 
 def test_low_pass_keeps_means_and_kills_detail() -> None:

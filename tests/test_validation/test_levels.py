@@ -184,3 +184,17 @@ def test_bad_requests_are_told_in_one_line(trained: ReferenceClassifier) -> None
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
         one_line(error)
+
+
+def test_a_classifier_that_is_nan_says_no_class() -> None:
+    from hierdiff.validation.levels import ConvClassifier
+
+    torch.manual_seed(0)
+    net = ConvClassifier(1, 8, 3, width=4)
+    reader = ReferenceClassifier(net, net.names)
+    images = np.zeros((3, 1, 8, 8), np.float32)
+    assert reader.activations(images)["logits"].shape == (3, 3)
+    with torch.no_grad():
+        net.head.bias[1] = float("nan")
+    with pytest.raises(InvalidParameter, match=r"layer 'logits' of the classifier .* datum 0"):
+        reader.activations(images)

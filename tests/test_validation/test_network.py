@@ -402,3 +402,121 @@ def test_symbols_through_a_network_are_the_exact_model(noise: Any) -> None:
     if isinstance(noise, MaskingNoise):
         kept = run.x_t >= 0
         np.testing.assert_array_equal(run.x_0[kept], run.x_t[kept])
+
+
+# --- networks that return NaN ---------------------------------------------------------------------
+
+
+class Broken(nn.Module):
+    """Pointwise, but a value in a tenth of the numbers of some samples, late in the noise."""
+
+    def __init__(self, value: float, late: float = 900.0, label: int | None = None) -> None:
+        super().__init__()
+        self.inner = nn.Identity()
+        self.value, self.late, self.label = value, late, label
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+        rows = time > self.late
+        if label is not None and self.label is not None:
+            rows &= label == self.label
+        broken = rows[:, None] & (torch.arange(x[0].numel()) % 10 == 0)
+        out = torch.where(broken, self.value, 0.3 * x.flatten(1)).reshape(x.shape)
+        return self.inner(out)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_refused_with_level_and_datum(value: float) -> None:
+    """Also where it is clipped afterwards, which would make a number of an infinity."""
+    levels = np.array([0.2, 0.5, 0.95, 0.97])
+    model = NetworkModel(
+        Broken(value), NOISE, "eps", sampler=Ancestral(4, clip=1.0), layers={"inner": "keep"},
+        execution=Execution(batch_size=3),
+    )  # fmt: skip
+    x = X[:4]
+    calls = {
+        "the network returned NaN or inf for datum 2 at t = 0.95": lambda: model.denoise(x, levels),
+        r"the network returned NaN or inf for datum \d at t = 0.9": (
+            lambda: model.sample(x, levels, 0)
+        ),
+        "layer 'inner' returned NaN or inf for datum 2": lambda: model.features(x, levels),
+        r"datum [012] at t = 0\.9": lambda: forward_backward(model, x, 0.99, seed=0),
+    }
+    for words, call in calls.items():
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        assert "\n" not in str(error.value)
+    # below the level at which it breaks nothing is refused
+    assert np.isfinite(model.denoise(x, 0.5)).all()
+    assert np.isfinite(model.sample(x, 0.5, 0)).all()
+
+
+def test_a_model_that_samples_nan_is_refused() -> None:
+    class Sampled:
+        noise, source = NOISE, "simulation"
+
+        def denoise(self, x_t: np.ndarray, t: Any) -> np.ndarray:
+            return x_t
+
+        def sample(self, x_t: np.ndarray, t: Any, seed: Any) -> np.ndarray:
+            return np.where(np.arange(len(x_t))[:, None, None, None] == 3, np.nan, x_t)
+
+    with pytest.raises(InvalidParameter, match="the model returned NaN or inf for datum 3 at t ="):
+        forward_backward(Sampled(), X, 0.4, seed=0)  # type: ignore[arg-type]
+
+
+def test_a_class_that_is_nan_does_not_win() -> None:
+    from hierdiff.validation.studies._fixed_grid import FixedGrid, grid_scores
+    from hierdiff.validation.studies._told_networks import ImageClasses
+
+    model = NetworkModel(Broken(float("nan"), label=1), NOISE, "eps", condition=0)
+    grid = FixedGrid(np.geomspace(1e-4, 10, 20), (1,), (20,))
+    with pytest.raises(InvalidParameter, match=r"NaN or inf for datum 1 at t = 0\.9"):
+        grid_scores(ImageClasses(model, 3), X[0].astype(np.float32), range(3), grid)
+
+    class Raw:
+        def denoise(self, x_t: np.ndarray, snr: np.ndarray, label: np.ndarray) -> np.ndarray:
+            return np.where((label == 2)[:, None, None, None] & (snr[0] < 1), np.nan, 0 * x_t)
+
+    with pytest.raises(InvalidParameter, match="NaN or inf for class 2 at snr"):
+        grid_scores(Raw(), X[0], range(3), grid)
+
+
+def test_logits_may_be_minus_infinity() -> None:
+    """A symbol that a network excludes has probability zero; NaN is refused."""
+
+    class Logits(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self, seen: Tensor, ratio: Tensor) -> Tensor:
+            out = torch.zeros(*seen.shape[:2], 4)
+            out[..., 1] = self.value
+            return out
+
+    noise, x = MaskingNoise(4), np.full((2, 3), -1)
+    excluded = NetworkModel(Logits(-np.inf), noise, "logits")
+    assert (excluded.denoise(x, 0.5)[..., 1] == 0).all()
+    for value in (np.nan, np.inf):
+        with pytest.raises(InvalidParameter, match=r"datum 0 at t = 0\.5"):
+            NetworkModel(Logits(value), noise, "logits").denoise(x, 0.5)
+
+
+def test_a_label_that_the_network_does_not_have_is_refused_when_given() -> None:
+    class Told(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(10, 2)
+
+        def forward(self, x: Tensor, time: Tensor, label: Tensor) -> Tensor:
+            return x * self.table(label).mean(dim=1)[:, None, None, None]
+
+    model = NetworkModel(Told(), NOISE, "eps", condition=9)
+    assert model.denoise(X, 0.5).shape == X.shape
+    for label in (10, -1, np.array([0, 10]), True, "cat", np.ma.masked_array([1], [True])):
+        with pytest.raises(InvalidParameter, match="condition"):
+            model.conditioned(label)
+    labels = np.arange(10)
+    told = model.conditioned(labels)
+    labels[:] = 99  # what the model keeps is a copy
+    assert told.condition.max() == 9

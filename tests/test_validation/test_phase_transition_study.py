@@ -146,11 +146,17 @@ def test_a_published_network_is_run_on_a_folder(
     monkeypatch.setattr(module, "convnext", lambda _: ReferenceClassifier(look, look.names))
     whole = module.load_images
     monkeypatch.setattr(module, "load_images", lambda files, _: whole(files, 8))
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i in range(20):
-        pixels = np.random.default_rng(i).integers(256, size=(9, 10, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+
+    def draw(name: str, seed: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for i in range(20):
+            rng = np.random.default_rng([seed, i])
+            pixels = rng.integers(256, size=(9, 10, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+        return folder
+
+    folder = draw("images", 0)
     study = NetworkPhaseTransition(
         model="adm-256", images=folder, classifier=folder, out=tmp_path / "out",
         t=(0.1, 1.0),
@@ -161,6 +167,21 @@ def test_a_published_network_is_run_on_a_folder(
     assert len(list(kept.glob("*.npz"))) == 4  # two blocks, two levels
     (again,) = study.main()
     np.testing.assert_array_equal(ds.similarity, again.similarity)
+    # as many other images, under the same path and under another: as in a fresh folder
+    (fresh,) = replace(study, images=draw("others", 1), out=tmp_path / "fresh").main()
+    assert not np.allclose(fresh.similarity, ds.similarity)
+    with pytest.raises(InvalidParameter, match=r"images = .*--overwrite"):
+        replace(study, images=tmp_path / "others").main()
+    (other,) = replace(study, images=tmp_path / "others", overwrite=True).main()
+    draw("images", 1)
+    (replaced,) = replace(study, overwrite=True).main()
+    np.testing.assert_array_equal(other.similarity, fresh.similarity)
+    np.testing.assert_array_equal(replaced.similarity, fresh.similarity)
+    # other weights of the same network
+    with torch.no_grad():
+        next(net.parameters()).add_(0.5)
+    (moved,) = study.main()
+    assert not np.allclose(moved.similarity[:, -1], fresh.similarity[:, -1])
 
 
 def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
@@ -178,4 +199,24 @@ def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
+        one_line(error)
+
+
+def test_networks_that_the_image_study_cannot_run_are_refused_before(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(np.zeros((9, 10), np.uint8)).save(folder / "a.png")
+    words = {
+        "dit-xl-2-256": "network of latents", "stable-diffusion-1.5": "network of latents",
+        "adm-64-conditional": "told class", "adm-256": "1 readable image;",
+    }  # fmt: skip
+    for name, match in words.items():
+        study = NetworkPhaseTransition(
+            model=name, images=folder, classifier=tmp_path / "none", out=tmp_path / "out",
+            accept_licence=True, t=(0.5,),
+        )  # fmt: skip
+        with pytest.raises(InvalidParameter, match=match) as error:
+            study.main()
         one_line(error)

@@ -12,17 +12,19 @@ import pickle
 import subprocess
 import sys
 import threading
+import urllib.request
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
-from hierdiff.validation import CATALOGUE, adm, pretrained, print_models
+from hierdiff.validation import CATALOGUE, adm, download, pretrained, print_models
 from hierdiff.validation._optional import MissingPackage
 from hierdiff.validation.adm_config import (
     ADM_64_CONDITIONAL,
@@ -51,6 +53,9 @@ class Server(ThreadingHTTPServer):
     ranges = True
     length = True
     starts: list[int]
+    careless = False  # serves a range of whatever version there is
+    leads_to = ""
+    extra: ClassVar[dict[str, str]] = {}
 
     @property
     def url(self) -> str:
@@ -71,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         wanted = self.headers.get("Range")
-        same = self.headers.get("If-Range") in (None, server.tag)
+        same = server.careless or self.headers.get("If-Range") in (None, server.tag)
         start = int(wanted[6:-1]) if wanted and server.ranges and same else 0
         server.starts.append(start)
         total = len(server.content)
@@ -81,8 +86,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if server.leads_to:
+            self.send_response(302)
+            self.send_header("Location", server.leads_to)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = server.content[start:]
         self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        for name, value in server.extra.items():
+            self.send_header(name, value)
         if server.length:
             self.send_header("Content-Length", str(len(body)))
         if server.tag:
@@ -169,6 +184,134 @@ def test_a_part_that_was_complete_is_only_verified(server: Server, tmp_path: Pat
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "w.pt.part").write_bytes(CONTENT + b"more")
     assert get(server, tmp_path / "y").read_bytes() == CONTENT
+
+
+def test_a_part_longer_than_the_file_is_no_beginning(server: Server, tmp_path: Path) -> None:
+    """With and without a known size, and from a server that serves any range."""
+    for k, changes in enumerate(({}, {"size": None}, {"size": None, "sha256": None})):
+        part = tmp_path / str(k) / "w.pt.part"
+        part.parent.mkdir()
+        part.write_bytes(bytes(2 * len(CONTENT)))
+        part.with_name("w.pt.part.tag").write_text(
+            json.dumps({"url": server.url, "version": '"one"', "total": len(CONTENT)})
+        )
+        with warnings.catch_warnings(action="ignore"):
+            assert get(server, part.parent, **changes).read_bytes() == CONTENT
+        assert not list(part.parent.glob("*.part*"))
+
+
+def test_a_part_of_other_content_is_replaced_once(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w.pt.part").write_bytes(bytes(1000))
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert server.starts == [1000, 0]
+
+
+def test_a_range_of_another_version_is_not_appended(server: Server, tmp_path: Path) -> None:
+    """A server that ignores If-Range, with a file of which no hash is known."""
+    server.cuts = [100_000, 0, 0]
+    with pytest.raises(Unreachable):
+        get(server, tmp_path, sha256=None, size=None)
+    server.careless, server.content, server.tag = True, bytes(len(CONTENT)), '"two"'
+    with pytest.warns(UserWarning, match="nobody published"):
+        path = get(server, tmp_path, sha256=None, size=None)
+    assert path.read_bytes() == server.content
+    assert server.starts[-2:] == [100_000, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"length": False, "cuts": [1000]}, "neither length nor hash"),
+        ({"extra": {"Content-Encoding": "gzip"}}, "gzip encoded"),
+        ({"extra": {"Content-Type": "text/html; charset=utf-8"}}, "a web page"),
+        ({"leads_to": "http://example.org/w.pt"}, "which is not https"),
+        ({"leads_to": "ftp://example.org/w.pt"}, "which is not https"),
+    ],
+)
+def test_nothing_doubtful_is_pinned(
+    change: dict[str, Any], words: str, server: Server, tmp_path: Path
+) -> None:
+    for name, value in change.items():
+        setattr(server, name, value)
+    with pytest.raises((DamagedFile, Unreachable), match=words) as error:
+        get(server, tmp_path, sha256=None, size=None)
+    said(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/hostname", "file://localhost/etc/hostname", "ftp://localhost/w", "http://x.org/w",
+     "https:///w", "w.pt"],
+)  # fmt: skip
+def test_addresses_are_https(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter, match="is not https") as error:
+        fetch(RemoteFile(url, "w.pt"), tmp_path)
+    said(error.value)
+
+
+def test_a_secure_address_does_not_lead_to_an_open_one() -> None:
+    handler = download._SameTrust()
+    asked = urllib.request.Request("https://example.org/w.pt")
+    for url in ("http://example.org/w.pt", "http://127.0.0.1/w.pt", "file:///etc/hostname"):
+        with pytest.raises(Unreachable, match="not https"):
+            handler.redirect_request(asked, None, 302, "", {}, url)
+    assert handler.redirect_request(asked, None, 302, "", {}, "https://cdn.org/w") is not None
+
+
+def test_one_download_for_many_processes_and_threads(server: Server, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from hierdiff.validation.catalogue import RemoteFile\n"
+        "from hierdiff.validation.download import fetch\n"
+        "f = RemoteFile(sys.argv[1], 'w.pt', int(sys.argv[2]), sys.argv[3])\n"
+        "print(fetch(f, Path(sys.argv[4]), pause=0.0).stat().st_size)\n"
+    )
+    words = [sys.executable, "-c", code, server.url, str(len(CONTENT)), SHA, str(tmp_path)]
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+               for _ in range(2)]  # fmt: skip
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(get(server, tmp_path)))
+               for _ in range(6)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for process in running:
+        out, error = process.communicate(timeout=120)
+        assert (process.returncode, out.strip()) == (0, str(len(CONTENT))), error
+    assert found == [tmp_path / "w.pt"] * 6
+    assert server.starts == [0]
+    assert [p.name for p in tmp_path.iterdir()] == ["w.pt"]
+
+
+def test_folders_in_the_way_and_a_disk_that_fills_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.pt.part").mkdir()
+    with pytest.raises(InvalidParameter, match="stands in the way") as error:
+        get(server, tmp_path)
+    said(error.value)
+    (tmp_path / "w.pt.part").rmdir()
+    (tmp_path / "w.pt").mkdir()
+    with pytest.raises(InvalidParameter, match="is no file") as error:
+        get(server, tmp_path)
+    said(error.value)
+
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    whole = Path.open
+
+    def opened(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        full = path.name.endswith(".part") and mode == "wb" and server.starts
+        return Full() if full else whole(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(InvalidParameter, match="No space left on device") as error:
+        get(server, tmp_path / "full")
+    said(error.value)
 
 
 def test_a_wrong_hash_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:

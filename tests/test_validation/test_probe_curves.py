@@ -12,6 +12,7 @@ from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
+from hierdiff.sims.estimators import student_factor
 from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.validation import _encoders
 from hierdiff.validation.digits import digits
@@ -56,7 +57,9 @@ def test_errors_count_fits() -> None:
     right = np.zeros((1, 10, 2, 300), bool)
     right[:, :, 1] = np.arange(10)[:, None] % 2 == 0  # half of the fits always right, half never
     found = rise_of(right, T[:2])
-    assert found.error == pytest.approx(np.sqrt(10 / 9) * 0.5 / np.sqrt(10), rel=1e-6)
+    assert found.error == pytest.approx(
+        student_factor(10) * np.sqrt(10 / 9) * 0.5 / np.sqrt(10), rel=1e-6
+    )
 
 
 def test_the_mixture_of_labelled_data() -> None:

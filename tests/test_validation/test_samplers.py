@@ -17,7 +17,12 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.validation.clocks import LogSNR
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.parameterisation import Parameterisation, Prediction
+from hierdiff.validation.parameterisation import (
+    Parameterisation,
+    Prediction,
+    amplitudes,
+    column,
+)
 from hierdiff.validation.protocol import forward_backward, step_levels
 from hierdiff.validation.reverse_chains import reverse_levels
 from hierdiff.validation.sampler_bias import determinism_bias, linear_retention, retained_share
@@ -310,6 +315,88 @@ def test_diffusers_schedulers_agree_where_they_are_the_same_chain() -> None:
     kept = [np.corrcoef(x0[:, k], end[:, k])[0, 1] for k in range(4)]
     r = retained_share(VARIANCES, SNR)
     assert np.abs(kept - r).max() < 0.04 < determinism_bias(VARIANCES, SNR).max()
+
+
+def variance_of(sampler: object, c: float, snr: float, n: int = 40_000) -> float:
+    """Of what a sampler makes of noisy N(0, c) with the exact denoiser."""
+    random = np.random.default_rng(0)
+    a, s = amplitudes(snr)
+    x_t = torch.from_numpy(np.sqrt(a**2 * c + s**2) * random.standard_normal((n, 1)))
+
+    def predict(x: torch.Tensor, ratio: np.ndarray, rows: np.ndarray) -> Prediction:
+        a, s = amplitudes(ratio)
+        return Prediction(column(a * c / (a**2 * c + s**2), x) * x, None)
+
+    def draw(rows: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(random.standard_normal((len(rows), 1)))
+
+    t = np.full(n, float(NOISE.level(snr)))
+    end = sampler.run(predict, x_t, t, NOISE, draw)  # type: ignore[attr-defined]
+    return float(end.square().mean() / x_t.square().mean()) * float(a**2 * c + s**2)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_diffusers_schedulers_return_gaussian_data(kind: str) -> None:
+    """DDIM in 50 steps without clipping: 3.767 of variance 4, whatever it takes for the output."""
+    pytest.importorskip("diffusers")
+    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+
+    sampler = DiffusersSampler("DDIMScheduler", 50, options={"prediction_type": kind})
+    levels = np.append(LINEAR.snr[np.arange(980, -1, -20)], np.inf)
+    expected = linear_retention(4.0, levels, eta=0.0).variance
+    found = variance_of(sampler, 4.0, float(LINEAR.snr[980]), n=2000)
+    assert found == pytest.approx(float(expected), rel=1e-3)
+    assert sampler._variance(float(LINEAR.snr[980]), 4.0) == pytest.approx(found, rel=1e-6)
+    other = DiffusersSampler("UniPCMultistepScheduler", 50, options={"prediction_type": kind})
+    assert variance_of(other, 4.0, float(LINEAR.snr[-1]), n=2000) == pytest.approx(4.0, rel=0.02)
+    # asked to, it clips: right for images in [-1, 1] alone
+    clipped = DiffusersSampler("DDIMScheduler", 50, options={"clip_sample": True})
+    assert variance_of(clipped, 4.0, float(LINEAR.snr[980]), n=2000) < 1
+
+
+def test_the_variance_of_a_stochastic_scheduler_is_exact() -> None:
+    pytest.importorskip("diffusers")
+    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+
+    sampler = DiffusersSampler(steps=30)
+    snr, n = float(LINEAR.snr[600]), 40_000
+    found = variance_of(sampler, 4.0, snr, n)
+    # the relative error of a variance is sqrt(2 / n)
+    assert found == pytest.approx(sampler._variance(snr, 4.0), rel=5 * np.sqrt(2 / n))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "words"),
+    [
+        ("DDIMScheduler", {"prediction_type": "flow_prediction"}, "prediction_type"),
+        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction"}, "prediction_type"),
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True}, "exact denoiser"),
+        ("UniPCMultistepScheduler", {"use_beta_sigmas": True}, "exact denoiser"),
+        ("DDIMScheduler", {"rescale_betas_zero_snr": True}, "zero terminal SNR"),
+        ("DPMSolverMultistepScheduler", {"rescale_betas_zero_snr": True}, "zero terminal SNR"),
+        ("DDIMInverseScheduler", {}, "exact denoiser"),
+        ("DDIMInverseScheduler", {"prediction_type": "sample"}, "exact denoiser"),
+        ("DPMSolverMultistepInverseScheduler", {}, "exact denoiser"),
+        ("PNDMScheduler", {}, "exact denoiser"),  # right from pure noise, and wrong from elsewhere
+        ("IPNDMScheduler", {}, "noise levels"),
+        ("DDPMScheduler", {}, "random|draws numbers"),
+        ("EulerDiscreteScheduler", {}, "another scale"),
+        ("FlowMatchEulerDiscreteScheduler", {}, "cannot be made"),
+        ("DDIMScheduler", {"algorithm_type": "sde-dpmsolver++"}, "do not include"),
+        ("DDIMScheduler", {"prediction_type": 3}, "prediction_type"),
+        ("UNet2DModel", {}, "not in diffusers"),
+        ("DDIMScheduler", "no mapping", "Mapping"),
+    ],
+)
+def test_schedulers_that_do_not_fit_are_refused_when_made(
+    scheduler: str, options: object, words: str
+) -> None:
+    pytest.importorskip("diffusers")
+    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+
+    with pytest.raises(InvalidParameter, match=words) as error:
+        DiffusersSampler(scheduler, options=options)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
 
 
 def test_a_diffusers_sampler_without_diffusers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM, denoise_symbols
+from hierdiff.validation import training
 from hierdiff.validation.rhm_network import (
     SymbolNetwork,
     gap_to_exact,
@@ -96,6 +97,45 @@ def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path: Path, other: dict[s
     grammar = RHM(4, 2, 2, 3).draw(changed.pop("rules", 0))
     with pytest.warns(CheckpointSetAside, match="other data or settings"):
         train_tree_unet(grammar, NOISE, plan, **changed)
+
+
+def test_a_checkpoint_of_data_that_come_later_is_not_resumed(tmp_path: Path) -> None:
+    """The first two batches are equal, so their losses are."""
+
+    def run(data: np.ndarray) -> None:
+        def loss(network: nn.Module, step: int) -> torch.Tensor:
+            weights = torch.cat([p.ravel() for p in network.parameters()])
+            return ((weights - float(data[step])) ** 2).mean()
+
+        train(nn.Linear(2, 1), loss, Plan(steps=6, every=3, warmup=1), folder=tmp_path)
+
+    data = np.arange(6.0)
+    run(data)
+    run(data.copy())  # no warning: resumed
+    data[4] = 9.0
+    with pytest.warns(CheckpointSetAside, match="other data or settings"):
+        run(data)
+
+
+def test_a_checkpoint_of_other_code_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), Plan(steps=2, every=1, warmup=1)
+    train(fresh(), loss, plan, folder=tmp_path)
+    train(fresh(), loss, plan, folder=tmp_path)  # no warning: resumed
+    real = training.code_parts
+    changed = {"hierdiff.validation.rhm_training": "0" * 24}
+    monkeypatch.setattr(training, "code_parts", lambda *x: {**real(*x), **changed})
+    with pytest.warns(CheckpointSetAside, match=r"other code: hierdiff\.validation\.rhm_training"):
+        train(fresh(), loss, plan, folder=tmp_path)
+
+
+def test_a_folder_in_place_of_a_checkpoint_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt" / "inner").mkdir(parents=True)
+    plan = Plan(steps=2, every=1, warmup=1)
+    with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
+        train(fresh(), symbol_loss(GRAMMAR, NOISE, batch=8), plan, folder=tmp_path)
+    assert (tmp_path / "checkpoint.pt").is_file()
 
 
 def test_a_loss_with_a_memory_is_resumed_all_the_same(tmp_path: Path) -> None:

@@ -22,10 +22,9 @@ def beside(read: Array, exact: Array, judges: Judges, t: tuple[float, ...]) -> d
     The class stands apart: exact beliefs that are certain of it tie, and what is read from a
     network ties only nearly, so that the rest of what it knows decides.
     """
-    replicas = judges.replicas().astype(float)
 
     def pair(x: Array) -> list[float]:
-        return [float(x.mean()), float((replicas @ x).std(ddof=1))]
+        return [float(x.mean()), float(judges.error(x))]
 
     gap = read - exact
     a, b = (x[:, 1:].mean(axis=-1).ravel() for x in (read, exact))
@@ -43,7 +42,7 @@ def beside(read: Array, exact: Array, judges: Judges, t: tuple[float, ...]) -> d
 
 def layer_claims(ds: xr.Dataset, scores: dict[str, Array], judges: Judges) -> dict[str, Any]:
     """Best layers, and what the class adds to the mean over layers, paired, at every time."""
-    replicas, names = judges.replicas().astype(float), [str(x) for x in ds.layer.values]
+    names = [str(x) for x in ds.layer.values]
     inner = [n for n in names if n not in ("input", "output")] or names
     found: dict[str, Any] = {
         "t": ds.t.values.tolist(),
@@ -61,7 +60,7 @@ def layer_claims(ds: xr.Dataset, scores: dict[str, Array], judges: Judges) -> di
         found["label"] = [float(ds.label_only), float(ds.label_only_error)]
     if ds.sizes["condition"] == 2:
         added = np.mean([scores[n][1] - scores[n][0] for n in inner], axis=0)[:, :-3]
-        error = (added @ replicas.T).std(axis=1, ddof=1)
+        error = judges.error(added)
         found["gain"] = [[float(g), float(e)] for g, e in zip(added.mean(axis=1), error,
                                                               strict=True)]  # fmt: skip
     if not np.isnan(ds.held_out).all():

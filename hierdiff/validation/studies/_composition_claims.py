@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hierdiff.sims.estimators import student_error
 from hierdiff.sims.phases import crossing_time
 
 __all__ = ["READINGS", "composition_claims", "composition_closing", "composition_table"]
@@ -86,7 +87,13 @@ def composition_closing(said: dict[str, Any]) -> str:
         shares = {p: f" ({paths.count(p)} of {len(paths)})" for p in paths} if paths[1:] else {}
         courses = " or ".join(p + shares.get(p, "") for p in dict.fromkeys(paths))
         times = {a: np.array(t) for a, t in x["crossing"].items()}
-        cross = ", ".join(f"{a} at step {_said(t)}" for a, t in times.items())
+        # a height that is reached at the first checkpoint was reached at or before it
+        early = {a: int((t <= x["steps"][0]).sum()) for a, t in times.items()}
+        cross = ", ".join(
+            f"{a} at step {_said(t)}"
+            + (f" (or before, {early[a]} of {len(t)}: the first checkpoint)" if early[a] else "")
+            for a, t in times.items()
+        )
         words.append(
             f"{name} labels: phases {courses}, accuracy 0.6 in {cross}; at the end one "
             f"bump {x['last']['one_bump'][0]:.2f}, in place {x['last']['location_accuracy'][0]:.2f}"
@@ -107,9 +114,10 @@ def composition_closing(said: dict[str, Any]) -> str:
 
 
 def _said(times: Array) -> str:
-    """Mean and error of step numbers, or that it is not reached."""
-    if not np.isfinite(times).all():
-        return "(not reached)"
+    """Mean and Student error of step numbers, or in how many networks it is not reached."""
+    never = int((~np.isfinite(times)).sum())
+    if never:
+        return f"(not reached in {never} of {len(times)})"
     if len(times) < 2:
         return f"{times[0]:.0f}"
-    return f"{times.mean():.0f} ± {times.std(ddof=1) / np.sqrt(len(times)):.0f}"
+    return f"{times.mean():.0f} ± {float(student_error(times)):.0f}"

@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
+from hierdiff.checks import reals
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation.images import listed_images
 
 __all__ = [
     "CATEGORIES", "MEMBERS", "ConflictImages", "category_answers", "cue_shares", "read_conflicts",
@@ -86,7 +88,7 @@ class ConflictImages:
 
 
 def read_conflicts(folder: Path) -> ConflictImages:
-    """The images with conflicting cues under a folder, in the order of their names.
+    """The images with conflicting cues under a folder, in the natural order of their names.
 
     Parameters
     ----------
@@ -114,7 +116,7 @@ def read_conflicts(folder: Path) -> ConflictImages:
         raise InvalidParameter(f"images = {folder} is no folder; give the one with the images")
     number = {name: i for i, name in enumerate(CATEGORIES)}
     kept, equal, foreign = [], 0, []
-    for path in sorted(folder.rglob("*.png")):
+    for path in listed_images(folder):
         match = _NAME.fullmatch(path.stem)
         if match is None or match[1] not in number or match[3] not in number:
             foreign.append(path.name)
@@ -148,7 +150,7 @@ def category_answers(scores: ArrayLike, members: Mapping[str, Sequence[int]]) ->
     Raises
     ------
     InvalidParameter
-        If a category is missing or empty, or a class does not exist.
+        If a score is NaN, a category is missing or empty, or a class does not exist.
 
     Notes
     -----
@@ -160,7 +162,7 @@ def category_answers(scores: ArrayLike, members: Mapping[str, Sequence[int]]) ->
     >>> category_answers(np.eye(16)[[3]], table).tolist()
     [3]
     """
-    probability = softmax(np.asarray(scores, float), axis=1)
+    probability = softmax(reals("scores", scores, ndim=2), axis=1)
     columns = []
     for name in CATEGORIES:
         rows = np.asarray(members.get(name, ()), np.intp)

@@ -129,4 +129,11 @@ def _errors(model: ToldDenoiser, x0: Array, classes: Array, grid: FixedGrid, i: 
     many = np.broadcast_to(x_t, (len(classes), *x0.shape))
     guess = model.denoise(many, np.full(len(classes), ratio), classes)
     error = ((x0 - guess) ** 2).reshape(len(classes), -1).mean(axis=1)
+    bad = np.flatnonzero(~np.isfinite(error))
+    if bad.size:  # NaN would be the least of all errors for argmin, and the largest for argsort
+        raise InvalidParameter(
+            f"the denoiser returned NaN or inf for class {int(classes[bad[0]])} at snr = "
+            f"{ratio:.6g} ({bad.size} of {len(classes)} classes); check its weights, or run it in "
+            "float32"
+        )
     return np.asarray(eps_error(error, ratio))

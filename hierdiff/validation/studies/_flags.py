@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from hierdiff.checks import number, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.catalogue import CATALOGUE
+from hierdiff.validation.execution import usable_device
 
-__all__ = ["NetworkFlags", "ReaderFlags", "forget", "known_model"]
+__all__ = ["NetworkFlags", "ReaderFlags", "check_numbers", "forget", "known_model"]
 
 
 class NetworkFlags(Protocol):
@@ -41,6 +44,22 @@ def forget(folder: Path, *names: str) -> None:
     for name in names:
         for old in folder.glob(f"{name}/checkpoint.pt"):
             old.unlink()
+
+
+def check_numbers(flags: Any, *, zero: tuple[str, ...] = ("seed",)) -> None:
+    """Refuse numbers that no study can mean, and a device that is not there, before any work.
+
+    Whole numbers are counts, at least 1, or 0 where they are named in ``zero``; others are finite.
+    """
+    for field in dataclasses.fields(flags):
+        value = getattr(flags, field.name)
+        if isinstance(value, bool):
+            continue
+        if isinstance(value, int):
+            whole(field.name, value, low=int(field.name not in zero))
+        elif isinstance(value, float):
+            number(field.name, value)
+    usable_device(flags.device)
 
 
 def known_model(model: str, *here: str) -> None:

@@ -18,6 +18,7 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
 from hierdiff.sims.experiment import Task
+from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.convnext import convnext
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.distributed import Process, run_shared
@@ -119,17 +120,29 @@ class ImageRetention:
 
     def _published(self) -> _World:
         f, process = self.flags, Process.of()
+        entry = checkpoint(f.model)
+        if entry.latent_scale is not None or entry.condition:
+            why = "of latents" if entry.latent_scale is not None else f"told {entry.condition}"
+            raise InvalidParameter(
+                f"model {f.model} is a network {why}, and this study gives it pixels and nothing "
+                "else; use adm-256"
+            )
         if f.classifier is None:
             raise InvalidParameter(
                 f"model {f.model} needs a reference classifier; give --classifier FILE with the "
                 "weights of ConvNeXt-Base (convnext_base-6075fbad.pth)"
             )
-        execution = Execution(batch_size=_BLOCK, device=process.device(f.device))
-        model = pretrained(f.model, accept_licence=f.accept_licence, execution=execution)
         chosen = ImageFolder.of(f.images or Path())
         files = chosen.files if f.data is None else chosen.files[: f.data]
-        images, _ = load_images(files, 256)
+        images, _ = load_images(files, entry.shape[1])
+        if len(images) < 2:
+            raise InvalidParameter(
+                f"images = {f.images} holds {len(images)} readable image; the floor of random "
+                "pairs needs at least 2"
+            )
+        execution = Execution(batch_size=_BLOCK, device=process.device(f.device))
         classifier = convnext(f.classifier)
+        model = pretrained(f.model, accept_licence=f.accept_licence, execution=execution)
         classifier.module.to(process.device(f.device))
         return _World(model, classifier, images, images, np.array(f.t or _IMAGES), True)
 

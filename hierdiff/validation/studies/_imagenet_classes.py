@@ -12,10 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._files import fingerprint
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.validation._encoders import Encoder, class_folders, encoder_of
+from hierdiff.validation._encoders import Encoder, encoder_of, labelled_folder
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.images import load_images
@@ -63,9 +62,12 @@ def classify_folder(
             f"{name} is not told a class; use adm-64-conditional or dit-xl-2-256"
         )
     conflict = read_conflicts(images) if conflicts or categories else None
-    files, labels = class_folders(images, _CLASSES) if conflict is None else (
-        list(conflict.paths), conflict.shapes
-    )  # fmt: skip
+    if conflict is None:
+        found = labelled_folder(images, _CLASSES)
+        files, labels, shown = list(found.files), np.array(found.labels), found.summary
+    else:
+        files, labels = list(conflict.paths), conflict.shapes
+        shown = f"{len(files)} images with conflicting cues"
     members: Mapping[str, Sequence[int]] = _members(categories) if categories else MEMBERS
     model = pretrained(
         name, accept_licence=accept_licence, condition=0,
@@ -78,9 +80,11 @@ def classify_folder(
     encode = _blurred(encode, low_pass)
     rows = slice(None) if limit is None else slice(limit)
     answers = classify_images(model, files[rows], grid, size, encode, folder, _CLASSES)
-    if conflict is None:
-        return _labelled(answers, labels[rows][answers["row"]], parameters)
-    return _conflicts(answers, members, images, parameters)
+    ds, said, lines = (
+        _labelled(answers, labels[rows][answers["row"]], parameters) if conflict is None
+        else _conflicts(answers, members, images, parameters)
+    )  # fmt: skip
+    return ds, said, [shown, *lines]
 
 
 def _blurred(encode: Encoder, factor: int) -> Encoder:
@@ -105,8 +109,7 @@ def classify_images(
             Task(
                 _one_image, (told, x0, grid, classes),
                 {"version": 1, "question": "network classification, grid", "keep": grid.keep,
-                 "stages": grid.stages, "seed": grid.seed, "world": fingerprint(x0, grid.snr),
-                 "classes": classes, "model": _signature(model)},
+                 "stages": grid.stages, "seed": grid.seed, "classes": classes},
             )
             for x0 in data
         ]  # fmt: skip
@@ -120,12 +123,6 @@ def classify_images(
 def _one_image(told: ImageClasses, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
     scores, calls = grid_scores(told, x0, range(classes), grid)
     return {"scores": scores, "calls": np.array(calls)}
-
-
-def _signature(model: NetworkModel) -> str:
-    """A number of the weights, to tell networks apart."""
-    parts = [p.detach().double().sum().cpu().numpy() for p in model.module.parameters()]
-    return fingerprint(np.array(parts))
 
 
 def _members(path: Path) -> dict[str, list[int]]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import generator, stream
+from hierdiff.sims.estimators import shared_error
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import probe
 from hierdiff.theory.alignment import expected_accuracy, noise_ceiling
@@ -23,12 +24,10 @@ DIGIT_GROUPS = (((0, 6), (8, 9)), ((1, 4, 7), (2, 3, 5)))
 """Shape hierarchy of the digits, ours: with and without a closed loop; then one loop wide or
 below, two loops or one above, straight strokes, open curves."""
 
-_RESAMPLES = 300
-
 
 @dataclass(frozen=True, eq=False)
 class Judges:
-    """Triplets, what the judges say of them, and the bootstrap of objects.
+    """Triplets, what the judges say of them, and errors that know which triplets share objects.
 
     Attributes
     ----------
@@ -39,7 +38,7 @@ class Judges:
     ties
         Whether an exact tie is wrong, or a guess.
     seed
-        Names bootstrap, sampled choices and probes.
+        Names sampled choices and probes.
     """
 
     triplets: Array
@@ -64,18 +63,9 @@ class Judges:
         order = np.array([[1, 2, 0], [0, 2, 1], [0, 1, 2]])[odd]
         return np.take_along_axis(self.triplets, order, axis=1)
 
-    def replicas(self) -> Array:
-        """Weights of the triplets in bootstrap samples of objects, [resamples, k], rows sum to 1.
-
-        A triplet weighs as often as its objects come, all three multiplied.
-        """
-        objects, inside = np.unique(self.triplets, return_inverse=True)
-        inside, rng = inside.reshape(self.triplets.shape), stream(self.seed, "bootstrap")
-        out = np.empty((_RESAMPLES, len(self.triplets)), np.float32)
-        for row in out:
-            drawn = rng.integers(len(objects), size=len(objects))
-            row[:] = np.bincount(drawn, minlength=len(objects))[inside].prod(axis=1)
-        return np.asarray(out / np.maximum(out.sum(axis=1, keepdims=True), 1e-9))
+    def error(self, scores: ArrayLike) -> Array:
+        """Standard error of the mean of scores [..., k], whose triplets share objects."""
+        return shared_error(scores, self.triplets)
 
     def probed(self, features: Array, width: int) -> tuple[float, float, float]:
         """Held-out accuracy of the affine probe, its error, and the leaked accuracy."""
@@ -140,9 +130,6 @@ def one_noise(seed: int, shape: tuple[int, ...]) -> Array:
     return generator(stream(seed, "noise")).standard_normal(shape)
 
 
-def table_of(names: Mapping[str, Array], replicas: Array) -> dict[str, tuple[Array, Array]]:
-    """Mean over triplets (the last axis) and bootstrap error of each array of scores."""
-    return {
-        k: (x.mean(axis=-1), (x @ replicas.T.astype(float)).std(axis=-1, ddof=1))
-        for k, x in names.items()
-    }
+def table_of(names: Mapping[str, Array], judges: Judges) -> dict[str, tuple[Array, Array]]:
+    """Mean over triplets (the last axis) and its error, of each array of scores."""
+    return {k: (x.mean(axis=-1), judges.error(x)) for k, x in names.items()}

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from hierdiff import results
 from hierdiff.model import DiffusionModel
 from hierdiff.seeds import stream
+from hierdiff.sims.estimators import student_error
 from hierdiff.sims.probes import ridge_probe
 from hierdiff.validation.figures.representation import probe_curves
 from hierdiff.validation.studies._probe_worlds import (
@@ -102,7 +103,7 @@ def rise_of(right: Array, t: Array, seed: int = 0) -> Rise:
     for other in (0, 1):
         values = single.mean(axis=other)
         if len(values) > 1:
-            variances.append(float(values.var(ddof=1)) / len(values))
+            variances.append(float(student_error(values)) ** 2)
     peak = float(t[int(right.mean(axis=(0, 1, 3)).argmax())])
     error = max(float(np.sqrt(sum(variances))), 1 / right.shape[3])
     return Rise(round(float(np.mean(gains)), 12), error, peak)
@@ -216,7 +217,7 @@ def _mean(right: Array) -> tuple[Array, Array]:
     for axis in (0, 1):
         values = right.mean(axis=(1 - axis, 3))  # [network or fit, t]
         if len(values) > 1:
-            variance = variance + values.var(axis=0, ddof=1) / len(values)
+            variance = variance + student_error(values) ** 2
     return right.mean(axis=(0, 1, 3)), np.sqrt(variance)
 
 

@@ -24,7 +24,7 @@ from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.humans import block_layers
-from hierdiff.validation.images import image_files, load_images
+from hierdiff.validation.images import ImageFolder, load_images
 from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.rhm_training import train_tree_unet
@@ -186,15 +186,21 @@ def digit_world(flags: ProbeFlags, folder: Path) -> World:
 def photographs(flags: ProbeFlags, _: Path) -> World:
     """Images in a folder per class, and a published network, told no class."""
     entry = checkpoint(flags.model)
-    files = image_files(cast(Path, flags.images))
-    labels = np.unique([str(p.parent) for p in files], return_inverse=True)[1]
-    execution = Execution(device=flags.device, batch_size=8)
-    network = pretrained(flags.model, accept_licence=flags.accept_licence, execution=execution)
-    network = replace(network, layers=block_layers(network, flags.layers))
     if entry.condition and "for none" not in entry.condition:
         raise InvalidParameter(
             f"{flags.model} must be told {entry.condition}; take a network that can do without"
         )
+    chosen = ImageFolder.of(cast(Path, flags.images))
+    if chosen.labels is None or len(chosen.names) < 2:
+        raise InvalidParameter(
+            f"images = {flags.images} has {len(chosen.names)} folders of a class each; a probe "
+            "needs two or more, and no images beside them"
+        )
+    print(chosen.summary)
+    files, labels = chosen.files, np.array(chosen.labels)
+    execution = Execution(device=flags.device, batch_size=8)
+    network = pretrained(flags.model, accept_licence=flags.accept_licence, execution=execution)
+    network = replace(network, layers=block_layers(network, flags.layers))
     if entry.condition:
         network = network.conditioned(1000)
     size, encode = encoder_of(entry, flags.device)

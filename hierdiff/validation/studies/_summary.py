@@ -23,11 +23,8 @@ def device_name(device: str) -> str:
 
 def write_summary(path: Path, claims: Mapping[str, Any], closing: str, device: str) -> None:
     """Write the claims, the closing line, and command, commit, versions and device."""
-    made = results.provenance({})
-    versions = {**json.loads(made["versions"]), "torch": torch.__version__}
-    said = {
-        **claims, "closing": closing,
-        "made": {"command": made["command"], "commit": made["commit"], "versions": versions,
-                 "device": device_name(device), "created": made["created"]},
+    versions = json.loads(results.provenance({})["versions"])
+    also = {
+        "versions": {**versions, "torch": torch.__version__}, "device": device_name(device)
     }  # fmt: skip
-    path.write_text(json.dumps(said, indent=1) + "\n")
+    results.write_summary(path, {**claims, "closing": closing}, {}, also=also)

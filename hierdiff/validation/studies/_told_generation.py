@@ -28,7 +28,7 @@ from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.phases import phase_of_strings
-from hierdiff.validation._encoders import class_folders, decoder_of, encoder_of
+from hierdiff.validation._encoders import decoder_of, encoder_of, labelled_folder
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.convnext import convnext
 from hierdiff.validation.execution import Execution
@@ -84,7 +84,9 @@ def told_generation(
     if flags.images is None:
         told = rng.integers(_CLASSES, size=flags.looks)
     else:
-        files, labels = class_folders(flags.images, _CLASSES)
+        found = labelled_folder(flags.images, _CLASSES)
+        print(found.summary)
+        files, labels = found.files, np.array(found.labels)
         chosen = np.sort(rng.permutation(len(files))[: flags.looks])
         pixels, kept = load_images([files[i] for i in chosen], encoder_of(entry, flags.device)[0])
         real = (_read(reader, pixels), labels[chosen][kept])
@@ -93,8 +95,7 @@ def told_generation(
         Task(
             _make, (model, told[first : first + _BLOCK], entry.shape, flags.seed, first),
             {"question": "told generation", "version": 1, "model": flags.model, "first": first,
-             "seed": flags.seed, "sampling": flags.sampling or 250, "looks": flags.looks,
-             "images": str(flags.images)},
+             "seed": flags.seed, "sampling": flags.sampling or 250},
         )
         for first in range(0, len(told), _BLOCK)
     ]  # fmt: skip

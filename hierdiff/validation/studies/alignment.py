@@ -47,7 +47,7 @@ from hierdiff.validation.studies._alignment_claims import (
     layer_claims,
     table,
 )
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -86,8 +86,10 @@ class NetworkAlignment:
     """Submodules of the network; default its blocks."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -130,6 +132,7 @@ class NetworkAlignment:
 
     def __post_init__(self) -> None:
         known_model(self.model, "rhm", "digits")
+        check_numbers(self, zero=("seed", "probe_width"))
         if self.model not in ("rhm", "digits"):
             for name, value in (("images", self.images), ("triplets", self.triplets)):
                 if value is None:
@@ -149,7 +152,7 @@ class NetworkAlignment:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the network's results, and those of exact beliefs where known."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "alignment", "alignment_exact")
         if not self.resume:
             forget(folder, "alignment-*")
         run = {"rhm": self._rhm, "digits": self._digits}.get(self.model, self._things)
@@ -271,7 +274,6 @@ class NetworkAlignment:
         levels: dict[str, Array], *, source: str = "network",
         conditions: tuple[int, ...] = (0, 1),
     ) -> xr.Dataset:  # fmt: skip
-        replicas = judges.replicas()
         variables: dict[str, Any] = {}
         coords: dict[str, Any] = {}
         named: dict[str, Array] = {}
@@ -285,7 +287,7 @@ class NetworkAlignment:
         named |= levels
         if label is not None:
             named["label_only"] = judges.scores(label)
-        for name, (mean, error) in table_of(named, replicas).items():
+        for name, (mean, error) in table_of(named, judges).items():
             dims: dict[int, tuple[str, ...]] = {
                 0: (),
                 3: ("condition", "layer" if name == "layer_accuracy" else "level", "t"),

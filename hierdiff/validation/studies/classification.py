@@ -25,7 +25,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._files import fingerprint
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.classification import accuracy_table
@@ -38,7 +37,7 @@ from hierdiff.theory.classification import SoftLeaves, snr_at
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.rhm_training import train_tree_unet
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._imagenet_classes import classify_folder
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_networks import (
@@ -77,8 +76,10 @@ class NetworkClassification:
     """Average the images over squares of so many pixels on a side first: shape without texture."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure, checkpoints and finished tasks."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -118,6 +119,7 @@ class NetworkClassification:
 
     def __post_init__(self) -> None:
         known_model(self.model, "rhm", "digits")
+        check_numbers(self)
         if self.model in ("rhm", "digits"):
             _ = self.experiment
             if not 0 < self.label_share <= 1:
@@ -146,7 +148,7 @@ class NetworkClassification:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the network's results, and the exact denoiser's where known."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "classification", "classification_exact")
         if not self.resume:
             forget(folder, "classification-*")
         self._tasks(folder, self.resume)
@@ -238,10 +240,7 @@ class NetworkClassification:
     def _scored(self, world: Any, x0: Array, labels: Array, folder: Path) -> dict[str, Array]:
         """Credit of every datum, for weights, budgets and times; kept in the folder."""
         e = self.experiment
-        few = x0[:2] + 0.5
-        told = world.errors(few, np.ones_like(few), np.ones(2))
-        parameters = {"version": 1, "question": "network classification", **asdict(e),
-                      "data": fingerprint(x0, labels, told)}  # fmt: skip
+        parameters = {"version": 1, "question": "network classification", **asdict(e)}
         tasks = [Task(given_task, (e.settings, world, x0, labels), parameters)]
         return run_tasks(tasks, self._tasks(folder), workers=1, name="classification")[0]
 

@@ -57,7 +57,7 @@ from hierdiff.validation.studies._composition_claims import (
     composition_closing,
     composition_table,
 )
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
@@ -96,8 +96,10 @@ class NetworkComposition:
     """Weights of the reference classifier (ConvNeXt-Base), for a network of the catalogue."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     bfloat16: bool = False
@@ -162,6 +164,7 @@ class NetworkComposition:
 
     def __post_init__(self) -> None:
         known_model(self.model, "small")
+        check_numbers(self)
         if not self.parts or not {*self.parts} <= {"bumps", "levels"}:
             raise InvalidParameter(f"parts = {self.parts} must name some of bumps, levels")
         for name in ("seeds", "evaluations", "level_seeds", "sampling"):
@@ -197,7 +200,7 @@ class NetworkComposition:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the results of the parts."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "composition", "composition_*")
         if not self.resume:
             forget(folder, "bumps-*", "levels-*")
         results.task_folder(folder, "network_composition", self.resume)

@@ -36,7 +36,7 @@ from hierdiff.validation.figures.phase_transition import network_phase_transitio
 from hierdiff.validation.rhm_network import Process, SymbolNetwork, gap_to_exact
 from hierdiff.validation.rhm_training import Architecture, train_tree_unet
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._image_retention import ImageRetention
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -71,8 +71,10 @@ class NetworkPhaseTransition:
     """Weights of the reference classifier (ConvNeXt-Base), for a network of the catalogue."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -115,6 +117,7 @@ class NetworkPhaseTransition:
 
     def __post_init__(self) -> None:
         known_model(self.model, "rhm", "digits")
+        check_numbers(self)
         if self.t is not None and not all(0 < t <= 1 for t in self.t):
             raise InvalidParameter(f"t = {self.t} must be noise levels in (0, 1]")
         if self.focus is not None and not 0 <= self.focus[0] < self.focus[1] <= 1:
@@ -152,7 +155,7 @@ class NetworkPhaseTransition:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the exact chain and the network, or the network."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "phase_transition", "phase_transition_*")
         if not self.resume:
             forget(folder, "network-*", "size-*", "digits-*", "classifier-*")
         results.task_folder(folder, "network_phase_transition", self.resume)

@@ -32,10 +32,11 @@ from hierdiff import results
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
+from hierdiff.sims.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
 from hierdiff.validation.figures.representation import network_representation
 from hierdiff.validation.mixture_network import train_vector_denoiser
-from hierdiff.validation.studies._flags import forget, known_model
+from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._probe_curves import PROBE_LEVELS, ProbeCurves
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
@@ -62,8 +63,10 @@ class NetworkRepresentation:
     """That you accept the terms of the checkpoint."""
     layers: tuple[str, ...] = ()
     """Submodules of an image network; default its blocks."""
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     resume: bool = True
@@ -111,6 +114,7 @@ class NetworkRepresentation:
 
     def __post_init__(self) -> None:
         known_model(self.model, "mixture", "rhm", "digits")
+        check_numbers(self)
         sizes, least = self.sizes, 2 if self.model == "mixture" else 1
         if self.networks is not None and self.networks < least:
             raise InvalidParameter(
@@ -154,7 +158,9 @@ class NetworkRepresentation:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns exact law, memorising denoiser and networks, or all in one."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(
+            self, "representation", "representation_theory", "representation_memorising"
+        )
         if not self.resume:
             forget(folder, "vectors-*", "probe-*")
         if self.model != "mixture":
@@ -223,8 +229,8 @@ class NetworkRepresentation:
         for name, values in curves.items():  # [n_train, network, split, sigma]
             dims = ("n_train", "split", "sigma")
             variables[name] = (dims, values.mean(axis=1), text[name])
-            spread = values.std(axis=1, ddof=1) / np.sqrt(self._count)
-            variables[f"{name}_error"] = (dims, spread, f"standard error of: {text[name]}")
+            spread = student_error(np.moveaxis(values, 1, 0))
+            variables[f"{name}_error"] = (dims, spread, f"Student error of: {text[name]}")
         ends = {"ratio": curves["snr"][..., high] / curves["snr"][..., low],
                 "linear_rise": curves["linear"][..., high] - curves["linear"][..., low],
                 "projection_rise": curves["projection"][..., high] - curves["projection"][..., low],
@@ -236,8 +242,9 @@ class NetworkRepresentation:
         for name, values in ends.items():  # [n_train, network, split]
             dims2 = ("n_train", "split")
             variables[name] = (dims2, values.mean(axis=1), words[name])
-            spread = values.std(axis=1, ddof=1) / np.sqrt(self._count)
-            variables[f"{name}_error"] = (dims2, spread, f"standard error of: {words[name]}")
+            spread = student_error(np.moveaxis(values, 1, 0))
+            variables[f"{name}_error"] = (dims2, spread, f"Student error of: {words[name]}")
+        variables["networks"] = ((), self._count, "networks of every size")
         coords: dict[str, Any] = {
             "n_train": (("n_train",), list(self.sizes), "training points, 0 is fresh"),
             "split": (("split",), ["train", "test"], "points that are read"),
@@ -249,8 +256,11 @@ class NetworkRepresentation:
 def _claims(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> dict[str, Any]:
     """Ratios, probe rises, places of the peak and rank correlations with the exact curve."""
     law = theory.snr.values[0, 1, 0]
-    found: dict[str, Any] = {"exact ratio": float(theory.ratio.values[0, 1, 0]),
-                             "exact peak": float(theory.peak_sigma), "networks": {}}  # fmt: skip
+    found: dict[str, Any] = {
+        "exact ratio": float(theory.ratio.values[0, 1, 0]),
+        "exact peak": float(theory.peak_sigma),
+        "networks per size": int(network.networks), "networks": {},
+    }  # fmt: skip
     for n in network.n_train.values:
         one = network.sel(n_train=n, split="test")
         both = network.sel(n_train=n)
@@ -258,7 +268,9 @@ def _claims(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> dict
             "ratio": [float(one.ratio), float(one.ratio_error)],
             "linear rise": [float(one.linear_rise), float(one.linear_rise_error)],
             "projection rise": [float(one.projection_rise), float(one.projection_rise_error)],
-            "peak at": float(one.sigma[int(one.snr.values.argmax())]),
+            "peak at": float(one.sigma[top := int(one.snr.values.argmax())]),
+            "next": [float(one.sigma[max(top - 1, 0)]),
+                     float(one.sigma[min(top + 1, one.sizes["sigma"] - 1)])],
             "rank correlation": float(stats.spearmanr(one.snr.values, law).statistic),
             "denoising error, train": [float(both.denoising.sel(split="train")),
                                        float(both.denoising_error.sel(split="train"))],
@@ -294,16 +306,23 @@ def _closing(said: dict[str, Any]) -> str:
         shape = "rises first" if ratio - 1 > 2 * error else (
             "only falls" if 1 - ratio > 2 * error else "undecided")  # fmt: skip
         name = f"N = {n}" if n != "0" else "fresh data"
-        words.append(f"{ratio:.2f} ± {error:.2f} ({name}; {shape}; peak at {x['peak at']:.2f})")
-    values = [x["ratio"] for x in said["networks"].values()]
-    z = (values[-1][0] - values[0][0]) / max(float(np.hypot(values[0][1], values[-1][1])), 1e-12)
+        words.append(
+            f"{ratio:.2f} ± {error:.2f} ({name}; {shape}; highest at {x['peak at']:.2f} of the "
+            f"probed levels, next to {x['next'][0]:.2f} and {x['next'][1]:.2f})"
+        )
+    n = said["networks per size"]
+    # Student errors back to plain ones, whose units Welch's test counts
+    values = [(x["ratio"][0], max(x["ratio"][1], 1e-12) / student_factor(n), n)
+              for x in said["networks"].values()]  # fmt: skip
+    z = welch_score(values[-1], values[0])
     energy, rise = ([x[f"{k} rise"] for x in said["networks"].values()]
                     for k in ("projection", "linear"))  # fmt: skip
     memory = ", ".join(f"{a:.2f} ± {b:.2f} (N = {n})" for n, (a, b) in said["memorising"].items())
     return (
         f"SNR at the exact peak over SNR at 0.02: networks {', '.join(words)}; memorising denoiser "
         f"{memory}; exact {said['exact ratio']:.2f}, peak at {said['exact peak']:.3f}; first and "
-        f"last told apart with z = {z:.1f}; accuracy of the class energy between the two levels "
+        f"last told apart with z = {z:.1f} (Welch, {n} networks each); accuracy of the class "
+        "energy between the two levels "
         f"{energy[0][0]:+.3f} ± {energy[0][1]:.3f} and {energy[-1][0]:+.3f} ± {energy[-1][1]:.3f}, "
         f"of a linear probe {rise[0][0]:+.3f} ± {rise[0][1]:.3f} and {rise[-1][0]:+.3f} ± "
         f"{rise[-1][1]:.3f}"

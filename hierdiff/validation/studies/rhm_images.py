@@ -41,7 +41,7 @@ from hierdiff.validation.rhm_images import ExactImages, TreeImages, random_templ
 from hierdiff.validation.samplers import Ancestral
 from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
-from hierdiff.validation.studies._flags import forget
+from hierdiff.validation.studies._flags import check_numbers, forget
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
 from hierdiff.validation.tree_runs import partial_levels
@@ -81,8 +81,10 @@ class RHMImages:
     Writes rhm_images.nc, rhm_images_theory.nc, rhm_images_chain.nc and rhm_images.png.
     """
 
-    out: Path = Path("out")
+    out: Path = Path("out/networks")
     """Folder for results, figure and checkpoints."""
+    overwrite: bool = False
+    """Replace results of other parameters in the same folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     bfloat16: bool = False
@@ -123,6 +125,7 @@ class RHMImages:
     """Training steps of the reference classifier; 0 leaves it out."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         RHM(self.v, self.m, 4, self.L)
         if not self.t or not all(0 < t <= 1 for t in self.t):
             raise InvalidParameter(f"t = {self.t} must be noise levels in (0, 1]")
@@ -151,7 +154,7 @@ class RHMImages:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the exact chain and the network."""
-        folder = results.writable_folder(self.out)
+        folder = results.run_folder(self, "rhm_images", "rhm_images_*")
         if not self.resume:
             forget(folder, "images-*", "classifier")
         sampler = Ancestral(DiscreteSchedule.linear().respaced(str(self.chain)), clip=2.5)

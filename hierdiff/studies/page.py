@@ -1,0 +1,135 @@
+"""What a page of the gallery is run as: a script with flags, or a notebook without.
+
+A page is a script from top to bottom, so that it reads as a document.  As a program it takes flags
+and says errors in one line; in a notebook, whose command line belongs to the kernel, it has its
+defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import tyro
+
+from hierdiff.errors import HierdiffError, InvalidParameter
+from hierdiff.plots.backend import in_notebook, use_files
+
+__all__ = ["command_line", "last_words", "options", "parsed"]
+
+_T = TypeVar("_T")
+
+
+@contextlib.contextmanager
+def command_line() -> Iterator[None]:
+    """The command line as flags are read from it: empty in a notebook.
+
+    Examples
+    --------
+    >>> with command_line():
+    ...     arguments = sys.argv[1:]
+    """
+    before = sys.argv
+    if in_notebook():
+        sys.argv = before[:1] or ["notebook"]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def options(kind: type[_T]) -> _T:
+    """Flags of a page that is a script from top to bottom.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass whose fields are the flags.
+
+    Returns
+    -------
+    instance of it
+
+    Raises
+    ------
+    HierdiffError
+        If the dataclass refuses a value.
+
+    Notes
+    -----
+    Validity: from here on an error of this package that nobody catches ends the program with one
+    line on standard error and status 2, as :func:`hierdiff.studies.execute` does for a whole
+    study.  Figures are written to files whatever MPLBACKEND says.
+    """
+    use_files()
+    if not in_notebook():
+        sys.excepthook = _one_line
+    return parsed(lambda: tyro.cli(kind))
+
+
+def parsed(parse: Callable[[], _T]) -> _T:
+    """Parse; a broken rule of ours is raised as it is, not framed as a usage error."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), command_line():
+            found = parse()
+        _refuse_nothing(found)
+        return found
+    except SystemExit as stop:
+        cause: BaseException | None = stop
+        while cause is not None:
+            if isinstance(cause, HierdiffError):
+                raise cause from None
+            cause = cause.__context__
+        raise
+    finally:
+        if not isinstance(sys.exc_info()[1], HierdiffError):
+            sys.stderr.write(said.getvalue())
+
+
+def _refuse_nothing(flags: Any) -> None:
+    """Refuse flags without values, and NaN, which no study can mean."""
+    if not dataclasses.is_dataclass(flags):
+        return
+    for field in dataclasses.fields(flags):
+        value, flag = getattr(flags, field.name), f"--{field.name.replace('_', '-')}"
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        _refuse_nothing(value)
+        if isinstance(value, tuple) and not value and default != ():
+            raise InvalidParameter(f"{flag} has no values; give one or more, or leave it out")
+        for x in value if isinstance(value, tuple) else (value,):
+            if isinstance(x, float) and x != x:
+                raise InvalidParameter(f"{flag} nan is no number; give a number")
+
+
+def last_words(error: BaseException) -> tuple[str, int] | None:
+    """One line and an exit status for an error that ends a program; None for a fault of ours."""
+    if isinstance(error, HierdiffError):
+        return f"error: {error}", 2
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command resumes where it stopped", 130
+    if isinstance(error, OSError):  # of a figure or a summary: the disk is full, a folder is gone
+        place = f"{error.filename}: " if error.filename else ""
+        return (
+            f"error: {place}{error.strerror or error}; finished tasks are kept, so the same "
+            "command goes on where it stopped"
+        ), 2
+    return None
+
+
+def _one_line(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:  # fmt: skip
+    """For ``sys.excepthook``, which may raise SystemExit to set the status."""
+    words = last_words(error)
+    if words is None:
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(words[0], file=sys.stderr)
+    raise SystemExit(words[1])

@@ -1,0 +1,203 @@
+"""Cases of mixtures, their theory, data sets, and what is read off features."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fuzz import Case
+
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, mixture, results
+from hierdiff.sims import class_retention, probes, simulated_model
+from hierdiff.sims.crossover import crossover
+from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.sims.representation import Representation
+from hierdiff.theory import (
+    ExactRHM,
+    analytic_scores,
+    collapse,
+    geometric_memorization,
+    instability,
+    linear_score,
+    memorization,
+    pca_transition,
+    random_features,
+    representation,
+    speciation,
+)
+from hierdiff.theory.exact_mixture import ExactMixture
+
+EXEMPT = {
+    "hierdiff._subspaces.Spectrum": "what a mixture computes of itself, of checked arrays",
+    "hierdiff.theory._laplace.Moments": "a result",
+    "hierdiff.theory.mean_field.Decomposition": "a result",
+    "hierdiff.theory.representation.Peak": "a result",
+    "hierdiff.theory.memorization.EmpiricalPosterior": "a result",
+    "hierdiff.theory.memorization.Neighbours": "a result",
+    "hierdiff.theory._empirical.PreparedData": "a result, of prepare, which checks",
+    "hierdiff.theory.random_features.FeatureBulks": "a result",
+    "hierdiff.theory.geometric_memorization.Gap": "a result",
+    "hierdiff.theory.instability.first_from_above": "takes a function that the theory made",
+    "hierdiff.theory.collapse.variances_of": "a check",
+    "hierdiff.theory.instability.positive_radius": "a check",
+    "hierdiff.sims.probes.Probe": "a result, whose methods are fuzzed",
+    "hierdiff.sims.simulated_model.ConvergenceOrder": "a result",
+}
+
+
+def cases() -> list[Case]:
+    """Arguments that the names of parameters do not give."""
+    home = "hierdiff.theory"
+    bases = [np.eye(3)[:, :1], np.eye(3)[:, 1:2]]
+    small = LowRankMixture(bases, delta=0.3, residual="ambient")
+    x, k = small.sample(12, seed=0)
+    exact = ExactMixture(small, GaussianNoise())
+    data: dict[str, Any] = {"data": x, "x": x[:3], "sigma": 0.5}
+    scaled = {**data, "scale": 1.5, "block": 5}
+    images = np.random.default_rng(0).standard_normal((3, 4, 4))
+    local = {"data": images, "x": images[:2], "sigma": 0.5, "radius": 1, "boundary": "zero",
+             "scale": 1.5, "block": 2}  # fmt: skip
+    gaussian = {"mean": np.zeros(2), "axes": np.eye(2), "eigenvalues": np.ones(2)}
+    model = linear_score.GaussianModel(**gaussian)
+    points = {"model": model, "x": np.ones((2, 2)), "sigma": 0.5, "scale": 1.5}
+    constants = random_features.feature_constants(np.tanh, 0.1)
+    labelled = {"features": x, "labels": k}
+    probe = probes.linear_probe(x, k)
+    features = {"features": x}
+    masked = ExactRHM(RHM(4, 2, 2, 2).draw(0), MaskingNoise(4))
+    chain = simulated_model.SimulatedModel(masked, 2)
+    sequence = simulated_model.SequentialModel(masked)
+    tokens: dict[str, Any] = {"x_t": np.full((2, 4), -1), "t": 1.0}
+    vectors: dict[str, Any] = {"x_t": x[:3], "t": 0.3}
+    memory = EmpiricalModel(x, GaussianNoise())
+    ratios = results.label(
+        {"ratio_by_seed": (("seed", "model", "split", "n_train"),
+                           np.array([[0.5, 2.0], [0.4, 2.5]]).reshape(2, 1, 1, 2), "R")},
+        {"model": (("model",), ["exact"], ""), "split": (("split",), ["test"], ""),
+         "n_train": (("n_train",), [100, 400], "")}, "simulation", {},
+    )  # fmt: skip
+    study = Representation(
+        classes=2, rank=1, dim=2, n_train=(8,), sigmas=(0.5,), seeds=2, test=8,
+        models=("exact",), quantities=("snr",),
+    )  # fmt: skip
+    path = Path(tempfile.mkdtemp()) / "mixture.npz"
+    small.save(path)
+    whole = "hierdiff.mixture.LowRankMixture"
+    machines, learned = f"{home}.analytic_scores", f"{home}.memorization"
+    exact_name, memory_name = f"{home}.exact_mixture.ExactMixture", (
+        "hierdiff.sims.empirical_model.EmpiricalModel"
+    )  # fmt: skip
+    chains = "hierdiff.sims.simulated_model"
+    return [
+        Case(whole, LowRankMixture,
+             {"bases": bases, "weights": [0.4, 0.6], "variances": [[1.0], [2.0]], "delta": 0.3,
+              "residual": "ambient", "means": np.ones((2, 3))}),
+        Case(f"{whole}.fit", LowRankMixture.fit,
+             {"data": x, "classes": 2, "rank": 1, "seed": 0, "restarts": 1, "with_means": True,
+              "iterations": 5, "tolerance": 1e-3}),
+        Case(f"{whole}.random", LowRankMixture.random,
+             {"dim": 6, "rank": [1, 2], "classes": 2, "delta": 0.1, "angle": 60.0, "seed": 0,
+              "weights": [0.5, 0.5], "residual": "span"}),
+        Case(f"{whole}.covariance", small.covariance, {"k": 1}),
+        Case(f"{whole}.principal_angles", small.principal_angles, {"k": 0, "l": 1}),
+        Case(f"{whole}.sample", small.sample, {"n": 3, "seed": 0}),
+        Case(f"{whole}.save", small.save, {"path": "m.npz"}),
+        Case(f"{whole}.load", LowRankMixture.load, {"path": path}),
+        Case("hierdiff._subspaces.orthonormalise", mixture.orthonormalise, {"bases": bases}),
+        Case(f"{home}.representation.snr_per_class", representation.snr_per_class,
+             {"ranks": [3, 2], "weights": [0.4, 0.6], "delta": 0.2, "sigma": 0.5}),
+        Case(f"{home}.collapse.collapse_time", collapse.collapse_time,
+             {"n_data": 100.0, "population": np.ones(4)}),
+        Case(f"{learned}.empirical_denoise", memorization.empirical_denoise, scaled),
+        Case(f"{learned}.empirical_score", memorization.empirical_score, scaled),
+        Case(f"{learned}.empirical_posterior", memorization.empirical_posterior,
+             {**scaled, "own": [0, 1, 2]}),
+        Case(f"{learned}.nearest_two", memorization.nearest_two,
+             {"data": x, "samples": x[:2], "block": 5}),
+        Case(f"{learned}.memorization_fraction", memorization.memorization_fraction,
+             {"data": x, "samples": x[:2] + 0.1, "threshold": 0.3, "block": 5}),
+        Case(f"{learned}.prepare", memorization.prepare, {"data": x}),
+        Case(f"{home}.geometric_memorization.empirical_jacobian",
+             geometric_memorization.empirical_jacobian, {**data, "block": 5}),
+        Case(f"{home}.geometric_memorization.gap_opening", geometric_memorization.gap_opening,
+             {"upper": 4.0, "lower": 0.25}),
+        Case(f"{home}.random_features.feature_constants", random_features.feature_constants,
+             {"activation": np.tanh, "time": 0.1}),
+        Case(f"{home}.random_features.feature_bulks", random_features.feature_bulks,
+             {"constants": constants, "psi_p": 40.0, "psi_n": 4.0}),
+        Case(f"{home}.random_features.FeatureConstants", random_features.FeatureConstants,
+             {"time": 0.1, "linear": 0.6, "over_data": 0.02, "over_noise": 0.01}),
+        Case(f"{home}.pca_transition.subspace_error", pca_transition.subspace_error,
+             {"basis": bases[0], "other": bases[1]}),
+        Case(f"{home}.instability.central_instability", instability.central_instability,
+             {"mixture": LowRankMixture([np.zeros((1, 0))] * 2, means=[[1.0], [-1.0]]),
+              "reverse": "sde"}),
+        Case(f"{home}.speciation.log_ratio_moments", speciation.log_ratio_moments,
+             {"mixture": small, "k": 0, "l": 1, "sigma": 0.5}),
+        Case(f"{home}.speciation.speciation_orthogonal", speciation.speciation_orthogonal,
+             {"rank": 100, "delta": 0.2}),
+        Case(f"{home}.speciation.speciation_time", speciation.speciation_time,
+             {"mixture": LowRankMixture.random(20, 10, 2, delta=0.2, seed=0),
+              "criterion": "free_entropy", "pair": (0, 1)}),
+        Case(f"{home}.linear_score.GaussianModel", linear_score.GaussianModel, gaussian),
+        Case(f"{home}.linear_score.fit_gaussian", linear_score.fit_gaussian, {"data": x}),
+        Case(f"{home}.linear_score.linear_denoise", linear_score.linear_denoise, points),
+        Case(f"{home}.linear_score.linear_score", linear_score.linear_score, points),
+        Case(f"{home}.linear_score.linear_trajectory", linear_score.linear_trajectory,
+             {"model": model, "x": np.ones((2, 2)), "start": 1.0, "stop": [0.5, 0.1]}),
+        Case(f"{machines}.local_denoise", analytic_scores.local_denoise, local),
+        Case(f"{machines}.equivariant_local_denoise",
+             analytic_scores.equivariant_local_denoise, local),
+        Case(f"{machines}.equivariant_denoise", analytic_scores.equivariant_denoise,
+             {k: v for k, v in local.items() if k not in ("radius", "boundary")}),
+        Case(f"{machines}.score_of", analytic_scores.score_of,
+             {"denoised": x, "x": x, "sigma": 0.5, "scale": 1.5}),
+        Case(exact_name, ExactMixture,
+             {"mixture": small, "noise": GaussianNoise(), "class_label": 1}),
+        Case(f"{exact_name}.denoise", exact.denoise, vectors),
+        Case(f"{exact_name}.class_marginals", exact.class_marginals, vectors),
+        Case(f"{exact_name}.features", exact.features, vectors),
+        Case(f"{exact_name}.sample", exact.sample, {**vectors, "seed": 0}),
+        Case(memory_name, EmpiricalModel, {"data": x, "noise": GaussianNoise()}),
+        Case(f"{memory_name}.weights", memory.weights, vectors),
+        Case(f"{memory_name}.denoise", memory.denoise, vectors),
+        Case(f"{memory_name}.features", memory.features, vectors),
+        Case(f"{memory_name}.sample", memory.sample, {**vectors, "seed": 0}),
+        Case("hierdiff.sims.representation.Representation.measure", study.measure,
+             {"model": None, "data": None, "folder": None, "workers": 1, "cluster": None},
+             keep=("cluster",)),  # an address that nobody answers takes seconds by design
+        Case("hierdiff.sims.crossover.crossover", crossover,
+             {"measured": ratios, "model": "exact", "split": "test"}),
+        Case("hierdiff.sims.probes.feature_snr", probes.feature_snr, {**labelled, "bases": bases}),
+        Case("hierdiff.sims.probes.projection_accuracy", probes.projection_accuracy,
+             {**labelled, "bases": bases}),
+        Case("hierdiff.sims.probes.linear_probe", probes.linear_probe,
+             {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
+        Case("hierdiff.sims.probes.quadratic_probe", probes.quadratic_probe,
+             {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
+        Case("hierdiff.sims.probes.ridge_probe", probes.ridge_probe, {**labelled, "ridge": 1.0}),
+        Case("hierdiff.sims.probes.Probe.logits", probe.logits, features),
+        Case("hierdiff.sims.probes.Probe.predict", probe.predict, features),
+        Case("hierdiff.sims.probes.Probe.accuracy", probe.accuracy, labelled),
+        Case("hierdiff.sims.class_retention.class_retention", class_retention.class_retention,
+             {"model": exact, "data": (x, k), "seed": 0, "g": 0, "rows": range(3),
+              "times": np.array([0.2, 0.6])}),
+        Case("hierdiff.sims.class_retention.labelled_data", class_retention.labelled_data,
+             {"mixture": small, "data": (x, k)}),
+        Case(f"{chains}.SimulatedModel", simulated_model.SimulatedModel,
+             {"model": masked, "steps": 2}),
+        Case(f"{chains}.SimulatedModel.denoise", chain.denoise, tokens),
+        Case(f"{chains}.SimulatedModel.features", chain.features, tokens),
+        Case(f"{chains}.SimulatedModel.sample", chain.sample, {**tokens, "seed": 0}),
+        Case(f"{chains}.SimulatedModel.trajectory", chain.trajectory, {**tokens, "seed": 0}),
+        Case(f"{chains}.SequentialModel", simulated_model.SequentialModel, {"model": masked}),
+        Case(f"{chains}.SequentialModel.denoise", sequence.denoise, tokens),
+        Case(f"{chains}.SequentialModel.features", sequence.features, tokens),
+        Case(f"{chains}.SequentialModel.sample", sequence.sample, {**tokens, "seed": 0}),
+        Case(f"{chains}.SequentialModel.trajectory", sequence.trajectory, {**tokens, "seed": 0}),
+        Case(f"{chains}.convergence_order", simulated_model.convergence_order,
+             {"steps": [10, 20, 40], "gaps": [0.1, 0.05, 0.025],
+              "errors": [0.01, 0.005, 0.0025]}),
+    ]  # fmt: skip

@@ -1,0 +1,135 @@
+"""Cases of grammars, noise, exact inference and the annealed theory."""
+
+from __future__ import annotations
+
+import numpy as np
+from fuzz import Case
+
+from hierdiff import RHM, Derivations, GaussianNoise, Grammar, MaskingNoise, variants
+from hierdiff.noise import EpsilonNoise, SymbolEvidence, UniformNoise, noise_process
+from hierdiff.theory import annealed, belief_propagation, broadcast, mean_field, support_sets, uturn
+
+EXEMPT = {
+    f"hierdiff.theory.{name}": "a result; its own functions make it"
+    for name in (
+        "annealed.AnnealedBeliefs",
+        "belief_propagation.NodeBeliefs",
+        "belief_propagation.Posterior",
+        "broadcast.KestenStigum",
+        "information.Estimate",
+        "mean_field.Decomposition",
+        "population.OrderParameter",
+        "population.CriticalLevel",
+    )
+}
+EXEMPT["hierdiff._layered.Grammar.load"] = "reads files; damaged ones have tests of their own"
+
+_GRAMMAR = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
+_DATA = _GRAMMAR.sample(3, seed=1)
+
+
+def _noise(kind: type, randoms: int) -> list[Case]:
+    made = kind(4)
+    x_t = made.corrupt(_DATA.leaves, 0.3, 2)
+    extra = {"randoms": np.full((3, 4, randoms), 0.5)}
+    home = f"{kind.__module__}.{kind.__name__}"
+    common = {"x0": _DATA.leaves, "t": 0.3}
+    return [
+        Case(home, kind, {"v": 4}),
+        Case(f"{home}.corrupt", made.corrupt, {**common, "seed": 0}),
+        Case(f"{home}.corrupt_with", made.corrupt_with, {**common, **extra}),
+        Case(f"{home}.evidence", made.evidence, {"x_t": x_t, "t": 0.3}),
+        Case(f"{home}.log_evidence", made.log_evidence, {"x_t": x_t, "t": 0.3}),
+        Case(f"{home}.draw", made.draw, {"shape": (3, 4), "rng": np.random.default_rng(0)}),
+    ]
+
+
+def cases() -> list[Case]:
+    """Arguments that the names of parameters do not give."""
+    gauss = GaussianNoise(4)
+    found = [case for kind, k in (
+        (EpsilonNoise, 0), (MaskingNoise, 1), (UniformNoise, 2), (GaussianNoise, 4),
+    ) for case in _noise(kind, k)]  # fmt: skip
+    home = "hierdiff._gaussian.GaussianNoise"
+    dense = gauss.log_evidence(gauss.corrupt(_DATA.leaves, 0.3, 2), 0.3)
+    seen = belief_propagation.posterior(_GRAMMAR, dense)
+    uniforms = [np.full(3, 0.5), np.full((3, 1), 0.5), np.full((3, 2), 0.5)]
+    one = Grammar([_GRAMMAR.rules[0]], leaf_vocabulary=4)
+    tree = {"leaves": _DATA.leaves}
+    level = "hierdiff._layered.Grammar"
+    return [
+        *found,
+        Case(
+            f"{home}.corrupt_at_snr", gauss.corrupt_at_snr,
+            {"x0": _DATA.leaves, "snr": 2.0, "randoms": np.full((3, 4, 4), 0.5)},
+        ),
+        Case(
+            f"{home}.log_evidence_at_snr", gauss.log_evidence_at_snr,
+            {"x_t": np.full((3, 4, 4), 0.5), "snr": 2.0},
+        ),
+        Case(f"{home}.alpha_bar", gauss.alpha_bar, {"t": 0.3}),
+        Case(f"{home}.snr", gauss.snr, {"t": 0.3}),
+        Case(f"{home}.level", gauss.level, {"snr": 0.3}),
+        Case("hierdiff.noise.noise_process", noise_process, {"name": "masking", "v": 4}),
+        Case(
+            "hierdiff.noise.SymbolEvidence", SymbolEvidence,
+            {"symbols": _DATA.leaves, "log_match": 0.0, "log_other": -1.0, "v": 4},
+        ),
+        Case("hierdiff.grammar.RHM", RHM, {"v": 4, "m": 2, "s": 2, "L": 2, "n_classes": 3}),
+        Case(
+            level, Grammar,
+            {
+                "rules": list(_GRAMMAR.rules), "weights": list(_GRAMMAR.weights),
+                "root_prior": _GRAMMAR.root_prior, "leaf_vocabulary": 4,
+            },
+        ),
+        Case(f"{level}.sample", _GRAMMAR.sample, {"n": 3, "seed": 0, "root": 1}),
+        Case(f"{level}.n_nodes", _GRAMMAR.n_nodes, {"level": 1}),
+        Case(f"{level}.parse", _GRAMMAR.parse, tree),
+        Case(f"{level}.is_valid", _GRAMMAR.is_valid, tree),
+        Case(f"{level}.valid_per_level", _GRAMMAR.valid_per_level, tree),
+        Case(f"{level}.log_prob", _GRAMMAR.log_prob, tree),
+        Case(f"{level}.to_networkx", _GRAMMAR.to_networkx, {"depth": 1}),
+        Case(f"{level}.save", _GRAMMAR.save, {"path": "g.npz"}),
+        Case("hierdiff._derivations.Derivations", Derivations, {"levels": _DATA.levels}),
+        Case("hierdiff.variants.layered", variants.layered,
+             {"v": [2, 4, 4], "m": [2, 2], "s": [2, 2], "seed": 0}),
+        Case("hierdiff.variants.zipf", variants.zipf,
+             {"rhm": RHM(4, 2, 2, 2), "a": 0.5, "seed": 0, "levels": [1]}),
+        Case("hierdiff.variants.zipf_weights", variants.zipf_weights, {"m": 3, "a": 0.5}),
+        Case(
+            "hierdiff.theory.belief_propagation.posterior", belief_propagation.posterior,
+            {
+                "grammar": _GRAMMAR, "log_evidence": dense, "root": [0, 1, 2], "levels": (0,),
+                "dtype": np.float64, "threads": 1,
+            },
+        ),
+        Case(
+            "hierdiff.theory.belief_propagation.true_beliefs", belief_propagation.true_beliefs,
+            {"grammar": _GRAMMAR, "log_evidence": dense, "truth": _DATA, "threads": 1},
+        ),
+        Case(
+            "hierdiff.theory.belief_propagation.denoise_symbols",
+            belief_propagation.denoise_symbols,
+            {"grammar": _GRAMMAR, "noise": gauss, "x_t": np.full((3, 4, 4), 0.5), "t": 0.3},
+        ),
+        Case("hierdiff.theory.belief_propagation.Posterior.sample", seen.sample,
+             {"seed": 0, "n_samples": 2}),
+        Case("hierdiff.theory.belief_propagation.Posterior.sample_with", seen.sample_with,
+             {"uniforms": uniforms}),
+        Case("hierdiff.theory.annealed.effective_epsilon", annealed.effective_epsilon,
+             {"noise": gauss, "t": 0.3}),
+        Case("hierdiff.theory.annealed.annealed_beliefs", annealed.annealed_beliefs,
+             {"rhm": RHM(4, 2, 2, 2), "epsilon": 0.3, "root_belief": 0.5}),
+        # the function given is the caller's own; its errors are too
+        Case("hierdiff.theory.mean_field.snr_mean_field", mean_field.snr_mean_field,
+             {"classes": 3, "rank": 2, "delta": 0.2, "sigma": 0.5,
+              "exponent": mean_field.mean_field_exponent}, keep=("exponent",)),
+        Case("hierdiff.theory.uturn.committor", uturn.committor,
+             {"grammar": _GRAMMAR, "noise": MaskingNoise(4),
+              "path": np.stack([np.full((3, 4), -1), _DATA.leaves]), "times": [1.0, 0.0]}),
+        Case("hierdiff.theory.support_sets.support_threshold", support_sets.support_threshold,
+             {"rhm": RHM(8, 3, 2, 1), "tolerance": 1e-3}),
+        Case("hierdiff.theory.broadcast.kesten_stigum", broadcast.kesten_stigum,
+             {"grammar": one}),
+    ]  # fmt: skip

@@ -1,0 +1,236 @@
+"""Pages of the gallery as programs and as notebooks: backends, kernels, flags, errors."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from hierdiff.errors import HierdiffError, InvalidParameter
+from hierdiff.plots import backend
+from hierdiff.studies import page
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "sims").glob("*.py"))
+NAMES = [p.stem for p in SCRIPTS]
+
+
+class Stop(Exception):
+    """A page has parsed its flags."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Flags of a small page."""
+
+    sizes: tuple[int, ...] = (1, 2)
+    t: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.t > 1:
+            raise InvalidParameter(f"t = {self.t} must be at most 1; give less")
+
+
+@contextlib.contextmanager
+def argv(*words: str) -> Iterator[None]:
+    before, hook = sys.argv, sys.excepthook
+    sys.argv = list(words)
+    try:
+        yield
+    finally:
+        sys.argv, sys.excepthook = before, hook
+
+
+def kind_of(script: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+    """The dataclass that a page parses, and the command line that it sees."""
+    seen: list[Any] = []
+
+    def cli(kind: Any, **_: Any) -> Any:
+        seen.extend((kind, sys.argv[1:]))
+        raise Stop
+
+    with monkeypatch.context() as patch, argv(*words):
+        patch.setattr(tyro, "cli", cli)
+        # as a notebook does; runpy would put the name of the script into the command line
+        code = compile(script.read_text(), script, "exec")
+        with contextlib.suppress(Stop):
+            exec(code, {"__name__": "__main__"})
+    return seen
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_a_page_parses_no_flags_in_a_notebook(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = "/env/lib/ipykernel_launcher.py"
+    assert kind_of(script, monkeypatch, launcher, "-f", "kernel.json")[1] == []
+    # as a program it does
+    assert kind_of(script, monkeypatch, str(script), "--seed", "3")[1] == ["--seed", "3"]
+
+
+def test_flags_of_a_flat_page() -> None:
+    with argv("page.py", "--sizes", "3"):
+        assert page.options(Flags) == Flags(sizes=(3,))
+    with argv("ipykernel_launcher.py", "-f", "kernel.json"):
+        assert page.options(Flags) == Flags()
+        assert sys.argv[1] == "-f"
+    for words, message in ((["--sizes"], "--sizes has no values"), (["--t", "nan"], "--t nan"),
+                           (["--t", "2"], "at most 1")):  # fmt: skip
+        with argv("page.py", *words), pytest.raises(InvalidParameter, match=message):
+            page.options(Flags)
+    with argv("page.py", "--unknown"), pytest.raises(SystemExit) as stop:
+        page.options(Flags)
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["module://no_such_module.backend", *(pytest.param(name, marks=pytest.mark.slow)
+     for name in ("nonsense", "tkagg", "module://matplotlib_inline.backend_inline"))],
+)  # fmt: skip
+def test_files_are_written_whatever_the_backend(wanted: str, tmp_path: Path) -> None:
+    """Also one that is known, and cannot be used without a display."""
+    code = (
+        "from hierdiff.plots.backend import plt, use_files; use_files(); "
+        "plt.subplots()[0].savefig('f.png'); print(plt.get_backend())"
+    )
+    environment = {**os.environ, "MPLBACKEND": wanted}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert run.stdout.split() == ["agg"], run.stderr
+    assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", ["module://no_such_module.backend", "nonsense", "tkagg"])
+def test_programs_do_not_look_at_the_backend(wanted: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "MPLBACKEND": wanted}
+    for words in (["-m", "hierdiff"], [str(ROOT / "sims" / "changed_tree.py")]):
+        run = subprocess.run(
+            [sys.executable, *words, "--help"], capture_output=True, text=True, cwd=tmp_path,
+            env=environment,
+        )  # fmt: skip
+        assert (run.returncode, run.stderr) == (0, "")
+        assert "usage:" in run.stdout
+
+
+def test_matplotlib_comes_after_the_backend_is_looked_at() -> None:
+    """A page that imports matplotlib by itself fails before any line of ours runs."""
+    folders = (ROOT / name for name in ("sims", "theory", "validation"))
+    pages = [p for folder in folders for p in folder.glob("*.py")]
+    wrong = [p.name for p in pages if "import matplotlib" in p.read_text()
+             or "from matplotlib" in p.read_text()]  # fmt: skip
+    assert wrong == []
+
+
+def test_this_is_no_notebook() -> None:
+    assert not backend.in_notebook()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("changed_tree", "--v 4 --m 8"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+            ("changed_tree", "--grammars 0"), ("changed_tree", "--t 2 3"),
+            ("sharpening", "--depths 0"), ("susceptibility", "--depths -1"),
+            ("cue_conflict", "--data 0"), ("attribute_binding", "--budgets 0"),
+        )),
+    ],
+)  # fmt: skip
+def test_a_wrong_flag_of_a_flat_page_is_one_line(name: str, flags: str, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "sims" / f"{name}.py"), *flags.split(), "--out",
+         str(tmp_path)], capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 2
+    lines = run.stderr.strip().splitlines()
+    assert len(lines) == 1, run.stderr[-2000:]
+    assert lines[0].startswith("error: ")
+
+
+@pytest.mark.slow
+def test_a_page_runs_as_a_notebook(tmp_path: Path) -> None:
+    """In a true kernel, cell by cell, with the command line and the backend of one."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    cells = (ROOT / "sims" / "attribute_binding.py").read_text().split("# %%\n")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    client = nbclient.NotebookClient(
+        notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()
+    assert (tmp_path / "out" / "attribute_binding.nc").exists()
+    assert not any(
+        o.get("name") == "stderr" and "Traceback" in o.get("text", "")
+        for c in notebook.cells for o in c.outputs
+    )  # fmt: skip
+
+
+# --- every flag of every page -------------------------------------------------------------------
+
+_NUMBERS = {"int": ("0", "-1"), "float": ("nan", "-1", "inf")}
+_SETTINGS = {"seed", "summary", "workers", "threads", "resume", "overwrite", "cluster", "out"}
+
+
+def wrong_flags(kind: Any) -> Iterator[list[str]]:
+    """One flag at a time with a value that people get wrong."""
+    for field in dataclasses.fields(kind):
+        hint = typing.get_type_hints(kind, include_extras=True)[field.name]
+        inner = [x for x in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(x)]
+        name, words = f"--{field.name.replace('_', '-')}", str(hint)
+        if inner:
+            yield from wrong_flags(inner[0])
+        elif field.name not in _SETTINGS and "Path" not in words:
+            for number, values in _NUMBERS.items():
+                if number in words:
+                    many = words.count(number) if "tuple" in words and "..." not in words else 1
+                    yield from ([name, *[value] * many] for value in values)
+            if "..." in words:
+                yield [name]
+
+
+@contextlib.contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise Stop
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_no_wrong_flag_ends_in_a_traceback(
+    script: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Refused, or accepted: a page that still computes after a while has accepted its flags."""
+    kind = kind_of(script, monkeypatch, str(script))[0]
+    monkeypatch.chdir(tmp_path)
+    faults = []
+    for k, words in enumerate(wrong_flags(kind)):
+        with argv(str(script), *words, "--out", str(tmp_path / str(k))):
+            try:
+                with limit(5.0):
+                    runpy.run_path(str(script), run_name="__main__")
+            except (HierdiffError, Stop, SystemExit):
+                continue
+            except Exception as error:
+                faults.append(f"{' '.join(words)}: {type(error).__name__} {str(error)[:100]}")
+    assert not faults, "\n".join(faults)

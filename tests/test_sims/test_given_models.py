@@ -1,0 +1,219 @@
+"""A model that is given is the model that is measured, under its own noise and on its own data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import Derivations
+from hierdiff.mixture import LowRankMixture
+from hierdiff.sims.alignment import Alignment
+from hierdiff.sims.binding import AttributeBinding
+from hierdiff.sims.classification import Classification
+from hierdiff.sims.composition import Composition
+from hierdiff.sims.correlations import Correlations
+from hierdiff.sims.cue_conflict import CueConflict
+from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.representation import Representation
+from hierdiff.theory.exact_mixture import ExactMixture
+from hierdiff.theory.exact_model import ExactRHM
+
+GRAMMAR = RHM(8, 2, 2, 3).draw(0)
+OTHER = RHM(8, 2, 2, 3).draw(1)
+DATA = GRAMMAR.sample(30, 1)
+MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.1, seed=0)
+PROCESSES = (MaskingNoise(8), UniformNoise(8), GaussianNoise(8), EpsilonNoise(8))
+
+TRANSITION = PhaseTransition(noise="masking", levels=3, refine=0)
+ALIGNMENT = Alignment(L=3, weights=(1.0, 0.5, 0.25, 0.1), triplets=200, grammars=2, t=(0.3,))
+CORRELATIONS = Correlations(v=8, m=2, L=3, noise="masking", trajectories=4, levels=2)
+COMPOSITION = Composition(
+    symbols=8, rules=2, depth=3, levels=2, data=8, multiplicities=(2, 3), parts=("denoisers",)
+)
+CLASSES = Classification(
+    v=4, m=2, L=2, grammars=2, data=16, budgets=(1, 30), own_budgets=(1, 4), levels=(0.2,),
+    repeats=2, buckets=4, keep=(1,), stages=(20,), level_data=8, level_samples=8, strata=16,
+)  # fmt: skip
+FEATURES = Representation(
+    rank=2, dim=6, n_train=(30,), sigmas=(0.1,), seeds=2, test=30, quantities=("snr",)
+)
+
+
+class Refused(RuntimeError):
+    """What the silent models below raise."""
+
+
+def refuse(*_: object, **__: object) -> Any:
+    raise Refused
+
+
+@dataclass(frozen=True)
+class SilentRHM(ExactRHM):
+    """An exact model that answers nothing."""
+
+    denoise = posterior = sample = features = beliefs = refuse
+
+
+@dataclass(frozen=True, eq=False)
+class SilentMixture(ExactMixture):
+    """The same on vectors."""
+
+    denoise = class_marginals = sample = features = refuse
+
+
+class SilentDenoiser:
+    """A conditional denoiser that answers nothing."""
+
+    n_classes, source = 2, "simulation"
+    denoise = refuse
+
+
+def silent(noise: Any = PROCESSES[0]) -> SilentRHM:
+    return SilentRHM(GRAMMAR, noise)
+
+
+MEASURED = {
+    "PhaseTransition": lambda: TRANSITION.measure(silent(), DATA),
+    "PhaseTransition, epsilon": lambda: replace(TRANSITION, noise="epsilon").measure(
+        silent(EpsilonNoise(8)), DATA
+    ),
+    "PhaseTransition, vectors": lambda: replace(TRANSITION, noise="gaussian").measure(
+        SilentMixture(MIXTURE, GaussianNoise())
+    ),
+    "Alignment": lambda: ALIGNMENT.measure(silent(), DATA),
+    "Correlations": lambda: CORRELATIONS.measure(silent(), DATA.leaves),
+    "Correlations, epsilon": lambda: replace(CORRELATIONS, noise="epsilon").measure(
+        silent(EpsilonNoise(8)), DATA.leaves
+    ),
+    "Composition": lambda: COMPOSITION.measure(silent(), GRAMMAR),
+    "Classification": lambda: CLASSES.measure(
+        SilentDenoiser(), (np.random.default_rng(0).random((16, 3)), np.arange(16) % 2)
+    ),
+    "Representation": lambda: FEATURES.measure(SilentMixture(FEATURES.mixture, GaussianNoise())),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_model_that_raises_makes_measure_raise(name: str) -> None:
+    with pytest.raises(Refused):
+        MEASURED[name]()
+
+
+@pytest.mark.parametrize("experiment", [CueConflict(grammars=2), AttributeBinding(grammars=2)])
+def test_experiments_with_models_of_their_own_refuse_others(experiment: Any) -> None:
+    with pytest.raises(InvalidParameter, match="takes no model"):
+        experiment.measure(silent())
+
+
+def test_alignment_is_measured_under_the_noise_of_the_model() -> None:
+    found = [ALIGNMENT.measure(ExactRHM(GRAMMAR, noise), DATA) for noise in PROCESSES]
+    for i, (noise, ds) in enumerate(zip(PROCESSES, found, strict=True)):
+        assert noise.name in ds.t.attrs["long_name"]
+        assert ("snr" in ds.coords) == (noise.name == "gaussian")
+        for other in found[:i]:
+            assert not np.array_equal(ds.accuracy, other.accuracy)
+    # the schedule is part of the noise
+    linear = ALIGNMENT.measure(ExactRHM(GRAMMAR, GaussianNoise(8, "linear")), DATA)
+    assert float(linear.snr[0]) == pytest.approx(float(GaussianNoise(8, "linear").snr(0.3)))
+    assert not np.array_equal(linear.accuracy, found[2].accuracy)
+
+
+def test_alignment_reads_the_features_of_the_model() -> None:
+    @dataclass(frozen=True)
+    class Blind(ExactRHM):
+        """Features that carry nothing."""
+
+        def features(self, x_t: Any, t: Any) -> dict[str, Any]:
+            return {k: np.zeros_like(x) for k, x in super().features(x_t, t).items()}
+
+    ds = replace(ALIGNMENT, ties="shared").measure(Blind(GRAMMAR, MaskingNoise(8)), DATA)
+    assert ds.accuracy.values == pytest.approx(1 / 3)
+    exact = ALIGNMENT.measure(ExactRHM(GRAMMAR, MaskingNoise(8)), DATA)
+    # with the class given its level is known exactly
+    label = exact.accuracy.sel(condition="class given", level=0)
+    assert label.values == pytest.approx(float(exact.label_only))
+
+
+@pytest.mark.parametrize("noise", PROCESSES, ids=lambda n: n.name)
+def test_a_transition_is_measured_under_the_noise_of_the_model(noise: Any) -> None:
+    experiment = replace(TRANSITION, noise=noise.name)
+    ds = experiment.measure(ExactRHM(GRAMMAR, noise), DATA)
+    assert noise.name in ds.t.attrs["long_name"]
+    with pytest.raises(InvalidParameter, match="cannot be measured"):
+        replace(TRANSITION, noise="epsilon" if noise.name != "epsilon" else "masking").measure(
+            ExactRHM(GRAMMAR, noise), DATA
+        )
+
+
+def test_the_schedule_of_the_model_labels_the_transition() -> None:
+    noise = GaussianNoise(8, "linear")
+    ds = replace(TRANSITION, noise="gaussian").measure(ExactRHM(GRAMMAR, noise), DATA)
+    np.testing.assert_allclose(ds.snr, noise.snr(ds.t.values))
+
+
+def test_a_clamped_class_is_measured_as_it_is() -> None:
+    """A mixture whose class is clamped believes nothing else."""
+    experiment = replace(TRANSITION, noise="gaussian")
+    ds = experiment.measure(ExactMixture(MIXTURE, GaussianNoise(), 1))
+    share = ds.belief.isel(level=0)
+    assert set(np.unique(ds.class_belief)) == {0.0, 1.0}
+    assert float(share.std()) == 0
+
+
+def _changed(level: int, symbol: int) -> Derivations:
+    levels = [np.array(x) for x in DATA.levels]
+    levels[level][3, 0] = symbol
+    return Derivations(tuple(levels))
+
+
+WRONG = {
+    "a symbol out of range": (lambda: _changed(3, 8), "levels\\[3\\] holds 8"),
+    "a negative symbol": (lambda: _changed(1, -1), "levels\\[1\\] holds -1"),
+    "fractional symbols": (
+        lambda: Derivations(tuple(np.asarray(x, float) for x in DATA.levels)), "give integers"),
+    "another depth": (lambda: RHM(8, 2, 2, 2).draw(0).sample(4, 0), "nodes per level"),
+    "another branching": (lambda: RHM(8, 2, 3, 3).draw(0).sample(4, 0), "nodes per level"),
+    "no tree": (lambda: DATA[:0], "nodes per level"),
+    "another grammar": (lambda: OTHER.sample(4, 0), "no rule of symbol"),
+    "more symbols": (lambda: RHM(16, 2, 2, 3).draw(0).sample(40, 0), "levels\\[0\\] holds"),
+    "leaves alone": (lambda: DATA.leaves, "are no derivations"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("experiment", [TRANSITION, ALIGNMENT], ids=["transition", "alignment"])
+def test_wrong_data_are_refused_before_anything_is_computed(name: str, experiment: Any) -> None:
+    make, words = WRONG[name]
+    # the model cannot answer, so whatever is refused is refused before it is asked
+    with pytest.raises(InvalidParameter, match=words) as error:
+        experiment.measure(silent(), make())
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_leaves_are_refused() -> None:
+    cases = {
+        "are no trees": (silent(), DATA.leaves[:, :6]),
+        "holds 8": (silent(), _changed(3, 8).leaves),
+        "integers": (silent(), DATA.leaves / 2),
+        "denoises vectors": (SilentMixture(MIXTURE, GaussianNoise()), DATA.leaves),
+    }
+    for words, (model, data) in cases.items():
+        experiment = replace(CORRELATIONS, noise=model.noise.name)
+        with pytest.raises(InvalidParameter, match=words):
+            experiment.measure(model, data)
+    with pytest.raises(InvalidParameter, match="without the model"):
+        ALIGNMENT.measure(None, DATA)
+    with pytest.raises(InvalidParameter, match="make Alignment with L = 3"):
+        Alignment().measure(silent())
+
+
+def test_a_class_of_its_own_is_never_taken_from_finished_tasks(tmp_path: Any) -> None:
+    TRANSITION.measure(ExactRHM(GRAMMAR, MaskingNoise(8)), DATA, folder=tmp_path)
+    assert list(tmp_path.iterdir())
+    with pytest.raises(Refused):
+        TRANSITION.measure(silent(), DATA, folder=tmp_path)
