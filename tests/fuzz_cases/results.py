@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fuzz import Case
@@ -32,6 +33,12 @@ class _Study:
     overwrite: bool = False
 
 
+def _loaded(path: Any) -> Any:
+    """Each call has a folder of its own."""
+    results.save(results.label({"p": ((), 0.5, "p")}, {}, "theory", {}), "x.nc")
+    return results.load(path)
+
+
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     one = results.label({"p": ((), 0.5, "p"), "p_error": ((), 0.1, "its error")}, {}, "theory", {})
@@ -47,7 +54,7 @@ def cases() -> list[Case]:
         Case(f"{home}.package_code", fingerprints.package_code, {}),
         Case("hierdiff.results.save", results.save,
              {"ds": one, "path": "x.nc", "overwrite": False}),
-        Case("hierdiff.results.load", results.load, {"path": "x.nc"}),
+        Case("hierdiff.results.load", _loaded, {"path": "x.nc"}),
         Case("hierdiff.results.compare", results.compare, {"datasets": (one, other)}),
         Case("hierdiff.results.label", results.label,
              {"variables": {"p": (("t",), [1.0, 0.5], "probability")}, "coords": named,
