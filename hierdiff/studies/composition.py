@@ -12,6 +12,7 @@ import tyro
 import xarray as xr
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.plots.composition import composition_figure
 from hierdiff.sims.composition import Composition
 
@@ -43,6 +44,9 @@ class CompositionStudy:
     """Address of a Dask scheduler to run the tasks on."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the three laws and the measurement."""
