@@ -402,7 +402,7 @@ def judge(case: Case, parameter: str, label: str, value: Any, clean: bool) -> Fa
         return None
     except TooLong:
         return Fault(case.name, parameter, label, f"no answer in {SECONDS} s")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         said = str(error).partition("\n")[0][:150]

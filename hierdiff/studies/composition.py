@@ -12,7 +12,7 @@ import tyro
 import xarray as xr
 
 from hierdiff import results
-from hierdiff.checks import check_fields
+from hierdiff.checks import check_fields, checked
 from hierdiff.plots.composition import composition_figure
 from hierdiff.sims.composition import Composition
 
@@ -80,6 +80,7 @@ def _pair(ds: xr.Dataset, name: str, **where: Any) -> list[float]:
     return [float(one[name]), float(one[f"{name}_error"])]
 
 
+@checked
 def claims(laws: list[xr.Dataset], measured: xr.Dataset) -> dict[str, Any]:
     """What was found, as numbers with errors, beside the laws."""
     found: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff.errors import InvalidParameter
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,
@@ -62,6 +63,15 @@ def _options(kind: type[Any]) -> Any:
     """Options of a page that was given no flags."""
     with mock.patch.object(sys, "argv", ["page"]):
         return page.options(kind)
+
+
+def _run(kind: type[Any], arguments: Any) -> Any:
+    """A command that says what is wrong and ends with status 2 does what it should."""
+    try:
+        return command.run(kind, arguments)
+    except SystemExit as stop:
+        assert stop.code == 2
+        raise InvalidParameter("said on standard error") from None
 
 
 def _arrays(n: int) -> dict[str, Any]:
@@ -244,7 +254,7 @@ def cases() -> list[Case]:
     home = "hierdiff.studies"
     return [
         *_experiments(), *_estimators(), *_tasks(), *_features(),
-        Case(f"{home}.command.run", command.run, {"kind": _Flags, "arguments": ["--v", "3"]}),
+        Case(f"{home}.command.run", _run, {"kind": _Flags, "arguments": ["--v", "3"]}),
         Case(f"{home}.composition.claims", composition.claims, _claims),
         Case(f"{home}.page.last_words", page.last_words, {"error": ValueError("x")}),
         Case(f"{home}.page.options", _options, {"kind": _Flags}),
