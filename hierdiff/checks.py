@@ -1001,6 +1001,8 @@ def check_fields(owner: Any, **rules: Rule) -> None:
     known = _field_rules(kind)
     arguments = vars(owner) if hasattr(owner, "__dict__") else {}
     for field in dataclasses.fields(owner):
+        if not field.init:  # set by the class itself, after this
+            continue
         value = getattr(owner, field.name)
         if field.name in rules:
             found = rules[field.name](field.name, value)

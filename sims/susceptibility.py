@@ -70,7 +70,7 @@ class Susceptibility:
     """Branching."""
     depths: tuple[int, ...] = (5, 7, 9)
     """Depths L, increasing."""
-    grammars: int = 24
+    grammars: int = 48
     """Random grammars: the unit that errors are counted in."""
     data: int = 6
     """Data per grammar."""

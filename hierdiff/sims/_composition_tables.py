@@ -111,6 +111,12 @@ def bootstrapped(values: Array, statistic: Callable[[Array], Array]) -> tuple[Ar
     return statistic(values.mean(axis=1)), found.error
 
 
+def _error_over_grammars(values: Array) -> Array:
+    """Standard error of means of values [m, grammar, ...]; NaN where a grammar has none."""
+    by_grammar = np.moveaxis(values, 1, 0)
+    return np.asarray(standard_error(np.nan_to_num(by_grammar)) + 0 * by_grammar.mean(axis=0))
+
+
 def _slope(x: Array) -> Callable[[Array], Array]:
     """Slope against x along the first axis; rows with NaN are left out."""
 
@@ -139,7 +145,7 @@ def measured_cost(
     missing = np.isnan(star)
     by_grammar, star = star, np.where(missing.any(axis=1, keepdims=True), np.nan, star)
     mean = star.mean(axis=1)  # NaN if one is missing
-    error = standard_error(np.moveaxis(np.nan_to_num(star), 1, 0)) + 0 * mean
+    error = _error_over_grammars(star)
     slope, slope_error = bootstrapped(star, _slope(x))
     dims = ("learner", "height", "m")
 
@@ -172,7 +178,7 @@ def measured_cost(
     score = "score as a share of that on infinite data"
     variables |= _with_error(
         "accuracy", (*dims, "scaled"), np.moveaxis(curves.mean(axis=1), 0, 2),
-        np.moveaxis(standard_error(np.moveaxis(curves, 1, 0)), 0, 2), score,
+        np.moveaxis(_error_over_grammars(curves), 0, 2), score,
     )  # fmt: skip
     censored = turned(missing.sum(axis=1))
     variables["censored"] = (dims, censored, "grammars whose P* lies outside of the range of P")

@@ -7,6 +7,7 @@ beliefs at one level: unconditional, or with the class given, as a text prompt g
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields
+from hierdiff.checks import check_fields, checked, natural, shown
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
@@ -107,6 +108,7 @@ class Alignment:
         return RHM(self.v, self.m, self.s, self.L)
 
     @results.tracked
+    @checked
     def predict(self, law: str = "latents") -> xr.Dataset:
         """What models that know latents without any doubt achieve, in the labels of measure.
 
@@ -145,12 +147,13 @@ class Alignment:
         return self._label(planes, values[:, -2], values[:, -1], None, "theory")
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: Derivations | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -212,10 +215,13 @@ class Alignment:
             model,
         )  # fmt: skip
 
+    @checked(g=natural)
     def scene(
         self, g: int, given: tuple[ExactRHM, Derivations | None] | None = None
     ) -> tuple[ExactRHM, Derivations, Array, Array]:
         """Model, objects, triplets and the judges' probabilities of one repetition."""
+        if given is not None and not (isinstance(given, tuple) and len(given) == 2):
+            raise InvalidParameter(f"given = {shown(given)} must be a pair of a model and its data")
         model, data = given or (None, None)
         if model is None:
             drawn = self.rhm.draw(stream(self.seed, "grammar", g))

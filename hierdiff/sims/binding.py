@@ -8,6 +8,7 @@ error, preferring the colour of the larger object, then has an exact cause.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, interval
+from hierdiff.checks import check_fields, checked, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -110,6 +111,7 @@ class AttributeBinding:
         return {**{name: weighting(name) for name in _NAMED}, HIGH: band(*self.high)}
 
     @results.tracked
+    @checked
     def predict(self, law: str = "bayes") -> xr.Dataset:
         """What a law says of the scenes of :meth:`measure`, in the same labels.
 
@@ -149,12 +151,13 @@ class AttributeBinding:
                            "theory", law)  # fmt: skip
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: None = None,
         data: None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

@@ -10,6 +10,7 @@ to save calls, and calls as a confidence; confusion when a node of any level is 
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, cast
 
@@ -18,7 +19,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -149,11 +150,12 @@ class Classification:
         return Settings(rhm=self.rhm, **chosen)
 
     @results.tracked
+    @checked
     def predict(
         self,
         law: str = "limit",
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -195,12 +197,13 @@ class Classification:
         return self._summary(found, "theory", law)
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: ConditionalDenoiser | None = None,
         data: tuple[ArrayLike, ArrayLike] | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

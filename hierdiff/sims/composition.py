@@ -9,6 +9,7 @@ that adds what it knows of x and of y, against one that must have seen them toge
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, interval
+from hierdiff.checks import check_fields, checked, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.model import DiffusionModel
@@ -186,6 +187,7 @@ class Composition:
         return np.maximum.accumulate(np.maximum(grid, 1) - steps, axis=1) + steps
 
     @results.tracked
+    @checked
     def predict(self, law: str = "correlations") -> xr.Dataset:
         r"""What a law says, in the labels of :meth:`measure`.
 
@@ -230,12 +232,13 @@ class Composition:
         return self._label(found, "theory", law)
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: Grammar | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

@@ -11,6 +11,7 @@ whose input alone is low-passed at test time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, interval
+from hierdiff.checks import check_fields, checked, interval, probabilities
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -136,6 +137,7 @@ class CueConflict:
             raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
 
     @results.tracked
+    @checked
     def predict(
         self, law: str = "closed form", sigma2: tuple[float, ...] | None = None
     ) -> xr.Dataset:
@@ -181,12 +183,13 @@ class CueConflict:
         return self._label(found, "theory", law, levels)
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: None = None,
         data: None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -237,6 +240,7 @@ class CueConflict:
             variables[f"{name}_error"] = ((dim,), self.binomial_error(p), "binomial standard error")
         return self._label(variables, "simulation", "", self.sigma2)
 
+    @checked(p=probabilities)
     def binomial_error(self, p: Array) -> Array:
         """Standard error of shares of the Gaussian data; at least that of one in all of them."""
         n = self.gaussian_data

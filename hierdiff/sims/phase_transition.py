@@ -8,6 +8,7 @@ shrinks as lambda^-L with the depth (see ``theory.critical_exponents``); low lev
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -16,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, levels_of
+from hierdiff.checks import check_fields, checked, levels_of
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
@@ -139,6 +140,7 @@ class PhaseTransition:
         return noise_process(self.noise, self.v)
 
     @results.tracked
+    @checked
     def predict(
         self,
         law: str | None = None,
@@ -146,7 +148,7 @@ class PhaseTransition:
         *,
         size: int = 4000,
         copies: int = 4,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -243,12 +245,13 @@ class PhaseTransition:
         return self._label(variables, {}, times, "theory")
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: Derivations | tuple[Array, Array] | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from hierdiff.checks import reals
+from hierdiff.checks import checked, reals
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["cosine_similarity", "linear_cka", "representational_similarity"]
@@ -96,6 +96,7 @@ def representational_similarity(one: ArrayLike, other: ArrayLike) -> float:
     return float(np.round(spearmanr(a, b).statistic, 15))
 
 
+@checked
 def linear_cka(one: ArrayLike, other: ArrayLike, *, unbiased: bool = False) -> float:
     r"""Centred kernel alignment of two representations with linear kernels.
 

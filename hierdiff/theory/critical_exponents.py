@@ -64,7 +64,14 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM
 from hierdiff.noise import EpsilonNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.population import branch_up, critical_level, leaf_messages, step_up
+from hierdiff.theory.population import (
+    branch_up,
+    check_sizes,
+    critical_level,
+    leaf_messages,
+    same_symbols,
+    step_up,
+)
 from hierdiff.theory.support_sets import critical_support
 from hierdiff.theory.thresholds import demand_transition
 
@@ -80,6 +87,7 @@ Array = NDArray[Any]
 
 _FREE = 6  # levels from the leaves without control: the error of t* has not grown much by then
 _GAIN = 0.5  # of the set point; lambda - 1 times it is the rate per level at which it converges
+_MOST_LEVELS = 10_000  # far beyond any transient
 _BLOCK = 5  # levels by which the transient is enlarged until the rest is stationary
 
 
@@ -236,7 +244,7 @@ def critical_exponents(
     set point follows the drift until none is left.  At the fixed point h vanishes on average, so
     it does not depend on the form of the control.  The weights depend on the beliefs alone and
     keep posteriors posteriors; the true symbol is drawn anew from each message, as a finite
-    population would drift off the Nishimori line, where a second direction is unstable.
+    population that is held at the threshold drifts off the Nishimori line.
 
     lambda of a population is the sum of the perturbation after each level, relative to its size
     before, over the sum of the same before; for posteriors, the mean growth.
@@ -388,12 +396,13 @@ def belief_slopes(
     >>> bool(abs(found.growth - 1.442).max() < 0.04)  # F'(p*) of the recursion
     True
     """
-    whole("size", size, 100)
-    whole("copies", copies, 2)
-    whole("levels", levels, 1)
-    if not (delta > 0 and t - delta >= 0 and t + delta <= 1):
+    whole("levels", levels, 1, _MOST_LEVELS)
+    check_sizes(rhm, size, copies, 2 * levels)
+    same_symbols(rhm, noise)
+    # below 1e-9 the two populations differ by rounding
+    if not (delta >= 1e-9 and t - delta >= 0 and t + delta <= 1):
         raise InvalidParameter(
-            f"t = {t} with delta = {delta} leaves [0, 1]; choose 0 < delta <= min(t, 1 - t)"
+            f"t = {t} with delta = {delta} leaves [0, 1]; choose 1e-9 <= delta <= min(t, 1 - t)"
         )
     random = generator(seed)
     keys = [int(random.integers(2**63)) for _ in range(copies)]
@@ -423,13 +432,10 @@ def _beliefs_up(
 
 
 def _demand(rhm: RHM, noise: NoiseProcess, size: int, levels: int, copies: int) -> None:
-    whole("size", size, 100)
     whole("copies", copies, 3)
-    whole("levels", levels, 6 * _BLOCK)
-    if noise.v not in (None, rhm.v):
-        raise InvalidParameter(
-            f"noise.v = {noise.v} differs from rhm.v = {rhm.v}; use the same number of symbols"
-        )
+    whole("levels", levels, 6 * _BLOCK, _MOST_LEVELS)
+    check_sizes(rhm, size, copies, 4 * levels)
+    same_symbols(rhm, noise)
     demand_transition(rhm)
 
 

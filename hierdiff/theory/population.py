@@ -149,7 +149,8 @@ def population_dynamics(
     >>> bool(abs(found.upward[0] - annealed_beliefs(rhm, 0.6).up[0]) < 0.02)
     True
     """
-    _check(rhm, size, copies)
+    check_sizes(rhm, size, copies, rhm.L)
+    same_symbols(rhm, noise)
     random = generator(seed)
     runs = [_one_population(rhm, noise, t, size, random) for _ in range(copies)]
     up, marginal = (np.array([run[i] for run in runs]) for i in range(2))
@@ -160,15 +161,16 @@ def population_dynamics(
     )  # fmt: skip
 
 
-def _check(rhm: RHM, size: int, copies: int) -> None:
+def check_sizes(rhm: RHM, size: int, copies: int, levels: int) -> None:
+    """Refuse populations that give no error bar, or that nobody can wait for."""
     if size < 100 or copies < 2:
         raise InvalidParameter(
             f"size = {size} with copies = {copies} gives no error bar; use size >= 100, copies >= 2"
         )
     checks.memory(f"copies = {copies} populations of {size} messages", 32.0 * size * rhm.v)
-    checks.memory(f"copies = {copies} populations", 100.0 * copies * rhm.L)
+    checks.memory(f"copies = {copies} populations", 100.0 * copies * levels)
     # a message costs about 5 ns for each of its m v rules and s v symbols
-    hours = 5e-9 * copies * size * rhm.L * rhm.v * (rhm.m + rhm.s) / 3600
+    hours = 5e-9 * copies * size * levels * rhm.v * (rhm.m + rhm.s) / 3600
     if hours > _MOST_HOURS:
         raise InvalidParameter(
             f"copies = {copies} populations of size = {size} take about {hours:.3g} hours; give "
@@ -177,6 +179,14 @@ def _check(rhm: RHM, size: int, copies: int) -> None:
     if rhm.v**rhm.s > _LARGEST_TABLE:
         raise InvalidParameter(
             f"v**s = {rhm.v**rhm.s} tuples exceed 2**22; density evolution draws rules among them"
+        )
+
+
+def same_symbols(rhm: RHM, noise: NoiseProcess) -> None:
+    """Refuse a noise process of another number of symbols."""
+    if noise.v is not None and noise.v != rhm.v:
+        raise InvalidParameter(
+            f"noise.v = {noise.v} differs from rhm.v = {rhm.v}; use the same number of symbols"
         )
 
 
@@ -341,7 +351,8 @@ def critical_level(
     >>> bool(abs(found.value - 0.8) < 0.03)
     True
     """
-    _check(rhm, size, copies)
+    check_sizes(rhm, size, copies, depth << _DOUBLINGS)
+    same_symbols(rhm, noise)
     if depth < 4:
         raise InvalidParameter(f"depth = {depth} must be >= 4: three depths are extrapolated")
     demand_transition(rhm)
@@ -418,7 +429,8 @@ def half_belief_level(
     >>> bool(abs(found.value - 0.76) < 0.03)
     True
     """
-    _check(rhm, size, copies)
+    check_sizes(rhm, size, copies, rhm.L)
+    same_symbols(rhm, noise)
     demand_transition(rhm)
     random = generator(seed)
     seeds = [int(random.integers(2**63)) for _ in range(copies)]

@@ -56,7 +56,13 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.noise import EpsilonNoise, GaussianNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.population import CriticalLevel, leaf_messages, step_up
+from hierdiff.theory.population import (
+    CriticalLevel,
+    check_sizes,
+    leaf_messages,
+    same_symbols,
+    step_up,
+)
 from hierdiff.theory.support_sets import leaf_law, set_laws, step_law
 from hierdiff.theory.thresholds import demand_transition
 
@@ -329,18 +335,14 @@ def threshold_upper_bound(
     >>> bool(0.4 < found.value < 0.5)
     True
     """
-    whole("size", size, 100)
-    whole("copies", copies, 2)
-    whole("levels", levels, 0)
+    whole("levels", levels, 0, 10_000)
+    check_sizes(rhm, size, copies, levels + 1)
     if isinstance(noise, EpsilonNoise):
         raise InvalidParameter(
             "noise = epsilon is no observation and its beliefs are no posteriors; use masking, "
             "uniform or gaussian noise (critical_noise is the threshold of the epsilon-process)"
         )
-    if noise.v not in (None, rhm.v):
-        raise InvalidParameter(
-            f"noise.v = {noise.v} differs from rhm.v = {rhm.v}; use the same number of symbols"
-        )
+    same_symbols(rhm, noise)
     certain = overlap_threshold(rhm)
     random = generator(seed)
     seeds = [int(random.integers(2**63)) for _ in range(copies)]

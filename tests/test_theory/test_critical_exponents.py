@@ -162,7 +162,7 @@ def test_bad_requests() -> None:
         "copies = 2": lambda: critical_exponents(rhm, noise, copies=2),
         "levels = 5": lambda: critical_exponents(rhm, noise, levels=5),
         "t = 1.5": lambda: critical_exponents(rhm, noise, t=1.5),
-        "noise.v = 9": lambda: critical_exponents(rhm, MaskingNoise(9)),
+        r"noise\.v = 9": lambda: critical_exponents(rhm, MaskingNoise(9)),
         "delta": lambda: belief_slopes(rhm, noise, 0.1, delta=0.2),
     }
     for words, call in cases.items():

@@ -158,7 +158,7 @@ def test_bad_requests() -> None:
         "q = 2": lambda: overlap_bound(rhm, 2),
         "proves no loss": lambda: overlap_threshold(RHM(8, 3, 2, 1)),
         "noise = epsilon": lambda: threshold_upper_bound(rhm, EpsilonNoise(16)),
-        "noise.v = 8": lambda: threshold_upper_bound(rhm, MaskingNoise(8)),
+        r"noise\.v = 8": lambda: threshold_upper_bound(rhm, MaskingNoise(8)),
         "size = 10": lambda: threshold_upper_bound(rhm, MaskingNoise(16), size=10),
         "exceed 1000": lambda: level_set_threshold(RHM(64, 16, 2, 1)),
         "t = -1": lambda: level_set_bound(rhm, -1),

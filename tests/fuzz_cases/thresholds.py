@@ -1,0 +1,33 @@
+"""Cases of density evolution: sizes at which a call is quick."""
+
+from __future__ import annotations
+
+from fuzz import Case
+
+from hierdiff import RHM, UniformNoise, theory
+
+EXEMPT = {
+    f"hierdiff.theory.critical_exponents.{name}": "a result; its own functions make it"
+    for name in ("CriticalExponents", "BeliefSlopes")
+}
+
+
+def cases() -> list[Case]:
+    """Small populations, and grammars that have a transition and a bound."""
+    rhm, wide = RHM(v=4, m=2, s=2, L=2), RHM(v=16, m=4, s=2, L=2)
+    noise, small = UniformNoise(4), {"size": 100, "copies": 3, "seed": 0}
+    return [
+        Case("hierdiff.theory.population.critical_level", theory.critical_level,
+             {"rhm": rhm, "noise": noise, "depth": 4, **small}),
+        Case("hierdiff.theory.critical_exponents.critical_exponents", theory.critical_exponents,
+             {"rhm": RHM(v=8, m=3, s=2, L=1), "noise": UniformNoise(8), "t": 0.208, "levels": 30,
+              **small, "size": 200}),
+        Case("hierdiff.theory.critical_exponents.belief_slopes", theory.belief_slopes,
+             {"rhm": rhm, "noise": noise, "t": 0.3, "delta": 0.01, "levels": 2, **small}),
+        Case("hierdiff.theory.upper_bounds.overlap_bound", theory.overlap_bound,
+             {"rhm": rhm, "q": 0.4}),
+        Case("hierdiff.theory.upper_bounds.overlap_threshold", theory.overlap_threshold,
+             {"rhm": wide}),
+        Case("hierdiff.theory.upper_bounds.threshold_upper_bound", theory.threshold_upper_bound,
+             {"rhm": wide, "noise": UniformNoise(16), "levels": 2, **small}),
+    ]  # fmt: skip
