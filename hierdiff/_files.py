@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
-    "one_line", "read_npy", "read_npz", "remove_leftovers", "replacing", "set_aside", "unreadable",
-    "write_npz",
+    "one_line", "read_npy", "read_npz", "remove_leftovers", "replacing", "set_aside", "shown",
+    "unreadable", "write_npz",
 ]  # fmt: skip
 
 _HERE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
@@ -44,6 +44,12 @@ _UNPACKED = 2**26
 def one_line(error: BaseException) -> str:
     """An error's own words without line breaks, or its type if it has none."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """A value as a person sees it, on one line and not too long."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= 60 else words[:56] + " ..."
 
 
 @contextlib.contextmanager

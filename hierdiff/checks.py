@@ -36,7 +36,8 @@ from hierdiff.errors import InvalidParameter
 
 __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
-    "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers", "level",
+    "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers",
+    "interval", "level",
     "levels_of", "memory", "natural", "nonnegative", "number", "one_level", "one_of", "positive",
     "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
     "together", "unchecked", "whole",
@@ -546,6 +547,16 @@ def together(**arrays: Any) -> tuple[int, ...]:
         ) from None
 
 
+def interval(name: str, value: Any) -> tuple[float, float]:
+    """Two finite numbers, the second above the first."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InvalidParameter(f"{name} = {shown(value)} must be two numbers, low and high")
+    low, high = (number(f"{name}[{i}]", x) for i, x in enumerate(value))
+    if not low < high:
+        raise InvalidParameter(f"{name} = {shown(value)} must be increasing")
+    return low, high
+
+
 def _scalar_or_array(name: str, value: Any, **bounds: Any) -> Any:
     if np.ndim(value) == 0 if isinstance(value, (int, float, np.generic, np.ndarray)) else False:
         return number(name, value, **bounds)
@@ -990,6 +1001,8 @@ def check_fields(owner: Any, **rules: Rule) -> None:
     known = _field_rules(kind)
     arguments = vars(owner) if hasattr(owner, "__dict__") else {}
     for field in dataclasses.fields(owner):
+        if not field.init:  # set by the class itself, after this
+            continue
         value = getattr(owner, field.name)
         if field.name in rules:
             found = rules[field.name](field.name, value)

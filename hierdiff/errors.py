@@ -17,7 +17,11 @@ __all__ = [
 
 
 class HierdiffError(Exception):
-    """Base class of everything that hierdiff raises on purpose."""
+    """Base class of everything that hierdiff raises on purpose; its message is one line."""
+
+    def __init__(self, *words: object) -> None:
+        # a value may print on many lines, an array for one
+        super().__init__(*(" ".join(x.split("\n")) if isinstance(x, str) else x for x in words))
 
 
 class InvalidParameter(HierdiffError, ValueError):

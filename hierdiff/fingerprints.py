@@ -108,10 +108,10 @@ class Fingerprints:
     True
     """
 
-    _known: dict[int, tuple[Any, _Node]] = field(default_factory=dict)
-    _versions: dict[frozenset[Any], str] = field(default_factory=dict)
-    _open: set[int] = field(default_factory=set)
-    _cycles: int = 0
+    _known: dict[int, tuple[Any, _Node]] = field(default_factory=dict, init=False)
+    _versions: dict[frozenset[Any], str] = field(default_factory=dict, init=False)
+    _open: set[int] = field(default_factory=set, init=False)
+    _cycles: int = field(default=0, init=False)
 
     def of(self, item: Any) -> str:
         """The fingerprint of one object, as :func:`fingerprint` returns it."""

@@ -80,6 +80,8 @@ class NoiseProcess(Protocol):
     symbol); ``evidence`` the same in the form that exact inference reads fastest.  All raise
     InvalidParameter for a wrong shape, a symbol out of range, NaN, or t outside [0, 1].
 
+    Functions that take a process beside a grammar or an RHM accept its name as well.
+
     Notes
     -----
     Validity: leaves are corrupted independently.

@@ -40,7 +40,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff._files import one_line, remove_leftovers, replacing
+from hierdiff._files import one_line, remove_leftovers, replacing, shown
 from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, InvalidParameter
 
@@ -89,6 +89,19 @@ def _ledger() -> _Ledger:
 def tracked(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Decorator: results made inside name the tasks used inside, and no others.
 
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    callable
+        With the same signature; each call is a scope of its own.
+
+    Notes
+    -----
+    Validity: for what the calling thread does inside.
+
     Examples
     --------
     >>> @tracked
@@ -117,6 +130,10 @@ def used(made: Mapping[str, Any], count: int = 1) -> None:
     count : int
         How many tasks.
 
+    Returns
+    -------
+    None
+
     Notes
     -----
     Validity: counted in the scope of the calling thread.
@@ -127,10 +144,18 @@ def used(made: Mapping[str, Any], count: int = 1) -> None:
 def origin() -> dict[str, Any]:
     """Commit and versions of the code that this process runs.
 
+    Parameters
+    ----------
+    None
+
     Returns
     -------
     dict
         ``commit``, as in :func:`provenance`, and ``versions`` by package.
+
+    Notes
+    -----
+    Validity: as for :func:`provenance`.
 
     Examples
     --------
@@ -174,6 +199,7 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
     >>> provenance({"v": 32})["parameters"]
     '{"v": 32}'
     """
+    _check_mapping("parameters", parameters)
     here = origin()
     found = {
         "parameters": json.dumps(dict(parameters), sort_keys=True, default=_plain),
@@ -190,7 +216,21 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tasks_of(*datasets: xr.Dataset) -> dict[str, str]:
-    """The attribute ``tasks`` of a result that is made of others; empty if none of them has it.
+    """The attribute ``tasks`` of a result that is made of others.
+
+    Parameters
+    ----------
+    *datasets : xarray.Dataset
+        Their own tasks are added up.
+
+    Returns
+    -------
+    dict of str
+        Empty if none of them has any.
+
+    Notes
+    -----
+    Validity: for results whose tasks are different ones.
 
     Examples
     --------
@@ -266,18 +306,26 @@ def label(
     >>> ds.p.attrs["long_name"], str(ds.source.values)
     ('probability', 'theory')
     """
-    if source not in SOURCES:
-        raise InvalidParameter(f"source = {source!r} must be one of {', '.join(SOURCES)}")
-    for name in [*variables, *coords]:
+    if not isinstance(source, str) or source not in SOURCES:
+        raise InvalidParameter(f"source = {shown(source)} must be one of {', '.join(SOURCES)}")
+    for what, given in (("variables", variables), ("coords", coords), ("attributes", attributes)):
+        _check_mapping(what, given)
+    for name, entry in [*variables.items(), *coords.items()]:
         _check_name("variable", name)
+        if not isinstance(entry, tuple) or len(entry) != 3:
+            raise InvalidParameter(f"{name} = {shown(entry)} must be (dims, values, long name)")
     _check_attributes(attributes)
     data = {
         k: (dims, np.asarray(x), {"long_name": text}) for k, (dims, x, text) in variables.items()
     }
     axes = {k: (dims, np.asarray(x), {"long_name": text}) for k, (dims, x, text) in coords.items()}
-    return xr.Dataset(data, {**axes, "source": source}, dict(attributes))
+    try:
+        return xr.Dataset(data, {**axes, "source": source}, dict(attributes))
+    except (ValueError, TypeError) as error:  # sizes that differ, dims that are none
+        raise InvalidParameter(f"the labels do not fit the values ({one_line(error)})") from None
 
 
+@checked
 def writable_folder(path: str | os.PathLike[str]) -> Path:
     """The folder, made if need be and tried by writing to it.
 
@@ -313,6 +361,7 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+@checked
 def task_folder(folder: str | os.PathLike[str], study: str, resume: bool = True) -> Path:
     """Where a study keeps its finished tasks, apart from those of other studies.
 
@@ -413,6 +462,8 @@ def run_folder(study: Any, *files: str) -> Path:
     hierdiff.errors.InvalidParameter: .../tiny.nc holds results of other parameters (v = 2, now 3);\
      give another --out, or --overwrite to replace them
     """
+    if not dataclasses.is_dataclass(study) or isinstance(study, type) or not hasattr(study, "out"):
+        raise InvalidParameter(f"study = {shown(study)} must be a dataclass with a field out")
     folder = writable_folder(study.out)
     remove_leftovers(folder)
     fields = dataclasses.asdict(study)
@@ -489,6 +540,7 @@ def _content(parameters: str | None) -> Any:
     return {k: v for k, v in found.items() if k not in _WHERE} if isinstance(found, dict) else found
 
 
+@checked
 def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write a dataset as netCDF, completely or not at all.
 
@@ -518,6 +570,8 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     if not isinstance(ds, xr.Dataset):
         raise InvalidParameter(f"ds of type {type(ds).__name__} must be an xarray.Dataset")
     target = Path(path)
+    if not target.name:
+        raise InvalidParameter(f"path = {str(path)!r} is no file name; give one that ends in .nc")
     folder = writable_folder(target.parent)
     for name, variable in ds.variables.items():
         _check_name("variable", name)
@@ -552,20 +606,34 @@ def _refuse_loss(target: Path, marked: Mapping[Any, Any]) -> None:
         )
 
 
+def _is_plain_attribute(value: Any) -> bool:
+    kinds = (str, int, float, np.generic, np.ndarray, list, tuple)
+    try:
+        array = np.asarray(value) if isinstance(value, kinds) else np.asarray(None)
+    except (ValueError, TypeError, OverflowError):  # lists of lists of other lengths
+        return False
+    return array.dtype.kind in "biufUS" and array.ndim < 2
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidParameter(f"{name} = {shown(value)} must be a mapping of names to values")
+
+
 def _check_name(what: str, name: Any) -> None:
     if not isinstance(name, str) or not name or "/" in name or "\0" in name:
         raise InvalidParameter(
-            f"{what} name {name!r} cannot be stored as netCDF; give a word without a slash"
+            f"{what} name {shown(name)} cannot be stored as netCDF; give a word without a slash"
         )
 
 
 def _check_attributes(attributes: Mapping[Any, Any]) -> None:
     for key, value in attributes.items():
         _check_name("attribute", key)
-        kinds = (str, int, float, np.generic, np.ndarray, list, tuple)
-        if not isinstance(value, kinds) or np.asarray(value).dtype.kind not in "biufUS":
+        if not _is_plain_attribute(value):
             raise InvalidParameter(
-                f"attribute {key} = {value!r} cannot be stored as netCDF; give a word or a number"
+                f"attribute {key} = {shown(value)} cannot be stored as netCDF; give a word or a "
+                "number"
             )
 
 
@@ -611,6 +679,7 @@ def _checksum(ds: xr.Dataset) -> str:
     return digest.hexdigest()
 
 
+@checked
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read what :func:`save` wrote.
 

@@ -19,6 +19,11 @@ Seed: TypeAlias = int | np.random.SeedSequence | np.random.Generator
 """What every function with random input accepts."""
 
 
+def _shown(value: object) -> str:
+    words = " ".join(repr(value).split())
+    return words if len(words) <= 60 else words[:56] + " ..."
+
+
 def generator(seed: Seed) -> np.random.Generator:
     """Turn a seed into a generator; a generator is passed through, and so advances.
 
@@ -64,8 +69,8 @@ def _word(key: str | int) -> int:
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and 0 <= key < 2**32:
         return int(key)
     raise InvalidParameter(
-        f"purpose {key!r} names no stream; give words, and indices that are integers from 0 to "
-        "2**32 - 1"
+        f"purpose {_shown(key)} names no stream; give words, and indices that are integers from 0 "
+        "to 2**32 - 1"
     )
 
 
@@ -104,7 +109,7 @@ def stream(seed: int, *purpose: str | int) -> np.random.Generator:
     whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
     if not whole or not 0 <= seed < 2**128:
         raise InvalidParameter(
-            f"seed = {seed!r} must not be negative, and must be an integer below 2**128"
+            f"seed = {_shown(seed)} must not be negative, and must be an integer below 2**128"
         )
     key = tuple(_word(k) for k in purpose)
     return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=key))

@@ -23,17 +23,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import special, stats
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import estimators as errors
 from hierdiff.sims._calibration import discrimination

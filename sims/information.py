@@ -33,7 +33,7 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import nested_mean
+from hierdiff.sims.estimators import nested_mean, standard_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.pointwise import pointwise_entropy, pointwise_information, pointwise_slope
@@ -153,7 +153,8 @@ class Information:
         )
         by_difference = np.diff(said[..., -1], axis=2) / np.diff(ends)
         gap = (by_difference - slope).reshape(-1, len(ends) - 1)
-        error = gap.std(axis=0, ddof=1) / np.sqrt(len(gap))
+        # the identity holds in every grammar, so that data of all grammars scatter about zero
+        error = standard_error(gap)
         left = nested_mean(entropy[:, :, None] - said)
         plane, span = ("end", "level"), ("interval",)
         variables = {

@@ -36,6 +36,7 @@ import xarray as xr
 from scipy.optimize import brentq
 
 from hierdiff import results
+from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import plt, ticker
 from hierdiff.plots.representation import MODEL_COLOURS, representation
 from hierdiff.sims.crossover import crossover
@@ -84,6 +85,10 @@ class Memorization:
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Measure, locate, draw, print."""
+        for name in ("ranks", "memories", "numbers"):
+            sizes = getattr(self, name)
+            if not sizes or min(sizes) < 1:
+                raise InvalidParameter(f"{name} = {sizes} must be one number or more, each >= 1")
         folder = results.run_folder(self, "memorization", "memorization_d*")
         names = ("exact", "labelled", "fitted", "separate", "memorising")
         world = self.world(

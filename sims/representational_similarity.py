@@ -27,6 +27,7 @@ from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
+from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.similarity import linear_cka, representational_similarity
 from hierdiff.theory import posterior
@@ -125,9 +126,11 @@ class Similarity:
         other = {"beliefs": ("level_b", "t_b"), "latents": ("latent",)}
         for name, dims in other.items():
             values = np.stack([f[name] for f in found])
-            error = values.std(axis=0, ddof=1) / np.sqrt(len(found))
+            # a similarity that has no value in a grammar (no distances) has no error either
+            mean = values.mean(axis=0)
+            error = standard_error(np.nan_to_num(values)) + 0 * mean
             text = f"similarity to {name}"
-            variables[name] = (("measure", *cell, *dims), values.mean(axis=0), text)
+            variables[name] = (("measure", *cell, *dims), mean, text)
             variables[f"{name}_error"] = (("measure", *cell, *dims), error, "its standard error")
         levels = np.arange(self.L + 1)
         coords = {

@@ -35,6 +35,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import SimulatedModel
+from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.simulated_model import ConvergenceOrder, convergence_order
 from hierdiff.theory import ExactRHM, critical_level, posterior
@@ -205,7 +206,7 @@ def _mean(values: Array, grammars: int, axis: int) -> tuple[Array, Array]:
     """Mean and error over grammars of what lies along the axis of data."""
     moved = np.moveaxis(values, axis, 0)
     by_grammar = moved.reshape(grammars, -1, *moved.shape[1:]).mean(axis=1)
-    return by_grammar.mean(axis=0), by_grammar.std(axis=0, ddof=1) / np.sqrt(grammars)
+    return mean_and_error(by_grammar)
 
 
 def _speciation(times: Array, own: Array) -> Array:

@@ -32,7 +32,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
-from hierdiff.sims.estimators import crossing
+from hierdiff.sims.estimators import crossing, standard_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory import true_beliefs
 from hierdiff.variants import ambiguous, filtered, layered, zipf
@@ -159,7 +159,7 @@ class Variants:
         variables = {
             "belief": (plane, by_grammar.mean(axis=1), "belief in the class above chance"),
             "belief_error": (
-                plane, by_grammar.std(axis=1, ddof=1) / np.sqrt(self.grammars),
+                plane, standard_error(np.moveaxis(by_grammar, 1, 0)),
                 "its standard error",
             ),
             "threshold": (one, places[:, 0], "noise level at which it is one half"),

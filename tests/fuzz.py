@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import inspect
 import io
@@ -56,9 +57,15 @@ class Case:
 
     name: str
     function: Callable[..., Any]
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+    """Or a function that makes them: costly ones are made when the case is run, once."""
     keep: tuple[str, ...] = ()
     """Parameters that are not replaced, each for a reason that its file of cases gives."""
+
+    @functools.cached_property
+    def proper(self) -> Mapping[str, Any]:
+        """Arguments that work."""
+        return self.arguments() if callable(self.arguments) else self.arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +220,7 @@ def methods(
     """Cases of the public methods of what a case makes, and names of methods without one."""
     try:
         with quiet(), limit(SECONDS):
-            owner = call(made.function, made.arguments)
+            owner = call(made.function, made.proper)
     except (Exception, TooLong):
         return [], []  # the case itself will be reported
     found, missing = [], []
@@ -366,7 +373,7 @@ def holds_nan(thing: Any, depth: int = 4) -> bool:
 
 def judge(case: Case, parameter: str, label: str, value: Any, clean: bool) -> Fault | None:
     """Call with one bad value; None if that went well."""
-    arguments = {**case.arguments, parameter: value}
+    arguments = {**case.proper, parameter: value}
     try:
         with quiet(), limit(SECONDS):
             result = call(case.function, arguments)
@@ -391,7 +398,7 @@ def judge(case: Case, parameter: str, label: str, value: Any, clean: bool) -> Fa
 def clean_answer(case: Case) -> bool:
     """The proper call works; whether its answer is free of NaN."""
     with quiet(), limit(20 * SECONDS):
-        return not holds_nan(call(case.function, case.arguments))
+        return not holds_nan(call(case.function, case.proper))
 
 
 def fuzz(case: Case, share: float = 1.0, seed: int = 0) -> list[Fault]:
@@ -401,7 +408,7 @@ def fuzz(case: Case, share: float = 1.0, seed: int = 0) -> list[Fault]:
     except (Exception, TooLong) as error:
         return [Fault(case.name, "-", "-", f"the proper call fails: {error!r}"[:300])]
     bad, faults = bad_values(), []
-    for word in case.arguments:
+    for word in case.proper:
         if word in case.keep:
             continue
         random = np.random.default_rng([seed, zlib.crc32(f"{case.name} {word}".encode())])

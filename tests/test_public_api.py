@@ -59,7 +59,7 @@ SURFACE = {
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
     "hierdiff.plots": [
-        "alignment", "alignment_figure",
+        "alignment", "alignment_figure", "backend",
         "binding_figure", "class_transition", "classification_figure", "composition",
         "composition_figure", "cue_conflict_figure",
         "phase_transition", "phase_transition_figure",
@@ -85,7 +85,7 @@ SURFACE = {
     "hierdiff.studies": [
         "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
         "PhaseTransitionStudy",
-        "RepresentationStudy", "Study", "execute", "run",
+        "RepresentationStudy", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 

@@ -348,7 +348,7 @@ def test_a_result_saved_by_hand_is_not_replaced_by_another(tmp_path: Path) -> No
 def test_a_summary_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for summary in (tmp_path / "file" / "x.json", tmp_path):
-        with pytest.raises(InvalidParameter, match="cannot be written|is a folder") as error:
+        with pytest.raises(InvalidParameter, match=r"cannot be written|is a folder") as error:
             Study(tmp_path / "out", summary=summary).main(begin=False)
         one_line(error)
 

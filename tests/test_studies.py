@@ -244,6 +244,8 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
         ("susceptibility.py", ["--v", "16", "--m", "4", "--depths", "3", "4", "--grammars", "6",
                                "--data", "3", "--trajectories", "16", "--levels", "9"], "chi"),
         ("changed_tree.py", [], "class changed in"),
+        ("coverage.py", ["--repetitions", "20", "--names", "mean", "networks"],
+         "planted wrong ones are rejected"),
         ("critical_exponents.py", ["--sizes", "8", "3", "2", "--size", "300", "--copies", "3",
                                    "--levels", "40", "--depths", "3", "4", "5", "--leaf-depths",
                                    "3", "4", "5", "--grammars", "4", "--data", "4", "--points",

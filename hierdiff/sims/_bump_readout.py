@@ -8,22 +8,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from hierdiff.checks import checked, count, nonnegative, reals
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["bump_counts", "locate", "location_accuracy"]
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
+_BRIGHTEST = 1e100  # sums of intensities times pixels stay finite
+
 
 def _images(images: ArrayLike, dark: bool) -> FloatArray:
-    array = np.asarray(images, dtype=float)
-    if array.ndim != 3 or not np.isfinite(array).all() or not array.size:
+    array = reals("images", images)
+    if array.ndim != 3 or not array.size or np.abs(array).max() > _BRIGHTEST:
         raise InvalidParameter(
-            f"images have shape {array.shape}; give finite numbers [n, rows, columns]"
+            f"images have shape {array.shape}; give numbers [n, rows, columns] around [0, 1]"
         )
     return 1 - array if dark else array
 
 
+@checked(least=count)
 def bump_counts(
     images: ArrayLike, *, dark: bool = True, threshold: float = 0.5, least: int = 3
 ) -> NDArray[np.intp]:
@@ -70,6 +74,7 @@ def bump_counts(
     return counts
 
 
+@checked(threshold=nonnegative)
 def locate(images: ArrayLike, *, dark: bool = True, threshold: float = 0.25) -> FloatArray:
     """Centroid of what is brighter than a threshold.
 
@@ -111,6 +116,7 @@ def locate(images: ArrayLike, *, dark: bool = True, threshold: float = 0.25) -> 
     return np.stack([x, y], axis=1)
 
 
+@checked(tolerance=nonnegative)
 def location_accuracy(
     images: ArrayLike, labels: ArrayLike, *, dark: bool = True, tolerance: float = 1.0
 ) -> FloatArray:
@@ -147,7 +153,7 @@ def location_accuracy(
     >>> location_accuracy(images, [[8, 20], [8, 23]]).tolist()
     [0.5, 1.0, 0.5]
     """
-    found, wanted = locate(images, dark=dark), np.asarray(labels, dtype=float)
+    found, wanted = locate(images, dark=dark), reals("labels", labels)
     if wanted.shape != found.shape:
         raise InvalidParameter(
             f"labels have shape {wanted.shape} for {len(found)} images; give [n, 2], x and y"

@@ -8,11 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
+from hierdiff.checks import reals, whole
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["calibration_error", "discrimination", "platt", "temperature"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+
+def _answers(stated: ArrayLike, correct: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    """What was stated of every answer [n], and whether it was right."""
+    x, y = reals("stated", stated, ndim=1), np.asarray(correct)
+    if y.shape != x.shape or y.dtype.kind not in "bif" or not np.isin(y, (0, 1)).all():
+        raise InvalidParameter(
+            f"correct of shape {y.shape} must hold a truth value for each of {len(x)} answers"
+        )
+    return x, y.astype(bool)
 
 
 def discrimination(confidence: ArrayLike, correct: ArrayLike) -> float:
@@ -33,7 +44,7 @@ def discrimination(confidence: ArrayLike, correct: ArrayLike) -> float:
     >>> discrimination([3.0, 2.0, 1.0], [True, False, False])
     1.0
     """
-    x, y = np.asarray(confidence, float), np.asarray(correct, bool)
+    x, y = _answers(confidence, correct)
     good = int(y.sum())
     if good in (0, len(y)):
         return float("nan")
@@ -67,8 +78,8 @@ def calibration_error(probability: ArrayLike, correct: ArrayLike, bins: int = 10
     >>> calibration_error([0.5, 0.5, 0.5, 0.5], [True, False, True, False], bins=2)
     0.0
     """
-    p, y = np.asarray(probability, float), np.asarray(correct, float)
-    if len(p) < bins:
+    p, y = _answers(probability, correct)
+    if not 1 <= whole("bins", bins) <= len(p):
         raise InvalidParameter(f"{len(p)} data cannot fill {bins} bins; use fewer bins")
     order = p.argsort(kind="stable")
     parts = np.array_split(order, bins)
@@ -83,7 +94,7 @@ def platt(value: ArrayLike, correct: ArrayLike) -> tuple[float, float]:
     slope, offset : float
         ``expit(slope * value + offset)`` is the probability of being right.
     """
-    x, y = np.asarray(value, float), np.asarray(correct, float)
+    x, y = _answers(value, correct)
 
     def loss(theta: Floats) -> float:
         z = theta[0] * x + theta[1]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import bootstrap, mean_and_error, standard_error
+from hierdiff.sims.estimators import bootstrap, standard_error
 from hierdiff.sims.phases import Thresholds, phase_of_strings
 from hierdiff.theory.composition import local_exponent
 
@@ -111,6 +111,12 @@ def bootstrapped(values: Array, statistic: Callable[[Array], Array]) -> tuple[Ar
     return statistic(values.mean(axis=1)), found.error
 
 
+def _error_over_grammars(values: Array) -> Array:
+    """Standard error of means of values [m, grammar, ...]; NaN where a grammar has none."""
+    by_grammar = np.moveaxis(values, 1, 0)
+    return np.asarray(standard_error(np.nan_to_num(by_grammar)) + 0 * by_grammar.mean(axis=0))
+
+
 def _slope(x: Array) -> Callable[[Array], Array]:
     """Slope against x along the first axis; rows with NaN are left out."""
 
@@ -138,7 +144,8 @@ def measured_cost(
         star[i] = _first_crossing(logs[i[0], i[3]], curves[i], half)
     missing = np.isnan(star)
     by_grammar, star = star, np.where(missing.any(axis=1, keepdims=True), np.nan, star)
-    mean, error = mean_and_error(np.moveaxis(star, 1, 0))  # NaN if one is missing
+    mean = star.mean(axis=1)  # NaN if one is missing
+    error = _error_over_grammars(star)
     slope, slope_error = bootstrapped(star, _slope(x))
     dims = ("learner", "height", "m")
 
@@ -171,7 +178,7 @@ def measured_cost(
     score = "score as a share of that on infinite data"
     variables |= _with_error(
         "accuracy", (*dims, "scaled"), np.moveaxis(curves.mean(axis=1), 0, 2),
-        np.moveaxis(standard_error(np.moveaxis(curves, 1, 0)), 0, 2), score,
+        np.moveaxis(_error_over_grammars(curves), 0, 2), score,
     )  # fmt: skip
     censored = turned(missing.sum(axis=1))
     variables["censored"] = (dims, censored, "grammars whose P* lies outside of the range of P")
@@ -209,6 +216,8 @@ def measured_strings(
     least = 1 / (len(fate) * strings)
 
     def spread(values: Array) -> Array:
+        if len(values) < 2:
+            return np.full(values.shape[1:], np.nan)
         return np.asarray(np.maximum(standard_error(values), least))
 
     mean, error = fate.mean(axis=0), spread(fate)

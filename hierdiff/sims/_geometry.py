@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
+from hierdiff.checks import checked, positive, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -27,18 +28,27 @@ FloatArray: TypeAlias = NDArray[np.float64]
 
 def table(Z: ArrayLike, least: int) -> FloatArray:
     """Representations [n, width], finite and at least so many."""
-    array = np.asarray(Z, dtype=float)
-    if array.ndim != 2 or len(array) < least or not np.isfinite(array).all():
+    array = reals("representations", Z)
+    if array.ndim != 2 or len(array) < least or not array.shape[1]:
         raise InvalidParameter(
             f"representations have shape {array.shape}; give finite numbers [n >= {least}, width]"
         )
     return array
 
 
+def near_one(array: FloatArray) -> FloatArray:
+    """The array, by a power of two near one if its squares would leave float64.
+
+    A power of two changes no digit of what does not depend on the scale.
+    """
+    exponent = int(np.frexp(np.abs(array).max(initial=0.0))[1])
+    return np.ldexp(array, -exponent) if abs(exponent) > 200 else array
+
+
 def table_and_labels(Z: ArrayLike, Y: ArrayLike, least: int) -> tuple[FloatArray, FloatArray]:
     """Representations and labels of the same points."""
-    features, labels = table(Z, least), np.asarray(Y, dtype=float)
-    if labels.ndim != 2 or len(labels) != len(features) or not np.isfinite(labels).all():
+    features, labels = near_one(table(Z, least)), near_one(reals("labels", Y))
+    if labels.ndim != 2 or len(labels) != len(features) or not labels.size:
         raise InvalidParameter(
             f"labels have shape {labels.shape} for {len(features)} representations; give finite "
             "numbers [n, coordinates]"
@@ -75,7 +85,7 @@ def participation_ratio(Z: ArrayLike) -> float:
     >>> round(participation_ratio([[1, 0], [-1, 0], [0, 1], [0, -1]]), 6)
     2.0
     """
-    array = table(Z, 2)
+    array = near_one(table(Z, 2))
     centred = array - array.mean(axis=0)
     gram = centred @ centred.T if len(array) < array.shape[1] else centred.T @ centred
     total, square = float(np.trace(gram)), float((gram**2).sum())
@@ -124,6 +134,7 @@ def rank_correlation(first: FloatArray, second: FloatArray) -> float:
     return float(a @ b) / scale if scale > 0 else float("nan")
 
 
+@checked(ridge=positive)
 def held_out_r2(Z: ArrayLike, Y: ArrayLike, *, ridge: float = 1e-3, seed: Seed = 0) -> float:
     r"""Share of the labels' variance that a ridge regression explains on the other half.
 
@@ -160,8 +171,6 @@ def held_out_r2(Z: ArrayLike, Y: ArrayLike, *, ridge: float = 1e-3, seed: Seed =
     1.0
     """
     features, labels = table_and_labels(Z, Y, 8)
-    if not ridge > 0:
-        raise InvalidParameter(f"ridge = {ridge} must be > 0")
     order = generator(seed).permutation(len(features))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     missed = spread = 0.0
@@ -216,8 +225,8 @@ def anova_shares(Z: ArrayLike) -> FloatArray:
     >>> [float(share) for share in anova_shares(np.stack([x, 2 * y], axis=2))]
     [0.2, 0.8, 0.0]
     """
-    array = np.asarray(Z, dtype=float)
-    if array.ndim != 3 or min(array.shape[:2]) < 2 or not np.isfinite(array).all():
+    array = near_one(reals("the grid", Z))
+    if array.ndim != 3 or min(array.shape[:2]) < 2:
         raise InvalidParameter(
             f"the grid has shape {array.shape}; give finite numbers [x >= 2, y >= 2, width]"
         )

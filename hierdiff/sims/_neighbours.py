@@ -11,8 +11,15 @@ from scipy.sparse.csgraph import shortest_path
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist, squareform
 
+from hierdiff.checks import checked, count
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims._geometry import FloatArray, rank_correlation, table, table_and_labels
+from hierdiff.sims._geometry import (
+    FloatArray,
+    near_one,
+    rank_correlation,
+    table,
+    table_and_labels,
+)
 
 __all__ = ["geodesic_rsa", "isometric", "neighbour_ratio", "two_nn"]
 
@@ -53,6 +60,7 @@ def isometric(Z: ArrayLike) -> FloatArray:
     return upper.T[copy.ravel()]
 
 
+@checked
 def two_nn(Z: ArrayLike, discard: float = 0.1) -> float:
     r"""Intrinsic dimension from the ratio of the distances to the two nearest neighbours.
 
@@ -89,7 +97,7 @@ def two_nn(Z: ArrayLike, discard: float = 0.1) -> float:
     >>> 1.8 < two_nn(Z) < 2.2
     True
     """
-    array = np.unique(table(Z, 10), axis=0)
+    array = np.unique(near_one(table(Z, 10)), axis=0)
     if not 0 <= discard < 1:
         raise InvalidParameter(f"discard = {discard} must lie in [0, 1)")
     if len(array) < 3:
@@ -103,6 +111,7 @@ def two_nn(Z: ArrayLike, discard: float = 0.1) -> float:
     return float((kept - 1) / total) if total > 0 else float("inf")
 
 
+@checked(k=count)
 def geodesic_rsa(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
     r"""Rank correlation of distances along the manifold of representations with label distances.
 
@@ -145,8 +154,6 @@ def geodesic_rsa(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
     >>> round(geodesic_rsa(Z, y), 2)
     1.0
     """
-    if k < 1:
-        raise InvalidParameter(f"k = {k} must be >= 1")
     features, labels = table_and_labels(Z, Y, max(k + 1, 3))
     n = len(features)
     distance, near = cKDTree(features).query(features, k=k + 1)
@@ -161,6 +168,7 @@ def geodesic_rsa(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
     return rank_correlation(along, pdist(labels))
 
 
+@checked(k=count)
 def neighbour_ratio(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
     """Distance between the labels of neighbours in Z, relative to that of any two points.
 
@@ -191,8 +199,6 @@ def neighbour_ratio(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
     >>> round(neighbour_ratio(Y, Y, k=2), 3)
     0.03
     """
-    if k < 1:
-        raise InvalidParameter(f"k = {k} must be >= 1")
     features, labels = table_and_labels(Z, Y, k + 1)
     n = len(features)
     neighbours = cKDTree(features).query(features, k=k + 1)[1]

@@ -241,7 +241,9 @@ def learning_curve(task: Synonyms, samples: NDArray[Any], seed: Seed) -> FloatAr
     found = []
     for new in np.diff(grid, prepend=0):
         counts += _more(task, int(new), rng)
-        found.append(scores(counts, task) / task.ceiling)
+        # where no data tell anything of the rules, a share of what can be learned is not defined
+        with np.errstate(invalid="ignore"):
+            found.append(scores(counts, task) / task.ceiling)
     return np.stack(found, axis=1)
 
 

@@ -7,6 +7,7 @@ beliefs at one level: unconditional, or with the class given, as a text prompt g
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -15,12 +16,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked, natural, shown
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.forward_backward import checked_derivations
 from hierdiff.sims.similarity import cosine_similarity
@@ -87,6 +89,7 @@ class Alignment:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         RHM(self.v, self.m, self.s, self.L)
         if len(self.weights) != self.L + 1 or min(self.weights) < 0 or not any(self.weights):
             raise InvalidParameter(
@@ -105,6 +108,7 @@ class Alignment:
         return RHM(self.v, self.m, self.s, self.L)
 
     @results.tracked
+    @checked
     def predict(self, law: str = "latents") -> xr.Dataset:
         """What models that know latents without any doubt achieve, in the labels of measure.
 
@@ -143,12 +147,13 @@ class Alignment:
         return self._label(planes, values[:, -2], values[:, -1], None, "theory")
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: Derivations | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -210,10 +215,13 @@ class Alignment:
             model,
         )  # fmt: skip
 
+    @checked(g=natural)
     def scene(
         self, g: int, given: tuple[ExactRHM, Derivations | None] | None = None
     ) -> tuple[ExactRHM, Derivations, Array, Array]:
         """Model, objects, triplets and the judges' probabilities of one repetition."""
+        if given is not None and not (isinstance(given, tuple) and len(given) == 2):
+            raise InvalidParameter(f"given = {shown(given)} must be a pair of a model and its data")
         model, data = given or (None, None)
         if model is None:
             drawn = self.rhm.draw(stream(self.seed, "grammar", g))
@@ -242,8 +250,9 @@ class Alignment:
             named["leaked"] = (plane, probes[1], "accuracy of a probe on its training objects")
         variables = {}
         for name, (dims, values, text) in named.items():
-            mean, error = mean_and_error(values)
-            variables[name] = (dims, mean, text)
+            # of one model no error over grammars can be stated
+            error = standard_error(values) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+            variables[name] = (dims, values.mean(axis=0), text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
         coords = {
             "condition": (("condition",), list(CONDITIONS), "what the model is told"),

@@ -8,6 +8,7 @@ error, preferring the colour of the larger object, then has an exact cause.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
@@ -17,11 +18,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
-from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
 
@@ -88,6 +90,7 @@ class AttributeBinding:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self, high=interval)
         least = {"grammars": 2, "data": 2, "v": 3, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -108,6 +111,7 @@ class AttributeBinding:
         return {**{name: weighting(name) for name in _NAMED}, HIGH: band(*self.high)}
 
     @results.tracked
+    @checked
     def predict(self, law: str = "bayes") -> xr.Dataset:
         """What a law says of the scenes of :meth:`measure`, in the same labels.
 
@@ -147,12 +151,13 @@ class AttributeBinding:
                            "theory", law)  # fmt: skip
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: None = None,
         data: None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -197,7 +202,9 @@ class AttributeBinding:
         variables: dict[str, Any] = {}
         for name, values in found.items():
             dims = ("area", "task", "weighting", "budget")[: values.ndim - 1]
-            mean, error = mean_and_error(values)
+            mean = values.mean(axis=0)
+            # what a law does not state is NaN in all grammars, and so has no error either
+            error = standard_error(np.nan_to_num(values)) + 0 * mean
             variables[name] = (dims, mean, texts[name])
             variables[f"{name}_error"] = (dims, error, f"standard error of: {texts[name]}")
             variables[f"{name}_by_grammar"] = (("grammar", *dims), values, texts[name])

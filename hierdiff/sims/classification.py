@@ -10,6 +10,7 @@ to save calls, and calls as a confidence; confusion when a node of any level is 
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, cast
 
@@ -18,6 +19,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -110,6 +112,7 @@ class Classification:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rhm = self.rhm
         least = {"grammars": 2, "data": 2 * rhm.n_classes, "repeats": 1, "buckets": 1, "strata": 8,
                  "level_data": 1, "level_samples": 1, "seed": 0}  # fmt: skip
@@ -147,11 +150,12 @@ class Classification:
         return Settings(rhm=self.rhm, **chosen)
 
     @results.tracked
+    @checked
     def predict(
         self,
         law: str = "limit",
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -193,12 +197,13 @@ class Classification:
         return self._summary(found, "theory", law)
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: ConditionalDenoiser | None = None,
         data: tuple[ArrayLike, ArrayLike] | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

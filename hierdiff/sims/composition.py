@@ -9,6 +9,7 @@ that adds what it knows of x and of y, against one that must have seen them toge
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked, interval
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.model import DiffusionModel
@@ -126,6 +128,7 @@ class Composition:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self, span=interval)
         least = {"grammars": 2, "repeats": 1, "levels": 2, "data": 1, "orders": 2, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -139,9 +142,10 @@ class Composition:
                 raise InvalidParameter(
                     f"{name} = {values} must be {wanted} or more different numbers >= {lowest}"
                 )
-        low, high = self.span
-        if not low < high:
-            raise InvalidParameter(f"span = {self.span} must increase, in powers of two")
+        if max(map(abs, self.span)) > 64:
+            raise InvalidParameter(
+                f"span = {self.span} must lie between -64 and 64, in powers of two"
+            )
         if not (0 < self.half < 1 and 0 < self.target < 1 and self.width > 0):
             raise InvalidParameter(
                 f"half = {self.half} and target = {self.target} must lie between 0 and 1, and "
@@ -183,6 +187,7 @@ class Composition:
         return np.maximum.accumulate(np.maximum(grid, 1) - steps, axis=1) + steps
 
     @results.tracked
+    @checked
     def predict(self, law: str = "correlations") -> xr.Dataset:
         r"""What a law says, in the labels of :meth:`measure`.
 
@@ -227,12 +232,13 @@ class Composition:
         return self._label(found, "theory", law)
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: Grammar | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

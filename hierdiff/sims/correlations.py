@@ -7,6 +7,7 @@ shows which level of the hierarchy is in doubt.  Estimators: :mod:`hierdiff.sims
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import instance, symbols_of
+from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
@@ -88,6 +89,7 @@ class Correlations:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         least = {"s": 2, "grammars": 1, "data": 1, "trajectories": 2, "levels": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
@@ -116,6 +118,7 @@ class Correlations:
         return np.linspace(self.low, self.high, self.levels)
 
     @results.tracked
+    @checked
     def predict(self, law: str = "chain", t: Array | None = None) -> xr.Dataset:
         """What the two-state chain says, in the labels of :meth:`measure`.
 
@@ -147,7 +150,7 @@ class Correlations:
                 f"the chain is no prediction for {self.noise} noise, whose messages fluctuate; "
                 "measure it, or predict noise='epsilon'"
             )
-        times = np.linspace(self.low, self.high, 401) if t is None else np.asarray(t, float)
+        times = np.linspace(self.low, self.high, 401) if t is None else np.atleast_1d(levels_of(t))
         covariance = leaf_correlation(self.rhm, times).T
         with np.errstate(invalid="ignore"):
             values = {"covariance": covariance, "correlation": covariance / covariance[0]}
@@ -162,12 +165,13 @@ class Correlations:
         return self._label(variables, times, "theory")
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: Array | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

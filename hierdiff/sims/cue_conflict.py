@@ -11,6 +11,7 @@ whose input alone is low-passed at test time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked, interval, probabilities
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -117,6 +119,7 @@ class CueConflict:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self, bands=_intervals)
         least = {"grammars": 2, "data": 1, "samples": 1, "gaussian_data": 100, "shape_dims": 1,
                  "texture_dims": 1, "gaussian_samples": 1, "seed": 0}  # fmt: skip
         for name, lowest in least.items():
@@ -134,6 +137,7 @@ class CueConflict:
             raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
 
     @results.tracked
+    @checked
     def predict(
         self, law: str = "closed form", sigma2: tuple[float, ...] | None = None
     ) -> xr.Dataset:
@@ -179,12 +183,13 @@ class CueConflict:
         return self._label(found, "theory", law, levels)
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: None = None,
         data: None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -235,6 +240,7 @@ class CueConflict:
             variables[f"{name}_error"] = ((dim,), self.binomial_error(p), "binomial standard error")
         return self._label(variables, "simulation", "", self.sigma2)
 
+    @checked(p=probabilities)
     def binomial_error(self, p: Array) -> Array:
         """Standard error of shares of the Gaussian data; at least that of one in all of them."""
         n = self.gaussian_data
@@ -263,6 +269,13 @@ class CueConflict:
             coords["blur"] = (("blur",), list(self.blurs), "factor on the texture at test time")
         attributes = {**results.provenance(asdict(self)), **({"law": law} if law else {})}
         return results.label(variables, coords, source, attributes)
+
+
+def _intervals(name: str, value: Any) -> tuple[tuple[float, float], ...]:
+    """Some intervals."""
+    if not isinstance(value, (tuple, list)):
+        raise InvalidParameter(f"{name} = {value!r:.60} must be pairs (low, high)")
+    return tuple(interval(f"{name}[{i}]", x) for i, x in enumerate(value))
 
 
 _DIMS: dict[str, tuple[tuple[str, ...], str]] = {

@@ -24,6 +24,7 @@ of one tree are correlated, so a datum, not a node, is the smallest unit that is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, sparse, special, stats
 
-from hierdiff.checks import array, integers, number, reals, whole
+from hierdiff.checks import integers, memory, number, reals, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -88,7 +89,7 @@ def student_factor(units: int) -> float:
     [1.837, 1.321, 1.111, 1.022]
     """
     n = whole("units", units, 2)
-    return float(stats.t.ppf((1 + ONE_SIGMA) / 2, n - 1))
+    return float(stats.t.ppf((1 + ONE_SIGMA) / 2, float(n - 1)))
 
 
 def student_error(values: ArrayLike) -> Array:
@@ -103,7 +104,6 @@ def student_error(values: ArrayLike) -> Array:
     Returns
     -------
     array [...]
-        NaN for a single unit.
 
     Raises
     ------
@@ -120,9 +120,7 @@ def student_error(values: ArrayLike) -> Array:
     >>> round(float(student_error([1.0, 3.0])), 3)
     1.837
     """
-    error = standard_error(values)
-    n = len(np.asarray(values))
-    return np.asarray(error * student_factor(n)) if n > 1 else error
+    return np.asarray(standard_error(values) * student_factor(len(np.asarray(values))))
 
 
 def welch_score(one: tuple[float, float, int], other: tuple[float, float, int]) -> float:
@@ -157,6 +155,9 @@ def welch_score(one: tuple[float, float, int], other: tuple[float, float, int]) 
     >>> round(welch_score((2.90, 0.012, 3), (0.39, 0.012, 3)), 1)
     5.7
     """
+    for name, group in (("one", one), ("other", other)):
+        if not isinstance(group, (tuple, list)) or len(group) != 3:
+            raise InvalidParameter(f"{name} = {group!r:.60} must be (mean, standard error, units)")
     means, errors, units = zip(one, other, strict=True)
     e = reals("errors", list(errors), above=0)
     n = np.array([whole("units", k, 2) for k in units], float)
@@ -178,12 +179,11 @@ def standard_error(values: ArrayLike) -> Array:
     Returns
     -------
     array [...]
-        NaN for a single unit, of which no error can be stated.
 
     Raises
     ------
     InvalidParameter
-        If there is no unit, or the values are no real numbers.
+        For fewer than two units, of which no error can be stated, or values that are not finite.
 
     Notes
     -----
@@ -195,11 +195,12 @@ def standard_error(values: ArrayLike) -> Array:
     >>> float(standard_error([1.0, 3.0]))
     1.0
     """
-    x = array("values", values)
-    if not x.ndim or not len(x):
-        raise InvalidParameter(f"values of shape {x.shape} hold no units; give an array [n, ...]")
-    if len(x) < 2:
-        return np.full(x.shape[1:], np.nan)
+    x = reals("values", values)
+    if not x.ndim or len(x) < 2:
+        raise InvalidParameter(
+            f"values of shape {x.shape} give no error bar; give an array [n, ...] of at least two "
+            "units"
+        )
     return np.asarray(x.std(axis=0, ddof=1) / np.sqrt(len(x)))
 
 
@@ -213,7 +214,6 @@ def mean_and_error(values: ArrayLike) -> tuple[Array, Array]:
     Returns
     -------
     mean, error : arrays [...]
-        The error is NaN for a single unit.
 
     Raises
     ------
@@ -357,6 +357,7 @@ def resampled(units: int, resamples: int, seed: Seed, groups: int | None = None)
     """
     n, inner = whole("units", units, 1), (() if groups is None else (whole("groups", groups, 1),))
     shape = (whole("resamples", resamples, 1), *inner, n)
+    memory(f"a bootstrap of {' x '.join(str(k) for k in shape)} rows", 8.0 * math.prod(shape))
     return np.asarray(generator(seed).integers(n, size=shape))
 
 
@@ -423,6 +424,10 @@ def bootstrap(
     >>> round(float(standard_error(x)), 2)
     1.32
     """
+    if not callable(statistic):
+        raise InvalidParameter(
+            f"statistic = {statistic!r:.60} must be a function of rows, an int array [n]"
+        )
     n = whole("units", units, 1)
     rows = resampled(n, whole("resamples", resamples, 2), seed, groups)
     replicas = np.array([statistic(r) for r in rows], dtype=float)
@@ -881,6 +886,8 @@ def depth_limit(
     L = reals("depth", depth, ndim=1)
     y = reals("values", values, shape=L.shape)
     e = reals("errors", errors, above=0, shape=L.shape)
+    if not isinstance(rates, (tuple, list)) or len(rates) != 2:
+        raise InvalidParameter(f"rates = {rates!r:.60} must be two numbers, least and largest")
     low, high = number("rates[0]", rates[0], above=1), number("rates[1]", rates[1])
     if len(np.unique(L)) < 3 or not high > low:
         raise InvalidParameter(
@@ -1000,7 +1007,9 @@ def disorder(
         )
     grammars, data = x.shape[:2]
     random, half = generator(seed), x.shape[1] // 2
-    pairs = np.empty((whole("splits", splits, 1), 2, grammars))
+    count = whole("splits", splits, 1)
+    memory(f"{count} splits of {grammars} grammars", 16.0 * count * grammars)
+    pairs = np.empty((count, 2, grammars))
     for pair in pairs:
         order = random.permutation(data)
         for side, rows in zip(pair, (order[:half], order[half : 2 * half]), strict=True):

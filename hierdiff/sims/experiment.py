@@ -34,6 +34,7 @@ import collections
 import contextlib
 import dataclasses
 import enum
+import gc
 import hashlib
 import importlib
 import itertools
@@ -52,7 +53,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from hierdiff._files import one_line, read_npz, remove_leftovers, set_aside, write_npz
+from hierdiff._files import (
+    one_line,
+    read_npz,
+    remove_leftovers,
+    set_aside,
+    shown,
+    write_npz,
+)
+from hierdiff.checks import checked, count
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_version, package_code
 from hierdiff.model import DiffusionModel
@@ -179,9 +188,16 @@ def _spelled(name: str, value: Any) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _spelled(f"{name}[{key!r}]", item) for key, item in value.items()}
     raise InvalidParameter(
-        f"{name} = {value!r} cannot be part of a task's parameters; give words, finite numbers, "
-        "and lists or mappings (with words as keys) of these"
+        f"{name} = {shown(value)} cannot be part of a task's parameters; give words, finite "
+        "numbers, and lists or mappings (with words as keys) of these"
     )
+
+
+def _tasks(name: str, value: Any) -> list[Task]:
+    """A sequence of tasks, as it is now: a caller may change it while they run."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(x, Task) for x in value):
+        raise InvalidParameter(f"{name} of type {type(value).__name__} must be a list of Task")
+    return list(value)
 
 
 class _Identity(NamedTuple):
@@ -207,6 +223,7 @@ def _identity(task: Task, prints: Fingerprints) -> _Identity:
     return _Identity(digest.hexdigest(), words, code)
 
 
+@checked(tasks=_tasks, workers=count)
 def run_tasks(
     tasks: Sequence[Task],
     folder: str | os.PathLike[str] | None = None,
@@ -257,10 +274,6 @@ def run_tasks(
     each task is a function of its arguments.  Names for all tasks cost about 0.1 ms each, and 1 s
     per GB of arguments; the version of the code about 0.3 s, once in a process.
     """
-    if workers is not None and (isinstance(workers, bool) or workers != int(workers)):
-        raise InvalidParameter(f"workers = {workers!r} must be an integer >= 1")
-    if workers is not None and workers < 1:
-        raise InvalidParameter(f"workers = {workers} must be >= 1")
     kept = _Kept.of(tasks, folder) if folder is not None else None
     results: dict[int, Arrays] = {} if kept is None else kept.finished()
     missing = [i for i in range(len(tasks)) if i not in results]
@@ -273,6 +286,7 @@ def run_tasks(
     return [results[i] for i in range(len(tasks))]
 
 
+@checked(tasks=_tasks)
 def unfinished(tasks: Sequence[Task], folder: str | os.PathLike[str]) -> Callable[[], list[int]]:
     """A function that lists the tasks without a sound file of the running code in a folder.
 
@@ -513,16 +527,22 @@ def _client(address: str) -> Iterator[Any]:
         raise InvalidParameter(
             f"cluster = {address!r} needs Dask; pip install 'hierdiff[cluster]'"
         ) from None
+    client, trouble = None, ""
     try:
         # the versions that matter are asked for below, and refused rather than warned of
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             client = dask.Client(address, timeout=_CONNECT)
     except Exception as error:  # no host, no port, no scheduler, no address: each its own type
+        trouble = one_line(error)
+    if client is None:
+        # What is left of the client is collected here.  Collected by chance while another client
+        # starts, it would wait for a lock that this thread holds.
+        gc.collect()
         raise InvalidParameter(
-            f"cluster = {address!r} does not answer ({one_line(error)}); give the address that "
-            "dask scheduler prints, such as tcp://host:8786"
-        ) from None
+            f"cluster = {address!r} does not answer ({trouble}); give the address that dask "
+            "scheduler prints, such as tcp://host:8786"
+        )
     with client:
         yield client
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import integers
+from hierdiff.checks import checked, integers, levels_of, natural, one_level, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import NoiseProcess
@@ -83,6 +83,11 @@ def checked_derivations(grammar: Grammar, data: Derivations) -> Derivations:
     return data
 
 
+def _times(name: str, values: Any) -> Array:
+    return reals(name, levels_of(values), ndim=1)
+
+
+@checked(times=_times, seed=natural, g=natural)
 def forward_backward(
     model: ExactRHM, data: Derivations | None, seed: int, g: int, rows: range, times: Array
 ) -> dict[str, Array]:
@@ -136,6 +141,7 @@ def _posterior_uniforms(grammar: Grammar, seed: int, g: int, rows: range) -> lis
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
+@checked(t=one_level, seed=natural)
 def density_evolution(
     rhm: RHM, noise: NoiseProcess, t: float, size: int, copies: int, seed: int
 ) -> dict[str, Array]:

@@ -8,6 +8,7 @@ shrinks as lambda^-L with the depth (see ``theory.critical_exponents``); low lev
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked, levels_of
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
@@ -106,6 +108,7 @@ class PhaseTransition:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("grammars", "data", "levels"):
             if getattr(self, name) < (1, 1, 2)[("grammars", "data", "levels").index(name)]:
                 least = 2 if name == "levels" else 1
@@ -137,6 +140,7 @@ class PhaseTransition:
         return noise_process(self.noise, self.v)
 
     @results.tracked
+    @checked
     def predict(
         self,
         law: str | None = None,
@@ -144,7 +148,7 @@ class PhaseTransition:
         *,
         size: int = 4000,
         copies: int = 4,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
@@ -185,7 +189,7 @@ class PhaseTransition:
         if law is None:
             law = "annealed" if noise.name == "epsilon" else "population"
         if law == "population":
-            times = np.linspace(0, 1, self.levels) if t is None else np.asarray(t, float)
+            times = np.linspace(0, 1, self.levels) if t is None else np.atleast_1d(levels_of(t))
             options = {"folder": folder, "workers": workers, "cluster": cluster}
             return self._predict_population(times, size, copies, options)
         if law != "annealed":
@@ -195,7 +199,7 @@ class PhaseTransition:
                 f"the recursion is no prediction for {self.noise} noise, whose messages fluctuate; "
                 "use law='population'"
             )
-        times = np.linspace(0, 1, 401) if t is None else np.asarray(t, float)
+        times = np.linspace(0, 1, 401) if t is None else np.atleast_1d(levels_of(t))
         up, _, marginal = annealed_beliefs(self.rhm, times)
         zero = np.zeros_like(marginal.T)
         variables = _curves({"belief": (marginal.T, zero), "upward": (up.T, zero)})
@@ -241,12 +245,13 @@ class PhaseTransition:
         return self._label(variables, {}, times, "theory")
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: Derivations | tuple[Array, Array] | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import checked, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed
 from hierdiff.sims._bump_readout import bump_counts, locate, location_accuracy
@@ -119,6 +120,7 @@ class PhaseReadout:
     geodesic_rsa: float = float("nan")
 
 
+@checked
 def read_phase(
     images: ArrayLike, labels: ArrayLike, Z: ArrayLike, *, Z_labels: ArrayLike | None = None,
     dark: bool = True, seed: Seed = 0,
@@ -166,6 +168,7 @@ def read_phase(
     )
 
 
+@checked
 def phase(readout: PhaseReadout, thresholds: Thresholds | None = None) -> Phase:
     """Name the phase.
 
@@ -211,6 +214,7 @@ def phase(readout: PhaseReadout, thresholds: Thresholds | None = None) -> Phase:
     return "C" if r.location_accuracy >= limit.placed and ordered else "transitional"
 
 
+@checked
 def phase_of_strings(
     valid_tuples: float, valid: float, right: float, thresholds: Thresholds | None = None
 ) -> Phase:
@@ -248,6 +252,7 @@ def phase_of_strings(
     return "C" if valid >= limit.many_bumps and right >= limit.placed else "transitional"
 
 
+@checked
 def crossing_time(times: ArrayLike, accuracy: ArrayLike, height: float = 0.6) -> float:
     """First time at which a curve reaches a height, interpolated: when x, or y, is learned.
 
@@ -277,7 +282,7 @@ def crossing_time(times: ArrayLike, accuracy: ArrayLike, height: float = 0.6) ->
     >>> crossing_time([0, 10, 20], [0.0, 0.5, 0.7])
     15.0
     """
-    t, curve = np.asarray(times, dtype=float), np.asarray(accuracy, dtype=float)
+    t, curve = reals("times", times), reals("accuracy", accuracy)
     if t.ndim != 1 or t.shape != curve.shape or not t.size or not (np.diff(t) > 0).all():
         raise InvalidParameter(
             f"times of shape {t.shape} must increase, with one accuracy of {curve.shape} each"

@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from hierdiff.checks import checked, reals
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["Decision", "paired_t_pruning", "staged_elimination"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+_LARGEST = 1e100  # sums of squares over samples stay finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class Decision:
     calls: NDArray[np.intp]
 
 
+@checked
 def staged_elimination(scores: ArrayLike, keep: Sequence[int], samples: Sequence[int]) -> Decision:
     """Keep the k best classes after each stage, by the mean of all samples so far.
 
@@ -100,6 +104,7 @@ def staged_elimination(scores: ArrayLike, keep: Sequence[int], samples: Sequence
     return Decision(alive.argmax(axis=1), calls)
 
 
+@checked
 def paired_t_pruning(
     scores: ArrayLike, *, p: float = 2e-3, min_scores: int = 20, max_scores: int | None = None
 ) -> Decision:
@@ -184,9 +189,11 @@ def _worse(
 
 
 def _checked(scores: ArrayLike) -> Floats:
-    s = np.asarray(scores, float)
-    if s.ndim != 3 or min(s.shape) < 1 or not np.isfinite(s).all():
+    s = reals("scores", scores)
+    if s.ndim != 3 or min(s.shape) < 1:
         raise InvalidParameter(
             f"scores of shape {s.shape} must be finite and [n, N, K], with at least one sample"
         )
+    if np.abs(s).max() > _LARGEST:
+        raise InvalidParameter(f"scores reach {np.abs(s).max():.3g}; give numbers below 1e100")
     return s

@@ -12,6 +12,7 @@ with :math:`\sigma^*` the population's peak and :math:`\sigma_0` a small level: 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -25,6 +26,7 @@ from hierdiff import results
 from hierdiff.checks import (
     array,
     check_fields,
+    checked,
     count,
     fraction,
     instance,
@@ -192,6 +194,7 @@ class Representation:
         return np.unique([*self.sigmas, self.reference, self.sigma_star])
 
     @results.tracked
+    @checked
     def predict(self, law: str = "exact", sigma: ArrayLike | None = None) -> xr.Dataset:
         """What a law says of the population's denoiser, in the labels of :meth:`measure`.
 
@@ -245,12 +248,13 @@ class Representation:
         return self._label(variables, names, self.n_train, levels, "theory", law)
 
     @results.tracked
+    @checked
     def measure(
         self,
         model: DiffusionModel | None = None,
         data: tuple[ArrayLike, ArrayLike] | None = None,
         *,
-        folder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:

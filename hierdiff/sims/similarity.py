@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
+from hierdiff.checks import checked, reals
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["cosine_similarity", "linear_cka", "representational_similarity"]
@@ -95,6 +96,7 @@ def representational_similarity(one: ArrayLike, other: ArrayLike) -> float:
     return float(np.round(spearmanr(a, b).statistic, 15))
 
 
+@checked
 def linear_cka(one: ArrayLike, other: ArrayLike, *, unbiased: bool = False) -> float:
     r"""Centred kernel alignment of two representations with linear kernels.
 
@@ -156,8 +158,8 @@ def _unbiased(k: Array, l: Array) -> float:
 
 
 def _matrix(features: ArrayLike, least: int) -> Array:
-    x = np.asarray(features, float)
-    if x.ndim != 2 or len(x) < least or not np.isfinite(x).all():
+    x = reals("features", features)
+    if x.ndim != 2 or len(x) < least:
         raise InvalidParameter(
             f"features of shape {x.shape} must be a finite matrix [n >= {least}, width]"
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 from hierdiff._files import one_line, read_npy, replacing
-from hierdiff.checks import checked, count, nonnegative, reals, whole
+from hierdiff.checks import checked, count, number, reals, whole
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.estimators import shared_error, standard_error
@@ -166,6 +167,8 @@ def write_triplets(path: str | os.PathLike[str], triplets: ArrayLike) -> Path:
     """
     rows = checked_triplets(triplets, np.iinfo(np.int64).max)
     file = Path(path)
+    if not file.name:
+        raise InvalidParameter(f"path = {str(path)!r} has no name; give the name of a file")
     with replacing(file) as temporary, temporary.open("wb") as handle:
         if file.suffix == ".npy":
             np.save(handle, rows)
@@ -278,7 +281,7 @@ class Probed:
     leaked: float
 
 
-@checked(penalty=nonnegative)
+@checked(penalty=partial(number, low=0))
 def probe(
     features: ArrayLike, triplets: ArrayLike, *, penalty: float = 1e-3, folds: int = 3,
     seed: Seed = 0, width: int | None = None,
@@ -321,7 +324,7 @@ def probe(
     """
     x = reals("features", features, ndim=2)
     if width is not None:
-        whole("width", width, low=1)
+        whole("width", width, low=1, high=max(x.shape[1], 1))
     if not x.size or float(np.abs(x).max()) > 1e100:
         raise InvalidParameter(
             f"features of shape {x.shape} must be a matrix of numbers below 1e100; scale them"

@@ -357,11 +357,14 @@ class Average:
         # of the nearest datum alone if the weights are good enough as they are
         depth = 0.0 if enough else -np.log(eps * _MASS)
         limit = (np.where(np.isfinite(top), top, best) - depth - 2 * error).astype(logits.dtype)
-        i, j = np.nonzero(logits >= limit)
+        i, j = _above(logits, limit)
         gaps = squared_gaps(self.y[part], block.rows, i, j)
-        if not enough:
-            logits[i, j] = -gaps / (2 * self.variance)
-            best = logits.max(axis=0)
+        if not enough and len(i):
+            exact = (-gaps / (2 * self.variance)).astype(logits.dtype)
+            logits[i, j] = exact
+            # queries without a candidate here have their largest weight in an earlier block
+            best = np.full(len(best), -np.inf, dtype=logits.dtype)
+            np.maximum.at(best, j, exact)
         if self.nearest is not None and len(i):
             order = np.lexsort((i, gaps, j))
             query, first = np.unique(j[order], return_index=True)
@@ -405,6 +408,17 @@ class Average:
         inside = self.own[part] - block.start
         here = np.flatnonzero((inside >= 0) & (inside < len(block.rows)))
         self.own_log[part.start + here] = logits[inside[here], here]
+
+
+def _above(logits: Reals, limit: Reals) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places (datum, query) of the entries that reach their query's limit; most data have none."""
+    found = []
+    for piece in _pieces(*logits.shape):
+        rows = np.flatnonzero((logits[piece] >= limit).any(axis=1))
+        i, j = np.nonzero(logits[piece][rows] >= limit)
+        found.append((piece.start + rows[i], j))
+    data, queries = zip(*found, strict=True)
+    return np.concatenate(data), np.concatenate(queries)
 
 
 def _pieces(count: int, queries: int) -> list[slice]:

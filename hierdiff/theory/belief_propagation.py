@@ -242,6 +242,9 @@ def posterior(
     Validity: exact for any grammar and any evidence that factorises over leaves, from
     flat to deterministic.  Cost and memory are linear in the number of nodes.  A sample whose
     messages leave the range of ``dtype`` is computed again in float64, and then in logarithms.
+    What all symbols of a leaf have in common is taken out in float64, so it costs no digit in
+    either ``dtype``; evidence that is given in float32 has the rounding of its own size.  Arrays
+    given may be changed afterwards: what is kept is a copy.
 
     References
     ----------

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
+from hierdiff.checks import whole
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["check_names"]
+__all__ = ["check_names", "layers_number", "size_number"]
+
+# layers wider or deeper than any network has; larger numbers are slips, and exhaust memory or time
+size_number = partial(whole, low=1, high=2**16)
+layers_number = partial(whole, low=1, high=100)
 
 
 def check_names(state_dict: Mapping[str, Tensor], net: nn.Module) -> None:

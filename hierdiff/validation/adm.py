@@ -79,6 +79,7 @@ class ADMUNet(nn.Module):
 
     label_emb: nn.Module  # only with classes; a place or a text may be coded instead
 
+    @checked
     def __init__(self, config: ADMConfig) -> None:
         super().__init__()
         self.config = config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["ADM_64_CONDITIONAL", "ADM_256", "ADM_256_CONDITIONAL", "ADMConfig"]
@@ -71,6 +72,7 @@ class ADMConfig:
     image_channels: int = 3
 
     def __post_init__(self) -> None:
+        check_fields(self)
         smallest = 2 ** (len(self.multipliers) - 1)
         if self.image_size % smallest:
             raise InvalidParameter(

@@ -63,6 +63,7 @@ class PlaceCode(nn.Module):
 
     frequencies: Tensor
 
+    @checked
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         waves = torch.pi / size * 2.0 ** torch.linspace(0, 4, _FREQUENCIES)
@@ -109,6 +110,7 @@ class FaintCode(PlaceCode):
 
     other: Tensor
 
+    @checked
     def __init__(self, bumps: Bumps, width: int, faint: float, seed: int) -> None:
         super().__init__(bumps.size, width)
         if not (np.isfinite(faint) and faint >= 0) or bumps.held_out:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hierdiff.checks import checked
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["CATALOGUE", "Checkpoint", "RemoteFile", "catalogue_table", "checkpoint"]
@@ -45,6 +45,9 @@ class RemoteFile:
     name: str
     size: int | None = None
     sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,9 @@ class Checkpoint:
     latent_scale: float | None = None
     condition: str = ""
     exercised: str = "architecture only; the real weights have not been loaded here"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 _ADM = "Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, arXiv 2105.05233"

@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hierdiff.checks import FloatArray, checked, snr_of
+from hierdiff.checks import FloatArray, check_fields, checked, snr_of
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.validation.parameterisation import Parameterisation
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -40,6 +40,10 @@ class LogSNR:
 
     limit: float = 20.0
 
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def time(self, snr: ArrayLike) -> FloatArray:
         """Log SNR; 0 and inf become the limits."""
         with np.errstate(divide="ignore"):
@@ -51,6 +55,10 @@ class Sigma:
     """Clock of networks that see x0 + sigma * noise and are told sigma (EDM)."""
 
     largest: float = 80.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def time(self, snr: ArrayLike) -> FloatArray:
         """Noise over signal amplitude, at most ``largest``."""
@@ -64,6 +72,10 @@ class FlowTime:
 
     scale: float = 1.0
 
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def time(self, snr: ArrayLike) -> FloatArray:
         """Scale / (1 + sqrt(snr)): 0 clean, ``scale`` pure noise."""
         return np.asarray(self.scale / (1 + np.sqrt(snr_of(snr))))
@@ -75,6 +87,10 @@ class NoiseLevel:
 
     noise: GaussianNoise
     scale: float = 1.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def time(self, snr: ArrayLike) -> FloatArray:
         """Level t of the process, times ``scale``."""

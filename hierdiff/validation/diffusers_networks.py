@@ -30,6 +30,7 @@ class DiffusersNetwork(nn.Module):
     Validity: diffusers 0.42.
     """
 
+    @checked
     def __init__(self, inner: nn.Module, kind: Literal["dit", "unet"]) -> None:
         super().__init__()
         self.inner, self.kind = inner, kind

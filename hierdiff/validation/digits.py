@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import checked
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
@@ -46,6 +46,9 @@ class LabelledImages:
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __len__(self) -> int:
         return len(self.images)

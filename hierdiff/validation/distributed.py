@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hierdiff.checks import checked
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.sims.experiment import Task, run_tasks, unfinished
 
@@ -60,6 +60,7 @@ class Process:
     local: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.index < self.count:
             raise InvalidParameter(
                 f"process {self.index} of {self.count} does not exist; RANK must be 0 to "
@@ -67,6 +68,7 @@ class Process:
             )
 
     @classmethod
+    @checked
     def of(cls, environment: Mapping[str, str] | None = None) -> Process:
         """The process that an environment describes; default this one."""
         found = os.environ if environment is None else environment
@@ -79,10 +81,12 @@ class Process:
         """Whether this process writes the results."""
         return self.index == 0
 
+    @checked
     def share(self, items: Sequence[Any]) -> list[Any]:
         """Every ``count``-th item."""
         return list(items[self.index :: self.count])
 
+    @checked
     def device(self, name: str) -> str:
         """The accelerator of this process: "cuda" becomes "cuda:2" in the third of a machine."""
         return f"{name}:{self.local}" if name == "cuda" and self.count > 1 else name

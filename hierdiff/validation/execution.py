@@ -265,7 +265,11 @@ class SampleStreams:
 
     root: np.random.SeedSequence
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @classmethod
+    @checked
     def of(cls, seed: Seed, purpose: int = 0) -> SampleStreams:
         """Streams of a seed; ``purpose`` separates uses of one seed."""
         if isinstance(seed, np.random.SeedSequence):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hierdiff._files import read_npy
 from hierdiff.checks import checked, integers, reals
-from hierdiff.errors import InvalidParameter
+from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.triplets import read_triplets
 from hierdiff.validation._encoders import encoder_of
@@ -131,6 +131,8 @@ def _array(path: Path, n: int | None) -> Array:
         found = read_npy(path, "array (.npy)")
     except FileNotFoundError:
         raise InvalidParameter(f"{path} does not exist; give the path of a .npy file") from None
+    except DamagedFile:
+        raise DamagedFile(f"{path} cannot be read as an array; give a .npy file") from None
     if n is not None and (found.ndim < 1 or len(found) != n):
         raise InvalidParameter(f"{path} has shape {found.shape}; give one row for each of {n}")
     return np.asarray(found)

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import checked, count, flag, instance, reals
+from hierdiff.checks import check_fields, checked, count, flag, instance, reals
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.validation._optional import need
 
@@ -337,7 +337,11 @@ class ImageFolder:
     labels: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @classmethod
+    @checked
     def of(cls, folder: str | Path, truth: str | Path | None = None) -> ImageFolder:
         """Read the names of a folder.
 
@@ -393,6 +397,7 @@ class ImageFolder:
         shown = pairs if len(pairs) <= 4 else [*pairs[:3], "...", pairs[-1]]
         return f"{len(self)} images in {len(pairs)} class folders: {', '.join(shown)}"
 
+    @checked
     def first(self, per_class: int) -> ImageFolder:
         """The first images of every class, or of all where there are no classes."""
         per_class = count("per_class", per_class)
@@ -407,6 +412,7 @@ class ImageFolder:
         labels = tuple(self.labels[i] for i in rows)
         return ImageFolder(tuple(self.files[i] for i in rows), labels, self.names)
 
+    @checked
     def batches(self, size: int, batch: int) -> Iterator[tuple[Array, NDArray[np.float32]]]:
         """Row numbers and images [n, 3, size, size], some at a time, so that memory is bounded."""
         size, batch = count("size", size), count("batch", batch)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,10 +24,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import checked
+from hierdiff.checks import check_fields, checked, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.validation._outputs import refuse_rows
+from hierdiff.validation._weights import size_number
 from hierdiff.validation.digits import LabelledImages
 from hierdiff.validation.execution import inference
 from hierdiff.validation.training import Plan, Trained, train
@@ -83,6 +85,7 @@ class ReferenceClassifier:
     batch: int = 128
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known = dict(self.module.named_modules())
         missing = [name for name in self.layers if name not in known]
         if missing or not self.layers:
@@ -91,6 +94,7 @@ class ReferenceClassifier:
                 f"{', '.join([*known][1:6])}, ..."
             )
 
+    @checked
     def activations(self, images: Array) -> dict[str, Array]:
         """All layers [n, channels, ...] and the logits [n, classes], in float32."""
         parts: list[dict[str, Array]] = []
@@ -154,6 +158,10 @@ class LayerStatistics:
 
     mean: Mapping[str, Array]
     scale: Mapping[str, Array]
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def standardise(self, layer: str, a: Array) -> Array:
         """Standardised activations, one row per image."""
@@ -310,6 +318,13 @@ class ConvClassifier(nn.Module):
     (torch.Size([2, 10]), ('conv1', 'conv2', 'conv3', 'linear'))
     """
 
+    @checked(
+        channels=size_number,
+        size=size_number,
+        classes=size_number,
+        width=size_number,
+        depth=partial(whole, low=1, high=10),
+    )
     def __init__(
         self, channels: int, size: int, classes: int, *, width: int = 32, depth: int = 3
     ) -> None:

@@ -24,6 +24,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
+from hierdiff.validation._weights import layers_number, size_number
 from hierdiff.validation.clocks import LogSNR
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.network import NetworkModel
@@ -56,6 +57,7 @@ class VectorDenoiser(nn.Module):
     torch.Size([3, 6])
     """
 
+    @checked(dim=size_number, width=size_number, depth=layers_number)
     def __init__(self, dim: int, variance: float, *, width: int = 256, depth: int = 3) -> None:
         super().__init__()
         if min(dim, width, depth) < 1 or not variance > 0:

@@ -32,11 +32,13 @@ from torch import Tensor, nn
 from hierdiff.checks import (
     FloatArray,
     array,
+    check_fields,
     frozen,
     integers,
     levels_of,
     reals,
     symbols_of,
+    unchecked,
 )
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
@@ -131,6 +133,7 @@ class NetworkModel:
     source = "network"
 
     def __post_init__(self) -> None:
+        check_fields(self, noise=unchecked, parameterisation=unchecked, condition=unchecked)
         kind = self._kind
         if not isinstance(self.noise, (GaussianNoise, MaskingNoise, UniformNoise)):
             raise InvalidParameter(
@@ -244,7 +247,7 @@ class NetworkModel:
 
     def _checked(self, x_t: Array, t: ArrayLike) -> tuple[Array, FloatArray, FloatArray]:
         """Data, levels [n] and SNRs [n]; the values are looked at batch by batch."""
-        x, noise = np.asarray(x_t), self.noise
+        x, noise = array("x_t", x_t), self.noise
         if not isinstance(noise, GaussianNoise):
             wanted, good = "[n, leaves] integers", x.ndim == 2 and x.dtype.kind in "iu"
         elif noise.v:

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from hierdiff.checks import FloatArray, checked, snr_of
+from hierdiff.checks import FloatArray, check_fields, checked, snr_of
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["Parameterisation", "Prediction", "amplitudes", "column", "split_channels"]
@@ -91,6 +91,7 @@ class Parameterisation:
     learned_variance: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, allowed in (("output", Output), ("scale", Scale)):
             if getattr(self, name) not in get_args(allowed):
                 raise InvalidParameter(

@@ -205,6 +205,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     """
     import torch
 
+    path = Path(path)
     # files of the first format of torch.save are no zip archives, and cannot be mapped
     reader, zipped = None, zipfile.is_zipfile(path)
     if path.suffix == ".safetensors":

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked, levels_of
+from hierdiff.checks import check_fields, checked, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise
@@ -102,6 +102,7 @@ class TreeImages:
     templates: Array
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if set(self.grammar.s) != {4}:
             raise InvalidParameter(
                 f"branching {tuple(self.grammar.s)} makes no quad-tree; use s = 4 on every level"
@@ -130,6 +131,7 @@ class TreeImages:
             column += (quarter % 2) << level
         return row, column
 
+    @checked
     def render(self, leaves: ArrayLike) -> NDArray[np.float32]:
         """Images [n, channels, h, w] of strings [n, leaves]."""
         patches = self.templates[np.asarray(leaves)]
@@ -142,6 +144,7 @@ class TreeImages:
         square[:, self.places[0], self.places[1]] = patches
         return square.transpose(0, 3, 1, 4, 2, 5).reshape(n, -1, side * P, side * P)
 
+    @checked
     def patches(self, images: ArrayLike) -> Array:
         """Patches [n, leaves, channels * P * P] of images."""
         x = np.asarray(images)
@@ -158,6 +161,7 @@ class TreeImages:
         match = 2 * self.patches(images) @ T.T - (T**2).sum(axis=1)
         return np.asarray(match.argmax(axis=2), np.int64)
 
+    @checked
     def log_evidence(self, images: ArrayLike, snr: ArrayLike) -> Array:
         """What noisy, variance-preserving patches say of their symbols, [n, leaves, v]."""
         T = self.templates.reshape(len(self.templates), -1)
@@ -197,21 +201,28 @@ class ExactImages:
 
     source = "theory"
 
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def posterior(self, x_t: Array, t: ArrayLike) -> Posterior:
         """Beliefs of all levels."""
         snr = self.noise.snr(levels_of(t, len(x_t)) * np.ones(len(x_t)))
         return posterior(self.world.grammar, self.world.log_evidence(x_t, snr))
 
+    @checked
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t], pixels of the shape of x_t."""
         beliefs = self.posterior(np.asarray(x_t), t).marginals[-1]
         mean = np.tensordot(beliefs, self.world.templates, axes=(2, 0))
         return self.world._joined(mean)
 
+    @checked
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """An exact draw of x0 given x_t."""
         return self.world.render(self.posterior(np.asarray(x_t), t).sample(seed).leaves)
 
+    @checked
     def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
         """Beliefs of every level, {"level l": [n, nodes * v]}."""
         marginals = self.posterior(np.asarray(x_t), t).marginals

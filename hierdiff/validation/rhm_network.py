@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from hierdiff.checks import checked
+from hierdiff.checks import array, check_fields, checked, levels_of, reals, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
@@ -71,26 +71,38 @@ class SymbolNetwork:
 
     source = "network"
 
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def conditioned(self, condition: Any) -> SymbolNetwork:
         """The same network given a label for all data, or one each; None takes it away."""
         return replace(self, condition=condition)
 
+    @checked
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t] as [n, leaves, v]."""
         return np.concatenate([q for _, q in self._calls(x_t, t)])
 
+    @checked
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """Symbols [n, leaves] at the end of the reverse chain."""
-        return SimulatedModel(self, self.steps).sample(x_t, t, seed)
+        x = array("x_t", x_t)
+        if x.ndim < 2 or not len(x):
+            raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
+        return SimulatedModel(self, self.steps).sample(x, t, seed)
 
+    @checked
     def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
         """Activations of every level of both sweeps, {name: [n, nodes * width]}."""
         parts = [f for f, _ in self._calls(x_t, t)]
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
     def _calls(self, x_t: Array, t: ArrayLike) -> list[tuple[dict[str, Array], Array]]:
-        x = np.asarray(x_t)
-        levels = np.broadcast_to(np.asarray(t, float), (len(x),))
+        x = array("x_t", x_t)
+        if x.ndim < 2 or not len(x):
+            raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
+        levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))
         device = next(self.network.parameters()).device
         labels = self._labels(len(x))
         out = []
@@ -132,7 +144,9 @@ def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Te
             log_snr = np.log(noise.snr(t))
         else:
             width = cast(int, noise.v) + (noise.name == "masking")
-            x = np.eye(width, dtype=np.float32)[np.asarray(x_t)]  # -1 is the last channel
+            lowest = -1 if noise.name == "masking" else 0
+            symbols = symbols_of("x_t", x_t, lowest, cast(int, noise.v))
+            x = np.eye(width, dtype=np.float32)[symbols]  # -1 is the last channel
             log_snr = np.log1p(-t) - np.log(t)
     return torch.from_numpy(x), torch.from_numpy(np.clip(log_snr, -20, 20).astype(np.float32))
 
@@ -262,7 +276,7 @@ def gap_to_exact(
     rng = generator(seed)
     leaves = grammar.sample(n, rng).leaves
     gaps = []
-    for level in np.atleast_1d(np.asarray(t, float)):
+    for level in np.atleast_1d(reals("t", t, 0, 1, ndim=(0, 1), least=1)):
         x_t = model.noise.corrupt(leaves, level, rng)
         p = denoise_symbols(grammar, model.noise, x_t, level)
         q = np.maximum(model.denoise(x_t, level), 1e-30)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hierdiff.checks import FloatArray, checked, snr_of
+from hierdiff.checks import FloatArray, checked, fraction, reals, snr_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.parameterisation import amplitudes
 
@@ -109,7 +109,7 @@ def determinism_bias(variance: ArrayLike, snr: float) -> FloatArray:
     return np.asarray(np.sqrt(r) - r)
 
 
-@checked
+@checked(eta=fraction)
 def linear_retention(variance: ArrayLike, levels: ArrayLike, eta: float = 1.0) -> Retention:
     r"""A finite chain with the exact denoiser of Gaussian data, step by step in closed form.
 
@@ -147,7 +147,7 @@ def linear_retention(variance: ArrayLike, levels: ArrayLike, eta: float = 1.0) -
     [0.252, 0.5]
     """
     c, ratio = _variances(variance), snr_of(levels)
-    if not (c > 0).all() or ratio.ndim != 1 or not (np.diff(ratio) > 0).all():
+    if not (c > 0).all() or ratio.ndim != 1 or not ratio.size or not (np.diff(ratio) > 0).all():
         raise InvalidParameter(
             "variances must be positive and levels increase; drop empty directions and sort"
         )
@@ -163,7 +163,4 @@ def linear_retention(variance: ArrayLike, levels: ArrayLike, eta: float = 1.0) -
 
 
 def _variances(variance: ArrayLike) -> FloatArray:
-    c = np.asarray(variance, dtype=float)
-    if not (c >= 0).all():
-        raise InvalidParameter(f"variance = {c.min()} is negative; give variances >= 0")
-    return c
+    return reals("variance", variance, 0, 1e100)

@@ -31,7 +31,7 @@ import numpy as np
 from torch import Tensor
 
 from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, checked
+from hierdiff.checks import FloatArray, check_fields, checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation.parameterisation import Prediction, amplitudes, column
@@ -83,6 +83,7 @@ class Ancestral:
     stochastic = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_levels(self.levels)
         if self.variance not in ("posterior", "beta", "learned"):
             raise InvalidParameter(
@@ -163,6 +164,7 @@ class DDIM:
     clip: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_levels(self.levels)
         if not 0 <= self.eta <= 1:
             raise InvalidParameter(

@@ -22,20 +22,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, snr_of
+from hierdiff.checks import FloatArray, checked, snr_of, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 
 __all__ = ["DiscreteSchedule"]
 
 _SNAP = 1e-6  # an index this near to an integer is that integer, so that embeddings agree exactly
+
+
+# published schedules have a thousand levels; a million are 8 MB in each of a few arrays
+_size = partial(whole, low=1, high=1_000_000)
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -74,6 +78,7 @@ class DiscreteSchedule:
     betas: FloatArray
     times: FloatArray
 
+    @checked
     def __init__(self, betas: ArrayLike, times: ArrayLike | None = None) -> None:
         rate = np.array(betas, dtype=float)
         if rate.ndim != 1 or not rate.size or not ((rate > 0) & (rate < 1)).all():
@@ -91,12 +96,14 @@ class DiscreteSchedule:
         object.__setattr__(self, "times", told)
 
     @classmethod
+    @checked(T=_size)
     def linear(cls, T: int = 1000) -> DiscreteSchedule:
         """DDPM's betas, from 0.1 / T to 20 / T in equal steps."""
         scale = 1000 / positive_int("T", T)
         return cls(np.linspace(scale * 1e-4, scale * 0.02, T))
 
     @classmethod
+    @checked(T=_size)
     def scaled_linear(
         cls, T: int = 1000, first: float = 0.00085, last: float = 0.012
     ) -> DiscreteSchedule:
@@ -104,6 +111,7 @@ class DiscreteSchedule:
         return cls(np.linspace(first**0.5, last**0.5, positive_int("T", T)) ** 2)
 
     @classmethod
+    @checked(T=_size)
     def cosine(cls, T: int = 1000) -> DiscreteSchedule:
         """Betas of the cosine law, no larger than 0.999."""
         # sin((1 - t) pi / 2 / 1.008)^2 is cos^2 of the law, accurate at the noisy end
@@ -146,6 +154,7 @@ class DiscreteSchedule:
         first = variance[1] if len(self) > 1 else self.betas[0]
         return np.asarray(np.log(np.append(first, variance[1:])))
 
+    @checked
     def respaced(self, spec: int | str | Sequence[int]) -> DiscreteSchedule:
         """Schedule on part of the indices; the network is told the old times.
 
@@ -179,6 +188,7 @@ class DiscreteSchedule:
         log_power = np.append(0.0, self.log_alpha_bar[index])
         return DiscreteSchedule(-np.expm1(np.diff(log_power)), self.times[index])
 
+    @checked
     def time(self, snr: ArrayLike) -> FloatArray:
         """Time the network is told at these ratios; above the first level it is the first time.
 
@@ -197,6 +207,7 @@ class DiscreteSchedule:
         index = np.where(np.abs(index - nearest) < _SNAP, nearest, index)
         return np.asarray(np.interp(index, np.arange(float(len(self))), self.times))
 
+    @checked
     def levels(self, noise: GaussianNoise) -> FloatArray:
         """Noise levels t of the process at which its SNR is that of the T indices, [T]."""
         t: FloatArray = noise.level(self.snr)

@@ -96,6 +96,7 @@ class Plan:
                 f"{self.clip} above 0, patience = {self.patience} not below 0"
             )
 
+    @checked
     def rate_at(self, step: int) -> float:
         """Learning rate of a step."""
         if step < self.warmup:
@@ -126,6 +127,9 @@ class Trained:
     history: tuple[dict[str, float], ...]
     steps: int
     cpu_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @checked

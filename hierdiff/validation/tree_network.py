@@ -19,11 +19,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from hierdiff.checks import checked, whole
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation._weights import layers_number, size_number
 
 __all__ = ["SequenceTransformer", "TreeUNet"]
 
@@ -146,12 +149,21 @@ class TreeUNet(nn.Module):
     torch.Size([5, 8, 4])
     """
 
+    @checked(
+        channels=size_number,
+        symbols=size_number,
+        s=size_number,
+        L=partial(whole, low=1, high=60),
+        width=size_number,
+        blocks=layers_number,
+        classes=partial(whole, high=2**20),
+    )
     def __init__(
         self, channels: int, symbols: int, *, s: int, L: int, width: int = 64, blocks: int = 1,
         classes: int = 0, leaf_width: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        narrow = width if leaf_width is None else leaf_width
+        narrow = width if leaf_width is None else size_number("leaf_width", leaf_width)
         for name, value in (("channels", channels), ("symbols", symbols), ("s", s), ("L", L),
                             ("width", width), ("blocks", blocks), ("leaf_width", narrow),
                             ("classes + 1", classes + 1)):  # fmt: skip
@@ -238,6 +250,15 @@ class SequenceTransformer(nn.Module):
     torch.Size([5, 8, 4])
     """
 
+    @checked(
+        channels=size_number,
+        symbols=size_number,
+        leaves=size_number,
+        width=size_number,
+        heads=size_number,
+        layers=layers_number,
+        classes=partial(whole, high=2**20),
+    )
     def __init__(
         self, channels: int, symbols: int, *, leaves: int, width: int = 64, heads: int = 4,
         layers: int = 4, classes: int = 0,

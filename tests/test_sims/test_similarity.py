@@ -65,7 +65,7 @@ def test_bad_input_is_one_line() -> None:
     assert np.isnan(representational_similarity(np.ones((4, 2)), matrix(0, 4)))
     assert np.isnan(linear_cka(np.ones((4, 2)), matrix(0, 4)))
     cases = {
-        "finite matrix": lambda: cosine_similarity([[np.nan]]),
+        "finite numbers": lambda: cosine_similarity([[np.nan]]),
         "the same ones": lambda: linear_cka(matrix(0, 5), matrix(0, 6)),
         "n >= 3": lambda: representational_similarity(matrix(0, 2), matrix(1, 2)),
         "give 4": lambda: linear_cka(matrix(0, 3), matrix(1, 3), unbiased=True),

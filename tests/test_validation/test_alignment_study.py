@@ -208,7 +208,7 @@ def testhumans_without_and_with_labels(
     assert float(ds.layer_accuracy[0, 0, 1]) < 0.8  # noise has eaten the colours
     assert "label_only" not in ds
     np.save(tmp_path / "labels.npy", colours)
-    (told,) = replace(study, labels=tmp_path / "labels.npy").main()
+    (told,) = replace(study, labels=tmp_path / "labels.npy", out=tmp_path / "told").main()
     assert told.condition.values.tolist() == ["unconditional", "class given"]
     assert float(told.layer_accuracy.sel(condition="class given")[0, 1]) == 1.0
     assert float(told.label_only) == 1.0

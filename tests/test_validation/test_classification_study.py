@@ -343,13 +343,18 @@ def test_conflicts_through_the_study(
     table = tmp_path / "categories.json"
     table.write_text(json.dumps({name: [i] for i, name in enumerate(CATEGORIES)}))
     study = NetworkClassification(
-        model="dit-xl-2-256", images=folder, categories=table, out=tmp_path / "out"
+        model="dit-xl-2-256",
+        images=folder,
+        categories=table,
+        out=tmp_path / "out",
+        overwrite=True,
     )
     (ds,) = study.main()
     assert float(ds.shape_bias) == float(ds.shape_accuracy) == 0.75
     line = capsys.readouterr().out.splitlines()[-1]
     assert "1 without conflict dropped" in line
     # without fine detail all of these images look alike, and tasks of the sharp ones are no answer
+    study = replace(study, overwrite=True)
     blurred = replace(study, low_pass=8)
     assert not np.allclose(blurred.main()[0].scores, ds.scores)
     capsys.readouterr()

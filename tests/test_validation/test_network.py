@@ -457,6 +457,9 @@ def test_a_model_that_samples_nan_is_refused() -> None:
         def denoise(self, x_t: np.ndarray, t: Any) -> np.ndarray:
             return x_t
 
+        def features(self, x_t: np.ndarray, t: Any) -> dict[str, np.ndarray]:
+            return {}
+
         def sample(self, x_t: np.ndarray, t: Any, seed: Any) -> np.ndarray:
             return np.where(np.arange(len(x_t))[:, None, None, None] == 3, np.nan, x_t)
 

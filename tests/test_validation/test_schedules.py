@@ -123,7 +123,7 @@ def test_default_clocks(kind: Parameterisation, schedule: str, expected: type) -
 
 def test_what_a_schedule_refuses() -> None:
     for bad in ([], [0.1, 1.0], [0.1, -0.1], [np.nan], [[0.1]]):
-        with pytest.raises(InvalidParameter, match="give the noise added per step"):
+        with pytest.raises(InvalidParameter, match=r"give the noise added per step|betas is NaN"):
             DiscreteSchedule(bad)
     with pytest.raises(InvalidParameter, match="2 increasing numbers"):
         DiscreteSchedule([0.1, 0.2], [3, 3])

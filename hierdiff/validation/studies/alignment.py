@@ -26,6 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import GaussianNoise
@@ -131,6 +132,7 @@ class NetworkAlignment:
     """Share of the training data whose class the network is told."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known_model(self.model, "rhm", "digits")
         check_numbers(self, zero=("seed", "probe_width"))
         if self.model not in ("rhm", "digits"):

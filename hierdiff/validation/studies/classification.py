@@ -25,6 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.classification import accuracy_table
@@ -118,6 +119,7 @@ class NetworkClassification:
     """Samples at the end of each stage, cumulative; default the last two budgets."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known_model(self.model, "rhm", "digits")
         check_numbers(self)
         if self.model in ("rhm", "digits"):

@@ -29,6 +29,7 @@ from torch import nn
 
 from hierdiff import results
 from hierdiff.bumps import Bumps
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise
@@ -163,6 +164,7 @@ class NetworkComposition:
     """Networks on strings, with grammars of their own."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known_model(self.model, "small")
         check_numbers(self)
         if not self.parts or not {*self.parts} <= {"bumps", "levels"}:

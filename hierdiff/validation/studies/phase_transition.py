@@ -26,6 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
@@ -116,6 +117,7 @@ class NetworkPhaseTransition:
     """Training steps of each of these."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known_model(self.model, "rhm", "digits")
         check_numbers(self)
         if self.t is not None and not all(0 < t <= 1 for t in self.t):

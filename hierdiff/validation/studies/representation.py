@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -113,6 +114,7 @@ class NetworkRepresentation:
     """Noise levels, relative to the signal."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known_model(self.model, "mixture", "rhm", "digits")
         check_numbers(self)
         sizes, least = self.sizes, 2 if self.model == "mixture" else 1

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
@@ -63,6 +64,7 @@ class ExactDenoiser(nn.Module):
     Validity: exact; so it runs through the same chain as a network.
     """
 
+    @checked
     def __init__(self, model: ExactImages) -> None:
         super().__init__()
         self.model = model
@@ -125,6 +127,7 @@ class RHMImages:
     """Training steps of the reference classifier; 0 leaves it out."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_numbers(self)
         RHM(self.v, self.m, 4, self.L)
         if not self.t or not all(0 < t <= 1 for t in self.t):

@@ -1,0 +1,245 @@
+"""Cases of experiments, their tasks and estimators, and the commands; all at tiny sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from fuzz import Case
+
+from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff.sims import (
+    Alignment,
+    AttributeBinding,
+    Classification,
+    Composition,
+    Correlations,
+    CueConflict,
+    PhaseTransition,
+    Representation,
+    estimators,
+    experiment,
+    forward_backward,
+    phases,
+    pruning,
+    similarity,
+    triplets,
+)
+from hierdiff.studies import command, composition, page
+from hierdiff.theory import ExactRHM
+
+EXEMPT = {
+    "hierdiff.studies.command.execute": "the study given is the caller's own; its errors are too",
+    "hierdiff.studies.page.parsed": "the function given is the caller's own; its errors are too",
+} | {
+    f"hierdiff.sims.estimators.{name}": "a result; its own functions make it"
+    for name in ("Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested")
+}  # fmt: skip
+
+# an address that nobody answers takes seconds by design
+_RUN = {"folder": None, "workers": 1, "cluster": None}
+_ALL = {"model": None, "data": None, **_RUN}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flags:
+    """Options of a command."""
+
+    v: int = 2
+    out: Path = Path("out")
+
+    def main(self) -> tuple[Any, ...]:
+        """Nothing to do."""
+        return ()
+
+
+def _options(kind: type[Any]) -> Any:
+    """Options of a page that was given no flags."""
+    with mock.patch.object(sys, "argv", ["page"]):
+        return page.options(kind)
+
+
+def _arrays(n: int) -> dict[str, Any]:
+    """A task."""
+    return {"n": np.arange(n)}
+
+
+def _composition() -> Composition:
+    return Composition(
+        symbols=4, rules=2, depth=1, grammars=2, data=2, levels=2, v=4, multiplicities=(2, 3),
+        heights=(1,), positions=(4, 8), orders=2, span=(0.0, 3.0), repeats=1,
+    )  # fmt: skip
+
+
+def _claims() -> dict[str, Any]:
+    parts = dataclasses.replace(_composition(), parts=("cost", "kernels"))
+    laws = ("correlations", "coincidences", "next_token")
+    return {"laws": [parts.predict(law) for law in laws], "measured": parts.measure(workers=1)}
+
+
+def _experiments() -> list[Case]:
+    home = "hierdiff.sims"
+    classes = Classification(
+        v=4, m=2, L=1, grammars=2, data=8, budgets=(4,), own_budgets=(2,), strata=8,
+        weightings=("vdm", "exp"), stages=(4,), keep=(1,), level_data=1, level_samples=2,
+        levels=(0.5,), min_scores=2, repeats=1,
+    )  # fmt: skip
+    cues = CueConflict(
+        v=4, m=2, L=1, grammars=2, data=4, samples=2, gaussian_data=100, gaussian_samples=1,
+        texture_dims=4, sigma2=(1.0,), bands=((0.0, 0.5),), blurs=(1.0,), amplitudes=(1.0,),
+    )  # fmt: skip
+    made: list[tuple[str, Any, str]] = [
+        ("alignment", Alignment(L=1, weights=(1, 1), objects=20, triplets=50, grammars=2), "law"),
+        ("binding", AttributeBinding(v=4, m=2, L=1, grammars=2, data=4, budgets=(2,)), "law"),
+        ("classification", classes, "law run"),
+        ("composition", _composition(), "law"),
+        ("correlations", Correlations(v=4, m=2, L=1, grammars=2, data=2, trajectories=2, levels=2),
+         "law t"),
+        ("cue_conflict", cues, "law sigma2"),
+        ("phase_transition", PhaseTransition(v=8, m=2, L=1, noise="epsilon", grammars=2, data=2,
+                                             levels=2, refine=0), "law"),
+        ("representation",
+         Representation(classes=2, rank=1, dim=2, n_train=(8,), sigmas=(0.5,), seeds=2, test=8,
+                        models=("exact",), quantities=("snr",)), "law sigma"),
+    ]  # fmt: skip
+    laws = {"alignment": "latents", "binding": "bayes", "classification": "limit",
+            "composition": "correlations", "correlations": "chain", "cue_conflict": "closed form",
+            "phase_transition": "annealed", "representation": "exact"}  # fmt: skip
+    found = []
+    for module, study, words in made:
+        name = f"{home}.{module}.{type(study).__name__}"
+        predicted: dict[str, Any] = {"law": laws[module]}
+        if "run" in words:
+            predicted |= _RUN
+        predicted |= {word: np.array([0.2, 0.5]) for word in words.split()
+                      if word in ("t", "sigma", "sigma2")}  # fmt: skip
+        found.append(Case(f"{name}.predict", study.predict, predicted, keep=("cluster",)))
+        found.append(Case(f"{name}.measure", study.measure, _ALL, keep=("cluster",)))
+    return found
+
+
+def _estimators() -> list[Case]:
+    home = "hierdiff.sims.estimators"
+    random = np.random.default_rng(0)
+    t = np.linspace(0, 1, 5)
+    curves = 0.9 * np.array([[1.0, 0.9, 0.6, 0.2, 0.0]]) + 0.05 * random.random((6, 5))
+    nested = curves[:, None] + 0.02 * random.random((6, 4, 5))
+    values = random.random((4, 3))
+    return [
+        Case(f"{home}.bootstrap", estimators.bootstrap,
+             {"statistic": lambda rows: values[rows].mean(axis=-2), "units": 4, "resamples": 20,
+              "seed": 0, "groups": None}),
+        Case(f"{home}.clustered_interval", estimators.clustered_interval,
+             {"outcomes": np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1]]), "level": 0.6827}),
+        Case(f"{home}.crossing", estimators.crossing,
+             {"t": t, "values": nested, "height": 0.5, "resamples": 20, "seed": 0}),
+        Case(f"{home}.depth_limit", estimators.depth_limit,
+             {"depth": np.arange(3, 9), "values": 0.3 + 1.4 ** -np.arange(3.0, 9.0),
+              "errors": np.full(6, 0.01), "rates": (1.1, 2.0)}),
+        Case(f"{home}.disorder", estimators.disorder,
+             {"t": t, "values": nested, "height": 0.5, "splits": 8, "seed": 0}),
+        Case(f"{home}.falls_through", estimators.falls_through,
+             {"t": t, "curve": curves[0], "height": 0.5}),
+        Case(f"{home}.likelihood_interval", estimators.likelihood_interval,
+             {"successes": [3, 5], "trials": [10, 10], "level": 0.6827, "spread": 1.0}),
+        Case(f"{home}.nested_mean", estimators.nested_mean, {"values": nested}),
+        Case(f"{home}.shared_error", estimators.shared_error,
+             {"scores": random.random(6), "members": random.integers(0, 5, (6, 3))}),
+        Case(f"{home}.welch_score", estimators.welch_score,
+             {"one": (2.9, 0.012, 3), "other": (0.39, 0.012, 3)}),
+    ]  # fmt: skip
+
+
+def _tasks() -> list[Case]:
+    grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
+    rhm, some = RHM(v=4, m=2, s=2, L=2), [experiment.Task(_arrays, (2,), {"n": 2})]
+    home = "hierdiff.sims.experiment"
+    return [
+        Case(f"{home}.Task", experiment.Task,
+             {"function": _arrays, "arguments": (2,), "parameters": {"n": 2}}),
+        Case(f"{home}.run_tasks", experiment.run_tasks,
+             {"tasks": some, "folder": "tasks", "workers": 1, "name": "tasks", "cluster": None},
+             keep=("cluster",)),
+        Case(f"{home}.unfinished", experiment.unfinished, {"tasks": some, "folder": "tasks"}),
+        Case("hierdiff.sims.forward_backward.forward_backward", forward_backward.forward_backward,
+             {"model": ExactRHM(grammar, MaskingNoise(4)), "data": grammar.sample(3, seed=0),
+              "seed": 0, "g": 0, "rows": range(2), "times": np.array([0.2, 0.6])}),
+        Case("hierdiff.sims.forward_backward.density_evolution", forward_backward.density_evolution,
+             {"rhm": rhm, "noise": UniformNoise(4), "t": 0.3, "size": 100, "copies": 2,
+              "seed": 0}),
+    ]  # fmt: skip
+
+
+def _features() -> list[Case]:
+    random = np.random.default_rng(0)
+    labels, z = random.random((16, 2)), random.random((16, 3))
+    both = {"Z": z, "Y": labels}
+    images = np.exp(-((np.mgrid[:12, :12] - 5.5) ** 2).sum(axis=0) / 4)[None].repeat(16, axis=0)
+    geometry, near, bump = (
+        f"hierdiff.sims.{word}" for word in ("_geometry", "_neighbours", "_bump_readout")
+    )
+    readout = phases.PhaseReadout(0.9, 0.95, 2.0, 2.0, 0.9, 0.95, 0.1)
+    scores = random.random((3, 6, 4))
+    rows = triplets.draw_triplets(18, 400, seed=0)
+    file = Path(__file__).parent / "triplets.txt"
+    one = {"one": z, "other": 2 * z + labels[:, :1]}
+    of = "hierdiff.sims.triplets"
+    return [
+        Case(f"{geometry}.anova_shares", phases.anova_shares, {"Z": random.random((3, 3, 2))}),
+        Case(f"{geometry}.held_out_r2", phases.held_out_r2, {**both, "ridge": 1e-3, "seed": 0}),
+        Case(f"{geometry}.participation_ratio", phases.participation_ratio, {"Z": z}),
+        Case(f"{geometry}.rsa", phases.rsa, both),
+        Case(f"{near}.geodesic_rsa", phases.geodesic_rsa, {**both, "k": 3}),
+        Case(f"{near}.neighbour_ratio", phases.neighbour_ratio, {**both, "k": 3}),
+        Case(f"{near}.two_nn", phases.two_nn, {"Z": z, "discard": 0.1}),
+        Case(f"{bump}.bump_counts", phases.bump_counts,
+             {"images": images, "dark": False, "threshold": 0.5, "least": 3}),
+        Case(f"{bump}.locate", phases.locate,
+             {"images": images, "dark": False, "threshold": 0.25}),
+        Case(f"{bump}.location_accuracy", phases.location_accuracy,
+             {"images": images, "labels": np.full((16, 2), 6.0), "dark": False,
+              "tolerance": 1.0}),
+        Case("hierdiff.sims.phases.phase", phases.phase,
+             {"readout": readout, "thresholds": phases.Thresholds()}),
+        Case("hierdiff.sims.phases.read_phase", phases.read_phase,
+             {"images": images, "labels": np.full((16, 2), 6.0), "Z": z, "Z_labels": labels,
+              "dark": False, "seed": 0}),
+        Case("hierdiff.sims.pruning.paired_t_pruning", pruning.paired_t_pruning,
+             {"scores": scores, "p": 0.05, "min_scores": 2, "max_scores": 5}),
+        Case("hierdiff.sims.pruning.staged_elimination", pruning.staged_elimination,
+             {"scores": scores, "keep": (2, 1), "samples": (2, 6)}),
+        Case("hierdiff.sims.similarity.cosine_similarity", similarity.cosine_similarity,
+             {"features": z}),
+        Case("hierdiff.sims.similarity.linear_cka", similarity.linear_cka,
+             {**one, "unbiased": True}),
+        Case("hierdiff.sims.similarity.representational_similarity",
+             similarity.representational_similarity, one),
+        Case(f"{of}.draw_triplets", triplets.draw_triplets,
+             {"n_objects": 5, "count": 4, "seed": 0}),
+        Case(f"{of}.object_folds", triplets.object_folds,
+             {"triplets": rows, "n_objects": 18, "folds": 2, "seed": 0}),
+        Case(f"{of}.paired_difference", triplets.paired_difference,
+             {"one": random.random(400), "other": random.random(400), "triplets": rows}),
+        Case(f"{of}.probe", triplets.probe,
+             {"features": random.random((18, 3)), "triplets": rows, "penalty": 1e-3, "folds": 2,
+              "seed": 0, "width": 2}),
+        Case(f"{of}.read_triplets", triplets.read_triplets, {"path": file, "n_objects": 5}),
+        Case(f"{of}.write_triplets", triplets.write_triplets,
+             {"path": "t.txt", "triplets": rows}),
+    ]  # fmt: skip
+
+
+def cases() -> list[Case]:
+    """Arguments that the names of parameters do not give."""
+    home = "hierdiff.studies"
+    return [
+        *_experiments(), *_estimators(), *_tasks(), *_features(),
+        Case(f"{home}.command.run", command.run, {"kind": _Flags, "arguments": ["--v", "3"]}),
+        Case(f"{home}.composition.claims", composition.claims, _claims),
+        Case(f"{home}.page.last_words", page.last_words, {"error": ValueError("x")}),
+        Case(f"{home}.page.options", _options, {"kind": _Flags}),
+    ]  # fmt: skip
