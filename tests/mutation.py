@@ -226,6 +226,8 @@ class Run:
     """Stop after this time; the same command goes on."""
     json: Path = Path("out/mutation.json")
     """Where results are kept."""
+    summary: Path | None = None
+    """Write the counts per module, and the argued mutants, to this JSON file."""
 
     def main(self) -> int:
         """Draw, run, keep, print; 1 if a mutant lives that nobody has argued equivalent."""
@@ -236,23 +238,55 @@ class Run:
         with copied() as place:
             for module in self.modules or tuple(TARGETS):
                 self.one(module, place, kept, end)
-        argued = equivalents()
-        lives = [
-            k for rows in kept.values() for k, r in rows.items()
-            if not r["noticed"] and k not in argued
-        ]  # fmt: skip
-        for module, rows in kept.items():
-            killed = sum(r["noticed"] for r in rows.values())
-            equal = sum(not r["noticed"] and k in argued for k, r in rows.items())
-            print(f"{module:<36}{len(rows):>4} mutants {killed:>4} noticed {equal:>3} equivalent")
+        found = self.counted(kept)
+        for module, row in found["modules"].items():
+            counts = " ".join(f"{row[name]:>4} {name}" for name in row)
+            print(f"{module:<36}{counts}")
+        lives = found["lives"]
         print("\n".join(["", *lives]) if lives else "no mutant lives unexplained")
+        if self.summary:
+            from hierdiff.results import write_summary  # not before: a run imports it afresh
+
+            seconds = found.pop("seconds")
+            parameters = {"modules": self.modules, "mutants": self.mutants, "seed": self.seed}
+            write_summary(self.summary, found, parameters, also={"seconds": seconds})
         return int(bool(lives))
+
+    def counted(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """Counts per module of the mutants that were drawn, and those that live."""
+        argued, modules, equal, lives, seconds = equivalents(), {}, {}, [], 0.0
+        for module in self.modules or tuple(TARGETS):
+            drawn = self.drawn(module)
+            keys = {m.key for m in drawn[: self.mutants]} & set(kept.get(module, ()))
+            rows = {key: kept[module][key] for key in sorted(keys)}
+            living = [key for key, row in rows.items() if not row["noticed"]]
+            same = {key: argued[key] for key in living if key in argued}
+            modules[module] = {
+                "possible": len(drawn), "tried": len(rows), "noticed": len(rows) - len(living),
+                "equivalent": len(same),
+            }  # fmt: skip
+            equal |= same
+            lives += [key for key in living if key not in argued]
+            seconds += sum(row["seconds"] for row in rows.values())
+        total = {
+            name: sum(row[name] for row in modules.values())
+            for name in ("possible", "tried", "noticed", "equivalent")
+        }
+        return {
+            **total, "modules": modules, "argued": equal, "lives": lives,
+            "seconds": round(seconds, 1),
+        }  # fmt: skip
+
+    def drawn(self, module: str) -> list[Mutant]:
+        """All mutants of a module, shuffled."""
+        found = mutants(module, (ROOT / module).read_text())
+        random.Random(f"{self.seed} {module}").shuffle(found)
+        return found
 
     def one(self, module: str, place: Path, kept: dict[str, Any], end: float) -> None:
         """The mutants of one module."""
         source = (ROOT / module).read_text()
-        drawn = mutants(module, source)
-        random.Random(f"{self.seed} {module}").shuffle(drawn)
+        drawn = self.drawn(module)
         rows = kept.setdefault(module, {})
         # what lived is tried again: the tests may have grown
         argued = equivalents()
@@ -269,8 +303,12 @@ class Run:
                 if mutant.key in done or time.monotonic() > end:
                     continue
                 target.write_text(mutant.text)
+                start = time.monotonic()
                 found, words = noticed(place, tests, min(limit, SECONDS))
-                rows[mutant.key] = {"noticed": found, "by": words, "line": mutant.line}
+                rows[mutant.key] = {
+                    "noticed": found, "by": words, "line": mutant.line,
+                    "seconds": round(time.monotonic() - start, 1),
+                }  # fmt: skip
                 self.json.write_text(json.dumps(kept, indent=1) + "\n")
                 print(f"{'noticed' if found else 'LIVES  '} {mutant.key}", flush=True)
         finally:
