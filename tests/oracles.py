@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ __all__ = [
     "FIXTURE",
     "WEIGHTED",
     "all_strings",
+    "density_down",
+    "density_marginals",
+    "density_up",
     "enumerate_derivations",
     "enumerated_posterior",
     "frequency_p_value",
@@ -25,6 +28,7 @@ __all__ = [
     "message_passing",
     "one_line",
     "posterior_draw",
+    "splitmix64",
     "string_probabilities",
     "sum_product",
 ]
@@ -259,3 +263,73 @@ def posterior_draw(
             below.extend(rule[a, pick(product, float(numbers[level][node]))])
         levels.append(np.array(below))
     return levels
+
+
+# --- density evolution: its random numbers and its steps, member by member ------------------------
+
+
+def splitmix64(state: int) -> Iterator[int]:
+    """64 random bits after another, from Steele, Lea and Flood (2014) as Vigna published it."""
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = state
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        yield z ^ (z >> 31)
+
+
+def _numbers_of(key: int, member: int) -> Iterator[int]:
+    """High halves of a member's bits: its stream starts one step from key xor c member."""
+    bits = splitmix64(key ^ (member * 0xD1342543DE82EF95 % 2**64))
+    next(bits)
+    return (b >> 32 for b in bits)
+
+
+def _rule_table(numbers: Iterator[int], tuples: int, parents: int, m: int) -> list[list[int]]:
+    """Tuples [parent][rule]: 0 belongs to parent 0, the others are drawn without repetition."""
+    table: list[list[int]] = [[0], *([] for _ in range(parents - 1))]
+    for row in table:
+        while len(row) < m:
+            code = next(numbers) * tuples >> 32
+            if all(code not in other for other in table):
+                row.append(code)
+    return table
+
+
+def density_up(
+    population: FloatArray, order: IntArray, key: int, parents: int, m: int, digits: IntArray
+) -> FloatArray:
+    """Upward messages [members, parents]; the children of a member are ``order[:, member]``."""
+    out = np.zeros((order.shape[1], parents))
+    for member, children in enumerate(order.T):
+        table = _rule_table(_numbers_of(key, member), len(digits), parents, m)
+        for a, codes in enumerate(table):
+            out[member, a] = sum(np.prod(population[children, digits[c]]) for c in codes)
+    return out / out.sum(axis=1, keepdims=True)
+
+
+def density_down(
+    population: FloatArray, above: FloatArray, order: IntArray, key: int, m: int, digits: IntArray
+) -> FloatArray:
+    """Downward messages [members, v] to the first child; its parent is ``above[order[0]]``."""
+    out = np.zeros((order.shape[1], population.shape[1]))
+    for member, children in enumerate(order.T):
+        table = _rule_table(_numbers_of(key, member), len(digits), above.shape[1], m)
+        for a, codes in enumerate(table):
+            for code in codes:
+                siblings = np.prod(population[children[1:], digits[code, 1:]])
+                out[member, digits[code, 0]] += above[children[0], a] * siblings
+    return out / out.sum(axis=1, keepdims=True)
+
+
+def density_marginals(up: FloatArray, down: FloatArray, order: IntArray, key: int) -> FloatArray:
+    """True beliefs [members]: the wrong symbols of the downward message are shuffled."""
+    out = np.zeros(len(order))
+    for member, j in enumerate(order):
+        names, numbers = list(range(up.shape[1])), _numbers_of(key, member)
+        for b in range(up.shape[1] - 1, 0, -1):
+            k = 1 + (next(numbers) * b >> 32)
+            names[b], names[k] = names[k], names[b]
+        both = up[member] * down[j, names]
+        out[member] = both[0] / both.sum()
+    return out

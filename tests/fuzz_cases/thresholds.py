@@ -21,7 +21,9 @@ def cases() -> list[Case]:
              {"rhm": rhm, "noise": noise, "depth": 4, **small}),
         Case("hierdiff.theory.critical_exponents.critical_exponents", theory.critical_exponents,
              {"rhm": RHM(v=8, m=3, s=2, L=1), "noise": UniformNoise(8), "t": 0.208, "levels": 30,
-              **small, "size": 200}),
+              **small, "size": 200},
+             # 255 of either are allowed and take longer than a case may; tests refuse wrong ones
+             keep=("levels", "copies")),
         Case("hierdiff.theory.critical_exponents.belief_slopes", theory.belief_slopes,
              {"rhm": rhm, "noise": noise, "t": 0.3, "delta": 0.01, "levels": 2, **small}),
         Case("hierdiff.theory.upper_bounds.overlap_bound", theory.overlap_bound,

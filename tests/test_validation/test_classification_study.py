@@ -354,7 +354,8 @@ def test_conflicts_through_the_study(
     line = capsys.readouterr().out.splitlines()[-1]
     assert "1 without conflict dropped" in line
     # without fine detail all of these images look alike, and tasks of the sharp ones are no answer
-    blurred = replace(study, low_pass=8, overwrite=True)
+    study = replace(study, overwrite=True)
+    blurred = replace(study, low_pass=8)
     assert not np.allclose(blurred.main()[0].scores, ds.scores)
     capsys.readouterr()
     # the categories of ImageNet need its classes

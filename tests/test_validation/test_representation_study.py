@@ -89,7 +89,7 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: replace(SMALL, networks=1), "networks"),
         (lambda: replace(SMALL, n_train=(-3,)), "n_train"),
         (lambda: replace(SMALL, dim=4), "dim|rank"),
-        (lambda: VectorDenoiser(0, 1.0), "positive"),
+        (lambda: VectorDenoiser(0, 1.0), "must be"),
         (lambda: vector_loss(mixture, data=np.zeros((0, 8))), "data"),
         (lambda: vector_loss(mixture, sigmas=(1.0, 0.1)), "increase"),
     ]
