@@ -13,6 +13,7 @@ import xarray as xr
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked
+from hierdiff.errors import InvalidParameter
 from hierdiff.plots.composition import composition_figure
 from hierdiff.sims.composition import Composition
 
@@ -83,6 +84,8 @@ def _pair(ds: xr.Dataset, name: str, **where: Any) -> list[float]:
 @checked
 def claims(laws: list[xr.Dataset], measured: xr.Dataset) -> dict[str, Any]:
     """What was found, as numbers with errors, beside the laws."""
+    if len(laws) != len(_LAWS):
+        raise InvalidParameter(f"{len(laws)} laws; give those of {', '.join(_LAWS)}, in this order")
     found: dict[str, Any] = {}
     if "exponent" in measured:
         for learner in map(str, measured.learner.values):

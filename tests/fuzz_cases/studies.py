@@ -70,7 +70,8 @@ def _run(kind: type[Any], arguments: Any) -> Any:
     try:
         return command.run(kind, arguments)
     except SystemExit as stop:
-        assert stop.code == 2
+        if stop.code != 2:
+            raise
         raise InvalidParameter("said on standard error") from None
 
 
