@@ -96,6 +96,21 @@ def public_modules() -> list[str]:
     ]
 
 
+def module_of(name: str, modules: list[str]) -> str:
+    """The module that a name belongs to: the longest that it starts with."""
+    return max((m for m in modules if f"{name}.".startswith(f"{m}.")), key=len)
+
+
+def groups() -> dict[str, list[str]]:
+    """Every public module in one group: the packages, and the modules beside them."""
+    found: dict[str, list[str]] = {}
+    for name in public_modules():
+        parts = name.split(".")
+        package = hasattr(importlib.import_module(".".join(parts[:2])), "__path__")
+        found.setdefault(".".join(parts[: 2 if package else 1]), []).append(name)
+    return found
+
+
 def public_callables(modules: list[str] | None = None) -> dict[str, Any]:
     """Functions and classes by their full name, each once, under the module that defines it."""
     found: dict[str, Any] = {}
@@ -273,10 +288,11 @@ def cases(
             found += more
             missing += without
             seen |= {c.name for c in more}
-    prefixes = tuple(f"{m}." for m in modules) if modules else ("hierdiff",)
+    every = public_modules()
     found += [
         c for n, c in known.items()
-        if n not in seen and n.startswith(prefixes) and drawn(n, share, seed)
+        if n not in seen and drawn(n, share, seed)
+        and (modules is None or module_of(n, every) in modules)
     ]  # fmt: skip
     return found, missing
 
