@@ -76,7 +76,7 @@ def draw_triplets(n_objects: int, count: int, seed: Seed) -> Array:
     """
     if not 3 <= n_objects <= 2**62 or count < 1:
         raise InvalidParameter(
-            f"n_objects = {n_objects} must be 3 to 2**62 and count = {count} at least 1"
+            f"n_objects = {n_objects} must be >= 3 (and <= 2**62) and count = {count} at least 1"
         )
     memory(f"count = {count} triplets", 48.0 * count)
     rng = generator(seed)
