@@ -16,7 +16,8 @@ from hierdiff.errors import InvalidParameter
 
 HERE = Path(__file__).parent
 LIGHT = [m for m in fuzz.public_modules() if not m.startswith("hierdiff.validation")]
-GROUPS = sorted({".".join(m.split(".")[:3]) for m in fuzz.public_modules()})
+SHARE = 0.3  # of the callables, in the quick test; the slow ones take all
+GROUPS = fuzz.groups()
 
 
 def scaled(x: object, factor: object = 1.0) -> object:
@@ -50,7 +51,7 @@ def test_the_fuzzer_ends_a_call_that_does_not_end(monkeypatch: pytest.MonkeyPatc
 
 
 def test_some_bad_arguments_of_every_light_callable() -> None:
-    known, _ = fuzz.cases(LIGHT)
+    known, _ = fuzz.cases(LIGHT, share=SHARE)
     assert len(known) > 100
     faults = [str(f) for case in known for f in fuzz.fuzz(case, share=0.04)]
     assert not faults, "\n".join(faults[:40])
@@ -65,11 +66,10 @@ def test_every_public_callable_has_a_case() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_all_bad_arguments(group: str, tmp_path: Path) -> None:
-    modules = [m for m in fuzz.public_modules() if m == group or m.startswith(f"{group}.")]
     trace = tmp_path / "trace"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     run = subprocess.run(
-        [sys.executable, "-X", "faulthandler", HERE / "fuzz.py", "--trace", trace, *modules],
+        [sys.executable, "-X", "faulthandler", HERE / "fuzz.py", "--trace", trace, *GROUPS[group]],
         capture_output=True, text=True, env=environment, timeout=1500,
     )  # fmt: skip
     last = trace.read_text().splitlines()[-1:] if trace.exists() else []
