@@ -36,7 +36,7 @@ ROOT = HERE.parent
 
 ENGINE = [
     "tests/test_theory/test_engine.py", "tests/test_theory/test_belief_propagation.py",
-    "tests/test_boundary.py",
+    "tests/test_boundary.py", "hierdiff/theory/belief_propagation.py",
 ]  # fmt: skip
 DENSITY = ["tests/test_theory/test_population_kernel.py"]
 LOGARITHMS = ["tests/test_theory/test_rescue.py"]
@@ -44,10 +44,12 @@ LOGARITHMS = ["tests/test_theory/test_rescue.py"]
 # the quickest first: a run ends with the first failure
 TARGETS: dict[str, list[str]] = {
     "hierdiff/seeds.py": ["tests/test_seeds.py", "hierdiff/seeds.py"],
-    "hierdiff/results.py": ["tests/test_results.py"],
-    "hierdiff/sims/experiment.py": ["tests/test_sims/test_experiment.py"],
-    "hierdiff/sims/estimators.py": ["tests/test_sims/test_estimators.py"],
-    "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py"],
+    "hierdiff/results.py": ["tests/test_results.py", "hierdiff/results.py"],
+    "hierdiff/sims/experiment.py": ["tests/test_sims/test_experiment.py",
+                                   "hierdiff/sims/experiment.py"],
+    "hierdiff/sims/estimators.py": ["tests/test_sims/test_estimators.py",
+                                   "hierdiff/sims/estimators.py"],
+    "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py", "hierdiff/noise.py"],
     "hierdiff/theory/_evidence.py": ENGINE,
     "hierdiff/theory/_engine.py": ENGINE,
     "hierdiff/theory/_inference.py": ENGINE,
@@ -235,8 +237,8 @@ class Run:
         self.json.parent.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + 60 * self.minutes
         preload()
-        with copied() as place:
-            for module in self.modules or tuple(TARGETS):
+        for module in self.modules or tuple(TARGETS):
+            with copied() as place:
                 self.one(module, place, kept, end)
         found = self.counted(kept)
         for module, row in found["modules"].items():
@@ -292,16 +294,17 @@ class Run:
         argued = equivalents()
         done = {key for key, row in rows.items() if row["noticed"] or key in argued}
         target, tests = place / module, TARGETS[module]
+        todo = [mutant for mutant in drawn[: self.mutants] if mutant.key not in done]
+        if todo:
+            start = time.monotonic()
+            failed, words = noticed(place, tests, SECONDS)
+            if failed:
+                raise SystemExit(f"the tests of {module} fail without a mutant: {words}")
+            limit = max(20.0, 8 * (time.monotonic() - start))
         try:
-            if any(m.key not in done for m in drawn[: self.mutants]):
-                start = time.monotonic()
-                failed, words = noticed(place, tests, SECONDS)
-                if failed:
-                    raise SystemExit(f"the tests of {module} fail without a mutant: {words}")
-                limit = max(20.0, 8 * (time.monotonic() - start))
-            for mutant in drawn[: self.mutants]:
-                if mutant.key in done or time.monotonic() > end:
-                    continue
+            for mutant in todo:
+                if time.monotonic() > end:
+                    break
                 target.write_text(mutant.text)
                 start = time.monotonic()
                 found, words = noticed(place, tests, min(limit, SECONDS))

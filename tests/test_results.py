@@ -151,6 +151,21 @@ def test_damaged_files_are_refused_in_one_line(
     assert captured.out + captured.err == ""
 
 
+def test_a_changed_byte_is_refused_before_hdf5_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(result(), tmp_path / "x.nc")
+    with xr.open_dataset(path, engine="h5netcdf") as ds:  # other readers see an ordinary file
+        assert ds.attrs["checksum"]
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    # some damaged files keep HDF5 busy for ever, so it must not be asked
+    monkeypatch.setattr("hierdiff.results._decoded", None)
+    with pytest.raises(DamagedFile, match="changed since it was written"):
+        load(path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["result", "grammar", "mixture", "task"])
 def test_thousands_of_damaged_files(
