@@ -50,6 +50,23 @@ def test_the_fuzzer_ends_a_call_that_does_not_end(monkeypatch: pytest.MonkeyPatc
     assert [f.value for f in found if "no answer" in f.what] == ["None"]
 
 
+def test_the_fuzzer_sees_a_call_that_ends_the_process() -> None:
+    def leaves(n: int) -> int:
+        if n is None:
+            sys.exit(1)
+        return 1
+
+    found = fuzz.fuzz(fuzz.Case("leaves", leaves, {"n": 1}))
+    assert [f.value for f in found if "SystemExit" in f.what] == ["None"]
+
+
+def test_every_module_is_in_one_group() -> None:
+    assert sorted(m for group in GROUPS.values() for m in group) == sorted(fuzz.public_modules())
+    names = list(fuzz.public_callables(LIGHT))
+    kept = [name for name in names if fuzz.drawn(name, SHARE, 0)]
+    assert abs(len(kept) / len(names) - SHARE) < 0.1
+
+
 def test_some_bad_arguments_of_every_light_callable() -> None:
     known, _ = fuzz.cases(LIGHT, share=SHARE)
     assert len(known) > 100

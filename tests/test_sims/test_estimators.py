@@ -410,3 +410,13 @@ def test_bad_input_is_one_line(name: str) -> None:
     with np.errstate(divide="ignore"), pytest.raises(InvalidParameter, match=words) as error:
         call(x)
     assert "\n" not in str(error.value)
+
+
+def test_an_interval_wider_than_the_numbers_below_one() -> None:
+    # one failure in a thousand with a factor of 100: every probability up to one is likely enough
+    low, high = likelihood_interval(999, 1000, spread=100.0)
+    assert high == 1.0
+    assert 0.8 < low < 0.999
+    low, high = likelihood_interval(1, 1000, spread=2000.0)
+    assert low == 0.0
+    assert 0.001 < high < 1.0
