@@ -186,6 +186,8 @@ def noticed(place: Path, tests: list[str], seconds: float) -> tuple[bool, str]:
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(place)
+            # the tests use none of the plugins that happen to be installed; loading them takes time
+            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
             ours = {str(ROOT), str(HERE)}
             sys.path[:] = [
                 str(place),
@@ -327,15 +329,19 @@ def equivalents() -> dict[str, str]:
 
 def preload() -> None:
     """Import what all tests need and no mutant changes, so that every run starts with it."""
-    import hypothesis
+    import h5netcdf
+    import hypothesis.strategies
     import joblib
     import matplotlib
+    import networkx
     import numba
     import scipy.special
     import scipy.stats
+    import tqdm
     import xarray
 
-    assert all((hypothesis, joblib, matplotlib, numba, scipy.special, scipy.stats, xarray))
+    assert all((h5netcdf, hypothesis.strategies, joblib, matplotlib, networkx, numba))
+    assert all((scipy.special, scipy.stats, tqdm, xarray))
 
 
 if __name__ == "__main__":
