@@ -88,11 +88,14 @@ class Mutant:
     after: str
     text: str
     """The whole module, changed."""
+    number: int
+    """Among the same changes of equal lines."""
 
     @property
     def key(self) -> str:
         """The same for the same change, wherever the line has moved."""
-        return f"{self.module}: {self.before.strip()} -> {self.after.strip()}"
+        which = f" [{self.number}]" if self.number > 1 else ""
+        return f"{self.module}: {self.before.strip()} -> {self.after.strip()}{which}"
 
 
 def mutants(module: str, source: str) -> list[Mutant]:
@@ -103,6 +106,7 @@ def mutants(module: str, source: str) -> list[Mutant]:
     for line in lines:
         starts.append(starts[-1] + len(line.encode()))
     raw, found = source.encode(), []
+    same: dict[tuple[str, str], int] = {}
     for node, new in changes(tree):
         begin = starts[node.lineno - 1] + node.col_offset
         end = starts[node.end_lineno - 1] + node.end_col_offset
@@ -115,7 +119,8 @@ def mutants(module: str, source: str) -> list[Mutant]:
         row = lines[node.lineno - 1]
         context = row.strip() if node.lineno == node.end_lineno else before
         changed = text.splitlines()[node.lineno - 1].strip()
-        found.append(Mutant(module, node.lineno, context, changed, text))
+        number = same[context, changed] = same.get((context, changed), 0) + 1
+        found.append(Mutant(module, node.lineno, context, changed, text, number))
     return found
 
 
