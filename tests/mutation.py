@@ -227,7 +227,7 @@ class Run:
 
     modules: tuple[str, ...] = ()
     """Files to mutate; default all that have tests named for them."""
-    mutants: int = 40
+    mutants: int = 15
     """Mutants per module, drawn at random."""
     seed: int = 0
     """Of the draw."""

@@ -183,6 +183,8 @@ def test_where_trees_are_cut(dtype: type) -> None:
         assert passes.cut_level(g, 0, g.L, 0, dtype) is None
     assert passes.cut_level(wide_tree(7, 9), 0, 2, 1, dtype) == 1
     assert passes.cut_level(wide_tree(99), 0, 1, 1, dtype) is None
+    assert passes.cut_level(wide_tree(3, 7, 8), 1, 3, 1, dtype) is None  # subtrees of 64 nodes
+    assert passes.cut_level(wide_tree(3, 7, 9), 1, 3, 1, dtype) == 2
     tree = RHM(2, 1, 2, 12).draw(0)
     full = int(np.log2(4 * lanes))
     for n in (1, 2, 4, 8):
