@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import oracles
 import pytest
+from numba import njit
 
 from hierdiff import RHM, Grammar, UniformNoise
 from hierdiff._kernels import layout, simd
+from hierdiff._kernels import leaves as kernels
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import _engine as engine
 from hierdiff.theory import _inference as inference
@@ -206,3 +209,63 @@ def test_large_trees_are_cut_where_a_subtree_stays_in_the_cache() -> None:
             expected = next(level for level, size in enumerate(sizes) if size <= 1.5 * 2**20)
         assert passes.cut_level(tree, 0, depth, n, float) == expected
     assert expected is not None
+
+
+def test_a_leaf_without_a_largest_value_is_copied() -> None:
+    given = np.array([[[np.inf, 1.0], [2.0, np.nan], [3.0, 5.0]]])
+    out, tops = engine.centred(given, 1)
+    np.testing.assert_array_equal(out[0, 0], [np.inf, 1])
+    np.testing.assert_array_equal(out[0, 2], [-2, 0])
+    assert np.isnan(out[0, 1, 1])
+    assert tops[0] == np.inf
+    nothing = np.full((1, 1, 2), -np.inf)
+    np.testing.assert_array_equal(engine.centred(nothing, 1)[0], nothing)
+
+
+@njit
+def _gathered(dense, columns, first, v, out):
+    kernels.gather(simd.pointer(dense), v, 2 * v, columns, first, v, simd.pointer(out), 0)
+
+
+def test_lanes_without_a_sample_repeat_the_last_one() -> None:
+    """The second of two leaves, of samples 1 and 2 of three; nothing beyond them is read."""
+    dense = np.arange(20.0 * 2 * 3).reshape(20, 2, 3)
+    width = simd.lanes(float)
+    out = simd.aligned(3 * width, float)
+    _gathered(dense, 3, 1, 3, out)
+    samples = np.minimum(1 + np.arange(width), 2)
+    np.testing.assert_array_equal(out.reshape(3, width), dense[samples, 1].T)
+
+
+def test_uniform_numbers_fall_into_half_open_intervals() -> None:
+    """Four classes and two rules of equal weight: k/4 draws class k, and 1/2 the second rule."""
+    grammar = oracles.FIXTURE
+    p = posterior(grammar, np.zeros((1, 4, 4)))
+    head = np.arange(4) / 4
+    for half, k in ((0.0, 0), (0.5, 1)):
+        drawn = p.sample_with([head, np.full((4, 1), half), np.full((4, 2), half)])
+        np.testing.assert_array_equal(drawn.levels[0][:, 0], range(4))
+        for level in range(2):
+            parents = drawn.levels[level]
+            expected = grammar.rules[level][parents, k].reshape(4, -1)
+            np.testing.assert_array_equal(drawn.levels[level + 1], expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("u", [0.0, 1 - 2.0**-53])
+@pytest.mark.parametrize("grammar", [RHM(4, 3, 2, 3).draw(0), oracles.WEIGHTED, oracles.AMBIGUOUS])
+def test_the_ends_of_the_unit_interval_draw_what_is_possible(
+    grammar: Grammar, u: float, dtype: type
+) -> None:
+    """Rounding may leave a running sum short of its total; what follows may be impossible."""
+    random, n = np.random.default_rng(1), 200
+    truth = grammar.sample(n, 0).leaves
+    log_psi = random.standard_normal((n, grammar.n_leaves, grammar.v[-1]))
+    zero = random.random(log_psi.shape) < 0.5
+    np.put_along_axis(zero, truth[..., None], False, axis=2)
+    log_psi[zero] = -np.inf
+    uniforms = [np.full(n, u), *(np.full((n, grammar.n_nodes(l)), u) for l in range(grammar.L))]
+    drawn = posterior(grammar, log_psi, dtype=dtype).sample_with(uniforms)
+    at_leaves = np.take_along_axis(log_psi, np.asarray(drawn.leaves)[..., None], axis=2)
+    assert np.isfinite(at_leaves).all()
+    assert np.isfinite(grammar.log_prob(drawn.leaves)).all()
