@@ -416,6 +416,23 @@ def test_three_results_and_what_cannot_be_compared() -> None:
         one_line(error)
 
 
+def test_the_most_that_a_file_may_expand_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, for a file of zeros that is packed to less than half of it."""
+    path, sizes = tmp_path / "zeros.nc", []
+    zeros = xr.Dataset({"p": (("t",), np.zeros(50_000))})
+    zeros.to_netcdf(path, engine="h5netcdf", encoding={"p": {"zlib": True}})
+    with h5py.File(path) as file:
+        file.visititems(lambda _, x: sizes.append(x.nbytes))
+    assert 2 * path.stat().st_size < sum(sizes)
+    monkeypatch.setattr(results, "_UNPACKED", sum(sizes))
+    assert results._decoded(path.read_bytes()).equals(zeros)
+    monkeypatch.setattr(results, "_UNPACKED", sum(sizes) - 1)
+    with pytest.raises(ValueError, match="would expand to 0"):
+        results._decoded(path.read_bytes())
+
+
 # ------------------------------------------------------------------------------- where, and what
 
 
