@@ -116,6 +116,8 @@ class Classification:
     def __post_init__(self) -> None:
         check_fields(
             self, grammars=partial(whole, high=10**6), data=partial(whole, high=10**8),
+            budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
+            own_budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
             weightings=listed, levels=listed, repeats=partial(whole, high=10**6),
             buckets=partial(whole, high=10**6), p=partial(number, low=0, below=1),
             min_scores=partial(whole, low=2), keep=partial(listed, rule=count, distinct=False),

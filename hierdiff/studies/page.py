@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import io
+import itertools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -87,10 +90,26 @@ def parsed(parse: Callable[[], _T]) -> _T:
             if isinstance(cause, HierdiffError):
                 raise cause from None
             cause = cause.__context__
+        if stop.code == 2 and (words := _usage(said.getvalue())):
+            said = io.StringIO(f"{words}\n")
         raise
     finally:
         if not isinstance(sys.exc_info()[1], HierdiffError):
             sys.stderr.write(said.getvalue())
+
+
+def _usage(box: str) -> str:
+    """The first paragraph of a parser's box in one line, with the nearest name of a wrong one."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    inner = [line for line in lines if not line.endswith("─") or not line.strip("─")]
+    first = itertools.takewhile(lambda line: line.strip("─"), inner)
+    words = " ".join(" ".join(first).split())
+    wrong = re.search(r"invalid choice '([^']*)'.*Expected one of \((.*)\)", words)
+    if wrong:
+        known = re.findall(r"'([^']*)'", wrong.group(2))
+        near = difflib.get_close_matches(wrong.group(1), known, 1)
+        words += f" Did you mean {near[0]!r}?" if near else ""
+    return f"error: {words} (--help lists all flags)" if words else ""
 
 
 def _refuse_nothing(flags: Any) -> None:

@@ -35,9 +35,7 @@ def test_the_twin_draws_the_published_numbers() -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize(("v", "parents", "m", "s"), SIZES)
-def test_a_step_is_that_of_its_plain_twin(
-    key: int, v: int, parents: int, m: int, s: int
-) -> None:
+def test_a_step_is_that_of_its_plain_twin(key: int, v: int, parents: int, m: int, s: int) -> None:
     """Also where all tuples are used (2, 2, 4, 3), and however the members are cut into parts."""
     digits = digits_of(v, s)
     population, above = messages(5, v), messages(5, parents)
