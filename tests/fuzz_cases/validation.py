@@ -532,7 +532,8 @@ def _chains() -> list[Case]:
         Case(f"{_V}parameterisation.split_channels", parameterisation.split_channels,
              {"output": torch.zeros(2, 6, 2), "x_t": torch.zeros(2, 3, 2)}),
         Case(f"{_V}schedules.DiscreteSchedule.levels",
-             _method(schedules.DiscreteSchedule, "levels", schedules.DiscreteSchedule.linear), {"noise": linear}),
+             _method(schedules.DiscreteSchedule, "levels", schedules.DiscreteSchedule.linear),
+             {"noise": linear}),
         Case(f"{_V}schedules.DiscreteSchedule.respaced",
              _method(schedules.DiscreteSchedule, "respaced",
                      lambda: schedules.DiscreteSchedule.linear(50)), {"spec": "5"}),
@@ -629,8 +630,8 @@ def _networks() -> list[Case]:
                       "execution": execution.Execution()}),
         *(Case(f"{_V}network.NetworkModel.{word}",
                _method(NetworkModel, word, lambda: NetworkModel(
-                   _adm(), GaussianNoise(schedule="linear"), "eps", layers={"middle_block": "space"},
-                   sampler=samplers.Ancestral(2))),
+                   _adm(), GaussianNoise(schedule="linear"), "eps",
+                   layers={"middle_block": "space"}, sampler=samplers.Ancestral(2))),
                lambda more=more: {"x_t": _pixels(), "t": 0.5, **more})
           for word, more in (("denoise", {}), ("features", {}), ("sample", {"seed": 0}))),
         Case(f"{_V}network.NetworkModel.conditioned",
