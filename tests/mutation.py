@@ -88,11 +88,14 @@ class Mutant:
     after: str
     text: str
     """The whole module, changed."""
+    number: int
+    """Among the same changes of equal lines."""
 
     @property
     def key(self) -> str:
         """The same for the same change, wherever the line has moved."""
-        return f"{self.module}: {self.before.strip()} -> {self.after.strip()}"
+        which = f" [{self.number}]" if self.number > 1 else ""
+        return f"{self.module}: {self.before.strip()} -> {self.after.strip()}{which}"
 
 
 def mutants(module: str, source: str) -> list[Mutant]:
@@ -103,6 +106,7 @@ def mutants(module: str, source: str) -> list[Mutant]:
     for line in lines:
         starts.append(starts[-1] + len(line.encode()))
     raw, found = source.encode(), []
+    same: dict[tuple[str, str], int] = {}
     for node, new in changes(tree):
         begin = starts[node.lineno - 1] + node.col_offset
         end = starts[node.end_lineno - 1] + node.end_col_offset
@@ -115,7 +119,8 @@ def mutants(module: str, source: str) -> list[Mutant]:
         row = lines[node.lineno - 1]
         context = row.strip() if node.lineno == node.end_lineno else before
         changed = text.splitlines()[node.lineno - 1].strip()
-        found.append(Mutant(module, node.lineno, context, changed, text))
+        number = same[context, changed] = same.get((context, changed), 0) + 1
+        found.append(Mutant(module, node.lineno, context, changed, text, number))
     return found
 
 
@@ -186,6 +191,8 @@ def noticed(place: Path, tests: list[str], seconds: float) -> tuple[bool, str]:
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(place)
+            # the tests use none of the plugins that happen to be installed; loading them takes time
+            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
             ours = {str(ROOT), str(HERE)}
             sys.path[:] = [
                 str(place),
@@ -220,7 +227,7 @@ class Run:
 
     modules: tuple[str, ...] = ()
     """Files to mutate; default all that have tests named for them."""
-    mutants: int = 40
+    mutants: int = 15
     """Mutants per module, drawn at random."""
     seed: int = 0
     """Of the draw."""
@@ -327,15 +334,19 @@ def equivalents() -> dict[str, str]:
 
 def preload() -> None:
     """Import what all tests need and no mutant changes, so that every run starts with it."""
-    import hypothesis
+    import h5netcdf
+    import hypothesis.strategies
     import joblib
     import matplotlib
+    import networkx
     import numba
     import scipy.special
     import scipy.stats
+    import tqdm
     import xarray
 
-    assert all((hypothesis, joblib, matplotlib, numba, scipy.special, scipy.stats, xarray))
+    assert all((h5netcdf, hypothesis.strategies, joblib, matplotlib, networkx, numba))
+    assert all((scipy.special, scipy.stats, tqdm, xarray))
 
 
 if __name__ == "__main__":
