@@ -75,6 +75,12 @@ def z_score(drawn: np.ndarray, law: np.ndarray) -> float:
     return float(np.abs((drawn.mean(axis=0) - law) / error).max())
 
 
+def test_the_symbols_of_all_tuples() -> None:
+    """The first symbol runs fastest."""
+    expected = [word[::-1] for word in itertools.product(range(3), repeat=2)]
+    np.testing.assert_array_equal(module._digits(3, 2), expected)
+
+
 @pytest.mark.parametrize("kind", ["up", "down"])
 def test_one_step_is_the_average_over_all_rule_tables(kind: str) -> None:
     assert z_score(stepped(kind), exact(kind, rule_tables())) < 4
@@ -179,12 +185,6 @@ def test_members_are_shared_out_once() -> None:
         module._in_threads(size, lambda *part: parts.append(part))  # noqa: B023
         numbers = [i for first, last in sorted(parts) for i in range(first, last)]
         assert numbers == list(range(size))
-
-
-def test_the_symbols_of_all_tuples() -> None:
-    """The first symbol runs fastest."""
-    expected = [word[::-1] for word in itertools.product(range(3), repeat=2)]
-    np.testing.assert_array_equal(module._digits(3, 2), expected)
 
 
 def test_what_a_population_costs(monkeypatch: pytest.MonkeyPatch) -> None:
