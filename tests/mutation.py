@@ -302,7 +302,7 @@ class Run:
         done = {key for key, row in rows.items() if row["noticed"] or key in argued}
         target, tests = place / module, TARGETS[module]
         todo = [mutant for mutant in drawn[: self.mutants] if mutant.key not in done]
-        if todo:
+        if todo and time.monotonic() < end:
             start = time.monotonic()
             failed, words = noticed(place, tests, SECONDS)
             if failed:
