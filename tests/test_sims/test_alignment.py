@@ -100,4 +100,4 @@ def test_bad_input_is_one_line() -> None:
     with pytest.raises(InvalidParameter, match="not known"):
         SMALL.predict("guess")
     with pytest.raises(InvalidParameter, match="no levels of latents"):
-        SMALL.measure(MaskingNoise(8))
+        SMALL.measure(MaskingNoise(8))  # type: ignore[arg-type]
