@@ -515,7 +515,9 @@ class Coverage:
 
     def chosen(self) -> list[str]:
         """Names of the cases."""
-        found = [n for n in CASES if not self.names or any(part and part in n for part in self.names)]
+        found = [
+            n for n in CASES if not self.names or any(part and part in n for part in self.names)
+        ]
         if not found:
             raise InvalidParameter(f"names = {self.names} fit none of {', '.join(CASES)}")
         return found
