@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, interval, listed, memory, natural, whole
+from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -93,7 +93,8 @@ class AttributeBinding:
     def __post_init__(self) -> None:
         check_fields(
             self, high=interval, grammars=partial(whole, high=10**6),
-            data=partial(whole, high=10**8), areas=listed, budgets=listed, seed=natural,
+            data=partial(whole, high=10**8), areas=partial(listed, rule=count, distinct=False),
+            budgets=partial(listed, rule=count, distinct=False), seed=natural,
         )  # fmt: skip
         least = {"grammars": 2, "data": 2, "v": 3, "seed": 0}
         for name, lowest in least.items():

@@ -118,10 +118,11 @@ class Classification:
             self, grammars=partial(whole, high=10**6), data=partial(whole, high=10**8),
             budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
             own_budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
-            weightings=listed, levels=listed, repeats=partial(whole, high=10**6),
+            weightings=listed, levels=partial(listed, rule=number),
+            repeats=partial(whole, high=10**6),
             buckets=partial(whole, high=10**6), p=partial(number, low=0, below=1),
             min_scores=partial(whole, low=2), keep=partial(listed, rule=count, distinct=False),
-            stages=partial(listed, rule=count, rising=True), level_data=partial(whole, high=10**8),
+            stages=partial(listed, rule=count, distinct=False), level_data=partial(whole, high=10**8),
             level_samples=partial(whole, high=10**6), strata=partial(whole, high=10**7),
             seed=natural,
         )  # fmt: skip
@@ -144,10 +145,11 @@ class Classification:
         if (
             len(self.keep) != len(self.stages) or self.keep[-1] != 1
             or any(b > a for a, b in itertools.pairwise(left))
+            or any(b <= a for a, b in itertools.pairwise(self.stages))
         ):  # fmt: skip
             raise InvalidParameter(
                 f"keep = {self.keep} must decrease from {rhm.n_classes} classes to 1, one number "
-                f"for each of stages = {self.stages}"
+                f"for each of the increasing stages = {self.stages}"
             )
         known = (*WEIGHTINGS, LEARNED)
         if not self.weightings or {*self.weightings} - {*known}:

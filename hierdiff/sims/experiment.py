@@ -250,7 +250,7 @@ def affordable(rhm: RHM, data: int = 1) -> None:
     --------
     >>> affordable(RHM(32, 8, 2, 60))
     Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: 1 data of s**L = 2**60 leaves needs 5.9e+11 GB of memory, more
+    hierdiff.errors.InvalidParameter: 1 data of s**L = 2**60 leaves needs 6e+11 GB of memory, more
     than this machine has; choose smaller sizes
     """
     # symbols and noisy symbols are int32, beliefs at the leaves and above are float64
