@@ -29,7 +29,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation._tensors import called, tensor
-from hierdiff.validation._weights import size_number
+from hierdiff.validation._weights import batch_number, size_number
 from hierdiff.validation.digits import LabelledImages
 from hierdiff.validation.execution import inference
 from hierdiff.validation.training import Plan, Trained, train
@@ -379,7 +379,7 @@ class ConvClassifier(nn.Module):
         return out
 
 
-@checked(batch=count)
+@checked(batch=batch_number)
 def train_classifier(
     data: LabelledImages,
     plan: Plan,
