@@ -193,7 +193,7 @@ class LayerStatistics:
         """Standardised activations, one row per image."""
         one_of("layer", layer, self.mean)
         channels = np.size(self.mean[layer])
-        if a.ndim < 2 or (channels != 1 and a.shape[1] != channels):
+        if a.ndim < 2 or not a.size or (channels != 1 and a.shape[1] != channels):
             raise InvalidParameter(f"a has shape {a.shape}; give [n, {channels}, ...]")
         shape = (1, -1) + (1,) * (a.ndim - 2)
         out = (a - self.mean[layer].reshape(shape)) / self.scale[layer].reshape(shape)
