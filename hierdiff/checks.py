@@ -699,6 +699,11 @@ def _real_array(name: str, value: Any) -> Any:
     return _without_nan(name, array(name, value))
 
 
+def _ndarray(name: str, value: Any) -> NDArray[Any]:
+    """An array of numbers, a single number too; no NaN."""
+    return _without_nan(name, array(name, value))
+
+
 def _path(name: str, value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)) and "\0" not in os.fspath(value):
         return value
@@ -743,7 +748,7 @@ def _rule_for(hint: Any) -> _Bound | None:
     if origin in (typing.Union, types.UnionType):
         return _union(frozenset(parts))
     if hint is np.ndarray or origin is np.ndarray:
-        return _simple(_real_array)
+        return _simple(_ndarray)
     if origin is tuple and parts and parts[-1] is Ellipsis:
         inner = _rule_for(parts[0])
         return _elements(inner, None, tuple) if inner else None

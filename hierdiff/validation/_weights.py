@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from hierdiff.checks import shown, whole
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["check_names", "layers_number", "size_number"]
+__all__ = ["batch_number", "check_names", "layers_number", "size_number"]
 
 # layers wider or deeper than any network has; larger numbers are slips, and exhaust memory or time
 size_number = partial(whole, low=1, high=2**16)
 layers_number = partial(whole, low=1, high=100)
+# 1.7e7 data of one number each are what one step could be given at all
+batch_number = partial(whole, low=1, high=2**24)
 
 
 def check_names(state_dict: Mapping[str, Tensor], net: nn.Module) -> None:

@@ -206,7 +206,7 @@ def from_state_dict(state_dict: Mapping[str, Tensor], config: ADMConfig) -> ADMU
 
     Examples
     --------
-    >>> config = ADMConfig(8, 32, (1,), 1, ())
+    >>> config = ADMConfig(8, 32, (1,), 1, (), head_channels=32)
     >>> net = ADMUNet(config)
     >>> same = from_state_dict(net.state_dict(), config)
     >>> bool((same.out[2].weight == net.out[2].weight).all())

@@ -94,7 +94,9 @@ class ADMConfig:
         for factor, width in zip(
             (2**k for k in range(len(self.multipliers))), self.widths, strict=True
         ):
-            heads = self.head_channels if factor in self.attention else 1
+            # the blocks in the middle, at the lowest resolution, always have attention
+            attends = factor in self.attention or factor == smallest
+            heads = self.head_channels if attends else 1
             if width < 32 or width % 32 or width % heads:
                 raise InvalidParameter(
                     f"{width} channels at 1/{factor} of the size must be a multiple of 32 and of "

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from hierdiff.bumps import Bumps
-from hierdiff.checks import checked, count
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
 from hierdiff.validation._tensors import tensor
-from hierdiff.validation._weights import size_number
+from hierdiff.validation._weights import batch_number, size_number
 from hierdiff.validation.adm import ADMUNet
 from hierdiff.validation.adm_config import ADMConfig
 from hierdiff.validation.execution import Execution
@@ -192,7 +192,7 @@ def encoder_layer(network: nn.Module) -> str:
     return f"input_blocks.{len(list(network.get_submodule('input_blocks').children())) - 1}"
 
 
-@checked(batch=count)
+@checked(batch=batch_number)
 def bump_loss(
     bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64, seed: int = 0
 ) -> Callable[[nn.Module, int], Tensor]:
@@ -240,7 +240,7 @@ def bump_loss(
     return loss
 
 
-@checked(batch=count)
+@checked(batch=batch_number)
 def train_bump_network(
     bumps: Bumps,
     plan: Plan,

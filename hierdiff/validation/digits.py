@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from hierdiff.checks import (
     check_fields,
     checked,
-    count,
     fraction,
     instance,
     integers,
@@ -38,6 +37,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
 from hierdiff.validation._optional import need
+from hierdiff.validation._weights import batch_number
 from hierdiff.validation.adm import ADMUNet
 from hierdiff.validation.adm_config import ADMConfig
 from hierdiff.validation.execution import Execution
@@ -142,7 +142,7 @@ def _drawn(data: Any, n: int, random: np.random.Generator) -> LabelledImages:
     return cast(LabelledImages, instance("what data returns", data(n, random), LabelledImages))
 
 
-@checked(data=_source, batch=count, label_share=fraction, classes=partial(whole, high=2**20))
+@checked(data=_source, batch=batch_number, label_share=fraction, classes=partial(whole, high=2**20))
 def eps_loss(
     data: Source,
     schedule: DiscreteSchedule,
@@ -213,7 +213,7 @@ def eps_loss(
     return loss
 
 
-@checked(data=_source, batch=count, label_share=fraction)
+@checked(data=_source, batch=batch_number, label_share=fraction)
 def train_image_network(
     data: Source,
     plan: Plan,

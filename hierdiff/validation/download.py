@@ -222,9 +222,11 @@ def verify(path: Path, file: RemoteFile, final: Path | None = None) -> None:
 
     ``final`` is the name that ``path`` will get.
     """
-    kept = _kept(final or path)
     if not path.is_file():
         raise InvalidParameter(f"{path} is no file; give the path of {file.name}")
+    if final is not None and not final.name:
+        raise InvalidParameter(f"final = {final} is no name of a file; give one, or None")
+    kept = _kept(final or path)
     found_size = path.stat().st_size
     if file.size is not None and found_size != file.size:
         raise DamagedFile(

@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import check_fields, checked, count, integers, natural, text
+from hierdiff.checks import check_fields, checked, count, integers, natural, text, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -189,7 +190,8 @@ def inference(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-@checked(n=natural, batch_size=count)
+# more rows than any memory holds: a slip, which would be an endless loop
+@checked(n=partial(whole, high=2**40), batch_size=count)
 def in_batches(work: Callable[[Rows], None], n: int, batch_size: int) -> None:
     """Call ``work`` on consecutive row numbers; a batch that does not fit is halved once.
 

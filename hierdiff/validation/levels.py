@@ -29,7 +29,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.validation._outputs import refuse_rows
 from hierdiff.validation._tensors import called, tensor
-from hierdiff.validation._weights import size_number
+from hierdiff.validation._weights import batch_number, size_number
 from hierdiff.validation.digits import LabelledImages
 from hierdiff.validation.execution import inference
 from hierdiff.validation.training import Plan, Trained, train
@@ -193,7 +193,7 @@ class LayerStatistics:
         """Standardised activations, one row per image."""
         one_of("layer", layer, self.mean)
         channels = np.size(self.mean[layer])
-        if a.ndim < 2 or (channels != 1 and a.shape[1] != channels):
+        if a.ndim < 2 or not a.size or (channels != 1 and a.shape[1] != channels):
             raise InvalidParameter(f"a has shape {a.shape}; give [n, {channels}, ...]")
         shape = (1, -1) + (1,) * (a.ndim - 2)
         out = (a - self.mean[layer].reshape(shape)) / self.scale[layer].reshape(shape)
@@ -379,7 +379,7 @@ class ConvClassifier(nn.Module):
         return out
 
 
-@checked(batch=count)
+@checked(batch=batch_number)
 def train_classifier(
     data: LabelledImages,
     plan: Plan,

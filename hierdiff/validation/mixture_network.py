@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import checked, count, interval, number, reals
+from hierdiff.checks import checked, interval, number, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
 from hierdiff.validation._tensors import one_per_row, tensor
-from hierdiff.validation._weights import layers_number, size_number
+from hierdiff.validation._weights import batch_number, layers_number, size_number
 from hierdiff.validation.clocks import LogSNR
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.network import NetworkModel
@@ -100,7 +100,7 @@ class VectorDenoiser(nn.Module):
         return a2.sqrt() * self.variance / total, (self.variance * s2 / total).sqrt(), total.rsqrt()
 
 
-@checked(batch=count, sigmas=interval)
+@checked(batch=batch_number, sigmas=interval)
 def vector_loss(
     mixture: LowRankMixture, *, data: NDArray[np.float64] | None = None, batch: int = 256,
     sigmas: tuple[float, float] = (0.01, 5.0), seed: int = 0,
@@ -161,7 +161,7 @@ def vector_loss(
     return loss
 
 
-@checked(batch=count)
+@checked(batch=batch_number)
 def train_vector_denoiser(
     mixture: LowRankMixture,
     plan: Plan,

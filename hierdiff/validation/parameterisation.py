@@ -29,6 +29,7 @@ from torch import Tensor
 
 from hierdiff.checks import FloatArray, check_fields, checked, snr_of
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation._tensors import tensor
 
 __all__ = ["Parameterisation", "Prediction", "amplitudes", "column", "split_channels"]
 
@@ -123,10 +124,11 @@ class Parameterisation:
             return column(a, x_t) * x_t - column(s, x_t) * output
         if self.output == "flow":
             return (x_t - column(s, x_t) * output) / column(a + s, x_t)
-        if (a == 0).any():
+        # in the type of the state, where 1 / a must be a number
+        if (a * torch.finfo(x_t.dtype).max < 1).any():
             raise InvalidParameter(
-                f"snr = 0 leaves no signal, and {self.output!r} says nothing about x0 there; give "
-                "t < 1, or use GaussianNoise(schedule='linear')"
+                f"snr = {np.min(snr):g} leaves no signal, and {self.output!r} says "
+                "nothing about x0 there; give t < 1, or use GaussianNoise(schedule='linear')"
             )
         factor = s if self.output == "eps" else -_gain(self.scale, snr) * s**2
         # in this order it has the same rounding as guided-diffusion, which is amplified by 1 / a
@@ -141,9 +143,10 @@ class Parameterisation:
             return x0.log()
         if self.output == "x0":
             return x0
-        if (s == 0).any():
+        if (s < torch.finfo(x_t.dtype).tiny).any():
             raise InvalidParameter(
-                f"snr = inf leaves no noise, and {self.output!r} is undefined there; give t > 0"
+                f"snr = {np.max(snr):g} leaves no noise, and {self.output!r} is "
+                "undefined there; give t > 0"
             )
         eps = (x_t - column(a, x_t) * x0) / column(s, x_t)
         if self.output == "eps":
@@ -226,6 +229,7 @@ def split_channels(output: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _alike(name: str, value: Tensor, x_t: Tensor) -> None:
+    tensor("x_t", x_t, ...)
     if value.shape != x_t.shape:
         raise InvalidParameter(
             f"{name} has shape {tuple(value.shape)} and x_t {tuple(x_t.shape)}; give equal shapes"

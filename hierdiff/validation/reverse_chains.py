@@ -125,7 +125,8 @@ def reverse_chain(
         raise InvalidParameter(f"table has shape {table.shape}; give [{len(x_t)}, steps + 1]")
     snr_of(table)
     if clip is not None:
-        number("clip", clip, above=0)
+        # a bound beyond the type of the state is none
+        clip = min(number("clip", clip, above=0), torch.finfo(x_t.dtype).max)
     x = x_t
     for now, then in pairwise(table.T):
         rows = np.flatnonzero(now < then)

@@ -147,7 +147,9 @@ class SymbolNetwork:
 @checked
 def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Tensor]:
     """What a network is told: channels per leaf, and the logarithm of the SNR."""
-    if len(levels_of(t, len(array("x_t", x_t))).shape) != 1:
+    if x_t.ndim < 2:
+        raise InvalidParameter(f"x_t has shape {x_t.shape}; give one row per datum")
+    if not levels_of(t, len(x_t)).ndim:
         raise InvalidParameter("t is one number; give one noise level per datum, [n]")
     with np.errstate(divide="ignore"):
         if isinstance(noise, GaussianNoise):

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import checked, count, interval, symbols_of
+from hierdiff.checks import checked, interval, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.seeds import generator, stream
+from hierdiff.validation._weights import batch_number
 from hierdiff.validation.rhm_network import (
     Process,
     SymbolNetwork,
@@ -40,7 +41,7 @@ Array = NDArray[Any]
 Architecture: TypeAlias = Literal["tree", "transformer"]
 
 
-@checked(batch=count)
+@checked(batch=batch_number)
 def symbol_loss(
     grammar: Grammar,
     noise: Process,
@@ -126,7 +127,7 @@ def symbol_loss(
     return loss
 
 
-@checked(batch=count)
+@checked(batch=batch_number)
 def train_tree_unet(
     grammar: Grammar,
     noise: Process,

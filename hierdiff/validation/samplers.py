@@ -31,7 +31,7 @@ import numpy as np
 from torch import Tensor
 
 from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, check_fields, checked, shown, snr_of
+from hierdiff.checks import FloatArray, check_fields, checked, number, shown, snr_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation._tensors import tensor
@@ -86,6 +86,8 @@ class Ancestral:
     def __post_init__(self) -> None:
         check_fields(self)
         _check_levels(self.levels)
+        if self.clip is not None:
+            number("clip", self.clip, above=0)
         if self.variance not in ("posterior", "beta", "learned"):
             raise InvalidParameter(
                 f"variance = {self.variance!r} is unknown; use 'posterior', 'beta' or 'learned'"
@@ -171,6 +173,8 @@ class DDIM:
     def __post_init__(self) -> None:
         check_fields(self)
         _check_levels(self.levels)
+        if self.clip is not None:
+            number("clip", self.clip, above=0)
         if not 0 <= self.eta <= 1:
             raise InvalidParameter(
                 f"eta = {self.eta} is outside [0, 1]; 0 draws nothing, 1 is the ancestral chain"

@@ -63,8 +63,8 @@ def _curves(ax: Axes, theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
                 ds.t + shift, ds.retention[level], ds.retention_error[level], color=colour,
                 ls="none", marker="o", ms=4, mfc=face, elinewidth=0.8,
             )  # fmt: skip
-    words = str(theory.t.attrs.get("long_name", "noise level t"))
-    ax.set(xlabel=words, ylabel="symbol unchanged", ylim=(0, 1.03),
+    ax.set(xlabel=str(theory.t.attrs.get("long_name", "noise level t")),
+           ylabel="symbol unchanged", ylim=(0, 1.03),
            title="lines: exact law; full: exact chain; open: network")  # fmt: skip
     ax.legend(fontsize=7, frameon=False)
     ax.title.set_fontsize(9)

@@ -34,8 +34,8 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     curves = ("snr", "snr_error", "projection", "projection_error")
     needs(network, {**dict.fromkeys(curves, _CURVES), "denoising": _SIZES,
                     "denoising_error": _SIZES}, _MAKER)  # fmt: skip
-    for ds, names in ((theory, ("snr", "projection")), (memory, ("snr",))):
-        for name in names:
+    for ds, wanted in ((theory, ("snr", "projection")), (memory, ("snr",))):
+        for name in wanted:
             if name not in ds or ds[name].dims[-1] != "sigma" or "sigma" not in ds.coords:
                 raise InvalidParameter(
                     f"the dataset has no {name!r} along sigma; give one from {_MAKER}"

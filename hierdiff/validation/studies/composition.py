@@ -30,7 +30,7 @@ from torch import nn
 
 from hierdiff import results
 from hierdiff.bumps import Bumps
-from hierdiff.checks import check_fields, listed, positive
+from hierdiff.checks import check_fields, listed, positive, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise
@@ -192,7 +192,7 @@ class NetworkComposition:
     @property
     def _worlds(self) -> dict[str, _World]:
         """The sets of labels."""
-        d_x, d_y = self.skew
+        d_x, d_y = reals("skew", self.skew, above=0, shape=(2,)).tolist()
 
         def bumps(x: float, y: float) -> Bumps:
             return Bumps(size=self.size, sigma=self.sigma, margin=self.margin, d_x=x, d_y=y)
