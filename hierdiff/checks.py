@@ -39,7 +39,8 @@ __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers",
     "interval", "level",
-    "levels_of", "memory", "natural", "nonnegative", "number", "one_level", "one_of", "positive",
+    "levels_of", "listed", "memory", "natural", "nonnegative", "number", "one_level", "one_of",
+    "positive",
     "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
     "together", "unchecked", "whole",
 ]  # fmt: skip
@@ -171,6 +172,59 @@ def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
 def unchecked(name: str, value: Any) -> Any:
     """No check: the function looks at this argument itself."""
     return value
+
+
+def listed(
+    name: str,
+    value: Any,
+    rule: Rule | None = None,
+    *,
+    least: int = 1,
+    distinct: bool = True,
+    rising: bool = False,
+) -> tuple[Any, ...]:
+    """A tuple of ``least`` values or more, each of which follows a rule.
+
+    Parameters
+    ----------
+    name : str
+    value : tuple or list
+    rule : Rule, optional
+        For every entry.
+    least : int
+        Least number of entries.
+    distinct, rising : bool
+        Whether no value may come twice, and whether they must increase.
+
+    Returns
+    -------
+    tuple
+
+    Raises
+    ------
+    InvalidParameter
+        If anything of this does not hold.
+
+    Examples
+    --------
+    >>> listed("depths", (2, 3), count)
+    (2, 3)
+    >>> listed("depths", (2, 2), count)
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: depths = (2, 2) names something twice; give each once
+    """
+    if not isinstance(value, (tuple, list)):
+        raise InvalidParameter(f"{name} = {shown(value)} must be a tuple or list")
+    found = tuple(x if rule is None else rule(name, x) for x in value)
+    if len(found) < least:
+        raise InvalidParameter(
+            f"{name} = {shown(value)} has {len(found)} values; give at least {least}"
+        )
+    if distinct and len({*found}) < len(found):
+        raise InvalidParameter(f"{name} = {shown(value)} names something twice; give each once")
+    if rising and any(b <= a for a, b in zip(found, found[1:], strict=False)):
+        raise InvalidParameter(f"{name} = {shown(value)} must increase; sort it")
+    return found
 
 
 # -------------------------------------------------------------------------------------- arrays

@@ -58,22 +58,26 @@ class ChangedTree:
     seed: int = 6
     """Seed of everything random; that of the drawn datum too."""
 
-
-def sensible(options: ChangedTree) -> ChangedTree:
-    """Refuse what cannot be drawn or averaged, before anything is computed."""
-    # the sizes follow the rules of RHM, and a tree of more nodes is no picture
-    check_fields(
-        options, grammars=partial(whole, low=2), data=count, seed=natural, v=count, m=count,
-        s=partial(whole, low=2), L=count,
-    )  # fmt: skip
-    leaves = RHM(options.v, options.m, options.s, options.L).n_leaves
-    low, high = map(levels_of, options.t)
-    if leaves > 4096 or not low < high:
-        raise InvalidParameter(
-            f"s, L, t = {options.s}, {options.L}, {options.t} must give 4096 leaves at most and "
-            f"two increasing noise levels; there are {leaves} leaves"
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn or averaged, before anything is computed."""
+        # the sizes follow the rules of RHM, and a tree of more nodes is no picture
+        check_fields(
+            self,
+            grammars=partial(whole, low=2, high=10**6),
+            data=partial(whole, low=1, high=10**8),
+            seed=natural,
+            v=count,
+            m=count,
+            s=partial(whole, low=2),
+            L=count,
         )
-    return options
+        leaves = RHM(self.v, self.m, self.s, self.L).n_leaves
+        low, high = map(levels_of, self.t)
+        if leaves > 4096 or not low < high:
+            raise InvalidParameter(
+                f"s, L, t = {self.s}, {self.L}, {self.t} must give 4096 leaves at most and "
+                f"two increasing noise levels; there are {leaves} leaves"
+            )
 
 
 def changes(options: ChangedTree, grammar: int, data: int) -> list[dict[int, np.ndarray]]:
@@ -109,11 +113,11 @@ def shares(options: ChangedTree, grammar: int) -> dict[str, np.ndarray]:
     return {"shares": np.array(by_time), "branches": np.array(islands)}
 
 
-options = sensible(page.options(ChangedTree))
+options = page.options(ChangedTree)
 folder = results.run_folder(options, "changed_tree")
 words = {key: value for key, value in asdict(options).items() if key not in ("out", "overwrite")}
 # a task reads the flags that make a tree, not those that say where or how many
-one = replace(options, out=None, overwrite=False, grammars=1)
+one = replace(options, out=Path(), overwrite=False, grammars=2)
 tasks = [
     Task(shares, (one, g), {"version": 1, "question": "changed tree", "g": g, **words})
     for g in range(options.grammars)

@@ -20,6 +20,7 @@ Run it as ``python sims/coverage.py --out DIR``; five minutes on one processor, 
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
+from hierdiff.checks import check_fields, natural, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
@@ -490,10 +492,15 @@ class Coverage:
     summary: Path | None = None
     """Also write the shares as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self, repetitions=partial(whole, low=20, high=10**8), seed=natural,
+        )  # fmt: skip
+        self.chosen()
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if self.repetitions < 20:
-            raise InvalidParameter(f"repetitions = {self.repetitions} must be at least 20")
         folder = results.run_folder(self, "coverage")
         ds = self.measure()
         results.save(ds, folder / "coverage.nc")
@@ -508,7 +515,9 @@ class Coverage:
 
     def chosen(self) -> list[str]:
         """Names of the cases."""
-        found = [n for n in CASES if not self.names or any(part in n for part in self.names)]
+        found = [
+            n for n in CASES if not self.names or any(part and part in n for part in self.names)
+        ]
         if not found:
             raise InvalidParameter(f"names = {self.names} fit none of {', '.join(CASES)}")
         return found

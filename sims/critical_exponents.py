@@ -20,6 +20,7 @@ Run it as ``python sims/critical_exponents.py --out DIR``; ten minutes on two co
 # Tasks: a threshold, a fixed point, slopes of coupled populations, and one grammar at one depth.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results, studies
+from hierdiff.checks import check_fields, count, listed, natural, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory import (
     belief_slopes,
     critical_exponents,
@@ -186,17 +188,28 @@ class Exponents:
     summary: Path | None = None
     """Also write the exponents as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            sizes=listed,
+            size=partial(whole, low=8, high=10**8),
+            copies=partial(whole, low=3, high=10**6),
+            levels=partial(whole, low=2, high=10**5),
+            depths=partial(listed, rule=count, least=3),
+            leaf_depths=partial(listed, rule=count, least=3),
+            grammars=partial(whole, low=4, high=10**6),
+            data=partial(whole, low=4, high=10**8),
+            points=partial(whole, low=5, high=10**5),
+            seed=natural,
+        )
+        first, deepest = self.sizes[0], max((*self.depths, *self.leaf_depths))
+        for v, m, s in self.sizes:
+            RHM(v, m, s, 1)
+        affordable(RHM(*first, deepest), self.data)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if self.grammars < 4 or self.data < 4 or self.copies < 3 or self.points < 5:
-            raise InvalidParameter(
-                f"grammars, data, copies, points = {self.grammars}, {self.data}, {self.copies}, "
-                f"{self.points} must be at least 4, 4, 3 and 5"
-            )
-        if len(self.depths) < 3 or len(self.leaf_depths) < 3:
-            raise InvalidParameter(
-                f"depths = {self.depths}, leaf_depths = {self.leaf_depths} must be three or more"
-            )
         folder = results.run_folder(self, "critical_exponents")
         ds = self.measure()
         results.save(ds, folder / "critical_exponents.nc")

@@ -26,6 +26,7 @@ Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resum
 # One task is one grammar at one size: the belief in the true class at every noise level.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,12 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results, studies
-from hierdiff.errors import InvalidParameter
+from hierdiff.checks import check_fields, count, listed, natural, whole
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import crossing, depth_limit, disorder
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory import (
     critical_level,
     critical_noise,
@@ -118,13 +119,24 @@ class Sizes:
     summary: Path | None = None
     """Also write the thresholds as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            depths=partial(listed, rule=count, least=3),
+            symbols=partial(listed, rule=partial(whole, low=8)),
+            grammars=partial(whole, low=4, high=10**6),
+            data=partial(whole, low=2, high=10**8),
+            levels=partial(whole, low=5, high=10**5),
+            size=partial(whole, low=8, high=10**8),
+            copies=partial(whole, low=2, high=10**6),
+            seed=natural,
+        )
+        for rhm in self.models():
+            affordable(rhm, self.data)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if len({*self.depths}) < 3 or self.grammars < 4 or self.data < 2 or self.levels < 5:
-            raise InvalidParameter(
-                f"depths, grammars, data, levels = {len({*self.depths})}, {self.grammars}, "
-                f"{self.data}, {self.levels} must be at least 3, 4, 2 and 5"
-            )
         folder = results.run_folder(self, "finite_size_scaling")
         ds = self.measure()
         results.save(ds, folder / "finite_size_scaling.nc")

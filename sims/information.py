@@ -21,6 +21,7 @@ are the same, so their difference has an error far below that of either.  Run it
 # the integral of the slope over each interval by three points of Gauss and Legendre.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
-from hierdiff.errors import InvalidParameter
+from hierdiff.checks import check_fields, natural, whole
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean, standard_error
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.pointwise import pointwise_entropy, pointwise_information, pointwise_slope
 
@@ -116,13 +117,19 @@ class Information:
     workers: int | None = None
     """Tasks at a time; default all processors."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            grammars=partial(whole, low=2, high=10**6),
+            data=partial(whole, low=2, high=10**8),
+            intervals=partial(whole, low=2, high=10**5),
+            seed=natural,
+        )
+        affordable(RHM(self.v, self.m, self.s, self.L), self.data)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if self.grammars < 2 or self.data < 2 or self.intervals < 2:
-            raise InvalidParameter(
-                f"grammars, data, intervals = {self.grammars}, {self.data}, {self.intervals}; "
-                "error bars need at least two of each"
-            )
         folder = results.run_folder(self, "information_*")
         masking = self.measure("masking", np.linspace(0, 1, self.intervals + 1))
         gaussian = self.measure("gaussian", np.geomspace(0.25, 32, self.intervals + 1))

@@ -28,6 +28,7 @@ interrupted, and with ``--seeds 8`` about a minute.
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ import xarray as xr
 from scipy.optimize import brentq
 
 from hierdiff import results
-from hierdiff.errors import InvalidParameter
+from hierdiff.checks import check_fields, count, listed, number, whole
 from hierdiff.plots.backend import plt, ticker
 from hierdiff.plots.representation import MODEL_COLOURS, representation
 from hierdiff.sims.crossover import crossover
@@ -83,12 +84,25 @@ class Memorization:
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            numbers=partial(listed, rule=count),
+            ranks=partial(listed, rule=partial(whole, low=2)),
+            memories=partial(listed, rule=count),
+            classes=partial(whole, low=2),
+            rank=count,
+            delta=partial(number, above=0, below=1),
+            restarts=partial(whole, low=1, high=10**5),
+        )
+        for rank in {self.rank, *self.ranks}:
+            self.world(rank, ("exact",), (*self.numbers, *self.memories)[:1])
+        self.world(self.rank, ("exact",), self.numbers)
+        self.world(self.rank, ("exact",), self.memories)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Measure, locate, draw, print."""
-        for name in ("ranks", "memories", "numbers"):
-            sizes = getattr(self, name)
-            if not sizes or min(sizes) < 1:
-                raise InvalidParameter(f"{name} = {sizes} must be one number or more, each >= 1")
         folder = results.run_folder(self, "memorization", "memorization_d*")
         names = ("exact", "labelled", "fitted", "separate", "memorising")
         world = self.world(

@@ -21,6 +21,7 @@ Run it as ``python sims/phase_diagram.py --out DIR``; a few minutes, resumable.
 # One task is one point of the diagram.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import RHM, results, studies
+from hierdiff.checks import check_fields, count, listed, natural, one_of, whole
 from hierdiff.errors import NoTransition
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
@@ -103,6 +105,20 @@ class Diagram:
     """Tasks at a time; default all processors."""
     summary: Path | None = None
     """Also write the thresholds as JSON to this file."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            size=partial(whole, low=8, high=10**8),
+            copies=partial(whole, low=2, high=10**6),
+            depth=partial(whole, low=4, high=10**5),
+            symbols=partial(listed, rule=count),
+            seed=natural,
+        )
+        known = sorted({v for v, _ in RULES})
+        for v in self.symbols:
+            one_of("symbols", v, known)
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""

@@ -25,6 +25,7 @@ import numpy as np
 import tyro
 
 from hierdiff import results
+from hierdiff.checks import check_fields, listed, number, whole
 from hierdiff.plots.backend import plt
 from hierdiff.plots.representation import representation
 from hierdiff.sims.representation import Representation
@@ -52,6 +53,15 @@ class Peaks:
     """Tasks at a time; default all processors."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self, worlds=listed,
+        )  # fmt: skip
+        for rank, classes, delta in self.worlds:
+            number("delta", delta, above=0, below=1)
+            self.experiment(rank, classes, delta, ())
 
     def main(self) -> tuple:
         """Measure every world, compare, draw."""
@@ -83,22 +93,26 @@ class Peaks:
         print(claim(rows))
         return tuple(ds for found in datasets for ds in found)
 
-    def one(self, folder: Path, rank: int, classes: int, delta: float) -> tuple[dict, tuple]:
-        """One world: laws on a fine grid, measurement around both peaks."""
-        base = Representation(
-            classes=classes, rank=rank, delta=delta, dim=classes * rank, sigmas=(),
+    def experiment(
+        self, rank: int, classes: int, delta: float, sigmas: tuple[float, ...]
+    ) -> Representation:
+        """The exact model of one world at some noise levels."""
+        whole("rank d", rank, 1)
+        whole("classes K", classes, 2)
+        return Representation(
+            classes=classes, rank=rank, delta=delta, dim=classes * rank, sigmas=sigmas,
             n_train=(2 * classes,), models=("exact",), quantities=("snr",), seeds=self.seeds,
             test=self.test,
         )  # fmt: skip
+
+    def one(self, folder: Path, rank: int, classes: int, delta: float) -> tuple[dict, tuple]:
+        """One world: laws on a fine grid, measurement around both peaks."""
+        base = self.experiment(rank, classes, delta, ())
         exact, closed = base.predict(), base.predict("mean_field")
         place, far = float(exact.peak_sigma), float(closed.peak_sigma)
         near = place * np.geomspace(0.7, 1.4, 11)
         levels = np.unique(np.round([*near, 0.25 * place, 0.5 * place, far, 1.5 * far], 9))
-        experiment = Representation(
-            classes=classes, rank=rank, delta=delta, dim=classes * rank, n_train=(2 * classes,),
-            sigmas=tuple(levels), models=("exact",), quantities=("snr",), seeds=self.seeds,
-            test=self.test,
-        )  # fmt: skip
+        experiment = self.experiment(rank, classes, delta, tuple(levels))
         measured = experiment.measure(folder=folder / "tasks", workers=self.workers)
         both = [
             results.compare(experiment.predict(law), measured) for law in ("exact", "mean_field")

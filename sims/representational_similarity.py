@@ -15,6 +15,7 @@ Run it as ``python sims/representational_similarity.py --out DIR``; it takes sec
 # One task is one grammar: all pairs of (level, noise level), and of these with the latents.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results, studies
-from hierdiff.errors import InvalidParameter
+from hierdiff.checks import check_fields, listed, natural, one_level, whole
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.similarity import linear_cka, representational_similarity
 from hierdiff.theory import posterior
 
@@ -91,13 +92,19 @@ class Similarity:
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            t=partial(listed, rule=one_level),
+            grammars=partial(whole, low=2, high=10**6),
+            data=partial(whole, low=4, high=10**5),
+            seed=natural,
+        )
+        affordable(RHM(self.v, self.m, self.s, self.L), self.data)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if self.data < 4 or self.grammars < 2 or not self.t:
-            raise InvalidParameter(
-                f"data = {self.data} must be at least 4, grammars = {self.grammars} at least 2, "
-                f"and t = {self.t} not empty"
-            )
         folder = results.run_folder(self, "representational_similarity")
         ds = self.measure()
         results.save(ds, folder / "representational_similarity.nc")

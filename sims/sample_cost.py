@@ -26,12 +26,14 @@ on where it was interrupted.
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from hierdiff import results
+from hierdiff.checks import check_fields, count, listed, whole
 from hierdiff.plots.backend import plt
 from hierdiff.sims.composition import Composition
 from hierdiff.studies.command import run
@@ -62,11 +64,21 @@ class SampleCost:
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Measure, draw, print; returns the measurements."""
-        folder = results.run_folder(self, "sample_cost_*")
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            grammars=partial(whole, low=2, high=10**6),
+            small_m=partial(listed, rule=partial(whole, low=2), least=2),
+            large_m=partial(listed, rule=partial(whole, low=2), least=2),
+            heights=partial(listed, rule=count),
+        )
+        self.experiments()
+
+    def experiments(self) -> dict[str, Composition]:
+        """Both vocabularies, and the smaller one read by all leaves."""
         shared = {"heights": self.heights, "grammars": self.grammars, "parts": ("cost",)}
-        experiments = {
+        return {
             f"v = {self.small}": Composition(v=self.small, multiplicities=self.small_m, **shared),
             f"v = {self.large}": Composition(v=self.large, multiplicities=self.large_m, **shared),
             f"v = {self.small}, all leaves": Composition(
@@ -74,6 +86,11 @@ class SampleCost:
                 span=(-8.0, 3.0), **shared,
             ),
         }  # fmt: skip
+
+    def main(self) -> tuple[xr.Dataset, ...]:
+        """Measure, draw, print; returns the measurements."""
+        folder = results.run_folder(self, "sample_cost_*")
+        experiments = self.experiments()
         measured, found = {}, {}
         for name, experiment in experiments.items():
             ds = experiment.measure(folder=folder / "tasks", workers=self.workers)

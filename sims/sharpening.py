@@ -22,6 +22,7 @@ Run it as ``python sims/sharpening.py --out DIR``; a few minutes, resumable.
 # Exact inference on sampled grammars at four depths; density evolution or the recursion beside it.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results, studies
-from hierdiff.errors import InvalidParameter
+from hierdiff.checks import check_fields, listed, whole
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
@@ -63,13 +64,18 @@ class Sharpening:
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self, depths=partial(listed, rule=partial(whole, low=2), least=2, rising=True),
+            grammars=partial(whole, low=4, high=10**6), data=partial(whole, low=2, high=10**8),
+            size=partial(whole, low=8, high=10**8),
+        )  # fmt: skip
+        for depth in self.depths:
+            self.experiment("masking", depth)
+
     def main(self) -> tuple[Measured, dict[str, xr.Dataset]]:
         """Run, save, draw, print."""
-        if len(self.depths) < 2 or min(self.depths) < 2 or self.grammars < 4 or self.data < 2:
-            raise InvalidParameter(
-                f"depths, grammars, data = {self.depths}, {self.grammars}, {self.data} must be at "
-                "least two depths above 1, 4 and 2"
-            )
         folder = results.run_folder(self, "sharpening_*")
         measured = {(kind, L): self.measure(kind, L) for kind in PROCESSES for L in self.depths}
         predicted = {kind: self.predict(kind, measured) for kind in PROCESSES}

@@ -34,7 +34,7 @@ import numpy as np
 import xarray as xr
 
 from hierdiff import RHM, results
-from hierdiff.checks import check_fields, count, whole
+from hierdiff.checks import check_fields, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, plt
@@ -86,9 +86,12 @@ class Susceptibility:
     def __post_init__(self) -> None:
         """Refuse sizes without a maximum or an error, before anything is computed."""
         check_fields(
-            self, grammars=partial(whole, low=2), data=count, trajectories=partial(whole, low=2),
-            levels=partial(whole, low=5),
-        )  # fmt: skip
+            self,
+            grammars=partial(whole, low=2, high=10**6),
+            data=partial(whole, low=1, high=10**8),
+            trajectories=partial(whole, low=2, high=10**8),
+            levels=partial(whole, low=5, high=10**5),
+        )
         # a maximum at one depth has no growth, and a tree of one branch no correlations
         if len(self.depths) < 2 or list(self.depths) != sorted(set(self.depths)):
             raise InvalidParameter(f"depths = {self.depths} must be two increasing depths or more")

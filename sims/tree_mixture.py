@@ -20,7 +20,9 @@ Run it as ``python sims/tree_mixture.py --out DIR``; it takes seconds.
 # %%
 # One task is one mixture: share of every level and odd-one-out accuracy at every noise level.
 
+import math
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results, studies
+from hierdiff.checks import (
+    check_fields,
+    count,
+    listed,
+    memory,
+    natural,
+    nonnegative,
+    positive,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
@@ -77,13 +89,28 @@ class TreeMixture:
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self, groups=partial(listed, rule=count, distinct=False),
+            variances=partial(listed, rule=positive, distinct=False),
+            width=count, within=positive, weights=partial(listed, rule=nonnegative, distinct=False),
+            temperature=positive, sigmas=partial(listed, rule=positive),
+            objects=partial(whole, low=3, high=10**5), triplets=partial(whole, low=2, high=10**9),
+            mixtures=partial(whole, low=2, high=10**6), seed=natural,
+        )  # fmt: skip
+        lengths = {len(self.groups), len(self.variances), len(self.weights)}
+        if len(lengths) > 1 or not any(self.weights):
+            raise InvalidParameter(
+                f"variances = {self.variances} and weights = {self.weights} must be one per level, "
+                f"{len(self.groups)}, and weights not all zero"
+            )
+        classes, dim = math.prod(self.groups), self.width * len(self.groups)
+        memory(f"a mixture of {classes:.3g} classes in {dim:.3g} dimensions", 8.0 * classes * dim)
+        memory(f"{classes:.3g} covariances", 8.0 * dim * dim)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if len(self.weights) != len(self.groups) or self.mixtures < 2 or min(self.sigmas) <= 0:
-            raise InvalidParameter(
-                f"weights = {self.weights} must be one per level, mixtures = {self.mixtures} at "
-                f"least 2, sigmas = {self.sigmas} above 0"
-            )
         folder = results.run_folder(self, "tree_mixture")
         ds = self.measure()
         results.save(ds, folder / "tree_mixture.nc")

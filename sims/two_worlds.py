@@ -23,6 +23,7 @@ Run it as ``python sims/two_worlds.py --out DIR``; it takes about a minute, and 
 # The same experiment object measures both worlds.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,13 +34,15 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from hierdiff import GaussianNoise, results, studies
-from hierdiff.errors import InvalidParameter, NoTransition
+from hierdiff.checks import check_fields, count, listed, memory, natural, whole
+from hierdiff.errors import NoTransition
 from hierdiff.grammar import RHM
 from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
+from hierdiff.sims.experiment import affordable
 from hierdiff.theory import critical_level, population_dynamics
 from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.theory.representation import class_confidence
@@ -104,17 +107,21 @@ class TwoWorlds:
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self, depths=partial(listed, rule=count), dims=partial(listed, rule=count),
+            grammars=partial(whole, low=2, high=10**6), data=partial(whole, low=2, high=10**8),
+            points=partial(whole, low=2, high=10**8), levels=partial(whole, low=5, high=10**5),
+            population=partial(whole, low=8, high=10**8), seed=natural,
+        )  # fmt: skip
+        for depth in self.depths:
+            affordable(RHM(32, 8, 2, depth), self.data)
+        dim = max(self.dims)
+        memory(f"{self.points} data of {2 * dim} dimensions", 8.0 * self.points * 2 * dim)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if min((*self.depths, *self.dims)) < 1 or self.grammars < 2 or self.points < 2:
-            raise InvalidParameter(
-                f"depths = {self.depths}, dims = {self.dims} must be positive, grammars = "
-                f"{self.grammars} and points = {self.points} at least 2"
-            )
-        if self.levels < 5:
-            raise InvalidParameter(
-                f"levels = {self.levels} noise levels do not resolve a transition; give at least 5"
-            )
         folder = results.run_folder(self, "two_worlds")
         ds = self.measure()
         results.save(ds, folder / "two_worlds.nc")

@@ -22,6 +22,7 @@ Run it as ``python sims/uturn.py --out DIR``; it takes about a minute, and resum
 # One task is one grammar: beliefs along reverse trajectories, and the fate of the class.
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results, studies
-from hierdiff.errors import InvalidParameter
+from hierdiff.checks import check_fields, count, listed, natural, whole
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import SimulatedModel
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.simulated_model import ConvergenceOrder, convergence_order
 from hierdiff.theory import ExactRHM, critical_level, posterior
 
@@ -107,13 +108,22 @@ class UTurn:
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            depths=partial(listed, rule=count, rising=True),
+            grammars=partial(whole, low=2, high=10**6),
+            data=partial(whole, low=2, high=10**8),
+            levels=partial(whole, low=5, high=10**5),
+            steps=partial(listed, rule=partial(whole, low=1, high=10**6), least=3, rising=True),
+            seed=natural,
+        )
+        for depth in self.depths:
+            affordable(RHM(self.v, self.m, self.s, depth), self.data)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if self.grammars < 2 or self.data < 2 or self.levels < 5 or len(self.steps) < 3:
-            raise InvalidParameter(
-                f"grammars, data, levels, steps = {self.grammars}, {self.data}, {self.levels}, "
-                f"{len(self.steps)} must be at least 2, 2, 5 and 3 numbers"
-            )
         folder = results.run_folder(self, "uturn")
         ds = self.measure()
         results.save(ds, folder / "uturn.nc")

@@ -19,6 +19,7 @@ seconds.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results, studies
+from hierdiff.checks import check_fields, natural, one_of, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import crossing, standard_error
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory import true_beliefs
 from hierdiff.variants import ambiguous, filtered, layered, zipf
 
@@ -116,13 +118,21 @@ class Variants:
     workers: int | None = None
     """Tasks at a time; default all processors."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            L=partial(whole, low=3),
+            noise=partial(one_of, options=("masking", "uniform", "gaussian")),
+            grammars=partial(whole, low=2, high=10**6),
+            data=partial(whole, low=2, high=10**8),
+            levels=partial(whole, low=3, high=10**5),
+            seed=natural,
+        )
+        affordable(RHM(V, M, S, self.L), self.data)
+
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run, save, draw, print."""
-        if self.L < 3 or self.grammars < 2 or self.data < 2 or self.levels < 3:
-            raise InvalidParameter(
-                f"L, levels = {self.L}, {self.levels} and grammars, data = {self.grammars}, "
-                f"{self.data} must be at least 3 and 2"
-            )
         folder = results.run_folder(self, "variants")
         ds = self.measure()
         results.save(ds, folder / "variants.nc")

@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,8 +65,11 @@ def kind_of(script: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
         patch.setattr(tyro, "cli", cli)
         # as a notebook does; runpy would put the name of the script into the command line
         code = compile(script.read_text(), script, "exec")
+        module = types.ModuleType("__main__")
+        # annotations of its classes are looked up there, for as long as the test lasts
+        monkeypatch.setitem(sys.modules, "__main__", module)
         with contextlib.suppress(Stop):
-            exec(code, {"__name__": "__main__"})
+            exec(code, vars(module))
     return seen
 
 
@@ -234,3 +238,125 @@ def test_no_wrong_flag_ends_in_a_traceback(
             except Exception as error:
                 faults.append(f"{' '.join(words)}: {type(error).__name__} {str(error)[:100]}")
     assert not faults, "\n".join(faults)
+
+
+# --- every field of every options class, in process -----------------------------------------------
+
+NETWORKS = sorted((ROOT / "validation").glob("*.py"))
+_BIG = 10**30
+# values of a field that are legal though they look odd, with the reason
+_LEGAL: dict[str, tuple[Any, ...]] = {
+    "seed": (0, _BIG),  # any natural number names a stream
+    "refine": (0,),  # no further noise levels
+    "classifier_steps": (0,),  # leaves the reference classifier out
+    "probe_width": (0,),  # leaves the probe out
+    "p": (0.0,),  # a test that never drops a class
+    "names": ((),),  # all cases
+    "cluster": ("nonsense",),  # an address is known to be wrong once nobody answers
+    "layers": ((), ("nonsense",), ("",)),  # all layers; names are known once the network is built
+    "delta": (0.0,),  # no residual
+    "margin": (0.0,),  # bumps up to the edge
+    "blurs": ((0.0,),),  # texture removed
+    "t": ((0.0,),),  # clean data
+    "n_train": ((0,),),  # fresh data (networks only: mixtures refuse it)
+    "weights": ((0.0,),),
+    "sigmas": ((),),  # the two levels of the ratio are always added
+}
+
+
+def bad_values(hint: Any, default: Any) -> Iterator[Any]:
+    """What people get wrong in a field: signs, zeros, NaN, infinity, far too much, nothing."""
+    words = str(hint)
+    scalars: list[Any] = []
+    if "int" in words:
+        scalars += [0, -1, _BIG]
+    if "float" in words:
+        scalars += [float("nan"), float("inf"), -1.0, 0.0]
+    if "str" in words or "Literal" in words:
+        scalars += ["nonsense", ""]
+    if "tuple" not in words:
+        yield from scalars
+        return
+    if "..." in words:  # a wrong number of values of a pair is for the parser
+        yield ()
+    inner = default[0] if default else 0
+    for x in scalars:
+        if isinstance(inner, tuple):
+            yield ((x,) * len(inner),)
+        else:
+            yield (x,) * (1 if "..." in words else len(default or (0, 0)))
+
+
+def fields_of(kind: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Every flag of a command line: an instance that has it, its name, its annotation."""
+    base = kind()
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        value = getattr(base, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields_of(type(value))
+        elif hints[field.name] is not bool and "Path" not in str(hints[field.name]):
+            yield base, field.name, hints[field.name]
+
+
+def accepted(kind: Any) -> tuple[int, list[str]]:
+    """How many bad values were tried, and those taken or refused with more than a line of ours."""
+    tried, faults = 0, []
+    for base, name, hint in fields_of(kind):
+        for value in bad_values(hint, getattr(base, name)):
+            if any(repr(value) == repr(x) for x in _LEGAL.get(name, ())):
+                continue
+            tried += 1
+            try:
+                page.parsed(lambda b=base, n=name, v=value: dataclasses.replace(b, **{n: v}))
+                faults.append(f"{type(base).__name__}({name}={value!r}) is accepted")
+            except HierdiffError as error:
+                if "\n" in str(error):
+                    faults.append(f"{name}={value!r}: {error}")
+            except Exception as error:
+                faults.append(f"{name}={value!r}: {type(error).__name__} {error}")
+    return tried, faults
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, *NETWORKS], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_bad_values_are_refused_when_options_are_made(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, faults = accepted(kind_of(script, monkeypatch, str(script))[0])
+    assert not faults, "\n".join(faults)
+    assert tried > 8
+
+
+def test_a_planted_options_class_is_found_out() -> None:
+    """Fields without a rule of their own take what the sweep tries."""
+    tried, faults = accepted(Flags)
+    assert tried == 8
+    assert faults == [
+        "Flags(sizes=(0,)) is accepted", "Flags(sizes=(-1,)) is accepted",
+        f"Flags(sizes=({_BIG},)) is accepted", "Flags(t=-1.0) is accepted",
+        "Flags(t=0.0) is accepted",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--t", "x"], "could not convert string to float: 'x'"),
+        (["--tt", "1"], "Unrecognized options: --tt"),
+        (["--process", "maskin"], "Did you mean 'masking'?"),
+    ],
+)
+def test_what_cannot_be_parsed_is_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Choice(Flags):
+        process: typing.Literal["masking", "uniform"] = "masking"
+
+    with argv("page.py", *words), pytest.raises(SystemExit) as stop:
+        page.options(Choice)
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]

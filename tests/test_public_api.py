@@ -76,8 +76,8 @@ SURFACE = {
         "standard_error", "student_error", "student_factor", "welch_score",
     ],
     "hierdiff.sims.experiment": [
-        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks",
-        "unfinished",
+        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "affordable",
+        "run_tasks", "unfinished",
     ],
     "hierdiff.fingerprints": [
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",

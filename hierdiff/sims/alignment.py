@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,14 +17,23 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, natural, shown
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    listed,
+    natural,
+    one_level,
+    shown,
+    unchecked,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import checked_derivations
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets, probe
@@ -89,8 +99,11 @@ class Alignment:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        RHM(self.v, self.m, self.s, self.L)
+        check_fields(
+            self, t=partial(listed, rule=one_level), objects=partial(whole, high=10**6),
+            triplets=partial(whole, high=10**9), grammars=partial(whole, high=10**6), seed=natural,
+        )  # fmt: skip
+        affordable(RHM(self.v, self.m, self.s, self.L), self.objects)
         if len(self.weights) != self.L + 1 or min(self.weights) < 0 or not any(self.weights):
             raise InvalidParameter(
                 f"weights = {self.weights} must be L + 1 = {self.L + 1} numbers >= 0, not all zero"
@@ -147,7 +160,7 @@ class Alignment:
         return self._label(planes, values[:, -2], values[:, -1], None, "theory")
 
     @results.tracked
-    @checked
+    @checked(model=unchecked)  # what is missing is said below
     def measure(
         self,
         model: DiffusionModel | None = None,

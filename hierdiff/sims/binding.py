@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,13 +19,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, interval
+from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
 
 __all__ = ["AttributeBinding"]
@@ -90,7 +91,11 @@ class AttributeBinding:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self, high=interval)
+        check_fields(
+            self, high=interval, grammars=partial(whole, high=10**6),
+            data=partial(whole, high=10**8), areas=partial(listed, rule=count, distinct=False),
+            budgets=partial(listed, rule=count, distinct=False), seed=natural,
+        )  # fmt: skip
         least = {"grammars": 2, "data": 2, "v": 3, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -103,7 +108,13 @@ class AttributeBinding:
         if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
             raise InvalidParameter(f"budgets = {sizes} must be increasing numbers >= 1")
         band(*self.high)  # says what is wrong
-        _ = RHM(self.v, self.m, self.s, self.L)
+        rhm = RHM(self.v, self.m, self.s, self.L)
+        affordable(rhm, self.data)
+        # scenes repeat the leaves of a colour, and scores of all prompts are kept
+        leaves = min(rhm.n_leaves, 1 << 60)
+        memory(f"areas up to {max(self.areas)} of {leaves} leaves",
+               8.0 * min(max(self.areas), 1 << 900) * leaves * self.v)  # fmt: skip
+        memory(f"budgets up to {sizes[-1]} samples", 8.0 * min(sizes[-1], 1 << 900) * self.data)
 
     @property
     def weights(self) -> dict[str, Callable[[Floats], Floats]]:

@@ -10,8 +10,10 @@ to save calls, and calls as a confidence; confusion when a node of any level is 
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -19,7 +21,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked
+from hierdiff.checks import check_fields, checked, count, listed, memory, natural, number, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -31,7 +33,7 @@ from hierdiff.sims._classification_tasks import (
     limit_task,
 )
 from hierdiff.sims._error_pools import ConditionalDenoiser, DenoiserErrors, HasErrors
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory._class_inputs import checked_labels
 from hierdiff.theory._weightings import WEIGHTINGS
 
@@ -112,8 +114,20 @@ class Classification:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(
+            self, grammars=partial(whole, high=10**6), data=partial(whole, high=10**8),
+            budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
+            own_budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
+            weightings=listed, levels=partial(listed, rule=number),
+            repeats=partial(whole, high=10**6),
+            buckets=partial(whole, high=10**6), p=partial(number, low=0, below=1),
+            min_scores=partial(whole, low=2), keep=partial(listed, rule=count, distinct=False),
+            stages=partial(listed, rule=count, distinct=False), level_data=partial(whole, high=10**8),
+            level_samples=partial(whole, high=10**6), strata=partial(whole, high=10**7),
+            seed=natural,
+        )  # fmt: skip
         rhm = self.rhm
+        affordable(rhm, self.data)
         least = {"grammars": 2, "data": 2 * rhm.n_classes, "repeats": 1, "buckets": 1, "strata": 8,
                  "level_data": 1, "level_samples": 1, "seed": 0}  # fmt: skip
         for name, lowest in least.items():
@@ -125,6 +139,18 @@ class Classification:
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
                 raise InvalidParameter(f"{name} = {sizes} must be increasing numbers >= 1")
+            memory(f"{name} up to {sizes[-1]} samples", 8.0 * sizes[-1] * rhm.n_classes)
+        # as hierdiff.sims.pruning.staged_elimination wants them
+        left = (rhm.n_classes, *self.keep)
+        if (
+            len(self.keep) != len(self.stages) or self.keep[-1] != 1
+            or any(b > a for a, b in itertools.pairwise(left))
+            or any(b <= a for a, b in itertools.pairwise(self.stages))
+        ):  # fmt: skip
+            raise InvalidParameter(
+                f"keep = {self.keep} must decrease from {rhm.n_classes} classes to 1, one number "
+                f"for each of the increasing stages = {self.stages}"
+            )
         known = (*WEIGHTINGS, LEARNED)
         if not self.weightings or {*self.weightings} - {*known}:
             raise InvalidParameter(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, interval
+from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.model import DiffusionModel
@@ -33,7 +34,7 @@ from hierdiff.sims._composition_tasks import (
     unobserved,
 )
 from hierdiff.sims._synonyms import LEARNERS, Context
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.phases import Thresholds
 from hierdiff.theory.composition import (
     KERNELS,
@@ -128,7 +129,12 @@ class Composition:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self, span=interval)
+        check_fields(
+            self, span=interval, grammars=partial(whole, high=10**6),
+            repeats=partial(whole, high=10**6), levels=partial(whole, high=10**5),
+            data=partial(whole, high=10**8), orders=partial(whole, high=10**6),
+            width=partial(number, above=0, high=1e6), parts=listed, seed=natural,
+        )  # fmt: skip
         least = {"grammars": 2, "repeats": 1, "levels": 2, "data": 1, "orders": 2, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -151,7 +157,10 @@ class Composition:
                 f"half = {self.half} and target = {self.target} must lie between 0 and 1, and "
                 f"width = {self.width} be > 0"
             )
-        _ = [self.world(m) for m in self.multiplicities], self.denoised, self.process
+        for m in self.multiplicities:
+            affordable(self.world(m))
+        affordable(self.denoised, self.data)
+        _ = self.process
 
     def world(self, m: int) -> RHM:
         """The model whose grammars are learned, with m rules per symbol."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,13 +22,23 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, interval, probabilities
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    interval,
+    listed,
+    memory,
+    natural,
+    number,
+    probabilities,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory.classification import (
     GaussianClasses,
     SoftLeaves,
@@ -119,7 +130,22 @@ class CueConflict:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self, bands=_intervals)
+        check_fields(
+            self, bands=_intervals, grammars=partial(whole, high=10**6),
+            data=partial(whole, high=10**8), samples=partial(whole, high=10**6),
+            amplitudes=partial(listed, rule=partial(number, high=1e6)),
+            blurs=partial(listed, rule=partial(number, low=0, high=1e6)),
+            sigma2=partial(listed, rule=partial(number, high=1e12)),
+            shape_dims=partial(whole, high=10**6), texture_dims=partial(whole, high=10**6),
+            gaussian_data=partial(whole, high=10**9), gaussian_samples=partial(whole, high=10**6),
+            seed=natural,
+        )  # fmt: skip
+        if not self.bands:
+            raise InvalidParameter(f"bands = {self.bands} has no values; give at least one")
+        dims = self.shape_dims + self.texture_dims
+        memory(f"gaussian_data = {self.gaussian_data} of {dims} dimensions",
+               8.0 * self.gaussian_data * dims)  # fmt: skip
+        affordable(RHM(self.v, self.m, self.s, self.L), self.data)
         least = {"grammars": 2, "data": 1, "samples": 1, "gaussian_data": 100, "shape_dims": 1,
                  "texture_dims": 1, "gaussian_samples": 1, "seed": 0}  # fmt: skip
         for name, lowest in least.items():

@@ -39,6 +39,7 @@ import hashlib
 import importlib
 import itertools
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -61,16 +62,17 @@ from hierdiff._files import (
     shown,
     write_npz,
 )
-from hierdiff.checks import checked, count
+from hierdiff.checks import checked, count, memory
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_version, package_code
+from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
 from hierdiff.results import origin, used, writable_folder
 from hierdiff.theory._engine import available_threads
 
 __all__ = [
-    "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks",
-    "unfinished",
+    "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "affordable",
+    "run_tasks", "unfinished",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -221,6 +223,40 @@ def _identity(task: Task, prints: Fingerprints) -> _Identity:
     words = {"function": name, "parameters": task.canonical, "content": content}
     digest = hashlib.blake2b(json.dumps(words, sort_keys=True).encode(), digest_size=12)
     return _Identity(digest.hexdigest(), words, code)
+
+
+@checked(data=count)
+def affordable(rhm: RHM, data: int = 1) -> None:
+    """Refuse data that do not fit into memory, before any of them is drawn.
+
+    A datum has s**L leaves; one task holds its data, and the beliefs of one datum at least.
+
+    Parameters
+    ----------
+    rhm : RHM
+    data : int
+        Data of one task.
+
+    Raises
+    ------
+    InvalidParameter
+        If the machine has less memory.
+
+    Notes
+    -----
+    Validity: a lower bound; what passes may still run out of memory.
+
+    Examples
+    --------
+    >>> affordable(RHM(32, 8, 2, 60))
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: 1 data of s**L = 2**60 leaves needs 6e+11 GB of memory, more
+    than this machine has; choose smaller sizes
+    """
+    # symbols and noisy symbols are int32, beliefs at the leaves and above are float64
+    leaves = min(float(rhm.L) * math.log(rhm.s), 600.0)
+    size = math.exp(leaves) * (8.0 * data + 16.0 * rhm.v)
+    memory(f"{data} data of s**L = {rhm.s}**{rhm.L} leaves", size)
 
 
 @checked(tasks=_tasks, workers=count)

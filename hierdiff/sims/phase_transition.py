@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, levels_of
+from hierdiff.checks import check_fields, checked, levels_of, natural, whole
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
@@ -35,7 +36,7 @@ from hierdiff.sims.estimators import (
     falls_through,
     nested_mean,
 )
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
     checked_derivations,
@@ -108,7 +109,10 @@ class PhaseTransition:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(
+            self, grammars=partial(whole, high=10**6), data=partial(whole, high=10**8),
+            levels=partial(whole, high=10**5), refine=partial(whole, high=10**5), seed=natural,
+        )  # fmt: skip
         for name in ("grammars", "data", "levels"):
             if getattr(self, name) < (1, 1, 2)[("grammars", "data", "levels").index(name)]:
                 least = 2 if name == "levels" else 1
@@ -117,9 +121,8 @@ class PhaseTransition:
             raise InvalidParameter(
                 f"refine = {self.refine} and seed = {self.seed} must not be negative"
             )
-        if self.noise == "all":
-            RHM(self.v, self.m, self.s, self.L)
-        else:
+        affordable(RHM(self.v, self.m, self.s, self.L), self.data)
+        if self.noise != "all":
             noise_process(self.noise, self.rhm.v)
 
     def each(self) -> tuple[PhaseTransition, ...]:

@@ -30,7 +30,10 @@ from hierdiff.checks import (
     count,
     fraction,
     instance,
+    listed,
+    memory,
     natural,
+    number,
     one_of,
     positive,
     reals,
@@ -72,6 +75,10 @@ def pair(name: str, value: Any) -> tuple[Any, Any]:
 
 _Curve: TypeAlias = Callable[[int, int, float, ArrayLike], NDArray[np.float64]]
 _LAWS: dict[str, _Curve] = {"exact": snr, "mean_field": snr_mean_field}
+
+
+def _star_level(name: str, value: Any) -> float | None:
+    return None if value is None else number(name, value, above=0, high=1e6)
 
 
 @dataclass(frozen=True)
@@ -135,9 +142,12 @@ class Representation:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, classes=partial(whole, low=2), rank=count, dim=count, delta=fraction,
+            self, n_train=partial(listed, rule=partial(whole, high=10**9)), ridge=positive,
+            star=_star_level, reference=partial(number, above=0, high=1e6),
+            sigmas=partial(listed, rule=partial(number, above=0, high=1e6), least=0),
+            classes=partial(whole, low=2), rank=count, dim=count, delta=fraction,
             seeds=partial(whole, low=2, high=10**6), test=partial(whole, high=10**9),
-            restarts=partial(whole, low=1, high=10**5), ridge=positive, seed=natural,
+            restarts=partial(whole, low=1, high=10**5), seed=natural,
         )  # fmt: skip
         least = {"seeds": 2, "test": 2 * self.classes, "restarts": 1, "seed": 0}
         for name, lowest in least.items():
@@ -160,6 +170,8 @@ class Representation:
         for name in ("n_train", "models", "sigmas", "quantities"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise InvalidParameter(f"{name} = {getattr(self, name)} names something twice")
+        points = max(*self.n_train, self.test)
+        memory(f"{points} points of dimension {self.dim}", 8.0 * points * min(self.dim, 1 << 900))
         _ = self.mixture
 
     @cached_property

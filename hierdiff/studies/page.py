@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import io
+import itertools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -17,6 +20,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from hierdiff.checks import shown, whole
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.plots.backend import in_notebook, use_files
 
@@ -58,7 +62,7 @@ def options(kind: type[_T]) -> _T:
     Raises
     ------
     HierdiffError
-        If the dataclass refuses a value.
+        If the dataclass refuses a value, or ``kind`` is no dataclass.
 
     Notes
     -----
@@ -66,10 +70,19 @@ def options(kind: type[_T]) -> _T:
     line on standard error and status 2, as :func:`hierdiff.studies.execute` does for a whole
     study.  Figures are written to files whatever MPLBACKEND says.
     """
+    flags_of(kind)
     use_files()
     if not in_notebook():
         sys.excepthook = _one_line
     return parsed(lambda: tyro.cli(kind))
+
+
+def flags_of(kind: Any) -> None:
+    """Refuse what has no fields that could be flags."""
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        raise InvalidParameter(
+            f"kind = {shown(kind)} must be a dataclass; its fields are the flags"
+        )
 
 
 def parsed(parse: Callable[[], _T]) -> _T:
@@ -86,10 +99,26 @@ def parsed(parse: Callable[[], _T]) -> _T:
             if isinstance(cause, HierdiffError):
                 raise cause from None
             cause = cause.__context__
+        if stop.code == 2 and (words := _usage(said.getvalue())):
+            said = io.StringIO(f"{words}\n")
         raise
     finally:
         if not isinstance(sys.exc_info()[1], HierdiffError):
             sys.stderr.write(said.getvalue())
+
+
+def _usage(box: str) -> str:
+    """The first paragraph of a parser's box in one line, with the nearest name of a wrong one."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    inner = [line for line in lines if not line.endswith("─") or not line.strip("─")]
+    first = itertools.takewhile(lambda line: line.strip("─"), inner)
+    words = " ".join(" ".join(first).split())
+    wrong = re.search(r"invalid choice '([^']*)'.*Expected one of \((.*)\)", words)
+    if wrong:
+        known = re.findall(r"'([^']*)'", wrong.group(2))
+        near = difflib.get_close_matches(wrong.group(1), known, 1)
+        words += f" Did you mean {near[0]!r}?" if near else ""
+    return f"error: {words} (--help lists all flags)" if words else ""
 
 
 def _refuse_nothing(flags: Any) -> None:
@@ -101,19 +130,36 @@ def _refuse_nothing(flags: Any) -> None:
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         _refuse_nothing(value)
+        if field.name == "workers" and value is not None:
+            # a thread has a stack of its own, and no machine has more processors than this
+            whole(flag, value, 1, 10**4)
+        if field.name == "cluster" and value is not None and not value.strip():
+            raise InvalidParameter(f"{flag} is empty; give an address, or leave it out")
         if isinstance(value, tuple) and not value and default != ():
             raise InvalidParameter(f"{flag} has no values; give one or more, or leave it out")
-        for x in value if isinstance(value, tuple) else (value,):
-            if isinstance(x, float) and x != x:
-                raise InvalidParameter(f"{flag} nan is no number; give a number")
+        if any(isinstance(x, float) and x != x for x in _entries(value)):
+            raise InvalidParameter(f"{flag} nan is no number; give a number")
+
+
+def _entries(value: Any) -> Iterator[Any]:
+    """What a flag holds, tuples of tuples included."""
+    if isinstance(value, tuple):
+        for x in value:
+            yield from _entries(x)
+    else:
+        yield value
 
 
 def last_words(error: BaseException) -> tuple[str, int] | None:
     """One line and an exit status for an error that ends a program; None for a fault of ours."""
+    if not isinstance(error, BaseException):
+        raise InvalidParameter(f"error = {shown(error)} must be an exception")
     if isinstance(error, HierdiffError):
         return f"error: {error}", 2
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command resumes where it stopped", 130
+    if isinstance(error, MemoryError):
+        return "error: not enough memory; choose smaller sizes, or fewer workers", 2
     if isinstance(error, OSError):  # of a figure or a summary: the disk is full, a folder is gone
         place = f"{error.filename}: " if error.filename else ""
         return (

@@ -85,7 +85,7 @@ def test_bad_requests() -> None:
         PhaseTransition(v=4, m=5, s=2)
     with pytest.raises(InvalidParameter, match="levels = 1"):
         PhaseTransition(levels=1)
-    with pytest.raises(InvalidParameter, match="must not be negative"):
+    with pytest.raises(InvalidParameter, match="seed = -1 must be an integer >= 0"):
         PhaseTransition(seed=-1)
     with pytest.raises(InvalidParameter, match="no prediction for masking noise"):
         PhaseTransition(noise="masking").predict("annealed")

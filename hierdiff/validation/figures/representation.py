@@ -48,11 +48,11 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     if {"train", "test"} - set(network.split.values.tolist()):
         raise InvalidParameter("the network's dataset lacks seen or unseen points (split)")
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    names = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
-    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(names)))
+    captions = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
+    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(captions)))
     for ax, law in ((axes[0], theory.snr), (axes[1], theory.projection)):
         ax.plot(theory.sigma, law.values[0, 1, 0], "k-", lw=1.2, label="exact law")
-    for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
+    for i, (name, colour) in enumerate(zip(captions, colours, strict=True)):
         one = network.isel(n_train=i).sel(split="test")
         for ax, quantity in ((axes[0], "snr"), (axes[1], "projection")):
             ax.errorbar(one.sigma, one[quantity], one[f"{quantity}_error"], color=colour, ms=4,
@@ -67,12 +67,12 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     axes[1].set(xscale="log", xlabel="noise level sigma",
                 ylabel="class by largest energy, unseen points")  # fmt: skip
     axes[0].legend(fontsize=7, frameon=False)
-    place = np.arange(len(names))
+    place = np.arange(len(captions))
     for split, shift, face in (("train", -0.08, "C3"), ("test", 0.08, "C0")):
         one = network.sel(split=split)
         axes[2].errorbar(place + shift, one.denoising, one.denoising_error, ls="none", marker="o",
                          mfc="none", color=face, label=f"{split} points")  # fmt: skip
-    axes[2].set(xticks=place, xticklabels=names, ylim=(0, None),
+    axes[2].set(xticks=place, xticklabels=captions, ylim=(0, None),
                 ylabel="denoising error at the exact peak")  # fmt: skip
     axes[2].legend(fontsize=7, frameon=False)
     for ax in axes:

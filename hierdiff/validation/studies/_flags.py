@@ -56,7 +56,8 @@ def check_numbers(flags: Any, *, zero: tuple[str, ...] = ("seed",)) -> None:
         if isinstance(value, bool):
             continue
         if isinstance(value, int):
-            whole(field.name, value, low=int(field.name not in zero))
+            top = None if field.name == "seed" else 10**9  # of anything that is counted
+            whole(field.name, value, int(field.name not in zero), top)
         elif isinstance(value, float):
             number(field.name, value)
     usable_device(flags.device)

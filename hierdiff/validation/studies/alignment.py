@@ -146,6 +146,10 @@ class NetworkAlignment:
                 f"objects = {self.objects}, count = {self.count} must be at least 9 and 2, "
                 f"temperature = {self.temperature} above 0, probe_width = {self.probe_width} >= 0"
             )
+        if self.weights is not None and (min(self.weights, default=0) < 0 or not any(self.weights)):
+            raise InvalidParameter(
+                f"weights = {self.weights} must be numbers >= 0, not all zero, from the class down"
+            )
         if not 0 < self.label_share < 1:
             raise InvalidParameter(
                 f"label_share = {self.label_share} must lie in (0, 1), to answer with and without"

@@ -144,7 +144,7 @@ class NetworkClassification:
         return Classification(
             **cast(Any, size), tau=self.tau, data=self.data or (150 if image else 400),
             budgets=budgets, own_budgets=self.own_budgets, levels=self.levels, repeats=_REPEATS,
-            buckets=min(10, budgets[-1]), min_scores=min(20, budgets[-1]), keep=self.keep,
+            buckets=min(10, budgets[-1]), min_scores=max(2, min(20, budgets[-1])), keep=self.keep,
             stages=self.stages or budgets[-len(self.keep) :], seed=self.seed, grammars=2,
         )  # fmt: skip
 

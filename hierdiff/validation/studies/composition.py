@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -29,7 +30,7 @@ from torch import nn
 
 from hierdiff import results
 from hierdiff.bumps import Bumps
-from hierdiff.checks import check_fields, reals
+from hierdiff.checks import check_fields, listed, positive, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise
@@ -164,7 +165,11 @@ class NetworkComposition:
     """Networks on strings, with grammars of their own."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(
+            self, faint=positive, parts=listed, worlds=listed,
+            multipliers=partial(listed, rule=positive, distinct=False),
+            skew=partial(listed, rule=positive, least=2, distinct=False),
+        )  # fmt: skip
         known_model(self.model, "small")
         check_numbers(self)
         if not self.parts or not {*self.parts} <= {"bumps", "levels"}:

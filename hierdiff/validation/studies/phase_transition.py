@@ -17,6 +17,7 @@ network's.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -26,7 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, interval
+from hierdiff.checks import check_fields, interval, listed, one_level, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
@@ -53,6 +54,10 @@ _LEVELS = {
     "masking": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     "uniform": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
 }
+
+
+def _two_levels(name: str, value: Any) -> tuple[Any, ...] | None:
+    return None if value is None else listed(name, value, one_level, least=2)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,10 @@ class NetworkPhaseTransition:
     """Training steps of each of these."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(
+            self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0),
+            focus=_two_levels,
+        )  # fmt: skip
         known_model(self.model, "rhm", "digits")
         check_numbers(self)
         if self.t is not None and not all(0 < t <= 1 for t in self.t):

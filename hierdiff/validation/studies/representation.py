@@ -19,6 +19,7 @@ falls; for the others the rise of :mod:`hierdiff.validation.studies._probe_curve
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hierdiff import results
-from hierdiff.checks import check_fields
+from hierdiff.checks import check_fields, listed, one_level
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
@@ -114,7 +115,7 @@ class NetworkRepresentation:
     """Noise levels, relative to the signal."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, t=partial(listed, rule=one_level))
         known_model(self.model, "mixture", "rhm", "digits")
         check_numbers(self)
         sizes, least = self.sizes, 2 if self.model == "mixture" else 1

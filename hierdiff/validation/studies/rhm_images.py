@@ -8,7 +8,7 @@ convolutional classifier of the class, which is all that one has on photographs.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, natural
+from hierdiff.checks import check_fields, checked, listed, natural, positive
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
@@ -129,7 +129,10 @@ class RHMImages:
     """Training steps of the reference classifier; 0 leaves it out."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(
+            self, rate=positive, t=listed,
+            multipliers=partial(listed, rule=positive, distinct=False),
+        )  # fmt: skip
         check_numbers(self)
         RHM(self.v, self.m, 4, self.L)
         if not self.t or not all(0 < t <= 1 for t in self.t):
