@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, integers, reals, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.model import DiffusionModel
+from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory import true_beliefs
 from hierdiff.validation.protocol import forward_backward
@@ -66,7 +67,11 @@ def partial_levels(grammar: Grammar, leaves: ArrayLike) -> tuple[Array, ...]:
     """
     if not grammar.is_unambiguous:
         raise InvalidParameter("the grammar is ambiguous: a tuple may stand for several symbols")
-    found = [np.asarray(leaves, np.int64)]
+    # -1 is a leaf that is not known, from which nothing derives
+    symbols = symbols_of("leaves", leaves, -1, grammar.leaf_vocabulary)
+    if symbols.shape[1] != grammar.n_leaves:
+        raise InvalidParameter(f"leaves have shape {symbols.shape}; give [n, {grammar.n_leaves}]")
+    found = [symbols.astype(np.int64)]
     for level in reversed(range(grammar.L)):
         rules, s = np.asarray(grammar.rules[level]), grammar.s[level]
         v = grammar.v[level + 1]
@@ -119,7 +124,7 @@ def run_kept(
 
 @checked
 def exact_retention(
-    grammar: Grammar, noise: Any, t: ArrayLike, n: int, seed: Seed
+    grammar: Grammar, noise: NoiseProcess, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:
     r"""Probability that a node is unchanged by exact posterior sampling, without any sampling.
 
@@ -154,7 +159,7 @@ def exact_retention(
     rng = generator(seed)
     truth = grammar.sample(n, rng)
     rows = []
-    for level in np.atleast_1d(np.asarray(t, float)):
+    for level in np.atleast_1d(reals("t", t, 0, 1, ndim=(0, 1), least=1)):
         evidence = noise.evidence(noise.corrupt(truth.leaves, level, rng), level)
         squares = true_beliefs(grammar, evidence, truth).square
         rows.append(np.stack([x.mean(axis=1) for x in squares]))  # [level, n]
@@ -171,5 +176,7 @@ def copied(made: Array, training: Array) -> Array:
     >>> copied(np.array([[0, 1], [1, 1]]), np.array([[1, 1], [2, 0]])).tolist()
     [False, True]
     """
+    training = integers("training", training, low=None, ndim=2)
+    made = integers("made", made, low=None, shape=(None, training.shape[1]))
     known = {row.tobytes() for row in np.ascontiguousarray(training, np.int64)}
     return np.array([row.tobytes() in known for row in np.ascontiguousarray(made, np.int64)])

@@ -174,7 +174,7 @@ def test_bad_requests_are_told_in_one_line(trained: ReferenceClassifier) -> None
     statistics = layer_statistics(trained, images[:20])
     cases = [
         (lambda: ReferenceClassifier(trained.module, ("conv9",)), "conv9"),
-        (lambda: layer_statistics(trained, images[:0]), "no reference images"),
+        (lambda: layer_statistics(trained, images[:0]), "n >= 1, channels"),
         (lambda: similarity(trained, statistics, images[:3], images[:2]), "pair up"),
         (lambda: floor_of_pairs(trained, statistics, images[:1], 0), "at least two"),
         (lambda: convnext_names("features.1.0.block.7.weight"), "no weight"),

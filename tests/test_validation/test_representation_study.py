@@ -91,7 +91,7 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: replace(SMALL, dim=4), "dim|rank"),
         (lambda: VectorDenoiser(0, 1.0), "must be"),
         (lambda: vector_loss(mixture, data=np.zeros((0, 8))), "data"),
-        (lambda: vector_loss(mixture, sigmas=(1.0, 0.1)), "increase"),
+        (lambda: vector_loss(mixture, sigmas=(1.0, 0.1)), "increasing"),
     ]
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:
