@@ -358,4 +358,5 @@ def test_what_cannot_be_parsed_is_one_line(
     assert stop.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("error: ") and said in lines[0]
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]
