@@ -187,12 +187,19 @@ def claim_p6() -> str:
                 f"{plus(*peaks[kind, last]['height'], 2)} at "
                 f"{plus(*peaks[kind, last]['place'])}")  # fmt: skip
 
+    def shrunk(kind: str) -> str:
+        heights = [[L, *peaks[kind, L]["height"]] for L in depths]
+        return f"{plus(*increments(heights), 2)} ({kind})"
+
     chain = data["chain"][str(last)][1]
     real = "; ".join(f"{k}: {grown(k)}, ν = {plus(*one[k]['nu'], 2)}" for k in REAL)
     return (
         "the length diverges in all four processes, the susceptibility does not: its maximum from "
         f"L = {first} to {last} is, epsilon: {grown('epsilon')} (chain {chain:.2f}, threshold "
-        f"{data['critical']:.4f}); {real}. Real noise has λ² < s and its maxima saturate; in the "
+        f"{data['critical']:.4f}); {real}. Real noise has λ² < s, so its maxima "
+        "must saturate, with increments that shrink by (λ²/s)² = "
+        f"{one['masking']['leaf growth'][0] ** 2:.2f} for two levels; seen up to L = {last}: "
+        f"{', '.join(map(shrunk, REAL))}, not resolved yet where this is 1. In the "
         f"epsilon-process depths collapse on (ε - ε*) F'(p*)^L (spread {data['collapsed']:.3f} "
         f"against {data['plain']:.3f}), with ν = {data['nu']:.4f} and a = {data['a']:.4f} where "
         "the paper quotes 1.78 and 1"

@@ -27,6 +27,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -754,6 +755,8 @@ def _rule_for(hint: Any) -> _Bound | None:
         return None
     if kind in (Callable, typing.get_origin(Callable[..., Any])):
         return _simple(_callable)
+    if issubclass(kind, Path):  # a string does as well, but has not its methods
+        return lambda name, value, arguments: kind(_path(name, value))
     if issubclass(kind, os.PathLike):
         return _simple(_path)
     return lambda name, value, arguments: instance(name, value, kind, arguments)

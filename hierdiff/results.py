@@ -525,7 +525,7 @@ def _short(value: Any) -> str:
 def _attributes(path: Path) -> dict[str, str]:
     """Attributes of a netCDF file that are words; none if it cannot be read."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(io.BytesIO(_unsealed(path.read_bytes())), "r") as file:
             return {str(k): v for k, v in file.attrs.items() if isinstance(v, str)}
     except Exception:  # whatever it is, it is no result that could be lost
         return {}
@@ -565,7 +565,8 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     Notes
     -----
     Validity: encoded in memory, written under a temporary name and renamed: a reader never sees
-    half a file, and on a full disk the old file stays.  A checksum of all variables is stored.
+    half a file, and on a full disk the old file stays.  A checksum of all variables is stored, and
+    a hash of the file behind its end, where readers of netCDF do not look.
     """
     if not isinstance(ds, xr.Dataset):
         raise InvalidParameter(f"ds of type {type(ds).__name__} must be an xarray.Dataset")
@@ -585,7 +586,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
         _refuse_loss(target, marked)
     plain = ds.assign_attrs(marked)
     plain.attrs.pop("checksum", None)
-    whole = _encoded(plain.assign_attrs(checksum=_checksum(_decoded(_encoded(plain)))))
+    whole = _sealed(_encoded(plain.assign_attrs(checksum=_checksum(_decoded(_encoded(plain))))))
     with replacing(target) as temporary:
         temporary.write_bytes(whole)
     return target
@@ -652,6 +653,28 @@ def _encoded(ds: xr.Dataset) -> bytes:
     return buffer.getvalue()
 
 
+_SEAL = b"\nhierdiff.result sha256 "
+_SEAL_SIZE = len(_SEAL) + 64
+
+
+def _sealed(whole: bytes) -> bytes:
+    """The file with a hash of its bytes behind its end, where HDF5 does not look.
+
+    A damaged file can keep the HDF5 library busy for ever; the hash refuses it before it is opened.
+    """
+    return whole + _SEAL + hashlib.sha256(whole).hexdigest().encode()
+
+
+def _unsealed(whole: bytes) -> bytes:
+    """The bytes that were sealed; those of a file without a seal as they are."""
+    inner, seal = whole[:-_SEAL_SIZE], whole[-_SEAL_SIZE:]
+    if not seal.startswith(_SEAL):
+        return whole
+    if seal != _sealed(inner)[-_SEAL_SIZE:]:
+        raise ValueError("its bytes have changed since it was written")
+    return inner
+
+
 def _decoded(whole: bytes) -> xr.Dataset:
     # h5py first: h5netcdf prints to the screen when a file of its cannot be opened
     with h5py.File(io.BytesIO(whole), "r") as file:
@@ -707,7 +730,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     if not Path(path).exists():
         raise FileNotFoundError(f"no result at {str(path)!r}; run the study that writes it first")
     try:
-        loaded = _decoded(Path(path).read_bytes())
+        loaded = _decoded(_unsealed(Path(path).read_bytes()))
         stored = loaded.attrs.pop("checksum", None)
         sound = stored is None or stored == _checksum(loaded)
     except Exception as error:  # damage surfaces in h5py, h5netcdf and xarray, each in its own way

@@ -36,7 +36,7 @@ ROOT = HERE.parent
 
 ENGINE = [
     "tests/test_theory/test_engine.py", "tests/test_theory/test_belief_propagation.py",
-    "tests/test_boundary.py",
+    "tests/test_boundary.py", "hierdiff/theory/belief_propagation.py",
 ]  # fmt: skip
 DENSITY = ["tests/test_theory/test_population_kernel.py"]
 LOGARITHMS = ["tests/test_theory/test_rescue.py"]
@@ -44,10 +44,12 @@ LOGARITHMS = ["tests/test_theory/test_rescue.py"]
 # the quickest first: a run ends with the first failure
 TARGETS: dict[str, list[str]] = {
     "hierdiff/seeds.py": ["tests/test_seeds.py", "hierdiff/seeds.py"],
-    "hierdiff/results.py": ["tests/test_results.py"],
-    "hierdiff/sims/experiment.py": ["tests/test_sims/test_experiment.py"],
-    "hierdiff/sims/estimators.py": ["tests/test_sims/test_estimators.py"],
-    "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py"],
+    "hierdiff/results.py": ["tests/test_results.py", "hierdiff/results.py"],
+    "hierdiff/sims/experiment.py": ["tests/test_sims/test_experiment.py",
+                                   "hierdiff/sims/experiment.py"],
+    "hierdiff/sims/estimators.py": ["tests/test_sims/test_estimators.py",
+                                   "hierdiff/sims/estimators.py"],
+    "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py", "hierdiff/noise.py"],
     "hierdiff/theory/_evidence.py": ENGINE,
     "hierdiff/theory/_engine.py": ENGINE,
     "hierdiff/theory/_inference.py": ENGINE,
@@ -86,11 +88,14 @@ class Mutant:
     after: str
     text: str
     """The whole module, changed."""
+    number: int
+    """Among the same changes of equal lines."""
 
     @property
     def key(self) -> str:
         """The same for the same change, wherever the line has moved."""
-        return f"{self.module}: {self.before.strip()} -> {self.after.strip()}"
+        which = f" [{self.number}]" if self.number > 1 else ""
+        return f"{self.module}: {self.before.strip()} -> {self.after.strip()}{which}"
 
 
 def mutants(module: str, source: str) -> list[Mutant]:
@@ -101,6 +106,7 @@ def mutants(module: str, source: str) -> list[Mutant]:
     for line in lines:
         starts.append(starts[-1] + len(line.encode()))
     raw, found = source.encode(), []
+    same: dict[tuple[str, str], int] = {}
     for node, new in changes(tree):
         begin = starts[node.lineno - 1] + node.col_offset
         end = starts[node.end_lineno - 1] + node.end_col_offset
@@ -113,7 +119,8 @@ def mutants(module: str, source: str) -> list[Mutant]:
         row = lines[node.lineno - 1]
         context = row.strip() if node.lineno == node.end_lineno else before
         changed = text.splitlines()[node.lineno - 1].strip()
-        found.append(Mutant(module, node.lineno, context, changed, text))
+        number = same[context, changed] = same.get((context, changed), 0) + 1
+        found.append(Mutant(module, node.lineno, context, changed, text, number))
     return found
 
 
@@ -184,6 +191,8 @@ def noticed(place: Path, tests: list[str], seconds: float) -> tuple[bool, str]:
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(place)
+            # the tests use none of the plugins that happen to be installed; loading them takes time
+            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
             ours = {str(ROOT), str(HERE)}
             sys.path[:] = [
                 str(place),
@@ -218,7 +227,7 @@ class Run:
 
     modules: tuple[str, ...] = ()
     """Files to mutate; default all that have tests named for them."""
-    mutants: int = 40
+    mutants: int = 15
     """Mutants per module, drawn at random."""
     seed: int = 0
     """Of the draw."""
@@ -226,6 +235,8 @@ class Run:
     """Stop after this time; the same command goes on."""
     json: Path = Path("out/mutation.json")
     """Where results are kept."""
+    summary: Path | None = None
+    """Write the counts per module, and the argued mutants, to this JSON file."""
 
     def main(self) -> int:
         """Draw, run, keep, print; 1 if a mutant lives that nobody has argued equivalent."""
@@ -233,44 +244,81 @@ class Run:
         self.json.parent.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + 60 * self.minutes
         preload()
-        with copied() as place:
-            for module in self.modules or tuple(TARGETS):
+        for module in self.modules or tuple(TARGETS):
+            with copied() as place:
                 self.one(module, place, kept, end)
-        argued = equivalents()
-        lives = [
-            k for rows in kept.values() for k, r in rows.items()
-            if not r["noticed"] and k not in argued
-        ]  # fmt: skip
-        for module, rows in kept.items():
-            killed = sum(r["noticed"] for r in rows.values())
-            equal = sum(not r["noticed"] and k in argued for k, r in rows.items())
-            print(f"{module:<36}{len(rows):>4} mutants {killed:>4} noticed {equal:>3} equivalent")
+        found = self.counted(kept)
+        for module, row in found["modules"].items():
+            counts = " ".join(f"{row[name]:>4} {name}" for name in row)
+            print(f"{module:<36}{counts}")
+        lives = found["lives"]
         print("\n".join(["", *lives]) if lives else "no mutant lives unexplained")
+        if self.summary:
+            from hierdiff.results import write_summary  # not before: a run imports it afresh
+
+            seconds = found.pop("seconds")
+            parameters = {"modules": self.modules, "mutants": self.mutants, "seed": self.seed}
+            write_summary(self.summary, found, parameters, also={"seconds": seconds})
         return int(bool(lives))
+
+    def counted(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """Counts per module of the mutants that were drawn, and those that live."""
+        argued, modules, equal, lives, seconds = equivalents(), {}, {}, [], 0.0
+        for module in self.modules or tuple(TARGETS):
+            drawn = self.drawn(module)
+            keys = {m.key for m in drawn[: self.mutants]} & set(kept.get(module, ()))
+            rows = {key: kept[module][key] for key in sorted(keys)}
+            living = [key for key, row in rows.items() if not row["noticed"]]
+            same = {key: argued[key] for key in living if key in argued}
+            modules[module] = {
+                "possible": len(drawn), "tried": len(rows), "noticed": len(rows) - len(living),
+                "equivalent": len(same),
+            }  # fmt: skip
+            equal |= same
+            lives += [key for key in living if key not in argued]
+            seconds += sum(row["seconds"] for row in rows.values())
+        total = {
+            name: sum(row[name] for row in modules.values())
+            for name in ("possible", "tried", "noticed", "equivalent")
+        }
+        return {
+            **total, "modules": modules, "argued": equal, "lives": lives,
+            "seconds": round(seconds, 1),
+        }  # fmt: skip
+
+    def drawn(self, module: str) -> list[Mutant]:
+        """All mutants of a module, shuffled."""
+        found = mutants(module, (ROOT / module).read_text())
+        random.Random(f"{self.seed} {module}").shuffle(found)
+        return found
 
     def one(self, module: str, place: Path, kept: dict[str, Any], end: float) -> None:
         """The mutants of one module."""
         source = (ROOT / module).read_text()
-        drawn = mutants(module, source)
-        random.Random(f"{self.seed} {module}").shuffle(drawn)
+        drawn = self.drawn(module)
         rows = kept.setdefault(module, {})
         # what lived is tried again: the tests may have grown
         argued = equivalents()
         done = {key for key, row in rows.items() if row["noticed"] or key in argued}
         target, tests = place / module, TARGETS[module]
+        todo = [mutant for mutant in drawn[: self.mutants] if mutant.key not in done]
+        if todo and time.monotonic() < end:
+            start = time.monotonic()
+            failed, words = noticed(place, tests, SECONDS)
+            if failed:
+                raise SystemExit(f"the tests of {module} fail without a mutant: {words}")
+            limit = max(20.0, 8 * (time.monotonic() - start))
         try:
-            if any(m.key not in done for m in drawn[: self.mutants]):
-                start = time.monotonic()
-                failed, words = noticed(place, tests, SECONDS)
-                if failed:
-                    raise SystemExit(f"the tests of {module} fail without a mutant: {words}")
-                limit = max(20.0, 8 * (time.monotonic() - start))
-            for mutant in drawn[: self.mutants]:
-                if mutant.key in done or time.monotonic() > end:
-                    continue
+            for mutant in todo:
+                if time.monotonic() > end:
+                    break
                 target.write_text(mutant.text)
+                start = time.monotonic()
                 found, words = noticed(place, tests, min(limit, SECONDS))
-                rows[mutant.key] = {"noticed": found, "by": words, "line": mutant.line}
+                rows[mutant.key] = {
+                    "noticed": found, "by": words, "line": mutant.line,
+                    "seconds": round(time.monotonic() - start, 1),
+                }  # fmt: skip
                 self.json.write_text(json.dumps(kept, indent=1) + "\n")
                 print(f"{'noticed' if found else 'LIVES  '} {mutant.key}", flush=True)
         finally:
@@ -286,15 +334,19 @@ def equivalents() -> dict[str, str]:
 
 def preload() -> None:
     """Import what all tests need and no mutant changes, so that every run starts with it."""
-    import hypothesis
+    import h5netcdf
+    import hypothesis.strategies
     import joblib
     import matplotlib
+    import networkx
     import numba
     import scipy.special
     import scipy.stats
+    import tqdm
     import xarray
 
-    assert all((hypothesis, joblib, matplotlib, numba, scipy.special, scipy.stats, xarray))
+    assert all((h5netcdf, hypothesis.strategies, joblib, matplotlib, networkx, numba))
+    assert all((scipy.special, scipy.stats, tqdm, xarray))
 
 
 if __name__ == "__main__":

@@ -299,7 +299,7 @@ def _rule_table(numbers: Iterator[int], tuples: int, parents: int, m: int) -> li
 def density_up(
     population: FloatArray, order: IntArray, key: int, parents: int, m: int, digits: IntArray
 ) -> FloatArray:
-    """Upward messages [members, parents] of new members, whose children are ``order[:, member]``."""
+    """Upward messages [members, parents]; the children of a member are ``order[:, member]``."""
     out = np.zeros((order.shape[1], parents))
     for member, children in enumerate(order.T):
         table = _rule_table(_numbers_of(key, member), len(digits), parents, m)

@@ -653,3 +653,8 @@ def test_evidence_against_the_grammar_is_still_told_apart_from_bad_evidence() ->
         empty = EVIDENCE.copy()
         empty[1, 2] = -np.inf
         refused(lambda e=empty, d=dtype: posterior(GRAMMAR, e, dtype=d), "-inf for every symbol")
+
+
+def test_every_error_is_one_line_whatever_a_value_prints() -> None:
+    assert str(InvalidParameter(f"x = {np.eye(3)!r} is wrong")).count("\n") == 0
+    assert InvalidParameter("x = 1 must be 2").args == ("x = 1 must be 2",)

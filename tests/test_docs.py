@@ -47,7 +47,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TABLES = [ROOT / "docs" / "results" / "README.md", ROOT / "validation" / "results" / "README.md"]
 SCRIPTS = [path for name in ("sims", "theory", "validation", "benchmarks")
            for path in sorted((ROOT / name).glob("*.py"))]  # fmt: skip
-HOW = {"out", "summary", "workers", "resume", "cluster", "device", "overwrite", "json"}
+SCRIPTS.append(ROOT / "tests" / "mutation.py")
+HOW = {"out", "summary", "workers", "resume", "cluster", "device", "overwrite", "json", "minutes"}
 """Options that say where and how something runs, and change none of its numbers."""
 LIMIT = 300
 """Seconds that a block may take on a busy machine: alone it takes one, and the first compiles."""
@@ -355,7 +356,7 @@ def test_a_committed_result_was_made_by_the_command_that_is_quoted_for_it(path: 
         assert stored == want
         return
     script, *flags = shlex.split(made["command"])
-    folder = "sims" if table == "docs" else "validation"
+    folder = shlex.split(command)[1].split("/")[0]
     stored = options_of(shlex.join(["python", f"{folder}/{script}", *flags]))
     assert same(stored, options_of(command)), f"{made['command']} is not {command}"
     if table == "docs":

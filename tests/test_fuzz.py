@@ -16,7 +16,8 @@ from hierdiff.errors import InvalidParameter
 
 HERE = Path(__file__).parent
 LIGHT = [m for m in fuzz.public_modules() if not m.startswith("hierdiff.validation")]
-GROUPS = sorted({".".join(m.split(".")[:3]) for m in fuzz.public_modules()})
+SHARE = 0.5  # of the callables, in the quick test; the slow ones take all
+GROUPS = fuzz.groups()
 
 
 def scaled(x: object, factor: object = 1.0) -> object:
@@ -49,8 +50,25 @@ def test_the_fuzzer_ends_a_call_that_does_not_end(monkeypatch: pytest.MonkeyPatc
     assert [f.value for f in found if "no answer" in f.what] == ["None"]
 
 
+def test_the_fuzzer_sees_a_call_that_ends_the_process() -> None:
+    def leaves(n: int) -> int:
+        if n is None:
+            sys.exit(1)
+        return 1
+
+    found = fuzz.fuzz(fuzz.Case("leaves", leaves, {"n": 1}))
+    assert [f.value for f in found if "SystemExit" in f.what] == ["None"]
+
+
+def test_every_module_is_in_one_group() -> None:
+    assert sorted(m for group in GROUPS.values() for m in group) == sorted(fuzz.public_modules())
+    names = list(fuzz.public_callables(LIGHT))
+    kept = [name for name in names if fuzz.drawn(name, SHARE, 0)]
+    assert abs(len(kept) / len(names) - SHARE) < 0.1
+
+
 def test_some_bad_arguments_of_every_light_callable() -> None:
-    known, _ = fuzz.cases(LIGHT)
+    known, _ = fuzz.cases(LIGHT, share=SHARE)
     assert len(known) > 100
     faults = [str(f) for case in known for f in fuzz.fuzz(case, share=0.04)]
     assert not faults, "\n".join(faults[:40])
@@ -65,11 +83,10 @@ def test_every_public_callable_has_a_case() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_all_bad_arguments(group: str, tmp_path: Path) -> None:
-    modules = [m for m in fuzz.public_modules() if m == group or m.startswith(f"{group}.")]
     trace = tmp_path / "trace"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     run = subprocess.run(
-        [sys.executable, "-X", "faulthandler", HERE / "fuzz.py", "--trace", trace, *modules],
+        [sys.executable, "-X", "faulthandler", HERE / "fuzz.py", "--trace", trace, *GROUPS[group]],
         capture_output=True, text=True, env=environment, timeout=1500,
     )  # fmt: skip
     last = trace.read_text().splitlines()[-1:] if trace.exists() else []

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hierdiff import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import (
     EpsilonNoise,
@@ -15,6 +16,7 @@ from hierdiff.noise import (
     MaskingNoise,
     SymbolEvidence,
     UniformNoise,
+    _of_name,
     noise_process,
 )
 
@@ -77,6 +79,22 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: SymbolEvidence(np.array(X0), np.inf, 0.0, 3),
         "^evidence of sample 0 has",
     ),
+    "symbol below": (
+        lambda: SymbolEvidence(np.array([[0, -2]]), 0.0, 0.0, 3),
+        r"^symbols holds -2; give symbols in \[-1, 3\)",
+    ),
+    "symbol above": (
+        lambda: SymbolEvidence(np.array([[0, 3]]), 0.0, 0.0, 3),
+        r"^symbols holds 3; give symbols in \[-1, 3\)",
+    ),
+    "symbols of evidence": (
+        lambda: SymbolEvidence(np.array([[-1]]), 0.0, 0.0, 0),
+        "^v = 0 must be an integer >= 1",
+    ),
+    "dense evidence": (
+        lambda: SymbolEvidence(np.zeros((2**10, 2**10), np.int32), 0.0, 0.0, 2**31 - 1).dense(),
+        "^dense evidence of shape .* needs .* GB of memory",
+    ),
     "nothing": (lambda: SymbolEvidence(np.array(X0), -np.inf, -np.inf, 3), "one must be finite$"),
 }
 
@@ -96,3 +114,13 @@ def test_vocabulary_must_be_a_positive_integer(process: Any, v: Any) -> None:
         InvalidParameter, match=r"^v = .* must be an integer >= 1 and <= 2147483647$"
     ):
         process(v)
+
+
+def test_a_name_takes_the_symbols_of_the_leaves() -> None:
+    """Of a Grammar whose levels have 2, 2 and 3 symbols, and of an RHM that has only one number."""
+    top, low = [[[0, 1]], [[1, 0]]], [[[0, 1]], [[2, 2]]]
+    for model, v in ((Grammar([top, low]), 3), (RHM(5, 2, 2, 2), 5)):
+        made = _of_name("noise", "masking", {"seed": 0, "grammar": model})
+        assert isinstance(made, MaskingNoise)
+        assert made.v == v
+    assert _of_name("noise", MASKING, {}) is None

@@ -151,6 +151,21 @@ def test_damaged_files_are_refused_in_one_line(
     assert captured.out + captured.err == ""
 
 
+def test_a_changed_byte_is_refused_before_hdf5_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(result(), tmp_path / "x.nc")
+    with xr.open_dataset(path, engine="h5netcdf") as ds:  # other readers see an ordinary file
+        assert ds.attrs["checksum"]
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    # some damaged files keep HDF5 busy for ever, so it must not be asked
+    monkeypatch.setattr("hierdiff.results._decoded", None)
+    with pytest.raises(DamagedFile, match="changed since it was written"):
+        load(path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["result", "grammar", "mixture", "task"])
 def test_thousands_of_damaged_files(
@@ -414,3 +429,64 @@ def test_three_results_and_what_cannot_be_compared() -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             compare(*wrong)  # type: ignore[arg-type]
         one_line(error)
+
+
+def test_the_most_that_a_file_may_expand_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, for a file of zeros that is packed to less than half of it."""
+    path, sizes = tmp_path / "zeros.nc", []
+    zeros = xr.Dataset({"p": (("t",), np.zeros(50_000))})
+    zeros.to_netcdf(path, engine="h5netcdf", encoding={"p": {"zlib": True}})
+    with h5py.File(path) as file:
+        file.visititems(lambda _, x: sizes.append(x.nbytes))
+    assert 2 * path.stat().st_size < sum(sizes)
+    monkeypatch.setattr(results, "_UNPACKED", sum(sizes))
+    assert results._decoded(path.read_bytes()).equals(zeros)
+    monkeypatch.setattr(results, "_UNPACKED", sum(sizes) - 1)
+    with pytest.raises(ValueError, match="would expand to 0"):
+        results._decoded(path.read_bytes())
+
+
+# ------------------------------------------------------------------------------- where, and what
+
+
+def test_the_commit_is_that_of_this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a plus where it has changes; another checkout around an installed package is not it."""
+    said = {"--show-toplevel": "", "HEAD": 40 * "a", "--porcelain": ""}
+
+    def run(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        answer = next(text for name, text in said.items() if name in words)
+        return subprocess.CompletedProcess(words, 0, answer + "\n", "")
+
+    monkeypatch.setattr(results.subprocess, "run", run)
+    ask = results._commit.__wrapped__
+    assert ask() == "unknown"
+    said["--show-toplevel"] = str(Path(results.__file__).resolve().parents[1])
+    assert ask() == 40 * "a"
+    said["--porcelain"] = " M hierdiff/results.py"
+    assert ask() == 40 * "a" + "+"
+    said["--show-toplevel"] = str(Path(results.__file__).resolve().parents[2])
+    assert ask() == "unknown"
+
+
+def test_tasks_are_removed_only_where_a_run_starts_afresh(tmp_path: Path) -> None:
+    place = results.task_folder(tmp_path, "one", resume=True)
+    place.mkdir(parents=True)
+    for name in ("a.npz", "b.npz", "note.txt"):
+        (place / name).touch()
+    assert results.task_folder(tmp_path, "one", resume=True) == place
+    assert len(list(place.iterdir())) == 3
+    results.task_folder(tmp_path, "other", resume=False)
+    assert len(list(place.iterdir())) == 3
+    results.task_folder(tmp_path, "one", resume=False)
+    assert [path.name for path in place.iterdir()] == ["note.txt"]
+
+
+def test_three_differences_are_named_and_the_rest_counted() -> None:
+    for count, words in ((3, "a = 0, now 1; b = 0, now 1; c = 0, now 1)"),
+                         (4, "a = 0, now 1; b = 0, now 1; c = 0, now 1, and 1 more)")):  # fmt: skip
+        old, new = ({"study": "S", "parameters": dict.fromkeys("abcd"[:count], k)} for k in (0, 1))
+        found = results._difference(old, new)
+        assert found.replace(", b", "; b").replace(", c", "; c").endswith(words)
+        assert "d = " not in found

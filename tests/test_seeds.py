@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -56,3 +57,27 @@ def test_what_names_no_purpose_is_refused(index: Any) -> None:
     with pytest.raises(InvalidParameter, match="purpose") as error:
         stream(0, "x", index)
     one_line(error)
+
+
+def test_a_stream_is_what_its_definition_says() -> None:
+    """Stored results depend on it: seed sequence, words hashed to four bytes, numbers as such."""
+    word = int.from_bytes(hashlib.blake2b(b"noise", digest_size=4).digest(), "big")
+    expected = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(word, 7, 0)))
+    assert stream(5, "noise", 7, 0).random() == expected.random()
+
+
+def test_sources_of_randomness() -> None:
+    assert generator(0).random() == np.random.default_rng(0).random()
+    assert generator(np.int64(4)).random() == np.random.default_rng(4).random()
+    sequence = np.random.SeedSequence(3, spawn_key=(2,))
+    assert generator(sequence).random() == np.random.default_rng(sequence).random()
+    made = np.random.default_rng(1)
+    assert generator(made) is made
+
+
+def test_a_long_seed_is_cut_in_the_message() -> None:
+    """Sixty characters of it at most."""
+    for length, shown in ((58, "'" + 58 * "x" + "'"), (59, "'" + 55 * "x" + " ...")):
+        with pytest.raises(InvalidParameter) as error:
+            generator("x" * length)  # type: ignore[arg-type]
+        assert one_line(error).startswith(f"seed = {shown} is no seed;")

@@ -17,8 +17,8 @@ __all__ = ["needs", "pick", "sources", "style"]
 
 
 _WORDS = frozenset(
-    {"band", "condition", "informed", "kernel", "learner", "model", "phase", "split", "task",
-     "weighting"}
+    {"band", "condition", "informed", "kernel", "layer", "learner", "model", "phase", "probe",
+     "reader", "row", "split", "task", "weighting"}
 )  # fmt: skip
 """Variables and dimensions of words; all others are numbers."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from hierdiff.checks import checked, count, nonnegative, reals
+from hierdiff.checks import checked, count, number, reals
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["bump_counts", "locate", "location_accuracy"]
@@ -74,7 +75,7 @@ def bump_counts(
     return counts
 
 
-@checked(threshold=nonnegative)
+@checked(threshold=partial(number, low=0))
 def locate(images: ArrayLike, *, dark: bool = True, threshold: float = 0.25) -> FloatArray:
     """Centroid of what is brighter than a threshold.
 
@@ -116,7 +117,7 @@ def locate(images: ArrayLike, *, dark: bool = True, threshold: float = 0.25) -> 
     return np.stack([x, y], axis=1)
 
 
-@checked(tolerance=nonnegative)
+@checked(tolerance=partial(number, low=0))
 def location_accuracy(
     images: ArrayLike, labels: ArrayLike, *, dark: bool = True, tolerance: float = 1.0
 ) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
-from hierdiff.checks import checked, positive, reals
+from hierdiff.checks import checked, number, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -134,7 +135,7 @@ def rank_correlation(first: FloatArray, second: FloatArray) -> float:
     return float(a @ b) / scale if scale > 0 else float("nan")
 
 
-@checked(ridge=positive)
+@checked(ridge=partial(number, above=0))
 def held_out_r2(Z: ArrayLike, Y: ArrayLike, *, ridge: float = 1e-3, seed: Seed = 0) -> float:
     r"""Share of the labels' variance that a ridge regression explains on the other half.
 

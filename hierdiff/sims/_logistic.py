@@ -22,6 +22,10 @@ class Scaling(NamedTuple):
     length: float
 
     def apply(self, x: Floats) -> Floats:
+        if x.shape[-1:] != self.centre.shape[-1:]:
+            raise InvalidParameter(
+                f"features of shape {x.shape} do not fit a probe of {self.centre.shape[-1]} columns"
+            )
         return (x - self.centre) / self.length
 
 

@@ -17,7 +17,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, listed, natural, one_level, shown, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    listed,
+    natural,
+    one_level,
+    shown,
+    unchecked,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
@@ -151,7 +160,7 @@ class Alignment:
         return self._label(planes, values[:, -2], values[:, -1], None, "theory")
 
     @results.tracked
-    @checked
+    @checked(model=unchecked)  # what is missing is said below
     def measure(
         self,
         model: DiffusionModel | None = None,

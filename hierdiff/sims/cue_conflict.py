@@ -212,8 +212,8 @@ class CueConflict:
     @checked
     def measure(
         self,
-        model: None = None,
-        data: None = None,
+        model: Any = None,
+        data: Any = None,
         *,
         folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, sparse, special, stats
 
-from hierdiff.checks import integers, memory, number, reals, whole
+from hierdiff.checks import integers, memory, number, reals, together, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -557,8 +557,9 @@ def likelihood_interval(
     [0.3458, 0.6542]
     """
     # sums of indicators are whole numbers in floating point
-    k, n = reals("successes", successes, 0), reals("trials", trials, 1)
+    k, n = reals("successes", successes, 0, 2**53), reals("trials", trials, 1, 2**53)
     wide = reals("spread", spread, above=0)
+    together(successes=k, trials=n, spread=wide)
     k, n, wide = np.broadcast_arrays(k, n, wide)
     if np.any(k > n) or np.any(k != np.round(k)) or np.any(n != np.round(n)):
         raise InvalidParameter(
@@ -572,8 +573,10 @@ def likelihood_interval(
             here = special.xlogy(k, p) + special.xlogy(n - k, 1 - p)
             return float(2 * (best - here) - cut)
 
-        low = 0.0 if k == 0 else optimize.brentq(excess, 1e-300, k / n)
-        high = 1.0 if k == n else optimize.brentq(excess, k / n, 1 - 1e-16)
+        # a wide cut may reach beyond the last numbers before 0 and 1
+        low = 0.0 if k == 0 or excess(1e-300) <= 0 else optimize.brentq(excess, 1e-300, k / n)
+        most = 1 - 1e-16
+        high = 1.0 if k == n or excess(most) <= 0 else optimize.brentq(excess, k / n, most)
         return float(low), float(high)
 
     flat = zip(k.ravel(), n.ravel(), wide.ravel(), strict=True)
@@ -620,8 +623,8 @@ def clustered_interval(outcomes: ArrayLike, level: float = 0.6827) -> Array:
     >>> clustered_interval(apart).round(3).tolist()
     [0.266, 0.734]
     """
-    given = np.asarray(outcomes)
-    x = _nested("outcomes", given.astype(float) if given.dtype.kind == "b" else given)
+    true = isinstance(outcomes, np.ndarray) and outcomes.dtype.kind == "b"
+    x = _nested("outcomes", np.asarray(outcomes, float) if true else outcomes)
     if not np.isin(x, (0, 1)).all():
         raise InvalidParameter("outcomes must be 0 or 1, or truth values")
     number("level", level, above=0, below=1)

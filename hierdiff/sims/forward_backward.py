@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import checked, integers, levels_of, natural, one_level, reals
+from hierdiff.checks import checked, integers, levels_of, natural, one_level, reals, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import NoiseProcess
@@ -27,6 +27,7 @@ QUANTITIES = ("belief", "upward", "square", "retention")
 """What is recorded per level: belief in the truth, its part from below, sum of squares, fate."""
 
 
+@checked(data=unchecked)
 def checked_derivations(grammar: Grammar, data: Derivations) -> Derivations:
     """Derivations of a grammar, looked at before anything is computed from them.
 

@@ -280,7 +280,7 @@ class PhaseTransition:
             ``threshold_error`` where the mean belief in the class crosses one half, and
             ``threshold_missed``, the share of bootstrap replicas that do not cross it; ``width``
             and ``width_error``, the range over which it falls from .9 to .1 (with masking at
-            (32, 8, 2) and L = 10 .42 of the threshold).
+            (32, 8, 2) and L = 10 .42 of the threshold; NaN where chance is above .1).
 
         Raises
         ------

@@ -19,13 +19,13 @@ neighbourhoods alone take local patches for order; RSA and a held-out regression
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked, reals
+from hierdiff.checks import check_fields, checked, number, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed
 from hierdiff.sims._bump_readout import bump_counts, locate, location_accuracy
@@ -94,6 +94,9 @@ class Thresholds:
     along: bool = False
     """Take distances along the manifold for RSA, not straight ones."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 NETWORK_THRESHOLDS = Thresholds(
     along=True, manifold_dimension=8.0, ordered_rsa=0.6, ordered_neighbours=0.3
@@ -118,6 +121,14 @@ class PhaseReadout:
     held_out_r2: float
     neighbour_ratio: float
     geodesic_rsa: float = float("nan")
+
+    def __post_init__(self) -> None:
+        check_fields(self, **{field.name: _reading for field in fields(self)})
+
+
+def _reading(name: str, value: Any) -> float:
+    """A number, or NaN for what could not be read."""
+    return value if isinstance(value, float) else number(name, value, infinite=True)
 
 
 @checked

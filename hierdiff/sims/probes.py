@@ -25,12 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import array, checked, count, number, positive, reals, unchecked
+from hierdiff.checks import array, checked, count, number, reals, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims._logistic import minimise, products, scaling_of
 from hierdiff.sims.estimators import nested_mean
@@ -96,7 +97,11 @@ class Probe:
 
 
 @checked(
-    features=unchecked, labels=unchecked, ridge=unchecked, tolerance=positive, iterations=count
+    features=unchecked,
+    labels=unchecked,
+    ridge=unchecked,
+    tolerance=partial(number, above=0),
+    iterations=count,
 )
 def linear_probe(
     features: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE,
@@ -145,7 +150,11 @@ def linear_probe(
 
 
 @checked(
-    features=unchecked, labels=unchecked, ridge=unchecked, tolerance=positive, iterations=count
+    features=unchecked,
+    labels=unchecked,
+    ridge=unchecked,
+    tolerance=partial(number, above=0),
+    iterations=count,
 )
 def quadratic_probe(
     features: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from hierdiff.checks import checked, reals
+from hierdiff.checks import checked, reals, unchecked
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["Decision", "paired_t_pruning", "staged_elimination"]
@@ -40,7 +40,7 @@ class Decision:
     calls: NDArray[np.intp]
 
 
-@checked
+@checked(scores=unchecked)
 def staged_elimination(scores: ArrayLike, keep: Sequence[int], samples: Sequence[int]) -> Decision:
     """Keep the k best classes after each stage, by the mean of all samples so far.
 
@@ -104,7 +104,7 @@ def staged_elimination(scores: ArrayLike, keep: Sequence[int], samples: Sequence
     return Decision(alive.argmax(axis=1), calls)
 
 
-@checked
+@checked(scores=unchecked)
 def paired_t_pruning(
     scores: ArrayLike, *, p: float = 2e-3, min_scores: int = 20, max_scores: int | None = None
 ) -> Decision:

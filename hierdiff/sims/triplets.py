@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 from hierdiff._files import one_line, read_npy, replacing
-from hierdiff.checks import checked, count, number, reals, whole
+from hierdiff.checks import checked, count, memory, number, reals, whole
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.estimators import shared_error, standard_error
@@ -74,10 +74,11 @@ def draw_triplets(n_objects: int, count: int, seed: Seed) -> Array:
     >>> draw_triplets(5, 2, seed=0).tolist()
     [[4, 2, 0], [3, 1, 0]]
     """
-    if n_objects < 3 or count < 1:
+    if not 3 <= n_objects <= 2**62 or count < 1:
         raise InvalidParameter(
-            f"n_objects = {n_objects} must be >= 3 and count = {count} at least 1"
+            f"n_objects = {n_objects} must be >= 3 (and <= 2**62) and count = {count} at least 1"
         )
+    memory(f"count = {count} triplets", 48.0 * count)
     rng = generator(seed)
     # shift the later draws past the earlier ones: exact, and one number per object
     first, second, third = (rng.integers(n_objects - i, size=count) for i in range(3))
@@ -246,6 +247,7 @@ def object_folds(triplets: ArrayLike, n_objects: int, folds: int, seed: Seed) ->
         raise InvalidParameter(
             f"folds = {folds} must be at least 2 and leave 3 of {n_objects} objects to each"
         )
+    memory(f"an order of n_objects = {n_objects}", 16.0 * n_objects)
     part = generator(seed).permutation(n_objects) % folds
     out = []
     for fold in range(folds):

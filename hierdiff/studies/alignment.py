@@ -12,6 +12,7 @@ import tyro
 import xarray as xr
 
 from hierdiff import results
+from hierdiff.checks import check_fields
 from hierdiff.plots.alignment import alignment_figure
 from hierdiff.sims.alignment import Alignment
 
@@ -40,6 +41,9 @@ class AlignmentStudy:
     """Address of a Dask scheduler to run the tasks on."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the limit of no noise and the measurement."""

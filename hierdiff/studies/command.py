@@ -11,9 +11,11 @@ from typing import Protocol
 import tyro
 import xarray as xr
 
+from hierdiff.checks import checked, shown, unchecked
+from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import use_files
 from hierdiff.results import provenance, tracked
-from hierdiff.studies.page import last_words, parsed
+from hierdiff.studies.page import flags_of, last_words, parsed
 
 __all__ = ["Study", "execute", "run"]
 
@@ -25,8 +27,12 @@ class Study(Protocol):
         """Run, save, print the claim; returns the results."""
 
 
+@checked(kind=unchecked)
 def run(kind: type[Study], arguments: Sequence[str] | None = None) -> tuple[xr.Dataset, ...]:
     """Run one study with the flags of the command line; in a notebook with its defaults."""
+    flags_of(kind)
+    if not callable(getattr(kind, "main", None)):
+        raise InvalidParameter(f"kind = {shown(kind)} has no method main; give it one")
     return execute(lambda: tyro.cli(kind, args=arguments))
 
 

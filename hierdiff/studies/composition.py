@@ -12,6 +12,8 @@ import tyro
 import xarray as xr
 
 from hierdiff import results
+from hierdiff.checks import check_fields, checked
+from hierdiff.errors import InvalidParameter
 from hierdiff.plots.composition import composition_figure
 from hierdiff.sims.composition import Composition
 
@@ -43,6 +45,9 @@ class CompositionStudy:
     """Address of a Dask scheduler to run the tasks on."""
     summary: Path | None = None
     """Also write the claims as JSON to this file."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the three laws and the measurement."""
@@ -76,8 +81,11 @@ def _pair(ds: xr.Dataset, name: str, **where: Any) -> list[float]:
     return [float(one[name]), float(one[f"{name}_error"])]
 
 
+@checked
 def claims(laws: list[xr.Dataset], measured: xr.Dataset) -> dict[str, Any]:
     """What was found, as numbers with errors, beside the laws."""
+    if len(laws) != len(_LAWS):
+        raise InvalidParameter(f"{len(laws)} laws; give those of {', '.join(_LAWS)}, in this order")
     found: dict[str, Any] = {}
     if "exponent" in measured:
         for learner in map(str, measured.learner.values):

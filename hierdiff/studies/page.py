@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from hierdiff.checks import whole
+from hierdiff.checks import shown, whole
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.plots.backend import in_notebook, use_files
 
@@ -62,7 +62,7 @@ def options(kind: type[_T]) -> _T:
     Raises
     ------
     HierdiffError
-        If the dataclass refuses a value.
+        If the dataclass refuses a value, or ``kind`` is no dataclass.
 
     Notes
     -----
@@ -70,10 +70,19 @@ def options(kind: type[_T]) -> _T:
     line on standard error and status 2, as :func:`hierdiff.studies.execute` does for a whole
     study.  Figures are written to files whatever MPLBACKEND says.
     """
+    flags_of(kind)
     use_files()
     if not in_notebook():
         sys.excepthook = _one_line
     return parsed(lambda: tyro.cli(kind))
+
+
+def flags_of(kind: Any) -> None:
+    """Refuse what has no fields that could be flags."""
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        raise InvalidParameter(
+            f"kind = {shown(kind)} must be a dataclass; its fields are the flags"
+        )
 
 
 def parsed(parse: Callable[[], _T]) -> _T:
@@ -143,6 +152,8 @@ def _entries(value: Any) -> Iterator[Any]:
 
 def last_words(error: BaseException) -> tuple[str, int] | None:
     """One line and an exit status for an error that ends a program; None for a fault of ours."""
+    if not isinstance(error, BaseException):
+        raise InvalidParameter(f"error = {shown(error)} must be an exception")
     if isinstance(error, HierdiffError):
         return f"error: {error}", 2
     if isinstance(error, KeyboardInterrupt):

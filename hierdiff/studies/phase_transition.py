@@ -14,6 +14,7 @@ import tyro
 import xarray as xr
 
 from hierdiff import plots, results
+from hierdiff.checks import check_fields
 from hierdiff.noise import GaussianNoise
 from hierdiff.sims import PhaseTransition
 
@@ -45,6 +46,9 @@ class PhaseTransitionStudy:
     """Use the finished tasks of an earlier run of the same command."""
     cluster: str | None = None
     """Address of a Dask scheduler to run the tasks on."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the prediction and the measurement, of all processes in turn."""

@@ -53,6 +53,7 @@ Array = NDArray[Any]
 
 _LARGEST_TABLE = 1 << 22  # tuples v**s that can be listed and marked as drawn
 _MOST_HOURS = 1000  # nobody waits longer
+_LEAST_PART = 500  # members worth a thread
 _BITS = 13  # of a noise level: 1.2e-4, below the scatter of populations of 10^4 messages
 _DOUBLINGS = 3  # of the depth; eight times the default is 192 levels
 _SLOWEST = 0.8  # ratio of changes beyond which three depths do not tell the limit
@@ -210,7 +211,10 @@ def leaf_messages(noise: NoiseProcess, t: float, size: int, random: np.random.Ge
 
 def _in_threads(size: int, run: Any) -> None:
     """``run(first, last)`` over chunks; members are independent of the chunking."""
-    parts = available_threads()
+    parts = min(available_threads(), size // _LEAST_PART + 1)
+    if parts == 1:  # starting threads would take longer than the work
+        run(0, size)
+        return
     bounds = [size * i // parts for i in range(parts + 1)]
     with ThreadPoolExecutor(parts) as pool:
         list(pool.map(run, bounds[:-1], bounds[1:]))

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from hierdiff.checks import whole
+from hierdiff.checks import shown, whole
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["check_names", "layers_number", "size_number"]
@@ -20,6 +20,11 @@ layers_number = partial(whole, low=1, high=100)
 def check_names(state_dict: Mapping[str, Tensor], net: nn.Module) -> None:
     """Raise InvalidParameter, naming the first differences, unless names and shapes agree."""
     wanted = net.state_dict()
+    for name, value in state_dict.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InvalidParameter(
+                f"the weights hold {shown(value)} as {shown(name)}; give tensors by their names"
+            )
     said = []
     for what, names in (
         ("missing", [k for k in wanted if k not in state_dict]),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation._tensors import labels_of, one_per_row, tensor
 from hierdiff.validation._weights import check_names
 from hierdiff.validation.adm_blocks import (
     AttentionBlock,
@@ -110,7 +111,7 @@ class ADMUNet(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images [n, c, h, w] and times [n] to eps, or eps and variance values along axis 1."""
-        self._check(x, labels)
+        self._check(x, time, labels)
         with full_precision(x):
             code = self.time_embed(sinusoid(time, self.config.channels))
             if labels is not None:
@@ -126,8 +127,10 @@ class ADMUNet(nn.Module):
             answer: Tensor = self.out(h.to(x.dtype))
         return answer
 
-    def _check(self, x: Tensor, labels: Tensor | None) -> None:
+    def _check(self, x: Tensor, time: Tensor, labels: Tensor | None) -> None:
         config = self.config
+        tensor("x", x, ...)
+        one_per_row("time", time, x)
         step = 2 ** (len(config.multipliers) - 1)
         if x.ndim != 4 or x.shape[1] != config.image_channels or any(k % step for k in x.shape[2:]):
             raise InvalidParameter(
@@ -139,6 +142,8 @@ class ADMUNet(nn.Module):
             raise InvalidParameter(
                 f"the network is {state}; " + ("give a label" if config.classes else "give none")
             )
+        if labels is not None and isinstance(self.label_emb, nn.Embedding):
+            labels_of("labels", labels, x, self.label_emb.num_embeddings)
         widest = 2 * config.widths[0] * x.shape[2] * x.shape[3]
         if len(x) * widest >= _LIMIT:
             raise InvalidParameter(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hierdiff.checks import check_fields
+from hierdiff.checks import check_fields, count, fraction, memory, number, whole
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation._weights import layers_number, size_number
 
 __all__ = ["ADM_64_CONDITIONAL", "ADM_256", "ADM_256_CONDITIONAL", "ADMConfig"]
 
@@ -72,7 +73,18 @@ class ADMConfig:
     image_channels: int = 3
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, image_size=size_number, channels=size_number, blocks=layers_number,
+                     head_channels=count, dropout=fraction, image_channels=size_number)  # fmt: skip
+        if self.classes is not None:
+            whole("classes", self.classes, low=1, high=2**20)
+        if not 1 <= len(self.multipliers) <= 16:
+            raise InvalidParameter(
+                f"multipliers has {len(self.multipliers)} entries; give one per resolution, 1 to 16"
+            )
+        for k, multiplier in enumerate(self.multipliers):
+            number(f"multipliers[{k}]", multiplier, above=0, high=2**16)
+        for k, factor in enumerate(self.attention):
+            whole(f"attention[{k}]", factor, low=1)
         smallest = 2 ** (len(self.multipliers) - 1)
         if self.image_size % smallest:
             raise InvalidParameter(
@@ -83,11 +95,15 @@ class ADMConfig:
             (2**k for k in range(len(self.multipliers))), self.widths, strict=True
         ):
             heads = self.head_channels if factor in self.attention else 1
-            if width % 32 or width % heads:
+            if width < 32 or width % 32 or width % heads:
                 raise InvalidParameter(
                     f"{width} channels at 1/{factor} of the size must be a multiple of 32 and of "
                     f"head_channels = {self.head_channels}; change channels or multipliers"
                 )
+        # a residual block has two convolutions of 9 w^2 weights at least, there is one per
+        # resolution on the way down and one on the way up
+        weights = sum(36.0 * self.blocks * width**2 for width in self.widths)
+        memory(f"a network of {weights:.2g} weights or more", 4 * weights)
 
     @property
     def widths(self) -> tuple[int, ...]:

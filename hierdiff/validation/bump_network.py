@@ -26,10 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from hierdiff.bumps import Bumps
-from hierdiff.checks import checked
+from hierdiff.checks import checked, count
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
+from hierdiff.validation._tensors import tensor
+from hierdiff.validation._weights import size_number
 from hierdiff.validation.adm import ADMUNet
 from hierdiff.validation.adm_config import ADMConfig
 from hierdiff.validation.execution import Execution
@@ -63,7 +65,7 @@ class PlaceCode(nn.Module):
 
     frequencies: Tensor
 
-    @checked
+    @checked(size=size_number, width=size_number)
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         waves = torch.pi / size * 2.0 ** torch.linspace(0, 4, _FREQUENCIES)
@@ -72,7 +74,7 @@ class PlaceCode(nn.Module):
 
     def waves(self, place: Tensor) -> Tensor:
         """Sines and cosines of places [n, 2], before any weight."""
-        if place.ndim != 2 or place.shape[1] != 2:
+        if tensor("place", place).ndim != 2 or place.shape[1] != 2:
             raise InvalidParameter(f"places have shape {tuple(place.shape)}; give [n, 2], x and y")
         angles = (place.to(self.frequencies)[:, :, None] * self.frequencies).flatten(1)
         return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -110,7 +112,7 @@ class FaintCode(PlaceCode):
 
     other: Tensor
 
-    @checked
+    @checked(width=size_number)
     def __init__(self, bumps: Bumps, width: int, faint: float, seed: int) -> None:
         super().__init__(bumps.size, width)
         if not (np.isfinite(faint) and faint >= 0) or bumps.held_out:
@@ -129,7 +131,7 @@ class FaintCode(PlaceCode):
 
     def forward(self, place: Tensor) -> Tensor:
         """[n, 2] to [n, width]."""
-        true = self.faint * self.waves(place)
+        true = self.faint * self.waves(place)  # which looks at the place
         rows = [((place[:, k] - self.low) / self.step[k]).round().long().clamp(0, n - 1)
                 for k, n in enumerate(self.shape)]  # fmt: skip
         other = self.other[rows[0] * self.shape[1] + rows[1]]
@@ -190,7 +192,7 @@ def encoder_layer(network: nn.Module) -> str:
     return f"input_blocks.{len(list(network.get_submodule('input_blocks').children())) - 1}"
 
 
-@checked
+@checked(batch=count)
 def bump_loss(
     bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64, seed: int = 0
 ) -> Callable[[nn.Module, int], Tensor]:
@@ -220,8 +222,6 @@ def bump_loss(
     -----
     Validity: intensities [0, 1] become [-1, 1].
     """
-    if batch < 1:
-        raise InvalidParameter(f"batch = {batch} must be at least 1")
     share = schedule.snr / (1 + schedule.snr)
 
     def loss(network: nn.Module, step: int) -> Tensor:
@@ -240,7 +240,7 @@ def bump_loss(
     return loss
 
 
-@checked
+@checked(batch=count)
 def train_bump_network(
     bumps: Bumps,
     plan: Plan,

@@ -7,11 +7,13 @@ SHA-256 is trusted when it first arrives, its hash being kept beside it and aske
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from hierdiff.checks import check_fields, checked
+from hierdiff.checks import check_fields, checked, integers, shown, whole
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["CATALOGUE", "Checkpoint", "RemoteFile", "catalogue_table", "checkpoint"]
@@ -23,6 +25,10 @@ _DIT_COMMIT = "eab87f77abd5aef071a632f08807fbaab0b704d0"
 _SD_COMMIT = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 _DIT = f"{_HUB}facebook/DiT-XL-2-256/resolve/{_DIT_COMMIT}/transformer/"
 _SD = f"{_HUB}stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/{_SD_COMMIT}/unet/"
+
+
+def _shape(name: str, value: Any) -> tuple[int, ...]:
+    return tuple(int(k) for k in integers(name, value, 1, shape=(3,)))
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,14 @@ class RemoteFile:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.size is not None:
+            whole("size", self.size)
+        if Path(self.name).name != self.name:
+            raise InvalidParameter(f"name = {self.name!r} must be the name of a file, no path")
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise InvalidParameter(
+                f"sha256 = {shown(self.sha256)} must be 64 digits 0 ... 9, a ... f"
+            )
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ class Checkpoint:
     exercised: str = "architecture only; the real weights have not been loaded here"
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, shape=_shape)
 
 
 _ADM = "Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, arXiv 2105.05233"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
+from hierdiff._files import one_line
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation._optional import need
+from hierdiff.validation._tensors import one_per_row, tensor
 from hierdiff.validation._weights import check_names
 
 __all__ = ["DiffusersNetwork", "diffusers_network"]
@@ -37,11 +40,14 @@ class DiffusersNetwork(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, condition: Tensor | None = None) -> Tensor:
         """Noisy latents and times to the prediction."""
+        tensor("x", x, None, None, None, None)
+        one_per_row("time", time, x)
         if condition is None:
             raise InvalidParameter(
                 "the network is conditional; give condition=1000 (no class) for DiT, or an array "
                 "of text embeddings [1 or n, 77, 768] for Stable Diffusion"
             )
+        tensor("condition", condition)
         if self.kind == "dit":
             answer = self.inner(x, timestep=time, class_labels=condition, return_dict=False)
         else:
@@ -82,7 +88,22 @@ def diffusers_network(
     """
     library = need("diffusers", "diffusers", "this network")
     name = {"dit": "DiTTransformer2DModel", "unet": "UNet2DConditionModel"}[kind]
-    inner = getattr(library, name).from_config(dict(config))
-    check_names(weights, inner)
+    kind_of = getattr(library, name)
+    # without memory first: a configuration that is not that of the weights may be a larger network
+    with torch.device("meta"):
+        check_names(weights, _made(kind_of, config))
+    inner = _made(kind_of, config)
     inner.load_state_dict(dict(weights), strict=True)
     return DiffusersNetwork(inner, kind).eval()
+
+
+def _made(kind: Any, config: Mapping[str, Any]) -> nn.Module:
+    try:
+        found: nn.Module = kind.from_config(dict(config))
+    except Exception as error:  # of options that the class does not have, or of the wrong kind
+        said = one_line(error)[:100]
+        raise InvalidParameter(
+            f"config cannot be a {kind.__name__} ({type(error).__name__}: {said}); give the table "
+            "of its config.json"
+        ) from None
+    return found

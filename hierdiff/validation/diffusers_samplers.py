@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierdiff.checks import FloatArray, check_fields, count, instance
+from hierdiff.checks import FloatArray, check_fields, checked, count, instance, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation._optional import need
+from hierdiff.validation._tensors import tensor
 from hierdiff.validation.parameterisation import Prediction, amplitudes, column
 from hierdiff.validation.reverse_chains import Draw, Predict, Rows
 from hierdiff.validation.samplers import DDIM, Ancestral
@@ -113,12 +114,14 @@ class DiffusersSampler:
         """Whether it samples the posterior."""
         return str((self.options or {}).get("algorithm_type", "")).startswith("sde")
 
+    @checked
     def run(
         self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain; samples of one level go together."""
+        levels = levels_of(t, len(tensor("x_t", x_t, None, ...)))
         out = x_t.clone()
-        start = noise.snr(t)
+        start = np.broadcast_to(noise.snr(levels), (len(x_t),))
         for snr in np.unique(start[np.isfinite(start)]):
             rows = np.flatnonzero(start == snr)
             index = torch.as_tensor(rows, device=x_t.device)

@@ -15,14 +15,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import check_fields, checked
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    fraction,
+    instance,
+    integers,
+    reals,
+    shown,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
@@ -49,6 +60,8 @@ class LabelledImages:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        n = len(reals("images", self.images, ndim=4))
+        integers("labels", self.labels, 0, 2**20, shape=(n,))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -115,7 +128,21 @@ Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], Labell
 """A set of images, or what draws that many fresh ones."""
 
 
-@checked
+def _source(name: str, value: Any) -> Any:
+    if isinstance(value, LabelledImages) or callable(value):
+        return value
+    raise InvalidParameter(
+        f"{name} = {shown(value)} is no source of images; give LabelledImages, or a function of a "
+        "number and a generator that draws them"
+    )
+
+
+def _drawn(data: Any, n: int, random: np.random.Generator) -> LabelledImages:
+    """Fresh images of a function."""
+    return cast(LabelledImages, instance("what data returns", data(n, random), LabelledImages))
+
+
+@checked(data=_source, batch=count, label_share=fraction, classes=partial(whole, high=2**20))
 def eps_loss(
     data: Source,
     schedule: DiscreteSchedule,
@@ -168,7 +195,7 @@ def eps_loss(
         if isinstance(data, LabelledImages):
             taken = data[random.integers(len(data), size=batch)]
         else:
-            taken = data(batch, random)
+            taken = _drawn(data, batch, random)
         index = random.integers(len(schedule), size=batch)
         device = next(network.parameters()).device
         eps = random.standard_normal(taken.images.shape, dtype=np.float32)
@@ -186,7 +213,7 @@ def eps_loss(
     return loss
 
 
-@checked
+@checked(data=_source, batch=count, label_share=fraction)
 def train_image_network(
     data: Source,
     plan: Plan,
@@ -240,7 +267,7 @@ def train_image_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    some = data if isinstance(data, LabelledImages) else data(4096, stream(seed, "shape"))
+    some = data if isinstance(data, LabelledImages) else _drawn(data, 4096, stream(seed, "shape"))
     classes = int(some.labels.max()) + 1 if label_share and len(some) else 0
     config = ADMConfig(
         some.images.shape[-1], channels, multipliers, blocks, attention, head_channels=32,

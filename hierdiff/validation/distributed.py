@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hierdiff.checks import check_fields, checked
+from hierdiff.checks import check_fields, checked, shown
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.sims.experiment import Task, run_tasks, unfinished
 
@@ -25,6 +25,12 @@ __all__ = ["Process", "UnfinishedTasks", "run_shared"]
 
 class UnfinishedTasks(HierdiffError):
     """Other processes did not finish their share in time."""
+
+
+def _sequence(name: str, value: Any) -> Any:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return value
+    raise InvalidParameter(f"{name} = {shown(value)} must be a list or tuple")
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Process:
         """Whether this process writes the results."""
         return self.index == 0
 
-    @checked
+    @checked(items=_sequence)
     def share(self, items: Sequence[Any]) -> list[Any]:
         """Every ``count``-th item."""
         return list(items[self.index :: self.count])

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import check_fields, checked, count, text
+from hierdiff.checks import check_fields, checked, count, integers, natural, text
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -89,6 +89,7 @@ class Execution:
         """What of it changes results: a task that ran on another device is the same task."""
         return f"autocast = {self.autocast}"
 
+    @checked
     def place(self, module: nn.Module) -> torch.device:
         """Move the module; returns where it is."""
         if self.device is not None:
@@ -99,12 +100,14 @@ class Execution:
         tensor = next(iter([*module.parameters(), *module.buffers()]), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
+    @checked
     def precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
         """The context in which the network is called."""
         if self.dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype=self.dtype)
 
+    @checked
     def arranged(self, x: Tensor) -> Tensor:
         """The input in the memory order of the network."""
         if self.channels_last and x.ndim == 4:
@@ -173,6 +176,7 @@ def best_device() -> str:
 
 
 @contextlib.contextmanager
+@checked
 def inference(module: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every submodule returns to its own mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
@@ -185,7 +189,7 @@ def inference(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-@checked
+@checked(n=natural, batch_size=count)
 def in_batches(work: Callable[[Rows], None], n: int, batch_size: int) -> None:
     """Call ``work`` on consecutive row numbers; a batch that does not fit is halved once.
 
@@ -269,7 +273,7 @@ class SampleStreams:
         check_fields(self)
 
     @classmethod
-    @checked
+    @checked(purpose=natural)
     def of(cls, seed: Seed, purpose: int = 0) -> SampleStreams:
         """Streams of a seed; ``purpose`` separates uses of one seed."""
         if isinstance(seed, np.random.SeedSequence):
@@ -284,6 +288,7 @@ class SampleStreams:
 
     def take(self, rows: Rows) -> list[np.random.Generator]:
         """The streams of some samples, at their beginning."""
+        rows = integers("rows", rows, ndim=1)
         key = self.root.spawn_key
         return [
             np.random.default_rng(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff._files import read_npy
-from hierdiff.checks import checked, integers, reals
+from hierdiff.checks import checked, count, integers, reals
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.triplets import read_triplets
@@ -50,7 +50,7 @@ def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, 
     return {name: found.get(name, "tokens" if tokens else "space") for name in names}
 
 
-@checked
+@checked(limit=count)
 def judged_images(
     name: str,
     images: Path,

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, shown
 from hierdiff.errors import InvalidParameter
 
 __all__ = ["Pooling", "check_layers", "pooled", "recorded"]
@@ -39,14 +39,19 @@ def check_layers(module: nn.Module, layers: Mapping[str, Pooling]) -> None:
                 f"layer {layer!r} is not in the network; the nearest names are "
                 + ", ".join(map(repr, near))
             )
-        axes = isinstance(pooling, tuple) and pooling and all(
-            isinstance(axis, int) and axis >= 1 for axis in pooling
-        )  # fmt: skip
-        if pooling not in ("space", "tokens", "keep") and not axes:
-            raise InvalidParameter(
-                f"pooling {pooling!r} of layer {layer!r} is unknown; use 'space', 'tokens', 'keep' "
-                "or a tuple of axes >= 1"
-            )
+        _known(layer, pooling)
+
+
+def _known(layer: str, pooling: Any) -> None:
+    axes = isinstance(pooling, tuple) and bool(pooling) and all(
+        isinstance(axis, int) and not isinstance(axis, bool) and axis >= 1 for axis in pooling
+    )  # fmt: skip
+    word = isinstance(pooling, str) and pooling in ("space", "tokens", "keep")
+    if not word and not (axes and len(set(pooling)) == len(pooling)):
+        raise InvalidParameter(
+            f"pooling {shown(pooling)} of layer {layer!r} is unknown; use 'space', 'tokens', "
+            "'keep' or a tuple of different axes >= 1"
+        )
 
 
 @checked
@@ -81,6 +86,7 @@ def pooled(layer: str, output: Any, pooling: Pooling) -> Tensor:
     >>> pooled("x", maps, "space").tolist(), pooled("x", maps, (1, 3)).tolist()
     ([[1.5, 5.5]], [[2.5, 4.5]])
     """
+    _known(layer, pooling)
     if not isinstance(output, Tensor):
         raise InvalidParameter(
             f"layer {layer!r} returns a {type(output).__name__}, no tensor; name a submodule of it "
@@ -104,6 +110,7 @@ def pooled(layer: str, output: Any, pooling: Pooling) -> Tensor:
 
 
 @contextlib.contextmanager
+@checked
 def recorded(
     module: nn.Module, layers: Mapping[str, Pooling]
 ) -> Iterator[dict[str, Tensor]]:  # fmt: skip
@@ -111,6 +118,7 @@ def recorded(
 
     Raises InvalidParameter where a layer was not called, or more than once.
     """
+    check_layers(module, layers)
     found: dict[str, Tensor] = {}
 
     def hook(layer: str, pooling: Pooling) -> Any:

@@ -24,10 +24,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import check_fields, checked, whole
+from hierdiff.checks import array, check_fields, checked, count, one_of, shown, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.validation._outputs import refuse_rows
+from hierdiff.validation._tensors import called, tensor
 from hierdiff.validation._weights import size_number
 from hierdiff.validation.digits import LabelledImages
 from hierdiff.validation.execution import inference
@@ -85,7 +86,15 @@ class ReferenceClassifier:
     batch: int = 128
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, batch=count)
+        for word in ("size", "resize"):
+            if getattr(self, word) is not None:
+                size_number(word, getattr(self, word))
+        if len(self.mean) != len(self.deviation) or any(d <= 0 for d in self.deviation):
+            raise InvalidParameter(
+                f"mean = {self.mean} and deviation = {self.deviation} must have one entry per "
+                "channel each, the latter above zero"
+            )
         known = dict(self.module.named_modules())
         missing = [name for name in self.layers if name not in known]
         if missing or not self.layers:
@@ -97,6 +106,7 @@ class ReferenceClassifier:
     @checked
     def activations(self, images: Array) -> dict[str, Array]:
         """All layers [n, channels, ...] and the logits [n, classes], in float32."""
+        images = _images("images", images)
         parts: list[dict[str, Array]] = []
         device = next(self.module.parameters()).device
         for start in range(0, len(images), self.batch):
@@ -120,7 +130,8 @@ class ReferenceClassifier:
             handles.append(modules[name].register_forward_hook(keep))
         try:
             with inference(self.module):
-                found["logits"] = _tensor(self.module(x)).float().cpu().numpy()
+                out = _tensor(called("the classifier", self.module, x))
+                found["logits"] = out.float().cpu().numpy()
         finally:
             for handle in handles:
                 handle.remove()
@@ -143,6 +154,16 @@ class ReferenceClassifier:
         return x
 
 
+def _images(name: str, value: Any, least: int = 1) -> Array:
+    """Images [n, channels, h, w], in the type they have."""
+    found = array(name, value)
+    if found.ndim != 4 or len(found) < least or not found.size:
+        raise InvalidParameter(
+            f"{name} has shape {found.shape}; give [n >= {least}, channels, h, w]"
+        )
+    return found
+
+
 def _tensor(out: Any) -> Tensor:
     if isinstance(out, Tensor):
         return out
@@ -159,12 +180,21 @@ class LayerStatistics:
     mean: Mapping[str, Array]
     scale: Mapping[str, Array]
 
-    @checked
     def __post_init__(self) -> None:
         check_fields(self)
+        if set(self.mean) != set(self.scale):
+            raise InvalidParameter(
+                f"mean of {shown(list(self.mean))} and scale of {shown(list(self.scale))} must be "
+                "of the same layers"
+            )
 
+    @checked
     def standardise(self, layer: str, a: Array) -> Array:
         """Standardised activations, one row per image."""
+        one_of("layer", layer, self.mean)
+        channels = np.size(self.mean[layer])
+        if a.ndim < 2 or (channels != 1 and a.shape[1] != channels):
+            raise InvalidParameter(f"a has shape {a.shape}; give [n, {channels}, ...]")
         shape = (1, -1) + (1,) * (a.ndim - 2)
         out = (a - self.mean[layer].reshape(shape)) / self.scale[layer].reshape(shape)
         return np.asarray(out.reshape(len(a), -1))
@@ -198,8 +228,7 @@ def layer_statistics(
     Validity: population moments over images and places; logits get one number for all classes, as
     published.
     """
-    if not len(images):
-        raise InvalidParameter("there are no reference images; give at least one")
+    images = _images("images", images)
     count: dict[str, float] = {}
     first: dict[str, Array] = {}
     second: dict[str, Array] = {}
@@ -248,6 +277,7 @@ def similarity(
     -----
     Validity: as the classifier sees them; class retention compares its own two answers.
     """
+    images, others = _images("images", images), _images("others", others)
     if len(images) != len(others):
         raise InvalidParameter(f"{len(images)} images and {len(others)} others do not pair up")
     parts: dict[str, list[Array]] = {}
@@ -291,8 +321,7 @@ def floor_of_pairs(
     -----
     Validity: the pairs have the classes' own frequencies, so class retention is that of chance.
     """
-    if len(images) < 2:
-        raise InvalidParameter(f"{len(images)} images have no pairs; give at least two")
+    images = _images("images", images, 2)
     order = generator(seed).permutation(len(images))
     partner = np.empty(len(images), np.intp)
     partner[order] = np.roll(order, 1)  # one cycle through all images: no fixed point
@@ -330,6 +359,7 @@ class ConvClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.names: tuple[str, ...] = (*(f"conv{i + 1}" for i in range(depth)), "linear")
+        self.shape = (channels, size, size)
         before, side = channels, size
         for i in range(depth):
             after = width * 2**i
@@ -342,13 +372,14 @@ class ConvClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, classes]."""
+        tensor("x", x, None, *self.shape)
         for name in self.names:
             x = self.get_submodule(name)(x)
         out: Tensor = self.head(x)
         return out
 
 
-@checked
+@checked(batch=count)
 def train_classifier(
     data: LabelledImages,
     plan: Plan,

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, count, interval, number, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
+from hierdiff.validation._tensors import one_per_row, tensor
 from hierdiff.validation._weights import layers_number, size_number
 from hierdiff.validation.clocks import LogSNR
 from hierdiff.validation.execution import Execution
@@ -57,14 +59,14 @@ class VectorDenoiser(nn.Module):
     torch.Size([3, 6])
     """
 
-    @checked(dim=size_number, width=size_number, depth=layers_number)
+    @checked(
+        dim=size_number,
+        variance=partial(number, above=0),
+        width=size_number,
+        depth=layers_number,
+    )
     def __init__(self, dim: int, variance: float, *, width: int = 256, depth: int = 3) -> None:
         super().__init__()
-        if min(dim, width, depth) < 1 or not variance > 0:
-            raise InvalidParameter(
-                f"dim = {dim}, width = {width}, depth = {depth} and variance = {variance} must be "
-                "positive"
-            )
         self.variance = variance
         self.code = NoiseCode(64)
         self.embed = nn.Linear(dim, width)
@@ -90,13 +92,15 @@ class VectorDenoiser(nn.Module):
 
     def scales(self, log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_skip, c_out and c_in as columns."""
+        tensor("x", x, None, self.embed.in_features)
+        one_per_row("log_snr", log_snr, x)
         a2 = torch.sigmoid(log_snr.to(x.dtype))[:, None]
         s2 = torch.sigmoid(-log_snr.to(x.dtype))[:, None]
         total = a2 * self.variance + s2
         return a2.sqrt() * self.variance / total, (self.variance * s2 / total).sqrt(), total.rsqrt()
 
 
-@checked
+@checked(batch=count, sigmas=interval)
 def vector_loss(
     mixture: LowRankMixture, *, data: NDArray[np.float64] | None = None, batch: int = 256,
     sigmas: tuple[float, float] = (0.01, 5.0), seed: int = 0,
@@ -131,8 +135,8 @@ def vector_loss(
     Validity: its minimum over functions is the posterior mean under the data that it sees: the
     mixture's, or the training set's.
     """
-    if data is not None and (data.ndim != 2 or not len(data) or data.shape[1] != mixture.dim):
-        raise InvalidParameter(f"data of shape {data.shape} must be [N >= 1, {mixture.dim}]")
+    if data is not None:
+        data = reals("data", data, shape=(None, mixture.dim), least=1)
     if not 0 < sigmas[0] < sigmas[1]:
         raise InvalidParameter(f"sigmas = {sigmas} must increase, above 0")
 
@@ -157,7 +161,7 @@ def vector_loss(
     return loss
 
 
-@checked
+@checked(batch=count)
 def train_vector_denoiser(
     mixture: LowRankMixture,
     plan: Plan,

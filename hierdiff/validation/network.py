@@ -34,6 +34,7 @@ from hierdiff.checks import (
     array,
     check_fields,
     frozen,
+    instance,
     integers,
     levels_of,
     reals,
@@ -46,6 +47,7 @@ from hierdiff.seeds import Seed
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.validation._outputs import FiniteOutputs, refuse_rows
 from hierdiff.validation._symbols import draw_symbols, keep_seen, one_hot, token_ratio
+from hierdiff.validation._tensors import called
 from hierdiff.validation.clocks import Clock, default_clock
 from hierdiff.validation.execution import (
     Execution,
@@ -135,6 +137,7 @@ class NetworkModel:
     def __post_init__(self) -> None:
         check_fields(self, noise=unchecked, parameterisation=unchecked, condition=unchecked)
         kind = self._kind
+        instance("parameterisation", kind, Parameterisation)
         if not isinstance(self.noise, (GaussianNoise, MaskingNoise, UniformNoise)):
             raise InvalidParameter(
                 f"noise = {self.noise!r} corrupts nothing that a network could see; use Gaussian, "
@@ -221,6 +224,8 @@ class NetworkModel:
                 "no layers were named; give layers={'name of a submodule': 'space'}"
             )
         x, levels, snr = self._checked(x_t, t)
+        if not len(x):
+            raise InvalidParameter(f"x_t has shape {x.shape}; features need one datum at least")
         parts: list[dict[str, Array]] = []
 
         def work(rows: Rows) -> None:
@@ -300,7 +305,8 @@ class NetworkModel:
         time = torch.as_tensor(self._clock.time(snr), dtype=x.dtype).to(x.device)
         seen = self.execution.arranged(self._kind.network_input(x, snr))
         with self.execution.precision(x.device):
-            output = run(seen, time) if labels is None else run(seen, time, labels)
+            inputs = (seen, time) if labels is None else (seen, time, labels)
+            output = called("the network", run, *inputs)
         if not isinstance(output, Tensor):
             raise InvalidParameter(
                 f"the network returned a {type(output).__name__}, no tensor; wrap it in a module "

@@ -103,19 +103,22 @@ class Parameterisation:
                 "output = 'logits' goes with scale 'vp' and no learned variance; leave both out"
             )
 
+    @checked
     def network_input(self, x_t: Tensor, snr: ArrayLike) -> Tensor:
         """What the network sees, c x_t; ``snr`` is one number or one per sample."""
         if self.scale == "vp":
             return x_t
         return column(_gain(self.scale, snr), x_t) * x_t
 
+    @checked
     def clean(self, output: Tensor, x_t: Tensor, snr: ArrayLike) -> Tensor:
         """Posterior mean of x0 from what the network returned, of the shape of x_t."""
         a, s = amplitudes(snr)
-        if self.output == "x0":
-            return output
         if self.output == "logits":
             return output.softmax(dim=-1)
+        _alike("output", output, x_t)
+        if self.output == "x0":
+            return output
         if self.output == "v":
             return column(a, x_t) * x_t - column(s, x_t) * output
         if self.output == "flow":
@@ -129,9 +132,11 @@ class Parameterisation:
         # in this order it has the same rounding as guided-diffusion, which is amplified by 1 / a
         return column(1 / a, x_t) * x_t - column(factor / a, x_t) * output
 
+    @checked
     def target(self, x0: Tensor, x_t: Tensor, snr: ArrayLike) -> Tensor:
         """What the network should return for this x0: the inverse of ``clean``; SNR below inf."""
         a, s = amplitudes(snr)
+        _alike("x0", x0, x_t)
         if self.output == "logits":
             return x0.log()
         if self.output == "x0":
@@ -149,6 +154,7 @@ class Parameterisation:
             return eps - x0
         return -eps / column(_gain(self.scale, snr) * s, x_t)
 
+    @checked
     def read(self, output: Tensor, x_t: Tensor, snr: ArrayLike) -> Prediction:
         """Posterior mean and variance values; raises InvalidParameter for a wrong shape."""
         variance = None
@@ -195,6 +201,11 @@ def amplitudes(snr: ArrayLike) -> tuple[FloatArray, FloatArray]:
 def column(values: ArrayLike, like: Tensor) -> Tensor:
     """Numbers, one or one per sample, as a tensor that broadcasts against ``like`` [n, ...]."""
     array = np.asarray(values, dtype=float)
+    if array.ndim and array.shape != tuple(like.shape[:1]):
+        raise InvalidParameter(
+            f"values have shape {array.shape} for a tensor of shape {tuple(like.shape)}; give one "
+            "number, or one per sample"
+        )
     tensor = torch.as_tensor(array, dtype=like.dtype).to(like.device)
     return tensor.reshape(-1, *(1,) * (like.ndim - 1)) if array.ndim else tensor
 
@@ -212,6 +223,13 @@ def split_channels(output: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
         )
     first, second = output.chunk(2, dim=longer[0])
     return first, second
+
+
+def _alike(name: str, value: Tensor, x_t: Tensor) -> None:
+    if value.shape != x_t.shape:
+        raise InvalidParameter(
+            f"{name} has shape {tuple(value.shape)} and x_t {tuple(x_t.shape)}; give equal shapes"
+        )
 
 
 def _gain(scale: Scale, snr: ArrayLike) -> FloatArray:

@@ -146,6 +146,8 @@ def forward_backward(
     array([ True,  True,  True])
     """
     data = np.asarray(x0)
+    if data.ndim < 2:
+        raise InvalidParameter(f"x0 has shape {data.shape}; give one row per datum")
     levels = levels_of(t, len(data)) * np.ones(len(data))
     streams = SampleStreams.of(seed, purpose=1)
     noisy: list[NDArray[Any]] = []

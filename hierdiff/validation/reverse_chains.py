@@ -15,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierdiff.checks import FloatArray, checked
+from hierdiff.checks import FloatArray, checked, count, instance, levels_of, memory, number, snr_of
+from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
+from hierdiff.validation._tensors import tensor
 from hierdiff.validation.parameterisation import Prediction
 from hierdiff.validation.schedules import DiscreteSchedule
 
@@ -72,11 +74,16 @@ def reverse_levels(
     >>> reverse_levels(2, GaussianNoise(schedule="linear"), np.array([0.5])).round(4).tolist()
     [[0.0853, 1.1012, inf]]
     """
+    t = np.atleast_1d(levels_of(t))
+    if t.ndim > 1:
+        raise InvalidParameter(f"t has shape {t.shape}; give one noise level per sample, [n]")
     start = noise.snr(t)[:, None]
     if isinstance(levels, DiscreteSchedule):
         visited = np.append(levels.snr[::-1], np.inf)
         table = np.where(visited <= start * (1 + 1e-9), start, visited)
         return np.concatenate([start, table], axis=1)
+    count("levels", levels)
+    memory(f"a table of {levels} steps for {len(t)} samples", 8.0 * len(t) * (levels + 1))
     k = np.arange(levels, -1, -1)
     table = noise.snr(t[:, None] * (k / levels))
     table[:, 0] = start[:, 0]
@@ -114,6 +121,11 @@ def reverse_chain(
     -----
     Validity: rows do not see each other, and rows that wait draw nothing.
     """
+    if table.ndim != 2 or len(table) != len(tensor("x_t", x_t, None, ...)):
+        raise InvalidParameter(f"table has shape {table.shape}; give [{len(x_t)}, steps + 1]")
+    snr_of(table)
+    if clip is not None:
+        number("clip", clip, above=0)
     x = x_t
     for now, then in pairwise(table.T):
         rows = np.flatnonzero(now < then)
@@ -123,6 +135,7 @@ def reverse_chain(
         index = torch.as_tensor(rows, device=x.device)
         part = x if every else x[index]
         prediction = predict(part, now[rows], rows)
+        instance("what predict returns", prediction, Prediction)
         if clip is not None:
             prediction = prediction._replace(clean=prediction.clean.clamp(-clip, clip))
         new = prediction.clean
@@ -133,4 +146,7 @@ def reverse_chain(
 
 
 def _part_of(draw: Draw, rows: Rows) -> Draw:
-    return lambda positions: draw(rows[positions])
+    def part(positions: Rows) -> Tensor:
+        return tensor("what draw returns", draw(rows[positions]), len(positions), ...)
+
+    return part

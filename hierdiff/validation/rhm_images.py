@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import check_fields, checked, levels_of
+from hierdiff.checks import check_fields, checked, levels_of, memory, reals, snr_of, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise
@@ -64,6 +64,8 @@ def random_templates(symbols: int, channels: int, patch: int, seed: Seed) -> Arr
         raise InvalidParameter(
             f"symbols = {symbols}, channels = {channels}, patch = {patch} must be at least 1"
         )
+    memory(f"a table of {symbols} patches of {channels} x {patch} x {patch} numbers",
+           8.0 * symbols * channels * float(patch) ** 2)  # fmt: skip
     T = generator(seed).standard_normal((symbols, channels, patch, patch))
     return np.asarray(0.7 * T / np.sqrt((T**2).mean(axis=(1, 2, 3), keepdims=True)))
 
@@ -134,7 +136,12 @@ class TreeImages:
     @checked
     def render(self, leaves: ArrayLike) -> NDArray[np.float32]:
         """Images [n, channels, h, w] of strings [n, leaves]."""
-        patches = self.templates[np.asarray(leaves)]
+        symbols = symbols_of("leaves", leaves, 0, self.grammar.leaf_vocabulary)
+        if symbols.shape[1] != self.grammar.n_leaves:
+            raise InvalidParameter(
+                f"leaves have shape {symbols.shape}; give [n, {self.grammar.n_leaves}]"
+            )
+        patches = self.templates[symbols]
         return self._joined(patches).astype(np.float32)
 
     def _joined(self, patches: Array) -> Array:
@@ -147,7 +154,7 @@ class TreeImages:
     @checked
     def patches(self, images: ArrayLike) -> Array:
         """Patches [n, leaves, channels * P * P] of images."""
-        x = np.asarray(images)
+        x = reals("images", images)
         if x.shape[1:] != self.shape:
             raise InvalidParameter(f"images have shape {x.shape}; give [n, {self.shape}]")
         side, P = 2**self.grammar.L, self.templates.shape[2]
@@ -166,7 +173,9 @@ class TreeImages:
         """What noisy, variance-preserving patches say of their symbols, [n, leaves, v]."""
         T = self.templates.reshape(len(self.templates), -1)
         x = self.patches(images).astype(float)
-        ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))[:, None, None]
+        given = snr_of(snr, len(x))
+        # above it the square overflows; a noise of 1e-50 says all that there is to say
+        ratio = np.broadcast_to(np.minimum(given, 1e100), (len(x),))[:, None, None]
         # sqrt(ab) / (1 - ab) = sqrt(snr (1 + snr)), and ab / (1 - ab) = snr
         found = np.sqrt(ratio * (1 + ratio)) * (x @ T.T) - ratio / 2 * (T**2).sum(axis=1)
         return np.asarray(found - found.max(axis=2, keepdims=True))
@@ -205,8 +214,11 @@ class ExactImages:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @checked
     def posterior(self, x_t: Array, t: ArrayLike) -> Posterior:
         """Beliefs of all levels."""
+        if not np.ndim(x_t):
+            raise InvalidParameter(f"x_t has shape (); give [n, {self.world.shape}]")
         snr = self.noise.snr(levels_of(t, len(x_t)) * np.ones(len(x_t)))
         return posterior(self.world.grammar, self.world.log_evidence(x_t, snr))
 

@@ -11,7 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from hierdiff.checks import array, check_fields, checked, levels_of, reals, symbols_of
+from hierdiff.checks import (
+    array,
+    check_fields,
+    checked,
+    count,
+    integers,
+    levels_of,
+    reals,
+    symbols_of,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
@@ -73,7 +82,9 @@ class SymbolNetwork:
 
     @checked
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, steps=count, batch=count)
+        if self.condition is not None:
+            integers("condition", self.condition, ndim=(0, 1))
 
     def conditioned(self, condition: Any) -> SymbolNetwork:
         """The same network given a label for all data, or one each; None takes it away."""
@@ -136,6 +147,8 @@ class SymbolNetwork:
 @checked
 def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Tensor]:
     """What a network is told: channels per leaf, and the logarithm of the SNR."""
+    if len(levels_of(t, len(array("x_t", x_t))).shape) != 1:
+        raise InvalidParameter("t is one number; give one noise level per datum, [n]")
     with np.errstate(divide="ignore"):
         if isinstance(noise, GaussianNoise):
             # the datum as it is, and what each leaf says alone: the latter is not bounded by scale

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, count, interval, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
 from hierdiff.seeds import generator, stream
@@ -40,7 +40,7 @@ Array = NDArray[Any]
 Architecture: TypeAlias = Literal["tree", "transformer"]
 
 
-@checked
+@checked(batch=count)
 def symbol_loss(
     grammar: Grammar,
     noise: Process,
@@ -85,12 +85,16 @@ def symbol_loss(
     -----
     Validity: its minimum is the entropy of the exact posterior, per leaf in nats.
     """
-    if batch < 1:
-        raise InvalidParameter(f"batch = {batch} must be at least 1")
-    if data is not None and (data.ndim != 2 or not len(data) or data.shape[1] != grammar.n_leaves):
-        raise InvalidParameter(
-            f"data of shape {data.shape} must be non-empty with {grammar.n_leaves} leaves"
-        )
+    if data is not None:
+        data = symbols_of("data", data, 0, grammar.leaf_vocabulary)
+        if not len(data) or data.shape[1] != grammar.n_leaves:
+            raise InvalidParameter(
+                f"data of shape {data.shape} must be non-empty with {grammar.n_leaves} leaves"
+            )
+    if focus is not None:
+        low, high = interval("focus", focus)
+        if low < 0 or high > 1:
+            raise InvalidParameter(f"focus = {focus} must lie in [0, 1]")
     if not 0 <= label_share <= 1:
         raise InvalidParameter(f"label_share = {label_share} must lie in [0, 1]")
     classes = grammar.v[0]
@@ -122,7 +126,7 @@ def symbol_loss(
     return loss
 
 
-@checked
+@checked(batch=count)
 def train_tree_unet(
     grammar: Grammar,
     noise: Process,

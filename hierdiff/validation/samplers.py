@@ -31,9 +31,10 @@ import numpy as np
 from torch import Tensor
 
 from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, check_fields, checked
+from hierdiff.checks import FloatArray, check_fields, checked, shown, snr_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
+from hierdiff.validation._tensors import tensor
 from hierdiff.validation.parameterisation import Prediction, amplitudes, column
 from hierdiff.validation.reverse_chains import Draw, Predict, reverse_chain, reverse_levels
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -90,6 +91,7 @@ class Ancestral:
                 f"variance = {self.variance!r} is unknown; use 'posterior', 'beta' or 'learned'"
             )
 
+    @checked
     def run(
         self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
     ) -> Tensor:
@@ -97,10 +99,12 @@ class Ancestral:
         table = reverse_levels(self.levels, noise, t)
         return reverse_chain(predict, x_t, table, self.step, draw, clip=self.clip)
 
+    @checked
     def moments(
         self, x: Tensor, prediction: Prediction, now: FloatArray, then: FloatArray
     ) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the next state, at SNRs ``now`` < ``then`` < inf, [n]."""
+        _rising(now, then, x, prediction)
         a, s = amplitudes(now)
         a_next, s_next = amplitudes(then)
         keep = now / then
@@ -117,6 +121,7 @@ class Ancestral:
         chosen = column(largest if self.variance == "beta" else least, x)
         return mean, chosen.expand_as(mean)
 
+    @checked
     def step(
         self, x: Tensor, prediction: Prediction, now: FloatArray, then: FloatArray, draw: Draw
     ) -> Tensor:
@@ -176,6 +181,7 @@ class DDIM:
         """Whether it samples the posterior: only at eta = 1."""
         return self.eta == 1
 
+    @checked
     def run(
         self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
     ) -> Tensor:
@@ -183,10 +189,12 @@ class DDIM:
         table = reverse_levels(self.levels, noise, t)
         return reverse_chain(predict, x_t, table, self.step, draw, clip=self.clip)
 
+    @checked
     def step(
         self, x: Tensor, prediction: Prediction, now: FloatArray, then: FloatArray, draw: Draw
     ) -> Tensor:
         """The next state; ``draw`` gets the positions of the rows of x."""
+        _rising(now, then, x, prediction)
         a, s = amplitudes(now)
         a_next, s_next = amplitudes(then)
         eps = (x - column(a, x) * prediction.clean) / column(s, x)
@@ -232,6 +240,19 @@ def learned_log_variance(
     """
     share = (values + 1) / 2
     return share * column(largest, values) + (1 - share) * column(least, values)
+
+
+def _rising(now: FloatArray, then: FloatArray, x: Tensor, prediction: Prediction) -> None:
+    n = len(tensor("x", x, None, ...))
+    if not (snr_of(now, n) < snr_of(then, n)).all():
+        raise InvalidParameter(
+            f"then = {shown(then)} must lie above now = {shown(now)}; steps go from noise to data"
+        )
+    if prediction.clean.shape != x.shape:
+        raise InvalidParameter(
+            f"the prediction has shape {tuple(prediction.clean.shape)} and x {tuple(x.shape)}; "
+            "give equal shapes"
+        )
 
 
 def _check_levels(levels: Any) -> None:

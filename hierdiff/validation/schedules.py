@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._rules import positive_int
-from hierdiff.checks import FloatArray, checked, snr_of, whole
+from hierdiff.checks import FloatArray, checked, integers, snr_of, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 
@@ -228,7 +228,7 @@ def _respaced(T: int, spec: int | str | Sequence[int]) -> NDArray[Any]:
         return _sections(T, counts)
     if isinstance(spec, (int, np.integer)):
         return _sections(T, [int(spec)])
-    index = np.asarray(spec)
+    index = integers("spec", spec, low=None)
     if index.ndim != 1 or not index.size or not (np.diff(index) > 0).all():
         raise InvalidParameter(f"indices {spec!r} must increase; sort them and drop repetitions")
     if index[0] < 0 or index[-1] >= T:

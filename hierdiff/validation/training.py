@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hierdiff._files import one_line, remove_leftovers, replacing
-from hierdiff.checks import check_fields, checked
+from hierdiff.checks import check_fields, checked, shown
 from hierdiff.errors import InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_parts, fingerprint
 from hierdiff.results import writable_folder
@@ -176,6 +176,8 @@ def train(
     -----
     Validity: deterministic on one device if the loss is a function of the step.
     """
+    if not any(p.requires_grad for p in network.parameters()):
+        raise InvalidParameter("the network has no weights to train; give one that has")
     device = usable_device(plan.device)
     network.to(device)
     kept = None
@@ -206,6 +208,10 @@ def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.d
     network.train()
     with torch.autocast(device.type, torch.bfloat16, enabled=plan.bfloat16):
         value = loss(network, step)
+    if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+        raise InvalidParameter(
+            f"the loss returns {shown(value)}; it must return a tensor of one real number"
+        )
     if not torch.isfinite(value):
         raise InvalidParameter(
             f"the loss is {float(value.detach())} at step {step}; lower rate = {plan.rate} or raise"

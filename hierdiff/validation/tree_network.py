@@ -24,8 +24,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from hierdiff.checks import checked, whole
+from hierdiff.checks import checked, shown, whole
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation._tensors import one_per_row, tensor
 from hierdiff.validation._weights import layers_number, size_number
 
 __all__ = ["SequenceTransformer", "TreeUNet"]
@@ -65,6 +66,11 @@ class LabelCode(nn.Module):
     def forward(self, label: Tensor | None, n: int) -> Tensor:
         """[n] to [n, width]."""
         none = torch.full((n,), self.classes, device=self.table.weight.device)
+        fits = isinstance(label, Tensor) and label.shape in ((), (1,), (n,))
+        if label is not None and not fits:
+            raise InvalidParameter(
+                f"label = {shown(label)} must be a tensor of one label, or of one each: [{n}]"
+            )
         index = none if label is None else label.long().expand(n)
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= self.classes:
             raise InvalidParameter(
@@ -195,6 +201,8 @@ class TreeUNet(nn.Module):
         self, x: Tensor, log_snr: Tensor, label: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Features of both sweeps by name, each [n, nodes, features], and the logits."""
+        tensor("x", x, None, None, self.embed.in_features)
+        one_per_row("log_snr", log_snr, x)
         if x.shape[1] != self.s**self.L:
             raise InvalidParameter(
                 f"input has {x.shape[1]} leaves, the network s**L = {self.s**self.L}"
@@ -286,6 +294,8 @@ class SequenceTransformer(nn.Module):
         self, x: Tensor, log_snr: Tensor, label: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Features after every layer by name, each [n, leaves, width], and the logits."""
+        tensor("x", x, None, None, self.embed.in_features)
+        one_per_row("log_snr", log_snr, x)
         if x.shape[1] != self.leaves:
             raise InvalidParameter(f"input has {x.shape[1]} leaves, the network {self.leaves}")
         code = _coded(self.code, self.labels, log_snr, label)

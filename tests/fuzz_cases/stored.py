@@ -21,7 +21,6 @@ EXEMPT = {
     "hierdiff.results.used": "reports of run_tasks",
     "hierdiff.results.tasks_of": "takes results of hierdiff",
     "hierdiff.results.compare": "takes results of hierdiff; its tests are in test_results",
-    "hierdiff.validation.distributed.run_shared": "its arguments are those of run_tasks",
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff.errors import InvalidParameter
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,
@@ -34,6 +35,7 @@ from hierdiff.theory import ExactRHM
 
 EXEMPT = {
     "hierdiff.studies.command.execute": "the study given is the caller's own; its errors are too",
+    "hierdiff.sims.pruning.Decision": "a result; its own functions make it",
     "hierdiff.studies.page.parsed": "the function given is the caller's own; its errors are too",
 } | {
     f"hierdiff.sims.estimators.{name}": "a result; its own functions make it"
@@ -61,6 +63,16 @@ def _options(kind: type[Any]) -> Any:
     """Options of a page that was given no flags."""
     with mock.patch.object(sys, "argv", ["page"]):
         return page.options(kind)
+
+
+def _run(kind: type[Any], arguments: Any) -> Any:
+    """A command that says what is wrong and ends with status 2 does what it should."""
+    try:
+        return command.run(kind, arguments)
+    except SystemExit as stop:
+        if stop.code != 2:
+            raise
+        raise InvalidParameter("said on standard error") from None
 
 
 def _arrays(n: int) -> dict[str, Any]:
@@ -131,19 +143,21 @@ def _estimators() -> list[Case]:
     values = random.random((4, 3))
     return [
         Case(f"{home}.bootstrap", estimators.bootstrap,
-             {"statistic": lambda rows: values[rows].mean(axis=-2), "units": 4, "resamples": 20,
-              "seed": 0, "groups": None}),
+             {"statistic": lambda rows: values[rows % 4].mean(axis=-2), "units": 4, "resamples": 20,
+              "seed": 0, "groups": None},
+             keep=("statistic",)),  # the caller's own; so are its errors
         Case(f"{home}.clustered_interval", estimators.clustered_interval,
              {"outcomes": np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1]]), "level": 0.6827}),
         Case(f"{home}.crossing", estimators.crossing,
-             {"t": t, "values": nested, "height": 0.5, "resamples": 20, "seed": 0}),
+             {"t": t, "values": nested, "height": 0.5, "resamples": 20, "seed": 0},
+             nan=("height",)),
         Case(f"{home}.depth_limit", estimators.depth_limit,
              {"depth": np.arange(3, 9), "values": 0.3 + 1.4 ** -np.arange(3.0, 9.0),
               "errors": np.full(6, 0.01), "rates": (1.1, 2.0)}),
         Case(f"{home}.disorder", estimators.disorder,
-             {"t": t, "values": nested, "height": 0.5, "splits": 8, "seed": 0}),
+             {"t": t, "values": nested, "height": 0.5, "splits": 8, "seed": 0}, nan=("height",)),
         Case(f"{home}.falls_through", estimators.falls_through,
-             {"t": t, "curve": curves[0], "height": 0.5}),
+             {"t": t, "curve": curves[0], "height": 0.5}, nan=("height", "curve")),
         Case(f"{home}.likelihood_interval", estimators.likelihood_interval,
              {"successes": [3, 5], "trials": [10, 10], "level": 0.6827, "spread": 1.0}),
         Case(f"{home}.nested_mean", estimators.nested_mean, {"values": nested}),
@@ -199,10 +213,13 @@ def _features() -> list[Case]:
         Case(f"{bump}.bump_counts", phases.bump_counts,
              {"images": images, "dark": False, "threshold": 0.5, "least": 3}),
         Case(f"{bump}.locate", phases.locate,
-             {"images": images, "dark": False, "threshold": 0.25}),
+             {"images": images, "dark": False, "threshold": 0.25}, nan=("images", "threshold")),
         Case(f"{bump}.location_accuracy", phases.location_accuracy,
              {"images": images, "labels": np.full((16, 2), 6.0), "dark": False,
               "tolerance": 1.0}),
+        Case("hierdiff.sims.phases.crossing_time", phases.crossing_time,
+             {"times": [0.0, 10.0, 20.0], "accuracy": [0.0, 0.5, 0.7], "height": 0.6},
+             nan=("accuracy", "height")),
         Case("hierdiff.sims.phases.phase", phases.phase,
              {"readout": readout, "thresholds": phases.Thresholds()}),
         Case("hierdiff.sims.phases.read_phase", phases.read_phase,
@@ -238,7 +255,7 @@ def cases() -> list[Case]:
     home = "hierdiff.studies"
     return [
         *_experiments(), *_estimators(), *_tasks(), *_features(),
-        Case(f"{home}.command.run", command.run, {"kind": _Flags, "arguments": ["--v", "3"]}),
+        Case(f"{home}.command.run", _run, {"kind": _Flags, "arguments": ["--v", "3"]}),
         Case(f"{home}.composition.claims", composition.claims, _claims),
         Case(f"{home}.page.last_words", page.last_words, {"error": ValueError("x")}),
         Case(f"{home}.page.options", _options, {"kind": _Flags}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -293,6 +294,50 @@ def test_limits_in_depth_contain_the_doubt_about_the_rate() -> None:
     assert (np.abs(known) < 2).mean() < 0.2
 
 
+def test_a_limit_in_depth_is_the_mean_over_rates_of_least_squares() -> None:
+    """Rate by rate with a general solver, and the moments of the posterior over rates."""
+    L, y, e = np.array([3.0, 4, 6, 9]), np.array([0.1, 0.16, 0.19, 0.22]), np.array([4, 3, 3, 5.0])
+    e = e / 300
+    rates = np.geomspace(1.1, 3.0, 4001)
+    found = depth_limit(L, y, e, (1.1, 3.0))
+    limits, variances, chi = [], [], []
+    for rate in rates:
+        columns = np.stack([np.ones(4), rate**-L], axis=1) / e[:, None]
+        fit, rest, *_ = np.linalg.lstsq(columns, y / e, rcond=None)
+        limits.append(fit[0])
+        variances.append(np.linalg.inv(columns.T @ columns)[0, 0])
+        chi.append(float(rest[0]))
+    w = np.exp(-np.array(chi) / 2) / np.exp(-np.array(chi) / 2).sum()
+    value, rate = w @ limits, w @ rates
+    error = np.sqrt(w @ variances + w @ np.square(limits) - value**2)
+    spread = np.sqrt(w @ rates**2 - rate**2)
+    expected = [value, error, rate, spread, min(chi)]
+    np.testing.assert_allclose(dataclasses.astuple(found), expected, rtol=1e-6)
+
+
+def test_the_least_number_of_units_is_accepted() -> None:
+    """Two of them for an error bar, two data per grammar for a disorder, one datum for a mean."""
+    pair = np.array([1.0, 4.0])
+    means = [pair.mean(), 1.0, 4.0]  # of the resamples: 1 4, 1 1, 4 4, with weights 1/2, 1/4, 1/4
+    expected = np.sqrt(2 * np.average(np.square(np.array(means) - 2.5), weights=[2, 1, 1]))
+    found = float(bootstrap(lambda rows: pair[rows].mean(), 2, 40_000).error)
+    assert found == pytest.approx(expected, rel=0.02)
+    assert nested_mean(pair[:, None]).units == 2
+    assert nested_mean(pair[None]).units == 2
+    assert nested_mean(np.arange(5.0)[None]).units == 5
+    t = np.linspace(0, 1, 21)
+    middle = np.array([[0.4, 0.5], [0.5, 0.55], [0.45, 0.6], [0.5, 0.4]])
+    found_disorder = disorder(t, 1 / (1 + np.exp((t - middle[..., None]) / 0.1)))
+    assert np.isfinite(found_disorder.sd)
+
+
+def test_a_curve_from_certainty_to_nothing_falls_half_way() -> None:
+    assert falls_through([0.0, 1.0], [1.0, 0.0]) == pytest.approx(0.5)
+    assert falls_through([0.0, 1.0, 2.0], [0.5, 0.5, 0.1], 0.5) == pytest.approx(1.0)
+    assert np.isnan(falls_through([0.0, 1.0], [0.4, 0.1]))
+    assert np.isnan(falls_through([0.0, 1.0], [0.9, 0.5]))
+
+
 def test_shared_members_are_counted_once() -> None:
     rng, z, wrong, stated = np.random.default_rng(14), [], [], []
     for _ in range(200):
@@ -365,3 +410,13 @@ def test_bad_input_is_one_line(name: str) -> None:
     with np.errstate(divide="ignore"), pytest.raises(InvalidParameter, match=words) as error:
         call(x)
     assert "\n" not in str(error.value)
+
+
+def test_an_interval_wider_than_the_numbers_below_one() -> None:
+    # one failure in a thousand with a factor of 100: every probability up to one is likely enough
+    low, high = likelihood_interval(999, 1000, spread=100.0)
+    assert high == 1.0
+    assert 0.8 < low < 0.999
+    low, high = likelihood_interval(1, 1000, spread=2000.0)
+    assert low == 0.0
+    assert 0.001 < high < 1.0

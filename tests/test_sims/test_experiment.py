@@ -26,6 +26,8 @@ from hierdiff.sims.experiment import (
     Task,
     TaskFileSetAside,
     TasksOfOtherCode,
+    WorkerFailed,
+    _compare_equipment,
     run_tasks,
 )
 
@@ -412,3 +414,26 @@ def test_bad_requests(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidParameter, match="cannot be written"):
         run_tasks(tasks(), tmp_path / "file" / "folder")
+
+
+def test_a_worker_with_other_equipment_is_told_what_differs() -> None:
+    """All that differs and nothing else; a commit only where this process knows its own."""
+    code = json.dumps({"source": "ab", "numpy": "2.1"})
+    here = {"code": code, "hierdiff": "1.0", "commit": "aaa"}
+    other = json.dumps({"source": "ab", "numpy": "2.2"})
+    cases: list[tuple[dict[str, str], dict[str, str], str]] = [
+        ({"commit": "bbb"}, here, "commit bbb instead of aaa"),
+        ({"hierdiff": "0.9"}, here, "hierdiff 0.9 instead of 1.0"),
+        ({"code": other}, here, "numpy 2.2 instead of 2.1"),
+        ({"code": other, "commit": "bbb", "hierdiff": "0.9"}, here,
+         "hierdiff 0.9 instead of 1.0; commit bbb instead of aaa; numpy 2.2 instead of 2.1"),
+        ({"code": "?"}, here, "hierdiff 1.0"),
+        ({"code": other, "commit": "bbb"}, {"code": code, "hierdiff": "1.0"},
+         "numpy 2.2 instead of 2.1"),
+    ]  # fmt: skip
+    _compare_equipment("tcp://w", here, dict(here))
+    for changed, mine, words in cases:
+        with pytest.raises(WorkerFailed) as error:
+            _compare_equipment("tcp://w", mine, here | changed)
+        expected = f"worker tcp://w has {words}; install there what runs here"
+        assert one_line(error) == expected

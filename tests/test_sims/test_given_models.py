@@ -181,7 +181,7 @@ WRONG = {
     "no tree": (lambda: DATA[:0], "nodes per level"),
     "another grammar": (lambda: OTHER.sample(4, 0), "no rule of symbol"),
     "more symbols": (lambda: RHM(16, 2, 2, 3).draw(0).sample(40, 0), "levels\\[0\\] holds"),
-    "leaves alone": (lambda: DATA.leaves, "are no derivations"),
+    "leaves alone": (lambda: DATA.leaves, "Derivations"),
 }  # fmt: skip
 
 

@@ -225,3 +225,19 @@ def test_bad_requests_are_told_in_one_line() -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
         one_line(error)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e150, 1e300])
+def test_measures_do_not_depend_on_the_scale_of_representations(scale: float) -> None:
+    # squares and fourth powers of these leave float64; zero, one or NaN would be a wrong number
+    random = np.random.default_rng(0)
+    labels = random.random((40, 2))
+    z = np.hstack([labels, 0.1 * random.random((40, 2))])
+    for measure in (
+        participation_ratio, two_nn,
+        lambda x: rsa(x, labels), lambda x: held_out_r2(x, labels),
+        lambda x: geodesic_rsa(x, labels), lambda x: neighbour_ratio(x, labels),
+    ):  # fmt: skip
+        assert measure(scale * z) == pytest.approx(measure(z), rel=1e-9)
+    grid = random.random((4, 5, 3))
+    assert anova_shares(scale * grid) == pytest.approx(anova_shares(grid), rel=1e-9)

@@ -123,3 +123,15 @@ def test_density_evolution_answers_in_the_same_labels(tmp_path: Path) -> None:
     # v = 8 is small: grammars share their rules, which density evolution does not know
     assert float(np.abs(both.belief.diff("source")).max()) < 0.15
     assert theory.threshold_error > 0
+
+
+def test_the_width_of_the_transition_shrinks_with_depth() -> None:
+    """From .9 to .1 of the belief in the class: wide in shallow trees."""
+    found = [
+        PhaseTransition(v=16, m=4, L=L, grammars=8, data=8, levels=31, refine=0).measure()
+        for L in (3, 8)
+    ]
+    wide, narrow = ((float(ds.width), float(ds.width_error)) for ds in found)
+    assert 0 < narrow[0] < 1
+    assert wide[0] - narrow[0] > 3 * np.hypot(wide[1], narrow[1])
+    assert all(float(ds.threshold_missed) == 0 for ds in found)

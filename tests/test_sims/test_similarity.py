@@ -52,7 +52,8 @@ def test_cka_by_its_definition() -> None:
 
 def test_the_unbiased_estimate_is_zero_for_independent_features() -> None:
     found = np.array([
-        [linear_cka(matrix(2 * i, 20, 30), matrix(2 * i + 1, 20, 30), unbiased=u) for u in (0, 1)]
+        [linear_cka(matrix(2 * i, 20, 30), matrix(2 * i + 1, 20, 30), unbiased=bool(u))
+         for u in range(2)]
         for i in range(200)
     ])  # fmt: skip
     error = found.std(axis=0, ddof=1) / np.sqrt(200)

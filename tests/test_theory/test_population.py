@@ -75,6 +75,12 @@ def z_score(drawn: np.ndarray, law: np.ndarray) -> float:
     return float(np.abs((drawn.mean(axis=0) - law) / error).max())
 
 
+def test_the_symbols_of_all_tuples() -> None:
+    """The first symbol runs fastest."""
+    expected = [word[::-1] for word in itertools.product(range(3), repeat=2)]
+    np.testing.assert_array_equal(module._digits(3, 2), expected)
+
+
 @pytest.mark.parametrize("kind", ["up", "down"])
 def test_one_step_is_the_average_over_all_rule_tables(kind: str) -> None:
     assert z_score(stepped(kind), exact(kind, rule_tables())) < 4
@@ -114,6 +120,86 @@ def test_leaves_are_posteriors_of_the_channel(noise) -> None:
     gap = p[:, 0] - (p**2).sum(axis=1)
     z = gap.mean() / max(gap.std(ddof=1) / np.sqrt(len(gap)), 1e-12)
     assert (abs(z) > 100) if noise.name == "epsilon" else (abs(z) < 4)
+
+
+SHIFTS = np.array([0.0, 0.01, -0.01])
+"""Of the thresholds of three populations."""
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, rows: np.ndarray) -> None:
+    """Populations whose thresholds are known."""
+    given = iter(np.tile(rows, (4, 1)).tolist())
+    monkeypatch.setattr(module, "_crossings", lambda *_: next(given))
+
+
+@pytest.mark.parametrize("limit", [0.5, 0.999])
+def test_what_a_threshold_states(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean, scatter and extrapolation of known thresholds; also close to the end of the scale."""
+    noise = GaussianNoise(8)
+    planted(monkeypatch, limit + SHIFTS[:, None] - 0.02 * np.array([0.5, 0.25, 0.125]))
+    found = critical_level(RHM(8, 3, 2, 1), noise, size=100, depth=8, copies=3)
+    ends = noise.snr(np.minimum(limit + np.array([-0.0025, 0.0025]), 1.0))
+    ratios = noise.snr(np.minimum(limit + SHIFTS, 1.0))
+    assert found.value == pytest.approx(limit)
+    assert found.error == pytest.approx(np.hypot(0.01 / np.sqrt(3), 0.0025))
+    assert found.extrapolation == pytest.approx(0.0025)
+    assert found.snr == pytest.approx(ratios.mean())
+    expected = np.hypot(ratios.std(ddof=1) / np.sqrt(3), (ends[0] - ends[1]) / 2)
+    assert found.snr_error == pytest.approx(expected)
+    assert found.depth == 8
+
+
+def test_what_a_threshold_at_finite_depth_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = GaussianNoise(8)
+    planted(monkeypatch, 0.4 + SHIFTS[:, None])
+    found = half_belief_level(RHM(8, 3, 2, 5), noise, size=100, copies=3)
+    ratios = noise.snr(0.4 + SHIFTS)
+    stated = (found.value, found.error, found.snr, found.snr_error, found.depth)
+    expected = (0.4, 0.01 / np.sqrt(3), ratios.mean(), ratios.std(ddof=1) / np.sqrt(3), 5)
+    assert stated == pytest.approx(expected)
+
+
+def test_the_error_that_is_asked_for_is_relative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here 0.0126 of the value; half of it takes four times the size."""
+    planted(monkeypatch, 0.5 + SHIFTS[:, None] - 0.02 * np.array([0.5, 0.25, 0.125]))
+    rhm, noise = RHM(8, 3, 2, 1), MaskingNoise(8)
+    had = np.hypot(0.01 / np.sqrt(3), 0.0025) / 0.5
+    assert critical_level(rhm, noise, size=100, copies=3, depth=8, error=1.01 * had).snr is None
+    with pytest.raises(InvalidParameter, match="use size = 400 or more"):
+        critical_level(rhm, noise, size=100, copies=3, depth=8, error=had * (0.5 + 1e-9))
+
+
+def test_bisection_of_known_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thresholds .3 and .61 at two depths, to the last of thirteen bits."""
+    monkeypatch.setattr(
+        module, "_means", lambda *given: [0.5 + 0.3 - given[2], 0.5 + 0.61 - given[2]]
+    )
+    found = module._crossings(RHM(8, 3, 2, 1), MaskingNoise(8), 100, (2, 4), 0)
+    np.testing.assert_allclose(found, [0.3, 0.61], atol=2.0**-13)
+    assert abs(found[0] * 2**14 % 2 - 1) < 1e-9  # middle of the last interval
+
+
+def test_members_are_shared_out_once() -> None:
+    for size in (1, 7, 1000):
+        parts: list[tuple[int, int]] = []
+        module._in_threads(size, lambda *part: parts.append(part))  # noqa: B023
+        numbers = [i for first, last in sorted(parts) for i in range(first, last)]
+        assert numbers == list(range(size))
+
+
+def test_what_a_population_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four arrays of messages; a hundred bytes per level and copy; 5 ns per rule and symbol."""
+    asked: list[float] = []
+    monkeypatch.setattr(module.checks, "memory", lambda _, size: asked.append(size))
+    module._check(RHM(16, 4, 2, 30), 1000, 5)
+    assert asked == [4 * 8 * 1000 * 16, 100 * 5 * 30]
+    with pytest.raises(InvalidParameter, match=r"take about 1.6e\+03 hours"):
+        module._check(RHM(16, 4, 2, 30), 10**6, 4 * 10**5)
+    module._check(RHM(16, 4, 2, 30), 10**6, 10**5)
+    module._check(RHM(16, 4, 2, 30), 100, 2)
+    for size, copies in ((99, 2), (100, 1)):
+        with pytest.raises(InvalidParameter, match="gives no error bar"):
+            module._check(RHM(16, 4, 2, 30), size, copies)
 
 
 def test_the_epsilon_process_follows_the_recursion_as_v_grows() -> None:

@@ -8,9 +8,22 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hierdiff.checks import checked
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.style import needs
+
 __all__ = ["network_alignment"]
 
+_MAKER = "NetworkAlignment"
+_LAYERS, _LEVELS = ("layer", "condition", "t"), ("level", "condition", "t")
+_VARIABLES = {
+    "layer_accuracy": _LAYERS, "layer_accuracy_error": _LAYERS, "held_out": _LAYERS,
+    "held_out_error": _LAYERS, "ceiling": (),
+}  # fmt: skip
+_EXACT = {"accuracy": _LEVELS}
 
+
+@checked
 def network_alignment(network: xr.Dataset, exact: xr.Dataset | None = None) -> Figure:
     """The figure of the study: a column per condition.
 
@@ -25,6 +38,15 @@ def network_alignment(network: xr.Dataset, exact: xr.Dataset | None = None) -> F
     -------
     matplotlib Figure
     """
+    needs(network, _VARIABLES, _MAKER)
+    if exact is not None:
+        needs(exact, _EXACT, _MAKER)
+        needs(network, {**_EXACT, "accuracy_error": _LEVELS}, _MAKER)
+        for dim in ("level", "condition"):
+            if set(network[dim].values.tolist()) != set(exact[dim].values.tolist()):
+                raise InvalidParameter(
+                    f"the two datasets have different values of {dim!r}; give those of one run"
+                )
     columns = [str(c) for c in network.condition.values]
     rows = 2 if exact is not None else 1
     fig, grid = plt.subplots(

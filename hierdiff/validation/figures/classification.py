@@ -10,10 +10,20 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hierdiff.checks import checked, count, integers, reals
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.style import needs
 
 __all__ = ["network_classification"]
 
+_MAKER = "NetworkClassification"
+_CURVES = ("weighting", "budget")
+_EXACT = {"accuracy": _CURVES, "single": ("level",)}
 
+
+@checked
 def network_classification(network: xr.Dataset, exact: xr.Dataset | None = None) -> Figure:
     """The figure of the study.
 
@@ -32,6 +42,13 @@ def network_classification(network: xr.Dataset, exact: xr.Dataset | None = None)
     """
     if "budget" not in network.coords:
         return _folder(network)
+    needs(network, {**_EXACT, "accuracy_error": _CURVES, "single_error": ("level",)}, _MAKER)
+    if exact is not None:
+        needs(exact, {**_EXACT, "information": ("level",)}, _MAKER)
+        if set(network.weighting.values.tolist()) - set(exact.weighting.values.tolist()):
+            raise InvalidParameter(
+                "the exact denoiser lacks weightings of the network; give those of one run"
+            )
     fig, axes = plt.subplots(1, 3, figsize=(11.6, 3.6), layout="constrained",
                              width_ratios=(1.3, 1.3, 0.8))  # fmt: skip
     _budgets(axes[0], network, exact)
@@ -75,8 +92,13 @@ def _references(ax: Axes, ds: xr.Dataset, *, right: bool) -> None:
 
 
 def _chance(ax: Axes, ds: xr.Dataset) -> None:
-    parameters: dict[str, Any] = json.loads(ds.attrs["parameters"])
-    classes = 10 if parameters["model"] == "digits" else int(parameters["v"])
+    try:
+        parameters: dict[str, Any] = json.loads(ds.attrs["parameters"])
+        classes = 10 if parameters["model"] == "digits" else count("v", parameters["v"])
+    except (KeyError, TypeError, ValueError):
+        raise InvalidParameter(
+            f"the dataset does not say model and v among its parameters; give one from {_MAKER}"
+        ) from None
     ax.axhline(1 / classes, color="0.75", lw=0.8)
 
 
@@ -111,11 +133,21 @@ def _calls(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
     ax.legend(fontsize=7, frameon=False)
 
 
+def _scores(ds: xr.Dataset) -> NDArray[Any]:
+    """Scores [n, classes] with a true class for each row."""
+    needs(ds, {"accuracy": (), "accuracy_error": ()}, _MAKER)
+    if "scores" not in ds:
+        raise InvalidParameter(f"the dataset has no 'scores'; give one from {_MAKER}")
+    found = reals("scores", ds.scores.values, ndim=2, infinite=True)
+    integers("label", ds.label.values, high=found.shape[1] - 1, shape=(len(found),))
+    return found
+
+
 def _folder(ds: xr.Dataset) -> Figure:
     """Scores of a folder of images."""
     fig, ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
-    scores = ds.scores.values
     if "label" in ds:
+        scores = _scores(ds)
         rows = np.arange(len(scores))
         own = scores[rows, ds.label.values]
         other = scores.copy()
@@ -129,6 +161,7 @@ def _folder(ds: xr.Dataset) -> Figure:
         )
     else:
         names = ("shape_accuracy", "texture_accuracy", "shape_bias")
+        needs(ds, {f"{n}{e}": () for n in names for e in ("", "_error")}, _MAKER)
         ax.bar(range(3), [float(ds[n]) for n in names], color="C0", alpha=0.7,
                yerr=[float(ds[f"{n}_error"]) for n in names])  # fmt: skip
         ax.set_xticks(range(3), [n.replace("_", " ") for n in names])

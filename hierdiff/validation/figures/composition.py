@@ -12,11 +12,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked, instance, one_of, reals
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.style import needs
+
 __all__ = ["network_composition"]
 
+_MAKER = "NetworkComposition"
 _COLOURS = {"A": "#b2182b", "B": "#e8a33d", "C": "#2a788e", "transitional": "#e5e0d8"}
 
 
+_READINGS = (
+    ("one_bump", "one bump", "k"), ("x_accuracy", "right x", "C0"), ("y_accuracy", "right y", "C1"),
+    ("geodesic_rsa", "order (RSA along)", "C2"), ("interaction", "interaction share", "C4"),
+)  # fmt: skip
+
+
+def _worlds(name: str, value: Any) -> Mapping[str, xr.Dataset]:
+    found: Mapping[str, xr.Dataset] = instance(name, value, Mapping)
+    variables = dict.fromkeys(("phase", *(key for key, _, _ in _READINGS)), ("seed", "step"))
+    for word, ds in found.items():
+        needs(instance(f"{name}[{word!r}]", ds, xr.Dataset), variables, _MAKER)
+        for phase in np.unique(ds.phase.values):
+            one_of("phase", str(phase), _COLOURS)
+    return found
+
+
+@checked(bumps=_worlds)
 def network_composition(
     bumps: Mapping[str, xr.Dataset],
     levels: xr.Dataset | None,
@@ -41,6 +63,14 @@ def network_composition(
     -------
     matplotlib Figure
     """
+    if levels is not None:
+        needs(levels, {"valid": ("seed", "step", "level")}, _MAKER)
+    if images is not None:
+        reals("images", images, ndim=3)
+        if len(images) < 2 or not images.size:
+            raise InvalidParameter(f"images has shape {images.shape}; give [k >= 2, h, w]")
+        if places is not None:
+            reals("places", places, shape=(len(images), 2))
     names = list(bumps)
     count = len(names) + (images is not None) + (levels is not None)
     columns = min(count, 3)
@@ -67,7 +97,8 @@ def network_composition(
             ax.plot(x, y, "+", color="#d7301f", ms=7)
         ax.set_axis_off()
         asked = "" if places is None else ", asked for at the crosses"
-        ax.set_title(f"made at the end, {names[-1]} labels{asked}", fontsize=9)
+        kind = f", {names[-1]} labels" if names else ""
+        ax.set_title(f"made at the end{kind}{asked}", fontsize=9)
     if levels is not None:
         _levels(next(each), levels)
     return figure
@@ -82,10 +113,7 @@ def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
         ax.axvspan(edges[first], edges[end], color=_COLOURS[words[first]], alpha=0.35, lw=0)
         if words[first] != "transitional":
             ax.text((edges[first] + edges[end]) / 2, 1.04, words[first], ha="center", fontsize=9)
-    shown = (("one_bump", "one bump", "k"), ("x_accuracy", "right x", "C0"),
-             ("y_accuracy", "right y", "C1"), ("geodesic_rsa", "order (RSA along)", "C2"),
-             ("interaction", "interaction share", "C4"))  # fmt: skip
-    for key, label, colour in shown:
+    for key, label, colour in _READINGS:
         ax.plot(steps, ds[key], marker="o", ms=3, mfc="none", lw=0.9, color=colour, label=label)
     ax.set(xlabel="training step", ylim=(-0.1, 1.12), xlim=(0, steps[-1]))
     ax.set_title(f"{name} labels", fontsize=9)

@@ -8,9 +8,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hierdiff.checks import checked
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.style import needs
+
 __all__ = ["network_phase_transition"]
 
 
+_MAKER = "NetworkPhaseTransition"
+_PLANE = ("level", "t")
+
+
+@checked
 def network_phase_transition(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> Figure:
     """Three curves per level, the gap to exact inference, and what the training set does.
 
@@ -23,6 +32,15 @@ def network_phase_transition(theory: xr.Dataset, chain: xr.Dataset, network: xr.
     -------
     matplotlib Figure
     """
+    retained = {"retention": _PLANE, "retention_error": _PLANE}
+    sizes = ("size_gap", "size_gap_error", "size_valid", "size_copies")
+    needs(theory, {"retention": _PLANE}, _MAKER)
+    needs(chain, retained, _MAKER)
+    needs(network, {**retained, "gap": ("t",), "gap_error": ("t",),
+                    **dict.fromkeys(sizes, ("n_train",))}, _MAKER)  # fmt: skip
+    for ds in (chain, network):
+        if ds.sizes["level"] != theory.sizes["level"]:
+            raise InvalidParameter("the datasets have different levels; give those of one run")
     figure, axes = plt.subplots(
         1, 3, figsize=(12, 3.6), layout="constrained", width_ratios=(5, 4, 3)
     )
@@ -45,7 +63,8 @@ def _curves(ax: Axes, theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
                 ds.t + shift, ds.retention[level], ds.retention_error[level], color=colour,
                 ls="none", marker="o", ms=4, mfc=face, elinewidth=0.8,
             )  # fmt: skip
-    ax.set(xlabel=str(theory.t.attrs["long_name"]), ylabel="symbol unchanged", ylim=(0, 1.03),
+    words = str(theory.t.attrs.get("long_name", "noise level t"))
+    ax.set(xlabel=words, ylabel="symbol unchanged", ylim=(0, 1.03),
            title="lines: exact law; full: exact chain; open: network")  # fmt: skip
     ax.legend(fontsize=7, frameon=False)
     ax.title.set_fontsize(9)
@@ -53,7 +72,7 @@ def _curves(ax: Axes, theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
 
 def _gap(ax: Axes, network: xr.Dataset) -> None:
     ax.errorbar(network.t, network.gap, network.gap_error, marker="o", ms=4, mfc="none", lw=0.8)
-    ax.set(yscale="log", xlabel=str(network.t.attrs["long_name"]),
+    ax.set(yscale="log", xlabel=str(network.t.attrs.get("long_name", "noise level t")),
            ylabel="KL(exact, network), nats per leaf")  # fmt: skip
 
 

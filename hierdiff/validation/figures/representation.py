@@ -7,9 +7,18 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from hierdiff.checks import checked
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.style import needs
+
 __all__ = ["network_representation", "probe_curves"]
 
 
+_MAKER = "NetworkRepresentation"
+_CURVES, _SIZES = ("n_train", "split", "sigma"), ("n_train", "split")
+
+
+@checked
 def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> Figure:
     """SNR of features, linear probe, and denoising error on seen and unseen points.
 
@@ -22,12 +31,28 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     -------
     matplotlib Figure
     """
+    curves = ("snr", "snr_error", "projection", "projection_error")
+    needs(network, {**dict.fromkeys(curves, _CURVES), "denoising": _SIZES,
+                    "denoising_error": _SIZES}, _MAKER)  # fmt: skip
+    for ds, names in ((theory, ("snr", "projection")), (memory, ("snr",))):
+        for name in names:
+            if name not in ds or ds[name].dims[-1] != "sigma" or "sigma" not in ds.coords:
+                raise InvalidParameter(
+                    f"the dataset has no {name!r} along sigma; give one from {_MAKER}"
+                )
+    for name in ("snr", "projection"):
+        if theory[name].ndim != 4 or theory[name].shape[1] < 2:
+            raise InvalidParameter(
+                f"{name!r} of the theory has shape {theory[name].shape}; give one from {_MAKER}"
+            )
+    if {"train", "test"} - set(network.split.values.tolist()):
+        raise InvalidParameter("the network's dataset lacks seen or unseen points (split)")
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    names = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
-    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(names)))
+    captions = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
+    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(captions)))
     for ax, law in ((axes[0], theory.snr), (axes[1], theory.projection)):
         ax.plot(theory.sigma, law.values[0, 1, 0], "k-", lw=1.2, label="exact law")
-    for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
+    for i, (name, colour) in enumerate(zip(captions, colours, strict=True)):
         one = network.isel(n_train=i).sel(split="test")
         for ax, quantity in ((axes[0], "snr"), (axes[1], "projection")):
             ax.errorbar(one.sigma, one[quantity], one[f"{quantity}_error"], color=colour, ms=4,
@@ -42,12 +67,12 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     axes[1].set(xscale="log", xlabel="noise level sigma",
                 ylabel="class by largest energy, unseen points")  # fmt: skip
     axes[0].legend(fontsize=7, frameon=False)
-    place = np.arange(len(names))
+    place = np.arange(len(captions))
     for split, shift, face in (("train", -0.08, "C3"), ("test", 0.08, "C0")):
         one = network.sel(split=split)
         axes[2].errorbar(place + shift, one.denoising, one.denoising_error, ls="none", marker="o",
                          mfc="none", color=face, label=f"{split} points")  # fmt: skip
-    axes[2].set(xticks=place, xticklabels=names, ylim=(0, None),
+    axes[2].set(xticks=place, xticklabels=captions, ylim=(0, None),
                 ylabel="denoising error at the exact peak")  # fmt: skip
     axes[2].legend(fontsize=7, frameon=False)
     for ax in axes:
@@ -55,6 +80,7 @@ def network_representation(theory: xr.Dataset, memory: xr.Dataset, network: xr.D
     return figure
 
 
+@checked
 def probe_curves(ds: xr.Dataset) -> Figure:
     """Accuracy of linear probes against noise, a panel per model, a row per probe.
 
@@ -68,9 +94,14 @@ def probe_curves(ds: xr.Dataset) -> Figure:
     -------
     matplotlib Figure
     """
+    rows = ("probe", "row", "t")
+    needs(ds, {"accuracy": rows, "accuracy_error": rows, "reader": ("row",), "layer": ("row",)},
+          "NetworkRepresentation")  # fmt: skip
     readers = list(dict.fromkeys(str(x) for x in ds.reader.values))
     alone = [r for r in readers if int((ds.reader == r).sum()) == 1]
     panels = [r for r in readers if r not in alone]
+    if not panels:
+        raise InvalidParameter("every reader has one row; a panel needs a model of several layers")
     kinds = [str(x) for x in ds.probe.values]
     figure, axes = plt.subplots(
         len(kinds), len(panels), figsize=(4.2 * len(panels), 3.1 * len(kinds)), squeeze=False,
@@ -97,5 +128,5 @@ def probe_curves(ds: xr.Dataset) -> Figure:
         for ax in row:
             ax.legend(fontsize=6, frameon=False)
     for ax in axes[-1]:
-        ax.set_xlabel(str(ds.t.attrs["long_name"]))
+        ax.set_xlabel(str(ds.t.attrs.get("long_name", "noise level t")))
     return figure

@@ -10,11 +10,19 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hierdiff.checks import checked, reals
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.style import needs
+
 __all__ = ["rhm_images_figure"]
 
 Array = NDArray[Any]
 
 
+_PLANE = ("level", "t")
+
+
+@checked
 def rhm_images_figure(
     theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset, start: Array, made: Array
 ) -> Figure:
@@ -33,6 +41,16 @@ def rhm_images_figure(
     -------
     matplotlib Figure
     """
+    retained = {"retention": _PLANE, "retention_error": _PLANE}
+    needs(theory, {"retention": _PLANE}, "RHMImages")
+    needs(chain, retained, "RHMImages")
+    layers = dict.fromkeys(("layers", "layers_error"), ("layer", "t"))
+    needs(network, {**retained, **(layers if "layers" in network else {})}, "RHMImages")
+    for ds in (chain, network):
+        if ds.sizes["level"] != theory.sizes["level"]:
+            raise InvalidParameter("the datasets have different levels; give those of one run")
+    reals("start", start, ndim=4, least=1)
+    reals("made", made, shape=(network.sizes["t"], *start.shape))
     figure = plt.figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3, width_ratios=(5, 4, 4))
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, theory.sizes["level"]))

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, listed, positive
+from hierdiff.checks import check_fields, checked, listed, natural, positive
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.theory import true_beliefs
+from hierdiff.validation._tensors import one_per_row, tensor
 from hierdiff.validation.clocks import LogSNR
 from hierdiff.validation.digits import LabelledImages, train_image_network
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
@@ -72,6 +73,7 @@ class ExactDenoiser(nn.Module):
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """E[x0 | x_t]."""
+        one_per_row("log_snr", log_snr, tensor("x", x, None, *self.model.world.shape))
         t = self.model.noise.level(np.exp(log_snr.double().cpu().numpy()))
         return torch.from_numpy(self.model.denoise(x.double().cpu().numpy(), t)).to(x)
 
@@ -152,6 +154,7 @@ class RHMImages:
         """The forward process in pixels."""
         return GaussianNoise(schedule="linear")
 
+    @checked(n=natural)
     def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
         """Fresh images with their classes."""
         trees = self.world.grammar.sample(n, rng)

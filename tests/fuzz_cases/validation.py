@@ -1,0 +1,822 @@
+"""Cases of the part on networks that need tiny networks, images or datasets.
+
+Everything is made when a case is run: networks of a few thousand weights, images of 8 x 8, folders
+with three PNGs, datasets of two numbers per dimension.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from fuzz import Case
+from torch import Tensor, nn
+
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
+from hierdiff.bumps import Bumps
+from hierdiff.errors import HierdiffError
+from hierdiff.sims.experiment import Task
+from hierdiff.validation import (
+    adm,
+    adm_blocks,
+    bump_network,
+    catalogue,
+    clocks,
+    convnext,
+    diffusers_networks,
+    digits,
+    distributed,
+    download,
+    execution,
+    humans,
+    images,
+    layers,
+    levels,
+    mixture_network,
+    models,
+    parameterisation,
+    protocol,
+    reverse_chains,
+    rhm_images,
+    rhm_network,
+    rhm_training,
+    samplers,
+    schedules,
+    training,
+    tree_network,
+    tree_runs,
+)
+from hierdiff.validation.adm_config import ADMConfig
+from hierdiff.validation.diffusers_samplers import DiffusersSampler
+from hierdiff.validation.figures.alignment import network_alignment
+from hierdiff.validation.figures.classification import network_classification
+from hierdiff.validation.figures.composition import network_composition
+from hierdiff.validation.figures.phase_transition import network_phase_transition
+from hierdiff.validation.figures.representation import network_representation, probe_curves
+from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.network import NetworkModel
+from hierdiff.validation.parameterisation import Parameterisation, Prediction
+from hierdiff.validation.pretrained import as_model, pretrained
+from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
+
+_V = "hierdiff.validation."
+
+EXEMPT = {
+    f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
+    for name in (
+        "levels.Similarity", "parameterisation.Prediction", "protocol.ForwardBackward",
+        "protocol.StepLevels", "sampler_bias.Retention", "tree_runs.Kept",
+    )
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- stand-ins
+
+
+@functools.cache
+def _grammar() -> Any:
+    return RHM(4, 2, 2, 2).draw(0)
+
+
+@functools.cache
+def _adm(classes: int | None = None) -> adm.ADMUNet:
+    return adm.ADMUNet(_config(classes)).eval()
+
+
+def _config(classes: int | None = None) -> ADMConfig:
+    return ADMConfig(8, 32, (1,), 1, (1,), 32, classes, image_channels=1, learned_variance=False)
+
+
+@functools.cache
+def _tree() -> tree_network.TreeUNet:
+    return tree_network.TreeUNet(4, 4, s=2, L=2, width=8, classes=3)
+
+
+@functools.cache
+def _sequence() -> tree_network.SequenceTransformer:
+    return tree_network.SequenceTransformer(
+        4, 4, leaves=4, width=8, heads=2, layers=1, classes=3
+    )  # fmt: skip
+
+
+@functools.cache
+def _bumps() -> Bumps:
+    return Bumps(size=8, margin=2)
+
+
+@functools.cache
+def _bump_net() -> adm.ADMUNet:
+    return bump_network.bump_unet(8, multipliers=(1,))
+
+
+@functools.cache
+def _vectors() -> mixture_network.VectorDenoiser:
+    return mixture_network.VectorDenoiser(6, 0.5, width=8, depth=1)
+
+
+@functools.cache
+def _mixture() -> LowRankMixture:
+    return LowRankMixture.random(6, 2, 3, delta=0.2, seed=0)
+
+
+@functools.cache
+def _conv() -> levels.ConvClassifier:
+    return levels.ConvClassifier(1, 8, 3, width=4, depth=1)
+
+
+@functools.cache
+def _classifier() -> levels.ReferenceClassifier:
+    return levels.ReferenceClassifier(_conv(), ("conv1", "linear"))
+
+
+@functools.cache
+def _statistics() -> levels.LayerStatistics:
+    return levels.layer_statistics(_classifier(), _pixels())
+
+
+@functools.cache
+def _vector_model() -> NetworkModel:
+    return NetworkModel(
+        nn.Sequential(), GaussianNoise(), "x0", clock=clocks.LogSNR(), layers={}
+    )  # fmt: skip
+
+
+@functools.cache
+def _exact() -> rhm_images.ExactImages:
+    quad = RHM(4, 2, 4, 1).draw(0)
+    world = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
+    return rhm_images.ExactImages(world, GaussianNoise(schedule="linear"))
+
+
+def _pixels(n: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (n, 1, 8, 8)).astype(np.float32)
+
+
+def _labelled() -> digits.LabelledImages:
+    return digits.LabelledImages(_pixels(6), np.arange(6) % 3)
+
+
+def _plan() -> training.Plan:
+    return training.Plan(steps=1, every=1, warmup=1)
+
+
+@functools.cache
+def _folder() -> Path:
+    from PIL import Image
+
+    kept = tempfile.TemporaryDirectory()
+    _KEPT.append(kept)  # removed at the end of the process
+    for k in range(3):
+        place = Path(kept.name) / "images" / f"class {k}"
+        place.mkdir(parents=True)
+        Image.new("RGB", (9, 9), (80 * k, 0, 0)).save(place / f"{k}.png")
+    np.save(Path(kept.name) / "triplets.npy", np.array([[0, 1, 2]]))
+    return Path(kept.name)
+
+
+_KEPT: list[Any] = []
+
+
+@functools.cache
+def _entry(loader: str = "adm") -> catalogue.Checkpoint:
+    return next(c for c in catalogue.CATALOGUE if c.loader == loader)
+
+
+def _dit() -> dict[str, Any]:
+    return {
+        "num_attention_heads": 2, "attention_head_dim": 4, "in_channels": 1, "out_channels": 1,
+        "num_layers": 1, "sample_size": 8, "patch_size": 4, "num_embeds_ada_norm": 5,
+        "norm_num_groups": 1,
+    }  # fmt: skip
+
+
+@functools.cache
+def _dit_inner() -> nn.Module:
+    import diffusers
+
+    inner: nn.Module = diffusers.DiTTransformer2DModel.from_config(_dit()).eval()
+    return inner
+
+
+def _predict(x: Tensor, snr: Any, rows: Any) -> Prediction:
+    return Prediction(0.5 * x, torch.zeros_like(x))
+
+
+def _draw(rows: Any) -> Tensor:
+    return torch.zeros(len(rows), 3)
+
+
+def _loss(network: nn.Module, step: int) -> Tensor:
+    return sum((p**2).sum() for p in network.parameters()) * torch.ones(())
+
+
+def _write(path: Path, content: bytes = b"weights") -> Path:
+    path.write_bytes(content)
+    return path
+
+
+# ------------------------------------------------------------------------------------ wrappers
+
+
+def _method(kind: Any, word: str, make: Callable[[], Any]) -> Any:
+    """A method of something that is made when it is called."""
+    plain = inspect.getattr_static(kind, word)
+    function = plain.__func__ if isinstance(plain, classmethod | staticmethod) else plain
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            return getattr(make(), word)(*args, **kwargs)
+
+    whole = inspect.signature(function)
+    call.__signature__ = whole.replace(  # type: ignore[attr-defined]
+        parameters=list(whole.parameters.values())[1:]
+    )
+    return call
+
+
+def _entered(function: Any) -> Any:
+    """What a context manager gives."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with function(*args, **kwargs):
+            return None
+
+    return call
+
+
+def _refused(function: Any) -> Any:
+    """The function, returning its own refusal."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (HierdiffError, FileNotFoundError) as error:
+            return str(error)
+
+    return call
+
+
+def _used(function: Any) -> Any:
+    """A maker of losses, whose loss is called once."""
+
+    @functools.wraps(function)
+    def call(network: nn.Module, **kwargs: Any) -> Any:
+        return float(function(**kwargs)(network, 0).detach())
+
+    parameters = [
+        inspect.Parameter("network", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+          for p in inspect.signature(function).parameters.values()),
+    ]  # fmt: skip
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
+
+
+# ------------------------------------------------------------------------------------- datasets
+
+
+def _dataset(variables: Mapping[str, str], coords: Mapping[str, Any], **attrs: Any) -> xr.Dataset:
+    """A dataset of halves, with dimensions as words of a string."""
+    made = xr.Dataset(coords={k: (k, v) if isinstance(v, list) else v for k, v in coords.items()})
+    for name, dims in variables.items():
+        names = tuple(dims.split())
+        made[name] = (names, np.full(tuple(made.sizes[d] for d in names), 0.5))
+    if "t" in made.coords:
+        made["t"].attrs["long_name"] = "noise level t"
+    made.attrs.update(attrs)
+    return made
+
+
+def _with_errors(variables: Mapping[str, str]) -> dict[str, str]:
+    return {**variables, **{f"{k}_error": v for k, v in variables.items()}}
+
+
+def _alignment() -> dict[str, Any]:
+    coords = {"condition": ["none", "label"], "level": [0, 1], "t": [0.1, 0.5],
+              "layer": ["input", "up 0"]}  # fmt: skip
+    values = _with_errors({"accuracy": "level condition t",
+                           "layer_accuracy": "layer condition t",
+                           "held_out": "layer condition t"})  # fmt: skip
+    found = _dataset({**values, "ceiling": "", "label_only": ""}, coords)
+    return {"network": found, "exact": found}
+
+
+def _classification() -> dict[str, Any]:
+    coords = {"weighting": ["vdm", "exp"], "budget": [10, 100], "level": [0.1, 0.5]}
+    values = _with_errors({"accuracy": "weighting budget", "single": "level",
+                           "calls_right": "", "calls_wrong": ""})  # fmt: skip
+    values |= {"information": "level", "bayes": "", "linear": "", "conv": ""}
+    found = _dataset(values, coords, parameters='{"model": "rhm", "v": 8}')
+    return {"network": found, "exact": found}
+
+
+def _classified_folder() -> dict[str, Any]:
+    found = _dataset({"scores": "image class", "accuracy": "", "accuracy_error": ""},
+                     {"image": [0, 1], "class": [0, 1]})  # fmt: skip
+    found["label"] = ("image", np.array([0, 1]))
+    return {"network": found, "exact": None}
+
+
+def _composition() -> dict[str, Any]:
+    names = ("one_bump", "x_accuracy", "y_accuracy", "geodesic_rsa", "interaction")
+    found = _dataset(dict.fromkeys(names, "seed step"), {"seed": [0], "step": [10, 20]})
+    found["phase"] = (("seed", "step"), np.array([["A", "B"]]))
+    strings = _dataset({"valid": "seed level step"},
+                       {"seed": [0, 1], "level": [0, 1], "step": [10, 20]})  # fmt: skip
+    return {"bumps": {"plain": found}, "levels": strings, "images": np.zeros((4, 6, 6)),
+            "places": np.full((4, 2), 2.0)}  # fmt: skip
+
+
+def _retained(**more: Any) -> xr.Dataset:
+    values = _with_errors({"retention": "level t", **more.pop("values", {})})
+    return _dataset(values, {"level": [0, 1], "t": [0.1, 0.5], **more})
+
+
+def _transition() -> dict[str, Any]:
+    network = _retained(
+        values={"gap": "t", "size_gap": "n_train", "size_valid": "n_train",
+                "size_copies": "n_train"}, n_train=[16, 0],
+    )  # fmt: skip
+    return {"theory": _retained(), "chain": _retained(), "network": network}
+
+
+def _drawn() -> dict[str, Any]:
+    network = _retained(values={"layers": "layer t"}, layer=["conv1", "logits"])
+    return {"theory": _retained(), "chain": _retained(), "network": network,
+            "start": np.zeros((2, 3, 4, 4)), "made": np.zeros((2, 2, 3, 4, 4))}  # fmt: skip
+
+
+def _representation() -> dict[str, Any]:
+    dims = "n_train split sigma"
+    coords = {"n_train": [16, 0], "split": ["train", "test"], "sigma": [0.1, 0.5]}
+    network = _dataset(
+        _with_errors({"snr": dims, "projection": dims, "denoising": "n_train split"}), coords
+    )
+    law = _dataset({"snr": "n_train split model sigma", "projection": "n_train split model sigma"},
+                   {**coords, "n_train": [0], "model": ["exact"]})  # fmt: skip
+    memory = _dataset({"snr": dims}, {**coords, "n_train": [16]})
+    return {"theory": law, "memory": memory, "network": network}
+
+
+def _probed() -> dict[str, Any]:
+    found = _dataset(_with_errors({"accuracy": "probe row t"}),
+                     {"probe": ["few", "all"], "row": ["a", "b", "exact: output"],
+                      "t": [0.1, 0.5]})  # fmt: skip
+    found["reader"] = ("row", ["network", "network", "exact"])
+    found["layer"] = ("row", ["up 0", "up 1", "output"])
+    return {"ds": found.set_coords(["reader", "layer"])}
+
+
+# ----------------------------------------------------------------------------------------- cases
+
+
+def _forwards() -> list[Case]:
+    """What networks are called with."""
+
+    def images8(channels: int = 32) -> Tensor:
+        return torch.zeros(2, channels, 8, 8)
+
+    def waves() -> dict[str, Any]:
+        return {"place": torch.full((3, 2), 2.0)}
+
+    def told() -> dict[str, Any]:
+        return {"x": torch.zeros(2, 4, 4), "log_snr": torch.zeros(2),
+                "label": torch.zeros(2, dtype=torch.long)}  # fmt: skip
+
+    def faint() -> bump_network.FaintCode:
+        return bump_network.FaintCode(_bumps(), 8, 0.1, 0)
+
+    def kind(name: str = "eps") -> Parameterisation:
+        return Parameterisation(name)  # type: ignore[arg-type]
+
+    def pair(**more: Any) -> Callable[[], dict[str, Any]]:
+        return lambda: {**{k: torch.zeros(2, 3) for k in more.get("tensors", ())}, "snr": 1.0}
+
+    vectors = mixture_network.VectorDenoiser
+    two = torch.zeros(2)
+    rows: list[tuple[str, Any, str, Callable[[], Any], Callable[[], dict[str, Any]]]] = [
+        ("adm.ADMUNet", adm.ADMUNet, "forward", lambda: _adm(3),
+         lambda: {"x": images8(1), "time": two, "labels": torch.zeros(2, dtype=torch.long)}),
+        ("adm_blocks.AttentionBlock", adm_blocks.AttentionBlock, "forward",
+         lambda: adm_blocks.AttentionBlock(32, 32, False),
+         lambda: {"x": images8(), "time": torch.zeros(2, 8)}),
+        ("adm_blocks.Norm", adm_blocks.Norm, "forward", lambda: adm_blocks.Norm(32),
+         lambda: {"x": images8()}),
+        ("adm_blocks.ResBlock", adm_blocks.ResBlock, "forward",
+         lambda: adm_blocks.ResBlock(32, 32, 8, 0.0),
+         lambda: {"x": images8(), "time": torch.zeros(2, 8)}),
+        ("adm_blocks.Stage", adm_blocks.Stage, "forward",
+         lambda: adm_blocks.Stage(nn.Conv2d(32, 4, 1)),
+         lambda: {"input": images8(), "time": torch.zeros(2, 8)}),
+        ("bump_network.PlaceCode", bump_network.PlaceCode, "forward",
+         lambda: bump_network.PlaceCode(8, 8), waves),
+        ("bump_network.PlaceCode", bump_network.PlaceCode, "waves",
+         lambda: bump_network.PlaceCode(8, 8), waves),
+        ("bump_network.FaintCode", bump_network.FaintCode, "forward", faint, waves),
+        ("bump_network.FaintCode", bump_network.FaintCode, "waves", faint, waves),
+        ("levels.ConvClassifier", levels.ConvClassifier, "forward", _conv,
+         lambda: {"x": images8(1)}),
+        ("mixture_network.VectorDenoiser", vectors, "forward", _vectors,
+         lambda: {"x": torch.zeros(2, 6), "log_snr": two}),
+        ("mixture_network.VectorDenoiser", vectors, "inner", _vectors,
+         lambda: {"x": torch.zeros(2, 6), "log_snr": two}),
+        ("mixture_network.VectorDenoiser", vectors, "scales", _vectors,
+         lambda: {"log_snr": two, "x": torch.zeros(2, 6)}),
+        ("tree_network.TreeUNet", tree_network.TreeUNet, "forward", _tree, told),
+        ("tree_network.TreeUNet", tree_network.TreeUNet, "sweeps", _tree, told),
+        ("tree_network.SequenceTransformer", tree_network.SequenceTransformer, "forward",
+         _sequence, told),
+        ("tree_network.SequenceTransformer", tree_network.SequenceTransformer, "sweeps",
+         _sequence, told),
+        ("diffusers_networks.DiffusersNetwork", diffusers_networks.DiffusersNetwork, "forward",
+         lambda: diffusers_networks.DiffusersNetwork(_dit_inner(), "dit"),
+         lambda: {"x": images8(1), "time": two, "condition": torch.zeros(2, dtype=torch.long)}),
+        ("studies.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
+         lambda: ExactDenoiser(_exact()),
+         lambda: {"x": torch.zeros(2, 1, 4, 4), "log_snr": two}),
+        ("parameterisation.Parameterisation", Parameterisation, "network_input", kind,
+         pair(tensors=("x_t",))),
+        ("parameterisation.Parameterisation", Parameterisation, "clean", kind,
+         pair(tensors=("output", "x_t"))),
+        ("parameterisation.Parameterisation", Parameterisation, "target", kind,
+         pair(tensors=("x0", "x_t"))),
+        ("parameterisation.Parameterisation", Parameterisation, "read", kind,
+         pair(tensors=("output", "x_t"))),
+    ]  # fmt: skip
+    return [Case(f"{_V}{name}.{word}", _method(owner, word, make), arguments)
+            for name, owner, word, make, arguments in rows]  # fmt: skip
+
+
+def _chains() -> list[Case]:
+    """Samplers and what runs a network."""
+    linear = GaussianNoise(schedule="linear")
+
+    def run() -> dict[str, Any]:
+        return {"predict": _predict, "x_t": torch.zeros(2, 3), "t": np.array([0.5, 0.4]),
+                "noise": linear, "draw": _draw}  # fmt: skip
+
+    def one_step() -> dict[str, Any]:
+        x = torch.zeros(2, 3)
+        return {"x": x, "prediction": _predict(x, 0, 0), "now": np.array([0.5, 0.4]),
+                "then": np.array([1.0, 1.0])}  # fmt: skip
+
+    def step() -> dict[str, Any]:
+        return {**one_step(), "draw": _draw}
+
+    def ancestral() -> samplers.Ancestral:
+        return samplers.Ancestral(2)
+
+    def ddim() -> samplers.DDIM:
+        return samplers.DDIM(2, 0.5)
+
+    def other() -> DiffusersSampler:
+        return DiffusersSampler("DDIMScheduler", 3)
+
+    def image_run() -> dict[str, Any]:
+        return {**run(), "x_t": torch.zeros(2, 3)}
+
+    def place() -> execution.Execution:
+        return execution.Execution(channels_last=True)
+
+    def streams() -> execution.SampleStreams:
+        return execution.SampleStreams.of(0)
+
+    x = {"x": torch.zeros(2, 3, 4, 4)}
+    rows: list[tuple[str, Any, str, Callable[[], Any], Any]] = [
+        ("samplers.Ancestral", samplers.Ancestral, "run", ancestral, run),
+        ("samplers.Ancestral", samplers.Ancestral, "moments", ancestral, one_step),
+        ("samplers.Ancestral", samplers.Ancestral, "step", ancestral, step),
+        ("samplers.DDIM", samplers.DDIM, "run", ddim, run),
+        ("samplers.DDIM", samplers.DDIM, "step", ddim, step),
+        ("diffusers_samplers.DiffusersSampler", DiffusersSampler, "run", other, image_run),
+        ("execution.Execution", execution.Execution, "place", place, lambda: {"module": _conv()}),
+        ("execution.Execution", execution.Execution, "precision", place,
+         {"device": torch.device("cpu")}),
+        ("execution.Execution", execution.Execution, "arranged", place, x),
+        ("execution.SampleStreams", execution.SampleStreams, "take", streams,
+         {"rows": np.array([0, 2])}),
+        ("execution.SampleStreams", execution.SampleStreams, "of", streams,
+         {"seed": 0, "purpose": 1}),
+    ]  # fmt: skip
+    table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}
+    return [
+        *(Case(f"{_V}{name}.{word}", _method(owner, word, make), arguments)
+          for name, owner, word, make, arguments in rows),
+        Case(f"{_V}execution.SampleStreams", execution.SampleStreams,
+             {"root": np.random.SeedSequence(0)}),
+        Case(f"{_V}execution.in_batches", execution.in_batches,
+             {"work": len, "n": 3, "batch_size": 2}),
+        Case(f"{_V}execution.inference", _entered(execution.inference),
+             lambda: {"module": _conv()}),
+        Case(f"{_V}execution.state_dtype", execution.state_dtype, lambda: {"module": _conv()}),
+        Case(f"{_V}execution.usable_device", execution.usable_device, {"name": "cpu"}),
+        Case(f"{_V}reverse_chains.reverse_levels", reverse_chains.reverse_levels,
+             {"levels": 2, "noise": linear, "t": np.array([0.5])}),
+        Case(f"{_V}reverse_chains.reverse_chain", reverse_chains.reverse_chain,
+             lambda: {"predict": _predict, "x_t": torch.zeros(2, 3), **table,
+                      "step": ancestral().step, "draw": _draw, "clip": 1.0}),
+        Case(f"{_V}samplers.learned_log_variance", samplers.learned_log_variance,
+             {"values": torch.zeros(2, 3), "largest": -2.0, "least": np.array([-4.0, -4.0])}),
+        Case(f"{_V}parameterisation.column", parameterisation.column,
+             {"values": np.ones(2), "like": torch.zeros(2, 3)}),
+        Case(f"{_V}parameterisation.split_channels", parameterisation.split_channels,
+             {"output": torch.zeros(2, 6, 2), "x_t": torch.zeros(2, 3, 2)}),
+        Case(f"{_V}schedules.DiscreteSchedule.levels",
+             _method(schedules.DiscreteSchedule, "levels", schedules.DiscreteSchedule.linear),
+             {"noise": linear}),
+        Case(f"{_V}schedules.DiscreteSchedule.respaced",
+             _method(schedules.DiscreteSchedule, "respaced",
+                     lambda: schedules.DiscreteSchedule.linear(50)), {"spec": "5"}),
+    ]  # fmt: skip
+
+
+def _networks() -> list[Case]:
+    """Makers of networks and losses, and training of one step."""
+
+    def trained(**more: Any) -> Callable[[], dict[str, Any]]:
+        return lambda: {"plan": _plan(), "seed": 0, "folder": "kept",
+                        **{k: v() if callable(v) else v for k, v in more.items()}}  # fmt: skip
+
+    masking = MaskingNoise(4)
+    schedule = schedules.DiscreteSchedule.linear(50)
+    bump_one = {"bumps": _bumps, "channels": 32, "multipliers": (1,), "blocks": 1, "batch": 2}
+    return [
+        Case(f"{_V}adm_config.ADMConfig", ADMConfig,
+             {"image_size": 8, "channels": 32, "multipliers": (1, 2), "blocks": 1,
+              "attention": (2,), "head_channels": 32, "classes": None,
+              "new_attention_order": False, "learned_variance": True, "dropout": 0.0,
+              "image_channels": 3}),
+        Case(f"{_V}adm.ADMUNet", adm.ADMUNet, {"config": _config()}),
+        Case(f"{_V}adm.empty", adm.empty, {"config": _config()}),
+        Case(f"{_V}adm.from_state_dict", adm.from_state_dict,
+             lambda: {"state_dict": _adm().state_dict(), "config": _config()}),
+        Case(f"{_V}adm_blocks.AttentionBlock", adm_blocks.AttentionBlock,
+             {"channels": 32, "head_channels": 32, "new_order": True}),
+        Case(f"{_V}adm_blocks.Norm", adm_blocks.Norm, {"channels": 32}),
+        Case(f"{_V}adm_blocks.ResBlock", adm_blocks.ResBlock,
+             {"inner": 32, "outer": 32, "time": 8, "dropout": 0.1, "resize": 1}),
+        Case(f"{_V}adm_blocks.Stage", adm_blocks.Stage, {"args": (nn.Conv2d(4, 4, 1),)}),
+        Case(f"{_V}adm_blocks.full_precision", adm_blocks.full_precision,
+             {"x": torch.zeros(2)}),
+        Case(f"{_V}adm_blocks.sinusoid", adm_blocks.sinusoid,
+             {"time": torch.zeros(2), "width": 8}),
+        Case(f"{_V}bump_network.PlaceCode", bump_network.PlaceCode, {"size": 8, "width": 8}),
+        Case(f"{_V}bump_network.FaintCode", bump_network.FaintCode,
+             lambda: {"bumps": _bumps(), "width": 8, "faint": 0.1, "seed": 0}),
+        Case(f"{_V}bump_network.tell_faintly", bump_network.tell_faintly,
+             lambda: {"network": _bump_net(), "bumps": _bumps(), "faint": 0.1, "seed": 0}),
+        Case(f"{_V}bump_network.encoder_layer", bump_network.encoder_layer,
+             lambda: {"network": _bump_net()}),
+        Case(f"{_V}bump_network.as_model", bump_network.as_model,
+             lambda: {"network": _bump_net(), "steps": 2}),
+        Case(f"{_V}bump_network.bump_loss", _used(bump_network.bump_loss),
+             lambda: {"network": _bump_net(), "bumps": _bumps(), "schedule": schedule,
+                      "batch": 2, "seed": 0}, keep=("network",)),
+        Case(f"{_V}bump_network.train_bump_network", bump_network.train_bump_network,
+             trained(**bump_one, faint=0.1, steps=2)),
+        Case(f"{_V}digits.eps_loss", _used(digits.eps_loss),
+             lambda: {"network": _adm(4), "data": _labelled(), "schedule": schedule, "batch": 2,
+                      "label_share": 0.5, "classes": 3, "seed": 0}, keep=("network",)),
+        Case(f"{_V}digits.train_image_network", digits.train_image_network,
+             trained(data=_labelled, channels=32, multipliers=(1,), blocks=1, attention=(1,),
+                     batch=2, label_share=0.5, steps=2)),
+        Case(f"{_V}levels.train_classifier", levels.train_classifier,
+             trained(data=_labelled, width=4, depth=1, batch=2)),
+        Case(f"{_V}mixture_network.vector_loss", _used(mixture_network.vector_loss),
+             lambda: {"network": _vectors(), "mixture": _mixture(),
+                      "data": np.ones((3, 6)), "batch": 2, "sigmas": (0.1, 1.0), "seed": 0},
+             keep=("network",)),
+        Case(f"{_V}mixture_network.train_vector_denoiser", mixture_network.train_vector_denoiser,
+             trained(mixture=_mixture, data=lambda: np.ones((3, 6)), width=8, depth=1, batch=2)),
+        Case(f"{_V}rhm_training.symbol_loss", _used(rhm_training.symbol_loss),
+             lambda: {"network": rhm_network.tree_unet(_grammar(), masking, width=8,
+                                                       conditional=True),
+                      "grammar": _grammar(), "noise": masking, "batch": 2,
+                      "data": _grammar().sample(3, 0).leaves, "focus": (0.2, 0.4),
+                      "label_share": 0.5, "seed": 0}, keep=("network",)),
+        Case(f"{_V}rhm_training.train_tree_unet", rhm_training.train_tree_unet,
+             trained(grammar=_grammar, noise=masking, width=8, batch=2,
+                     data=lambda: _grammar().sample(3, 0).leaves, focus=(0.2, 0.4),
+                     label_share=0.5, architecture="tree", leaf_width=4)),
+        Case(f"{_V}training.train", training.train,
+             lambda: {"network": nn.Linear(2, 2), "loss": _loss, "plan": _plan(),
+                      "folder": "kept", "evaluate": None, "name": "training"}),
+        Case(f"{_V}training.Trained", training.Trained,
+             lambda: {"network": _conv(), "history": ({"step": 1.0, "loss": 0.5},), "steps": 1,
+                      "cpu_seconds": 0.1}),
+        Case(f"{_V}convnext.convnext_names", convnext.convnext_names,
+             {"name": "features.1.2.block.3.weight"}),
+        Case(f"{_V}convnext.from_torchvision", _refused(convnext.from_torchvision),
+             {"weights": {}, "sizes": {"depths": (1,), "hidden_sizes": (4,), "num_labels": 3,
+                                       "num_stages": 1}}),
+        Case(f"{_V}diffusers_networks.DiffusersNetwork", diffusers_networks.DiffusersNetwork,
+             lambda: {"inner": _dit_inner(), "kind": "dit"}),
+        Case(f"{_V}diffusers_networks.diffusers_network", diffusers_networks.diffusers_network,
+             lambda: {"kind": "dit", "config": _dit(), "weights": _dit_inner().state_dict()}),
+        Case(f"{_V}network.NetworkModel", NetworkModel,
+             lambda: {"module": _conv(), "noise": GaussianNoise(), "parameterisation": "eps",
+                      "layers": {"conv1": "space"}, "clock": clocks.LogSNR(),
+                      "sampler": samplers.Ancestral(2), "condition": None,
+                      "execution": execution.Execution()}),
+        *(Case(f"{_V}network.NetworkModel.{word}",
+               _method(NetworkModel, word, lambda: NetworkModel(
+                   _adm(), GaussianNoise(schedule="linear"), "eps",
+                   layers={"middle_block": "space"}, sampler=samplers.Ancestral(2))),
+               lambda more=more: {"x_t": _pixels(), "t": 0.5, **more})
+          for word, more in (("denoise", {}), ("features", {}), ("sample", {"seed": 0}))),
+        Case(f"{_V}network.NetworkModel.conditioned",
+             _method(NetworkModel, "conditioned", lambda: NetworkModel(
+                 _adm(3), GaussianNoise(schedule="linear"), "eps")), {"condition": 1}),
+        Case(f"{_V}rhm_network.network_input", rhm_network.network_input,
+             lambda: {"noise": masking, "x_t": _grammar().sample(2, 0).leaves,
+                      "t": np.array([0.5, 0.4])}),
+        Case(f"{_V}rhm_network.SymbolNetwork.conditioned",
+             _method(rhm_network.SymbolNetwork, "conditioned", lambda: rhm_network.SymbolNetwork(
+                 rhm_network.tree_unet(_grammar(), masking, width=8, conditional=True), masking)),
+             {"condition": 1}),
+    ]  # fmt: skip
+
+
+def _images() -> list[Case]:
+    """Folders, files, images and classifiers of them."""
+    remote = catalogue.RemoteFile("https://example.org/w.pt", "w.pt")
+
+    def folder() -> images.ImageFolder:
+        return images.ImageFolder.of(_folder() / "images")
+
+    def exact_call(**more: Any) -> dict[str, Any]:
+        return {"x_t": np.zeros((2, 1, 4, 4)), "t": 0.5, **more}
+
+    def drawn(**more: Any) -> dict[str, Any]:
+        return {"images": np.zeros((2, 1, 4, 4)), **more}
+
+    world = _V + "rhm_images.TreeImages"
+    return [
+        Case(f"{_V}catalogue.RemoteFile", catalogue.RemoteFile,
+             {"url": "https://example.org/w.pt", "name": "w.pt", "size": 3, "sha256": "0" * 64}),
+        Case(f"{_V}catalogue.Checkpoint", catalogue.Checkpoint, lambda: dict(vars(_entry()))),
+        Case(f"{_V}models.folder_of", models.folder_of, lambda: {"entry": _entry()}),
+        Case(f"{_V}download.verify", _refused(download.verify),
+             lambda: {"path": _write(_folder() / "w.pt"), "file": remote, "final": None}),
+        Case(f"{_V}pretrained.as_model", _refused(as_model),
+             lambda: {"entry": _entry("dit"), "weights": {}, "config": _dit(),
+                      "execution": execution.Execution()}),
+        Case(f"{_V}pretrained.pretrained", _refused(pretrained),
+             {"name": "dit-xl-2-256", "layers": None, "accept_licence": True, "offline": True,
+              "revision": "abc", "file": "none.pt", "sampler": None, "condition": None,
+              "execution": None}, keep=("offline",)),  # the network is not to be used
+        Case(f"{_V}humans.block_layers", humans.block_layers,
+             lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
+                      "names": ("middle_block",)}),
+        Case(f"{_V}humans.judged_images", _refused(humans.judged_images),
+             lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
+                      "triplets": _folder() / "triplets.npy", "labels": None, "nothing": None,
+                      "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
+                      "limit": 2, "seed": 0}),
+        Case(f"{_V}images.ImageFolder", images.ImageFolder,
+             {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
+        Case(f"{_V}images.ImageFolder.of", images.ImageFolder.of,
+             lambda: {"folder": _folder() / "images", "truth": None}),
+        Case(f"{_V}images.ImageFolder.first", _method(images.ImageFolder, "first", folder),
+             {"per_class": 1}),
+        Case(f"{_V}images.ImageFolder.batches", _method(images.ImageFolder, "batches", folder),
+             {"size": 4, "batch": 2}),
+        Case(f"{_V}layers.check_layers", layers.check_layers,
+             lambda: {"module": _conv(), "layers": {"conv1": "space"}}),
+        Case(f"{_V}layers.pooled", layers.pooled,
+             {"layer": "x", "output": torch.zeros(2, 3, 4), "pooling": "tokens"}),
+        Case(f"{_V}layers.recorded", _entered(_called(layers.recorded)),
+             lambda: {"module": _conv(), "layers": {"conv1": "space"}}),
+        Case(f"{_V}levels.ReferenceClassifier", levels.ReferenceClassifier,
+             lambda: {"module": _conv(), "layers": ("conv1",), "mean": (0.5,),
+                      "deviation": (0.5,), "size": 8, "resize": 8, "batch": 2}),
+        Case(f"{_V}levels.ReferenceClassifier.activations",
+             _method(levels.ReferenceClassifier, "activations", _classifier),
+             lambda: {"images": _pixels()}),
+        Case(f"{_V}levels.LayerStatistics", levels.LayerStatistics,
+             {"mean": {"a": np.zeros(2)}, "scale": {"a": np.ones(2)}}),
+        Case(f"{_V}levels.LayerStatistics.standardise",
+             _method(levels.LayerStatistics, "standardise", _statistics),
+             {"layer": "conv1", "a": np.ones((2, 4, 8, 8))}),
+        Case(f"{_V}levels.layer_statistics", levels.layer_statistics,
+             lambda: {"classifier": _classifier(), "images": _pixels(), "moment": False}),
+        Case(f"{_V}levels.similarity", levels.similarity,
+             lambda: {"classifier": _classifier(), "statistics": _statistics(),
+                      "images": _pixels(), "others": _pixels()}),
+        Case(f"{_V}levels.floor_of_pairs", levels.floor_of_pairs,
+             lambda: {"classifier": _classifier(), "statistics": _statistics(),
+                      "images": _pixels(), "seed": 0}),
+        *(Case(f"{_V}rhm_images.ExactImages.{word}",
+               _method(rhm_images.ExactImages, word, _exact), lambda more=more: exact_call(**more))
+          for word, more in (("denoise", {}), ("features", {}), ("posterior", {}),
+                             ("sample", {"seed": 0}))),
+        *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().world),
+               lambda more=more: drawn(**more))
+          for word, more in (("log_evidence", {"snr": 1.0}), ("patches", {}), ("read", {}))),
+        Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().world),
+             {"leaves": np.zeros((2, 4), int)}),
+        Case(f"{_V}studies.rhm_images.ExactDenoiser", ExactDenoiser, lambda: {"model": _exact()}),
+        Case(f"{_V}studies.rhm_images.RHMImages.draw",
+             _method(RHMImages, "draw", lambda: RHMImages(v=4, m=2, L=1)),
+             lambda: {"n": 2, "rng": np.random.default_rng(0)}),
+    ]  # fmt: skip
+
+
+def _called(recorded: Any) -> Any:
+    """The recorder with a pass inside."""
+
+    @functools.wraps(recorded)
+    def call(module: Any, layers: Any) -> Any:
+        import contextlib
+
+        @contextlib.contextmanager
+        def inside() -> Any:
+            with recorded(module, layers) as found:
+                _conv()(torch.zeros(1, 1, 8, 8))
+                yield found
+
+        return inside()
+
+    return call
+
+
+def _zeros() -> dict[str, np.ndarray]:
+    """A task."""
+    return {"value": np.zeros(1)}
+
+
+def _runs() -> list[Case]:
+    """Runs on grammars, processes, and the figures of the studies."""
+    from hierdiff.theory import ExactRHM
+
+    def exact() -> Any:
+        return ExactRHM(_grammar(), MaskingNoise(4))
+
+    def second() -> distributed.Process:
+        return distributed.Process(1, 2, 1)
+
+    figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
+        ("alignment.network_alignment", network_alignment, _alignment),
+        ("classification.network_classification", network_classification, _classification),
+        ("composition.network_composition", network_composition, _composition),
+        ("phase_transition.network_phase_transition", network_phase_transition, _transition),
+        ("representation.network_representation", network_representation, _representation),
+        ("representation.probe_curves", probe_curves, _probed),
+        ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
+    ]  # fmt: skip
+    return [
+        Case(f"{_V}clocks.NoiseLevel", clocks.NoiseLevel,
+             {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
+        Case(f"{_V}protocol.forward_backward", protocol.forward_backward,
+             lambda: {"model": exact(), "x0": _grammar().sample(2, 0).leaves, "t": 0.5, "seed": 0,
+                      "told": 0.5}),
+        Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
+             lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
+        Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
+             lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
+                      "t": 0.5, "seed": 0}),
+        Case(f"{_V}distributed.Process.device",
+             _method(distributed.Process, "device", second), {"name": "cuda"}),
+        Case(f"{_V}distributed.Process.share",
+             _method(distributed.Process, "share", second), {"items": [1, 2, 3]}),
+        Case(f"{_V}distributed.Process.of", distributed.Process.of,
+             {"environment": {"RANK": "1", "WORLD_SIZE": "4"}}),
+        Case(f"{_V}distributed.run_shared", distributed.run_shared,
+             lambda: {"tasks": [Task(_zeros, (), {"n": 1})], "folder": "tasks",
+                      "process": distributed.Process(), "name": "tasks", "patience": 0.0,
+                      "sleep": float}),
+        *(Case(f"{_V}figures.{name}", _closed(function), arguments)
+          for name, function, arguments in figures),
+        Case(f"{_V}figures.classification.folder", _closed(network_classification),
+             _classified_folder),
+    ]  # fmt: skip
+
+
+def _closed(function: Any) -> Any:
+    """A figure that is drawn and closed."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        import matplotlib.pyplot as plt
+
+        try:
+            function(*args, **kwargs).canvas.draw()
+        finally:
+            plt.close("all")
+
+    return call
+
+
+def cases() -> list[Case]:
+    """Arguments that the names of parameters do not give."""
+    return [*_forwards(), *_chains(), *_networks(), *_images(), *_runs()]
