@@ -286,7 +286,7 @@ def test_what_samplers_refuse() -> None:
         (lambda: DDIM(eta=1.5), "eta = 1.5"),
         (lambda: linear_retention([0.0], [1.0, np.inf]), "must be positive"),
         (lambda: linear_retention([1.0], [2.0, 1.0]), "levels increase"),
-        (lambda: retained_share(-1.0, 1.0), "variance = -1.0"),
+        (lambda: retained_share(-1.0, 1.0), "variance holds -1.0"),
     ]
     for make, said in cases:
         with pytest.raises(InvalidParameter, match=said) as error:
