@@ -245,6 +245,8 @@ class Run:
         end = time.monotonic() + 60 * self.minutes
         preload()
         for module in self.modules or tuple(TARGETS):
+            if time.monotonic() > end:
+                break
             with copied() as place:
                 self.one(module, place, kept, end)
         found = self.counted(kept)
