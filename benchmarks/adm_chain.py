@@ -76,6 +76,11 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile in the adapter")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    for name in ("images", "batch", "steps", "repeats"):
+        if getattr(options, name) < 1:
+            parser.exit(2, f"error: --{name} = {getattr(options, name)} must be an integer >= 1\n")
+    if not 0 < options.t <= 1:
+        parser.exit(2, f"error: --t = {options.t} must be a noise level in (0, 1]\n")
     device = torch.device(options.device)
     config = SMALL if device.type == "cpu" else ADM_256
     torch.manual_seed(0)

@@ -185,6 +185,12 @@ def main() -> None:
     parser.add_argument("--deepest", type=int, default=20, help="log2 of the largest tree")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    if options.repeats < 1 or not 10 <= options.deepest <= 26:
+        parser.exit(
+            2,
+            f"error: --repeats = {options.repeats} must be >= 1, --deepest = {options.deepest} "
+            "from 10 to 26\n",
+        )
     trees = single_trees(range(10, options.deepest + 1, 2))
     table = against_dense(options.repeats)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

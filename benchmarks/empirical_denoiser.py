@@ -137,6 +137,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="timed calls of each kind")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    if options.repeats < 1:
+        parser.exit(2, f"error: --repeats = {options.repeats} must be an integer >= 1\n")
     table = measure(options.repeats)
     share = table["denoise, prepared"]["fraction of sgemm"]
     print(f"  sgemm {table['sgemm, GF/s']:.0f} GF/s, {table['MiB beyond the data']:.0f} MiB beyond")

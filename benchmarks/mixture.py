@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9, help="timed calls of each kind")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    if options.repeats < 1:
+        parser.exit(2, f"error: --repeats = {options.repeats} must be an integer >= 1\n")
     table: dict[str, Any] = {}
     print(
         f"n = {DIM:,}, d = {RANK}, float32{'s':>26}{'of sgemm':>10}{'best':>7}{'of products':>13}"

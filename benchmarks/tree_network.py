@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30, help="timed steps of each network")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    if options.repeats < 1:
+        parser.exit(2, f"error: --repeats = {options.repeats} must be an integer >= 1\n")
     torch.set_num_threads(1)
     grammar, noise = RHM(8, 2, 2, 4).draw(0), GaussianNoise(8, schedule="linear")
     networks = {

@@ -128,7 +128,7 @@ class TreeMixture:
         spec = {k: v for k, v in asdict(self).items()
                 if k not in ("out", "workers", "summary", "overwrite", "mixtures")}  # fmt: skip
         # a task reads the flags that make a mixture, not those that say where or how many
-        one = replace(self, out=None, workers=None, summary=None, overwrite=False, mixtures=2)
+        one = replace(self, out=Path(), workers=None, summary=None, overwrite=False, mixtures=2)
         tasks = [
             Task(one_mixture, (one, g), {"version": 1, "question": "tree mixture", **spec, "g": g})
             for g in range(self.mixtures)

@@ -63,8 +63,9 @@ def test_the_tests_that_must_notice_are_there() -> None:
 def test_no_mutant_lives_in_the_committed_run() -> None:
     found = json.loads(SUMMARY.read_text())
     assert found["lives"] == []
+    assert found["tried"] >= 190
     assert found["modules"].keys() == mutation.TARGETS.keys()
     for row in found["modules"].values():
-        assert row["tried"] == row["noticed"] + row["equivalent"] >= 15
+        assert row["tried"] == row["noticed"] + row["equivalent"]
     assert found["argued"].items() <= mutation.equivalents().items()
     assert len(found["argued"]) == found["equivalent"]

@@ -122,8 +122,9 @@ class Classification:
             repeats=partial(whole, high=10**6),
             buckets=partial(whole, high=10**6), p=partial(number, low=0, below=1),
             min_scores=partial(whole, low=2), keep=partial(listed, rule=count, distinct=False),
-            stages=partial(listed, rule=count, distinct=False), level_data=partial(whole, high=10**8),
-            level_samples=partial(whole, high=10**6), strata=partial(whole, high=10**7),
+            stages=partial(listed, rule=count, distinct=False),
+            level_data=partial(whole, high=10**8), level_samples=partial(whole, high=10**6),
+            strata=partial(whole, high=10**7),
             seed=natural,
         )  # fmt: skip
         rhm = self.rhm

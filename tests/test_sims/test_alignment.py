@@ -99,5 +99,5 @@ def test_bad_input_is_one_line() -> None:
         Alignment(t=(1.5,))
     with pytest.raises(InvalidParameter, match="not known"):
         SMALL.predict("guess")
-    with pytest.raises(InvalidParameter, match="give a DiffusionModel"):
+    with pytest.raises(InvalidParameter, match="no levels of latents"):
         SMALL.measure(MaskingNoise(8))  # type: ignore[arg-type]
