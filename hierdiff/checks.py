@@ -220,7 +220,7 @@ def listed(
         raise InvalidParameter(
             f"{name} = {shown(value)} has {len(found)} values; give at least {least}"
         )
-    if distinct and len({*found}) < len(found):
+    if distinct and any(x in found[:i] for i, x in enumerate(found)):  # lists have no hash
         raise InvalidParameter(f"{name} = {shown(value)} names something twice; give each once")
     if rising and any(b <= a for a, b in zip(found, found[1:], strict=False)):
         raise InvalidParameter(f"{name} = {shown(value)} must increase; sort it")

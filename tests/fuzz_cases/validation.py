@@ -798,6 +798,8 @@ def _runs() -> list[Case]:
                       "told": 0.5}),
         Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
              lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
+        Case(f"{_V}tree_runs.copied", tree_runs.copied,
+             {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
         Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
              lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
                       "t": 0.5, "seed": 0}),

@@ -176,7 +176,7 @@ def test_bad_requests_are_told_in_one_line(trained: ReferenceClassifier) -> None
         (lambda: ReferenceClassifier(trained.module, ("conv9",)), "conv9"),
         (lambda: layer_statistics(trained, images[:0]), "n >= 1, channels"),
         (lambda: similarity(trained, statistics, images[:3], images[:2]), "pair up"),
-        (lambda: floor_of_pairs(trained, statistics, images[:1], 0), "at least two"),
+        (lambda: floor_of_pairs(trained, statistics, images[:1], 0), "n >= 2"),
         (lambda: convnext_names("features.1.0.block.7.weight"), "no weight"),
         (lambda: train_classifier(digits()[:0], Plan(steps=1)), "no images"),
     ]

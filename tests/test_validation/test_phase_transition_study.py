@@ -189,7 +189,7 @@ def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
     cases = [
         (lambda: replace(SMALL, t=(0.0,)), "noise levels"),
         (lambda: replace(SMALL, data=1), "error bar"),
-        (lambda: replace(SMALL, focus=(0.4, 0.2)), "increasing"),
+        (lambda: replace(SMALL, focus=(0.4, 0.2)), "rising levels"),
         (lambda: replace(SMALL, n_train=(-1,)), "n_train = -1"),
         (lambda: replace(SMALL, m=9), "rules exceed"),
         (lambda: NetworkPhaseTransition(model="adm-256"), "needs images"),

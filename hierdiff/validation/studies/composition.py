@@ -30,7 +30,7 @@ from torch import nn
 
 from hierdiff import results
 from hierdiff.bumps import Bumps
-from hierdiff.checks import check_fields, listed, positive, reals
+from hierdiff.checks import check_fields, listed, positive, reals, text
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise
@@ -166,7 +166,8 @@ class NetworkComposition:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, faint=positive, parts=listed, worlds=listed,
+            self, faint=positive, parts=partial(listed, rule=text),
+            worlds=partial(listed, rule=text),
             multipliers=partial(listed, rule=positive, distinct=False),
             skew=partial(listed, rule=positive, least=2, distinct=False),
         )  # fmt: skip

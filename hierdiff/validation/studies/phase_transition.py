@@ -27,7 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, interval, listed, one_level, whole
+from hierdiff.checks import check_fields, listed, one_level, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
@@ -130,8 +130,6 @@ class NetworkPhaseTransition:
         check_numbers(self)
         if self.t is not None and not all(0 < t <= 1 for t in self.t):
             raise InvalidParameter(f"t = {self.t} must be noise levels in (0, 1]")
-        if self.focus is not None:
-            object.__setattr__(self, "focus", interval("focus", self.focus))
         if self.focus is not None and not 0 <= self.focus[0] < self.focus[1] <= 1:
             raise InvalidParameter(f"focus = {self.focus} must be two rising levels in [0, 1]")
         if self.data is not None and self.data < 2:
