@@ -87,7 +87,7 @@ def annealed(rhm: RHM, kind: str) -> float:
 class Diagram:
     """Threshold of the class against the number of rules, for several v, s and three processes."""
 
-    size: int = 4000
+    size: int = 2000
     """Members of a population."""
     copies: int = 4
     """Independent populations, whose scatter gives the error bars."""
