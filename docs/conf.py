@@ -9,10 +9,12 @@ os.environ.setdefault("MPLBACKEND", "agg")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
+import hierdiff  # noqa: E402 (found through the line above)
+
 project = "hierdiff"
 author = "The hierdiff developers"
 copyright = "2026, the hierdiff developers"
-release = "0.1.0"
+release = hierdiff.__version__
 
 extensions = [
     "myst_parser",

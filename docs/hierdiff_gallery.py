@@ -4,8 +4,12 @@ from pathlib import Path
 from typing import Any
 
 SMALL = {
+    "coverage": "--repetitions 40",
+    "critical_exponents": "--sizes 32 8 2 16 4 2 --size 1000 --copies 4 --levels 40 --depths 5 7 9 "
+    "--leaf-depths 5 7 9 --grammars 12 --data 8 --points 9",
+    "sharpening": "--depths 4 6 8 --grammars 12 --size 1000",
     "finite_size_scaling": "--depths 5 6 7 8 --symbols 16 --grammars 24 --size 2000 --copies 4",
-    "phase_diagram": "--symbols 16 8 --size 1000 --copies 3",
+    "phase_diagram": "--symbols 16 8 --size 500 --copies 3",
     "memorization": "--seeds 8 --test 1000 --ranks 4 6",
     "sample_cost": "--grammars 6 --small-m 2 3 4 --large-m 2 3 4",
     "susceptibility": "--depths 5 7 --grammars 24",
