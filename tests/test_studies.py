@@ -146,7 +146,7 @@ def test_kill_9_in_mid_sweep_loses_at_most_the_tasks_in_flight(tmp_path: Path) -
         (["--v", "4", "--m", "9"], "m * v = 36 rules exceed the v**s = 16 available tuples"),
         (["--v", "0"], "v = 0"),
         (["--levels", "1"], "levels = 1"),
-        (["--seed", "-3"], "must not be negative"),
+        (["--seed", "-3"], "seed = -3 must be an integer >= 0"),
         (["--workers", "0", *SMALL], "workers = 0"),
     ],
 )

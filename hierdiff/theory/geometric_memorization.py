@@ -178,7 +178,7 @@ def gap_opening(upper: float, lower: float) -> tuple[Threshold, float]:
     Examples
     --------
     >>> level, size = gap_opening(4.0, 0.25)
-    >>> level.sigma, size
+    >>> round(level.sigma, 12), round(size, 12)
     (1.0, 0.6)
     """
     if not upper > lower >= 0:

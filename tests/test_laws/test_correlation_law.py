@@ -141,7 +141,8 @@ def test_peak_moves_to_the_threshold_and_grows_with_depth() -> None:
         )
         V = experiment.measure().block_variance.values
         found = peak(experiment.times, V[:, -1], V[:, 0], seed=L)
-        chain = susceptibility(experiment.rhm, experiment.times)[None]
+        chain = susceptibility(experiment.rhm, experiment.times)
+        chain = np.stack([chain, chain])  # two units without scatter: the place alone is wanted
         theory = peak(experiment.times, chain, np.ones_like(chain), resamples=2)
         assert (
             abs(found.height - theory.height)

@@ -191,15 +191,15 @@ def test_what_a_population_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four arrays of messages; a hundred bytes per level and copy; 5 ns per rule and symbol."""
     asked: list[float] = []
     monkeypatch.setattr(module.checks, "memory", lambda _, size: asked.append(size))
-    module._check(RHM(16, 4, 2, 30), 1000, 5)
+    module.check_sizes(RHM(16, 4, 2, 30), 1000, 5, 30)
     assert asked == [4 * 8 * 1000 * 16, 100 * 5 * 30]
     with pytest.raises(InvalidParameter, match=r"take about 1.6e\+03 hours"):
-        module._check(RHM(16, 4, 2, 30), 10**6, 4 * 10**5)
-    module._check(RHM(16, 4, 2, 30), 10**6, 10**5)
-    module._check(RHM(16, 4, 2, 30), 100, 2)
+        module.check_sizes(RHM(16, 4, 2, 30), 10**6, 4 * 10**5, 30)
+    module.check_sizes(RHM(16, 4, 2, 30), 10**6, 10**5, 30)
+    module.check_sizes(RHM(16, 4, 2, 30), 100, 2, 30)
     for size, copies in ((99, 2), (100, 1)):
         with pytest.raises(InvalidParameter, match="gives no error bar"):
-            module._check(RHM(16, 4, 2, 30), size, copies)
+            module.check_sizes(RHM(16, 4, 2, 30), size, copies, 30)
 
 
 def test_the_epsilon_process_follows_the_recursion_as_v_grows() -> None:
