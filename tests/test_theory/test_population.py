@@ -224,7 +224,7 @@ def test_the_recursion_is_rejected_for_masking() -> None:
 
 
 def test_the_threshold_of_the_epsilon_process_is_known() -> None:
-    found = critical_level(RHM(32, 8, 2, 1), EpsilonNoise(32), size=2000, depth=20, copies=4)
+    found = critical_level(RHM(32, 8, 2, 1), EpsilonNoise(32), size=1000, depth=20, copies=4)
     assert abs(found.value - 68 / 93) < 4 * found.error + 1e-3
     assert found.snr is None
     assert "extrapolated" in found.definition

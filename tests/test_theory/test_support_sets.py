@@ -116,7 +116,7 @@ def test_the_bound_lies_below_the_belief(t: float) -> None:
 def test_the_threshold_lies_below_that_of_the_class() -> None:
     rhm = RHM(16, 4, 2, 1)
     bound = support_threshold(rhm)
-    found = critical_level(rhm, MaskingNoise(16), size=4000, copies=4)
+    found = critical_level(rhm, MaskingNoise(16), size=800, copies=4)
     assert 0 < (found.value - bound) < 0.1
     assert (found.value - bound) > 4 * found.error
     certain = support_laws(RHM(16, 4, 2, 60), bound - 0.01)[0, 0]
