@@ -630,7 +630,7 @@ SMALL = {
     "attribute_binding": "--grammars 2 --data 8",
     "composition": "--grammars 2 --repeats 1 --data 4 --orders 2 --multiplicities 2 3 4",
     "sample_cost": "--grammars 2 --small-m 2 3 --large-m 2 3 --heights 1 2",
-    "critical_exponents": "--sizes 16 4 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
+    "critical_exponents": "--sizes 32 8 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
     "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "coverage": "--repetitions 20",
     "uturn": "--v 16 --m 4 --depths 3 4 --grammars 12 --data 24 --levels 9 --steps 4 8 16",

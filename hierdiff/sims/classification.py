@@ -21,7 +21,17 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, count, listed, memory, natural, number, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    listed,
+    memory,
+    natural,
+    number,
+    text,
+    whole,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
@@ -118,7 +128,7 @@ class Classification:
             self, grammars=partial(whole, high=10**6), data=partial(whole, high=10**8),
             budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
             own_budgets=partial(listed, rule=partial(whole, high=10**9), distinct=False),
-            weightings=listed, levels=partial(listed, rule=number),
+            weightings=partial(listed, rule=text), levels=partial(listed, rule=number),
             repeats=partial(whole, high=10**6),
             buckets=partial(whole, high=10**6), p=partial(number, low=0, below=1),
             min_scores=partial(whole, low=2), keep=partial(listed, rule=count, distinct=False),

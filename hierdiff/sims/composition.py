@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
+from hierdiff.checks import check_fields, checked, interval, listed, natural, number, text, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.model import DiffusionModel
@@ -133,7 +133,8 @@ class Composition:
             self, span=interval, grammars=partial(whole, high=10**6),
             repeats=partial(whole, high=10**6), levels=partial(whole, high=10**5),
             data=partial(whole, high=10**8), orders=partial(whole, high=10**6),
-            width=partial(number, above=0, high=1e6), parts=listed, seed=natural,
+            width=partial(number, above=0, high=1e6), parts=partial(listed, rule=text),
+            seed=natural,
         )  # fmt: skip
         least = {"grammars": 2, "repeats": 1, "levels": 2, "data": 1, "orders": 2, "seed": 0}
         for name, lowest in least.items():
