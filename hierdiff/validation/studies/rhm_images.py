@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, listed, natural, positive
+from hierdiff.checks import check_fields, checked, listed, natural, one_level, positive
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
@@ -130,7 +130,7 @@ class RHMImages:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, rate=positive, t=listed,
+            self, rate=positive, t=partial(listed, rule=one_level),
             multipliers=partial(listed, rule=positive, distinct=False),
         )  # fmt: skip
         check_numbers(self)
