@@ -140,7 +140,7 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: TreeImages(grammar, TEMPLATES[:2]), "templates"),
         (lambda: TINY.patches(np.zeros((1, 2, 5, 5))), "shape"),
         (lambda: random_templates(0, 1, 1, 0), "at least 1"),
-        (lambda: replace(SMALL, t=(1.5,)), "noise levels"),
+        (lambda: replace(SMALL, t=(1.5,)), "noise level"),
         (lambda: replace(SMALL, data=1), "at least 2"),
         (lambda: replace(SMALL, m=100), "rules exceed"),
     ]
