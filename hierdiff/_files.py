@@ -14,12 +14,13 @@ import os
 import platform
 import re
 import secrets
+import struct
 import time
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,6 +228,7 @@ def read_npz(path: str | os.PathLike[str], kind: str) -> dict[str, NDArray[Any]]
         with Path(path).open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of numpy, about odd headers of damaged files
             _check_sizes(file, path)
+            _check_gapless(file)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {name: np.asarray(archive[name]) for name in archive.files}
@@ -241,6 +243,20 @@ def read_npz(path: str | os.PathLike[str], kind: str) -> dict[str, NDArray[Any]]
             f"{path} holds {found[:60]!r}, not {kind!r}; give a file of this kind and version"
         )
     return arrays
+
+
+def _check_gapless(file: BinaryIO) -> None:
+    """Refuse an archive whose directory lists less than the file holds."""
+    with zipfile.ZipFile(file) as archive:
+        end = 0
+        for entry in sorted(archive.infolist(), key=lambda x: x.header_offset):
+            if entry.header_offset != end:
+                raise zipfile.BadZipFile("its directory has lost an entry")
+            file.seek(end + 26)  # where a local header says how long its name and extra field are
+            name, extra = struct.unpack("<HH", file.read(4))
+            end += 30 + name + extra + entry.compress_size
+        if end != archive.start_dir:
+            raise zipfile.BadZipFile("its directory has lost an entry")
 
 
 def read_npy(path: str | os.PathLike[str], kind: str) -> NDArray[Any]:

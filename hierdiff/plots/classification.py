@@ -368,8 +368,10 @@ def binding_figure(measured: xr.Dataset) -> Figure:
 
 
 @checked
-def accuracy_table(theory: xr.Dataset, measured: xr.Dataset) -> str:
+def accuracy_table(theory: xr.Dataset | None, measured: xr.Dataset) -> str:
     """Accuracy measured and, in brackets, predicted: a row per weight, a column per budget.
+
+    Without a law (None) nothing stands in brackets.
 
     Raises
     ------
@@ -377,9 +379,10 @@ def accuracy_table(theory: xr.Dataset, measured: xr.Dataset) -> str:
         If a dataset lacks accuracies.
     """
     for ds in (theory, measured):
-        needs(ds, _with_errors("accuracy", dims=("weighting", "budget")), _MAKER)
+        if ds is not None:
+            needs(ds, _with_errors("accuracy", dims=("weighting", "budget")), _MAKER)
     budgets = measured.budget.values
-    if theory.budget.values.tolist() != budgets.tolist():
+    if theory is not None and theory.budget.values.tolist() != budgets.tolist():
         raise InvalidParameter(
             f"budgets {theory.budget.values.tolist()} of the law are not those measured, "
             f"{budgets.tolist()}; predict at these"
@@ -391,7 +394,7 @@ def accuracy_table(theory: xr.Dataset, measured: xr.Dataset) -> str:
             f"{p:.3f} ± {e:.3f}"
             for p, e in zip(one.accuracy.values, one.accuracy_error.values, strict=True)
         ]
-        if weight in theory.weighting.values:
+        if theory is not None and weight in theory.weighting.values:
             law = theory.accuracy.sel(weighting=weight).values
             cells = [f"{cell} ({q:.3f})" for cell, q in zip(cells, law, strict=True)]
         lines.append(f"{weight:>8} " + "".join(f"{cell:>24}" for cell in cells))

@@ -365,4 +365,4 @@ def _closing_digits(said: dict[str, Any]) -> str:
 
 def _lines(network: xr.Dataset, exact: xr.Dataset | None = None) -> list[str]:
     """Accuracy per weight and budget; the exact denoiser's in brackets."""
-    return [accuracy_table(network.isel(weighting=[]) if exact is None else exact, network)]
+    return [accuracy_table(exact, network)]
