@@ -18,7 +18,6 @@ import os
 import re
 import runpy
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -680,23 +679,6 @@ def test_a_quoted_study_runs_in_small_and_says_how_it_was_made(
     assert made["seed"] == 0
     assert made["parameters"]
     assert made["seconds"] > 0
-
-
-@pytest.mark.slow
-def test_pages_are_made_from_small_results_of_the_quoted_commands(
-    docs: Any, small: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The entries that the pages read are those that the studies write."""
-    folder = tmp_path / "docs"
-    (folder / "results").mkdir(parents=True)
-    for name in SIMS:
-        shutil.copy(small(name), folder / "results")
-    for name in ("laws.json", "claims_list.txt"):
-        shutil.copy(ROOT / "docs" / "results" / name, folder / "results")
-    for module in ("generate", "pages", "claims"):
-        monkeypatch.setattr(sys.modules[module], "HERE", folder)
-    docs.main()
-    assert len(list((folder / "_generated").glob("*.md"))) == len(INCLUDED)
 
 
 @pytest.mark.slow
