@@ -27,6 +27,8 @@ def start(script: str, *flags: str, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(ROOT / script), *flags], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+        # a shell's background jobs ignore Ctrl-C and hand that on; the study must hear it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
