@@ -236,6 +236,7 @@ def _closes(law: Array, table: Array, s: int) -> bool:
 
 
 def leaf_law(rhm: RHM, t: float) -> Array:
+    """Law of the support of a leaf under masking: one symbol with 1 - t, all v with t."""
     if not 0 <= t <= 1:
         raise InvalidParameter(f"t = {t} is outside [0, 1]; it is the fraction of masked leaves")
     law = np.zeros(rhm.v)
