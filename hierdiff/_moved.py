@@ -34,10 +34,8 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """The module under its new name; one warning in a process, since it is then in memory."""
         new = MOVED[spec.name]
-        # the frames between are those of the import system
-        warnings.warn(
-            f"{spec.name} has moved; import {new}", DeprecationWarning, stacklevel=_caller()
-        )
+        # level 2 is the import statement: warnings leave out the frames of the import system
+        warnings.warn(f"{spec.name} has moved; import {new}", DeprecationWarning, stacklevel=2)
         return _Alias(spec.name, importlib.import_module(new))
 
     def exec_module(self, module: ModuleType) -> None:
@@ -62,18 +60,6 @@ class _Alias(ModuleType):
 
     def __dir__(self) -> list[str]:
         return dir(super().__getattribute__("_module"))
-
-
-def _caller() -> int:
-    """Frames up to the import statement, for the place that a warning names."""
-    depth = 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None and (
-        "importlib" in frame.f_code.co_filename or frame.f_code.co_filename == __file__
-    ):
-        frame = frame.f_back
-        depth += 1
-    return depth
 
 
 def install() -> None:
