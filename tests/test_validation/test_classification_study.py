@@ -16,18 +16,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, results
+from hierdiff.data.image_folder import SkippedImages, class_folders, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise as Noise
 from hierdiff.sims._error_pools import DenoiserErrors, credit
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.belief_propagation import posterior
 from hierdiff.theory.classification import SoftLeaves
-from hierdiff.validation._encoders import class_folders
-from hierdiff.validation.catalogue import checkpoint
-from hierdiff.validation.images import SkippedImages, load_images
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.pretrained import as_model
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.loading import as_model
 from hierdiff.validation.studies import _imagenet_classes
 from hierdiff.validation.studies._conflict_images import (
     CATEGORIES,

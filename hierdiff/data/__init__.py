@@ -1,0 +1,3 @@
+"""What is noised: data models."""
+
+__all__: list[str] = []
