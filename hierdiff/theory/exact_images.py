@@ -39,6 +39,7 @@ class ExactImages:
     Examples
     --------
     >>> from hierdiff import RHM
+    >>> from hierdiff.data.rhm_images import random_templates
     >>> grammar = RHM(v=4, m=2, s=4, L=1).draw(seed=0)
     >>> model = ExactImages(TreeImages(grammar, random_templates(4, 1, 2, seed=0)),
     ...                     GaussianNoise(schedule="linear"))

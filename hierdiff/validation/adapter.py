@@ -373,6 +373,7 @@ class SymbolNetwork:
     Examples
     --------
     >>> from hierdiff import RHM
+    >>> from hierdiff.validation.networks.tree_unet import tree_unet
     >>> grammar, noise = RHM(4, 2, 2, 3).draw(0), MaskingNoise(4)
     >>> model = SymbolNetwork(tree_unet(grammar, noise, width=8), noise)
     >>> model.denoise(np.full((2, 8), -1), 1.0).shape

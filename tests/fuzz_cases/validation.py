@@ -23,7 +23,7 @@ from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
 from hierdiff.bumps import Bumps
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.errors import HierdiffError
-from hierdiff.sims.experiment import Task
+from hierdiff.tasks import Task
 from hierdiff.theory import exact_images
 from hierdiff.validation import (
     adapter,
@@ -706,8 +706,8 @@ def _images() -> list[Case]:
         Case("hierdiff.data.image_folder.ImageFolder.first", _method(image_folder.ImageFolder,
              "first", folder),
              {"per_class": 1}),
-        Case("hierdiff.data.image_folder.ImageFolder.batches",
-             _method(image_folder.ImageFolder, "batches", folder),
+        Case("hierdiff.data.image_folder.ImageFolder.batches", _method(image_folder.ImageFolder,
+             "batches", folder),
              {"size": 4, "batch": 2}),
         Case(f"{_V}layers.check_layers", layers.check_layers,
              lambda: {"module": _conv(), "layers": {"conv1": "space"}}),
@@ -736,7 +736,7 @@ def _images() -> list[Case]:
                       "images": _pixels(), "seed": 0}),
         *(Case(f"hierdiff.theory.exact_images.ExactImages.{word}",
                _method(exact_images.ExactImages, word, _exact),
-               lambda more=more: exact_call(**more))
+                       lambda more=more: exact_call(**more))
           for word, more in (("denoise", {}), ("features", {}), ("posterior", {}),
                              ("sample", {"seed": 0}))),
         *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().world),

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -418,9 +419,7 @@ def test_a_full_disk_is_said_before(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr(
-        "hierdiff.validation.pretrained.download.shutil.disk_usage", lambda path: usage
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InvalidParameter, match="make room, or set HIERDIFF_CACHE"):
         get(server, tmp_path)
 
@@ -564,8 +563,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> adm.ADMUNet:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, entry: Checkpoint) -> None:
-    # the package binds the function over the module of the same name
-    module = sys.modules["hierdiff.validation.pretrained"]
+    # the package of this name is hidden by the function
+    module = sys.modules["hierdiff.validation.pretrained.loading"]
     monkeypatch.setattr(module, "checkpoint", lambda name: entry)
 
 
@@ -671,7 +670,7 @@ def test_both_formats_of_torch_are_read(zipped: bool, tmp_path: Path) -> None:
 
 
 def test_revisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from hierdiff.validation.pretrained import _at
+    from hierdiff.validation.pretrained.loading import _at
 
     file = checkpoint("dit-xl-2-256").weights
     assert "/resolve/abc123/" in _at(file, "abc123").url

@@ -122,7 +122,7 @@ def test_a_checkpoint_of_other_code_is_not_resumed(
     real = training.code_parts
     changed = {"hierdiff.validation.recipes": "0" * 24}
     monkeypatch.setattr(training, "code_parts", lambda *x: {**real(*x), **changed})
-    with pytest.warns(CheckpointSetAside, match=r"other code: hierdiff\.validation\.rhm_training"):
+    with pytest.warns(CheckpointSetAside, match=r"other code: hierdiff\.validation\.recipes"):
         train(fresh(), loss, plan, folder=tmp_path)
 
 

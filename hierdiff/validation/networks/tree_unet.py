@@ -82,6 +82,7 @@ class TreeUNet(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> net = TreeUNet(4, 4, s=2, L=3, width=8)
     >>> net(torch.zeros(5, 8, 4), torch.zeros(5)).shape
     torch.Size([5, 8, 4])

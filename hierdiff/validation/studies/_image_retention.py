@@ -19,7 +19,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
-from hierdiff.sims.experiment import Task
+from hierdiff.tasks import Task
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.distributed import Process, run_shared
 from hierdiff.validation.execution import Execution

@@ -15,7 +15,7 @@ from hierdiff import results
 from hierdiff.data.image_folder import labelled_folder, load_images
 from hierdiff.data.image_folder import low_pass as cut_detail
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution

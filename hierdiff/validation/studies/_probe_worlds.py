@@ -10,12 +10,12 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.contracts import DiffusionModel
 from hierdiff.data.digits import digits
 from hierdiff.data.image_folder import ImageFolder, load_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.empirical_model import EmpiricalModel

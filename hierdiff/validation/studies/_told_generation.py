@@ -27,8 +27,8 @@ from hierdiff.data.image_folder import labelled_folder, load_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.phases import phase_of_strings
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.execution import Execution
