@@ -39,7 +39,6 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 __all__ = [
     "ImageFolder",
     "SkippedImages",
-    "class_folders",
     "eight_bits",
     "image_files",
     "labelled_folder",
@@ -554,17 +553,30 @@ def eight_bits(images: Array, *, jpeg: bool = False) -> NDArray[np.float32]:
     return np.asarray(levels / 127.5 - 1, np.float32)
 
 
-def class_folders(folder: Path, classes: int) -> tuple[list[Path], Array]:
-    """Images and their classes from a folder per class, see :func:`labelled_folder`."""
-    found = labelled_folder(folder, classes)
-    return list(found.files), np.array(found.labels)
-
-
+@checked(classes=count)
 def labelled_folder(folder: Path, classes: int) -> ImageFolder:
-    """Images in a folder per class of a network's.
+    """Images in a folder per class of a network.
 
-    The folders are called by the number of the class, from 0, or are one for every class in its
-    order (as those of ImageNet, whose names sort like its classes).
+    Parameters
+    ----------
+    folder : Path
+        Holds folders that are called by the number of their class, from 0, or one folder for every
+        class in their order (as those of ImageNet, whose names sort like its classes).
+    classes : int
+        Number of classes of the network.
+
+    Returns
+    -------
+    ImageFolder
+
+    Raises
+    ------
+    InvalidParameter
+        If there are other folders than that.
+
+    Notes
+    -----
+    Validity: every file has a label below ``classes``.
     """
     found = ImageFolder.of(folder)
     labels = np.array(found.labels if found.labels is not None else (), np.int64)

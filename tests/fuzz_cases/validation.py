@@ -56,7 +56,7 @@ from hierdiff.validation.networks import (
     vector_mlp,
 )
 from hierdiff.validation.networks.adm import ADMConfig
-from hierdiff.validation.pretrained import catalogue, convnext, download
+from hierdiff.validation.pretrained import catalogue, convnext, download, vae
 from hierdiff.validation.pretrained.loading import as_model, pretrained
 from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
@@ -701,6 +701,12 @@ def _images() -> list[Case]:
                       "limit": 2, "seed": 0}),
         Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
+        Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
+             lambda: {"folder": _folder() / "images", "classes": 3}),
+        Case(f"{_V}pretrained.vae.encoder_of", vae.encoder_of,
+             lambda: {"entry": _entry(), "device": "cpu"}),
+        Case(f"{_V}pretrained.vae.decoder_of", vae.decoder_of,
+             lambda: {"entry": _entry(), "device": "cpu"}),
         Case("hierdiff.data.image_folder.ImageFolder.of", image_folder.ImageFolder.of,
              lambda: {"folder": _folder() / "images", "truth": None}),
         Case("hierdiff.data.image_folder.ImageFolder.first", _method(image_folder.ImageFolder,

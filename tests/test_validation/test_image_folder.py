@@ -12,9 +12,9 @@ from PIL import Image
 from hierdiff.data.image_folder import (
     ImageFolder,
     SkippedImages,
-    class_folders,
     eight_bits,
     image_files,
+    labelled_folder,
     load_images,
     low_pass,
     prepare,
@@ -115,7 +115,8 @@ def test_one_rule_for_classes(tmp_path: Path) -> None:
     by_name = {(p.parent.name, p.name): k for p, k in zip(found.files, found.labels, strict=True)}
     assert all(by_name[str(k), f"x{i}.png"] == k for k in range(12) for i in (9, 10))
     assert [p.name for p in found.files[:2]] == ["x9.png", "x10.png"]
-    files, labels = class_folders(tmp_path / "n", 12)
+    found = labelled_folder(tmp_path / "n", 12)
+    files, labels = list(found.files), np.array(found.labels)
     assert (tuple(files), labels.tolist()) == (found.files, list(found.labels or ()))
     assert (
         found.summary == "24 images in 12 class folders: 0 = '0', 1 = '1', 2 = '2', ..., 11 = '11'"
@@ -144,7 +145,7 @@ def test_folders_that_are_no_classes_are_refused(tmp_path: Path) -> None:
     cases = [
         (lambda: ImageFolder.of(tmp_path / "twice"), "two folders stand for class 1"),
         (lambda: ImageFolder.of(tmp_path / "parts"), "train and val, parts of a data set"),
-        (lambda: class_folders(tmp_path / "from one", 5), "class 5 is beyond 4"),
+        (lambda: labelled_folder(tmp_path / "from one", 5), "class 5 is beyond 4"),
     ]
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff._optional import import_optional
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.pretrained.catalogue import Checkpoint
 
@@ -23,15 +24,69 @@ Encoder: TypeAlias = Callable[[Array], Array]
 _AUTOENCODER = "stabilityai/sd-vae-ft-ema"
 
 
+@checked
 def encoder_of(entry: Checkpoint, device: str = "cpu") -> tuple[int, Encoder]:
-    """Side of the images a catalogue network wants, and the map from them to its data."""
+    """Side of the images that a catalogue network takes, and the map from them to its data.
+
+    Parameters
+    ----------
+    entry : Checkpoint
+    device : str
+        Where the autoencoder runs, for a network on latents.
+
+    Returns
+    -------
+    size : int
+        Pixels on a side.
+    encode : callable
+        From images [n, 3, size, size] in [-1, 1] to the data of the network.
+
+    Raises
+    ------
+    InvalidParameter
+        If the autoencoder cannot be loaded.
+    MissingPackage
+        If the data are latents and diffusers is not installed.
+
+    Notes
+    -----
+    Validity: for pixels the identity; for latents the mean of the encoder, times the scale.
+
+    Examples
+    --------
+    >>> from hierdiff.validation.pretrained.catalogue import checkpoint
+    >>> encoder_of(checkpoint("adm-256"))[0]
+    256
+    """
     if entry.latent_scale is None:
         return entry.shape[1], lambda images: images
     return 8 * entry.shape[1], _autoencoder(float(entry.latent_scale), device)
 
 
+@checked
 def decoder_of(entry: Checkpoint, device: str = "cpu") -> Encoder:
-    """The map from the data of a catalogue network to images in [-1, 1]."""
+    """The map from the data of a catalogue network to images in [-1, 1].
+
+    Parameters
+    ----------
+    entry, device
+        As in :func:`encoder_of`.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    InvalidParameter
+        If the autoencoder cannot be loaded.
+    MissingPackage
+        If the data are latents and diffusers is not installed.
+
+    Notes
+    -----
+    Validity: for pixels the identity.
+    """
     if entry.latent_scale is None:
         return lambda data: data
     network, scale = _autoencoder_network(device), float(entry.latent_scale)
