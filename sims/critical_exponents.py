@@ -39,7 +39,6 @@ from hierdiff.seeds import generator, stream
 from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory import (
     belief_slopes,
-    critical_exponents,
     critical_level,
     level_set_threshold,
     overlap_threshold,
@@ -49,6 +48,7 @@ from hierdiff.theory import (
     support_exponents,
     threshold_upper_bound,
 )
+from hierdiff.theory.rhm import critical_exponents
 
 Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian", "epsilon")

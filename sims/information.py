@@ -37,7 +37,11 @@ from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean, standard_error
 from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory import denoise_symbols
-from hierdiff.theory.pointwise import pointwise_entropy, pointwise_information, pointwise_slope
+from hierdiff.theory.rhm.information import (
+    pointwise_entropy,
+    pointwise_information,
+    pointwise_slope,
+)
 
 Array = NDArray[Any]
 RESOLVED = 20  # effective data that a z-score needs

@@ -18,11 +18,11 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise
 from hierdiff.theory import (
     correlation_decay_exponent,
     correlation_length_exponent,
-    critical_exponents,
     stability,
     support_exponents,
 )
-from hierdiff.theory.support_sets import _derivative, _table, step_law
+from hierdiff.theory.rhm import critical_exponents
+from hierdiff.theory.rhm.erasure import _derivative, _table, step_law
 
 # %%
 # The derivative replaces one child

@@ -63,12 +63,12 @@ from hierdiff._files import (
     write_npz,
 )
 from hierdiff.checks import checked, count, memory
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_version, package_code
-from hierdiff.grammar import RHM
 from hierdiff.model import DiffusionModel
 from hierdiff.results import origin, used, writable_folder
-from hierdiff.theory._engine import available_threads
+from hierdiff.theory.belief_propagation.passes import available_threads
 
 __all__ = [
     "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "affordable",

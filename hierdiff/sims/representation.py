@@ -39,8 +39,8 @@ from hierdiff.checks import (
     reals,
     whole,
 )
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
@@ -48,7 +48,7 @@ from hierdiff.sims._denoisers import MODELS, Denoiser, ModelName
 from hierdiff.sims._feature_tasks import SPLITS, Quantity, Repetition, repeat
 from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.probes import over_seeds
-from hierdiff.theory.representation import bayes_accuracy, snr, snr_mean_field, snr_peak
+from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field, snr_peak
 
 __all__ = ["Representation"]
 
