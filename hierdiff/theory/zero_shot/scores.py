@@ -113,6 +113,7 @@ def class_scores(errors: ArrayLike, t: ArrayLike, weight: Weight) -> Floats:
 
     Examples
     --------
+    >>> from hierdiff.theory.zero_shot import band
     >>> class_scores([[[1.0, 2.0], [3.0, 2.0]]], [[0.2, 0.8]], band(0.5, 1.0)).tolist()
     [[1.5, 1.0]]
     """
@@ -212,6 +213,7 @@ def log_ratio(
 
     Examples
     --------
+    >>> from hierdiff.theory import GaussianClasses
     >>> world = GaussianClasses([[0.0], [1.0]], [[1.0]])
     >>> found = log_ratio(world, [[2.0]], seed=0)
     >>> exact = world.log_density([[2.0]])
