@@ -39,6 +39,7 @@ from hierdiff.seeds import generator, stream
 from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.theory import (
     belief_slopes,
+    critical_exponents,
     critical_level,
     level_set_threshold,
     overlap_threshold,
@@ -48,7 +49,6 @@ from hierdiff.theory import (
     support_exponents,
     threshold_upper_bound,
 )
-from hierdiff.theory.rhm import critical_exponents
 
 Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian", "epsilon")

@@ -18,10 +18,10 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise
 from hierdiff.theory import (
     correlation_decay_exponent,
     correlation_length_exponent,
+    critical_exponents,
     stability,
     support_exponents,
 )
-from hierdiff.theory.rhm import critical_exponents
 from hierdiff.theory.rhm.erasure import _derivative, _table, step_law
 
 # %%

@@ -10,13 +10,13 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory import (
     belief_slopes,
     correlation_length_exponent,
+    critical_exponents,
     kesten_stigum_annealed,
     stability,
     support_exponents,
     support_laws,
     support_threshold,
 )
-from hierdiff.theory.rhm import critical_exponents
 from hierdiff.theory.rhm.critical_exponents import _Run, _transient
 from hierdiff.theory.rhm.erasure import _derivative, _table, critical_support, step_law
 
