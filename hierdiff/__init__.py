@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from hierdiff import _moved
 
 if TYPE_CHECKING:
+    from hierdiff.contracts import DiffusionModel
     from hierdiff.data.derivations import Derivations
     from hierdiff.data.low_rank_mixture import LowRankMixture
     from hierdiff.data.rhm import RHM, Grammar
-    from hierdiff.model import DiffusionModel
     from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 else:
     from hierdiff._lazy import lazy

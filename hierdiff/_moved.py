@@ -20,6 +20,8 @@ MOVED: dict[str, str] = {
     "hierdiff.bumps": "hierdiff.data.bumps",
     "hierdiff.grammar": "hierdiff.data.rhm",
     "hierdiff.mixture": "hierdiff.data.low_rank_mixture",
+    "hierdiff.model": "hierdiff.contracts",
+    "hierdiff.sims.experiment": "hierdiff.tasks",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
     "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",

@@ -36,13 +36,12 @@ from scipy.special import logit
 from hierdiff import GaussianNoise, results, studies
 from hierdiff.checks import check_fields, count, listed, memory, natural, whole
 from hierdiff.data.low_rank_mixture import LowRankMixture
-from hierdiff.data.rhm import RHM
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import NoTransition
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
-from hierdiff.sims.experiment import affordable
 from hierdiff.theory import critical_level, population_dynamics
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.theory.mixture.feature_snr import class_confidence

@@ -87,7 +87,7 @@ SURFACE = {
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
-        "task_folder", "tasks_of", "tracked", "used", "writable_folder",
+        "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder",
         "write_summary",
     ],
     "hierdiff.validation": [
@@ -111,9 +111,18 @@ SURFACE = {
         "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
         "standard_error", "student_error", "student_factor", "welch_score",
     ],
-    "hierdiff.sims.experiment": [
-        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "affordable",
-        "run_tasks", "unfinished",
+    "hierdiff.tasks": [
+        "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",
+    ],
+    "hierdiff.contracts": [
+        "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData", "Sample",
+        "Sampler", "Summary",
+    ],
+    "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
+    "hierdiff.sims.run": ["RunOptions", "command", "run"],
+    "hierdiff.command_line": [
+        "command_line", "execute", "in_notebook", "last_words", "options", "parse_flags", "parsed",
+        "use_files",
     ],
     "hierdiff.fingerprints": [
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
@@ -157,7 +166,7 @@ from hierdiff._moved import ALSO, MOVED
 assert set(ALSO) <= set(MOVED)
 for old, new in MOVED.items():
     assert importlib.import_module(old).__doc__ == importlib.import_module(new).__doc__
-speciation = importlib.import_module("hierdiff.theory.speciation")
+speciation = importlib.import_module("hierdiff.theory.mixture.speciation")
 print(speciation.vp_sigma(0.5).item(), hasattr(speciation, "no_such_name"))
 """
     assert python(code).split() == ["1.0", "False"]
@@ -166,10 +175,10 @@ print(speciation.vp_sigma(0.5).item(), hasattr(speciation, "no_such_name"))
 def test_a_function_is_left_where_an_old_module_has_its_name() -> None:
     code = (
         "import warnings; warnings.simplefilter('ignore');"
-        "import hierdiff.theory, hierdiff.theory.critical_exponents as old;"
-        "print(callable(hierdiff.theory.critical_exponents), old.__name__, len(old.__all__))"
+        "import hierdiff.theory, hierdiff.theory.rhm.critical_exponents as old;"
+        "print(callable(hierdiff.theory.rhm.critical_exponents), old.__name__, len(old.__all__))"
     )
-    assert python(code).split()[:2] == ["True", "hierdiff.theory.critical_exponents"]
+    assert python(code).split()[:2] == ["True", "hierdiff.theory.rhm.critical_exponents"]
 
 
 def functions() -> list[object]:
@@ -206,13 +215,13 @@ def test_theory_stays_light() -> None:
     assert python(code) == "False"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["phase-transition", "--help"]])
+@pytest.mark.parametrize("arguments", [["list"], ["run", "phase-transition", "--help"]])
 def test_help_explains_every_flag(arguments: list[str]) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "hierdiff", *arguments], capture_output=True, text=True, check=True
     )
     assert "phase-transition" in run.stdout
-    if len(arguments) == 2:
+    if len(arguments) > 1:
         flags = ["--v", "--m", "--s", "--L", "--noise", "--grammars", "--data", "--levels",
                  "--refine", "--seed", "--out", "--workers", "--resume", "--cluster",
                  "--overwrite"]  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.contracts import DiffusionModel
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
 from hierdiff.sims._kernel_ridge import samples_needed

@@ -33,12 +33,12 @@ from hierdiff.checks import (
     probabilities,
     whole,
 )
-from hierdiff.data.rhm import RHM
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.gaussian_classes import (
     GaussianClasses,
     design_accuracy,
@@ -225,7 +225,7 @@ class CueConflict:
         model, data : None
             The worlds are the experiment's own.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

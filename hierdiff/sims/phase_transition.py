@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, levels_of, natural, whole
+from hierdiff.contracts import DiffusionModel
 from hierdiff.data.derivations import Derivations
-from hierdiff.data.rhm import RHM
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.class_retention import (
@@ -38,13 +38,13 @@ from hierdiff.sims.estimators import (
     falls_through,
     nested_mean,
 )
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
     checked_derivations,
     density_evolution,
     forward_backward,
 )
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.mean_field import annealed_beliefs
 from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshold
@@ -170,7 +170,7 @@ class PhaseTransition:
             Of the populations, see
             :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`; density evolution takes seconds.
+            As in :func:`hierdiff.tasks.run_tasks`; density evolution takes seconds.
 
         Returns
         -------
@@ -271,7 +271,7 @@ class PhaseTransition:
         data : Derivations, or (points, classes), optional
             Data to start from (with ``model``); default: ``data`` drawn from its world.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------
