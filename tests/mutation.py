@@ -46,8 +46,7 @@ LOGARITHMS = ["tests/test_theory/belief_propagation/test_log_domain.py"]
 TARGETS: dict[str, list[str]] = {
     "hierdiff/seeds.py": ["tests/test_seeds.py", "hierdiff/seeds.py"],
     "hierdiff/results.py": ["tests/test_results.py", "hierdiff/results.py"],
-    "hierdiff/sims/experiment.py": ["tests/test_sims/test_experiment.py",
-                                   "hierdiff/sims/experiment.py"],
+    "hierdiff/tasks.py": ["tests/test_tasks.py", "hierdiff/tasks.py"],
     "hierdiff/sims/estimators.py": ["tests/test_sims/test_estimators.py",
                                    "hierdiff/sims/estimators.py"],
     "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py", "hierdiff/noise.py"],

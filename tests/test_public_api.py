@@ -157,30 +157,6 @@ def test_every_module_says_what_it_offers(name: str) -> None:
         assert all(hasattr(module, x) for x in module.__all__)
 
 
-def test_old_names_lead_to_new_modules() -> None:
-    """In a process of its own, since an old import leaves the old name in its package."""
-    code = """
-import importlib, warnings
-warnings.simplefilter("ignore")
-from hierdiff._moved import ALSO, MOVED
-assert set(ALSO) <= set(MOVED)
-for old, new in MOVED.items():
-    assert importlib.import_module(old).__doc__ == importlib.import_module(new).__doc__
-speciation = importlib.import_module("hierdiff.theory.mixture.speciation")
-print(speciation.vp_sigma(0.5).item(), hasattr(speciation, "no_such_name"))
-"""
-    assert python(code).split() == ["1.0", "False"]
-
-
-def test_a_function_is_left_where_an_old_module_has_its_name() -> None:
-    code = (
-        "import warnings; warnings.simplefilter('ignore');"
-        "import hierdiff.theory, hierdiff.theory.rhm.critical_exponents as old;"
-        "print(callable(hierdiff.theory.rhm.critical_exponents), old.__name__, len(old.__all__))"
-    )
-    assert python(code).split()[:2] == ["True", "hierdiff.theory.rhm.critical_exponents"]
-
-
 def functions() -> list[object]:
     found = []
     for name in ("hierdiff.theory", "hierdiff.results", "hierdiff.sims.estimators"):

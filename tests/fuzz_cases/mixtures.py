@@ -10,7 +10,7 @@ import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
-from hierdiff.data import low_rank_mixture
+from hierdiff.data import subspaces
 from hierdiff.sims import class_retention, probes, simulated_model
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.empirical_model import EmpiricalModel
@@ -104,7 +104,7 @@ def cases() -> list[Case]:
         Case(f"{whole}.save", small.save, {"path": "m.npz"}),
         Case(f"{whole}.load", LowRankMixture.load, {"path": path}),
         Case("hierdiff.data.subspaces.orthonormalise",
-             low_rank_mixture.orthonormalise, {"bases": bases}),
+             subspaces.orthonormalise, {"bases": bases}),
         Case(f"{home}.mixture.feature_snr.snr_per_class", feature_snr.snr_per_class,
              {"ranks": [3, 2], "weights": [0.4, 0.6], "delta": 0.2, "sigma": 0.5}),
         Case(f"{home}.mixture.collapse.collapse_time", collapse.collapse_time,
