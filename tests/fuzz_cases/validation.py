@@ -20,7 +20,7 @@ from fuzz import Case
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
-from hierdiff.bumps import Bumps
+from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
 from hierdiff.tasks import Task
 from hierdiff.validation import (
