@@ -36,7 +36,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from hierdiff.bumps import Bumps
 from hierdiff.checks import (
     checked,
     fraction,
@@ -47,10 +46,11 @@ from hierdiff.checks import (
     symbols_of,
     whole,
 )
+from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.theory import ExactRHM, denoise_symbols

@@ -23,7 +23,7 @@ def cases() -> list[Case]:
     from hierdiff import RHM, GaussianNoise, MaskingNoise
     from hierdiff.data import digits, image_folder, rhm_images
     from hierdiff.sims import triplets
-    from hierdiff.theory import exact_images
+    from hierdiff.theory import exact_models
     from hierdiff.validation import adapter, protocol, recipes
     from hierdiff.validation.diffusion import diffusers_samplers, noise_conditioning, schedules
     from hierdiff.validation.diffusion.parameterisation import Parameterisation
@@ -59,7 +59,7 @@ def cases() -> list[Case]:
          {"schedule": schedule, "noise": linear, "k": 3, "protocol": "consistent"}, ()),
         ("hierdiff.data.rhm_images.TreeImages", rhm_images.TreeImages,
          {"grammar": quad, "templates": world.templates}, ()),
-        ("hierdiff.theory.exact_images.ExactImages", exact_images.ExactImages, {"world": world,
+        ("hierdiff.theory.exact_models.ExactImages", exact_models.ExactImages, {"world": world,
          "noise": linear}, ()),
         ("adapter.SymbolNetwork", adapter.SymbolNetwork,
          {"network": network, "noise": noise, "steps": 3, "batch": 4}, ()),

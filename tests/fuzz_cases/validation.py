@@ -20,11 +20,11 @@ from fuzz import Case
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
-from hierdiff.bumps import Bumps
 from hierdiff.data import digits, image_folder, rhm_images
+from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
 from hierdiff.tasks import Task
-from hierdiff.theory import exact_images
+from hierdiff.theory import exact_models
 from hierdiff.validation import (
     adapter,
     distributed,
@@ -145,10 +145,10 @@ def _image_model() -> NetworkModel:
 
 
 @functools.cache
-def _exact() -> exact_images.ExactImages:
+def _exact() -> exact_models.ExactImages:
     quad = RHM(4, 2, 4, 1).draw(0)
     world = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
-    return exact_images.ExactImages(world, GaussianNoise(schedule="linear"))
+    return exact_models.ExactImages(world, GaussianNoise(schedule="linear"))
 
 
 def _pixels(n: int = 3) -> np.ndarray:
@@ -740,8 +740,8 @@ def _images() -> list[Case]:
         Case(f"{_V}reference_layers.floor_of_pairs", reference_layers.floor_of_pairs,
              lambda: {"classifier": _classifier(), "statistics": _statistics(),
                       "images": _pixels(), "seed": 0}),
-        *(Case(f"hierdiff.theory.exact_images.ExactImages.{word}",
-               _method(exact_images.ExactImages, word, _exact),
+        *(Case(f"hierdiff.theory.exact_models.ExactImages.{word}",
+               _method(exact_models.ExactImages, word, _exact),
                        lambda more=more: exact_call(**more))
           for word, more in (("denoise", {}), ("features", {}), ("posterior", {}),
                              ("sample", {"seed": 0}))),

@@ -14,7 +14,7 @@ from hierdiff.data.digits import digits
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.sims.estimators import student_factor
-from hierdiff.theory.exact_mixture import ExactMixture
+from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.pretrained import vae
 from hierdiff.validation.studies import _probe_worlds
 from hierdiff.validation.studies._probe_curves import rise_of

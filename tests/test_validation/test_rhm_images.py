@@ -16,7 +16,7 @@ from scipy.special import softmax
 from hierdiff import RHM, DiffusionModel, GaussianNoise
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory.exact_images import ExactImages
+from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral

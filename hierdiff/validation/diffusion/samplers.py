@@ -35,7 +35,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hierdiff._rules import positive_int
 from hierdiff.checks import (
     FloatArray,
     check_fields,
@@ -48,6 +47,7 @@ from hierdiff.checks import (
     shown,
     snr_of,
 )
+from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation._checks import tensor

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from hierdiff.checks import (
     shown,
 )
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 
 __all__ = [

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierdiff.bumps import Bumps
 from hierdiff.checks import checked
+from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.validation._checks import size_number, tensor

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.digits import digits
 from hierdiff.data.image_folder import ImageFolder, load_images
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.theory import ExactRHM
-from hierdiff.theory.exact_mixture import ExactMixture
+from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained.catalogue import checkpoint

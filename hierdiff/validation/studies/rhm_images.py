@@ -22,14 +22,15 @@ from torch import Tensor, nn
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, listed, natural, one_level, positive
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
 from hierdiff.data.digits import LabelledImages
+from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.theory import true_beliefs
-from hierdiff.theory.exact_images import ExactImages
+from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
