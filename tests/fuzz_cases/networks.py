@@ -42,7 +42,7 @@ def cases() -> list[Case]:
     features = np.random.default_rng(0).standard_normal((60, 3))
     many: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
         ("pretrained.catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
-        ("diffusion.noise_conditioning.default_clock", noise_conditioning.default_clock,
+        ("diffusion.noise_conditioning.default_conditioning", noise_conditioning.default_clock,
          {"parameterisation": Parameterisation("eps"), "noise": linear}, ()),
         ("diffusion.noise_conditioning.NoiseLevel.time",
          noise_conditioning.NoiseLevel(linear).time, {"snr": 1.5}, ()),
@@ -63,7 +63,7 @@ def cases() -> list[Case]:
          "noise": linear}, ()),
         ("adapter.SymbolNetwork", adapter.SymbolNetwork,
          {"network": network, "noise": noise, "steps": 3, "batch": 4}, ()),
-        ("recipes.gap_to_exact", recipes.gap_to_exact,
+        ("recipes.divergence_to_exact", recipes.gap_to_exact,
          {"model": adapter.SymbolNetwork(network, noise), "grammar": grammar,
           "t": [0.5], "n": 4, "seed": 0}, ()),
     ]  # fmt: skip

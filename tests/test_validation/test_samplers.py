@@ -60,7 +60,7 @@ class GaussianEps(nn.Module):
 
 
 def network(sampler: Any, module: nn.Module | None = None, output: Any = "eps") -> NetworkModel:
-    return NetworkModel(module or GaussianEps(), NOISE, output, clock=LogSNR(40.0),
+    return NetworkModel(module or GaussianEps(), NOISE, output, noise_conditioning=LogSNR(40.0),
                         sampler=sampler, execution=Execution(batch_size=5000))  # fmt: skip
 
 
@@ -319,7 +319,7 @@ def test_diffusers_schedulers_agree_where_they_are_the_same_chain() -> None:
     # diffusers keeps its tables in float32
     np.testing.assert_allclose(found, ours, rtol=1e-4, atol=1e-5)
     x0 = data(14)
-    end = forward_backward(network(DiffusersSampler(steps=20)), x0, T, seed=1).x_0
+    end = forward_backward(network(DiffusersSampler(num_steps=20)), x0, T, seed=1).x_0
     kept = [np.corrcoef(x0[:, k], end[:, k])[0, 1] for k in range(4)]
     r = retained_share(VARIANCES, SNR)
     assert np.abs(kept - r).max() < 0.04 < determinism_bias(VARIANCES, SNR).max()
@@ -366,7 +366,7 @@ def test_the_variance_of_a_stochastic_scheduler_is_exact() -> None:
     pytest.importorskip("diffusers")
     from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 
-    sampler = DiffusersSampler(steps=30)
+    sampler = DiffusersSampler(num_steps=30)
     snr, n = float(LINEAR.snr[600]), 40_000
     found = variance_of(sampler, 4.0, snr, n)
     # the relative error of a variance is sqrt(2 / n)

@@ -5,7 +5,7 @@ symbol               meaning
 ===================  ===========================================================================
 T, i                 number of noise levels of a schedule, and the index of one, from 0
 beta_i, alpha_bar_i  noise added at step i; signal power after it
-time                 the number that a network is told, here an index of its first schedule
+time                 the number that a network is given, here an index of its first schedule
 t in [0, 1]          noise level of :class:`hierdiff.noise.GaussianNoise`
 ===================  ===========================================================================
 
@@ -45,14 +45,14 @@ _size = partial(whole, low=1, high=1_000_000)
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class DiscreteSchedule:
-    r"""T noise levels with the times that the network is told.
+    r"""T noise levels with the times that the network is given.
 
     Parameters
     ----------
     betas : array [T]
         Noise added per step, in (0, 1).
     times : array [T], optional
-        What the network is told at each index, increasing; default 0 ... T - 1.
+        The time that the network is given at each index, increasing; default 0 ... T - 1.
 
     Raises
     ------
@@ -87,14 +87,14 @@ class DiscreteSchedule:
                 f"betas of shape {rate.shape} must be a list of numbers in (0, 1); give the noise "
                 "added per step"
             )
-        told = np.arange(len(rate), dtype=float) if times is None else np.array(times, dtype=float)
-        if told.shape != rate.shape or not (np.diff(told) > 0).all():
+        index = np.arange(len(rate), dtype=float) if times is None else np.array(times, dtype=float)
+        if index.shape != rate.shape or not (np.diff(index) > 0).all():
             raise InvalidParameter(
-                f"times of shape {told.shape} must be {len(rate)} increasing numbers; give one per "
+                f"times of shape {index.shape} must be {len(rate)} increasing numbers; give one per "
                 "beta"
             )
         object.__setattr__(self, "betas", rate)
-        object.__setattr__(self, "times", told)
+        object.__setattr__(self, "times", index)
 
     @classmethod
     @checked(T=_size)
@@ -157,7 +157,7 @@ class DiscreteSchedule:
 
     @checked
     def respaced(self, spec: int | str | Sequence[int]) -> DiscreteSchedule:
-        """Schedule on part of the indices; the network is told the old times.
+        """Schedule on part of the indices; the network is given the old times.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class DiscreteSchedule:
 
     @checked
     def time(self, snr: ArrayLike) -> FloatArray:
-        """Time the network is told at these ratios; above the first level it is the first time.
+        """Time that the network is given at these ratios; above the first level it is the first time.
 
         Raises InvalidParameter for a ratio below the end of the schedule.
         """

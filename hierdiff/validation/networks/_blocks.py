@@ -1,4 +1,4 @@
-"""Parts that several networks are built of: codes of the noise level and of a label, a block."""
+"""Parts of several networks: embeddings of the noise level and of a label, a residual block."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 
 __all__ = [
     "Block",
-    "LabelCode",
-    "NoiseCode",
+    "LabelEmbedding",
+    "NoiseEmbedding",
     "Process",
     "coded",
     "symbol_channels",
@@ -29,7 +29,7 @@ Process: TypeAlias = GaussianNoise | MaskingNoise | UniformNoise
 """The processes under which a network sees symbols."""
 
 
-class NoiseCode(nn.Module):
+class NoiseEmbedding(nn.Module):
     """Features of log SNR: sines of geometric frequencies, then a small network."""
 
     frequencies: Tensor
@@ -48,8 +48,8 @@ class NoiseCode(nn.Module):
         return code
 
 
-class LabelCode(nn.Module):
-    """A vector per label, and one, that starts at zero, for no label."""
+class LabelEmbedding(nn.Module):
+    """A vector per label, and a null embedding that starts at zero."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class LabelCode(nn.Module):
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= self.classes:
             raise InvalidParameter(
                 f"labels {int(index.min())} to {int(index.max())} are outside 0 to "
-                f"{self.classes - 1} (or {self.classes} for none); these are the network's classes"
+                f"{self.classes - 1} (or {self.classes}, the null label); these are the network's classes"
             )
         out: Tensor = self.table(index)
         return out
 
 
 def coded(
-    noise: NoiseCode, labels: LabelCode | None, log_snr: Tensor, label: Tensor | None
+    noise: NoiseEmbedding, labels: LabelEmbedding | None, log_snr: Tensor, label: Tensor | None
 ) -> Tensor:
     code: Tensor = noise(log_snr)
     if labels is not None:

@@ -26,10 +26,10 @@ from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.studies._flags import NetworkFlags
 from hierdiff.validation.things import block_layers
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["ProbeFlags", "World", "digit_world", "mixture_of_classes", "photographs", "rhm_world"]
 
@@ -106,7 +106,7 @@ def rhm_world(flags: ProbeFlags, folder: Path) -> World:
     n = flags.test or 2000
     sets = [grammar.sample(n, stream(flags.seed, name)) for name in ("probe fit", "probe test")]
     steps = flags.steps or 1200
-    plan = Plan(steps=steps, every=steps, warmup=min(100, steps), device=flags.device)
+    plan = TrainConfig(steps=steps, every=steps, warmup=min(100, steps), device=flags.device)
     networks, beside = {}, {"exact": cast(DiffusionModel, ExactRHM(grammar, noise))}
     for size in flags.n_train or (256, 0):
         made = []
@@ -114,7 +114,7 @@ def rhm_world(flags: ProbeFlags, folder: Path) -> World:
             rng = stream(flags.seed, "training set", size, k)
             data = grammar.sample(size, rng).leaves if size else None
             key = f"probe-rhm-{flags.v}-{flags.m}-{flags.s}-{flags.L}-{size}-{flags.seed}-{k}"
-            model, _ = train_tree_unet(
+            model, _ = train_symbol_network(
                 grammar, noise, plan, width=48, batch=128, data=data, seed=flags.seed + 1000 * k,
                 folder=folder / key,
             )  # fmt: skip
@@ -155,7 +155,7 @@ def digit_world(flags: ProbeFlags, folder: Path) -> World:
     """8 x 8 digits; the low-rank mixture of their classes and memorising denoisers beside."""
     training, test = digits("train", seed=flags.seed), digits("test", seed=flags.seed)
     steps = flags.steps or 700
-    plan = Plan(steps=steps, every=steps, warmup=min(50, steps), rate=2e-3, average=0.995,
+    plan = TrainConfig(steps=steps, every=steps, warmup=min(50, steps), rate=2e-3, average=0.995,
                 device=flags.device)  # fmt: skip
     layers: dict[str, Pooling] = dict.fromkeys(flags.layers or _DIGIT_LAYERS, "space")
     noise = GaussianNoise(schedule="linear")
@@ -202,7 +202,7 @@ def photographs(flags: ProbeFlags, _: Path) -> World:
     network = pretrained(flags.model, accept_licence=flags.accept_licence, execution=execution)
     network = replace(network, layers=block_layers(network, flags.layers))
     if entry.condition:
-        network = network.conditioned(1000)
+        network = network.given(1000)
     size, encode = encoder_of(entry, flags.device)
     pixels, kept = load_images(files, size)
     x, y = encode(pixels), labels[kept]

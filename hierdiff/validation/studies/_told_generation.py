@@ -114,7 +114,7 @@ def told_generation(
 def _make(model: NetworkModel, told: Array, shape: tuple[int, ...], seed: int, first: int) -> Any:
     """One task: images from pure noise under their labels."""
     noise = stream(seed, "pure noise", first).standard_normal((len(told), *shape), np.float32)
-    return {"made": model.conditioned(told).sample(noise, 1.0, stream(seed, "made", first))}
+    return {"made": model.given(told).sample(noise, 1.0, stream(seed, "made", first))}
 
 
 def _read(reader: ReferenceClassifier, pixels: Array) -> Array:

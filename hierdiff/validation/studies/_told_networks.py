@@ -30,7 +30,7 @@ from hierdiff.seeds import generator, stream
 from hierdiff.sims._error_pools import DenoiserErrors
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.validation.adapter import NetworkModel, SymbolNetwork
-from hierdiff.validation.training import Plan, train
+from hierdiff.validation.training import TrainConfig, train
 
 __all__ = ["ImageClasses", "SoftTree", "conv_accuracy", "linear_accuracy"]
 
@@ -95,7 +95,7 @@ class SoftTree:
         # power of a coordinate's signal part plus noise is made one again
         scale = np.sqrt((1 + ratio) / (1 + ratio * (1 + tau**2)))
         noise = cast(GaussianNoise, self.model.noise)
-        told = self.model.conditioned(np.broadcast_to(np.asarray(label), (len(x),)))
+        told = self.model.given(np.broadcast_to(np.asarray(label), (len(x),)))
         beliefs = told.denoise(x * scale[:, None, None], noise.level(kappa * ratio))
         gain = (np.sqrt(ratio) * np.sqrt(1 + ratio))[:, None, None]
         out: Array = kappa[:, None, None] * (beliefs + tau**2 * gain * x)
@@ -137,7 +137,7 @@ class ImageClasses:
         noise = cast(GaussianNoise, self.model.noise)
         low, high = (float(noise.snr(t)) for t in (1.0, 1e-3))
         level = noise.level(np.clip(ratio, low, high))
-        told = self.model.conditioned(np.broadcast_to(np.asarray(label), (len(x),)))
+        told = self.model.given(np.broadcast_to(np.asarray(label), (len(x),)))
         found = told.denoise(x, level)
         beyond = (ratio > high).reshape(-1, *(1,) * (x.ndim - 1))
         return np.where(beyond, x, found)
@@ -167,7 +167,7 @@ def conv_accuracy(train_set: LabelledImages, test: LabelledImages, steps: int, s
         logits = module(torch.from_numpy(train_set.images[rows]))
         return nn.functional.cross_entropy(logits, torch.from_numpy(train_set.labels[rows]))
 
-    plan = Plan(steps=steps, rate=3e-3, warmup=max(steps // 10, 1), average=0.9, every=steps)
+    plan = TrainConfig(steps=steps, rate=3e-3, warmup=max(steps // 10, 1), average=0.9, every=steps)
     done = train(network, loss, plan, name="conv classifier")
     with torch.no_grad():
         answer = done.network(torch.from_numpy(test.images)).argmax(dim=1).numpy()

@@ -38,7 +38,7 @@ from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.theory.zero_shot.weightings import snr_at
 from hierdiff.validation.figures.classification import network_classification
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._imagenet_classes import classify_folder
 from hierdiff.validation.studies._summary import write_summary
@@ -48,7 +48,7 @@ from hierdiff.validation.studies._told_networks import (
     conv_accuracy,
     linear_accuracy,
 )
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["NetworkClassification"]
 
@@ -173,7 +173,7 @@ class NetworkClassification:
         settings = self.experiment.settings
         world, x0, labels, _ = draw(settings, 0)
         plan = self._plan(self.steps or 8000)
-        model, _ = train_tree_unet(
+        model, _ = train_symbol_network(
             world.grammar, GaussianNoise(self.v), plan, width=self.width, batch=128,
             focus=(0.2, 0.8), label_share=self.label_share, seed=self.seed,
             folder=folder / self._key("v", "m", "s", "L", "width", "label_share", "seed"),
@@ -231,8 +231,8 @@ class NetworkClassification:
     def _tasks(folder: Path, resume: bool = True) -> Path:
         return results.task_folder(folder, "network_classification", resume)
 
-    def _plan(self, steps: int) -> Plan:
-        return Plan(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
+    def _plan(self, steps: int) -> TrainConfig:
+        return TrainConfig(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
                     device=self.device)  # fmt: skip
 
     def _key(self, *names: str) -> str:

@@ -49,7 +49,7 @@ from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.composition import network_composition
 from hierdiff.validation.networks.tree_unet import TreeUNet
-from hierdiff.validation.recipes import as_model, train_bump_network, train_tree_unet
+from hierdiff.validation.recipes import bump_model, train_bump_network, train_symbol_network
 from hierdiff.validation.studies._composition_claims import (
     READINGS,
     composition_claims,
@@ -59,7 +59,7 @@ from hierdiff.validation.studies._composition_claims import (
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["NetworkComposition"]
 
@@ -248,10 +248,10 @@ class NetworkComposition:
         """Folder of a checkpoint, one for each way of reading the network."""
         return "-".join([name, *(f"{x:g}" for x in (*settings, self.seed, network))])
 
-    def _plan(self, steps: int, rate: float) -> Plan:
+    def _plan(self, steps: int, rate: float) -> TrainConfig:
         every = max(1, min(self.steps, steps) // self.evaluations)
         # the rate stays up while the phases pass; a rate that falls freezes what is half learned
-        return Plan(steps=steps, every=every, rate=rate, average=0.98, warmup=min(50, steps),
+        return TrainConfig(steps=steps, every=every, rate=rate, average=0.98, warmup=min(50, steps),
                     hold=0.8, bfloat16=self.bfloat16, device=self.device)  # fmt: skip
 
     def _bumps(
@@ -264,7 +264,7 @@ class NetworkComposition:
             seed = self.seed + 1000 * k
             reading = (self.size, self.looks, self.points, self.sampling or 10, self.t)
             model, done = train_bump_network(
-                world.bumps, self._plan(world.steps, 3e-3), faint=world.faint,
+                world.bumps, self._plan(world.steps, 3e-3), attenuation=world.faint,
                 channels=self.channels, multipliers=self.multipliers, batch=self.batch, seed=seed,
                 folder=folder / self._key(f"bumps-{name}", k, *reading),
                 evaluate=self._look(world),
@@ -272,7 +272,7 @@ class NetworkComposition:
             rows.append(list(done.history))
             if first is None:
                 places = self._places(world.bumps, self.looks)[:8]
-                reader = as_model(model.module, self.sampling or 10)
+                reader = bump_model(model.module, self.sampling or 10)
                 first = _made(reader, places, self.size), places
         assert first is not None
         dims = ("seed", "step")
@@ -312,7 +312,7 @@ class NetworkComposition:
         places, points = self._places(bumps, self.looks), self._points(world)
 
         def look(network: nn.Module) -> dict[str, float]:
-            model = as_model(network, self.sampling or 10)
+            model = bump_model(network, self.sampling or 10)
             images = _made(model, places, self.size)
             layer = next(iter(model.layers))
             noise = stream(self.seed, "fixed").standard_normal((1, 1, self.size, self.size))
@@ -322,7 +322,7 @@ class NetworkComposition:
             def features(where: Array) -> Array:
                 clean = 2 * bumps.images(where)[:, None] - 1
                 x_t = (a * clean + np.sqrt(1 - a**2) * noise).astype(np.float32)
-                told = model.conditioned(where.astype(np.float32))
+                told = model.given(where.astype(np.float32))
                 return np.asarray(told.features(x_t, self.t)[layer])
 
             read = read_phase(images, places, features(points), Z_labels=points)
@@ -349,11 +349,11 @@ class NetworkComposition:
                 valid = grammar.valid_per_level(made)[: self.L]
                 return {f"level {l}": float(x.mean()) for l, x in enumerate(valid)}
 
-            plan = Plan(
+            plan = TrainConfig(
                 steps=self.level_steps, every=max(1, self.level_steps // 20), rate=4e-3, hold=0.6,
                 average=0.95, warmup=min(50, self.level_steps), device=self.device,
             )  # fmt: skip
-            _, done = train_tree_unet(
+            _, done = train_symbol_network(
                 grammar, noise, plan, width=48, leaf_width=16, batch=128, seed=self.seed + k,
                 folder=folder / self._key("levels", k, self.v, self.m, self.L),
                 evaluate=look,
@@ -378,7 +378,7 @@ class NetworkComposition:
 def _made(model: Any, places: Array, size: int) -> Array:
     """Images [n, size, size] in [0, 1] made from one noise per place."""
     noise = stream(0, "bump noise").standard_normal((len(places), 1, size, size))
-    told = model.conditioned(places.astype(np.float32))
+    told = model.given(places.astype(np.float32))
     made = told.sample(noise.astype(np.float32), 1.0, 0)
     return np.asarray(np.clip((made[:, 0] + 1) / 2, 0, 1))
 

@@ -37,11 +37,11 @@ from hierdiff.seeds import stream
 from hierdiff.sims.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
 from hierdiff.validation.figures.representation import network_representation
-from hierdiff.validation.recipes import train_vector_denoiser
+from hierdiff.validation.recipes import train_vector_network
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._probe_curves import PROBE_LEVELS, ProbeCurves
 from hierdiff.validation.studies._summary import write_summary
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["NetworkRepresentation"]
 
@@ -190,7 +190,7 @@ class NetworkRepresentation:
     def _networks(self, folder: Path, experiment: Representation) -> xr.Dataset:
         """Curves [network, split, n_train, sigma], and how far training points are known better."""
         steps = self.steps or 2500
-        plan = Plan(steps=steps, every=steps, rate=2e-3, average=0.995,
+        plan = TrainConfig(steps=steps, every=steps, rate=2e-3, average=0.995,
                     warmup=min(100, steps), device=self.device)  # fmt: skip
         curves: dict[str, list[list[Array]]] = {"snr": [], "linear": [], "projection": []}
         errors: list[list[Array]] = []
@@ -200,7 +200,7 @@ class NetworkRepresentation:
             errors.append([])
             for k in range(self._count):
                 x, labels = experiment.mixture.sample(n or 1000, stream(self.seed, "points", n, k))
-                model, _ = train_vector_denoiser(
+                model, _ = train_vector_network(
                     experiment.mixture, plan, data=x if n else None, width=self.width,
                     depth=self.depth, seed=self.seed + 1000 * k + n,
                     folder=folder / f"vectors-{n}-{k}-{self.seed}",
