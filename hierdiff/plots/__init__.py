@@ -10,12 +10,6 @@ from hierdiff.plots.classification import (
     cue_conflict_figure,
 )
 from hierdiff.plots.composition import composition, composition_figure
-from hierdiff.plots.phase_transition import (
-    class_transition,
-    phase_transition,
-    phase_transition_figure,
-    phase_transition_processes,
-)
 from hierdiff.plots.representation import representation, representation_figure
 
 __all__ = [
@@ -23,14 +17,10 @@ __all__ = [
     "alignment_figure",
     "backend",
     "binding_figure",
-    "class_transition",
     "classification_figure",
     "composition",
     "composition_figure",
     "cue_conflict_figure",
-    "phase_transition",
-    "phase_transition_figure",
-    "phase_transition_processes",
     "representation",
     "representation_figure",
 ]

@@ -34,9 +34,9 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, affordable, run_tasks
-from hierdiff.sims.forward_backward import checked_derivations
+from hierdiff.sims.metrics.forward_backward import checked_derivations
+from hierdiff.sims.metrics.odd_one_out import draw_triplets, probe
 from hierdiff.sims.similarity import cosine_similarity
-from hierdiff.sims.triplets import draw_triplets, probe
 from hierdiff.theory.alignment import (
     expected_accuracy,
     noise_ceiling,

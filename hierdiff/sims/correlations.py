@@ -23,7 +23,7 @@ from hierdiff.model import DiffusionModel
 from hierdiff.noise import NoiseProcess, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.sims.fluctuations import distance_means, fluctuations, ratio
+from hierdiff.sims.metrics.fluctuations import distance_means, fluctuations, ratio
 from hierdiff.theory.correlations import leaf_correlation, susceptibility
 from hierdiff.theory.exact_model import ExactRHM
 
