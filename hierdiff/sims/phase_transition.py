@@ -31,9 +31,9 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM, Grammar
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
@@ -44,7 +44,6 @@ from hierdiff.sims.estimators import (
     falls_through,
     nested_mean,
 )
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.metrics.forward_backward import (
     QUANTITIES,
     MixtureModel,
@@ -61,6 +60,7 @@ from hierdiff.sims.phase_transition_figure import (
     phase_transition_figure,
     phase_transition_processes,
 )
+from hierdiff.tasks import Task, affordable, run_tasks
 from hierdiff.theory.annealed import annealed_beliefs
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.population import population_dynamics
@@ -204,7 +204,7 @@ class PhaseTransition:
         size, copies
             Of the populations, see :func:`hierdiff.theory.population.population_dynamics`.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`; density evolution takes seconds.
+            As in :func:`hierdiff.tasks.run_tasks`; density evolution takes seconds.
 
         Returns
         -------
@@ -307,7 +307,7 @@ class PhaseTransition:
             grammar, (grammar, derivations), a mixture, (points, classes) of a mixture, or (data,
             classes, classifier).  Default: ``data`` drawn from the model's own grammar or mixture.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

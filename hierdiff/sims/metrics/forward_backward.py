@@ -40,10 +40,10 @@ from hierdiff.checks import (
     symbols_of,
     unchecked,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Derivations, Grammar
 from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
 from hierdiff.theory.belief_propagation import true_beliefs
