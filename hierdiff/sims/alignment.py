@@ -29,14 +29,14 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar
+from hierdiff.grammar import RHM, Derivations, Grammar, affordable
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.metrics.forward_backward import checked_derivations
 from hierdiff.sims.metrics.odd_one_out import draw_triplets, probe
 from hierdiff.sims.similarity import cosine_similarity
-from hierdiff.tasks import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.alignment import (
     expected_accuracy,
     noise_ceiling,

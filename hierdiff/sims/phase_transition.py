@@ -33,7 +33,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.grammar import RHM, Grammar
+from hierdiff.grammar import RHM, Grammar, affordable
 from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
@@ -60,7 +60,7 @@ from hierdiff.sims.phase_transition_figure import (
     phase_transition_figure,
     phase_transition_processes,
 )
-from hierdiff.tasks import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.annealed import annealed_beliefs
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.population import population_dynamics
