@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hierdiff.plots import backend  # first: it makes sure that matplotlib can be imported
-from hierdiff.plots.alignment import alignment, alignment_figure
 from hierdiff.plots.classification import (
     binding_figure,
     classification_figure,
@@ -13,8 +12,6 @@ from hierdiff.plots.composition import composition, composition_figure
 from hierdiff.plots.representation import representation, representation_figure
 
 __all__ = [
-    "alignment",
-    "alignment_figure",
     "backend",
     "binding_figure",
     "classification_figure",

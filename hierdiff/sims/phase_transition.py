@@ -52,6 +52,7 @@ from hierdiff.sims.metrics.forward_backward import (
     class_run,
     forward_backward,
     labelled_data,
+    one_at_a_time,
     overlap,
     start_data,
     tree_run,
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from hierdiff.contracts import Summary
     from hierdiff.sims.run import RunOptions
 
-__all__ = ["PhaseTransition", "density_evolution", "one_at_a_time", "sampling_tasks"]
+__all__ = ["PhaseTransition", "density_evolution", "sampling_tasks"]
 
 Array = NDArray[Any]
 
@@ -576,21 +577,6 @@ def _noise_levels(name: str, value: Any) -> tuple[float, ...] | None:
 def _classified(data: Any) -> bool:
     """Whether the data come with a classifier, or a mixture of their own."""
     return data is not None and not (isinstance(data, tuple) and len(data) == 2)
-
-
-def one_at_a_time(model: Any) -> bool:
-    """Whether a model must not be called by two threads: one that is, or runs, a network.
-
-    Examples
-    --------
-    >>> from hierdiff import MaskingNoise
-    >>> one_at_a_time(ExactRHM(RHM(4, 2, 2, 2).draw(0), MaskingNoise(4)))
-    False
-    """
-    inner = getattr(model, "model", None)
-    return getattr(model, "source", "") == "network" or (
-        inner is not None and one_at_a_time(inner)
-    )  # fmt: skip
 
 
 def sampling_tasks(

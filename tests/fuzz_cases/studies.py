@@ -180,10 +180,10 @@ def _tasks() -> list[Case]:
              {"tasks": some, "folder": "tasks", "workers": 1, "name": "tasks", "cluster": None},
              keep=("cluster",)),
         Case(f"{home}.unfinished", experiment.unfinished, {"tasks": some, "folder": "tasks"}),
-        Case("hierdiff.sims.forward_backward.forward_backward", forward_backward.forward_backward,
+        Case("hierdiff.sims.metrics.forward_backward.forward_backward", forward_backward.forward_backward,
              {"model": ExactRHM(grammar, MaskingNoise(4)), "data": grammar.sample(3, seed=0),
               "seed": 0, "g": 0, "rows": range(2), "times": np.array([0.2, 0.6])}),
-        Case("hierdiff.sims.forward_backward.density_evolution", forward_backward.density_evolution,
+        Case("hierdiff.sims.metrics.forward_backward.density_evolution", forward_backward.density_evolution,
              {"rhm": rhm, "noise": UniformNoise(4), "t": 0.3, "size": 100, "copies": 2,
               "seed": 0}),
     ]  # fmt: skip
@@ -202,7 +202,7 @@ def _features() -> list[Case]:
     rows = triplets.draw_triplets(18, 400, seed=0)
     file = Path(__file__).parent / "triplets.txt"
     one = {"one": z, "other": 2 * z + labels[:, :1]}
-    of = "hierdiff.sims.triplets"
+    of = "hierdiff.sims.metrics.odd_one_out"
     return [
         Case(f"{geometry}.anova_shares", phases.anova_shares, {"Z": random.random((3, 3, 2))}),
         Case(f"{geometry}.held_out_r2", phases.held_out_r2, {**both, "ridge": 1e-3, "seed": 0}),

@@ -18,7 +18,7 @@ from laws import Laws
 from scipy import stats
 
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.fluctuations import peak, ratio
+from hierdiff.sims.metrics.fluctuations import peak, ratio
 from hierdiff.theory.annealed import annealed_beliefs
 from hierdiff.theory.correlations import leaf_correlation, second_eigenvalue, susceptibility
 from hierdiff.theory.thresholds import critical_noise

@@ -62,6 +62,7 @@ __all__ = [
     "exact_retention",
     "forward_backward",
     "labelled_data",
+    "one_at_a_time",
     "overlap",
     "partial_levels",
     "start_data",
@@ -161,6 +162,21 @@ def forward_backward(
             "level out"
         )
     return ForwardBackward(x_t, made)
+
+
+def one_at_a_time(model: Any) -> bool:
+    """Whether a model must not be called by two threads: one that is, or runs, a network.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, MaskingNoise
+    >>> one_at_a_time(ExactRHM(RHM(4, 2, 2, 2).draw(0), MaskingNoise(4)))
+    False
+    """
+    inner = getattr(model, "model", None)
+    return getattr(model, "source", "") == "network" or (
+        inner is not None and one_at_a_time(inner)
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------ data to start from, and latents

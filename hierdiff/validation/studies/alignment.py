@@ -33,7 +33,7 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import CONDITIONS
 from hierdiff.sims.probes import linear_probe
-from hierdiff.sims.triplets import draw_triplets
+from hierdiff.sims.metrics.odd_one_out import draw_triplets
 from hierdiff.theory.alignment import odd_one_out, tree_similarity
 from hierdiff.theory.belief_propagation import posterior
 from hierdiff.validation.digits import digits, train_image_network
