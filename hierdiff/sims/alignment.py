@@ -32,8 +32,9 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar, affordable
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
@@ -44,13 +45,13 @@ from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets, probe
 from hierdiff.sims.probes import linear_probe
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.alignment import (
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,
     noise_ceiling,
     odd_one_out,
     tree_similarity,
 )
-from hierdiff.theory.exact_model import ExactRHM
 
 if TYPE_CHECKING:
     from hierdiff.sims.run import RunOptions

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
 from hierdiff.noise import NoiseProcess, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs, style
@@ -29,8 +29,8 @@ from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import distance_means, fluctuations, ratio
 from hierdiff.sims.metrics.forward_backward import one_at_a_time
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.correlations import leaf_correlation, susceptibility
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.rhm.dynamical_correlations import leaf_correlation, susceptibility
 
 if TYPE_CHECKING:
     from hierdiff.sims.run import RunOptions

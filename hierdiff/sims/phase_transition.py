@@ -32,8 +32,8 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.grammar import RHM, Grammar, affordable
 from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
@@ -62,10 +62,10 @@ from hierdiff.sims.phase_transition_figure import (
     phase_transition_processes,
 )
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.annealed import annealed_beliefs
-from hierdiff.theory.exact_model import ExactRHM
-from hierdiff.theory.population import population_dynamics
-from hierdiff.theory.thresholds import critical_noise, finite_depth_threshold
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.rhm.density_evolution import population_dynamics
+from hierdiff.theory.rhm.mean_field import annealed_beliefs
+from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshold
 
 if TYPE_CHECKING:
     from hierdiff.contracts import Summary
@@ -203,7 +203,7 @@ class PhaseTransition:
         t : array, optional
             Noise levels; default a fine grid, or a coarse one for density evolution.
         size, copies
-            Of the populations, see :func:`hierdiff.theory.population.population_dynamics`.
+            Of the populations, see :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
         folder, workers, cluster
             As in :func:`hierdiff.tasks.run_tasks`; density evolution takes seconds.
 
@@ -634,7 +634,7 @@ def density_evolution(
     Parameters
     ----------
     rhm, noise, t, size, copies
-        As in :func:`hierdiff.theory.population.population_dynamics`.
+        As in :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
     seed : int
         Names the random stream.
 

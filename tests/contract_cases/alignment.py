@@ -10,7 +10,7 @@ from contract import Case
 from hierdiff import RHM, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import Alignment, EmpiricalModel, SimulatedModel
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.rhm_network import SymbolNetwork, tree_unet
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)

@@ -9,7 +9,7 @@ from contract import Case
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import Correlations, EmpiricalModel
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
 DATA = GRAMMAR.sample(6, 1).leaves

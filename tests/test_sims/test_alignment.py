@@ -14,8 +14,8 @@ from hierdiff.results import compare
 from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.estimators import shared_error
 from hierdiff.sims.similarity import cosine_similarity
-from hierdiff.theory.alignment import expected_accuracy
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.odd_one_out_task import expected_accuracy
 
 SMALL = Alignment(L=2, weights=(1.0, 0.5, 0.25), objects=60, triplets=400, grammars=6)
 # accuracies of the sheet: 6 grammars, spread up to .02 between them; levels from the class down

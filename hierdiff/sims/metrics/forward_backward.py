@@ -41,14 +41,14 @@ from hierdiff.checks import (
     unchecked,
 )
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Derivations, Grammar
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
 from hierdiff.theory.belief_propagation import true_beliefs
-from hierdiff.theory.exact_mixture import ExactMixture
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
 __all__ = [
     "QUANTITIES",

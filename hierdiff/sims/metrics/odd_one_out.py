@@ -29,7 +29,7 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.estimators import shared_error, standard_error
 from hierdiff.sims.similarity import cosine_similarity
-from hierdiff.theory.alignment import (
+from hierdiff.theory.odd_one_out_task import (
     checked_triplets,
     expected_accuracy,
     noise_ceiling,
