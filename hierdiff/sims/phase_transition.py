@@ -203,7 +203,8 @@ class PhaseTransition:
         t : array, optional
             Noise levels; default a fine grid, or a coarse one for density evolution.
         size, copies
-            Of the populations, see :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
+            Of the populations, as in
+            :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
         folder, workers, cluster
             As in :func:`hierdiff.tasks.run_tasks`; density evolution takes seconds.
 

@@ -25,11 +25,9 @@ from hierdiff.sims import (
     Representation,
     estimators,
     experiment,
-    forward_backward,
     phases,
     pruning,
     similarity,
-    triplets,
 )
 from hierdiff.studies import command, composition
 from hierdiff.theory import ExactRHM
@@ -172,7 +170,9 @@ def _estimators() -> list[Case]:
 def _tasks() -> list[Case]:
     grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
     rhm, some = RHM(v=4, m=2, s=2, L=2), [experiment.Task(_arrays, (2,), {"n": 2})]
-    home = "hierdiff.tasks"
+    home, runs = "hierdiff.tasks", "hierdiff.sims.metrics.forward_backward"
+    exact, trees = ExactRHM(grammar, MaskingNoise(4)), grammar.sample(3, seed=0)
+    start = forward_backward.start_data(exact, trees, 3, seed=0)
     return [
         Case(f"{home}.Task", experiment.Task,
              {"function": _arrays, "arguments": (2,), "parameters": {"n": 2}}),
@@ -180,10 +180,23 @@ def _tasks() -> list[Case]:
              {"tasks": some, "folder": "tasks", "workers": 1, "name": "tasks", "cluster": None},
              keep=("cluster",)),
         Case(f"{home}.unfinished", experiment.unfinished, {"tasks": some, "folder": "tasks"}),
-        Case("hierdiff.sims.metrics.forward_backward.forward_backward", forward_backward.forward_backward,
-             {"model": ExactRHM(grammar, MaskingNoise(4)), "data": grammar.sample(3, seed=0),
-              "seed": 0, "g": 0, "rows": range(2), "times": np.array([0.2, 0.6])}),
-        Case("hierdiff.sims.metrics.forward_backward.density_evolution", forward_backward.density_evolution,
+        Case(f"{runs}.tree_run", forward_backward.tree_run,
+             {"model": exact, "data": trees, "seed": 0, "g": 0, "rows": range(2),
+              "times": np.array([0.2, 0.6])}),
+        Case(f"{runs}.forward_backward", forward_backward.forward_backward,
+             {"model": exact, "x0": trees.leaves, "t": 0.4, "seed": 0, "model_t": None}),
+        Case(f"{runs}.start_data", forward_backward.start_data,
+             {"model": exact, "data": trees, "n": 3, "seed": 0}),
+        Case(f"{runs}.overlap", forward_backward.overlap,
+             {"data": start, "samples": trees.leaves}),
+        Case(f"{runs}.partial_levels", forward_backward.partial_levels,
+             {"grammar": grammar, "leaves": trees.leaves}),
+        Case(f"{runs}.exact_retention", forward_backward.exact_retention,
+             {"grammar": grammar, "noise": MaskingNoise(4), "t": np.array([0.2, 0.6]), "n": 5,
+              "seed": 0}),
+        Case("hierdiff.sims.phase_transition.sampling_tasks", phase_transition.sampling_tasks,
+             {"model": exact, "start": start, "times": np.array([0.2, 0.6]), "seed": 0}),
+        Case("hierdiff.sims.phase_transition.density_evolution", phase_transition.density_evolution,
              {"rhm": rhm, "noise": UniformNoise(4), "t": 0.3, "size": 100, "copies": 2,
               "seed": 0}),
     ]  # fmt: skip
