@@ -15,7 +15,7 @@ from hierdiff._files import read_npy
 from hierdiff.checks import checked, count, integers, reals
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
-from hierdiff.sims.triplets import read_triplets
+from hierdiff.sims.metrics.odd_one_out import read_triplets
 from hierdiff.validation._encoders import encoder_of
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.execution import Execution
