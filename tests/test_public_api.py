@@ -103,7 +103,8 @@ SURFACE = {
         "phase_transition_processes", "representation", "representation_figure",
     ],
     "hierdiff.errors": [
-        "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
+        "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
+        "MissingPackage", "NoTransition",
         "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
