@@ -20,7 +20,7 @@ from hierdiff.checks import checked, count, integers, reals
 from hierdiff.data.image_folder import image_files, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
-from hierdiff.sims.triplets import read_triplets
+from hierdiff.sims.metrics.odd_one_out import read_triplets
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.layers import Pooling

@@ -13,7 +13,7 @@ from hierdiff.errors import HierdiffError
 
 _V = "hierdiff.validation."
 
-EXEMPT = {"hierdiff.sims.triplets.Probed": "a record that functions return"}
+EXEMPT = {"hierdiff.sims.metrics.odd_one_out.Probed": "a record that functions return"}
 
 
 def cases() -> list[Case]:
@@ -90,16 +90,16 @@ def cases() -> list[Case]:
                   keep)
              for name, function, arguments, keep in many]  # fmt: skip
     found += [
-        Case("hierdiff.sims.triplets.probe", triplets.probe,
+        Case("hierdiff.sims.metrics.odd_one_out.probe", triplets.probe,
              {"features": features, "triplets": rows, "penalty": 1e-3, "folds": 3, "seed": 0,
               "width": 2}),
-        Case("hierdiff.sims.triplets.object_folds", triplets.object_folds,
+        Case("hierdiff.sims.metrics.odd_one_out.object_folds", triplets.object_folds,
              {"triplets": rows, "n_objects": 60, "folds": 3, "seed": 0}),
-        Case("hierdiff.sims.triplets.draw_triplets", triplets.draw_triplets,
+        Case("hierdiff.sims.metrics.odd_one_out.draw_triplets", triplets.draw_triplets,
              {"n_objects": 5, "count": 3, "seed": 0}),
-        Case("hierdiff.sims.triplets.write_triplets", triplets.write_triplets,
+        Case("hierdiff.sims.metrics.odd_one_out.write_triplets", triplets.write_triplets,
              {"path": "x.npy", "triplets": rows}),
-        Case("hierdiff.sims.triplets.paired_difference", triplets.paired_difference,
+        Case("hierdiff.sims.metrics.odd_one_out.paired_difference", triplets.paired_difference,
              {"one": np.ones(400), "other": np.zeros(400), "triplets": rows}),
     ]  # fmt: skip
     return found

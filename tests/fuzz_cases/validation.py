@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
+from hierdiff.validation.figures.alignment import network_alignment
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
@@ -41,7 +42,6 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
-from hierdiff.validation.figures.alignment import network_alignment
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.figures.composition import network_composition
 from hierdiff.validation.figures.phase_transition import network_phase_transition

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hierdiff import GaussianNoise, results
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.sims.triplets import draw_triplets, paired_difference, write_triplets
+from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, write_triplets
 from hierdiff.theory.odd_one_out_task import odd_one_out
 from hierdiff.validation import things
 from hierdiff.validation.adapter import NetworkModel

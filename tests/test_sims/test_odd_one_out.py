@@ -10,8 +10,8 @@ from oracles import one_line
 from scipy import optimize
 
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.sims import triplets as module
-from hierdiff.sims.triplets import (
+from hierdiff.sims.metrics import odd_one_out as module
+from hierdiff.sims.metrics.odd_one_out import (
     draw_triplets,
     object_folds,
     paired_difference,

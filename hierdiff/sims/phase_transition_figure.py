@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs, sources, style
 
 __all__ = [

@@ -1,7 +1,7 @@
-r"""Triplets of the odd-one-out task: drawing, scoring, files, and the affine probe.
+r"""The odd-one-out task: triplets, simulated observers, scores, files, and the affine probe.
 
 The probe learns :math:`z_i = W (f_i - \bar f)/s + b`, with one mean and one scale for all features,
-so that the pair that people keep has the largest dot product:
+so that the pair that observers keep has the largest dot product:
 
 .. math::
     \min_{W, b}\; -\frac1k \sum_{\text{triplets}} \log \frac{e^{z_i \cdot z_j}}
@@ -17,7 +17,7 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,13 +26,21 @@ from scipy.optimize import minimize
 from hierdiff._files import one_line, read_npy, replacing
 from hierdiff.checks import checked, count, memory, number, reals, whole
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.seeds import Seed, generator
+from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.estimators import shared_error, standard_error
-from hierdiff.theory.odd_one_out_task import checked_triplets, expected_accuracy, pair_similarities
+from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.theory.odd_one_out_task import (
+    checked_triplets,
+    expected_accuracy,
+    noise_ceiling,
+    pair_similarities,
+)
 
 __all__ = [
     "Probed",
+    "TripletTask",
     "draw_triplets",
+    "leading_components",
     "object_folds",
     "paired_difference",
     "probe",
@@ -91,7 +99,7 @@ def draw_triplets(n_objects: int, count: int, seed: Seed) -> Array:
 
 @checked(n_objects=count)
 def read_triplets(path: str | os.PathLike[str], n_objects: int) -> Array:
-    """Human choices in the format of THINGS: a row per triplet, the odd one last, zero-based.
+    """Odd-one-out responses in the format of THINGS: a row per triplet, the odd one last, from 0.
 
     Parameters
     ----------
@@ -288,7 +296,7 @@ def probe(
     features: ArrayLike, triplets: ArrayLike, *, penalty: float = 1e-3, folds: int = 3,
     seed: Seed = 0, width: int | None = None,
 ) -> Probed:  # fmt: skip
-    r"""Affine probe of human choices, cross-validated over objects.
+    r"""Affine probe of odd-one-out responses, cross-validated over objects.
 
     Parameters
     ----------
@@ -351,10 +359,68 @@ def probe(
     return Probed(mean, float(max(binomial, between)), leaked)
 
 
+def leading_components(features: Array, width: int) -> Array:
+    """Projection of the features on their first principal components; no response is used."""
+    x = np.asarray(features, float).reshape(len(features), -1)
+    x = x - x.mean(axis=0)
+    u, s, _ = np.linalg.svd(x, full_matrices=False)
+    return np.asarray(u[:, :width] * s[:width])
+
+
+@dataclass(frozen=True, eq=False)
+class TripletTask:
+    """Triplets with responses, and errors that account for triplets that share objects.
+
+    Attributes
+    ----------
+    triplets
+        [k, 3] objects.
+    probabilities
+        [k, 3], of each to be called the odd one; 0, 0, 1 for responses of people.
+    ties
+        Whether an exact tie is wrong, or a guess.
+    seed
+        Names sampled responses and probes.
+    """
+
+    triplets: Array
+    probabilities: Array
+    ties: Literal["wrong", "shared"] = "wrong"
+    seed: int = 0
+
+    def scores(self, features: ArrayLike) -> Array:
+        """Expected accuracy of cosine similarity on every triplet, [k]."""
+        similarity = cosine_similarity(np.asarray(features).reshape(len(np.asarray(features)), -1))
+        return expected_accuracy(similarity, self.triplets, self.probabilities, ties=self.ties)
+
+    @property
+    def ceiling(self) -> float:
+        """Best possible accuracy."""
+        return noise_ceiling(self.probabilities)
+
+    def choices(self) -> Array:
+        """One response per triplet drawn from the observers, the odd one last."""
+        draws = stream(self.seed, "choices").random((len(self.triplets), 1))
+        odd = (draws > np.cumsum(self.probabilities, axis=1)[:, :2]).sum(axis=1)
+        order = np.array([[1, 2, 0], [0, 2, 1], [0, 1, 2]])[odd]
+        return np.take_along_axis(self.triplets, order, axis=1)
+
+    def error(self, scores: ArrayLike) -> Array:
+        """Standard error of the mean of scores [..., k], whose triplets share objects."""
+        return shared_error(scores, self.triplets)
+
+    def probed(self, features: Array, width: int) -> tuple[float, float, float]:
+        """Held-out accuracy of the affine probe, its error, and the leaked accuracy."""
+        found = probe(
+            leading_components(features, width), self.choices(), seed=self.seed, width=width
+        )
+        return found.held_out, found.error, found.leaked
+
+
 def _accuracy(z: Array, rows: Array) -> float:
     """Share of triplets whose last object is left out; ties are wrong."""
-    judges = np.tile([0.0, 0.0, 1.0], (len(rows), 1))
-    return float(expected_accuracy(z @ z.T, rows, judges).mean())
+    responses = np.tile([0.0, 0.0, 1.0], (len(rows), 1))
+    return float(expected_accuracy(z @ z.T, rows, responses).mean())
 
 
 def _principal(z: Array, d: int, width: int) -> Array:
