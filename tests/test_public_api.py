@@ -73,7 +73,7 @@ SURFACE = {
         "score", "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
     ],
     "hierdiff.theory.zero_shot": [
-        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassWorld", "GaussianClasses",
+        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassModel", "GaussianClasses",
         "LogRatio", "NodeClasses", "Prompt", "SoftLeaves", "TwoChannels", "Weight", "band",
         "band_weights", "bayes_accuracy", "class_scores", "crossover", "cue_conflict",
         "design_accuracy", "effective_weights", "eps_error", "fit_buckets",
@@ -92,8 +92,9 @@ SURFACE = {
         "write_summary",
     ],
     "hierdiff.validation": [
-        "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
-        "Parameterisation", "forward_backward", "pretrained", "print_models",
+        "CATALOGUE", "DDIM", "NETWORKS", "Ancestral", "DiscreteSchedule", "Execution",
+        "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
+        "print_models",
     ],
     "hierdiff.plots": [
         "alignment", "alignment_figure", "backend",

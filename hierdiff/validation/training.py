@@ -152,7 +152,7 @@ def train(
         Of the network and the number of the step; draws its own batch.
     config : TrainConfig
     folder : path-like, optional
-        Where the checkpoint is kept; a run with the same config resumes there.
+        Where the checkpoint is kept; a run with the same configuration resumes there.
     evaluate : callable, optional
         Of the network with averaged weights; if it returns "loss", that decides on stopping early.
     name : str
@@ -170,7 +170,7 @@ def train(
     Warns
     -----
     CheckpointSetAside
-        For a checkpoint that is damaged or of another config, network or data.
+        For a checkpoint that is damaged or of another configuration, network or data.
 
     Notes
     -----
@@ -335,7 +335,7 @@ class _State:
                 path, map_location=self.config.device, weights_only=True
             )
             if found["config"] != json.dumps(asdict(self.config)):
-                raise ValueError("it belongs to another config")
+                raise ValueError("it belongs to another configuration")
             old, new = (json.loads(x["code"]) for x in (found, self.about))
             # modules that only one of them names belong to who wrapped the loss
             differ = [name for name in old if name in new and old[name] != new[name]]

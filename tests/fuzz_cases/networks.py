@@ -24,7 +24,7 @@ def cases() -> list[Case]:
     from hierdiff.data import digits, image_folder, rhm_images
     from hierdiff.sims import triplets
     from hierdiff.theory import exact_models
-    from hierdiff.validation import adapter, protocol, recipes
+    from hierdiff.validation import adapter, recipes
     from hierdiff.validation.diffusion import diffusers_samplers, noise_conditioning, schedules
     from hierdiff.validation.diffusion.parameterisation import Parameterisation
     from hierdiff.validation.networks import tree_unet
@@ -55,7 +55,7 @@ def cases() -> list[Case]:
          "factor": 2}, ()),
         ("hierdiff.data.image_folder.eight_bits", image_folder.eight_bits, {"images": pixels,
          "jpeg": False}, ()),
-        ("protocol.step_levels", protocol.step_levels,
+        ("diffusion.schedules.step_levels", schedules.step_levels,
          {"schedule": schedule, "noise": linear, "k": 3, "protocol": "consistent"}, ()),
         ("hierdiff.data.rhm_images.TreeImages", rhm_images.TreeImages,
          {"grammar": quad, "templates": world.templates}, ()),

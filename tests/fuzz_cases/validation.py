@@ -20,7 +20,7 @@ from fuzz import Case
 from hierdiff.validation.figures.alignment import network_alignment
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
@@ -31,7 +31,6 @@ from hierdiff.validation import (
     distributed,
     execution,
     layers,
-    protocol,
     recipes,
     reference_layers,
     things,
@@ -66,8 +65,8 @@ EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
-        "protocol.ForwardBackward",
-        "protocol.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
+        "hierdiff.sims.metrics.forward_backward.ForwardBackward",
+        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
     )
 }  # fmt: skip
 
@@ -500,8 +499,8 @@ def _chains() -> list[Case]:
     def place() -> execution.Execution:
         return execution.Execution(channels_last=True)
 
-    def streams() -> execution.SampleStreams:
-        return execution.SampleStreams.of(0)
+    def streams() -> seeds.SampleStreams:
+        return seeds.SampleStreams.of(0)
 
     x = {"x": torch.zeros(2, 3, 4, 4)}
     rows: list[tuple[str, Any, str, Callable[[], Any], Any]] = [
@@ -516,16 +515,16 @@ def _chains() -> list[Case]:
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
         ("execution.Execution", execution.Execution, "arranged", place, x),
-        ("execution.SampleStreams", execution.SampleStreams, "take", streams,
+        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "take", streams,
          {"rows": np.array([0, 2])}),
-        ("execution.SampleStreams", execution.SampleStreams, "of", streams,
+        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "of", streams,
          {"seed": 0, "purpose": 1}),
     ]  # fmt: skip
     table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}
     return [
         *(Case(f"{_V}{name}.{word}", _theirs(_method(owner, word, make)), arguments)
           for name, owner, word, make, arguments in rows),
-        Case(f"{_V}execution.SampleStreams", execution.SampleStreams,
+        Case("hierdiff.seeds.SampleStreams", seeds.SampleStreams,
              {"root": np.random.SeedSequence(0)}),
         Case(f"{_V}execution.in_batches", _theirs(execution.in_batches),
              {"work": len, "n": 3, "batch_size": 2}),
@@ -803,9 +802,6 @@ def _runs() -> list[Case]:
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
-        Case(f"{_V}protocol.forward_backward", protocol.forward_backward,
-             lambda: {"model": exact(), "x0": _grammar().sample(2, 0).leaves, "t": 0.5, "seed": 0,
-                      "told": 0.5}),
         Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
              lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
         Case(f"{_V}tree_runs.copied", tree_runs.copied,

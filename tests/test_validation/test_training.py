@@ -69,7 +69,9 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
     with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
         again = train(fresh(), loss, plan, folder=tmp_path)
     np.testing.assert_array_equal(weights(again.network), weights(first.network))
-    with pytest.warns(CheckpointSetAside, match="another plan.*set aside as checkpoint.aside1"):
+    with pytest.warns(
+        CheckpointSetAside, match="another configuration.*set aside as checkpoint.aside1"
+    ):
         train(fresh(), loss, TrainConfig(steps=2, every=1, warmup=1), folder=tmp_path)
     with pytest.warns(CheckpointSetAside):
         train(fresh(width=8), loss, TrainConfig(steps=2, every=1, warmup=1), folder=tmp_path)
@@ -301,7 +303,7 @@ def test_bad_input_is_one_line() -> None:
         "must divide width": lambda: SequenceTransformer(4, 4, leaves=4, width=10, heads=4),
         "use v=4": lambda: tree_unet(mixed, MaskingNoise(5)),
         "leaf_width = 0": lambda: TreeUNet(4, 4, s=2, L=2, leaf_width=0),
-        "belongs to architecture": lambda: train_symbol_network(
+        "leaf_width = 4 is no size of network 'transformer'": lambda: train_symbol_network(
             mixed, NOISE, TrainConfig(steps=1), network="transformer", leaf_width=4
         ),
         "must be non-empty": lambda: symbol_loss(mixed, NOISE, data=np.zeros((0, 4), int)),

@@ -17,9 +17,9 @@ Floats: TypeAlias = NDArray[np.float64]
 
 advise("SoftLeaves", "Grammar", "make one: SoftLeaves(grammar)")
 advise("SoftLeaves", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
-advise("ClassWorld", "Grammar", "make one: SoftLeaves(grammar)")
-advise("ClassWorld", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
-advise("ClassWorld", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
+advise("ClassModel", "Grammar", "make one: SoftLeaves(grammar)")
+advise("ClassModel", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
+advise("ClassModel", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
 advise("GaussianClasses", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
 
 

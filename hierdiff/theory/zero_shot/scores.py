@@ -50,12 +50,12 @@ from hierdiff.theory.zero_shot.weightings import (
     snr_slope,
 )
 
-__all__ = ["ClassWorld", "LogRatio", "bayes_accuracy", "class_scores", "log_ratio"]
+__all__ = ["ClassModel", "LogRatio", "bayes_accuracy", "class_scores", "log_ratio"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
-class ClassWorld(Protocol):
+class ClassModel(Protocol):
     """Data with classes, and the exact denoiser of every class."""
 
     @property
@@ -162,7 +162,7 @@ class LogRatio:
 @checked(dtype=precision)
 @sound
 def log_ratio(
-    world: ClassWorld,
+    world: ClassModel,
     x0: ArrayLike,
     *,
     seed: Seed,
@@ -178,7 +178,7 @@ def log_ratio(
 
     Parameters
     ----------
-    world : ClassWorld
+    world : ClassModel
         Soft-leaf grammar, Gaussian classes, or anything with exact class denoisers.
     x0 : array [n, ...]
         Clean data.

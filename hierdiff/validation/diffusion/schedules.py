@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 
-__all__ = ["DiscreteSchedule"]
+__all__ = ["DiscreteSchedule", "StepLevels", "step_levels"]
 
 _SNAP = 1e-6  # an index this near to an integer is that integer, so that embeddings agree exactly
 
@@ -90,8 +90,8 @@ class DiscreteSchedule:
         index = np.arange(len(rate), dtype=float) if times is None else np.array(times, dtype=float)
         if index.shape != rate.shape or not (np.diff(index) > 0).all():
             raise InvalidParameter(
-                f"times of shape {index.shape} must be {len(rate)} increasing numbers; give one per "
-                "beta"
+                f"times of shape {index.shape} must be {len(rate)} increasing numbers; give one "
+                "per beta"
             )
         object.__setattr__(self, "betas", rate)
         object.__setattr__(self, "times", index)
@@ -191,7 +191,7 @@ class DiscreteSchedule:
 
     @checked
     def time(self, snr: ArrayLike) -> FloatArray:
-        """Time that the network is given at these ratios; above the first level it is the first time.
+        """Time that the network is given at these ratios, the first one above the first level.
 
         Raises InvalidParameter for a ratio below the end of the schedule.
         """
@@ -213,6 +213,72 @@ class DiscreteSchedule:
         """Noise levels t of the process at which its SNR is that of the T indices, [T]."""
         t: FloatArray = noise.level(self.snr)
         return t
+
+
+class StepLevels(NamedTuple):
+    """Noise level that is added, and the one that the model is given."""
+
+    added: float
+    model_t: float
+
+
+@checked
+def step_levels(
+    schedule: DiscreteSchedule,
+    noise: GaussianNoise,
+    k: int,
+    protocol: Literal["consistent", "published"] = "consistent",
+) -> StepLevels:
+    """Levels of step k of a respaced chain.
+
+    Parameters
+    ----------
+    schedule : DiscreteSchedule
+        The respaced levels, K of them.
+    noise : GaussianNoise
+        The meaning of t.
+    k : int
+        Number of reverse steps, 0 (nothing happens) to K.
+    protocol : {"consistent", "published"}
+        Step k starts at index k - 1.  The consistent protocol adds the noise of that index.  The
+        published one (arXiv 2402.16991) adds the noise of index k and gives k - 1 to the network,
+        one step less than there is; at k = K it starts from pure noise, here from t = 1, which on
+        the linear schedule still holds 0.6 % of the amplitude of the signal.
+
+    Returns
+    -------
+    StepLevels
+
+    Raises
+    ------
+    InvalidParameter
+        If k is outside 0 ... K.
+
+    Notes
+    -----
+    Validity: k = 0 is the identity (the published script runs the full chain there instead).
+
+    Examples
+    --------
+    >>> schedule = DiscreteSchedule.linear().respaced("250")
+    >>> noise = GaussianNoise(schedule="linear")
+    >>> [round(t, 6) for t in step_levels(schedule, noise, 125)]
+    [0.498, 0.498]
+    >>> [round(t, 6) for t in step_levels(schedule, noise, 125, "published")]
+    [0.503, 0.498]
+    """
+    if not 0 <= k <= len(schedule):
+        raise InvalidParameter(f"k = {k} is outside the chain; give 0 to {len(schedule)}")
+    if protocol not in ("consistent", "published"):
+        raise InvalidParameter(
+            f"protocol = {protocol!r} is unknown; use 'consistent' or 'published'"
+        )
+    if k == 0:
+        return StepLevels(0.0, 0.0)
+    model_t = float(noise.level(schedule.snr[k - 1]))
+    if protocol == "consistent":
+        return StepLevels(model_t, model_t)
+    return StepLevels(float(noise.level(schedule.snr[k])) if k < len(schedule) else 1.0, model_t)
 
 
 def _respaced(T: int, spec: int | str | Sequence[int]) -> NDArray[Any]:

@@ -70,7 +70,7 @@ class LabelEmbedding(nn.Module):
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= self.classes:
             raise InvalidParameter(
                 f"labels {int(index.min())} to {int(index.max())} are outside 0 to "
-                f"{self.classes - 1} (or {self.classes}, the null label); these are the network's classes"
+                f"{self.classes - 1}, the classes of the network ({self.classes} is the null label)"
             )
         out: Tensor = self.table(index)
         return out

@@ -19,6 +19,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
+from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.tasks import Task
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.distributed import Process, run_shared
@@ -26,7 +27,6 @@ from hierdiff.validation.execution import Execution
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.convnext import convnext
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.protocol import forward_backward
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     ReferenceClassifier,

@@ -29,6 +29,7 @@ from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
+from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.theory import true_beliefs
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
@@ -37,7 +38,6 @@ from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
-from hierdiff.validation.protocol import forward_backward
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     floor_of_pairs,
