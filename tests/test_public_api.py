@@ -72,7 +72,7 @@ SURFACE = {
         "score", "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
     ],
     "hierdiff.theory.zero_shot": [
-        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassWorld", "GaussianClasses",
+        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassModel", "GaussianClasses",
         "LogRatio", "NodeClasses", "Prompt", "SoftLeaves", "TwoChannels", "Weight", "band",
         "band_weights", "bayes_accuracy", "class_scores", "crossover", "cue_conflict",
         "design_accuracy", "effective_weights", "eps_error", "fit_buckets",

@@ -25,7 +25,7 @@ from hierdiff.sims._error_pools import (
 from hierdiff.sims.pruning import paired_t_pruning, staged_elimination
 from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
 from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
-from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, class_scores
+from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, class_scores
 from hierdiff.theory.zero_shot.weightings import fit_buckets, snr_at, weighting
 
 __all__ = ["LEARNED", "PRUNED", "Settings", "draw", "given_task", "grammar_task", "limit_task"]
@@ -90,7 +90,7 @@ def given_task(e: Settings, world: HasErrors, x0: Floats, labels: Labels) -> dic
     """What can be measured on given data with a given model."""
     found = _scored(e, world, x0, labels, 0)
     if hasattr(world, "log_density"):
-        exact = cast(ClassWorld, world)
+        exact = cast(ClassModel, world)
         log_p = exact.log_density(x0)
         found["bayes"] = bayes_accuracy(log_p, exact.prior)
         found["bayes_hit"] = credit(-(log_p + np.log(exact.prior)), labels)
