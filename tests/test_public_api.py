@@ -16,8 +16,9 @@ import hierdiff
 
 SURFACE = {
     "hierdiff": [
-        "Derivations", "DiffusionModel", "EpsilonNoise", "GaussianNoise", "Grammar",
-        "LowRankMixture", "MaskingNoise", "RHM", "UniformNoise",
+        "DataModel", "Derivations", "DiffusionModel", "EpsilonNoise", "Experiment",
+        "GaussianNoise", "Grammar", "LowRankMixture", "MaskingNoise", "NoiseProcess", "RHM",
+        "UniformNoise", "experiment", "run",
     ],
     "hierdiff.theory": [
         "BoundObjects", "GaussianClasses", "SoftLeaves", "TwoChannels", "class_scores",
@@ -102,7 +103,8 @@ SURFACE = {
         "phase_transition_processes", "representation", "representation_figure",
     ],
     "hierdiff.errors": [
-        "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
+        "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
+        "MissingPackage", "NoTransition",
         "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
