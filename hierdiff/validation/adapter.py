@@ -46,7 +46,7 @@ from hierdiff.checks import (
 )
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
-from hierdiff.seeds import Seed
+from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
 from hierdiff.validation.diffusion.noise_conditioning import Clock, default_clock
@@ -55,7 +55,6 @@ from hierdiff.validation.diffusion.samplers import Ancestral, Sampler
 from hierdiff.validation.execution import (
     Execution,
     Rows,
-    SampleStreams,
     in_batches,
     inference,
     state_dtype,

@@ -19,10 +19,9 @@ from hierdiff.checks import checked, levels_of
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.seeds import Seed
+from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.validation._checks import refuse_rows
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
-from hierdiff.validation.execution import SampleStreams
 
 __all__ = ["ForwardBackward", "StepLevels", "forward_backward", "step_levels"]
 
