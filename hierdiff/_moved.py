@@ -17,6 +17,13 @@ __all__ = ["MOVED", "install"]
 
 MOVED: dict[str, str] = {
     # old name: new name
+    "hierdiff.plots.composition": "hierdiff.sims.composition",
+    "hierdiff.plots.representation": "hierdiff.sims.representation",
+    "hierdiff.sims.crossover": "hierdiff.sims.representation",
+    "hierdiff.sims.empirical_model": "hierdiff.sims.models.empirical",
+    "hierdiff.sims.phases": "hierdiff.sims.bump_phases",
+    "hierdiff.sims.probes": "hierdiff.sims.metrics.probes",
+    "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
 }
 
 

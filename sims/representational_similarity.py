@@ -30,7 +30,7 @@ from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, affordable, run_tasks
-from hierdiff.sims.similarity import linear_cka, representational_similarity
+from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity
 from hierdiff.theory import posterior
 
 Array = NDArray[Any]

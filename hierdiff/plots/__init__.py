@@ -9,14 +9,12 @@ from hierdiff.plots.classification import (
     classification_figure,
     cue_conflict_figure,
 )
-from hierdiff.plots.composition import composition, composition_figure
 from hierdiff.plots.phase_transition import (
     class_transition,
     phase_transition,
     phase_transition_figure,
     phase_transition_processes,
 )
-from hierdiff.plots.representation import representation, representation_figure
 
 __all__ = [
     "alignment",
@@ -25,12 +23,8 @@ __all__ = [
     "binding_figure",
     "class_transition",
     "classification_figure",
-    "composition",
-    "composition_figure",
     "cue_conflict_figure",
     "phase_transition",
     "phase_transition_figure",
     "phase_transition_processes",
-    "representation",
-    "representation_figure",
 ]

@@ -6,10 +6,13 @@ from hierdiff.sims.classification import Classification
 from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.cue_conflict import CueConflict
-from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.sims.kernel_learning import KernelLearning
+from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
 from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
+from hierdiff.sims.synonym_learning import SynonymLearning
+from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 
 __all__ = [
     "Alignment",
@@ -19,8 +22,11 @@ __all__ = [
     "Correlations",
     "CueConflict",
     "EmpiricalModel",
+    "KernelLearning",
     "PhaseTransition",
     "Representation",
     "SequentialModel",
     "SimulatedModel",
+    "SynonymLearning",
+    "TruncatedDenoisers",
 ]

@@ -35,7 +35,7 @@ from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import checked_derivations
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets, probe
 from hierdiff.theory.alignment import (
     expected_accuracy,

@@ -9,19 +9,15 @@ from hierdiff.studies import page
 from hierdiff.studies.alignment import AlignmentStudy
 from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
-from hierdiff.studies.composition import CompositionStudy
 from hierdiff.studies.models import Models
 from hierdiff.studies.phase_transition import PhaseTransitionStudy
-from hierdiff.studies.representation import RepresentationStudy
 
 __all__ = [
     "QUESTIONS",
     "AlignmentStudy",
     "ClassificationStudy",
-    "CompositionStudy",
     "Models",
     "PhaseTransitionStudy",
-    "RepresentationStudy",
     "Study",
     "execute",
     "page",
@@ -30,9 +26,7 @@ __all__ = [
 
 QUESTIONS: dict[str, type[Study]] = {
     "phase-transition": PhaseTransitionStudy,
-    "representation": RepresentationStudy,
     "classification": ClassificationStudy,
-    "composition": CompositionStudy,
     "alignment": AlignmentStudy,
     "models": Models,
 }

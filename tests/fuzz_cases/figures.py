@@ -31,7 +31,7 @@ from hierdiff.plots.phase_transition import (
     phase_transition_figure,
     phase_transition_processes,
 )
-from hierdiff.plots.representation import representation, representation_figure
+from hierdiff.sims.representation import representation, representation_figure
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,

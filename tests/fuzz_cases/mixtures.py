@@ -11,8 +11,8 @@ from fuzz import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, mixture, results
 from hierdiff.sims import class_retention, probes, simulated_model
-from hierdiff.sims.crossover import crossover
-from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.sims.representation import crossover
+from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.sims.representation import Representation
 from hierdiff.theory import (
     ExactRHM,
@@ -42,7 +42,7 @@ EXEMPT = {
     "hierdiff.theory.instability.first_from_above": "takes a function that the theory made",
     "hierdiff.theory.collapse.variances_of": "a check",
     "hierdiff.theory.instability.positive_radius": "a check",
-    "hierdiff.sims.probes.Probe": "a result, whose methods are fuzzed",
+    "hierdiff.sims.metrics.probes.Probe": "a result, whose methods are fuzzed",
     "hierdiff.sims.simulated_model.ConvergenceOrder": "a result",
 }
 
@@ -87,7 +87,7 @@ def cases() -> list[Case]:
     whole = "hierdiff.mixture.LowRankMixture"
     machines, learned = f"{home}.analytic_scores", f"{home}.memorization"
     exact_name, memory_name = f"{home}.exact_mixture.ExactMixture", (
-        "hierdiff.sims.empirical_model.EmpiricalModel"
+        "hierdiff.sims.models.empirical.EmpiricalModel"
     )  # fmt: skip
     chains = "hierdiff.sims.simulated_model"
     return [
@@ -168,19 +168,19 @@ def cases() -> list[Case]:
         Case("hierdiff.sims.representation.Representation.measure", study.measure,
              {"model": None, "data": None, "folder": None, "workers": 1, "cluster": None},
              keep=("cluster",)),  # an address that nobody answers takes seconds by design
-        Case("hierdiff.sims.crossover.crossover", crossover,
+        Case("hierdiff.sims.representation.crossover", crossover,
              {"measured": ratios, "model": "exact", "split": "test"}),
-        Case("hierdiff.sims.probes.feature_snr", probes.feature_snr, {**labelled, "bases": bases}),
-        Case("hierdiff.sims.probes.projection_accuracy", probes.projection_accuracy,
+        Case("hierdiff.sims.metrics.probes.feature_snr", probes.feature_snr, {**labelled, "bases": bases}),
+        Case("hierdiff.sims.metrics.probes.projection_accuracy", probes.projection_accuracy,
              {**labelled, "bases": bases}),
-        Case("hierdiff.sims.probes.linear_probe", probes.linear_probe,
+        Case("hierdiff.sims.metrics.probes.linear_probe", probes.linear_probe,
              {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
-        Case("hierdiff.sims.probes.quadratic_probe", probes.quadratic_probe,
+        Case("hierdiff.sims.metrics.probes.quadratic_probe", probes.quadratic_probe,
              {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
-        Case("hierdiff.sims.probes.ridge_probe", probes.ridge_probe, {**labelled, "ridge": 1.0}),
-        Case("hierdiff.sims.probes.Probe.logits", probe.logits, features),
-        Case("hierdiff.sims.probes.Probe.predict", probe.predict, features),
-        Case("hierdiff.sims.probes.Probe.accuracy", probe.accuracy, labelled),
+        Case("hierdiff.sims.metrics.probes.ridge_probe", probes.ridge_probe, {**labelled, "ridge": 1.0}),
+        Case("hierdiff.sims.metrics.probes.Probe.logits", probe.logits, features),
+        Case("hierdiff.sims.metrics.probes.Probe.predict", probe.predict, features),
+        Case("hierdiff.sims.metrics.probes.Probe.accuracy", probe.accuracy, labelled),
         Case("hierdiff.sims.class_retention.class_retention", class_retention.class_retention,
              {"model": exact, "data": (x, k), "seed": 0, "g": 0, "rows": range(3),
               "times": np.array([0.2, 0.6])}),

@@ -9,7 +9,7 @@ import pytest
 from laws import Laws
 
 from hierdiff import RHM, Grammar, MaskingNoise
-from hierdiff.sims._kernel_ridge import samples_needed
+from hierdiff.sims.kernel_learning import samples_needed
 from hierdiff.sims.composition import Composition
 from hierdiff.theory import ExactRHM, posterior
 from hierdiff.theory._static_correlations import concentration

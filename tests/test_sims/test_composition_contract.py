@@ -15,8 +15,8 @@ from hierdiff import RHM, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.composition import composition_figure
 from hierdiff.results import compare
-from hierdiff.sims._kernel_ridge import composed_accuracy
-from hierdiff.sims._synonyms import learning_curve, synonyms
+from hierdiff.sims.kernel_learning import composed_accuracy
+from hierdiff.sims.models.context_clustering import learning_curve, synonyms
 from hierdiff.sims.composition import Composition
 from hierdiff.theory import ExactRHM
 

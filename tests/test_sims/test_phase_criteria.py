@@ -9,7 +9,7 @@ from scipy import stats
 
 from hierdiff.bumps import Bumps
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.phases import (
+from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
     anova_shares,
     bump_counts,

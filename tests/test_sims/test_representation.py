@@ -16,13 +16,13 @@ from oracles import one_line
 from hierdiff import GaussianNoise, MaskingNoise, results
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
-from hierdiff.plots.representation import representation, representation_figure
+from hierdiff.sims.representation import representation, representation_figure
 from hierdiff.seeds import stream
-from hierdiff.sims._denoisers import fit_labelled, fit_separate
-from hierdiff.sims._feature_tasks import balanced_sample
-from hierdiff.sims.crossover import crossover
-from hierdiff.sims.empirical_model import EmpiricalModel
-from hierdiff.sims.probes import over_seeds
+from hierdiff.sims.models.fitted import fit_supervised, fit_ppca_mixture
+from hierdiff.sims.representation import balanced_sample
+from hierdiff.sims.representation import crossover
+from hierdiff.sims.models.empirical import EmpiricalModel
+from hierdiff.sims.metrics.probes import over_seeds
 from hierdiff.sims.representation import Representation
 from hierdiff.theory.low_rank import log_density
 from hierdiff.theory.representation import snr, snr_mean_field
@@ -173,7 +173,7 @@ def test_the_unlabelled_crossover_is_one_of_search() -> None:
     world = LowRankMixture.random(30, 10, 3, delta=0.2, seed=0)
     for s in range(4):
         x, k = balanced_sample(world, 60, stream(s, "data"))
-        models = (fit_labelled(x, k, 10), LowRankMixture.fit(x, 3, 10, seed=s))
+        models = (fit_supervised(x, k, 10), LowRankMixture.fit(x, 3, 10, seed=s))
         with_labels, without = (float(log_density(m, x, 1e-4).mean()) for m in models)
         assert with_labels > without + 1
 
@@ -231,10 +231,10 @@ def test_linear_probes_rise_for_the_population_and_not_for_memory() -> None:
 def test_learners_recover_the_world_from_many_data() -> None:
     world = LowRankMixture.random(6, 2, 3, delta=0.2, seed=1)
     x, k = balanced_sample(world, 3000, 2)
-    separate = fit_separate(x, 3, 2, seed=3, restarts=16)
+    separate = fit_ppca_mixture(x, 3, 2, seed=3, restarts=16)
     # both are maxima of the likelihood of a model that contains the truth: above it, and barely
     truth = float(log_density(world, x, 1e-4).mean())
-    for model in (fit_labelled(x, k, 2), separate):
+    for model in (fit_supervised(x, k, 2), separate):
         assert truth < float(log_density(model, x, 1e-4).mean()) < truth + 0.02
     planes = [basis[:, :2] for basis in separate.bases]
     overlap = np.array([[np.linalg.norm(u.T @ w) ** 2 / 2 for w in planes] for u in world.bases])

@@ -11,7 +11,7 @@ from oracles import one_line
 
 from hierdiff import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets
 from hierdiff.theory import class_posterior
 from hierdiff.theory.alignment import (

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff.sims.estimators import student_error
-from hierdiff.sims.phases import crossing_time
+from hierdiff.sims.bump_phases import crossing_time
 
 __all__ = ["READINGS", "composition_claims", "composition_closing", "composition_table"]
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.estimators import shared_error
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.sims.triplets import probe
 from hierdiff.theory.alignment import expected_accuracy, noise_ceiling
 

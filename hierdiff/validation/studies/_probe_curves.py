@@ -29,7 +29,7 @@ from hierdiff import results
 from hierdiff.model import DiffusionModel
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import student_error
-from hierdiff.sims.probes import ridge_probe
+from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.validation.figures.representation import probe_curves
 from hierdiff.validation.studies._probe_worlds import (
     ProbeFlags,

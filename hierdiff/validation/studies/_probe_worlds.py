@@ -16,7 +16,7 @@ from hierdiff.mixture import LowRankMixture
 from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
-from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.validation._encoders import encoder_of

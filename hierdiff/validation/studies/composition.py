@@ -5,7 +5,7 @@ part       what is followed through training
 =========  ======================================================================================
 bumps      a conditional network on images of one bump: phase A (no structure, several bumps), B
            (disordered, one misplaced bump), C (ordered, in place) by the criteria of
-           :mod:`hierdiff.sims.phases`, with order measured along the manifold; accuracy in x and in
+           :mod:`hierdiff.sims.bump_phases`, with order measured along the manifold; accuracy in x and in
            y.  Three worlds: labels of equal spacing (balanced), of unequal spacing (skewed), and
            labels whose order is faint in their code (faint), so that it has to be learned
 levels     a network on strings of a random grammar: share of valid nodes per level in strings made
@@ -35,7 +35,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise
 from hierdiff.seeds import stream
-from hierdiff.sims.phases import (
+from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
     PhaseReadout,
     Thresholds,

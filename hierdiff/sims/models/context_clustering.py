@@ -1,10 +1,11 @@
-r"""A learner that finds synonyms by what surrounds them, on growing data.
+r"""A learner that finds synonyms by what surrounds them: clustering of contexts.
 
 Synonyms are tuples with the same symbol above them.  Their contexts, tokens outside of the tuple,
 have the same law, so a learner who compares the contexts of tuples finds the symbols of the next
-height.  Tuples are made of the *true* symbols one height below: each height is asked by itself.
+height.  With :math:`n_{tb}` the number of times that tuple t was seen with token b, and
+:math:`p_b` the share of b,
 
-.. math:: z_{tb} = \frac{n_{tb} / n_t - p_b}{\sqrt{p_b}}, \qquad \hat z_t = z_t / |z_t|
+.. math:: z_{tb} = \frac{n_{tb} / n_t - p_b}{\sqrt{p_b}}, \qquad \hat z_t = z_t / |z_t| .
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def synonyms(grammar: Grammar, height: int, context: Context = "token") -> Synon
         unique[a] = bool((np.abs(law[others] - law[a]).max(axis=1) > 1e-9).all())
     if not unique.any():
         raise InvalidParameter(
-            "no symbol can be told from the others by its contexts; use m > 1 and larger v"
+            "no symbol differs from all others in its contexts; use m > 1 and larger v"
         )
     owner = np.repeat(np.arange(len(law)), m)
     kept = occurs[owner]
@@ -178,7 +179,7 @@ def scores(counts: NDArray[Any], task: Synonyms) -> FloatArray:
 
     Notes
     -----
-    Validity: the clusterer is told how many symbols there are.
+    Validity: the clusterer is given the number of symbols.
 
     Examples
     --------
@@ -241,7 +242,7 @@ def learning_curve(task: Synonyms, samples: NDArray[Any], seed: Seed) -> FloatAr
     found = []
     for new in np.diff(grid, prepend=0):
         counts += _more(task, int(new), rng)
-        # where no data tell anything of the rules, a share of what can be learned is not defined
+        # where no data carry anything of the rules, a share of what can be learned is not defined
         with np.errstate(invalid="ignore"):
             found.append(scores(counts, task) / task.ceiling)
     return np.stack(found, axis=1)
