@@ -16,7 +16,6 @@ from types import ModuleType
 __all__ = ["MOVED", "install"]
 
 MOVED: dict[str, str] = {
-    # old name: new name
     "hierdiff.plots.composition": "hierdiff.sims.composition",
     "hierdiff.plots.representation": "hierdiff.sims.representation",
     "hierdiff.sims.crossover": "hierdiff.sims.representation",
@@ -24,6 +23,8 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.phases": "hierdiff.sims.bump_phases",
     "hierdiff.sims.probes": "hierdiff.sims.metrics.probes",
     "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
+    "hierdiff.model": "hierdiff.contracts",
+    "hierdiff.sims.experiment": "hierdiff.tasks",
 }
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import tyro
 import xarray as xr
+from hierdiff.sims._composition_tables import bootstrapped, measured_kernels
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -39,15 +40,14 @@ from hierdiff.seeds import stream
 from hierdiff.sims import estimators as errors
 from hierdiff.sims._calibration import discrimination
 from hierdiff.sims._classification_summary import calibrated
-from hierdiff.sims._composition_tables import bootstrapped, measured_kernels
-from hierdiff.sims.kernel_learning import samples_needed
-from hierdiff.sims.representation import crossover
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import peak, ratio
+from hierdiff.sims.kernel_learning import samples_needed
 from hierdiff.sims.metrics.probes import feature_snr, over_seeds
+from hierdiff.sims.representation import crossover
 from hierdiff.sims.simulated_model import convergence_order
 from hierdiff.sims.triplets import draw_triplets, paired_difference, probe
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr
 from hierdiff.theory.classification import GaussianClasses, log_ratio
 from hierdiff.theory.collapse import mutual_information_mixture, mutual_information_sampled

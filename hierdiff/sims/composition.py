@@ -18,10 +18,9 @@ import xarray as xr
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, text, whole
-from hierdiff.contracts import Summary
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
-from hierdiff.model import DiffusionModel
 from hierdiff.plots.backend import Figure
 from hierdiff.plots.style import measured_last, panel_figure
 from hierdiff.sims.kernel_learning import KernelLearning
@@ -63,6 +62,9 @@ class Composition:
     """
 
     name: ClassVar[str] = "composition"
+    files: ClassVar[tuple[str, ...]] = (
+        "composition", "composition_theory", "composition_coincidences", "composition_next_token"
+    )  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"span": "sample_range", "half": "success_threshold"}
 
     v: int = 32
@@ -189,7 +191,7 @@ class Composition:
         data : Grammar, optional
             The grammar that ``model`` was trained on; needed with it.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

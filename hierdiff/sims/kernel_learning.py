@@ -33,14 +33,13 @@ from hierdiff.checks import (
     one_of,
     whole,
 )
-from hierdiff.contracts import Summary
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.model import DiffusionModel
 from hierdiff.plots.backend import Axes, Figure
 from hierdiff.plots.style import axes_or_new, curve, finish, measured_last, panel_figure, parts_with
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.composition import KERNELS, Kernel, kernel_cost, local_exponent
 
 __all__ = ["KernelLearning", "composed_accuracy", "kernel_label_cost", "samples_needed"]
@@ -150,7 +149,7 @@ class KernelLearning:
         model, data : None
             The learner is a kernel regression, which no diffusion model replaces.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -40,16 +40,14 @@ from hierdiff.checks import (
     reals,
     whole,
 )
-from hierdiff.contracts import Summary
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Axes, Figure, plt, ticker
 from hierdiff.plots.style import measured_last, needs, pick, sources, style
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.estimators import Crossing, crossing
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.metrics.probes import (
     feature_snr,
     linear_probe,
@@ -59,6 +57,7 @@ from hierdiff.sims.metrics.probes import (
 )
 from hierdiff.sims.models.fitted import LABELS, MODELS, Denoiser, ModelName, denoiser_of
 from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.representation import bayes_accuracy, snr, snr_mean_field, snr_peak
 
 __all__ = [
@@ -132,6 +131,9 @@ class Representation:
     """
 
     name: ClassVar[str] = "representation"
+    files: ClassVar[tuple[str, ...]] = (
+        "representation", "representation_theory", "representation_mean_field"
+    )  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"star": "sigma_peak", "reference": "sigma_low"}
 
     classes: int = 3
@@ -309,7 +311,7 @@ class Representation:
             Training points and their classes, drawn from ``self.mixture``; default drawn anew for
             every seed and every N.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -21,10 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
-from hierdiff.contracts import Summary
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
-from hierdiff.model import DiffusionModel
+from hierdiff.grammar import RHM, affordable
 from hierdiff.plots.backend import Axes, Figure
 from hierdiff.plots.style import (
     axes_or_new,
@@ -38,9 +37,9 @@ from hierdiff.plots.style import (
 )
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import bootstrap, standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.models.context_clustering import LEARNERS, Context, learning_curve, synonyms
 from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.composition import (
     clustering_cost,
     coincidence_cost,
@@ -102,6 +101,9 @@ class SynonymLearning:
     """
 
     name: ClassVar[str] = "synonym_learning"
+    files: ClassVar[tuple[str, ...]] = (
+        "synonym_learning", "synonym_learning_theory", "synonym_learning_coincidences", "synonym_learning_next_token"
+    )  # fmt: skip
 
     v: int = 32
     """Symbols per level of the grammars."""
@@ -210,7 +212,7 @@ class SynonymLearning:
         model, data : None
             The learner is a clustering of counts, which no diffusion model replaces.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
-from hierdiff.contracts import Summary
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar
-from hierdiff.model import DiffusionModel
+from hierdiff.grammar import RHM, Derivations, Grammar, affordable
 from hierdiff.noise import NoiseProcess, noise_process
 from hierdiff.plots.backend import Axes, Figure
 from hierdiff.plots.style import (
@@ -41,8 +40,8 @@ from hierdiff.plots.style import (
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import Thresholds, phase_of_strings
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation import posterior
 from hierdiff.theory.composition import class_truncated, node_marginals, node_validity, truncated
 
@@ -183,7 +182,7 @@ class TruncatedDenoisers:
         data : Grammar, optional
             The grammar that ``model`` was trained on; needed with it.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -7,6 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from fuzz import Case
+from hierdiff.plots.composition import (
+    composition,
+    composition_curves,
+    composition_figure,
+    composition_kernels,
+    composition_phases,
+    composition_strings,
+)
 
 from hierdiff.plots import style
 from hierdiff.plots.alignment import alignment, alignment_figure
@@ -17,21 +25,12 @@ from hierdiff.plots.classification import (
     classification_figure,
     cue_conflict_figure,
 )
-from hierdiff.plots.composition import (
-    composition,
-    composition_curves,
-    composition_figure,
-    composition_kernels,
-    composition_phases,
-    composition_strings,
-)
 from hierdiff.plots.phase_transition import (
     class_transition,
     phase_transition,
     phase_transition_figure,
     phase_transition_processes,
 )
-from hierdiff.sims.representation import representation, representation_figure
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,
@@ -41,6 +40,7 @@ from hierdiff.sims import (
     PhaseTransition,
     Representation,
 )
+from hierdiff.sims.representation import representation, representation_figure
 
 
 def _studies() -> dict[str, Any]:

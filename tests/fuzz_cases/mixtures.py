@@ -11,9 +11,8 @@ from fuzz import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, mixture, results
 from hierdiff.sims import class_retention, probes, simulated_model
-from hierdiff.sims.representation import crossover
 from hierdiff.sims.models.empirical import EmpiricalModel
-from hierdiff.sims.representation import Representation
+from hierdiff.sims.representation import Representation, crossover
 from hierdiff.theory import (
     ExactRHM,
     analytic_scores,

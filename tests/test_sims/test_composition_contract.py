@@ -9,15 +9,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from hierdiff.plots.composition import composition_figure
 from oracles import one_line
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.composition import composition_figure
 from hierdiff.results import compare
+from hierdiff.sims.composition import Composition
 from hierdiff.sims.kernel_learning import composed_accuracy
 from hierdiff.sims.models.context_clustering import learning_curve, synonyms
-from hierdiff.sims.composition import Composition
 from hierdiff.theory import ExactRHM
 
 SMALL = Composition(

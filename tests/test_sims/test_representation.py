@@ -16,14 +16,17 @@ from oracles import one_line
 from hierdiff import GaussianNoise, MaskingNoise, results
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
-from hierdiff.sims.representation import representation, representation_figure
 from hierdiff.seeds import stream
-from hierdiff.sims.models.fitted import fit_supervised, fit_ppca_mixture
-from hierdiff.sims.representation import balanced_sample
-from hierdiff.sims.representation import crossover
-from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.sims.metrics.probes import over_seeds
-from hierdiff.sims.representation import Representation
+from hierdiff.sims.models.empirical import EmpiricalModel
+from hierdiff.sims.models.fitted import fit_ppca_mixture, fit_supervised
+from hierdiff.sims.representation import (
+    Representation,
+    balanced_sample,
+    crossover,
+    representation,
+    representation_figure,
+)
 from hierdiff.theory.low_rank import log_density
 from hierdiff.theory.representation import snr, snr_mean_field
 

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff.sims.estimators import student_error
 from hierdiff.sims.bump_phases import crossing_time
+from hierdiff.sims.estimators import student_error
 
 __all__ = ["READINGS", "composition_claims", "composition_closing", "composition_table"]
 
