@@ -28,6 +28,7 @@ from hierdiff.checks import (
     checked,
     integers,
     listed,
+    memory,
     natural,
     number,
     one_of,
@@ -49,6 +50,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 
 # Small beside the kernel's least eigenvalue, one: the regression interpolates what it has seen.
 _RIDGE = 1e-6
+# the square of a smaller width leaves float64
+_WIDTH = partial(number, low=1e-150, high=1e6)
 _TEXT = "labels that reach the target accuracy"
 _SLOPE = "slope of ln P against ln N"
 _NEEDED = {
@@ -98,7 +101,7 @@ class KernelLearning:
         check_fields(
             self, positions=partial(listed, rule=partial(whole, low=2, high=10**4), least=2),
             orders=partial(whole, low=2, high=10**6), target=partial(number, above=0, below=1),
-            width=partial(number, above=0, high=1e6), seed=natural,
+            width=_WIDTH, seed=natural,
         )  # fmt: skip
 
     @results.tracked
@@ -274,7 +277,7 @@ def _read(profiles: FloatArray, templates: FloatArray) -> NDArray[np.intp]:
 
 @checked(
     kernel=partial(one_of, options=KERNELS), positions=partial(whole, low=2, high=10**4),
-    width=partial(number, above=0, high=1e6),
+    width=_WIDTH,
 )  # fmt: skip
 def composed_accuracy(
     kernel: Kernel, positions: int, cells: NDArray[Any], width: float = 0.75
@@ -314,6 +317,7 @@ def composed_accuracy(
     """
     n = positions
     cells = integers("cells", cells, None, ndim=1)
+    memory(f"{n} values of a coordinate", 8.0 * n ** (4 if kernel == "product" else 3))
     if not len(cells) or min(cells) < 0 or max(cells) >= n * n:
         raise InvalidParameter(f"cells must be one or more labels from 0 to N^2 - 1 = {n * n - 1}")
     pixels = np.arange(n)
@@ -336,7 +340,7 @@ def composed_accuracy(
 @checked(
     kernel=partial(one_of, options=KERNELS), positions=partial(whole, low=2, high=10**4),
     target=partial(number, above=0, below=1), orders=partial(whole, low=2, high=10**6),
-    width=partial(number, above=0, high=1e6),
+    width=_WIDTH,
 )  # fmt: skip
 def samples_needed(
     kernel: Kernel,

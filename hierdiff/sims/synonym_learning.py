@@ -102,7 +102,8 @@ class SynonymLearning:
 
     name: ClassVar[str] = "synonym_learning"
     files: ClassVar[tuple[str, ...]] = (
-        "synonym_learning", "synonym_learning_theory", "synonym_learning_coincidences", "synonym_learning_next_token"
+        "synonym_learning", "synonym_learning_theory", "synonym_learning_coincidences",
+        "synonym_learning_next_token",
     )  # fmt: skip
 
     v: int = 32
@@ -453,7 +454,8 @@ def _measured(
     censored = turned(missing.sum(axis=1))
     variables["censored"] = (dims, censored, "grammars whose P* lies outside of the range of P")
     variables["samples_by_grammar"] = (
-        ("grammar", *dims), np.moveaxis(np.exp(by_grammar), (1, 0), (0, 3)), "data P* of single grammars"
+        ("grammar", *dims), np.moveaxis(np.exp(by_grammar), (1, 0), (0, 3)),
+        "data P* of single grammars",
     )  # fmt: skip
     variables["ceiling"] = (dims, turned(found["ceiling"].mean(axis=1)), "score on infinite data")
     share = turned(found["identifiable"].mean(axis=1))

@@ -10,9 +10,11 @@ import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, mixture, results
-from hierdiff.sims import class_retention, probes, simulated_model
+from hierdiff.sims import class_retention, simulated_model
+from hierdiff.sims.metrics import probes
+from hierdiff.sims.models import fitted
 from hierdiff.sims.models.empirical import EmpiricalModel
-from hierdiff.sims.representation import Representation, crossover
+from hierdiff.sims.representation import Representation, balanced_sample, crossover
 from hierdiff.theory import (
     ExactRHM,
     analytic_scores,
@@ -167,16 +169,25 @@ def cases() -> list[Case]:
         Case("hierdiff.sims.representation.Representation.measure", study.measure,
              {"model": None, "data": None, "folder": None, "workers": 1, "cluster": None},
              keep=("cluster",)),  # an address that nobody answers takes seconds by design
+        Case("hierdiff.sims.representation.balanced_sample", balanced_sample,
+             {"mixture": small, "n": 5, "seed": 0}),
+        Case("hierdiff.sims.models.fitted.fit_supervised", fitted.fit_supervised,
+             {"data": x, "labels": k, "rank": 1}),
+        Case("hierdiff.sims.models.fitted.fit_ppca_mixture", fitted.fit_ppca_mixture,
+             {"data": x, "classes": 2, "rank": 1, "seed": 0, "restarts": 1, "iterations": 5,
+              "tolerance": 1e-3}),
         Case("hierdiff.sims.representation.crossover", crossover,
              {"measured": ratios, "model": "exact", "split": "test"}),
-        Case("hierdiff.sims.metrics.probes.feature_snr", probes.feature_snr, {**labelled, "bases": bases}),
+        Case("hierdiff.sims.metrics.probes.feature_snr", probes.feature_snr,
+             {**labelled, "bases": bases}),
         Case("hierdiff.sims.metrics.probes.projection_accuracy", probes.projection_accuracy,
              {**labelled, "bases": bases}),
         Case("hierdiff.sims.metrics.probes.linear_probe", probes.linear_probe,
              {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
         Case("hierdiff.sims.metrics.probes.quadratic_probe", probes.quadratic_probe,
              {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
-        Case("hierdiff.sims.metrics.probes.ridge_probe", probes.ridge_probe, {**labelled, "ridge": 1.0}),
+        Case("hierdiff.sims.metrics.probes.ridge_probe", probes.ridge_probe,
+             {**labelled, "ridge": 1.0}),
         Case("hierdiff.sims.metrics.probes.Probe.logits", probe.logits, features),
         Case("hierdiff.sims.metrics.probes.Probe.predict", probe.predict, features),
         Case("hierdiff.sims.metrics.probes.Probe.accuracy", probe.accuracy, labelled),

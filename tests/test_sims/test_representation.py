@@ -57,7 +57,9 @@ def test_measured_snr_is_the_exact_law(
     classes: int, rank: int, delta: float, sigma: float, dim: int, laws: Laws
 ) -> None:
     world = {"classes": classes, "rank": rank, "delta": delta, "dim": dim}
-    e = replace(SNR, sigmas=(sigma, 1.0), star=sigma, n_train=(2 * classes,), test=900, **world)
+    e = replace(
+        SNR, sigmas=(sigma, 1.0), sigma_peak=sigma, n_train=(2 * classes,), test=900, **world
+    )
     measured = e.measure()
     right, wrong = (results.compare(e.predict(x), measured) for x in ("exact", "mean_field"))
     law = "SNR of denoised features"
@@ -70,7 +72,9 @@ def test_measured_snr_is_the_exact_law(
     laws.rejects(law, "mean field", picked(wrong, "snr_z"))
     assert np.abs(picked(wrong, "snr_z")).max() > 10
     # planted: the other classes' energy taken per class, not summed over K - 1 of them
-    each = measured.snr.sel(split="test") * (classes - 1) - snr(classes, rank, delta, e.levels)
+    each = measured.snr.sel(split="test") * (classes - 1) - snr(
+        classes, rank, delta, e.noise_levels
+    )
     z = (each / (measured.snr_error.sel(split="test") * (classes - 1))).values
     if classes > 2:
         laws.rejects(law, "leak per class", z)
@@ -83,7 +87,7 @@ def test_the_measured_curve_falls_where_the_mean_field_peaks(laws: Laws) -> None
     places = [float(e.predict(law).peak_sigma) for law in ("exact", "mean_field")]
     e = replace(e, sigmas=tuple(round(x, 9) for x in places))
     curve = np.log(e.measure().snr_by_seed.sel(split="test").squeeze().values)
-    here, there = np.searchsorted(e.levels, np.round(places, 9) - 1e-8)
+    here, there = np.searchsorted(e.noise_levels, np.round(places, 9) - 1e-8)
     rise, error = over_seeds(curve[:, there] - curve[:, here])
     z = []
     for law in (snr, snr_mean_field):
@@ -204,7 +208,7 @@ def test_crossover_of_memory_and_of_fits() -> None:
 def test_linear_probes_rise_for_the_population_and_not_for_memory() -> None:
     base = Representation(
         rank=5, dim=15, models=("exact",), n_train=(256, 4000), sigmas=(),
-        quantities=("linear",), seeds=24, test=6000, star=0.3257,
+        quantities=("linear",), seeds=24, test=6000, sigma_peak=0.3257,
     )  # fmt: skip
     test = base.measure().sel(split="test", model="exact")
     assert (test.linear_rise > 4 * test.linear_rise_error).all()
@@ -271,7 +275,7 @@ def test_prediction_and_measurement_share_their_labels() -> None:
     assert {"snr_z", "ratio_z", "projection_z", "projection_rise_z"} <= set(both.data_vars)
     assert np.isfinite(both.snr_z.values).all()
     assert {"linear_by_seed", "quadratic_error", "linear_rise", "quadratic_rise"} <= set(measured)
-    assert measured.sigma.values.tolist() == TINY.levels.tolist()
+    assert measured.sigma.values.tolist() == TINY.noise_levels.tolist()
     assert "projection" not in TINY.predict("mean_field")
     theory = TINY.predict("mean_field", [0.1, 0.3])
     np.testing.assert_allclose(
@@ -281,12 +285,12 @@ def test_prediction_and_measurement_share_their_labels() -> None:
 
 def test_the_ratio_is_taken_at_fixed_levels_within_seeds() -> None:
     ds = tiny()
-    high, low = (ds.snr_by_seed.sel(sigma=s) for s in (TINY.sigma_star, TINY.reference))
+    high, low = (ds.snr_by_seed.sel(sigma=s) for s in (TINY.sigma_high, TINY.sigma_low))
     np.testing.assert_allclose(ds.ratio_by_seed, high / low)
     np.testing.assert_allclose(ds.ratio, (high / low).mean("seed"))
     error = (high / low).std("seed", ddof=1) / np.sqrt(3)
     np.testing.assert_allclose(ds.ratio_error, error)
-    gap = ds.linear_by_seed.sel(sigma=TINY.sigma_star) - ds.linear_by_seed.sel(sigma=0.02)
+    gap = ds.linear_by_seed.sel(sigma=TINY.sigma_high) - ds.linear_by_seed.sel(sigma=0.02)
     np.testing.assert_allclose(ds.linear_rise, gap.mean("seed"))
 
 
@@ -363,7 +367,7 @@ def test_figures() -> None:
         ({"quantities": ()}, "quantities = ()"),
         ({"sigmas": (0.0,)}, "must be a finite number > 0"),
         ({"sigmas": (np.nan,)}, "must be a finite number"),
-        ({"reference": -1.0}, "must be a finite number > 0"),
+        ({"sigma_low": -1.0}, "must be a finite number > 0"),
         ({"dim": 29}, "30 > dim = 29"),
         ({"delta": -0.1}, "delta = -0.1"),
     ],
@@ -378,7 +382,7 @@ def test_above_the_onset_there_is_no_level_to_look_at() -> None:
     with pytest.raises(InvalidParameter) as error:
         Representation(rank=2, dim=6, delta=0.7).predict()
     assert "no peak" in one_line(error)
-    ratio = Representation(rank=2, dim=6, delta=0.7, star=0.3).predict().ratio
+    ratio = Representation(rank=2, dim=6, delta=0.7, sigma_peak=0.3).predict().ratio
     assert (ratio.values < 1).all()
 
 

@@ -5,8 +5,8 @@ part       what is followed through training
 =========  ======================================================================================
 bumps      a conditional network on images of one bump: phase A (no structure, several bumps), B
            (disordered, one misplaced bump), C (ordered, in place) by the criteria of
-           :mod:`hierdiff.sims.bump_phases`, with order measured along the manifold; accuracy in x and in
-           y.  Three worlds: labels of equal spacing (balanced), of unequal spacing (skewed), and
+           :mod:`hierdiff.sims.bump_phases`, with order measured along the manifold; accuracy in x
+           and in y.  Three worlds: labels of equal spacing (balanced), of unequal spacing (skewed), and
            labels whose order is faint in their code (faint), so that it has to be learned
 levels     a network on strings of a random grammar: share of valid nodes per level in strings made
            symbol by symbol, where exact inference makes no mistake; theory says that levels are
@@ -39,11 +39,11 @@ from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
     PhaseReadout,
     Thresholds,
-    anova_shares,
     location_accuracy,
     phase,
     read_phase,
 )
+from hierdiff.sims.metrics.representation_geometry import anova_shares
 from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.theory.composition import clustering_cost
 from hierdiff.validation.bump_network import (

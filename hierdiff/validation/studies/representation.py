@@ -213,7 +213,7 @@ class NetworkRepresentation:
 
     def _losses(self, model: Any, x: Array, experiment: Representation) -> Array:
         """Squared denoising error per entry on training and on fresh points at the large level."""
-        sigma, rng = experiment.sigma_star, stream(self.seed, "losses")
+        sigma, rng = experiment.sigma_high, stream(self.seed, "losses")
         found = []
         for points in (x[:400], experiment.mixture.sample(400, rng)[0]):
             noisy = (points + sigma * rng.standard_normal(points.shape)) / np.sqrt(1 + sigma**2)
@@ -223,8 +223,8 @@ class NetworkRepresentation:
         return np.array(found)
 
     def _label(self, curves: dict[str, Array], errors: Array) -> xr.Dataset:
-        levels = self.experiment.levels
-        low, high = np.searchsorted(levels, [self.experiment.reference, self.experiment.sigma_star])
+        levels = self.experiment.noise_levels
+        low, high = np.searchsorted(levels, [self.experiment.sigma_low, self.experiment.sigma_high])
         variables: dict[str, Any] = {}
         text = {"snr": "signal-to-noise ratio of the features",
                 "linear": "accuracy of a linear probe",
