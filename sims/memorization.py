@@ -41,8 +41,8 @@ from hierdiff.checks import check_fields, count, listed, number, whole
 from hierdiff.plots.backend import plt, ticker
 from hierdiff.sims.representation import MODEL_COLOURS, Representation, crossover, representation
 from hierdiff.studies.command import execute
-from hierdiff.theory.collapse import mutual_information_mixture
-from hierdiff.theory.representation import snr, snr_limits, snr_peak
+from hierdiff.theory.mixture.collapse import mutual_information_mixture
+from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak
 
 # data per class and dimension at which the crossover of a fitted model is looked for
 FITTED = {

@@ -19,8 +19,8 @@ import xarray as xr
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, text, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.plots.backend import Figure
 from hierdiff.plots.style import measured_last, panel_figure
 from hierdiff.sims.kernel_learning import KernelLearning

@@ -41,7 +41,7 @@ from hierdiff.plots.style import axes_or_new, curve, finish, measured_last, pane
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.composition import KERNELS, Kernel, kernel_cost, local_exponent
+from hierdiff.theory.rhm.sample_complexity import KERNELS, Kernel, kernel_cost, local_exponent
 
 __all__ = ["KernelLearning", "composed_accuracy", "kernel_label_cost", "samples_needed"]
 
@@ -126,7 +126,7 @@ class KernelLearning:
         Notes
         -----
         Validity: labels drawn with equal weights, see
-        :func:`hierdiff.theory.composition.kernel_cost`.
+        :func:`hierdiff.theory.rhm.sample_complexity.kernel_cost`.
         """
         one_of("law", law, ("exact",))
         cost = np.array([[kernel_cost(k, n, self.target) for n in self.positions]
@@ -178,7 +178,7 @@ class KernelLearning:
         found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="kernels")
         samples = np.stack([f["samples"] for f in found])
         samples = samples.reshape(len(KERNELS), len(self.positions), 2)
-        return self._label(*_slopes(samples, self.positions), "simulation")
+        return self._label(*kernel_slopes(samples, self.positions), "simulation")
 
     def datasets(
         self, run: RunOptions, model: DiffusionModel | None = None, data: None = None
@@ -248,7 +248,7 @@ def _samples(
     return {"samples": np.array(found)}
 
 
-def _slopes(found: Array, positions: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
+def kernel_slopes(found: Array, positions: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
     """Samples with errors [kernel, N, 2] to samples, errors, and slopes with errors."""
     samples, error = found[..., 0], found[..., 1]
     x = np.log(np.array(positions))

@@ -41,8 +41,8 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Axes, Figure, plt, ticker
 from hierdiff.plots.style import measured_last, needs, pick, sources, style
@@ -58,7 +58,7 @@ from hierdiff.sims.metrics.probes import (
 from hierdiff.sims.models.fitted import LABELS, MODELS, Denoiser, ModelName, denoiser_of
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.representation import bayes_accuracy, snr, snr_mean_field, snr_peak
+from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field, snr_peak
 
 __all__ = [
     "MODEL_COLOURS",

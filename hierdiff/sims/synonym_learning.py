@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, affordable
 from hierdiff.plots.backend import Axes, Figure
 from hierdiff.plots.style import (
     axes_or_new,
@@ -40,13 +40,13 @@ from hierdiff.sims.estimators import bootstrap, standard_error
 from hierdiff.sims.models.context_clustering import LEARNERS, Context, learning_curve, synonyms
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.composition import (
+from hierdiff.theory.rhm.sample_complexity import (
     clustering_cost,
     coincidence_cost,
-    context_signal,
     local_exponent,
     next_token_cost,
 )
+from hierdiff.theory.rhm.token_correlations import context_signal
 
 __all__ = ["SynonymLearning", "synonym_cost", "synonym_curves"]
 

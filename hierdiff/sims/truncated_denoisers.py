@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar, affordable
 from hierdiff.noise import NoiseProcess, noise_process
 from hierdiff.plots.backend import Axes, Figure
 from hierdiff.plots.style import (
@@ -43,7 +44,8 @@ from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation import posterior
-from hierdiff.theory.composition import class_truncated, node_marginals, node_validity, truncated
+from hierdiff.theory.rhm.token_correlations import node_marginals
+from hierdiff.theory.rhm.truncated_grammars import class_truncated, node_validity, truncated
 
 __all__ = ["TruncatedDenoisers", "string_phases", "string_validity"]
 

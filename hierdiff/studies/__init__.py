@@ -6,18 +6,14 @@ One module per question; each has a dataclass whose fields are the flags of the 
 from __future__ import annotations
 
 from hierdiff import command_line as page
-from hierdiff.studies.alignment import AlignmentStudy
 from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
 from hierdiff.studies.models import Models
-from hierdiff.studies.phase_transition import PhaseTransitionStudy
 
 __all__ = [
     "QUESTIONS",
-    "AlignmentStudy",
     "ClassificationStudy",
     "Models",
-    "PhaseTransitionStudy",
     "Study",
     "execute",
     "page",
@@ -25,9 +21,7 @@ __all__ = [
 ]
 
 QUESTIONS: dict[str, type[Study]] = {
-    "phase-transition": PhaseTransitionStudy,
     "classification": ClassificationStudy,
-    "alignment": AlignmentStudy,
     "models": Models,
 }
 """The studies by the name of their question, and the list of checkpoints."""

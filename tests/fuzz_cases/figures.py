@@ -7,21 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 from fuzz import Case
+from hierdiff.plots.alignment import alignment, alignment_figure
+from hierdiff.plots.phase_transition import (
+    class_transition,
+    phase_transition,
+    phase_transition_figure,
+    phase_transition_processes,
+)
 
 from hierdiff.plots import style
-from hierdiff.plots.alignment import alignment, alignment_figure
 from hierdiff.plots.classification import (
     accuracy_table,
     binding_figure,
     classification,
     classification_figure,
     cue_conflict_figure,
-)
-from hierdiff.plots.phase_transition import (
-    class_transition,
-    phase_transition,
-    phase_transition_figure,
-    phase_transition_processes,
 )
 from hierdiff.sims import (
     Alignment,

@@ -18,7 +18,7 @@ from hierdiff.plots import (
     phase_transition_processes,
 )
 from hierdiff.sims import Composition, PhaseTransition
-from hierdiff.sims.fluctuations import block_variances, distance_means, peak, ratio
+from hierdiff.sims.metrics.fluctuations import block_variances, distance_means, peak, ratio
 from hierdiff.sims.representation import representation
 from hierdiff.sims.synonym_learning import synonym_cost
 

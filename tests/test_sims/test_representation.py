@@ -14,8 +14,8 @@ from laws import Laws
 from oracles import one_line
 
 from hierdiff import GaussianNoise, MaskingNoise, results
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.probes import over_seeds
 from hierdiff.sims.models.empirical import EmpiricalModel
@@ -27,8 +27,8 @@ from hierdiff.sims.representation import (
     representation,
     representation_figure,
 )
-from hierdiff.theory.low_rank import log_density
-from hierdiff.theory.representation import snr, snr_mean_field
+from hierdiff.theory.mixture.feature_snr import snr, snr_mean_field
+from hierdiff.theory.mixture.posterior import log_density
 
 Array = np.ndarray[Any, Any]
 

@@ -9,17 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import denoise
-from hierdiff.validation.mixture_network import (
-    VectorDenoiser,
-    train_vector_denoiser,
-    vector_loss,
-)
-from hierdiff.validation.studies.representation import NetworkRepresentation
+from hierdiff.validation.networks.vector_mlp import VectorDenoiser
+from hierdiff.validation.recipes import train_vector_denoiser, vector_loss
 from hierdiff.validation.training import Plan
 
 

@@ -11,7 +11,7 @@ r"""Denoisers of a low-rank mixture that are fitted to data, between the oracle 
 ``memorising``  the empirical distribution of the data set
 ==============  ================================================================================
 
-A fitted mixture is a :class:`hierdiff.mixture.LowRankMixture`; as a diffusion model it is
+A fitted mixture is a :class:`hierdiff.data.low_rank_mixture.LowRankMixture`; as a diffusion model it is
 ``ExactMixture(fit_supervised(x, k, rank), GaussianNoise())``.
 """
 
@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from hierdiff._fitting import EM, fit
 from hierdiff.checks import checked, count, integers, number, reals, whole
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.mixture_fitting import EM, fit
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.low_rank import denoise
-from hierdiff.theory.memorization import empirical_denoise
+from hierdiff.theory.mixture.memorisation import empirical_denoise
+from hierdiff.theory.mixture.posterior import denoise
 
 __all__ = ["LABELS", "MODELS", "ModelName", "fit_ppca_mixture", "fit_supervised"]
 

@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
-from hierdiff.bumps import Bumps
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -51,8 +50,9 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.bumps import Bumps
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
@@ -71,18 +71,17 @@ from hierdiff.sims.metrics.representation_geometry import anova_shares
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
-from hierdiff.theory.composition import clustering_cost
-from hierdiff.validation.bump_network import as_model, train_bump_network
+from hierdiff.theory.rhm.sample_complexity import clustering_cost
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
     generate_under_classes,
     generation_figure,
     generation_summary,
 )
-from hierdiff.validation.rhm_network import SymbolNetwork
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.networks.tree_unet import TreeUNet
+from hierdiff.validation.recipes import as_model, train_bump_network, train_tree_unet
 from hierdiff.validation.training import Plan
-from hierdiff.validation.tree_network import TreeUNet
 
 __all__ = ["NetworkComposition", "TrainedNetworks", "network_composition_figure"]
 

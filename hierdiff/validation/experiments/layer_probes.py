@@ -36,9 +36,11 @@ from tqdm import tqdm
 from hierdiff import results
 from hierdiff.checks import Rule, check_fields, checked, listed, one_level, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.digits import digits
+from hierdiff.data.image_folder import ImageFolder, load_images
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs
@@ -47,16 +49,14 @@ from hierdiff.sims.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
-from hierdiff.theory.exact_mixture import ExactMixture
-from hierdiff.validation._encoders import encoder_of
-from hierdiff.validation.catalogue import checkpoint
-from hierdiff.validation.digits import digits, train_image_network
+from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.humans import block_layers
-from hierdiff.validation.images import ImageFolder, load_images
 from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained import pretrained
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.vae import encoder_of
+from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.things import block_layers
 from hierdiff.validation.training import Plan
 
 __all__ = [

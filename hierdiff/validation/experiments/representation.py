@@ -49,7 +49,7 @@ from hierdiff.validation.experiments.layer_probes import (
     probe_layers,
     probe_summary,
 )
-from hierdiff.validation.mixture_network import train_vector_denoiser
+from hierdiff.validation.recipes import train_vector_denoiser
 from hierdiff.validation.training import Plan
 
 __all__ = ["MixtureNetworks", "NetworkRepresentation", "network_representation_figure"]
