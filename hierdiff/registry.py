@@ -49,7 +49,19 @@ EXPERIMENTS: dict[str, Entry] = {
     ),
     "composition": Entry(
         "hierdiff.sims.composition:Composition",
-        "how many data each level of composition costs",
+        "what the levels of a hierarchy cost, and what partial knowledge generates",
+    ),
+    "synonym-learning": Entry(
+        "hierdiff.sims.synonym_learning:SynonymLearning",
+        "how many data the synonyms of every height cost",
+    ),
+    "truncated-denoisers": Entry(
+        "hierdiff.sims.truncated_denoisers:TruncatedDenoisers",
+        "validity of strings whose rules are known up to a height",
+    ),
+    "kernel-learning": Entry(
+        "hierdiff.sims.kernel_learning:KernelLearning",
+        "how many labels a kernel needs that adds two factors, or multiplies",
     ),
     "alignment": Entry(
         "hierdiff.sims.alignment:Alignment",

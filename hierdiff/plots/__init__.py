@@ -8,16 +8,10 @@ from hierdiff.plots.classification import (
     classification_figure,
     cue_conflict_figure,
 )
-from hierdiff.plots.composition import composition, composition_figure
-from hierdiff.plots.representation import representation, representation_figure
 
 __all__ = [
     "backend",
     "binding_figure",
     "classification_figure",
-    "composition",
-    "composition_figure",
     "cue_conflict_figure",
-    "representation",
-    "representation_figure",
 ]

@@ -1,10 +1,11 @@
-r"""A learner that finds synonyms by what surrounds them, on growing data.
+r"""A learner that finds synonyms by what surrounds them: clustering of contexts.
 
 Synonyms are tuples with the same symbol above them.  Their contexts, tokens outside of the tuple,
 have the same law, so a learner who compares the contexts of tuples finds the symbols of the next
-height.  Tuples are made of the *true* symbols one height below: each height is asked by itself.
+height.  With :math:`n_{tb}` the number of times that tuple t was seen with token b, and
+:math:`p_b` the share of b,
 
-.. math:: z_{tb} = \frac{n_{tb} / n_t - p_b}{\sqrt{p_b}}, \qquad \hat z_t = z_t / |z_t|
+.. math:: z_{tb} = \frac{n_{tb} / n_t - p_b}{\sqrt{p_b}}, \qquad \hat z_t = z_t / |z_t| .
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 
+from hierdiff.checks import checked, count, integers, reals
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
@@ -73,6 +75,7 @@ class Synonyms:
         return scores(self.joint, self)
 
 
+@checked(height=count)
 def synonyms(grammar: Grammar, height: int, context: Context = "token") -> Synonyms:
     """The task of recognising the symbols of a height by the context of their tuples.
 
@@ -105,7 +108,7 @@ def synonyms(grammar: Grammar, height: int, context: Context = "token") -> Synon
     >>> task.joint.shape, round(float(task.joint.sum()), 12)
     ((16, 8), 1.0)
     """
-    if not isinstance(height, (int, np.integer)) or not 1 <= height < grammar.L:
+    if height >= grammar.L:
         raise InvalidParameter(
             f"height = {height!r} has no context; give 1 to L - 1 = {grammar.L - 1}"
         )
@@ -127,7 +130,7 @@ def synonyms(grammar: Grammar, height: int, context: Context = "token") -> Synon
         unique[a] = bool((np.abs(law[others] - law[a]).max(axis=1) > 1e-9).all())
     if not unique.any():
         raise InvalidParameter(
-            "no symbol can be told from the others by its contexts; use m > 1 and larger v"
+            "no symbol differs from all others in its contexts; use m > 1 and larger v"
         )
     owner = np.repeat(np.arange(len(law)), m)
     kept = occurs[owner]
@@ -162,7 +165,8 @@ def _agreement(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
     return (both - chance) / (most - chance) if most > chance else 0.0
 
 
-def scores(counts: NDArray[Any], task: Synonyms) -> FloatArray:
+@checked
+def scores(counts: ArrayLike, task: Synonyms) -> FloatArray:
     """How well both learners recognise identifiable synonyms, zero for chance.
 
     Parameters
@@ -177,9 +181,14 @@ def scores(counts: NDArray[Any], task: Synonyms) -> FloatArray:
         "clusters": adjusted Rand index of Ward clusters with the symbols.  "nearest": share of
         tuples whose most similar tuple is a synonym, rescaled to zero for a random tuple.
 
+    Raises
+    ------
+    InvalidParameter
+        For a table of another shape, of negative counts or of none.
+
     Notes
     -----
-    Validity: the clusterer is told how many symbols there are.
+    Validity: the clusterer is given the number of symbols.
 
     Examples
     --------
@@ -188,7 +197,10 @@ def scores(counts: NDArray[Any], task: Synonyms) -> FloatArray:
     >>> scores(task.joint, task).round(12).tolist()
     [1.0, 1.0]
     """
-    z, seen = _profiles(np.asarray(counts, dtype=float))
+    table = reals("counts", counts, 0, 1e15, shape=task.joint.shape)
+    if not table.any():
+        raise InvalidParameter("counts are all zero; give counts of one datum or more")
+    z, seen = _profiles(table)
     chosen, owner = task.identifiable, task.owner
     cut = fcluster(linkage(pdist(z), "ward"), task.symbols, "maxclust") - 1
     clusters = _agreement(owner[chosen], cut[chosen].astype(np.intp))
@@ -201,7 +213,8 @@ def scores(counts: NDArray[Any], task: Synonyms) -> FloatArray:
     return np.array([clusters, (hit[chosen].mean() - chance) / (1 - chance)])
 
 
-def learning_curve(task: Synonyms, samples: NDArray[Any], seed: Seed) -> FloatArray:
+@checked
+def learning_curve(task: Synonyms, samples: ArrayLike, seed: Seed) -> FloatArray:
     """Scores on the same growing data, as a share of those on infinite data.
 
     Parameters
@@ -234,15 +247,15 @@ def learning_curve(task: Synonyms, samples: NDArray[Any], seed: Seed) -> FloatAr
     >>> learning_curve(task, np.array([10, 10**6]), seed=1)[:, 1].round(12).tolist()
     [1.0, 1.0]
     """
-    grid = np.asarray(samples, dtype=np.int64)
-    if not grid.size or grid[0] < 1 or (np.diff(grid) <= 0).any():
+    grid = integers("samples", samples, 1, ndim=1)
+    if not grid.size or (np.diff(grid) <= 0).any():
         raise InvalidParameter(f"samples = {grid.tolist()} must increase from one or more")
     rng = generator(seed)
     counts = np.zeros(task.joint.shape, dtype=np.int64)
     found = []
     for new in np.diff(grid, prepend=0):
         counts += _more(task, int(new), rng)
-        # where no data tell anything of the rules, a share of what can be learned is not defined
+        # where no data carry anything of the rules, a share of what can be learned is not defined
         with np.errstate(invalid="ignore"):
             found.append(scores(counts, task) / task.ceiling)
     return np.stack(found, axis=1)
