@@ -16,7 +16,12 @@ from types import ModuleType
 __all__ = ["MOVED", "install"]
 
 MOVED: dict[str, str] = {
-    # old name: new name
+    "hierdiff.model": "hierdiff.contracts",
+    "hierdiff.plots.classification": "hierdiff.sims.classification_figures",
+    "hierdiff.sims.binding": "hierdiff.sims.attribute_binding",
+    "hierdiff.sims.classification": "hierdiff.sims.zero_shot_classification",
+    "hierdiff.sims.experiment": "hierdiff.tasks",
+    "hierdiff.sims.pruning": "hierdiff.sims.metrics.pruning",
 }
 
 

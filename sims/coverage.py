@@ -37,17 +37,16 @@ from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import estimators as errors
-from hierdiff.sims._calibration import discrimination
-from hierdiff.sims._classification_summary import calibrated
 from hierdiff.sims._composition_tables import bootstrapped, measured_kernels
 from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import peak, ratio
+from hierdiff.sims.metrics.calibration import discrimination, grouped_calibration_error
 from hierdiff.sims.probes import feature_snr, over_seeds
 from hierdiff.sims.simulated_model import convergence_order
 from hierdiff.sims.triplets import draw_triplets, paired_difference, probe
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr
 from hierdiff.theory.classification import GaussianClasses, log_ratio
 from hierdiff.theory.collapse import mutual_information_mixture, mutual_information_sampled
@@ -289,7 +288,7 @@ def answers(rng: Random, grammars: int = 12) -> list[tuple[Array, Array]]:
 
 def calibration(rng: Random) -> Array:
     """Expected calibration error, over 12 grammars."""
-    return bar(*calibrated(answers(rng), rng))
+    return bar(*grouped_calibration_error(answers(rng), rng))
 
 
 def area(rng: Random) -> Array:

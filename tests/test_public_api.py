@@ -51,7 +51,7 @@ SURFACE = {
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
-        "task_folder", "tasks_of", "tracked", "used", "writable_folder",
+        "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder",
         "write_summary",
     ],
     "hierdiff.validation": [
@@ -60,8 +60,7 @@ SURFACE = {
     ],
     "hierdiff.plots": [
         "alignment", "alignment_figure", "backend",
-        "binding_figure", "class_transition", "classification_figure", "composition",
-        "composition_figure", "cue_conflict_figure",
+        "class_transition", "composition", "composition_figure",
         "phase_transition", "phase_transition_figure",
         "phase_transition_processes", "representation", "representation_figure",
     ],
@@ -75,15 +74,24 @@ SURFACE = {
         "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
         "standard_error", "student_error", "student_factor", "welch_score",
     ],
-    "hierdiff.sims.experiment": [
-        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "affordable",
-        "run_tasks", "unfinished",
+    "hierdiff.tasks": [
+        "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",
+    ],
+    "hierdiff.contracts": [
+        "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData", "Sample",
+        "Sampler", "Summary",
+    ],
+    "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
+    "hierdiff.sims.run": ["RunOptions", "command", "run"],
+    "hierdiff.command_line": [
+        "command_line", "execute", "in_notebook", "last_words", "options", "parse_flags", "parsed",
+        "use_files",
     ],
     "hierdiff.fingerprints": [
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
     ],
     "hierdiff.studies": [
-        "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
+        "QUESTIONS", "AlignmentStudy", "CompositionStudy", "Models",
         "PhaseTransitionStudy",
         "RepresentationStudy", "Study", "execute", "page", "run",
     ],

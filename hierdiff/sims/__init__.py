@@ -1,8 +1,7 @@
 """What an experiment measures, on any diffusion model."""
 
 from hierdiff.sims.alignment import Alignment
-from hierdiff.sims.binding import AttributeBinding
-from hierdiff.sims.classification import Classification
+from hierdiff.sims.attribute_binding import AttributeBinding
 from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.cue_conflict import CueConflict
@@ -10,6 +9,7 @@ from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
 from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
+from hierdiff.sims.zero_shot_classification import Classification
 
 __all__ = [
     "Alignment",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import xarray as xr
 import numpy as np
+import xarray as xr
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
@@ -48,8 +48,13 @@ def current_names(ds: xr.Dataset) -> xr.Dataset:
     """The dataset in today's names; in files of the first build ``level`` is the time t."""
     if "single" in ds and ds["single"].dims[-1:] == ("level",):
         ds = ds.rename({"level": "t"})
-    renamed = {"tree_level": "level", "own_budget": "independent_budget", "unshared": "independent",
-           "unshared_error": "independent_error", "unshared_by_grammar": "independent_by_grammar"}
+    renamed = {
+        "tree_level": "level",
+        "own_budget": "independent_budget",
+        "unshared": "independent",
+        "unshared_error": "independent_error",
+        "unshared_by_grammar": "independent_by_grammar",
+    }
     return ds.rename({k: v for k, v in renamed.items() if k in ds.variables or k in ds.dims})
 
 
@@ -83,8 +88,8 @@ def accuracy_curves(*datasets: xr.Dataset, ax: Axes | None = None, shared: bool 
     --------
     >>> from hierdiff.sims.zero_shot_classification import Classification
     >>> experiment = Classification(
-    ...     v=4, m=2, L=2, grammars=2, data=16, budgets=(10, 30), independent_budgets=(4,), strata=8,
-    ...     weightings=("vdm", "exp"), stages=(30,), keep=(1,))
+    ...     v=4, m=2, L=2, grammars=2, data=16, budgets=(10, 30), strata=8,
+    ...     independent_budgets=(4,), weightings=("vdm", "exp"), stages=(30,), keep=(1,))
     >>> ax = accuracy_curves(experiment.predict())
     >>> len(ax.lines)  # two weights and the ceiling
     3

@@ -48,7 +48,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
+from hierdiff.grammar import RHM, affordable
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import (
@@ -57,7 +57,6 @@ from hierdiff.sims.classification_figures import (
     current_names,
 )
 from hierdiff.sims.estimators import mean_and_error, standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.metrics.calibration import (
     discrimination,
     grouped_calibration_error,
@@ -77,6 +76,7 @@ from hierdiff.sims.metrics.denoising_error import (
 )
 from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory._class_inputs import checked_labels
 from hierdiff.theory.classification import (
     WEIGHTINGS,
@@ -208,7 +208,9 @@ class Classification:
             if getattr(self, name) < lowest:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {lowest}")
         if not self.tau > 0:
-            raise InvalidParameter(f"tau = {self.tau} must be > 0; one sample decides between hard leaves")
+            raise InvalidParameter(
+                f"tau = {self.tau} must be > 0; one sample decides between hard leaves"
+            )
         for name in ("budgets", "independent_budgets"):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
@@ -260,7 +262,7 @@ class Classification:
         law : {"limit", "bayes"}
             The limit laws of the scores at every budget, or Bayes' ceiling for all.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------
@@ -312,7 +314,7 @@ class Classification:
             Clean data and their classes, each class at least once; needed with a model, and refused
             without one.  Integers [n, leaves] are symbols, for a model of symbols.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------
@@ -332,8 +334,8 @@ class Classification:
 
         Notes
         -----
-        Validity: t is uniform in (0, 1] and stands for the SNR cot^2(pi t / 2); a model is evaluated
-        at its own noise level of that SNR.
+        Validity: t is uniform in (0, 1] and stands for the SNR cot^2(pi t / 2); a model is
+        evaluated at its own noise level of that SNR.
         """
         if model is None and data is None:
             found = self._run(_grammar_task, "measure", folder, workers, cluster)
@@ -355,7 +357,9 @@ class Classification:
                    "process": repr(getattr(model, "noise", "exact"))}  # fmt: skip
         return _labelled(self, found, source, fields, "")
 
-    def datasets(self, run: RunOptions, model: Any = None, data: Any = None) -> dict[str, xr.Dataset]:
+    def datasets(
+        self, run: RunOptions, model: Any = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
         """The limit laws and the measurement."""
         tasks = run.tasks(self.name)
         measured = self.measure(model, data, **tasks)
@@ -367,7 +371,9 @@ class Classification:
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Accuracy by weight and budget, beside the limit law and Bayes' ceiling."""
-        theory, measured = (current_names(datasets[f"classification{end}"]) for end in ("_theory", ""))
+        theory, measured = (
+            current_names(datasets[f"classification{end}"]) for end in ("_theory", "")
+        )
         values = _values(self, theory, measured)
         table = f"{accuracy_table(theory, measured)}\n\n{_quantities(values)}"
         return Summary(table, _claim(values), values)
@@ -682,7 +688,9 @@ def _add_calls(variables: Variables, found: Sequence[dict[str, Array]]) -> None:
             _add(variables, f"calls_{word}", (), kept, f"calls per class when {word}", each=False)
 
 
-def _add_calibration(e: Classification, variables: Variables, found: Sequence[dict[str, Array]]) -> None:
+def _add_calibration(
+    e: Classification, variables: Variables, found: Sequence[dict[str, Array]]
+) -> None:
     """Area under the curve and calibration error of calls and of the softmax of scores."""
     parts = [
         (np.log(f["pruned_calls"]), f["pruned"] > 0, f["final_scores"], f["labels"]) for f in found

@@ -5,9 +5,8 @@ One module per question; each has a dataclass whose fields are the flags of the 
 
 from __future__ import annotations
 
-from hierdiff.studies import page
+from hierdiff import command_line as page
 from hierdiff.studies.alignment import AlignmentStudy
-from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
 from hierdiff.studies.composition import CompositionStudy
 from hierdiff.studies.models import Models
@@ -17,7 +16,6 @@ from hierdiff.studies.representation import RepresentationStudy
 __all__ = [
     "QUESTIONS",
     "AlignmentStudy",
-    "ClassificationStudy",
     "CompositionStudy",
     "Models",
     "PhaseTransitionStudy",
@@ -31,7 +29,6 @@ __all__ = [
 QUESTIONS: dict[str, type[Study]] = {
     "phase-transition": PhaseTransitionStudy,
     "representation": RepresentationStudy,
-    "classification": ClassificationStudy,
     "composition": CompositionStudy,
     "alignment": AlignmentStudy,
     "models": Models,

@@ -12,6 +12,7 @@ import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff import command_line as page
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import (
     Alignment,
@@ -26,17 +27,17 @@ from hierdiff.sims import (
     experiment,
     forward_backward,
     phases,
-    pruning,
     similarity,
     triplets,
 )
-from hierdiff.studies import command, composition, page
+from hierdiff.sims.metrics import pruning
+from hierdiff.studies import command, composition
 from hierdiff.theory import ExactRHM
 
 EXEMPT = {
     "hierdiff.studies.command.execute": "the study given is the caller's own; its errors are too",
-    "hierdiff.sims.pruning.Decision": "a result; its own functions make it",
-    "hierdiff.studies.page.parsed": "the function given is the caller's own; its errors are too",
+    "hierdiff.sims.metrics.pruning.Decision": "a result; its own functions make it",
+    "hierdiff.command_line.parsed": "the function given is the caller's own; its errors are too",
 } | {
     f"hierdiff.sims.estimators.{name}": "a result; its own functions make it"
     for name in ("Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested")
@@ -96,9 +97,9 @@ def _claims() -> dict[str, Any]:
 def _experiments() -> list[Case]:
     home = "hierdiff.sims"
     classes = Classification(
-        v=4, m=2, L=1, grammars=2, data=8, budgets=(4,), own_budgets=(2,), strata=8,
+        v=4, m=2, L=1, grammars=2, data=8, budgets=(4,), independent_budgets=(2,), strata=8,
         weightings=("vdm", "exp"), stages=(4,), keep=(1,), level_data=1, level_samples=2,
-        levels=(0.5,), min_scores=2, repeats=1,
+        times=(0.5,), min_scores=2, repeats=1,
     )  # fmt: skip
     cues = CueConflict(
         v=4, m=2, L=1, grammars=2, data=4, samples=2, gaussian_data=100, gaussian_samples=1,
@@ -106,8 +107,9 @@ def _experiments() -> list[Case]:
     )  # fmt: skip
     made: list[tuple[str, Any, str]] = [
         ("alignment", Alignment(L=1, weights=(1, 1), objects=20, triplets=50, grammars=2), "law"),
-        ("binding", AttributeBinding(v=4, m=2, L=1, grammars=2, data=4, budgets=(2,)), "law"),
-        ("classification", classes, "law run"),
+        ("attribute_binding", AttributeBinding(v=4, m=2, L=1, grammars=2, data=4, budgets=(2,)),
+         "law"),
+        ("zero_shot_classification", classes, "law run"),
         ("composition", _composition(), "law"),
         ("correlations", Correlations(v=4, m=2, L=1, grammars=2, data=2, trajectories=2, levels=2),
          "law t"),
@@ -118,7 +120,8 @@ def _experiments() -> list[Case]:
          Representation(classes=2, rank=1, dim=2, n_train=(8,), sigmas=(0.5,), seeds=2, test=8,
                         models=("exact",), quantities=("snr",)), "law sigma"),
     ]  # fmt: skip
-    laws = {"alignment": "latents", "binding": "bayes", "classification": "limit",
+    laws = {"alignment": "latents", "attribute_binding": "bayes",
+            "zero_shot_classification": "limit",
             "composition": "correlations", "correlations": "chain", "cue_conflict": "closed form",
             "phase_transition": "annealed", "representation": "exact"}  # fmt: skip
     found = []
@@ -171,7 +174,7 @@ def _estimators() -> list[Case]:
 def _tasks() -> list[Case]:
     grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
     rhm, some = RHM(v=4, m=2, s=2, L=2), [experiment.Task(_arrays, (2,), {"n": 2})]
-    home = "hierdiff.sims.experiment"
+    home = "hierdiff.tasks"
     return [
         Case(f"{home}.Task", experiment.Task,
              {"function": _arrays, "arguments": (2,), "parameters": {"n": 2}}),
@@ -225,9 +228,9 @@ def _features() -> list[Case]:
         Case("hierdiff.sims.phases.read_phase", phases.read_phase,
              {"images": images, "labels": np.full((16, 2), 6.0), "Z": z, "Z_labels": labels,
               "dark": False, "seed": 0}),
-        Case("hierdiff.sims.pruning.paired_t_pruning", pruning.paired_t_pruning,
+        Case("hierdiff.sims.metrics.pruning.paired_t_pruning", pruning.paired_t_pruning,
              {"scores": scores, "p": 0.05, "min_scores": 2, "max_scores": 5}),
-        Case("hierdiff.sims.pruning.staged_elimination", pruning.staged_elimination,
+        Case("hierdiff.sims.metrics.pruning.staged_elimination", pruning.staged_elimination,
              {"scores": scores, "keep": (2, 1), "samples": (2, 6)}),
         Case("hierdiff.sims.similarity.cosine_similarity", similarity.cosine_similarity,
              {"features": z}),
@@ -257,6 +260,6 @@ def cases() -> list[Case]:
         *_experiments(), *_estimators(), *_tasks(), *_features(),
         Case(f"{home}.command.run", _run, {"kind": _Flags, "arguments": ["--v", "3"]}),
         Case(f"{home}.composition.claims", composition.claims, _claims),
-        Case(f"{home}.page.last_words", page.last_words, {"error": ValueError("x")}),
-        Case(f"{home}.page.options", _options, {"kind": _Flags}),
+        Case("hierdiff.command_line.last_words", page.last_words, {"error": ValueError("x")}),
+        Case("hierdiff.command_line.options", _options, {"kind": _Flags}),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hierdiff.sims._error_pools import DenoiserErrors, credit
 from numpy.typing import NDArray
 from oracles import one_line
 from PIL import Image
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 from hierdiff import RHM, GaussianNoise, results
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise as Noise
-from hierdiff.sims._error_pools import DenoiserErrors, credit
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.belief_propagation import posterior
 from hierdiff.theory.classification import SoftLeaves

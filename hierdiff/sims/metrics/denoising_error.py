@@ -10,8 +10,9 @@ t                      time of a sample, uniform in (0, 1]; SNR :math:`\gamma = 
 =====================  =======================================================================
 
 A pool holds the errors [n, N, K] and the times [n, N].  The score of class c at any budget up to N
-is a sum over the second axis, :math:`S_c = \frac1N \sum_i w(t_i)\, e_c(t_i, \varepsilon_i)`, so that
-all weights and budgets see the same samples.
+is a sum over the second axis, so that all weights and budgets see the same samples:
+
+.. math:: S_c = \frac1N \sum_i w(t_i)\, e_c(t_i, \varepsilon_i)
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 _CHUNK = 1 << 21  # random numbers held at a time
 _FIRST_TIME = 1e-3
-"""The first of the 1,000 times on which networks are trained; what lies below they have not seen."""
+"""The first of the 1,000 times on which networks are trained; no network has seen those below."""
 
 
 @dataclass(frozen=True, eq=False)
