@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -103,7 +103,7 @@ class Bare:
 
     data: GaussianClasses
     label: int | None = None
-    noise: GaussianNoise = GaussianNoise()
+    noise: GaussianNoise = field(default_factory=GaussianNoise)
     source = "network"
 
     def given(self, label: int | None) -> Bare:

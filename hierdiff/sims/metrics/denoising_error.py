@@ -35,6 +35,7 @@ __all__ = [
     "HasErrors",
     "class_errors",
     "error_pool",
+    "errors_by_class",
     "moments",
     "prefix_scores",
     "stratified_pool",
@@ -96,25 +97,18 @@ class ClassErrors:
         classes: Sequence[int] | None = None, dtype: DTypeLike = np.float64,
     ) -> Floats:  # fmt: skip
         """Denoising errors [n, classes]; ``dtype`` is that of the noisy data."""
-        x, eps = np.asarray(x0, float), np.asarray(noise, float)
-        ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))
-        wide = ratio.reshape(-1, *(1,) * (x.ndim - 1))
-        x_t = np.sqrt(wide / (1 + wide)) * x + np.sqrt(1 / (1 + wide)) * eps
-        columns = []
-        for c in range(self.n_classes) if classes is None else classes:
-            guess = self.denoise(x_t.astype(dtype), ratio, c)
-            columns.append(((x - guess) ** 2).reshape(len(x), -1).sum(axis=1))
-        return np.stack(columns, axis=1)
+        wanted = range(self.n_classes) if classes is None else classes
+        return errors_by_class(self.denoise, x0, noise, snr, wanted, dtype)
 
     def denoise(self, x_t: NDArray[Any], snr: Floats, label: Any) -> NDArray[Any]:
         """Posterior mean at the SNRs [n] given one class, or one per datum."""
         low, high = (float(self.model.noise.snr(t)) for t in (1.0, self._first))
         level = self.model.noise.level(np.clip(snr, low, high))
         found = np.asarray(self.model.given(label).denoise(x_t, level))
-        if found.shape != x_t.shape or not np.isfinite(found).all():
+        if found.shape != x_t.shape:
             raise InvalidParameter(
                 f"{type(self.model).__name__}.denoise gave an array of shape {found.shape} for x_t "
-                f"of shape {x_t.shape}, or NaN; it must be E[x0 | x_t], finite and of that shape"
+                f"of shape {x_t.shape}; it must be E[x0 | x_t], of that shape"
             )
         beyond = (snr > high).reshape(-1, *(1,) * (x_t.ndim - 1))
         return np.where(beyond, x_t, found)
@@ -122,6 +116,27 @@ class ClassErrors:
     @property
     def _first(self) -> float:
         return _FIRST_TIME if self.model.source == "network" else 0.0
+
+
+def errors_by_class(
+    denoise: Callable[[NDArray[Any], Floats, int], NDArray[Any]], x0: ArrayLike, noise: ArrayLike,
+    snr: ArrayLike, classes: Sequence[int], dtype: DTypeLike = np.float64,
+) -> Floats:  # fmt: skip
+    """Errors [n, classes] of ``denoise(x_t, snr, class)`` for the noisy data made of x0 and noise.
+
+    The noisy data are variance-preserving, of the precision ``dtype``; the errors are float64.
+    """
+    x, eps = np.asarray(x0, float), np.asarray(noise, float)
+    ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))
+    wide = ratio.reshape(-1, *(1,) * (x.ndim - 1))
+    x_t = np.sqrt(wide / (1 + wide)) * x + np.sqrt(1 / (1 + wide)) * eps
+    columns = []
+    for c in classes:
+        guess = denoise(x_t.astype(dtype), ratio, c)
+        columns.append(((x - guess) ** 2).reshape(len(x), -1).sum(axis=1))
+        if not np.isfinite(columns[-1]).all():  # NaN would win every argmin
+            raise InvalidParameter(f"the denoiser returned NaN or inf for class {c}")
+    return np.stack(columns, axis=1)
 
 
 def class_errors(model: Any, n_classes: int) -> HasErrors:
