@@ -47,7 +47,7 @@ from hierdiff.theory import (
     critical_noise,
     stability,
 )
-from hierdiff.theory.correlations import (
+from hierdiff.theory.rhm.dynamical_correlations import (
     correlation_decay_exponent,
     leaf_correlation,
     susceptibility,

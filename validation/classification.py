@@ -17,9 +17,10 @@ Run it on other data with::
 # %%
 # A second run finds the trained network and the finished scores, and takes seconds.
 
-from hierdiff.studies.command import run
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.studies.classification import NetworkClassification
+
+from hierdiff.studies.command import run
 
 results = run(NetworkClassification)
 

@@ -28,8 +28,9 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar, affordable
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
@@ -37,13 +38,13 @@ from hierdiff.sims.forward_backward import checked_derivations
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets, probe
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.alignment import (
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,
     noise_ceiling,
     odd_one_out,
     tree_similarity,
 )
-from hierdiff.theory.exact_model import ExactRHM
 
 __all__ = ["CONDITIONS", "Alignment"]
 

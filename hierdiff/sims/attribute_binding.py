@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
 from hierdiff.contracts import Summary
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
@@ -32,7 +32,8 @@ from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.metrics.denoising_error import ErrorPool, prefix_scores, tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
+from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects
+from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 
 __all__ = ["AttributeBinding", "binding_figure"]
 

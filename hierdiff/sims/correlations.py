@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
 from hierdiff.noise import NoiseProcess, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.fluctuations import distance_means, fluctuations, ratio
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.correlations import leaf_correlation, susceptibility
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.rhm.dynamical_correlations import leaf_correlation, susceptibility
 
 __all__ = ["Correlations"]
 

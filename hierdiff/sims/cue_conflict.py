@@ -37,8 +37,8 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import Summary
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, affordable
 from hierdiff.plots.backend import Axes, Figure, plt, ticker
 from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
@@ -47,17 +47,16 @@ from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.metrics.denoising_error import ErrorPool, error_pool, prefix_scores
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.classification import (
+from hierdiff.theory.zero_shot.gaussian_classes import (
     GaussianClasses,
-    SoftLeaves,
-    TwoChannels,
-    band,
     crossover,
     design_accuracy,
     effective_weights,
     linear_accuracy,
-    weighting,
 )
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.scenes import TwoChannels
+from hierdiff.theory.zero_shot.weightings import band, weighting
 
 __all__ = ["CueConflict", "cue_conflict_figure", "gaussian_bias"]
 

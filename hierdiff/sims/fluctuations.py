@@ -49,7 +49,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import EpsilonNoise
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import bootstrap
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 
 __all__ = [
     "Peak",

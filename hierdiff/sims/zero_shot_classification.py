@@ -47,8 +47,8 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import Summary
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, affordable
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import (
@@ -77,20 +77,11 @@ from hierdiff.sims.metrics.denoising_error import (
 from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory._class_inputs import checked_labels
-from hierdiff.theory.classification import (
-    WEIGHTINGS,
-    ClassWorld,
-    NodeClasses,
-    SoftLeaves,
-    bayes_accuracy,
-    class_scores,
-    fit_buckets,
-    normal_accuracy,
-    snr_at,
-    stable_accuracy,
-    weighting,
-)
+from hierdiff.theory.zero_shot.inputs import checked_labels
+from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
+from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
+from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, class_scores
+from hierdiff.theory.zero_shot.weightings import WEIGHTINGS, fit_buckets, snr_at, weighting
 
 __all__ = [
     "LEARNED",

@@ -160,6 +160,10 @@ class NetworkModel:
         ):
             object.__setattr__(self, name, value)
 
+    def given(self, label: Any) -> NetworkModel:
+        """The network conditioned on a class, or one per sample; None is the null embedding."""
+        return replace(self, condition=label)
+
     def conditioned(self, condition: Any) -> NetworkModel:
         """The same network given a label for all samples, or one per sample."""
         return replace(self, condition=condition)

@@ -21,8 +21,8 @@ from hierdiff.checks import (
     reals,
     symbols_of,
 )
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.simulated_model import SimulatedModel
@@ -85,6 +85,10 @@ class SymbolNetwork:
         check_fields(self, steps=count, batch=count)
         if self.condition is not None:
             integers("condition", self.condition, ndim=(0, 1))
+
+    def given(self, label: Any) -> SymbolNetwork:
+        """The network conditioned on a class, or one per datum; None is the null embedding."""
+        return replace(self, condition=label)
 
     def conditioned(self, condition: Any) -> SymbolNetwork:
         """The same network given a label for all data, or one each; None takes it away."""

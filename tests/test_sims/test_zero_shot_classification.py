@@ -31,12 +31,10 @@ from hierdiff.sims.metrics.denoising_error import (
 from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.sims.run import run
 from hierdiff.sims.zero_shot_classification import Classification
-from hierdiff.theory.classification import (
-    GaussianClasses,
-    SoftLeaves,
-    class_scores,
-    weighting,
-)
+from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.scores import class_scores
+from hierdiff.theory.zero_shot.weightings import weighting
 
 SMALL = Classification(
     v=4, m=2, L=2, grammars=3, data=24, budgets=(1, 20, 40), independent_budgets=(1, 8),

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.classification import snr_at
+from hierdiff.theory.zero_shot.weightings import snr_at
 
 __all__ = [
     "ClassErrors",
@@ -164,7 +164,7 @@ def class_errors(model: Any, n_classes: int) -> HasErrors:
 
     Examples
     --------
-    >>> from hierdiff.theory.classification import GaussianClasses
+    >>> from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
     >>> data = GaussianClasses([[0.0], [1.0]], [[1.0]])
     >>> class_errors(data, 2) is data
     True

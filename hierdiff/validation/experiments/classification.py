@@ -51,7 +51,8 @@ from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import errors_by_class, tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
-from hierdiff.theory.classification import SoftLeaves, snr_at
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.weightings import snr_at
 from hierdiff.validation.digits import LabelledImages, digits, train_image_network
 from hierdiff.validation.experiments import image_folders
 from hierdiff.validation.rhm_network import SymbolNetwork
@@ -72,7 +73,7 @@ Array: TypeAlias = NDArray[Any]
 _REPEATS = 4  # single samples per datum and time
 _CONV_STEPS = 400  # training steps of the convolutional classifier: its accuracy has settled
 _MAKER = "NetworkClassification"
-_COUNT = partial(whole, high=10**9)  # no more of anything that is counted
+_COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counted
 
 
 # Sources: which network on which data

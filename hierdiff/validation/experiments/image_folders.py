@@ -30,7 +30,7 @@ from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.denoising_error import ClassErrors
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.classification import eps_error
+from hierdiff.theory.zero_shot.weightings import eps_error
 from hierdiff.validation._encoders import Encoder, encoder_of, labelled_folder
 from hierdiff.validation.catalogue import Checkpoint, checkpoint
 from hierdiff.validation.execution import Execution
@@ -275,9 +275,7 @@ def classify_images(
     return {"scores": np.stack(scores), "calls": np.array(calls), "row": np.array(rows)}
 
 
-def _one_image(
-    model: ClassErrors, x0: Array, grid: FixedGrid, classes: int
-) -> dict[str, Array]:
+def _one_image(model: ClassErrors, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
     scores, calls = grid_scores(model, x0, range(classes), grid)
     return {"scores": scores, "calls": np.array(calls)}
 
