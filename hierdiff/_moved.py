@@ -26,6 +26,7 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.sims.experiment": "hierdiff.tasks",
     "hierdiff.sims.pruning": "hierdiff.sims.metrics.pruning",
+    "hierdiff.studies.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
     "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",

@@ -31,13 +31,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, TypeAlias, cast
 
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor, nn
+from tyro.conf import subcommand
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, natural, unchecked, whole
@@ -54,7 +55,7 @@ from hierdiff.sims.zero_shot_classification import Classification, draw_classes
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.theory.zero_shot.weightings import snr_at
 from hierdiff.validation.digits import LabelledImages, digits, train_image_network
-from hierdiff.validation.experiments import image_folders
+from hierdiff.validation.experiments import image_folders, source_arguments
 from hierdiff.validation.rhm_network import SymbolNetwork
 from hierdiff.validation.rhm_training import train_tree_unet
 from hierdiff.validation.training import Plan, train
@@ -159,7 +160,12 @@ class PublishedNetwork:
     """Samples at the end of each stage, cumulative; default one stage of the whole grid."""
 
 
-Source: TypeAlias = TreeNetwork | DigitNetwork | PublishedNetwork
+Source: TypeAlias = (
+    Annotated[TreeNetwork, subcommand("rhm", prefix_name=False)]
+    | Annotated[DigitNetwork, subcommand("digits", prefix_name=False)]
+    | Annotated[PublishedNetwork, subcommand("catalogue", prefix_name=False)]
+)
+"""The network and the data, a subcommand of the command line."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,11 @@ class NetworkClassification:
                 f"label_share = {s.label_share} must lie in (0, 1]; without labels the network "
                 "cannot be conditioned"
             )
+
+    @classmethod
+    def arguments(cls, words: Sequence[str]) -> list[str]:
+        """The command line in the order of the parser; ``--model NAME`` is the old spelling."""
+        return source_arguments(cls.sources, words)
 
     @property
     def experiment(self) -> Classification:
