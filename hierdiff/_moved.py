@@ -26,7 +26,6 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.sims.experiment": "hierdiff.tasks",
     "hierdiff.sims.pruning": "hierdiff.sims.metrics.pruning",
-    "hierdiff.studies.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
     "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",
@@ -57,10 +56,16 @@ MOVED: dict[str, str] = {
     "hierdiff.theory.upper_bounds": "hierdiff.theory.rhm.upper_bounds",
     "hierdiff.theory.uturn": "hierdiff.theory.rhm.uturn",
     "hierdiff.variants": "hierdiff.data.rhm_variants",
+    "hierdiff.validation.figures.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.studies.classification": "hierdiff.validation.experiments.classification",
 }
 
 ALSO: dict[str, tuple[str, ...]] = {
     # old name: where else some of its names are now
+    "hierdiff.plots.classification": (
+        "hierdiff.sims.cue_conflict",
+        "hierdiff.sims.attribute_binding",
+    ),
     "hierdiff.mixture": ("hierdiff.data.subspaces",),
     "hierdiff.theory.geometric_memorization": ("hierdiff.theory.mixture.random_features",),
     "hierdiff.theory.memorization": ("hierdiff.theory.mixture.collapse",),

@@ -64,6 +64,12 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.attribute_binding:AttributeBinding",
         "which colour goes with which shape, by denoising error",
     ),
+    # networks
+    "network-classification": Entry(
+        "hierdiff.validation.experiments.classification:NetworkClassification",
+        "denoising error of a network as zero-shot classifier",
+        "networks",
+    ),
 }
 """The experiments by the name that the command line uses."""
 

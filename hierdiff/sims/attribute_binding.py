@@ -388,7 +388,7 @@ def _values(measured: xr.Dataset) -> dict[str, Any]:
     """The numbers by area, task, weight and budget: mean, error, and range over grammars."""
 
     def cell(name: str, **at: object) -> list[float]:
-        here = measured.sel(**at)
+        here = measured.sel(at)
         spread = here[f"{name}_by_grammar"]
         return [float(here[name]), float(here[f"{name}_error"]), float(spread.min()),
                 float(spread.max())]  # fmt: skip

@@ -502,7 +502,7 @@ def _values(e: CueConflict, theory: xr.Dataset, measured: xr.Dataset) -> dict[st
     """What was found; the share of answers that match a cue stands beside every bias."""
 
     def pair(name: str, **at: object) -> list[float]:
-        here = measured.sel(**at)
+        here = measured.sel(at)
         return [float(here[name]), float(here[f"{name}_error"])]
 
     both = results.compare(theory, measured)

@@ -314,7 +314,7 @@ class NetworkClassification:
         if isinstance(model, EmissionNetwork):
             exact = self._scored(model.data, data, folder)
             found[f"{self.name}_exact"] = exact.assign(
-                _information(model.data, *data, self.experiment.times, self.seed)
+                _information(model.data, data[0], data[1], self.experiment.times, self.seed)
             )
         return found
 

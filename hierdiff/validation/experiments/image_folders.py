@@ -293,7 +293,9 @@ def _members(path: Path) -> dict[str, list[int]]:
     return {str(k): [int(i) for i in v] for k, v in found.items()}
 
 
-def _dataset(answers: dict[str, Array], extra: dict[str, Any], given: Mapping[str, Any]) -> Any:
+def _dataset(
+    answers: dict[str, Array], extra: dict[str, Any], given: Mapping[str, Any]
+) -> xr.Dataset:
     n, classes = answers["scores"].shape
     variables: dict[str, Any] = {
         "scores": (("image", "class"), answers["scores"], "mean squared error of eps"),
