@@ -55,6 +55,10 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.alignment:Alignment",
         "odd-one-out responses against level and noise",
     ),
+    "correlations": Entry(
+        "hierdiff.sims.correlations:Correlations",
+        "which leaves change together, and the susceptibility",
+    ),
     # variants of zero-shot classification
     "cue-conflict": Entry(
         "hierdiff.sims.cue_conflict:CueConflict",

@@ -27,6 +27,6 @@ results = command(NetworkClassification)
 
 # %%
 # Circles are the network, lines the exact denoiser: the difference between them is what the network
-# has not learned, and the difference between the lines and Bayes is due to the weight or the budget.
+# has not learned, that between the lines and Bayes is due to the weight or the budget.
 
 figure = network_classification_figure(*results.values())

@@ -43,6 +43,7 @@ from tyro.conf import subcommand
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, natural, unchecked, whole
 from hierdiff.contracts import Summary
+from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Axes, Figure, plt
@@ -54,10 +55,9 @@ from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.theory.zero_shot.weightings import snr_at
-from hierdiff.validation.digits import LabelledImages, digits, train_image_network
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.experiments import image_folders, source_arguments
-from hierdiff.validation.rhm_network import SymbolNetwork
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_tree_unet
 from hierdiff.validation.training import Plan, train
 
 __all__ = [

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import integers, reals
 from hierdiff.contracts import Summary
+from hierdiff.data.image_folder import labelled_folder, load_images
+from hierdiff.data.image_folder import low_pass as cut_detail
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs
@@ -31,8 +33,8 @@ from hierdiff.seeds import stream
 from hierdiff.sims.metrics.denoising_error import ClassErrors
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.weightings import eps_error
-from hierdiff.validation._encoders import Encoder, encoder_of, labelled_folder
-from hierdiff.validation.catalogue import Checkpoint, checkpoint
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.experiments.conflict_images import (
     MEMBERS,
@@ -40,11 +42,9 @@ from hierdiff.validation.experiments.conflict_images import (
     cue_shares,
     read_conflicts,
 )
-from hierdiff.validation.images import load_images
-from hierdiff.validation.images import low_pass as cut_detail
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.pretrained import pretrained
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.pretrained.catalogue import Checkpoint, checkpoint
+from hierdiff.validation.pretrained.loading import pretrained
+from hierdiff.validation.pretrained.vae import Encoder, encoder_of
 
 __all__ = [
     "GRID",
