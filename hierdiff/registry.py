@@ -44,7 +44,7 @@ EXPERIMENTS: dict[str, Entry] = {
         "quality of features against noise, from generalisation to memorisation",
     ),
     "classification": Entry(
-        "hierdiff.sims.classification:Classification",
+        "hierdiff.sims.zero_shot_classification:Classification",
         "denoising error as zero-shot classifier, beside Bayes",
     ),
     "composition": Entry(
@@ -70,6 +70,21 @@ EXPERIMENTS: dict[str, Entry] = {
     "correlations": Entry(
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
+    ),
+    # variants of zero-shot classification
+    "cue-conflict": Entry(
+        "hierdiff.sims.cue_conflict:CueConflict",
+        "shape against texture as the cue of a denoising classifier",
+    ),
+    "attribute-binding": Entry(
+        "hierdiff.sims.attribute_binding:AttributeBinding",
+        "which colour goes with which shape, by denoising error",
+    ),
+    # networks
+    "network-classification": Entry(
+        "hierdiff.validation.experiments.classification:NetworkClassification",
+        "denoising error of a network as zero-shot classifier",
+        "networks",
     ),
 }
 """The experiments by the name that the command line uses."""

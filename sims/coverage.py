@@ -37,10 +37,9 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import estimators as errors
-from hierdiff.sims._calibration import discrimination
-from hierdiff.sims._classification_summary import calibrated
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
 from hierdiff.sims.kernel_learning import kernel_slopes, samples_needed
+from hierdiff.sims.metrics.calibration import discrimination, grouped_calibration_error
 from hierdiff.sims.metrics.fluctuations import peak, ratio
 from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, probe
 from hierdiff.sims.metrics.probes import feature_snr, over_seeds
@@ -290,7 +289,7 @@ def answers(rng: Random, grammars: int = 12) -> list[tuple[Array, Array]]:
 
 def calibration(rng: Random) -> Array:
     """Expected calibration error, over 12 grammars."""
-    return bar(*calibrated(answers(rng), rng))
+    return bar(*grouped_calibration_error(answers(rng), rng))
 
 
 def area(rng: Random) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,30 +13,33 @@ import xarray as xr
 from oracles import FIXTURE, one_line
 from scipy import stats
 
+from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.classification import classification_figure
 from hierdiff.results import compare, load
-from hierdiff.sims._calibration import calibration_error, discrimination, platt, temperature
-from hierdiff.sims._error_pools import (
-    DenoiserErrors,
+from hierdiff.sims.classification_figures import classification_figure
+from hierdiff.sims.metrics.calibration import calibration_error, discrimination, platt, temperature
+from hierdiff.sims.metrics.denoising_error import (
+    ClassErrors,
     ErrorPool,
-    credit,
+    class_errors,
+    error_pool,
     moments,
-    pool_of,
     prefix_scores,
     stratified_pool,
+    tie_split_accuracy,
 )
-from hierdiff.sims.classification import Classification
-from hierdiff.sims.pruning import paired_t_pruning, staged_elimination
-from hierdiff.studies.classification import ClassificationStudy
+from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
+from hierdiff.sims.run import run
+from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.theory.zero_shot.scores import class_scores
 from hierdiff.theory.zero_shot.weightings import weighting
 
 SMALL = Classification(
-    v=4, m=2, L=2, grammars=3, data=24, budgets=(1, 20, 40), own_budgets=(1, 8), levels=(0.1, 0.3),
-    repeats=2, buckets=5, keep=(2, 1), stages=(10, 40), level_data=10, level_samples=10, strata=16,
+    v=4, m=2, L=2, grammars=3, data=24, budgets=(1, 20, 40), independent_budgets=(1, 8),
+    times=(0.1, 0.3), repeats=2, buckets=5, keep=(2, 1), stages=(10, 40), level_data=10,
+    level_samples=10, strata=16,
 )  # fmt: skip
 
 
@@ -51,33 +54,34 @@ def measured() -> xr.Dataset:
 def test_scores_of_a_pool_are_the_published_ones() -> None:
     world = SoftLeaves(FIXTURE)
     x0, labels = world.sample(6, 1)
-    pool = pool_of(world, x0, 12, 2)
+    pool = error_pool(world, x0, 12, 2)
     for name in ("vdm", "exp"):
         exact = class_scores(pool.errors, pool.t, weighting(name))
         found = prefix_scores(pool, weighting(name), (3, 12))[1]
         assert found - found[:, :1] == pytest.approx(exact - exact[:, :1], rel=1e-9)
-    own = pool_of(world, x0, 12, 2, shared=False)
+    own = error_pool(world, x0, 12, 2, shared=False)
     assert own.t.shape == own.errors.shape == (6, 12, 4)
     assert prefix_scores(own, weighting("exp"), (12,))[0] == pytest.approx(
         class_scores(own.errors, own.t, weighting("exp"))
     )
-    assert credit(exact, labels).shape == (6,)
+    assert tie_split_accuracy(exact, labels).shape == (6,)
 
 
 def test_pools_do_not_depend_on_how_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     world = SoftLeaves(FIXTURE)
     x0, _ = world.sample(7, 1)
-    whole = [pool_of(world, x0, 5, 2), stratified_pool(world, x0, 4, 2)]
-    monkeypatch.setattr("hierdiff.sims._error_pools._CHUNK", 1)
-    again = [pool_of(world, x0, 5, 2), stratified_pool(world, x0, 4, 2)]
+    whole = [error_pool(world, x0, 5, 2), stratified_pool(world, x0, 4, 2)]
+    monkeypatch.setattr("hierdiff.sims.metrics.denoising_error._CHUNK", 1)
+    again = [error_pool(world, x0, 5, 2), stratified_pool(world, x0, 4, 2)]
     for a, b in zip(whole, again, strict=True):
         assert np.array_equal(a.t, b.t)
         assert a.errors == pytest.approx(b.errors, rel=1e-5)
 
 
 def test_ties_are_shared() -> None:
-    assert credit(np.array([[0.0, 0.0, 1.0]]), np.array([0])).tolist() == [0.5]
-    assert credit(np.array([[[0.0, 2.0]], [[1.0, 1.0]]]), np.array([1])).tolist() == [[0.0], [0.5]]
+    assert tie_split_accuracy(np.array([[0.0, 0.0, 1.0]]), np.array([0])).tolist() == [0.5]
+    two = np.array([[[0.0, 2.0]], [[1.0, 1.0]]])
+    assert tie_split_accuracy(two, np.array([1])).tolist() == [[0.0], [0.5]]
 
 
 def test_moments_are_those_of_the_relative_errors() -> None:
@@ -91,12 +95,41 @@ def test_moments_are_those_of_the_relative_errors() -> None:
     assert alone == pytest.approx(direct.var(1))
 
 
+@dataclass(frozen=True)
+class Bare:
+    """A conditional denoiser and nothing else, as a network is."""
+
+    data: GaussianClasses
+    label: int | None = None
+    noise: GaussianNoise = field(default_factory=GaussianNoise)
+    source = "network"
+
+    def given(self, label: int | None) -> Bare:
+        return replace(self, label=label)
+
+    def denoise(self, x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return self.data.denoise(x_t.astype(float), self.noise.snr(t), self.label)
+
+
 def test_any_conditional_denoiser_gives_the_same_errors() -> None:
     world = GaussianClasses(np.eye(3), np.diag([1.0, 0.5, 0.2]))
     x0, _ = world.sample(5, 1)
     noise, snr = np.random.default_rng(2).standard_normal(x0.shape), np.linspace(0.1, 9, 5)
-    found = DenoiserErrors(world).errors(x0, noise, snr)
-    assert found == pytest.approx(world.errors(x0, noise, snr), rel=1e-9)
+    exact = world.errors(x0, noise, snr)
+    for process in (GaussianNoise(), GaussianNoise(schedule="linear")):
+        found = ClassErrors(Bare(world, noise=process), 3).errors(x0, noise, snr)
+        assert found == pytest.approx(exact, rel=1e-9)
+    assert class_errors(world, 3) is world
+    assert isinstance(class_errors(Bare(world), 3), ClassErrors)
+
+
+def test_who_overrides_the_denoiser_alone_is_measured_by_it() -> None:
+    class Zero(GaussianClasses):
+        def denoise(self, x_t: np.ndarray, snr: np.ndarray, label: np.ndarray) -> np.ndarray:
+            return np.zeros_like(x_t)
+
+    with pytest.raises(InvalidParameter, match=r"no method given|no noise"):
+        class_errors(Zero(np.eye(2), np.eye(2)), 2)
 
 
 # --- fewer calls ----------------------------------------------------------------------------------
@@ -191,7 +224,7 @@ def test_calibration_of_a_known_law() -> None:
 
 def test_theory_and_simulation_carry_the_same_labels(measured: xr.Dataset) -> None:
     theory = SMALL.predict()
-    for name in ("accuracy", "unshared", "bayes", "accuracy_error"):
+    for name in ("accuracy", "independent", "bayes", "accuracy_error"):
         assert theory[name].dims == measured[name].dims
     for ds in (theory, measured):
         assert all("long_name" in ds[name].attrs for name in ds.data_vars)
@@ -235,27 +268,23 @@ def test_a_given_model_is_measured_on_given_data() -> None:
     assert ds.accuracy.sel(weighting="snr", budget=40) > 0.6
     assert "confusion" not in ds
 
-    class Bare:
-        """A denoiser and nothing else, as a network is."""
-
-        n_classes, source = 3, "network"
-
-        def denoise(self, x_t: np.ndarray, snr: np.ndarray, label: np.ndarray) -> np.ndarray:
-            return world.denoise(x_t.astype(float), snr, label)
-
-    bare = SMALL.measure(Bare(), data)
+    bare = SMALL.measure(Bare(world), data)
     assert str(bare.source.values) == "network"
     assert "bayes" not in bare
     assert float(np.abs(bare.accuracy - ds.accuracy).max()) < 0.05
+    assert ds.accuracy_by_datum.mean("datum").values == pytest.approx(ds.accuracy.values)
+    # another schedule is another noise level at the same SNR
+    linear = SMALL.measure(Bare(world, noise=GaussianNoise(schedule="linear")), data)
+    assert float(np.abs(linear.accuracy - bare.accuracy).max()) < 0.05
 
 
 def test_study_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     summary = tmp_path / "deep.json"
-    ClassificationStudy(SMALL, out=tmp_path, summary=summary).main()
+    run(SMALL, out=tmp_path, summary=summary)
     assert load(tmp_path / "classification.nc").accuracy.sizes["weighting"] == 6
     assert (tmp_path / "classification.png").stat().st_size > 10_000
     assert {"bayes", "accuracy", "z", "vdm minus bayes"} <= json.loads(summary.read_text()).keys()
-    assert capsys.readouterr().out.splitlines()[-1].startswith("Bayes 0.")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("weight vdm reaches")
 
 
 def test_figure_refuses_a_law_in_place_of_a_measurement() -> None:
@@ -276,17 +305,20 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: SMALL.measure(world, (x0, labels * 0)), "class 1 has no data"),
         (lambda: SMALL.measure(world, (x0, labels + 1)), "label 3 is no class"),
         (lambda: SMALL.measure(world, (x0, labels[:5])), "one per datum"),
+        (lambda: SMALL.measure(object(), (x0, labels)), "no method given"),
+        (lambda: SMALL.measure(Bare(world, noise=MaskingNoise(3)), (x0, labels)), "masking noise"),
+        (lambda: SMALL.measure(world, 3), "no pair of arrays"),
         (lambda: SMALL.predict("guess"), "not known"),
         (lambda: replace(SMALL, budgets=(0, 5)), "budgets"),
         (lambda: replace(SMALL, budgets=(30, 5)), "increasing"),
-        (lambda: replace(SMALL, own_budgets=()), "own_budgets"),
+        (lambda: replace(SMALL, independent_budgets=()), "independent_budgets"),
         (lambda: replace(SMALL, weightings=("best",)), "weightings"),
-        (lambda: replace(SMALL, levels=(0.0,)), "between 0 and 1"),
+        (lambda: replace(SMALL, times=(0.0,)), "between 0 and 1"),
         (lambda: replace(SMALL, stages=(10, 90)), "raise budgets"),
         (lambda: replace(SMALL, tau=0.0), "tau = 0.0"),
         (lambda: replace(SMALL, data=3), "data = 3"),
         (lambda: replace(SMALL, m=9), "exceed"),
-        (lambda: pool_of(world, x0, 0, 1), "budget = 0"),
+        (lambda: error_pool(world, x0, 0, 1), "budget = 0"),
         (lambda: paired_t_pruning(scores, p=1.5), "p = 1.5"),
         (lambda: paired_t_pruning(scores, min_scores=9), "min_scores = 9"),
         (lambda: paired_t_pruning(scores * np.nan), "finite"),

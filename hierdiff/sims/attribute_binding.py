@@ -1,18 +1,19 @@
-r"""Attribute binding: does a denoising classifier know which colour goes with which shape?
+r"""Attribute binding: does a denoising classifier bind the colour of an object to its shape?
 
-Scenes of two objects; every shape and every colour is the root of a grammar of its own.  The true
-prompt is weighed against one with attributes exchanged, so that whoever sees only which attributes
-are present is right half of the time.  One object may have a larger area of colour: the published
-error, preferring the colour of the larger object, then has an exact cause.
+Scenes of two objects; every shape and every colour is the root of its own grammar.  The true prompt
+is compared with one whose attributes are exchanged, so that a scorer that only knows which
+attributes are present (a bag of attributes) is right half of the time.  One object may have a
+larger area of colour: the published error, a preference for the colour of the larger object, then
+has an exact cause.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -20,16 +21,21 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
+from hierdiff.contracts import Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
-from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
+from hierdiff.sims.classification_figures import WEIGHT_COLOURS, WEIGHT_LABELS, with_errors
 from hierdiff.sims.estimators import standard_error
+from hierdiff.sims.metrics.denoising_error import ErrorPool, prefix_scores, tie_split_accuracy
+from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects
 from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 
-__all__ = ["AttributeBinding"]
+__all__ = ["AttributeBinding", "binding_figure"]
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
@@ -51,8 +57,6 @@ _NAMED = ("vdm", "snr", "exp", "uniform")
 class AttributeBinding:
     """Accuracy of true against swapped prompts, on scenes whose denoisers are exact.
 
-    The fields are the command-line flags, and they are stored with every result.
-
     Notes
     -----
     Validity: errors are over grammars; all weights and tasks see the same scenes and noise.
@@ -68,6 +72,9 @@ class AttributeBinding:
     {'area': 1, 'task': 6, 'weighting': 5, 'budget': 1}
     """
 
+    name: ClassVar[str] = "attribute_binding"
+    files: ClassVar[tuple[str, ...]] = ("attribute_binding",)
+
     v: int = 8
     """Symbols per level, and values of an attribute."""
     m: int = 3
@@ -77,7 +84,7 @@ class AttributeBinding:
     L: int = 3
     """Depth of an attribute's grammar."""
     tau: float = 0.42
-    """Softness of the leaves."""
+    """Standard deviation of the Gaussian emissions."""
     grammars: int = 12
     """Pairs of random grammars, one of shapes and one of colours."""
     data: int = 200
@@ -102,7 +109,9 @@ class AttributeBinding:
             if getattr(self, name) < lowest:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {lowest}")
         if not self.tau > 0:
-            raise InvalidParameter(f"tau = {self.tau} must be > 0; hard leaves decide at once")
+            raise InvalidParameter(
+                f"tau = {self.tau} must be > 0; one sample decides between hard leaves"
+            )
         if not self.areas or min(self.areas) < 1:
             raise InvalidParameter(f"areas = {self.areas} must be integers >= 1")
         sizes = self.budgets
@@ -156,8 +165,8 @@ class AttributeBinding:
         if law == "bayes":
             for g in range(self.grammars):
                 for i, area in enumerate(self.areas):
-                    world, x0, owners = _scenes(self, g, area)
-                    values[g, i] = _exact(world, x0, owners).mean(axis=1)
+                    scenes, x0, owners = _scenes(self, g, area)
+                    values[g, i] = _exact(scenes, x0, owners).mean(axis=1)
         full = (*shape, len(self.weights), len(self.budgets))
         return self._label({"accuracy": np.broadcast_to(values[..., None, None], full)},
                            "theory", law)  # fmt: skip
@@ -205,6 +214,22 @@ class AttributeBinding:
         stacked = {name: np.stack([f[name] for f in found]) for name in found[0]}
         return self._label(stacked, "simulation", "")
 
+    def datasets(
+        self, run: RunOptions, model: Any = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement; Bayes' ceiling and the bag of attributes are in it."""
+        return {"attribute_binding": self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Accuracy of every task, one panel per area."""
+        return binding_figure(datasets["attribute_binding"])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Accuracy of every area, task and weight at the largest budget."""
+        measured = datasets["attribute_binding"]
+        values, most = _values(measured), str(measured.budget.values[-1])
+        return Summary(_table(values, most), _claim(values, most), values)
+
     def _label(self, found: dict[str, Array], source: str, law: str) -> xr.Dataset:
         texts = {
             "accuracy": "how often the true prompt wins",
@@ -232,25 +257,26 @@ class AttributeBinding:
 
 def _scenes(e: AttributeBinding, g: int, area: int) -> tuple[BoundObjects, Floats, Array]:
     rhm = RHM(e.v, e.m, e.s, e.L)
-    world = BoundObjects(
+    scenes = BoundObjects(
         rhm.draw(stream(e.seed, "shapes", g)), rhm.draw(stream(e.seed, "colours", g)), e.tau, area
     )
-    return world, *world.sample(e.data, stream(e.seed, "scenes", g, area))
+    return scenes, *scenes.sample(e.data, stream(e.seed, "scenes", g, area))
 
 
-def _exact(world: BoundObjects, x0: Floats, owners: Array) -> Floats:
-    """Credit [task, n] of the exact likelihoods."""
+def _exact(scenes: BoundObjects, x0: Floats, owners: Array) -> Floats:
+    """Accuracy [task, n] of the exact likelihoods."""
     names = list(PROMPTS)
-    log_p = world.log_density(x0, owners, tuple(PROMPTS.values()))
+    log_p = scenes.log_density(x0, owners, tuple(PROMPTS.values()))
     zero = np.zeros(len(x0), np.intp)
     return np.stack([
-        credit(-log_p[:, [names.index(a), names.index(b)]], zero) for a, b in TASKS.values()
+        tie_split_accuracy(-log_p[:, [names.index(a), names.index(b)]], zero)
+        for a, b in TASKS.values()
     ])  # fmt: skip
 
 
-def _bag(world: BoundObjects, x0: Floats, owners: Array) -> Floats:
-    """Credit [task, n] of a scorer that sees which attributes are present."""
-    present = world.bag_scores(x0)
+def _bag(scenes: BoundObjects, x0: Floats, owners: Array) -> Floats:
+    """Accuracy [task, n] of a scorer that only knows which attributes are present."""
+    present = scenes.bag_scores(x0)
     rows, zero = np.arange(len(x0)), np.zeros(len(x0), np.intp)
 
     def score(name: str) -> Floats:
@@ -260,7 +286,7 @@ def _bag(world: BoundObjects, x0: Floats, owners: Array) -> Floats:
         return np.asarray(np.sort(np.stack(named), axis=0).sum(axis=0))
 
     return np.stack([
-        credit(-np.stack([score(a), score(b)], axis=1), zero) for a, b in TASKS.values()
+        tie_split_accuracy(-np.stack([score(a), score(b)], axis=1), zero) for a, b in TASKS.values()
     ])  # fmt: skip
 
 
@@ -270,21 +296,21 @@ def _grammars(e: AttributeBinding, g: int) -> dict[str, Array]:
     accuracy = np.empty((len(e.areas), len(TASKS), len(e.weights), len(e.budgets)))
     bayes, bag = np.empty((2, len(e.areas), len(TASKS)))
     for i, area in enumerate(e.areas):
-        world, x0, owners = _scenes(e, g, area)
-        bayes[i] = _exact(world, x0, owners).mean(axis=1)
-        bag[i] = _bag(world, x0, owners).mean(axis=1)
-        pool = _pool(world, x0, owners, most, stream(e.seed, "pool", g, area))
+        scenes, x0, owners = _scenes(e, g, area)
+        bayes[i] = _exact(scenes, x0, owners).mean(axis=1)
+        bag[i] = _bag(scenes, x0, owners).mean(axis=1)
+        pool = _pool(scenes, x0, owners, most, stream(e.seed, "pool", g, area))
         for j, (true, false) in enumerate(TASKS.values()):
             part = ErrorPool(pool.t, pool.errors[..., [names.index(true), names.index(false)]])
             for k, weight in enumerate(e.weights.values()):
                 scores = prefix_scores(part, weight, e.budgets)
-                right = credit(scores, np.zeros(e.data, np.intp))
+                right = tie_split_accuracy(scores, np.zeros(e.data, np.intp))
                 accuracy[i, j, k] = right.mean(axis=1)
     return {"accuracy": accuracy, "bayes": bayes, "bag": bag}
 
 
 def _pool(
-    world: BoundObjects, x0: Floats, owners: Array, samples: int, rng: np.random.Generator
+    scenes: BoundObjects, x0: Floats, owners: Array, samples: int, rng: np.random.Generator
 ) -> ErrorPool:
     """Errors of all prompts, noise shared."""
     n, prompts = len(x0), tuple(PROMPTS.values())
@@ -296,8 +322,118 @@ def _pool(
         data = np.repeat(x0[rows], samples, axis=0)
         named = np.repeat(owners[rows], samples, axis=0)
         noise = rng.standard_normal(data.shape, dtype=np.float32)
-        found = world.prompt_errors(
+        found = scenes.prompt_errors(
             data, named, noise, snr_at(t[rows].ravel()), prompts, dtype=np.float32
         )  # fmt: skip
         out[rows] = found.reshape(-1, samples, len(prompts))
     return ErrorPool(t, out)
+
+
+@checked
+def binding_figure(measured: xr.Dataset) -> Figure:
+    """Accuracy of true against false prompts, one panel per area of the second object's colour.
+
+    Parameters
+    ----------
+    measured : xarray.Dataset
+        From ``AttributeBinding.measure``.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    InvalidParameter
+        If the dataset lacks what is drawn.
+    """
+    plane = ("area", "task")
+    wanted = {
+        **with_errors("accuracy", dims=(*plane, "weighting", "budget")),
+        **with_errors("bag", dims=plane),
+        "bayes": plane,
+    }
+    needs(sources(measured)[-1], wanted, "AttributeBinding.measure")
+    areas = measured.area.values
+    fig, axes = plt.subplots(
+        1, len(areas), figsize=(5.4 * len(areas), 3.6), layout="constrained", squeeze=False,
+        sharey=True,
+    )  # fmt: skip
+    place = np.arange(measured.sizes["task"])
+    for ax, area in zip(axes[0], areas, strict=True):
+        one = measured.sel(area=area).isel(budget=-1)
+        names = list(map(str, measured.weighting.values))
+        for i, name in enumerate(names):
+            shift = 0.1 * (i - (len(names) - 1) / 2)
+            here = one.sel(weighting=name)
+            ax.errorbar(place + shift, here.accuracy, here.accuracy_error,
+                        color=WEIGHT_COLOURS.get(name, "tab:gray"),
+                        label=WEIGHT_LABELS.get(name, name), **style("simulation"))  # fmt: skip
+        ax.errorbar(place, one.bayes, fmt="_", color="0.3", ms=24, label="Bayes")
+        ax.errorbar(place, one.bag, one.bag_error, fmt="x", color="0.3", ms=5,
+                    label="bag of attributes")  # fmt: skip
+        ax.axhline(0.5, color="0.7", lw=0.8, ls=":")
+        ax.set_xticks(place, [str(t).replace(": ", ",\n") for t in measured.task.values],
+                      fontsize=8)  # fmt: skip
+        size = "equal areas" if area == 1 else f"second object's colour {area} times as large"
+        ax.set_title(size, loc="left", fontsize=9)
+        ax.set(ylim=(0, 1.02))
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel(f"true prompt wins, N = {int(measured.budget[-1])}")
+    axes[0, 0].legend(fontsize=7, frameon=False, ncols=2, loc="lower left")
+    return fig
+
+
+def _values(measured: xr.Dataset) -> dict[str, Any]:
+    """The numbers by area, task, weight and budget: mean, error, and range over grammars."""
+
+    def cell(name: str, **at: object) -> list[float]:
+        here = measured.sel(at)
+        spread = here[f"{name}_by_grammar"]
+        return [float(here[name]), float(here[f"{name}_error"]), float(spread.min()),
+                float(spread.max())]  # fmt: skip
+
+    return {
+        str(int(area)): {
+            str(task): {
+                "bayes": cell("bayes", area=area, task=task),
+                "bag": cell("bag", area=area, task=task),
+                **{
+                    str(w): {
+                        str(n): cell("accuracy", area=area, task=task, weighting=w, budget=n)
+                        for n in measured.budget.values
+                    }
+                    for w in measured.weighting.values
+                },
+            }
+            for task in measured.task.values
+        }
+        for area in measured.area.values
+    }
+
+
+def _table(found: Mapping[str, Any], most: str) -> str:
+    """A row per area and task, a column per scorer, at the largest budget."""
+    first = next(iter(next(iter(found.values())).values()))
+    names = [name for name in first if name not in ("bayes", "bag")]
+    heads = [*names, "Bayes", "bag"]
+    lines = [f"{'area':>4} {'task':>14}" + "".join(f"{head:>16}" for head in heads)]
+    for area, tasks in found.items():
+        for task, row in tasks.items():
+            cells = [*(row[name][most] for name in names), row["bayes"], row["bag"]]
+            words = [f"{x:.3f} ± {error:.3f}" for x, error, *_ in cells]
+            lines.append(f"{area:>4} {task:>14}" + "".join(f"{word:>16}" for word in words))
+    return "\n".join(lines)
+
+
+def _claim(found: Mapping[str, Any], most: str) -> str:
+    """Pairs bind; the colour of a larger object is preferred at high noise."""
+    areas = list(found)
+    pair, small = found[areas[0]]["pair"], found[areas[-1]]["first: colour"]
+    (bound, error, *_), (x, spread, *_) = pair["exp"][most], small[HIGH][most]
+    z = (x - 0.5) / max(spread, 1e-12)
+    return (
+        f"at N = {most} with weight exp(-7t) the true pair wins with {bound:.3f} ± {error:.3f} "
+        f"(bag of attributes {pair['bag'][0]:.3f}), and at high noise the colour of the object "
+        f"with 1/{areas[-1]} of the area with {x:.3f} ± {spread:.3f} (z = {z:.1f} against chance)"
+    )

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from hierdiff.checks import checked, reals, unchecked
 from hierdiff.errors import InvalidParameter
@@ -108,7 +107,7 @@ def staged_elimination(scores: ArrayLike, keep: Sequence[int], samples: Sequence
 def paired_t_pruning(
     scores: ArrayLike, *, p: float = 2e-3, min_scores: int = 20, max_scores: int | None = None
 ) -> Decision:
-    """Drop a class once a paired t-test tells it from the best one; stop when one is left.
+    """Drop a class once a paired t-test distinguishes it from the best one; stop when one is left.
 
     Parameters
     ----------
@@ -173,7 +172,9 @@ def paired_t_pruning(
 def _worse(
     total: Floats, product: Floats, alive: NDArray[Any], count: int, p: float
 ) -> NDArray[Any]:
-    """Classes [n, K] that a paired t-test tells from the best one."""
+    """Classes [n, K] that a paired t-test distinguishes from the best one."""
+    from scipy import stats  # takes half a second to import
+
     rows = np.arange(len(total))
     best = np.where(alive, total, np.inf).argmin(axis=1)
     gap = total - total[rows, best][:, None]

@@ -12,9 +12,8 @@ import xarray as xr
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.classification import binding_figure
 from hierdiff.results import compare
-from hierdiff.sims.binding import AttributeBinding
+from hierdiff.sims.attribute_binding import AttributeBinding, binding_figure
 
 SMALL = AttributeBinding(v=4, m=2, L=2, grammars=3, data=60, budgets=(5, 30))
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 from hierdiff.checks import reals, whole
 from hierdiff.errors import InvalidParameter
+from hierdiff.sims.estimators import bootstrap
 
-__all__ = ["calibration_error", "discrimination", "platt", "temperature"]
+__all__ = [
+    "calibration_error",
+    "discrimination",
+    "grouped_calibration_error",
+    "platt",
+    "temperature",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -45,6 +53,8 @@ def discrimination(confidence: ArrayLike, correct: ArrayLike) -> float:
     1.0
     """
     x, y = _answers(confidence, correct)
+    from scipy import stats  # takes half a second to import
+
     good = int(y.sum())
     if good in (0, len(y)):
         return float("nan")
@@ -94,6 +104,8 @@ def platt(value: ArrayLike, correct: ArrayLike) -> tuple[float, float]:
     slope, offset : float
         ``expit(slope * value + offset)`` is the probability of being right.
     """
+    from scipy import optimize
+
     x, y = _answers(value, correct)
 
     def loss(theta: Floats) -> float:
@@ -107,6 +119,8 @@ def platt(value: ArrayLike, correct: ArrayLike) -> tuple[float, float]:
 
 def temperature(scores: ArrayLike, labels: ArrayLike) -> float:
     """Inverse temperature at which the softmax of minus the scores [n, K] fits the labels best."""
+    from scipy import optimize
+
     s, y = np.asarray(scores, float), np.asarray(labels)
     s = s - s.min(axis=1, keepdims=True)
     unit = float(s.mean()) + 1e-300
@@ -118,3 +132,26 @@ def temperature(scores: ArrayLike, labels: ArrayLike) -> float:
 
     found = optimize.minimize_scalar(loss, bounds=(-8.0, 8.0), method="bounded")
     return float(np.exp(found.x) / unit)
+
+
+def grouped_calibration_error(
+    groups: Sequence[tuple[ArrayLike, ArrayLike]], rng: np.random.Generator, resamples: int = 200
+) -> tuple[float, float]:
+    """Calibration error of all groups together, and its bootstrap error over groups.
+
+    Parameters
+    ----------
+    groups : sequence of (array [n], bool array [n])
+        Stated probabilities and whether the answers were right, e.g. one pair per grammar.
+    rng : numpy Generator
+    resamples : int
+        Resamples of the bootstrap.
+    """
+    pairs = [(np.asarray(stated), np.asarray(right)) for stated, right in groups]
+
+    def value(rows: NDArray[np.intp]) -> float:
+        stated, right = (np.concatenate([pairs[i][j] for i in rows]) for j in (0, 1))
+        return calibration_error(stated, right)
+
+    whole_error = value(np.arange(len(pairs)))
+    return whole_error, float(bootstrap(value, len(pairs), resamples, rng).error)
