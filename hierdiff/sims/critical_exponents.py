@@ -1,44 +1,44 @@
-r"""
-Exponents of real noise: the critical fixed point, measured
-===========================================================
+r"""Exponents of real noise at the critical fixed point of density evolution.
 
-At its threshold a noise process flows, level by level, to a critical fixed point of density
-evolution.  The leading eigenvalue :math:`\lambda` there gives :math:`\nu = \log s / \log \lambda`,
-:math:`a = 2 - 2/\nu`, the slope of the class (:math:`\lambda` per level), and whether leaf slopes
-and the susceptibility grow with depth or saturate (:math:`\lambda^2` against s).
+At its threshold a noise process flows, level by level, to a critical fixed point.  The leading
+eigenvalue :math:`\lambda` there gives
 
-Do masking, uniform and Gaussian noise share one fixed point?  Is it that of the epsilon-process?
-Populations answer at four sizes.  Exact inference on sampled grammars, which knows nothing of
-density evolution, tests two consequences at the first size: class beliefs of all depths collapse
-on :math:`(t - t^*)\, \lambda^L`, and the slope of the leaves' belief at t* saturates if
-:math:`\lambda^2 < s`.
+.. math:: \nu = \log s / \log \lambda, \qquad a = 2 - 2/\nu ,
 
-Run it as ``python sims/critical_exponents.py --out DIR``; ten minutes on two cores, resumable.
+the slope of the class (:math:`\lambda` per level), and whether leaf slopes and the susceptibility
+grow with depth or saturate (:math:`\lambda^2` against s).
+
+Populations give :math:`\lambda` for four noise processes at several sizes (v, m, s).  Exact
+inference on sampled grammars, which is independent of density evolution, tests two consequences at
+the first size: class beliefs of all depths collapse on :math:`(t - t^*)\, \lambda^L`, and the slope
+of the leaves' belief at t* saturates if :math:`\lambda^2 < s`.
 """
 
-# %%
-# Tasks: a threshold, a fixed point, slopes of coupled populations, and one grammar at one depth.
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from hierdiff import RHM, results, studies
-from hierdiff.checks import check_fields, count, listed, natural, whole
+from hierdiff import RHM, results
+from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, affordable, run_tasks
 from hierdiff.theory import (
     belief_slopes,
+    critical_belief,
     critical_exponents,
     critical_level,
     level_set_threshold,
@@ -49,6 +49,8 @@ from hierdiff.theory import (
     support_exponents,
     threshold_upper_bound,
 )
+
+__all__ = ["Exponents"]
 
 Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian", "epsilon")
@@ -157,7 +159,15 @@ def leaf_slope_of_populations(
 
 @dataclass(frozen=True)
 class Exponents:
-    """Critical fixed points and exponents of four noise processes, tested by exact inference."""
+    """Critical fixed points and exponents of four noise processes, tested by exact inference.
+
+    Notes
+    -----
+    Validity: fixed points are those of density evolution, with errors over populations; class
+    beliefs and leaf slopes are exact, with errors over grammars.
+    """
+
+    name: ClassVar[str] = "critical_exponents"
 
     sizes: tuple[tuple[int, int, int], ...] = ((32, 8, 2), (16, 4, 2), (24, 6, 2), (16, 8, 3))
     """(v, m, s); exact inference runs at the first, which needs s = 2."""
@@ -179,14 +189,6 @@ class Exponents:
     """Noise levels of the collapse."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the exponents as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -208,43 +210,70 @@ class Exponents:
             RHM(v, m, s, 1)
         affordable(RHM(*first, deepest), self.data)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "critical_exponents")
-        ds = self.measure()
-        results.save(ds, folder / "critical_exponents.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "critical_exponents.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
-
     def models(self) -> list[RHM]:
         """Sizes; their depth does not matter for density evolution."""
         return [RHM(v, m, s, 1) for v, m, s in self.sizes]
 
-    def measure(self) -> xr.Dataset:
+    def predict(self, law: Literal["annealed"] = "annealed") -> xr.Dataset:
+        """Eigenvalue F'(p*) and belief p* of the annealed recursion, which ignores the noise."""
+        one_of("law", law, ("annealed",))
+        models, shape = self.models(), (len(self.sizes), len(PROCESSES))
+        slope, belief = (
+            np.broadcast_to(np.array([[float(f(r))] for r in models]), shape)
+            for f in (lambda r: stability(r)[1], critical_belief)
+        )
+        plane, zero = ("model", "process"), np.zeros(shape)
+        variables = {
+            "eigenvalue": (plane, slope, "eigenvalue"), "eigenvalue_error": (plane, zero, "none"),
+            "belief": (plane, belief, "belief"), "belief_error": (plane, zero, "none"),
+        }  # fmt: skip
+        made = results.provenance(asdict(self))
+        return results.label(variables, self._axes(models), "theory", made)
+
+    def _axes(self, models: list[RHM]) -> dict[str, Any]:
+        """Coordinates of processes and sizes."""
+        return {
+            "process": (("process",), list(PROCESSES), "noise process"),
+            "v": (("model",), [r.v for r in models], "symbols"),
+            "m": (("model",), [r.m for r in models], "rules per symbol"),
+            "s": (("model",), [r.s for r in models], "branching"),
+        }
+
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
         """Fixed points at all sizes; collapse and leaf slopes at the first."""
+        no_model(
+            self.name, model, data,
+            "it needs populations and grammars of growing depth; the threshold of one model is "
+            "that of PhaseTransition.measure",
+        )  # fmt: skip
+        options = {"folder": folder, "workers": workers, "cluster": cluster}
         models, n = self.models(), len(PROCESSES)
         keys = [(k, p) for k in range(len(models)) for p in range(n)]
-        places = self._run(
+        places = _run(
             [self._task(threshold, models[k], p, self.size, self.copies, self.seed)
-             for k, p in keys], "thresholds",
+             for k, p in keys], "thresholds", options,
         )  # fmt: skip
         level = np.stack([x["value"] for x in places]).reshape(len(models), n, 4)
-        points = self._run(
+        points = _run(
             [self._task(fixed_point, models[k], p, float(level[k, p, 0]), self.size, self.levels,
-                        self.copies, self.seed) for k, p in keys], "fixed points",
+                        self.copies, self.seed) for k, p in keys], "fixed points", options,
         )  # fmt: skip
         values = np.stack([x["value"] for x in points]).reshape(len(models), n, len(COLUMNS))
         growth = np.stack([x["growth"] for x in points]).reshape(len(models), n, 2, -1)
         deepest = max(self.depths)
-        first = self._run(
+        first = _run(
             [self._task(coupled, models[0], p, float(level[0, p, 0]), deepest, 5 * self.size,
-                        self.seed) for p in range(n)], "coupled populations",
+                        self.seed) for p in range(n)], "coupled populations", options,
         )  # fmt: skip
         slopes = np.stack([x["slope"] for x in first])
         variables = self._labelled(models, level, values, growth)
@@ -252,13 +281,10 @@ class Exponents:
             "class_slope": (("process", "height"), slopes[:, 0], "-dE p / dt at t*"),
             "class_slope_error": (("process", "height"), slopes[:, 1], "its standard error"),
         }
-        variables |= self._collapse(models[0], level[0], values[0], slopes[:, 0])
-        variables |= self._leaves(models[0], level[0])
+        variables |= self._collapse(models[0], level[0], values[0], slopes[:, 0], options)
+        variables |= self._leaves(models[0], level[0], options)
         coords = {
-            "process": (("process",), list(PROCESSES), "noise process"),
-            "v": (("model",), [r.v for r in models], "symbols"),
-            "m": (("model",), [r.m for r in models], "rules per symbol"),
-            "s": (("model",), [r.s for r in models], "branching"),
+            **self._axes(models),
             "height": (("height",), list(range(deepest + 1)), "levels above the leaves"),
             "L": (("L",), list(self.depths), "depth"),
             "leaf_L": (("leaf_L",), list(self.leaf_depths), "depth of the leaf slopes"),
@@ -273,9 +299,6 @@ class Exponents:
                           for x in arguments],
         }  # fmt: skip
         return Task(function, (rhm, PROCESSES[p], *arguments), parameters)
-
-    def _run(self, tasks: list[Task], name: str) -> list[dict[str, Array]]:
-        return run_tasks(tasks, self.out / "tasks", workers=self.workers, name=name)
 
     def _labelled(
         self, models: list[RHM], level: Array, values: Array, growth: Array
@@ -298,7 +321,9 @@ class Exponents:
             "level_sets": (one, [level_set_threshold(r) for r in models], "exact upper bound"),
         }
 
-    def _collapse(self, rhm: RHM, level: Array, values: Array, slopes: Array) -> dict[str, Any]:
+    def _collapse(
+        self, rhm: RHM, level: Array, values: Array, slopes: Array, options: dict[str, Any]
+    ) -> dict[str, Any]:
         """Class belief [process, L, point, grammar] over a width of about lambda^-L."""
         lam = self._rates(values, slopes)
         deepest, x = max(self.depths), np.empty((len(PROCESSES), self.points))
@@ -315,7 +340,7 @@ class Exponents:
             for i, L in enumerate(self.depths)
             for g in range(self.grammars)
         ]  # fmt: skip
-        found = np.stack([x["belief"] for x in self._run(tasks, "class beliefs")])
+        found = np.stack([x["belief"] for x in _run(tasks, "class beliefs", options)])
         belief = found.reshape(len(PROCESSES), len(self.depths), self.grammars, self.points)
         quality = [
             collapse(self.depths, times[p], belief[p], float(level[p, 0]), float(lam[p]),
@@ -343,7 +368,7 @@ class Exponents:
         out[p] = (slopes[p, last] / slopes[p, first]) ** (1 / (last - first))
         return np.asarray(out)
 
-    def _leaves(self, rhm: RHM, level: Array) -> dict[str, Any]:
+    def _leaves(self, rhm: RHM, level: Array, options: dict[str, Any]) -> dict[str, Any]:
         """Slope of the leaves' belief at t* [process, L], by exact inference and by populations."""
         deepest, keys = max(self.leaf_depths), [
             (p, L) for p in range(len(PROCESSES)) for L in self.leaf_depths
@@ -356,12 +381,12 @@ class Exponents:
                        data[L], self.seed, g)
             for p, L in keys for g in range(self.grammars)
         ]  # fmt: skip
-        found = np.stack([x["slope"] for x in self._run(tasks, "leaf slopes")])
+        found = np.stack([x["slope"] for x in _run(tasks, "leaf slopes", options)])
         found = found.reshape(len(PROCESSES), len(self.leaf_depths), self.grammars)
-        theory = self._run(
+        theory = _run(
             [self._task(leaf_slope_of_populations, RHM(rhm.v, rhm.m, rhm.s, L), p,
                         float(level[p, 0]), 0.005, self.size, self.copies, self.seed)
-             for p, L in keys], "leaf slopes of populations",
+             for p, L in keys], "leaf slopes of populations", options,
         )  # fmt: skip
         evolved = np.stack([x["slope"] for x in theory])
         evolved = evolved.reshape(len(PROCESSES), len(self.leaf_depths), 2)
@@ -374,8 +399,26 @@ class Exponents:
             "leaf_slope_theory_error": (dims, evolved[..., 1], "its standard error"),
         }  # fmt: skip
 
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
 
-# %%
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Growth per level, fixed points, the collapse, leaf slopes."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Eigenvalues, exponents and thresholds of every size and process."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), digest(ds))
+
+
+def _run(tasks: list[Task], name: str, options: dict[str, Any]) -> list[dict[str, Array]]:
+    return run_tasks(tasks, name=name, **options)
+
+
 # Finite-size scaling.  If a rate is right, the beliefs of all depths are one function of
 # x = (t - t*) rate^L.  Its test is the chi^2 per degree of freedom of the depths around their
 # weighted mean; the best rate is that of the least chi^2, with an error from resampled grammars.
@@ -414,10 +457,6 @@ def collapse(
     rows = np.arange(len(depths))[:, None]
     spread = np.std([best(belief[rows, draw].mean(axis=1)) for draw in draws], ddof=1)
     return [chi(rate, mean), chi(wrong, mean), best(mean), float(spread)]
-
-
-# %%
-# The table, its digest for the manual, and the figure.
 
 
 def row(ds: xr.Dataset, k: int, kind: str) -> dict[str, Any]:
@@ -470,7 +509,7 @@ def table(ds: xr.Dataset) -> str:
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:
-    """What the manual quotes."""
+    """The numbers of the table, the collapse and the slopes."""
     sizes = {}
     for k in range(ds.sizes["model"]):
         x = ds.isel(model=k)
@@ -515,7 +554,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line."""
+    """Eigenvalues of the first size, their agreement, and the quality of the collapse."""
     found, wrong = digest(ds), "chi2, F'(p*)"
     first = next(iter(found["sizes"]))
     x = found["sizes"][first]
@@ -589,12 +628,3 @@ def draw(ds: xr.Dataset) -> Figure:
 
 def _size(x: xr.Dataset) -> str:
     return f"({int(x.v)}, {int(x.m)}, {int(x.s)})"
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(Exponents))
-
-    # %%
-    # Three real processes, one fixed point; the epsilon-process has another one.
-
-    figure = draw(*measured)

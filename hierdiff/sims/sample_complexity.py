@@ -1,8 +1,6 @@
-r"""
-Sample cost: which exponent does a learner of synonyms see?
-===========================================================
+r"""Sample complexity of synonyms: with which exponent of m the number of data grows.
 
-To learn the rules of a level a model must tell which tuples below are synonyms, by their
+To learn the rules of a level a model must find which tuples below are synonyms, by their
 correlations with tokens outside.  Signal equals noise, entry by entry, at :math:`P = v\,m^{l+1}`
 (arXiv 2502.12089), l the height of the common ancestor of tuple and token; the tuples of a symbol
 of height h meet their next context at l = h + 1.
@@ -12,41 +10,51 @@ Two tuples seen n times each share :math:`n^2 (1/v + S)` contexts if they are sy
 :math:`S \approx m^{-l}`, and :math:`n^2/v` if not, so
 
 .. math:: P^* \propto v m\, \frac{\sqrt{1/v + S}}{S}, \qquad
-   \frac{d \ln P^*}{d \ln m} = 1 + \frac l2 + \frac l2\, \frac{x}{1 + x}, \qquad x = \frac{m^l}{v}:
+   \frac{d \ln P^*}{d \ln m} = 1 + \frac l2 + \frac l2\, \frac{x}{1 + x}, \qquad
+   x = \frac{m^l}{v}:
 
 the exponent rises from 1 + l/2 to l + 1 along one curve for all levels and vocabularies.
-
-Run it as ``python sims/sample_cost.py --out DIR``; it takes some minutes, and the same command goes
-on where it was interrupted.
 """
 
-# %%
-# Two vocabularies with one token of context, where P is as large as one likes, and the smaller one
-# with all leaves below the next node, where strings are drawn.
+from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, count, listed, whole
-from hierdiff.plots.backend import plt
+from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims.composition import Composition
-from hierdiff.studies.command import run
+from hierdiff.sims.run import RunOptions
+
+__all__ = ["SampleComplexity"]
+
+Array = NDArray[Any]
+Datasets = Mapping[str, xr.Dataset]
 
 
 @dataclass(frozen=True)
-class SampleCost:
-    """Exponents of the sample cost in m, for several vocabularies and contexts."""
+class SampleComplexity:
+    """Exponents of the sample complexity in m, for several vocabularies and contexts.
 
-    out: Path = Path("out")
-    """Folder for results, figure and finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
+    Notes
+    -----
+    Validity: errors are over grammars.  With one token of context P is unbounded; with all leaves
+    below the next node as context, strings are drawn.
+    """
+
+    name: ClassVar[str] = "sample_cost"
+    files: ClassVar[tuple[str, ...]] = ("sample_cost_*",)
+
     grammars: int = 40
     """Random grammars per v and m."""
     small: int = 32
@@ -59,10 +67,8 @@ class SampleCost:
     """Its rules per symbol."""
     heights: tuple[int, ...] = (1, 2, 3)
     """Heights of the symbols."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the claims as JSON to this file."""
+    seed: int = 0
+    """Seed of everything random."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -72,12 +78,14 @@ class SampleCost:
             small_m=partial(listed, rule=partial(whole, low=2), least=2),
             large_m=partial(listed, rule=partial(whole, low=2), least=2),
             heights=partial(listed, rule=count),
+            seed=natural,
         )
         self.experiments()
 
     def experiments(self) -> dict[str, Composition]:
         """Both vocabularies, and the smaller one read by all leaves."""
-        shared = {"heights": self.heights, "grammars": self.grammars, "parts": ("cost",)}
+        shared: dict[str, Any] = {"heights": self.heights, "grammars": self.grammars,
+                                  "parts": ("cost",), "seed": self.seed}  # fmt: skip
         return {
             f"v = {self.small}": Composition(v=self.small, multiplicities=self.small_m, **shared),
             f"v = {self.large}": Composition(v=self.large, multiplicities=self.large_m, **shared),
@@ -87,40 +95,89 @@ class SampleCost:
             ),
         }  # fmt: skip
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Measure, draw, print; returns the measurements."""
-        folder = results.run_folder(self, "sample_cost_*")
+    @checked
+    def predict(self, law: Literal["coincidences"] = "coincidences") -> xr.Dataset:
+        """Exponents in m by the law of coincidences."""
+        one_of("law", law, ("coincidences",))
+        found = [
+            experiment.predict(law).exponent.sel(learner="clusters").values
+            for experiment in self.experiments().values()
+        ]
+        return self._labelled(np.stack(found), np.zeros(np.shape(found)), "theory")
+
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Exponents in m of the clustering learner [data, height]."""
+        no_model(
+            self.name, model, data,
+            "it measures learners of tuples, which no denoiser is; leave the model out",
+        )  # fmt: skip
+        found = self._sweep({"folder": folder, "workers": workers, "cluster": cluster})
+        learner = [ds.sel(learner="clusters") for ds in found.values()]
+        exponent, error = (
+            np.stack([ds[word].values for ds in learner])
+            for word in ("exponent", "exponent_error")
+        )
+        return self._labelled(exponent, error, "simulation")
+
+    def _labelled(self, exponent: Array, error: Array, source: str) -> xr.Dataset:
+        plane = ("context", "height")
+        variables = {
+            "exponent": (plane, exponent, "exponent of the number of data in m"),
+            "exponent_error": (plane, error, "its standard error"),
+        }
+        coords = {
+            "context": (("context",), list(self.experiments()), "vocabulary and context"),
+            "height": (("height",), list(self.heights), "height of the symbol"),
+        }
+        return results.label(variables, coords, source, results.provenance(asdict(self)))
+
+    def _sweep(self, options: dict[str, Any]) -> dict[str, xr.Dataset]:
+        """All contexts, by the stem of the file."""
+        return {stem_of(k): x.measure(**options) for k, x in self.experiments().items()}
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """Both vocabularies with one token of context, and the smaller one with all leaves."""
+        if model is not None or data is not None:
+            self.measure(model, data)
+        return self._sweep(run.tasks(self.name))
+
+    def figure(self, datasets: Datasets) -> Figure:
+        """Numbers of data in units of the law, and local exponents against the crossover."""
+        measured = {name: datasets[stem_of(name)] for name in self.experiments()}
+        return draw(measured, {name: local_exponents(ds) for name, ds in measured.items()})
+
+    def summary(self, datasets: Datasets) -> Summary:
+        """Exponents of every context and height, measured and by the law."""
         experiments = self.experiments()
-        measured, found = {}, {}
-        for name, experiment in experiments.items():
-            ds = experiment.measure(folder=folder / "tasks", workers=self.workers)
-            measured[name], found[name] = ds, claims(experiment, ds)
-            file = name.replace(" = ", "").replace(", ", "_").replace(" ", "_")
-            results.save(ds, folder / f"sample_cost_{file}.nc")
-            for h, row in found[name].items():
-                print(f"{name}, height {h}: m^({row['exponent'][0]:.2f} ± {row['exponent'][1]:.2f})"
-                      f", two largest m {row['two largest m'][0]:.2f} ± "
-                      f"{row['two largest m'][1]:.2f}; coincidences {row['coincidences']:.2f}, "
-                      f"{row['coincidences, two largest m']:.2f}; m^(h+2) = m^{h + 2}; "
-                      f"{row['censored']} censored")  # fmt: skip
+        measured = {name: datasets[stem_of(name)] for name in experiments}
+        found = {name: exponents(x, measured[name]) for name, x in experiments.items()}
         points = {name: local_exponents(ds) for name, ds in measured.items()}
-        vocabulary = in_v(measured[f"v = {self.small}"], measured[f"v = {self.large}"])
-        figure(measured, points).savefig(folder / "sample_cost.png", dpi=160)
-        if self.summary:
-            flat = {name: table.tolist() for name, table in points.items()}
-            claim = {"exponents": found, "local exponents": flat, "in v": vocabulary}
-            parameters = {**asdict(self), "seed": Composition.seed}
-            results.write_summary(self.summary, claim, parameters)
-        print(closing(found, points, vocabulary))
-        return tuple(measured.values())
+        small, large = (measured[f"v = {v}"] for v in (self.small, self.large))
+        vocabulary = in_v(small, large)
+        flat = {name: rows.tolist() for name, rows in points.items()}
+        values = {"exponents": found, "local exponents": flat, "in v": vocabulary}
+        return Summary(table(found), claim(found, points, vocabulary), values)
 
 
-# %%
-# Exponents over all m, and between neighbouring m, where the curve bends.
+def stem_of(name: str) -> str:
+    """Stem of the file of a context."""
+    return "sample_cost_" + name.replace(" = ", "").replace(", ", "_").replace(" ", "_")
 
 
-def claims(experiment: Composition, ds: xr.Dataset) -> dict[int, dict[str, object]]:
-    """Exponents of the clustering learner per height, beside the law of coincidences."""
+def exponents(experiment: Composition, ds: xr.Dataset) -> dict[int, dict[str, Any]]:
+    """Exponents of the clustering learner per height, with those of the law of coincidences."""
     law = experiment.predict("coincidences")
     found = {}
     for h in map(int, ds.height.values):
@@ -139,7 +196,7 @@ def claims(experiment: Composition, ds: xr.Dataset) -> dict[int, dict[str, objec
     return found
 
 
-def local_exponents(ds: xr.Dataset) -> np.ndarray:
+def local_exponents(ds: xr.Dataset) -> Array:
     """Rows x = m^l / v, exponent between two neighbouring m, its error, l."""
     stars = np.log(ds.samples_by_grammar.sel(learner="clusters").values)  # [grammar, height, m]
     v = json.loads(ds.attrs["parameters"])["v"]
@@ -156,7 +213,7 @@ def local_exponents(ds: xr.Dataset) -> np.ndarray:
 def in_v(small: xr.Dataset, large: xr.Dataset) -> dict[int, list[list[float]]]:
     """Exponent in v at every common m: rows m, exponent, error."""
     v = [json.loads(ds.attrs["parameters"])["v"] for ds in (small, large)]
-    found = {}
+    found: dict[int, list[list[float]]] = {}
     for h in map(int, small.height.values):
         found[h] = []
         for m in np.intersect1d(small.m.values, large.m.values):
@@ -167,18 +224,30 @@ def in_v(small: xr.Dataset, large: xr.Dataset) -> dict[int, list[list[float]]]:
     return found
 
 
-def rise(x: np.ndarray) -> np.ndarray:
+def rise(x: Array) -> Array:
     """The universal curve: share of the way from 1 + l/2 to l + 1."""
-    return x / (1 + x)
+    return np.asarray(x / (1 + x))
 
 
-# %%
-# All local exponents, as shares of the way from the sparse to the dense limit, on one curve.
+def table(found: dict[str, dict[int, dict[str, Any]]]) -> str:
+    """A row per context and height: exponents in m, all m and the two largest, with their law."""
+    lines = [f"{'context':<22}{'height':>7}{'exponent in m':>16}{'law':>7}{'two largest m':>16}"
+             f"{'law':>7}{'entry by entry':>16}{'censored':>10}"]  # fmt: skip
+    for name, rows in found.items():
+        for h, row in rows.items():
+            first, last = (f"{a:.2f} ± {e:.2f}" for a, e in (row["exponent"], row["two largest m"]))
+            laws = row["coincidences"], row["coincidences, two largest m"]
+            lines.append(f"{name:<22}{h:>7}{first:>16}{laws[0]:>7.2f}{last:>16}{laws[1]:>7.2f}"
+                         f"{h + 2:>16}{row['censored']:>10}")  # fmt: skip
+    return "\n".join(lines)
 
 
-def figure(measured: dict[str, xr.Dataset], points: dict[str, np.ndarray]) -> plt.Figure:
-    """Costs in units of the law, and local exponents against the crossover variable."""
-    fig, axes = plt.subplots(1, 2, figsize=(8.8, 3.6), layout="constrained")
+def draw(measured: dict[str, xr.Dataset], points: dict[str, Array]) -> Figure:
+    """Numbers of data in units of the law, and local exponents against the crossover variable.
+
+    Local exponents are shares of the way from the sparse to the dense limit.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.8, 3.6), layout="constrained")
     markers = dict(zip(measured, "osD", strict=True))
     for name, ds in measured.items():
         v = json.loads(ds.attrs["parameters"])["v"]
@@ -210,14 +279,14 @@ def figure(measured: dict[str, xr.Dataset], points: dict[str, np.ndarray]) -> pl
     for ax in axes:
         ax.legend(fontsize=6, frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
-    return fig
+    return figure
 
 
-def closing(
-    found: dict[str, dict[int, dict[str, object]]], points: dict[str, np.ndarray],
+def claim(
+    found: dict[str, dict[int, dict[str, Any]]], points: dict[str, Array],
     vocabulary: dict[int, list[list[float]]],
 ) -> str:  # fmt: skip
-    """The closing line."""
+    """Exponents in m and v, and the agreement with the law of coincidences."""
     rows = np.concatenate([table for name, table in points.items() if "leaves" not in name])
     law = 1 + rows[:, 3] / 2 * (1 + rise(rows[:, 0]))
     gap = rows[:, 1] - law
@@ -237,6 +306,3 @@ def closing(
         f"coincidences to {np.sqrt(np.mean(gap**2)):.2f} (rms of {len(gap)}); {limit}exponent in v "
         + ", ".join(f"{x:.2f}" for x in slope_v.values())
     )
-
-
-measurements = run(SampleCost)

@@ -1,37 +1,36 @@
-r"""
-Levels and noise levels: which representations are alike
-========================================================
+r"""Representational similarity of exact beliefs between tree levels and noise levels.
 
-The beliefs of an exact model at every level of the hierarchy and every noise level are
-representations of the same data.  Two measures say how alike they are: RSA, the rank correlation of
-the distances between all pairs of data, and linear CKA (its unbiased estimate, 0 for independent
-representations however wide).  Beside them stands the same with the true latents of each level:
-what a noise level still shows of which level, without any probe.
-
-Run it as ``python sims/representational_similarity.py --out DIR``; it takes seconds.
+The marginal beliefs of an exact model at a tree level and a noise level are a representation of the
+data.  Two measures compare representations: RSA, the rank correlation of the distances between all
+pairs of data, and linear CKA in its unbiased estimate, which is 0 for independent representations
+however wide.  Both also compare the beliefs with the true latents of each level.
 """
 
-# %%
-# One task is one grammar: all pairs of (level, noise level), and of these with the latents.
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff import RHM, GaussianNoise, results, studies
-from hierdiff.checks import check_fields, listed, natural, one_level, whole
+from hierdiff import RHM, GaussianNoise, results
+from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_level, whole
+from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.sims.run import RunOptions
 from hierdiff.sims.similarity import linear_cka, representational_similarity
+from hierdiff.tasks import Task, affordable, run_tasks
 from hierdiff.theory import posterior
+
+__all__ = ["RepresentationalSimilarity"]
 
 Array = NDArray[Any]
 MEASURES = ("rsa", "cka")
@@ -64,8 +63,22 @@ def one_grammar(rhm: RHM, times: Array, data: int, seed: int, g: int) -> dict[st
 
 
 @dataclass(frozen=True)
-class Similarity:
-    """RSA and CKA between levels and noise levels of exact beliefs."""
+class RepresentationalSimilarity:
+    """RSA and CKA between levels and noise levels of exact beliefs.
+
+    Notes
+    -----
+    Validity: beliefs are exact; errors are standard errors over ``grammars``.
+
+    Examples
+    --------
+    >>> ds = RepresentationalSimilarity(L=1, t=(0.1, 0.9), data=20, grammars=2).measure(workers=1)
+    >>> own = ds.latents.sel(measure="rsa", level=0, latent=0)
+    >>> bool(own.sel(t=0.1) > own.sel(t=0.9))
+    True
+    """
+
+    name: ClassVar[str] = "representational_similarity"
 
     v: int = 8
     """Symbols per level."""
@@ -83,14 +96,6 @@ class Similarity:
     """Random grammars."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the claims as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -103,22 +108,29 @@ class Similarity:
         )
         affordable(RHM(self.v, self.m, self.s, self.L), self.data)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "representational_similarity")
-        ds = self.measure()
-        results.save(ds, folder / "representational_similarity.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "representational_similarity.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
+    def predict(self) -> NoReturn:
+        """Refused: no law of these maps is known."""
+        raise InvalidParameter(
+            f"{self.name} has no law that predicts it; call measure()"
+        )
 
-    def measure(self) -> xr.Dataset:
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
         """Mean maps over grammars, with errors."""
+        no_model(
+            self.name, model, data,
+            "it compares exact beliefs at tree levels; the features of one model are compared by "
+            "hierdiff.sims.similarity",
+        )  # fmt: skip
         rhm, times = RHM(self.v, self.m, self.s, self.L), np.array(self.t)
         tasks = []
         for g in range(self.grammars):
@@ -128,8 +140,9 @@ class Similarity:
                 "seed": self.seed, "grammar": g,
             }  # fmt: skip
             tasks.append(Task(one_grammar, (rhm, times, self.data, self.seed, g), parameters))
-        found = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="similarity")
-        cell, variables = ("level", "t"), {}
+        found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="similarity")
+        cell = ("level", "t")
+        variables: dict[str, Any] = {}
         other = {"beliefs": ("level_b", "t_b"), "latents": ("latent",)}
         for name, dims in other.items():
             values = np.stack([f[name] for f in found])
@@ -150,9 +163,20 @@ class Similarity:
         }
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
 
-# %%
-# The table, its digest, and the figure.
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Maps of both measures, and the beliefs against their own latents."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """RSA of every level with its own latents, per noise level."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), digest(ds))
 
 
 def table(ds: xr.Dataset) -> str:
@@ -173,7 +197,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line: which level is still shown at which noise."""
+    """The level that the beliefs resemble most at each noise level."""
     found = digest(ds)
     best = np.array(found["rsa"]).argmax(axis=0)
     words = ", ".join(f"level {k} at t = {t:g}" for k, t in zip(best, found["t"], strict=True))
@@ -210,12 +234,3 @@ def draw(ds: xr.Dataset) -> Figure:
     axes[2].legend(fontsize=7, frameon=False)
     axes[2].spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(Similarity))
-
-    # %%
-    # The class is shown or not, at once; the leaves fade.
-
-    figure = draw(*measured)

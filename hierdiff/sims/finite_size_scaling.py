@@ -1,48 +1,41 @@
-r"""
-Thresholds of real noise: density evolution against depth scaling of exact inference
-====================================================================================
+r"""Finite-size scaling: thresholds of exact inference at growing depth, against density evolution.
 
-Where is the class lost under masking, uniform and Gaussian noise?  Density evolution answers for
-grammars whose rules are drawn anew at every node.  Here exact belief propagation answers for real
-grammars, whose nodes share rules, at growing depth L: the noise level at which the mean belief in
-the class is one half, extrapolated with
+Density evolution is for grammars whose rules are drawn anew at every node.  Exact belief
+propagation on real grammars, whose nodes share rules, gives the noise level at which the mean
+belief in the class is one half, at growing depth L.  It is extrapolated with
 
 .. math:: t_{1/2}(L) = t^* + A\, \lambda^{-L},
 
-with all three numbers free, so that the limit owes nothing to density evolution; four depths
-hardly fix the rate, and the error contains what is left open.  Beside it stands the limit at the
-rate that density evolution has at the same depths, which is sharper and not independent.
-A second scan varies v at the same density of rules m / v and shows where shared rules matter.
+all three numbers free, so that the limit is independent of density evolution.  A second limit, at
+the rate that density evolution has at the same depths, is sharper and not independent.  A second
+scan varies v at fixed m / v, where shared rules matter.
 
-Grammars differ.  The disorder of the threshold, its variance over grammars without the part that
-comes from the finite number of data, follows from halves of the data of every grammar, whose noise
-is independent.  How it falls with L and with v is fitted.
-Masking has a third answer, free of sampling: support sets, whose threshold is a lower bound.
-
-Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resumable.
+The disorder of the threshold, its variance over grammars without the thermal part from the finite
+number of data, follows from halves of the data of every grammar, whose noise is independent.
 """
 
-# %%
-# One task is one grammar at one size: the belief in the true class at every noise level.
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from hierdiff import RHM, GaussianNoise, results, studies
-from hierdiff.checks import check_fields, count, listed, natural, whole
+from hierdiff import RHM, GaussianNoise, results
+from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import crossing, depth_limit, disorder
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, affordable, run_tasks
 from hierdiff.theory import (
     critical_level,
     critical_noise,
@@ -50,6 +43,8 @@ from hierdiff.theory import (
     posterior,
     support_threshold,
 )
+
+__all__ = ["FiniteSizeScaling"]
 
 Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian")
@@ -82,7 +77,7 @@ def half_level(
     Depth 0 stands for the limit of infinite depth.
     """
     noise = noise_process(kind, rhm.v)
-    options = {"size": size, "copies": copies, "seed": seed}
+    options: dict[str, Any] = {"size": size, "copies": copies, "seed": seed}
     if depth:
         found = half_belief_level(RHM(rhm.v, rhm.m, rhm.s, depth), noise, **options)
     else:
@@ -91,8 +86,16 @@ def half_level(
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Thresholds of masking, uniform and Gaussian noise at growing depth and growing v."""
+class FiniteSizeScaling:
+    """Thresholds of masking, uniform and Gaussian noise at growing depth and growing v.
+
+    Notes
+    -----
+    Validity: inference is exact; errors are over grammars and data.  Four depths hardly fix the
+    rate of approach, and the error of the limit contains what they leave open.
+    """
+
+    name: ClassVar[str] = "finite_size_scaling"
 
     depths: tuple[int, ...] = (6, 8, 10, 12)
     """Depths L at (v, m, s) = (32, 8, 2); at least three."""
@@ -110,14 +113,6 @@ class Sizes:
     """Independent populations."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the thresholds as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -135,41 +130,67 @@ class Sizes:
         for rhm in self.models():
             affordable(rhm, self.data)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "finite_size_scaling")
-        ds = self.measure()
-        results.save(ds, folder / "finite_size_scaling.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "finite_size_scaling.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
-
     def models(self) -> list[RHM]:
         """All sizes: the depths first, then the numbers of symbols."""
         deep = [RHM(32, 8, 2, L) for L in self.depths]
         return deep + [RHM(v, v // 4, 2, 8) for v in self.symbols]
 
-    def measure(self) -> xr.Dataset:
-        """Thresholds of exact inference and of density evolution, and their limits."""
+    @checked
+    def predict(
+        self,
+        law: Literal["density evolution"] = "density evolution",
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Thresholds of density evolution at the same sizes, and at infinite depth."""
+        one_of("law", law, ("density evolution",))
         models = self.models()
-        theory = self._populations(models)
-        exact = self._exact(models, theory[..., 0])
+        options = {"folder": folder, "workers": workers, "cluster": cluster}
+        theory = self._populations(models, options)
+        plane, deep = ("process", "model"), ("process",)
+        variables = {
+            "exact": (plane, theory[:, :-1, 0], "class lost at t"),
+            "exact_error": (plane, theory[:, :-1, 1], "its standard error"),
+            "limit": (deep, theory[:, -1, 0], "extrapolated to infinite depth"),
+            "limit_error": (deep, theory[:, -1, 1], "its standard error"),
+        }
+        made = results.provenance(asdict(self))
+        return results.label(variables, _axes(models), "theory", made)
+
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Thresholds of exact inference and of density evolution, and their limits."""
+        no_model(
+            self.name, model, data,
+            "it needs grammars of growing depth; the threshold of one model is that of "
+            "PhaseTransition.measure",
+        )  # fmt: skip
+        options = {"folder": folder, "workers": workers, "cluster": cluster}
+        models = self.models()
+        theory = self._populations(models, options)
+        exact = self._exact(models, theory[..., 0], options)
         few = len(self.depths)
-        limits, borrowed, laws = [], [], []
+        rows: dict[str, list[Any]] = {"limits": [], "borrowed": [], "laws": []}
         for p in range(len(PROCESSES)):
             place, doubt = exact[p, :few, 0], exact[p, :few, 1]
             free = depth_limit(self.depths, place, doubt, RATES)
             rate = depth_limit(self.depths, theory[p, :few, 0], theory[p, :few, 1], RATES)
             known = self._at_rate(place, doubt, rate.rate, rate.rate_error)
-            limits.append([free.value, free.error, free.rate, free.rate_error])
-            borrowed.append([*known, rate.rate, rate.rate_error])
-            laws.append(self._laws(models, exact[p, :, 2:4]))
-        limits, borrowed, laws = np.array(limits), np.array(borrowed), np.array(laws)
+            rows["limits"].append([free.value, free.error, free.rate, free.rate_error])
+            rows["borrowed"].append([*known, rate.rate, rate.rate_error])
+            rows["laws"].append(self._laws(models, exact[p, :, 2:4]))
+        limits, borrowed, laws = (np.array(x) for x in rows.values())
         plane, deep = ("process", "model"), ("process",)
         infinite = theory[:, -1]
         variables = {
@@ -196,14 +217,10 @@ class Sizes:
             "infinite": (deep, infinite[:, 0], "density evolution, extrapolated in depth"),
             "infinite_error": (deep, infinite[:, 1], "its standard error"),
         }  # fmt: skip
-        coords = {
-            "process": (deep, list(PROCESSES), "noise process"),
-            "L": (("model",), [r.L for r in models], "depth"),
-            "v": (("model",), [r.v for r in models], "symbols"),
-        }
-        return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+        made = results.provenance(asdict(self))
+        return results.label(variables, _axes(models), "simulation", made)
 
-    def _populations(self, models: list[RHM]) -> Array:
+    def _populations(self, models: list[RHM], options: dict[str, Any]) -> Array:
         """[process, model and the infinite one, (value, error)]."""
         cases = [(r, r.L) for r in models] + [(RHM(32, 8, 2, 1), 0)]
         tasks = []
@@ -215,10 +232,10 @@ class Sizes:
                     "depth": depth, "size": self.size, "copies": self.copies, "seed": self.seed,
                 }  # fmt: skip
                 tasks.append(Task(half_level, arguments, parameters))
-        found = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="density evolution")
+        found = run_tasks(tasks, name="density evolution", **options)
         return np.stack([f["value"] for f in found]).reshape(len(PROCESSES), len(cases), 2)
 
-    def _exact(self, models: list[RHM], around: Array) -> Array:
+    def _exact(self, models: list[RHM], around: Array, options: dict[str, Any]) -> Array:
         """[process, model, (value, error, disorder, error, thermal, missed)]."""
         tasks, times = [], {}
         for p, kind in enumerate(PROCESSES):
@@ -234,7 +251,7 @@ class Sizes:
                         "grammar": key, "t": [round(float(x), 12) for x in t],
                     }  # fmt: skip
                     tasks.append(Task(class_belief, arguments, parameters))
-        parts = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="exact inference")
+        parts = run_tasks(tasks, name="exact inference", **options)
         belief = np.stack([x["belief"] for x in parts])
         belief = belief.reshape(len(PROCESSES), len(models), self.grammars, self.data, -1)
         out = np.empty((len(PROCESSES), len(models), 6))
@@ -285,11 +302,31 @@ class Sizes:
                 out += [float(value[1]), float(np.sqrt(spread[1, 1]))]
             except RuntimeError:  # no disorder that could be followed
                 out += [np.nan, np.nan]
-        return tuple(out)
+        return out[0], out[1], out[2], out[3]
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Thresholds against depth, their difference to density evolution against v, disorder."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Thresholds of every process and size, and their limits."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), digest(ds))
 
 
-# %%
-# The table, its digest for the manual, and the figure.
+def _axes(models: list[RHM]) -> dict[str, Any]:
+    """Coordinates of all results."""
+    return {
+        "process": (("process",), list(PROCESSES), "noise process"),
+        "L": (("model",), [r.L for r in models], "depth"),
+        "v": (("model",), [r.v for r in models], "symbols"),
+    }
 
 
 def z(ds: xr.Dataset, a: str, b: str) -> xr.DataArray:
@@ -328,7 +365,7 @@ def snr(ds: xr.Dataset, name: str) -> tuple[float, float]:
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:
-    """What the manual quotes."""
+    """Thresholds, rates, z-scores and disorder of every process."""
     scores = z(ds, "limit", "infinite")
     out: dict[str, Any] = {}
     for kind in ds.process.values:
@@ -362,7 +399,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line: the three thresholds at infinite depth."""
+    """The three thresholds at infinite depth."""
     scores, parts = z(ds, "limit", "infinite"), []
     for kind in ds.process.values:
         x = ds.sel(process=kind)
@@ -412,13 +449,3 @@ def draw(ds: xr.Dataset) -> Figure:
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(Sizes))
-
-    # %%
-    # Grey: density evolution at great depth with its error.  Shared rules broaden the transition
-    # from grammar to grammar; they hardly move it.
-
-    figure = draw(*measured)

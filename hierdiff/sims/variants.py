@@ -1,46 +1,44 @@
-r"""
-Variants: how the threshold moves
-=================================
+r"""Thresholds of grammars beyond the uniform Random Hierarchy Model.
 
 Unequal rules, ambiguous grammars, other numbers of classes, levels that differ, correlations cut
-above a level: exact inference takes them all, and the question is always the same, at which noise
-level the class is lost.  The number of classes sets what chance is, so the belief in the true class
-is measured from there,
+above a level: exact inference covers them all, and the question is at which noise level the class
+is lost.  The number of classes sets chance, so the belief in the true class is measured from there,
 
 .. math:: (E\,p(c \mid x_t) - 1/n_c) / (1 - 1/n_c) = \tfrac12 ,
 
-and the shift is against the reference, the uniform unambiguous model.  Errors are those of the
-average over grammars and data.  Run it as ``python sims/variants.py --out DIR``; it takes about ten
-seconds.
+and the shift of the threshold is against the uniform unambiguous model.
 """
 
-# %%
-# The variants, each a function of a seed.
+from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff import RHM, Grammar, results, studies
-from hierdiff.checks import check_fields, natural, one_of, whole
+from hierdiff import RHM, Grammar, results
+from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import crossing, standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, affordable, run_tasks
 from hierdiff.theory import true_beliefs
 from hierdiff.variants import ambiguous, filtered, layered, zipf
 
+__all__ = ["Variants"]
+
 Array = NDArray[Any]
 V, M, S = 16, 4, 2
+"""The reference: 16 symbols with 4 rules of 2 symbols each; variants keep v^s = 256 tuples."""
 
 
 def makers(L: int) -> dict[str, Callable[[Seed], Grammar]]:
@@ -75,10 +73,6 @@ def makers(L: int) -> dict[str, Callable[[Seed], Grammar]]:
     return found
 
 
-# %%
-# One task is one grammar: the belief in the true class at every noise level.
-
-
 def one_grammar(
     make: Callable[[Seed], Grammar], process: str, times: Array, data: int, seed: int, g: int
 ) -> dict[str, Array]:
@@ -97,7 +91,20 @@ def one_grammar(
 
 @dataclass(frozen=True)
 class Variants:
-    """Thresholds of grammars beyond the uniform Random Hierarchy Model."""
+    """Thresholds of grammars beyond the uniform Random Hierarchy Model.
+
+    Notes
+    -----
+    Validity: exact inference; errors are over grammars and data.
+
+    Examples
+    --------
+    >>> ds = Variants(L=3, grammars=2, data=4, levels=5).measure(workers=1)
+    >>> str(ds.variant.values[0]), float(ds["shift"][0])
+    ('reference', 0.0)
+    """
+
+    name: ClassVar[str] = "variants"
 
     L: int = 7
     """Depth; at least 3."""
@@ -111,12 +118,6 @@ class Variants:
     """Noise levels between 0 and 1."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -131,20 +132,30 @@ class Variants:
         )
         affordable(RHM(V, M, S, self.L), self.data)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "variants")
-        ds = self.measure()
-        results.save(ds, folder / "variants.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "variants.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        print(claim(ds))
-        return (ds,)
+    def predict(self) -> NoReturn:
+        """Refused: the laws of the package hold for uniform unambiguous rules."""
+        raise InvalidParameter(
+            f"{self.name} has no law that predicts it: density evolution is for uniform "
+            "unambiguous rules; call measure()"
+        )
 
-    def measure(self) -> xr.Dataset:
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
         """Belief in the class and threshold of every variant."""
+        no_model(
+            self.name, model, data,
+            "it compares grammars of its own; the threshold of one model is that of "
+            "PhaseTransition.measure",
+        )  # fmt: skip
         times, named, tasks = np.linspace(0, 1, self.levels), makers(self.L), []
         for k, (name, make) in enumerate(named.items()):
             for g in range(self.grammars):
@@ -157,7 +168,7 @@ class Variants:
                 key = g + 10**6 * k
                 arguments = (make, self.noise, times, self.data, self.seed, key)
                 tasks.append(Task(one_grammar, arguments, parameters))
-        parts = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="variants")
+        parts = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="variants")
         belief = np.stack([p["belief"] for p in parts])
         belief = belief.reshape(len(named), self.grammars, self.data, -1)
         places = np.array([_threshold(times, x, k) for k, x in enumerate(belief)])
@@ -182,6 +193,21 @@ class Variants:
             "t": (("t",), times, f"noise level t of the {self.noise} process"),
         }
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Curves of the class, and thresholds with errors."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Threshold and shift of every variant."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), values(ds))
 
 
 def _threshold(times: Array, belief: Array, k: int) -> tuple[float, float]:
@@ -209,8 +235,20 @@ def table(ds: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def values(ds: xr.Dataset) -> dict[str, Any]:
+    """Threshold and shift of every variant with errors; None where the class is not recoverable."""
+    rows = {}
+    for name in ds.variant.values:
+        x = ds.sel(variant=name)
+        rows[str(name)] = {
+            word: None if np.isnan(x[word]) else [float(x[word]), float(x[f"{word}_error"])]
+            for word in ("threshold", "shift")
+        }
+    return {"variants": rows}
+
+
 def claim(ds: xr.Dataset) -> str:
-    """The closing line: the reference and the two largest shifts."""
+    """The threshold of the reference and the two largest shifts."""
     shift = ds["shift"].where(ds.shift_error > 0).to_numpy()
     parts = []
     if np.isnan(shift).all():
@@ -249,13 +287,3 @@ def draw(ds: xr.Dataset) -> Figure:
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(Variants))
-
-    # %%
-    # Dashed: the reference.  Fewer or rarer synonyms move the threshold up, sharing right-hand
-    # sides moves it down.
-
-    figure = draw(*measured)

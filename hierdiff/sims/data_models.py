@@ -1,52 +1,48 @@
-r"""
-Two worlds on one axis: hierarchy against mixtures
-==================================================
+r"""Hierarchy against mixtures: where each data model loses its class, in signal-to-noise ratio.
 
-Both worlds lose their class under Gaussian noise, and both can be put on the axis of the
-signal-to-noise ratio.  In the Random Hierarchy Model the class is lost at a ratio that does not
-depend on the depth, ever more sharply, and with the class go all levels above the leaves.  In a
-mixture of Gaussians the classes part at the speciation time: at a ratio that falls as the dimension
-grows, like :math:`1/\sqrt d` for subspaces of equal (zero) mean, like :math:`1/d` for separated
-means, where the spectral criterion :math:`\Lambda e^{-2t} = 1` sees it; without means it sees
-nothing, and the free-entropy criterion (mean = fluctuation of the log-likelihood ratio) does.
+Gaussian noise puts a grammar and a mixture on one axis.  In the Random Hierarchy Model the class is
+lost at a ratio that does not depend on the depth.  In a mixture the classes part at the speciation
+time, at a ratio that falls as the dimension d grows: like :math:`1/\sqrt d` for subspaces of equal
+(zero) mean, like :math:`1/d` for separated means.
 
-Measured is the ratio at which the mean belief in the true class, above chance, has fallen to one
-half.  Theory gives the same quantity at the same size: density evolution to the depth of the
-grammar, and for the mixtures the exact mean of the class posterior, a one-dimensional integral.
-The critical level of infinite depth and the criteria of speciation are limits of large size: they
-say how the place moves, not where one half is lost, and stand in columns of their own.
-
-Run it as ``python sims/two_worlds.py --out DIR``; it takes about a minute, and resumes.
+Measured is the ratio at which the mean belief in the true class, above chance, is one half.  Theory
+gives the same quantity at the same size: density evolution to the depth of the grammar, and for
+mixtures the exact mean of the class posterior, a one-dimensional integral.  The threshold of
+infinite depth and the criteria of speciation are limits of large size and have variables of their
+own.
 """
 
-# %%
-# The same experiment object measures both worlds.
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from hierdiff import GaussianNoise, results, studies
-from hierdiff.checks import check_fields, count, listed, memory, natural, whole
+from hierdiff import GaussianNoise, results
+from hierdiff.checks import check_fields, checked, count, listed, memory, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import NoTransition
 from hierdiff.grammar import RHM
 from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
-from hierdiff.sims.experiment import affordable
+from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import affordable
 from hierdiff.theory import critical_level, population_dynamics
 from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.theory.representation import class_confidence
 from hierdiff.theory.speciation import pair_confidence, speciation_time
+
+__all__ = ["DataModels"]
 
 Array = NDArray[Any]
 
@@ -75,12 +71,19 @@ def law_of_clouds(dim: int, sigma: Array) -> Array:
     return pair_confidence(2 * np.sqrt(dim / (1 + sigma**2)))
 
 
-WORLDS = {"subspaces": (subspaces, law_of_subspaces), "clouds": (clouds, law_of_clouds)}
+MIXTURES = {"subspaces": (subspaces, law_of_subspaces), "clouds": (clouds, law_of_clouds)}
 
 
 @dataclass(frozen=True)
-class TwoWorlds:
-    """Loss of the class against the signal-to-noise ratio, in grammars and in mixtures."""
+class DataModels:
+    """Loss of the class against the signal-to-noise ratio, in grammars and in mixtures.
+
+    Notes
+    -----
+    Validity: posteriors are exact; errors are over grammars, or over the data of a mixture.
+    """
+
+    name: ClassVar[str] = "two_worlds"
 
     depths: tuple[int, ...] = (4, 7, 10)
     """Depths of the grammars, (v, m, s) = (32, 8, 2)."""
@@ -98,14 +101,6 @@ class TwoWorlds:
     """Messages of a population in density evolution, of which there are eight."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the claims as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -120,24 +115,54 @@ class TwoWorlds:
         dim = max(self.dims)
         memory(f"{self.points} data of {2 * dim} dimensions", 8.0 * self.points * 2 * dim)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "two_worlds")
-        ds = self.measure()
-        results.save(ds, folder / "two_worlds.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "two_worlds.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
+    @checked
+    def predict(self, law: Literal["same size"] = "same size") -> xr.Dataset:
+        """The SNR at which half of the class is lost, by theory of the same size."""
+        one_of("law", law, ("same size",))
+        times = np.linspace(0, 1, self.levels)
+        rows = [
+            _density_evolution(RHM(32, 8, 2, L), times, 0.5, self.population, self.seed)
+            for L in self.depths
+        ]
+        sigma = _sigma(times)
+        for _, law_of in MIXTURES.values():
+            for d in self.dims:
+                place = half_lost(times[1:-1], law_of(d, sigma), 0.75)
+                rows.append({"theory_t": place, "theory_t_error": 0.0})
+        t, error = (np.array([row[k] for row in rows]) for k in ("theory_t", "theory_t_error"))
+        one = ("world",)
+        variables = {
+            "half": (one, NOISE.snr(t), "SNR at which half of it is lost"),
+            "half_error": (one, _snr_error(t, error), "its standard error"),
+        }
+        sizes = [("grammar", L) for L in self.depths]
+        sizes += [(name, d) for name in MIXTURES for d in self.dims]
+        coords = {
+            "name": (one, [name for name, _ in sizes], "data model"),
+            "size": (one, [size for _, size in sizes], "depth, or rank or dimension"),
+        }
+        return results.label(variables, coords, "theory", results.provenance(asdict(self)))
 
-    def measure(self) -> xr.Dataset:
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
         """Class above chance against the SNR, and the SNR at which half of it is lost."""
-        options: dict[str, Any] = {"folder": self.out / "tasks", "workers": self.workers}
-        times, parts = np.linspace(0, 1, self.levels), []
+        no_model(
+            self.name, model, data,
+            "it compares data models at growing size; the class of one model against noise is "
+            "that of PhaseTransition.measure",
+        )  # fmt: skip
+        options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
+        times = np.linspace(0, 1, self.levels)
+        parts: list[dict[str, Any]] = []
         for L in self.depths:
             experiment = PhaseTransition(
                 noise="gaussian", L=L, grammars=self.grammars, data=self.data,
@@ -151,9 +176,8 @@ class TwoWorlds:
         critical = critical_level(experiment.rhm, experiment.process, size=2000, copies=4)
         for part in parts:
             part["limit"] = float(critical.snr or np.nan)
-        # SNR infinity, where everything is certain, is beyond the laws
-        sigma = np.maximum(NOISE.snr(times[1:-1]), 1e-12) ** -0.5
-        for name, (make, law_of) in WORLDS.items():
+        sigma = _sigma(times)
+        for name, (make, law_of) in MIXTURES.items():
             for d in self.dims:
                 mixture = make(d)
                 experiment = PhaseTransition(
@@ -198,6 +222,26 @@ class TwoWorlds:
             "snr": (("t",), NOISE.snr(times), "signal-to-noise ratio"),
         }
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """A panel per data model."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """The SNR at which each data model loses half of its class."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), {"rows": digest(ds)})
+
+
+def _sigma(times: Array) -> Array:
+    """Noise over signal at the inner levels; at SNR infinity, where all is certain, no law holds."""
+    return np.asarray(np.maximum(NOISE.snr(times[1:-1]), 1e-12) ** -0.5)
 
 
 def _speciation(mixture: LowRankMixture, criterion: Literal["spectral", "free_entropy"]) -> float:
@@ -268,10 +312,6 @@ def _density_evolution(
     return {"theory_t": place, "theory_t_error": error}
 
 
-# %%
-# The table, its digest for the manual, and the figure.
-
-
 def table(ds: xr.Dataset) -> str:
     """A row per data model and size."""
     lines = [f"{'data':<10}{'size':>6}{'half lost at SNR':>20}{'theory':>20}{'z':>6}"
@@ -288,7 +328,7 @@ def table(ds: xr.Dataset) -> str:
 
 
 def digest(ds: xr.Dataset) -> list[dict[str, Any]]:
-    """What the manual quotes."""
+    """The numbers of the table."""
     return [
         {"name": x.name.item(), "size": int(x["size"]),
          "half": [float(x.half), float(x.half_error)],
@@ -299,9 +339,9 @@ def digest(ds: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line: how the place of the loss moves with the size of each world."""
+    """How the place of the loss moves with the size of each data model."""
     words = []
-    for name in ("grammar", *WORLDS):
+    for name in ("grammar", *MIXTURES):
         x = ds.isel(world=np.flatnonzero(ds.name.values == name))
         first, last = float(x.half[0]), float(x.half[-1])
         words.append(
@@ -315,10 +355,10 @@ def claim(ds: xr.Dataset) -> str:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """A panel per world."""
+    """A panel per data model."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained", sharey=True)
     inside = slice(1, -1)  # SNR infinity and zero have no place on a logarithmic axis
-    for ax, name in zip(axes, ("grammar", *WORLDS), strict=True):
+    for ax, name in zip(axes, ("grammar", *MIXTURES), strict=True):
         x = ds.isel(world=np.flatnonzero(ds.name.values == name))
         colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, x.sizes["world"]))
         for i, colour in enumerate(colours):
@@ -335,14 +375,3 @@ def draw(ds: xr.Dataset) -> Figure:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("belief in the class above chance")
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(TwoWorlds))
-
-    # %%
-    # Full: where theory of the same size loses half of the class; dashed, criteria of infinite
-    # size: the threshold of density evolution (grammars) and free-entropy speciation (mixtures);
-    # dotted: the spectral criterion, where it applies.
-
-    figure = draw(*measured)

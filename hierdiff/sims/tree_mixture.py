@@ -1,62 +1,77 @@
-r"""
-Class means on a tree: which level survives until which noise
-=============================================================
+r"""Class means on a tree: which level of the tree is lost at which noise level.
 
-A Gaussian mixture whose class means lie on a tree, each level in directions of its own with
-variance :math:`\tau_l^2` between groups.  The posterior mean of the class's centre,
-:math:`\sum_k w_k(x_t)\mu_k`, keeps of level l the share
+A Gaussian mixture whose class means lie on a tree; level l moves them in ``width`` directions of
+its own, with variance :math:`\tau_l^2` between groups.  The posterior mean of the class's centre,
+:math:`\hat\mu = \sum_k w_k(x_t)\mu_k`, keeps the share
 
-.. math:: g_l = \frac{E\langle \hat\mu_l, \mu_l\rangle}{E|\mu_l|^2},
+.. math:: g_l = \frac{E\langle \hat\mu_l, \mu_l\rangle}{E|\mu_l|^2}
 
-The best linear estimate, :math:`m + C(C + \rho^2 + \sigma^2)^{-1}(x - m)` with mean m and
-covariance C of the centres, is a lower bound and the law at high noise.  The exact one knows that
-there are finitely many classes and pools all directions of a level, so that a level survives until
-:math:`\sigma^2` is about its *total* variance between groups, width times :math:`\tau_l^2`.  As
-features, these levels answer the odd-one-out task of judges who see the tree.
-
-Run it as ``python sims/tree_mixture.py --out DIR``; it takes seconds.
+of level l.  The best linear estimate, :math:`m + C(C + \rho^2 + \sigma^2)^{-1}(x - m)` with mean m
+and covariance C of the centres and spread :math:`\rho` inside a class, is a lower bound and the
+law at high noise.
 """
 
-# %%
-# One task is one mixture: share of every level and odd-one-out accuracy at every noise level.
+from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff import results, studies
+from hierdiff import results
 from hierdiff.checks import (
     check_fields,
+    checked,
     count,
     listed,
     memory,
     natural,
+    no_model,
     nonnegative,
+    one_of,
     positive,
     whole,
 )
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.run import RunOptions
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import class_posterior, expected_accuracy, odd_one_out
 from hierdiff.theory.alignment import tree_mixture
+
+__all__ = ["TreeMixture"]
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class TreeMixture:
-    """Levels of a tree of class means, seen through noise by the exact posterior mean."""
+    """Levels of a tree of class means, seen through noise by the exact posterior mean.
+
+    Notes
+    -----
+    Validity: class posteriors are exact; errors are standard errors over ``mixtures`` random trees.
+
+    Examples
+    --------
+    >>> one = TreeMixture(groups=(2, 2), variances=(2.0, 1.0), weights=(1.0, 0.5), mixtures=2,
+    ...                   objects=20, triplets=40, sigmas=(0.1, 10.0))
+    >>> ds = one.measure(workers=1)
+    >>> bool((ds.share.sel(sigma=0.1) > ds.share.sel(sigma=10.0)).all())
+    True
+    """
+
+    name: ClassVar[str] = "tree_mixture"
 
     groups: tuple[int, ...] = (4, 4, 4)
     """Branching per level, from the top."""
@@ -67,9 +82,9 @@ class TreeMixture:
     within: float = 0.1
     """Spread inside a class."""
     weights: tuple[float, ...] = (1.0, 0.5, 0.25)
-    """What the judges care about, per level."""
+    """Weight of each level in the similarity of the simulated observers."""
     temperature: float = 0.22
-    """Of the judges."""
+    """Temperature of the simulated observers."""
     sigmas: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0, 1.7, 3.0, 6.0, 12.0, 40.0)
     """Noise levels relative to the signal."""
     objects: int = 300
@@ -80,14 +95,6 @@ class TreeMixture:
     """Random mixtures, over which errors are taken."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the claims as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -109,45 +116,73 @@ class TreeMixture:
         memory(f"a mixture of {classes:.3g} classes in {dim:.3g} dimensions", 8.0 * classes * dim)
         memory(f"{classes:.3g} covariances", 8.0 * dim * dim)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "tree_mixture")
-        ds = self.measure()
-        results.save(ds, folder / "tree_mixture.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "tree_mixture.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
+    @checked
+    def predict(self, law: Literal["linear"] = "linear") -> xr.Dataset:
+        """The share that the best linear estimate keeps, a lower bound, of the same mixtures."""
+        one_of("law", law, ("linear",))
+        return self._labelled([linear_shares(self, g) for g in range(self.mixtures)], "theory")
 
-    def measure(self) -> xr.Dataset:
-        """Mean over mixtures, with errors, beside the linear share."""
-        spec = {k: v for k, v in asdict(self).items()
-                if k not in ("out", "workers", "summary", "overwrite", "mixtures")}  # fmt: skip
-        # a task reads the flags that make a mixture, not those that say where or how many
-        one = replace(self, out=Path(), workers=None, summary=None, overwrite=False, mixtures=2)
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Mean over mixtures, with errors, and the share of the best linear estimate."""
+        no_model(
+            self.name, model, data,
+            "it averages random trees of class means; the odd-one-out task of one model is "
+            "Alignment.measure",
+        )  # fmt: skip
+        spec = {k: v for k, v in asdict(self).items() if k != "mixtures"}
+        # a task reads the fields that make a mixture, not their number
+        one = replace(self, mixtures=2)
         tasks = [
             Task(one_mixture, (one, g), {"version": 1, "question": "tree mixture", **spec, "g": g})
             for g in range(self.mixtures)
         ]
-        found = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="tree mixtures")
+        found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="tree mixtures")
+        return self._labelled(found, "simulation")
+
+    def _labelled(self, found: list[dict[str, Array]], source: str) -> xr.Dataset:
+        """Mean and standard error over mixtures of arrays [level, sigma]."""
         plane, variables = ("level", "sigma"), {}
-        for name, text in (("share", "share of the level that is kept"),
-                           ("linear", "share kept by the best linear estimate"),
-                           ("excess", "exact less linear"),
-                           ("accuracy", "odd-one-out accuracy of the level")):  # fmt: skip
+        texts = {
+            "share": "share of the level that is kept",
+            "linear": "share kept by the best linear estimate",
+            "excess": "exact less linear",
+            "accuracy": "odd-one-out accuracy of the level",
+        }
+        for name in (name for name in texts if name in found[0]):
             values = np.stack([f[name] for f in found])
             error = values.std(axis=0, ddof=1) / np.sqrt(len(found))
-            variables[name] = (plane, values.mean(axis=0), text)
-            variables[f"{name}_error"] = (plane, error, f"standard error of: {text}")
+            variables[name] = (plane, values.mean(axis=0), texts[name])
+            variables[f"{name}_error"] = (plane, error, f"standard error of: {texts[name]}")
         coords = {
             "level": (("level",), np.arange(len(self.groups)), "level, top = 0"),
             "sigma": (("sigma",), list(self.sigmas), "noise relative to the signal"),
         }
-        return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+        return results.label(variables, coords, source, results.provenance(asdict(self)))
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Shares with the linear law, and odd-one-out accuracies."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Shares per level, and the noise variance at which half of each is lost."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), digest(ds))
 
 
 def one_mixture(e: TreeMixture, g: int) -> dict[str, Array]:
@@ -158,7 +193,7 @@ def one_mixture(e: TreeMixture, g: int) -> dict[str, Array]:
     x0, k = mixture.sample(e.objects, stream(e.seed, "objects", g))
     rows = draw_triplets(e.objects, e.triplets, stream(e.seed, "triplets", g))
     same = nodes[k][:, None] == nodes[k][None]
-    judges = odd_one_out((same * np.array(e.weights)).sum(axis=2), rows, e.temperature)
+    answers = odd_one_out((same * np.array(e.weights)).sum(axis=2), rows, e.temperature)
     normal = np.random.default_rng(stream(e.seed, "noise", g)).standard_normal(x0.shape)
     shape = (len(e.groups), len(e.sigmas))
     share, linear, accuracy = (np.empty(shape) for _ in range(3))
@@ -170,9 +205,20 @@ def one_mixture(e: TreeMixture, g: int) -> dict[str, Array]:
             share[level, j] = (guess[:, block] * truth).sum() / (truth**2).sum()
             best = best_linear(mixture.means, np.hypot(sigma, e.within))
             linear[level, j] = best[block].sum() / (mixture.means[:, block] ** 2).mean(0).sum()
-            score = expected_accuracy(cosine_similarity(guess[:, block]), rows, judges)
+            score = expected_accuracy(cosine_similarity(guess[:, block]), rows, answers)
             accuracy[level, j] = score.mean()
     return {"share": share, "linear": linear, "excess": share - linear, "accuracy": accuracy}
+
+
+def linear_shares(e: TreeMixture, g: int) -> dict[str, Array]:
+    """Shares of the best linear estimate on one mixture, [level, sigma]."""
+    mixture, _ = tree_mixture(
+        e.groups, e.variances, e.width, e.within, stream(e.seed, "mixture", g)
+    )
+    blocks = [slice(k * e.width, (k + 1) * e.width) for k in range(len(e.groups))]
+    best = [best_linear(mixture.means, np.hypot(sigma, e.within)) for sigma in e.sigmas]
+    energy = (mixture.means**2).mean(axis=0)
+    return {"share": np.array([[x[b].sum() / energy[b].sum() for x in best] for b in blocks])}
 
 
 def best_linear(means: Array, sigma: float) -> Array:
@@ -181,10 +227,6 @@ def best_linear(means: Array, sigma: float) -> Array:
     covariance = np.cov(means.T, bias=True)
     gain = np.linalg.solve(covariance + sigma**2 * np.eye(len(centre)), covariance)
     return np.asarray(centre**2 + np.einsum("ij,ji->i", covariance, gain))
-
-
-# %%
-# The table, its digest, and the figure.
 
 
 def table(ds: xr.Dataset) -> str:
@@ -215,7 +257,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line."""
+    """Where half of each level is lost."""
     found = digest(ds)
     exact, linear = (", ".join(f"{x:.2f}" for x in found[k]) for k in ("half", "half, linear"))
     return (
@@ -241,12 +283,3 @@ def draw(ds: xr.Dataset) -> Figure:
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(TreeMixture))
-
-    # %%
-    # A level is kept until the noise is as large as its variance between groups.
-
-    figure = draw(*measured)

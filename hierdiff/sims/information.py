@@ -1,50 +1,53 @@
-r"""
-Information: what noisy data say about each level
-=================================================
+r"""Mutual information between noisy data and every tree level, and two identities for its slope.
 
 The exact evidence of belief propagation gives the mutual information between a noisy datum and all
-latents of a level, without any approximation.  Two identities then tie its derivative to what a
-denoiser does at one noise level:
+latents of a level, without approximation.  Its derivative is what a denoiser does at one noise
+level:
 
 .. math::
    -\frac{dI}{dt} = \sum_i H(x_i \mid \text{unmasked others}) \ \text{(masking)}, \qquad
    \frac{dI}{d\,snr} = \tfrac12 E |x_0 - E[x_0 \mid x_t]|^2 \ \text{(Gaussian, I-MMSE)}
 
-Points below are differences of information over an interval of noise, divided by its length; lines
-are the identities, averaged over the same interval.  The data and the random numbers of both sides
-are the same, so their difference has an error far below that of either.  Run it as
-``python sims/information.py --out DIR``; it takes about ten seconds.
+A difference of information over an interval of noise, divided by its length, is compared with the
+identity averaged over the same interval.  Data and random numbers of both sides are the same, so
+the difference has an error far below that of either.
 """
 
-# %%
-# One task is one grammar and one process: information per level at the ends of all intervals, and
-# the integral of the slope over each interval by three points of Gauss and Legendre.
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
-from hierdiff.checks import check_fields, natural, whole
+from hierdiff import RHM, GaussianNoise, MaskingNoise, results
+from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean, standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, affordable, run_tasks
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.pointwise import pointwise_entropy, pointwise_information, pointwise_slope
 
+__all__ = ["Information"]
+
 Array = NDArray[Any]
-RESOLVED = 20  # effective data that a z-score needs
+RESOLVED = 20
+"""Effective data that a z-score needs to be normal; see :func:`effective`."""
+# three points of Gauss and Legendre integrate the slope over an interval to its fifth power
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(3)
 
 
-def one_grammar(rhm: RHM, process: str, ends: Array, data: int, seed: int, g: int) -> dict:
+def one_grammar(
+    rhm: RHM, process: str, ends: Array, data: int, seed: int, g: int
+) -> dict[str, Array]:
     """Information [datum, end, level], mean slope [datum, interval], entropy [datum, level]."""
     grammar = rhm.draw(stream(seed, "grammar", g))
     truth = grammar.sample(data, stream(seed, "data", g))
@@ -86,13 +89,23 @@ def effective(gap: Array) -> Array:
     return len(gap) * (centred**2).mean(axis=0) ** 2 / np.where(fourth > 0, fourth, 1)
 
 
-# %%
-# The study: both processes, all grammars, with progress and resume.
-
-
 @dataclass(frozen=True)
 class Information:
-    """Mutual information per level against noise, and the identities for its derivative."""
+    """Mutual information per level against noise, and the identities for its derivative.
+
+    Notes
+    -----
+    Validity: exact evidence; errors are over grammars and data.
+
+    Examples
+    --------
+    >>> small = Information(v=4, m=2, L=2, grammars=2, data=4, intervals=2)
+    >>> small.measure(workers=1).derivative.dims
+    ('process', 'interval')
+    """
+
+    name: ClassVar[str] = "information"
+    files: ClassVar[tuple[str, ...]] = ("information_*",)
 
     v: int = 16
     """Symbols per level."""
@@ -110,12 +123,6 @@ class Information:
     """Intervals of the noise level."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for results, figure and finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -128,21 +135,64 @@ class Information:
         )
         affordable(RHM(self.v, self.m, self.s, self.L), self.data)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "information_*")
-        masking = self.measure("masking", np.linspace(0, 1, self.intervals + 1))
-        gaussian = self.measure("gaussian", np.geomspace(0.25, 32, self.intervals + 1))
-        for name, ds in (("masking", masking), ("gaussian", gaussian)):
-            results.save(ds, folder / f"information_{name}.nc")
-        figure = draw(masking, gaussian)
-        figure.savefig(folder / "information.png", dpi=160)
-        plt.close(figure)
-        print(table(masking))
-        print(claim(masking, gaussian))
-        return masking, gaussian
+    @checked
+    def predict(
+        self,
+        law: Literal["identity"] = "identity",
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Slope of the information by the identities, on the same data."""
+        one_of("law", law, ("identity",))
+        found = self._both({"folder": folder, "workers": workers, "cluster": cluster})
+        return self._slopes(found, "law", "theory")
 
-    def measure(self, process: str, ends: Array) -> xr.Dataset:
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Slope of the information per interval of noise, for both processes."""
+        no_model(
+            self.name, model, data,
+            "it needs the exact evidence of grammars of its own; the error of one model's denoiser "
+            "is half of what I-MMSE needs",
+        )  # fmt: skip
+        found = self._both({"folder": folder, "workers": workers, "cluster": cluster})
+        return self._slopes(found, "derivative", "simulation")
+
+    def _both(self, options: dict[str, Any]) -> dict[str, xr.Dataset]:
+        """Both processes, by the stem of their file."""
+        ends = {
+            "masking": np.linspace(0, 1, self.intervals + 1),
+            "gaussian": np.geomspace(0.25, 32, self.intervals + 1),
+        }
+        return {f"information_{k}": self._process(k, x, options) for k, x in ends.items()}
+
+    def _slopes(self, found: dict[str, xr.Dataset], word: str, source: str) -> xr.Dataset:
+        """The slope of both processes in one dataset."""
+        plane, parts = ("process", "interval"), list(found.values())
+        variables = {
+            "derivative": (plane, np.stack([x[word] for x in parts]), "slope of the information"),
+            "derivative_error": (plane, np.stack([x[f"{word}_error"] for x in parts]),
+                                 "its standard error"),
+        }  # fmt: skip
+        coords = {
+            "process": (("process",), ["masking", "gaussian"], "noise process"),
+            "middle": (plane, np.stack([x.interval for x in parts]),
+                       "middle of the interval, in t or signal-to-noise ratio"),
+        }  # fmt: skip
+        return results.label(variables, coords, source, results.provenance(asdict(self)))
+
+    def _process(self, process: str, ends: Array, options: dict[str, Any]) -> xr.Dataset:
         """One process at the ends of intervals (t, or the signal-to-noise ratio)."""
         rhm = RHM(self.v, self.m, self.s, self.L)
         tasks = []
@@ -154,7 +204,7 @@ class Information:
             }  # fmt: skip
             arguments = (rhm, process, ends, self.data, self.seed, g)
             tasks.append(Task(one_grammar, arguments, parameters))
-        parts = run_tasks(tasks, self.out / "tasks", workers=self.workers, name=process)
+        parts = run_tasks(tasks, name=process, **options)
         said, slope, entropy = (
             np.stack([p[name] for p in parts]) for name in ("information", "slope", "entropy")
         )
@@ -186,6 +236,28 @@ class Information:
         attributes = results.provenance({**asdict(self), "process": process})
         return results.label(variables, coords, "simulation", attributes)
 
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """Both processes: information per level, slopes and identities."""
+        if model is not None or data is not None:
+            self.measure(model, data)
+        return self._both(run.tasks(self.name))
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Information per level, and the two identities."""
+        return draw(*_pair(datasets))
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Entropy left per level, and the agreement of both identities."""
+        both = _pair(datasets)
+        return Summary(table(both[0]), claim(*both), values(*both))
+
+
+def _pair(datasets: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Masking, Gaussian."""
+    return datasets["information_masking"], datasets["information_gaussian"]
+
 
 def table(ds: xr.Dataset) -> str:
     """Remaining entropy per level at some noise levels."""
@@ -199,8 +271,17 @@ def table(ds: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def values(*datasets: xr.Dataset) -> dict[str, Any]:
+    """Slopes, identities and z-scores of both processes."""
+    words = ("derivative", "derivative_error", "law", "law_error", "z", "effective")
+    return {
+        name: {"interval": ds.interval.values.tolist(), **{w: ds[w].values.tolist() for w in words}}
+        for name, ds in zip(("masking", "gaussian"), datasets, strict=True)
+    }
+
+
 def claim(*datasets: xr.Dataset) -> str:
-    """The closing line: how well the identities hold where enough data carry them."""
+    """How well the identities hold where enough data carry them."""
     words = []
     for name, ds in zip(("masking identity", "I-MMSE"), datasets, strict=True):
         z = ds.z.values[ds.effective.values >= RESOLVED]
@@ -236,13 +317,3 @@ def draw(masking: xr.Dataset, gaussian: xr.Dataset) -> Figure:
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(Information))
-
-    # %%
-    # Left: in units of their entropy, high levels are known better than low ones until the class is
-    # lost, where the order inverts.  Middle and right: the identities.
-
-    figure = draw(*measured)

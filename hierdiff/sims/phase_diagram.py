@@ -1,42 +1,36 @@
-r"""
-Phase diagram: where the class is lost, for every density of rules
-==================================================================
+r"""The phase diagram: the threshold of the class against the density of rules.
 
-The threshold of the class against the density of rules :math:`f = (mv-1)/(v^s-1)`, for several
-numbers of symbols v and branchings s.  Three answers stand side by side:
-
-* the closed form of the idealised epsilon-process (the annealed map), drawn at the noise level
-  whose mean leaf belief is the same;
-* density evolution, which knows that messages fluctuate, with error bars;
-* for masking also the exact threshold of support sets, a lower bound.
+The density :math:`f = (mv-1)/(v^s-1)` is the share of tuples, other than the true one, that are
+rules of some symbol.  Three laws are compared at every point: the annealed map (the closed form of
+the idealised epsilon-process), read at the noise level of the same mean leaf belief; density
+evolution, which contains the fluctuations of messages; and, for masking, the exact threshold of
+support sets, a lower bound.
 
 A transition needs :math:`F'(1) < 1` (certainty is stable) and :math:`F'(1/v) < 1` (ignorance is
-stable; this is the Kesten-Stigum condition on average).  To the right of the first bound the class
-is always lost as L grows, to the left of the second never.
-
-Run it as ``python sims/phase_diagram.py --out DIR``; a few minutes, resumable.
+stable, the Kesten-Stigum condition on average).
 """
 
-# %%
-# One task is one point of the diagram.
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from hierdiff import RHM, results, studies
-from hierdiff.checks import check_fields, count, listed, natural, one_of, whole
-from hierdiff.errors import NoTransition
+from hierdiff import RHM, results
+from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
     critical_noise,
@@ -45,6 +39,8 @@ from hierdiff.theory import (
     kesten_stigum_annealed,
     support_threshold,
 )
+
+__all__ = ["PhaseDiagram"]
 
 Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian")
@@ -66,7 +62,8 @@ def borders(v: int, s: int) -> tuple[float, float]:
     """Densities between which certainty and ignorance are both stable."""
     ignorance = kesten_stigum_annealed(RHM(v, 1, s, 1))  # m F'(1/v) does not depend on m
     certainty = (v**s - 1) / (s * (v - 1))  # m at F'(1) = 1
-    return tuple((m * v - 1) / (v**s - 1) for m in (ignorance, certainty))
+    low, high = ((m * v - 1) / (v**s - 1) for m in (ignorance, certainty))
+    return low, high
 
 
 def point(rhm: RHM, kind: str, size: int, copies: int, depth: int, seed: int) -> dict[str, Array]:
@@ -84,8 +81,16 @@ def annealed(rhm: RHM, kind: str) -> float:
 
 
 @dataclass(frozen=True)
-class Diagram:
-    """Threshold of the class against the number of rules, for several v, s and three processes."""
+class PhaseDiagram:
+    """Threshold of the class against the number of rules, for several v, s and three processes.
+
+    Notes
+    -----
+    Validity: density evolution holds for rules drawn anew at every node; grammars that share rules
+    between nodes are in :mod:`hierdiff.sims.finite_size_scaling`.
+    """
+
+    name: ClassVar[str] = "phase_diagram"
 
     size: int = 2000
     """Members of a population."""
@@ -97,14 +102,6 @@ class Diagram:
     """Numbers of symbols to scan: 16, 32 and 64 with s = 2, 8 with s = 3."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the thresholds as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -120,27 +117,23 @@ class Diagram:
         for v in self.symbols:
             one_of("symbols", v, known)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "phase_diagram")
-        ds = self.measure()
-        results.save(ds, folder / "phase_diagram.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "phase_diagram.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
-
     def models(self) -> list[RHM]:
         """All points that have a transition."""
         chosen = [RHM(v, m, s, 1) for (v, s), ms in RULES.items() if v in self.symbols for m in ms]
         return [rhm for rhm in chosen if has_transition(rhm)]
 
-    def measure(self) -> xr.Dataset:
-        """Thresholds [process, model] of all laws."""
+    @results.tracked
+    @checked
+    def predict(
+        self,
+        law: Literal["density evolution"] = "density evolution",
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Thresholds [process, model] by density evolution, with the closed forms."""
+        one_of("law", law, ("density evolution",))
         models, tasks = self.models(), []
         if not models:
             raise NoTransition(f"symbols = {self.symbols} hold none of {list(RULES)}; name another")
@@ -153,7 +146,7 @@ class Diagram:
                     "depth": self.depth, "seed": self.seed,
                 }  # fmt: skip
                 tasks.append(Task(point, arguments, parameters))
-        found = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="phase diagram")
+        found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="phase diagram")
         values = np.stack([x["value"] for x in found]).reshape(len(PROCESSES), len(models), 2)
         plane, one = ("process", "model"), ("model",)
         naive = [[annealed(rhm, kind) for rhm in models] for kind in PROCESSES]
@@ -174,9 +167,42 @@ class Diagram:
         }
         return results.label(variables, coords, "theory", results.provenance(asdict(self)))
 
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> NoReturn:
+        """Refused: every point of the diagram is a law of infinite depth."""
+        no_model(
+            self.name, model, data,
+            "its points are laws of infinite depth; the threshold of one model is that of "
+            "PhaseTransition.measure",
+        )  # fmt: skip
+        raise InvalidParameter(
+            f"{self.name} consists of laws of infinite depth; call predict(), or measure grammars "
+            "of growing depth with FiniteSizeScaling"
+        )
 
-# %%
-# The table, its digest for the manual, and the figure.
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The laws at all points."""
+        if model is not None or data is not None:
+            self.measure(model, data)
+        return {self.name: self.predict(**run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """A panel per noise process."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Thresholds of every point, and the ratio of the closed form to density evolution."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), {"rows": digest(ds)})
 
 
 def table(ds: xr.Dataset) -> str:
@@ -197,7 +223,7 @@ def table(ds: xr.Dataset) -> str:
 
 
 def digest(ds: xr.Dataset) -> list[dict[str, Any]]:
-    """What the manual prints."""
+    """The numbers of the table, a row per grammar."""
     rows = []
     for k in range(ds.sizes["model"]):
         x = ds.isel(model=k)
@@ -211,7 +237,7 @@ def digest(ds: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line: how far the closed form is from the real processes."""
+    """How far the closed form is from the real processes."""
     ratio = ds.annealed / ds.threshold
     best, worst = (int(f(ratio.values)) for f in (np.argmin, np.argmax))
     words = []
@@ -259,14 +285,3 @@ def draw(ds: xr.Dataset) -> Figure:
     axes[0].plot([], [], color="0.5", lw=0.5, label="borders: $F'(1/v) = 1$, $F'(1) = 1$")
     axes[0].legend(fontsize=6, frameon=False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(Diagram))
-
-    # %%
-    # The closed form (dashed) is the same function of f for all v; real processes lose the class
-    # far earlier, and earlier still as v grows.  Between the thin lines of a colour there is a
-    # transition at all.
-
-    figure = draw(*measured)

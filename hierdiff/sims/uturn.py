@@ -1,47 +1,46 @@
-r"""
-U-turns: when is the class decided?
-===================================
+r"""U-turns: the probability that the class changes, and the noise level at which it is decided.
 
-Noise a datum to level t, turn round, and follow the reverse process back to data.
+A datum is noised to level t, and the reverse process leads back to data.
 
-* The class comes back with probability :math:`E \sum_c p(c \mid x_t)^2`: counted here from exact
+* The class changes with probability :math:`1 - E \sum_c p(c \mid x_t)^2`: counted from exact
   posterior samples, and computed from beliefs.
 * Along a reverse trajectory the committor, the probability of ending in class c, is
-  :math:`p(c \mid x_t)`: exact belief propagation at every point.  Run backwards, the forward path
-  of a datum *is* a reverse trajectory, free of step errors.  The committor is a martingale,
-  :math:`E[p_s(c) \mid x_t] = p_t(c)` for s < t.
+  :math:`p(c \mid x_t)`.  The forward path of a datum, run backwards, is a reverse trajectory without
+  step errors.  The committor is a martingale, :math:`E[p_s(c) \mid x_t] = p_t(c)` for s < t.
 * The speciation time of a trajectory is the last noise level, on the way down, at which the class
-  it ends in has less than one half.  Its spread shrinks with depth, around the threshold.
-* A chain of finitely many steps, as networks are sampled, unmasks several leaves at once and ends
-  outside the language with a probability that falls as one over the number of steps.
-
-Run it as ``python sims/uturn.py --out DIR``; it takes about a minute, and resumes.
+  at its end has less than one half.
+* A reverse chain of finitely many steps unmasks several leaves at once and ends outside the
+  language with a probability that falls as one over the number of steps.
 """
 
-# %%
-# One task is one grammar: beliefs along reverse trajectories, and the fate of the class.
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff import RHM, MaskingNoise, results, studies
-from hierdiff.checks import check_fields, count, listed, natural, whole
+from hierdiff import RHM, MaskingNoise, results
+from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims import SimulatedModel
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
-from hierdiff.sims.simulated_model import ConvergenceOrder, convergence_order
+from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.run import RunOptions
+from hierdiff.sims.simulated_model import ConvergenceOrder, SimulatedModel, convergence_order
+from hierdiff.tasks import Task, affordable, run_tasks
 from hierdiff.theory import ExactRHM, critical_level, posterior
 
+__all__ = ["UTurn"]
+
 Array = NDArray[Any]
+_CHANGED = "probability that the class changes, counted"
 
 
 def one_grammar(rhm: RHM, times: Array, data: int, seed: int, g: int) -> dict[str, Array]:
@@ -79,7 +78,21 @@ def one_chain(
 
 @dataclass(frozen=True)
 class UTurn:
-    """Fate of the class after a U-turn, and the moment at which it is decided; masking noise."""
+    """The class after a U-turn, and the noise level at which it is decided; masking noise.
+
+    Notes
+    -----
+    Validity: beliefs are exact; errors are over grammars.
+
+    Examples
+    --------
+    >>> small = UTurn(v=4, m=2, depths=(2,), grammars=2, data=4, levels=5, steps=(2, 4, 8))
+    >>> ds = small.measure(workers=1)
+    >>> float(ds.changed.sel(L=2, t=0)), ds.law.dims
+    (0.0, ('L', 't'))
+    """
+
+    name: ClassVar[str] = "uturn"
 
     v: int = 32
     """Symbols per level."""
@@ -99,14 +112,6 @@ class UTurn:
     """Steps of the finite chains."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the claims as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -122,22 +127,60 @@ class UTurn:
         for depth in self.depths:
             affordable(RHM(self.v, self.m, self.s, depth), self.data)
 
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "uturn")
-        ds = self.measure()
-        results.save(ds, folder / "uturn.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "uturn.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
+    @checked
+    def predict(
+        self,
+        law: Literal["density evolution"] = "density evolution",
+        *,
+        size: int = 4000,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Probability that the class changes, by density evolution.
 
-    def measure(self) -> xr.Dataset:
+        On average over data the sum of squared beliefs is the belief in the truth, so the class
+        changes with one minus the latter.
+        """
+        one_of("law", law, ("density evolution",))
+        found = [
+            PhaseTransition(v=self.v, m=self.m, s=self.s, L=L, noise="masking", seed=self.seed)
+            .predict(t=np.linspace(0, 1, self.levels), size=size, folder=folder, workers=workers,
+                     cluster=cluster)
+            for L in self.depths
+        ]  # fmt: skip
+        plane = ("L", "t")
+        variables = {
+            "changed": (plane, np.stack([1 - x.belief.values[0] for x in found]), _CHANGED),
+            "changed_error": (plane, np.stack([x.belief_error.values[0] for x in found]),
+                              "its standard error"),
+        }  # fmt: skip
+        return results.label(variables, self._axes(), "theory", results.provenance(asdict(self)))
+
+    def _axes(self) -> dict[str, Any]:
+        """Coordinates of depth and noise level."""
+        return {
+            "L": (("L",), list(self.depths), "depth"),
+            "t": (("t",), np.linspace(0, 1, self.levels), "noise level t of the masking process"),
+        }
+
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
         """Class change, committors, speciation times, and the error of finite chains."""
+        no_model(
+            self.name, model, data,
+            "it needs exact beliefs at growing depth; the class of one model after a U-turn is "
+            "that of PhaseTransition.measure",
+        )  # fmt: skip
         models = [RHM(self.v, self.m, self.s, L) for L in self.depths]
         times = np.linspace(0, 1, self.levels)
         tasks = [
@@ -156,7 +199,7 @@ class UTurn:
             for g in range(self.grammars)
         ]  # fmt: skip
         found = run_tasks(
-            [*tasks, *chains], self.out / "tasks", workers=self.workers, name="U-turns"
+            [*tasks, *chains], folder, workers=workers, cluster=cluster, name="U-turns"
         )
         q = np.stack([x["committor"] for x in found[: len(tasks)]])
         q = q.reshape(len(models), self.grammars * self.data, self.levels, self.v)
@@ -192,7 +235,7 @@ class UTurn:
 
         middle = ("L", "interval")
         variables = {
-            **pair("changed", changed, plane, "probability that the class changes, counted"),
+            **pair("changed", changed, plane, _CHANGED),
             **pair("law", law, plane, "1 - E sum p^2"),
             **pair("difference", changed - law, plane, "counted less computed"),
             **pair("martingale", martingale, middle, "mean of p_t (p_s - p_t)"),
@@ -204,12 +247,23 @@ class UTurn:
             "critical": ((), here[0], "threshold of density evolution"),
             "critical_error": ((), here[1], "its standard error"),
         }
-        coords = {
-            "L": (one, list(self.depths), "depth"),
-            "t": (("t",), times, "noise level t of the masking process"),
-            "steps": (steps, list(self.steps), "steps of the chain"),
-        }
+        coords = {**self._axes(), "steps": (steps, list(self.steps), "steps of the chain")}
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Class change, committors, speciation times, finite chains."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Speciation times per depth, and the error of finite chains."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), digest(ds))
 
 
 def _mean(values: Array, grammars: int, axis: int) -> tuple[Array, Array]:
@@ -228,10 +282,6 @@ def _speciation(times: Array, own: Array) -> Array:
     share = np.where(low > high, (low - 0.5) / np.where(low > high, low - high, 1), 0.0)
     step = times[1] - times[0]
     return np.asarray(times[np.maximum(first - 1, 0)] + step * np.clip(share, 0, 1))
-
-
-# %%
-# The table, its digest for the manual, and the figure.
 
 
 def scores(ds: xr.Dataset, name: str) -> Array:
@@ -260,7 +310,7 @@ def table(ds: xr.Dataset) -> str:
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:
-    """What the manual quotes."""
+    """Largest z-scores, convergence order and speciation times."""
     z = {n: scores(ds, n) for n in ("difference", "martingale", "planted")}
     return {
         "largest z": {n: float(np.abs(x).max()) for n, x in z.items()},
@@ -276,7 +326,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line."""
+    """Where the class is decided, and how well the identities hold."""
     first, last, z = ds.isel(L=0), ds.isel(L=-1), digest(ds)["largest z"]
     fit = order(ds)
     return (
@@ -321,12 +371,3 @@ def draw(ds: xr.Dataset) -> Figure:
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(UTurn))
-
-    # %%
-    # Every trajectory decides within a narrow range of noise, narrower as the tree grows.
-
-    figure = draw(*measured)

@@ -1,37 +1,30 @@
-r"""
-Coverage: how often every error bar of the package holds what it promises
-=========================================================================
+r"""Coverage: how often every error bar of the package contains the true value.
 
-An error bar is a promise: :math:`\pm 1` of it holds the true value in 68.3 % of all repetitions,
-:math:`\pm 2` in 95.4 %.  Here every error bar that the package states is made hundreds of times,
-from small samples whose true value is known in closed form, or, for estimates of models (density
-evolution, probes, calibration), is taken as the mean over all repetitions, so that the size of the
-error is tested and not the bias.
+:math:`\pm 1` error should contain it in 68.3 % of all repetitions, :math:`\pm 2` in 95.4 %.  Every
+error bar of the package is made hundreds of times from small samples.  The true value is known in
+closed form, or, for estimates of models (density evolution, probes, calibration), is the mean over
+all repetitions, so that the size of the error is tested and not the bias.
 
 A standard error of n units has a scatter of its own; it covers as Student's law with n - 1 degrees
-of freedom says, which is printed beside the measured share.  Wrong error bars are planted, and must
-fail.
-
-Run it as ``python sims/coverage.py --out DIR``; five minutes on one processor, resumable.
+of freedom states.  Wrong error bars are planted, and must fail.
 """
 
-# %%
-# A case makes one estimate from one random stream: its value and the ends of both intervals.
+from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
-from hierdiff.checks import check_fields, natural, whole
+from hierdiff import RHM, GaussianNoise, MaskingNoise, results
+from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
@@ -43,18 +36,22 @@ from hierdiff.sims._composition_tables import bootstrapped, measured_kernels
 from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import peak, ratio
 from hierdiff.sims.probes import feature_snr, over_seeds
+from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import convergence_order
 from hierdiff.sims.triplets import draw_triplets, paired_difference, probe
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr
 from hierdiff.theory.classification import GaussianClasses, log_ratio
 from hierdiff.theory.collapse import mutual_information_mixture, mutual_information_sampled
 
+__all__ = ["Coverage"]
+
 Array = NDArray[Any]
 Random = np.random.Generator
 NORMAL = (0.6826894921370859, 0.9544997361036416)
+"""Probability of a normal variable within one and within two standard deviations."""
 
 
 def bar(value: Any, error: Any) -> Array:
@@ -69,8 +66,8 @@ class Case:
 
     run: Callable[[Random], Array]
     """One repetition."""
-    truth: float | None = None
-    """The true value; None: the mean over all repetitions."""
+    truth: float | Callable[[], float] | None = None
+    """The true value, or the law that computes it; None: the mean over all repetitions."""
     units: int | None = None
     """Units behind a standard error."""
     student: bool = False
@@ -79,6 +76,12 @@ class Case:
     """A planted wrong error bar."""
     share: float = 1.0
     """Share of the repetitions that are made, where one is slow."""
+
+    def true_value(self, values: Array) -> float:
+        """The value that the intervals should contain."""
+        if self.truth is None:
+            return float(values.mean())
+        return self.truth() if callable(self.truth) else self.truth
 
 
 # %%
@@ -204,7 +207,6 @@ def depths(rng: Random) -> Array:
     return bar(found.value, found.error)
 
 
-# %%
 # Estimators of the experiments.
 
 
@@ -387,10 +389,15 @@ def few_networks(n: int, student: bool = True) -> Callable[[Random], Array]:
     return run
 
 
-_BIAS = float(CUES.predict().gaussian_bias[0])
-_MI = mutual_information_mixture(3, 2, 0.1, 0.5)
-_ODDS = float(np.diff(CLASSES.log_density(POINT)[0])[0])
-_SNR = float(snr(3, 2, 0.1, 1e-6))
+def true_bias() -> float:
+    """Shape bias of the Gaussian classes, by quadrature."""
+    return float(CUES.predict().gaussian_bias[0])
+
+
+def true_odds() -> float:
+    """Log ratio of the two densities."""
+    return float(np.diff(CLASSES.log_density(POINT)[0])[0])
+
 
 CASES: dict[str, Case] = {
     "mean, 24 grammars of 32 data": Case(nested(24, 32), 0.0, 24),
@@ -421,10 +428,12 @@ CASES: dict[str, Case] = {
     "exponent of the cost in m": Case(cost_exponent, 3.0),
     "labels that a kernel needs, 16 orders": Case(kernel_samples, None, 16, share=0.5),
     "exponent of the labels": Case(kernel_exponent, 2.0),
-    "shape bias, binomial": Case(cue_bias, _BIAS),
-    "SNR of features, 6 seeds": Case(features, _SNR, 6),
-    "mutual information, 60 data": Case(information, _MI, 60),
-    "log odds from denoising errors, 12 replicas": Case(log_odds, _ODDS, 12),
+    "shape bias, binomial": Case(cue_bias, true_bias),
+    "SNR of features, 6 seeds": Case(features, lambda: float(snr(3, 2, 0.1, 1e-6)), 6),
+    "mutual information, 60 data": Case(
+        information, lambda: mutual_information_mixture(3, 2, 0.1, 0.5), 60
+    ),
+    "log odds from denoising errors, 12 replicas": Case(log_odds, true_odds, 12),
     "density evolution, 4 copies": Case(population(4), None, 4, share=0.5),
     "density evolution, 16 copies": Case(population(16), None, 16, share=0.3),
     "threshold of density evolution, 4 copies": Case(critical, None, 4, share=0.15),
@@ -446,7 +455,6 @@ CASES: dict[str, Case] = {
 """Every error bar, by name."""
 
 
-# %%
 # One task is a block of repetitions of one case.
 
 
@@ -458,7 +466,7 @@ def repeat(name: str, first: int, last: int, seed: int) -> dict[str, Array]:
 
 def covered(case: Case, rows: Array) -> Array:
     """Share of the repetitions whose intervals hold the truth, [one and two errors]."""
-    truth = rows[:, 0].mean() if case.truth is None else case.truth
+    truth = case.true_value(rows[:, 0])
     inside = (rows[:, (1, 3)] <= truth) & (truth <= rows[:, (2, 4)])
     return np.asarray(inside.mean(axis=0))
 
@@ -475,7 +483,21 @@ def promised(case: Case) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often every error bar of the package covers, beside what it promises."""
+    """Share of repetitions in which every error bar of the package contains the true value.
+
+    Notes
+    -----
+    Validity: shares have binomial errors; those of estimates without a known true value test the
+    size of the error alone.
+
+    Examples
+    --------
+    >>> ds = Coverage(repetitions=20, names=("2 networks",)).measure(workers=1)
+    >>> ds.case.values.tolist(), ds.repetitions.values.tolist()
+    (['2 networks (Student)'], [20])
+    """
+
+    name: ClassVar[str] = "coverage"
 
     repetitions: int = 400
     """Repetitions of every case; of slow ones a share."""
@@ -483,14 +505,6 @@ class Coverage:
     """Cases whose name contains one of these; default all."""
     seed: int = 0
     """Seed of everything random."""
-    out: Path = Path("out")
-    """Folder for the result, the figure and the finished tasks."""
-    overwrite: bool = False
-    """Replace results of other parameters in the same folder."""
-    workers: int | None = None
-    """Tasks at a time; default all processors."""
-    summary: Path | None = None
-    """Also write the shares as JSON to this file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
@@ -498,20 +512,6 @@ class Coverage:
             self, repetitions=partial(whole, low=20, high=10**8), seed=natural,
         )  # fmt: skip
         self.chosen()
-
-    def main(self) -> tuple[xr.Dataset, ...]:
-        """Run, save, draw, print."""
-        folder = results.run_folder(self, "coverage")
-        ds = self.measure()
-        results.save(ds, folder / "coverage.nc")
-        figure = draw(ds)
-        figure.savefig(folder / "coverage.png", dpi=160)
-        plt.close(figure)
-        print(table(ds))
-        if self.summary:
-            results.write_summary(self.summary, digest(ds), asdict(self))
-        print(claim(ds))
-        return (ds,)
 
     def chosen(self) -> list[str]:
         """Names of the cases."""
@@ -522,8 +522,33 @@ class Coverage:
             raise InvalidParameter(f"names = {self.names} fit none of {', '.join(CASES)}")
         return found
 
-    def measure(self) -> xr.Dataset:
+    def predict(self, law: Literal["nominal"] = "nominal") -> xr.Dataset:
+        """The coverage that every error bar states, normal or Student's."""
+        one_of("law", law, ("nominal",))
+        names = self.chosen()
+        nominal = np.array([promised(CASES[n]) for n in names])
+        plane = ("case", "errors")
+        variables = {
+            "covered": (plane, nominal, "share of repetitions that hold the truth"),
+            "covered_error": (plane, np.zeros_like(nominal), "no error"),
+        }
+        return results.label(variables, _axes(names), "theory", results.provenance(asdict(self)))
+
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
         """Coverage of all cases."""
+        no_model(
+            self.name, model, data, "it tries estimators on made-up samples; leave the model out"
+        )
         names, tasks, where, block = self.chosen(), [], [], 50
         counts = [max(20, round(self.repetitions * CASES[n].share)) for n in names]
         for k, (name, total) in enumerate(zip(names, counts, strict=True)):
@@ -533,7 +558,7 @@ class Coverage:
                               "last": last, "seed": self.seed}  # fmt: skip
                 tasks.append(Task(repeat, (name, first, last, self.seed), parameters))
                 where.append(k)
-        found = run_tasks(tasks, self.out / "tasks", workers=self.workers, name="coverage")
+        found = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="coverage")
         shares = []
         for k, name in enumerate(names):
             rows = np.concatenate(
@@ -550,15 +575,31 @@ class Coverage:
             "repetitions": (one, counts, "repetitions"),
             "wrong": (one, [CASES[n].wrong for n in names], "planted"),
         }
-        coords = {
-            "case": (one, names, "error bar"),
-            "errors": (("errors",), [1, 2], "half width of the interval, in errors"),
-        }
-        return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+        made = results.provenance(asdict(self))
+        return results.label(variables, _axes(names), "simulation", made)
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Measured shares and stated ones, with planted wrong error bars in red."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Measured and stated coverage of every error bar."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), digest(ds))
 
 
-# %%
-# The table, its digest for the manual, and the figure.
+def _axes(names: list[str]) -> dict[str, Any]:
+    """Coordinates of all results."""
+    return {
+        "case": (("case",), names, "error bar"),
+        "errors": (("errors",), [1, 2], "half width of the interval, in errors"),
+    }
 
 
 def scores(ds: xr.Dataset) -> Array:
@@ -581,7 +622,7 @@ def table(ds: xr.Dataset) -> str:
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:
-    """What the manual prints."""
+    """Shares of every error bar."""
     rows = {}
     for name in ds.case.values:
         x = ds.sel(case=name)
@@ -594,7 +635,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The closing line."""
+    """How many error bars cover as stated, and how many planted ones are rejected."""
     z, wrong = scores(ds), ds.wrong.values
     own = z[~wrong]
     low = [str(n) for n, s in zip(ds.case.values[~wrong], own, strict=True) if s.min() < -3]
@@ -611,7 +652,7 @@ def claim(ds: xr.Dataset) -> str:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Measured shares beside the promised ones."""
+    """Measured and stated shares."""
     n = ds.sizes["case"]
     figure, axes = plt.subplots(
         1, 2, figsize=(11, 1.5 + 0.22 * n), layout="constrained", sharey=True
@@ -630,13 +671,3 @@ def draw(ds: xr.Dataset) -> Figure:
     axes[0].set_yticks(rows, ds.case.values, fontsize=7)
     axes[0].legend(fontsize=7, frameon=False)
     return figure
-
-
-if __name__ == "__main__":
-    measured = studies.execute(lambda: tyro.cli(Coverage))
-
-    # %%
-    # Red: planted wrong error bars.  Black bars: what is promised, by Student's law where the error
-    # is a plain standard error of few units.
-
-    figure = draw(*measured)
