@@ -31,11 +31,12 @@ from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.run import RunOptions
-from hierdiff.tasks import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     belief_slopes,
     critical_belief,

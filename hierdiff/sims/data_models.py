@@ -29,14 +29,13 @@ from hierdiff import GaussianNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, memory, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import NoTransition
-from hierdiff.grammar import RHM
+from hierdiff.grammar import RHM, affordable
 from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import crossing
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.run import RunOptions
-from hierdiff.tasks import affordable
 from hierdiff.theory import critical_level, population_dynamics
 from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.theory.representation import class_confidence

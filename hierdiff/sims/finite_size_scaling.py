@@ -30,12 +30,13 @@ from scipy.optimize import curve_fit
 from hierdiff import RHM, GaussianNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.grammar import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import crossing, depth_limit, disorder
 from hierdiff.sims.run import RunOptions
-from hierdiff.tasks import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
     critical_noise,

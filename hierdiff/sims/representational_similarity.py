@@ -22,12 +22,13 @@ from hierdiff import RHM, GaussianNoise, results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_level, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.similarity import linear_cka, representational_similarity
-from hierdiff.tasks import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import posterior
 
 __all__ = ["RepresentationalSimilarity"]

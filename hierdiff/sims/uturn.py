@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from hierdiff import RHM, MaskingNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.grammar import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import ConvergenceOrder, SimulatedModel, convergence_order
-from hierdiff.tasks import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM, critical_level, posterior
 
 __all__ = ["UTurn"]

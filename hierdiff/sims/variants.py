@@ -25,12 +25,13 @@ from hierdiff import RHM, Grammar, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
+from hierdiff.grammar import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import crossing, standard_error
 from hierdiff.sims.run import RunOptions
-from hierdiff.tasks import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import true_beliefs
 from hierdiff.variants import ambiguous, filtered, layered, zipf
 
