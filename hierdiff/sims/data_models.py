@@ -26,7 +26,17 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from hierdiff import GaussianNoise, results
-from hierdiff.checks import check_fields, checked, count, listed, memory, natural, no_model, one_of, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    listed,
+    memory,
+    natural,
+    no_model,
+    one_of,
+    whole,
+)
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import NoTransition
 from hierdiff.grammar import RHM, affordable
@@ -239,7 +249,7 @@ class DataModels:
 
 
 def _sigma(times: Array) -> Array:
-    """Noise over signal at the inner levels; at SNR infinity, where all is certain, no law holds."""
+    """Noise over signal at the inner levels; no law holds at SNR infinity."""
     return np.asarray(np.maximum(NOISE.snr(times[1:-1]), 1e-12) ** -0.5)
 
 

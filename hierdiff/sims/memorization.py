@@ -30,7 +30,17 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, number, one_of, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    listed,
+    natural,
+    no_model,
+    number,
+    one_of,
+    whole,
+)
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.plots.backend import Figure, plt, ticker
 from hierdiff.plots.representation import MODEL_COLOURS, representation

@@ -111,9 +111,7 @@ class RepresentationalSimilarity:
 
     def predict(self) -> NoReturn:
         """Refused: no law of these maps is known."""
-        raise InvalidParameter(
-            f"{self.name} has no law that predicts it; call measure()"
-        )
+        raise InvalidParameter(f"{self.name} has no law that predicts it; call measure()")
 
     @results.tracked
     @checked

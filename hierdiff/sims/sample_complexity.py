@@ -124,8 +124,7 @@ class SampleComplexity:
         found = self._sweep({"folder": folder, "workers": workers, "cluster": cluster})
         learner = [ds.sel(learner="clusters") for ds in found.values()]
         exponent, error = (
-            np.stack([ds[word].values for ds in learner])
-            for word in ("exponent", "exponent_error")
+            np.stack([ds[word].values for ds in learner]) for word in ("exponent", "exponent_error")
         )
         return self._labelled(exponent, error, "simulation")
 

@@ -402,7 +402,9 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
         ylabel=r"susceptibility $\chi$",
     )
     for noise in REAL:
-        panels[noise].set(xlabel=f"noise level $t$ ({noise} process)", ylabel=r"susceptibility $\chi$")
+        panels[noise].set(
+            xlabel=f"noise level $t$ ({noise} process)", ylabel=r"susceptibility $\chi$"
+        )
         panels[noise].axvline(threshold(e.v, e.m, e.s, noise, e.seed), color="0.3", ls="--",
                               lw=0.8)  # fmt: skip
     decay.set(xscale="log", yscale="log", xlabel="distance $r = s^d$ (leaves)",
