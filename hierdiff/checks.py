@@ -39,8 +39,8 @@ __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers",
     "interval", "level",
-    "levels_of", "listed", "memory", "natural", "no_model", "nonnegative", "number", "one_level", "one_of",
-    "positive",
+    "levels_of", "listed", "memory", "natural", "no_model", "nonnegative",
+    "number", "one_level", "one_of", "positive",
     "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
     "together", "unchecked", "whole",
 ]  # fmt: skip

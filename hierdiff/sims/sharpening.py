@@ -131,10 +131,8 @@ class Sharpening:
                  "leaf slope": "steepest slope of the leaves"}  # fmt: skip
         variables = {}
         for name, text in texts.items():
-            values, word = (
-                np.array([[x[name] for x in row] for row in rows]),
-                name.replace(" ", "_"),
-            )
+            values = np.array([[x[name] for x in row] for row in rows])
+            word = name.replace(" ", "_")
             variables[word] = (plane, values[..., 0], text)
             variables[f"{word}_error"] = (plane, values[..., 1], "its standard error")
         half = np.array(

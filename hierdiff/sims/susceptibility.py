@@ -408,9 +408,9 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
         panels[noise].axvline(threshold(e.v, e.m, e.s, noise, e.seed), color="0.3", ls="--",
                               lw=0.8)  # fmt: skip
     decay.set(xscale="log", yscale="log", xlabel="distance $r = s^d$ (leaves)",
-                   ylabel=r"$C(d)/C(0)$ at $\epsilon^*$")  # fmt: skip
+              ylabel=r"$C(d)/C(0)$ at $\epsilon^*$")  # fmt: skip
     collapse.set(xlabel=r"$(\epsilon - \epsilon^*)\, F'(p^*)^L$", xlim=(-1.6, 1.6),
-                   ylabel=r"$s^{aL}\, C(L)/C(0)$, across the root")  # fmt: skip
+                 ylabel=r"$s^{aL}\, C(L)/C(0)$, across the root")  # fmt: skip
     for ax, letter in zip(axes.ravel(), "abcdef", strict=True):
         ax.set_title(letter, loc="left", fontweight="bold", fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)

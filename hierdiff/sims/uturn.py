@@ -5,8 +5,9 @@ A datum is noised to level t, and the reverse process leads back to data.
 * The class changes with probability :math:`1 - E \sum_c p(c \mid x_t)^2`: counted from exact
   posterior samples, and computed from beliefs.
 * Along a reverse trajectory the committor, the probability of ending in class c, is
-  :math:`p(c \mid x_t)`.  The forward path of a datum, run backwards, is a reverse trajectory without
-  step errors.  The committor is a martingale, :math:`E[p_s(c) \mid x_t] = p_t(c)` for s < t.
+  :math:`p(c \mid x_t)`.  The forward path of a datum, run backwards, is a reverse trajectory
+  without step errors.  The committor is a martingale, :math:`E[p_s(c) \mid x_t] = p_t(c)` for
+  s < t.
 * The speciation time of a trajectory is the last noise level, on the way down, at which the class
   at its end has less than one half.
 * A reverse chain of finitely many steps unmasks several leaves at once and ends outside the
