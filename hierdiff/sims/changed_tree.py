@@ -218,7 +218,7 @@ class ChangedTree:
         )
         values = {
             "t": list(self.t), "leaves per branch": size.tolist(),
-            **{name: ds[name].values.tolist() for name in ds.data_vars},
+            **{str(name): ds[name].values.tolist() for name in ds.data_vars},
         }  # fmt: skip
         return Summary("\n".join(rows), claim, values)
 

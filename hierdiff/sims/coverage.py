@@ -95,7 +95,7 @@ def curves(rng: Random, grammars: int, data: int, quenched: float = QUENCHED) ->
     """Beliefs [grammars, data, t], symmetric about the place, so that the mean crosses there."""
     middle = PLACE + quenched * rng.standard_normal((grammars, 1))
     middle = middle + THERMAL * rng.standard_normal((grammars, data))
-    return special.expit((middle[..., None] - TIMES) / WIDTH)
+    return np.asarray(special.expit((middle[..., None] - TIMES) / WIDTH))
 
 
 def threshold(grammars: int, data: int) -> Callable[[Random], Array]:

@@ -55,25 +55,25 @@ def one_grammar(
     noise = MaskingNoise(rhm.v) if process == "masking" else GaussianNoise(rhm.v)
     randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
 
-    def seen(level: float) -> tuple[Array, float]:
+    def corrupted(level: float) -> tuple[Array, float]:
         t = float(noise.level(level)) if isinstance(noise, GaussianNoise) else float(level)
         return noise.corrupt_with(truth.leaves, t, randoms), t
 
     def slope(level: float) -> Array:
-        x_t, t = seen(level)
+        x_t, t = corrupted(level)
         if isinstance(noise, GaussianNoise):
             mean = denoise_symbols(grammar, noise, x_t, t)
-            return 0.5 * (1 - (mean**2).sum(axis=2)).sum(axis=1)
+            return np.asarray(0.5 * (1 - (mean**2).sum(axis=2)).sum(axis=1))
         return pointwise_slope(grammar, noise, x_t, t)
 
-    said = [pointwise_information(grammar, noise, *seen(level), truth) for level in ends]
+    found = [pointwise_information(grammar, noise, *corrupted(level), truth) for level in ends]
     slopes = []
     for a, b in zip(ends[:-1], ends[1:], strict=True):
         points = (a + b) / 2 + (b - a) / 2 * POINTS
         slopes.append(sum(w / 2 * slope(x) for w, x in zip(WEIGHTS, points, strict=True)))
     entropy = [pointwise_entropy(grammar, truth, level) for level in range(grammar.L + 1)]
     return {
-        "information": np.stack(said, axis=1),
+        "information": np.stack(found, axis=1),
         "slope": np.stack(slopes, axis=1),
         "entropy": np.stack(entropy, axis=1),
     }
@@ -83,11 +83,13 @@ def effective(gap: Array) -> Array:
     """Data over the kurtosis of their differences [data, interval].
 
     At high signal-to-noise ratio a few rare data carry everything; a z-score of fewer than about 20
-    of them is not normal, and says nothing.
+    of them is not normal.
     """
     centred = gap - gap.mean(axis=0)
     fourth = (centred**4).mean(axis=0)
-    return len(gap) * (centred**2).mean(axis=0) ** 2 / np.where(fourth > 0, fourth, 1)
+    return np.asarray(
+        len(gap) * (centred**2).mean(axis=0) ** 2 / np.where(fourth > 0, fourth, 1)
+    )
 
 
 @dataclass(frozen=True)
@@ -206,18 +208,18 @@ class Information:
             arguments = (rhm, process, ends, self.data, self.seed, g)
             tasks.append(Task(one_grammar, arguments, parameters))
         parts = run_tasks(tasks, name=process, **options)
-        said, slope, entropy = (
+        found, slope, entropy = (
             np.stack([p[name] for p in parts]) for name in ("information", "slope", "entropy")
         )
-        by_difference = np.diff(said[..., -1], axis=2) / np.diff(ends)
+        by_difference = np.diff(found[..., -1], axis=2) / np.diff(ends)
         gap = (by_difference - slope).reshape(-1, len(ends) - 1)
         # the identity holds in every grammar, so that data of all grammars scatter about zero
         error = standard_error(gap)
-        left = nested_mean(entropy[:, :, None] - said)
+        left = nested_mean(entropy[:, :, None] - found)
         plane, span = ("end", "level"), ("interval",)
         variables = {
-            "information": (plane, nested_mean(said).mean, "I(latents of the level; x_t), nats"),
-            "information_error": (plane, nested_mean(said).error, "its standard error"),
+            "information": (plane, nested_mean(found).mean, "I(latents of the level; x_t), nats"),
+            "information_error": (plane, nested_mean(found).error, "its standard error"),
             "remaining": (plane, left.mean, "entropy of the latents given x_t, nats"),
             "remaining_error": (plane, left.error, "its standard error"),
             "entropy": (("level",), nested_mean(entropy).mean, "entropy of the latents, nats"),

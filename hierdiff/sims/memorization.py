@@ -353,7 +353,7 @@ def rank_of(ds: xr.Dataset) -> int:
     return int(json.loads(ds.attrs["parameters"])["rank"])
 
 
-def claim(rows: list[dict[str, Any]], trends: dict[str, dict[str, float]]) -> str:
+def claim(rows: list[dict[str, Any]], trends: Mapping[Model, dict[str, float]]) -> str:
     """Where the features of every learner gain a peak, and how that grows with d."""
     spans = {
         name: " to ".join(f"{f([row[name][0] / row['d'] for row in rows]):.1f}" for f in (min, max))

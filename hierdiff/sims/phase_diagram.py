@@ -54,8 +54,8 @@ RULES = {
 
 
 def density(rhm: RHM) -> float:
-    """Fraction f of the tuples other than the true one that are somebody's rule."""
-    return (rhm.m * rhm.v - 1) / (rhm.v**rhm.s - 1)
+    """Fraction f of the tuples other than the true one that are a rule of some symbol."""
+    return float((rhm.m * rhm.v - 1) / (rhm.v**rhm.s - 1))
 
 
 def borders(v: int, s: int) -> tuple[float, float]:
@@ -76,7 +76,8 @@ def point(rhm: RHM, kind: str, size: int, copies: int, depth: int, seed: int) ->
 
 def annealed(rhm: RHM, kind: str) -> float:
     """Where the mean leaf belief is that of the critical epsilon-process."""
-    noise, target = noise_process(kind, rhm.v), critical_noise(rhm)
+    noise: Any = noise_process(kind, rhm.v)
+    target = critical_noise(rhm)
     return float(brentq(lambda t: float(effective_epsilon(noise, t)) - target, 0, 1))
 
 

@@ -127,8 +127,8 @@ class RepresentationPeak:
             "Representation.measure",
         )  # fmt: skip
         options = {"folder": folder, "workers": workers, "cluster": cluster}
-        found = [self._located(x, self._measured(x, options))[:2] for x in self.mixtures]
-        return self._labelled(*zip(*found, strict=True), "simulation")
+        found = [self._located(x, self._measured(x, options)) for x in self.mixtures]
+        return self._labelled([x[0] for x in found], [x[1] for x in found], "simulation")
 
     def _labelled(self, place: Any, error: Any, source: str) -> xr.Dataset:
         one = ("mixture",)

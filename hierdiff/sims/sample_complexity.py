@@ -219,7 +219,8 @@ def in_v(small: xr.Dataset, large: xr.Dataset) -> dict[int, list[list[float]]]:
             one = [ds.sel(learner="clusters", height=h, m=m) for ds in (small, large)]
             slope = np.log(float(one[1].samples / one[0].samples)) / np.log(v[1] / v[0])
             relative = [float(ds.samples_error / ds.samples) for ds in one]
-            found[h].append([int(m), slope, float(np.hypot(*relative)) / np.log(v[1] / v[0])])
+            error = float(np.hypot(relative[0], relative[1])) / np.log(v[1] / v[0])
+            found[h].append([int(m), slope, error])
     return found
 
 

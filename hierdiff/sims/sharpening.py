@@ -210,7 +210,7 @@ def slope(t: Array, curves: Array) -> tuple[float, float]:
     return float(falls[i]), float(by_grammar.std(ddof=1) / np.sqrt(len(curves)))
 
 
-def steepest(ds: xr.Dataset) -> dict[str, list[float]]:
+def steepest(ds: xr.Dataset) -> dict[str, Any]:
     """Threshold, and steepest slopes of class and leaves, each with its error."""
     curves, t = ds.belief_by_grammar.values, ds.t.values
     return {
@@ -269,7 +269,9 @@ def digest(depths: tuple[int, ...], datasets: Datasets) -> dict[str, Any]:
         deepest = datasets[f"sharpening_{kind}_L{depths[-1]}"]
         law = predicted_half(datasets[f"sharpening_{kind}_theory"])
         processes[kind] = {
-            "depths": [{"L": L, **steepest(datasets[f"sharpening_{kind}_L{L}"])} for L in depths],
+            "depths": [
+                {"L": L} | steepest(datasets[f"sharpening_{kind}_L{L}"]) for L in depths
+            ],
             "survival": beyond(deepest),
             "half": [[*x, y] for x, y in zip(half_levels(deepest), law, strict=True)],
         }

@@ -70,8 +70,13 @@ def makers(L: int) -> dict[str, Callable[[Seed], Grammar]]:
         ),
     }
     for level in (1, 2, 3):
-        found[f"cut above level {level}"] = lambda seed, k=level: filtered(rhm.draw(seed), k)
+        found[f"cut above level {level}"] = partial(cut, rhm, level)
     return found
+
+
+def cut(rhm: RHM, level: int, seed: Seed) -> Grammar:
+    """A grammar without correlations above a level."""
+    return filtered(rhm.draw(seed), level)
 
 
 def one_grammar(
