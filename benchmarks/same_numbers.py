@@ -18,8 +18,8 @@ them.
 Compared are all netCDF files (values, dimensions, coordinates, units and names of variables) and
 all JSON files of both trees, by their path.  Left out is provenance: attributes of files, and the
 entry "made" of a summary.  Printed are differences, what is missing in the new tree and what is
-new.  The exit status is 1 if a number differs or is missing, 0 otherwise; something new is no
-difference.
+new.  The exit status is 1 if a number differs or is missing, 0 otherwise; something new, or another
+description of the same numbers, is no difference.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import argparse
 import json
 import struct
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ class Report(NamedTuple):
     """What two trees of results have in common and what not, as lines."""
 
     same: int
+    described: list[str]
     different: list[str]
     missing: list[str]
     new: list[str]
@@ -55,8 +57,11 @@ class Report(NamedTuple):
     @property
     def text(self) -> str:
         """The report as it is printed."""
-        parts = (("differs", self.different), ("missing", self.missing), ("new", self.new))
-        lines = [f"{word:<8} {line}" for word, found in parts for line in found]
+        parts = (
+            ("described differently", self.described), ("differs", self.different),
+            ("missing", self.missing), ("new", self.new),
+        )  # fmt: skip
+        lines = [f"{word}: {line}" for word, found in parts for line in found]
         counts = ", ".join(f"{len(found)} {word}" for word, found in parts)
         return "\n".join([*lines, f"{self.same} values equal bit for bit; {counts}"])
 
@@ -66,12 +71,22 @@ def compare(old: Path, new: Path) -> Report:
     before, after = _values(old), _values(new)
     common = before.keys() & after.keys()
     wrong = {key: _difference(before[key], after[key]) for key in common}
+    words = {key: _words(before[key], after[key]) for key in common if not wrong[key]}
     return Report(
         same=sum(not why for why in wrong.values()),
+        described=sorted(f"{key}: {why}" for key, why in words.items() if why),
         different=sorted(f"{key}: {why}" for key, why in wrong.items() if why),
-        missing=sorted(before.keys() - common),
-        new=sorted(after.keys() - common),
+        missing=_only(before, after),
+        new=_only(after, before),
     )
+
+
+def _only(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """What one tree has and the other has not: whole files in one line, else value by value."""
+    files = {key.split(": ")[0] for key in there}
+    alone = Counter(file for key in here if (file := key.split(": ")[0]) not in files)
+    lines = [f"{file}: all {count} values" for file, count in alone.items()]
+    return sorted(lines + [k for k in here.keys() - there.keys() if k.split(": ")[0] in files])
 
 
 def _values(folder: Path) -> dict[str, Any]:
@@ -119,11 +134,9 @@ def _difference(old: Any, new: Any) -> str:
         else:
             same = type(old) is type(new) and old == new
         return "" if same else f"{old!r}, now {new!r}"
-    (dims, words, a), (new_dims, new_words, b) = old, new
+    (dims, _, a), (new_dims, _, b) = old, new
     if dims != new_dims or a.shape != b.shape or a.dtype != b.dtype:
         return f"{dims} {a.shape} {a.dtype}, now {new_dims} {b.shape} {b.dtype}"
-    if words != new_words:
-        return f"described as {words}, now {new_words}"
     if a.dtype.kind in "OUS":
         unequal = a != b
     else:  # as bytes: NaN equals NaN, and the sign of zero counts
@@ -133,6 +146,13 @@ def _difference(old: Any, new: Any) -> str:
     place = tuple(int(i) for i in np.argwhere(unequal)[0])
     share = f"{int(unequal.sum())} of {unequal.size} values"
     return f"{share}, at {list(place)} {a[place]!r}, now {b[place]!r}"
+
+
+def _words(old: Any, new: Any) -> str:
+    """In what the descriptions of two variables differ."""
+    if not isinstance(old, tuple) or old[1] == new[1]:
+        return ""
+    return f"{old[1]}, now {new[1]}"
 
 
 def _bytes(values: Any) -> Any:

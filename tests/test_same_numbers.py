@@ -67,14 +67,16 @@ def test_one_bit_is_seen(
     old, new = write(tmp_path / "old"), write(tmp_path / "new", other)
     assert script.main([str(old), str(new)]) == 1
     printed = capsys.readouterr().out
-    assert "differs  study/study.nc: p: " in printed
+    assert "differs: study/study.nc: p: " in printed
     assert words in printed
-    assert "differs  study.json: /p/" in printed
+    assert "differs: study.json: /p/" in printed
 
 
-def test_another_description_is_a_difference(script: Any, tmp_path: Path) -> None:
-    report = script.compare(write(tmp_path / "old"), write(tmp_path / "new", text="q"))
-    assert [line.split(":")[0] for line in report.different] == ["study/study.nc"]
+def test_another_description_is_named_and_no_difference(script: Any, tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old"), write(tmp_path / "new", text="q")
+    report = script.compare(old, new)
+    assert [line.split(":")[0] for line in report.described] == ["study/study.nc"]
+    assert script.main([str(old), str(new)]) == 0
 
 
 def test_missing_and_new_files_are_named(script: Any, tmp_path: Path) -> None:
@@ -82,11 +84,19 @@ def test_missing_and_new_files_are_named(script: Any, tmp_path: Path) -> None:
     (new / "study.json").unlink()
     (new / "other.json").write_text("3")
     report = script.compare(old, new)
-    assert report.new == ["other.json: "]
-    assert len(report.missing) == 4
+    assert report.new == ["other.json: all 1 values"]
+    assert report.missing == ["study.json: all 4 values"]
     assert script.main([str(old), str(new)]) == 1
     (old / "study.json").unlink()
     assert script.main([str(old), str(new)]) == 0  # what is new is no difference
+
+
+def test_an_entry_that_is_gone_is_named(script: Any, tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old"), write(tmp_path / "new")
+    (new / "study.json").write_text(json.dumps({"p": [0.1]}))
+    report = script.compare(old, new)
+    assert report.missing == ["study.json: /p/1", "study.json: /p/2"]
+    assert report.different == ["study.json: /p/length: 3, now 1"]
 
 
 def test_folders_without_results_are_refused(script: Any, tmp_path: Path) -> None:

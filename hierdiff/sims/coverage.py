@@ -50,6 +50,8 @@ __all__ = ["Coverage"]
 
 Array = NDArray[Any]
 Random = np.random.Generator
+_COVERED = "share of repetitions whose interval contains the true value"
+_DOUBT = "binomial error of it where the stated coverage holds"
 NORMAL = (0.6826894921370859, 0.9544997361036416)
 """Probability of a normal variable within one and within two standard deviations."""
 
@@ -529,8 +531,8 @@ class Coverage:
         nominal = np.array([promised(CASES[n]) for n in names])
         plane = ("case", "errors")
         variables = {
-            "covered": (plane, nominal, "share of repetitions that hold the truth"),
-            "covered_error": (plane, np.zeros_like(nominal), "no error"),
+            "covered": (plane, nominal, _COVERED),
+            "covered_error": (plane, np.zeros_like(nominal), _DOUBT),
         }
         return results.label(variables, _axes(names), "theory", results.provenance(asdict(self)))
 
@@ -569,8 +571,8 @@ class Coverage:
         doubt = np.sqrt(nominal * (1 - nominal) / np.array(counts)[:, None])
         plane, one = ("case", "errors"), ("case",)
         variables = {
-            "covered": (plane, np.array(shares), "share of repetitions that hold the truth"),
-            "covered_error": (plane, doubt, "binomial error of it where the promise holds"),
+            "covered": (plane, np.array(shares), _COVERED),
+            "covered_error": (plane, doubt, _DOUBT),
             "nominal": (plane, nominal, "share that is promised"),
             "repetitions": (one, counts, "repetitions"),
             "wrong": (one, [CASES[n].wrong for n in names], "planted"),

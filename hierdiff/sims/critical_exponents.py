@@ -225,8 +225,8 @@ class Exponents:
         )
         plane, zero = ("model", "process"), np.zeros(shape)
         variables = {
-            "eigenvalue": (plane, slope, "eigenvalue"), "eigenvalue_error": (plane, zero, "none"),
-            "belief": (plane, belief, "belief"), "belief_error": (plane, zero, "none"),
+            "eigenvalue": (plane, slope, "eigenvalue"), "eigenvalue_error": (plane, zero, "eigenvalue error"),
+            "belief": (plane, belief, "belief"), "belief_error": (plane, zero, "belief error"),
         }  # fmt: skip
         made = results.provenance(asdict(self))
         return results.label(variables, self._axes(models), "theory", made)

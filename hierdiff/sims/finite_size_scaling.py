@@ -48,6 +48,8 @@ from hierdiff.theory import (
 __all__ = ["FiniteSizeScaling"]
 
 Array = NDArray[Any]
+_LOST = "noise level at which half of the class is lost"
+_LIMIT = "the same, extrapolated to infinite depth"
 PROCESSES = ("masking", "uniform", "gaussian")
 RATES = (1.1, 2.0)
 """Rates of approach that the extrapolation allows: below 1.1 twelve levels show nothing of the
@@ -152,9 +154,9 @@ class FiniteSizeScaling:
         theory = self._populations(models, options)
         plane, deep = ("process", "model"), ("process",)
         variables = {
-            "exact": (plane, theory[:, :-1, 0], "class lost at t"),
+            "exact": (plane, theory[:, :-1, 0], _LOST),
             "exact_error": (plane, theory[:, :-1, 1], "its standard error"),
-            "limit": (deep, theory[:, -1, 0], "extrapolated to infinite depth"),
+            "limit": (deep, theory[:, -1, 0], _LIMIT),
             "limit_error": (deep, theory[:, -1, 1], "its standard error"),
         }
         made = results.provenance(asdict(self))
@@ -195,7 +197,7 @@ class FiniteSizeScaling:
         plane, deep = ("process", "model"), ("process",)
         infinite = theory[:, -1]
         variables = {
-            "exact": (plane, exact[..., 0], "exact inference: class lost at t"),
+            "exact": (plane, exact[..., 0], _LOST),
             "exact_error": (plane, exact[..., 1], "its standard error"),
             "disorder": (plane, exact[..., 2], "variance over grammars, thermal part removed"),
             "disorder_error": (plane, exact[..., 3], "its standard error"),
@@ -207,7 +209,7 @@ class FiniteSizeScaling:
             "disorder_power_error": (deep, laws[:, 3], "its standard error"),
             "population": (plane, theory[:, :-1, 0], "density evolution at the same depth"),
             "population_error": (plane, theory[:, :-1, 1], "its standard error"),
-            "limit": (deep, limits[:, 0], "extrapolation of exact inference to infinite depth"),
+            "limit": (deep, limits[:, 0], _LIMIT),
             "limit_error": (deep, limits[:, 1], "its standard error"),
             "rate": (deep, limits[:, 2], "rate of approach, as far as the depths tell"),
             "rate_error": (deep, limits[:, 3], "its standard deviation"),

@@ -87,9 +87,7 @@ def effective(gap: Array) -> Array:
     """
     centred = gap - gap.mean(axis=0)
     fourth = (centred**4).mean(axis=0)
-    return np.asarray(
-        len(gap) * (centred**2).mean(axis=0) ** 2 / np.where(fourth > 0, fourth, 1)
-    )
+    return np.asarray(len(gap) * (centred**2).mean(axis=0) ** 2 / np.where(fourth > 0, fourth, 1))
 
 
 @dataclass(frozen=True)

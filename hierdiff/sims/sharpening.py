@@ -101,7 +101,7 @@ class Sharpening:
         plane = ("process", "level")
         variables = {
             "half": (plane, half, "noise level at which half is lost"),
-            "half_error": (plane, np.zeros_like(half), "none"),
+            "half_error": (plane, np.zeros_like(half), "its standard error"),
         }
         return self._labelled(variables, {}, "theory")
 
@@ -269,9 +269,7 @@ def digest(depths: tuple[int, ...], datasets: Datasets) -> dict[str, Any]:
         deepest = datasets[f"sharpening_{kind}_L{depths[-1]}"]
         law = predicted_half(datasets[f"sharpening_{kind}_theory"])
         processes[kind] = {
-            "depths": [
-                {"L": L} | steepest(datasets[f"sharpening_{kind}_L{L}"]) for L in depths
-            ],
+            "depths": [{"L": L} | steepest(datasets[f"sharpening_{kind}_L{L}"]) for L in depths],
             "survival": beyond(deepest),
             "half": [[*x, y] for x, y in zip(half_levels(deepest), law, strict=True)],
         }

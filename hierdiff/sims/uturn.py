@@ -42,7 +42,7 @@ from hierdiff.theory import ExactRHM, critical_level, posterior
 __all__ = ["UTurn"]
 
 Array = NDArray[Any]
-_CHANGED = "probability that the class changes, counted"
+_CHANGED = "probability that the class changes"
 
 
 def one_grammar(rhm: RHM, times: Array, data: int, seed: int, g: int) -> dict[str, Array]:
