@@ -24,9 +24,10 @@ from hierdiff.checks import (
     check_fields,
     checked,
     count,
-    levels_of,
+    listed,
     natural,
     no_model,
+    one_level,
     one_of,
     whole,
 )
@@ -91,13 +92,13 @@ class ChangedTree:
             m=count,
             s=partial(whole, low=2),
             L=count,
+            t=partial(listed, rule=one_level, least=2, rising=True),
         )
         leaves = self.rhm.n_leaves
-        low, high = map(levels_of, self.t)
-        if leaves > 4096 or not low < high:
+        if leaves > 4096 or len(self.t) != 2:
             raise InvalidParameter(
                 f"s, L, t = {self.s}, {self.L}, {self.t} must give 4096 leaves at most and "
-                f"two increasing noise levels; there are {leaves} leaves"
+                f"two noise levels; there are {leaves} leaves"
             )
 
     @property

@@ -28,7 +28,17 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results
-from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    listed,
+    natural,
+    no_model,
+    one_of,
+    shown,
+    whole,
+)
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import affordable
@@ -195,10 +205,11 @@ class Exponents:
         """Refuse what cannot be computed, before anything is."""
         check_fields(
             self,
-            sizes=listed,
+            sizes=partial(listed, rule=_size_rule),
             size=partial(whole, low=8, high=10**8),
             copies=partial(whole, low=3, high=10**6),
-            levels=partial(whole, low=2, high=10**5),
+            # theory.critical_exponents needs as many to tell a fixed point from a transient
+            levels=partial(whole, low=30, high=10**4),
             depths=partial(listed, rule=count, least=3),
             leaf_depths=partial(listed, rule=count, least=3),
             grammars=partial(whole, low=4, high=10**6),
@@ -207,8 +218,6 @@ class Exponents:
             seed=natural,
         )
         first, deepest = self.sizes[0], max((*self.depths, *self.leaf_depths))
-        for v, m, s in self.sizes:
-            RHM(v, m, s, 1)
         affordable(RHM(*first, deepest), self.data)
 
     def models(self) -> list[RHM]:
@@ -225,7 +234,8 @@ class Exponents:
         )
         plane, zero = ("model", "process"), np.zeros(shape)
         variables = {
-            "eigenvalue": (plane, slope, "eigenvalue"), "eigenvalue_error": (plane, zero, "eigenvalue error"),
+            "eigenvalue": (plane, slope, "eigenvalue"),
+            "eigenvalue_error": (plane, zero, "eigenvalue error"),
             "belief": (plane, belief, "belief"), "belief_error": (plane, zero, "belief error"),
         }  # fmt: skip
         made = results.provenance(asdict(self))
@@ -414,6 +424,15 @@ class Exponents:
         """Eigenvalues, exponents and thresholds of every size and process."""
         ds = datasets[self.name]
         return Summary(table(ds), claim(ds), digest(ds))
+
+
+def _size_rule(name: str, value: Any) -> tuple[int, int, int]:
+    """Symbols, rules and branching."""
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
+        raise InvalidParameter(f"{name} holds {shown(value)}; give v, m and s")
+    RHM(*value, 1)
+    v, m, s = value
+    return v, m, s
 
 
 def _run(tasks: list[Task], name: str, options: dict[str, Any]) -> list[dict[str, Array]]:

@@ -111,11 +111,11 @@ class Memorization:
             seed=natural,
         )
         for rank in {self.rank, *self.ranks}:
-            self.experiment(rank, ("exact",), (*self.numbers, *self.memories)[:1])
-        self.experiment(self.rank, ("exact",), self.numbers)
-        self.experiment(self.rank, ("exact",), self.memories)
+            self._experiment(rank, ("exact",), (*self.numbers, *self.memories)[:1])
+        self._experiment(self.rank, ("exact",), self.numbers)
+        self._experiment(self.rank, ("exact",), self.memories)
 
-    def experiment(
+    def _experiment(
         self,
         rank: int,
         models: tuple[Model, ...],
@@ -183,7 +183,7 @@ class Memorization:
     def _sweep(self, options: dict[str, Any]) -> dict[str, xr.Dataset]:
         """The ratio R of all learners around their crossovers, by the stem of the file."""
         return {
-            f"memorization_d{rank}_{models[0]}": self.experiment(rank, models, numbers).measure(
+            f"memorization_d{rank}_{models[0]}": self._experiment(rank, models, numbers).measure(
                 **options
             )
             for rank in self.ranks
@@ -220,12 +220,12 @@ class Memorization:
             self.measure(model, data)
         options = run.tasks(self.name)
         levels = (0.1, 0.2, 0.3, 0.35, 0.5, 0.6, 0.85, 1.1, 1.6)
-        table = self.experiment(self.rank, ("exact", *LEARNERS), self.numbers, levels)
+        table = self._experiment(self.rank, ("exact", *LEARNERS), self.numbers, levels)
         return {"memorization": table.measure(**options), **self._sweep(options)}
 
     def figure(self, datasets: Datasets) -> Figure:
         """Curves at one N, the ratio against N, the crossover against d."""
-        law = self.experiment(self.rank, ("exact",), self.numbers).predict(
+        law = self._experiment(self.rank, ("exact",), self.numbers).predict(
             "exact", np.geomspace(0.02, 1.6, 80)
         )
         rows = [self._row(rank, datasets) for rank in self.ranks]

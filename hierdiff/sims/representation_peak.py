@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -23,8 +24,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    listed,
+    natural,
+    no_model,
+    number,
+    one_of,
+    shown,
+    whole,
+)
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.representation import representation
 from hierdiff.sims.representation import Representation
@@ -65,26 +77,23 @@ class RepresentationPeak:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
-        check_fields(self, mixtures=listed, seed=natural)
+        check_fields(self, mixtures=partial(listed, rule=_mixture), seed=natural)
         for rank, classes, delta in self.mixtures:
-            number("delta", delta, above=0, below=1)
-            self.experiment(rank, classes, delta, ())
+            self._experiment(rank, classes, delta, ())
 
-    def experiment(
+    def _experiment(
         self, rank: int, classes: int, delta: float, sigmas: tuple[float, ...]
     ) -> Representation:
         """The exact model of one mixture at some noise levels."""
-        whole("rank d", rank, 1)
-        whole("classes K", classes, 2)
         return Representation(
             classes=classes, rank=rank, delta=delta, dim=classes * rank, sigmas=sigmas,
             n_train=(2 * classes,), models=("exact",), quantities=("snr",), seeds=self.seeds,
             test=self.test, seed=self.seed,
         )  # fmt: skip
 
-    def levels(self, mixture: Mixture) -> tuple[Array, Array]:
+    def _levels(self, mixture: Mixture) -> tuple[Array, Array]:
         """Noise levels around the exact peak, and all of one mixture."""
-        base = self.experiment(*mixture, ())
+        base = self._experiment(*mixture, ())
         place, far = (float(base.predict(law).peak_sigma) for law in ("exact", "mean_field"))
         near = place * np.geomspace(0.7, 1.4, 11)
         return near, np.unique(np.round([*near, 0.25 * place, 0.5 * place, far, 1.5 * far], 9))
@@ -95,18 +104,18 @@ class RepresentationPeak:
         one_of("law", law, ("exact", "mean_field"))
         places = []
         for mixture in self.mixtures:
-            near, levels = self.levels(mixture)
+            near, levels = self._levels(mixture)
             if law == "exact":
                 curve = self._law_near(mixture, levels[_inside(levels, near)])
                 places.append(top(levels[_inside(levels, near)], curve))
             else:
-                base = self.experiment(*mixture, ())
+                base = self._experiment(*mixture, ())
                 places.append(float(base.predict("mean_field").peak_sigma))
         return self._labelled(places, np.zeros(len(places)), "theory")
 
     def _law_near(self, mixture: Mixture, sigma: Array) -> Array:
         """SNR by the exact law."""
-        found = self.experiment(*mixture, tuple(sigma)).predict("exact", sigma)
+        found = self._experiment(*mixture, tuple(sigma)).predict("exact", sigma)
         return np.asarray(found.snr[0, 0, 0].values)
 
     @results.tracked
@@ -143,12 +152,12 @@ class RepresentationPeak:
 
     def _measured(self, mixture: Mixture, options: dict[str, Any]) -> xr.Dataset:
         """The SNR of one mixture at all its noise levels."""
-        _, levels = self.levels(mixture)
-        return self.experiment(*mixture, tuple(levels)).measure(**options)
+        _, levels = self._levels(mixture)
+        return self._experiment(*mixture, tuple(levels)).measure(**options)
 
     def _located(self, mixture: Mixture, measured: xr.Dataset) -> tuple[float, float, float]:
         """Measured peak, its error, and the peak of the same quintic through the exact law."""
-        near, _ = self.levels(mixture)
+        near, _ = self._levels(mixture)
         window = slice(near[0] * 0.999, near[-1] * 1.001)
         curves = measured.snr_by_seed.sel(split="test", sigma=window).squeeze()
         sigma = curves.sigma.values
@@ -163,7 +172,7 @@ class RepresentationPeak:
         found, options = {}, run.tasks(self.name)
         for mixture in self.mixtures:
             stem, measured = stem_of(mixture), self._measured(mixture, options)
-            base = self.experiment(*mixture, ())
+            base = self._experiment(*mixture, ())
             fine = np.geomspace(base.reference, measured.sigma.values[-1], 80)
             found[stem] = measured
             found[f"{stem}_theory"] = base.predict("exact", fine)
@@ -174,7 +183,7 @@ class RepresentationPeak:
         """Peaks of one mixture, measured and by both laws."""
         measured = datasets[stem_of(mixture)]
         rank, classes, delta = mixture
-        base = self.experiment(*mixture, ())
+        base = self._experiment(*mixture, ())
         exact, closed = base.predict(), base.predict("mean_field")
         place, far = float(exact.peak_sigma), float(closed.peak_sigma)
         sigma = measured.sigma.values
@@ -203,6 +212,17 @@ class RepresentationPeak:
         """The peak of every mixture in both laws and in the measurement."""
         rows = [self._row(x, datasets) for x in self.mixtures]
         return Summary(table(rows), claim(rows), {"worlds": rows})
+
+
+def _mixture(name: str, value: Any) -> Mixture:
+    """Rank, classes and residual amplitude."""
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
+        raise InvalidParameter(f"{name} holds {shown(value)}; give rank d, classes K and delta")
+    rank, classes, delta = value
+    whole("rank d", rank, 1)
+    whole("classes K", classes, 2)
+    number("delta", delta, above=0, below=1)
+    return rank, classes, delta
 
 
 def stem_of(mixture: Mixture) -> str:

@@ -70,9 +70,9 @@ class Sharpening:
             size=partial(whole, low=8, high=10**8), seed=natural,
         )  # fmt: skip
         for depth in self.depths:
-            self.experiment("masking", depth)
+            self._experiment("masking", depth)
 
-    def experiment(self, kind: Process, depth: int) -> PhaseTransition:
+    def _experiment(self, kind: Process, depth: int) -> PhaseTransition:
         """One process at one depth, densely around the place where the class is lost."""
         return PhaseTransition(
             noise=kind, L=depth, grammars=self.grammars, data=self.data, levels=41, refine=9,
@@ -155,14 +155,14 @@ class Sharpening:
     def _sweep(self, options: dict[str, Any]) -> dict[str, xr.Dataset]:
         """Exact inference at all depths, by the stem of the file."""
         return {
-            f"sharpening_{kind}_L{L}": self.experiment(kind, L).measure(**options)
+            f"sharpening_{kind}_L{L}": self._experiment(kind, L).measure(**options)
             for kind in PROCESSES
             for L in self.depths
         }
 
     def _law(self, kind: Process, t: Array | None, options: dict[str, Any]) -> xr.Dataset:
         """The recursion for the epsilon-process, else density evolution, at the greatest depth."""
-        experiment = self.experiment(kind, max(self.depths))
+        experiment = self._experiment(kind, max(self.depths))
         if kind == "epsilon":
             return experiment.predict()
         return experiment.predict(t=t, size=self.size, **options)

@@ -108,15 +108,15 @@ class Susceptibility:
         if self.s < 2:
             raise InvalidParameter(f"s = {self.s} leaves no pair of leaves; give s >= 2")
         for depth in self.depths:
-            self.experiment("epsilon", depth, near=True)
+            self._experiment("epsilon", depth, near=True)
 
-    def experiment(self, noise: Process, depth: int, near: bool) -> Correlations:
+    def _experiment(self, noise: Process, depth: int, near: bool) -> Correlations:
         """One process at one depth, over the whole range or densely near the maximum."""
         if noise == "epsilon":
             rhm = self._rhm(depth)
             # the class is lost over a width of about F'(p*)^-L
-            width = (0.35 if near else 2.4) * float(stability(rhm)[1]) ** -depth
-            middle, width = critical_noise(rhm), min(width, 0.25)
+            middle = critical_noise(rhm)
+            width = min((0.35 if near else 2.4) * float(stability(rhm)[1]) ** -depth, 0.25)
             low, high = max(middle - width, 0.0), min(middle + width, 1.0)
         else:
             middle = threshold(self.v, self.m, self.s, noise, self.seed)
@@ -187,7 +187,7 @@ class Susceptibility:
         found = {}
         for noise in PROCESSES:
             for L in self.depths:
-                at: Correlations | None = self.experiment(noise, L, near=True)
+                at: Correlations | None = self._experiment(noise, L, near=True)
                 for _ in range(5):
                     if at is None:
                         break
@@ -203,7 +203,9 @@ class Susceptibility:
             self.measure(model, data)
         options = run.tasks(self.name)
         wide = {
-            f"susceptibility_{noise}_L{L}": self.experiment(noise, L, near=False).measure(**options)
+            f"susceptibility_{noise}_L{L}": self._experiment(noise, L, near=False).measure(
+                **options
+            )
             for noise in PROCESSES
             for L in self.depths
         }
@@ -240,7 +242,7 @@ class Susceptibility:
         ratios, gaps = [], []
         for L in self.depths:
             ds = datasets[f"susceptibility_epsilon_L{L}"]
-            law = self.experiment("epsilon", L, near=False).predict(t=ds.t.values)
+            law = self._experiment("epsilon", L, near=False).predict(t=ds.t.values)
             ratios.append(float((ds.susceptibility / law.susceptibility).mean()))
             gaps.append(float(np.abs(ds.correlation - law.correlation).max()))
         rhm, scaling = self._rhm(self.depths[-1]), Scaling.of(self, datasets)
