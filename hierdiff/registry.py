@@ -120,6 +120,10 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.coverage:Coverage",
         "how often every error bar contains the true value",
     ),
+    "correlations": Entry(
+        "hierdiff.sims.correlations:Correlations",
+        "which leaves change together, and the susceptibility",
+    ),
 }
 """The experiments by the name that the command line uses."""
 

@@ -35,7 +35,7 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.fluctuations import ratio
+from hierdiff.sims.metrics.fluctuations import ratio
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks

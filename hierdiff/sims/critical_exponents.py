@@ -40,8 +40,8 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
@@ -430,8 +430,8 @@ def _size_rule(name: str, value: Any) -> tuple[int, int, int]:
     """Symbols, rules and branching."""
     if not isinstance(value, (tuple, list)) or len(value) != 3:
         raise InvalidParameter(f"{name} holds {shown(value)}; give v, m and s")
-    RHM(*value, 1)
     v, m, s = value
+    RHM(v, m, s, 1)
     return v, m, s
 
 

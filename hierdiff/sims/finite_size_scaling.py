@@ -30,7 +30,7 @@ from scipy.optimize import curve_fit
 from hierdiff import RHM, GaussianNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
-from hierdiff.grammar import affordable
+from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream

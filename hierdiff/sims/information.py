@@ -28,14 +28,18 @@ from numpy.typing import NDArray
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
-from hierdiff.grammar import affordable
+from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean, standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import denoise_symbols
-from hierdiff.theory.pointwise import pointwise_entropy, pointwise_information, pointwise_slope
+from hierdiff.theory.rhm.information import (
+    pointwise_entropy,
+    pointwise_information,
+    pointwise_slope,
+)
 
 __all__ = ["Information"]
 

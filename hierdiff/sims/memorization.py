@@ -47,8 +47,8 @@ from hierdiff.plots.representation import MODEL_COLOURS, representation
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.representation import Representation
 from hierdiff.sims.run import RunOptions
-from hierdiff.theory.collapse import mutual_information_mixture
-from hierdiff.theory.representation import snr, snr_limits, snr_peak
+from hierdiff.theory.mixture.collapse import mutual_information_mixture
+from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak
 
 __all__ = ["Memorization"]
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from hierdiff import RHM, GaussianNoise, results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_level, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error

@@ -33,7 +33,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.fluctuations import Peak, peak
+from hierdiff.sims.metrics.fluctuations import Peak, peak
 from hierdiff.sims.phase_transition import Process
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import (
@@ -42,7 +42,7 @@ from hierdiff.theory import (
     critical_noise,
     stability,
 )
-from hierdiff.theory.correlations import (
+from hierdiff.theory.rhm.dynamical_correlations import (
     correlation_decay_exponent,
     leaf_correlation,
     susceptibility,

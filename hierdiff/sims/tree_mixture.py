@@ -42,12 +42,12 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
+from hierdiff.sims.metrics.odd_one_out import draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.similarity import cosine_similarity
-from hierdiff.sims.triplets import draw_triplets
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import class_posterior, expected_accuracy, odd_one_out
-from hierdiff.theory.alignment import tree_mixture
+from hierdiff.theory.odd_one_out_task import tree_mixture
 
 __all__ = ["TreeMixture"]
 
@@ -101,7 +101,8 @@ class TreeMixture:
         check_fields(
             self, groups=partial(listed, rule=count, distinct=False),
             variances=partial(listed, rule=partial(number, above=0), distinct=False),
-            width=count, within=positive, weights=partial(listed, rule=partial(number, low=0), distinct=False),
+            weights=partial(listed, rule=partial(number, low=0), distinct=False),
+            width=count, within=positive,
             temperature=positive, sigmas=partial(listed, rule=partial(number, above=0)),
             objects=partial(whole, low=3, high=10**5), triplets=partial(whole, low=2, high=10**9),
             mixtures=partial(whole, low=2, high=10**6), seed=natural,

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from hierdiff import RHM, MaskingNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
-from hierdiff.grammar import affordable
+from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import mean_and_error

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from hierdiff import RHM, Grammar, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.rhm import affordable
+from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
@@ -33,7 +34,6 @@ from hierdiff.sims.estimators import crossing, standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import true_beliefs
-from hierdiff.variants import ambiguous, filtered, layered, zipf
 
 __all__ = ["Variants"]
 
