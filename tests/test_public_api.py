@@ -83,8 +83,8 @@ SURFACE = {
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "Classification", "Composition", "Correlations",
         "CueConflict",
-        "EmpiricalModel", "PhaseTransition", "Representation",
-        "SequentialModel", "SimulatedModel",
+        "EmpiricalModel", "KernelLearning", "PhaseTransition", "Representation",
+        "SequentialModel", "SimulatedModel", "SynonymLearning", "TruncatedDenoisers",
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
@@ -98,10 +98,9 @@ SURFACE = {
     ],
     "hierdiff.plots": [
         "alignment", "alignment_figure", "backend",
-        "binding_figure", "class_transition", "classification_figure", "composition",
-        "composition_figure", "cue_conflict_figure",
+        "class_transition",
         "phase_transition", "phase_transition_figure",
-        "phase_transition_processes", "representation", "representation_figure",
+        "phase_transition_processes",
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
@@ -131,9 +130,7 @@ SURFACE = {
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
     ],
     "hierdiff.studies": [
-        "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
-        "PhaseTransitionStudy",
-        "RepresentationStudy", "Study", "execute", "page", "run",
+        "QUESTIONS", "Models", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 

@@ -167,9 +167,9 @@ class NetworkModel:
         ):
             object.__setattr__(self, name, value)
 
-    def given(self, condition: Any) -> NetworkModel:
-        """The same network given a label for all samples, or one per sample."""
-        return replace(self, condition=condition)
+    def given(self, label: Any) -> NetworkModel:
+        """The network conditioned on a class, or one per sample; None is the null embedding."""
+        return replace(self, condition=label)
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t]: [n, leaves, v] for symbols, of the shape of x_t for vectors."""
@@ -393,9 +393,9 @@ class SymbolNetwork:
         if self.condition is not None:
             integers("condition", self.condition, ndim=(0, 1))
 
-    def given(self, condition: Any) -> SymbolNetwork:
-        """The same network given a label for all data, or one each; None takes it away."""
-        return replace(self, condition=condition)
+    def given(self, label: Any) -> SymbolNetwork:
+        """The network conditioned on a class, or one per datum; None is the null embedding."""
+        return replace(self, condition=label)
 
     @checked
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:

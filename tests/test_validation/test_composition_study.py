@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies._composition_claims import composition_closing
+from hierdiff.validation.studies.composition import NetworkComposition
 from oracles import one_line
 
 from hierdiff.data.bumps import Bumps
@@ -27,8 +29,6 @@ from hierdiff.validation.networks.bump_unet import (
 from hierdiff.validation.recipes import bump_loss, bump_model, train_bump_network
 from hierdiff.validation.reference_layers import ReferenceClassifier
 from hierdiff.validation.studies import _told_generation
-from hierdiff.validation.studies._composition_claims import composition_closing
-from hierdiff.validation.studies.composition import NetworkComposition
 from hierdiff.validation.training import CheckpointSetAside, TrainConfig
 
 BUMPS = Bumps(size=8, sigma=1.2, margin=2)
@@ -216,8 +216,7 @@ def test_a_published_network_is_read_by_a_classifier(
     images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 64, 64)).astype(np.float32)
     painted = images if knows else np.roll(images, 1, axis=0)
     model = NetworkModel(
-        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps",
-        noise_conditioning=schedule,
+        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps", noise_conditioning=schedule,
         condition=0, sampler=Ancestral(schedule.respaced("10"), clip=1.0),
     )  # fmt: skip
     reader = ReferenceClassifier(Reader(images), ("last",))

@@ -28,7 +28,7 @@ def checked_data(x0: ArrayLike, shape: tuple[int, ...]) -> Floats:
     x = array("data", x0)
     if x.ndim != 1 + len(shape) or x.shape[1:] != shape or not len(x):
         wanted = ", ".join(("n", *map(str, shape)))
-        raise InvalidParameter(f"data have shape {x.shape}; the world needs ({wanted})")
+        raise InvalidParameter(f"data have shape {x.shape}; the data model needs ({wanted})")
     return reals("data", x)
 
 
