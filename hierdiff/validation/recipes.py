@@ -46,6 +46,7 @@ from hierdiff.checks import (
     symbols_of,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -53,12 +54,12 @@ from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.theory import ExactRHM, denoise_symbols
+from hierdiff.theory import denoise_symbols
 from hierdiff.validation import networks
 from hierdiff.validation._checks import (
     batch_number,
 )
-from hierdiff.validation.adapter import NetworkModel, SymbolNetwork, network_input
+from hierdiff.validation.adapter import NetworkModel, network_input, symbol_model
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
@@ -66,7 +67,6 @@ from hierdiff.validation.execution import Execution
 from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.networks.adm import image_unet
 from hierdiff.validation.networks.bump_unet import attenuate_position, bump_unet, encoder_layer
-from hierdiff.validation.networks.tree_unet import TreeUNet
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser, vector_mlp
 from hierdiff.validation.training import Evaluation, TrainConfig, TrainResult, train
 
@@ -165,7 +165,8 @@ def symbol_loss(
         if focus is not None:
             inside = rng.random(batch) < 0.75
             t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
-        x, log_snr = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        channels = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        x, log_snr = (torch.from_numpy(np.asarray(part, np.float32)) for part in channels)
         device = next(network.parameters()).device
         condition: tuple[Tensor, ...] = ()
         if label is not None and label_share:
@@ -194,7 +195,7 @@ def train_symbol_network(
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
-) -> tuple[SymbolNetwork, TrainResult]:
+) -> tuple[NetworkModel, TrainResult]:
     """A network trained on a grammar, with checkpoints.
 
     Parameters
@@ -219,7 +220,7 @@ def train_symbol_network(
 
     Returns
     -------
-    model : SymbolNetwork
+    model : NetworkModel
     trained : TrainResult
         With the history.
 
@@ -241,12 +242,12 @@ def train_symbol_network(
         grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
     )
     done = train(module, loss, config, folder=folder, evaluate=evaluate, name=network)
-    return SymbolNetwork(cast(TreeUNet, done.network), noise), done
+    return symbol_model(done.network, noise), done
 
 
 @checked
 def divergence_to_exact(
-    model: SymbolNetwork | ExactRHM, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
+    model: DiffusionModel, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:
     r"""Mean divergence per leaf of the network's beliefs from exact ones, with standard errors.
 
@@ -254,7 +255,8 @@ def divergence_to_exact(
 
     Parameters
     ----------
-    model : SymbolNetwork, or ExactRHM as a check
+    model : DiffusionModel
+        On the symbols of the grammar; of exact inference the divergence is zero.
     grammar : Grammar
         Where test data are drawn from.
     t : array [k]

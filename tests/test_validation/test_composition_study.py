@@ -216,7 +216,8 @@ def test_a_published_network_is_read_by_a_classifier(
     images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 64, 64)).astype(np.float32)
     painted = images if knows else np.roll(images, 1, axis=0)
     model = NetworkModel(
-        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps", noise_conditioning=schedule,
+        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps",
+        noise_conditioning=schedule,
         condition=0, sampler=Ancestral(schedule.respaced("10"), clip=1.0),
     )  # fmt: skip
     reader = ReferenceClassifier(Reader(images), ("last",))

@@ -101,8 +101,8 @@ class DiffusersSampler:
         object.__setattr__(self, "options", given)
         if self.num_steps > len(self.schedule):
             raise InvalidParameter(
-                f"num_steps = {self.num_steps} exceeds the {len(self.schedule)} levels of the schedule; "
-                "give fewer, or a longer schedule"
+                f"num_steps = {self.num_steps} exceeds the {len(self.schedule)} levels of the "
+                "schedule; give fewer, or a longer schedule"
             )
         if sys.modules.get("diffusers", ...) is not None and importlib.util.find_spec("diffusers"):
             self._made()

@@ -38,7 +38,7 @@ from hierdiff.sims.metrics.odd_one_out import draw_triplets
 from hierdiff.sims.metrics.probes import linear_probe
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.figures.alignment import network_alignment
 from hierdiff.validation.layers import Pooling
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
@@ -322,7 +322,7 @@ def _exact(
 
 
 def _read(
-    model: SymbolNetwork, noise: GaussianNoise, fit: Derivations, data: Derivations, x_t: Array,
+    model: NetworkModel, noise: GaussianNoise, fit: Derivations, data: Derivations, x_t: Array,
     t: float, told: bool, seed: int,
 ) -> list[Array]:  # fmt: skip
     """Beliefs that a linear readout, shared by the nodes of a level, finds on the way down."""

@@ -34,7 +34,7 @@ from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.figures.phase_transition import network_phase_transition
 from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.recipes import Architecture, divergence_to_exact, train_symbol_network
@@ -195,7 +195,7 @@ class NetworkPhaseTransition:
 
     def _train(
         self, folder: Path, name: str, data: Array | None, steps: int
-    ) -> tuple[SymbolNetwork, float]:
+    ) -> tuple[NetworkModel, float]:
         """A network, and the processor seconds that it took."""
         place = folder / f"{name}-{self.noise}-{self.v}-{self.m}-{self.s}-{self.L}-{self.seed}"
         tree = self.architecture == "tree"
@@ -209,7 +209,7 @@ class NetworkPhaseTransition:
             focus=self.focus or _FOCUS[self.noise], network=self.architecture, seed=self.seed,
             leaf_width=min(self.width, max(16, self.width // 4)) if tree else None, folder=place,
         )  # fmt: skip
-        return SymbolNetwork(model.network, self.process, steps=self.chain), done.cpu_seconds
+        return symbol_model(model.module, self.process, num_steps=self.chain), done.cpu_seconds
 
     def _curves(self, folder: Path) -> list[xr.Dataset]:
         grammar, noise, levels = self.grammar, self.process, self.levels
