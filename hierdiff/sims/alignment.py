@@ -30,7 +30,7 @@ from hierdiff.checks import (
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.model import DiffusionModel
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.experiment import Task, affordable, run_tasks
@@ -272,7 +272,7 @@ class Alignment:
             "level": (("level",), np.arange(self.L + 1), "level, root = 0"),
             "t": (("t",), list(self.t), f"noise level t of the {noise.name} process"),
         }
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             coords["snr"] = (("t",), noise.snr(self.t), "signal-to-noise ratio")
         fields = asdict(self)
         if model is not None:  # the sizes are the model's, not those of the experiment's flags

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.checks import array, checked, natural, reals, unchecked
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
-from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.noise import NoiseProcess, has_snr
 from hierdiff.seeds import stream
 
 __all__ = ["MixtureModel", "class_retention", "labelled_data"]
@@ -69,7 +69,7 @@ def class_retention(
     """
     times = reals("times", times, 0, 1, ndim=1)
     mixture, noise = model.mixture, model.noise
-    if not isinstance(noise, GaussianNoise) or noise.v is not None:
+    if not has_snr(noise) or noise.v is not None:
         raise InvalidParameter(
             f"noise = {noise.name} with v = {noise.v} acts on symbols; give GaussianNoise()"
         )

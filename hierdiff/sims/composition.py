@@ -23,7 +23,7 @@ from hierdiff.checks import check_fields, checked, interval, listed, natural, nu
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM, Grammar
 from hierdiff.model import DiffusionModel
-from hierdiff.noise import NoiseProcess, noise_process
+from hierdiff.noise import NoiseProcess, noise_name, noise_process
 from hierdiff.sims import _composition_tables as tables
 from hierdiff.sims._composition_tasks import (
     INFORMED,
@@ -109,8 +109,8 @@ class Composition:
     """Their rules per symbol."""
     depth: int = 4
     """Their levels of rules."""
-    noise: Literal["masking", "uniform", "gaussian"] = "masking"
-    """Forward process of the denoisers."""
+    noise: str = "masking"
+    """Forward process of the denoisers: masking, uniform, gaussian or a registered name."""
     levels: int = 11
     """Noise levels between 0 and 1, evenly spaced."""
     data: int = 64
@@ -133,6 +133,7 @@ class Composition:
             self, span=interval, grammars=partial(whole, high=10**6),
             repeats=partial(whole, high=10**6), levels=partial(whole, high=10**5),
             data=partial(whole, high=10**8), orders=partial(whole, high=10**6),
+            noise=partial(noise_name, channel=True),
             width=partial(number, above=0, high=1e6), parts=partial(listed, rule=text),
             seed=natural,
         )  # fmt: skip

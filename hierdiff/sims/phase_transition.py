@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,7 +22,7 @@ from hierdiff.checks import check_fields, checked, levels_of, natural, whole
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.grammar import RHM, Derivations
 from hierdiff.model import DiffusionModel
-from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
+from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.class_retention import (
     MixtureModel,
@@ -51,8 +51,7 @@ __all__ = ["PhaseTransition"]
 
 Array = NDArray[Any]
 
-Process: TypeAlias = Literal["masking", "uniform", "gaussian", "epsilon"]
-PROCESSES: tuple[Process, ...] = ("masking", "uniform", "gaussian", "epsilon")
+PROCESSES = ("masking", "uniform", "gaussian", "epsilon")  # what "all" stands for
 _BLOCK = 64  # data per task: what an interruption can lose
 _TEXT = {
     "belief": "posterior probability of the true symbol",
@@ -95,8 +94,9 @@ class PhaseTransition:
     """Symbols that a rule writes: the branching of the tree."""
     L: int = 10
     """Levels of rules; a datum has s**L leaves."""
-    noise: Literal["masking", "uniform", "gaussian", "epsilon", "all"] = "masking"
-    """Forward process; "epsilon" is the analytic idealisation, "all" each of the four."""
+    noise: str = "masking"
+    """Forward process: masking, uniform, gaussian, epsilon (the analytic idealisation), all of
+    these (all), or a registered name."""
     grammars: int = 24
     """Random grammars to average over (quenched average)."""
     data: int = 32
@@ -112,6 +112,7 @@ class PhaseTransition:
         check_fields(
             self, grammars=partial(whole, high=10**6), data=partial(whole, high=10**8),
             levels=partial(whole, high=10**5), refine=partial(whole, high=10**5), seed=natural,
+            noise=partial(noise_name, also=("all",)),
         )  # fmt: skip
         for name in ("grammars", "data", "levels"):
             if getattr(self, name) < (1, 1, 2)[("grammars", "data", "levels").index(name)]:
@@ -190,14 +191,14 @@ class PhaseTransition:
         """
         noise = self.process
         if law is None:
-            law = "annealed" if noise.name == "epsilon" else "population"
+            law = "population" if is_channel(noise) else "annealed"
         if law == "population":
             times = np.linspace(0, 1, self.levels) if t is None else np.atleast_1d(levels_of(t))
             options = {"folder": folder, "workers": workers, "cluster": cluster}
             return self._predict_population(times, size, copies, options)
         if law != "annealed":
             raise InvalidParameter(f"law = {law!r} is not known; use 'annealed' or 'population'")
-        if self.noise != "epsilon":
+        if is_channel(noise):
             raise InvalidParameter(
                 f"the recursion is no prediction for {self.noise} noise, whose messages fluctuate; "
                 "use law='population'"
@@ -398,7 +399,7 @@ class PhaseTransition:
             **coords,
         }
         noise = self.process if model is None else model.noise
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             axes["snr"] = (("t",), noise.snr(times), "signal-to-noise ratio")
         fields = asdict(self)
         if model is not None:  # the sizes are the model's, not those of the experiment's flags

@@ -42,7 +42,7 @@ from hierdiff.checks import (
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
 from hierdiff.model import DiffusionModel
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import has_snr
 from hierdiff.seeds import stream
 from hierdiff.sims._denoisers import MODELS, Denoiser, ModelName
 from hierdiff.sims._feature_tasks import SPLITS, Quantity, Repetition, repeat
@@ -390,7 +390,7 @@ class Representation:
     def _adapted(self, model: DiffusionModel) -> Denoiser:
         """A model in time as a function of sigma."""
         noise = instance("model", model, DiffusionModel).noise
-        if not isinstance(noise, GaussianNoise) or noise.v is not None:
+        if not has_snr(noise) or noise.v is not None:
             raise InvalidParameter(
                 f"model {type(model).__name__} with {noise.name} noise of v = {noise.v} symbols"
                 " does not denoise vectors; give one with GaussianNoise()"

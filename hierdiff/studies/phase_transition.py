@@ -15,7 +15,7 @@ import xarray as xr
 
 from hierdiff import plots, results
 from hierdiff.checks import check_fields
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import has_snr, is_channel
 from hierdiff.sims import PhaseTransition
 
 __all__ = ["PhaseTransitionStudy"]
@@ -81,7 +81,7 @@ class PhaseTransitionStudy:
             "folder": tasks, "workers": self.workers, "cluster": self.cluster,
         }  # fmt: skip
         measured = experiment.measure(**options)
-        if experiment.noise == "epsilon":
+        if not is_channel(experiment.process):
             return experiment.predict(), measured
         theory = experiment.predict(
             "population", measured.t.values, size=SIZE, copies=COPIES, **options
@@ -120,13 +120,14 @@ def table(ds: xr.Dataset, columns: int = 6) -> str:
 
 def claim(experiment: PhaseTransition, theory: xr.Dataset, measured: xr.Dataset) -> str:
     """The closing line: where the class is lost, measured and predicted."""
-    letter = "epsilon" if experiment.noise == "epsilon" else "t"
+    letter = "t" if is_channel(experiment.process) else "epsilon"
     if "threshold" not in measured:
         return f"class not lost between {letter} = 0 and 1: its mean belief does not cross 1/2"
     value, error = float(measured.threshold), float(measured.threshold_error)
     text = f"class lost at {letter} = {value:.4f} ± {error:.4f}"
-    if isinstance(experiment.process, GaussianNoise):
-        low, here, high = experiment.process.snr([value + error, value, value - error])
+    process = experiment.process
+    if has_snr(process):
+        low, here, high = process.snr([value + error, value, value - error])
         text += f", SNR = {here:.2f} ± {(high - low) / 2:.2f}"
     if "threshold" not in theory:
         return text + " (theory: no transition at these parameters)"

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.checks import array, check_fields, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.mixture import LowRankMixture
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.low_rank import class_posterior, denoise
 
@@ -73,7 +73,7 @@ class ExactMixture:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not isinstance(self.noise, GaussianNoise) or self.noise.v is not None:
+        if not has_snr(self.noise) or self.noise.v is not None:
             raise InvalidParameter(
                 f"noise = {self.noise!r} acts on symbols; a mixture needs GaussianNoise()"
             )

@@ -1,4 +1,4 @@
-"""Symbols as networks see them, and drawn from what networks say."""
+"""Symbols that a network has observed, and symbols drawn from its beliefs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from torch import Tensor
 
 from hierdiff.checks import FloatArray, levels_of
 
-__all__ = ["draw_symbols", "keep_seen", "one_hot", "token_ratio"]
-
-
-def one_hot(symbols: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    """Symbols [n, leaves] as [n, leaves, channels]; a masked one, -1, is the last channel."""
-    index = torch.where(symbols < 0, channels - 1, symbols).long()
-    return torch.nn.functional.one_hot(index, channels).to(dtype)
+__all__ = ["draw_symbols", "keep_seen", "token_ratio"]
 
 
 def keep_seen(beliefs: Tensor, symbols: Tensor) -> Tensor:

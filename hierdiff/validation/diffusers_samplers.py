@@ -27,7 +27,7 @@ from torch import Tensor
 
 from hierdiff.checks import FloatArray, check_fields, checked, count, instance, levels_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import SignalNoise
 from hierdiff.validation._optional import need
 from hierdiff.validation._tensors import tensor
 from hierdiff.validation.parameterisation import Prediction, amplitudes, column
@@ -116,7 +116,7 @@ class DiffusersSampler:
 
     @checked
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain; samples of one level go together."""
         levels = levels_of(t, len(tensor("x_t", x_t, None, ...)))

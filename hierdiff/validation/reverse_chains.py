@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hierdiff.checks import FloatArray, checked, count, instance, levels_of, memory, number, snr_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import SignalNoise
 from hierdiff.validation._tensors import tensor
 from hierdiff.validation.parameterisation import Prediction
 from hierdiff.validation.schedules import DiscreteSchedule
@@ -39,22 +39,20 @@ class Sampler(Protocol):
         """Whether it samples the posterior; else forward-backward runs are biased."""
 
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain from x_t at levels t [n]."""
 
 
 @checked
-def reverse_levels(
-    levels: int | DiscreteSchedule, noise: GaussianNoise, t: FloatArray
-) -> FloatArray:
+def reverse_levels(levels: int | DiscreteSchedule, noise: SignalNoise, t: FloatArray) -> FloatArray:
     """SNRs of the chain of each sample, from its own level to inf.
 
     Parameters
     ----------
     levels : int or DiscreteSchedule
         A number of steps, equal in t; or a schedule whose levels are visited.
-    noise : GaussianNoise
+    noise : SignalNoise
         The meaning of t.
     t : array [n]
         Where each chain starts.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 from torch import Tensor
 
+from hierdiff import noise as noise_processes
 from hierdiff.checks import (
     array,
     check_fields,
@@ -19,11 +19,10 @@ from hierdiff.checks import (
     integers,
     levels_of,
     reals,
-    symbols_of,
 )
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
-from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
+from hierdiff.noise import NoiseProcess, input_channels
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM, denoise_symbols
@@ -33,7 +32,6 @@ from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 __all__ = ["SymbolNetwork", "gap_to_exact", "network_input", "symbol_transformer", "tree_unet"]
 
 Array = NDArray[Any]
-Process = GaussianNoise | MaskingNoise | UniformNoise
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class SymbolNetwork:
     Parameters
     ----------
     network : TreeUNet or SequenceTransformer
-    noise : GaussianNoise, MaskingNoise or UniformNoise
+    noise : NoiseProcess
         The process it was trained on.
     steps : int
         Steps of the reverse chain that ``sample`` runs.
@@ -73,7 +71,7 @@ class SymbolNetwork:
     """
 
     network: TreeUNet | SequenceTransformer
-    noise: Process
+    noise: NoiseProcess
     steps: int = 100
     batch: int = 1024
     condition: Any = None
@@ -83,6 +81,7 @@ class SymbolNetwork:
     @checked
     def __post_init__(self) -> None:
         check_fields(self, steps=count, batch=count)
+        input_channels(self.noise)
         if self.condition is not None:
             integers("condition", self.condition, ndim=(0, 1))
 
@@ -151,24 +150,14 @@ def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Te
         raise InvalidParameter(f"x_t has shape {x_t.shape}; give one row per datum")
     if not levels_of(t, len(x_t)).ndim:
         raise InvalidParameter("t is one number; give one noise level per datum, [n]")
-    with np.errstate(divide="ignore"):
-        if isinstance(noise, GaussianNoise):
-            # the datum as it is, and what each leaf says alone: the latter is not bounded by scale
-            alone = softmax(noise.log_evidence(x_t, t), axis=2)
-            x = np.concatenate([x_t, alone], axis=2, dtype=np.float32)
-            log_snr = np.log(noise.snr(t))
-        else:
-            width = cast(int, noise.v) + (noise.name == "masking")
-            lowest = -1 if noise.name == "masking" else 0
-            symbols = symbols_of("x_t", x_t, lowest, cast(int, noise.v))
-            x = np.eye(width, dtype=np.float32)[symbols]  # -1 is the last channel
-            log_snr = np.log1p(-t) - np.log(t)
-    return torch.from_numpy(x), torch.from_numpy(np.clip(log_snr, -20, 20).astype(np.float32))
+    found = noise_processes.network_input(noise, x_t, t)
+    channels, log_snr = (np.asarray(a, np.float32) for a in found)
+    return torch.from_numpy(channels), torch.from_numpy(log_snr)
 
 
 @checked
 def tree_unet(
-    grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1,
+    grammar: Grammar, noise: NoiseProcess, *, width: int = 64, blocks: int = 1,
     conditional: bool = False, leaf_width: int | None = None,
 ) -> TreeUNet:  # fmt: skip
     """A U-Net in the shape of a grammar's tree, for a noise process.
@@ -177,7 +166,7 @@ def tree_unet(
     ----------
     grammar : Grammar
         With the same branching on every level.
-    noise : Process
+    noise : NoiseProcess
     width, blocks : int
         See :class:`TreeUNet`.
     conditional : bool
@@ -209,7 +198,7 @@ def tree_unet(
 
 @checked
 def symbol_transformer(
-    grammar: Grammar, noise: Process, *, width: int = 64, layers: int = 4,
+    grammar: Grammar, noise: NoiseProcess, *, width: int = 64, layers: int = 4,
     conditional: bool = False,
 ) -> SequenceTransformer:  # fmt: skip
     """A transformer on the leaves of a grammar, which knows nothing of its tree.
@@ -217,7 +206,7 @@ def symbol_transformer(
     Parameters
     ----------
     grammar : Grammar
-    noise : Process
+    noise : NoiseProcess
     width : int
         Features per leaf; a head of attention for every 16 of them.
     layers : int
@@ -244,12 +233,12 @@ def symbol_transformer(
     )  # fmt: skip
 
 
-def _channels(grammar: Grammar, noise: Process) -> tuple[int, int]:
+def _channels(grammar: Grammar, noise: NoiseProcess) -> tuple[int, int]:
     """Numbers per leaf that a network is given, and symbols."""
     v = grammar.v[grammar.L]
     if noise.v != v:
         raise InvalidParameter(f"the noise has v = {noise.v} symbols and the leaves {v}; use v={v}")
-    return {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name], v
+    return input_channels(noise), v
 
 
 @checked

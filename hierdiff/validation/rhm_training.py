@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from hierdiff.checks import checked, interval, symbols_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import Grammar
+from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import generator, stream
 from hierdiff.validation._weights import batch_number
 from hierdiff.validation.rhm_network import (
-    Process,
     SymbolNetwork,
     network_input,
     symbol_transformer,
@@ -44,7 +44,7 @@ Architecture: TypeAlias = Literal["tree", "transformer"]
 @checked(batch=batch_number)
 def symbol_loss(
     grammar: Grammar,
-    noise: Process,
+    noise: NoiseProcess,
     *,
     batch: int = 256,
     data: Array | None = None,
@@ -58,7 +58,7 @@ def symbol_loss(
     ----------
     grammar : Grammar
         Where data are drawn from.
-    noise : Process
+    noise : NoiseProcess
     batch : int
         Data per step.
     data : int array [P, leaves], optional
@@ -130,7 +130,7 @@ def symbol_loss(
 @checked(batch=batch_number)
 def train_tree_unet(
     grammar: Grammar,
-    noise: Process,
+    noise: NoiseProcess,
     plan: Plan,
     *,
     width: int = 64,
@@ -149,7 +149,7 @@ def train_tree_unet(
     Parameters
     ----------
     grammar : Grammar
-    noise : Process
+    noise : NoiseProcess
     plan : Plan
         How long to train.
     width : int

@@ -33,7 +33,7 @@ from torch import Tensor
 from hierdiff._rules import positive_int
 from hierdiff.checks import FloatArray, check_fields, checked, number, shown, snr_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import SignalNoise
 from hierdiff.validation._tensors import tensor
 from hierdiff.validation.parameterisation import Prediction, amplitudes, column
 from hierdiff.validation.reverse_chains import Draw, Predict, reverse_chain, reverse_levels
@@ -95,7 +95,7 @@ class Ancestral:
 
     @checked
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain."""
         table = reverse_levels(self.levels, noise, t)
@@ -187,7 +187,7 @@ class DDIM:
 
     @checked
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain."""
         table = reverse_levels(self.levels, noise, t)

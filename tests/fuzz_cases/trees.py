@@ -50,7 +50,7 @@ def cases() -> list[Case]:
     found = [case for kind, k in (
         (EpsilonNoise, 0), (MaskingNoise, 1), (UniformNoise, 2), (GaussianNoise, 4),
     ) for case in _noise(kind, k)]  # fmt: skip
-    home = "hierdiff._gaussian.GaussianNoise"
+    home = "hierdiff.noise.GaussianNoise"
     dense = gauss.log_evidence(gauss.corrupt(_DATA.leaves, 0.3, 2), 0.3)
     seen = belief_propagation.posterior(_GRAMMAR, dense)
     uniforms = [np.full(3, 0.5), np.full((3, 1), 0.5), np.full((3, 2), 0.5)]

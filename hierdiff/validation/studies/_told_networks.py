@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor, nn
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.seeds import generator, stream
 from hierdiff.sims._error_pools import DenoiserErrors
 from hierdiff.theory.classification import SoftLeaves
@@ -65,7 +65,7 @@ class SoftTree:
     source = "network"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model.noise, GaussianNoise):
+        if not has_snr(self.model.noise):
             raise InvalidParameter(
                 f"{self.model.noise.name} noise has no soft leaves; train with GaussianNoise"
             )
