@@ -52,12 +52,12 @@ def one_grammar(rhm: RHM, process: str, ends: Array, data: int, seed: int, g: in
     randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
 
     def seen(level: float) -> tuple[Array, float]:
-        t = float(noise.level(level)) if isinstance(noise, GaussianNoise) else float(level)
+        t = float(noise.level(level)) if has_snr(noise) else float(level)
         return noise.corrupt_with(truth.leaves, t, randoms), t
 
     def slope(level: float) -> Array:
         x_t, t = seen(level)
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             mean = denoise_symbols(grammar, noise, x_t, t)
             return 0.5 * (1 - (mean**2).sum(axis=2)).sum(axis=1)
         return pointwise_slope(grammar, noise, x_t, t)

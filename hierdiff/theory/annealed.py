@@ -363,7 +363,8 @@ def effective_epsilon(noise: NoiseProcess, t: ArrayLike) -> FloatArray:
         raise InvalidParameter(f"noise = {noise!r} does not act on symbols; give a process with v")
     if not has_snr(noise):
         raise InvalidParameter(
-            f"noise = {noise.name} gives no mean belief of a leaf; add a method effective_epsilon(t)"
+            f"noise = {noise.name} has no method effective_epsilon(t), the mean belief of a leaf; "
+            "add it to the process"
         )
     doubt = [gaussian_doubt(float(ratio), noise.v) for ratio in noise.snr(levels).ravel()]
     return np.reshape(doubt, levels.shape) / (1 - 1 / noise.v if noise.v > 1 else 1.0)
