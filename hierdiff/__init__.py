@@ -5,9 +5,9 @@ The names of the field stand here; the mathematics in :mod:`hierdiff.theory`, ex
 """
 
 from hierdiff import _moved
+from hierdiff.contracts import DiffusionModel
 from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 
 __version__ = "0.1.0"

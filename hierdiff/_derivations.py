@@ -87,6 +87,21 @@ class Derivations:
         """The lowest level, [n, leaves]."""
         return self.levels[-1]
 
+    @property
+    def x0(self) -> IntArray:
+        """The data, which are the leaves."""
+        return self.levels[-1]
+
+    @property
+    def labels(self) -> IntArray:
+        """The classes, which are the roots, [n]."""
+        return self.levels[0][:, 0]
+
+    @property
+    def latents(self) -> tuple[IntArray, ...]:
+        """The symbols of every level but the last, root first."""
+        return self.levels[:-1]
+
     def __len__(self) -> int:
         return len(self.leaves)
 

@@ -16,7 +16,8 @@ from types import ModuleType
 __all__ = ["MOVED", "install"]
 
 MOVED: dict[str, str] = {
-    # old name: new name
+    "hierdiff.model": "hierdiff.contracts",
+    "hierdiff.sims.experiment": "hierdiff.tasks",
 }
 
 

@@ -36,6 +36,7 @@ from hierdiff.checks import (
     reals,
     sound,
 )
+from hierdiff.contracts import LabelledData
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -273,9 +274,7 @@ class Bumps:
         return np.asarray(1 - light if self.dark else light, dtype=dtype)
 
     @checked(n=count)
-    def sample(
-        self, n: int, seed: Seed, weights: ArrayLike | None = None
-    ) -> tuple[NDArray[np.floating], FloatArray]:
+    def sample(self, n: int, seed: Seed, weights: ArrayLike | None = None) -> LabelledData:
         """Draw training data.
 
         Parameters
@@ -319,4 +318,4 @@ class Bumps:
                 )
             frequency = given / given.sum()
         chosen = labels[rng.choice(len(labels), size=n, p=frequency)]
-        return self.images(chosen), chosen
+        return LabelledData(self.images(chosen), chosen)

@@ -29,11 +29,11 @@ from typing import Any, NoReturn
 from hierdiff._derivations import Derivations
 from hierdiff._layered import Grammar
 from hierdiff._rules import MAX_BRANCHES, MAX_DEPTH, MAX_SYMBOLS, draw_tuples
-from hierdiff.checks import accepts, advise, checked, memory, whole
+from hierdiff.checks import accepts, advise, checked, count, memory, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
-__all__ = ["RHM", "Derivations", "Grammar"]
+__all__ = ["RHM", "Derivations", "Grammar", "affordable"]
 
 
 _WIDEST = 2**63 - 1  # symbols in closed forms; those of grammars that are drawn are int32
@@ -183,3 +183,37 @@ accepts(RHM, _no_rhm)
 advise("Grammar", "RHM", "draw one with rhm.draw(seed)")
 advise("RHM", "Grammar", "give the parameters it was drawn with, RHM(v=..., m=..., s=..., L=...)")
 advise("Derivations", "ndarray", "parse leaves with grammar.parse(leaves)")
+
+
+@checked(data=count)
+def affordable(rhm: RHM, data: int = 1) -> None:
+    """Refuse data that do not fit into memory, before any of them is drawn.
+
+    A datum has s**L leaves; one task holds its data, and the beliefs of one datum at least.
+
+    Parameters
+    ----------
+    rhm : RHM
+    data : int
+        Data of one task.
+
+    Raises
+    ------
+    InvalidParameter
+        If the machine has less memory.
+
+    Notes
+    -----
+    Validity: a lower bound; what passes may still run out of memory.
+
+    Examples
+    --------
+    >>> affordable(RHM(32, 8, 2, 60))
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: 1 data of s**L = 2**60 leaves needs 6e+11 GB of memory, more
+    than this machine has; choose smaller sizes
+    """
+    # symbols and noisy symbols are int32, beliefs at the leaves and above are float64
+    leaves = min(float(rhm.L) * math.log(rhm.s), 600.0)
+    size = math.exp(leaves) * (8.0 * data + 16.0 * rhm.v)
+    memory(f"{data} data of s**L = {rhm.s}**{rhm.L} leaves", size)

@@ -45,6 +45,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
+from hierdiff.contracts import LabelledData
 from hierdiff.errors import DamagedFile, InvalidParameter, NotConverged
 from hierdiff.seeds import Seed, generator
 
@@ -202,7 +203,7 @@ class LowRankMixture:
     def _class(self, name: str, k: int) -> int:
         return whole(name, k, 0, self.n_classes - 1)
 
-    def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
+    def sample(self, n: int, seed: Seed) -> LabelledData:
         """Draw data and their classes.
 
         Parameters
@@ -214,8 +215,8 @@ class LowRankMixture:
 
         Returns
         -------
-        x : array [n, D]
-        k : int array [n]
+        x0 : array [n, D]
+        labels : int array [n]
 
         Raises
         ------
@@ -246,7 +247,7 @@ class LowRankMixture:
             residual = x[rows]
             residual -= (residual @ private) @ private.T
             x[rows] = own @ basis.T + residual + self.means[c]
-        return x, k
+        return LabelledData(x, k)
 
     def compress(self) -> tuple[LowRankMixture, Floats, Floats]:
         r"""Restrict the mixture to the smallest subspace that tells its classes apart.

@@ -36,13 +36,12 @@ from scipy.special import logit
 from hierdiff import GaussianNoise, results, studies
 from hierdiff.checks import check_fields, count, listed, memory, natural, whole
 from hierdiff.errors import NoTransition
-from hierdiff.grammar import RHM
+from hierdiff.grammar import RHM, affordable
 from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
-from hierdiff.sims.experiment import affordable
 from hierdiff.theory import critical_level, population_dynamics
 from hierdiff.theory.exact_mixture import ExactMixture
 from hierdiff.theory.representation import class_confidence

@@ -51,7 +51,7 @@ SURFACE = {
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
-        "task_folder", "tasks_of", "tracked", "used", "writable_folder",
+        "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder",
         "write_summary",
     ],
     "hierdiff.validation": [
@@ -75,9 +75,18 @@ SURFACE = {
         "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
         "standard_error", "student_error", "student_factor", "welch_score",
     ],
-    "hierdiff.sims.experiment": [
-        "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "affordable",
-        "run_tasks", "unfinished",
+    "hierdiff.tasks": [
+        "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",
+    ],
+    "hierdiff.contracts": [
+        "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData", "Sample",
+        "Sampler", "Summary",
+    ],
+    "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
+    "hierdiff.sims.run": ["RunOptions", "command", "run"],
+    "hierdiff.command_line": [
+        "command_line", "execute", "in_notebook", "last_words", "options", "parse_flags", "parsed",
+        "use_files",
     ],
     "hierdiff.fingerprints": [
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.contracts import DiffusionModel
 from hierdiff.grammar import RHM, Derivations, Grammar
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
 from hierdiff.sims._kernel_ridge import samples_needed

@@ -27,16 +27,16 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar
-from hierdiff.model import DiffusionModel
+from hierdiff.grammar import RHM, Derivations, Grammar, affordable
 from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import checked_derivations
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets, probe
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.alignment import (
     expected_accuracy,
     noise_ceiling,
@@ -181,7 +181,7 @@ class Alignment:
         data : Derivations, optional
             Objects of the model's grammar; default drawn.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

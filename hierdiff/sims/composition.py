@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, text, whole
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Grammar
-from hierdiff.model import DiffusionModel
+from hierdiff.grammar import RHM, Grammar, affordable
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
 from hierdiff.sims import _composition_tables as tables
 from hierdiff.sims._composition_tasks import (
@@ -34,8 +34,8 @@ from hierdiff.sims._composition_tasks import (
     unobserved,
 )
 from hierdiff.sims._synonyms import LEARNERS, Context
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.phases import Thresholds
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.composition import (
     KERNELS,
     clustering_cost,
@@ -263,7 +263,7 @@ class Composition:
         data : Grammar, optional
             The grammar that ``model`` was trained on; needed with it.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

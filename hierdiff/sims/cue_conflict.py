@@ -34,11 +34,11 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
+from hierdiff.grammar import RHM, affordable
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.classification import (
     GaussianClasses,
     SoftLeaves,
@@ -226,7 +226,7 @@ class CueConflict:
         model, data : None
             The worlds are the experiment's own.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

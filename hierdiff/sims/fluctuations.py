@@ -44,8 +44,8 @@ from hierdiff.checks import (
     together,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import is_channel
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import bootstrap

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, levels_of, natural, whole
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.grammar import RHM, Derivations
-from hierdiff.model import DiffusionModel
+from hierdiff.grammar import RHM, Derivations, affordable
 from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.class_retention import (
@@ -36,13 +36,13 @@ from hierdiff.sims.estimators import (
     falls_through,
     nested_mean,
 )
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
     checked_derivations,
     density_evolution,
     forward_backward,
 )
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.annealed import annealed_beliefs
 from hierdiff.theory.exact_model import ExactRHM
 from hierdiff.theory.thresholds import critical_noise, finite_depth_threshold
@@ -168,7 +168,7 @@ class PhaseTransition:
         size, copies
             Of the populations, see :func:`hierdiff.theory.population.population_dynamics`.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`; density evolution takes seconds.
+            As in :func:`hierdiff.tasks.run_tasks`; density evolution takes seconds.
 
         Returns
         -------
@@ -269,7 +269,7 @@ class PhaseTransition:
         data : Derivations, or (points, classes), optional
             Data to start from (with ``model``); default: ``data`` drawn from its world.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import array, check_fields, count, levels_of, reals
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import NoiseProcess, draw_symbols, is_channel, masks
 from hierdiff.seeds import Seed, generator
 

@@ -12,6 +12,7 @@ import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff import command_line as page
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import (
     Alignment,
@@ -30,13 +31,13 @@ from hierdiff.sims import (
     similarity,
     triplets,
 )
-from hierdiff.studies import command, composition, page
+from hierdiff.studies import command, composition
 from hierdiff.theory import ExactRHM
 
 EXEMPT = {
     "hierdiff.studies.command.execute": "the study given is the caller's own; its errors are too",
     "hierdiff.sims.pruning.Decision": "a result; its own functions make it",
-    "hierdiff.studies.page.parsed": "the function given is the caller's own; its errors are too",
+    "hierdiff.command_line.parsed": "the function given is the caller's own; its errors are too",
 } | {
     f"hierdiff.sims.estimators.{name}": "a result; its own functions make it"
     for name in ("Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested")
@@ -171,7 +172,7 @@ def _estimators() -> list[Case]:
 def _tasks() -> list[Case]:
     grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
     rhm, some = RHM(v=4, m=2, s=2, L=2), [experiment.Task(_arrays, (2,), {"n": 2})]
-    home = "hierdiff.sims.experiment"
+    home = "hierdiff.tasks"
     return [
         Case(f"{home}.Task", experiment.Task,
              {"function": _arrays, "arguments": (2,), "parameters": {"n": 2}}),
@@ -257,6 +258,6 @@ def cases() -> list[Case]:
         *_experiments(), *_estimators(), *_tasks(), *_features(),
         Case(f"{home}.command.run", _run, {"kind": _Flags, "arguments": ["--v", "3"]}),
         Case(f"{home}.composition.claims", composition.claims, _claims),
-        Case(f"{home}.page.last_words", page.last_words, {"error": ValueError("x")}),
-        Case(f"{home}.page.options", _options, {"kind": _Flags}),
+        Case("hierdiff.command_line.last_words", page.last_words, {"error": ValueError("x")}),
+        Case("hierdiff.command_line.options", _options, {"kind": _Flags}),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from oracles import one_line
 from hierdiff import results
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import PhaseTransition, experiment
-from hierdiff.sims.experiment import Task, WorkerFailed, run_tasks
+from hierdiff.tasks import Task, WorkerFailed, run_tasks
 
 distributed = pytest.importorskip("distributed")
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
 from hierdiff.grammar import RHM
 from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.empirical_model import EmpiricalModel

@@ -1,4 +1,4 @@
-r"""The contract of every experiment, and sweeps as lists of tasks that can be interrupted.
+r"""Sweeps as lists of tasks that can be interrupted and resumed.
 
 A *task* is a function with its arguments, and a set of *parameters* that say in words what it is.
 Each finished task is one file, written under a temporary name and renamed; running the same sweep
@@ -39,17 +39,15 @@ import hashlib
 import importlib
 import itertools
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -62,18 +60,19 @@ from hierdiff._files import (
     shown,
     write_npz,
 )
-from hierdiff.checks import checked, count, memory
+from hierdiff.checks import checked, count
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_version, package_code
-from hierdiff.grammar import RHM
-from hierdiff.model import DiffusionModel
 from hierdiff.results import origin, used, writable_folder
-from hierdiff.theory._engine import available_threads
 
 __all__ = [
-    "Experiment", "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "affordable",
-    "run_tasks", "unfinished",
-]  # fmt: skip
+    "Task",
+    "TaskFileSetAside",
+    "TasksOfOtherCode",
+    "WorkerFailed",
+    "run_tasks",
+    "unfinished",
+]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -83,16 +82,6 @@ _FORMAT = "hierdiff.Task 2"
 _RESERVED = ("allow_pickle", "file", "format", "parameters", "task")
 # seconds: a scheduler in reach answers in a fraction of one; workers of a batch system come later
 _CONNECT, _ARRIVE = 5.0, 30.0
-
-
-class Experiment(Protocol):
-    """A question: the same object predicts and measures, with the same labels."""
-
-    def predict(self, law: str) -> xr.Dataset:
-        """What a law of ``hierdiff.theory`` says; ``source`` is "theory"."""
-
-    def measure(self, model: DiffusionModel | None = None, data: Any = None) -> xr.Dataset:
-        """What a model does; ``source`` is "simulation" or "network"."""
 
 
 class TaskFileSetAside(UserWarning):
@@ -223,40 +212,6 @@ def _identity(task: Task, prints: Fingerprints) -> _Identity:
     words = {"function": name, "parameters": task.canonical, "content": content}
     digest = hashlib.blake2b(json.dumps(words, sort_keys=True).encode(), digest_size=12)
     return _Identity(digest.hexdigest(), words, code)
-
-
-@checked(data=count)
-def affordable(rhm: RHM, data: int = 1) -> None:
-    """Refuse data that do not fit into memory, before any of them is drawn.
-
-    A datum has s**L leaves; one task holds its data, and the beliefs of one datum at least.
-
-    Parameters
-    ----------
-    rhm : RHM
-    data : int
-        Data of one task.
-
-    Raises
-    ------
-    InvalidParameter
-        If the machine has less memory.
-
-    Notes
-    -----
-    Validity: a lower bound; what passes may still run out of memory.
-
-    Examples
-    --------
-    >>> affordable(RHM(32, 8, 2, 60))
-    Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: 1 data of s**L = 2**60 leaves needs 6e+11 GB of memory, more
-    than this machine has; choose smaller sizes
-    """
-    # symbols and noisy symbols are int32, beliefs at the leaves and above are float64
-    leaves = min(float(rhm.L) * math.log(rhm.s), 600.0)
-    size = math.exp(leaves) * (8.0 * data + 16.0 * rhm.v)
-    memory(f"{data} data of s**L = {rhm.s}**{rhm.L} leaves", size)
 
 
 @checked(tasks=_tasks, workers=count)
@@ -506,7 +461,7 @@ _Done = Generator[tuple[int, Arrays, dict[str, Any]]]
 def _run_here(
     tasks: Sequence[Task], missing: list[int], kept: _Kept | None, workers: int | None, _: str
 ) -> _Done:
-    at_once = min(workers or available_threads(), max(len(missing), 1))
+    at_once = min(workers or joblib.cpu_count(), max(len(missing), 1))
     # tasks side by side already fill the processors; linear algebra in each would fight over them
     with threadpool_limits(1 if at_once > 1 else None, "blas"):
         yield from joblib.Parallel(
@@ -527,7 +482,7 @@ def _do(index: int, task: Task, kept: _Kept | None) -> tuple[int, Arrays, dict[s
 _PROBE = """
 def probe():
     try:
-        from hierdiff.sims.experiment import _equipment
+        from hierdiff.tasks import _equipment
     except Exception as error:
         return {"hierdiff": f"none that can be used ({type(error).__name__}: {error})"}
     return _equipment()

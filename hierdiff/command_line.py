@@ -1,8 +1,8 @@
-"""What a page of the gallery is run as: a script with flags, or a notebook without.
+"""Flags of the command line, and errors in one line.
 
-A page is a script from top to bottom, so that it reads as a document.  As a program it takes flags
-and says errors in one line; in a notebook, whose command line belongs to the kernel, it has its
-defaults.
+A page of the gallery is a script from top to bottom, so that it reads as a document.  As a program
+it takes flags and prints errors in one line; in a notebook, whose command line belongs to the
+kernel, it has its defaults.
 """
 
 from __future__ import annotations
@@ -12,21 +12,67 @@ import dataclasses
 import difflib
 import io
 import itertools
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import tyro
-
 from hierdiff.checks import shown, whole
 from hierdiff.errors import HierdiffError, InvalidParameter
-from hierdiff.plots.backend import in_notebook, use_files
 
-__all__ = ["command_line", "last_words", "options", "parsed"]
+__all__ = [
+    "command_line",
+    "execute",
+    "in_notebook",
+    "last_words",
+    "options",
+    "parse_flags",
+    "parsed",
+    "use_files",
+]
 
 _T = TypeVar("_T")
+_O = TypeVar("_O")
+_KERNELS = {"ipykernel_launcher", "colab_kernel_launcher", "xpython_launcher"}
+
+
+def in_notebook() -> bool:
+    """Whether this runs in the kernel of a notebook, whose command line is the kernel's own.
+
+    Returns
+    -------
+    bool
+
+    Notes
+    -----
+    Validity: kernels that run as IPython's, or are started by one of its launchers.
+
+    Examples
+    --------
+    >>> in_notebook()
+    False
+    """
+    if sys.argv and Path(sys.argv[0]).stem in _KERNELS:
+        return True
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def use_files() -> None:
+    """Draw for files alone, without a display: for programs; does nothing in a notebook.
+
+    Notes
+    -----
+    Validity: figures that are open stay as they are.
+    """
+    if not in_notebook():
+        os.environ["MPLBACKEND"] = "agg"
+        if "matplotlib" in sys.modules:  # else it reads the variable when it is imported
+            sys.modules["matplotlib"].use("agg")
 
 
 @contextlib.contextmanager
@@ -67,13 +113,15 @@ def options(kind: type[_T]) -> _T:
     Notes
     -----
     Validity: from here on an error of this package that nobody catches ends the program with one
-    line on standard error and status 2, as :func:`hierdiff.studies.execute` does for a whole
+    line on standard error and status 2, as :func:`execute` does for a whole
     study.  Figures are written to files whatever MPLBACKEND says.
     """
     flags_of(kind)
     use_files()
     if not in_notebook():
         sys.excepthook = _one_line
+    import tyro
+
     return parsed(lambda: tyro.cli(kind))
 
 
@@ -83,6 +131,103 @@ def flags_of(kind: Any) -> None:
         raise InvalidParameter(
             f"kind = {shown(kind)} must be a dataclass; its fields are the flags"
         )
+
+
+def parse_flags(
+    kind: type[_T], also: type[_O], arguments: Sequence[str] | None = None, program: str = ""
+) -> tuple[_T, _O]:
+    """Two dataclasses from the flags of one command line.
+
+    Parameters
+    ----------
+    kind, also : type
+        Their fields are the flags; the first one's docstring is the description.
+    arguments : sequence of str, optional
+        Default: the command line.
+    program : str
+        Name in the usage line; default that of the script.
+
+    Returns
+    -------
+    instances of both
+
+    Raises
+    ------
+    HierdiffError
+        If a dataclass refuses a value.
+
+    Notes
+    -----
+    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note.
+    """
+    # tyro is imported when flags are read, not by programs that only import the package
+    import tyro
+
+    flags_of(kind)
+    flat: Any = tyro.conf.OmitArgPrefixes  # subscripted by classes that only exist at run time
+    both = dataclasses.make_dataclass(
+        kind.__name__,
+        [
+            ("chosen", flat[kind], dataclasses.field(default_factory=kind)),
+            ("run", flat[also], dataclasses.field(default_factory=also)),
+        ],
+        frozen=True,
+    )
+    both.__doc__ = kind.__doc__
+
+    def parse() -> Any:
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        words = _new_names(given, getattr(kind, "renamed", {}))
+        return tyro.cli(both, args=words, prog=program or None)
+
+    found = parsed(parse)
+    return found.chosen, found.run
+
+
+def _new_names(words: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """The command line with new names of flags; a note for each old one."""
+    found = []
+    for word in words:
+        old = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and old in renamed:
+            new = "--" + renamed[old].replace("_", "-")
+            print(f"note: --{old.replace('_', '-')} is now {new}", file=sys.stderr)
+            word = new + word.removeprefix("--")[len(old) :]
+        found.append(word)
+    return found
+
+
+def execute(work: Callable[[], _T]) -> _T:
+    """Do the work of a program: a warning becomes a note, an error one line and an exit status.
+
+    Parameters
+    ----------
+    work : callable
+
+    Returns
+    -------
+    whatever it returns
+
+    Raises
+    ------
+    SystemExit
+        With status 2 for bad input, 130 after Ctrl-C, 1 if the reader of a pipe is gone.
+    """
+    use_files()
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        try:
+            return work()
+        except BrokenPipeError:
+            # the reader of a pipe, such as head, has seen enough; nothing is left to say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        except (Exception, KeyboardInterrupt) as error:
+            words = last_words(error)
+            if words is None:
+                raise
+            print(words[0], file=sys.stderr)
+            raise SystemExit(words[1]) from None
 
 
 def parsed(parse: Callable[[], _T]) -> _T:

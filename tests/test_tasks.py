@@ -20,9 +20,9 @@ import pytest
 from oracles import one_line
 
 from hierdiff import _files, fingerprints, results
+from hierdiff.contracts import Experiment
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.experiment import (
-    Experiment,
+from hierdiff.tasks import (
     Task,
     TaskFileSetAside,
     TasksOfOtherCode,
