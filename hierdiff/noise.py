@@ -60,6 +60,7 @@ information_slope              see :func:`hierdiff.theory.pointwise.pointwise_sl
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -210,25 +211,9 @@ class SignalNoise(NoiseProcess, Protocol):
 def register_noise(kind: type[_Process]) -> type[_Process]:
     """Make a process known by its ``name``: to ``noise_process``, experiments and command line.
 
-    Parameters
-    ----------
-    kind : type
-        Class with the members of :class:`NoiseProcess`, made by ``kind(v)``.
-
-    Returns
-    -------
-    type
-        The same, so that this can be a decorator.
-
-    Raises
-    ------
-    InvalidParameter
-        If members are missing, or another class has the name.
-
-    Notes
-    -----
-    Validity: a class of the same module and name replaces the one registered before, as when a
-    cell of a notebook is run again.
+    A decorator of a class with the members of :class:`NoiseProcess`, made by ``kind(v)``.  It
+    refuses a class that lacks members, and a name that another class has; a class of the same
+    module and name replaces the one before, as when a cell of a notebook is run again.
 
     Examples
     --------
@@ -292,15 +277,6 @@ def network_input(
 ) -> tuple[FloatArray, FloatArray]:
     """What a network on symbols is given: channels of every leaf, and a logarithmic noise level.
 
-    Parameters
-    ----------
-    noise : NoiseProcess
-        On symbols.
-    x_t : array [n, leaves, ...]
-        Observation.
-    t : float or array [n]
-        Noise level.
-
     Returns
     -------
     channels : array [n, leaves, input_channels(noise)]
@@ -308,11 +284,6 @@ def network_input(
         softmax of the evidence.
     log_snr : array, of the shape of ``t``
         Log SNR, or log((1 - t) / t) where there is none, cut to [-20, 20].
-
-    Raises
-    ------
-    InvalidParameter
-        For a process without an observation or without symbols.
 
     Examples
     --------
@@ -349,21 +320,8 @@ def input_channels(noise: NoiseProcess) -> int:
 def draw_symbols(probabilities: ArrayLike, uniforms: ArrayLike) -> SymbolArray:
     """One symbol from each row of probabilities, by inversion of the cumulative sum.
 
-    Parameters
-    ----------
-    probabilities : array [..., v]
-        Not negative; the rows need not sum to one.
-    uniforms : array [...]
-        In [0, 1).
-
-    Returns
-    -------
-    int array [...]
-
-    Raises
-    ------
-    InvalidParameter
-        If the shapes do not fit.
+    ``probabilities`` [..., v] are not negative and need not sum to one; ``uniforms`` [...] lie in
+    [0, 1).
 
     Examples
     --------
@@ -404,11 +362,6 @@ def reverse_probabilities(
     Returns
     -------
     array [n, leaves, v]
-
-    Raises
-    ------
-    InvalidParameter
-        For shapes that do not fit.
 
     Notes
     -----
@@ -864,23 +817,6 @@ class GaussianNoise:
     def snr(self, t: ArrayLike) -> FloatArray:
         """Signal-to-noise ratio alpha_bar / (1 - alpha_bar), inf at t = 0; of the shape of ``t``.
 
-        Parameters
-        ----------
-        t : float or array
-            Noise level in [0, 1].
-
-        Returns
-        -------
-        array
-            In [0, inf].
-
-        Raises
-        ------
-        InvalidParameter
-            If a level is outside [0, 1].
-
-        Notes
-        -----
         Validity: accurate to rounding of ``t`` at both ends of either schedule.
 
         Examples
@@ -900,24 +836,7 @@ class GaussianNoise:
     def level(self, snr: ArrayLike) -> FloatArray:
         """Noise level t at which the SNR has this value: the inverse of ``snr``.
 
-        Parameters
-        ----------
-        snr : float or array
-            Signal-to-noise ratio in [0, inf].
-
-        Returns
-        -------
-        array
-            In [0, 1].
-
-        Raises
-        ------
-        InvalidParameter
-            If a ratio is negative, or below the end of the linear schedule.
-
-        Notes
-        -----
-        Validity: exact to rounding.
+        Validity: exact to rounding; refuses a ratio below the end of the linear schedule.
 
         Examples
         --------
@@ -949,27 +868,8 @@ class GaussianNoise:
 
         .. math:: x_t = e_{x_0} / \sqrt{1 + 1/\text{snr}} + \eta / \sqrt{1 + \text{snr}}
 
-        Parameters
-        ----------
-        x0 : int array [n, leaves], or real array [n, ...] if v is None
-            Clean data.
-        snr : float or array [n]
-            Signal-to-noise ratio in [0, inf].
-        randoms : array [n, leaves, v], or of the shape of x0
-            Standard normal numbers, as ``draw`` returns them.
-
-        Returns
-        -------
-        array [n, leaves, v], or of the shape of x0
-
-        Raises
-        ------
-        InvalidParameter
-            For a wrong shape, a symbol out of range, a negative ratio, NaN.
-
-        Notes
-        -----
-        Validity: exact.
+        ``x0`` are symbols [n, leaves], or vectors [n, ...] if v is None; ``snr`` is one number or
+        an array [n]; ``randoms`` are what ``draw`` returns.
 
         Examples
         --------
@@ -1001,26 +901,7 @@ class GaussianNoise:
 
         .. math:: \log\psi(b) = \sqrt{\text{snr}\,(1 + \text{snr})}\; x_t[b]
 
-        Parameters
-        ----------
-        x_t : array [n, leaves, v]
-            Noisy one-hot symbols.
-        snr : float or array [n]
-            Signal-to-noise ratio in [0, inf].
-
-        Returns
-        -------
-        array [n, leaves, v]
-            Natural logarithm, up to terms that no symbol depends on; one-hot at SNR = inf.
-
-        Raises
-        ------
-        InvalidParameter
-            If v is None; for a wrong shape, a negative ratio, NaN.
-
-        Notes
-        -----
-        Validity: exact.
+        Up to terms that no symbol depends on; one-hot at SNR = inf; refused if v is None.
 
         Examples
         --------
@@ -1111,7 +992,7 @@ def noise_process(name: str, v: int) -> NoiseProcess:
     Parameters
     ----------
     name : str
-        One of the registered names.
+        As for :func:`noise_name`.
     v : int
         Number of symbols.
 
@@ -1124,10 +1005,6 @@ def noise_process(name: str, v: int) -> NoiseProcess:
     InvalidParameter
         For another name, with the nearest one; or ``v`` no positive integer.
 
-    Notes
-    -----
-    Validity: the processes of this module and those of :func:`register_noise`.
-
     Examples
     --------
     >>> noise_process("masking", v=32)
@@ -1138,14 +1015,12 @@ def noise_process(name: str, v: int) -> NoiseProcess:
 
 
 def noise_name(name: str, value: Any, *, also: tuple[str, ...] = (), channel: bool = False) -> str:
-    """The name of a registered process; a check for fields and flags.
+    """The name of a registered process, as a check of an argument, a field, a flag.
 
     Parameters
     ----------
-    name : str
-        Of the argument.
-    value : str
-        What was given.
+    name, value : str
+        Of the argument.  "module:Class" stands for the name of a class that the module registers.
     also : tuple of str
         Further words that are allowed.
     channel : bool
@@ -1166,9 +1041,31 @@ def noise_name(name: str, value: Any, *, also: tuple[str, ...] = (), channel: bo
     Traceback (most recent call last):
     hierdiff.errors.InvalidParameter: noise = 'gausian' must be one of 'epsilon', 'masking',
     'uniform', 'gaussian'; did you mean 'gaussian'?
+    >>> noise_name("noise", "hierdiff.noise:UniformNoise")
+    'uniform'
     """
+    if isinstance(value, str) and ":" in value:
+        value = _imported(name, value)
     known = [k for k, kind in NOISE.items() if not channel or is_channel(kind)]
     return str(one_of(name, value, (*known, *also)))
+
+
+def _imported(name: str, place: str) -> str:
+    """Name of the process "module:Class", whose module is imported and so registers it."""
+    module, _, kind = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidParameter(
+            f"{name} = {shown(place)} cannot be imported ({shown(str(error))}); give "
+            "'module:Class' of a module that Python finds"
+        ) from None
+    known = next((k for k, registered in NOISE.items() if registered is found), None)
+    if known is None:
+        raise InvalidParameter(
+            f"{name} = {shown(place)} is not registered; put @register_noise on the class"
+        )
+    return known
 
 
 def _of_name(name: str, value: Any, arguments: Mapping[str, Any]) -> NoiseProcess | None:
