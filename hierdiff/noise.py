@@ -127,6 +127,7 @@ _INFINITE = 1e300  # a larger gain is taken as infinite: gain * x_t must not ove
 _ANGLE = np.pi / 2 / 1.008  # pi/2 / (1 + o): t turns the cosine by t * _ANGLE
 _LINEAR_T = np.arange(1001) / 1000
 _LINEAR_RATE = np.append(0.0, -np.cumsum(np.log1p(-np.linspace(1e-4, 0.02, 1000))))
+_TINY = 1e-300  # a smaller probability is zero: beliefs divided by it must not overflow
 _LONGEST = 20.0  # logarithm of the largest SNR that a network is given, as for log-SNR clocks
 
 
@@ -388,7 +389,7 @@ def reverse_probabilities(
     rows = np.arange(n)[:, None]
     q_s, q = np.broadcast_to(q_s, (n, v, v)), np.broadcast_to(q, (n, v, v))
     likelihood = (q_s @ q)[rows, :, symbols]  # q_t(x_t | c), [n, leaves, c]
-    ratio = np.divide(p, likelihood, out=np.zeros_like(p), where=likelihood > 0)
+    ratio = np.divide(p, likelihood, out=np.zeros_like(p), where=likelihood > _TINY)
     return np.asarray((ratio @ q_s) * q[rows, :, symbols])
 
 
@@ -725,9 +726,9 @@ class UniformNoise:
     def _step_law(self, x: Array, belief: Array, t: Array, s: Array) -> FloatArray:
         v, t, s = self.v, t[:, None, None], s[:, None, None]
         seen = np.arange(v) == x[..., None]
-        clean = (1 - t) * seen + t / v  # q_t(x_t | c); exactly 0 for c != x_t at t = 0
-        ratio = np.divide(belief, clean, out=np.zeros_like(belief), where=clean > 0)
-        kept = (1 - t) / np.where(s < 1, 1 - s, 1.0)
+        clean = (1 - t) * seen + t / v  # q_t(x_t | c); 0 for c != x_t at t = 0
+        ratio = np.divide(belief, clean, out=np.zeros_like(belief), where=clean > _TINY)
+        kept = np.divide(1 - t, 1 - s, out=np.ones_like(t), where=s < 1)
         back = (1 - s) * ratio + s / v * ratio.sum(axis=-1, keepdims=True)
         return np.asarray((kept * seen + (1 - kept) / v) * back)
 
@@ -1037,10 +1038,9 @@ def noise_name(name: str, value: Any, *, also: tuple[str, ...] = (), channel: bo
 
     Examples
     --------
-    >>> noise_name("noise", "gausian")
+    >>> noise_name("noise", "gausian")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: noise = 'gausian' must be one of 'epsilon', 'masking',
-    'uniform', 'gaussian'; did you mean 'gaussian'?
+    hierdiff.errors.InvalidParameter: noise = 'gausian' must be one of ...; did you mean 'gaussian'?
     >>> noise_name("noise", "hierdiff.noise:UniformNoise")
     'uniform'
     """
