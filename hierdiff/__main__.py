@@ -10,22 +10,14 @@ from collections.abc import Sequence
 from hierdiff import __version__
 from hierdiff.registry import EXPERIMENTS, experiment
 
-__all__ = ["main", "table"]
+__all__ = ["main", "parser", "table"]
 
 # a module of each extra, by which it is seen to be installed
 _EXTRAS = {"networks": "torch", "cluster": "distributed"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """What do diffusion models know about the structure of their data, at which noise level?"""
-    parser = argparse.ArgumentParser(prog="hierdiff", description=main.__doc__)
-    parser.add_argument("--version", action="version", version=f"hierdiff {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("list", help="list the experiments")
-    commands.add_parser(
-        "run", help="run an experiment; hierdiff run EXPERIMENT --help lists its flags"
-    )
-    commands.add_parser("models", help="list the public checkpoints that can be loaded")
+    """Do what the command line says."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0].replace("_", "-") in EXPERIMENTS:
         print(f"note: the command is now hierdiff run {given[0]}", file=sys.stderr)
@@ -33,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given and given[0] == "run":  # all that follows belongs to the experiment
         _run(given[1:])
         return
-    chosen = parser.parse_args(given)
+    chosen = parser().parse_args(given)
     # imported here, so that --help does not wait for the scientific libraries
     from hierdiff.command_line import execute
 
@@ -43,6 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from hierdiff.validation.models import print_models
 
         execute(print_models)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands."""
+    parser = argparse.ArgumentParser(
+        prog="hierdiff",
+        description="What do diffusion models know about the structure of their data, and at "
+        "which noise level?",
+    )
+    parser.add_argument("--version", action="version", version=f"hierdiff {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("list", help="list the experiments")
+    commands.add_parser(
+        "run", help="run an experiment; hierdiff run EXPERIMENT --help lists its flags"
+    )
+    commands.add_parser("models", help="list the public checkpoints that can be loaded")
+    return parser
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -151,13 +151,13 @@ def test_theory_stays_light() -> None:
     assert python(code) == "False"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["phase-transition", "--help"]])
+@pytest.mark.parametrize("arguments", [["list"], ["run", "phase-transition", "--help"]])
 def test_help_explains_every_flag(arguments: list[str]) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "hierdiff", *arguments], capture_output=True, text=True, check=True
     )
     assert "phase-transition" in run.stdout
-    if len(arguments) == 2:
+    if len(arguments) > 1:
         flags = ["--v", "--m", "--s", "--L", "--noise", "--grammars", "--data", "--levels",
                  "--refine", "--seed", "--out", "--workers", "--resume", "--cluster",
                  "--overwrite"]  # fmt: skip
