@@ -84,7 +84,9 @@ from hierdiff.checks import (
     levels_of,
     memory,
     natural,
+    one_level,
     one_of,
+    reals,
     shown,
     snr_of,
     symbols_of,
@@ -273,6 +275,7 @@ def has_snr(noise: Any) -> TypeGuard[SignalNoise]:
     return all(hasattr(noise, name) for name in ("alpha_bar", "snr", "level"))
 
 
+@checked
 def network_input(
     noise: NoiseProcess, x_t: ArrayLike, t: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
@@ -302,6 +305,7 @@ def network_input(
     return channels, np.clip(log_snr, -_LONGEST, _LONGEST)
 
 
+@checked
 def input_channels(noise: NoiseProcess) -> int:
     """Numbers per leaf that :func:`network_input` returns.
 
@@ -617,7 +621,8 @@ class MaskingNoise:
         self, x_t: ArrayLike, belief: ArrayLike, t: ArrayLike, s: ArrayLike, randoms: ArrayLike
     ) -> Array:
         """Masked symbols revealed with probability 1 - s / t, as draws from the belief."""
-        x, p, late, early, u = _step_of_symbols(x_t, belief, t, s, randoms, self.v, 2)
+        x, p, late, early = _step_of_symbols(x_t, belief, t, s, self.v)
+        u = _step_numbers(randoms, (*x.shape, 2))
         share = 1 - np.divide(early, late, out=np.zeros_like(late), where=late > 0)
         revealed = (x < 0) & (u[..., 0] < share[:, None])
         return np.where(revealed, draw_symbols(p, u[..., 1]), x)
@@ -634,7 +639,7 @@ class MaskingNoise:
 
     def stratified(self, u: FloatArray) -> FloatArray:
         """The uniform numbers themselves."""
-        return u
+        return reals("u", u, low=0, below=1)
 
     def effective_epsilon(self, t: ArrayLike) -> FloatArray:
         """The noise level itself."""
@@ -642,7 +647,10 @@ class MaskingNoise:
 
     def information_slope(self, extrinsic: FloatArray, t: float) -> FloatArray:
         """Minus the entropy of the extrinsic beliefs [n, leaves, v], summed over leaves, [n]."""
-        return np.asarray(-_entropy(extrinsic).sum(axis=(1, 2)))
+        from scipy.special import entr
+
+        one_level("t", t)
+        return np.asarray(-entr(_extrinsic(extrinsic, self.v)).sum(axis=(1, 2)))
 
 
 @register_noise
@@ -713,15 +721,15 @@ class UniformNoise:
         self, x_t: ArrayLike, belief: ArrayLike, t: ArrayLike, s: ArrayLike, randoms: ArrayLike
     ) -> Array:
         """Symbols drawn from ``step_probabilities``."""
-        x, p, late, early, u = _step_of_symbols(x_t, belief, t, s, randoms, self.v, 1)
+        x, p, late, early = _step_of_symbols(x_t, belief, t, s, self.v)
+        u = _step_numbers(randoms, (*x.shape, 1))
         return draw_symbols(self._step_law(x, p, late, early), u[..., 0])
 
     def step_probabilities(
         self, x_t: ArrayLike, belief: ArrayLike, t: ArrayLike, s: ArrayLike
     ) -> FloatArray:
         """The law p(x_s | x_t) of every leaf, [n, leaves, v]: what ``reverse_step`` draws from."""
-        x, p, late, early, _ = _step_of_symbols(x_t, belief, t, s, None, self.v, 1)
-        return self._step_law(x, p, late, early)
+        return self._step_law(*_step_of_symbols(x_t, belief, t, s, self.v))
 
     def _step_law(self, x: Array, belief: Array, t: Array, s: Array) -> FloatArray:
         v, t, s = self.v, t[:, None, None], s[:, None, None]
@@ -739,7 +747,7 @@ class UniformNoise:
 
     def stratified(self, u: FloatArray) -> FloatArray:
         """The uniform numbers themselves."""
-        return u
+        return reals("u", u, low=0, below=1)
 
     def effective_epsilon(self, t: ArrayLike) -> FloatArray:
         """1 - (1 - t)^2: the observed symbol, and then the belief in it, must be the true one."""
@@ -750,9 +758,9 @@ class UniformNoise:
         """Sum over leaves and symbols of (p - 1/v) log q - h'(t), [n]; infinite at t = 0."""
         from scipy.special import xlogy
 
+        p, v, t = _extrinsic(extrinsic, self.v), self.v, one_level("t", t)
         if t <= 0:
             raise InvalidParameter(f"t = {t} gives uniform noise an infinite slope; use t > 0")
-        p, v = extrinsic, self.v
         q = (1 - t) * p + t / v
         rate = (1 - 1 / v) * (np.log(1 - t + t / v) - np.log(t / v))
         return np.asarray(xlogy(p - 1 / v, q).sum(axis=(1, 2)) - p.shape[1] * rate)
@@ -983,7 +991,7 @@ class GaussianNoise:
         """Standard normal numbers: the normal quantiles of the uniform ones."""
         from scipy.special import ndtri
 
-        return np.asarray(ndtri(u))
+        return np.asarray(ndtri(reals("u", u, above=0, below=1)))
 
 
 @checked(name=unchecked, v=_SYMBOLS)
@@ -1154,22 +1162,23 @@ def _two_levels(t: ArrayLike, s: ArrayLike, n: int) -> tuple[FloatArray, FloatAr
 
 
 def _step_of_symbols(
-    x_t: ArrayLike, belief: ArrayLike, t: ArrayLike, s: ArrayLike, randoms: ArrayLike | None,
-    v: int, k: int,
-) -> tuple[Array, Array, FloatArray, FloatArray, Array]:  # fmt: skip
+    x_t: ArrayLike, belief: ArrayLike, t: ArrayLike, s: ArrayLike, v: int
+) -> tuple[Array, Array, FloatArray, FloatArray]:
     """Arguments of a reverse step between symbols, looked at; float32 beliefs stay so."""
     symbols_of("x_t", x_t, -1, v)
     x, p = array("x_t", x_t), array("belief", belief)
     finite_reals("belief", p, (*x.shape, v))
-    late, early = _two_levels(t, s, len(x))
-    u = np.empty((*x.shape, 0)) if randoms is None else (
-        finite_reals("randoms", randoms, (*x.shape, k))
-    )  # fmt: skip
+    return x, p, *_two_levels(t, s, len(x))
+
+
+def _step_numbers(randoms: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    """Uniform numbers of a reverse step."""
+    u = finite_reals("randoms", randoms, shape)
     if u.size and not (u.min() >= 0 and u.max() < 1):
         raise InvalidParameter(
             f"randoms lie in [{u.min()}, {u.max()}]; give uniform numbers as draw_step does"
         )
-    return x, p, late, early, u
+    return u
 
 
 def _softmax(logits: FloatArray) -> FloatArray:
@@ -1184,8 +1193,6 @@ def _log_odds(t: FloatArray) -> FloatArray:
         return np.asarray(np.log1p(-t) - np.log(t))
 
 
-def _entropy(p: FloatArray) -> FloatArray:
-    """Terms -p log p."""
-    from scipy.special import entr
-
-    return np.asarray(entr(p))
+def _extrinsic(beliefs: ArrayLike, v: int) -> FloatArray:
+    """Beliefs of the leaves without their own observations; rounding may leave [0, 1] a little."""
+    return reals("extrinsic", beliefs, -1e-9, 1 + 1e-9, shape=(None, None, v))
