@@ -32,8 +32,8 @@ from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results, studies
 from hierdiff.checks import check_fields, count, listed, natural, whole
+from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream

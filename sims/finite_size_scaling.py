@@ -38,7 +38,7 @@ from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.checks import check_fields, count, listed, natural, whole
-from hierdiff.grammar import affordable
+from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream

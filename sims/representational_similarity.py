@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.checks import check_fields, listed, natural, one_level, whole
-from hierdiff.grammar import affordable
+from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error

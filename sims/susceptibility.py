@@ -40,14 +40,14 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, plt
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.fluctuations import Peak, peak
+from hierdiff.sims.metrics.fluctuations import Peak, peak
 from hierdiff.theory import (
     correlation_length_exponent,
     critical_level,
     critical_noise,
     stability,
 )
-from hierdiff.theory.correlations import (
+from hierdiff.theory.rhm.dynamical_correlations import (
     correlation_decay_exponent,
     leaf_correlation,
     susceptibility,

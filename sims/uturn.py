@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results, studies
 from hierdiff.checks import check_fields, count, listed, natural, whole
-from hierdiff.grammar import affordable
+from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import SimulatedModel

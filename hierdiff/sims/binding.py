@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, affordable
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
 from hierdiff.sims.estimators import standard_error
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
+from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects
+from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 
 __all__ = ["AttributeBinding"]
 

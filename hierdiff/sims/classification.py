@@ -32,8 +32,8 @@ from hierdiff.checks import (
     text,
     whole,
 )
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, affordable
 from hierdiff.sims._classification_summary import summarise
 from hierdiff.sims._classification_tasks import (
     LEARNED,
@@ -44,8 +44,8 @@ from hierdiff.sims._classification_tasks import (
 )
 from hierdiff.sims._error_pools import ConditionalDenoiser, DenoiserErrors, HasErrors
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory._class_inputs import checked_labels
-from hierdiff.theory._weightings import WEIGHTINGS
+from hierdiff.theory.zero_shot.inputs import checked_labels
+from hierdiff.theory.zero_shot.weightings import WEIGHTINGS
 
 __all__ = ["Classification"]
 

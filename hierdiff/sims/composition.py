@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, text, whole
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Grammar, affordable
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
 from hierdiff.sims import _composition_tables as tables
 from hierdiff.sims._composition_tasks import (
@@ -36,14 +36,14 @@ from hierdiff.sims._composition_tasks import (
 from hierdiff.sims._synonyms import LEARNERS, Context
 from hierdiff.sims.phases import Thresholds
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.composition import (
+from hierdiff.theory.rhm.sample_complexity import (
     KERNELS,
     clustering_cost,
     coincidence_cost,
-    context_signal,
     kernel_cost,
     next_token_cost,
 )
+from hierdiff.theory.rhm.token_correlations import context_signal
 
 __all__ = ["Composition", "Part"]
 

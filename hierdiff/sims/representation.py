@@ -40,15 +40,15 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import has_snr
 from hierdiff.seeds import stream
 from hierdiff.sims._denoisers import MODELS, Denoiser, ModelName
 from hierdiff.sims._feature_tasks import SPLITS, Quantity, Repetition, repeat
 from hierdiff.sims.probes import over_seeds
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.representation import bayes_accuracy, snr, snr_mean_field, snr_peak
+from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field, snr_peak
 
 __all__ = ["Representation"]
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from hierdiff import RHM, EpsilonNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.fluctuations import (
+from hierdiff.sims.metrics.fluctuations import (
     block_variances,
     distance_means,
     fluctuations,
     peak,
     ratio,
 )
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 
 SMALL: dict[str, Any] = {
     "v": 8, "m": 2, "L": 3, "grammars": 3, "data": 2, "trajectories": 6, "levels": 4

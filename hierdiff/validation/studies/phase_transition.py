@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, listed, one_level, whole
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.rhm_network import SymbolNetwork, gap_to_exact
-from hierdiff.validation.rhm_training import Architecture, train_tree_unet
+from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._image_retention import ImageRetention

@@ -1,0 +1,17 @@
+"""What is noised: grammars, mixtures and images.
+
+=======================  ========================================================================
+rhm                      RHM and Grammar
+derivations              derivation trees, the parser, arrays of rules
+rhm_variants             Zipf-distributed, ambiguous, filtered and layered grammars
+low_rank_mixture         LowRankMixture
+subspaces                subspaces and spectra of its classes
+mixture_fitting          expectation maximisation
+bumps                    images of one Gaussian bump
+rhm_images               strings of a grammar drawn as images
+digits                   labelled images, and the digits of scikit-learn
+image_folder             images of a folder, prepared as in the papers
+=======================  ========================================================================
+"""
+
+__all__: list[str] = []
