@@ -1,74 +1,24 @@
-"""Studies and derivations as a user runs them: files, closing line, bad input, interruption.
-
-A start of Python with its imports costs more than most of these runs, so scripts run in the process
-of the tests (:func:`run`).  Those about the process itself, its exit status, streams and signals,
-start one (:func:`run_alone`).
-"""
+"""Studies and derivations as a user runs them: files, closing line, bad input, interruption."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import runpy
 import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from programs import ROOT, run, run_alone, start
 
 from hierdiff import results
-from hierdiff.plots.backend import plt
 from hierdiff.results import load
 from hierdiff.studies.command import execute
 
-ROOT = Path(__file__).resolve().parents[1]
 TASKS = Path("tasks") / "phase_transition"
 SMALL = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "4"]
-
-
-def start(script: str, *flags: str, **options: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "MPLBACKEND": "agg", "COLUMNS": "120"}
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *flags], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-        # a shell's background jobs ignore Ctrl-C and hand that on; the study must hear it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-
-
-def run(script: str, *flags: str) -> tuple[int, str, str]:
-    """Exit status, output and errors of a script that runs as the main program of this process."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    path = str(ROOT / script)
-    with (
-        pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(),
-        contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-    ):  # fmt: skip
-        warnings.simplefilter("default")  # the filters of a program, not those of the tests
-        patch.setenv("COLUMNS", "120")
-        patch.setattr(sys, "argv", [path, *flags])
-        patch.setattr(sys, "path", [str(Path(path).parent), *sys.path])
-        patch.setattr(sys, "excepthook", sys.excepthook)  # programs may replace it
-        try:
-            runpy.run_path(path, run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        finally:
-            plt.close("all")
-    return code, out.getvalue(), err.getvalue()
-
-
-def run_alone(script: str, *flags: str) -> tuple[int, str, str]:
-    """The same in a process of its own."""
-    process = start(script, *flags)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 @pytest.mark.parametrize("noise", ["epsilon", "masking", "uniform", "gaussian"])
