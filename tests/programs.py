@@ -36,12 +36,12 @@ def run(script: str, *flags: str) -> tuple[int, str, str]:
         patch.setenv("COLUMNS", "120")
         patch.setattr(sys, "argv", [path, *flags])
         patch.setattr(sys, "path", [str(Path(path).parent), *sys.path])
-        patch.setattr(sys, "excepthook", before := sys.excepthook)
+        patch.setattr(sys, "excepthook", sys.__excepthook__)
         try:
             try:
                 runpy.run_path(path, run_name="__main__")
             except Exception as error:
-                if sys.excepthook is before:
+                if sys.excepthook is sys.__excepthook__:
                     raise
                 # a program that set its own, for an error that nobody catches
                 sys.excepthook(type(error), error, error.__traceback__)
