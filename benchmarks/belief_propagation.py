@@ -24,13 +24,15 @@ from typing import Any
 import numpy as np
 
 from hierdiff import RHM, UniformNoise
-from hierdiff._kernels import layout, simd
 from hierdiff.results import write_summary
-from hierdiff.theory._engine import available_threads, job_of
-from hierdiff.theory._evidence import leaves_of
-from hierdiff.theory._inference import padded_rows
-from hierdiff.theory._passes import Dense
-from hierdiff.theory.belief_propagation import posterior, true_beliefs
+from hierdiff.theory.belief_propagation._kernels import layout, simd
+from hierdiff.theory.belief_propagation.exact_posterior import (
+    leaves_of,
+    padded_rows,
+    posterior,
+    true_beliefs,
+)
+from hierdiff.theory.belief_propagation.passes import Dense, available_threads, job_of
 
 CONFIGURATIONS = {"A": (32, 8, 2, 10), "B": (16, 4, 2, 8), "C": (8, 2, 4, 4)}
 TARGETS = {"A": 2000, "B": 500, "C": 400}

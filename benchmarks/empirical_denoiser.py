@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from hierdiff.results import write_summary
-from hierdiff.theory.memorization import empirical_denoise, empirical_posterior, prepare
+from hierdiff.theory.mixture.memorisation import empirical_denoise, empirical_posterior, prepare
 
 N, DIM, QUERIES = 50_000, 3_072, 256
 TARGET = 0.85

@@ -4,11 +4,22 @@ The names of the field stand here; the mathematics in :mod:`hierdiff.theory`, ex
 :mod:`hierdiff.sims`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from hierdiff import _moved
-from hierdiff.grammar import RHM, Derivations, Grammar
-from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
-from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+
+if TYPE_CHECKING:
+    from hierdiff.contracts import DiffusionModel
+    from hierdiff.data.derivations import Derivations
+    from hierdiff.data.low_rank_mixture import LowRankMixture
+    from hierdiff.data.rhm import RHM, Grammar
+    from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+else:
+    from hierdiff._lazy import lazy
+
+    __getattr__, __dir__ = lazy(__name__, __file__)
 
 __version__ = "0.1.0"
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._rules import MAX_SYMBOLS
 from hierdiff.checks import (
+    MAX_SYMBOLS,
     FloatArray,
     array,
     check_fields,

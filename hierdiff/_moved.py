@@ -13,10 +13,54 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-__all__ = ["MOVED", "install"]
+__all__ = ["ALSO", "MOVED", "install"]
 
 MOVED: dict[str, str] = {
     # old name: new name
+    "hierdiff.bumps": "hierdiff.data.bumps",
+    "hierdiff.grammar": "hierdiff.data.rhm",
+    "hierdiff.mixture": "hierdiff.data.low_rank_mixture",
+    "hierdiff.model": "hierdiff.contracts",
+    "hierdiff.sims.experiment": "hierdiff.tasks",
+    "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
+    "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
+    "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",
+    "hierdiff.theory.broadcast": "hierdiff.theory.rhm.broadcast",
+    "hierdiff.theory.classification": "hierdiff.theory.zero_shot",
+    "hierdiff.theory.collapse": "hierdiff.theory.mixture.collapse",
+    "hierdiff.theory.composition": "hierdiff.theory.rhm",
+    "hierdiff.theory.correlations": "hierdiff.theory.rhm.dynamical_correlations",
+    "hierdiff.theory.critical_exponents": "hierdiff.theory.rhm.critical_exponents",
+    "hierdiff.theory.exact_mixture": "hierdiff.theory.exact_models",
+    "hierdiff.theory.exact_model": "hierdiff.theory.exact_models",
+    "hierdiff.theory.geometric_memorization": "hierdiff.theory.mixture.geometric_memorisation",
+    "hierdiff.theory.information": "hierdiff.theory.rhm.information",
+    "hierdiff.theory.instability": "hierdiff.theory.mixture.speciation",
+    "hierdiff.theory.linear_score": "hierdiff.theory.mixture.score_machines",
+    "hierdiff.theory.low_rank": "hierdiff.theory.mixture.posterior",
+    "hierdiff.theory.mean_field": "hierdiff.theory.mixture.feature_snr",
+    "hierdiff.theory.memorization": "hierdiff.theory.mixture.memorisation",
+    "hierdiff.theory.onset": "hierdiff.theory.mixture.feature_snr",
+    "hierdiff.theory.pca_transition": "hierdiff.theory.mixture.geometric_memorisation",
+    "hierdiff.theory.pointwise": "hierdiff.theory.rhm.information",
+    "hierdiff.theory.population": "hierdiff.theory.rhm.density_evolution",
+    "hierdiff.theory.random_features": "hierdiff.theory.mixture.random_features",
+    "hierdiff.theory.representation": "hierdiff.theory.mixture.feature_snr",
+    "hierdiff.theory.speciation": "hierdiff.theory.mixture.speciation",
+    "hierdiff.theory.support_sets": "hierdiff.theory.rhm.erasure",
+    "hierdiff.theory.thresholds": "hierdiff.theory.rhm.thresholds",
+    "hierdiff.theory.upper_bounds": "hierdiff.theory.rhm.upper_bounds",
+    "hierdiff.theory.uturn": "hierdiff.theory.rhm.uturn",
+    "hierdiff.variants": "hierdiff.data.rhm_variants",
+}
+
+ALSO: dict[str, tuple[str, ...]] = {
+    # old name: where else some of its names are now
+    "hierdiff.mixture": ("hierdiff.data.subspaces",),
+    "hierdiff.theory.geometric_memorization": ("hierdiff.theory.mixture.random_features",),
+    "hierdiff.theory.memorization": ("hierdiff.theory.mixture.collapse",),
+    "hierdiff.theory.representation": ("hierdiff.theory.mixture.snr_integrals",),
+    "hierdiff.theory.speciation": ("hierdiff.theory.mixture.time_change",),
 }
 
 
@@ -50,7 +94,12 @@ class _Alias(ModuleType):
         super().__setattr__("_module", module)
 
     def __getattr__(self, name: str) -> object:
-        return getattr(super().__getattribute__("_module"), name)
+        module = super().__getattribute__("_module")
+        if not hasattr(module, name):
+            for other in ALSO.get(self.__name__, ()):
+                if hasattr(found := importlib.import_module(other), name):
+                    return getattr(found, name)
+        return getattr(module, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("__"):  # the import system's own
@@ -60,6 +109,14 @@ class _Alias(ModuleType):
 
     def __dir__(self) -> list[str]:
         return dir(super().__getattribute__("_module"))
+
+    def __call__(self, *args: object, **options: object) -> object:
+        """The function of the same name, which a package also exports.
+
+        Importing ``hierdiff.theory.critical_exponents`` puts the module in the place of that
+        function; both uses go on.
+        """
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
 
 
 def install() -> None:

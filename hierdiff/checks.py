@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from hierdiff.errors import InvalidParameter
 
 __all__ = [
+    "MAX_SYMBOLS",
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers",
     "interval", "level",
@@ -54,6 +55,9 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 # what a person sees of a value: long enough for any number, short enough for one line
+MAX_SYMBOLS = int(np.iinfo(np.int32).max)
+"""Symbols of grammars are int32, so that a negative number can mark a mask."""
+
 _SHOWN = 60
 
 

@@ -681,7 +681,7 @@ def code_parts(*items: Any) -> dict[str, str]:
     Examples
     --------
     >>> sorted(code_parts(fingerprint))[:2]
-    ['hierdiff', 'hierdiff._derivations']
+    ['hierdiff', 'hierdiff.data.derivations']
     """
     files, packages = _followed(_NONE.union(*(_source_of(item) for item in items)))
     modules = dict(sorted(words.split() for words in files.values()))

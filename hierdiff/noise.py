@@ -35,8 +35,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._gaussian import GaussianNoise, shape_of
-from hierdiff._rules import MAX_SYMBOLS
 from hierdiff.checks import (
+    MAX_SYMBOLS,
     FloatArray,
     SymbolArray,
     accepts,
@@ -207,8 +207,8 @@ class EpsilonNoise:
     -----
     Validity: an analytic idealisation.  There is no observation: ``corrupt`` returns x0 unchanged
     and ``evidence(x0, epsilon)`` always peaks on the truth, so it is no Bayesian channel and
-    identities such as E[p_true] = E[sum p^2] fail.  The recursion of ``theory.annealed`` holds for
-    this process alone.
+    identities such as E[p_true] = E[sum p^2] fail.  The recursion of ``theory.rhm.mean_field``
+    holds for this process alone.
 
     References
     ----------

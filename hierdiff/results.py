@@ -41,12 +41,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff._files import one_line, remove_leftovers, replacing, shown
-from hierdiff.checks import checked
+from hierdiff.checks import checked, flag
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
     "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
-    "task_folder", "tasks_of", "tracked", "used", "writable_folder", "write_summary",
+    "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder", "write_summary",
 ]  # fmt: skip
 
 _P = ParamSpec("_P")
@@ -464,24 +464,83 @@ def run_folder(study: Any, *files: str) -> Path:
     """
     if not dataclasses.is_dataclass(study) or isinstance(study, type) or not hasattr(study, "out"):
         raise InvalidParameter(f"study = {shown(study)} must be a dataclass with a field out")
-    folder = writable_folder(study.out)
-    remove_leftovers(folder)
     fields = dataclasses.asdict(study)
-    content = {k: v for k, v in fields.items() if k not in _WHERE}
-    words = json.dumps(
-        {"study": type(study).__qualname__, "parameters": content}, sort_keys=True, default=_plain
-    )
-    run = _Run(words, files, bool(fields.get("overwrite")))
+    return start_run(
+        type(study).__qualname__, fields, study.out, files,
+        overwrite=bool(fields.get("overwrite")), summary=fields.get("summary"),
+    )  # fmt: skip
+
+
+@checked(overwrite=flag)
+def start_run(
+    study: str,
+    parameters: Mapping[str, Any],
+    out: str | os.PathLike[str],
+    files: Sequence[str],
+    *,
+    overwrite: bool = False,
+    summary: str | os.PathLike[str] | None = None,
+) -> Path:
+    """The folder of a study's results, made sure that nothing of another run is lost there.
+
+    Parameters
+    ----------
+    study : str
+        Name of its class.
+    parameters : mapping
+        What determines its results.
+    out : path-like
+        The folder.
+    files : sequence of str
+        Names of the results that it will write, without ``.nc``; ``*`` stands for any letters.
+    overwrite : bool
+        Allow to replace results of other parameters.
+    summary : path-like, optional
+        A file that is tried for writing, too.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    InvalidParameter
+        If the folder cannot be written, or holds such a file from a run with other parameters or
+        from another study.
+
+    Notes
+    -----
+    Validity: parameters that say where and how to work (workers, device, ...) make no other run.
+    The figure of a study goes with its results.
+
+    Examples
+    --------
+    >>> ds = label({"p": ((), 1.0, "p")}, {}, "theory", {})
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     folder = start_run("Tiny", {"v": 2}, place, ["tiny"])
+    ...     path = save(ds, folder / "tiny.nc")
+    ...     again = start_run("Tiny", {"v": 2}, place, ["tiny"])
+    ...     other = start_run("Tiny", {"v": 3}, place, ["tiny"], overwrite=True)
+    ...     start_run("Tiny", {"v": 3}, place, ["tiny"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: .../tiny.nc holds results of other parameters (v = 2, now 3);\
+     give another --out, or --overwrite to replace them
+    """
+    names = tuple(files)
+    folder = writable_folder(out)
+    remove_leftovers(folder)
+    content = {k: v for k, v in parameters.items() if k not in _WHERE}
+    words = json.dumps({"study": study, "parameters": content}, sort_keys=True, default=_plain)
+    run = _Run(words, names, overwrite)
     for path in sorted(folder.glob("*.nc")):
         if run.writes(path) and not run.overwrite:
             _refuse_other(path, words)
-    summary = fields.get("summary")
     if summary is not None:
         writable_folder(Path(summary).parent)
         if Path(summary).is_dir():
             raise InvalidParameter(f"summary = {str(summary)!r} is a folder; give a file name")
     known = _RUNS.setdefault(folder.resolve(), [])
-    known[:] = [run, *(r for r in known if r.files != files)]
+    known[:] = [run, *(r for r in known if r.files != names)]
     return folder
 
 

@@ -32,8 +32,8 @@ from scipy import special, stats
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
 from hierdiff.checks import check_fields, natural, whole
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import estimators as errors
@@ -43,14 +43,15 @@ from hierdiff.sims._composition_tables import bootstrapped, measured_kernels
 from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import peak, ratio
 from hierdiff.sims.probes import feature_snr, over_seeds
 from hierdiff.sims.simulated_model import convergence_order
 from hierdiff.sims.triplets import draw_triplets, paired_difference, probe
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr
-from hierdiff.theory.classification import GaussianClasses, log_ratio
-from hierdiff.theory.collapse import mutual_information_mixture, mutual_information_sampled
+from hierdiff.theory.mixture.collapse import mutual_information_mixture, mutual_information_sampled
+from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
+from hierdiff.theory.zero_shot.scores import log_ratio
 
 Array = NDArray[Any]
 Random = np.random.Generator

@@ -32,11 +32,12 @@ from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results, studies
 from hierdiff.checks import check_fields, count, listed, natural, whole
+from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     belief_slopes,
     critical_exponents,

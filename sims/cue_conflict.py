@@ -29,7 +29,7 @@ from hierdiff import results
 from hierdiff.plots.classification import cue_conflict_figure
 from hierdiff.sims.cue_conflict import CueConflict
 from hierdiff.studies import page
-from hierdiff.theory.classification import crossover
+from hierdiff.theory.zero_shot.gaussian_classes import crossover
 
 
 @dataclass(frozen=True)

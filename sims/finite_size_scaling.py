@@ -38,11 +38,12 @@ from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.checks import check_fields, count, listed, natural, whole
+from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import crossing, depth_limit, disorder
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
     critical_noise,

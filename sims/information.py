@@ -32,12 +32,17 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results, studies
 from hierdiff.checks import check_fields, natural, whole
+from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean, standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import denoise_symbols
-from hierdiff.theory.pointwise import pointwise_entropy, pointwise_information, pointwise_slope
+from hierdiff.theory.rhm.information import (
+    pointwise_entropy,
+    pointwise_information,
+    pointwise_slope,
+)
 
 Array = NDArray[Any]
 RESOLVED = 20  # effective data that a z-score needs

@@ -43,8 +43,8 @@ from hierdiff.plots.representation import MODEL_COLOURS, representation
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.representation import Representation
 from hierdiff.studies.command import execute
-from hierdiff.theory.collapse import mutual_information_mixture
-from hierdiff.theory.representation import snr, snr_limits, snr_peak
+from hierdiff.theory.mixture.collapse import mutual_information_mixture
+from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak
 
 # data per class and dimension at which the crossover of a fitted model is looked for
 FITTED = {

@@ -36,7 +36,7 @@ from hierdiff.checks import check_fields, count, listed, natural, one_of, whole
 from hierdiff.errors import NoTransition
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
     critical_noise,

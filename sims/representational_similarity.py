@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results, studies
 from hierdiff.checks import check_fields, listed, natural, one_level, whole
+from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.similarity import linear_cka, representational_similarity
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import posterior
 
 Array = NDArray[Any]

@@ -34,20 +34,20 @@ import numpy as np
 import xarray as xr
 
 from hierdiff import RHM, results
+from hierdiff import command_line as page
 from hierdiff.checks import check_fields, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, plt
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.fluctuations import Peak, peak
-from hierdiff.studies import page
 from hierdiff.theory import (
     correlation_length_exponent,
     critical_level,
     critical_noise,
     stability,
 )
-from hierdiff.theory.correlations import (
+from hierdiff.theory.rhm.dynamical_correlations import (
     correlation_decay_exponent,
     leaf_correlation,
     susceptibility,

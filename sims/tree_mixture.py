@@ -45,11 +45,11 @@ from hierdiff.checks import (
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import class_posterior, expected_accuracy, odd_one_out
-from hierdiff.theory.alignment import tree_mixture
+from hierdiff.theory.odd_one_out_task import tree_mixture
 
 Array = NDArray[Any]
 

@@ -35,18 +35,17 @@ from scipy.special import logit
 
 from hierdiff import GaussianNoise, results, studies
 from hierdiff.checks import check_fields, count, listed, memory, natural, whole
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import NoTransition
-from hierdiff.grammar import RHM
-from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.estimators import crossing
-from hierdiff.sims.experiment import affordable
 from hierdiff.theory import critical_level, population_dynamics
-from hierdiff.theory.exact_mixture import ExactMixture
-from hierdiff.theory.representation import class_confidence
-from hierdiff.theory.speciation import pair_confidence, speciation_time
+from hierdiff.theory.exact_models import ExactMixture
+from hierdiff.theory.mixture.feature_snr import class_confidence
+from hierdiff.theory.mixture.speciation import pair_confidence, speciation_time
 
 Array = NDArray[Any]
 

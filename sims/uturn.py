@@ -33,12 +33,13 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results, studies
 from hierdiff.checks import check_fields, count, listed, natural, whole
+from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import SimulatedModel
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.simulated_model import ConvergenceOrder, convergence_order
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM, critical_level, posterior
 
 Array = NDArray[Any]

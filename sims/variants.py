@@ -30,14 +30,15 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results, studies
 from hierdiff.checks import check_fields, natural, one_of, whole
+from hierdiff.data.rhm import affordable
+from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import crossing, standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import true_beliefs
-from hierdiff.variants import ambiguous, filtered, layered, zipf
 
 Array = NDArray[Any]
 V, M, S = 16, 4, 2

@@ -10,8 +10,8 @@ empty, masked, ...) and judges what happens:
 
 Arguments that work are found by the names and annotations of parameters, from :func:`pool`; the
 files of ``fuzz_cases`` name those for which that is not enough, and methods of objects that need
-making.  Run ``python tests/fuzz.py hierdiff.theory.low_rank [name ...]`` for the faults of one
-module, ``python tests/fuzz.py --uncovered`` for callables without a case.
+making.  Run ``python tests/fuzz.py hierdiff.theory.mixture.posterior [name ...]`` for the faults of
+one module, ``python tests/fuzz.py --uncovered`` for callables without a case.
 """
 
 from __future__ import annotations

@@ -36,32 +36,30 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 ENGINE = [
-    "tests/test_theory/test_engine.py", "tests/test_theory/test_belief_propagation.py",
-    "tests/test_boundary.py", "hierdiff/theory/belief_propagation.py",
+    "tests/test_theory/belief_propagation/test_passes.py",
+    "tests/test_theory/belief_propagation/test_exact_posterior.py",
+    "tests/test_boundary.py", "hierdiff/theory/belief_propagation/exact_posterior.py",
 ]  # fmt: skip
-DENSITY = ["tests/test_theory/test_population_kernel.py"]
-LOGARITHMS = ["tests/test_theory/test_rescue.py"]
+DENSITY = ["tests/test_theory/rhm/test_density_evolution_kernel.py"]
+LOGARITHMS = ["tests/test_theory/belief_propagation/test_log_domain.py"]
 
 # the quickest first: a run ends with the first failure
 TARGETS: dict[str, list[str]] = {
     "hierdiff/seeds.py": ["tests/test_seeds.py", "hierdiff/seeds.py"],
     "hierdiff/results.py": ["tests/test_results.py", "hierdiff/results.py"],
-    "hierdiff/sims/experiment.py": ["tests/test_sims/test_experiment.py",
-                                   "hierdiff/sims/experiment.py"],
+    "hierdiff/tasks.py": ["tests/test_tasks.py", "hierdiff/tasks.py"],
     "hierdiff/sims/estimators.py": ["tests/test_sims/test_estimators.py",
                                    "hierdiff/sims/estimators.py"],
     "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py", "hierdiff/noise.py"],
-    "hierdiff/theory/_evidence.py": ENGINE,
-    "hierdiff/theory/_engine.py": ENGINE,
-    "hierdiff/theory/_inference.py": ENGINE,
-    "hierdiff/theory/_passes.py": ENGINE,
-    "hierdiff/theory/_rescue.py": LOGARITHMS,
-    "hierdiff/theory/population.py": ["tests/test_theory/test_population.py"],
-    "hierdiff/_kernels/population.py": DENSITY,
-    "hierdiff/_kernels/passes.py": ENGINE,
-    "hierdiff/_kernels/tree.py": ENGINE,
-    "hierdiff/_kernels/leaves.py": ENGINE,
-    "hierdiff/_kernels/log_tree.py": LOGARITHMS,
+    "hierdiff/theory/belief_propagation/exact_posterior.py": ENGINE,
+    "hierdiff/theory/belief_propagation/passes.py": ENGINE,
+    "hierdiff/theory/belief_propagation/log_domain.py": LOGARITHMS,
+    "hierdiff/theory/rhm/density_evolution.py": ["tests/test_theory/rhm/test_density_evolution.py"],
+    "hierdiff/theory/rhm/_kernels.py": DENSITY,
+    "hierdiff/theory/belief_propagation/_kernels/passes.py": ENGINE,
+    "hierdiff/theory/belief_propagation/_kernels/tree.py": ENGINE,
+    "hierdiff/theory/belief_propagation/_kernels/leaves.py": ENGINE,
+    "hierdiff/theory/belief_propagation/_kernels/log_tree.py": LOGARITHMS,
 }  # fmt: skip
 """What is mutated, and the tests that must notice."""
 

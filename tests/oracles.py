@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from hierdiff.grammar import Grammar
+from hierdiff.data.rhm import Grammar
 
 __all__ = [
     "AMBIGUOUS",

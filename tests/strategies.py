@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hierdiff.grammar import RHM, Grammar
+from hierdiff.data.rhm import RHM, Grammar
 
 __all__ = ["grammars", "rhms"]
 

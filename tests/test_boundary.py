@@ -27,9 +27,8 @@ from hierdiff import (
     Grammar,
     MaskingNoise,
     UniformNoise,
-    variants,
 )
-from hierdiff._kernels import layout
+from hierdiff.data import rhm_variants
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import SymbolEvidence, noise_process
 from hierdiff.seeds import generator, stream
@@ -46,8 +45,9 @@ from hierdiff.theory import (
     susceptibility,
     true_beliefs,
 )
-from hierdiff.theory.pointwise import pointwise_information
-from hierdiff.theory.uturn import committor
+from hierdiff.theory._compiled import jit
+from hierdiff.theory.rhm.information import pointwise_information
+from hierdiff.theory.rhm.uturn import committor
 
 ROOT = Path(hierdiff.__file__).parent
 RHM_ = RHM(v=6, m=2, s=2, L=3)
@@ -174,16 +174,18 @@ def _checked(function: ast.FunctionDef, tree: ast.Module) -> bool:
 def test_every_way_to_a_kernel_leads_through_a_check() -> None:
     """Public functions of the modules that call kernels, or call those that do, are decorated.
 
-    ``_engine``, ``_passes``, ``_rescue``, ``_inference`` and ``_evidence`` are the private ways in;
-    whoever imports one of them, or a kernel, has each of its public functions checked.
+    ``passes`` and ``log_domain`` of belief propagation are the inner ways in; a module that imports
+    one of them, or a kernel, has each of its public functions checked.
     """
-    private = {"_engine", "_passes", "_rescue", "_inference", "_evidence"}
+    home = "hierdiff.theory.belief_propagation"
+    private = {"passes", "log_domain"}
     seen, unchecked = 0, []
     for path in sorted(ROOT.rglob("*.py")):
-        if path.parent.name == "_kernels" or path.stem in private:
+        inner = path.parent == ROOT / "theory" / "belief_propagation" and path.stem in private
+        if "_kernels" in (path.parent.name, path.stem) or inner:
             continue
         text = path.read_text()
-        if not any(word in text for word in (*private, "_kernels")):
+        if "belief_propagation" not in text and "_kernels" not in text:
             continue
         tree = ast.parse(text)
         imported = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
@@ -193,8 +195,8 @@ def test_every_way_to_a_kernel_leads_through_a_check() -> None:
             for n in imported
             for alias in n.names
             if "_kernels" in f"{n.module}.{alias.name}"
-            or (n.module or "").split(".")[-1] in private
-            or alias.name in private
+            or n.module in {f"{home}.{name}" for name in private}
+            or (n.module == home and alias.name in private)
         ]
         if set(wanted) <= {"available_threads"}:
             continue
@@ -382,14 +384,14 @@ def test_gaussian_noise_close_to_none(dtype: type) -> None:
 
 SHARED = """
 import contextlib, sys
-from hierdiff.theory import _engine
+from hierdiff.theory.belief_propagation import passes
 if {shared}:
     made = {{}}
     @contextlib.contextmanager
     def borrow(self, job):
-        key = (job.dtype, _engine._sizes(job))
-        yield made.setdefault(key, _engine._scratch(job))
-    _engine._Buffers.borrow = borrow
+        key = (job.dtype, passes._sizes(job))
+        yield made.setdefault(key, passes._scratch(job))
+    passes._Buffers.borrow = borrow
 import test_boundary
 test_boundary.compare_threads({workers}, 12)
 """
@@ -468,7 +470,7 @@ def test_a_kernel_works_where_no_folder_can_be_written(
         monkeypatch.setattr(caching.IndexDataCacheFile, "save", fails)
         monkeypatch.setattr(caching.IndexDataCacheFile, "load", fails)
 
-    @layout.jit
+    @jit
     def twice(x: float) -> float:
         return 2 * x
 
@@ -502,7 +504,7 @@ def test_kernels_compile_where_no_folder_can_be_written(where: str, tmp_path: Pa
 def test_every_kernel_is_compiled_behind_the_guard() -> None:
     for path in ROOT.rglob("*.py"):
         assert "cache=True" not in path.read_text(), path
-        if path.name != "layout.py":
+        if path.name != "_compiled.py":
             assert "njit(" not in path.read_text(), path
 
 
@@ -557,7 +559,7 @@ def test_seeds(seed: Any) -> None:
         lambda: NOISE.corrupt(DATA.leaves, 0.5, seed),
         lambda: posterior(GRAMMAR, EVIDENCE).sample(seed), lambda: stream(seed, "x"),
         lambda: population_dynamics(RHM(6, 2, 2, 2), NOISE, 0.5, size=100, seed=seed),
-        lambda: variants.zipf(RHM_, 0.5, seed),
+        lambda: rhm_variants.zipf(RHM_, 0.5, seed),
     ):  # fmt: skip
         refused(call)
 
@@ -627,8 +629,8 @@ def test_sizes_that_no_machine_holds_are_refused_before_they_are_tried() -> None
         (lambda: SymbolEvidence(np.zeros((2, 2), int), 0.0, -1.0, 10**9).dense(), None),
         (lambda: posterior(GRAMMAR, EVIDENCE).sample(0, 10**12), "GB of memory"),
         (lambda: NOISE.draw((10**9, 10**9), np.random.default_rng(0)), "GB of memory"),
-        (lambda: variants.zipf_weights(10**15, 0.5), "GB of memory"),
-        (lambda: variants.ambiguous(10**6, 10**9, 2, 1, 0), "GB of memory"),
+        (lambda: rhm_variants.zipf_weights(10**15, 0.5), "GB of memory"),
+        (lambda: rhm_variants.ambiguous(10**6, 10**9, 2, 1, 0), "GB of memory"),
         (lambda: population_dynamics(RHM(6, 2, 2, 2), NOISE, 0.5, size=10**12), "GB of memory"),
         (lambda: support_threshold(RHM(32, 8, 2, 1), tolerance=0), "tolerance = 0"),
         (lambda: support_threshold(RHM(32, 8, 2, 1), tolerance=np.nan), "tolerance"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import one_line
 
-from hierdiff.bumps import Bumps, Region
+from hierdiff.data.bumps import Bumps, Region
 from hierdiff.errors import InvalidParameter
 
 

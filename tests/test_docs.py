@@ -34,8 +34,8 @@ import pytest
 import tyro
 import xarray as xr
 
-from hierdiff import GaussianNoise, LowRankMixture, results, studies
-from hierdiff import __main__ as command_line
+from hierdiff import GaussianNoise, LowRankMixture, results
+from hierdiff import __main__ as main
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims._denoisers import fit_labelled, fit_separate
 from hierdiff.sims.phases import NETWORK_THRESHOLDS
@@ -196,7 +196,7 @@ def options_of(command: str) -> dict[str, Any]:
     assert first == "python", command
     assert script in SCRIPTS, f"{command}: there is no {rest[0]}"
     text = script.read_text()
-    if not re.search(r"tyro\.cli\(|\brun\(|\bexecute\(|\boptions\(|argparse", text):
+    if not re.search(r"tyro\.cli\(|\brun\(|\bcommand\(|\bexecute\(|\boptions\(|argparse", text):
         assert len(rest) == 1, f"{command}: {script.name} takes no flags"
         return {}
     parse, parse_args = tyro.cli, argparse.ArgumentParser.parse_args
@@ -219,13 +219,19 @@ def options_of(command: str) -> dict[str, Any]:
 
 
 def options_of_hierdiff(arguments: list[str]) -> dict[str, Any]:
-    def parse_only(parse: Any) -> None:
-        raise Parsed(parse())
+    """Of ``hierdiff run NAME ...``; the other commands have no flags."""
+    if arguments[:1] != ["run"] or len(arguments) == 1:
+        main.parser().parse_args(arguments)
+        return {}
+    parse = tyro.cli
+
+    def tyro_only(*given: Any, **also: Any) -> Any:
+        raise Parsed(parse(*given, **also))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studies, "execute", parse_only)
+        patch.setattr(tyro, "cli", tyro_only)
         with pytest.raises(Parsed) as found:
-            command_line.main(arguments)
+            main.main(arguments)
     return flat(found.value.options)
 
 
@@ -281,7 +287,7 @@ def test_every_quoted_command_exists_with_its_flags(
 def test_a_wrong_flag_and_a_missing_script_are_seen() -> None:
     options_of("python sims/alignment.py --grammars 40")
     for wrong in ("python sims/alignment.py --grammar-count 40", "python sims/alignment.py 40",
-                  "hierdiff alignment --grammar-count 40", "hierdiff aligned"):  # fmt: skip
+                  "hierdiff run alignment --grammar-count 40", "hierdiff aligned"):  # fmt: skip
         with pytest.raises(SystemExit):
             options_of(wrong)
     for wrong in ("python sims/aligned.py", "python theory/derive_recursion.py --v 3"):

@@ -19,9 +19,8 @@ import pytest
 import tyro
 from programs import run
 
+from hierdiff import command_line as page
 from hierdiff.errors import HierdiffError, InvalidParameter
-from hierdiff.plots import backend
-from hierdiff.studies import page
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "sims").glob("*.py"))
@@ -107,7 +106,8 @@ def test_flags_of_a_flat_page() -> None:
 def test_files_are_written_whatever_the_backend(wanted: str, tmp_path: Path) -> None:
     """Also one that is known, and cannot be used without a display."""
     code = (
-        "from hierdiff.plots.backend import plt, use_files; use_files(); "
+        "from hierdiff.command_line import use_files; use_files(); "
+        "from hierdiff.plots.backend import plt; "
         "plt.subplots()[0].savefig('f.png'); print(plt.get_backend())"
     )
     environment = {**os.environ, "MPLBACKEND": wanted}
@@ -141,7 +141,7 @@ def test_matplotlib_comes_after_the_backend_is_looked_at() -> None:
 
 
 def test_this_is_no_notebook() -> None:
-    assert not backend.in_notebook()
+    assert not page.in_notebook()
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from oracles import one_line
 
 from hierdiff import RHM, LowRankMixture, results
 from hierdiff._files import read_npz, write_npz
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.results import compare, label, load, provenance, run_folder, save
 
 

@@ -15,9 +15,8 @@ from fractions import Fraction
 
 import sympy as sp
 
-from hierdiff.grammar import RHM
-from hierdiff.theory.annealed import upward_derivative, upward_map
-from hierdiff.theory.correlations import (
+from hierdiff.data.rhm import RHM
+from hierdiff.theory.rhm.dynamical_correlations import (
     correlation_decay_exponent,
     leaf_correlation,
     second_eigenvalue,
@@ -25,7 +24,8 @@ from hierdiff.theory.correlations import (
     susceptibility,
     transfer_matrix,
 )
-from hierdiff.theory.thresholds import (
+from hierdiff.theory.rhm.mean_field import upward_derivative, upward_map
+from hierdiff.theory.rhm.thresholds import (
     correlation_length_exponent,
     critical_belief,
     critical_noise,

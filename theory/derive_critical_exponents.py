@@ -22,7 +22,7 @@ from hierdiff.theory import (
     stability,
     support_exponents,
 )
-from hierdiff.theory.support_sets import _derivative, _table, step_law
+from hierdiff.theory.rhm.erasure import _derivative, _table, step_law
 
 # %%
 # The derivative replaces one child

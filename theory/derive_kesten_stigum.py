@@ -16,10 +16,10 @@ import math
 import numpy as np
 import sympy as sp
 
-from hierdiff.grammar import RHM, Grammar
-from hierdiff.theory.annealed import upward_map
-from hierdiff.theory.broadcast import kesten_stigum, kesten_stigum_annealed
-from hierdiff.theory.thresholds import stability
+from hierdiff.data.rhm import RHM, Grammar
+from hierdiff.theory.rhm.broadcast import kesten_stigum, kesten_stigum_annealed
+from hierdiff.theory.rhm.mean_field import upward_map
+from hierdiff.theory.rhm.thresholds import stability
 
 v, m, s, n, p = sp.symbols("v m s n p", positive=True)
 

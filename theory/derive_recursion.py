@@ -8,7 +8,7 @@ What should we believe about the node itself, and what does it tell one of its c
 
 For one rule table belief propagation answers.  Here we average its numerator and its denominator
 over **all** rule tables and derive the maps F (up) and G (down) of
-:mod:`hierdiff.theory.annealed`.  Then we list every rule table of some small models, average
+:mod:`hierdiff.theory.rhm.mean_field`.  Then we list every rule table of some small models, average
 symbolically, find the same polynomials, and compare with the library.
 """
 
@@ -19,8 +19,8 @@ from fractions import Fraction
 
 import sympy as sp
 
-from hierdiff.grammar import RHM
-from hierdiff.theory.annealed import downward_map, root_map, upward_map
+from hierdiff.data.rhm import RHM
+from hierdiff.theory.rhm.mean_field import downward_map, root_map, upward_map
 
 v, m, s, n = sp.symbols("v m s n", positive=True)
 p, q = sp.symbols("p q", nonnegative=True)

@@ -16,12 +16,8 @@ import sympy as sp
 from scipy import integrate, stats
 
 from hierdiff.theory import onset_delta, snr, snr_mean_field, snr_peak
-from hierdiff.theory.representation import (
-    mean_field_exponent,
-    onset_slope,
-    snr_envelope,
-    weight_moments,
-)
+from hierdiff.theory.mixture.feature_snr import mean_field_exponent, onset_slope, snr_envelope
+from hierdiff.theory.mixture.snr_integrals import weight_moments
 
 v, delta, w, d, K = sp.symbols("v delta w d K", positive=True)
 a, b = 1 + v, delta**2 + v

@@ -2,20 +2,20 @@ r"""
 The threshold of the epsilon-process
 ====================================
 
-The upward map F of :mod:`hierdiff.theory.annealed` says how a belief in the true symbol changes
-from one level of the tree to the next.  Whether the class of a datum survives noise on its leaves
-is a question about the fixed points of F.  We find them and their stability, show that there are
-three regimes and no more, and derive the threshold in closed form for branching s = 2.
+The upward map F of :mod:`hierdiff.theory.rhm.mean_field` says how a belief in the true symbol
+changes from one level of the tree to the next.  Whether the class of a datum survives noise on its
+leaves is a question about the fixed points of F.  We find them and their stability, show that there
+are three regimes and no more, and derive the threshold in closed form for branching s = 2.
 """
 
 import random
 
 import sympy as sp
 
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import NoTransition
-from hierdiff.grammar import RHM
-from hierdiff.theory.annealed import upward_derivative, upward_map
-from hierdiff.theory.thresholds import (
+from hierdiff.theory.rhm.mean_field import upward_derivative, upward_map
+from hierdiff.theory.rhm.thresholds import (
     correlation_length_exponent,
     critical_belief,
     critical_noise,

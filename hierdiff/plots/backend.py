@@ -11,46 +11,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from pathlib import Path
 
-__all__ = ["Axes", "Figure", "in_notebook", "plt", "ticker", "use_files"]
-
-_KERNELS = {"ipykernel_launcher", "colab_kernel_launcher", "xpython_launcher"}
-
-
-def in_notebook() -> bool:
-    """Whether this runs in the kernel of a notebook, whose command line is the kernel's own.
-
-    Returns
-    -------
-    bool
-
-    Notes
-    -----
-    Validity: kernels that run as IPython's, or are started by one of its launchers.
-
-    Examples
-    --------
-    >>> in_notebook()
-    False
-    """
-    if sys.argv and Path(sys.argv[0]).stem in _KERNELS:
-        return True
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
-
-
-def use_files() -> None:
-    """Draw for files alone, without a display: for programs; does nothing in a notebook.
-
-    Notes
-    -----
-    Validity: figures that are open stay as they are.
-    """
-    if not in_notebook():
-        os.environ["MPLBACKEND"] = "agg"
-        matplotlib.use("agg")
-
+__all__ = ["Axes", "Figure", "plt", "ticker"]
 
 # matplotlib reads the variable when it is imported, fails for a backend that cannot be loaded, and
 # cannot be imported after that: so the variable is set aside meanwhile

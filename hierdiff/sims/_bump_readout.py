@@ -60,7 +60,7 @@ def bump_counts(
 
     Examples
     --------
-    >>> from hierdiff.bumps import Bumps
+    >>> from hierdiff.data.bumps import Bumps
     >>> bumps = Bumps(sigma=1.5)
     >>> one, other = bumps.images([[8, 8], [20, 20]])
     >>> bump_counts([one, one + other - 1, np.ones((32, 32))]).tolist()
@@ -103,7 +103,7 @@ def locate(images: ArrayLike, *, dark: bool = True, threshold: float = 0.25) -> 
 
     Examples
     --------
-    >>> from hierdiff.bumps import Bumps
+    >>> from hierdiff.data.bumps import Bumps
     >>> locate(Bumps(sigma=1.5).images([[8, 20.5]])).round(2).tolist()
     [[8.0, 20.5]]
     """
@@ -149,7 +149,7 @@ def location_accuracy(
 
     Examples
     --------
-    >>> from hierdiff.bumps import Bumps
+    >>> from hierdiff.data.bumps import Bumps
     >>> images = Bumps(sigma=1.5).images([[8, 20], [8, 20]])
     >>> location_accuracy(images, [[8, 20], [8, 23]]).tolist()
     [0.5, 1.0, 0.5]

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import (
     ErrorPool,
@@ -23,18 +23,10 @@ from hierdiff.sims._error_pools import (
     stratified_pool,
 )
 from hierdiff.sims.pruning import paired_t_pruning, staged_elimination
-from hierdiff.theory.classification import (
-    ClassWorld,
-    NodeClasses,
-    SoftLeaves,
-    bayes_accuracy,
-    class_scores,
-    fit_buckets,
-    normal_accuracy,
-    snr_at,
-    stable_accuracy,
-    weighting,
-)
+from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
+from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
+from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, class_scores
+from hierdiff.theory.zero_shot.weightings import fit_buckets, snr_at, weighting
 
 __all__ = ["LEARNED", "PRUNED", "Settings", "draw", "given_task", "grammar_task", "limit_task"]
 

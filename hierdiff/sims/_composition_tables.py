@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import bootstrap, standard_error
 from hierdiff.sims.phases import Thresholds, phase_of_strings
-from hierdiff.theory.composition import local_exponent
+from hierdiff.theory.rhm.sample_complexity import local_exponent
 
 __all__ = [
     "Variables",

@@ -7,20 +7,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.grammar import RHM, Derivations, Grammar
-from hierdiff.model import DiffusionModel
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
 from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims._synonyms import Context, learning_curve, synonyms
-from hierdiff.theory.belief_propagation import posterior
-from hierdiff.theory.composition import (
-    Kernel,
-    class_truncated,
-    node_marginals,
-    node_validity,
-    truncated,
-)
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
+from hierdiff.theory.rhm.sample_complexity import Kernel
+from hierdiff.theory.rhm.token_correlations import node_marginals
+from hierdiff.theory.rhm.truncated_grammars import class_truncated, node_validity, truncated
 
 __all__ = ["INFORMED", "denoise", "expected", "given", "kernels", "recognise", "unobserved"]
 

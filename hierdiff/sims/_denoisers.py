@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from hierdiff._fitting import EM, fit
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.mixture_fitting import EM, fit
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.low_rank import denoise
-from hierdiff.theory.memorization import empirical_denoise
+from hierdiff.theory.mixture.memorisation import empirical_denoise
+from hierdiff.theory.mixture.posterior import denoise
 
 __all__ = ["MODELS", "Denoiser", "ModelName", "build", "fit_labelled", "fit_separate"]
 

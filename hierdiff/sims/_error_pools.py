@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.classification import snr_at
+from hierdiff.theory.zero_shot.weightings import snr_at
 
 __all__ = [
     "ConditionalDenoiser",

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims._denoisers import Denoiser, build
 from hierdiff.sims.probes import (

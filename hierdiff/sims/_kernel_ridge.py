@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.composition import KERNELS, Kernel
+from hierdiff.theory.rhm.sample_complexity import KERNELS, Kernel
 
 __all__ = ["composed_accuracy", "samples_needed"]
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.composition import node_marginals, pair_joint, resolved_samples
+from hierdiff.theory.rhm.sample_complexity import resolved_samples
+from hierdiff.theory.rhm.token_correlations import node_marginals, pair_joint
 
 __all__ = ["LEARNERS", "Context", "Synonyms", "learning_curve", "scores", "synonyms"]
 

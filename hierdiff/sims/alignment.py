@@ -27,23 +27,24 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import checked_derivations
 from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.sims.triplets import draw_triplets, probe
-from hierdiff.theory.alignment import (
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,
     noise_ceiling,
     odd_one_out,
     tree_similarity,
 )
-from hierdiff.theory.exact_model import ExactRHM
 
 __all__ = ["CONDITIONS", "Alignment"]
 
@@ -181,7 +182,7 @@ class Alignment:
         data : Derivations, optional
             Objects of the model's grammar; default drawn.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

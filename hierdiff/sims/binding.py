@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, credit, prefix_scores
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
-from hierdiff.theory.classification import PROMPTS, BoundObjects, band, snr_at, weighting
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects
+from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 
 __all__ = ["AttributeBinding"]
 
@@ -179,7 +180,7 @@ class AttributeBinding:
         model, data : None
             The scenes are the experiment's own.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import array, checked, natural, reals, unchecked
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import stream
 

@@ -32,8 +32,8 @@ from hierdiff.checks import (
     text,
     whole,
 )
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
 from hierdiff.sims._classification_summary import summarise
 from hierdiff.sims._classification_tasks import (
     LEARNED,
@@ -43,9 +43,9 @@ from hierdiff.sims._classification_tasks import (
     limit_task,
 )
 from hierdiff.sims._error_pools import ConditionalDenoiser, DenoiserErrors, HasErrors
-from hierdiff.sims.experiment import Task, affordable, run_tasks
-from hierdiff.theory._class_inputs import checked_labels
-from hierdiff.theory._weightings import WEIGHTINGS
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.zero_shot.inputs import checked_labels
+from hierdiff.theory.zero_shot.weightings import WEIGHTINGS
 
 __all__ = ["Classification"]
 
@@ -203,7 +203,7 @@ class Classification:
         law : {"limit", "bayes"}
             The limit laws of the scores at every budget, or Bayes' ceiling for all.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------
@@ -254,7 +254,7 @@ class Classification:
         data : (array [n, ...], int array [n]), optional
             Clean data and their classes; needed with a model, and refused without one.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

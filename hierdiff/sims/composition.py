@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, text, whole
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Grammar
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import NoiseProcess, noise_process
 from hierdiff.sims import _composition_tables as tables
 from hierdiff.sims._composition_tasks import (
@@ -34,16 +34,16 @@ from hierdiff.sims._composition_tasks import (
     unobserved,
 )
 from hierdiff.sims._synonyms import LEARNERS, Context
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.phases import Thresholds
-from hierdiff.theory.composition import (
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.rhm.sample_complexity import (
     KERNELS,
     clustering_cost,
     coincidence_cost,
-    context_signal,
     kernel_cost,
     next_token_cost,
 )
+from hierdiff.theory.rhm.token_correlations import context_signal
 
 __all__ = ["Composition", "Part"]
 
@@ -262,7 +262,7 @@ class Composition:
         data : Grammar, optional
             The grammar that ``model`` was trained on; needed with it.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import NoiseProcess, noise_process
 from hierdiff.seeds import stream
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.fluctuations import distance_means, fluctuations, ratio
-from hierdiff.theory.correlations import leaf_correlation, susceptibility
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.rhm.dynamical_correlations import leaf_correlation, susceptibility
 
 __all__ = ["Correlations"]
 
@@ -185,7 +185,7 @@ class Correlations:
         data : int array [n, s**L], optional
             Leaves to start from; the unit that errors are counted in is then a datum.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

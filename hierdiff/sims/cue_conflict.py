@@ -33,22 +33,21 @@ from hierdiff.checks import (
     probabilities,
     whole,
 )
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.experiment import Task, affordable, run_tasks
-from hierdiff.theory.classification import (
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.zero_shot.gaussian_classes import (
     GaussianClasses,
-    SoftLeaves,
-    TwoChannels,
-    band,
     design_accuracy,
     effective_weights,
     linear_accuracy,
-    weighting,
 )
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.scenes import TwoChannels
+from hierdiff.theory.zero_shot.weightings import band, weighting
 
 __all__ = ["CueConflict"]
 
@@ -226,7 +225,7 @@ class CueConflict:
         model, data : None
             The worlds are the experiment's own.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

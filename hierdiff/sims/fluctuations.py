@@ -44,12 +44,12 @@ from hierdiff.checks import (
     together,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import EpsilonNoise
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import bootstrap
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 
 __all__ = [
     "Peak",

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff.checks import checked, integers, levels_of, natural, one_level, reals, unchecked
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
-from hierdiff.theory.exact_model import ExactRHM
-from hierdiff.theory.population import population_dynamics
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.rhm.density_evolution import population_dynamics
 
 __all__ = ["QUANTITIES", "checked_derivations", "density_evolution", "forward_backward"]
 
@@ -151,7 +152,7 @@ def density_evolution(
     Parameters
     ----------
     rhm, noise, t, size, copies
-        As in :func:`hierdiff.theory.population.population_dynamics`.
+        As in :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
     seed : int
         Names the random stream.
 

@@ -3,7 +3,8 @@
 Draw a datum, corrupt it to noise level t, draw a datum from the posterior.  For every level of the
 hierarchy two things are recorded: the belief in the true symbol (exact marginal), and whether the
 symbol is unchanged in the new datum.  At a threshold the class is lost, over a range of noise that
-shrinks as lambda^-L with the depth (see ``theory.critical_exponents``); low levels fade smoothly.
+shrinks as lambda^-L with the depth (see ``theory.rhm.critical_exponents``); low levels fade
+smoothly.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, levels_of, natural, whole
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.grammar import RHM, Derivations
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.class_retention import (
@@ -36,16 +38,16 @@ from hierdiff.sims.estimators import (
     falls_through,
     nested_mean,
 )
-from hierdiff.sims.experiment import Task, affordable, run_tasks
 from hierdiff.sims.forward_backward import (
     QUANTITIES,
     checked_derivations,
     density_evolution,
     forward_backward,
 )
-from hierdiff.theory.annealed import annealed_beliefs
-from hierdiff.theory.exact_model import ExactRHM
-from hierdiff.theory.thresholds import critical_noise, finite_depth_threshold
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.rhm.mean_field import annealed_beliefs
+from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshold
 
 __all__ = ["PhaseTransition"]
 
@@ -165,9 +167,10 @@ class PhaseTransition:
         t : array, optional
             Noise levels; default a fine grid, or a coarse one for density evolution.
         size, copies
-            Of the populations, see :func:`hierdiff.theory.population.population_dynamics`.
+            Of the populations, see
+            :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`; density evolution takes seconds.
+            As in :func:`hierdiff.tasks.run_tasks`; density evolution takes seconds.
 
         Returns
         -------
@@ -268,7 +271,7 @@ class PhaseTransition:
         data : Derivations, or (points, classes), optional
             Data to start from (with ``model``); default: ``data`` drawn from its world.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

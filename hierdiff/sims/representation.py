@@ -39,16 +39,16 @@ from hierdiff.checks import (
     reals,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims._denoisers import MODELS, Denoiser, ModelName
 from hierdiff.sims._feature_tasks import SPLITS, Quantity, Repetition, repeat
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.probes import over_seeds
-from hierdiff.theory.representation import bayes_accuracy, snr, snr_mean_field, snr_peak
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field, snr_peak
 
 __all__ = ["Representation"]
 
@@ -281,7 +281,7 @@ class Representation:
             Training points and their classes, drawn from ``self.mixture``; default drawn anew for
             every seed and every N.
         folder, workers, cluster
-            As in :func:`hierdiff.sims.experiment.run_tasks`.
+            As in :func:`hierdiff.tasks.run_tasks`.
 
         Returns
         -------

@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import array, check_fields, count, levels_of, reals
+from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
 from hierdiff.seeds import Seed, generator
 

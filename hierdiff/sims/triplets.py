@@ -28,7 +28,7 @@ from hierdiff.checks import checked, count, memory, number, reals, whole
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.estimators import shared_error, standard_error
-from hierdiff.theory.alignment import checked_triplets, expected_accuracy, pair_similarities
+from hierdiff.theory.odd_one_out_task import checked_triplets, expected_accuracy, pair_similarities
 
 __all__ = [
     "Probed",

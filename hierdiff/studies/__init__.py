@@ -5,7 +5,7 @@ One module per question; each has a dataclass whose fields are the flags of the 
 
 from __future__ import annotations
 
-from hierdiff.studies import page
+from hierdiff import command_line as page
 from hierdiff.studies.alignment import AlignmentStudy
 from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run

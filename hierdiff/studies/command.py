@@ -12,10 +12,9 @@ import tyro
 import xarray as xr
 
 from hierdiff.checks import checked, shown, unchecked
+from hierdiff.command_line import flags_of, last_words, parsed, use_files
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import use_files
 from hierdiff.results import provenance, tracked
-from hierdiff.studies.page import flags_of, last_words, parsed
 
 __all__ = ["Study", "execute", "run"]
 

@@ -1,118 +1,136 @@
-"""What the mathematics says."""
+"""What the mathematics says; the files of a subject lie in a folder of its name.
 
-from hierdiff.theory.alignment import (
-    expected_accuracy,
-    label_accuracy,
-    noise_ceiling,
-    odd_one_out,
-    tree_similarity,
-)
-from hierdiff.theory.annealed import (
-    annealed_beliefs,
-    downward_map,
-    effective_epsilon,
-    root_map,
-    upward_derivative,
-    upward_map,
-)
-from hierdiff.theory.belief_propagation import (
-    NodeBeliefs,
-    Posterior,
-    denoise_symbols,
-    posterior,
-    true_beliefs,
-)
-from hierdiff.theory.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
-from hierdiff.theory.classification import (
-    BoundObjects,
-    GaussianClasses,
-    SoftLeaves,
-    TwoChannels,
-    class_scores,
-    cue_conflict,
-    log_ratio,
-    weighting,
-)
-from hierdiff.theory.collapse import collapse_time, mutual_information_mixture
-from hierdiff.theory.composition import (
-    clustering_cost,
-    coincidence_cost,
-    kernel_accuracy,
-    kernel_cost,
-    truncated,
-    validity,
-)
-from hierdiff.theory.correlations import (
-    correlation_decay_exponent,
-    leaf_correlation,
-    second_eigenvalue,
-    sibling_states,
-    susceptibility,
-    transfer_matrix,
-)
-from hierdiff.theory.critical_exponents import (
-    BeliefSlopes,
-    CriticalExponents,
-    belief_slopes,
-    critical_exponents,
-    support_exponents,
-)
-from hierdiff.theory.exact_mixture import ExactMixture
-from hierdiff.theory.exact_model import ExactRHM
-from hierdiff.theory.information import (
-    Estimate,
-    conditional_entropy,
-    free_energy,
-    information_slope,
-    mmse,
-    mutual_information,
-    node_information,
-)
-from hierdiff.theory.low_rank import (
-    class_posterior,
-    denoise,
-    jacobian,
-    jacobian_spectrum,
-    log_density,
-    score,
-)
-from hierdiff.theory.memorization import empirical_denoise, empirical_posterior, empirical_score
-from hierdiff.theory.population import (
-    CriticalLevel,
-    OrderParameter,
-    critical_level,
-    half_belief_level,
-    population_dynamics,
-)
-from hierdiff.theory.representation import (
-    bayes_accuracy,
-    decompose,
-    onset_delta,
-    snr,
-    snr_clean,
-    snr_mean_field,
-    snr_peak,
-)
-from hierdiff.theory.speciation import speciation_time
-from hierdiff.theory.support_sets import support_bound, support_laws, support_threshold
-from hierdiff.theory.thresholds import (
-    correlation_length_exponent,
-    critical_belief,
-    critical_noise,
-    finite_depth_threshold,
-    fixed_points,
-    has_transition,
-    stability,
-)
-from hierdiff.theory.upper_bounds import (
-    level_set_bound,
-    level_set_laws,
-    level_set_threshold,
-    overlap_bound,
-    overlap_threshold,
-    threshold_upper_bound,
-)
-from hierdiff.theory.uturn import class_change, committor
+======================  =========================================================================
+belief_propagation      exact posteriors on the derivation trees of a grammar
+rhm                     the Random Hierarchy Model: recursions, thresholds, exponents, information
+mixture                 low-rank Gaussian mixtures, and denoisers of finite data sets
+zero_shot               denoising errors as a classifier
+odd_one_out_task        odd one out among three
+exact_models            ExactRHM, ExactMixture: exact posteriors in the role of a network
+======================  =========================================================================
+
+All public names can be imported from here; each module is loaded when it is first needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hierdiff.theory.belief_propagation.exact_posterior import (
+        NodeBeliefs,
+        Posterior,
+        denoise_symbols,
+        posterior,
+        true_beliefs,
+    )
+    from hierdiff.theory.exact_models import ExactMixture, ExactRHM
+    from hierdiff.theory.mixture.collapse import collapse_time, mutual_information_mixture
+    from hierdiff.theory.mixture.feature_snr import (
+        bayes_accuracy,
+        decompose,
+        onset_delta,
+        snr,
+        snr_clean,
+        snr_mean_field,
+        snr_peak,
+    )
+    from hierdiff.theory.mixture.memorisation import (
+        empirical_denoise,
+        empirical_posterior,
+        empirical_score,
+    )
+    from hierdiff.theory.mixture.posterior import (
+        class_posterior,
+        denoise,
+        jacobian,
+        jacobian_spectrum,
+        log_density,
+        score,
+    )
+    from hierdiff.theory.mixture.speciation import speciation_time
+    from hierdiff.theory.odd_one_out_task import (
+        expected_accuracy,
+        label_accuracy,
+        noise_ceiling,
+        odd_one_out,
+        tree_similarity,
+    )
+    from hierdiff.theory.rhm.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
+    from hierdiff.theory.rhm.critical_exponents import (
+        BeliefSlopes,
+        CriticalExponents,
+        belief_slopes,
+        critical_exponents,
+        support_exponents,
+    )
+    from hierdiff.theory.rhm.density_evolution import (
+        CriticalLevel,
+        OrderParameter,
+        critical_level,
+        half_belief_level,
+        population_dynamics,
+    )
+    from hierdiff.theory.rhm.dynamical_correlations import (
+        correlation_decay_exponent,
+        leaf_correlation,
+        second_eigenvalue,
+        sibling_states,
+        susceptibility,
+        transfer_matrix,
+    )
+    from hierdiff.theory.rhm.erasure import support_bound, support_laws, support_threshold
+    from hierdiff.theory.rhm.information import (
+        Estimate,
+        conditional_entropy,
+        free_energy,
+        information_slope,
+        mmse,
+        mutual_information,
+        node_information,
+    )
+    from hierdiff.theory.rhm.mean_field import (
+        annealed_beliefs,
+        downward_map,
+        effective_epsilon,
+        root_map,
+        upward_derivative,
+        upward_map,
+    )
+    from hierdiff.theory.rhm.sample_complexity import (
+        clustering_cost,
+        coincidence_cost,
+        kernel_accuracy,
+        kernel_cost,
+    )
+    from hierdiff.theory.rhm.thresholds import (
+        correlation_length_exponent,
+        critical_belief,
+        critical_noise,
+        finite_depth_threshold,
+        fixed_points,
+        has_transition,
+        stability,
+    )
+    from hierdiff.theory.rhm.truncated_grammars import truncated, validity
+    from hierdiff.theory.rhm.upper_bounds import (
+        level_set_bound,
+        level_set_laws,
+        level_set_threshold,
+        overlap_bound,
+        overlap_threshold,
+        threshold_upper_bound,
+    )
+    from hierdiff.theory.rhm.uturn import class_change, committor
+    from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, cue_conflict
+    from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+    from hierdiff.theory.zero_shot.scenes import BoundObjects, TwoChannels
+    from hierdiff.theory.zero_shot.scores import class_scores, log_ratio
+    from hierdiff.theory.zero_shot.weightings import weighting
+else:
+    from hierdiff._lazy import lazy
+
+    __getattr__, __dir__ = lazy(__name__, __file__)
 
 __all__ = [
     "BeliefSlopes",

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hierdiff.bumps import Bumps
 from hierdiff.checks import checked
+from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hierdiff.checks import check_fields, checked, shown
 from hierdiff.errors import HierdiffError, InvalidParameter
-from hierdiff.sims.experiment import Task, run_tasks, unfinished
+from hierdiff.tasks import Task, run_tasks, unfinished
 
 __all__ = ["Process", "UnfinishedTasks", "run_shared"]
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff.checks import checked, interval, number, reals
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
 from hierdiff.validation._tensors import one_per_row, tensor

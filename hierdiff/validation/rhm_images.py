@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import check_fields, checked, levels_of, memory, reals, snr_of, symbols_of
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory import Posterior, posterior

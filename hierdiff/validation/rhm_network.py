@@ -21,8 +21,8 @@ from hierdiff.checks import (
     reals,
     symbols_of,
 )
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims.simulated_model import SimulatedModel

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff.checks import checked, interval, symbols_of
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.seeds import generator, stream
 from hierdiff.validation._weights import batch_number
 from hierdiff.validation.rhm_network import (

@@ -30,8 +30,8 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from hierdiff._rules import positive_int
 from hierdiff.checks import FloatArray, check_fields, checked, number, shown, snr_of
+from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation._tensors import tensor

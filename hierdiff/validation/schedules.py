@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._rules import positive_int
 from hierdiff.checks import FloatArray, checked, integers, snr_of, whole
+from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import checked, integers, reals, symbols_of
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Derivations, Grammar
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory import true_beliefs

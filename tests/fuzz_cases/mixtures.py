@@ -9,39 +9,37 @@ from typing import Any
 import numpy as np
 from fuzz import Case
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, mixture, results
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
+from hierdiff.data import subspaces
 from hierdiff.sims import class_retention, probes, simulated_model
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.sims.representation import Representation
-from hierdiff.theory import (
-    ExactRHM,
-    analytic_scores,
+from hierdiff.theory import ExactRHM
+from hierdiff.theory.exact_models import ExactMixture
+from hierdiff.theory.mixture import (
     collapse,
-    geometric_memorization,
-    instability,
-    linear_score,
-    memorization,
-    pca_transition,
+    feature_snr,
+    geometric_memorisation,
+    memorisation,
     random_features,
-    representation,
+    score_machines,
     speciation,
 )
-from hierdiff.theory.exact_mixture import ExactMixture
 
 EXEMPT = {
-    "hierdiff._subspaces.Spectrum": "what a mixture computes of itself, of checked arrays",
-    "hierdiff.theory._laplace.Moments": "a result",
-    "hierdiff.theory.mean_field.Decomposition": "a result",
-    "hierdiff.theory.representation.Peak": "a result",
-    "hierdiff.theory.memorization.EmpiricalPosterior": "a result",
-    "hierdiff.theory.memorization.Neighbours": "a result",
-    "hierdiff.theory._empirical.PreparedData": "a result, of prepare, which checks",
-    "hierdiff.theory.random_features.FeatureBulks": "a result",
-    "hierdiff.theory.geometric_memorization.Gap": "a result",
-    "hierdiff.theory.instability.first_from_above": "takes a function that the theory made",
-    "hierdiff.theory.collapse.variances_of": "a check",
-    "hierdiff.theory.instability.positive_radius": "a check",
+    "hierdiff.data.subspaces.Spectrum": "what a mixture computes of itself, of checked arrays",
+    "hierdiff.theory.mixture.snr_integrals.Moments": "a result",
+    "hierdiff.theory.mixture.feature_snr.Decomposition": "a result",
+    "hierdiff.theory.mixture.feature_snr.Peak": "a result",
+    "hierdiff.theory.mixture.memorisation.EmpiricalPosterior": "a result",
+    "hierdiff.theory.mixture.memorisation.Neighbours": "a result",
+    "hierdiff.theory.mixture.softmax_averages.PreparedData": "a result, of prepare, which checks",
+    "hierdiff.theory.mixture.random_features.FeatureBulks": "a result",
+    "hierdiff.theory.mixture.geometric_memorisation.Gap": "a result",
+    "hierdiff.theory.mixture.speciation.first_from_above": "takes a function that the theory made",
+    "hierdiff.theory.mixture.collapse.variances_of": "a check",
+    "hierdiff.theory.mixture.speciation.positive_radius": "a check",
     "hierdiff.sims.probes.Probe": "a result, whose methods are fuzzed",
     "hierdiff.sims.simulated_model.ConvergenceOrder": "a result",
 }
@@ -60,7 +58,7 @@ def cases() -> list[Case]:
     local = {"data": images, "x": images[:2], "sigma": 0.5, "radius": 1, "boundary": "zero",
              "scale": 1.5, "block": 2}  # fmt: skip
     gaussian = {"mean": np.zeros(2), "axes": np.eye(2), "eigenvalues": np.ones(2)}
-    model = linear_score.GaussianModel(**gaussian)
+    model = score_machines.GaussianModel(**gaussian)
     points = {"model": model, "x": np.ones((2, 2)), "sigma": 0.5, "scale": 1.5}
     constants = random_features.feature_constants(np.tanh, 0.1)
     labelled = {"features": x, "labels": k}
@@ -84,9 +82,9 @@ def cases() -> list[Case]:
     )  # fmt: skip
     path = Path(tempfile.mkdtemp()) / "mixture.npz"
     small.save(path)
-    whole = "hierdiff.mixture.LowRankMixture"
-    machines, learned = f"{home}.analytic_scores", f"{home}.memorization"
-    exact_name, memory_name = f"{home}.exact_mixture.ExactMixture", (
+    whole = "hierdiff.data.low_rank_mixture.LowRankMixture"
+    machines, learned = f"{home}.mixture.score_machines", f"{home}.mixture.memorisation"
+    exact_name, memory_name = f"{home}.exact_models.ExactMixture", (
         "hierdiff.sims.empirical_model.EmpiricalModel"
     )  # fmt: skip
     chains = "hierdiff.sims.simulated_model"
@@ -105,54 +103,60 @@ def cases() -> list[Case]:
         Case(f"{whole}.sample", small.sample, {"n": 3, "seed": 0}),
         Case(f"{whole}.save", small.save, {"path": "m.npz"}),
         Case(f"{whole}.load", LowRankMixture.load, {"path": path}),
-        Case("hierdiff._subspaces.orthonormalise", mixture.orthonormalise, {"bases": bases}),
-        Case(f"{home}.representation.snr_per_class", representation.snr_per_class,
+        Case("hierdiff.data.subspaces.orthonormalise",
+             subspaces.orthonormalise, {"bases": bases}),
+        Case(f"{home}.mixture.feature_snr.snr_per_class", feature_snr.snr_per_class,
              {"ranks": [3, 2], "weights": [0.4, 0.6], "delta": 0.2, "sigma": 0.5}),
-        Case(f"{home}.collapse.collapse_time", collapse.collapse_time,
+        Case(f"{home}.mixture.collapse.collapse_time", collapse.collapse_time,
              {"n_data": 100.0, "population": np.ones(4)}),
-        Case(f"{learned}.empirical_denoise", memorization.empirical_denoise, scaled),
-        Case(f"{learned}.empirical_score", memorization.empirical_score, scaled),
-        Case(f"{learned}.empirical_posterior", memorization.empirical_posterior,
+        Case(f"{learned}.empirical_denoise", memorisation.empirical_denoise, scaled),
+        Case(f"{learned}.empirical_score", memorisation.empirical_score, scaled),
+        Case(f"{learned}.empirical_posterior", memorisation.empirical_posterior,
              {**scaled, "own": [0, 1, 2]}),
-        Case(f"{learned}.nearest_two", memorization.nearest_two,
+        Case(f"{learned}.nearest_two", memorisation.nearest_two,
              {"data": x, "samples": x[:2], "block": 5}),
-        Case(f"{learned}.memorization_fraction", memorization.memorization_fraction,
+        Case(f"{learned}.memorization_fraction", memorisation.memorization_fraction,
              {"data": x, "samples": x[:2] + 0.1, "threshold": 0.3, "block": 5}),
-        Case(f"{learned}.prepare", memorization.prepare, {"data": x}),
-        Case(f"{home}.geometric_memorization.empirical_jacobian",
-             geometric_memorization.empirical_jacobian, {**data, "block": 5}),
-        Case(f"{home}.geometric_memorization.gap_opening", geometric_memorization.gap_opening,
+        Case(f"{learned}.prepare", memorisation.prepare, {"data": x}),
+        Case(f"{home}.mixture.geometric_memorisation.empirical_jacobian",
+             geometric_memorisation.empirical_jacobian, {**data, "block": 5}),
+        Case(f"{home}.mixture.geometric_memorisation.gap_opening",
+             geometric_memorisation.gap_opening,
              {"upper": 4.0, "lower": 0.25}),
-        Case(f"{home}.random_features.feature_constants", random_features.feature_constants,
+        Case(f"{home}.mixture.random_features.feature_constants", random_features.feature_constants,
              {"activation": np.tanh, "time": 0.1}),
-        Case(f"{home}.random_features.feature_bulks", random_features.feature_bulks,
+        Case(f"{home}.mixture.random_features.feature_bulks", random_features.feature_bulks,
              {"constants": constants, "psi_p": 40.0, "psi_n": 4.0}),
-        Case(f"{home}.random_features.FeatureConstants", random_features.FeatureConstants,
+        Case(f"{home}.mixture.random_features.FeatureConstants", random_features.FeatureConstants,
              {"time": 0.1, "linear": 0.6, "over_data": 0.02, "over_noise": 0.01}),
-        Case(f"{home}.pca_transition.subspace_error", pca_transition.subspace_error,
+        Case(f"{home}.mixture.geometric_memorisation.subspace_error",
+             geometric_memorisation.subspace_error,
              {"basis": bases[0], "other": bases[1]}),
-        Case(f"{home}.instability.central_instability", instability.central_instability,
+        Case(f"{home}.mixture.speciation.central_instability", speciation.central_instability,
              {"mixture": LowRankMixture([np.zeros((1, 0))] * 2, means=[[1.0], [-1.0]]),
               "reverse": "sde"}),
-        Case(f"{home}.speciation.log_ratio_moments", speciation.log_ratio_moments,
+        Case(f"{home}.mixture.speciation.log_ratio_moments", speciation.log_ratio_moments,
              {"mixture": small, "k": 0, "l": 1, "sigma": 0.5}),
-        Case(f"{home}.speciation.speciation_orthogonal", speciation.speciation_orthogonal,
+        Case(f"{home}.mixture.speciation.speciation_orthogonal", speciation.speciation_orthogonal,
              {"rank": 100, "delta": 0.2}),
-        Case(f"{home}.speciation.speciation_time", speciation.speciation_time,
+        Case(f"{home}.mixture.speciation.speciation_time", speciation.speciation_time,
              {"mixture": LowRankMixture.random(20, 10, 2, delta=0.2, seed=0),
               "criterion": "free_entropy", "pair": (0, 1)}),
-        Case(f"{home}.linear_score.GaussianModel", linear_score.GaussianModel, gaussian),
-        Case(f"{home}.linear_score.fit_gaussian", linear_score.fit_gaussian, {"data": x}),
-        Case(f"{home}.linear_score.linear_denoise", linear_score.linear_denoise, points),
-        Case(f"{home}.linear_score.linear_score", linear_score.linear_score, points),
-        Case(f"{home}.linear_score.linear_trajectory", linear_score.linear_trajectory,
+        Case(f"{home}.mixture.score_machines.GaussianModel",
+             score_machines.GaussianModel, gaussian),
+        Case(f"{home}.mixture.score_machines.fit_gaussian",
+             score_machines.fit_gaussian, {"data": x}),
+        Case(f"{home}.mixture.score_machines.linear_denoise",
+             score_machines.linear_denoise, points),
+        Case(f"{home}.mixture.score_machines.linear_score", score_machines.linear_score, points),
+        Case(f"{home}.mixture.score_machines.linear_trajectory", score_machines.linear_trajectory,
              {"model": model, "x": np.ones((2, 2)), "start": 1.0, "stop": [0.5, 0.1]}),
-        Case(f"{machines}.local_denoise", analytic_scores.local_denoise, local),
+        Case(f"{machines}.local_denoise", score_machines.local_denoise, local),
         Case(f"{machines}.equivariant_local_denoise",
-             analytic_scores.equivariant_local_denoise, local),
-        Case(f"{machines}.equivariant_denoise", analytic_scores.equivariant_denoise,
+             score_machines.equivariant_local_denoise, local),
+        Case(f"{machines}.equivariant_denoise", score_machines.equivariant_denoise,
              {k: v for k, v in local.items() if k not in ("radius", "boundary")}),
-        Case(f"{machines}.score_of", analytic_scores.score_of,
+        Case(f"{machines}.score_of", score_machines.score_of,
              {"denoised": x, "x": x, "sigma": 0.5, "scale": 1.5}),
         Case(exact_name, ExactMixture,
              {"mixture": small, "noise": GaussianNoise(), "class_label": 1}),

@@ -9,8 +9,8 @@ import numpy as np
 from fuzz import Case
 
 from hierdiff import fingerprints, results
-from hierdiff.sims import experiment
-from hierdiff.sims.experiment import Task
+from hierdiff import tasks as experiment
+from hierdiff.tasks import Task
 
 # called with functions and objects of any kind, which is what they are for
 EXEMPT = {
@@ -40,11 +40,11 @@ def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     one = Task(square, (2,), {"n": 2})
     return [
-        Case("hierdiff.sims.experiment.Task", Task,
+        Case("hierdiff.tasks.Task", Task,
              {"function": square, "arguments": (2,), "parameters": {"n": 2}}),
-        Case("hierdiff.sims.experiment.run_tasks", experiment.run_tasks,
+        Case("hierdiff.tasks.run_tasks", experiment.run_tasks,
              {"tasks": [one], "folder": "tasks", "workers": 1, "name": "tasks"}),
-        Case("hierdiff.sims.experiment.unfinished", experiment.unfinished,
+        Case("hierdiff.tasks.unfinished", experiment.unfinished,
              {"tasks": [one], "folder": "tasks"}),
         Case("hierdiff.fingerprints.fingerprint", fingerprints.fingerprint, {"item": 1}),
         Case("hierdiff.fingerprints.Fingerprints.of", fingerprints.Fingerprints().of, {"item": 1}),

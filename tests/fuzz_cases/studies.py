@@ -11,7 +11,8 @@ from unittest import mock
 import numpy as np
 from fuzz import Case
 
-from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff import RHM, MaskingNoise, UniformNoise, tasks
+from hierdiff import command_line as page
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import (
     Alignment,
@@ -23,20 +24,19 @@ from hierdiff.sims import (
     PhaseTransition,
     Representation,
     estimators,
-    experiment,
     forward_backward,
     phases,
     pruning,
     similarity,
     triplets,
 )
-from hierdiff.studies import command, composition, page
+from hierdiff.studies import command, composition
 from hierdiff.theory import ExactRHM
 
 EXEMPT = {
     "hierdiff.studies.command.execute": "the study given is the caller's own; its errors are too",
     "hierdiff.sims.pruning.Decision": "a result; its own functions make it",
-    "hierdiff.studies.page.parsed": "the function given is the caller's own; its errors are too",
+    "hierdiff.command_line.parsed": "the function given is the caller's own; its errors are too",
 } | {
     f"hierdiff.sims.estimators.{name}": "a result; its own functions make it"
     for name in ("Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested")
@@ -170,15 +170,15 @@ def _estimators() -> list[Case]:
 
 def _tasks() -> list[Case]:
     grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
-    rhm, some = RHM(v=4, m=2, s=2, L=2), [experiment.Task(_arrays, (2,), {"n": 2})]
-    home = "hierdiff.sims.experiment"
+    rhm, some = RHM(v=4, m=2, s=2, L=2), [tasks.Task(_arrays, (2,), {"n": 2})]
+    home = "hierdiff.tasks"
     return [
-        Case(f"{home}.Task", experiment.Task,
+        Case(f"{home}.Task", tasks.Task,
              {"function": _arrays, "arguments": (2,), "parameters": {"n": 2}}),
-        Case(f"{home}.run_tasks", experiment.run_tasks,
+        Case(f"{home}.run_tasks", tasks.run_tasks,
              {"tasks": some, "folder": "tasks", "workers": 1, "name": "tasks", "cluster": None},
              keep=("cluster",)),
-        Case(f"{home}.unfinished", experiment.unfinished, {"tasks": some, "folder": "tasks"}),
+        Case(f"{home}.unfinished", tasks.unfinished, {"tasks": some, "folder": "tasks"}),
         Case("hierdiff.sims.forward_backward.forward_backward", forward_backward.forward_backward,
              {"model": ExactRHM(grammar, MaskingNoise(4)), "data": grammar.sample(3, seed=0),
               "seed": 0, "g": 0, "rows": range(2), "times": np.array([0.2, 0.6])}),
@@ -257,6 +257,6 @@ def cases() -> list[Case]:
         *_experiments(), *_estimators(), *_tasks(), *_features(),
         Case(f"{home}.command.run", _run, {"kind": _Flags, "arguments": ["--v", "3"]}),
         Case(f"{home}.composition.claims", composition.claims, _claims),
-        Case(f"{home}.page.last_words", page.last_words, {"error": ValueError("x")}),
-        Case(f"{home}.page.options", _options, {"kind": _Flags}),
+        Case("hierdiff.command_line.last_words", page.last_words, {"error": ValueError("x")}),
+        Case("hierdiff.command_line.options", _options, {"kind": _Flags}),
     ]  # fmt: skip

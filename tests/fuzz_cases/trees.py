@@ -5,24 +5,27 @@ from __future__ import annotations
 import numpy as np
 from fuzz import Case
 
-from hierdiff import RHM, Derivations, GaussianNoise, Grammar, MaskingNoise, variants
+from hierdiff import RHM, Derivations, GaussianNoise, Grammar, MaskingNoise
+from hierdiff.data import rhm_variants
 from hierdiff.noise import EpsilonNoise, SymbolEvidence, UniformNoise, noise_process
-from hierdiff.theory import annealed, belief_propagation, broadcast, mean_field, support_sets, uturn
+from hierdiff.theory import belief_propagation
+from hierdiff.theory.mixture import feature_snr
+from hierdiff.theory.rhm import broadcast, erasure, mean_field, uturn
 
 EXEMPT = {
     f"hierdiff.theory.{name}": "a result; its own functions make it"
     for name in (
-        "annealed.AnnealedBeliefs",
-        "belief_propagation.NodeBeliefs",
-        "belief_propagation.Posterior",
-        "broadcast.KestenStigum",
-        "information.Estimate",
-        "mean_field.Decomposition",
-        "population.OrderParameter",
-        "population.CriticalLevel",
+        "rhm.mean_field.AnnealedBeliefs",
+        "belief_propagation.exact_posterior.NodeBeliefs",
+        "belief_propagation.exact_posterior.Posterior",
+        "rhm.broadcast.KestenStigum",
+        "rhm.information.Estimate",
+        "mixture.feature_snr.Decomposition",
+        "rhm.density_evolution.OrderParameter",
+        "rhm.density_evolution.CriticalLevel",
     )
 }
-EXEMPT["hierdiff._layered.Grammar.load"] = "reads files; damaged ones have tests of their own"
+EXEMPT["hierdiff.data.rhm.Grammar.load"] = "reads files; damaged ones have tests of their own"
 
 _GRAMMAR = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
 _DATA = _GRAMMAR.sample(3, seed=1)
@@ -56,7 +59,7 @@ def cases() -> list[Case]:
     uniforms = [np.full(3, 0.5), np.full((3, 1), 0.5), np.full((3, 2), 0.5)]
     one = Grammar([_GRAMMAR.rules[0]], leaf_vocabulary=4)
     tree = {"leaves": _DATA.leaves}
-    level = "hierdiff._layered.Grammar"
+    level = "hierdiff.data.rhm.Grammar"
     return [
         *found,
         Case(
@@ -75,7 +78,7 @@ def cases() -> list[Case]:
             "hierdiff.noise.SymbolEvidence", SymbolEvidence,
             {"symbols": _DATA.leaves, "log_match": 0.0, "log_other": -1.0, "v": 4},
         ),
-        Case("hierdiff.grammar.RHM", RHM, {"v": 4, "m": 2, "s": 2, "L": 2, "n_classes": 3}),
+        Case("hierdiff.data.rhm.RHM", RHM, {"v": 4, "m": 2, "s": 2, "L": 2, "n_classes": 3}),
         Case(
             level, Grammar,
             {
@@ -91,45 +94,49 @@ def cases() -> list[Case]:
         Case(f"{level}.log_prob", _GRAMMAR.log_prob, tree),
         Case(f"{level}.to_networkx", _GRAMMAR.to_networkx, {"depth": 1}),
         Case(f"{level}.save", _GRAMMAR.save, {"path": "g.npz"}),
-        Case("hierdiff._derivations.Derivations", Derivations, {"levels": _DATA.levels}),
-        Case("hierdiff.variants.layered", variants.layered,
+        Case("hierdiff.data.derivations.Derivations", Derivations, {"levels": _DATA.levels}),
+        Case("hierdiff.data.rhm_variants.layered", rhm_variants.layered,
              {"v": [2, 4, 4], "m": [2, 2], "s": [2, 2], "seed": 0}),
-        Case("hierdiff.variants.zipf", variants.zipf,
+        Case("hierdiff.data.rhm_variants.zipf", rhm_variants.zipf,
              {"rhm": RHM(4, 2, 2, 2), "a": 0.5, "seed": 0, "levels": [1]}),
-        Case("hierdiff.variants.zipf_weights", variants.zipf_weights, {"m": 3, "a": 0.5}),
+        Case("hierdiff.data.rhm_variants.zipf_weights",
+             rhm_variants.zipf_weights, {"m": 3, "a": 0.5}),
         Case(
-            "hierdiff.theory.belief_propagation.posterior", belief_propagation.posterior,
+            "hierdiff.theory.belief_propagation.exact_posterior.posterior",
+            belief_propagation.posterior,
             {
                 "grammar": _GRAMMAR, "log_evidence": dense, "root": [0, 1, 2], "levels": (0,),
                 "dtype": np.float64, "threads": 1,
             },
         ),
         Case(
-            "hierdiff.theory.belief_propagation.true_beliefs", belief_propagation.true_beliefs,
+            "hierdiff.theory.belief_propagation.exact_posterior.true_beliefs",
+            belief_propagation.true_beliefs,
             {"grammar": _GRAMMAR, "log_evidence": dense, "truth": _DATA, "threads": 1},
         ),
         Case(
-            "hierdiff.theory.belief_propagation.denoise_symbols",
+            "hierdiff.theory.belief_propagation.exact_posterior.denoise_symbols",
             belief_propagation.denoise_symbols,
             {"grammar": _GRAMMAR, "noise": gauss, "x_t": np.full((3, 4, 4), 0.5), "t": 0.3},
         ),
-        Case("hierdiff.theory.belief_propagation.Posterior.sample", seen.sample,
+        Case("hierdiff.theory.belief_propagation.exact_posterior.Posterior.sample", seen.sample,
              {"seed": 0, "n_samples": 2}),
-        Case("hierdiff.theory.belief_propagation.Posterior.sample_with", seen.sample_with,
+        Case("hierdiff.theory.belief_propagation.exact_posterior.Posterior.sample_with",
+             seen.sample_with,
              {"uniforms": uniforms}),
-        Case("hierdiff.theory.annealed.effective_epsilon", annealed.effective_epsilon,
+        Case("hierdiff.theory.rhm.mean_field.effective_epsilon", mean_field.effective_epsilon,
              {"noise": gauss, "t": 0.3}),
-        Case("hierdiff.theory.annealed.annealed_beliefs", annealed.annealed_beliefs,
+        Case("hierdiff.theory.rhm.mean_field.annealed_beliefs", mean_field.annealed_beliefs,
              {"rhm": RHM(4, 2, 2, 2), "epsilon": 0.3, "root_belief": 0.5}),
         # the function given is the caller's own; its errors are too
-        Case("hierdiff.theory.mean_field.snr_mean_field", mean_field.snr_mean_field,
+        Case("hierdiff.theory.mixture.feature_snr.snr_mean_field", feature_snr.snr_mean_field,
              {"classes": 3, "rank": 2, "delta": 0.2, "sigma": 0.5,
-              "exponent": mean_field.mean_field_exponent}, keep=("exponent",)),
-        Case("hierdiff.theory.uturn.committor", uturn.committor,
+              "exponent": feature_snr.mean_field_exponent}, keep=("exponent",)),
+        Case("hierdiff.theory.rhm.uturn.committor", uturn.committor,
              {"grammar": _GRAMMAR, "noise": MaskingNoise(4),
               "path": np.stack([np.full((3, 4), -1), _DATA.leaves]), "times": [1.0, 0.0]}),
-        Case("hierdiff.theory.support_sets.support_threshold", support_sets.support_threshold,
+        Case("hierdiff.theory.rhm.erasure.support_threshold", erasure.support_threshold,
              {"rhm": RHM(8, 3, 2, 1), "tolerance": 1e-3}),
-        Case("hierdiff.theory.broadcast.kesten_stigum", broadcast.kesten_stigum,
+        Case("hierdiff.theory.rhm.broadcast.kesten_stigum", broadcast.kesten_stigum,
              {"grammar": one}),
     ]  # fmt: skip

@@ -20,9 +20,9 @@ from fuzz import Case
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
-from hierdiff.bumps import Bumps
+from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
-from hierdiff.sims.experiment import Task
+from hierdiff.tasks import Task
 from hierdiff.validation import (
     adm,
     adm_blocks,

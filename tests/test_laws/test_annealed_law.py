@@ -17,9 +17,9 @@ from scipy import stats
 
 from hierdiff import RHM, EpsilonNoise
 from hierdiff.seeds import stream
-from hierdiff.theory.annealed import annealed_beliefs
-from hierdiff.theory.belief_propagation import true_beliefs
-from hierdiff.theory.thresholds import critical_noise
+from hierdiff.theory.belief_propagation.exact_posterior import true_beliefs
+from hierdiff.theory.rhm.mean_field import annealed_beliefs
+from hierdiff.theory.rhm.thresholds import critical_noise
 
 ALPHA = 1e-4
 BIAS = 0.35  # largest |exact - annealed| * v; seen: 0.2 near the threshold

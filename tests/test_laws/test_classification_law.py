@@ -12,19 +12,11 @@ from hierdiff.sims._error_pools import credit, pool_of, prefix_scores
 from hierdiff.sims.binding import AttributeBinding
 from hierdiff.sims.classification import Classification
 from hierdiff.sims.cue_conflict import CueConflict
-from hierdiff.theory.classification import (
-    ClassWorld,
-    GaussianClasses,
-    SoftLeaves,
-    bayes_accuracy,
-    design_accuracy,
-    gaussian_moments,
-    log_ratio,
-    normal_accuracy,
-    snr_at,
-    stable_accuracy,
-    weighting,
-)
+from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
+from hierdiff.theory.zero_shot.limit_laws import gaussian_moments, normal_accuracy, stable_accuracy
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, log_ratio
+from hierdiff.theory.zero_shot.weightings import snr_at, weighting
 
 IDENTITY = "log-likelihood ratio = -1/2 integral of denoising errors over SNR"
 

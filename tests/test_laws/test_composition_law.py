@@ -12,19 +12,23 @@ from hierdiff import RHM, Grammar, MaskingNoise
 from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.composition import Composition
 from hierdiff.theory import ExactRHM, posterior
-from hierdiff.theory._static_correlations import concentration
-from hierdiff.theory.composition import (
-    annealed_validity,
-    class_truncated,
+from hierdiff.theory.rhm.sample_complexity import (
     coincidence_cost,
-    context_signal,
     kernel_accuracy,
     kernel_cost,
     local_exponent,
+    resolved_samples,
+)
+from hierdiff.theory.rhm.token_correlations import (
+    concentration,
+    context_signal,
     node_marginals,
     pair_joint,
-    resolved_samples,
     token_correlation,
+)
+from hierdiff.theory.rhm.truncated_grammars import (
+    annealed_validity,
+    class_truncated,
     truncated,
     validity,
 )

@@ -19,9 +19,13 @@ from scipy import stats
 
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.fluctuations import peak, ratio
-from hierdiff.theory.annealed import annealed_beliefs
-from hierdiff.theory.correlations import leaf_correlation, second_eigenvalue, susceptibility
-from hierdiff.theory.thresholds import critical_noise
+from hierdiff.theory.rhm.dynamical_correlations import (
+    leaf_correlation,
+    second_eigenvalue,
+    susceptibility,
+)
+from hierdiff.theory.rhm.mean_field import annealed_beliefs
+from hierdiff.theory.rhm.thresholds import critical_noise
 
 ALPHA = 1e-4
 BIAS, CHI_BIAS = 0.5, 1.3

@@ -16,12 +16,7 @@ from laws import Laws
 
 from hierdiff import RHM, EpsilonNoise
 from hierdiff.noise import noise_process
-from hierdiff.theory import (
-    belief_slopes,
-    critical_exponents,
-    critical_noise,
-    stability,
-)
+from hierdiff.theory import belief_slopes, critical_exponents, critical_noise, stability
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 REAL = ("masking", "uniform", "gaussian")

@@ -16,11 +16,12 @@ from laws import Laws
 from programs import run
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
-from hierdiff.grammar import Derivations, Grammar
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import Grammar
 from hierdiff.noise import NoiseProcess
 from hierdiff.results import load
 from hierdiff.theory import denoise_symbols, posterior, true_beliefs
-from hierdiff.theory.pointwise import pointwise_information, pointwise_slope
+from hierdiff.theory.rhm.information import pointwise_information, pointwise_slope
 
 N = 1000
 GRAMMAR = RHM(16, 4, 2, 6).draw(seed=3)

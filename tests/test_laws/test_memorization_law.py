@@ -15,18 +15,20 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from hierdiff.mixture import LowRankMixture
-from hierdiff.theory.geometric_memorization import empirical_jacobian
-from hierdiff.theory.low_rank import denoise
-from hierdiff.theory.memorization import (
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.theory.mixture.collapse import (
     collapse_time,
-    empirical_denoise,
-    empirical_posterior,
-    memorization_fraction,
     mutual_information_mixture,
     mutual_information_sampled,
 )
-from hierdiff.theory.speciation import log_ratio_moments, speciation_orthogonal
+from hierdiff.theory.mixture.geometric_memorisation import empirical_jacobian
+from hierdiff.theory.mixture.memorisation import (
+    empirical_denoise,
+    empirical_posterior,
+    memorization_fraction,
+)
+from hierdiff.theory.mixture.posterior import denoise
+from hierdiff.theory.mixture.speciation import log_ratio_moments, speciation_orthogonal
 
 Array = np.ndarray[Any, Any]
 Z = 4.0

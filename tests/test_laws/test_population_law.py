@@ -11,7 +11,7 @@ import pytest
 from laws import Laws
 
 from hierdiff.sims import PhaseTransition
-from hierdiff.theory.population import critical_level, population_dynamics
+from hierdiff.theory.rhm.density_evolution import critical_level, population_dynamics
 
 SHARED = 0.01
 CASES = [("masking", 0.2), ("masking", 0.35), ("uniform", 0.12), ("gaussian", 0.2)]

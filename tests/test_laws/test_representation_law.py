@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from laws import Laws
 
-from hierdiff.mixture import LowRankMixture
-from hierdiff.theory.low_rank import class_posterior, denoise
-from hierdiff.theory.memorization import mutual_information_mixture
-from hierdiff.theory.representation import bayes_accuracy, snr, snr_clean, snr_mean_field
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.theory.mixture.collapse import mutual_information_mixture
+from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_clean, snr_mean_field
+from hierdiff.theory.mixture.posterior import class_posterior, denoise
 
 # K, d, delta, sigma, ambient dimension: the sets of the sheet, and others
 CASES = [(3, 5, 0.2, 0.3257, 50), (3, 5, 0.2, 0.3257, 15), (2, 5, 0.2, 0.585, 10),

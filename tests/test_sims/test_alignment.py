@@ -12,7 +12,7 @@ from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare
 from hierdiff.sims.alignment import Alignment
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 
 SMALL = Alignment(L=2, weights=(1.0, 0.5, 0.25), objects=60, triplets=400, grammars=6)
 # accuracies of the sheet: 6 grammars, spread up to .02 between them; levels from the class down

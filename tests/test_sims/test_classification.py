@@ -29,12 +29,10 @@ from hierdiff.sims._error_pools import (
 from hierdiff.sims.classification import Classification
 from hierdiff.sims.pruning import paired_t_pruning, staged_elimination
 from hierdiff.studies.classification import ClassificationStudy
-from hierdiff.theory.classification import (
-    GaussianClasses,
-    SoftLeaves,
-    class_scores,
-    weighting,
-)
+from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.scores import class_scores
+from hierdiff.theory.zero_shot.weightings import weighting
 
 SMALL = Classification(
     v=4, m=2, L=2, grammars=3, data=24, budgets=(1, 20, 40), own_budgets=(1, 8), levels=(0.1, 0.3),

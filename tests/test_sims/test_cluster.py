@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from oracles import one_line
 
-from hierdiff import results
+from hierdiff import results, tasks
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims import PhaseTransition, experiment
-from hierdiff.sims.experiment import Task, WorkerFailed, run_tasks
+from hierdiff.sims import PhaseTransition
+from hierdiff.tasks import Task, WorkerFailed, run_tasks
 
 distributed = pytest.importorskip("distributed")
 
@@ -87,10 +87,10 @@ def test_the_first_error_of_a_worker_is_named(
 def test_a_worker_with_other_code_is_refused(
     there: dict[str, Any], words: str, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = experiment._equipment()
+    here = tasks._equipment()
     code = json.dumps({**json.loads(here["code"]), **there.pop("code", {})})
     answer = there if "none" in there.get("hierdiff", "") else {**here, "code": code, **there}
-    monkeypatch.setattr(experiment, "_probe", lambda: lambda: answer)
+    monkeypatch.setattr(tasks, "_probe", lambda: lambda: answer)
     if "commit" in there:
         monkeypatch.setattr(results, "_commit", lambda: "def")
     with pytest.raises(WorkerFailed, match=rf"worker inproc\S+ has .*{words}") as error:
@@ -101,14 +101,14 @@ def test_a_worker_with_other_code_is_refused(
 def test_a_worker_that_comes_later_is_asked_too(
     cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = experiment._equipment
+    real = tasks._equipment
     calls: list[int] = []
 
     def changed() -> dict[str, str]:
         calls.append(0)
         return real() if len(calls) <= 3 else {**real(), "hierdiff": "0.0.9"}
 
-    monkeypatch.setattr(experiment, "_equipment", changed)
+    monkeypatch.setattr(tasks, "_equipment", changed)
     with pytest.raises(WorkerFailed, match=r"0\.0\.9 instead of") as error:
         run_tasks(TASKS, cluster=cluster)
     one_line(error)
@@ -118,7 +118,7 @@ def test_a_worker_that_comes_later_is_asked_too(
 def test_a_wrong_address_is_one_line_and_soon(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment, "_CONNECT", 0.5)
+    monkeypatch.setattr(tasks, "_CONNECT", 0.5)
     begun = time.monotonic()
     with pytest.raises(InvalidParameter, match=r"does not answer .*dask scheduler prints") as error:
         run_tasks(TASKS, cluster=address)
@@ -127,7 +127,7 @@ def test_a_wrong_address_is_one_line_and_soon(
 
 
 def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "_ARRIVE", 0.5)
+    monkeypatch.setattr(tasks, "_ARRIVE", 0.5)
     options = {"processes": False, "dashboard_address": ":0"}
     with (
         distributed.LocalCluster(n_workers=0, **options) as made,

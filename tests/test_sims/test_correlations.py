@@ -22,7 +22,7 @@ from hierdiff.sims.fluctuations import (
     peak,
     ratio,
 )
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 
 SMALL: dict[str, Any] = {
     "v": 8, "m": 2, "L": 3, "grammars": 3, "data": 2, "trajectories": 6, "levels": 4

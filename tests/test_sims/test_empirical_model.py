@@ -12,7 +12,7 @@ from hierdiff import DiffusionModel, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.theory import ExactRHM
-from hierdiff.theory.memorization import empirical_denoise
+from hierdiff.theory.mixture.memorisation import empirical_denoise
 
 Array = np.ndarray[Any, Any]
 

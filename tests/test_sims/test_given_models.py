@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Derivations
-from hierdiff.mixture import LowRankMixture
 from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.binding import AttributeBinding
 from hierdiff.sims.classification import Classification
@@ -20,8 +20,7 @@ from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.cue_conflict import CueConflict
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
-from hierdiff.theory.exact_mixture import ExactMixture
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
 OTHER = RHM(8, 2, 2, 3).draw(1)

@@ -7,7 +7,7 @@ import pytest
 from oracles import one_line
 from scipy import stats
 
-from hierdiff.bumps import Bumps
+from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.phases import (
     NETWORK_THRESHOLDS,

@@ -14,7 +14,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare, load, save
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims import phase_transition as module
-from hierdiff.theory.exact_model import ExactRHM
+from hierdiff.theory.exact_models import ExactRHM
 
 SMALL = PhaseTransition(v=8, m=2, s=2, L=4, noise="epsilon", grammars=3, data=6, levels=7, refine=3)
 

@@ -13,8 +13,8 @@ from oracles import one_line
 from scipy.special import log_softmax, softmax
 from scipy.stats import ortho_group
 
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.sims.probes import (
     feature_snr,
     linear_probe,
@@ -23,8 +23,8 @@ from hierdiff.sims.probes import (
     quadratic_probe,
     ridge_probe,
 )
-from hierdiff.theory.low_rank import denoise
-from hierdiff.theory.representation import bayes_accuracy, snr
+from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr
+from hierdiff.theory.mixture.posterior import denoise
 
 Array = np.ndarray[Any, Any]
 

@@ -14,8 +14,8 @@ from laws import Laws
 from oracles import one_line
 
 from hierdiff import GaussianNoise, MaskingNoise, results
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
 from hierdiff.plots.representation import representation, representation_figure
 from hierdiff.seeds import stream
 from hierdiff.sims._denoisers import fit_labelled, fit_separate
@@ -24,8 +24,8 @@ from hierdiff.sims.crossover import crossover
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.sims.probes import over_seeds
 from hierdiff.sims.representation import Representation
-from hierdiff.theory.low_rank import log_density
-from hierdiff.theory.representation import snr, snr_mean_field
+from hierdiff.theory.mixture.feature_snr import snr, snr_mean_field
+from hierdiff.theory.mixture.posterior import log_density
 
 Array = np.ndarray[Any, Any]
 

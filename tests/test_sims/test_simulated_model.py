@@ -26,7 +26,7 @@ from hierdiff.sims.simulated_model import (
     convergence_order,
 )
 from hierdiff.theory import ExactRHM, denoise_symbols, posterior
-from hierdiff.theory.uturn import committor
+from hierdiff.theory.rhm.uturn import committor
 
 MASKING = ExactRHM(FIXTURE, MaskingNoise(4))
 UNIFORM = ExactRHM(FIXTURE, UniformNoise(4))

@@ -19,7 +19,7 @@ from hierdiff.sims.triplets import (
     read_triplets,
     write_triplets,
 )
-from hierdiff.theory.alignment import expected_accuracy
+from hierdiff.theory.odd_one_out_task import expected_accuracy
 
 
 def test_draws_are_uniform_over_different_objects() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hierdiff import GaussianNoise, results
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.triplets import draw_triplets, paired_difference, write_triplets
-from hierdiff.theory.alignment import odd_one_out
+from hierdiff.theory.odd_one_out_task import odd_one_out
 from hierdiff.validation import humans
 from hierdiff.validation.humans import block_layers
 from hierdiff.validation.network import NetworkModel

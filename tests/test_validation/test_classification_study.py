@@ -20,8 +20,8 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise as Noise
 from hierdiff.sims._error_pools import DenoiserErrors, credit
 from hierdiff.theory import denoise_symbols
-from hierdiff.theory.belief_propagation import posterior
-from hierdiff.theory.classification import SoftLeaves
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.validation._encoders import class_folders
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.images import SkippedImages, load_images

@@ -12,7 +12,7 @@ import pytest
 import torch
 from oracles import one_line
 
-from hierdiff.bumps import Bumps
+from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.validation.bump_network import (

@@ -12,7 +12,7 @@ import pytest
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.validation.distributed import Process, UnfinishedTasks, run_shared
 
 

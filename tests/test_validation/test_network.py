@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hierdiff import DiffusionModel, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import Grammar
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import NetworkModel
 from hierdiff.validation.execution import Execution, SampleStreams, best_device, in_batches

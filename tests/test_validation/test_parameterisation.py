@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hierdiff import GaussianNoise
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.mixture import LowRankMixture
-from hierdiff.theory.low_rank import denoise
+from hierdiff.theory.mixture.posterior import denoise
 from hierdiff.validation.clocks import FlowTime, LogSNR, Sigma
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.parameterisation import (

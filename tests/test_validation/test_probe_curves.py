@@ -13,7 +13,7 @@ from oracles import one_line
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.sims.estimators import student_factor
-from hierdiff.theory.exact_mixture import ExactMixture
+from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation import _encoders
 from hierdiff.validation.digits import digits
 from hierdiff.validation.studies import _probe_worlds

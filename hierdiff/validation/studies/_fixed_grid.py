@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
-from hierdiff.theory.classification import eps_error
+from hierdiff.theory.zero_shot.weightings import eps_error
 
 __all__ = ["GRID", "FixedGrid", "grid_scores"]
 

@@ -17,7 +17,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
-from hierdiff.sims.experiment import Task
+from hierdiff.tasks import Task
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.convnext import convnext
 from hierdiff.validation.digits import digits, train_image_network

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.sims.experiment import Task, run_tasks
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.validation._encoders import Encoder, encoder_of, labelled_folder
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.execution import Execution

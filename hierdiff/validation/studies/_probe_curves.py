@@ -26,7 +26,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from hierdiff import results
-from hierdiff.model import DiffusionModel
+from hierdiff.contracts import DiffusionModel
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import student_error
 from hierdiff.sims.probes import ridge_probe

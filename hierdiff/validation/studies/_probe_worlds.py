@@ -10,15 +10,15 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
-from hierdiff.mixture import LowRankMixture
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.theory import ExactRHM
-from hierdiff.theory.exact_mixture import ExactMixture
+from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation._encoders import encoder_of
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.digits import digits, train_image_network

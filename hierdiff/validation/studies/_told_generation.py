@@ -26,8 +26,8 @@ from hierdiff import results
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
-from hierdiff.sims.experiment import Task, run_tasks
 from hierdiff.sims.phases import phase_of_strings
+from hierdiff.tasks import Task, run_tasks
 from hierdiff.validation._encoders import decoder_of, encoder_of, labelled_folder
 from hierdiff.validation.catalogue import checkpoint
 from hierdiff.validation.convnext import convnext

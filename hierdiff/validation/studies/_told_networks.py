@@ -27,7 +27,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
 from hierdiff.sims._error_pools import DenoiserErrors
-from hierdiff.theory.classification import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.validation.digits import LabelledImages
 from hierdiff.validation.network import NetworkModel
 from hierdiff.validation.rhm_network import SymbolNetwork

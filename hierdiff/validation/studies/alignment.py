@@ -27,15 +27,16 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations, Grammar
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import CONDITIONS
 from hierdiff.sims.probes import linear_probe
 from hierdiff.sims.triplets import draw_triplets
-from hierdiff.theory.alignment import odd_one_out, tree_similarity
-from hierdiff.theory.belief_propagation import posterior
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
+from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.alignment import network_alignment
 from hierdiff.validation.humans import judged_images

@@ -33,8 +33,9 @@ from hierdiff.sims._classification_summary import summarise
 from hierdiff.sims._classification_tasks import draw, given_task
 from hierdiff.sims._error_pools import DenoiserErrors, credit
 from hierdiff.sims.classification import Classification
-from hierdiff.sims.experiment import Task, run_tasks
-from hierdiff.theory.classification import SoftLeaves, snr_at
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.weightings import snr_at
 from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.rhm_training import train_tree_unet

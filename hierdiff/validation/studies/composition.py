@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
-from hierdiff.bumps import Bumps
 from hierdiff.checks import check_fields, listed, positive, reals, text
+from hierdiff.data.bumps import Bumps
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.phases import (
@@ -45,7 +45,7 @@ from hierdiff.sims.phases import (
     read_phase,
 )
 from hierdiff.sims.simulated_model import SequentialModel
-from hierdiff.theory.composition import clustering_cost
+from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.bump_network import (
     as_model,
     train_bump_network,

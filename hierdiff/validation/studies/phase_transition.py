@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, listed, one_level, whole
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Grammar
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.simulated_model import SimulatedModel

@@ -31,8 +31,8 @@ from scipy import stats
 
 from hierdiff import results
 from hierdiff.checks import check_fields, listed, one_level
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation

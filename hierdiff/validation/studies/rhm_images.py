@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, listed, natural, one_level, positive
+from hierdiff.contracts import DiffusionModel
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.grammar import RHM, Derivations
-from hierdiff.model import DiffusionModel
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.theory import true_beliefs

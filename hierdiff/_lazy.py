@@ -1,0 +1,46 @@
+"""Names of a package that are imported when they are first asked for (PEP 562).
+
+A package writes its imports under ``if TYPE_CHECKING``, where type checkers and editors read them.
+At run time the same lines are read from its source, and each is carried out when one of its names
+is needed: what is listed for the checker is what can be imported, and nothing can differ.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["lazy"]
+
+
+def lazy(package: str, source: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package, from its name and file."""
+    home = _table(Path(source).read_text(encoding="utf-8"))
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(home[name]), name)
+        setattr(sys.modules[package], name, value)  # found without this function from now on
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *home})
+
+    return get, names
+
+
+def _table(source: str) -> dict[str, str]:
+    """Module of every name that is imported under ``if TYPE_CHECKING``."""
+    return {
+        alias.name: str(line.module)
+        for block in ast.parse(source).body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }

@@ -1,0 +1,326 @@
+"""Flags of the command line, and errors in one line.
+
+A page of the gallery is a script from top to bottom, so that it reads as a document.  As a program
+it takes flags and prints errors in one line; in a notebook, whose command line belongs to the
+kernel, it has its defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import itertools
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from hierdiff.checks import shown, whole
+from hierdiff.errors import HierdiffError, InvalidParameter
+
+__all__ = [
+    "command_line",
+    "execute",
+    "in_notebook",
+    "last_words",
+    "options",
+    "parse_flags",
+    "parsed",
+    "use_files",
+]
+
+_T = TypeVar("_T")
+_O = TypeVar("_O")
+_KERNELS = {"ipykernel_launcher", "colab_kernel_launcher", "xpython_launcher"}
+
+
+def in_notebook() -> bool:
+    """Whether this runs in the kernel of a notebook, whose command line is the kernel's own.
+
+    Returns
+    -------
+    bool
+
+    Notes
+    -----
+    Validity: kernels that run as IPython's, or are started by one of its launchers.
+
+    Examples
+    --------
+    >>> in_notebook()
+    False
+    """
+    if sys.argv and Path(sys.argv[0]).stem in _KERNELS:
+        return True
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def use_files() -> None:
+    """Draw for files alone, without a display: for programs; does nothing in a notebook.
+
+    Notes
+    -----
+    Validity: figures that are open stay as they are.
+    """
+    if not in_notebook():
+        os.environ["MPLBACKEND"] = "agg"
+        if "matplotlib" in sys.modules:  # else it reads the variable when it is imported
+            sys.modules["matplotlib"].use("agg")
+
+
+@contextlib.contextmanager
+def command_line() -> Iterator[None]:
+    """The command line as flags are read from it: empty in a notebook.
+
+    Examples
+    --------
+    >>> with command_line():
+    ...     arguments = sys.argv[1:]
+    """
+    before = sys.argv
+    if in_notebook():
+        sys.argv = before[:1] or ["notebook"]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def options(kind: type[_T]) -> _T:
+    """Flags of a page that is a script from top to bottom.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass whose fields are the flags.
+
+    Returns
+    -------
+    instance of it
+
+    Raises
+    ------
+    HierdiffError
+        If the dataclass refuses a value, or ``kind`` is no dataclass.
+
+    Notes
+    -----
+    Validity: from here on an error of this package that nobody catches ends the program with one
+    line on standard error and status 2, as :func:`execute` does for a whole
+    study.  Figures are written to files whatever MPLBACKEND says.
+    """
+    flags_of(kind)
+    use_files()
+    if not in_notebook():
+        sys.excepthook = _one_line
+    import tyro
+
+    return parsed(lambda: tyro.cli(kind))
+
+
+def flags_of(kind: Any) -> None:
+    """Refuse what has no fields that could be flags."""
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        raise InvalidParameter(
+            f"kind = {shown(kind)} must be a dataclass; its fields are the flags"
+        )
+
+
+def parse_flags(
+    kind: type[_T], also: type[_O], arguments: Sequence[str] | None = None, program: str = ""
+) -> tuple[_T, _O]:
+    """Two dataclasses from the flags of one command line.
+
+    Parameters
+    ----------
+    kind, also : type
+        Their fields are the flags; the first one's docstring is the description.
+    arguments : sequence of str, optional
+        Default: the command line.
+    program : str
+        Name in the usage line; default that of the script.
+
+    Returns
+    -------
+    instances of both
+
+    Raises
+    ------
+    HierdiffError
+        If a dataclass refuses a value.
+
+    Notes
+    -----
+    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note.
+    """
+    # tyro is imported when flags are read, not by programs that only import the package
+    import tyro
+
+    flags_of(kind)
+    flat: Any = tyro.conf.OmitArgPrefixes  # subscripted by classes that only exist at run time
+    both = dataclasses.make_dataclass(
+        kind.__name__,
+        [
+            ("chosen", flat[kind], dataclasses.field(default_factory=kind)),
+            ("run", flat[also], dataclasses.field(default_factory=also)),
+        ],
+        frozen=True,
+    )
+    both.__doc__ = kind.__doc__
+
+    def parse() -> Any:
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        words = _new_names(given, getattr(kind, "renamed", {}))
+        return tyro.cli(both, args=words, prog=program or None)
+
+    found = parsed(parse)
+    return found.chosen, found.run
+
+
+def _new_names(words: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """The command line with new names of flags; a note for each old one."""
+    found = []
+    for word in words:
+        old = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and old in renamed:
+            new = "--" + renamed[old].replace("_", "-")
+            print(f"note: --{old.replace('_', '-')} is now {new}", file=sys.stderr)
+            word = new + word.removeprefix("--")[len(old) :]
+        found.append(word)
+    return found
+
+
+def execute(work: Callable[[], _T]) -> _T:
+    """Do the work of a program: a warning becomes a note, an error one line and an exit status.
+
+    Parameters
+    ----------
+    work : callable
+
+    Returns
+    -------
+    whatever it returns
+
+    Raises
+    ------
+    SystemExit
+        With status 2 for bad input, 130 after Ctrl-C, 1 if the reader of a pipe is gone.
+    """
+    use_files()
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        try:
+            return work()
+        except BrokenPipeError:
+            # the reader of a pipe, such as head, has seen enough; nothing is left to say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        except (Exception, KeyboardInterrupt) as error:
+            words = last_words(error)
+            if words is None:
+                raise
+            print(words[0], file=sys.stderr)
+            raise SystemExit(words[1]) from None
+
+
+def parsed(parse: Callable[[], _T]) -> _T:
+    """Parse; a broken rule of ours is raised as it is, not framed as a usage error."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), command_line():
+            found = parse()
+        _refuse_nothing(found)
+        return found
+    except SystemExit as stop:
+        cause: BaseException | None = stop
+        while cause is not None:
+            if isinstance(cause, HierdiffError):
+                raise cause from None
+            cause = cause.__context__
+        if stop.code == 2 and (words := _usage(said.getvalue())):
+            said = io.StringIO(f"{words}\n")
+        raise
+    finally:
+        if not isinstance(sys.exc_info()[1], HierdiffError):
+            sys.stderr.write(said.getvalue())
+
+
+def _usage(box: str) -> str:
+    """The first paragraph of a parser's box in one line, with the nearest name of a wrong one."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    inner = [line for line in lines if not line.endswith("─") or not line.strip("─")]
+    first = itertools.takewhile(lambda line: line.strip("─"), inner)
+    words = " ".join(" ".join(first).split())
+    wrong = re.search(r"invalid choice '([^']*)'.*Expected one of \((.*)\)", words)
+    if wrong:
+        known = re.findall(r"'([^']*)'", wrong.group(2))
+        near = difflib.get_close_matches(wrong.group(1), known, 1)
+        words += f" Did you mean {near[0]!r}?" if near else ""
+    return f"error: {words} (--help lists all flags)" if words else ""
+
+
+def _refuse_nothing(flags: Any) -> None:
+    """Refuse flags without values, and NaN, which no study can mean."""
+    if not dataclasses.is_dataclass(flags):
+        return
+    for field in dataclasses.fields(flags):
+        value, flag = getattr(flags, field.name), f"--{field.name.replace('_', '-')}"
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        _refuse_nothing(value)
+        if field.name == "workers" and value is not None:
+            # a thread has a stack of its own, and no machine has more processors than this
+            whole(flag, value, 1, 10**4)
+        if field.name == "cluster" and value is not None and not value.strip():
+            raise InvalidParameter(f"{flag} is empty; give an address, or leave it out")
+        if isinstance(value, tuple) and not value and default != ():
+            raise InvalidParameter(f"{flag} has no values; give one or more, or leave it out")
+        if any(isinstance(x, float) and x != x for x in _entries(value)):
+            raise InvalidParameter(f"{flag} nan is no number; give a number")
+
+
+def _entries(value: Any) -> Iterator[Any]:
+    """What a flag holds, tuples of tuples included."""
+    if isinstance(value, tuple):
+        for x in value:
+            yield from _entries(x)
+    else:
+        yield value
+
+
+def last_words(error: BaseException) -> tuple[str, int] | None:
+    """One line and an exit status for an error that ends a program; None for a fault of ours."""
+    if not isinstance(error, BaseException):
+        raise InvalidParameter(f"error = {shown(error)} must be an exception")
+    if isinstance(error, HierdiffError):
+        return f"error: {error}", 2
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command resumes where it stopped", 130
+    if isinstance(error, MemoryError):
+        return "error: not enough memory; choose smaller sizes, or fewer workers", 2
+    if isinstance(error, OSError):  # of a figure or a summary: the disk is full, a folder is gone
+        place = f"{error.filename}: " if error.filename else ""
+        return (
+            f"error: {place}{error.strerror or error}; finished tasks are kept, so the same "
+            "command goes on where it stopped"
+        ), 2
+    return None
+
+
+def _one_line(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:  # fmt: skip
+    """For ``sys.excepthook``, which may raise SystemExit to set the status."""
+    words = last_words(error)
+    if words is None:
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(words[0], file=sys.stderr)
+    raise SystemExit(words[1])

@@ -1,0 +1,201 @@
+r"""The roles on one page: what is noised, how, by which model it is denoised, and what is asked.
+
+=========================  ========================================================================
+role                       answered by
+=========================  ========================================================================
+:class:`DataModel`         a grammar, a mixture, bumps, images: data with labels and latents
+:class:`NoiseProcess`      masking, uniform, Gaussian, epsilon: the forward process
+:class:`DiffusionModel`    exact inference, finite reverse chains, fitted models, networks
+:class:`ConditionalModel`  a diffusion model that can be conditioned on a class
+:class:`Sampler`           a reverse chain of a network: ancestral, DDIM
+:class:`Experiment`        a question: one object that predicts and measures
+=========================  ========================================================================
+
+The same experiment is put to the theory (:meth:`Experiment.predict`) and to any diffusion model
+(:meth:`Experiment.measure`); both results carry the same labels, so
+:func:`hierdiff.results.compare` lays them on one axis with z-scores.  A class answers a role by
+having its methods; nothing is inherited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from numpy.typing import ArrayLike, NDArray
+
+from hierdiff.seeds import Seed
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from hierdiff.noise import NoiseProcess
+    from hierdiff.sims.run import RunOptions
+
+__all__ = [
+    "ConditionalModel",
+    "DataModel",
+    "DiffusionModel",
+    "Experiment",
+    "LabelledData",
+    "Sample",
+    "Sampler",
+    "Summary",
+]
+
+Array = NDArray[Any]
+
+
+@runtime_checkable
+class Sample(Protocol):
+    """Data with what is known of them.
+
+    Attributes
+    ----------
+    x0 : array
+        Symbols [n, leaves], vectors [n, D] or images [n, channels, height, width].
+    labels : array [n] or [n, k]
+        Classes, or the continuous parameters of the data.
+    latents : tuple of int arrays [n, nodes]
+        Latent symbols of every level, root first; empty where the data model has none.
+    """
+
+    @property
+    def x0(self) -> Array:
+        """The data."""
+
+    @property
+    def labels(self) -> Array:
+        """The classes."""
+
+    @property
+    def latents(self) -> tuple[Array, ...]:
+        """The latent symbols."""
+
+
+class LabelledData(NamedTuple):
+    """Data and labels without latents; unpacks as ``x0, labels``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = LabelledData(np.zeros((3, 2)), np.array([0, 1, 1]))
+    >>> x0, labels = data
+    >>> isinstance(data, Sample), data.latents
+    (True, ())
+    """
+
+    x0: Array
+    labels: Array
+
+    @property
+    def latents(self) -> tuple[Array, ...]:
+        """None."""
+        return ()
+
+
+@runtime_checkable
+class DataModel(Protocol):
+    """A distribution of data with labels."""
+
+    def sample(self, n: int, seed: Seed) -> Sample:
+        """``n`` independent data with labels and latents."""
+
+
+@runtime_checkable
+class DiffusionModel(Protocol):
+    """A denoiser of data corrupted by a known noise process.
+
+    Attributes
+    ----------
+    noise : NoiseProcess
+        The forward process, and with it the meaning of t in [0, 1].
+    source : str
+        "theory", "simulation" or "network".
+    """
+
+    @property
+    def noise(self) -> NoiseProcess:
+        """The forward process."""
+
+    @property
+    def source(self) -> str:
+        """The kind of model, which becomes the label of its results."""
+
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t]: probabilities of symbols as [n, leaves, v], vectors as [n, D]."""
+
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """A draw of x0 given x_t, in the form of the data."""
+
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """Named representations of x_t, each [n, width]."""
+
+
+@runtime_checkable
+class ConditionalModel(Protocol):
+    """A diffusion model that can be conditioned on a class."""
+
+    def given(self, label: int | None) -> DiffusionModel:
+        """The model conditioned on a class; None is the unconditional one."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A reverse chain of a network; predictions are those of the mean of x0."""
+
+    def run(self, predict: Any, x_t: Any, t: Any, noise: Any, draw: Any) -> Any:
+        """The mean of x0 at the end of the chain that starts in ``x_t`` at level ``t``."""
+
+
+class Summary(NamedTuple):
+    """What a study found, for readers and for programs.
+
+    Attributes
+    ----------
+    table : str
+        The numbers with their errors, as it is printed.
+    claim : str
+        One sentence.
+    values : mapping
+        The numbers again, in a form that JSON keeps.
+    """
+
+    table: str
+    claim: str
+    values: Mapping[str, Any]
+
+
+class Experiment(Protocol):
+    """A question: a frozen dataclass whose fields are parameters of the science and nothing else.
+
+    The fields are arguments, flags of the command line, and provenance.  An experiment whose
+    question is meaningless for a model refuses it in one line before any work.
+
+    Attributes
+    ----------
+    name : str
+        Stem of the files, such as "phase_transition"; the command is "phase-transition".
+    renamed : mapping, optional
+        Old names of fields, which the command line accepts with a note.
+    """
+
+    name: ClassVar[str]
+
+    def predict(self) -> xr.Dataset:
+        """The law of :mod:`hierdiff.theory`; ``source`` is "theory"."""
+
+    def measure(self, model: DiffusionModel | None = None, data: Any = None) -> xr.Dataset:
+        """The same of a model, with the same labels; ``source`` is that of the model."""
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """All results of the study, predictions and measurements, by the stem of their file."""
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure | Mapping[str, Figure]:
+        """The figure of these results, or several by the stem of their file."""
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Table, claim and numbers of these results."""

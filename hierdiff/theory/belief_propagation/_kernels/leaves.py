@@ -1,0 +1,165 @@
+"""Leaf evidence into the lines of a tile: rows of samples become lines of symbols.
+
+Leaves are loaded parent by parent, right before they are used.  For observed symbols that is
+cheaper than keeping them, so all parents share the same place in ``messages`` and the downward
+pass loads them again; likelihoods and logarithms are loaded once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hierdiff.theory._compiled import inline, jit, part
+from hierdiff.theory.belief_propagation._kernels import simd
+from hierdiff.theory.belief_propagation._kernels.layout import (
+    BRANCHES,
+    LOGARITHMS,
+    NODES,
+    ROWS,
+    STEP,
+    STRIDE,
+    SYMBOLS,
+    SYMBOLS_SEEN,
+    of,
+)
+
+__all__ = ["CHECK", "centre", "gather", "leaf_exponents", "load_leaves", "prepare"]
+
+# lines of scratch that last for a tile; 0 and 1 are free for all
+HIT, MISS, MASKS, SCALE, CHECK = 2, 3, 4, 5, 6
+
+
+@jit
+def centre(dense, out, tops):
+    """Log-evidence [n, leaves, v] minus the largest of each leaf, which goes to ``tops``.
+
+    Differences are taken in float64, whatever the types of the arrays.  Where the largest is not
+    finite (NaN, +inf, or -inf throughout) the leaf is copied.
+    """
+    samples, leaves, v = dense.shape
+    for i in range(samples):
+        for j in range(leaves):
+            top = np.float64(dense[i, j, 0])
+            for b in range(1, v):
+                x = np.float64(dense[i, j, b])
+                top = x if x > top else top
+            tops[i, j] = top
+            shift = top if np.isfinite(top) else 0.0
+            for b in range(v):
+                out[i, j, b] = np.float64(dense[i, j, b]) - shift
+
+
+@inline
+def gather(dense, base, column_step, columns, first, v, messages, row):
+    """Turn the rows of one leaf, a sample each, into lines, a symbol each."""
+    width = simd.width(messages)
+    for w in range(width):
+        start = base + min(first + w, columns - 1) * column_step
+        for b in range(v):
+            simd.put(messages, row + b * width + w, simd.at(dense, start + b))
+
+
+@inline
+def prepare(evidence, first, geometry, depth, scratch):
+    """Start a tile: likelihoods of seen symbols, scaled to a sum in [1, 2), and empty sums."""
+    line = scratch.line
+    width = simd.width(line)
+    zero = simd.same(line, 0.0)
+    for i in (MASKS, SCALE, CHECK):
+        simd.store(line, i * width, zero)
+    if evidence.kind == SYMBOLS_SEEN:
+        for w in range(width):
+            column = min(first + w, evidence.columns - 1)
+            simd.put(line, HIT * width + w, simd.at(evidence.match, column))
+            simd.put(line, MISS * width + w, simd.at(evidence.other, column))
+        hit, miss = simd.load(line, HIT * width), simd.load(line, MISS * width)
+        rest = simd.same(line, of(geometry, depth, SYMBOLS) - 1.0)
+        c = simd.unscale(simd.fma(miss, rest, hit))
+        simd.store(line, HIT * width, simd.multiply(hit, c))
+        simd.store(line, MISS * width, simd.multiply(miss, c))
+        simd.store(line, SCALE * width, simd.exponent(c))
+        leaves = of(geometry, depth, NODES)
+        for w in range(width):
+            start = min(first + w, evidence.columns - 1) * leaves
+            for leaf in range(leaves):
+                simd.put(scratch.seen, leaf * width + w, simd.at(evidence.symbols, start + leaf))
+
+
+@inline
+def leaf_exponents(evidence, geometry, depth, scratch):
+    """Sum over leaves of the exponents taken out, once all are loaded."""
+    line = scratch.line
+    width = simd.width(line)
+    scale = simd.load(line, SCALE * width)
+    if evidence.kind != SYMBOLS_SEEN:
+        return scale
+    masks = simd.load(line, MASKS * width)
+    seen = simd.subtract(simd.same(line, 1.0 * of(geometry, depth, NODES)), masks)
+    flat = simd.exponent(simd.unscale(simd.same(line, 1.0 * of(geometry, depth, SYMBOLS))))
+    return simd.fma(scale, seen, simd.multiply(flat, masks))
+
+
+@inline
+def _load_symbol(leaf, row, v, scratch):
+    """One leaf: match on the seen symbol, other elsewhere, flat if nothing was seen."""
+    messages, line, seen = scratch.messages, scratch.line, scratch.seen
+    width = simd.width(messages)
+    here = leaf * width
+    hit = simd.load(line, HIT * width)
+    flat = simd.unscale(simd.same(line, 1.0 * v))
+    rest = simd.where_at_least(seen, here, 0, simd.load(line, MISS * width), flat)
+    for b in range(v):
+        simd.store(messages, row + b * width, simd.where_equal(seen, here, b, hit, rest))
+    one, zero = simd.same(line, 1.0), simd.same(line, 0.0)
+    masked = simd.where_at_least(seen, here, 0, zero, one)
+    simd.store(line, MASKS * width, simd.add(simd.load(line, MASKS * width), masked))
+
+
+@inline
+def _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts):
+    """One leaf from ``dense[column, leaf, symbol]``.
+
+    Logarithms are taken relative to their largest, which goes to ``shifts``.  The sum in CHECK is
+    NaN if any evidence is.
+    """
+    messages, line = scratch.messages, scratch.line
+    width = simd.width(messages)
+    columns = evidence.columns
+    gather(evidence.dense, leaf * v, leaves * v, columns, first, v, messages, row)
+    total = simd.same(messages, 0.0)
+    if evidence.kind == LOGARITHMS:
+        top = simd.load(messages, row)
+        for b in range(1, v):
+            top = simd.maximum(simd.load(messages, row + b * width), top)
+        simd.store(line, 0, top)
+        for w in range(min(width, columns - first)):
+            simd.put(shifts, (first + w) * leaves + leaf, simd.at(line, w))
+        for b in range(v):
+            i = row + b * width
+            x = simd.exp(simd.subtract(simd.load(messages, i), top))
+            simd.store(messages, i, x)
+            total = simd.add(total, x)
+    else:
+        for b in range(v):
+            total = simd.add(total, simd.load(messages, row + b * width))
+    c = simd.unscale(total)
+    for b in range(v):
+        i = row + b * width
+        simd.store(messages, i, simd.multiply(simd.load(messages, i), c))
+    scale, check = simd.load(line, SCALE * width), simd.load(line, CHECK * width)
+    simd.store(line, SCALE * width, simd.add(scale, simd.exponent(c)))
+    simd.store(line, CHECK * width, simd.add(check, total))
+
+
+@part
+def load_leaves(parent, evidence, first, geometry, depth, scratch, shifts):
+    """Put the evidence of all leaves of one parent into their lines."""
+    s, v = of(geometry, depth - 1, BRANCHES), of(geometry, depth, SYMBOLS)
+    leaves = of(geometry, depth, NODES)
+    row = of(geometry, depth, ROWS) + parent * of(geometry, depth, STEP)
+    for leaf in range(parent * s, parent * s + s):
+        if evidence.kind == SYMBOLS_SEEN:
+            _load_symbol(leaf, row, v, scratch)
+        else:
+            _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts)
+        row += of(geometry, depth, STRIDE)

@@ -1,0 +1,257 @@
+r"""Exact models in the same role as networks, as DiffusionModels.
+
+``ExactRHM`` answers by belief propagation (:mod:`hierdiff.theory.belief_propagation`), and
+``ExactMixture`` of a low-rank Gaussian mixture by
+
+.. math::
+    x_t = \sqrt{\bar\alpha}\,(x_0 + \sigma\varepsilon), \quad \sigma^2 = 1/\mathrm{snr}, \qquad
+    p(x_0 \mid x_t) = \sum_k w_k(x_t)\; N\big(D_k(x_t),\; \sigma^2 S_k (S_k+\sigma^2)^{-1}\big)
+
+with the class posterior :math:`w_k` and the class denoisers :math:`D_k` of
+:mod:`hierdiff.theory.mixture.posterior`; both ends of the process, SNR 0 and infinity, are limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hierdiff.checks import array, check_fields, checked, count, levels_of
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import Grammar
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.seeds import Seed, generator
+from hierdiff.theory.belief_propagation.exact_posterior import (
+    NodeBeliefs,
+    Posterior,
+    denoise_symbols,
+    posterior,
+    true_beliefs,
+)
+from hierdiff.theory.mixture.posterior import class_posterior, denoise
+
+__all__ = [
+    "ExactMixture",
+    "ExactRHM",
+]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ExactRHM:
+    r"""The Bayes-optimal diffusion model of a grammar: exact posterior means and samples.
+
+    .. math:: \hat x_0(x_t) = E[x_0 \mid x_t], \qquad x_0 \sim p(x_0 \mid x_t)
+
+    Parameters
+    ----------
+    grammar : Grammar
+        Where the data come from.
+    noise : NoiseProcess
+        How they are corrupted; it must have the grammar's number of leaf symbols.
+    threads : int, optional
+        Threads per call; default all processors.
+
+    Raises
+    ------
+    InvalidParameter
+        If grammar and noise disagree on the number of symbols.
+
+    Notes
+    -----
+    Validity: exact for any grammar (see :mod:`hierdiff.theory.belief_propagation`).
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, MaskingNoise
+    >>> model = ExactRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0), MaskingNoise(v=4))
+    >>> x_t = np.full((1, 4), -1)
+    >>> model.denoise(x_t, 1.0).sum(axis=2).round(12)
+    array([[1., 1., 1., 1.]])
+    >>> model.grammar.is_valid(model.sample(x_t, 1.0, seed=1))
+    array([ True])
+    """
+
+    grammar: Grammar
+    noise: NoiseProcess
+    threads: int | None = None
+
+    source = "theory"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.threads is not None:
+            count("threads", self.threads)
+        v = self.grammar.v[self.grammar.L]
+        if self.noise.v != v:
+            raise InvalidParameter(
+                f"the noise has v = {self.noise.v} symbols and the grammar's leaves have {v}; "
+                f"make the noise with v={v}"
+            )
+
+    @checked(x_t=array)
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t] of one-hot data, [n, leaves, v]."""
+        return denoise_symbols(self.grammar, self.noise, x_t, t)
+
+    @checked(x_t=array)
+    def posterior(
+        self, x_t: Array, t: ArrayLike, levels: tuple[int, ...] | None = None
+    ) -> Posterior:
+        """All that is known about the latents given x_t."""
+        evidence = self.noise.evidence(x_t, t)
+        return posterior(self.grammar, evidence, levels=levels, threads=self.threads)
+
+    @checked(x_t=array)
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """An exact draw of the leaves [n, leaves] given x_t."""
+        return self.posterior(x_t, t, levels=()).sample(seed).leaves
+
+    @checked(x_t=array)
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """The marginals of each level as a representation, {"level l": [n, nodes * v_l]}."""
+        marginals = self.posterior(x_t, t).marginals
+        return {
+            f"level {i}": np.ascontiguousarray(p).reshape(len(p), -1)
+            for i, p in enumerate(marginals)
+        }
+
+    @checked(x_t=array)
+    def beliefs(self, x_t: Array, t: ArrayLike, truth: Derivations) -> NodeBeliefs:
+        """Belief in the true symbol at every node."""
+        evidence = self.noise.evidence(x_t, t)
+        return true_beliefs(self.grammar, evidence, truth, threads=self.threads)
+
+
+# ----------------------------------------------------------------------------------------- mixtures
+
+# beyond these SNR the posterior is that of the limit to double precision
+_LOWEST, _HIGHEST = 1e-16, 1e16
+
+
+@dataclass(frozen=True, eq=False)
+class ExactMixture:
+    """Posterior of a mixture of low-rank Gaussians under Gaussian noise.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+    noise : GaussianNoise
+        On vectors: ``GaussianNoise()``.
+    class_label : int, optional
+        Clamp the class: the conditional model.
+
+    Raises
+    ------
+    InvalidParameter
+        If the noise acts on symbols, or there is no such class.
+
+    Notes
+    -----
+    Validity: exact for any mixture; SNR below 1e-16 or above 1e16 counts as 1e-16 or 1e16.
+
+    Examples
+    --------
+    >>> mixture = LowRankMixture([[[1.0], [0.0]], [[0.0], [1.0]]])
+    >>> model = ExactMixture(mixture, GaussianNoise())
+    >>> t = model.noise.level(1.0)
+    >>> x_t = np.sqrt(0.5) * np.array([[2.0, 1.0]])
+    >>> model.denoise(x_t, t).round(6)
+    array([[0.679179, 0.160411]])
+    >>> model.class_marginals(x_t, t).round(6)
+    array([[0.679179, 0.320821]])
+    """
+
+    mixture: LowRankMixture
+    noise: GaussianNoise
+    class_label: int | None = None
+
+    source = "theory"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not isinstance(self.noise, GaussianNoise) or self.noise.v is not None:
+            raise InvalidParameter(
+                f"noise = {self.noise!r} acts on symbols; a mixture needs GaussianNoise()"
+            )
+        k = self.class_label
+        if k is not None and not 0 <= k < self.mixture.n_classes:
+            raise InvalidParameter(
+                f"class_label = {k} must be a class from 0 to {self.mixture.n_classes - 1}"
+            )
+
+    @cached_property
+    def prior(self) -> LowRankMixture:
+        """The mixture, or the mixture with all weight on the clamped class."""
+        if self.class_label is None:
+            return self.mixture
+        m = self.mixture
+        weights = np.eye(m.n_classes)[self.class_label]
+        return LowRankMixture(m.bases, weights, m.variances, m.delta, m.residual, m.means)
+
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t], [n, D]."""
+        return self._by_level(x_t, t, lambda y, sigma: denoise(self.prior, y, sigma))
+
+    def class_marginals(self, x_t: Array, t: ArrayLike) -> Array:
+        """Posterior probability of every class, [n, K]."""
+        return self._by_level(x_t, t, lambda y, sigma: class_posterior(self.prior, y, sigma))
+
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        r"""An exact draw of x0 given x_t: the class, then its Gaussian, [n, D].
+
+        With z a draw from class k and :math:`y' = z + \sigma\varepsilon'`,
+        :math:`z + S_k(S_k+\sigma^2)^{-1}(y - y')` has the law of x0 given y.
+        """
+        rng = generator(seed)
+        w = self.class_marginals(x_t, t)
+        uniform = rng.random(len(w))[:, None] * w.sum(axis=1, keepdims=True)
+        classes = (np.cumsum(w, axis=1) < uniform).sum(axis=1)
+        x = array("x_t", x_t).astype(float)
+        sigma, scale = (a[:, None] for a in self._levels(len(x), t))
+        noise, out = rng.standard_normal(x.shape), np.empty_like(x)
+        for k in np.unique(classes):
+            rows = classes == k
+            alone = ExactMixture(self.mixture, self.noise, int(k))
+            prior, _ = alone.prior.sample(int(rows.sum()), rng)
+            levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))[rows]
+            seen = scale[rows] * (prior + sigma[rows] * noise[rows])
+            out[rows] = prior + alone.denoise(x[rows], levels) - alone.denoise(seen, levels)
+        return out
+
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """Representations: posterior mean [n, D], class posterior [n, K], one projection each."""
+        mean = self.denoise(x_t, t)
+        found = {"posterior mean": mean, "class posterior": self.class_marginals(x_t, t)}
+        for k, basis in enumerate(self.mixture.bases):
+            found[f"projection {k}"] = mean @ basis
+        return found
+
+    def _levels(self, n: int, t: ArrayLike) -> tuple[Array, Array]:
+        """Noise relative to the signal, and the signal's scale, each [n]."""
+        levels = np.broadcast_to(levels_of(t, n), (n,))
+        snr = np.clip(self.noise.snr(levels), _LOWEST, _HIGHEST)
+        return snr**-0.5, np.sqrt(snr / (1 + snr))
+
+    def _by_level(self, x_t: Array, t: ArrayLike, answer: Any) -> Array:
+        """Rows of one noise level are answered together."""
+        x = array("x_t", x_t)
+        if x.ndim != 2 or x.shape[1] != self.mixture.dim or not len(x):
+            raise InvalidParameter(
+                f"x_t has shape {x.shape}; give a non-empty array [n, D = {self.mixture.dim}]"
+            )
+        sigma, scale = self._levels(len(x), t)
+        out: Array | None = None
+        for level in np.unique(sigma):
+            rows = sigma == level
+            found = answer(x[rows] / scale[rows][:, None], float(level))
+            out = np.empty((len(x), found.shape[1])) if out is None else out
+            out[rows] = found
+        return cast(Array, out)

@@ -1,0 +1,188 @@
+"""Theory of the Random Hierarchy Model.
+
+=======================  ========================================================================
+mean_field               annealed recursion of the epsilon-process
+thresholds               its fixed points and threshold
+density_evolution        the law of the messages of any noise process, and its threshold
+erasure                  the same for masking, without sampling
+upper_bounds             upper bounds of belief and threshold
+critical_exponents       exponents at the threshold
+broadcast                the Kesten-Stigum number
+information              mutual information, entropies and free energy, level by level
+uturn                    noising and denoising: is the class kept, and when is it decided
+dynamical_correlations   which leaves change together; susceptibility
+token_correlations       correlations between two symbols of a datum
+sample_complexity        how many data show the levels of a hierarchy
+truncated_grammars       models of the lower levels only
+=======================  ========================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hierdiff.theory.rhm.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
+    from hierdiff.theory.rhm.critical_exponents import (
+        BeliefSlopes,
+        CriticalExponents,
+        belief_slopes,
+        support_exponents,
+    )
+    from hierdiff.theory.rhm.density_evolution import (
+        CriticalLevel,
+        OrderParameter,
+        critical_level,
+        half_belief_level,
+        population_dynamics,
+    )
+    from hierdiff.theory.rhm.dynamical_correlations import (
+        correlation_decay_exponent,
+        leaf_correlation,
+        second_eigenvalue,
+        sibling_states,
+        susceptibility,
+        transfer_matrix,
+    )
+    from hierdiff.theory.rhm.erasure import support_bound, support_laws, support_threshold
+    from hierdiff.theory.rhm.information import (
+        Estimate,
+        conditional_entropy,
+        free_energy,
+        information_slope,
+        mmse,
+        mutual_information,
+        node_information,
+    )
+    from hierdiff.theory.rhm.mean_field import (
+        annealed_beliefs,
+        downward_map,
+        effective_epsilon,
+        root_map,
+        upward_derivative,
+        upward_map,
+    )
+    from hierdiff.theory.rhm.sample_complexity import (
+        KERNELS,
+        Kernel,
+        classification_cost,
+        clustering_cost,
+        coincidence_cost,
+        kernel_accuracy,
+        kernel_cost,
+        local_exponent,
+        next_token_cost,
+        resolved_samples,
+    )
+    from hierdiff.theory.rhm.thresholds import (
+        correlation_length_exponent,
+        critical_belief,
+        critical_noise,
+        finite_depth_threshold,
+        fixed_points,
+        has_transition,
+        stability,
+    )
+    from hierdiff.theory.rhm.token_correlations import (
+        channel,
+        context_signal,
+        covariance,
+        node_marginals,
+        pair_joint,
+        token_correlation,
+        tuple_correlation,
+    )
+    from hierdiff.theory.rhm.truncated_grammars import (
+        annealed_validity,
+        class_truncated,
+        node_validity,
+        truncated,
+        validity,
+    )
+    from hierdiff.theory.rhm.upper_bounds import (
+        level_set_bound,
+        level_set_laws,
+        level_set_threshold,
+        overlap_bound,
+        overlap_threshold,
+        threshold_upper_bound,
+    )
+    from hierdiff.theory.rhm.uturn import class_change, committor
+else:
+    from hierdiff._lazy import lazy
+
+    __getattr__, __dir__ = lazy(__name__, __file__)
+
+__all__ = [
+    "KERNELS",
+    "BeliefSlopes",
+    "CriticalExponents",
+    "CriticalLevel",
+    "Estimate",
+    "Kernel",
+    "KestenStigum",
+    "OrderParameter",
+    "annealed_beliefs",
+    "annealed_validity",
+    "belief_slopes",
+    "channel",
+    "class_change",
+    "class_truncated",
+    "classification_cost",
+    "clustering_cost",
+    "coincidence_cost",
+    "committor",
+    "conditional_entropy",
+    "context_signal",
+    "correlation_decay_exponent",
+    "correlation_length_exponent",
+    "covariance",
+    "critical_belief",
+    "critical_level",
+    "critical_noise",
+    "downward_map",
+    "effective_epsilon",
+    "finite_depth_threshold",
+    "fixed_points",
+    "free_energy",
+    "half_belief_level",
+    "has_transition",
+    "information_slope",
+    "kernel_accuracy",
+    "kernel_cost",
+    "kesten_stigum",
+    "kesten_stigum_annealed",
+    "leaf_correlation",
+    "level_set_bound",
+    "level_set_laws",
+    "level_set_threshold",
+    "local_exponent",
+    "mmse",
+    "mutual_information",
+    "next_token_cost",
+    "node_information",
+    "node_marginals",
+    "node_validity",
+    "overlap_bound",
+    "overlap_threshold",
+    "pair_joint",
+    "population_dynamics",
+    "resolved_samples",
+    "root_map",
+    "second_eigenvalue",
+    "sibling_states",
+    "stability",
+    "support_bound",
+    "support_exponents",
+    "support_laws",
+    "support_threshold",
+    "susceptibility",
+    "threshold_upper_bound",
+    "token_correlation",
+    "transfer_matrix",
+    "truncated",
+    "tuple_correlation",
+    "upward_derivative",
+    "upward_map",
+    "validity",
+]

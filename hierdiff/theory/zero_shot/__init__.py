@@ -1,0 +1,90 @@
+"""Denoising errors as a classifier: what it converges to, how fast, and when it does not.
+
+=======================  ========================================================================
+scores                   scores of classes, log-likelihood ratios, Bayes accuracy
+weightings               weights of denoising errors as functions of time
+limit_laws               laws of the scores at a finite number of samples
+gaussian_classes         Gaussian classes, and two of them with one covariance
+rhm_classes              classes of a hierarchical grammar, and of any of its nodes
+scenes                   shape beside texture, and scenes of two objects
+=======================  ========================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hierdiff.theory.zero_shot.gaussian_classes import (
+        GaussianClasses,
+        band_weights,
+        crossover,
+        cue_conflict,
+        design_accuracy,
+        effective_weights,
+        linear_accuracy,
+    )
+    from hierdiff.theory.zero_shot.limit_laws import (
+        gaussian_moments,
+        normal_accuracy,
+        stable_accuracy,
+    )
+    from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
+    from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects, Prompt, TwoChannels
+    from hierdiff.theory.zero_shot.scores import (
+        ClassWorld,
+        LogRatio,
+        bayes_accuracy,
+        class_scores,
+        log_ratio,
+    )
+    from hierdiff.theory.zero_shot.weightings import (
+        WEIGHTINGS,
+        Buckets,
+        Weight,
+        band,
+        eps_error,
+        fit_buckets,
+        snr_at,
+        snr_slope,
+        weighting,
+        x0_error,
+    )
+else:
+    from hierdiff._lazy import lazy
+
+    __getattr__, __dir__ = lazy(__name__, __file__)
+
+__all__ = [
+    "PROMPTS",
+    "WEIGHTINGS",
+    "BoundObjects",
+    "Buckets",
+    "ClassWorld",
+    "GaussianClasses",
+    "LogRatio",
+    "NodeClasses",
+    "Prompt",
+    "SoftLeaves",
+    "TwoChannels",
+    "Weight",
+    "band",
+    "band_weights",
+    "bayes_accuracy",
+    "class_scores",
+    "crossover",
+    "cue_conflict",
+    "design_accuracy",
+    "effective_weights",
+    "eps_error",
+    "fit_buckets",
+    "gaussian_moments",
+    "linear_accuracy",
+    "log_ratio",
+    "normal_accuracy",
+    "snr_at",
+    "snr_slope",
+    "stable_accuracy",
+    "weighting",
+    "x0_error",
+]

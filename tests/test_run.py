@@ -1,0 +1,189 @@
+"""The runner: from an experiment to files, and the command line over the registry."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import matplotlib.pyplot as plt
+import pytest
+import xarray as xr
+
+from hierdiff import registry, results
+from hierdiff.__main__ import main, table
+from hierdiff.contracts import DiffusionModel, Experiment, Summary
+from hierdiff.errors import InvalidParameter
+from hierdiff.results import load
+from hierdiff.sims.run import RunOptions, command, run
+from hierdiff.tasks import Task, run_tasks
+
+
+def square(x: float) -> dict[str, Any]:
+    return {"square": x**2}
+
+
+@dataclass(frozen=True)
+class Square:
+    """The square of a number.
+
+    In a second paragraph.
+    """
+
+    x: float = 3.0
+    """The number."""
+    name: ClassVar[str] = "square"
+    renamed: ClassVar[Mapping[str, str]] = {"argument": "x"}
+
+    def _label(self, value: float, source: str) -> xr.Dataset:
+        variables: Any = {"y": ((), value, "square"), "y_error": ((), 0.1, "its error")}
+        return results.label(variables, {}, source, results.provenance({"x": self.x}))
+
+    def predict(self) -> xr.Dataset:
+        return self._label(self.x**2, "theory")
+
+    def measure(
+        self, model: DiffusionModel | None = None, data: Any = None, **options: Any
+    ) -> xr.Dataset:
+        if model is not None:
+            raise InvalidParameter("model has no number; leave it out")
+        (found,) = run_tasks([Task(square, (self.x,), {"x": self.x})], **options)
+        return self._label(float(found["square"]), "simulation")
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        measured = self.measure(model, data, **run.tasks(self.name))
+        return {"square_theory": self.predict(), "square": measured}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Any:
+        figure, ax = plt.subplots()
+        ax.plot([0, float(datasets["square"].y)])
+        return figure
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        y = float(datasets["square"].y)
+        return Summary(f"  x  y\n{self.x:g}  {y:g}", f"the square is {y:g}", {"y": y})
+
+
+def test_a_run_saves_draws_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one: Experiment = Square()
+    found = run(one, out=tmp_path, summary=tmp_path / "s.json")
+    assert list(found) == ["square_theory", "square"]
+    lines = capsys.readouterr().out.splitlines()
+    files = f"{tmp_path / 'square.nc'} and {tmp_path / 'square.png'}"
+    assert lines == ["  x  y", "3  9", f"wrote {files}", "the square is 9"]
+    assert (tmp_path / "square.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(list((tmp_path / "tasks" / "square").glob("*.npz"))) == 1
+    stored = load(tmp_path / "square.nc")
+    assert float(stored.y) == 9
+    assert json.loads(stored.attrs["parameters"]) == {"x": 3.0}
+    values = json.loads((tmp_path / "s.json").read_text())
+    assert (values["y"], values["claim"]) == (9.0, "the square is 9")
+    assert values["made"]["parameters"] == {"x": 3.0}
+    both = results.compare(*found.values())
+    assert float(both.y_z.sel(source="simulation")) == 0
+
+
+def test_options_change_no_result_and_no_file_name(tmp_path: Path) -> None:
+    run(Square(), out=tmp_path, workers=1)
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "tasks").rglob("*.npz")}
+    run(Square(), out=tmp_path, workers=2)  # not refused: the same run
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "tasks").rglob("*.npz")} == stamps
+    run(Square(), out=tmp_path, resume=False)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "tasks").rglob("*.npz")} != stamps
+    with pytest.raises(InvalidParameter, match=r"other parameters \(x = 3.0, now 4.0\)"):
+        run(Square(4.0), out=tmp_path)
+    run(Square(4.0), out=tmp_path, overwrite=True)
+    assert float(load(tmp_path / "square.nc").y) == 16
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"experiment": Square}, "experiment = Square is a class; give an instance, Square()"),
+        ({"experiment": 3}, "experiment = 3 is an object without name, predict"),
+        ({"workers": 0}, "workers = 0"),
+        ({"cluster": " "}, "cluster = ' ' is empty"),
+        ({"out": ""}, "out = '' must be a path"),
+        ({"resume": 2}, "resume = 2"),
+        ({"data": 1}, "data were given without the model"),
+        ({"model": 1}, "model has no number; leave it out"),
+    ],
+)
+def test_bad_input_is_one_line(wrong: dict[str, Any], words: str, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"experiment": Square(), "out": tmp_path / "out", **wrong}
+    with pytest.raises(InvalidParameter) as caught:
+        run(**arguments)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.nc"))
+
+
+def test_flags_of_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = command(Square, ["--x", "2", "--out", str(tmp_path)])
+    assert float(found["square"].y) == 4
+    capsys.readouterr()
+    command(Square, ["--argument=2", "--out", str(tmp_path)])
+    assert capsys.readouterr().err == "note: --argument is now --x\n"
+    with pytest.raises(SystemExit) as stop:
+        command(Square, ["--workers", "0", "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: workers = 0")
+    assert err.count("\n") == 1
+    with pytest.raises(SystemExit) as stop:
+        command(Square, ["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for word in ("In a second paragraph.", "--x", "The number.", "--device", "--summary"):
+        assert word in out
+
+
+def test_every_experiment_of_the_registry_is_listed_and_imported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(registry.EXPERIMENTS)
+    for name, entry in registry.EXPERIMENTS.items():
+        kind = registry.experiment(name)
+        assert kind.name.replace("_", "-") == name
+        assert entry.text
+
+
+def test_an_unknown_experiment_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "phase-transitoin"])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert "did you mean 'phase-transition'?" in err
+    assert err.count("\n") == 1
+    for wrong in (3, None, [1]):
+        with pytest.raises(InvalidParameter, match="is not known"):
+            registry.experiment(wrong)  # type: ignore[arg-type]
+
+
+def test_what_needs_an_extra_is_listed_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    entry = registry.Entry("hierdiff.nowhere:Nothing", "nothing", "networks")
+    monkeypatch.setitem(registry.EXPERIMENTS, "nothing", entry)
+    assert table().splitlines()[-1].endswith("(needs pip install 'hierdiff[networks]')")
+    with pytest.raises(InvalidParameter, match=r"needs the extra \[networks\].*pip install"):
+        registry.experiment("nothing")
+
+
+def test_help_and_list_do_not_wait_for_the_scientific_libraries() -> None:
+    code = (
+        "import sys; from hierdiff.__main__ import main; main(['list']); "
+        "heavy = {'torch', 'xarray', 'matplotlib', 'numba', 'scipy.stats'} & set(sys.modules); "
+        "print('heavy', sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "heavy []"

@@ -1,0 +1,178 @@
+"""The ends of the scale: noise from nothing to everything, deep trees, evidence beyond floats."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import oracles
+import pytest
+from numba import njit
+from scipy.special import logsumexp
+
+from hierdiff import RHM, GaussianNoise, Grammar, MaskingNoise
+from hierdiff.theory import posterior, true_beliefs
+from hierdiff.theory.belief_propagation._kernels import simd
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("snr", [1e-6, 1e-3, 1.0, 30.0, 1e3, 1e6])
+def test_every_signal_to_noise_ratio(snr: float, dtype: type) -> None:
+    grammar = RHM(16, 4, 2, 6).draw(0)
+    noise, truth = GaussianNoise(16), grammar.sample(20, 1)
+    normals = np.random.default_rng(2).standard_normal((20, 64, 16))
+    x_t = noise.corrupt_at_snr(truth.leaves, snr, normals)
+    evidence = noise.log_evidence_at_snr(x_t, snr)
+    p = posterior(grammar, evidence, dtype=dtype)
+    tolerance = 1e-12 if dtype is np.float64 else 1e-5
+    for marginal in p.marginals:
+        assert np.isfinite(marginal).all()
+        np.testing.assert_allclose(marginal.sum(axis=2), 1, atol=tolerance)
+    assert np.isfinite(p.log_evidence).all()
+    if snr >= 30:
+        assert true_beliefs(grammar, evidence, truth, dtype=dtype).marginal[0].min() > 0.99
+    if snr <= 1e-6:
+        assert np.abs(p.marginals[0] - 1 / 16).max() < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_million_leaves(dtype: type) -> None:
+    grammar = RHM(4, 2, 2, 20).draw(0)
+    truth = grammar.sample(1, 1)
+    noise = MaskingNoise(4)
+    x_t = noise.corrupt(truth.leaves, 0.4, 2)
+    beliefs = true_beliefs(grammar, noise.evidence(x_t, 0.4), truth, dtype=dtype)
+    assert all(np.isfinite(p).all() and (p >= 0).all() for p in beliefs.marginal)
+    assert np.isfinite(beliefs.log_evidence).all()
+    # the log-probability of what was seen is negative and about as large as the number of leaves
+    assert -1e6 < beliefs.log_evidence[0] < -1e4
+    drawn = posterior(grammar, noise.evidence(x_t, 0.4), dtype=dtype, levels=()).sample(3)
+    assert np.array_equal(drawn.leaves[x_t >= 0], x_t[x_t >= 0])
+    assert grammar.is_valid(drawn.leaves).all()
+
+
+def test_clean_observations_leave_no_doubt() -> None:
+    grammar = RHM(32, 8, 2, 7).draw(0)
+    truth = grammar.sample(17, 1)
+    beliefs = true_beliefs(grammar, MaskingNoise(32).evidence(truth.leaves, 0.0), truth)
+    for p in beliefs.marginal:
+        np.testing.assert_allclose(p, 1, atol=1e-12)
+    np.testing.assert_allclose(beliefs.log_evidence, grammar.log_prob(truth.leaves), rtol=1e-12)
+
+
+def log_posterior(grammar: Grammar, log_psi: np.ndarray) -> tuple[np.ndarray, float]:
+    """Root marginal and log-evidence of one sample in logarithms, from all derivations."""
+    levels, prior = oracles.enumerate_derivations(grammar)
+    joint = np.log(prior) + log_psi[np.arange(grammar.n_leaves), levels[-1]].sum(axis=1)
+    total = logsumexp(joint)
+    of_class = [joint[levels[0][:, 0] == a] for a in range(grammar.v[0])]
+    root = [np.exp(logsumexp(part) - total) for part in of_class]
+    return np.array(root), float(total)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [100.0, 800.0, 5000.0, 1e6])
+def test_what_underflows_can_win_later(size: float, dtype: type) -> None:
+    """Two neighbours each prefer what the grammar forbids together, by a factor e^size."""
+    top = np.array([[[0, 0], [1, 1]], [[2, 2], [3, 3]]])
+    grammar = Grammar([top, np.array([[[0, 1]], [[1, 0]], [[2, 3]], [[3, 2]]])])
+    random = np.random.default_rng(0)
+    log_psi = random.standard_normal((5, 4, 4))
+    log_psi[0, 0] += [size, 0, 0, 0]  # wants (0 1 . .)
+    log_psi[0, 2] += [0, size + 1.5, 0, 0]  # wants (. . 1 0): no class writes both
+    log_psi[3, :2] += size * random.standard_normal((2, 4))
+    p = posterior(grammar, log_psi, dtype=dtype)
+    b = true_beliefs(grammar, log_psi, grammar.sample(5, 1), dtype=dtype)
+    # float32 rounds the evidence itself
+    given = log_psi.astype(dtype).astype(float)
+    tolerance = 1e-10 if dtype is np.float64 else 2e-5
+    for i in range(5):
+        root, log_z = log_posterior(grammar, given[i])
+        np.testing.assert_allclose(p.marginals[0][i, 0], root, atol=tolerance)
+        assert p.log_evidence[i] == pytest.approx(log_z, rel=tolerance)
+        assert b.log_evidence[i] == pytest.approx(log_z, rel=tolerance)
+    draws = p.sample(2, 500).levels[0].reshape(5, 500)
+    for i in (0, 3):
+        share = (draws[i] == 0).mean()
+        root = log_posterior(grammar, given[i])[0][0]
+        assert abs(share - root) < 4 * np.sqrt(max(root * (1 - root), 1e-9) / 500) + 1e-6
+
+
+def test_single_precision_is_rescued_where_it_leaves_its_range() -> None:
+    """Four children and a model noise of 1e-6: products of 1e-24 and less, level after level."""
+    grammar = RHM(8, 2, 4, 3).draw(0)
+    random = np.random.default_rng(1)
+    x = random.integers(0, 8, (12, 64))  # no sentence: every tuple contradicts the rules
+    log_psi = np.log(np.where(np.eye(8)[x] > 0, 1 - 7e-6, 1e-6))
+    single, double = (posterior(grammar, log_psi, dtype=d) for d in (np.float32, np.float64))
+    np.testing.assert_allclose(single.log_evidence, double.log_evidence, rtol=1e-5)
+    for a, b in zip(single.marginals, double.marginals, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+# --- the vectors underneath ----------------------------------------------------------------------
+
+
+@njit
+def _apply(x, exps, mantissas, exponents):
+    a, b = simd.pointer(x), simd.pointer(exps)
+    c, d = simd.pointer(mantissas), simd.pointer(exponents)
+    for i in range(0, x.size, simd.width(a)):
+        value = simd.load(a, i)
+        simd.store(b, i, simd.exp(value))
+        simd.store(c, i, simd.multiply(value, simd.unscale(value)))
+        simd.store(d, i, simd.exponent(value))
+
+
+def _vectors(x: np.ndarray) -> list[np.ndarray]:
+    buffers = [simd.aligned(x.size, x.dtype) for _ in range(4)]
+    buffers[0][:] = x
+    _apply(*buffers)
+    return buffers
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exponential_to_two_units_in_the_last_place(dtype: type) -> None:
+    lowest = {np.float32: 87, np.float64: 708}[dtype]
+    x = -np.concatenate([np.linspace(0, lowest, 4000), np.geomspace(1e-12, 1, 96)]).astype(dtype)
+    _, y, _, _ = _vectors(x)
+    exact = np.exp(x.astype(np.longdouble))
+    assert np.abs(y / exact - 1).max() < 2 * np.finfo(dtype).eps
+    special = np.zeros(64, dtype)
+    special[:4] = [0, -np.inf, np.nan, -1e30]
+    _, y, _, _ = _vectors(special)
+    assert y[0] == 1
+    assert y[1] == 0
+    assert np.isnan(y[2])
+    assert y[3] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scales_are_powers_of_two(dtype: type) -> None:
+    x = np.geomspace(1e-30, 1e30, 1024).astype(dtype)
+    _, _, mantissas, exponents = _vectors(x)
+    expected, power = np.frexp(x)
+    np.testing.assert_array_equal(mantissas, 2 * expected)
+    np.testing.assert_array_equal(exponents, power - 1)
+
+
+def test_where_nothing_can_be_written_the_kernels_are_compiled_each_time() -> None:
+    """Read-only site-packages and no home: Numba finds no folder for its cache."""
+    code = (
+        "import numba.core.caching as c; c.CacheImpl._locator_classes = [];"
+        "import numpy as np; from hierdiff import LowRankMixture;"
+        "from hierdiff.theory import class_posterior;"
+        "m = LowRankMixture([[[1.0], [0.0]], [[0.0], [1.0]]]);"
+        "print(class_posterior(m, [[2.0, 1.0]], 1.0).round(6).tolist())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[[0.679179, 0.320821]]"
+    planted = (
+        "import numba.core.caching as c; c.CacheImpl._locator_classes = [];"
+        "import numba, hierdiff.theory.mixture._kernels as m;"
+        "numba.njit(cache=True)(m.shrink.py_func)"
+    )
+    run = subprocess.run([sys.executable, "-c", planted], capture_output=True, text=True)
+    assert "no locator available" in run.stderr
