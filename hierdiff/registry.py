@@ -55,6 +55,10 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.alignment:Alignment",
         "odd-one-out responses against level and noise",
     ),
+    "correlations": Entry(
+        "hierdiff.sims.correlations:Correlations",
+        "which leaves change together, and the susceptibility",
+    ),
 }
 """The experiments by the name that the command line uses."""
 

@@ -7,13 +7,16 @@ depends on *what it is for* and never on the order in which work happens to be d
 from __future__ import annotations
 
 import hashlib
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hierdiff.checks import check_fields, checked, integers, natural
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Seed", "generator", "stream"]
+__all__ = ["SampleStreams", "Seed", "generator", "stream"]
 
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.Generator
 """What every function with random input accepts."""
@@ -113,3 +116,56 @@ def stream(seed: int, *purpose: str | int) -> np.random.Generator:
         )
     key = tuple(_word(k) for k in purpose)
     return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=key))
+
+
+@dataclass(frozen=True)
+class SampleStreams:
+    """A random stream per sample, so that neither batches nor neighbours change a draw.
+
+    Parameters
+    ----------
+    root : SeedSequence
+        Made by ``of``.
+
+    Notes
+    -----
+    Validity: the stream of sample i depends on the seed, the purpose and i alone.  A Generator
+    given as a seed advances once.
+
+    Examples
+    --------
+    >>> streams = SampleStreams.of(7)
+    >>> first, again = streams.take(np.array([3])), streams.take(np.array([2, 3]))
+    >>> bool(first[0].random() == again[1].random())
+    True
+    """
+
+    root: np.random.SeedSequence
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @classmethod
+    @checked(purpose=natural)
+    def of(cls, seed: Seed, purpose: int = 0) -> SampleStreams:
+        """Streams of a seed; ``purpose`` separates uses of one seed."""
+        if isinstance(seed, np.random.SeedSequence):
+            root = seed
+        elif isinstance(seed, np.random.Generator):
+            root = np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
+        else:
+            generator(seed)
+            root = np.random.SeedSequence(int(seed))
+        key = (*root.spawn_key, purpose)
+        return cls(np.random.SeedSequence(root.entropy, spawn_key=key))
+
+    def take(self, rows: NDArray[Any]) -> list[np.random.Generator]:
+        """The streams of some samples, at their beginning."""
+        rows = integers("rows", rows, ndim=1)
+        key = self.root.spawn_key
+        return [
+            np.random.default_rng(
+                np.random.SeedSequence(self.root.entropy, spawn_key=(*key, int(i)))
+            )
+            for i in rows
+        ]

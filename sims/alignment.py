@@ -16,14 +16,13 @@ Give other judges on the command line::
 # %%
 # The whole study is one command and takes seconds.
 
-from hierdiff.plots.alignment import alignment_figure
-from hierdiff.studies.alignment import AlignmentStudy
-from hierdiff.studies.command import run
+from hierdiff.sims import Alignment
+from hierdiff.sims.run import command
 
-results = run(AlignmentStudy)
+results = command(Alignment)
 
 # %%
 # Dotted lines: models that know the latents of a level without doubt.  Exact ties count as wrong,
 # so a level of few symbols answers few triplets; ``--ties shared`` lets it guess.
 
-figure = alignment_figure(*results)
+figure = Alignment().figure(results)

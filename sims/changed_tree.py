@@ -27,7 +27,7 @@ from hierdiff.checks import check_fields, count, levels_of, natural, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.fluctuations import ratio
+from hierdiff.sims.metrics.fluctuations import ratio
 from hierdiff.studies import page
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM

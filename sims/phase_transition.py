@@ -21,12 +21,13 @@ Run it with other sizes or another process from the command line::
 # and L = 10, so 1,024 leaves.  Finished tasks are kept in the output folder, so a second run, or
 # one after an interruption, does only what is missing.
 
-from hierdiff import plots, studies
+from hierdiff.sims import PhaseTransition
+from hierdiff.sims.run import command
 
-results = studies.run(studies.PhaseTransitionStudy)
+results = command(PhaseTransition)
 
 # %%
 # Points are exact inference on sampled grammars with standard errors, lines the recursion; thin
 # lines in panel c are single grammars, whose thresholds scatter: the quenched disorder.
 
-figure = plots.phase_transition_figure(*results)
+figure = PhaseTransition().figure(results)

@@ -40,7 +40,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, plt
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.fluctuations import Peak, peak
+from hierdiff.sims.metrics.fluctuations import Peak, peak
 from hierdiff.theory import (
     correlation_length_exponent,
     critical_level,

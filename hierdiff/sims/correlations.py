@@ -1,15 +1,17 @@
-"""Experiment: which leaves change together when data are noised and denoised?
+"""Correlations: which leaves change together when data are noised and denoised?
 
-Draw a datum, corrupt it to noise level t and denoise it, many times over.  Leaves whose fates (kept
-or changed) are correlated have been decided by a common ancestor; the distance up to which they are
-shows which level of the hierarchy is in doubt.  Estimators: :mod:`hierdiff.sims.fluctuations`.
+Draw a datum, corrupt it to noise level t and denoise it, many times over.  Leaves that change
+together, or stay unchanged together, have been decided by a common ancestor; the distance up to
+which they do shows which level of the hierarchy is in doubt.  Estimators:
+:mod:`hierdiff.sims.metrics.fluctuations`.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import xarray as xr
@@ -17,22 +19,28 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
-from hierdiff.contracts import DiffusionModel
+from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, noise_process
+from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots.style import needs, style
 from hierdiff.seeds import stream
-from hierdiff.sims.fluctuations import distance_means, fluctuations, ratio
+from hierdiff.sims.metrics.fluctuations import distance_means, fluctuations, ratio
+from hierdiff.sims.metrics.forward_backward import one_at_a_time
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.dynamical_correlations import leaf_correlation, susceptibility
+
+if TYPE_CHECKING:
+    from hierdiff.sims.run import RunOptions
 
 __all__ = ["Correlations"]
 
 Array = NDArray[Any]
 
 _TEXT = {
-    "covariance": "covariance of two leaves' fates",
+    "covariance": "covariance of two leaves' changes",
     "correlation": "covariance relative to the variance",
     "susceptibility": "leaves that change together",
     "unchanged": "probability that a leaf is unchanged",
@@ -41,7 +49,7 @@ _TEXT = {
 
 @dataclass(frozen=True)
 class Correlations:
-    """Covariance of the leaves' fates against tree distance, and the susceptibility.
+    """Covariance of the leaves' changes against tree distance, and the susceptibility.
 
     The fields are the command-line flags, and they are stored with every result.
 
@@ -87,6 +95,8 @@ class Correlations:
     """Noise levels from low to high, evenly spaced."""
     seed: int = 0
     """Seed of everything random."""
+
+    name: ClassVar[str] = "correlations"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -160,8 +170,9 @@ class Correlations:
         chi = susceptibility(self.rhm, times)
         variables["susceptibility"] = (("t",), chi, _TEXT["susceptibility"])
         for name in list(variables):
-            dims, value, _ = variables[name]
-            variables[f"{name}_error"] = (dims, np.zeros_like(value), "no error")
+            dims, value, text = variables[name]
+            zero = np.zeros_like(value)  # the law has no error
+            variables[f"{name}_error"] = (dims, zero, f"standard error of: {text}")
         return self._label(variables, times, "theory")
 
     @results.tracked
@@ -203,7 +214,8 @@ class Correlations:
         Validity: statistical errors only.  A datum has its own random streams, used at all noise
         levels, so neighbouring levels are correlated and results independent of workers.
         """
-        options: dict[str, Any] = {"workers": workers, "cluster": cluster}
+        one = one_at_a_time(model)
+        options: dict[str, Any] = {"workers": 1 if one else workers, "cluster": cluster}
         if (model is None) != (data is None):
             raise InvalidParameter("give model and data together, or neither")
         if model is not None and data is not None:
@@ -278,6 +290,65 @@ class Correlations:
             "t": (("t",), times, f"noise level t of the {self.noise} process"),
         }
         return results.label(variables, axes, source, results.provenance(asdict(self)))
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement, and the prediction of the epsilon-process beside it."""
+        measured = self.measure(model, data, **run.tasks(self.name))
+        if self.noise != "epsilon":
+            return {self.name: measured}
+        theory = self.predict(t=measured.t.values)
+        return {f"{self.name}_theory": theory, self.name: measured}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Correlation against distance at some noise levels, and susceptibility against noise."""
+        figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
+        for ds in datasets.values():
+            needs(ds, {"correlation": ("distance", "t"), "susceptibility": ("t",)}, "Correlations")
+            look = style(str(ds.source.values))
+            chosen = range(1, ds.sizes["t"], max(1, ds.sizes["t"] // 5))
+            colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, len(chosen)))
+            for k, colour in zip(chosen, colours, strict=True):
+                one = ds.isel(t=k)
+                label = None if look["ls"] == "-" else f"t = {float(one.t):.2f}"
+                axes[0].errorbar(
+                    one.distance, one.correlation, one.correlation_error, color=colour,
+                    label=label, **look,
+                )  # fmt: skip
+            axes[1].errorbar(
+                ds.t, ds.susceptibility, ds.susceptibility_error, label=str(ds.source.values),
+                **look,
+            )  # fmt: skip
+        axes[0].set(xlabel="height of the common ancestor", ylabel="correlation of two leaves")
+        axes[1].set(xlabel=str(ds.t.attrs["long_name"]), ylabel="leaves that change together")
+        for ax in axes:
+            ax.spines[["top", "right"]].set_visible(False)
+            if ax.get_legend_handles_labels()[1]:
+                ax.legend(fontsize=7, frameon=False)
+        return figure
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """The susceptibility at every noise level, and where it is largest."""
+        ds = datasets[self.name]
+        lines = [f"{'t':>6} {'unchanged':>18} {'susceptibility':>20}"]
+        for t in ds.t.values:
+            one = ds.sel(t=t)
+            cells = [f"{float(one[k]):.3f} ± {float(one[f'{k}_error']):.3f}"
+                     for k in ("unchanged", "susceptibility")]  # fmt: skip
+            lines.append(f"{t:6.2f} {cells[0]:>18} {cells[1]:>20}")
+        chi = ds.susceptibility.values
+        values: dict[str, Any] = {"t": ds.t.values.tolist(), "susceptibility": chi.tolist()}
+        if not np.isfinite(chi).any():
+            return Summary("\n".join(lines), "no leaf changes at these noise levels", values)
+        k = int(np.nanargmax(chi))
+        claim = (
+            f"most leaves change together at t = {float(ds.t[k]):.3f}: {chi[k]:.2f} ± "
+            f"{float(ds.susceptibility_error[k]):.2f}"
+        )
+        if f"{self.name}_theory" in datasets:
+            claim += f" (theory {float(datasets[f'{self.name}_theory'].susceptibility[k]):.2f})"
+        return Summary("\n".join(lines), claim, values)
 
 
 def _measure_grammar(

@@ -14,13 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff.checks import check_fields, checked, count, integers, natural, text, whole
+from hierdiff.checks import check_fields, checked, count, text, whole
 from hierdiff.errors import InvalidParameter
-from hierdiff.seeds import Seed, generator
 
 __all__ = [
     "Execution",
-    "SampleStreams",
     "best_device",
     "in_batches",
     "inference",
@@ -245,59 +243,6 @@ def in_batches(work: Callable[[Rows], None], n: int, batch_size: int) -> None:
             f"so give batch_size={size}",
             stacklevel=3,
         )
-
-
-@dataclass(frozen=True)
-class SampleStreams:
-    """A random stream per sample, so that neither batches nor neighbours change a draw.
-
-    Parameters
-    ----------
-    root : SeedSequence
-        Made by ``of``.
-
-    Notes
-    -----
-    Validity: the stream of sample i depends on the seed, the purpose and i alone.  A Generator
-    given as a seed advances once.
-
-    Examples
-    --------
-    >>> streams = SampleStreams.of(7)
-    >>> first, again = streams.take(np.array([3])), streams.take(np.array([2, 3]))
-    >>> bool(first[0].random() == again[1].random())
-    True
-    """
-
-    root: np.random.SeedSequence
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @classmethod
-    @checked(purpose=natural)
-    def of(cls, seed: Seed, purpose: int = 0) -> SampleStreams:
-        """Streams of a seed; ``purpose`` separates uses of one seed."""
-        if isinstance(seed, np.random.SeedSequence):
-            root = seed
-        elif isinstance(seed, np.random.Generator):
-            root = np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
-        else:
-            generator(seed)
-            root = np.random.SeedSequence(int(seed))
-        key = (*root.spawn_key, purpose)
-        return cls(np.random.SeedSequence(root.entropy, spawn_key=key))
-
-    def take(self, rows: Rows) -> list[np.random.Generator]:
-        """The streams of some samples, at their beginning."""
-        rows = integers("rows", rows, ndim=1)
-        key = self.root.spawn_key
-        return [
-            np.random.default_rng(
-                np.random.SeedSequence(self.root.entropy, spawn_key=(*key, int(i)))
-            )
-            for i in rows
-        ]
 
 
 @checked

@@ -11,7 +11,7 @@ from hierdiff.sims import fluctuations
 from hierdiff.theory import ExactRHM, odd_one_out_task, rhm, zero_shot
 from hierdiff.theory.rhm import information
 
-EXEMPT = {"hierdiff.sims.fluctuations.Ratio": "a plain tuple that a function returns"}
+EXEMPT = {"hierdiff.sims.metrics.fluctuations.Ratio": "a plain tuple that a function returns"}
 
 
 def cases() -> list[Case]:
@@ -149,17 +149,17 @@ def cases() -> list[Case]:
              {"grammar": grammar, "truth": truth, "level": 1}),
         Case(f"{home}.rhm.information.pointwise_slope", information.pointwise_slope,
              {"grammar": grammar, "noise": MaskingNoise(4), "x_t": masked, "t": 0.5}),
-        Case("hierdiff.sims.fluctuations.block_variances", fluctuations.block_variances,
+        Case("hierdiff.sims.metrics.fluctuations.block_variances", fluctuations.block_variances,
              {"sigma": [[1, 1, -1, 1], [1, -1, -1, -1]], "s": 2}),
-        Case("hierdiff.sims.fluctuations.distance_means", fluctuations.distance_means,
+        Case("hierdiff.sims.metrics.fluctuations.distance_means", fluctuations.distance_means,
              {"variances": [4.0, 4.0, 8.0], "s": 2, "axis": -1}),
         # NaN where the mean below is 0 is the answer, so the proper call shows one
-        Case("hierdiff.sims.fluctuations.ratio", fluctuations.ratio,
+        Case("hierdiff.sims.metrics.fluctuations.ratio", fluctuations.ratio,
              {"top": np.ones((3, 2)), "bottom": np.array([[1.0, 0.0]] * 3)}),
-        Case("hierdiff.sims.fluctuations.peak", fluctuations.peak,
+        Case("hierdiff.sims.metrics.fluctuations.peak", fluctuations.peak,
              {"t": np.linspace(0, 1, 5), "top": [[0.0, 1.0, 2.0, 1.0, 0.0]] * 3,
               "bottom": np.ones((3, 5)), "resamples": 20, "seed": 0, "points": 3}),
-        Case("hierdiff.sims.fluctuations.fluctuations", fluctuations.fluctuations,
+        Case("hierdiff.sims.metrics.fluctuations.fluctuations", fluctuations.fluctuations,
              {"model": ExactRHM(grammar, MaskingNoise(4)), "x0": truth.leaves[0],
               "times": [0.2, 0.5], "s": 2, "trajectories": 3, "seed": 0, "key": (1, 2)}),
         Case("hierdiff.data.bumps.Region.holds", Region().holds, {"labels": [[1.0, 2.0]]}),

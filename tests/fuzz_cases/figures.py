@@ -7,9 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from fuzz import Case
+from hierdiff.plots.alignment import alignment, alignment_figure
+from hierdiff.plots.phase_transition import (
+    class_transition,
+    phase_transition,
+    phase_transition_figure,
+    phase_transition_processes,
+)
 
 from hierdiff.plots import style
-from hierdiff.plots.alignment import alignment, alignment_figure
 from hierdiff.plots.classification import (
     accuracy_table,
     binding_figure,
@@ -24,12 +30,6 @@ from hierdiff.plots.composition import (
     composition_kernels,
     composition_phases,
     composition_strings,
-)
-from hierdiff.plots.phase_transition import (
-    class_transition,
-    phase_transition,
-    phase_transition_figure,
-    phase_transition_processes,
 )
 from hierdiff.plots.representation import representation, representation_figure
 from hierdiff.sims import (

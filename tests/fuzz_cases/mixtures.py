@@ -11,9 +11,10 @@ from fuzz import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
 from hierdiff.data import subspaces
-from hierdiff.sims import class_retention, probes, simulated_model
+from hierdiff.sims import probes, simulated_model
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.sims.metrics import forward_backward
 from hierdiff.sims.representation import Representation
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
@@ -185,10 +186,10 @@ def cases() -> list[Case]:
         Case("hierdiff.sims.probes.Probe.logits", probe.logits, features),
         Case("hierdiff.sims.probes.Probe.predict", probe.predict, features),
         Case("hierdiff.sims.probes.Probe.accuracy", probe.accuracy, labelled),
-        Case("hierdiff.sims.class_retention.class_retention", class_retention.class_retention,
+        Case("hierdiff.sims.metrics.forward_backward.class_run", forward_backward.class_run,
              {"model": exact, "data": (x, k), "seed": 0, "g": 0, "rows": range(3),
               "times": np.array([0.2, 0.6])}),
-        Case("hierdiff.sims.class_retention.labelled_data", class_retention.labelled_data,
+        Case("hierdiff.sims.metrics.forward_backward.labelled_data", forward_backward.labelled_data,
              {"mixture": small, "data": (x, k)}),
         Case(f"{chains}.SimulatedModel", simulated_model.SimulatedModel,
              {"model": masked, "steps": 2}),

@@ -11,8 +11,9 @@ from unittest import mock
 import numpy as np
 from fuzz import Case
 
-from hierdiff import RHM, MaskingNoise, UniformNoise, tasks
+from hierdiff import RHM, MaskingNoise, UniformNoise
 from hierdiff import command_line as page
+from hierdiff import tasks as experiment
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import (
     Alignment,
@@ -24,12 +25,13 @@ from hierdiff.sims import (
     PhaseTransition,
     Representation,
     estimators,
-    forward_backward,
+    phase_transition,
     phases,
     pruning,
     similarity,
-    triplets,
 )
+from hierdiff.sims.metrics import forward_backward
+from hierdiff.sims.metrics import odd_one_out as triplets
 from hierdiff.studies import command, composition
 from hierdiff.theory import ExactRHM
 
@@ -170,19 +172,34 @@ def _estimators() -> list[Case]:
 
 def _tasks() -> list[Case]:
     grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
-    rhm, some = RHM(v=4, m=2, s=2, L=2), [tasks.Task(_arrays, (2,), {"n": 2})]
-    home = "hierdiff.tasks"
+    rhm, some = RHM(v=4, m=2, s=2, L=2), [experiment.Task(_arrays, (2,), {"n": 2})]
+    home, runs = "hierdiff.tasks", "hierdiff.sims.metrics.forward_backward"
+    exact, trees = ExactRHM(grammar, MaskingNoise(4)), grammar.sample(3, seed=0)
+    start = forward_backward.start_data(exact, trees, 3, seed=0)
     return [
-        Case(f"{home}.Task", tasks.Task,
+        Case(f"{home}.Task", experiment.Task,
              {"function": _arrays, "arguments": (2,), "parameters": {"n": 2}}),
-        Case(f"{home}.run_tasks", tasks.run_tasks,
+        Case(f"{home}.run_tasks", experiment.run_tasks,
              {"tasks": some, "folder": "tasks", "workers": 1, "name": "tasks", "cluster": None},
              keep=("cluster",)),
-        Case(f"{home}.unfinished", tasks.unfinished, {"tasks": some, "folder": "tasks"}),
-        Case("hierdiff.sims.forward_backward.forward_backward", forward_backward.forward_backward,
-             {"model": ExactRHM(grammar, MaskingNoise(4)), "data": grammar.sample(3, seed=0),
-              "seed": 0, "g": 0, "rows": range(2), "times": np.array([0.2, 0.6])}),
-        Case("hierdiff.sims.forward_backward.density_evolution", forward_backward.density_evolution,
+        Case(f"{home}.unfinished", experiment.unfinished, {"tasks": some, "folder": "tasks"}),
+        Case(f"{runs}.tree_run", forward_backward.tree_run,
+             {"model": exact, "data": trees, "seed": 0, "g": 0, "rows": range(2),
+              "times": np.array([0.2, 0.6])}),
+        Case(f"{runs}.forward_backward", forward_backward.forward_backward,
+             {"model": exact, "x0": trees.leaves, "t": 0.4, "seed": 0, "model_t": None}),
+        Case(f"{runs}.start_data", forward_backward.start_data,
+             {"model": exact, "data": trees, "n": 3, "seed": 0}),
+        Case(f"{runs}.overlap", forward_backward.overlap,
+             {"data": start, "samples": trees.leaves}),
+        Case(f"{runs}.partial_levels", forward_backward.partial_levels,
+             {"grammar": grammar, "leaves": trees.leaves}),
+        Case(f"{runs}.exact_retention", forward_backward.exact_retention,
+             {"grammar": grammar, "noise": MaskingNoise(4), "t": np.array([0.2, 0.6]), "n": 5,
+              "seed": 0}),
+        Case("hierdiff.sims.phase_transition.sampling_tasks", phase_transition.sampling_tasks,
+             {"model": exact, "start": start, "times": np.array([0.2, 0.6]), "seed": 0}),
+        Case("hierdiff.sims.phase_transition.density_evolution", phase_transition.density_evolution,
              {"rhm": rhm, "noise": UniformNoise(4), "t": 0.3, "size": 100, "copies": 2,
               "seed": 0}),
     ]  # fmt: skip
@@ -201,7 +218,7 @@ def _features() -> list[Case]:
     rows = triplets.draw_triplets(18, 400, seed=0)
     file = Path(__file__).parent / "triplets.txt"
     one = {"one": z, "other": 2 * z + labels[:, :1]}
-    of = "hierdiff.sims.triplets"
+    of = "hierdiff.sims.metrics.odd_one_out"
     return [
         Case(f"{geometry}.anova_shares", phases.anova_shares, {"Z": random.random((3, 3, 2))}),
         Case(f"{geometry}.held_out_r2", phases.held_out_r2, {**both, "ridge": 1e-3, "seed": 0}),

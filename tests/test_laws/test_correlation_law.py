@@ -18,7 +18,7 @@ from laws import Laws
 from scipy import stats
 
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.fluctuations import peak, ratio
+from hierdiff.sims.metrics.fluctuations import peak, ratio
 from hierdiff.theory.rhm.dynamical_correlations import (
     leaf_correlation,
     second_eigenvalue,

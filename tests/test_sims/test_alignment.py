@@ -12,7 +12,10 @@ from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare
 from hierdiff.sims.alignment import Alignment
+from hierdiff.sims.estimators import shared_error
+from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.odd_one_out_task import expected_accuracy
 
 SMALL = Alignment(L=2, weights=(1.0, 0.5, 0.25), objects=60, triplets=400, grammars=6)
 # accuracies of the sheet: 6 grammars, spread up to .02 between them; levels from the class down
@@ -81,8 +84,15 @@ def test_results_do_not_depend_on_the_way_of_working(tmp_path: object) -> None:
 def test_given_models_and_the_probe() -> None:
     grammar = SMALL.rhm.draw(0)
     model = ExactRHM(grammar, GaussianNoise(8))
-    one = SMALL.measure(model, grammar.sample(50, 1))
-    assert np.isnan(one.accuracy_error).all()
+    data = grammar.sample(50, 1)
+    one = SMALL.measure(model, data)
+    # the errors of one model are those over triplets that share objects
+    _, _, triplets, observers = SMALL.scene(0, (model, data))
+    label = expected_accuracy(
+        cosine_similarity(np.eye(8)[data.levels[0][:, 0]]), triplets, observers
+    )
+    assert float(one.label_only_error) == pytest.approx(float(shared_error(label, triplets)))
+    assert (one.accuracy_error > 0).all()
     # .48 of 600 unseen choices, where guessing gives 1/3 and an error of .02
     probed = replace(SMALL, probed=True, grammars=2, t=(0.02,), triplets=600).measure()
     assert float(probed.held_out.max()) > 0.4

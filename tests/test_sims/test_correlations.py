@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hierdiff import RHM, EpsilonNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.fluctuations import (
+from hierdiff.sims.metrics.fluctuations import (
     block_variances,
     distance_means,
     fluctuations,

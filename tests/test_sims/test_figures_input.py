@@ -21,7 +21,7 @@ from hierdiff.plots import (
     representation,
 )
 from hierdiff.sims import PhaseTransition
-from hierdiff.sims.fluctuations import block_variances, distance_means, peak, ratio
+from hierdiff.sims.metrics.fluctuations import block_variances, distance_means, peak, ratio
 
 LAW = PhaseTransition(v=8, m=2, L=2, noise="epsilon").predict()
 NOTHING = xr.Dataset()

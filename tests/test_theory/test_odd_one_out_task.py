@@ -11,8 +11,8 @@ from oracles import one_line
 
 from hierdiff import RHM
 from hierdiff.errors import InvalidParameter
+from hierdiff.sims.metrics.odd_one_out import draw_triplets
 from hierdiff.sims.similarity import cosine_similarity
-from hierdiff.sims.triplets import draw_triplets
 from hierdiff.theory import class_posterior
 from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,

@@ -13,18 +13,22 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.data.digits import digits
+from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
 from hierdiff.tasks import Task
-from hierdiff.validation.catalogue import checkpoint
-from hierdiff.validation.convnext import convnext
-from hierdiff.validation.digits import digits, train_image_network
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.distributed import Process, run_shared
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.images import ImageFolder, eight_bits, load_images
-from hierdiff.validation.levels import (
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.pretrained.loading import pretrained
+from hierdiff.validation.protocol import forward_backward
+from hierdiff.validation.recipes import train_image_network
+from hierdiff.validation.reference_layers import (
     ReferenceClassifier,
     Similarity,
     floor_of_pairs,
@@ -32,9 +36,6 @@ from hierdiff.validation.levels import (
     similarity,
     train_classifier,
 )
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.pretrained import pretrained
-from hierdiff.validation.protocol import forward_backward
 from hierdiff.validation.studies._flags import ReaderFlags
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan

@@ -46,13 +46,10 @@ from hierdiff.sims.phases import (
 )
 from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
-from hierdiff.validation.bump_network import (
-    as_model,
-    train_bump_network,
-)
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.rhm_network import SymbolNetwork
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.networks.tree_unet import TreeUNet
+from hierdiff.validation.recipes import as_model, train_bump_network, train_tree_unet
 from hierdiff.validation.studies._composition_claims import (
     READINGS,
     composition_claims,
@@ -63,7 +60,6 @@ from hierdiff.validation.studies._flags import check_numbers, forget, known_mode
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
-from hierdiff.validation.tree_network import TreeUNet
 
 __all__ = ["NetworkComposition"]
 

@@ -34,9 +34,10 @@ from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.rhm_network import Process, SymbolNetwork, gap_to_exact
-from hierdiff.validation.rhm_training import Architecture, train_tree_unet
+from hierdiff.validation.networks._blocks import Process
+from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._image_retention import ImageRetention

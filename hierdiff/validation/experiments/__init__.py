@@ -1,0 +1,104 @@
+"""The experiments of :mod:`hierdiff.sims` with networks as models.
+
+An experiment has a *source*: which network on which data.  It is a frozen dataclass among a few,
+such as a network trained here on a grammar or on digits, or one of the catalogue on images of a
+folder; so a parameter that means nothing for a source does not exist there.  On the command line
+the source is a subcommand, ``python validation/phase_transition.py digits --data 100``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+
+from hierdiff.errors import InvalidParameter
+
+__all__ = ["source_arguments"]
+
+
+def source_arguments(sources: Mapping[str, type], arguments: Sequence[str]) -> list[str]:
+    """The command line with the source as a subcommand, and its flags behind it.
+
+    Parameters
+    ----------
+    sources : mapping
+        Dataclasses by the name of their subcommand, the default first.  "catalogue" also stands for
+        the names of published networks, which its field ``name`` takes.
+    arguments : sequence of str
+        Flags in any order; the source stands first, or in the old spelling ``--model NAME``, which
+        is noted on standard error.
+
+    Returns
+    -------
+    list of str
+        Flags that all sources share, the subcommand, flags of the source.
+
+    Raises
+    ------
+    InvalidParameter
+        If a flag belongs to other sources only.
+
+    Notes
+    -----
+    Validity: every flag begins with two dashes; it takes all words up to the next one.
+
+    Examples
+    --------
+    >>> A = dataclasses.make_dataclass("A", [("v", int, 8)])
+    >>> B = dataclasses.make_dataclass("B", [("data", int, 3)])
+    >>> source_arguments({"rhm": A, "digits": B}, ["--v", "4", "--seed", "1"])
+    ['--seed', '1', 'rhm', '--v', '4']
+    >>> source_arguments({"rhm": A, "digits": B}, ["digits", "--v", "4"])
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: --v means nothing for digits; it belongs to rhm
+    """
+    groups: list[list[str]] = [[]]
+    for word in arguments:
+        if word.startswith("--") or word == "-h":
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    chosen, groups = _chosen(sources, groups)
+    if chosen is None:  # an unknown word, or a question for help: the parser says what there is
+        return [word for group in groups for word in group]
+    fields = {name: {f.name for f in dataclasses.fields(kind)} for name, kind in sources.items()}
+    before, after = [], []
+    for group in groups:
+        flag = group[0].partition("=")[0].removeprefix("--").replace("-", "_")
+        words = {flag, flag.removeprefix("no_")}
+        others = [name for name, known in fields.items() if words & known]
+        if chosen in others or group[0] in ("-h", "--help"):
+            after += group
+        elif others:
+            raise InvalidParameter(
+                f"{group[0].partition('=')[0]} means nothing for {chosen}; it belongs to "
+                f"{' and '.join(others)}"
+            )
+        else:
+            before += group
+    return [*before, chosen, *after]
+
+
+def _chosen(
+    sources: Mapping[str, type], groups: list[list[str]]
+) -> tuple[str | None, list[list[str]]]:
+    """The subcommand, and the flags without it."""
+    first, *flags = groups
+    old = next((g for g in flags if g[0].partition("=")[0] == "--model"), None)
+    if first:
+        return (first[0], flags) if first[0] in sources and len(first) == 1 else (None, groups)
+    if old is None:
+        asked = any(g[0] in ("-h", "--help") for g in flags)
+        return (None, flags) if asked else (next(iter(sources)), flags)
+    flags.remove(old)
+    name = (old[1:] or [old[0].partition("=")[2]])[0]
+    if name in sources:
+        new, chosen = name, name
+    elif "catalogue" in sources:
+        new, chosen = f"catalogue --name {name}", "catalogue"
+        flags.append(["--name", name])
+    else:
+        return None, [[name], *flags]
+    print(f"note: --model {name} is now the subcommand {new}", file=sys.stderr)
+    return chosen, flags

@@ -1,0 +1,73 @@
+"""The phase transition on exact, finite-step, memorising and trained models of one grammar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from contract import Case
+
+from hierdiff import RHM, EpsilonNoise, GaussianNoise, LowRankMixture, MaskingNoise, UniformNoise
+from hierdiff.noise import NoiseProcess
+from hierdiff.sims import EmpiricalModel, PhaseTransition, SimulatedModel
+from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.networks.tree_unet import tree_unet
+
+GRAMMAR = RHM(8, 2, 2, 3).draw(0)
+DATA = GRAMMAR.sample(12, 1)
+SMALL = PhaseTransition(v=8, m=2, L=3, noise="masking", levels=4, refine=0)
+VARIABLES = ("belief", "retention")
+
+
+def population(experiment: Any, measured: xr.Dataset) -> xr.Dataset:
+    """Density evolution at the measured noise levels."""
+    found: xr.Dataset = experiment.predict("population", measured.t.values, size=200, copies=2)
+    return found
+
+
+def network(noise: NoiseProcess) -> SymbolNetwork:
+    torch.manual_seed(0)
+    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4)
+
+
+def memory(noise: NoiseProcess) -> EmpiricalModel:
+    return EmpiricalModel(GRAMMAR.sample(60, 2).leaves, noise)
+
+
+def under(make: Any, data: Any, *noises: NoiseProcess) -> Any:
+    return lambda: [(replace(SMALL, noise=n.name), make(n), data) for n in noises]
+
+
+KNOWN = np.unique(GRAMMAR.sample(60, 2).leaves, axis=0)[:12]
+OWN = (GRAMMAR, GRAMMAR.parse(KNOWN))
+PROCESSES = (UniformNoise(8), GaussianNoise(8))
+MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.1, seed=0)
+
+CASES = {
+    "exact": Case(
+        SMALL, lambda: (ExactRHM(GRAMMAR, MaskingNoise(8)), DATA), VARIABLES, population,
+        under(lambda n: ExactRHM(GRAMMAR, n), DATA, *PROCESSES, EpsilonNoise(8)),
+    ),
+    "exact, epsilon": Case(
+        replace(SMALL, noise="epsilon"), lambda: (ExactRHM(GRAMMAR, EpsilonNoise(8)), DATA),
+        VARIABLES, lambda e, ds: e.predict(t=ds.t.values),
+    ),
+    "chain": Case(
+        SMALL, lambda: (SimulatedModel(ExactRHM(GRAMMAR, MaskingNoise(8)), 4), (GRAMMAR, DATA)),
+        VARIABLES, population,
+        under(lambda n: SimulatedModel(ExactRHM(GRAMMAR, n), 4), (GRAMMAR, DATA), *PROCESSES),
+    ),
+    # a memorising model knows its own data only, so those are what it is given
+    "fitted": Case(
+        SMALL, lambda: (memory(MaskingNoise(8)), OWN), VARIABLES, population,
+        under(memory, OWN, *PROCESSES),
+    ),
+    "network": Case(
+        SMALL, lambda: (network(MaskingNoise(8)), (GRAMMAR, DATA)), VARIABLES, population,
+        under(network, (GRAMMAR, DATA), *PROCESSES),
+    ),
+}  # fmt: skip
