@@ -254,7 +254,7 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
     "margin": (0.0, 1e-300),  # bumps up to the edge
     "blurs": ((0.0,), (1e-300,)),  # texture removed
     "t": ((0.0,), (1e-300,), 1e-300),  # clean data
-    "levels": ((1e-300,),),
+    "times": ((1e-300,),),
     "target": (1e-300,),  # accuracies that any learner reaches
     "success_threshold": (1e-300,),
     "label_share": (1e-300,),  # no label at all
