@@ -27,6 +27,7 @@ from hierdiff.checks import (
     listed,
     natural,
     one_level,
+    positive,
     shown,
     unchecked,
     whole,
@@ -178,10 +179,11 @@ class Alignment:
             raise InvalidParameter(
                 f"weights = {self.weights} must be L + 1 = {self.L + 1} numbers >= 0, not all zero"
             )
-        if self.grammars < 2 or self.objects < 6 or self.triplets < 2 or not self.temperature > 0:
+        positive("temperature", self.temperature)
+        if self.grammars < 2 or self.objects < 6 or self.triplets < 2:
             raise InvalidParameter(
                 f"grammars = {self.grammars}, objects = {self.objects}, triplets = {self.triplets}"
-                f" must be at least 2, 6 and 2, temperature = {self.temperature} above 0"
+                " must be at least 2, 6 and 2"
             )
         GaussianNoise(self.v).snr(self.t)
 

@@ -197,8 +197,7 @@ class Representation:
             self.sigma_low,
             *(() if self.sigma_peak is None else (self.sigma_peak,)),
         )
-        if not all(np.isfinite(s) and s > 0 for s in chosen):
-            raise InvalidParameter(f"noise levels {chosen} must be finite and > 0")
+        positive("noise levels", chosen)
         for name in ("n_train", "models", "sigmas", "quantities"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise InvalidParameter(f"{name} = {getattr(self, name)} names something twice")
