@@ -233,7 +233,7 @@ def test_other_experiments_take_it() -> None:
     assert small.measure(workers=1).covariance.shape == (4, 3)
     with pytest.raises(InvalidParameter, match="no prediction for sink noise"):
         small.predict()
-    assert Composition(noise="sink").process == SinkNoise(16)
+    assert Composition(noise="sink").denoisers.process == SinkNoise(16)
 
 
 def test_a_network_learns_it() -> None:
