@@ -87,6 +87,7 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.models": "hierdiff.validation.pretrained.download",
     "hierdiff.validation.network": "hierdiff.validation.adapter",
     "hierdiff.validation.parameterisation": "hierdiff.validation.diffusion.parameterisation",
+    "hierdiff.validation.protocol": "hierdiff.sims.metrics.forward_backward",
     "hierdiff.validation.reverse_chains": "hierdiff.validation.diffusion.samplers",
     "hierdiff.validation.rhm_images": "hierdiff.data.rhm_images",
     "hierdiff.validation.rhm_network": "hierdiff.validation.adapter",
@@ -116,6 +117,8 @@ ALSO: dict[str, tuple[str, ...]] = {
     "hierdiff.validation.bump_network": ("hierdiff.validation.recipes",),
     "hierdiff.validation.digits": ("hierdiff.validation.recipes",),
     "hierdiff.validation.mixture_network": ("hierdiff.validation.recipes",),
+    "hierdiff.validation.network": ("hierdiff.validation.networks",),
+    "hierdiff.validation.protocol": ("hierdiff.validation.diffusion.schedules",),
     "hierdiff.validation.rhm_images": ("hierdiff.theory.exact_models",),
     "hierdiff.validation.rhm_network": (
         "hierdiff.validation.networks.tree_unet",

@@ -1,4 +1,8 @@
-"""Images and human choices among them as the features and triplets of the alignment study."""
+"""Images of the THINGS data set with their odd-one-out responses, and features of them.
+
+A triplet names three images by their numbers; the last one is the odd one out
+(:mod:`hierdiff.sims.triplets`).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of
 
-__all__ = ["block_layers", "judged_images"]
+__all__ = ["block_layers", "triplet_features"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -33,7 +37,7 @@ _BLOCKS = (
     (r"inner\.(down_blocks|up_blocks)\.\d+\.resnets\.1|inner\.mid_block", "space"),
     (r"inner\.transformer_blocks\.\d+", "tokens"),
 )
-_NO_CLASS = 1000
+_NULL_CLASS = 1000
 
 
 @checked
@@ -51,35 +55,75 @@ def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, 
 
 
 @checked(limit=count)
-def judged_images(
+def triplet_features(
     name: str,
     images: Path,
     triplets: Path,
     *,
     labels: Path | None,
-    nothing: Path | None,
+    null_embedding: Path | None,
     layers: tuple[str, ...],
     accept_licence: bool,
     device: str,
     limit: int,
     seed: int,
 ) -> tuple[Callable[[int, float], dict[str, Array]], tuple[int, ...], Array | None, Array]:
-    """Features as a function of condition and noise level, conditions, what is told, and triplets.
+    """Features of images in a published network, and the triplets that compare them.
 
-    A condition 1 stands for the label or text of ``labels``, 0 for none.
-    """  # fmt: skip
+    Parameters
+    ----------
+    name : str
+        A checkpoint of the catalogue.
+    images : Path
+        Folder of the images.
+    triplets : Path
+        File of the responses.
+    labels : Path, optional
+        A .npy file with the class or the text embedding of every image.
+    null_embedding : Path, optional
+        A .npy file with the embedding of the empty text, for a network on texts.
+    layers : tuple of str
+        As in :func:`block_layers`.
+    accept_licence : bool
+        As in :func:`hierdiff.validation.pretrained.loading.pretrained`.
+    device : str
+    limit : int
+        Largest number of triplets; of more a random part is taken.
+    seed : int
+        Names the part and the noise.
+
+    Returns
+    -------
+    features : callable
+        Of a condition, 1 for ``labels`` and 0 for none, and a noise level.
+    conditions : tuple of int
+        Those that there are.
+    labels : array [n, k] or None
+        Labels as vectors.
+    triplets : int array [m, 3]
+
+    Raises
+    ------
+    InvalidParameter
+        If the network needs a condition and none is given, or images cannot be read.
+
+    Notes
+    -----
+    Validity: every noise level has the same noise.
+    """
     entry = checkpoint(name)
     files = image_files(images)
     rows = read_triplets(triplets, len(files))
     if len(rows) > limit:
         rows = rows[np.sort(stream(seed, "subset").choice(len(rows), limit, replace=False))]
-    told = None if labels is None else _told(labels, entry.condition, len(files))
-    empty = _empty(entry.condition, nothing)
+    given = None if labels is None else _conditions(labels, entry.condition, len(files))
+    empty = _empty(entry.condition, null_embedding)
     conditions = (*((0,) if empty is not None or not entry.condition else ()),
-                  *((1,) if told is not None else ()))  # fmt: skip
+                  *((1,) if given is not None else ()))  # fmt: skip
     if not conditions:
         raise InvalidParameter(
-            f"{name} must be told {entry.condition}; give --labels FILE.npy, or --nothing FILE.npy"
+            f"{name} is conditioned on {entry.condition}; give labels FILE.npy, or null_embedding "
+            "FILE.npy"
         )
     model = pretrained(
         name, accept_licence=accept_licence, execution=Execution(device=device, batch_size=8)
@@ -97,28 +141,28 @@ def judged_images(
 
     def features(c: int, t: float) -> dict[str, Array]:
         x_t = model.noise.corrupt_with(x0, t, randoms).astype(np.float32)
-        return model.conditioned(told if c else empty).features(x_t, t)
+        return model.given(given if c else empty).features(x_t, t)
 
     label = None
-    if told is not None:
-        label = told.reshape(len(told), -1) if told.dtype.kind == "f" else (
-            np.eye(int(told.max()) + 1)[told]
+    if given is not None:
+        label = given.reshape(len(given), -1) if given.dtype.kind == "f" else (
+            np.eye(int(given.max()) + 1)[given]
         )  # fmt: skip
     return features, conditions, label, rows
 
 
-def _empty(condition: str, nothing: Path | None) -> Any:
-    """What stands for no condition: a file, DiT's extra class, or nothing at all."""
-    if nothing is not None:
-        return _array(nothing, None)
-    return _NO_CLASS if "for none" in condition else None
+def _empty(condition: str, null_embedding: Path | None) -> Any:
+    """The unconditional input: a file, the null class of DiT, or None."""
+    if null_embedding is not None:
+        return _array(null_embedding, None)
+    return _NULL_CLASS if "for none" in condition else None
 
 
-def _told(path: Path, condition: str, n: int) -> Array:
+def _conditions(path: Path, condition: str, n: int) -> Array:
     """Labels or text embeddings, as the network of this condition takes them."""
     found = _array(path, n)
     if condition.startswith("class"):
-        return integers(f"labels in {path}", found, high=_NO_CLASS - 1, shape=(n,))
+        return integers(f"labels in {path}", found, high=_NULL_CLASS - 1, shape=(n,))
     if condition.startswith("text"):
         return reals(f"labels in {path}", found, ndim=3)
     return integers(f"labels in {path}", found) if found.dtype.kind in "iu" else (

@@ -24,7 +24,7 @@ def cases() -> list[Case]:
     from hierdiff.data import digits, image_folder, rhm_images
     from hierdiff.sims.metrics import odd_one_out
     from hierdiff.theory import exact_models
-    from hierdiff.validation import adapter, protocol, recipes
+    from hierdiff.validation import adapter, recipes
     from hierdiff.validation.diffusion import diffusers_samplers, noise_conditioning, schedules
     from hierdiff.validation.diffusion.parameterisation import Parameterisation
     from hierdiff.validation.networks import tree_unet
@@ -42,7 +42,7 @@ def cases() -> list[Case]:
     features = np.random.default_rng(0).standard_normal((60, 3))
     many: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
         ("pretrained.catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
-        ("diffusion.noise_conditioning.default_clock", noise_conditioning.default_clock,
+        ("diffusion.noise_conditioning.default_conditioning", noise_conditioning.default_clock,
          {"parameterisation": Parameterisation("eps"), "noise": linear}, ()),
         ("diffusion.noise_conditioning.NoiseLevel.time",
          noise_conditioning.NoiseLevel(linear).time, {"snr": 1.5}, ()),
@@ -55,7 +55,7 @@ def cases() -> list[Case]:
          "factor": 2}, ()),
         ("hierdiff.data.image_folder.eight_bits", image_folder.eight_bits, {"images": pixels,
          "jpeg": False}, ()),
-        ("protocol.step_levels", protocol.step_levels,
+        ("diffusion.schedules.step_levels", schedules.step_levels,
          {"schedule": schedule, "noise": linear, "k": 3, "protocol": "consistent"}, ()),
         ("hierdiff.data.rhm_images.TreeImages", rhm_images.TreeImages,
          {"grammar": quad, "templates": world.templates}, ()),
@@ -63,7 +63,7 @@ def cases() -> list[Case]:
          "noise": linear}, ()),
         ("adapter.SymbolNetwork", adapter.SymbolNetwork,
          {"network": network, "noise": noise, "steps": 3, "batch": 4}, ()),
-        ("recipes.gap_to_exact", recipes.gap_to_exact,
+        ("recipes.divergence_to_exact", recipes.gap_to_exact,
          {"model": adapter.SymbolNetwork(network, noise), "grammar": grammar,
           "t": [0.5], "n": 4, "seed": 0}, ()),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
+from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.tasks import Task
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.distributed import Process, run_shared
@@ -26,7 +27,6 @@ from hierdiff.validation.execution import Execution
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.convnext import convnext
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.protocol import forward_backward
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     ReferenceClassifier,
@@ -38,7 +38,7 @@ from hierdiff.validation.reference_layers import (
 )
 from hierdiff.validation.studies._flags import ReaderFlags
 from hierdiff.validation.studies._summary import write_summary
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["ImageRetention", "retention_figure"]
 
@@ -106,12 +106,12 @@ class ImageRetention:
 
     def _digits(self, folder: Path) -> _World:
         f, train_set, test = self.flags, digits(seed=self.flags.seed), digits("test")
-        plan = Plan(steps=f.steps or 900, every=300, warmup=50, rate=2e-3, average=0.995,
+        plan = TrainConfig(steps=f.steps or 900, every=300, warmup=50, rate=2e-3, average=0.995,
                     device=f.device)  # fmt: skip
         model, _ = train_image_network(
-            train_set, plan, steps=f.chain, seed=f.seed, folder=folder / f"digits-{f.seed}"
+            train_set, plan, num_steps=f.chain, seed=f.seed, folder=folder / f"digits-{f.seed}"
         )
-        short = Plan(steps=400, every=400, warmup=20, average=0.98, device=f.device)
+        short = TrainConfig(steps=400, every=400, warmup=20, average=0.98, device=f.device)
         classifier, _ = train_classifier(
             train_set, short, seed=f.seed, folder=folder / f"classifier-{f.seed}"
         )

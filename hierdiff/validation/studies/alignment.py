@@ -41,7 +41,7 @@ from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
 from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.alignment import network_alignment
 from hierdiff.validation.layers import Pooling
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.studies._alignment_claims import (
     beside,
     closing,
@@ -51,8 +51,8 @@ from hierdiff.validation.studies._alignment_claims import (
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
 from hierdiff.validation.studies._summary import write_summary
-from hierdiff.validation.things import judged_images
-from hierdiff.validation.training import Plan
+from hierdiff.validation.things import triplet_features
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["NetworkAlignment"]
 
@@ -180,7 +180,7 @@ class NetworkAlignment:
         grammar = RHM(self.v, self.m, self.s, self.L).draw(stream(self.seed, "grammar"))
         weights = self.weights or tuple(0.5**l for l in range(self.L + 1))
         noise = GaussianNoise(self.v)
-        model, _ = train_tree_unet(
+        model, _ = train_symbol_network(
             grammar, noise, self._plan(6000), width=self.width, batch=128,
             label_share=self.label_share, seed=self.seed,
             folder=folder / self._key("v", "m", "s", "L", "width", "label_share", "seed"),
@@ -191,7 +191,7 @@ class NetworkAlignment:
 
         def features(c: int, t: float) -> dict[str, Array]:
             x_t = noise.corrupt_with(data.leaves, t, randoms)
-            told = model.conditioned(data.levels[0][:, 0] if c else None)
+            told = model.given(data.levels[0][:, 0] if c else None)
             return {"input": x_t, **told.features(x_t, t), "output": told.denoise(x_t, t)}
 
         scores = self._scores(features, judges)
@@ -225,7 +225,7 @@ class NetworkAlignment:
 
         def features(c: int, t: float) -> dict[str, Array]:
             x_t = model.noise.corrupt_with(data.images, t, randoms).astype(np.float32)
-            told = model.conditioned(data.labels) if c else model
+            told = model.given(data.labels) if c else model
             return {"input": x_t, **told.features(x_t, t), "output": told.denoise(x_t, t)}
 
         scores = self._scores(features, judges)
@@ -234,9 +234,9 @@ class NetworkAlignment:
         return (network,), said | {"closing": closing(said)}
 
     def _things(self, folder: Path) -> tuple[tuple[xr.Dataset, ...], dict[str, Any]]:
-        features, conditions, label, triplets = judged_images(
+        features, conditions, label, triplets = triplet_features(
             self.model, cast(Path, self.images), cast(Path, self.triplets),
-            labels=self.labels, nothing=self.nothing, layers=self.layers,
+            labels=self.labels, null_embedding=self.nothing, layers=self.layers,
             accept_licence=self.accept_licence, device=self.device, limit=self.count,
             seed=self.seed,
         )  # fmt: skip
@@ -247,9 +247,9 @@ class NetworkAlignment:
         said = layer_claims(network, scores, judges)
         return (network,), said | {"closing": closing(said)}
 
-    def _plan(self, steps: int) -> Plan:
+    def _plan(self, steps: int) -> TrainConfig:
         n = self.steps or steps
-        return Plan(steps=n, warmup=min(100, n), every=max(min(500, n // 4), 1),
+        return TrainConfig(steps=n, warmup=min(100, n), every=max(min(500, n // 4), 1),
                     device=self.device)  # fmt: skip
 
     def _key(self, *names: str) -> str:
@@ -329,7 +329,7 @@ def _read(
     known = noise.corrupt(fit.leaves, t, stream(seed, "readout noise"))
     sets = []
     for part, x in ((fit, known), (data, x_t)):
-        sets.append(model.conditioned(part.levels[0][:, 0] if told else None).features(x, t))
+        sets.append(model.given(part.levels[0][:, 0] if told else None).features(x, t))
     out = []
     for level, symbols in enumerate(fit.levels):
         nodes = symbols.shape[1]

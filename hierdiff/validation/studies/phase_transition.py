@@ -36,12 +36,12 @@ from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM
 from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
+from hierdiff.validation.recipes import Architecture, divergence_to_exact, train_symbol_network
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._image_retention import ImageRetention
 from hierdiff.validation.studies._summary import write_summary
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 from hierdiff.validation.tree_runs import copied, exact_retention, run_kept
 
 __all__ = ["NetworkPhaseTransition"]
@@ -202,11 +202,12 @@ class NetworkPhaseTransition:
         tree = self.architecture == "tree"
         if not tree:
             place = place.with_name(f"{place.name}-{self.architecture}")
-        plan = Plan(steps=steps, every=min(500, steps), warmup=min(100, steps), device=self.device)
-        model, done = train_tree_unet(
+        plan = TrainConfig(
+            steps=steps, every=min(500, steps), warmup=min(100, steps), device=self.device
+        )
+        model, done = train_symbol_network(
             self.grammar, self.process, plan, width=self.width, batch=self.batch, data=data,
-            focus=self.focus or _FOCUS.get(self.noise), architecture=self.architecture,
-            seed=self.seed,
+            focus=self.focus or _FOCUS.get(self.noise), network=self.architecture, seed=self.seed,
             leaf_width=min(self.width, max(16, self.width // 4)) if tree else None, folder=place,
         )  # fmt: skip
         return SymbolNetwork(model.network, self.process, steps=self.chain), done.cpu_seconds
@@ -231,7 +232,7 @@ class NetworkPhaseTransition:
             lines = {"valid": mean_and_error(valid[..., None])}
             if source == "network":
                 planes["minus_chain"] = mean_and_error(difference)
-                gap = gap_to_exact(network, grammar, levels, 2000, stream(self.seed, "gap"))
+                gap = divergence_to_exact(network, grammar, levels, 2000, stream(self.seed, "gap"))
                 lines["gap"] = (gap[0][None], gap[1][None])
             flat = {k: (a[0], e[0]) for k, (a, e) in lines.items()}
             found.append(self._label({**planes, **flat}, source))
@@ -247,7 +248,9 @@ class NetworkPhaseTransition:
             rng = stream(self.seed, "training set", size)
             training = grammar.sample(size, rng).leaves if size else None
             model, _ = self._train(folder, f"size-{size}", training, self.n_train_steps)
-            gap, error = gap_to_exact(model, grammar, self.levels, 1000, stream(self.seed, "gap"))
+            gap, error = divergence_to_exact(
+                model, grammar, self.levels, 1000, stream(self.seed, "gap")
+            )
             blank = noise.corrupt(grammar.sample(400, rng).leaves, 1.0, rng)
             made = model.sample(blank, 1.0, stream(self.seed, "made", size))
             rows["gap"].append(gap.mean())

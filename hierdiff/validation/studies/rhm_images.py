@@ -29,6 +29,7 @@ from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
+from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.theory import true_beliefs
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
@@ -37,7 +38,6 @@ from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
-from hierdiff.validation.protocol import forward_backward
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     floor_of_pairs,
@@ -48,7 +48,7 @@ from hierdiff.validation.reference_layers import (
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._flags import check_numbers, forget
 from hierdiff.validation.studies._summary import write_summary
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 from hierdiff.validation.tree_runs import partial_levels
 
 __all__ = ["ExactDenoiser", "RHMImages"]
@@ -171,7 +171,7 @@ class RHMImages:
             forget(folder, "images-*", "classifier")
         sampler = Ancestral(DiscreteSchedule.linear().respaced(str(self.chain)), clip=2.5)
         exact = ExactImages(self.world, self.noise)
-        chain = NetworkModel(ExactDenoiser(exact), self.noise, "x0", clock=LogSNR(),
+        chain = NetworkModel(ExactDenoiser(exact), self.noise, "x0", noise_conditioning=LogSNR(),
                              sampler=sampler)  # fmt: skip
         network = self._network(folder, sampler)
         truth = self.world.grammar.sample(self.data, stream(self.seed, "data"))
@@ -201,7 +201,7 @@ class RHMImages:
 
     def _network(self, folder: Path, sampler: Ancestral) -> NetworkModel:
         size = f"{self.v}-{self.m}-{self.L}-{self.patch}-{self.channels}-{self.seed}"
-        plan = Plan(
+        plan = TrainConfig(
             steps=self.steps, every=min(250, self.steps), warmup=min(50, self.steps),
             rate=self.rate, average=0.995, bfloat16=self.bfloat16, device=self.device,
         )  # fmt: skip
@@ -253,7 +253,7 @@ class RHMImages:
         if not self.classifier_steps:
             return xr.Dataset()
         data = self.draw(4000, stream(self.seed, "classifier"))
-        plan = Plan(steps=self.classifier_steps, every=self.classifier_steps, warmup=20,
+        plan = TrainConfig(steps=self.classifier_steps, every=self.classifier_steps, warmup=20,
                     average=0.98, device=self.device)  # fmt: skip
         look, _ = train_classifier(data, plan, seed=self.seed, folder=folder / "classifier")
         images = self.world.render(truth.leaves)
