@@ -96,10 +96,7 @@ SURFACE = {
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
     "hierdiff.plots": [
-        "alignment", "alignment_figure", "backend",
-        "class_transition", "composition", "composition_figure",
-        "phase_transition", "phase_transition_figure",
-        "phase_transition_processes", "representation", "representation_figure",
+        "backend", "composition", "composition_figure", "representation", "representation_figure",
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
@@ -129,9 +126,8 @@ SURFACE = {
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
     ],
     "hierdiff.studies": [
-        "QUESTIONS", "AlignmentStudy", "CompositionStudy", "Models",
-        "PhaseTransitionStudy",
-        "RepresentationStudy", "Study", "execute", "page", "run",
+        "QUESTIONS", "CompositionStudy", "Models", "RepresentationStudy", "Study", "execute",
+        "page", "run",
     ],
 }  # fmt: skip
 
