@@ -17,6 +17,13 @@ __all__ = ["ALSO", "MOVED", "install"]
 
 MOVED: dict[str, str] = {
     # old name: new name
+    "hierdiff.plots.composition": "hierdiff.sims.composition",
+    "hierdiff.plots.representation": "hierdiff.sims.representation",
+    "hierdiff.sims.crossover": "hierdiff.sims.representation",
+    "hierdiff.sims.empirical_model": "hierdiff.sims.models.empirical",
+    "hierdiff.sims.phases": "hierdiff.sims.bump_phases",
+    "hierdiff.sims.probes": "hierdiff.sims.metrics.probes",
+    "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
     "hierdiff.bumps": "hierdiff.data.bumps",
     "hierdiff.grammar": "hierdiff.data.rhm",
     "hierdiff.mixture": "hierdiff.data.low_rank_mixture",
@@ -88,6 +95,7 @@ MOVED: dict[str, str] = {
 
 ALSO: dict[str, tuple[str, ...]] = {
     # old name: where else some of its names are now
+    "hierdiff.sims.phases": ("hierdiff.sims.metrics.representation_geometry",),
     "hierdiff.plots.classification": (
         "hierdiff.sims.cue_conflict",
         "hierdiff.sims.attribute_binding",

@@ -73,7 +73,7 @@ SURFACE = {
         "score", "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
     ],
     "hierdiff.theory.zero_shot": [
-        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassWorld", "GaussianClasses",
+        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassModel", "GaussianClasses",
         "LogRatio", "NodeClasses", "Prompt", "SoftLeaves", "TwoChannels", "Weight", "band",
         "band_weights", "bayes_accuracy", "class_scores", "crossover", "cue_conflict",
         "design_accuracy", "effective_weights", "eps_error", "fit_buckets",
@@ -83,8 +83,8 @@ SURFACE = {
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "Classification", "Composition", "Correlations",
         "CueConflict",
-        "EmpiricalModel", "PhaseTransition", "Representation",
-        "SequentialModel", "SimulatedModel",
+        "EmpiricalModel", "KernelLearning", "PhaseTransition", "Representation",
+        "SequentialModel", "SimulatedModel", "SynonymLearning", "TruncatedDenoisers",
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
@@ -96,7 +96,7 @@ SURFACE = {
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
     "hierdiff.plots": [
-        "backend", "composition", "composition_figure", "representation", "representation_figure",
+        "backend",
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
@@ -126,8 +126,7 @@ SURFACE = {
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
     ],
     "hierdiff.studies": [
-        "QUESTIONS", "CompositionStudy", "Models", "RepresentationStudy", "Study", "execute",
-        "page", "run",
+        "QUESTIONS", "Models", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from hierdiff.plots import backend  # first: it makes sure that matplotlib can be imported
-from hierdiff.plots.composition import composition, composition_figure
-from hierdiff.plots.representation import representation, representation_figure
 
 __all__ = [
     "backend",
-    "composition",
-    "composition_figure",
-    "representation",
-    "representation_figure",
 ]

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from hierdiff import command_line as page
 from hierdiff.studies.command import Study, execute, run
-from hierdiff.studies.composition import CompositionStudy
 from hierdiff.studies.models import Models
-from hierdiff.studies.representation import RepresentationStudy
 
 __all__ = [
     "QUESTIONS",
-    "CompositionStudy",
     "Models",
-    "RepresentationStudy",
     "Study",
     "execute",
     "page",
@@ -23,8 +19,6 @@ __all__ = [
 ]
 
 QUESTIONS: dict[str, type[Study]] = {
-    "representation": RepresentationStudy,
-    "composition": CompositionStudy,
     "models": Models,
 }
 """The studies by the name of their question, and the list of checkpoints."""

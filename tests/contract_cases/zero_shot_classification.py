@@ -10,7 +10,7 @@ from contract import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture
 from hierdiff.sims import Classification, SimulatedModel
-from hierdiff.sims._denoisers import fit_labelled
+from hierdiff.sims.models.fitted import fit_supervised
 from hierdiff.theory.exact_models import ExactEmissions, ExactMixture, ExactRHM
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.validation.adapter import SymbolNetwork
@@ -51,7 +51,7 @@ def vectors() -> tuple[np.ndarray, np.ndarray]:
 def fitted() -> ExactMixture:
     """The supervised fit of a mixture, from samples with labels."""
     x0, labels = MIXTURE.sample(300, 2)
-    return ExactMixture(fit_labelled(x0, labels, 2), GaussianNoise())
+    return ExactMixture(fit_supervised(x0, labels, 2), GaussianNoise())
 
 
 def symbols() -> SymbolNetwork:

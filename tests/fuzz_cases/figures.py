@@ -16,15 +16,6 @@ from hierdiff.plots.phase_transition import (
 )
 
 from hierdiff.plots import style
-from hierdiff.plots.composition import (
-    composition,
-    composition_curves,
-    composition_figure,
-    composition_kernels,
-    composition_phases,
-    composition_strings,
-)
-from hierdiff.plots.representation import representation, representation_figure
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,
@@ -41,6 +32,10 @@ from hierdiff.sims.classification_figures import (
     classification_figure,
 )
 from hierdiff.sims.cue_conflict import cue_conflict_figure
+from hierdiff.sims.kernel_learning import kernel_label_cost
+from hierdiff.sims.representation import representation, representation_figure
+from hierdiff.sims.synonym_learning import synonym_cost, synonym_curves
+from hierdiff.sims.truncated_denoisers import string_phases, string_validity
 
 
 def _studies() -> dict[str, Any]:
@@ -104,17 +99,16 @@ def cases() -> list[Case]:
              _named("cues")),
         Case("hierdiff.sims.attribute_binding.binding_figure", binding_figure,
              _one("measured", "pairs")),
-        Case(f"{home}.composition.composition", composition,
+        Case("hierdiff.sims.synonym_learning.synonym_cost", synonym_cost,
              _pair("parts", ax=None, learner="clusters")),
-        Case(f"{home}.composition.composition_curves", composition_curves,
+        Case("hierdiff.sims.synonym_learning.synonym_curves", synonym_curves,
              _one("measured", "parts", ax=None, learner="clusters")),
-        Case(f"{home}.composition.composition_strings", composition_strings,
+        Case("hierdiff.sims.truncated_denoisers.string_validity", string_validity,
              _pair("parts", ax=None, informed="label")),
-        Case(f"{home}.composition.composition_phases", composition_phases,
+        Case("hierdiff.sims.truncated_denoisers.string_phases", string_phases,
              _one("measured", "parts", ax=None, informed="label")),
-        Case(f"{home}.composition.composition_kernels", composition_kernels,
+        Case("hierdiff.sims.kernel_learning.kernel_label_cost", kernel_label_cost,
              _pair("parts", ax=None)),
-        Case(f"{home}.composition.composition_figure", composition_figure, _pair("parts")),
         Case(f"{home}.phase_transition.phase_transition", phase_transition,
              _pair("phase", ax=None, quantity="retention")),
         Case(f"{home}.phase_transition.class_transition", class_transition,
@@ -123,9 +117,9 @@ def cases() -> list[Case]:
              lambda: {"pairs": (_both("phase"), _both("phase"))}),
         Case(f"{home}.phase_transition.phase_transition_figure", phase_transition_figure,
              _pair("phase")),
-        Case(f"{home}.representation.representation", representation,
+        Case("hierdiff.sims.representation.representation", representation,
              _pair("features", ax=None, quantity="snr", n_train=30, split="test")),
-        Case(f"{home}.representation.representation_figure", representation_figure,
+        Case("hierdiff.sims.representation.representation_figure", representation_figure,
              _pair("features")),
         Case(f"{home}.style.sources", style.sources, _one("ds", "phase")),
         Case(f"{home}.style.style", style.style, {"source": "simulation"}),

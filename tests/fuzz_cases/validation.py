@@ -18,6 +18,8 @@ import torch
 import xarray as xr
 from fuzz import Case
 from hierdiff.validation.figures.alignment import network_alignment
+from hierdiff.validation.figures.composition import network_composition
+from hierdiff.validation.figures.representation import network_representation, probe_curves
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
@@ -44,9 +46,7 @@ from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
-from hierdiff.validation.figures.composition import network_composition
 from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.figures.representation import network_representation, probe_curves
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
 from hierdiff.validation.networks import (
     adm,

@@ -15,7 +15,7 @@ from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
 from hierdiff.theory.zero_shot.limit_laws import gaussian_moments, normal_accuracy, stable_accuracy
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
-from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, log_ratio
+from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, log_ratio
 from hierdiff.theory.zero_shot.weightings import snr_at, weighting
 
 IDENTITY = "log-likelihood ratio = -1/2 integral of denoising errors over SNR"
@@ -45,7 +45,7 @@ def student_to_normal(t: np.ndarray, freedom: int) -> np.ndarray:
     ],
     ids=["rhm", "soft", "gauss"],
 )
-def test_identity(world: ClassWorld, name: str, laws: Laws) -> None:
+def test_identity(world: ClassModel, name: str, laws: Laws) -> None:
     x0 = world.sample(12, 2)[0]
     exact = world.log_density(x0)
     exact = (exact - exact[:, :1])[:, 1:]

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hierdiff.validation.studies.composition import NetworkComposition
+from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.studies.alignment import NetworkAlignment
-from hierdiff.validation.studies.composition import NetworkComposition
 from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
-from hierdiff.validation.studies.representation import NetworkRepresentation
 
 STUDIES = {
     "mixture": NetworkRepresentation, "rhm": NetworkPhaseTransition, "digits": NetworkAlignment,

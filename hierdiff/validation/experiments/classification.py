@@ -526,7 +526,7 @@ class EmissionNetwork:
 
 def _linear_accuracy(train_set: LabelledImages, test: LabelledImages) -> Array:
     """Whether a logistic regression on the pixels is right, [n]."""
-    from hierdiff.sims.probes import linear_probe
+    from hierdiff.sims.metrics.probes import linear_probe
 
     flat = [x.images.reshape(len(x), -1).astype(float) for x in (train_set, test)]
     fitted = linear_probe(flat[0], train_set.labels)
