@@ -97,10 +97,7 @@ SURFACE = {
         "print_models",
     ],
     "hierdiff.plots": [
-        "alignment", "alignment_figure", "backend",
-        "class_transition",
-        "phase_transition", "phase_transition_figure",
-        "phase_transition_processes",
+        "backend",
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
