@@ -679,10 +679,20 @@ def instance(
         for k in kinds
         if (k.__name__, type(value).__name__) in _ADVICE
     ]
-    remedy = f"; {remedies[0]}" if remedies else ""
+    remedy = f"; {remedies[0]}" if remedies else _lacking(value, kinds)
     raise InvalidParameter(
         f"{name} = {shown(value)} is of type {type(value).__name__}; give a {wanted}{remedy}"
     )
+
+
+def _lacking(value: Any, kinds: tuple[type, ...]) -> str:
+    """What an object lacks for a role of which it has at least half."""
+    for kind in kinds:
+        wanted = typing_members(kind)
+        missing = sorted(k for k in wanted if not hasattr(value, k))
+        if missing and 2 * len(missing) <= len(wanted) and not isinstance(value, type):
+            return f"; it lacks {', '.join(missing)}"
+    return ""
 
 
 def _is(value: Any, kind: type) -> bool:

@@ -116,8 +116,8 @@ SURFACE = {
         "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",
     ],
     "hierdiff.contracts": [
-        "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData", "Sample",
-        "Sampler", "Summary",
+        "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData",
+        "NoiseProcess", "Sample", "Sampler", "SignalNoise", "Summary",
     ],
     "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],

@@ -36,7 +36,7 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment_figure import alignment_figure, layers_figure
@@ -422,7 +422,7 @@ class Alignment:
         }
         if levels:
             coords["level"] = (("level",), np.arange(self.L + 1), "level, root = 0")
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             coords["snr"] = (("t",), noise.snr(self.t), "signal-to-noise ratio")
         return coords
 
