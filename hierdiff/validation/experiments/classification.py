@@ -234,10 +234,11 @@ class NetworkClassification:
         if isinstance(s, TreeNetwork):
             size = {k: getattr(s, k) for k in ("v", "m", "s", "L", "tau")}
         budgets = s.budgets
+        most = budgets[-1] if budgets else 1  # no budget is refused below
         return Classification(
             **cast(Any, size), data=s.data, budgets=budgets, times=s.times,
             independent_budgets=s.independent_budgets, repeats=_REPEATS,
-            buckets=min(10, budgets[-1]), min_scores=max(2, min(20, budgets[-1])), keep=s.keep,
+            buckets=min(10, most), min_scores=max(2, min(20, most)), keep=s.keep,
             stages=s.stages or budgets[-len(s.keep) :], seed=self.seed, grammars=2,
         )  # fmt: skip
 
