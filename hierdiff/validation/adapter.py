@@ -31,7 +31,6 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from hierdiff.checks import (
@@ -45,11 +44,10 @@ from hierdiff.checks import (
     integers,
     levels_of,
     reals,
-    symbols_of,
     unchecked,
 )
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
+from hierdiff.noise import NoiseProcess, has_snr, input_channels, is_channel, masks, network_input
 from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
@@ -68,37 +66,6 @@ from hierdiff.validation.layers import Pooling, check_layers, recorded
 __all__ = ["NetworkModel", "symbol_model"]
 
 Array: TypeAlias = NDArray[Any]
-
-
-# SHIM until the module of noise has them
-def has_snr(noise):
-    return isinstance(noise, GaussianNoise)
-
-
-def is_channel(noise):
-    return isinstance(noise, (GaussianNoise, MaskingNoise, UniformNoise))
-
-
-def masks(noise):
-    return isinstance(noise, MaskingNoise)
-
-
-def network_input(noise: NoiseProcess, x_t: Array, t: Array):
-    with np.errstate(divide="ignore"):
-        if isinstance(noise, GaussianNoise):
-            alone = softmax(noise.log_evidence(x_t, t), axis=2)
-            x = np.concatenate([x_t, alone], axis=2, dtype=np.float32)
-            log_snr = np.log(noise.snr(t))
-        else:
-            width = cast(int, noise.v) + (noise.name == "masking")
-            lowest = -1 if noise.name == "masking" else 0
-            symbols = symbols_of("x_t", x_t, lowest, cast(int, noise.v))
-            x = np.eye(width, dtype=np.float32)[symbols]
-            log_snr = np.log1p(-t) - np.log(t)
-    return x, np.clip(log_snr, -20, 20)
-
-
-# END SHIM
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +159,7 @@ class NetworkModel:
                 f"{self.noise.name} noise goes with logits; give parameterisation='logits'"
             )
         if kind.scale == "evidence":
-            if not self.noise.v:
-                raise InvalidParameter("scale = 'evidence' is for symbols; give a process with v")
+            input_channels(self.noise)  # refuses a process on vectors
             if self.noise_conditioning is not None:
                 raise InvalidParameter(
                     "scale = 'evidence' has a time of its own; leave noise_conditioning out"

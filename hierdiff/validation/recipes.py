@@ -52,19 +52,18 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, NoiseProcess, network_input
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.theory import denoise_symbols
 from hierdiff.validation import networks
 from hierdiff.validation._checks import (
     batch_number,
 )
-from hierdiff.validation.adapter import NetworkModel, network_input, symbol_model
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.networks.adm import image_unet
 from hierdiff.validation.networks.bump_unet import attenuate_position, bump_unet, encoder_layer
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser, vector_mlp
@@ -95,7 +94,7 @@ Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], Labell
 @checked(batch=batch_number)
 def symbol_loss(
     grammar: Grammar,
-    noise: Process,
+    noise: NoiseProcess,
     *,
     batch: int = 256,
     data: Array | None = None,
@@ -109,7 +108,7 @@ def symbol_loss(
     ----------
     grammar : Grammar
         Where data are drawn from.
-    noise : Process
+    noise : NoiseProcess
     batch : int
         Data per step.
     data : int array [P, leaves], optional
@@ -182,7 +181,7 @@ def symbol_loss(
 @checked(batch=batch_number)
 def train_symbol_network(
     grammar: Grammar,
-    noise: Process,
+    noise: NoiseProcess,
     config: TrainConfig,
     *,
     width: int = 64,
@@ -201,7 +200,7 @@ def train_symbol_network(
     Parameters
     ----------
     grammar : Grammar
-    noise : Process
+    noise : NoiseProcess
     config : TrainConfig
         How long to train.
     width : int

@@ -22,7 +22,7 @@ def cases() -> list[Case]:
 
     from hierdiff import RHM, GaussianNoise, MaskingNoise
     from hierdiff.data import digits, image_folder, rhm_images
-    from hierdiff.sims import triplets
+    from hierdiff.sims.metrics import odd_one_out
     from hierdiff.theory import exact_models
     from hierdiff.validation import adapter, recipes
     from hierdiff.validation.diffusion import diffusers_samplers, noise_conditioning, schedules
@@ -38,7 +38,7 @@ def cases() -> list[Case]:
     network = tree_unet.tree_unet(grammar, noise, width=8)
     absent = catalogue.RemoteFile("https://example.org/w.pt", "w.pt")
     pixels = np.zeros((2, 3, 8, 8))
-    rows = triplets.draw_triplets(60, 400, 0)
+    rows = odd_one_out.draw_triplets(60, 400, 0)
     features = np.random.default_rng(0).standard_normal((60, 3))
     many: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
         ("pretrained.catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
@@ -91,16 +91,16 @@ def cases() -> list[Case]:
                   keep)
              for name, function, arguments, keep in many]  # fmt: skip
     found += [
-        Case("hierdiff.sims.metrics.odd_one_out.probe", triplets.probe,
+        Case("hierdiff.sims.metrics.odd_one_out.probe", odd_one_out.probe,
              {"features": features, "triplets": rows, "penalty": 1e-3, "folds": 3, "seed": 0,
               "width": 2}),
-        Case("hierdiff.sims.metrics.odd_one_out.object_folds", triplets.object_folds,
+        Case("hierdiff.sims.metrics.odd_one_out.object_folds", odd_one_out.object_folds,
              {"triplets": rows, "n_objects": 60, "folds": 3, "seed": 0}),
-        Case("hierdiff.sims.metrics.odd_one_out.draw_triplets", triplets.draw_triplets,
+        Case("hierdiff.sims.metrics.odd_one_out.draw_triplets", odd_one_out.draw_triplets,
              {"n_objects": 5, "count": 3, "seed": 0}),
-        Case("hierdiff.sims.metrics.odd_one_out.write_triplets", triplets.write_triplets,
+        Case("hierdiff.sims.metrics.odd_one_out.write_triplets", odd_one_out.write_triplets,
              {"path": "x.npy", "triplets": rows}),
-        Case("hierdiff.sims.metrics.odd_one_out.paired_difference", triplets.paired_difference,
+        Case("hierdiff.sims.metrics.odd_one_out.paired_difference", odd_one_out.paired_difference,
              {"one": np.ones(400), "other": np.zeros(400), "triplets": rows}),
     ]  # fmt: skip
     return found

@@ -45,7 +45,7 @@ from hierdiff.checks import check_fields, checked, count, natural, unchecked, wh
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import Seed, generator, stream
@@ -234,10 +234,11 @@ class NetworkClassification:
         if isinstance(s, TreeNetwork):
             size = {k: getattr(s, k) for k in ("v", "m", "s", "L", "tau")}
         budgets = s.budgets
+        most = budgets[-1] if budgets else 1  # no budget is refused below
         return Classification(
             **cast(Any, size), data=s.data, budgets=budgets, times=s.times,
             independent_budgets=s.independent_budgets, repeats=_REPEATS,
-            buckets=min(10, budgets[-1]), min_scores=max(2, min(20, budgets[-1])), keep=s.keep,
+            buckets=min(10, most), min_scores=max(2, min(20, most)), keep=s.keep,
             stages=s.stages or budgets[-len(s.keep) :], seed=self.seed, grammars=2,
         )  # fmt: skip
 
@@ -450,7 +451,7 @@ class EmissionNetwork:
     noise = GaussianNoise()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.network.noise, GaussianNoise):
+        if not has_snr(self.network.noise):
             raise InvalidParameter(
                 f"{self.network.noise.name} noise has no Gaussian emissions; train with "
                 "GaussianNoise"

@@ -16,10 +16,10 @@ network's.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,13 +30,12 @@ from hierdiff import results
 from hierdiff.checks import check_fields, listed, one_level, whole
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import NoiseProcess, noise_name, noise_process
 from hierdiff.seeds import stream
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.recipes import Architecture, divergence_to_exact, train_symbol_network
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
@@ -98,8 +97,8 @@ class NetworkPhaseTransition:
     """Symbols that a rule writes (rhm)."""
     L: int = 4
     """Depth of the hierarchy (rhm)."""
-    noise: Literal["gaussian", "masking", "uniform"] = "gaussian"
-    """Forward process (rhm)."""
+    noise: str = "gaussian"
+    """Forward process (rhm): gaussian, masking, uniform or a registered name."""
     focus: tuple[float, float] | None = None
     """Where three quarters of the noise levels of training lie (rhm); default: the transition of
     the default grammar."""
@@ -125,7 +124,7 @@ class NetworkPhaseTransition:
     def __post_init__(self) -> None:
         check_fields(
             self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0),
-            focus=_two_levels,
+            focus=_two_levels, noise=partial(noise_name, channel=True),
         )  # fmt: skip
         known_model(self.model, "rhm", "digits")
         check_numbers(self)
@@ -153,16 +152,18 @@ class NetworkPhaseTransition:
         return RHM(self.v, self.m, self.s, self.L).draw(stream(self.seed, "grammar"))
 
     @property
-    def process(self) -> Process:
-        """The forward process."""
-        if self.noise == "gaussian":
-            return GaussianNoise(self.v, schedule="linear")
-        return MaskingNoise(self.v) if self.noise == "masking" else UniformNoise(self.v)
+    def process(self) -> NoiseProcess:
+        """The forward process; on DDPM's linear schedule where it has one."""
+        process: Any = noise_process(self.noise, self.v)
+        made: NoiseProcess = (
+            replace(process, schedule="linear") if hasattr(process, "schedule") else process
+        )
+        return made
 
     @property
     def levels(self) -> Array:
         """Noise levels."""
-        return np.array(self.t or _LEVELS[self.noise])
+        return np.array(self.t or _LEVELS.get(self.noise, _LEVELS["masking"]))
 
     def main(self) -> tuple[xr.Dataset, ...]:
         """Run the study; returns the exact law, the exact chain and the network, or the network."""
@@ -206,7 +207,7 @@ class NetworkPhaseTransition:
         )
         model, done = train_symbol_network(
             self.grammar, self.process, plan, width=self.width, batch=self.batch, data=data,
-            focus=self.focus or _FOCUS[self.noise], network=self.architecture, seed=self.seed,
+            focus=self.focus or _FOCUS.get(self.noise), network=self.architecture, seed=self.seed,
             leaf_width=min(self.width, max(16, self.width // 4)) if tree else None, folder=place,
         )  # fmt: skip
         return symbol_model(model.module, self.process, num_steps=self.chain), done.cpu_seconds
