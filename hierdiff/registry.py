@@ -59,6 +59,12 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
     ),
+    # networks
+    "network-phase-transition": Entry(
+        "hierdiff.validation.experiments.phase_transition:NetworkPhaseTransition",
+        "the phase transition in a network, beside exact inference",
+        "networks",
+    ),
 }
 """The experiments by the name that the command line uses."""
 

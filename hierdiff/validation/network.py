@@ -43,7 +43,7 @@ from hierdiff.checks import (
 )
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
-from hierdiff.seeds import Seed
+from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.validation._outputs import FiniteOutputs, refuse_rows
 from hierdiff.validation._symbols import draw_symbols, keep_seen, one_hot, token_ratio
@@ -52,7 +52,6 @@ from hierdiff.validation.clocks import Clock, default_clock
 from hierdiff.validation.execution import (
     Execution,
     Rows,
-    SampleStreams,
     in_batches,
     inference,
     state_dtype,

@@ -504,8 +504,8 @@ def _chains() -> list[Case]:
     def place() -> execution.Execution:
         return execution.Execution(channels_last=True)
 
-    def streams() -> execution.SampleStreams:
-        return execution.SampleStreams.of(0)
+    def streams() -> seeds.SampleStreams:
+        return seeds.SampleStreams.of(0)
 
     x = {"x": torch.zeros(2, 3, 4, 4)}
     rows: list[tuple[str, Any, str, Callable[[], Any], Any]] = [
@@ -519,9 +519,9 @@ def _chains() -> list[Case]:
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
         ("execution.Execution", execution.Execution, "arranged", place, x),
-        ("execution.SampleStreams", execution.SampleStreams, "take", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "take", streams,
          {"rows": np.array([0, 2])}),
-        ("execution.SampleStreams", execution.SampleStreams, "of", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "of", streams,
          {"seed": 0, "purpose": 1}),
     ]  # fmt: skip
     table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}

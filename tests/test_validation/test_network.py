@@ -16,7 +16,8 @@ from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import NetworkModel
-from hierdiff.validation.execution import Execution, SampleStreams, best_device, in_batches
+from hierdiff.seeds import SampleStreams
+from hierdiff.validation.execution import Execution, best_device, in_batches
 from hierdiff.validation.parameterisation import Parameterisation
 from hierdiff.validation.protocol import forward_backward
 from hierdiff.validation.samplers import DDIM, Ancestral
