@@ -24,13 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from hierdiff import GaussianNoise
-from hierdiff.validation.adm import ADMUNet
-from hierdiff.validation.adm_config import ADM_256, ADMConfig
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.diffusion.samplers import Ancestral
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.parameterisation import Parameterisation
-from hierdiff.validation.samplers import Ancestral
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.networks.adm import ADM_256, ADMConfig, ADMUNet
 
 SMALL = ADMConfig(32, 32, (1, 2, 2), 1, (4,), head_channels=32)
 

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from hierdiff import RHM, GaussianNoise
-from hierdiff.validation.rhm_network import symbol_transformer, tree_unet
-from hierdiff.validation.rhm_training import symbol_loss
+from hierdiff.validation.networks.transformer import symbol_transformer
+from hierdiff.validation.networks.tree_unet import tree_unet
+from hierdiff.validation.recipes import symbol_loss
 
 
 def main() -> None:

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING
 from hierdiff import _moved
 
 if TYPE_CHECKING:
-    from hierdiff.contracts import DiffusionModel
+    from hierdiff.contracts import DataModel, DiffusionModel, Experiment
     from hierdiff.data.derivations import Derivations
     from hierdiff.data.low_rank_mixture import LowRankMixture
     from hierdiff.data.rhm import RHM, Grammar
-    from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+    from hierdiff.noise import (
+        EpsilonNoise,
+        GaussianNoise,
+        MaskingNoise,
+        NoiseProcess,
+        UniformNoise,
+    )
+    from hierdiff.registry import experiment
+    from hierdiff.sims.run import run
 else:
     from hierdiff._lazy import lazy
 
@@ -27,12 +35,17 @@ _moved.install()
 
 __all__ = [
     "RHM",
+    "DataModel",
     "Derivations",
     "DiffusionModel",
     "EpsilonNoise",
+    "Experiment",
     "GaussianNoise",
     "Grammar",
     "LowRankMixture",
     "MaskingNoise",
+    "NoiseProcess",
     "UniformNoise",
+    "experiment",
+    "run",
 ]

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.command == "list":
         execute(lambda: print(table()))
     else:
-        from hierdiff.validation.models import print_models
+        from hierdiff.validation.pretrained.download import print_models
 
         execute(print_models)
 

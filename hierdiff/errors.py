@@ -10,6 +10,7 @@ __all__ = [
     "HierdiffError",
     "ImpossibleEvidence",
     "InvalidParameter",
+    "MissingPackage",
     "NoTransition",
     "NotASentence",
     "NotConverged",
@@ -42,6 +43,10 @@ class NoTransition(HierdiffError, ValueError):
 
 class DamagedFile(HierdiffError, OSError):
     """A file cannot be read as what its name promises."""
+
+
+class MissingPackage(HierdiffError, ImportError):
+    """An optional package is not installed, or cannot be imported."""
 
 
 class NotConverged(UserWarning):

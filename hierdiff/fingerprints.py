@@ -459,21 +459,36 @@ def _globals(code: types.CodeType) -> list[str]:
 
 
 def _source_of(item: Any) -> frozenset[Any]:
-    """The module or file that defines a class or a function."""
+    """The module or file that defines a class or a function, and those of its decorators."""
     code = getattr(item, "__code__", None)
     module = getattr(item, "__module__", None) or ""
+    inner = getattr(item, "__wrapped__", None)
+    wrapped = _NONE if inner is None or inner is item else _source_of(inner)
     if code is not None and Path(code.co_filename).is_file():
-        return frozenset([("file", module, code.co_filename)])
+        # a decorator gives its function the __module__ of the function that it wraps
+        home = getattr(item, "__globals__", {}).get("__name__", module)
+        return wrapped | frozenset([("file", home, code.co_filename)])
     if module in ("", "builtins"):
-        return _NONE
-    return frozenset([("module", module)])
+        return wrapped
+    return wrapped | frozenset([("module", module)])
 
 
 class _Module(NamedTuple):
-    """What one source file says: its digest, and the names that it imports."""
+    """What one source file says.
+
+    Attributes
+    ----------
+    digest : str
+    imports : tuple of (str, bool)
+        Names that it imports, and whether the thing itself is used and not only run on the way.
+    later : dict
+        Names that stand under ``if TYPE_CHECKING``, with their home.  The file does not import
+        them when it runs; a package that is lazy imports one when a user asks for it.
+    """
 
     digest: str
-    imports: tuple[str, ...]
+    imports: tuple[tuple[str, bool], ...]
+    later: dict[str, str]
 
 
 _PARSED: dict[tuple[str, Any], tuple[Any, _Module]] = {}
@@ -515,19 +530,34 @@ def _read(name: str, path: Path) -> _Module:
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # no Python source, such as an extension module
-        return _Module(_bytes_of(path).hex(), ())
+        return _Module(_bytes_of(path).hex(), (), {})
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found: set[str] = set()
+    found: set[tuple[str, bool]] = set()
+    later: dict[str, str] = {}
+    unread = {id(node) for block in ast.walk(tree) for node in _for_checkers(block)}
     for node in _statements(tree):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+        if isinstance(node, ast.Import) and id(node) not in unread:
+            found.update((alias.name, True) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parts = package.split(".") if node.level else []
             parts = parts[: len(parts) - node.level + 1] if node.level else parts
             base = ".".join([*parts, *([node.module] if node.module else [])])
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names)
-    return _Module(_hash(ast.dump(tree).encode()).hex(), tuple(sorted(found - {""})))
+            names = [alias.name for alias in node.names]
+            if id(node) in unread:
+                later |= dict.fromkeys((alias.asname or alias.name for alias in node.names), base)
+                continue
+            found.add((base, "*" in names))
+            found.update((f"{base}.{name}", True) for name in names)
+    digest = _hash(ast.dump(tree).encode()).hex()
+    return _Module(digest, tuple(sorted(x for x in found if x[0])), later)
+
+
+def _for_checkers(node: ast.AST) -> list[ast.stmt]:
+    """Statements under ``if TYPE_CHECKING``, which do not run."""
+    if not isinstance(node, ast.If):
+        return []
+    test = node.test.attr if isinstance(node.test, ast.Attribute) else getattr(node.test, "id", "")
+    return node.body if test == "TYPE_CHECKING" else []
 
 
 def _statements(tree: ast.AST) -> list[ast.AST]:
@@ -631,16 +661,16 @@ def _followed(sources: frozenset[Any]) -> tuple[dict[tuple[str, str], str], set[
     """Source files (module, path) with their digests, and installed packages, that code needs."""
     digests: dict[tuple[str, str], str] = {}
     packages: set[str] = set()
-    seen: set[str] = set()
-    todo: list[tuple[str, str | None]] = [
-        (source[1], source[2] if source[0] == "file" else None) for source in sources
+    seen: set[tuple[str, bool]] = set()
+    todo: list[tuple[str, str | None, bool]] = [
+        (source[1], source[2] if source[0] == "file" else None, True) for source in sources
     ]
     while todo:
-        name, path = todo.pop()
+        name, path, used = todo.pop()
         top = name.partition(".")[0]
-        if (path or name) in seen or top in sys.stdlib_module_names:
+        if (path or name, used) in seen or top in sys.stdlib_module_names:
             continue
-        seen.add(path or name)
+        seen.add((path or name, used))
         if path is None and top in packages:
             continue
         files = _files(name) if name != "__main__" else []
@@ -653,12 +683,18 @@ def _followed(sources: frozenset[Any]) -> tuple[dict[tuple[str, str], str], set[
             packages.add(top)
             continue
         for module, file in files:
+            parsed = _parsed(module, file)
             if (module, file) not in digests:
                 # a script is called __main__ when it runs, and by its name when it is imported
                 label = Path(file).stem if module == "__main__" else module
-                parsed = _parsed(module, file)
                 digests[module, file] = f"{label} {parsed.digest}"
-                todo.extend((found, None) for found in parsed.imports)
+                todo.extend((found, None, whole) for found, whole in parsed.imports)
+            # of a lazy package, what is asked for; all of it, if the package itself is used
+            asked = name.removeprefix(module + ".").partition(".")[0]
+            if name == module and used and path is None:
+                todo.extend((home, None, False) for home in set(parsed.later.values()))
+            elif asked in parsed.later and name != module:
+                todo.append((parsed.later[asked], None, False))
     return digests, packages
 
 

@@ -44,9 +44,9 @@ from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
 from hierdiff.sims.metrics.fluctuations import peak, ratio
+from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, probe
 from hierdiff.sims.probes import feature_snr, over_seeds
 from hierdiff.sims.simulated_model import convergence_order
-from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, probe
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr
 from hierdiff.theory.mixture.collapse import mutual_information_mixture, mutual_information_sampled

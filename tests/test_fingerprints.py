@@ -277,7 +277,7 @@ def task(x):
 
 def version(folder: Path, module: str = "work") -> dict[str, str]:
     """After all modules of a folder have been loaded anew."""
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("work", "helper")]:
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("work", "helper", "lazy")]:
         del sys.modules[name]
     importlib.invalidate_caches()
     found: dict[str, str] = json.loads(code_version(importlib.import_module(module).task))
@@ -333,6 +333,61 @@ def test_relative_and_late_imports_are_followed() -> None:
     assert {"numpy", "numba", "scipy"} <= packages
     assert "torch" not in packages
     assert not any(name.startswith("hierdiff.validation") for name in names)
+
+
+def test_a_decorated_function_counts_with_its_own_module() -> None:
+    """A decorator lies in another file than the function, whose name it takes."""
+    from hierdiff.sims.forward_backward import forward_backward
+
+    from hierdiff.fingerprints import code_parts
+    from hierdiff.theory.rhm.thresholds import critical_noise
+
+    for function in (forward_backward, critical_noise):
+        parts = code_parts(function)
+        assert {function.__module__, "hierdiff.checks", "hierdiff.data.rhm"} <= parts.keys()
+    assert "hierdiff.theory.belief_propagation.passes" in code_parts(forward_backward)
+    # of lazy packages only what is asked for counts
+    assert "hierdiff.sims.composition" not in code_parts(forward_backward)
+
+
+LAZY = """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from lazy.one import first
+    from lazy.two import second
+else:
+    from hierdiff._lazy import lazy
+    __getattr__, __dir__ = lazy(__name__, __file__)
+"""
+
+
+@pytest.mark.usefixtures("_importable")
+@pytest.mark.parametrize(
+    ("style", "one", "two"),
+    [
+        ("from lazy import first", True, False),
+        ("from lazy import first, second", True, True),
+        ("from lazy.two import second", False, True),
+        ("import lazy", True, True),
+        ("import lazy as short", True, True),
+        ("from lazy import *", True, True),
+    ],
+)
+def test_of_a_lazy_package_what_is_asked_for_counts(
+    style: str, one: bool, two: bool, tmp_path: Path
+) -> None:
+    package = tmp_path / "lazy"
+    package.mkdir()
+    (package / "__init__.py").write_text(LAZY)
+    texts = {"one": "def first(): return 1\n", "two": "def second(): return 1\n"}
+    for name, text in texts.items():
+        (package / f"{name}.py").write_text(text)
+    (tmp_path / "work.py").write_text(f"{style}\ndef task(x):\n    return {{'y': x}}\n")
+    before = version(tmp_path)
+    for name, counts in (("one", one), ("two", two)):
+        (package / f"{name}.py").write_text(texts[name].replace("1", "2"))
+        assert (version(tmp_path) != before) == counts, name
+        (package / f"{name}.py").write_text(texts[name])
 
 
 @pytest.mark.usefixtures("_importable")

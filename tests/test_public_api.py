@@ -16,8 +16,9 @@ import hierdiff
 
 SURFACE = {
     "hierdiff": [
-        "Derivations", "DiffusionModel", "EpsilonNoise", "GaussianNoise", "Grammar",
-        "LowRankMixture", "MaskingNoise", "RHM", "UniformNoise",
+        "DataModel", "Derivations", "DiffusionModel", "EpsilonNoise", "Experiment",
+        "GaussianNoise", "Grammar", "LowRankMixture", "MaskingNoise", "NoiseProcess", "RHM",
+        "UniformNoise", "experiment", "run",
     ],
     "hierdiff.theory": [
         "BoundObjects", "GaussianClasses", "SoftLeaves", "TwoChannels", "class_scores",
@@ -102,7 +103,8 @@ SURFACE = {
         "phase_transition_processes", "representation", "representation_figure",
     ],
     "hierdiff.errors": [
-        "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter", "NoTransition",
+        "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
+        "MissingPackage", "NoTransition",
         "NotASentence", "NotConverged",
     ],
     "hierdiff.sims.estimators": [
@@ -181,7 +183,7 @@ def python(code: str) -> str:
 
 def test_theory_stays_light() -> None:
     code = "from hierdiff.theory import *; import sys; print([m for m in {} if m in sys.modules])"
-    heavy = ["torch", "xarray", "matplotlib", "sympy", "networkx", "joblib"]
+    heavy = ["torch", "xarray", "matplotlib", "sympy", "networkx", "joblib", "scipy.stats"]
     assert python(code.format(heavy)) == "[]"
     code = "import hierdiff.theory, sys; print([m for m in {} if m in sys.modules])"
     assert python(code.format(["numpy", "scipy", "numba"])) == "[]"

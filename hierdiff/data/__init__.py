@@ -8,6 +8,9 @@ low_rank_mixture         LowRankMixture
 subspaces                subspaces and spectra of its classes
 mixture_fitting          expectation maximisation
 bumps                    images of one Gaussian bump
+rhm_images               strings of a grammar drawn as images
+digits                   labelled images, and the digits of scikit-learn
+image_folder             images of a folder, prepared as in the papers
 =======================  ========================================================================
 """
 

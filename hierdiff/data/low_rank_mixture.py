@@ -29,7 +29,6 @@ from typing import Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import subspace_angles
 
 from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff.checks import (
@@ -44,7 +43,7 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import LabelledData
-from hierdiff.data import mixture_fitting, subspaces
+from hierdiff.data import subspaces
 from hierdiff.data.subspaces import Spectrum
 from hierdiff.errors import DamagedFile, InvalidParameter, NotConverged
 from hierdiff.seeds import Seed, generator
@@ -195,6 +194,8 @@ class LowRankMixture:
         >>> LowRankMixture.random(20, 2, 3, angle=30.0, seed=0).principal_angles(0, 2).round(9)
         array([30., 30.])
         """
+        from scipy.linalg import subspace_angles
+
         one, other = self.bases[self._class("k", k)], self.bases[self._class("l", l)]
         if min(one.shape[1], other.shape[1]) == 0:
             return np.empty(0)
@@ -432,6 +433,8 @@ class LowRankMixture:
         >>> np.sort(found.means[:, 1]).round(1).tolist(), round(found.delta, 2)
         ([-9.0, 9.0], 0.1)
         """
+        from hierdiff.data import mixture_fitting
+
         em = mixture_fitting.EM(classes, rank, with_means, iterations, tolerance)
         f = mixture_fitting.fit(data, em, restarts, generator(seed))
         if not f.converged:

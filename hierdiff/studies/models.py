@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from hierdiff.validation.models import print_models
+from hierdiff.validation.pretrained.download import print_models
 
 __all__ = ["Models"]
 

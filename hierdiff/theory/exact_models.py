@@ -9,6 +9,7 @@ r"""Exact models in the same role as networks, as DiffusionModels.
 
 with the class posterior :math:`w_k` and the class denoisers :math:`D_k` of
 :mod:`hierdiff.theory.mixture.posterior`; both ends of the process, SNR 0 and infinity, are limits.
+``ExactImages`` infers the symbols behind noisy images (:mod:`hierdiff.data.rhm_images`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hierdiff.checks import array, check_fields, checked, count, levels_of
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
+from hierdiff.data.rhm_images import TreeImages
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
@@ -37,6 +39,7 @@ from hierdiff.theory.belief_propagation.exact_posterior import (
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
 
 __all__ = [
+    "ExactImages",
     "ExactMixture",
     "ExactRHM",
 ]
@@ -255,3 +258,64 @@ class ExactMixture:
             out = np.empty((len(x), found.shape[1])) if out is None else out
             out[rows] = found
         return cast(Array, out)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactImages:
+    """The exact diffusion model of rendered images.
+
+    Parameters
+    ----------
+    world : TreeImages
+    noise : GaussianNoise
+        Of vectors (v=None).
+
+    Notes
+    -----
+    Validity: exact; a DiffusionModel in pixel space.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM
+    >>> from hierdiff.data.rhm_images import random_templates
+    >>> grammar = RHM(v=4, m=2, s=4, L=1).draw(seed=0)
+    >>> model = ExactImages(TreeImages(grammar, random_templates(4, 1, 2, seed=0)),
+    ...                     GaussianNoise(schedule="linear"))
+    >>> model.denoise(np.zeros((2, 1, 4, 4)), 0.5).shape
+    (2, 1, 4, 4)
+    """
+
+    world: TreeImages
+    noise: GaussianNoise
+
+    source = "theory"
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @checked
+    def posterior(self, x_t: Array, t: ArrayLike) -> Posterior:
+        """Beliefs of all levels."""
+        if not np.ndim(x_t):
+            raise InvalidParameter(f"x_t has shape (); give [n, {self.world.shape}]")
+        snr = self.noise.snr(levels_of(t, len(x_t)) * np.ones(len(x_t)))
+        return posterior(self.world.grammar, self.world.log_evidence(x_t, snr))
+
+    @checked
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t], pixels of the shape of x_t."""
+        beliefs = self.posterior(np.asarray(x_t), t).marginals[-1]
+        mean = np.tensordot(beliefs, self.world.templates, axes=(2, 0))
+        return self.world._joined(mean)
+
+    @checked
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """An exact draw of x0 given x_t."""
+        return self.world.render(self.posterior(np.asarray(x_t), t).sample(seed).leaves)
+
+    @checked
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """Beliefs of every level, {"level l": [n, nodes * v]}."""
+        marginals = self.posterior(np.asarray(x_t), t).marginals
+        return {f"level {l}": p.reshape(len(p), -1) for l, p in enumerate(marginals)}

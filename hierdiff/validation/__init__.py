@@ -9,18 +9,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hierdiff.validation._optional import need
-from hierdiff.validation.catalogue import CATALOGUE
-from hierdiff.validation.models import print_models
-from hierdiff.validation.pretrained import pretrained
+from hierdiff._optional import import_optional
+from hierdiff.validation.pretrained.catalogue import CATALOGUE
+from hierdiff.validation.pretrained.download import print_models
+from hierdiff.validation.pretrained.loading import pretrained
 
 if TYPE_CHECKING:
+    from hierdiff.validation.adapter import NetworkModel
+    from hierdiff.validation.diffusion.parameterisation import Parameterisation
+    from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
+    from hierdiff.validation.diffusion.schedules import DiscreteSchedule
     from hierdiff.validation.execution import Execution
-    from hierdiff.validation.network import NetworkModel
-    from hierdiff.validation.parameterisation import Parameterisation
     from hierdiff.validation.protocol import forward_backward
-    from hierdiff.validation.samplers import DDIM, Ancestral
-    from hierdiff.validation.schedules import DiscreteSchedule
 
 __all__ = [
     "CATALOGUE",
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DDIM": "samplers",
-    "Ancestral": "samplers",
-    "DiscreteSchedule": "schedules",
+    "DDIM": "diffusion.samplers",
+    "Ancestral": "diffusion.samplers",
+    "DiscreteSchedule": "diffusion.schedules",
     "Execution": "execution",
-    "NetworkModel": "network",
-    "Parameterisation": "parameterisation",
+    "NetworkModel": "adapter",
+    "Parameterisation": "diffusion.parameterisation",
     "forward_backward": "protocol",
 }
 
@@ -49,5 +49,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    need("torch", "'hierdiff[networks]'", f"hierdiff.validation.{name}")
+    import_optional("torch", "'hierdiff[networks]'", f"hierdiff.validation.{name}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

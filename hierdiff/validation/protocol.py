@@ -19,10 +19,9 @@ from hierdiff.checks import checked, levels_of
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.seeds import Seed
-from hierdiff.validation._outputs import refuse_rows
-from hierdiff.validation.execution import SampleStreams
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.seeds import SampleStreams, Seed
+from hierdiff.validation._checks import refuse_rows
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
 __all__ = ["ForwardBackward", "StepLevels", "forward_backward", "step_levels"]
 
@@ -133,7 +132,7 @@ def forward_backward(
     -----
     Validity: samples the joint law of x0 and x0' if the model's sampler is stochastic; with a
     deterministic one it keeps more than the posterior does
-    (:mod:`hierdiff.validation.sampler_bias`).
+    (:mod:`hierdiff.validation.diffusion.sampler_bias`).
 
     Examples
     --------

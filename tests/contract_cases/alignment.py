@@ -11,7 +11,8 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import Alignment, EmpiricalModel, SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.validation.rhm_network import SymbolNetwork, tree_unet
+from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.networks.tree_unet import tree_unet
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
 DATA = GRAMMAR.sample(30, 1)

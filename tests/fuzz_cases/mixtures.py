@@ -14,6 +14,7 @@ from hierdiff.data import subspaces
 from hierdiff.sims import probes, simulated_model
 from hierdiff.sims.crossover import crossover
 from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.sims.metrics import forward_backward
 from hierdiff.sims.representation import Representation
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture

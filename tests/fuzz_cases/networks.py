@@ -21,69 +21,73 @@ def cases() -> list[Case]:
     from PIL import Image
 
     from hierdiff import RHM, GaussianNoise, MaskingNoise
+    from hierdiff.data import digits, image_folder, rhm_images
     from hierdiff.sims import triplets
-    from hierdiff.validation import (
-        catalogue,
-        clocks,
-        convnext,
-        diffusers_samplers,
-        digits,
-        download,
-        images,
-        protocol,
-        rhm_images,
-        rhm_network,
-        schedules,
-    )
-    from hierdiff.validation.parameterisation import Parameterisation
-    from hierdiff.validation.pretrained import read_weights
+    from hierdiff.theory import exact_models
+    from hierdiff.validation import adapter, protocol, recipes
+    from hierdiff.validation.diffusion import diffusers_samplers, noise_conditioning, schedules
+    from hierdiff.validation.diffusion.parameterisation import Parameterisation
+    from hierdiff.validation.networks import tree_unet
+    from hierdiff.validation.pretrained import catalogue, convnext, download
+    from hierdiff.validation.pretrained.loading import read_weights
 
     grammar, quad = RHM(4, 2, 2, 2).draw(0), RHM(4, 2, 4, 1).draw(0)
     schedule, linear = schedules.DiscreteSchedule.linear(50), GaussianNoise(schedule="linear")
     world = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
     noise = MaskingNoise(4)
-    network = rhm_network.tree_unet(grammar, noise, width=8)
+    network = tree_unet.tree_unet(grammar, noise, width=8)
     absent = catalogue.RemoteFile("https://example.org/w.pt", "w.pt")
     pixels = np.zeros((2, 3, 8, 8))
     rows = triplets.draw_triplets(60, 400, 0)
     features = np.random.default_rng(0).standard_normal((60, 3))
     many: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
-        ("catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
-        ("clocks.default_clock", clocks.default_clock,
+        ("pretrained.catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
+        ("diffusion.noise_conditioning.default_clock", noise_conditioning.default_clock,
          {"parameterisation": Parameterisation("eps"), "noise": linear}, ()),
-        ("clocks.NoiseLevel.time", clocks.NoiseLevel(linear).time, {"snr": 1.5}, ()),
-        ("diffusers_samplers.DiffusersSampler", diffusers_samplers.DiffusersSampler,
+        ("diffusion.noise_conditioning.NoiseLevel.time",
+         noise_conditioning.NoiseLevel(linear).time, {"snr": 1.5}, ()),
+        ("diffusion.diffusers_samplers.DiffusersSampler", diffusers_samplers.DiffusersSampler,
          {"scheduler": "DDIMScheduler", "steps": 5, "schedule": schedule, "options": {}}, ()),
-        ("digits.digits", digits.digits, {"split": "test", "seed": 0}, ()),
-        ("images.prepare", images.prepare,
+        ("hierdiff.data.digits.digits", digits.digits, {"split": "test", "seed": 0}, ()),
+        ("hierdiff.data.image_folder.prepare", image_folder.prepare,
          {"image": Image.new("L", (9, 9)), "size": 4, "crop": True}, ()),
-        ("images.low_pass", images.low_pass, {"images": pixels, "factor": 2}, ()),
-        ("images.eight_bits", images.eight_bits, {"images": pixels, "jpeg": False}, ()),
+        ("hierdiff.data.image_folder.low_pass", image_folder.low_pass, {"images": pixels,
+         "factor": 2}, ()),
+        ("hierdiff.data.image_folder.eight_bits", image_folder.eight_bits, {"images": pixels,
+         "jpeg": False}, ()),
         ("protocol.step_levels", protocol.step_levels,
          {"schedule": schedule, "noise": linear, "k": 3, "protocol": "consistent"}, ()),
-        ("rhm_images.TreeImages", rhm_images.TreeImages,
+        ("hierdiff.data.rhm_images.TreeImages", rhm_images.TreeImages,
          {"grammar": quad, "templates": world.templates}, ()),
-        ("rhm_images.ExactImages", rhm_images.ExactImages, {"world": world, "noise": linear}, ()),
-        ("rhm_network.SymbolNetwork", rhm_network.SymbolNetwork,
+        ("hierdiff.theory.exact_models.ExactImages", exact_models.ExactImages, {"world": world,
+         "noise": linear}, ()),
+        ("adapter.SymbolNetwork", adapter.SymbolNetwork,
          {"network": network, "noise": noise, "steps": 3, "batch": 4}, ()),
-        ("rhm_network.gap_to_exact", rhm_network.gap_to_exact,
-         {"model": rhm_network.SymbolNetwork(network, noise), "grammar": grammar,
+        ("recipes.gap_to_exact", recipes.gap_to_exact,
+         {"model": adapter.SymbolNetwork(network, noise), "grammar": grammar,
           "t": [0.5], "n": 4, "seed": 0}, ()),
     ]  # fmt: skip
     # without a file the proper call is an error of ours, which is what bad values must be too
     given = {
-        "download.fetch": (
+        "pretrained.download.fetch": (
             download.fetch,
             {"file": absent, "folder": Path("none"), "offline": True},
         ),
-        "pretrained.read_weights": (read_weights, {"path": Path("none.pt")}),
-        "convnext.convnext": (convnext.convnext, {"path": Path("none.pth")}),
-        "images.image_files": (images.image_files, {"folder": Path("none")}),
-        "images.load_images": (images.load_images, {"files": (Path("none.png"),), "size": 4}),
+        "pretrained.loading.read_weights": (read_weights, {"path": Path("none.pt")}),
+        "pretrained.convnext.convnext": (convnext.convnext, {"path": Path("none.pth")}),
+        "hierdiff.data.image_folder.image_files": (
+            image_folder.image_files,
+            {"folder": Path("none")},
+        ),
+        "hierdiff.data.image_folder.load_images": (
+            image_folder.load_images,
+            {"files": (Path("none.png"),), "size": 4},
+        ),
     }
     for name, (function, arguments) in given.items():
         many.append((name, _refused(function), arguments, ()))
-    found = [Case(f"{_V}{name}", function, arguments, keep)
+    found = [Case(name if name.startswith("hierdiff.") else f"{_V}{name}", function, arguments,
+                  keep)
              for name, function, arguments, keep in many]  # fmt: skip
     found += [
         Case("hierdiff.sims.metrics.odd_one_out.probe", triplets.probe,

@@ -13,6 +13,7 @@ from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise, UniformNoise
 from hierdiff import command_line as page
+from hierdiff import tasks as experiment
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import (
     Alignment,
@@ -24,11 +25,13 @@ from hierdiff.sims import (
     PhaseTransition,
     Representation,
     estimators,
-    experiment,
+    phase_transition,
     phases,
     pruning,
     similarity,
 )
+from hierdiff.sims.metrics import forward_backward
+from hierdiff.sims.metrics import odd_one_out as triplets
 from hierdiff.studies import command, composition
 from hierdiff.theory import ExactRHM
 

@@ -18,52 +18,46 @@ import torch
 import xarray as xr
 from fuzz import Case
 from hierdiff.validation.figures.alignment import network_alignment
+from hierdiff.validation.figures.phase_transition import network_phase_transition
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
+from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
 from hierdiff.tasks import Task
+from hierdiff.theory import exact_models
 from hierdiff.validation import (
-    adm,
-    adm_blocks,
-    bump_network,
-    catalogue,
-    clocks,
-    convnext,
-    diffusers_networks,
-    digits,
+    adapter,
     distributed,
-    download,
     execution,
-    humans,
-    images,
     layers,
-    levels,
-    mixture_network,
-    models,
-    parameterisation,
     protocol,
-    reverse_chains,
-    rhm_images,
-    rhm_network,
-    rhm_training,
-    samplers,
-    schedules,
+    recipes,
+    reference_layers,
+    things,
     training,
-    tree_network,
     tree_runs,
 )
-from hierdiff.validation.adm_config import ADMConfig
-from hierdiff.validation.diffusers_samplers import DiffusersSampler
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
+from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
+from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.figures.phase_transition import network_phase_transition
 from hierdiff.validation.figures.representation import network_representation, probe_curves
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.parameterisation import Parameterisation, Prediction
-from hierdiff.validation.pretrained import as_model, pretrained
+from hierdiff.validation.networks import (
+    adm,
+    bump_unet,
+    diffusers_networks,
+    transformer,
+    tree_unet,
+    vector_mlp,
+)
+from hierdiff.validation.networks.adm import ADMConfig
+from hierdiff.validation.pretrained import catalogue, convnext, download, vae
+from hierdiff.validation.pretrained.loading import as_model, pretrained
 from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 _V = "hierdiff.validation."
@@ -71,8 +65,9 @@ _V = "hierdiff.validation."
 EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
-        "levels.Similarity", "parameterisation.Prediction", "protocol.ForwardBackward",
-        "protocol.StepLevels", "sampler_bias.Retention", "tree_runs.Kept",
+        "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
+        "protocol.ForwardBackward",
+        "protocol.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
     )
 }  # fmt: skip
 
@@ -95,13 +90,13 @@ def _config(classes: int | None = None) -> ADMConfig:
 
 
 @functools.cache
-def _tree() -> tree_network.TreeUNet:
-    return tree_network.TreeUNet(4, 4, s=2, L=2, width=8, classes=3)
+def _tree() -> tree_unet.TreeUNet:
+    return tree_unet.TreeUNet(4, 4, s=2, L=2, width=8, classes=3)
 
 
 @functools.cache
-def _sequence() -> tree_network.SequenceTransformer:
-    return tree_network.SequenceTransformer(
+def _sequence() -> transformer.SequenceTransformer:
+    return transformer.SequenceTransformer(
         4, 4, leaves=4, width=8, heads=2, layers=1, classes=3
     )  # fmt: skip
 
@@ -113,12 +108,12 @@ def _bumps() -> Bumps:
 
 @functools.cache
 def _bump_net() -> adm.ADMUNet:
-    return bump_network.bump_unet(8, multipliers=(1,))
+    return bump_unet.bump_unet(8, multipliers=(1,))
 
 
 @functools.cache
-def _vectors() -> mixture_network.VectorDenoiser:
-    return mixture_network.VectorDenoiser(6, 0.5, width=8, depth=1)
+def _vectors() -> vector_mlp.VectorDenoiser:
+    return vector_mlp.VectorDenoiser(6, 0.5, width=8, depth=1)
 
 
 @functools.cache
@@ -127,18 +122,18 @@ def _mixture() -> LowRankMixture:
 
 
 @functools.cache
-def _conv() -> levels.ConvClassifier:
-    return levels.ConvClassifier(1, 8, 3, width=4, depth=1)
+def _conv() -> reference_layers.ConvClassifier:
+    return reference_layers.ConvClassifier(1, 8, 3, width=4, depth=1)
 
 
 @functools.cache
-def _classifier() -> levels.ReferenceClassifier:
-    return levels.ReferenceClassifier(_conv(), ("conv1", "linear"))
+def _classifier() -> reference_layers.ReferenceClassifier:
+    return reference_layers.ReferenceClassifier(_conv(), ("conv1", "linear"))
 
 
 @functools.cache
-def _statistics() -> levels.LayerStatistics:
-    return levels.layer_statistics(_classifier(), _pixels())
+def _statistics() -> reference_layers.LayerStatistics:
+    return reference_layers.layer_statistics(_classifier(), _pixels())
 
 
 @functools.cache
@@ -150,10 +145,10 @@ def _image_model() -> NetworkModel:
 
 
 @functools.cache
-def _exact() -> rhm_images.ExactImages:
+def _exact() -> exact_models.ExactImages:
     quad = RHM(4, 2, 4, 1).draw(0)
     world = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
-    return rhm_images.ExactImages(world, GaussianNoise(schedule="linear"))
+    return exact_models.ExactImages(world, GaussianNoise(schedule="linear"))
 
 
 def _pixels(n: int = 3) -> np.ndarray:
@@ -409,8 +404,8 @@ def _forwards() -> list[Case]:
         return {"x": torch.zeros(2, 4, 4), "log_snr": torch.zeros(2),
                 "label": torch.zeros(2, dtype=torch.long)}  # fmt: skip
 
-    def faint() -> bump_network.FaintCode:
-        return bump_network.FaintCode(_bumps(), 8, 0.1, 0)
+    def faint() -> bump_unet.FaintCode:
+        return bump_unet.FaintCode(_bumps(), 8, 0.1, 0)
 
     def kind(name: str = "eps") -> Parameterisation:
         return Parameterisation(name)  # type: ignore[arg-type]
@@ -418,55 +413,56 @@ def _forwards() -> list[Case]:
     def pair(**more: Any) -> Callable[[], dict[str, Any]]:
         return lambda: {**{k: torch.zeros(2, 3) for k in more.get("tensors", ())}, "snr": 1.0}
 
-    vectors = mixture_network.VectorDenoiser
+    vectors = vector_mlp.VectorDenoiser
     two = torch.zeros(2)
     rows: list[tuple[str, Any, str, Callable[[], Any], Callable[[], dict[str, Any]]]] = [
-        ("adm.ADMUNet", adm.ADMUNet, "forward", lambda: _adm(3),
+        ("networks.adm.ADMUNet", adm.ADMUNet, "forward", lambda: _adm(3),
          lambda: {"x": images8(1), "time": two, "labels": torch.zeros(2, dtype=torch.long)}),
-        ("adm_blocks.AttentionBlock", adm_blocks.AttentionBlock, "forward",
-         lambda: adm_blocks.AttentionBlock(32, 32, False),
+        ("networks.adm.AttentionBlock", adm.AttentionBlock, "forward",
+         lambda: adm.AttentionBlock(32, 32, False),
          lambda: {"x": images8(), "time": torch.zeros(2, 8)}),
-        ("adm_blocks.Norm", adm_blocks.Norm, "forward", lambda: adm_blocks.Norm(32),
+        ("networks.adm.Norm", adm.Norm, "forward", lambda: adm.Norm(32),
          lambda: {"x": images8()}),
-        ("adm_blocks.ResBlock", adm_blocks.ResBlock, "forward",
-         lambda: adm_blocks.ResBlock(32, 32, 8, 0.0),
+        ("networks.adm.ResBlock", adm.ResBlock, "forward",
+         lambda: adm.ResBlock(32, 32, 8, 0.0),
          lambda: {"x": images8(), "time": torch.zeros(2, 8)}),
-        ("adm_blocks.Stage", adm_blocks.Stage, "forward",
-         lambda: adm_blocks.Stage(nn.Conv2d(32, 4, 1)),
+        ("networks.adm.Stage", adm.Stage, "forward",
+         lambda: adm.Stage(nn.Conv2d(32, 4, 1)),
          lambda: {"input": images8(), "time": torch.zeros(2, 8)}),
-        ("bump_network.PlaceCode", bump_network.PlaceCode, "forward",
-         lambda: bump_network.PlaceCode(8, 8), waves),
-        ("bump_network.PlaceCode", bump_network.PlaceCode, "waves",
-         lambda: bump_network.PlaceCode(8, 8), waves),
-        ("bump_network.FaintCode", bump_network.FaintCode, "forward", faint, waves),
-        ("bump_network.FaintCode", bump_network.FaintCode, "waves", faint, waves),
-        ("levels.ConvClassifier", levels.ConvClassifier, "forward", _conv,
+        ("networks.bump_unet.PlaceCode", bump_unet.PlaceCode, "forward",
+         lambda: bump_unet.PlaceCode(8, 8), waves),
+        ("networks.bump_unet.PlaceCode", bump_unet.PlaceCode, "waves",
+         lambda: bump_unet.PlaceCode(8, 8), waves),
+        ("networks.bump_unet.FaintCode", bump_unet.FaintCode, "forward", faint, waves),
+        ("networks.bump_unet.FaintCode", bump_unet.FaintCode, "waves", faint, waves),
+        ("reference_layers.ConvClassifier", reference_layers.ConvClassifier, "forward", _conv,
          lambda: {"x": images8(1)}),
-        ("mixture_network.VectorDenoiser", vectors, "forward", _vectors,
+        ("networks.vector_mlp.VectorDenoiser", vectors, "forward", _vectors,
          lambda: {"x": torch.zeros(2, 6), "log_snr": two}),
-        ("mixture_network.VectorDenoiser", vectors, "inner", _vectors,
+        ("networks.vector_mlp.VectorDenoiser", vectors, "inner", _vectors,
          lambda: {"x": torch.zeros(2, 6), "log_snr": two}),
-        ("mixture_network.VectorDenoiser", vectors, "scales", _vectors,
+        ("networks.vector_mlp.VectorDenoiser", vectors, "scales", _vectors,
          lambda: {"log_snr": two, "x": torch.zeros(2, 6)}),
-        ("tree_network.TreeUNet", tree_network.TreeUNet, "forward", _tree, told),
-        ("tree_network.TreeUNet", tree_network.TreeUNet, "sweeps", _tree, told),
-        ("tree_network.SequenceTransformer", tree_network.SequenceTransformer, "forward",
+        ("networks.tree_unet.TreeUNet", tree_unet.TreeUNet, "forward", _tree, told),
+        ("networks.tree_unet.TreeUNet", tree_unet.TreeUNet, "sweeps", _tree, told),
+        ("networks.transformer.SequenceTransformer", transformer.SequenceTransformer, "forward",
          _sequence, told),
-        ("tree_network.SequenceTransformer", tree_network.SequenceTransformer, "sweeps",
+        ("networks.transformer.SequenceTransformer", transformer.SequenceTransformer, "sweeps",
          _sequence, told),
-        ("diffusers_networks.DiffusersNetwork", diffusers_networks.DiffusersNetwork, "forward",
+        ("networks.diffusers_networks.DiffusersNetwork", diffusers_networks.DiffusersNetwork,
+         "forward",
          lambda: diffusers_networks.DiffusersNetwork(_dit_inner(), "dit"),
          lambda: {"x": images8(1), "time": two, "condition": torch.zeros(2, dtype=torch.long)}),
         ("studies.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
          lambda: ExactDenoiser(_exact()),
          lambda: {"x": torch.zeros(2, 1, 4, 4), "log_snr": two}),
-        ("parameterisation.Parameterisation", Parameterisation, "network_input", kind,
+        ("diffusion.parameterisation.Parameterisation", Parameterisation, "network_input", kind,
          pair(tensors=("x_t",))),
-        ("parameterisation.Parameterisation", Parameterisation, "clean", kind,
+        ("diffusion.parameterisation.Parameterisation", Parameterisation, "clean", kind,
          pair(tensors=("output", "x_t"))),
-        ("parameterisation.Parameterisation", Parameterisation, "target", kind,
+        ("diffusion.parameterisation.Parameterisation", Parameterisation, "target", kind,
          pair(tensors=("x0", "x_t"))),
-        ("parameterisation.Parameterisation", Parameterisation, "read", kind,
+        ("diffusion.parameterisation.Parameterisation", Parameterisation, "read", kind,
          pair(tensors=("output", "x_t"))),
     ]  # fmt: skip
     return [Case(f"{_V}{name}.{word}", _method(owner, word, make), arguments)
@@ -509,12 +505,13 @@ def _chains() -> list[Case]:
 
     x = {"x": torch.zeros(2, 3, 4, 4)}
     rows: list[tuple[str, Any, str, Callable[[], Any], Any]] = [
-        ("samplers.Ancestral", samplers.Ancestral, "run", ancestral, run),
-        ("samplers.Ancestral", samplers.Ancestral, "moments", ancestral, one_step),
-        ("samplers.Ancestral", samplers.Ancestral, "step", ancestral, step),
-        ("samplers.DDIM", samplers.DDIM, "run", ddim, run),
-        ("samplers.DDIM", samplers.DDIM, "step", ddim, step),
-        ("diffusers_samplers.DiffusersSampler", DiffusersSampler, "run", other, image_run),
+        ("diffusion.samplers.Ancestral", samplers.Ancestral, "run", ancestral, run),
+        ("diffusion.samplers.Ancestral", samplers.Ancestral, "moments", ancestral, one_step),
+        ("diffusion.samplers.Ancestral", samplers.Ancestral, "step", ancestral, step),
+        ("diffusion.samplers.DDIM", samplers.DDIM, "run", ddim, run),
+        ("diffusion.samplers.DDIM", samplers.DDIM, "step", ddim, step),
+        ("diffusion.diffusers_samplers.DiffusersSampler", DiffusersSampler, "run", other,
+         image_run),
         ("execution.Execution", execution.Execution, "place", place, lambda: {"module": _conv()}),
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
@@ -536,21 +533,21 @@ def _chains() -> list[Case]:
              lambda: {"module": _conv()}),
         Case(f"{_V}execution.state_dtype", execution.state_dtype, lambda: {"module": _conv()}),
         Case(f"{_V}execution.usable_device", execution.usable_device, {"name": "cpu"}),
-        Case(f"{_V}reverse_chains.reverse_levels", reverse_chains.reverse_levels,
+        Case(f"{_V}diffusion.samplers.reverse_levels", samplers.reverse_levels,
              {"levels": 2, "noise": linear, "t": np.array([0.5])}),
-        Case(f"{_V}reverse_chains.reverse_chain", _theirs(reverse_chains.reverse_chain),
+        Case(f"{_V}diffusion.samplers.reverse_chain", _theirs(samplers.reverse_chain),
              lambda: {"predict": _predict, "x_t": torch.zeros(2, 3), **table,
                       "step": ancestral().step, "draw": _draw, "clip": 1.0}),
-        Case(f"{_V}samplers.learned_log_variance", samplers.learned_log_variance,
+        Case(f"{_V}diffusion.samplers.learned_log_variance", samplers.learned_log_variance,
              {"values": torch.zeros(2, 3), "largest": -2.0, "least": np.array([-4.0, -4.0])}),
-        Case(f"{_V}parameterisation.column", parameterisation.column,
+        Case(f"{_V}diffusion.parameterisation.column", parameterisation.column,
              {"values": np.ones(2), "like": torch.zeros(2, 3)}),
-        Case(f"{_V}parameterisation.split_channels", parameterisation.split_channels,
+        Case(f"{_V}diffusion.parameterisation.split_channels", parameterisation.split_channels,
              {"output": torch.zeros(2, 6, 2), "x_t": torch.zeros(2, 3, 2)}),
-        Case(f"{_V}schedules.DiscreteSchedule.levels",
+        Case(f"{_V}diffusion.schedules.DiscreteSchedule.levels",
              _method(schedules.DiscreteSchedule, "levels", schedules.DiscreteSchedule.linear),
              {"noise": linear}),
-        Case(f"{_V}schedules.DiscreteSchedule.respaced",
+        Case(f"{_V}diffusion.schedules.DiscreteSchedule.respaced",
              _method(schedules.DiscreteSchedule, "respaced",
                      lambda: schedules.DiscreteSchedule.linear(50)), {"spec": "5"}),
     ]  # fmt: skip
@@ -567,62 +564,62 @@ def _networks() -> list[Case]:
     schedule = schedules.DiscreteSchedule.linear(50)
     bump_one = {"bumps": _bumps, "channels": 32, "multipliers": (1,), "blocks": 1, "batch": 2}
     return [
-        Case(f"{_V}adm_config.ADMConfig", ADMConfig,
+        Case(f"{_V}networks.adm.ADMConfig", ADMConfig,
              {"image_size": 8, "channels": 32, "multipliers": (1, 2), "blocks": 1,
               "attention": (2,), "head_channels": 32, "classes": None,
               "new_attention_order": False, "learned_variance": True, "dropout": 0.0,
               "image_channels": 3}),
-        Case(f"{_V}adm.ADMUNet", adm.ADMUNet, {"config": _config()}),
-        Case(f"{_V}adm.empty", adm.empty, {"config": _config()}),
-        Case(f"{_V}adm.from_state_dict", adm.from_state_dict,
+        Case(f"{_V}networks.adm.ADMUNet", adm.ADMUNet, {"config": _config()}),
+        Case(f"{_V}networks.adm.empty", adm.empty, {"config": _config()}),
+        Case(f"{_V}networks.adm.from_state_dict", adm.from_state_dict,
              lambda: {"state_dict": _adm().state_dict(), "config": _config()}),
-        Case(f"{_V}adm_blocks.AttentionBlock", adm_blocks.AttentionBlock,
+        Case(f"{_V}networks.adm.AttentionBlock", adm.AttentionBlock,
              {"channels": 32, "head_channels": 32, "new_order": True}),
-        Case(f"{_V}adm_blocks.Norm", adm_blocks.Norm, {"channels": 32}),
-        Case(f"{_V}adm_blocks.ResBlock", adm_blocks.ResBlock,
+        Case(f"{_V}networks.adm.Norm", adm.Norm, {"channels": 32}),
+        Case(f"{_V}networks.adm.ResBlock", adm.ResBlock,
              {"inner": 32, "outer": 32, "time": 8, "dropout": 0.1, "resize": 1}),
-        Case(f"{_V}adm_blocks.Stage", adm_blocks.Stage, {"args": (nn.Conv2d(4, 4, 1),)}),
-        Case(f"{_V}adm_blocks.full_precision", adm_blocks.full_precision,
+        Case(f"{_V}networks.adm.Stage", adm.Stage, {"args": (nn.Conv2d(4, 4, 1),)}),
+        Case(f"{_V}networks.adm.full_precision", adm.full_precision,
              {"x": torch.zeros(2)}),
-        Case(f"{_V}adm_blocks.sinusoid", adm_blocks.sinusoid,
+        Case(f"{_V}networks.adm.sinusoid", adm.sinusoid,
              {"time": torch.zeros(2), "width": 8}),
-        Case(f"{_V}bump_network.PlaceCode", bump_network.PlaceCode, {"size": 8, "width": 8}),
-        Case(f"{_V}bump_network.FaintCode", bump_network.FaintCode,
+        Case(f"{_V}networks.bump_unet.PlaceCode", bump_unet.PlaceCode, {"size": 8, "width": 8}),
+        Case(f"{_V}networks.bump_unet.FaintCode", bump_unet.FaintCode,
              lambda: {"bumps": _bumps(), "width": 8, "faint": 0.1, "seed": 0}),
-        Case(f"{_V}bump_network.tell_faintly", bump_network.tell_faintly,
+        Case(f"{_V}networks.bump_unet.tell_faintly", bump_unet.tell_faintly,
              lambda: {"network": _bump_net(), "bumps": _bumps(), "faint": 0.1, "seed": 0}),
-        Case(f"{_V}bump_network.encoder_layer", bump_network.encoder_layer,
+        Case(f"{_V}networks.bump_unet.encoder_layer", bump_unet.encoder_layer,
              lambda: {"network": _bump_net()}),
-        Case(f"{_V}bump_network.as_model", bump_network.as_model,
+        Case(f"{_V}recipes.as_model", recipes.as_model,
              lambda: {"network": _bump_net(), "steps": 2}),
-        Case(f"{_V}bump_network.bump_loss", _used(bump_network.bump_loss),
+        Case(f"{_V}recipes.bump_loss", _used(recipes.bump_loss),
              lambda: {"network": _bump_net(), "bumps": _bumps(), "schedule": schedule,
                       "batch": 2, "seed": 0}, keep=("network",)),
-        Case(f"{_V}bump_network.train_bump_network", _theirs(bump_network.train_bump_network),
+        Case(f"{_V}recipes.train_bump_network", _theirs(recipes.train_bump_network),
              trained(**bump_one, faint=0.1, steps=2), keep=_LARGE),
-        Case(f"{_V}digits.LabelledImages", digits.LabelledImages,
+        Case("hierdiff.data.digits.LabelledImages", digits.LabelledImages,
              lambda: {"images": _pixels(3), "labels": np.arange(3)}),
-        Case(f"{_V}digits.eps_loss", _theirs(_used(digits.eps_loss)),
+        Case(f"{_V}recipes.eps_loss", _theirs(_used(recipes.eps_loss)),
              lambda: {"network": _adm(4), "data": _labelled(), "schedule": schedule, "batch": 2,
                       "label_share": 0.5, "classes": 3, "seed": 0}, keep=("network",)),
-        Case(f"{_V}digits.train_image_network", _theirs(digits.train_image_network),
+        Case(f"{_V}recipes.train_image_network", _theirs(recipes.train_image_network),
              trained(data=_labelled, channels=32, multipliers=(1,), blocks=1, attention=(1,),
                      batch=2, label_share=0.5, steps=2), keep=_LARGE),
-        Case(f"{_V}levels.train_classifier", levels.train_classifier,
+        Case(f"{_V}reference_layers.train_classifier", reference_layers.train_classifier,
              trained(data=_labelled, width=4, depth=1, batch=2)),
-        Case(f"{_V}mixture_network.vector_loss", _used(mixture_network.vector_loss),
+        Case(f"{_V}recipes.vector_loss", _used(recipes.vector_loss),
              lambda: {"network": _vectors(), "mixture": _mixture(),
                       "data": np.ones((3, 6)), "batch": 2, "sigmas": (0.1, 1.0), "seed": 0},
              keep=("network",)),
-        Case(f"{_V}mixture_network.train_vector_denoiser", mixture_network.train_vector_denoiser,
+        Case(f"{_V}recipes.train_vector_denoiser", recipes.train_vector_denoiser,
              trained(mixture=_mixture, data=lambda: np.ones((3, 6)), width=8, depth=1, batch=2)),
-        Case(f"{_V}rhm_training.symbol_loss", _used(rhm_training.symbol_loss),
-             lambda: {"network": rhm_network.tree_unet(_grammar(), masking, width=8,
+        Case(f"{_V}recipes.symbol_loss", _used(recipes.symbol_loss),
+             lambda: {"network": tree_unet.tree_unet(_grammar(), masking, width=8,
                                                        conditional=True),
                       "grammar": _grammar(), "noise": masking, "batch": 2,
                       "data": _grammar().sample(3, 0).leaves, "focus": (0.2, 0.4),
                       "label_share": 0.5, "seed": 0}, keep=("network",)),
-        Case(f"{_V}rhm_training.train_tree_unet", _theirs(rhm_training.train_tree_unet),
+        Case(f"{_V}recipes.train_tree_unet", _theirs(recipes.train_tree_unet),
              trained(grammar=_grammar, noise=masking, width=8, batch=2,
                      data=lambda: _grammar().sample(3, 0).leaves, focus=(0.2, 0.4),
                      label_share=0.5, architecture="tree", leaf_width=4)),
@@ -632,33 +629,35 @@ def _networks() -> list[Case]:
         Case(f"{_V}training.Trained", training.Trained,
              lambda: {"network": _conv(), "history": ({"step": 1.0, "loss": 0.5},), "steps": 1,
                       "cpu_seconds": 0.1}),
-        Case(f"{_V}convnext.convnext_names", convnext.convnext_names,
+        Case(f"{_V}pretrained.convnext.convnext_names", convnext.convnext_names,
              {"name": "features.1.2.block.3.weight"}),
-        Case(f"{_V}convnext.from_torchvision", _refused(convnext.from_torchvision),
+        Case(f"{_V}pretrained.convnext.from_torchvision", _refused(convnext.from_torchvision),
              {"weights": {}, "sizes": {"depths": (1,), "hidden_sizes": (4,), "num_labels": 3,
                                        "num_stages": 1}}),
-        Case(f"{_V}diffusers_networks.DiffusersNetwork", diffusers_networks.DiffusersNetwork,
+        Case(f"{_V}networks.diffusers_networks.DiffusersNetwork",
+             diffusers_networks.DiffusersNetwork,
              lambda: {"inner": _dit_inner(), "kind": "dit"}),
-        Case(f"{_V}diffusers_networks.diffusers_network", diffusers_networks.diffusers_network,
+        Case(f"{_V}networks.diffusers_networks.diffusers_network",
+             diffusers_networks.diffusers_network,
              lambda: {"kind": "dit", "config": _dit(), "weights": _dit_inner().state_dict()}),
-        Case(f"{_V}network.NetworkModel", NetworkModel,
+        Case(f"{_V}adapter.NetworkModel", NetworkModel,
              lambda: {"module": _conv(), "noise": GaussianNoise(), "parameterisation": "eps",
-                      "layers": {"conv1": "space"}, "clock": clocks.LogSNR(),
+                      "layers": {"conv1": "space"}, "clock": noise_conditioning.LogSNR(),
                       "sampler": samplers.Ancestral(2), "condition": None,
                       "execution": execution.Execution()}),
-        *(Case(f"{_V}network.NetworkModel.{word}",
+        *(Case(f"{_V}adapter.NetworkModel.{word}",
                _method(NetworkModel, word, _image_model),
                lambda more=more: {"x_t": _pixels(), "t": 0.5, **more})
           for word, more in (("denoise", {}), ("features", {}), ("sample", {"seed": 0}))),
-        Case(f"{_V}network.NetworkModel.conditioned",
+        Case(f"{_V}adapter.NetworkModel.conditioned",
              _method(NetworkModel, "conditioned", lambda: NetworkModel(
                  _adm(3), GaussianNoise(schedule="linear"), "eps")), {"condition": 1}),
-        Case(f"{_V}rhm_network.network_input", rhm_network.network_input,
+        Case(f"{_V}adapter.network_input", adapter.network_input,
              lambda: {"noise": masking, "x_t": _grammar().sample(2, 0).leaves,
                       "t": np.array([0.5, 0.4])}),
-        Case(f"{_V}rhm_network.SymbolNetwork.conditioned",
-             _method(rhm_network.SymbolNetwork, "conditioned", lambda: rhm_network.SymbolNetwork(
-                 rhm_network.tree_unet(_grammar(), masking, width=8, conditional=True), masking)),
+        Case(f"{_V}adapter.SymbolNetwork.conditioned",
+             _method(adapter.SymbolNetwork, "conditioned", lambda: adapter.SymbolNetwork(
+                 tree_unet.tree_unet(_grammar(), masking, width=8, conditional=True), masking)),
              {"condition": 1}),
     ]  # fmt: skip
 
@@ -667,8 +666,8 @@ def _images() -> list[Case]:
     """Folders, files, images and classifiers of them."""
     remote = catalogue.RemoteFile("https://example.org/w.pt", "w.pt")
 
-    def folder() -> images.ImageFolder:
-        return images.ImageFolder.of(_folder() / "images")
+    def folder() -> image_folder.ImageFolder:
+        return image_folder.ImageFolder.of(_folder() / "images")
 
     def exact_call(**more: Any) -> dict[str, Any]:
         return {"x_t": np.zeros((2, 1, 4, 4)), "t": 0.5, **more}
@@ -676,36 +675,45 @@ def _images() -> list[Case]:
     def drawn(**more: Any) -> dict[str, Any]:
         return {"images": np.zeros((2, 1, 4, 4)), **more}
 
-    world = _V + "rhm_images.TreeImages"
+    world = "hierdiff.data.rhm_images.TreeImages"
     return [
-        Case(f"{_V}catalogue.RemoteFile", catalogue.RemoteFile,
+        Case(f"{_V}pretrained.catalogue.RemoteFile", catalogue.RemoteFile,
              {"url": "https://example.org/w.pt", "name": "w.pt", "size": 3, "sha256": "0" * 64}),
-        Case(f"{_V}catalogue.Checkpoint", catalogue.Checkpoint, lambda: dict(vars(_entry()))),
-        Case(f"{_V}models.folder_of", models.folder_of, lambda: {"entry": _entry()}),
-        Case(f"{_V}download.verify", _refused(download.verify),
+        Case(f"{_V}pretrained.catalogue.Checkpoint", catalogue.Checkpoint,
+             lambda: dict(vars(_entry()))),
+        Case(f"{_V}pretrained.download.folder_of", download.folder_of, lambda: {"entry": _entry()}),
+        Case(f"{_V}pretrained.download.verify", _refused(download.verify),
              lambda: {"path": _write(_folder() / "w.pt"), "file": remote, "final": None}),
-        Case(f"{_V}pretrained.as_model", _refused(as_model),
+        Case(f"{_V}pretrained.loading.as_model", _refused(as_model),
              lambda: {"entry": _entry("dit"), "weights": {}, "config": _dit(),
                       "execution": execution.Execution()}),
-        Case(f"{_V}pretrained.pretrained", _refused(pretrained),
+        Case(f"{_V}pretrained.loading.pretrained", _refused(pretrained),
              {"name": "dit-xl-2-256", "layers": None, "accept_licence": True, "offline": True,
               "revision": "abc", "file": "none.pt", "sampler": None, "condition": None,
               "execution": None}, keep=("offline",)),  # the network is not to be used
-        Case(f"{_V}humans.block_layers", humans.block_layers,
+        Case(f"{_V}things.block_layers", things.block_layers,
              lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
                       "names": ("middle_block",)}),
-        Case(f"{_V}humans.judged_images", _refused(humans.judged_images),
+        Case(f"{_V}things.judged_images", _refused(things.judged_images),
              lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
                       "triplets": _folder() / "triplets.npy", "labels": None, "nothing": None,
                       "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
                       "limit": 2, "seed": 0}),
-        Case(f"{_V}images.ImageFolder", images.ImageFolder,
+        Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
-        Case(f"{_V}images.ImageFolder.of", images.ImageFolder.of,
+        Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
+             lambda: {"folder": _folder() / "images", "classes": 3}),
+        Case(f"{_V}pretrained.vae.encoder_of", vae.encoder_of,
+             lambda: {"entry": _entry(), "device": "cpu"}),
+        Case(f"{_V}pretrained.vae.decoder_of", vae.decoder_of,
+             lambda: {"entry": _entry(), "device": "cpu"}),
+        Case("hierdiff.data.image_folder.ImageFolder.of", image_folder.ImageFolder.of,
              lambda: {"folder": _folder() / "images", "truth": None}),
-        Case(f"{_V}images.ImageFolder.first", _method(images.ImageFolder, "first", folder),
+        Case("hierdiff.data.image_folder.ImageFolder.first", _method(image_folder.ImageFolder,
+             "first", folder),
              {"per_class": 1}),
-        Case(f"{_V}images.ImageFolder.batches", _method(images.ImageFolder, "batches", folder),
+        Case("hierdiff.data.image_folder.ImageFolder.batches", _method(image_folder.ImageFolder,
+             "batches", folder),
              {"size": 4, "batch": 2}),
         Case(f"{_V}layers.check_layers", layers.check_layers,
              lambda: {"module": _conv(), "layers": {"conv1": "space"}}),
@@ -713,27 +721,28 @@ def _images() -> list[Case]:
              {"layer": "x", "output": torch.zeros(2, 3, 4), "pooling": "tokens"}),
         Case(f"{_V}layers.recorded", _entered(_called(layers.recorded)),
              lambda: {"module": _conv(), "layers": {"conv1": "space"}}),
-        Case(f"{_V}levels.ReferenceClassifier", levels.ReferenceClassifier,
+        Case(f"{_V}reference_layers.ReferenceClassifier", reference_layers.ReferenceClassifier,
              lambda: {"module": _conv(), "layers": ("conv1",), "mean": (0.5,),
                       "deviation": (0.5,), "size": 8, "resize": 8, "batch": 2}),
-        Case(f"{_V}levels.ReferenceClassifier.activations",
-             _method(levels.ReferenceClassifier, "activations", _classifier),
+        Case(f"{_V}reference_layers.ReferenceClassifier.activations",
+             _method(reference_layers.ReferenceClassifier, "activations", _classifier),
              lambda: {"images": _pixels()}),
-        Case(f"{_V}levels.LayerStatistics", levels.LayerStatistics,
+        Case(f"{_V}reference_layers.LayerStatistics", reference_layers.LayerStatistics,
              {"mean": {"a": np.zeros(2)}, "scale": {"a": np.ones(2)}}),
-        Case(f"{_V}levels.LayerStatistics.standardise",
-             _method(levels.LayerStatistics, "standardise", _statistics),
+        Case(f"{_V}reference_layers.LayerStatistics.standardise",
+             _method(reference_layers.LayerStatistics, "standardise", _statistics),
              {"layer": "conv1", "a": np.ones((2, 4, 8, 8))}),
-        Case(f"{_V}levels.layer_statistics", levels.layer_statistics,
+        Case(f"{_V}reference_layers.layer_statistics", reference_layers.layer_statistics,
              lambda: {"classifier": _classifier(), "images": _pixels(), "moment": False}),
-        Case(f"{_V}levels.similarity", levels.similarity,
+        Case(f"{_V}reference_layers.similarity", reference_layers.similarity,
              lambda: {"classifier": _classifier(), "statistics": _statistics(),
                       "images": _pixels(), "others": _pixels()}),
-        Case(f"{_V}levels.floor_of_pairs", levels.floor_of_pairs,
+        Case(f"{_V}reference_layers.floor_of_pairs", reference_layers.floor_of_pairs,
              lambda: {"classifier": _classifier(), "statistics": _statistics(),
                       "images": _pixels(), "seed": 0}),
-        *(Case(f"{_V}rhm_images.ExactImages.{word}",
-               _method(rhm_images.ExactImages, word, _exact), lambda more=more: exact_call(**more))
+        *(Case(f"hierdiff.theory.exact_models.ExactImages.{word}",
+               _method(exact_models.ExactImages, word, _exact),
+                       lambda more=more: exact_call(**more))
           for word, more in (("denoise", {}), ("features", {}), ("posterior", {}),
                              ("sample", {"seed": 0}))),
         *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().world),
@@ -791,7 +800,7 @@ def _runs() -> list[Case]:
         ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
     ]  # fmt: skip
     return [
-        Case(f"{_V}clocks.NoiseLevel", clocks.NoiseLevel,
+        Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
         Case(f"{_V}protocol.forward_backward", protocol.forward_backward,
              lambda: {"model": exact(), "x0": _grammar().sample(2, 0).leaves, "t": 0.5, "seed": 0,

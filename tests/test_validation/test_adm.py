@@ -19,22 +19,27 @@ from torch import Tensor, nn
 
 from hierdiff import GaussianNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.adm import (
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction, amplitudes
+from hierdiff.validation.diffusion.samplers import (
+    Ancestral,
+    learned_log_variance,
+    reverse_chain,
+    reverse_levels,
+)
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.execution import Execution
+from hierdiff.validation.networks.adm import (
     ADM_64_CONDITIONAL,
     ADM_256,
     ADM_256_CONDITIONAL,
     ADMConfig,
     ADMUNet,
+    AttentionBlock,
     empty,
     from_state_dict,
+    sinusoid,
 )
-from hierdiff.validation.adm_blocks import AttentionBlock, sinusoid
-from hierdiff.validation.execution import Execution
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.parameterisation import Parameterisation, Prediction, amplitudes
-from hierdiff.validation.reverse_chains import reverse_chain, reverse_levels
-from hierdiff.validation.samplers import Ancestral, learned_log_variance
-from hierdiff.validation.schedules import DiscreteSchedule
 
 FIXTURE = dict(np.load(Path(__file__).parents[1] / "data" / "adm_fixture.npz"))
 PUBLISHED = json.loads(str(FIXTURE["config_json"]))["model"]
@@ -67,7 +72,7 @@ def spread() -> float:
     found = rounding_spread(
         NET,
         lambda net: net(x, torch.tensor([999.0], dtype=torch.float64)),
-        sinusoid="hierdiff.validation.adm.sinusoid",
+        sinusoid="hierdiff.validation.networks.adm.sinusoid",
     )
     return float(found.max())
 
@@ -107,7 +112,8 @@ def test_each_wrong_reading_is_seen(wrong: str, monkeypatch: pytest.MonkeyPatch)
     net = from_state_dict(WEIGHTS, config)
     if wrong == "sines":
         monkeypatch.setattr(
-            "hierdiff.validation.adm.sinusoid", lambda t, width: sinusoid(t, width).roll(16, 1)
+            "hierdiff.validation.networks.adm.sinusoid",
+            lambda t, width: sinusoid(t, width).roll(16, 1),
         )
     elif wrong == "eps":
         for part in net.modules():

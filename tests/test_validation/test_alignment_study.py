@@ -20,9 +20,8 @@ from hierdiff import GaussianNoise, results
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, write_triplets
 from hierdiff.theory.odd_one_out_task import odd_one_out
-from hierdiff.validation import humans
-from hierdiff.validation.humans import block_layers
-from hierdiff.validation.network import NetworkModel
+from hierdiff.validation import things
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.studies._judgements import (
     DIGIT_GROUPS,
     Judges,
@@ -30,6 +29,7 @@ from hierdiff.validation.studies._judgements import (
     leading_components,
 )
 from hierdiff.validation.studies.alignment import NetworkAlignment
+from hierdiff.validation.things import block_layers
 
 SMALL = NetworkAlignment(
     v=6, m=2, L=2, steps=600, width=24, objects=100, count=3000, readout=500, t=(0.05, 0.8),
@@ -176,8 +176,8 @@ class Colours(nn.Module):
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, NDArray[Any]]:
     """Twelve images in three colours, judged by colour."""
     model = NetworkModel(Colours(), GaussianNoise(schedule="linear"), "eps")
-    monkeypatch.setattr(humans, "pretrained", lambda *_, **__: model)
-    monkeypatch.setattr(humans, "encoder_of", lambda *_: (8, lambda x: x))
+    monkeypatch.setattr(things, "pretrained", lambda *_, **__: model)
+    monkeypatch.setattr(things, "encoder_of", lambda *_: (8, lambda x: x))
     colours = np.arange(12) % 3
     folder = tmp_path / "images"
     folder.mkdir()

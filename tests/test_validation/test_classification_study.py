@@ -16,18 +16,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, results
+from hierdiff.data.image_folder import SkippedImages, labelled_folder, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise as Noise
 from hierdiff.sims._error_pools import DenoiserErrors, credit
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
-from hierdiff.validation._encoders import class_folders
-from hierdiff.validation.catalogue import checkpoint
-from hierdiff.validation.images import SkippedImages, load_images
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.pretrained import as_model
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.loading import as_model
 from hierdiff.validation.studies import _imagenet_classes
 from hierdiff.validation.studies._conflict_images import (
     CATEGORIES,
@@ -375,7 +374,8 @@ def test_images_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> Non
     save(tmp_path / "0" / "a.png", np.zeros((3, 10, 14)))
     (tmp_path / "0" / "b.png").write_bytes(b"no image")
     Image.new("L", (9, 9), 255).save(tmp_path / "0" / "c.png")
-    files, labels = class_folders(tmp_path, 5)
+    found = labelled_folder(tmp_path, 5)
+    files, labels = list(found.files), np.array(found.labels)
     assert labels.tolist() == [0, 0, 0]
     with pytest.warns(SkippedImages, match="1 of 3 files are no readable images.*b.png"):
         pixels, rows = load_images(files, 8)
@@ -401,12 +401,12 @@ def test_bad_input_is_one_line(change: dict[str, Any], match: str) -> None:
 
 def test_folders_that_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match="no folder"):
-        class_folders(tmp_path / "none", 5)
+        labelled_folder(tmp_path / "none", 5)
     with pytest.raises(InvalidParameter, match="holds no image"):
-        class_folders(tmp_path, 5)
+        labelled_folder(tmp_path, 5)
     save(tmp_path / "n01440764" / "a.png", np.zeros((3, 8, 8)))
     with pytest.raises(InvalidParameter, match="1 folders with images") as error:
-        class_folders(tmp_path, 1000)
+        labelled_folder(tmp_path, 1000)
     one_line(error)
     with pytest.raises(InvalidParameter, match="holds no conflict"):
         read_conflicts(tmp_path)

@@ -15,19 +15,12 @@ from oracles import one_line
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.validation.bump_network import (
-    FaintCode,
-    PlaceCode,
-    as_model,
-    bump_loss,
-    bump_unet,
-    encoder_layer,
-    train_bump_network,
-)
-from hierdiff.validation.levels import ReferenceClassifier
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.samplers import Ancestral
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.samplers import Ancestral
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.networks.bump_unet import FaintCode, PlaceCode, bump_unet, encoder_layer
+from hierdiff.validation.recipes import as_model, bump_loss, train_bump_network
+from hierdiff.validation.reference_layers import ReferenceClassifier
 from hierdiff.validation.studies import _told_generation
 from hierdiff.validation.studies._composition_claims import composition_closing
 from hierdiff.validation.studies.composition import NetworkComposition

@@ -13,15 +13,15 @@ from hierdiff import GaussianNoise
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory.mixture.posterior import denoise
-from hierdiff.validation.clocks import FlowTime, LogSNR, Sigma
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.parameterisation import (
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.noise_conditioning import FlowTime, LogSNR, Sigma
+from hierdiff.validation.diffusion.parameterisation import (
     Parameterisation,
     amplitudes,
     column,
     split_channels,
 )
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
 MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.3, seed=0)
 NOISE = GaussianNoise(schedule="linear")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
 from hierdiff.validation.tree_runs import copied, exact_retention, partial_levels, run_kept
 from oracles import one_line
 
@@ -16,9 +17,7 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import load
 from hierdiff.theory import ExactRHM
-from hierdiff.validation.adm import ADMUNet
-from hierdiff.validation.adm_config import ADMConfig
-from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
+from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
 
 GRAMMAR = RHM(4, 2, 2, 3).draw(0)
 
@@ -124,11 +123,11 @@ def test_a_published_network_is_run_on_a_folder(
     from PIL import Image
 
     from hierdiff.validation import studies
-    from hierdiff.validation.levels import ConvClassifier, ReferenceClassifier
-    from hierdiff.validation.network import NetworkModel
-    from hierdiff.validation.parameterisation import Parameterisation
-    from hierdiff.validation.samplers import Ancestral
-    from hierdiff.validation.schedules import DiscreteSchedule
+    from hierdiff.validation.adapter import NetworkModel
+    from hierdiff.validation.diffusion.parameterisation import Parameterisation
+    from hierdiff.validation.diffusion.samplers import Ancestral
+    from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+    from hierdiff.validation.reference_layers import ConvClassifier, ReferenceClassifier
 
     assert studies.__doc__
     home = "hierdiff.validation.studies._image_retention"

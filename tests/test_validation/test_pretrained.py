@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,20 +24,31 @@ import numpy as np
 import pytest
 import torch
 
-from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
-from hierdiff.validation import CATALOGUE, adm, download, pretrained, print_models
-from hierdiff.validation._optional import MissingPackage
-from hierdiff.validation.adm_config import (
+from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter, MissingPackage
+from hierdiff.validation import CATALOGUE, pretrained, print_models
+from hierdiff.validation.diffusion.samplers import Ancestral
+from hierdiff.validation.networks import adm
+from hierdiff.validation.networks.adm import (
     ADM_64_CONDITIONAL,
     ADM_256,
     ADM_256_CONDITIONAL,
     ADMConfig,
 )
-from hierdiff.validation.catalogue import Checkpoint, RemoteFile, catalogue_table, checkpoint
-from hierdiff.validation.download import Unreachable, cache_folder, fetch, verify
-from hierdiff.validation.models import folder_of
-from hierdiff.validation.pretrained import as_model, read_weights
-from hierdiff.validation.samplers import Ancestral
+from hierdiff.validation.pretrained import download
+from hierdiff.validation.pretrained.catalogue import (
+    Checkpoint,
+    RemoteFile,
+    catalogue_table,
+    checkpoint,
+)
+from hierdiff.validation.pretrained.download import (
+    Unreachable,
+    cache_folder,
+    fetch,
+    folder_of,
+    verify,
+)
+from hierdiff.validation.pretrained.loading import as_model, read_weights
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -262,8 +274,8 @@ def test_a_secure_address_does_not_lead_to_an_open_one() -> None:
 def test_one_download_for_many_processes_and_threads(server: Server, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from hierdiff.validation.catalogue import RemoteFile\n"
-        "from hierdiff.validation.download import fetch\n"
+        "from hierdiff.validation.pretrained.catalogue import RemoteFile\n"
+        "from hierdiff.validation.pretrained.download import fetch\n"
         "f = RemoteFile(sys.argv[1], 'w.pt', int(sys.argv[2]), sys.argv[3])\n"
         "print(fetch(f, Path(sys.argv[4]), pause=0.0).stat().st_size)\n"
     )
@@ -407,7 +419,7 @@ def test_a_full_disk_is_said_before(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("hierdiff.validation.download.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InvalidParameter, match="make room, or set HIERDIFF_CACHE"):
         get(server, tmp_path)
 
@@ -542,7 +554,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> adm.ADMUNet:
     """A small network in the place of the large one, and a cache of its own."""
     monkeypatch.setenv("HIERDIFF_CACHE", str(tmp_path))
     monkeypatch.delenv("HIERDIFF_OFFLINE", raising=False)
-    monkeypatch.setattr("hierdiff.validation.adm.ADM_256", TINY)
+    monkeypatch.setattr("hierdiff.validation.networks.adm.ADM_256", TINY)
     torch.manual_seed(0)
     net = adm.ADMUNet(TINY)
     for parameter in net.parameters():
@@ -551,8 +563,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> adm.ADMUNet:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, entry: Checkpoint) -> None:
-    # the package binds the function over the module of the same name
-    module = sys.modules["hierdiff.validation.pretrained"]
+    # the package of this name is hidden by the function
+    module = sys.modules["hierdiff.validation.pretrained.loading"]
     monkeypatch.setattr(module, "checkpoint", lambda name: entry)
 
 
@@ -658,7 +670,7 @@ def test_both_formats_of_torch_are_read(zipped: bool, tmp_path: Path) -> None:
 
 
 def test_revisions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from hierdiff.validation.pretrained import _at
+    from hierdiff.validation.pretrained.loading import _at
 
     file = checkpoint("dit-xl-2-256").weights
     assert "/resolve/abc123/" in _at(file, "abc123").url

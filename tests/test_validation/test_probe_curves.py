@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from oracles import one_line
 
+from hierdiff.data.digits import digits
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.sims.estimators import student_factor
 from hierdiff.theory.exact_models import ExactMixture
-from hierdiff.validation import _encoders
-from hierdiff.validation.digits import digits
+from hierdiff.validation.pretrained import vae
 from hierdiff.validation.studies import _probe_worlds
 from hierdiff.validation.studies._probe_curves import rise_of
 from hierdiff.validation.studies._probe_worlds import mixture_of_classes
@@ -143,7 +143,8 @@ def test_photographs_are_read_from_folders(
     """A stand-in for a published network: the layers of a small one, images in class folders."""
     from PIL import Image
 
-    from hierdiff.validation.digits import LabelledImages, train_image_network
+    from hierdiff.data.digits import LabelledImages
+    from hierdiff.validation.recipes import train_image_network
     from hierdiff.validation.training import Plan
 
     rng = np.random.default_rng(0)
@@ -157,7 +158,7 @@ def test_photographs_are_read_from_folders(
     network, _ = train_image_network(blank, Plan(steps=1, every=1, warmup=1), batch=4)
     monkeypatch.setattr(_probe_worlds, "pretrained", lambda *_, **__: network)
     monkeypatch.setattr(_probe_worlds, "encoder_of", lambda *_: (8, lambda images: images))
-    assert _encoders.encoder_of is not _probe_worlds.encoder_of
+    assert vae.encoder_of is not _probe_worlds.encoder_of
     study = NetworkRepresentation(
         model="adm-256", images=tmp_path / "images", out=tmp_path / "out", t=(0.01, 0.9), test=8
     )

@@ -14,11 +14,8 @@ from oracles import one_line
 from hierdiff import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import denoise
-from hierdiff.validation.mixture_network import (
-    VectorDenoiser,
-    train_vector_denoiser,
-    vector_loss,
-)
+from hierdiff.validation.networks.vector_mlp import VectorDenoiser
+from hierdiff.validation.recipes import train_vector_denoiser, vector_loss
 from hierdiff.validation.studies.representation import NetworkRepresentation
 from hierdiff.validation.training import Plan
 

@@ -14,11 +14,12 @@ from oracles import one_line
 from scipy.special import softmax
 
 from hierdiff import RHM, DiffusionModel, GaussianNoise
+from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.clocks import LogSNR
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.rhm_images import ExactImages, TreeImages, random_templates
-from hierdiff.validation.samplers import Ancestral
+from hierdiff.theory.exact_models import ExactImages
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.noise_conditioning import LogSNR
+from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 NOISE = GaussianNoise(schedule="linear")

@@ -14,20 +14,28 @@ from torch import Tensor, nn
 
 from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.clocks import LogSNR
-from hierdiff.validation.execution import Execution
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.parameterisation import (
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.noise_conditioning import LogSNR
+from hierdiff.validation.diffusion.parameterisation import (
     Parameterisation,
     Prediction,
     amplitudes,
     column,
 )
+from hierdiff.validation.diffusion.sampler_bias import (
+    determinism_bias,
+    linear_retention,
+    retained_share,
+)
+from hierdiff.validation.diffusion.samplers import (
+    DDIM,
+    Ancestral,
+    learned_log_variance,
+    reverse_levels,
+)
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.execution import Execution
 from hierdiff.validation.protocol import forward_backward, step_levels
-from hierdiff.validation.reverse_chains import reverse_levels
-from hierdiff.validation.sampler_bias import determinism_bias, linear_retention, retained_share
-from hierdiff.validation.samplers import DDIM, Ancestral, learned_log_variance
-from hierdiff.validation.schedules import DiscreteSchedule
 
 LINEAR = DiscreteSchedule.linear()
 NOISE = GaussianNoise(schedule="linear")
@@ -299,7 +307,7 @@ def test_what_samplers_refuse() -> None:
 
 def test_diffusers_schedulers_agree_where_they_are_the_same_chain() -> None:
     pytest.importorskip("diffusers")
-    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+    from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 
     schedule = LINEAR.respaced("ddim25")
     options = {"clip_sample": False, "set_alpha_to_one": True, "timestep_spacing": "leading"}
@@ -339,7 +347,7 @@ def variance_of(sampler: object, c: float, snr: float, n: int = 40_000) -> float
 def test_diffusers_schedulers_return_gaussian_data(kind: str) -> None:
     """DDIM in 50 steps without clipping: 3.767 of variance 4, whatever it takes for the output."""
     pytest.importorskip("diffusers")
-    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+    from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 
     sampler = DiffusersSampler("DDIMScheduler", 50, options={"prediction_type": kind})
     levels = np.append(LINEAR.snr[np.arange(980, -1, -20)], np.inf)
@@ -356,7 +364,7 @@ def test_diffusers_schedulers_return_gaussian_data(kind: str) -> None:
 
 def test_the_variance_of_a_stochastic_scheduler_is_exact() -> None:
     pytest.importorskip("diffusers")
-    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+    from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 
     sampler = DiffusersSampler(steps=30)
     snr, n = float(LINEAR.snr[600]), 40_000
@@ -392,7 +400,7 @@ def test_schedulers_that_do_not_fit_are_refused_when_made(
     scheduler: str, options: object, words: str
 ) -> None:
     pytest.importorskip("diffusers")
-    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+    from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 
     with pytest.raises(InvalidParameter, match=words) as error:
         DiffusersSampler(scheduler, options=options)  # type: ignore[arg-type]
@@ -402,8 +410,8 @@ def test_schedulers_that_do_not_fit_are_refused_when_made(
 def test_a_diffusers_sampler_without_diffusers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from hierdiff.validation._optional import MissingPackage
-    from hierdiff.validation.diffusers_samplers import DiffusersSampler
+    from hierdiff.errors import MissingPackage
+    from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 
     monkeypatch.setitem(sys.modules, "diffusers", None)
     assert DiffusersSampler().stochastic

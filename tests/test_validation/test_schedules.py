@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from hierdiff import GaussianNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.clocks import FlowTime, LogSNR, NoiseLevel, Sigma, default_clock
-from hierdiff.validation.parameterisation import Parameterisation
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.noise_conditioning import (
+    FlowTime,
+    LogSNR,
+    NoiseLevel,
+    Sigma,
+    default_clock,
+)
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
 LINEAR = DiscreteSchedule.linear()
 COSINE = DiscreteSchedule.cosine()

@@ -13,15 +13,21 @@ from torch import nn
 from hierdiff import GaussianNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation import NetworkModel
-from hierdiff.validation._tensors import called, labels_of, one_per_row, tensor
-from hierdiff.validation.adm import ADMUNet
-from hierdiff.validation.adm_blocks import AttentionBlock, Norm, ResBlock, Stage
-from hierdiff.validation.adm_config import ADMConfig
-from hierdiff.validation.levels import ConvClassifier, ReferenceClassifier
-from hierdiff.validation.mixture_network import VectorDenoiser
-from hierdiff.validation.parameterisation import Parameterisation
-from hierdiff.validation.samplers import DDIM, Ancestral, Prediction
-from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
+from hierdiff.validation._checks import called, labels_of, one_per_row, tensor
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.diffusion.samplers import DDIM, Ancestral, Prediction
+from hierdiff.validation.networks.adm import (
+    ADMConfig,
+    ADMUNet,
+    AttentionBlock,
+    Norm,
+    ResBlock,
+    Stage,
+)
+from hierdiff.validation.networks.transformer import SequenceTransformer
+from hierdiff.validation.networks.tree_unet import TreeUNet
+from hierdiff.validation.networks.vector_mlp import VectorDenoiser
+from hierdiff.validation.reference_layers import ConvClassifier, ReferenceClassifier
 
 ADM = ADMConfig(8, 32, (1,), 1, (), head_channels=32, classes=3, image_channels=1)
 

@@ -17,15 +17,11 @@ from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNo
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import training
-from hierdiff.validation.rhm_network import (
-    SymbolNetwork,
-    gap_to_exact,
-    symbol_transformer,
-    tree_unet,
-)
-from hierdiff.validation.rhm_training import symbol_loss, train_tree_unet
+from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.networks.transformer import SequenceTransformer, symbol_transformer
+from hierdiff.validation.networks.tree_unet import TreeUNet, tree_unet
+from hierdiff.validation.recipes import gap_to_exact, symbol_loss, train_tree_unet
 from hierdiff.validation.training import CheckpointSetAside, Plan, train
-from hierdiff.validation.tree_network import SequenceTransformer, TreeUNet
 
 GRAMMAR = RHM(4, 2, 2, 3).draw(0)
 NOISE = MaskingNoise(4)
@@ -124,9 +120,9 @@ def test_a_checkpoint_of_other_code_is_not_resumed(
     train(fresh(), loss, plan, folder=tmp_path)
     train(fresh(), loss, plan, folder=tmp_path)  # no warning: resumed
     real = training.code_parts
-    changed = {"hierdiff.validation.rhm_training": "0" * 24}
+    changed = {"hierdiff.validation.recipes": "0" * 24}
     monkeypatch.setattr(training, "code_parts", lambda *x: {**real(*x), **changed})
-    with pytest.warns(CheckpointSetAside, match=r"other code: hierdiff\.validation\.rhm_training"):
+    with pytest.warns(CheckpointSetAside, match=r"other code: hierdiff\.validation\.recipes"):
         train(fresh(), loss, plan, folder=tmp_path)
 
 

@@ -57,7 +57,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
-from scipy.stats import t as student
 
 from hierdiff.checks import checked, level, whole
 from hierdiff.data.rhm import RHM
@@ -450,6 +449,8 @@ def _growth(after: Array, before: Array, first: int, last: int) -> Array:
 
 def _transient(after: Array, before: Array) -> int:
     """Levels to leave out of a perturbation [copies, levels], by the rule that the Notes state."""
+    from scipy.stats import t as student
+
     copies, levels = after.shape
     for b in range(_BLOCK, levels // 4 + 1, _BLOCK):
         middle = (b + levels) // 2

@@ -49,7 +49,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 from hierdiff.checks import (
     Rule,
@@ -483,13 +483,15 @@ def linear_accuracy(
     >>> round(linear_accuracy([1.0, 4.0], [1.0, 2.0], [1.0, 0.25]), 6)
     0.76025
     """
+    from scipy.stats import norm
+
     lam, gap, weight, sign = _directions(
         eigenvalues=_positive(eigenvalues), gaps=gaps, weights=weights, signs=signs
     )
     spread = 2 * np.sqrt((weight**2 * gap**2 * lam).sum())
     if not spread > 0:
         raise InvalidParameter("weights times gaps vanish everywhere; no direction tells A from B")
-    return float(stats.norm.cdf((weight * sign * gap**2).sum() / spread))
+    return float(norm.cdf((weight * sign * gap**2).sum() / spread))
 
 
 @checked(snr=nonnegative)
@@ -534,6 +536,8 @@ def design_accuracy(
     >>> [round(design_accuracy([1.0], [2.0], np.ones(n), np.ones(n)), 4) for n in (1, 1000)]
     [0.7602, 0.8412]
     """
+    from scipy.stats import norm
+
     lam, gap, sign = _directions(eigenvalues=_positive(eigenvalues), gaps=gaps, signs=signs)
     w, gamma = _directions(weights=weights, snr=snr)
     if not w.ndim:
@@ -545,7 +549,7 @@ def design_accuracy(
     spread = 2 * np.sqrt((total**2 * gap**2 * lam).sum() + noise)
     if not spread > 0:
         raise InvalidParameter("weights vanish at all noise levels; choose levels where w(t) > 0")
-    return float(stats.norm.cdf((total * sign * gap**2).sum() / spread))
+    return float(norm.cdf((total * sign * gap**2).sum() / spread))
 
 
 @checked(sigma2=nonnegative)

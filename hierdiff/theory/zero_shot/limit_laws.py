@@ -15,7 +15,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from hierdiff.checks import checked, count, finite_reals, memory, reals, sound, whole
 from hierdiff.errors import InvalidParameter
@@ -89,6 +88,8 @@ def normal_accuracy(
     >>> normal_accuracy([[0.0, 1.0]], [np.eye(2)], [0], 2).round(6).tolist()
     [0.841345]
     """
+    from scipy.stats import norm
+
     m = finite_reals("mean", mean, (None, None))
     n, classes = m.shape
     cov = finite_reals("covariance", covariance, (n, classes, classes))
@@ -115,7 +116,7 @@ def normal_accuracy(
     if classes == 2:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = gap[:, 0] / np.sqrt(spread[:, 0, 0])
-        return np.asarray(stats.norm.cdf(np.nan_to_num(ratio)))
+        return np.asarray(norm.cdf(np.nan_to_num(ratio)))
     root = vectors * np.sqrt(np.maximum(values, 0))[:, None]
     normals = generator(seed).standard_normal((draws, classes - 1))
     return np.array([

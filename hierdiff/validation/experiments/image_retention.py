@@ -20,16 +20,19 @@ from numpy.typing import NDArray
 
 from hierdiff.checks import checked
 from hierdiff.contracts import Summary
+from hierdiff.data.digits import digits
+from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.validation.catalogue import checkpoint
-from hierdiff.validation.convnext import convnext
-from hierdiff.validation.digits import digits, train_image_network
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.distributed import Process
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.images import ImageFolder, eight_bits, load_images
-from hierdiff.validation.levels import (
+from hierdiff.validation.pretrained import pretrained
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.recipes import train_image_network
+from hierdiff.validation.reference_layers import (
     ReferenceClassifier,
     Similarity,
     floor_of_pairs,
@@ -37,8 +40,6 @@ from hierdiff.validation.levels import (
     similarity,
     train_classifier,
 )
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.training import Plan
 
 __all__ = [

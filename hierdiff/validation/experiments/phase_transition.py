@@ -34,6 +34,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -49,7 +50,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import MaskingNoise, UniformNoise
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
@@ -58,7 +59,7 @@ from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.validation.catalogue import CATALOGUE
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.distributed import run_shared
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import clear_checkpoints, source_arguments
@@ -72,8 +73,9 @@ from hierdiff.validation.experiments.image_retention import (
     layer_variables,
     retention_figure,
 )
-from hierdiff.validation.rhm_network import Process, SymbolNetwork, gap_to_exact
-from hierdiff.validation.rhm_training import Architecture, train_tree_unet
+from hierdiff.validation.pretrained.catalogue import CATALOGUE
+from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
+from hierdiff.validation.rhm_network import Process
 from hierdiff.validation.training import Plan
 
 __all__ = [

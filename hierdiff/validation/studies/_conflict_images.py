@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from hierdiff.checks import reals
+from hierdiff.data.image_folder import listed_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.images import listed_images
 
 __all__ = [
     "CATEGORIES", "MEMBERS", "ConflictImages", "category_answers", "cue_shares", "read_conflicts",

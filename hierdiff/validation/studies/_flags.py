@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Protocol
 
 from hierdiff.checks import number, whole
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.catalogue import CATALOGUE
 from hierdiff.validation.execution import usable_device
+from hierdiff.validation.pretrained.catalogue import CATALOGUE
 
 __all__ = ["NetworkFlags", "ReaderFlags", "check_numbers", "forget", "known_model"]
 

@@ -12,16 +12,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff.data.image_folder import labelled_folder, load_images
+from hierdiff.data.image_folder import low_pass as cut_detail
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.validation._encoders import Encoder, encoder_of, labelled_folder
-from hierdiff.validation.catalogue import checkpoint
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.images import load_images
-from hierdiff.validation.images import low_pass as cut_detail
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.pretrained import pretrained
-from hierdiff.validation.schedules import DiscreteSchedule
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.loading import pretrained
+from hierdiff.validation.pretrained.vae import Encoder, encoder_of
 from hierdiff.validation.studies._conflict_images import (
     MEMBERS,
     category_answers,

@@ -10,25 +10,25 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.contracts import DiffusionModel
+from hierdiff.data.digits import digits
+from hierdiff.data.image_folder import ImageFolder, load_images
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
-from hierdiff.validation._encoders import encoder_of
-from hierdiff.validation.catalogue import checkpoint
-from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.humans import block_layers
-from hierdiff.validation.images import ImageFolder, load_images
 from hierdiff.validation.layers import Pooling
-from hierdiff.validation.pretrained import pretrained
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.loading import pretrained
+from hierdiff.validation.pretrained.vae import encoder_of
+from hierdiff.validation.recipes import train_image_network, train_tree_unet
 from hierdiff.validation.studies._flags import NetworkFlags
+from hierdiff.validation.things import block_layers
 from hierdiff.validation.training import Plan
 
 __all__ = ["ProbeFlags", "World", "digit_world", "mixture_of_classes", "photographs", "rhm_world"]

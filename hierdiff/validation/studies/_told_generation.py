@@ -23,20 +23,20 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from hierdiff import results
+from hierdiff.data.image_folder import labelled_folder, load_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import likelihood_interval
 from hierdiff.sims.phases import phase_of_strings
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.validation._encoders import decoder_of, encoder_of, labelled_folder
-from hierdiff.validation.catalogue import checkpoint
-from hierdiff.validation.convnext import convnext
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.images import load_images
-from hierdiff.validation.levels import ReferenceClassifier
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.pretrained import pretrained
-from hierdiff.validation.samplers import Ancestral
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.pretrained.loading import pretrained
+from hierdiff.validation.pretrained.vae import decoder_of, encoder_of
+from hierdiff.validation.reference_layers import ReferenceClassifier
 from hierdiff.validation.studies._flags import ReaderFlags
 
 __all__ = ["TellFlags", "told_generation"]

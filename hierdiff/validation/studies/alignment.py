@@ -26,23 +26,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields
-from hierdiff.errors import InvalidParameter
 from hierdiff.data.derivations import Derivations
+from hierdiff.data.digits import digits
 from hierdiff.data.rhm import RHM, Grammar
-from hierdiff.noise import GaussianNoise
+from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import CONDITIONS
-from hierdiff.sims.probes import linear_probe
 from hierdiff.sims.metrics.odd_one_out import draw_triplets
-from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
+from hierdiff.sims.probes import linear_probe
 from hierdiff.theory.belief_propagation import posterior
-from hierdiff.validation.digits import digits, train_image_network
+from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.alignment import network_alignment
-from hierdiff.validation.humans import judged_images
 from hierdiff.validation.layers import Pooling
-from hierdiff.validation.rhm_network import SymbolNetwork
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_tree_unet
 from hierdiff.validation.studies._alignment_claims import (
     beside,
     closing,
@@ -52,6 +51,7 @@ from hierdiff.validation.studies._alignment_claims import (
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._judgements import Judges, digit_similarity, one_noise, table_of
 from hierdiff.validation.studies._summary import write_summary
+from hierdiff.validation.things import judged_images
 from hierdiff.validation.training import Plan
 
 __all__ = ["NetworkAlignment"]

@@ -25,9 +25,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields
+from hierdiff.data.digits import digits
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.plots.classification import accuracy_table
 from hierdiff.sims._classification_summary import summarise
 from hierdiff.sims._classification_tasks import draw, given_task
@@ -36,9 +37,8 @@ from hierdiff.sims.classification import Classification
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.theory.zero_shot.weightings import snr_at
-from hierdiff.validation.digits import digits, train_image_network
 from hierdiff.validation.figures.classification import network_classification
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_tree_unet
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._imagenet_classes import classify_folder
 from hierdiff.validation.studies._summary import write_summary

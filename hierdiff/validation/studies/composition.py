@@ -29,30 +29,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields, listed, positive, reals, text
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise
+from hierdiff.noise import MaskingNoise
 from hierdiff.seeds import stream
-from hierdiff.sims.phases import (
-    NETWORK_THRESHOLDS,
-    PhaseReadout,
-    Thresholds,
-    anova_shares,
-    location_accuracy,
-    phase,
-    read_phase,
-)
+from hierdiff.sims._bump_readout import location_accuracy
+from hierdiff.sims._geometry import anova_shares
+from hierdiff.sims.phases import NETWORK_THRESHOLDS, PhaseReadout, Thresholds, phase, read_phase
 from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
-from hierdiff.validation.bump_network import (
-    as_model,
-    train_bump_network,
-)
+from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.rhm_network import SymbolNetwork
-from hierdiff.validation.rhm_training import train_tree_unet
+from hierdiff.validation.networks.tree_unet import TreeUNet
+from hierdiff.validation.recipes import as_model, train_bump_network, train_tree_unet
 from hierdiff.validation.studies._composition_claims import (
     READINGS,
     composition_claims,
@@ -63,7 +55,6 @@ from hierdiff.validation.studies._flags import check_numbers, forget, known_mode
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.studies._told_generation import told_generation
 from hierdiff.validation.training import Plan
-from hierdiff.validation.tree_network import TreeUNet
 
 __all__ = ["NetworkComposition"]
 

@@ -37,7 +37,7 @@ from hierdiff.seeds import stream
 from hierdiff.sims.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
 from hierdiff.validation.figures.representation import network_representation
-from hierdiff.validation.mixture_network import train_vector_denoiser
+from hierdiff.validation.recipes import train_vector_denoiser
 from hierdiff.validation.studies._flags import check_numbers, forget, known_model
 from hierdiff.validation.studies._probe_curves import PROBE_LEVELS, ProbeCurves
 from hierdiff.validation.studies._summary import write_summary

@@ -20,34 +20,36 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields, checked, listed, natural, one_level, positive
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.derivations import Derivations
+from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM
+from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
+from hierdiff.sims.metrics.forward_backward import partial_levels
 from hierdiff.theory import true_beliefs
-from hierdiff.validation._tensors import one_per_row, tensor
-from hierdiff.validation.clocks import LogSNR
-from hierdiff.validation.digits import LabelledImages, train_image_network
+from hierdiff.theory.exact_models import ExactImages
+from hierdiff.validation._checks import one_per_row, tensor
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.noise_conditioning import LogSNR
+from hierdiff.validation.diffusion.samplers import Ancestral
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
-from hierdiff.validation.levels import (
+from hierdiff.validation.protocol import forward_backward
+from hierdiff.validation.recipes import train_image_network
+from hierdiff.validation.reference_layers import (
     floor_of_pairs,
     layer_statistics,
     similarity,
     train_classifier,
 )
-from hierdiff.validation.network import NetworkModel
-from hierdiff.validation.protocol import forward_backward
-from hierdiff.validation.rhm_images import ExactImages, TreeImages, random_templates
-from hierdiff.validation.samplers import Ancestral
-from hierdiff.validation.schedules import DiscreteSchedule
 from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._flags import check_numbers, forget
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
-from hierdiff.validation.tree_runs import partial_levels
 
 __all__ = ["ExactDenoiser", "RHMImages"]
 

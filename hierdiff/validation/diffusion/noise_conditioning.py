@@ -1,0 +1,137 @@
+r"""Clocks: the number that a network is told, as a function of the SNR at which models meet.
+
+=================  =============================================================================
+clock              time
+=================  =============================================================================
+DiscreteSchedule   index of the network's own schedule, linear in log SNR between indices
+LogSNR             natural logarithm of the SNR
+Sigma              1 / sqrt(snr), noise over signal amplitude (EDM)
+FlowTime           1 / (1 + sqrt(snr)), the mixing weight of a rectified flow
+NoiseLevel         t of a Gaussian process of this package
+=================  =============================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hierdiff.checks import FloatArray, check_fields, checked, snr_of
+from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+
+__all__ = ["Clock", "FlowTime", "LogSNR", "NoiseLevel", "Sigma", "default_clock"]
+
+
+class Clock(Protocol):
+    """What turns the SNR into the time that a network is told."""
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Time of the network at these ratios."""
+
+
+@dataclass(frozen=True)
+class LogSNR:
+    """Clock of networks that are told the natural logarithm of the SNR, cut to +-limit."""
+
+    limit: float = 20.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Log SNR; 0 and inf become the limits."""
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log(snr_of(snr)), -self.limit, self.limit)
+
+
+@dataclass(frozen=True)
+class Sigma:
+    """Clock of networks that see x0 + sigma * noise and are told sigma (EDM)."""
+
+    largest: float = 80.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Noise over signal amplitude, at most ``largest``."""
+        with np.errstate(divide="ignore"):
+            return np.minimum(1 / np.sqrt(snr_of(snr)), self.largest)
+
+
+@dataclass(frozen=True)
+class FlowTime:
+    """Clock of rectified flows x = (1 - tau) x0 + tau * noise, told scale * tau."""
+
+    scale: float = 1.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Scale / (1 + sqrt(snr)): 0 clean, ``scale`` pure noise."""
+        return np.asarray(self.scale / (1 + np.sqrt(snr_of(snr))))
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """Clock of networks that are told scale * t of a Gaussian process."""
+
+    noise: GaussianNoise
+    scale: float = 1.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Level t of the process, times ``scale``."""
+        return np.asarray(self.scale * self.noise.level(snr))
+
+
+@checked
+def default_clock(
+    parameterisation: Parameterisation, noise: GaussianNoise | MaskingNoise | UniformNoise
+) -> Clock:
+    """What networks of a kind are told unless a clock is given.
+
+    Parameters
+    ----------
+    parameterisation : Parameterisation
+        What the network predicts.
+    noise : GaussianNoise, MaskingNoise or UniformNoise
+        Its schedule names the one of the network.
+
+    Returns
+    -------
+    Clock
+        Log SNR for "logits", and where there is no SNR; 1 / sqrt(snr) at scale "ve"; the mixing
+        weight for "flow"; else the index of the linear or cosine schedule of 1,000 levels.
+
+    Notes
+    -----
+    Validity: conventions of the papers that introduced each; a network trained otherwise needs
+    its own clock.
+
+    Examples
+    --------
+    >>> default_clock(Parameterisation("eps"), GaussianNoise(schedule="linear"))
+    DiscreteSchedule(T=1000, snr=9999..4.036e-05)
+    """
+    if parameterisation.output == "logits" or not isinstance(noise, GaussianNoise):
+        return LogSNR()
+    if parameterisation.scale == "ve":
+        return Sigma()
+    if "flow" in (parameterisation.output, parameterisation.scale):
+        return FlowTime()
+    if noise.schedule == "linear":
+        return DiscreteSchedule.linear()
+    return DiscreteSchedule.cosine()

@@ -1,0 +1,3 @@
+"""Networks."""
+
+__all__: list[str] = []

@@ -1,0 +1,92 @@
+r"""A residual perceptron that denoises vectors.
+
+It corrects by F the linear denoiser of data of variance v per dimension,
+
+.. math:: \hat x_0 = c_{skip}\, x_t + c_{out}\, F(c_{in}\, x_t, \log \mathrm{snr}), \qquad
+   c_{skip} = \frac{a v}{a^2 v + s^2}, \quad c_{out}^2 = \frac{v s^2}{a^2 v + s^2}, \quad
+   c_{in}^{-2} = a^2 v + s^2 .
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from hierdiff.checks import checked, number
+from hierdiff.validation._checks import (
+    layers_number,
+    one_per_row,
+    size_number,
+    tensor,
+)
+from hierdiff.validation.networks._blocks import Block, NoiseCode
+
+__all__ = [
+    "VectorDenoiser",
+]
+
+
+class VectorDenoiser(nn.Module):
+    """Residual perceptron that returns E[x0 | x_t] of vectors.
+
+    Parameters
+    ----------
+    dim : int
+        Entries of a datum.
+    variance : float
+        Of the data, per entry.
+    width, depth : int
+        Features and residual blocks.
+
+    Raises
+    ------
+    InvalidParameter
+        If a number is not positive.
+
+    Examples
+    --------
+    >>> VectorDenoiser(6, 0.5, width=16, depth=1)(torch.zeros(3, 6), torch.zeros(3)).shape
+    torch.Size([3, 6])
+    """
+
+    @checked(
+        dim=size_number,
+        variance=partial(number, above=0),
+        width=size_number,
+        depth=layers_number,
+    )
+    def __init__(self, dim: int, variance: float, *, width: int = 256, depth: int = 3) -> None:
+        super().__init__()
+        self.variance = variance
+        self.code = NoiseCode(64)
+        self.embed = nn.Linear(dim, width)
+        self.blocks = nn.ModuleList(Block(width, 64) for _ in range(depth))
+        self.head = nn.Linear(width, dim)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """Variance-preserving x_t [n, dim] and log SNR [n] to the posterior mean."""
+        skip, out, _ = self.scales(log_snr, x)
+        return skip * x + out * self.inner(x, log_snr)
+
+    def inner(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """F of the module's first lines."""
+        _, _, into = self.scales(log_snr, x)
+        code = self.code(log_snr.to(x.dtype))
+        h = self.embed(into * x)[:, None]
+        for block in self.blocks:
+            h = block(h, code)
+        answer: Tensor = self.head(h[:, 0])
+        return answer
+
+    def scales(self, log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """c_skip, c_out and c_in as columns."""
+        tensor("x", x, None, self.embed.in_features)
+        one_per_row("log_snr", log_snr, x)
+        a2 = torch.sigmoid(log_snr.to(x.dtype))[:, None]
+        s2 = torch.sigmoid(-log_snr.to(x.dtype))[:, None]
+        total = a2 * self.variance + s2
+        return a2.sqrt() * self.variance / total, (self.variance * s2 / total).sqrt(), total.rsqrt()

@@ -1,0 +1,694 @@
+r"""Networks trained here: for each kind of data a loss, and the training of a network with it.
+
+=========  =====================================  ==================================================
+data       loss, minimised over all functions by  recipe
+=========  =====================================  ==================================================
+symbols    the exact marginals                    :func:`train_tree_unet`
+images     the posterior mean of the noise        :func:`train_image_network`
+vectors    the posterior mean of the data         :func:`train_vector_denoiser`
+bumps      the posterior mean of the noise        :func:`train_bump_network`
+=========  =====================================  ==================================================
+
+On symbols the network returns logits and learns by their cross-entropy,
+
+.. math:: \mathcal L = -E_{x_0, t} \sum_i \log q_i(x_{0,i} \mid x_t, t), \qquad
+   E[x_0 \mid x_t] \approx q,
+
+and the difference from the exact marginals of belief propagation is the mean Kullback-Leibler
+divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats.  On images and bumps it predicts the noise,
+
+.. math:: \mathcal L = E_{x_0, i, \epsilon}\;
+   |\epsilon - \epsilon_\theta(a_i x_0 + s_i \epsilon, i)|^2
+
+over the indices i of the schedule.  On vectors the squared error is taken in units of c_out
+(:mod:`hierdiff.validation.networks.vector_mlp`), so that all noise levels weigh alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from hierdiff.checks import (
+    checked,
+    fraction,
+    instance,
+    interval,
+    reals,
+    shown,
+    symbols_of,
+    whole,
+)
+from hierdiff.data.bumps import Bumps
+from hierdiff.data.digits import LabelledImages
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.rhm import Grammar
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
+from hierdiff.seeds import Seed, generator, stream
+from hierdiff.theory import ExactRHM, denoise_symbols
+from hierdiff.validation._checks import (
+    batch_number,
+)
+from hierdiff.validation.adapter import NetworkModel, SymbolNetwork, network_input
+from hierdiff.validation.diffusion.noise_conditioning import LogSNR
+from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.execution import Execution
+from hierdiff.validation.networks._blocks import Process
+from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
+from hierdiff.validation.networks.bump_unet import bump_unet, encoder_layer, tell_faintly
+from hierdiff.validation.networks.transformer import symbol_transformer
+from hierdiff.validation.networks.tree_unet import TreeUNet, tree_unet
+from hierdiff.validation.networks.vector_mlp import VectorDenoiser
+from hierdiff.validation.training import Evaluation, Plan, Trained, train
+
+__all__ = [
+    "Architecture",
+    "Source",
+    "as_model",
+    "bump_loss",
+    "eps_loss",
+    "gap_to_exact",
+    "symbol_loss",
+    "train_bump_network",
+    "train_image_network",
+    "train_tree_unet",
+    "train_vector_denoiser",
+    "vector_loss",
+]
+
+Array = NDArray[Any]
+Architecture: TypeAlias = Literal["tree", "transformer"]
+
+Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], LabelledImages]
+"""A set of images, or what draws that many fresh ones."""
+
+
+@checked(batch=batch_number)
+def symbol_loss(
+    grammar: Grammar,
+    noise: Process,
+    *,
+    batch: int = 256,
+    data: Array | None = None,
+    focus: tuple[float, float] | None = None,
+    label_share: float = 0.0,
+    seed: int = 0,
+) -> Callable[[nn.Module, int], Tensor]:
+    """Cross-entropy of the clean symbols on a fresh batch per step.
+
+    Parameters
+    ----------
+    grammar : Grammar
+        Where data are drawn from.
+    noise : Process
+    batch : int
+        Data per step.
+    data : int array [P, leaves], optional
+        A finite training set instead of fresh data.
+    focus : (low, high), optional
+        Three quarters of the noise levels fall into this range of t, where the transition is; by
+        default they are uniform in [0, 1].
+    label_share : float
+        Share of the data whose class the network is told; needs a network with classes.
+    seed : int
+        Names the streams of all steps.
+
+    Returns
+    -------
+    callable
+        For :func:`hierdiff.validation.training.train`.
+
+    Raises
+    ------
+    InvalidParameter
+        If the training set is empty, of another length or, where labels are told, not of the
+        grammar, or ``label_share`` is outside [0, 1].
+
+    Notes
+    -----
+    Validity: its minimum is the entropy of the exact posterior, per leaf in nats.
+    """
+    if data is not None:
+        data = symbols_of("data", data, 0, grammar.leaf_vocabulary)
+        if not len(data) or data.shape[1] != grammar.n_leaves:
+            raise InvalidParameter(
+                f"data of shape {data.shape} must be non-empty with {grammar.n_leaves} leaves"
+            )
+    if focus is not None:
+        low, high = interval("focus", focus)
+        if low < 0 or high > 1:
+            raise InvalidParameter(f"focus = {focus} must lie in [0, 1]")
+    if not 0 <= label_share <= 1:
+        raise InvalidParameter(f"label_share = {label_share} must lie in [0, 1]")
+    classes = grammar.v[0]
+    known = grammar.parse(data).levels[0][:, 0] if label_share and data is not None else None
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        rng = generator(stream(seed, "training", step))
+        label: Array | None
+        if data is None:
+            drawn = grammar.sample(batch, rng)
+            leaves, label = drawn.leaves, drawn.levels[0][:, 0]
+        else:
+            rows = rng.integers(len(data), size=batch)
+            leaves, label = data[rows], None if known is None else known[rows]
+        t = rng.random(batch)
+        if focus is not None:
+            inside = rng.random(batch) < 0.75
+            t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
+        x, log_snr = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        device = next(network.parameters()).device
+        told: tuple[Tensor, ...] = ()
+        if label is not None and label_share:
+            hidden = np.where(rng.random(batch) < label_share, label, classes)
+            told = (torch.from_numpy(hidden.astype(np.int64)).to(device),)
+        logits = network(x.to(device), log_snr.to(device), *told)
+        target = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
+        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+
+    return loss
+
+
+@checked(batch=batch_number)
+def train_tree_unet(
+    grammar: Grammar,
+    noise: Process,
+    plan: Plan,
+    *,
+    width: int = 64,
+    batch: int = 256,
+    data: Array | None = None,
+    focus: tuple[float, float] | None = None,
+    label_share: float = 0.0,
+    architecture: Architecture = "tree",
+    leaf_width: int | None = None,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    evaluate: Evaluation | None = None,
+) -> tuple[SymbolNetwork, Trained]:
+    """A network trained on a grammar, with checkpoints.
+
+    Parameters
+    ----------
+    grammar : Grammar
+    noise : Process
+    plan : Plan
+        How long to train.
+    width : int
+        Features per node.
+    batch, data, focus, label_share, seed
+        As in :func:`symbol_loss`; the seed also names the initial weights.
+    architecture : {"tree", "transformer"}
+        A U-Net in the shape of the tree, or a transformer of four layers without it.
+    leaf_width : int, optional
+        Features per leaf of the U-Net, as in :class:`TreeUNet`.
+    folder : path-like, optional
+        Where the checkpoint is kept.
+    evaluate : callable, optional
+        As in :func:`hierdiff.validation.training.train`.
+
+    Returns
+    -------
+    model : SymbolNetwork
+    trained : Trained
+        With the history.
+
+    Raises
+    ------
+    InvalidParameter
+        As in :func:`tree_unet`, :func:`symbol_transformer` and :func:`symbol_loss`, or if
+        ``leaf_width`` is given with a transformer.
+
+    Notes
+    -----
+    Validity: the same weights for the same arguments on one device.
+    """
+    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+    told = label_share > 0
+    network: nn.Module
+    if architecture == "tree":
+        network = tree_unet(grammar, noise, width=width, conditional=told, leaf_width=leaf_width)
+    elif leaf_width is None:
+        network = symbol_transformer(grammar, noise, width=width, conditional=told)
+    else:
+        raise InvalidParameter(
+            f"leaf_width = {leaf_width} belongs to architecture = 'tree'; leave it out"
+        )
+    loss = symbol_loss(
+        grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
+    )
+    done = train(network, loss, plan, folder=folder, evaluate=evaluate, name=architecture)
+    return SymbolNetwork(cast(TreeUNet, done.network), noise), done
+
+
+@checked
+def gap_to_exact(
+    model: SymbolNetwork | ExactRHM, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
+) -> tuple[Array, Array]:
+    r"""Mean divergence per leaf of the network's beliefs from exact ones, with standard errors.
+
+    .. math:: E \frac1{n_{leaves}} \sum_i KL(p_i \| q_i)
+
+    Parameters
+    ----------
+    model : SymbolNetwork, or ExactRHM as a check
+    grammar : Grammar
+        Where test data are drawn from.
+    t : array [k]
+        Noise levels.
+    n : int
+        Test data, at least two.
+    seed : Seed
+        Source of randomness.
+
+    Returns
+    -------
+    gap, error : array [k]
+        Nats per leaf.
+
+    Raises
+    ------
+    InvalidParameter
+        If n < 2.
+
+    Notes
+    -----
+    Validity: exact posterior; the error is that of the mean over test data.
+    """
+    if n < 2:
+        raise InvalidParameter(f"n = {n} data give no error bar; use at least 2")
+    rng = generator(seed)
+    leaves = grammar.sample(n, rng).leaves
+    gaps = []
+    for level in np.atleast_1d(reals("t", t, 0, 1, ndim=(0, 1), least=1)):
+        x_t = model.noise.corrupt(leaves, level, rng)
+        p = denoise_symbols(grammar, model.noise, x_t, level)
+        q = np.maximum(model.denoise(x_t, level), 1e-30)
+        terms = p * (np.log(np.maximum(p, 1e-300)) - np.log(q))
+        gaps.append(terms.sum(axis=2).mean(axis=1))
+    found = np.array(gaps)
+    return found.mean(axis=1), found.std(axis=1, ddof=1) / np.sqrt(n)
+
+
+def _source(name: str, value: Any) -> Any:
+    if isinstance(value, LabelledImages) or callable(value):
+        return value
+    raise InvalidParameter(
+        f"{name} = {shown(value)} is no source of images; give LabelledImages, or a function of a "
+        "number and a generator that draws them"
+    )
+
+
+def _drawn(data: Any, n: int, random: np.random.Generator) -> LabelledImages:
+    """Fresh images of a function."""
+    return cast(LabelledImages, instance("what data returns", data(n, random), LabelledImages))
+
+
+@checked(data=_source, batch=batch_number, label_share=fraction, classes=partial(whole, high=2**20))
+def eps_loss(
+    data: Source,
+    schedule: DiscreteSchedule,
+    *,
+    batch: int = 128,
+    label_share: float = 0.0,
+    classes: int = 0,
+    seed: int = 0,
+) -> Callable[[nn.Module, int], Tensor]:
+    """Squared error of eps at random indices of a schedule, on a random batch per step.
+
+    Parameters
+    ----------
+    data : LabelledImages, or callable
+        The training set; or, called with a number and a generator, fresh images.
+    schedule : DiscreteSchedule
+    batch : int
+        Images per step.
+    label_share : float
+        Share of the steps in which the network is told the labels; else all are ``classes``.
+    classes : int
+        Number of labels; the label ``classes`` means that none is given.
+    seed : int
+        Names the streams of all steps.
+
+    Returns
+    -------
+    callable
+        For :func:`hierdiff.validation.training.train`.
+
+    Raises
+    ------
+    InvalidParameter
+        If there are no images, or no classes where labels are to be told.
+
+    Notes
+    -----
+    Validity: its minimum over functions is the posterior mean of eps under the training set,
+    which memorises; what networks learn instead is the subject of the study.
+    """
+    if isinstance(data, LabelledImages) and not len(data):
+        raise InvalidParameter("there are no images to train on; give at least one")
+    if label_share and not classes:
+        raise InvalidParameter(f"label_share = {label_share} needs classes; give their number")
+    ratio = schedule.snr / (1 + schedule.snr)
+    amplitude, sigma = np.sqrt(ratio), np.sqrt(1 - ratio)
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        random = generator(stream(seed, "training", step))
+        if isinstance(data, LabelledImages):
+            taken = data[random.integers(len(data), size=batch)]
+        else:
+            taken = _drawn(data, batch, random)
+        index = random.integers(len(schedule), size=batch)
+        device = next(network.parameters()).device
+        eps = random.standard_normal(taken.images.shape, dtype=np.float32)
+        shape = (batch,) + (1,) * (eps.ndim - 1)
+        clean, noise = amplitude[index].reshape(shape), sigma[index].reshape(shape)
+        noisy = (clean * taken.images + noise * eps).astype(np.float32)
+        inputs = [torch.from_numpy(noisy),
+                  torch.from_numpy(schedule.times[index].astype(np.float32))]  # fmt: skip
+        if classes:
+            told = np.where(random.random() < label_share, taken.labels, classes)
+            inputs.append(torch.from_numpy(told))
+        out = network(*(x.to(device) for x in inputs))
+        return nn.functional.mse_loss(out.float(), torch.from_numpy(eps).to(device))
+
+    return loss
+
+
+@checked(data=_source, batch=batch_number, label_share=fraction)
+def train_image_network(
+    data: Source,
+    plan: Plan,
+    *,
+    channels: int = 32,
+    multipliers: tuple[float, ...] = (1, 2),
+    blocks: int = 1,
+    attention: tuple[int, ...] = (2,),
+    batch: int = 128,
+    label_share: float = 0.0,
+    steps: int = 100,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    evaluate: Evaluation | None = None,
+) -> tuple[NetworkModel, Trained]:
+    """An ADM U-Net trained on images.
+
+    Parameters
+    ----------
+    data : LabelledImages, or callable
+        Square images, or what draws fresh ones (see :func:`eps_loss`).
+    plan : Plan
+        How long to train.
+    channels, multipliers, blocks, attention
+        See :class:`hierdiff.validation.networks.adm.ADMConfig`.
+    batch : int
+        Images per step.
+    label_share : float
+        Share of steps that tell the labels; above 0 the network has one label more than there are
+        classes, which stands for none, and the model is given that one until ``conditioned``.
+    steps : int
+        Length of the ancestral chain of ``sample``.
+    seed : int
+        Names the weights and all batches.
+    folder : path-like, optional
+        Where the checkpoint is kept.
+    evaluate : callable, optional
+        As in :func:`hierdiff.validation.training.train`.
+
+    Returns
+    -------
+    model : NetworkModel
+    trained : Trained
+
+    Raises
+    ------
+    InvalidParameter
+        If the sizes do not divide, or there are no images.
+
+    Notes
+    -----
+    Validity: the same weights for the same arguments on one device.
+    """
+    some = data if isinstance(data, LabelledImages) else _drawn(data, 4096, stream(seed, "shape"))
+    classes = int(some.labels.max()) + 1 if label_share and len(some) else 0
+    config = ADMConfig(
+        some.images.shape[-1], channels, multipliers, blocks, attention, head_channels=32,
+        classes=classes + 1 if classes else None, learned_variance=False,
+        image_channels=some.images.shape[1],
+    )  # fmt: skip
+    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+    schedule = DiscreteSchedule.linear()
+    loss = eps_loss(
+        data, schedule, batch=batch, label_share=label_share, classes=classes, seed=seed
+    )
+    done = train(ADMUNet(config), loss, plan, folder=folder, evaluate=evaluate, name="U-Net")
+    model = NetworkModel(
+        done.network, GaussianNoise(schedule="linear"), "eps",
+        sampler=Ancestral(schedule.respaced(str(steps)), clip=1.0),
+        condition=classes if classes else None, execution=Execution(batch_size=256),
+    )  # fmt: skip
+    return model, done
+
+
+@checked(batch=batch_number, sigmas=interval)
+def vector_loss(
+    mixture: LowRankMixture, *, data: NDArray[np.float64] | None = None, batch: int = 256,
+    sigmas: tuple[float, float] = (0.01, 5.0), seed: int = 0,
+) -> Callable[[nn.Module, int], Tensor]:  # fmt: skip
+    """Squared error in units of c_out, at noise levels uniform in log sigma.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+        Where fresh data come from.
+    data : array [N, D], optional
+        A finite training set instead.
+    batch : int
+        Data per step.
+    sigmas : (float, float)
+        Range of noise relative to the signal.
+    seed : int
+        Names the streams of all steps.
+
+    Returns
+    -------
+    callable
+        For :func:`hierdiff.validation.training.train`.
+
+    Raises
+    ------
+    InvalidParameter
+        If the training set has another shape, or the range does not increase.
+
+    Notes
+    -----
+    Validity: its minimum over functions is the posterior mean under the data that it sees: the
+    mixture's, or the training set's.
+    """
+    if data is not None:
+        data = reals("data", data, shape=(None, mixture.dim), least=1)
+    if not 0 < sigmas[0] < sigmas[1]:
+        raise InvalidParameter(f"sigmas = {sigmas} must increase, above 0")
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        random = generator(stream(seed, "training", step))
+        if data is None:
+            x0 = mixture.sample(batch, random)[0]
+        else:
+            x0 = data[random.integers(len(data), size=batch)]
+        low, high = np.log(sigmas)
+        log_snr = -2 * (low + (high - low) * random.random(batch))
+        a = np.sqrt(1 / (1 + np.exp(-log_snr)))[:, None]
+        noisy = a * x0 + np.sqrt(1 - a**2) * random.standard_normal(x0.shape)
+        device = next(network.parameters()).device
+        x, clean, level = (
+            torch.from_numpy(v.astype(np.float32)).to(device) for v in (noisy, x0, log_snr)
+        )
+        assert isinstance(network, VectorDenoiser)
+        skip, out, _ = network.scales(level, x)
+        return nn.functional.mse_loss(network.inner(x, level), (clean - skip * x) / out)
+
+    return loss
+
+
+@checked(batch=batch_number)
+def train_vector_denoiser(
+    mixture: LowRankMixture,
+    plan: Plan,
+    *,
+    data: NDArray[np.float64] | None = None,
+    width: int = 256,
+    depth: int = 3,
+    batch: int = 256,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+) -> tuple[NetworkModel, Trained]:
+    """A network trained on a mixture, or on a finite sample of it.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+    plan : Plan
+        How long to train.
+    data, batch
+        As in :func:`vector_loss`.
+    width, depth
+        As in :class:`VectorDenoiser`.
+    seed : int
+        Names the weights and the batches.
+    folder : path-like, optional
+        Where the checkpoint is kept.
+
+    Returns
+    -------
+    model : NetworkModel
+        On vectors with ``GaussianNoise()``.
+    trained : Trained
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`vector_loss`.
+
+    Notes
+    -----
+    Validity: the same weights for the same arguments on one device.
+    """
+    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+    spread = float((mixture.sample(4000, stream(seed, "variance"))[0] ** 2).mean())
+    network = VectorDenoiser(mixture.dim, spread, width=width, depth=depth)
+    loss = vector_loss(mixture, data=data, batch=batch, seed=seed)
+    done = train(network, loss, plan, folder=folder, name="vectors")
+    model = NetworkModel(
+        done.network, GaussianNoise(), "x0", clock=LogSNR(), execution=Execution(batch_size=4096)
+    )
+    return model, done
+
+
+@checked(batch=batch_number)
+def bump_loss(
+    bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64, seed: int = 0
+) -> Callable[[nn.Module, int], Tensor]:
+    """Squared error of eps on random bumps, a batch per step.
+
+    Parameters
+    ----------
+    bumps : Bumps
+        Its training labels are drawn with equal weights.
+    schedule : DiscreteSchedule
+    batch : int
+        Images per step.
+    seed : int
+        Names the streams of all steps.
+
+    Returns
+    -------
+    callable
+        For :func:`hierdiff.validation.training.train`.
+
+    Raises
+    ------
+    InvalidParameter
+        If ``batch`` < 1.
+
+    Notes
+    -----
+    Validity: intensities [0, 1] become [-1, 1].
+    """
+    share = schedule.snr / (1 + schedule.snr)
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        random = generator(stream(seed, "training", step))
+        images, labels = bumps.sample(batch, random)
+        index = random.integers(len(schedule), size=batch)
+        clean = (2 * images - 1)[:, None].astype(np.float32)
+        eps = random.standard_normal(clean.shape, dtype=np.float32)
+        a, s = (np.sqrt(x)[:, None, None, None] for x in (share[index], 1 - share[index]))
+        inputs = ((a * clean + s * eps).astype(np.float32),
+                  schedule.times[index].astype(np.float32), labels.astype(np.float32))  # fmt: skip
+        device = next(network.parameters()).device
+        out = network(*(torch.from_numpy(x).to(device) for x in inputs))
+        return nn.functional.mse_loss(out.float(), torch.from_numpy(eps).to(device))
+
+    return loss
+
+
+@checked(batch=batch_number)
+def train_bump_network(
+    bumps: Bumps,
+    plan: Plan,
+    *,
+    faint: float | None = None,
+    channels: int = 32,
+    multipliers: tuple[float, ...] = (1, 2),
+    blocks: int = 1,
+    batch: int = 64,
+    steps: int = 20,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    evaluate: Evaluation | None = None,
+) -> tuple[NetworkModel, Trained]:
+    """A network trained on bumps.
+
+    Parameters
+    ----------
+    bumps : Bumps
+    plan : Plan
+        How long to train.
+    faint : float, optional
+        Amplitude of the true code in a :class:`FaintCode`; by default the label is a
+        :class:`PlaceCode`.
+    channels, multipliers, blocks
+        As in :func:`bump_unet`.
+    batch, seed
+        As in :func:`bump_loss`; the seed also names the initial weights.
+    steps : int
+        Steps of the deterministic sampler.
+    folder : path-like, optional
+        Where the checkpoint is kept.
+    evaluate : callable, optional
+        As in :func:`hierdiff.validation.training.train`.
+
+    Returns
+    -------
+    model : NetworkModel
+        Give it places by ``conditioned``, an array [1, 2] or [n, 2] of float.
+    trained : Trained
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`bump_unet` and :func:`bump_loss`.
+
+    Notes
+    -----
+    Validity: the same weights for the same arguments on one device.
+    """
+    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+    network = bump_unet(bumps.size, channels=channels, multipliers=multipliers, blocks=blocks)
+    if faint is not None:
+        tell_faintly(network, bumps, faint, seed)
+    schedule = DiscreteSchedule.linear()
+    loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
+    done = train(network, loss, plan, folder=folder, evaluate=evaluate, name="bumps")
+    return as_model(done.network, steps), done
+
+
+@checked
+def as_model(network: nn.Module, steps: int = 20) -> NetworkModel:
+    """A bump network behind the role of a model, with its last encoder layer as features."""
+    layer = encoder_layer(network)
+    return NetworkModel(
+        network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"},
+        sampler=DDIM(DiscreteSchedule.linear().respaced(str(steps))),
+        condition=np.zeros((1, 2), np.float32), execution=Execution(batch_size=256),
+    )  # fmt: skip
