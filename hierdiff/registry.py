@@ -65,6 +65,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "the phase transition in a network, beside exact inference",
         "networks",
     ),
+    "network-alignment": Entry(
+        "hierdiff.validation.experiments.alignment:NetworkAlignment",
+        "odd-one-out responses by the layers of a network",
+        "networks",
+    ),
 }
 """The experiments by the name that the command line uses."""
 

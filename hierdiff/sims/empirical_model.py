@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import array, check_fields, frozen, levels_of
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.noise import NoiseProcess
+from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator
 
 __all__ = ["EmpiricalModel"]

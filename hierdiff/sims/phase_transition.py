@@ -21,7 +21,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -35,7 +34,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.noise import NoiseProcess, noise_process
+from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import (

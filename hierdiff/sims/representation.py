@@ -23,7 +23,6 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     array,
     check_fields,
@@ -43,6 +42,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims._denoisers import MODELS, Denoiser, ModelName
 from hierdiff.sims._feature_tasks import SPLITS, Quantity, Repetition, repeat

@@ -21,7 +21,7 @@ from hierdiff.validation.figures.alignment import network_alignment
 from hierdiff.validation.figures.phase_transition import network_phase_transition
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError

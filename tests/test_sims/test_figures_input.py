@@ -11,16 +11,17 @@ from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import (
+    alignment,
     binding_figure,
     classification_figure,
     composition,
     composition_figure,
+    phase_transition,
+    phase_transition_processes,
     representation,
 )
 from hierdiff.sims import PhaseTransition
-from hierdiff.sims.alignment_figure import alignment
 from hierdiff.sims.metrics.fluctuations import block_variances, distance_means, peak, ratio
-from hierdiff.sims.phase_transition_figure import phase_transition, phase_transition_processes
 
 LAW = PhaseTransition(v=8, m=2, L=2, noise="epsilon").predict()
 NOTHING = xr.Dataset()

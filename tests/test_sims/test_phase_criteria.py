@@ -9,10 +9,22 @@ from scipy import stats
 
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims._bump_readout import bump_counts, locate, location_accuracy
-from hierdiff.sims._geometry import anova_shares, held_out_r2, participation_ratio, rsa
-from hierdiff.sims._neighbours import geodesic_rsa, neighbour_ratio, two_nn
-from hierdiff.sims.phases import NETWORK_THRESHOLDS, crossing_time, phase, read_phase
+from hierdiff.sims.phases import (
+    NETWORK_THRESHOLDS,
+    anova_shares,
+    bump_counts,
+    crossing_time,
+    geodesic_rsa,
+    held_out_r2,
+    locate,
+    location_accuracy,
+    neighbour_ratio,
+    participation_ratio,
+    phase,
+    read_phase,
+    rsa,
+    two_nn,
+)
 
 BUMPS = Bumps(size=32, sigma=1.5, margin=3)
 N = 600

@@ -10,13 +10,13 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.digits import digits
 from hierdiff.data.image_folder import ImageFolder, load_images
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.theory import ExactRHM

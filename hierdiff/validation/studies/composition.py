@@ -29,16 +29,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields, listed, positive, reals, text
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import MaskingNoise
+from hierdiff.noise import GaussianNoise, MaskingNoise
 from hierdiff.seeds import stream
-from hierdiff.sims._bump_readout import location_accuracy
-from hierdiff.sims._geometry import anova_shares
-from hierdiff.sims.phases import NETWORK_THRESHOLDS, PhaseReadout, Thresholds, phase, read_phase
+from hierdiff.sims.phases import (
+    NETWORK_THRESHOLDS,
+    PhaseReadout,
+    Thresholds,
+    anova_shares,
+    location_accuracy,
+    phase,
+    read_phase,
+)
 from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.adapter import SymbolNetwork
