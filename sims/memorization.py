@@ -39,9 +39,7 @@ from scipy.optimize import brentq
 from hierdiff import results
 from hierdiff.checks import check_fields, count, listed, number, whole
 from hierdiff.plots.backend import plt, ticker
-from hierdiff.plots.representation import MODEL_COLOURS, representation
-from hierdiff.sims.crossover import crossover
-from hierdiff.sims.representation import Representation
+from hierdiff.sims.representation import MODEL_COLOURS, Representation, crossover, representation
 from hierdiff.studies.command import execute
 from hierdiff.theory.mixture.collapse import mutual_information_mixture
 from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak

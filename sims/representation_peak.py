@@ -27,8 +27,7 @@ import tyro
 from hierdiff import results
 from hierdiff.checks import check_fields, listed, number, whole
 from hierdiff.plots.backend import plt
-from hierdiff.plots.representation import representation
-from hierdiff.sims.representation import Representation
+from hierdiff.sims.representation import Representation, representation
 from hierdiff.studies.command import execute
 
 

@@ -30,7 +30,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
-from hierdiff.sims.similarity import linear_cka, representational_similarity
+from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import posterior
 

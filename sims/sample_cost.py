@@ -83,7 +83,7 @@ class SampleCost:
             f"v = {self.large}": Composition(v=self.large, multiplicities=self.large_m, **shared),
             f"v = {self.small}, all leaves": Composition(
                 v=self.small, multiplicities=self.small_m, context="leaves", repeats=1,
-                span=(-8.0, 3.0), **shared,
+                sample_range=(-8.0, 3.0), **shared,
             ),
         }  # fmt: skip
 

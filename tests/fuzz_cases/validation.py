@@ -17,14 +17,15 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.alignment import network_alignment
-from hierdiff.validation.figures.phase_transition import network_phase_transition
+from hierdiff.validation.figures.composition import network_composition
+from hierdiff.validation.figures.representation import network_representation, probe_curves
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
+from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
 from hierdiff.validation import (
@@ -43,9 +44,9 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
-from hierdiff.validation.figures.classification import network_classification
-from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.figures.representation import network_representation, probe_curves
+from hierdiff.validation.experiments.classification import network_classification_figure
+from hierdiff.validation.experiments.image_folders import folder_figure
+from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
 from hierdiff.validation.networks import (
     adm,
@@ -323,11 +324,11 @@ def _alignment() -> dict[str, Any]:
 
 
 def _classification() -> dict[str, Any]:
-    coords = {"weighting": ["vdm", "exp"], "budget": [10, 100], "level": [0.1, 0.5]}
-    values = _with_errors({"accuracy": "weighting budget", "single": "level",
+    coords = {"weighting": ["vdm", "exp"], "budget": [10, 100], "t": [0.1, 0.5]}
+    values = _with_errors({"accuracy": "weighting budget", "single": "t",
                            "calls_right": "", "calls_wrong": ""})  # fmt: skip
-    values |= {"information": "level", "bayes": "", "linear": "", "conv": ""}
-    found = _dataset(values, coords, parameters='{"model": "rhm", "v": 8}')
+    values |= {"information": "t", "bayes": "", "linear": "", "conv": ""}
+    found = _dataset(values, coords, parameters='{"classes": 8}')
     return {"network": found, "exact": found}
 
 
@@ -694,11 +695,11 @@ def _images() -> list[Case]:
         Case(f"{_V}things.block_layers", things.block_layers,
              lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
                       "names": ("middle_block",)}),
-        Case(f"{_V}things.judged_images", _refused(things.judged_images),
+        Case(f"{_V}things.things_objects", _refused(things.things_objects),
              lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
-                      "triplets": _folder() / "triplets.npy", "labels": None, "nothing": None,
+                      "triplets": _folder() / "triplets.npy", "labels": None, "null": None,
                       "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
-                      "limit": 2, "seed": 0}),
+                      "limit": 2, "ties": "shared", "seed": 0}),
         Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
@@ -791,8 +792,7 @@ def _runs() -> list[Case]:
         return distributed.Process(1, 2, 1)
 
     figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("alignment.network_alignment", network_alignment, _alignment),
-        ("classification.network_classification", network_classification, _classification),
+        ("alignment.network_alignment", layers_figure, _alignment),
         ("composition.network_composition", network_composition, _composition),
         ("phase_transition.network_phase_transition", network_phase_transition, _transition),
         ("representation.network_representation", network_representation, _representation),
@@ -802,16 +802,8 @@ def _runs() -> list[Case]:
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
-        Case(f"{_V}protocol.forward_backward", protocol.forward_backward,
-             lambda: {"model": exact(), "x0": _grammar().sample(2, 0).leaves, "t": 0.5, "seed": 0,
-                      "told": 0.5}),
-        Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
-             lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
-        Case(f"{_V}tree_runs.copied", tree_runs.copied,
+        Case(f"{_V}experiments.phase_transition.copied", copied,
              {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
-        Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
-             lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
-                      "t": 0.5, "seed": 0}),
         Case(f"{_V}distributed.Process.device",
              _method(distributed.Process, "device", second), {"name": "cuda"}),
         Case(f"{_V}distributed.Process.share",
@@ -824,8 +816,10 @@ def _runs() -> list[Case]:
                       "sleep": float}),
         *(Case(f"{_V}figures.{name}", _closed(function), arguments)
           for name, function, arguments in figures),
-        Case(f"{_V}figures.classification.folder", _closed(network_classification),
-             _classified_folder),
+        Case(f"{_V}experiments.classification.network_classification_figure",
+             _closed(network_classification_figure), _classification),
+        Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),
+             lambda: {"ds": _classified_folder()["network"]}),
     ]  # fmt: skip
 
 

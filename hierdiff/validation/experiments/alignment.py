@@ -224,9 +224,9 @@ class NetworkAlignment:
     """
 
     network: (
-        Annotated[GrammarObjects, tyro.conf.subcommand("rhm")]
-        | Annotated[DigitObjects, tyro.conf.subcommand("digits")]
-        | Annotated[CatalogueObjects, tyro.conf.subcommand("catalogue")]
+        Annotated[GrammarObjects, tyro.conf.subcommand("rhm", prefix_name=False)]
+        | Annotated[DigitObjects, tyro.conf.subcommand("digits", prefix_name=False)]
+        | Annotated[CatalogueObjects, tyro.conf.subcommand("catalogue", prefix_name=False)]
     ) = field(default_factory=GrammarObjects)
     """The network, its objects and the responses."""
     t: tuple[float, ...] = (0.02, 0.3, 0.5, 0.8)

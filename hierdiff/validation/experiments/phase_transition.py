@@ -75,8 +75,8 @@ from hierdiff.validation.experiments.image_retention import (
     layer_variables,
     retention_figure,
 )
+from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
-from hierdiff.validation.rhm_network import Process
 from hierdiff.validation.training import Plan
 
 __all__ = [
@@ -260,9 +260,9 @@ class NetworkPhaseTransition:
     """
 
     network: (
-        Annotated[GrammarNetwork, tyro.conf.subcommand("rhm")]
-        | Annotated[DigitNetwork, tyro.conf.subcommand("digits")]
-        | Annotated[CatalogueNetwork, tyro.conf.subcommand("catalogue")]
+        Annotated[GrammarNetwork, tyro.conf.subcommand("rhm", prefix_name=False)]
+        | Annotated[DigitNetwork, tyro.conf.subcommand("digits", prefix_name=False)]
+        | Annotated[CatalogueNetwork, tyro.conf.subcommand("catalogue", prefix_name=False)]
     ) = field(default_factory=GrammarNetwork)
     """The network and its data."""
     seed: int = 0
