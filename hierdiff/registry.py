@@ -91,6 +91,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "odd-one-out responses by the layers of a network",
         "networks",
     ),
+    "network-rhm-images": Entry(
+        "hierdiff.validation.experiments.rhm_images:RHMImages",
+        "the phase transition in rendered grammars, by a network and in exact pixels",
+        "networks",
+    ),
     "network-classification": Entry(
         "hierdiff.validation.experiments.classification:NetworkClassification",
         "denoising error of a network as zero-shot classifier",
