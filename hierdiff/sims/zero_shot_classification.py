@@ -41,6 +41,7 @@ from hierdiff.checks import (
     memory,
     natural,
     number,
+    positive,
     symbols_of,
     text,
     unchecked,
@@ -80,7 +81,7 @@ from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.inputs import checked_labels
 from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
 from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
-from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, class_scores
+from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, class_scores
 from hierdiff.theory.zero_shot.weightings import WEIGHTINGS, fit_buckets, snr_at, weighting
 
 __all__ = [
@@ -202,6 +203,7 @@ class Classification:
             raise InvalidParameter(
                 f"tau = {self.tau} must be > 0; one sample decides between hard leaves"
             )
+        positive("tau", self.tau)
         for name in ("budgets", "independent_budgets"):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
@@ -433,7 +435,7 @@ def _given_task(
     found = _scored(e, model, x0, labels, 0)
     asked = model.model if isinstance(model, ClassErrors) else model
     if hasattr(asked, "log_density"):
-        exact = cast(ClassWorld, asked)
+        exact = cast(ClassModel, asked)
         log_p = exact.log_density(x0)
         found["bayes"] = bayes_accuracy(log_p, exact.prior)
         found["bayes_hit"] = tie_split_accuracy(-(log_p + np.log(exact.prior)), labels)
