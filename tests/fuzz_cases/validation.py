@@ -17,15 +17,17 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.alignment import network_alignment
 from hierdiff.validation.figures.composition import network_composition
 from hierdiff.validation.figures.representation import network_representation, probe_curves
+from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
+from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
 from hierdiff.validation import (
@@ -37,7 +39,6 @@ from hierdiff.validation import (
     reference_layers,
     things,
     training,
-    tree_runs,
 )
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
@@ -45,8 +46,7 @@ from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
-from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -58,7 +58,6 @@ from hierdiff.validation.networks import (
 from hierdiff.validation.networks.adm import ADMConfig
 from hierdiff.validation.pretrained import catalogue, convnext, download, vae
 from hierdiff.validation.pretrained.loading import as_model, pretrained
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 _V = "hierdiff.validation."
 
@@ -516,9 +515,9 @@ def _chains() -> list[Case]:
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
         ("execution.Execution", execution.Execution, "arranged", place, x),
-        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "take", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "take", streams,
          {"rows": np.array([0, 2])}),
-        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "of", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "of", streams,
          {"seed": 0, "purpose": 1}),
     ]  # fmt: skip
     table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}
@@ -695,11 +694,11 @@ def _images() -> list[Case]:
         Case(f"{_V}things.block_layers", things.block_layers,
              lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
                       "names": ("middle_block",)}),
-        Case(f"{_V}things.triplet_features", _refused(things.judged_images),
+        Case(f"{_V}things.things_objects", _refused(things.things_objects),
              lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
-                      "triplets": _folder() / "triplets.npy", "labels": None, "nothing": None,
+                      "triplets": _folder() / "triplets.npy", "labels": None, "null": None,
                       "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
-                      "limit": 2, "seed": 0}),
+                      "limit": 2, "ties": "shared", "seed": 0}),
         Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
@@ -792,7 +791,7 @@ def _runs() -> list[Case]:
         return distributed.Process(1, 2, 1)
 
     figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("alignment.network_alignment", network_alignment, _alignment),
+        ("alignment.network_alignment", layers_figure, _alignment),
         ("composition.network_composition", network_composition, _composition),
         ("phase_transition.network_phase_transition", network_phase_transition, _transition),
         ("representation.network_representation", network_representation, _representation),
@@ -802,13 +801,8 @@ def _runs() -> list[Case]:
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
-        Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
-             lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
-        Case(f"{_V}tree_runs.copied", tree_runs.copied,
+        Case(f"{_V}experiments.phase_transition.copied", copied,
              {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
-        Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
-             lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
-                      "t": 0.5, "seed": 0}),
         Case(f"{_V}distributed.Process.device",
              _method(distributed.Process, "device", second), {"name": "cuda"}),
         Case(f"{_V}distributed.Process.share",

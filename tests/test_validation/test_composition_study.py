@@ -217,7 +217,8 @@ def test_a_published_network_is_read_by_a_classifier(
     painted = images if knows else np.roll(images, 1, axis=0)
     model = NetworkModel(
         Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps",
-        noise_conditioning=schedule, condition=0, sampler=Ancestral(schedule.respaced("10"), clip=1.0),
+        noise_conditioning=schedule, condition=0,
+        sampler=Ancestral(schedule.respaced("10"), clip=1.0),
     )  # fmt: skip
     reader = ReferenceClassifier(Reader(images), ("last",))
     monkeypatch.setattr(_told_generation, "pretrained", lambda *_, **__: model)
