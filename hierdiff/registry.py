@@ -71,6 +71,16 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
     ),
+    "network-representation": Entry(
+        "hierdiff.validation.experiments.representation:NetworkRepresentation",
+        "quality of a network's features against noise",
+        "networks",
+    ),
+    "network-composition": Entry(
+        "hierdiff.validation.experiments.composition:NetworkComposition",
+        "phases of a bump network, and levels of a grammar, along training",
+        "networks",
+    ),
 }
 """The experiments by the name that the command line uses."""
 
