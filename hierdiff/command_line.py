@@ -158,7 +158,8 @@ def parse_flags(
 
     Notes
     -----
-    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note.
+    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note; a
+    class method ``arguments`` may reorder the words.
     """
     # tyro is imported when flags are read, not by programs that only import the package
     import tyro
@@ -178,7 +179,10 @@ def parse_flags(
     def parse() -> Any:
         given = sys.argv[1:] if arguments is None else list(arguments)
         words = _new_names(given, getattr(kind, "renamed", {}))
-        return tyro.cli(both, args=words, prog=program or None)
+        # a class whose nested values are subcommands puts its flags in the order that these need
+        words = getattr(kind, "arguments", list)(words)
+        config = (tyro.conf.OmitSubcommandPrefixes,)
+        return tyro.cli(both, args=words, prog=program or None, config=config)
 
     found = parsed(parse)
     return found.chosen, found.run

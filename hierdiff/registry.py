@@ -71,6 +71,12 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
     ),
+    # networks
+    "network-phase-transition": Entry(
+        "hierdiff.validation.experiments.phase_transition:NetworkPhaseTransition",
+        "the phase transition in a network, beside exact inference",
+        "networks",
+    ),
     "network-representation": Entry(
         "hierdiff.validation.experiments.representation:NetworkRepresentation",
         "quality of a network's features against noise",

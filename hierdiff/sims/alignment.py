@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -35,7 +36,6 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment_figure import alignment_figure, layers_figure

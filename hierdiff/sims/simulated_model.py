@@ -32,10 +32,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import array, check_fields, count, levels_of, reals
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
+from hierdiff.noise import MaskingNoise, NoiseProcess, UniformNoise
 from hierdiff.seeds import Seed, generator
 
 __all__ = ["ConvergenceOrder", "SequentialModel", "SimulatedModel", "convergence_order"]

@@ -18,11 +18,9 @@ import torch
 import xarray as xr
 from fuzz import Case
 from hierdiff.validation.figures.alignment import network_alignment
-from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.figures.representation import network_representation, probe_curves
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
@@ -44,8 +42,11 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
+from hierdiff.validation.experiments.composition import network_composition_figure
+from hierdiff.validation.experiments.layer_probes import layer_probe_figure
+from hierdiff.validation.experiments.phase_transition import network_phase_transition
+from hierdiff.validation.experiments.representation import network_representation_figure
 from hierdiff.validation.figures.classification import network_classification
-from hierdiff.validation.figures.phase_transition import network_phase_transition
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
 from hierdiff.validation.networks import (
     adm,
@@ -368,13 +369,13 @@ def _drawn() -> dict[str, Any]:
 
 
 def _representation() -> dict[str, Any]:
-    dims = "n_train split sigma"
-    coords = {"n_train": [16, 0], "split": ["train", "test"], "sigma": [0.1, 0.5]}
+    dims = "model split n_train sigma"
+    coords = {"model": ["given"], "n_train": [16, 0], "split": ["train", "test"],
+              "sigma": [0.1, 0.5]}  # fmt: skip
     network = _dataset(
-        _with_errors({"snr": dims, "projection": dims, "denoising": "n_train split"}), coords
+        _with_errors({"snr": dims, "projection": dims, "denoising": "model split n_train"}), coords
     )
-    law = _dataset({"snr": "n_train split model sigma", "projection": "n_train split model sigma"},
-                   {**coords, "n_train": [0], "model": ["exact"]})  # fmt: skip
+    law = _dataset({"snr": dims, "projection": dims}, coords)
     memory = _dataset({"snr": dims}, {**coords, "n_train": [16]})
     return {"theory": law, "memory": memory, "network": network}
 
@@ -500,8 +501,8 @@ def _chains() -> list[Case]:
     def place() -> execution.Execution:
         return execution.Execution(channels_last=True)
 
-    def streams() -> execution.SampleStreams:
-        return execution.SampleStreams.of(0)
+    def streams() -> seeds.SampleStreams:
+        return seeds.SampleStreams.of(0)
 
     x = {"x": torch.zeros(2, 3, 4, 4)}
     rows: list[tuple[str, Any, str, Callable[[], Any], Any]] = [
@@ -516,9 +517,9 @@ def _chains() -> list[Case]:
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
         ("execution.Execution", execution.Execution, "arranged", place, x),
-        ("execution.SampleStreams", execution.SampleStreams, "take", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "take", streams,
          {"rows": np.array([0, 2])}),
-        ("execution.SampleStreams", execution.SampleStreams, "of", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "of", streams,
          {"seed": 0, "purpose": 1}),
     ]  # fmt: skip
     table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}
@@ -793,12 +794,18 @@ def _runs() -> list[Case]:
     figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
         ("alignment.network_alignment", network_alignment, _alignment),
         ("classification.network_classification", network_classification, _classification),
-        ("composition.network_composition", network_composition, _composition),
-        ("phase_transition.network_phase_transition", network_phase_transition, _transition),
-        ("representation.network_representation", network_representation, _representation),
-        ("representation.probe_curves", probe_curves, _probed),
         ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
     ]  # fmt: skip
+    experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
+        ("composition.network_composition_figure", network_composition_figure, _composition),
+        ("layer_probes.layer_probe_figure", layer_probe_figure, _probed),
+        ("phase_transition.network_phase_transition", network_phase_transition, _transition),
+        (
+            "representation.network_representation_figure",
+            network_representation_figure,
+            _representation,
+        ),
+    ]
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
@@ -824,6 +831,8 @@ def _runs() -> list[Case]:
                       "sleep": float}),
         *(Case(f"{_V}figures.{name}", _closed(function), arguments)
           for name, function, arguments in figures),
+        *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
+          for name, function, arguments in experiments),
         Case(f"{_V}figures.classification.folder", _closed(network_classification),
              _classified_folder),
     ]  # fmt: skip

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from hierdiff import DiffusionModel, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.seeds import SampleStreams
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import NetworkModel
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
-from hierdiff.validation.execution import Execution, SampleStreams, best_device, in_batches
+from hierdiff.validation.execution import Execution, best_device, in_batches
 from hierdiff.validation.protocol import forward_backward
 
 NOISE = GaussianNoise(schedule="linear")

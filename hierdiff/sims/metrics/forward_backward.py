@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     array,
     checked,
@@ -45,7 +46,7 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
 from hierdiff.theory.belief_propagation import true_beliefs
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM

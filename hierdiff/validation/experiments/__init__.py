@@ -11,10 +11,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["source_arguments"]
+__all__ = ["clear_checkpoints", "source_arguments"]
+
+
+def clear_checkpoints(folder: Path, *names: str) -> None:
+    """Remove the checkpoints of an experiment, by the names of their folders, and no others."""
+    for name in names:
+        for old in folder.glob(f"{name}/checkpoint.pt"):
+            old.unlink()
 
 
 def source_arguments(sources: Mapping[str, type], arguments: Sequence[str]) -> list[str]:

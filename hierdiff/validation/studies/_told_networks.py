@@ -23,9 +23,9 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor, nn
 
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.data.digits import LabelledImages
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import generator, stream
 from hierdiff.sims._error_pools import DenoiserErrors
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves

@@ -26,12 +26,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.digits import digits
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import CONDITIONS
 from hierdiff.sims.metrics.odd_one_out import draw_triplets

@@ -25,10 +25,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields
 from hierdiff.data.digits import digits
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.plots.classification import accuracy_table
 from hierdiff.sims._classification_summary import summarise
 from hierdiff.sims._classification_tasks import draw, given_task

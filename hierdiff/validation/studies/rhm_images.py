@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
+from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import check_fields, checked, listed, natural, one_level, positive
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.derivations import Derivations
@@ -27,8 +28,8 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
+from hierdiff.sims.metrics.forward_backward import partial_levels
 from hierdiff.theory import true_beliefs
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
@@ -49,7 +50,6 @@ from hierdiff.validation.studies._curves import half_lost, mean_and_error
 from hierdiff.validation.studies._flags import check_numbers, forget
 from hierdiff.validation.studies._summary import write_summary
 from hierdiff.validation.training import Plan
-from hierdiff.validation.tree_runs import partial_levels
 
 __all__ = ["ExactDenoiser", "RHMImages"]
 
