@@ -40,8 +40,8 @@ __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers",
     "interval", "level",
-    "levels_of", "listed", "memory", "natural", "nonnegative", "number", "one_level", "one_of",
-    "positive",
+    "levels_of", "listed", "memory", "natural", "no_model", "nonnegative",
+    "number", "one_level", "one_of", "positive",
     "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
     "together", "unchecked", "whole",
 ]  # fmt: skip
@@ -1036,6 +1036,38 @@ def _field_rules(kind: Any) -> dict[str, _Bound]:
         if rule is not None:
             found[field.name] = rule
     return found
+
+
+def no_model(experiment: str, model: Any, data: Any, remedy: str) -> None:
+    """Refuse a model or data that an experiment cannot use, before any work.
+
+    Parameters
+    ----------
+    experiment : str
+        Its name.
+    model, data : object
+        The arguments of ``measure``; both None pass.
+    remedy : str
+        What the question needs, and what takes a single model instead.
+
+    Raises
+    ------
+    InvalidParameter
+        If one of them is given.
+
+    Examples
+    --------
+    >>> no_model("coverage", None, None, "it tries estimators")
+    >>> no_model("coverage", 3, None, "it tries estimators; leave the model out")
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: model of type int has no place in coverage: it tries
+    estimators; leave the model out
+    """
+    for name, value in (("model", model), ("data", data)):
+        if value is not None:
+            raise InvalidParameter(
+                f"{name} of type {type(value).__name__} has no place in {experiment}: {remedy}"
+            )
 
 
 def check_fields(owner: Any, **rules: Rule) -> None:

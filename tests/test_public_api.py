@@ -73,7 +73,7 @@ SURFACE = {
         "score", "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
     ],
     "hierdiff.theory.zero_shot": [
-        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassWorld", "GaussianClasses",
+        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassModel", "GaussianClasses",
         "LogRatio", "NodeClasses", "Prompt", "SoftLeaves", "TwoChannels", "Weight", "band",
         "band_weights", "bayes_accuracy", "class_scores", "crossover", "cue_conflict",
         "design_accuracy", "effective_weights", "eps_error", "fit_buckets",
@@ -97,7 +97,7 @@ SURFACE = {
     ],
     "hierdiff.plots": [
         "alignment", "alignment_figure", "backend",
-        "binding_figure", "class_transition", "classification_figure", "cue_conflict_figure",
+        "class_transition",
         "phase_transition", "phase_transition_figure",
         "phase_transition_processes",
     ],
@@ -129,8 +129,7 @@ SURFACE = {
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
     ],
     "hierdiff.studies": [
-        "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "Models",
-        "PhaseTransitionStudy", "Study", "execute", "page", "run",
+        "QUESTIONS", "Models", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 

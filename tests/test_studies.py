@@ -263,7 +263,7 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
          "SNR peaks at sigma"),
         ("memorization.py", ["--seeds", "4", "--test", "300", "--ranks", "4", "6", "--numbers",
                              "60", "240"], "unimodal beyond"),
-        ("representation_peak.py", ["--seeds", "4", "--test", "1000", "--worlds", "5", "3", "0.2",
+        ("representation_peak.py", ["--seeds", "4", "--test", "1000", "--mixtures", "5", "3", "0.2",
                                     "2", "3", "0.2"], "misplaces the peak"),
         ("two_worlds.py", ["--depths", "3", "--dims", "4", "9", "--grammars", "3", "--data", "6",
                            "--points", "200", "--levels", "13"], "class lost: grammar at SNR"),

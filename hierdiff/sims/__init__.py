@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hierdiff.sims.alignment import Alignment
-    from hierdiff.sims.binding import AttributeBinding
-    from hierdiff.sims.classification import Classification
+    from hierdiff.sims.attribute_binding import AttributeBinding
     from hierdiff.sims.composition import Composition
     from hierdiff.sims.correlations import Correlations
     from hierdiff.sims.cue_conflict import CueConflict
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
     from hierdiff.sims.synonym_learning import SynonymLearning
     from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
+    from hierdiff.sims.zero_shot_classification import Classification
 else:
     from hierdiff._lazy import lazy
 

@@ -6,13 +6,11 @@ One module per question; each has a dataclass whose fields are the flags of the 
 from __future__ import annotations
 
 from hierdiff import command_line as page
-from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
 from hierdiff.studies.models import Models
 
 __all__ = [
     "QUESTIONS",
-    "ClassificationStudy",
     "Models",
     "Study",
     "execute",
@@ -21,7 +19,6 @@ __all__ = [
 ]
 
 QUESTIONS: dict[str, type[Study]] = {
-    "classification": ClassificationStudy,
     "models": Models,
 }
 """The studies by the name of their question, and the list of checkpoints."""

@@ -27,11 +27,10 @@ from hierdiff.sims import (
     Representation,
     estimators,
     phase_transition,
-    pruning,
 )
 from hierdiff.sims import bump_phases as phases
 from hierdiff.sims import kernel_learning as kernels
-from hierdiff.sims.metrics import forward_backward
+from hierdiff.sims.metrics import forward_backward, pruning
 from hierdiff.sims.metrics import odd_one_out as triplets
 from hierdiff.sims.metrics import representation_geometry as geometry
 from hierdiff.sims.models import context_clustering as clustering
@@ -41,7 +40,7 @@ from hierdiff.theory import ExactRHM
 EXEMPT = {
     "hierdiff.sims.models.context_clustering.Synonyms": "a task; synonyms() makes it",
     "hierdiff.studies.command.execute": "the study given is the caller's own; its errors are too",
-    "hierdiff.sims.pruning.Decision": "a result; its own functions make it",
+    "hierdiff.sims.metrics.pruning.Decision": "a result; its own functions make it",
     "hierdiff.command_line.parsed": "the function given is the caller's own; its errors are too",
 } | {
     f"hierdiff.sims.estimators.{name}": "a result; its own functions make it"
@@ -102,9 +101,9 @@ def _composition() -> Composition:
 def _experiments() -> list[Case]:
     home = "hierdiff.sims"
     classes = Classification(
-        v=4, m=2, L=1, grammars=2, data=8, budgets=(4,), own_budgets=(2,), strata=8,
+        v=4, m=2, L=1, grammars=2, data=8, budgets=(4,), independent_budgets=(2,), strata=8,
         weightings=("vdm", "exp"), stages=(4,), keep=(1,), level_data=1, level_samples=2,
-        levels=(0.5,), min_scores=2, repeats=1,
+        times=(0.5,), min_scores=2, repeats=1,
     )  # fmt: skip
     cues = CueConflict(
         v=4, m=2, L=1, grammars=2, data=4, samples=2, gaussian_data=100, gaussian_samples=1,
@@ -112,8 +111,9 @@ def _experiments() -> list[Case]:
     )  # fmt: skip
     made: list[tuple[str, Any, str]] = [
         ("alignment", Alignment(L=1, weights=(1, 1), objects=20, triplets=50, grammars=2), "law"),
-        ("binding", AttributeBinding(v=4, m=2, L=1, grammars=2, data=4, budgets=(2,)), "law"),
-        ("classification", classes, "law run"),
+        ("attribute_binding", AttributeBinding(v=4, m=2, L=1, grammars=2, data=4, budgets=(2,)),
+         "law"),
+        ("zero_shot_classification", classes, "law run"),
         ("composition", _composition(), "law"),
         ("correlations", Correlations(v=4, m=2, L=1, grammars=2, data=2, trajectories=2, levels=2),
          "law t"),
@@ -127,7 +127,8 @@ def _experiments() -> list[Case]:
          Representation(classes=2, rank=1, dim=2, n_train=(8,), sigmas=(0.5,), seeds=2, test=8,
                         models=("exact",), quantities=("snr",)), "law sigma"),
     ]  # fmt: skip
-    laws = {"alignment": "latents", "binding": "bayes", "classification": "limit",
+    laws = {"alignment": "latents", "attribute_binding": "bayes",
+            "zero_shot_classification": "limit",
             "composition": "correlations", "correlations": "chain", "cue_conflict": "closed form",
             "phase_transition": "annealed", "representation": "exact",
             "kernel_learning": "exact", "synonym_learning": "correlations",
@@ -262,9 +263,9 @@ def _features() -> list[Case]:
         Case("hierdiff.sims.bump_phases.read_phase", phases.read_phase,
              {"images": images, "labels": np.full((16, 2), 6.0), "Z": z, "Z_labels": labels,
               "dark": False, "seed": 0}),
-        Case("hierdiff.sims.pruning.paired_t_pruning", pruning.paired_t_pruning,
+        Case("hierdiff.sims.metrics.pruning.paired_t_pruning", pruning.paired_t_pruning,
              {"scores": scores, "p": 0.05, "min_scores": 2, "max_scores": 5}),
-        Case("hierdiff.sims.pruning.staged_elimination", pruning.staged_elimination,
+        Case("hierdiff.sims.metrics.pruning.staged_elimination", pruning.staged_elimination,
              {"scores": scores, "keep": (2, 1), "samples": (2, 6)}),
         Case(f"{home}.cosine_similarity", geometry.cosine_similarity, {"features": z}),
         Case(f"{home}.linear_cka", geometry.linear_cka, {**one, "unbiased": True}),

@@ -42,11 +42,12 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
+from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.composition import network_composition_figure
+from hierdiff.validation.experiments.image_folders import folder_figure
 from hierdiff.validation.experiments.layer_probes import layer_probe_figure
 from hierdiff.validation.experiments.phase_transition import network_phase_transition
 from hierdiff.validation.experiments.representation import network_representation_figure
-from hierdiff.validation.figures.classification import network_classification
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
 from hierdiff.validation.networks import (
     adm,
@@ -324,11 +325,11 @@ def _alignment() -> dict[str, Any]:
 
 
 def _classification() -> dict[str, Any]:
-    coords = {"weighting": ["vdm", "exp"], "budget": [10, 100], "level": [0.1, 0.5]}
-    values = _with_errors({"accuracy": "weighting budget", "single": "level",
+    coords = {"weighting": ["vdm", "exp"], "budget": [10, 100], "t": [0.1, 0.5]}
+    values = _with_errors({"accuracy": "weighting budget", "single": "t",
                            "calls_right": "", "calls_wrong": ""})  # fmt: skip
-    values |= {"information": "level", "bayes": "", "linear": "", "conv": ""}
-    found = _dataset(values, coords, parameters='{"model": "rhm", "v": 8}')
+    values |= {"information": "t", "bayes": "", "linear": "", "conv": ""}
+    found = _dataset(values, coords, parameters='{"classes": 8}')
     return {"network": found, "exact": found}
 
 
@@ -793,7 +794,6 @@ def _runs() -> list[Case]:
 
     figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
         ("alignment.network_alignment", network_alignment, _alignment),
-        ("classification.network_classification", network_classification, _classification),
         ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
     ]  # fmt: skip
     experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
@@ -833,8 +833,10 @@ def _runs() -> list[Case]:
           for name, function, arguments in figures),
         *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
           for name, function, arguments in experiments),
-        Case(f"{_V}figures.classification.folder", _closed(network_classification),
-             _classified_folder),
+        Case(f"{_V}experiments.classification.network_classification_figure",
+             _closed(network_classification_figure), _classification),
+        Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),
+             lambda: {"ds": _classified_folder()["network"]}),
     ]  # fmt: skip
 
 
