@@ -7,23 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from hierdiff.validation.studies.composition import NetworkComposition
-from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
-from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.studies.alignment import NetworkAlignment
 
-STUDIES = {
-    "mixture": NetworkRepresentation, "rhm": NetworkPhaseTransition, "digits": NetworkAlignment,
-    "small": NetworkComposition,
-}  # fmt: skip
+STUDIES = {"digits": NetworkAlignment}
 ROOT = Path(__file__).parents[2]
 WRONG = {
     "phase_transition": ["--data", "1"], "rhm_images": ["--data", "1"],
     "representation": ["--networks", "1"], "classification": ["catalogue"],
-    "composition": ["--looks", "3"], "alignment": ["--model", "adm-256"],
+    "composition": ["--samples", "3"], "alignment": ["--model", "adm-256"],
 }  # fmt: skip
 
 
