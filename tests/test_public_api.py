@@ -95,12 +95,7 @@ SURFACE = {
         "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
         "Parameterisation", "forward_backward", "pretrained", "print_models",
     ],
-    "hierdiff.plots": [
-        "alignment", "alignment_figure", "backend",
-        "class_transition",
-        "phase_transition", "phase_transition_figure",
-        "phase_transition_processes",
-    ],
+    "hierdiff.plots": ["backend"],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
         "MissingPackage", "NoTransition",

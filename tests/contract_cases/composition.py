@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from contract import Case
 
@@ -38,7 +39,8 @@ def chain(noise: NoiseProcess) -> SimulatedModel:
 
 
 def memory(noise: NoiseProcess) -> EmpiricalModel:
-    return EmpiricalModel(GRAMMAR.sample(60, 2).leaves, noise)
+    # of every string of the language: of fewer, masked data may come from none of them
+    return EmpiricalModel(np.unique(GRAMMAR.sample(2000, 2).leaves, axis=0), noise)
 
 
 def under(make: Any) -> Any:

@@ -74,7 +74,7 @@ from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.adapter import SymbolNetwork
-from hierdiff.validation.experiments import source_arguments
+from hierdiff.validation.experiments import clear_checkpoints, source_arguments
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
     generate_under_classes,
@@ -346,9 +346,7 @@ class NetworkComposition:
             return {f"{self.name}_theory": self.predict(),
                     self.name: self.measure(model, data, **run.tasks(self.name))}  # fmt: skip
         if not run.resume:
-            for name in ("bumps-*", "levels-*"):
-                for old in run.folder.glob(f"{name}/checkpoint.pt"):
-                    old.unlink()
+            clear_checkpoints(run.folder, "bumps-*", "levels-*")
         s = self.source
         if not isinstance(s, TrainedNetworks):
             folder = run.tasks(self.name)["folder"]

@@ -41,7 +41,7 @@ from hierdiff.seeds import stream
 from hierdiff.sims.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
 from hierdiff.sims.run import RunOptions
-from hierdiff.validation.experiments import source_arguments
+from hierdiff.validation.experiments import clear_checkpoints, source_arguments
 from hierdiff.validation.experiments.layer_probes import (
     DigitNetworks,
     PublishedNetwork,
@@ -231,9 +231,7 @@ class NetworkRepresentation:
     ) -> dict[str, xr.Dataset]:
         """For the mixture exact law, memorising denoiser and networks; else all rows in one."""
         if not run.resume:
-            for name in ("vectors-*", "probe-*"):
-                for old in run.folder.glob(f"{name}/checkpoint.pt"):
-                    old.unlink()
+            clear_checkpoints(run.folder, "vectors-*", "probe-*")
         if not isinstance(self.source, MixtureNetworks):
             if model is not None:
                 _ = self.experiment  # which says that only the mixture takes models
