@@ -20,7 +20,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -28,6 +27,7 @@ from hierdiff.checks import (
     listed,
     natural,
     one_level,
+    positive,
     shown,
     unchecked,
     whole,
@@ -36,6 +36,7 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment_figure import alignment_figure, layers_figure
@@ -178,10 +179,11 @@ class Alignment:
             raise InvalidParameter(
                 f"weights = {self.weights} must be L + 1 = {self.L + 1} numbers >= 0, not all zero"
             )
-        if self.grammars < 2 or self.objects < 6 or self.triplets < 2 or not self.temperature > 0:
+        positive("temperature", self.temperature)
+        if self.grammars < 2 or self.objects < 6 or self.triplets < 2:
             raise InvalidParameter(
                 f"grammars = {self.grammars}, objects = {self.objects}, triplets = {self.triplets}"
-                f" must be at least 2, 6 and 2, temperature = {self.temperature} above 0"
+                " must be at least 2, 6 and 2"
             )
         GaussianNoise(self.v).snr(self.t)
 
@@ -420,7 +422,7 @@ class Alignment:
         }
         if levels:
             coords["level"] = (("level",), np.arange(self.L + 1), "level, root = 0")
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             coords["snr"] = (("t",), noise.snr(self.t), "signal-to-noise ratio")
         return coords
 

@@ -20,7 +20,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    interval,
+    listed,
+    memory,
+    natural,
+    positive,
+    whole,
+)
 from hierdiff.contracts import Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
@@ -112,6 +122,7 @@ class AttributeBinding:
             raise InvalidParameter(
                 f"tau = {self.tau} must be > 0; one sample decides between hard leaves"
             )
+        positive("tau", self.tau)
         if not self.areas or min(self.areas) < 1:
             raise InvalidParameter(f"areas = {self.areas} must be integers >= 1")
         sizes = self.budgets

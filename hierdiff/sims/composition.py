@@ -21,6 +21,7 @@ from hierdiff.checks import check_fields, checked, interval, listed, natural, te
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import noise_name
 from hierdiff.plots.backend import Figure
 from hierdiff.plots.style import measured_last, panel_figure
 from hierdiff.sims.kernel_learning import KernelLearning
@@ -91,7 +92,7 @@ class Composition:
     """Their rules per symbol."""
     depth: int = 4
     """Their levels of rules."""
-    noise: Literal["masking", "uniform", "gaussian"] = "masking"
+    noise: str = "masking"
     """Forward process of the denoisers."""
     levels: int = 11
     """Noise levels between 0 and 1, evenly spaced."""
@@ -114,6 +115,7 @@ class Composition:
         check_fields(
             self, sample_range=interval, levels=partial(whole, low=2, high=10**5),
             parts=partial(listed, rule=text), seed=natural,
+            noise=partial(noise_name, channel=True),
         )  # fmt: skip
         if not self.parts or not {*self.parts} <= {*PARTS}:
             raise InvalidParameter(f"parts = {self.parts} must name some of {', '.join(PARTS)}")

@@ -33,6 +33,7 @@ from hierdiff.checks import (
     memory,
     natural,
     number,
+    positive,
     probabilities,
     whole,
 )
@@ -161,10 +162,11 @@ class CueConflict:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {lowest}")
         for name in ("tau", "concentration", "shape_variance", "texture_variance", "shape_gap",
                      "texture_gap"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise InvalidParameter(f"{name} = {getattr(self, name)} must be > 0")
+            positive(name, getattr(self, name))
         if not all(k > 0 for k in (*self.amplitudes, *self.sigma2)):
             raise InvalidParameter("amplitudes and sigma2 must be > 0; use blurs to remove texture")
+        for name in ("amplitudes", "sigma2"):
+            positive(name, getattr(self, name))
         for low, high in self.bands:
             band(low, high)  # says what is wrong
         if RHM(self.v, self.m, self.s, self.L).n_classes < 3:

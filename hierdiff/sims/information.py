@@ -29,6 +29,7 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import affordable
+from hierdiff.noise import has_snr
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean, standard_error
@@ -60,12 +61,12 @@ def one_grammar(
     randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
 
     def corrupted(level: float) -> tuple[Array, float]:
-        t = float(noise.level(level)) if isinstance(noise, GaussianNoise) else float(level)
+        t = float(noise.level(level)) if has_snr(noise) else float(level)
         return noise.corrupt_with(truth.leaves, t, randoms), t
 
     def slope(level: float) -> Array:
         x_t, t = corrupted(level)
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             mean = denoise_symbols(grammar, noise, x_t, t)
             return np.asarray(0.5 * (1 - (mean**2).sum(axis=2)).sum(axis=1))
         return pointwise_slope(grammar, noise, x_t, t)

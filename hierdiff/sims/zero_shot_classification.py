@@ -41,6 +41,7 @@ from hierdiff.checks import (
     memory,
     natural,
     number,
+    positive,
     symbols_of,
     text,
     unchecked,
@@ -202,6 +203,7 @@ class Classification:
             raise InvalidParameter(
                 f"tau = {self.tau} must be > 0; one sample decides between hard leaves"
             )
+        positive("tau", self.tau)
         for name in ("budgets", "independent_budgets"):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):

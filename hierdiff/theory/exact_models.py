@@ -27,7 +27,7 @@ from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.data.rhm_images import TreeImages
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.exact_posterior import (
     NodeBeliefs,
@@ -198,7 +198,7 @@ class ExactMixture:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not isinstance(self.noise, GaussianNoise) or self.noise.v is not None:
+        if not has_snr(self.noise) or self.noise.v is not None:
             raise InvalidParameter(
                 f"noise = {self.noise!r} acts on symbols; a mixture needs GaussianNoise()"
             )

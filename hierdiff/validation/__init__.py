@@ -15,12 +15,12 @@ from hierdiff.validation.pretrained.download import print_models
 from hierdiff.validation.pretrained.loading import pretrained
 
 if TYPE_CHECKING:
+    from hierdiff.sims.metrics.forward_backward import forward_backward
     from hierdiff.validation.adapter import NetworkModel
     from hierdiff.validation.diffusion.parameterisation import Parameterisation
     from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
     from hierdiff.validation.diffusion.schedules import DiscreteSchedule
     from hierdiff.validation.execution import Execution
-    from hierdiff.validation.protocol import forward_backward
 
 __all__ = [
     "CATALOGUE",
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DDIM": "diffusion.samplers",
-    "Ancestral": "diffusion.samplers",
-    "DiscreteSchedule": "diffusion.schedules",
-    "Execution": "execution",
-    "NetworkModel": "adapter",
-    "Parameterisation": "diffusion.parameterisation",
-    "forward_backward": "protocol",
+    "DDIM": "hierdiff.validation.diffusion.samplers",
+    "Ancestral": "hierdiff.validation.diffusion.samplers",
+    "DiscreteSchedule": "hierdiff.validation.diffusion.schedules",
+    "Execution": "hierdiff.validation.execution",
+    "NetworkModel": "hierdiff.validation.adapter",
+    "Parameterisation": "hierdiff.validation.diffusion.parameterisation",
+    "forward_backward": "hierdiff.sims.metrics.forward_backward",
 }
 
 
@@ -50,4 +50,4 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import_optional("torch", "'hierdiff[networks]'", f"hierdiff.validation.{name}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -15,6 +15,7 @@ GaussianNoise(v=None)        x_t and E[x0], both [n, ...]: vectors, images
 GaussianNoise(v)             x_t and E[x0] of one-hot symbols, both [n, leaves, v]
 MaskingNoise, UniformNoise   one-hot [n, leaves, v + 1] (the mask last) or [n, leaves, v], told
                              log((1 - t) / t); logits [n, leaves, v]
+others without an SNR        what :func:`hierdiff.noise.network_input` returns; the rest the same
 ===========================  ===================================================================
 """
 
@@ -22,14 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 from torch import Tensor, nn
 
+from hierdiff import noise as noise_processes
 from hierdiff.checks import (
     FloatArray,
     array,
@@ -41,11 +42,10 @@ from hierdiff.checks import (
     integers,
     levels_of,
     reals,
-    symbols_of,
     unchecked,
 )
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
+from hierdiff.noise import NoiseProcess, has_snr, input_channels, is_channel, masks
 from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
@@ -60,7 +60,6 @@ from hierdiff.validation.execution import (
     state_dtype,
 )
 from hierdiff.validation.layers import Pooling, check_layers, recorded
-from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.networks.transformer import SequenceTransformer
 from hierdiff.validation.networks.tree_unet import TreeUNet
 
@@ -81,7 +80,7 @@ class NetworkModel:
     ----------
     module : nn.Module
         Called as in the module's first lines; used in evaluation mode, and left as it was.
-    noise : GaussianNoise, MaskingNoise or UniformNoise
+    noise : NoiseProcess
         The meaning of t in [0, 1].
     parameterisation : Parameterisation or str
         What the network predicts; a name stands for ``Parameterisation(name)``.
@@ -126,7 +125,7 @@ class NetworkModel:
     """
 
     module: nn.Module
-    noise: GaussianNoise | MaskingNoise | UniformNoise
+    noise: NoiseProcess
     parameterisation: Parameterisation | Output
     layers: Mapping[str, Pooling] = field(default_factory=dict)
     clock: Clock | None = None
@@ -145,12 +144,12 @@ class NetworkModel:
         check_fields(self, noise=unchecked, parameterisation=unchecked, condition=unchecked)
         kind = self._kind
         instance("parameterisation", kind, Parameterisation)
-        if not isinstance(self.noise, (GaussianNoise, MaskingNoise, UniformNoise)):
+        if not is_channel(self.noise):
             raise InvalidParameter(
                 f"noise = {self.noise!r} corrupts nothing that a network could see; use Gaussian, "
                 "masking or uniform noise"
             )
-        if not isinstance(self.noise, GaussianNoise) and kind.output != "logits":
+        if not has_snr(self.noise) and kind.output != "logits":
             raise InvalidParameter(
                 f"{self.noise.name} noise goes with logits; give parameterisation='logits'"
             )
@@ -178,12 +177,16 @@ class NetworkModel:
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t]: [n, leaves, v] for symbols, of the shape of x_t for vectors."""
         x, levels, snr = self._checked(x_t, t)
-        shape = x.shape if isinstance(self.noise, GaussianNoise) else (*x.shape, self.noise.v)
+        shape = x.shape if has_snr(self.noise) else (*x.shape[:2], self.noise.v)
         out = np.empty(shape, self._numpy)
 
         def work(rows: Rows) -> None:
             seen = FiniteOutputs()
-            prediction = self._predict(self._tensor(x[rows]), snr[rows], self._labels(rows, len(x)))
+            given = self._given(x[rows], levels[rows])
+            prediction = self._predict(given, snr[rows], self._labels(rows, len(x)))
+            if masks(self.noise):
+                symbols = torch.from_numpy(x[rows].astype(np.int64)).to(self._device)
+                prediction = Prediction(keep_seen(prediction.clean, symbols), None)
             seen.see(rows, levels[rows], *prediction)
             seen.end()
             out[rows] = prediction.clean.cpu().numpy()
@@ -195,7 +198,7 @@ class NetworkModel:
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """A draw of x0 given x_t by the reverse chain: symbols [n, leaves], or vectors."""
         noise = self.noise
-        if not isinstance(noise, GaussianNoise):
+        if not has_snr(noise):
             return SimulatedModel(self, self._steps()).sample(x_t, t, seed)
         x, levels, _ = self._checked(x_t, t)
         streams = SampleStreams.of(seed)
@@ -218,7 +221,7 @@ class NetworkModel:
                 seen.see(rows[positions], np.asarray(noise.level(snr)), *found)
                 return found
 
-            start = self._tensor(x[rows])
+            start = self._given(x[rows], levels[rows])
             end = self.sampler.run(predict, start, levels[rows], noise, draw).cpu().numpy()
             seen.end()
             refuse_rows("the sampler", end, rows, levels[rows])
@@ -242,7 +245,7 @@ class NetworkModel:
         def work(rows: Rows) -> None:
             with recorded(self.module, self.layers) as found:
                 labels = self._labels(rows, len(x))
-                self._call(self.module, self._tensor(x[rows]), snr[rows], labels)
+                self._call(self.module, self._given(x[rows], levels[rows]), snr[rows], labels)
             values = {name: found[name].cpu().numpy() for name in self.layers}
             for name, value in values.items():
                 refuse_rows(f"layer {name!r}", value, rows, levels[rows])
@@ -264,8 +267,8 @@ class NetworkModel:
     def _checked(self, x_t: Array, t: ArrayLike) -> tuple[Array, FloatArray, FloatArray]:
         """Data, levels [n] and SNRs [n]; the values are looked at batch by batch."""
         x, noise = array("x_t", x_t), self.noise
-        if not isinstance(noise, GaussianNoise):
-            wanted, good = "[n, leaves] integers", x.ndim == 2 and x.dtype.kind in "iu"
+        if not has_snr(noise):
+            wanted, good = "what noise.corrupt returns, [n, leaves, ...]", x.ndim >= 2
         elif noise.v:
             wanted = f"[n, leaves, {noise.v}] real numbers"
             good = x.ndim == 3 and x.shape[2] == noise.v
@@ -274,18 +277,16 @@ class NetworkModel:
         if not good or x.dtype.kind not in "iuf":
             raise InvalidParameter(f"x_t has shape {x.shape} and type {x.dtype}; give {wanted}")
         levels = levels_of(t, len(x)) * np.ones(len(x))
-        ratio = noise.snr(levels) if isinstance(noise, GaussianNoise) else token_ratio(levels)
+        ratio = noise.snr(levels) if has_snr(noise) else token_ratio(levels)
         return x, levels, ratio
 
-    def _tensor(self, x: Array) -> Tensor:
-        """One batch on the device."""
-        if isinstance(self.noise, GaussianNoise):
-            if not np.isfinite(x).all():
-                raise InvalidParameter("x_t holds NaN or inf; give finite numbers")
-            return torch.from_numpy(np.ascontiguousarray(x, self._numpy)).to(self._device)
-        lowest = -1 if isinstance(self.noise, MaskingNoise) else 0
-        symbols_of("x_t", x, lowest, self.noise.v)
-        return torch.from_numpy(x.astype(np.int64)).to(self._device)
+    def _given(self, x: Array, levels: FloatArray) -> Tensor:
+        """One batch on the device: the state itself, or the channels of corrupted symbols."""
+        if not has_snr(self.noise):
+            x, _ = noise_processes.network_input(self.noise, x, levels)
+        elif not np.isfinite(x).all():
+            raise InvalidParameter("x_t holds NaN or inf; give finite numbers")
+        return torch.from_numpy(np.ascontiguousarray(x, self._numpy)).to(self._device)
 
     def _labels(self, rows: Rows, n: int) -> Tensor | None:
         """The condition of some of n samples."""
@@ -302,14 +303,10 @@ class NetworkModel:
         return torch.as_tensor(some, dtype=self._dtype if real else torch.int64).to(self._device)
 
     def _predict(self, x: Tensor, snr: FloatArray, labels: Tensor | None) -> Prediction:
-        noise = self.noise
-        if isinstance(noise, GaussianNoise):
-            return self._kind.read(self._call(self._run, x, snr, labels), x, snr)
-        seen = one_hot(x, noise.v + isinstance(noise, MaskingNoise), self._dtype)
-        beliefs = self._call(self._run, seen, snr, labels).softmax(dim=-1)
-        return Prediction(
-            keep_seen(beliefs, x) if isinstance(noise, MaskingNoise) else beliefs, None
-        )
+        output = self._call(self._run, x, snr, labels)
+        if has_snr(self.noise):
+            return self._kind.read(output, x, snr)
+        return Prediction(output.softmax(dim=-1), None)
 
     def _call(self, run: Any, x: Tensor, snr: FloatArray, labels: Tensor | None) -> Tensor:
         """The network's answer, in the precision of the state."""
@@ -384,7 +381,7 @@ class SymbolNetwork:
     """
 
     network: TreeUNet | SequenceTransformer
-    noise: Process
+    noise: NoiseProcess
     steps: int = 100
     batch: int = 1024
     condition: Any = None
@@ -394,6 +391,7 @@ class SymbolNetwork:
     @checked
     def __post_init__(self) -> None:
         check_fields(self, steps=count, batch=count)
+        input_channels(self.noise)
         if self.condition is not None:
             integers("condition", self.condition, ndim=(0, 1))
 
@@ -466,25 +464,9 @@ def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Te
         raise InvalidParameter(f"x_t has shape {x_t.shape}; give one row per datum")
     if not levels_of(t, len(x_t)).ndim:
         raise InvalidParameter("t is one number; give one noise level per datum, [n]")
-    with np.errstate(divide="ignore"):
-        if isinstance(noise, GaussianNoise):
-            # the datum as it is, and what each leaf says alone: the latter is not bounded by scale
-            alone = softmax(noise.log_evidence(x_t, t), axis=2)
-            x = np.concatenate([x_t, alone], axis=2, dtype=np.float32)
-            log_snr = np.log(noise.snr(t))
-        else:
-            width = cast(int, noise.v) + (noise.name == "masking")
-            lowest = -1 if noise.name == "masking" else 0
-            symbols = symbols_of("x_t", x_t, lowest, cast(int, noise.v))
-            x = np.eye(width, dtype=np.float32)[symbols]  # -1 is the last channel
-            log_snr = np.log1p(-t) - np.log(t)
-    return torch.from_numpy(x), torch.from_numpy(np.clip(log_snr, -20, 20).astype(np.float32))
-
-
-def one_hot(symbols: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    """Symbols [n, leaves] as [n, leaves, channels]; a masked one, -1, is the last channel."""
-    index = torch.where(symbols < 0, channels - 1, symbols).long()
-    return torch.nn.functional.one_hot(index, channels).to(dtype)
+    found = noise_processes.network_input(noise, x_t, t)
+    channels, log_snr = (np.asarray(a, np.float32) for a in found)
+    return torch.from_numpy(channels), torch.from_numpy(log_snr)
 
 
 def keep_seen(beliefs: Tensor, symbols: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation._checks import (
@@ -62,7 +62,6 @@ from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
 from hierdiff.validation.networks.bump_unet import bump_unet, encoder_layer, tell_faintly
 from hierdiff.validation.networks.transformer import symbol_transformer
@@ -95,7 +94,7 @@ Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], Labell
 @checked(batch=batch_number)
 def symbol_loss(
     grammar: Grammar,
-    noise: Process,
+    noise: NoiseProcess,
     *,
     batch: int = 256,
     data: Array | None = None,
@@ -109,7 +108,7 @@ def symbol_loss(
     ----------
     grammar : Grammar
         Where data are drawn from.
-    noise : Process
+    noise : NoiseProcess
     batch : int
         Data per step.
     data : int array [P, leaves], optional
@@ -181,7 +180,7 @@ def symbol_loss(
 @checked(batch=batch_number)
 def train_tree_unet(
     grammar: Grammar,
-    noise: Process,
+    noise: NoiseProcess,
     plan: Plan,
     *,
     width: int = 64,
@@ -200,7 +199,7 @@ def train_tree_unet(
     Parameters
     ----------
     grammar : Grammar
-    noise : Process
+    noise : NoiseProcess
     plan : Plan
         How long to train.
     width : int

@@ -17,13 +17,15 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.alignment import network_alignment
+from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
+from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
 from hierdiff.validation import (
@@ -31,12 +33,10 @@ from hierdiff.validation import (
     distributed,
     execution,
     layers,
-    protocol,
     recipes,
     reference_layers,
     things,
     training,
-    tree_runs,
 )
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
@@ -46,9 +46,8 @@ from hierdiff.validation.experiments.classification import network_classificatio
 from hierdiff.validation.experiments.composition import network_composition_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
 from hierdiff.validation.experiments.layer_probes import layer_probe_figure
-from hierdiff.validation.experiments.phase_transition import network_phase_transition
+from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
 from hierdiff.validation.experiments.representation import network_representation_figure
-from hierdiff.validation.figures.rhm_images import rhm_images_figure
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -60,7 +59,6 @@ from hierdiff.validation.networks import (
 from hierdiff.validation.networks.adm import ADMConfig
 from hierdiff.validation.pretrained import catalogue, convnext, download, vae
 from hierdiff.validation.pretrained.loading import as_model, pretrained
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 _V = "hierdiff.validation."
 
@@ -696,11 +694,11 @@ def _images() -> list[Case]:
         Case(f"{_V}things.block_layers", things.block_layers,
              lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
                       "names": ("middle_block",)}),
-        Case(f"{_V}things.judged_images", _refused(things.judged_images),
+        Case(f"{_V}things.things_objects", _refused(things.things_objects),
              lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
-                      "triplets": _folder() / "triplets.npy", "labels": None, "nothing": None,
+                      "triplets": _folder() / "triplets.npy", "labels": None, "null": None,
                       "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
-                      "limit": 2, "seed": 0}),
+                      "limit": 2, "ties": "shared", "seed": 0}),
         Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
@@ -793,7 +791,7 @@ def _runs() -> list[Case]:
         return distributed.Process(1, 2, 1)
 
     figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("alignment.network_alignment", network_alignment, _alignment),
+        ("alignment.network_alignment", layers_figure, _alignment),
         ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
     ]  # fmt: skip
     experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
@@ -809,16 +807,8 @@ def _runs() -> list[Case]:
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
-        Case(f"{_V}protocol.forward_backward", protocol.forward_backward,
-             lambda: {"model": exact(), "x0": _grammar().sample(2, 0).leaves, "t": 0.5, "seed": 0,
-                      "told": 0.5}),
-        Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
-             lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
-        Case(f"{_V}tree_runs.copied", tree_runs.copied,
+        Case(f"{_V}experiments.phase_transition.copied", copied,
              {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
-        Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
-             lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
-                      "t": 0.5, "seed": 0}),
         Case(f"{_V}distributed.Process.device",
              _method(distributed.Process, "device", second), {"name": "cuda"}),
         Case(f"{_V}distributed.Process.share",

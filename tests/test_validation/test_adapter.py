@@ -15,12 +15,12 @@ from hierdiff import DiffusionModel, EpsilonNoise, GaussianNoise, MaskingNoise, 
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import SampleStreams
+from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import NetworkModel
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.execution import Execution, best_device, in_batches
-from hierdiff.validation.protocol import forward_backward
 
 NOISE = GaussianNoise(schedule="linear")
 

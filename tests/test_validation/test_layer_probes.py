@@ -93,7 +93,7 @@ def test_the_mixture_of_labelled_data() -> None:
 
 
 SMALL = StringNetworks(
-    v=4, m=2, L=2, n_train=(8, 0), networks=2, steps=150, test=200, t=(0.02, 0.2, 0.5)
+    v=4, m=2, L=2, n_train=(8, 0), networks=2, steps=75, test=200, t=(0.02, 0.2, 0.5)
 )
 
 

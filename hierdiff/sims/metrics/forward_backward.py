@@ -30,7 +30,6 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     array,
     checked,
@@ -46,7 +45,7 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import NoiseProcess
+from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
 from hierdiff.theory.belief_propagation.exact_posterior import true_beliefs
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
@@ -639,7 +638,7 @@ def class_run(
     """
     times = reals("times", times, 0, 1, ndim=1)
     mixture, noise = model.mixture, model.noise
-    if not isinstance(noise, GaussianNoise) or noise.v is not None:
+    if not has_snr(noise) or noise.v is not None:
         raise InvalidParameter(
             f"noise = {noise.name} with v = {noise.v} acts on symbols; give GaussianNoise()"
         )

@@ -61,7 +61,7 @@ from scipy.special import xlogy
 from hierdiff.checks import checked, level, whole
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.noise import EpsilonNoise, NoiseProcess
+from hierdiff.noise import NoiseProcess, is_channel
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.rhm.density_evolution import (
     branch_up,
@@ -471,7 +471,7 @@ class _Run:
         self, rhm: RHM, noise: NoiseProcess, size: int, random: np.random.Generator
     ) -> None:
         self.rhm, self.noise, self.size, self.random = rhm, noise, size, random
-        self.real = not isinstance(noise, EpsilonNoise)
+        self.real = is_channel(noise)
         self.set_point = math.nan
 
     def measure(self, t: float, levels: int) -> tuple[Array, Array, Array]:

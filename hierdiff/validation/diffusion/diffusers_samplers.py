@@ -28,7 +28,7 @@ from torch import Tensor
 from hierdiff._optional import import_optional
 from hierdiff.checks import FloatArray, check_fields, checked, count, instance, levels_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import SignalNoise
 from hierdiff.validation._checks import tensor
 from hierdiff.validation.diffusion.parameterisation import Prediction, amplitudes, column
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral, Draw, Predict, Rows
@@ -115,7 +115,7 @@ class DiffusersSampler:
 
     @checked
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain; samples of one level go together."""
         levels = levels_of(t, len(tensor("x_t", x_t, None, ...)))

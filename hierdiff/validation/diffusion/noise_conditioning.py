@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hierdiff.checks import FloatArray, check_fields, checked, snr_of
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import NoiseProcess, SignalNoise, has_snr
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
@@ -85,7 +85,7 @@ class FlowTime:
 class NoiseLevel:
     """Clock of networks that are told scale * t of a Gaussian process."""
 
-    noise: GaussianNoise
+    noise: SignalNoise
     scale: float = 1.0
 
     @checked
@@ -98,23 +98,22 @@ class NoiseLevel:
 
 
 @checked
-def default_clock(
-    parameterisation: Parameterisation, noise: GaussianNoise | MaskingNoise | UniformNoise
-) -> Clock:
+def default_clock(parameterisation: Parameterisation, noise: NoiseProcess) -> Clock:
     """What networks of a kind are told unless a clock is given.
 
     Parameters
     ----------
     parameterisation : Parameterisation
         What the network predicts.
-    noise : GaussianNoise, MaskingNoise or UniformNoise
-        Its schedule names the one of the network.
+    noise : NoiseProcess
+        Its ``schedule``, where it has one, names that of the network.
 
     Returns
     -------
     Clock
-        Log SNR for "logits", and where there is no SNR; 1 / sqrt(snr) at scale "ve"; the mixing
-        weight for "flow"; else the index of the linear or cosine schedule of 1,000 levels.
+        Log SNR for "logits", and where there is no SNR or no known schedule; 1 / sqrt(snr) at scale
+        "ve"; the mixing weight for "flow"; else the index of the linear or cosine schedule of 1,000
+        levels.
 
     Notes
     -----
@@ -126,12 +125,13 @@ def default_clock(
     >>> default_clock(Parameterisation("eps"), GaussianNoise(schedule="linear"))
     DiscreteSchedule(T=1000, snr=9999..4.036e-05)
     """
-    if parameterisation.output == "logits" or not isinstance(noise, GaussianNoise):
+    if parameterisation.output == "logits" or not has_snr(noise):
         return LogSNR()
     if parameterisation.scale == "ve":
         return Sigma()
     if "flow" in (parameterisation.output, parameterisation.scale):
         return FlowTime()
-    if noise.schedule == "linear":
+    schedule = getattr(noise, "schedule", None)
+    if schedule == "linear":
         return DiscreteSchedule.linear()
-    return DiscreteSchedule.cosine()
+    return DiscreteSchedule.cosine() if schedule == "cosine" else LogSNR()

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 
-__all__ = ["DiscreteSchedule"]
+__all__ = ["DiscreteSchedule", "StepLevels", "step_levels"]
 
 _SNAP = 1e-6  # an index this near to an integer is that integer, so that embeddings agree exactly
 
@@ -267,3 +267,72 @@ def _sections(T: int, counts: list[int]) -> NDArray[Any]:
             place += stride
         start += length
     return np.array(index)
+
+
+class StepLevels(NamedTuple):
+    """Noise level that is added, and the one that the model is given.
+
+    The consistent protocol of step k = 1 ... K of a respaced chain adds the noise of index k - 1,
+    where the step starts.  The published one (arXiv 2402.16991) adds the noise of index k and gives
+    the network k - 1, one step less than there is.  At k = K it starts from pure noise; here from
+    t = 1, which on the linear schedule still holds 0.6 % of the signal's amplitude.
+    """
+
+    added: float
+    given: float
+
+
+@checked
+def step_levels(
+    schedule: DiscreteSchedule,
+    noise: GaussianNoise,
+    k: int,
+    protocol: Literal["consistent", "published"] = "consistent",
+) -> StepLevels:
+    """Levels of step k of a respaced chain.
+
+    Parameters
+    ----------
+    schedule : DiscreteSchedule
+        The respaced levels, K of them.
+    noise : GaussianNoise
+        The meaning of t.
+    k : int
+        Number of reverse steps, 0 (nothing happens) to K.
+    protocol : {"consistent", "published"}
+        Which index is added, as :class:`StepLevels` says.
+
+    Returns
+    -------
+    StepLevels
+
+    Raises
+    ------
+    InvalidParameter
+        If k is outside 0 ... K.
+
+    Notes
+    -----
+    Validity: k = 0 is the identity (the published script runs the full chain there instead).
+
+    Examples
+    --------
+    >>> schedule = DiscreteSchedule.linear().respaced("250")
+    >>> noise = GaussianNoise(schedule="linear")
+    >>> [round(t, 6) for t in step_levels(schedule, noise, 125)]
+    [0.498, 0.498]
+    >>> [round(t, 6) for t in step_levels(schedule, noise, 125, "published")]
+    [0.503, 0.498]
+    """
+    if not 0 <= k <= len(schedule):
+        raise InvalidParameter(f"k = {k} is outside the chain; give 0 to {len(schedule)}")
+    if protocol not in ("consistent", "published"):
+        raise InvalidParameter(
+            f"protocol = {protocol!r} is unknown; use 'consistent' or 'published'"
+        )
+    if k == 0:
+        return StepLevels(0.0, 0.0)
+    given = float(noise.level(schedule.snr[k - 1]))
+    if protocol == "consistent":
+        return StepLevels(given, given)
+    return StepLevels(float(noise.level(schedule.snr[k])) if k < len(schedule) else 1.0, given)

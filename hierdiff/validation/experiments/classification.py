@@ -45,7 +45,7 @@ from hierdiff.checks import check_fields, checked, count, natural, unchecked, wh
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import Seed, generator, stream
@@ -450,7 +450,7 @@ class EmissionNetwork:
     noise = GaussianNoise()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.network.noise, GaussianNoise):
+        if not has_snr(self.network.noise):
             raise InvalidParameter(
                 f"{self.network.noise.name} noise has no Gaussian emissions; train with "
                 "GaussianNoise"

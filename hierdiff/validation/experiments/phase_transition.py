@@ -19,7 +19,6 @@ training sets do to it are measured beside.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -34,7 +33,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._gaussian import GaussianNoise
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -50,7 +48,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import MaskingNoise, UniformNoise
+from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
@@ -62,7 +60,11 @@ from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.distributed import run_shared
 from hierdiff.validation.execution import usable_device
-from hierdiff.validation.experiments import clear_checkpoints, source_arguments
+from hierdiff.validation.experiments import (
+    clear_checkpoints,
+    known_checkpoint,
+    source_arguments,
+)
 from hierdiff.validation.experiments.curves import half_lost
 from hierdiff.validation.experiments.image_retention import (
     ImageScene,
@@ -73,9 +75,8 @@ from hierdiff.validation.experiments.image_retention import (
     layer_variables,
     retention_figure,
 )
-from hierdiff.validation.pretrained.catalogue import CATALOGUE
+from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
-from hierdiff.validation.rhm_network import Process
 from hierdiff.validation.training import Plan
 
 __all__ = [
@@ -84,7 +85,6 @@ __all__ = [
     "GrammarNetwork",
     "NetworkPhaseTransition",
     "copied",
-    "known_checkpoint",
     "network_phase_transition",
 ]
 
@@ -129,27 +129,6 @@ def _data(name: str, value: Any) -> int | None:
 
 def _optional(name: str, value: Any) -> int | None:
     return None if value is None else _COUNT(name, value)
-
-
-@checked
-def known_checkpoint(name: str) -> str:
-    """The name of a public checkpoint; the nearest one is offered for an unknown one.
-
-    Examples
-    --------
-    >>> known_checkpoint("adm-255")
-    Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: name = 'adm-255' is not in the catalogue; did you mean \
-'adm-256'? (hierdiff models names them all)
-    """
-    names = [entry.name for entry in CATALOGUE]
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-        raise InvalidParameter(
-            f"name = {name!r} is not in the catalogue; did you mean {near!r}? (hierdiff models "
-            "names them all)"
-        )
-    return name
 
 
 @dataclass(frozen=True)
@@ -281,9 +260,9 @@ class NetworkPhaseTransition:
     """
 
     network: (
-        Annotated[GrammarNetwork, tyro.conf.subcommand("rhm")]
-        | Annotated[DigitNetwork, tyro.conf.subcommand("digits")]
-        | Annotated[CatalogueNetwork, tyro.conf.subcommand("catalogue")]
+        Annotated[GrammarNetwork, tyro.conf.subcommand("rhm", prefix_name=False)]
+        | Annotated[DigitNetwork, tyro.conf.subcommand("digits", prefix_name=False)]
+        | Annotated[CatalogueNetwork, tyro.conf.subcommand("catalogue", prefix_name=False)]
     ) = field(default_factory=GrammarNetwork)
     """The network and its data."""
     seed: int = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 
@@ -12,21 +10,17 @@ from hierdiff.checks import (
 )
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import NoiseProcess, input_channels
 
 __all__ = [
     "Block",
     "LabelCode",
     "NoiseCode",
-    "Process",
     "coded",
     "symbol_channels",
 ]
 
 _FREQUENCIES = 16
-
-Process: TypeAlias = GaussianNoise | MaskingNoise | UniformNoise
-"""The processes under which a network sees symbols."""
 
 
 class NoiseCode(nn.Module):
@@ -107,9 +101,9 @@ class Block(nn.Module):
         return out
 
 
-def symbol_channels(grammar: Grammar, noise: Process) -> tuple[int, int]:
+def symbol_channels(grammar: Grammar, noise: NoiseProcess) -> tuple[int, int]:
     """Numbers per leaf that a network is given, and symbols."""
     v = grammar.v[grammar.L]
     if noise.v != v:
         raise InvalidParameter(f"the noise has v = {noise.v} symbols and the leaves {v}; use v={v}")
-    return {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name], v
+    return input_channels(noise), v

@@ -14,12 +14,12 @@ from hierdiff.checks import (
 )
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
 from hierdiff.validation._checks import layers_number, one_per_row, size_number, tensor
 from hierdiff.validation.networks._blocks import (
     Block,
     LabelCode,
     NoiseCode,
-    Process,
     coded,
     symbol_channels,
 )
@@ -113,7 +113,7 @@ class SequenceTransformer(nn.Module):
 
 @checked
 def symbol_transformer(
-    grammar: Grammar, noise: Process, *, width: int = 64, layers: int = 4,
+    grammar: Grammar, noise: NoiseProcess, *, width: int = 64, layers: int = 4,
     conditional: bool = False,
 ) -> SequenceTransformer:  # fmt: skip
     """A transformer on the leaves of a grammar, which knows nothing of its tree.
@@ -121,7 +121,7 @@ def symbol_transformer(
     Parameters
     ----------
     grammar : Grammar
-    noise : Process
+    noise : NoiseProcess
     width : int
         Features per leaf; a head of attention for every 16 of them.
     layers : int

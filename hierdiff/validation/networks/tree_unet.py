@@ -28,12 +28,12 @@ from hierdiff.checks import (
 )
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
 from hierdiff.validation._checks import layers_number, one_per_row, size_number, tensor
 from hierdiff.validation.networks._blocks import (
     Block,
     LabelCode,
     NoiseCode,
-    Process,
     coded,
     symbol_channels,
 )
@@ -163,7 +163,7 @@ class TreeUNet(nn.Module):
 
 @checked
 def tree_unet(
-    grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1,
+    grammar: Grammar, noise: NoiseProcess, *, width: int = 64, blocks: int = 1,
     conditional: bool = False, leaf_width: int | None = None,
 ) -> TreeUNet:  # fmt: skip
     """A U-Net in the shape of a grammar's tree, for a noise process.
@@ -172,7 +172,7 @@ def tree_unet(
     ----------
     grammar : Grammar
         With the same branching on every level.
-    noise : Process
+    noise : NoiseProcess
     width, blocks : int
         See :class:`TreeUNet`.
     conditional : bool
