@@ -96,9 +96,7 @@ SURFACE = {
         "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
         "print_models",
     ],
-    "hierdiff.plots": [
-        "backend",
-    ],
+    "hierdiff.plots": ["backend"],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
         "MissingPackage", "NoTransition",

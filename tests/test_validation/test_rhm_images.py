@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 from oracles import one_line
 from scipy.special import softmax
 
@@ -20,7 +21,6 @@ from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 NOISE = GaussianNoise(schedule="linear")
 # unequal norms, so that the norm in the evidence matters
