@@ -40,8 +40,8 @@ __all__ = [
     "FloatArray", "Rule", "SymbolArray", "accepts", "advise", "array", "check_fields", "checked",
     "count", "finite_reals", "flag", "fraction", "frozen", "instance", "integers",
     "interval", "level",
-    "levels_of", "listed", "memory", "natural", "nonnegative", "number", "one_level", "one_of",
-    "positive",
+    "levels_of", "listed", "memory", "natural", "no_model", "nonnegative",
+    "number", "one_level", "one_of", "positive",
     "precision", "probabilities", "reals", "shown", "snr_of", "sound", "symbols_of", "text",
     "together", "unchecked", "whole",
 ]  # fmt: skip
@@ -555,9 +555,26 @@ natural: Rule = partial(whole, low=0)
 fraction: Rule = partial(number, low=0, high=1)
 
 
+# squares, inverses and ratios of numbers within these bounds are normal numbers
+_SMALLEST, _LARGEST = 1e-100, 1e100
+
+
 def positive(name: str, value: Any) -> Any:
-    """A finite number, or an array of them, above zero."""
-    return _scalar_or_array(name, value, above=0)
+    """A number above zero, or an array of them, in units in which its square is a number.
+
+    Examples
+    --------
+    >>> positive("tau", 1e300)
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: tau = 1e+300 must be from 1e-100 to 1e+100; choose other units
+    """
+    found = _scalar_or_array(name, value, above=0)
+    if np.size(found) and not (np.min(found) >= _SMALLEST and np.max(found) <= _LARGEST):
+        raise InvalidParameter(
+            f"{name} = {shown(value)} must be from {_SMALLEST:g} to {_LARGEST:g}; choose other "
+            "units"
+        )
+    return found
 
 
 def nonnegative(name: str, value: Any) -> Any:
@@ -1046,6 +1063,38 @@ def _field_rules(kind: Any) -> dict[str, _Bound]:
         if rule is not None:
             found[field.name] = rule
     return found
+
+
+def no_model(experiment: str, model: Any, data: Any, remedy: str) -> None:
+    """Refuse a model or data that an experiment cannot use, before any work.
+
+    Parameters
+    ----------
+    experiment : str
+        Its name.
+    model, data : object
+        The arguments of ``measure``; both None pass.
+    remedy : str
+        What the question needs, and what takes a single model instead.
+
+    Raises
+    ------
+    InvalidParameter
+        If one of them is given.
+
+    Examples
+    --------
+    >>> no_model("coverage", None, None, "it tries estimators")
+    >>> no_model("coverage", 3, None, "it tries estimators; leave the model out")
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: model of type int has no place in coverage: it tries
+    estimators; leave the model out
+    """
+    for name, value in (("model", model), ("data", data)):
+        if value is not None:
+            raise InvalidParameter(
+                f"{name} of type {type(value).__name__} has no place in {experiment}: {remedy}"
+            )
 
 
 def check_fields(owner: Any, **rules: Rule) -> None:

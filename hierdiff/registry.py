@@ -44,20 +44,112 @@ EXPERIMENTS: dict[str, Entry] = {
         "quality of features against noise, from generalisation to memorisation",
     ),
     "classification": Entry(
-        "hierdiff.sims.classification:Classification",
+        "hierdiff.sims.zero_shot_classification:Classification",
         "denoising error as zero-shot classifier, beside Bayes",
     ),
     "composition": Entry(
         "hierdiff.sims.composition:Composition",
-        "how many data each level of composition costs",
+        "what the levels of a hierarchy cost, and what partial knowledge generates",
+    ),
+    "synonym-learning": Entry(
+        "hierdiff.sims.synonym_learning:SynonymLearning",
+        "how many data the synonyms of every height cost",
+    ),
+    "truncated-denoisers": Entry(
+        "hierdiff.sims.truncated_denoisers:TruncatedDenoisers",
+        "validity of strings whose rules are known up to a height",
+    ),
+    "kernel-learning": Entry(
+        "hierdiff.sims.kernel_learning:KernelLearning",
+        "how many labels a kernel needs that adds two factors, or multiplies",
     ),
     "alignment": Entry(
         "hierdiff.sims.alignment:Alignment",
         "odd-one-out responses against level and noise",
     ),
+    # their consequences, one claim each
+    "sharpening": Entry(
+        "hierdiff.sims.sharpening:Sharpening",
+        "how sudden the class is lost as the tree grows, and how smoothly the leaves",
+    ),
+    "finite-size-scaling": Entry(
+        "hierdiff.sims.finite_size_scaling:FiniteSizeScaling",
+        "thresholds of exact inference at growing depth, against density evolution",
+    ),
+    "phase-diagram": Entry(
+        "hierdiff.sims.phase_diagram:PhaseDiagram",
+        "threshold of the class against the density of rules",
+    ),
+    "critical-exponents": Entry(
+        "hierdiff.sims.critical_exponents:Exponents",
+        "exponents of real noise at the critical fixed point",
+    ),
+    "susceptibility": Entry(
+        "hierdiff.sims.susceptibility:Susceptibility",
+        "how many leaves change together at the threshold",
+    ),
+    "changed-tree": Entry(
+        "hierdiff.sims.changed_tree:ChangedTree",
+        "which nodes of a derivation tree change together",
+    ),
+    "uturn": Entry(
+        "hierdiff.sims.uturn:UTurn",
+        "at which noise level a reverse trajectory decides its class",
+    ),
+    "information": Entry(
+        "hierdiff.sims.information:Information",
+        "mutual information per tree level, and its slope against the denoiser",
+    ),
+    "variants": Entry(
+        "hierdiff.sims.variants:Variants",
+        "how unequal, ambiguous and cut rules move the threshold",
+    ),
+    "two-worlds": Entry(
+        "hierdiff.sims.data_models:DataModels",
+        "where grammars and mixtures lose their class, in signal-to-noise ratio",
+    ),
+    "tree-mixture": Entry(
+        "hierdiff.sims.tree_mixture:TreeMixture",
+        "which level of a tree of class means survives which noise",
+    ),
+    "representational-similarity": Entry(
+        "hierdiff.sims.representational_similarity:RepresentationalSimilarity",
+        "RSA and CKA between tree levels and noise levels",
+    ),
+    "representation-peak": Entry(
+        "hierdiff.sims.representation_peak:RepresentationPeak",
+        "place of the peak of feature quality: exact law, closed form, measurement",
+    ),
+    "memorization": Entry(
+        "hierdiff.sims.memorization:Memorization",
+        "how many data a learner needs before its features have a peak",
+    ),
+    "sample-cost": Entry(
+        "hierdiff.sims.sample_complexity:SampleComplexity",
+        "with which exponent of m the number of data of a learner of synonyms grows",
+    ),
+    "coverage": Entry(
+        "hierdiff.sims.coverage:Coverage",
+        "how often every error bar contains the true value",
+    ),
     "correlations": Entry(
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
+    ),
+    # variants of zero-shot classification
+    "cue-conflict": Entry(
+        "hierdiff.sims.cue_conflict:CueConflict",
+        "shape against texture as the cue of a denoising classifier",
+    ),
+    "attribute-binding": Entry(
+        "hierdiff.sims.attribute_binding:AttributeBinding",
+        "which colour goes with which shape, by denoising error",
+    ),
+    # networks
+    "network-classification": Entry(
+        "hierdiff.validation.experiments.classification:NetworkClassification",
+        "denoising error of a network as zero-shot classifier",
+        "networks",
     ),
 }
 """The experiments by the name that the command line uses."""

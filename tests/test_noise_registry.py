@@ -7,6 +7,8 @@ listed is listed.
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +18,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.theory.critical_exponents import critical_exponents
+from hierdiff.theory.population import leaf_messages, population_dynamics
 from numpy.typing import ArrayLike, NDArray
 from oracles import FIXTURE, all_strings, frequency_p_value, one_line
 
@@ -36,10 +41,7 @@ from hierdiff.noise import (
 )
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims import Composition, Correlations, PhaseTransition, SimulatedModel
-from hierdiff.sims.empirical_model import EmpiricalModel
 from hierdiff.theory import ExactRHM, critical_level, effective_epsilon, mutual_information
-from hierdiff.theory.rhm.critical_exponents import critical_exponents
-from hierdiff.theory.rhm.density_evolution import leaf_messages, population_dynamics
 
 Array = NDArray[Any]
 
@@ -278,6 +280,53 @@ def test_the_command_line_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture
     place = f"{SinkNoise.__module__}:SinkNoise"
     named, _ = parse_flags(PhaseTransition, RunOptions, ["--noise", place], "phase-transition")
     assert named.noise == "sink"
+
+
+# --- no type checks and no names of processes outside their own file ------------------------------
+
+ROOT = Path(__file__).parents[1]
+
+
+def type_checks(source: str) -> list[int]:
+    """Lines that ask for the class of a process, or compare its name with a word."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            if re.search(r"\b\w+Noise\b", ast.unparse(node.args[1])):
+                found.append(node.lineno)
+        elif isinstance(node, ast.Compare):
+            left, *right = node.left, *node.comparators
+            asked = isinstance(left, ast.Attribute) and re.search(
+                r"noise(\.name)?$|process\.name$", ast.unparse(left)
+            )
+            names = [x.value for x in ast.walk(node) if isinstance(x, ast.Constant)]
+            if asked and right and {*names} & {"epsilon", "masking", "uniform", "gaussian"}:
+                found.append(node.lineno)
+    return found
+
+
+def test_only_the_processes_know_their_classes() -> None:
+    places = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for folder in ("hierdiff", "sims", "theory", "validation")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path != ROOT / "hierdiff" / "noise.py"
+        for line in type_checks(path.read_text())
+    ]
+    assert not places, places
+    # planted
+    for line in (
+        "isinstance(noise, GaussianNoise)",
+        "isinstance(self.model.noise, (MaskingNoise, UniformNoise))",
+        "if self.noise == 'epsilon': pass",
+        "width = v + (model.noise.name != 'masking')",
+        "x = experiment.noise in ('masking', 'uniform')",
+    ):
+        assert type_checks(line) == [1], line
+    assert type_checks("isinstance(noise, str) or self.noise == 'all'") == []
+
+
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def lacking() -> None:

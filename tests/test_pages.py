@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import tyro
+from programs import run
 
 from hierdiff import command_line as page
 from hierdiff.errors import HierdiffError, InvalidParameter
@@ -146,22 +147,17 @@ def test_this_is_no_notebook() -> None:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("changed_tree", "--v 4 --m 8"),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-            ("changed_tree", "--grammars 0"), ("changed_tree", "--t 2 3"),
-            ("sharpening", "--depths 0"), ("susceptibility", "--depths -1"),
-            ("cue_conflict", "--data 0"), ("attribute_binding", "--budgets 0"),
-        )),
+        ("changed_tree", "--v 4 --m 8"), ("changed_tree", "--grammars 0"),
+        ("changed_tree", "--t 2 3"), ("sharpening", "--depths 0"),
+        ("susceptibility", "--depths -1"), ("cue_conflict", "--data 0"),
+        ("attribute_binding", "--budgets 0"),
     ],
 )  # fmt: skip
 def test_a_wrong_flag_of_a_flat_page_is_one_line(name: str, flags: str, tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, str(ROOT / "sims" / f"{name}.py"), *flags.split(), "--out",
-         str(tmp_path)], capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert run.returncode == 2
-    lines = run.stderr.strip().splitlines()
-    assert len(lines) == 1, run.stderr[-2000:]
+    code, _, err = run(f"sims/{name}.py", *flags.split(), "--out", str(tmp_path))
+    assert code == 2
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err[-2000:]
     assert lines[0].startswith("error: ")
 
 
@@ -250,14 +246,19 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
     "refine": (0,),  # no further noise levels
     "classifier_steps": (0,),  # leaves the reference classifier out
     "probe_width": (0,),  # leaves the probe out
-    "p": (0.0,),  # a test that never drops a class
+    "p": (0.0, 1e-300),  # a test that never drops a class
     "names": ((),),  # all cases
     "cluster": ("nonsense",),  # an address is known to be wrong once nobody answers
     "layers": ((), ("nonsense",), ("",)),  # all layers; names are known once the network is built
     "delta": (0.0,),  # no residual
-    "margin": (0.0,),  # bumps up to the edge
-    "blurs": ((0.0,),),  # texture removed
-    "t": ((0.0,),),  # clean data
+    "margin": (0.0, 1e-300),  # bumps up to the edge
+    "blurs": ((0.0,), (1e-300,)),  # texture removed
+    "t": ((0.0,), (1e-300,), 1e-300),  # clean data
+    "times": ((1e-300,),),
+    "target": (1e-300,),  # accuracies that any learner reaches
+    "success_threshold": (1e-300,),
+    "label_share": (1e-300,),  # no label at all
+    "label_keep": (1e-300,),
     "n_train": ((0,),),  # fresh data (networks only: mixtures refuse it)
     "weights": ((0.0,),),
     "sigmas": ((),),  # the two levels of the ratio are always added
@@ -265,13 +266,13 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
 
 
 def bad_values(hint: Any, default: Any) -> Iterator[Any]:
-    """What people get wrong in a field: signs, zeros, NaN, infinity, far too much, nothing."""
+    """What people get wrong in a field: signs, zeros, NaN, infinity, far too much or little."""
     words = str(hint)
     scalars: list[Any] = []
     if "int" in words:
         scalars += [0, -1, _BIG]
     if "float" in words:
-        scalars += [float("nan"), float("inf"), -1.0, 0.0]
+        scalars += [float("nan"), float("inf"), -1.0, 0.0, 1e300, -1e300, 1e-300]
     if "str" in words or "Literal" in words:
         scalars += ["nonsense", ""]
     if "tuple" not in words:
@@ -330,11 +331,11 @@ def test_bad_values_are_refused_when_options_are_made(
 def test_a_planted_options_class_is_found_out() -> None:
     """Fields without a rule of their own take what the sweep tries."""
     tried, faults = accepted(Flags)
-    assert tried == 8
+    assert tried == 10
     assert faults == [
         "Flags(sizes=(0,)) is accepted", "Flags(sizes=(-1,)) is accepted",
         f"Flags(sizes=({_BIG},)) is accepted", "Flags(t=-1.0) is accepted",
-        "Flags(t=0.0) is accepted",
+        "Flags(t=0.0) is accepted", "Flags(t=-1e+300) is accepted",
     ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from hierdiff.checks import (
     listed,
     natural,
     one_level,
+    positive,
     shown,
     unchecked,
     whole,
@@ -42,8 +43,8 @@ from hierdiff.sims.alignment_figure import alignment_figure, layers_figure
 from hierdiff.sims.estimators import shared_error, standard_error
 from hierdiff.sims.metrics.forward_backward import checked_derivations, one_at_a_time
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets, probe
-from hierdiff.sims.probes import linear_probe
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.probes import linear_probe
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import (
@@ -178,10 +179,11 @@ class Alignment:
             raise InvalidParameter(
                 f"weights = {self.weights} must be L + 1 = {self.L + 1} numbers >= 0, not all zero"
             )
-        if self.grammars < 2 or self.objects < 6 or self.triplets < 2 or not self.temperature > 0:
+        positive("temperature", self.temperature)
+        if self.grammars < 2 or self.objects < 6 or self.triplets < 2:
             raise InvalidParameter(
                 f"grammars = {self.grammars}, objects = {self.objects}, triplets = {self.triplets}"
-                f" must be at least 2, 6 and 2, temperature = {self.temperature} above 0"
+                " must be at least 2, 6 and 2"
             )
         GaussianNoise(self.v).snr(self.t)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -47,6 +48,18 @@ def _workers(name: str, value: Any) -> int | None:
     return None if value is None else _WORKERS(name, value)
 
 
+# names that torch gives to its devices, with a number; "auto" is the fastest
+_DEVICES = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
+
+
+def _device(name: str, value: Any) -> str:
+    if not (isinstance(value, str) and _DEVICES.fullmatch(value)):
+        raise InvalidParameter(
+            f"{name} = {shown(value)} is no device; give cpu, cuda, cuda:1, mps or auto"
+        )
+    return value
+
+
 def _address(name: str, value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and value.strip()):
         raise InvalidParameter(f"{name} = {shown(value)} is empty; give an address, or None")
@@ -74,7 +87,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, out=_path, summary=_optional_path, workers=_workers, cluster=_address
+            self, out=_path, summary=_optional_path, workers=_workers, cluster=_address,
+            device=_device,
         )  # fmt: skip
 
     @property

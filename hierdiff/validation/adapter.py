@@ -166,6 +166,10 @@ class NetworkModel:
         ):
             object.__setattr__(self, name, value)
 
+    def given(self, label: Any) -> NetworkModel:
+        """The network conditioned on a class, or one per sample; None is the null embedding."""
+        return replace(self, condition=label)
+
     def conditioned(self, condition: Any) -> NetworkModel:
         """The same network given a label for all samples, or one per sample."""
         return replace(self, condition=condition)
@@ -390,6 +394,10 @@ class SymbolNetwork:
         input_channels(self.noise)
         if self.condition is not None:
             integers("condition", self.condition, ndim=(0, 1))
+
+    def given(self, label: Any) -> SymbolNetwork:
+        """The network conditioned on a class, or one per datum; None is the null embedding."""
+        return replace(self, condition=label)
 
     def conditioned(self, condition: Any) -> SymbolNetwork:
         """The same network given a label for all data, or one each; None takes it away."""

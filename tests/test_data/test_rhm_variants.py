@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from oracles import (
     one_line,
     string_probabilities,
 )
+from programs import run
 
 from hierdiff import RHM, Grammar
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf, zipf_weights
@@ -145,15 +143,12 @@ def test_bad_input_is_said() -> None:
 
 def test_the_study_of_variants_in_small(tmp_path: Path) -> None:
     """Files, resume, and shifts of known sign: rarer synonyms help, more synonyms hurt."""
-    script = Path(__file__).resolve().parents[2] / "sims" / "variants.py"
     flags = ["--L", "5", "--grammars", "6", "--data", "16", "--levels", "21"]
-    command = [sys.executable, str(script), *flags, "--out", str(tmp_path)]
-    environment = {**os.environ, "MPLBACKEND": "agg"}
     runs = []
     for _ in range(2):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        runs.append(done.stdout)
+        code, out, err = run("sims/variants.py", *flags, "--out", str(tmp_path))
+        assert (code, err) == (0, "")
+        runs.append(out)
         stamps = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}
     assert runs[0] == runs[1]
     assert stamps == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}

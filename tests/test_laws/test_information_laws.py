@@ -8,14 +8,12 @@ finite differences.  |z| < 4 for each of the 40 or so z-scores.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from laws import Laws
+from programs import run
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.data.derivations import Derivations
@@ -178,13 +176,10 @@ def test_the_epsilon_process_is_no_channel(laws: Laws) -> None:
 
 
 def test_the_study_of_information_in_small(tmp_path: Path) -> None:
-    script = Path(__file__).resolve().parents[2] / "sims" / "information.py"
     flags = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "300"]
-    command = [sys.executable, str(script), *flags, "--out", str(tmp_path)]
-    environment = {**os.environ, "MPLBACKEND": "agg"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[-1].startswith("masking identity: chi2 = ")
+    code, out, err = run("sims/information.py", *flags, "--out", str(tmp_path))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("masking identity: chi2 = ")
     for process in ("masking", "gaussian"):
         ds = load(tmp_path / f"information_{process}.nc")
         # beyond SNR 10 rare data carry the law, and z is not normal

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.seeds import stream
+from hierdiff.sims.coverage import CASES, covered, promised
 from hierdiff.theory import population_dynamics
 
 ROOT = Path(__file__).parents[2]
@@ -25,34 +23,23 @@ SLOW = ("affine probe", "threshold of density evolution")
 SAID = ("disorder, 48 grammars of 16 data",)  # its documentation states .66 and .92
 
 
-@pytest.fixture(scope="module")
-def study() -> Any:
-    spec = importlib.util.spec_from_file_location("coverage_study", ROOT / "sims" / "coverage.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def score(study: Any, name: str, runs: int, seed: int = 5) -> np.ndarray:
+def score(name: str, runs: int, seed: int = 5) -> np.ndarray:
     """Measured less promised coverage in binomial errors, of one and two error bars."""
-    case = study.CASES[name]
+    case = CASES[name]
     rows = np.stack([case.run(stream(seed, "coverage", name, i)) for i in range(runs)])
-    nominal = np.array(study.promised(case))
-    return (study.covered(case, rows) - nominal) / np.sqrt(nominal * (1 - nominal) / runs)
+    nominal = np.array(promised(case))
+    return (covered(case, rows) - nominal) / np.sqrt(nominal * (1 - nominal) / runs)
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_error_bars_cover(study: Any, name: str) -> None:
-    assert score(study, name, 100).min() > -4
+def test_error_bars_cover(name: str) -> None:
+    assert score(name, 100).min() > -4
 
 
 @pytest.mark.slow
-def test_every_error_bar_covers_and_the_wrong_ones_do_not(study: Any) -> None:
-    for name, case in study.CASES.items():
-        z = score(study, name, 24 if name.startswith(SLOW) else 150)
+def test_every_error_bar_covers_and_the_wrong_ones_do_not() -> None:
+    for name, case in CASES.items():
+        z = score(name, 24 if name.startswith(SLOW) else 150)
         if case.wrong:
             assert np.abs(z).max() > 2.5, name
         else:
@@ -60,9 +47,9 @@ def test_every_error_bar_covers_and_the_wrong_ones_do_not(study: Any) -> None:
 
 
 @pytest.mark.parametrize("name", COMMITTED)
-def test_the_committed_table(study: Any, name: str) -> None:
+def test_the_committed_table(name: str) -> None:
     x = COMMITTED[name]
-    assert x["promised"] == pytest.approx(study.promised(study.CASES[name]))
+    assert x["promised"] == pytest.approx(promised(CASES[name]))
     z = (np.array(x["covered"]) - x["promised"]) / x["error"]
     if x["wrong"]:
         assert np.abs(z).max() > 4
@@ -70,8 +57,8 @@ def test_the_committed_table(study: Any, name: str) -> None:
         assert z.min() > -4
 
 
-def test_the_committed_table_has_every_error_bar(study: Any) -> None:
-    assert set(COMMITTED) == set(study.CASES)
+def test_the_committed_table_has_every_error_bar() -> None:
+    assert set(COMMITTED) == set(CASES)
 
 
 def test_the_error_of_density_evolution_is_that_of_its_mean_over_copies() -> None:

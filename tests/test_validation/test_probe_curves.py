@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hierdiff.validation.studies._probe_curves import rise_of
+from hierdiff.validation.studies._probe_worlds import mixture_of_classes
+from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff.data.digits import digits
@@ -17,9 +20,6 @@ from hierdiff.sims.estimators import student_factor
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.pretrained import vae
 from hierdiff.validation.studies import _probe_worlds
-from hierdiff.validation.studies._probe_curves import rise_of
-from hierdiff.validation.studies._probe_worlds import mixture_of_classes
-from hierdiff.validation.studies.representation import NetworkRepresentation
 
 T = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 
@@ -87,7 +87,7 @@ def test_the_mixture_of_labelled_data() -> None:
 
 
 SMALL = NetworkRepresentation(
-    model="rhm", v=4, m=2, L=2, n_train=(8, 0), networks=2, steps=150, test=200, t=(0.02, 0.2, 0.5)
+    model="rhm", v=4, m=2, L=2, n_train=(8, 0), networks=2, steps=75, test=200, t=(0.02, 0.2, 0.5)
 )
 
 

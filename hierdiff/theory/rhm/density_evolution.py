@@ -357,8 +357,8 @@ def critical_level(
     --------
     >>> from hierdiff import RHM, EpsilonNoise
     >>> rhm = RHM(v=16, m=4, s=2, L=1)
-    >>> found = critical_level(rhm, EpsilonNoise(16), size=2000, depth=12, copies=3)
-    >>> bool(abs(found.value - 0.8) < 0.03)
+    >>> found = critical_level(rhm, EpsilonNoise(16), size=1000, depth=12, copies=3)
+    >>> bool(abs(found.value - 0.8) < 0.01)
     True
     """
     check_sizes(rhm, size, copies, depth << _DOUBLINGS)

@@ -1,0 +1,375 @@
+r"""U-turns: the probability that the class changes, and the noise level at which it is decided.
+
+A datum is noised to level t, and the reverse process leads back to data.
+
+* The class changes with probability :math:`1 - E \sum_c p(c \mid x_t)^2`: counted from exact
+  posterior samples, and computed from beliefs.
+* Along a reverse trajectory the committor, the probability of ending in class c, is
+  :math:`p(c \mid x_t)`.  The forward path of a datum, run backwards, is a reverse trajectory
+  without step errors.  The committor is a martingale, :math:`E[p_s(c) \mid x_t] = p_t(c)` for
+  s < t.
+* The speciation time of a trajectory is the last noise level, on the way down, at which the class
+  at its end has less than one half.
+* A reverse chain of finitely many steps unmasks several leaves at once and ends outside the
+  language with a probability that falls as one over the number of steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hierdiff import RHM, MaskingNoise, results
+from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.rhm import affordable
+from hierdiff.plots.backend import Figure, plt
+from hierdiff.seeds import stream
+from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.run import RunOptions
+from hierdiff.sims.simulated_model import ConvergenceOrder, SimulatedModel, convergence_order
+from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory import ExactRHM, critical_level, posterior
+
+__all__ = ["UTurn"]
+
+Array = NDArray[Any]
+_CHANGED = "probability that the class changes"
+
+
+def one_grammar(rhm: RHM, times: Array, data: int, seed: int, g: int) -> dict[str, Array]:
+    """Committor [datum, t, class] along exact reverse trajectories, classes, and new classes."""
+    grammar, noise = rhm.draw(stream(seed, "grammar", g)), MaskingNoise(rhm.v)
+    truth = grammar.sample(data, stream(seed, "data", g))
+    # one set of random numbers at all noise levels: the path of a forward process
+    randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
+    committor, new = [], []
+    for k, t in enumerate(times):
+        evidence = noise.evidence(noise.corrupt_with(truth.leaves, t, randoms), t)
+        found = posterior(grammar, evidence, levels=(0,), threads=1)
+        committor.append(found.marginals[0][:, 0])
+        new.append(found.sample(stream(seed, "backward", g, k)).levels[0][:, 0])
+    return {
+        "committor": np.stack(committor, axis=1),
+        "truth": truth.levels[0][:, 0],
+        "new": np.stack(new, axis=1),
+    }
+
+
+def one_chain(
+    rhm: RHM, t: float, steps: tuple[int, ...], data: int, seed: int, g: int
+) -> dict[str, Array]:
+    """Whether a chain of so many steps from noise level t ends outside the language."""
+    grammar, noise = rhm.draw(stream(seed, "grammar", g)), MaskingNoise(rhm.v)
+    truth = grammar.sample(data, stream(seed, "data", g))
+    x_t = noise.corrupt(truth.leaves, t, stream(seed, "chain", g))
+    model, broken = ExactRHM(grammar, noise, threads=1), []
+    for n in steps:
+        leaves = SimulatedModel(model, n).sample(x_t, t, stream(seed, "steps", g, n))
+        broken.append(~grammar.is_valid(leaves))
+    return {"broken": np.stack(broken, axis=1)}
+
+
+@dataclass(frozen=True)
+class UTurn:
+    """The class after a U-turn, and the noise level at which it is decided; masking noise.
+
+    Notes
+    -----
+    Validity: beliefs are exact; errors are over grammars.
+
+    Examples
+    --------
+    >>> small = UTurn(v=4, m=2, depths=(2,), grammars=2, data=4, levels=5, steps=(2, 4, 8))
+    >>> ds = small.measure(workers=1)
+    >>> float(ds.changed.sel(L=2, t=0)), ds.law.dims
+    (0.0, ('L', 't'))
+    """
+
+    name: ClassVar[str] = "uturn"
+
+    v: int = 32
+    """Symbols per level."""
+    m: int = 8
+    """Rules per symbol."""
+    s: int = 2
+    """Branching."""
+    depths: tuple[int, ...] = (4, 6, 8, 10)
+    """Depths L, increasing."""
+    grammars: int = 24
+    """Random grammars."""
+    data: int = 24
+    """Data per grammar."""
+    levels: int = 41
+    """Noise levels between 0 and 1."""
+    steps: tuple[int, ...] = (32, 64, 128, 256)
+    """Steps of the finite chains."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed, before anything is."""
+        check_fields(
+            self,
+            depths=partial(listed, rule=count, rising=True),
+            grammars=partial(whole, low=2, high=10**6),
+            data=partial(whole, low=2, high=10**8),
+            levels=partial(whole, low=5, high=10**5),
+            steps=partial(listed, rule=partial(whole, low=1, high=10**6), least=3, rising=True),
+            seed=natural,
+        )
+        for depth in self.depths:
+            affordable(RHM(self.v, self.m, self.s, depth), self.data)
+
+    @checked
+    def predict(
+        self,
+        law: Literal["density evolution"] = "density evolution",
+        *,
+        size: int = 4000,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Probability that the class changes, by density evolution.
+
+        On average over data the sum of squared beliefs is the belief in the truth, so the class
+        changes with one minus the latter.
+        """
+        one_of("law", law, ("density evolution",))
+        found = [
+            PhaseTransition(v=self.v, m=self.m, s=self.s, L=L, noise="masking", seed=self.seed)
+            .predict(t=np.linspace(0, 1, self.levels), size=size, folder=folder, workers=workers,
+                     cluster=cluster)
+            for L in self.depths
+        ]  # fmt: skip
+        plane = ("L", "t")
+        variables = {
+            "changed": (plane, np.stack([1 - x.belief.values[0] for x in found]), _CHANGED),
+            "changed_error": (plane, np.stack([x.belief_error.values[0] for x in found]),
+                              "its standard error"),
+        }  # fmt: skip
+        return results.label(variables, self._axes(), "theory", results.provenance(asdict(self)))
+
+    def _axes(self) -> dict[str, Any]:
+        """Coordinates of depth and noise level."""
+        return {
+            "L": (("L",), list(self.depths), "depth"),
+            "t": (("t",), np.linspace(0, 1, self.levels), "noise level t of the masking process"),
+        }
+
+    @results.tracked
+    @checked
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Class change, committors, speciation times, and the error of finite chains."""
+        no_model(
+            self.name, model, data,
+            "it needs exact beliefs at growing depth; the class of one model after a U-turn is "
+            "that of PhaseTransition.measure",
+        )  # fmt: skip
+        models = [RHM(self.v, self.m, self.s, L) for L in self.depths]
+        times = np.linspace(0, 1, self.levels)
+        tasks = [
+            Task(one_grammar, (rhm, times, self.data, self.seed, g), self._parameters(rhm, g))
+            for rhm in models
+            for g in range(self.grammars)
+        ]
+        shallow = RHM(self.v, self.m, self.s, min(self.depths[-1], 6))
+        here = critical_level(shallow, MaskingNoise(self.v), size=2000, copies=4)
+        place = round(here.value, 3)
+        chains = [
+            Task(
+                one_chain, (shallow, place, self.steps, self.data, self.seed, g),
+                {**self._parameters(shallow, g), "chain": list(self.steps), "place": place},
+            )
+            for g in range(self.grammars)
+        ]  # fmt: skip
+        found = run_tasks(
+            [*tasks, *chains], folder, workers=workers, cluster=cluster, name="U-turns"
+        )
+        q = np.stack([x["committor"] for x in found[: len(tasks)]])
+        q = q.reshape(len(models), self.grammars * self.data, self.levels, self.v)
+        truth, new = (
+            np.stack([x[k] for x in found[: len(tasks)]]).reshape(q.shape[: 2 + (k == "new")])
+            for k in ("truth", "new")
+        )
+        broken = np.concatenate([x["broken"] for x in found[len(tasks) :]])
+        return self._summarise(times, q, truth, new, broken, (here.value, here.error))
+
+    def _parameters(self, rhm: RHM, g: int) -> dict[str, Any]:
+        return {
+            "version": 1, "question": "uturn", "v": rhm.v, "m": rhm.m, "s": rhm.s, "L": rhm.L,
+            "levels": self.levels, "data": self.data, "seed": self.seed, "grammar": g,
+        }  # fmt: skip
+
+    def _summarise(
+        self, times: Array, q: Array, truth: Array, new: Array, broken: Array,
+        here: tuple[float, float],
+    ) -> xr.Dataset:  # fmt: skip
+        own = np.take_along_axis(q, truth[:, :, None, None], axis=3)[..., 0]
+        changed = new != truth[:, :, None]
+        law = 1 - (q**2).sum(axis=3)
+        late, early = q[:, :, :-1], q[:, :, 1:]  # late in the reverse process: less noise
+        martingale = (early * (late - early)).sum(axis=3)
+        planted = (late * (late - early)).sum(axis=3)
+        decided = np.array([_speciation(times, x) for x in own])
+        plane, one, steps = ("L", "t"), ("L",), ("steps",)
+
+        def pair(name: str, values: Array, dims: tuple[str, ...], text: str) -> dict[str, Any]:
+            mean, error = _mean(values, self.grammars, 0 if dims == steps else 1)
+            return {name: (dims, mean, text), f"{name}_error": (dims, error, "its standard error")}
+
+        middle = ("L", "interval")
+        variables = {
+            **pair("changed", changed, plane, _CHANGED),
+            **pair("law", law, plane, "1 - E sum p^2"),
+            **pair("difference", changed - law, plane, "counted less computed"),
+            **pair("martingale", martingale, middle, "mean of p_t (p_s - p_t)"),
+            **pair("planted", planted, middle, "mean of p_s (p_s - p_t): no martingale"),
+            **pair("speciation", decided, one, "noise level at which the class is decided"),
+            "speciation_spread": (one, decided.std(axis=1, ddof=1), "spread of trajectories"),
+            "paths": (("path", "t"), own[-1, :24], "committor of the final class, greatest depth"),
+            **pair("broken", broken, steps, "fraction of strings outside the language"),
+            "critical": ((), here[0], "threshold of density evolution"),
+            "critical_error": ((), here[1], "its standard error"),
+        }
+        coords = {**self._axes(), "steps": (steps, list(self.steps), "steps of the chain")}
+        return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The measurement."""
+        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Class change, committors, speciation times, finite chains."""
+        return draw(datasets[self.name])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Speciation times per depth, and the error of finite chains."""
+        ds = datasets[self.name]
+        return Summary(table(ds), claim(ds), digest(ds))
+
+
+def _mean(values: Array, grammars: int, axis: int) -> tuple[Array, Array]:
+    """Mean and error over grammars of what lies along the axis of data."""
+    moved = np.moveaxis(values, axis, 0)
+    by_grammar = moved.reshape(grammars, -1, *moved.shape[1:]).mean(axis=1)
+    return mean_and_error(by_grammar)
+
+
+def _speciation(times: Array, own: Array) -> Array:
+    """Lowest noise level at which the final class has less than one half, [path]."""
+    below = own < 0.5
+    first = np.where(below.any(axis=1), below.argmax(axis=1), own.shape[1] - 1)
+    rows = np.arange(len(own))
+    low, high = own[rows, np.maximum(first - 1, 0)], own[rows, first]
+    share = np.where(low > high, (low - 0.5) / np.where(low > high, low - high, 1), 0.0)
+    step = times[1] - times[0]
+    return np.asarray(times[np.maximum(first - 1, 0)] + step * np.clip(share, 0, 1))
+
+
+def scores(ds: xr.Dataset, name: str) -> Array:
+    """Mean over error where there is an error."""
+    x, error = ds[name].values, ds[f"{name}_error"].values
+    return np.asarray(x[error > 1e-9] / error[error > 1e-9])
+
+
+def order(ds: xr.Dataset) -> ConvergenceOrder:
+    """Power of one over the steps with which the finite chain converges."""
+    return convergence_order(ds.steps.values, ds.broken.values, ds.broken_error.values)
+
+
+def table(ds: xr.Dataset) -> str:
+    """A row per depth, and one per number of steps."""
+    lines = [f"{'L':>3}{'class decided at t':>22}{'spread':>9}"]
+    for x in (ds.sel(L=L) for L in ds.L.values):
+        cell = f"{float(x.speciation):.4f} ± {float(x.speciation_error):.4f}"
+        lines.append(f"{int(x.L):>3}{cell:>22}{float(x.speciation_spread):>9.4f}")
+    lines.append(f"{'steps':>6}{'outside the language':>24}")
+    for x in (ds.sel(steps=n) for n in ds.steps.values):
+        lines.append(
+            f"{int(x.steps):>6}{f'{float(x.broken):.4f} ± {float(x.broken_error):.4f}':>24}"
+        )
+    return "\n".join(lines)
+
+
+def digest(ds: xr.Dataset) -> dict[str, Any]:
+    """Largest z-scores, convergence order and speciation times."""
+    z = {n: scores(ds, n) for n in ("difference", "martingale", "planted")}
+    return {
+        "largest z": {n: float(np.abs(x).max()) for n, x in z.items()},
+        "comparisons": {n: len(x) for n, x in z.items()},
+        "order": list(order(ds)),
+        "speciation": [
+            [int(L), *(float(ds[n].sel(L=L)) for n in ("speciation", "speciation_error",
+                                                       "speciation_spread"))]
+            for L in ds.L.values
+        ],
+        "critical": [float(ds.critical), float(ds.critical_error)],
+    }  # fmt: skip
+
+
+def claim(ds: xr.Dataset) -> str:
+    """Where the class is decided, and how well the identities hold."""
+    first, last, z = ds.isel(L=0), ds.isel(L=-1), digest(ds)["largest z"]
+    fit = order(ds)
+    return (
+        f"class decided at t = {float(last.speciation):.4f} ± {float(last.speciation_error):.4f} "
+        f"at L = {int(last.L)} (theory {float(ds.critical):.4f} ± {float(ds.critical_error):.4f}), "
+        f"spread {float(first.speciation_spread):.3f} at L = {int(first.L)} and "
+        f"{float(last.speciation_spread):.3f} at L = {int(last.L)}; counted against computed "
+        f"|z| < {z['difference']:.1f}, martingale |z| < {z['martingale']:.1f}; finite chains "
+        f"converge with order {fit.order:.2f} ± {fit.error:.2f}"
+    )
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Class change, committors, speciation times, finite chains."""
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.3), layout="constrained")
+    for L in ds.L.values:
+        x, colour = ds.sel(L=L), plt.get_cmap("viridis")(0.9 * L / float(ds.L.max()))
+        axes[0].plot(ds.t, x.law, color=colour, lw=1)
+        axes[0].errorbar(ds.t, x.changed, x.changed_error, color=colour, fmt="o", ms=2.5, lw=0.8,
+                         label=f"L = {L}")  # fmt: skip
+    axes[0].set(xlabel="noise level t of the turn", ylabel="probability that the class changes")
+    axes[0].legend(fontsize=7, frameon=False, title="lines: $1 - E\\sum p^2$", title_fontsize=7)
+    for path in ds.paths.values:
+        axes[1].plot(ds.t, path, lw=0.7, alpha=0.7)
+    axes[1].set(xlabel="noise level t (the process runs to the left)", xlim=(0.6, 0.0),
+                ylabel=f"committor of the final class, L = {int(ds.L[-1])}")  # fmt: skip
+    spread = ds.speciation_spread
+    axes[2].errorbar(ds.L, ds.speciation, spread, color="0.7", fmt="none", capsize=3,
+                     label="spread of trajectories")  # fmt: skip
+    axes[2].errorbar(ds.L, ds.speciation, ds.speciation_error, fmt="o", ms=4, label="mean")
+    axes[2].axhline(float(ds.critical), color="k", lw=1, label="density evolution")
+    axes[2].set(xlabel="depth L", ylabel="noise level at which the class is decided")
+    axes[2].legend(fontsize=7, frameon=False)
+    axes[3].errorbar(ds.steps, ds.broken, ds.broken_error, fmt="o", ms=4)
+    fit = order(ds)
+    mid = float(np.exp(np.log(ds.broken).mean() + fit.order * np.log(ds.steps).mean()))
+    axes[3].plot(ds.steps, mid * ds.steps.values.astype(float) ** -fit.order, "k-", lw=1,
+                 label=f"order {fit.order:.2f} ± {fit.error:.2f}")  # fmt: skip
+    axes[3].set(xscale="log", yscale="log", xlabel="steps of the chain",
+                ylabel="strings outside the language")  # fmt: skip
+    axes[3].legend(fontsize=7, frameon=False)
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure

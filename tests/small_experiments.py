@@ -1,0 +1,52 @@
+"""The experiments of the gallery at sizes of a second, for tests of what all of them have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hierdiff.sims.changed_tree import ChangedTree
+from hierdiff.sims.coverage import Coverage
+from hierdiff.sims.critical_exponents import Exponents
+from hierdiff.sims.data_models import DataModels
+from hierdiff.sims.finite_size_scaling import FiniteSizeScaling
+from hierdiff.sims.information import Information
+from hierdiff.sims.memorization import Memorization
+from hierdiff.sims.phase_diagram import PhaseDiagram
+from hierdiff.sims.representation_peak import RepresentationPeak
+from hierdiff.sims.representational_similarity import RepresentationalSimilarity
+from hierdiff.sims.sample_complexity import SampleComplexity
+from hierdiff.sims.sharpening import Sharpening
+from hierdiff.sims.susceptibility import Susceptibility
+from hierdiff.sims.tree_mixture import TreeMixture
+from hierdiff.sims.uturn import UTurn
+from hierdiff.sims.variants import Variants
+
+__all__ = ["LAWLESS", "SMALL", "UNMEASURED"]
+
+SMALL: tuple[Any, ...] = (
+    ChangedTree(v=8, m=2, L=2, grammars=4, data=16),
+    Coverage(repetitions=20, names=("2 networks", "mean, 4", "wrong: divided")),
+    Exponents(sizes=((8, 3, 2),), size=200, copies=3, levels=30, depths=(3, 4, 5),
+              leaf_depths=(3, 4, 5), grammars=4, data=4, points=5),
+    DataModels(depths=(2,), dims=(3,), grammars=3, data=8, points=60, levels=9, population=200),
+    FiniteSizeScaling(depths=(3, 4, 5), symbols=(8,), grammars=4, data=4, levels=5, size=100,
+                      copies=2),
+    Information(v=4, m=2, L=2, grammars=3, data=60, intervals=4),
+    Memorization(numbers=(30, 120), ranks=(4, 6), rank=4, memories=(40, 200, 1000), seeds=4,
+                 test=300),
+    PhaseDiagram(size=100, copies=2, depth=6, symbols=(8,)),
+    RepresentationPeak(seeds=3, test=400, mixtures=((3, 2, 0.3),)),
+    RepresentationalSimilarity(L=2, t=(0.1, 0.6), data=24, grammars=2),
+    SampleComplexity(grammars=3, small=8, small_m=(2, 3), large=16, large_m=(2, 3), heights=(1,)),
+    Sharpening(depths=(2, 3), grammars=4, data=4, size=100),
+    Susceptibility(v=8, m=2, depths=(2, 3), grammars=3, data=2, trajectories=8, levels=5),
+    TreeMixture(groups=(2, 2), variances=(2.0, 1.0), weights=(1.0, 0.5), sigmas=(0.3, 3.0),
+                objects=40, triplets=60, mixtures=4),
+    UTurn(v=8, m=2, depths=(2, 3), grammars=4, data=60, levels=6, steps=(2, 4, 8)),
+    Variants(L=3, grammars=3, data=8, levels=7),
+)  # fmt: skip
+"""An instance of every experiment."""
+LAWLESS = {"representational_similarity", "variants"}
+"""Experiments without a law: ``predict`` refuses in one line."""
+UNMEASURED = {"phase_diagram"}
+"""Experiments that compare laws alone: ``measure`` refuses in one line."""

@@ -1,0 +1,148 @@
+"""What all experiments of the gallery have in common: labels, refusals, files, a claim."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from small_experiments import LAWLESS, SMALL, UNMEASURED
+
+from hierdiff import RHM, MaskingNoise, results
+from hierdiff.errors import InvalidParameter
+from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.sims.run import RunOptions, run
+from hierdiff.theory import ExactRHM, critical_level
+
+MINUTES = {"critical_exponents", "memorization", "sharpening", "susceptibility"}
+"""Experiments that take seconds even in small; they run with the slow tests."""
+
+
+def rows(*kinds: Any, quick: bool) -> list[Any]:
+    return [
+        pytest.param(e, id=e.name, marks=[pytest.mark.slow] if quick and e.name in MINUTES else [])
+        for e in kinds
+    ]
+
+
+EVERY = pytest.mark.parametrize("one", rows(*SMALL, quick=False))
+RUNS = pytest.mark.parametrize("one", rows(*SMALL, quick=True))
+WITH_LAW = [e for e in SMALL if e.name not in LAWLESS | UNMEASURED]
+WITH_THRESHOLDS = ("data_models", "susceptibility", "uturn")
+"""Modules that locate thresholds of density evolution; labels need no large populations."""
+MODEL = ExactRHM(RHM(4, 2, 2, 2).draw(seed=0), MaskingNoise(4))
+
+
+@pytest.fixture(autouse=True)
+def small_populations(monkeypatch: pytest.MonkeyPatch) -> None:
+    def quick(*arguments: Any, **options: Any) -> Any:
+        return critical_level(*arguments, **{**options, "size": 100, "copies": 2})
+
+    for module in WITH_THRESHOLDS:
+        monkeypatch.setattr(f"hierdiff.sims.{module}.critical_level", quick)
+
+
+@EVERY
+def test_every_experiment_is_in_the_registry(one: Any) -> None:
+    assert experiment(one.name) is type(one)
+    assert one.name.replace("_", "-") in EXPERIMENTS
+    assert not any(f in vars(one) for f in ("out", "workers", "summary", "overwrite", "device"))
+
+
+@pytest.mark.parametrize("one", rows(*WITH_LAW, quick=True))
+def test_prediction_and_measurement_carry_the_same_labels(one: Any) -> None:
+    law, ds = one.predict(), one.measure(workers=1)
+    assert (str(law.source.values), str(ds.source.values)) == ("theory", "simulation")
+    for name, x in law.data_vars.items():
+        assert x.dims == ds[name].dims, name
+        assert x.attrs == ds[name].attrs, name
+    for name, x in law.coords.items():
+        if name != "source":
+            assert x.attrs == ds[name].attrs, name
+    both = results.compare(law, ds)
+    core = [str(n) for n in law.data_vars if f"{n}_error" in law.data_vars]
+    assert core
+    for name in core:
+        z = both[f"{name}_z"].isel(source=1).values
+        assert np.isfinite(z).any(), name
+
+
+@EVERY
+def test_a_model_is_refused_before_any_work(
+    one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError("work before the refusal")
+
+    for module in {type(one).__module__, "hierdiff.tasks"}:
+        monkeypatch.setattr(f"{module}.run_tasks", work, raising=False)
+    options = RunOptions(out=tmp_path)
+    for call in (lambda: one.measure(MODEL), lambda: one.datasets(options, MODEL),
+                 lambda: one.measure(data=[1, 2])):  # fmt: skip
+        with pytest.raises(InvalidParameter, match=f"has no place in {one.name}: ") as error:
+            call()
+        assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_without_a_law_or_a_measurement_is_refused() -> None:
+    for one in SMALL:
+        if one.name in LAWLESS:
+            with pytest.raises(InvalidParameter, match=r"call measure\(\)"):
+                one.predict()
+        if one.name in UNMEASURED:
+            with pytest.raises(InvalidParameter, match=r"call predict\(\)"):
+                one.measure()
+
+
+@pytest.mark.parametrize("one", rows(*WITH_LAW, quick=False))
+def test_an_unknown_law_is_refused(one: Any) -> None:
+    with pytest.raises(InvalidParameter, match="law = 'anneal'"):
+        one.predict("anneal")
+
+
+@RUNS
+def test_a_run_writes_its_files_and_prints_a_table_and_a_claim(
+    one: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(one, out=tmp_path, workers=1, summary=tmp_path / "claims.json")
+    printed = capsys.readouterr().out.splitlines()
+    names = {path.stem for path in tmp_path.glob("*.nc")}
+    assert names == set(found)
+    assert (tmp_path / f"{one.name}.png").read_bytes()[:4] == b"\x89PNG"
+    claims = json.loads((tmp_path / "claims.json").read_text())
+    assert claims["claim"] == printed[-1]
+    assert len(claims) > 2
+    assert printed[-2].startswith("wrote ")
+    assert max(map(len, printed[:-2])) < 170  # a table, no sentences
+    assert claims["made"]["seed"] == one.seed
+    for ds in found.values():
+        assert not {"out", "workers", "overwrite"} & json.loads(ds.attrs["parameters"]).keys()
+
+
+@pytest.mark.parametrize("one", [e for e in SMALL if e.name in ("tree_mixture", "information")],
+                         ids=lambda e: e.name)  # fmt: skip
+def test_a_second_run_takes_all_from_the_finished_tasks(one: Any, tmp_path: Path) -> None:
+    def stamps() -> dict[str, int]:
+        place = tmp_path / "tasks" / one.name
+        return {p.name: p.stat().st_mtime_ns for p in place.glob("*")}
+
+    found = run(one, out=tmp_path, workers=1)
+    before = stamps()
+    again = run(one, out=tmp_path, workers=1)
+    assert before == stamps()
+    assert before
+    for name, ds in found.items():
+        xr.testing.assert_equal(ds, again[name])
+
+
+def test_old_flags_are_accepted_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    from hierdiff.command_line import parse_flags
+    from hierdiff.sims.representation_peak import RepresentationPeak
+
+    chosen, _ = parse_flags(RepresentationPeak, RunOptions, ["--worlds", "3", "2", "0.3"])
+    assert chosen.mixtures == ((3, 2, 0.3),)
+    assert capsys.readouterr().err == "note: --worlds is now --mixtures\n"
