@@ -18,9 +18,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hierdiff.sims.empirical_model import EmpiricalModel
-from hierdiff.theory.critical_exponents import critical_exponents
-from hierdiff.theory.population import leaf_messages, population_dynamics
 from numpy.typing import ArrayLike, NDArray
 from oracles import FIXTURE, all_strings, frequency_p_value, one_line
 
@@ -40,8 +37,12 @@ from hierdiff.noise import (
     reverse_probabilities,
 )
 from hierdiff.seeds import Seed, generator
-from hierdiff.sims import Composition, Correlations, PhaseTransition, SimulatedModel
+from hierdiff.sims import Correlations, PhaseTransition, SimulatedModel
+from hierdiff.sims.models.empirical import EmpiricalModel
+from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory import ExactRHM, critical_level, effective_epsilon, mutual_information
+from hierdiff.theory.rhm.critical_exponents import critical_exponents
+from hierdiff.theory.rhm.density_evolution import leaf_messages, population_dynamics
 
 Array = NDArray[Any]
 
@@ -235,7 +236,7 @@ def test_other_experiments_take_it() -> None:
     assert small.measure(workers=1).covariance.shape == (4, 3)
     with pytest.raises(InvalidParameter, match="no prediction for sink noise"):
         small.predict()
-    assert Composition(noise="sink").process == SinkNoise(16)
+    assert TruncatedDenoisers(v=8, m=2, noise="sink").process == SinkNoise(8)
 
 
 def test_a_network_learns_it() -> None:
@@ -364,7 +365,7 @@ BAD: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "experiment": (lambda: PhaseTransition(noise="maskin"), (NAMES, NEAREST, "'all'")),
     "correlations": (lambda: Correlations(noise="maskin"), (NAMES, NEAREST)),
     "composition": (
-        lambda: Composition(noise="epsilon"),
+        lambda: TruncatedDenoisers(noise="epsilon"),
         ("noise = 'epsilon' must be one of 'masking', 'uniform', 'gaussian'",),
     ),
     "no name": (lambda: PhaseTransition(noise=3), ("noise = 3 must be one of",)),  # type: ignore[arg-type]
