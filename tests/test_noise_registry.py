@@ -273,11 +273,25 @@ def test_a_network_learns_it() -> None:
 
 def test_the_command_line_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from hierdiff.command_line import parse_flags
-    from hierdiff.sims.run import RunOptions
+    from hierdiff.sims.run import RunOptions, command
 
     flags = ["--noise", "sink", "--v", "8", "--m", "2", "--L", "2"]
     experiment, _ = parse_flags(PhaseTransition, RunOptions, flags, "phase-transition")
     assert experiment.process == SinkNoise(8)
+    small = ["--grammars", "2", "--data", "2", "--levels", "5", "--refine", "0", "--workers", "1"]
+    found = command(PhaseTransition, [*flags, *small, "--out", str(tmp_path)])
+    assert [ds.t.attrs["long_name"] for ds in found.values()] == (
+        ["noise level t of the sink process"] * 2
+    )
+    assert "sink" in capsys.readouterr().out
+    assert (tmp_path / "phase_transition.png").exists()
+    with pytest.raises(SystemExit) as stop:
+        command(PhaseTransition, ["--noise", "snik"])
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "noise = 'snik' must be one of" in lines[0]
+    assert lines[0].endswith("did you mean 'sink'?")
     place = f"{SinkNoise.__module__}:SinkNoise"
     named, _ = parse_flags(PhaseTransition, RunOptions, ["--noise", place], "phase-transition")
     assert named.noise == "sink"
