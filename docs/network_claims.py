@@ -6,8 +6,8 @@ import math
 
 from pages import network, plus
 
+from hierdiff.sims.bump_phases import crossing_time
 from hierdiff.sims.estimators import student_error
-from hierdiff.sims.phases import crossing_time
 
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",

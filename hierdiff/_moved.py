@@ -17,11 +17,22 @@ __all__ = ["ALSO", "MOVED", "install"]
 
 MOVED: dict[str, str] = {
     # old name: new name
+    "hierdiff.plots.composition": "hierdiff.sims.composition",
+    "hierdiff.plots.representation": "hierdiff.sims.representation",
+    "hierdiff.sims.crossover": "hierdiff.sims.representation",
+    "hierdiff.sims.empirical_model": "hierdiff.sims.models.empirical",
+    "hierdiff.sims.phases": "hierdiff.sims.bump_phases",
+    "hierdiff.sims.probes": "hierdiff.sims.metrics.probes",
+    "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
     "hierdiff.bumps": "hierdiff.data.bumps",
     "hierdiff.grammar": "hierdiff.data.rhm",
     "hierdiff.mixture": "hierdiff.data.low_rank_mixture",
     "hierdiff.model": "hierdiff.contracts",
+    "hierdiff.plots.classification": "hierdiff.sims.classification_figures",
+    "hierdiff.sims.binding": "hierdiff.sims.attribute_binding",
+    "hierdiff.sims.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.sims.experiment": "hierdiff.tasks",
+    "hierdiff.sims.pruning": "hierdiff.sims.metrics.pruning",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
     "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",
@@ -78,10 +89,17 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.schedules": "hierdiff.validation.diffusion.schedules",
     "hierdiff.validation.tree_network": "hierdiff.validation.networks.tree_unet",
     "hierdiff.variants": "hierdiff.data.rhm_variants",
+    "hierdiff.validation.figures.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.studies.classification": "hierdiff.validation.experiments.classification",
 }
 
 ALSO: dict[str, tuple[str, ...]] = {
     # old name: where else some of its names are now
+    "hierdiff.sims.phases": ("hierdiff.sims.metrics.representation_geometry",),
+    "hierdiff.plots.classification": (
+        "hierdiff.sims.cue_conflict",
+        "hierdiff.sims.attribute_binding",
+    ),
     "hierdiff.mixture": ("hierdiff.data.subspaces",),
     "hierdiff.theory.geometric_memorization": ("hierdiff.theory.mixture.random_features",),
     "hierdiff.theory.memorization": ("hierdiff.theory.mixture.collapse",),

@@ -158,7 +158,8 @@ def parse_flags(
 
     Notes
     -----
-    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note.
+    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note.  A
+    class with subcommands puts the words into the parser's order by its method ``arguments``.
     """
     # tyro is imported when flags are read, not by programs that only import the package
     import tyro
@@ -178,6 +179,8 @@ def parse_flags(
     def parse() -> Any:
         given = sys.argv[1:] if arguments is None else list(arguments)
         words = _new_names(given, getattr(kind, "renamed", {}))
+        arrange = getattr(kind, "arguments", None)  # of a class with subcommands
+        words = words if arrange is None else arrange(words)
         return tyro.cli(both, args=words, prog=program or None)
 
     found = parsed(parse)

@@ -44,12 +44,24 @@ EXPERIMENTS: dict[str, Entry] = {
         "quality of features against noise, from generalisation to memorisation",
     ),
     "classification": Entry(
-        "hierdiff.sims.classification:Classification",
+        "hierdiff.sims.zero_shot_classification:Classification",
         "denoising error as zero-shot classifier, beside Bayes",
     ),
     "composition": Entry(
         "hierdiff.sims.composition:Composition",
-        "how many data each level of composition costs",
+        "what the levels of a hierarchy cost, and what partial knowledge generates",
+    ),
+    "synonym-learning": Entry(
+        "hierdiff.sims.synonym_learning:SynonymLearning",
+        "how many data the synonyms of every height cost",
+    ),
+    "truncated-denoisers": Entry(
+        "hierdiff.sims.truncated_denoisers:TruncatedDenoisers",
+        "validity of strings whose rules are known up to a height",
+    ),
+    "kernel-learning": Entry(
+        "hierdiff.sims.kernel_learning:KernelLearning",
+        "how many labels a kernel needs that adds two factors, or multiplies",
     ),
     "alignment": Entry(
         "hierdiff.sims.alignment:Alignment",
@@ -123,6 +135,21 @@ EXPERIMENTS: dict[str, Entry] = {
     "correlations": Entry(
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
+    ),
+    # variants of zero-shot classification
+    "cue-conflict": Entry(
+        "hierdiff.sims.cue_conflict:CueConflict",
+        "shape against texture as the cue of a denoising classifier",
+    ),
+    "attribute-binding": Entry(
+        "hierdiff.sims.attribute_binding:AttributeBinding",
+        "which colour goes with which shape, by denoising error",
+    ),
+    # networks
+    "network-classification": Entry(
+        "hierdiff.validation.experiments.classification:NetworkClassification",
+        "denoising error of a network as zero-shot classifier",
+        "networks",
     ),
 }
 """The experiments by the name that the command line uses."""

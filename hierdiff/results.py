@@ -38,7 +38,7 @@ from typing import Any, ParamSpec, TypeVar
 import h5py
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hierdiff._files import one_line, remove_leftovers, replacing, shown
 from hierdiff.checks import checked, flag
@@ -323,6 +323,35 @@ def label(
         return xr.Dataset(data, {**axes, "source": source}, dict(attributes))
     except (ValueError, TypeError) as error:  # sizes that differ, dims that are none
         raise InvalidParameter(f"the labels do not fit the values ({one_line(error)})") from None
+
+
+def with_error(
+    name: str, dims: tuple[str, ...], values: ArrayLike, error: ArrayLike, text: str
+) -> dict[str, tuple[tuple[str, ...], NDArray[Any], str]]:
+    """A variable and its standard error, as :func:`label` takes them.
+
+    Parameters
+    ----------
+    name : str
+    dims : tuple of str
+    values, error : array
+    text : str
+        What the variable is.
+
+    Returns
+    -------
+    dict
+        ``name`` and ``name_error``.
+
+    Examples
+    --------
+    >>> list(with_error("p", ("t",), [0.5, 0.1], [0.0, 0.0], "probability"))
+    ['p', 'p_error']
+    """
+    return {
+        name: (dims, np.asarray(values), text),
+        f"{name}_error": (dims, np.asarray(error), f"standard error of: {text}"),
+    }
 
 
 @checked

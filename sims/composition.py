@@ -4,7 +4,7 @@ Composition: what it costs to learn the levels of a hierarchy
 
 A learner finds synonyms by what surrounds them, on growing data; the number of data it needs grows
 with the number m of rules per symbol, and the faster the higher the symbols stand.  Denoisers that
-know the rules up to some height generate strings that are valid up to there, and above by chance:
+carry the rules up to some height generate strings that are valid up to there, and above by chance:
 phases A (invalid tuples), B (valid, wrong class) and C (valid, right class).  Regression from
 labels with two factors needs few labels if it adds, many if it multiplies.
 
@@ -16,14 +16,13 @@ Run it with other sizes from the command line::
 # %%
 # The whole study is one command.
 
-from hierdiff.plots.composition import composition_figure
-from hierdiff.studies.command import run
-from hierdiff.studies.composition import CompositionStudy
+from hierdiff.sims import Composition
+from hierdiff.sims.run import command
 
-theory, coincidences, _, measured = run(CompositionStudy)
+results = command(Composition)
 
 # %%
 # The exponents lie below the paper's h + 2 and come near it for large m: contexts that hardly ever
-# coincide by chance tell synonyms apart before the correlations stand out of noise entry by entry.
+# coincide by chance separate synonyms before the correlations stand out of noise entry by entry.
 
-figure = composition_figure(theory, coincidences, measured)
+figure = Composition().figure(results)

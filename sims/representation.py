@@ -3,7 +3,7 @@ Representation: features are best at an intermediate noise level
 ================================================================
 
 A mixture of low-rank Gaussians is denoised, and the output is read as a representation: how much
-of its energy lies in the subspace of its class (SNR), and how well probes tell the class.  Three
+of its energy lies in the subspace of its class (SNR), and how well probes name the class.  Three
 denoisers are compared: the exact one, a mixture fitted by EM to N data without labels, and the
 data set itself, which is what a network that memorises converges to.
 
@@ -17,16 +17,15 @@ shape and misplaces the peak.  Run it with other sizes from the command line::
 # The whole study is one command.  Seeds share data and noise across noise levels and models, and
 # whether a curve rises is asked at two fixed levels, never by a maximum over noisy points.
 
-from hierdiff.plots.representation import representation_figure
-from hierdiff.studies.command import run
-from hierdiff.studies.representation import RepresentationStudy
+from hierdiff.sims import Representation
+from hierdiff.sims.run import command
 
-results = run(RepresentationStudy)
+results = command(Representation)
 
 # %%
 # Above, the SNR for growing N: the fitted model turns unimodal between N = 60 and N = 240, the
 # memorising one stays flat and falls.  Below, what classifiers read off the features: the accuracy
 # of the largest class energy falls monotonically even for the exact model, where it is the Bayes
-# accuracy; the bump is one of SNR and of linear probes.
+# accuracy; the interior peak is one of SNR and of linear probes.
 
-figure = representation_figure(*results)
+figure = Representation().figure(results)

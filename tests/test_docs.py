@@ -37,8 +37,8 @@ import xarray as xr
 from hierdiff import GaussianNoise, LowRankMixture, results
 from hierdiff import __main__ as main
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims._denoisers import fit_labelled, fit_separate
-from hierdiff.sims.phases import NETWORK_THRESHOLDS
+from hierdiff.sims.bump_phases import NETWORK_THRESHOLDS
+from hierdiff.sims.models.fitted import fit_ppca_mixture, fit_supervised
 from hierdiff.theory import log_density, onset_delta
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -483,9 +483,9 @@ def test_labelled_subspaces_of_60_data_are_likelier_than_those_that_em_finds() -
         likelihoods = [
             float(log_density(model, x, sigma).mean())
             for model in (
-                fit_labelled(x, labels, d),
+                fit_supervised(x, labels, d),
                 LowRankMixture.fit(x, K, d, seed=seed, restarts=options["restarts"]),
-                fit_separate(x, K, d, seed=seed, restarts=options["restarts"]),
+                fit_ppca_mixture(x, K, d, seed=seed, restarts=options["restarts"]),
             )
         ]
         assert likelihoods[0] > max(likelihoods[1:]) + 1

@@ -73,7 +73,7 @@ SURFACE = {
         "score", "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
     ],
     "hierdiff.theory.zero_shot": [
-        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassWorld", "GaussianClasses",
+        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassModel", "GaussianClasses",
         "LogRatio", "NodeClasses", "Prompt", "SoftLeaves", "TwoChannels", "Weight", "band",
         "band_weights", "bayes_accuracy", "class_scores", "crossover", "cue_conflict",
         "design_accuracy", "effective_weights", "eps_error", "fit_buckets",
@@ -83,8 +83,8 @@ SURFACE = {
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "Classification", "Composition", "Correlations",
         "CueConflict",
-        "EmpiricalModel", "PhaseTransition", "Representation",
-        "SequentialModel", "SimulatedModel",
+        "EmpiricalModel", "KernelLearning", "PhaseTransition", "Representation",
+        "SequentialModel", "SimulatedModel", "SynonymLearning", "TruncatedDenoisers",
     ],
     "hierdiff.results": [
         "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
@@ -97,10 +97,9 @@ SURFACE = {
     ],
     "hierdiff.plots": [
         "alignment", "alignment_figure", "backend",
-        "binding_figure", "class_transition", "classification_figure", "composition",
-        "composition_figure", "cue_conflict_figure",
+        "class_transition",
         "phase_transition", "phase_transition_figure",
-        "phase_transition_processes", "representation", "representation_figure",
+        "phase_transition_processes",
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
@@ -130,9 +129,7 @@ SURFACE = {
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
     ],
     "hierdiff.studies": [
-        "QUESTIONS", "AlignmentStudy", "ClassificationStudy", "CompositionStudy", "Models",
-        "PhaseTransitionStudy",
-        "RepresentationStudy", "Study", "execute", "page", "run",
+        "QUESTIONS", "Models", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 

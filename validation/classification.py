@@ -2,29 +2,31 @@ r"""
 A network's errors as a classifier
 ==================================
 
-A network that is told the class denoises best when it is told the truth.  Here a tree-shaped U-Net
-is trained on a random hierarchy grammar and classifies its data by denoising errors, with every
-published weight and budget; on the same samples stands the exact denoiser, and above both Bayes'
-ceiling.  The data have soft leaves, :math:`x_0 = e_a + \tau\eta`: to the network, trained on
-one-hot leaves, they are one-hot leaves with more noise.
+A class-conditional network makes the smallest denoising error under the true class.  Here a
+tree-shaped U-Net is trained on a random hierarchy grammar and classifies its data by denoising
+errors, with every published weight and budget, beside the exact denoiser on the same samples and
+Bayes' ceiling.  The data are Gaussian emissions, :math:`x_0 = e_a + \tau\eta`: to the network,
+trained on one-hot leaves, they are one-hot leaves with more noise.
 
 Run it on other data with::
 
-    python validation/classification.py --model digits --out out/digits
-    python validation/classification.py --model dit-xl-2-256 --images DIR --accept-licence
+    python validation/classification.py digits --out out/digits
+    python validation/classification.py catalogue --name dit-xl-2-256 --images DIR --accept-licence
 """
 
 # %%
 # A second run finds the trained network and the finished scores, and takes seconds.
 
-from hierdiff.studies.command import run
-from hierdiff.validation.figures.classification import network_classification
-from hierdiff.validation.studies.classification import NetworkClassification
+from hierdiff.sims.run import command
+from hierdiff.validation.experiments.classification import (
+    NetworkClassification,
+    network_classification_figure,
+)
 
-results = run(NetworkClassification)
+results = command(NetworkClassification)
 
 # %%
-# Circles are the network, lines the exact denoiser: what lies between them the network has not
-# learned, and what lies between the lines and Bayes is lost by the weight or the budget.
+# Circles are the network, lines the exact denoiser: the difference between them is what the network
+# has not learned, that between the lines and Bayes is due to the weight or the budget.
 
-figure = network_classification(*results)
+figure = network_classification_figure(*results.values())

@@ -1,4 +1,4 @@
-r"""Images of one Gaussian bump: a world with two labels, x and y, for conditional models.
+r"""Images of one Gaussian bump: two labels, x and y, for conditional models.
 
 ===============  ==========================================================================
 symbol           meaning

@@ -483,12 +483,12 @@ class Parser:
 
 
 def reason(levels: tuple[Symbols, ...], leaves: ArrayLike, v: int) -> str:
-    """Say why the first failing sample of a climb is no sentence."""
+    """The first failing sample of a climb, and why it is not in the language."""
     sample = int(np.flatnonzero(levels[0][:, 0] < 0)[0])
     failed = [np.flatnonzero(level[sample] < 0) for level in levels]
     level = max(level for level, positions in enumerate(failed) if positions.size)
     position = int(failed[level][0])
-    start = f"sample {sample} is no sentence: level {level}, position {position}"
+    start = f"sample {sample} is not in the language: level {level}, position {position}"
     remedy = "give strings of this grammar, or test with is_valid"
     if level == len(levels) - 1:
         symbol = np.asarray(leaves)[sample, position]

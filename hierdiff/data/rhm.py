@@ -99,7 +99,7 @@ class Grammar:
     -----
     Validity: any grammar, ambiguous ones included.  The arrays are own, read-only copies: rules
     int32, probabilities float64.  A rule of probability zero, and every rule of a class of prior
-    zero, counts as absent: it makes no string a sentence and no grammar ambiguous.
+    zero, counts as absent: it makes no string valid and no grammar ambiguous.
 
     Examples
     --------
@@ -260,12 +260,12 @@ class Grammar:
         return Derivations._of(levels)
 
     def is_valid(self, leaves: ArrayLike) -> BoolArray:
-        """Say which leaf strings are sentences, that is, have positive probability.
+        """Which leaf strings are in the language, that is, have positive probability.
 
         Parameters
         ----------
         leaves : int array [n, leaves]
-            Leaf strings; a symbol outside the vocabulary, such as a mask, is no sentence.
+            Leaf strings; a symbol outside the vocabulary, such as a mask, is never valid.
 
         Returns
         -------
@@ -319,7 +319,7 @@ class Grammar:
         Returns
         -------
         array [n]
-            In nats; -inf for what is no sentence.
+            In nats; -inf for strings that are not in the language.
 
         Notes
         -----

@@ -5,13 +5,16 @@ Theory is a line, simulation points, networks open markers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hierdiff.checks import checked, one_of
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Axes, Figure, plt
 
 __all__ = ["needs", "pick", "sources", "style"]
 
@@ -116,3 +119,90 @@ def pick(ds: xr.Dataset, **labels: Any) -> xr.Dataset:
     for dim, label in labels.items():
         ds = ds.sel({dim: one_of(dim, label, ds[dim].values.tolist())})
     return ds
+
+
+def measured_last(
+    datasets: Sequence[xr.Dataset], maker: str
+) -> tuple[tuple[xr.Dataset, ...], xr.Dataset]:
+    """Laws, and the measurement that comes last.
+
+    Raises
+    ------
+    InvalidParameter
+        If there is no dataset, or the last one is a law.
+    """
+    if not datasets:
+        raise InvalidParameter(f"no dataset is given; give some from {maker}")
+    for ds in datasets:
+        sources(ds)
+    if str(datasets[-1].source.values) == "theory":
+        raise InvalidParameter("the last dataset is a law; put the measured one last")
+    return tuple(ds for ds in datasets if str(ds.source.values) == "theory"), datasets[-1]
+
+
+def panel_figure(panels: Sequence[tuple[str, Callable[[Axes], Axes]]]) -> Figure:
+    """Panels side by side, each with a letter and a title above what a function draws.
+
+    Raises
+    ------
+    InvalidParameter
+        If there is nothing to draw.
+    """
+    if not panels:
+        raise InvalidParameter("the last dataset has no part of the study; measure one first")
+    columns = len(panels) if len(panels) < 4 else 3 if len(panels) < 7 else 4
+    rows = -(-len(panels) // columns)
+    figure = plt.figure(figsize=(3.9 * columns, 3.3 * rows), layout="constrained")
+    for i, (title, draw) in enumerate(panels):
+        ax = draw(figure.add_subplot(rows, columns, i + 1))
+        ax.set_title(f"{chr(97 + i)}   {title}", loc="left", fontsize=9)
+    return figure
+
+
+def parts_with(
+    datasets: Sequence[xr.Dataset], name: str, variables: Mapping[str, tuple[str, ...]], maker: str
+) -> list[xr.Dataset]:
+    """The datasets, one per source, that hold a variable; others as :func:`needs` says.
+
+    Raises
+    ------
+    InvalidParameter
+        If none does, or one that does lacks another of the variables.
+    """
+    found = [part for whole in datasets for part in sources(whole) if name in part]
+    if not found:
+        raise InvalidParameter(f"no dataset has {name!r}; measure that part first")
+    for ds in found:
+        needs(ds, variables, maker)
+    return found
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """The axes, or those of a new figure with one panel."""
+    return plt.subplots(figsize=(4.4, 3.4), layout="constrained")[1] if ax is None else ax
+
+
+def colours(count: int) -> NDArray[Any]:
+    """As many colours, from dark to light, none too light for a line."""
+    found: NDArray[Any] = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, count))
+    return found
+
+
+def curve(
+    ax: Axes, x: xr.DataArray, y: xr.DataArray, error: xr.DataArray, source: str, colour: Any,
+    text: str,
+) -> None:  # fmt: skip
+    """A law as a line, a measurement as points with errors and an entry in the legend."""
+    if source == "theory":
+        ax.plot(x, y, color=colour, **style(source))
+    else:
+        ax.errorbar(x, y, error, color=colour, label=text, **style(source))
+
+
+def finish(ax: Axes, **labels: Any) -> Axes:
+    """Labels of the axes, and a legend where something has a label."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=6.5, frameon=False)
+    ax.set(**labels)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

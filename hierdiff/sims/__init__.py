@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hierdiff.sims.alignment import Alignment
-    from hierdiff.sims.binding import AttributeBinding
-    from hierdiff.sims.classification import Classification
+    from hierdiff.sims.attribute_binding import AttributeBinding
     from hierdiff.sims.composition import Composition
     from hierdiff.sims.correlations import Correlations
     from hierdiff.sims.cue_conflict import CueConflict
-    from hierdiff.sims.empirical_model import EmpiricalModel
+    from hierdiff.sims.kernel_learning import KernelLearning
+    from hierdiff.sims.models.empirical import EmpiricalModel
     from hierdiff.sims.phase_transition import PhaseTransition
     from hierdiff.sims.representation import Representation
     from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
+    from hierdiff.sims.synonym_learning import SynonymLearning
+    from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
+    from hierdiff.sims.zero_shot_classification import Classification
 else:
     from hierdiff._lazy import lazy
 
@@ -28,8 +31,11 @@ __all__ = [
     "Correlations",
     "CueConflict",
     "EmpiricalModel",
+    "KernelLearning",
     "PhaseTransition",
     "Representation",
     "SequentialModel",
     "SimulatedModel",
+    "SynonymLearning",
+    "TruncatedDenoisers",
 ]

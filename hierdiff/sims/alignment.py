@@ -42,8 +42,8 @@ from hierdiff.sims.alignment_figure import alignment_figure, layers_figure
 from hierdiff.sims.estimators import shared_error, standard_error
 from hierdiff.sims.metrics.forward_backward import checked_derivations, one_at_a_time
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets, probe
-from hierdiff.sims.probes import linear_probe
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.probes import linear_probe
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import (

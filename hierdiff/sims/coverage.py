@@ -30,17 +30,16 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims import estimators as errors
-from hierdiff.sims._calibration import discrimination
-from hierdiff.sims._classification_summary import calibrated
-from hierdiff.sims._composition_tables import bootstrapped, measured_kernels
-from hierdiff.sims._kernel_ridge import samples_needed
-from hierdiff.sims.crossover import crossover
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
+from hierdiff.sims.kernel_learning import kernel_slopes, samples_needed
+from hierdiff.sims.metrics.calibration import discrimination, grouped_calibration_error
 from hierdiff.sims.metrics.fluctuations import peak, ratio
 from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, probe
-from hierdiff.sims.probes import feature_snr, over_seeds
+from hierdiff.sims.metrics.probes import feature_snr, over_seeds
+from hierdiff.sims.representation import crossover
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import convergence_order
+from hierdiff.sims.synonym_learning import bootstrapped
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr
 from hierdiff.theory.mixture.collapse import mutual_information_mixture, mutual_information_sampled
@@ -294,7 +293,7 @@ def answers(rng: Random, grammars: int = 12) -> list[tuple[Array, Array]]:
 
 def calibration(rng: Random) -> Array:
     """Expected calibration error, over 12 grammars."""
-    return bar(*calibrated(answers(rng), rng))
+    return bar(*grouped_calibration_error(answers(rng), rng))
 
 
 def area(rng: Random) -> Array:
@@ -319,8 +318,8 @@ def kernel_exponent(rng: Random) -> Array:
     n = np.array([8, 12, 16, 24])
     true, error = 0.6 * n**2.0, 0.03 * n**2.0
     table = np.stack([true + error * rng.standard_normal(4), error], axis=-1)
-    found = measured_kernels(np.stack([table, table]), tuple(n))
-    return bar(found["kernel_exponent"][1][0], found["kernel_exponent_error"][1][0])
+    *_, slope, spread = kernel_slopes(np.stack([table, table]), tuple(n))
+    return bar(slope[0], spread[0])
 
 
 CUES = CueConflict(grammars=2, gaussian_data=300, sigma2=(0.3,), shape_dims=2, texture_dims=6)

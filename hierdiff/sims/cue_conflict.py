@@ -1,21 +1,24 @@
 r"""Shape against texture: which cue a denoising classifier follows when they disagree.
 
-Two worlds.  Gaussian classes, where shape lies in few directions of large variance and texture in
-many of small: everything has a closed form.  Random grammars, where shape is the root of a tree and
-texture a histogram of independent symbols, of an amplitude of its own: depth and amplitude, which
-images mix, are separate.  The control is a discriminative classifier, exact Bayes on clean data,
-whose input alone is low-passed at test time.
+Two data models.  Gaussian classes, where shape lies in few directions of large variance and texture
+in many of small: everything has a closed form.  Random grammars, where shape is the root of a tree
+and texture a histogram of independent symbols with its own amplitude k: depth and amplitude, which
+images mix, are separate parameters.  The control is a discriminative classifier, exact Bayes on
+clean data, whose input is low-passed at test time only.
 
 .. math:: \text{shape bias} = \frac{n_{shape}}{n_{shape} + n_{texture}}
+
+A bias counts only answers that match one of the two cues.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -33,14 +36,20 @@ from hierdiff.checks import (
     probabilities,
     whole,
 )
+from hierdiff.contracts import Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Axes, Figure, plt, ticker
+from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
-from hierdiff.sims._error_pools import ErrorPool, pool_of, prefix_scores
+from hierdiff.sims.classification_figures import WEIGHT_LABELS, with_errors
 from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.metrics.denoising_error import ErrorPool, error_pool, prefix_scores
+from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.gaussian_classes import (
     GaussianClasses,
+    crossover,
     design_accuracy,
     effective_weights,
     linear_accuracy,
@@ -49,7 +58,7 @@ from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.theory.zero_shot.scenes import TwoChannels
 from hierdiff.theory.zero_shot.weightings import band, weighting
 
-__all__ = ["CueConflict"]
+__all__ = ["CueConflict", "cue_conflict_figure", "gaussian_bias"]
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
@@ -60,8 +69,6 @@ NAMED = ("vdm", "snr", "exp", "uniform")
 @dataclass(frozen=True)
 class CueConflict:
     """Shape bias of a denoising classifier on grammars and on Gaussians with conflicting cues.
-
-    The fields are the command-line flags, and they are stored with every result.
 
     Notes
     -----
@@ -83,6 +90,8 @@ class CueConflict:
     [0.007, 0.023, 0.064, 0.594]
     """
 
+    name: ClassVar[str] = "cue_conflict"
+
     v: int = 8
     """Symbols per level, classes, and texture symbols."""
     m: int = 3
@@ -92,7 +101,7 @@ class CueConflict:
     L: int = 4
     """Depth of the shape's tree."""
     tau: float = 0.42
-    """Softness of the leaves."""
+    """Standard deviation of the Gaussian emissions."""
     grammars: int = 12
     """Random grammars, each with histograms of its own."""
     data: int = 200
@@ -108,23 +117,23 @@ class CueConflict:
     blurs: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1, 0.0)
     """Factors on the texture's amplitude at the input of the discriminative control."""
     shape_dims: int = 4
-    """Gaussian world: directions of shape."""
+    """Gaussian classes: directions of shape."""
     texture_dims: int = 60
-    """Gaussian world: directions of texture."""
+    """Gaussian classes: directions of texture."""
     shape_variance: float = 1.0
-    """Gaussian world: variance along each direction of shape."""
+    """Gaussian classes: variance along each direction of shape."""
     texture_variance: float = 0.02
-    """Gaussian world: variance along each direction of texture."""
+    """Gaussian classes: variance along each direction of texture."""
     shape_gap: float = 2.0
-    """Gaussian world: squared distance of the classes in shape, all directions together."""
+    """Gaussian classes: squared distance of the classes in shape, all directions together."""
     texture_gap: float = 0.6
-    """Gaussian world: squared distance of the classes in texture."""
+    """Gaussian classes: squared distance of the classes in texture."""
     sigma2: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-    """Gaussian world: noise levels that are tried alone."""
+    """Gaussian classes: noise levels that are tried alone."""
     gaussian_data: int = 20000
-    """Gaussian world: data."""
+    """Gaussian classes: data."""
     gaussian_samples: int = 4
-    """Gaussian world: samples per datum at each noise level."""
+    """Gaussian classes: samples per datum at each noise level."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -166,7 +175,7 @@ class CueConflict:
     def predict(
         self, law: str = "closed form", sigma2: tuple[float, ...] | None = None
     ) -> xr.Dataset:
-        """The Gaussian world in closed form, in the labels of :meth:`measure`.
+        """Gaussian classes in closed form, in the labels of :meth:`measure`.
 
         Parameters
         ----------
@@ -223,7 +232,7 @@ class CueConflict:
         Parameters
         ----------
         model, data : None
-            The worlds are the experiment's own.
+            The data models are the experiment's own.
         folder, workers, cluster
             As in :func:`hierdiff.tasks.run_tasks`.
 
@@ -241,7 +250,7 @@ class CueConflict:
         """
         if model is not None or data is not None:
             raise InvalidParameter(
-                "cue conflict needs worlds with known cues and takes no model or data; use"
+                "cue conflict needs data with two known cues and takes no model or data; use"
                 " Classification for those"
             )
         fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
@@ -265,6 +274,24 @@ class CueConflict:
             variables[f"{name}_error"] = ((dim,), self.binomial_error(p), "binomial standard error")
         return self._label(variables, "simulation", "", self.sigma2)
 
+    def datasets(
+        self, run: RunOptions, model: Any = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The closed form on a fine grid of noise levels, and the measurement."""
+        measured = self.measure(model, data, **run.tasks(self.name))
+        levels = np.union1d(self.sigma2, np.geomspace(0.01, 30, 60))
+        theory = self.predict(sigma2=tuple(levels))
+        return {"cue_conflict_theory": theory, "cue_conflict": measured}
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Shape bias against noise, weight, band of noise and low-pass."""
+        return cue_conflict_figure(datasets["cue_conflict_theory"], datasets["cue_conflict"])
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Shape bias of every weight and band, with the share of answers that match a cue."""
+        values = _values(self, datasets["cue_conflict_theory"], datasets["cue_conflict"])
+        return Summary(_table(values), _claim(values), values)
+
     @checked(p=probabilities)
     def binomial_error(self, p: Array) -> Array:
         """Standard error of shares of the Gaussian data; at least that of one in all of them."""
@@ -273,7 +300,7 @@ class CueConflict:
 
     @property
     def directions(self) -> tuple[Floats, Floats, Floats]:
-        """Eigenvalues, gaps and signs of the Gaussian world."""
+        """Eigenvalues, gaps and signs of the Gaussian classes."""
         counts = [self.shape_dims, self.texture_dims]
         lam = np.repeat([self.shape_variance, self.texture_variance], counts)
         gap = np.sqrt(np.repeat([self.shape_gap, self.texture_gap], counts)
@@ -333,18 +360,18 @@ def _grammar(e: CueConflict, g: int) -> dict[str, Array]:
     found: dict[str, list[Any]] = {name: [] for name in _DIMS}
     for k in e.amplitudes:
         # the same data for all amplitudes: only the scale of the texture differs
-        world = TwoChannels(tree, table, k)
-        x0 = world.conflict(shapes, textures, stream(e.seed, "data", g))
-        pool = pool_of(world, x0, e.samples, stream(e.seed, "pool", g))
+        model = TwoChannels(tree, table, k)
+        x0 = model.conflict(shapes, textures, stream(e.seed, "data", g))
+        pool = error_pool(model, x0, e.samples, stream(e.seed, "pool", g))
         _append(found, "bias", "matched",
                 [_scored(pool, weighting(w), shapes, textures) for w in NAMED])  # fmt: skip
         _append(found, "band_bias", "band_matched",
                 [_scored(pool, band(*b), shapes, textures) for b in e.bands])  # fmt: skip
-        bayes = _read(-world.log_density(x0), shapes, textures)
+        bayes = _read(-model.log_density(x0), shapes, textures)
         found["bayes"].append(bayes[0])
         found["bayes_matched"].append(bayes[1])
     for blur in e.blurs:
-        form, paint = world.log_densities(x0, blur)
+        form, paint = model.log_densities(x0, blur)
         bias, matched = _read(-(form + paint), shapes, textures)
         found["blur_bias"].append(bias)
         found["blur_matched"].append(matched)
@@ -372,18 +399,167 @@ def _gaussian(e: CueConflict) -> dict[str, Array]:
 def gaussian_bias(e: CueConflict, rng: np.random.Generator) -> dict[str, Array]:
     """Shape bias at single noise levels with few samples, and of weights with unlimited ones."""
     lam, gap, sign = e.directions
-    world = GaussianClasses(np.stack([gap / 2, -gap / 2]), np.diag(lam))
+    classes = GaussianClasses(np.stack([gap / 2, -gap / 2]), np.diag(lam))
     x0 = sign * gap / 2 + np.sqrt(lam) * rng.standard_normal((e.gaussian_data, len(lam)))
     single = []
     for s2 in e.sigma2:
         total = np.zeros((len(x0), 2))
         for _ in range(e.gaussian_samples):
-            total += world.errors(x0, rng.standard_normal(x0.shape), 1 / s2)
+            total += classes.errors(x0, rng.standard_normal(x0.shape), 1 / s2)
         single.append((total[:, 0] < total[:, 1]).mean())
-    distance = (x0[:, None] - world.means) ** 2
+    distance = (x0[:, None] - classes.means) ** 2
     weighted = []
     for w in NAMED:
         # what noise adds to the mean score is the same for both classes
         score = distance @ effective_weights(lam, weighting(w))
         weighted.append((score[:, 0] < score[:, 1]).mean())
     return {"gaussian_bias": np.array(single), "gaussian_weighted": np.array(weighted)}
+
+
+@checked
+def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
+    """Shape bias of Gaussian classes against noise, of grammars against weight, band and low-pass.
+
+    Parameters
+    ----------
+    theory, measured : xarray.Dataset
+        From ``CueConflict.predict`` and ``.measure``.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    InvalidParameter
+        If a dataset lacks what is drawn.
+    """
+    maker = "CueConflict.predict and .measure"
+    needs(sources(theory)[0], {"gaussian_bias": ("sigma2",)}, maker)
+    wanted = {
+        **with_errors("gaussian_bias", dims=("sigma2",)),
+        **with_errors("bias", dims=("amplitude", "weighting")),
+        **with_errors("band_bias", dims=("amplitude", "band")),
+        **with_errors("blur_bias", "blur_matched", dims=("blur",)),
+        "bayes": ("amplitude",),
+    }
+    needs(sources(measured)[-1], wanted, maker)
+    for name in map(str, measured.band.values):
+        if not re.fullmatch(r"[0-9.]+-[0-9.]+", name):
+            raise InvalidParameter(f"band = {name!r} is no interval of t; write 'low-high'")
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
+    ax = axes[0]
+    ax.plot(theory.sigma2, theory.gaussian_bias, color="tab:blue", **style("theory"))
+    ax.errorbar(measured.sigma2, measured.gaussian_bias, measured.gaussian_bias_error,
+                color="tab:blue", label="Gaussians, shape has more variance",
+                **style("simulation"))  # fmt: skip
+    _bands(measured, ax)
+    ax.axhline(0.5, color="0.7", lw=0.8, ls=":")
+    ax.set(xscale="log", xlabel=r"noise $\sigma^2$ = 1/SNR, used alone", ylabel="shape bias")
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.legend(fontsize=7, frameon=False)
+    ax = axes[1]
+    place = np.arange(measured.sizes["weighting"])
+    for k, colour in zip(measured.amplitude.values, ("tab:blue", "tab:orange", "tab:green",
+                                                     "tab:red"), strict=False):  # fmt: skip
+        one = measured.sel(amplitude=k)
+        ax.errorbar(place, one.bias, one.bias_error, color=colour,
+                    label=f"texture amplitude {k:g}", **style("simulation"))  # fmt: skip
+        ax.axhline(float(one.bayes), color=colour, ls="--", lw=0.8)
+    ax.set_xticks(
+        place, [WEIGHT_LABELS.get(str(w), str(w)) for w in measured.weighting.values], fontsize=7
+    )
+    ax.set(xlabel="weight of the x0 error (dashed: Bayes)", ylabel="shape bias")
+    ax.legend(fontsize=7, frameon=False)
+    ax = axes[2]
+    ax.errorbar(measured.blur, measured.blur_bias, measured.blur_bias_error, color="tab:blue",
+                label="shape bias", **style("simulation"))  # fmt: skip
+    ax.errorbar(measured.blur, measured.blur_matched, measured.blur_matched_error, color="0.5",
+                label="answers that match a cue", **style("simulation"))  # fmt: skip
+    ax.set(xlabel="texture left by the low-pass\n(discriminative control)", ylabel="share")
+    ax.legend(fontsize=7, frameon=False, loc="lower left")
+    for letter, ax in zip("abc", axes, strict=True):
+        ax.set(ylim=(0, 1.02))
+        ax.set_title(letter, loc="left", fontsize=9, weight="bold")
+        ax.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
+def _bands(ds: xr.Dataset, ax: Axes) -> None:
+    """Grammars at equal amplitude, each band drawn over its range of noise."""
+    for i, name in enumerate(map(str, ds.band.values)):
+        low, high = (np.tan(np.pi / 2 * float(t)) ** 2 for t in name.split("-"))
+        low, high = max(low, 1e-2), min(high, 1e2)
+        one = ds.isel(amplitude=0).sel(band=name)
+        value, error = float(one.band_bias), float(one.band_bias_error)
+        ax.errorbar(np.sqrt(low * high), value, error, xerr=[[np.sqrt(low * high) - low],
+                    [high - np.sqrt(low * high)]], color="tab:orange", marker="s", ms=3, ls="none",
+                    elinewidth=0.8,
+                    label="grammars, equal amplitudes" if i == 0 else None)  # fmt: skip
+
+
+def _values(e: CueConflict, theory: xr.Dataset, measured: xr.Dataset) -> dict[str, Any]:
+    """What was found; the share of answers that match a cue stands beside every bias."""
+
+    def pair(name: str, **at: object) -> list[float]:
+        here = measured.sel(at)
+        return [float(here[name]), float(here[f"{name}_error"])]
+
+    both = results.compare(theory, measured)
+    amplitudes = measured.amplitude.values
+    return {
+        "crossover": crossover(*e.directions),
+        "gaussian": {f"{s:g}": [*pair("gaussian_bias", sigma2=s),
+                                float(theory.gaussian_bias.sel(sigma2=s))]
+                     for s in measured.sigma2.values},
+        "gaussian weights": {str(w): [*pair("gaussian_weighted", weighting=w),
+                                      float(theory.gaussian_weighted.sel(weighting=w))]
+                             for w in measured.weighting.values},
+        "gaussian z": both.gaussian_bias_z.values[1].round(2).tolist(),
+        "bayes": {f"{k:g}": pair("bayes", amplitude=k) for k in amplitudes},
+        "weights": {f"{k:g}": {str(w): [*pair("bias", amplitude=k, weighting=w),
+                                        *pair("matched", amplitude=k, weighting=w)]
+                               for w in measured.weighting.values}
+                    for k in amplitudes},
+        "bands": {f"{k:g}": {str(b): [*pair("band_bias", amplitude=k, band=b),
+                                      *pair("band_matched", amplitude=k, band=b)]
+                             for b in measured.band.values}
+                  for k in amplitudes},
+        "low-pass control": {f"{b:g}": [*pair("blur_bias", blur=b), *pair("blur_matched", blur=b)]
+                             for b in measured.blur.values},
+    }  # fmt: skip
+
+
+def _table(found: Mapping[str, Any]) -> str:
+    """A row per classifier: shape bias and the share of answers that match a cue."""
+    rows: list[tuple[str, list[float]]] = []
+    for k, weights in found["weights"].items():
+        rows += [(f"texture amplitude {k}, weight {w}", row) for w, row in weights.items()]
+        rows += [(f"texture amplitude {k}, t in {b}", row) for b, row in found["bands"][k].items()]
+        rows.append((f"texture amplitude {k}, Bayes", found["bayes"][k]))
+    rows += [(f"low-pass control, texture left {b}", row)
+             for b, row in found["low-pass control"].items()]  # fmt: skip
+    rows += [(f"Gaussian classes, sigma^2 = {s}", row[:2]) for s, row in found["gaussian"].items()]
+    lines = [f"{'classifier':<36}{'shape bias':>16}{'match a cue':>16}"]
+    for words, row in rows:
+        cells = [f"{x:.3f} ± {error:.3f}" for x, error in zip(row[::2], row[1::2], strict=True)]
+        lines.append(f"{words:<36}" + "".join(f"{cell:>16}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _claim(found: Mapping[str, Any]) -> str:
+    """The opposite answers of the two data models at low and high noise."""
+    bands = next(iter(found["bands"].values()))
+
+    def ends(rows: Mapping[str, Any], words: str) -> str:
+        (low, a), *_, (high, b) = rows.items()
+        return (
+            f"{a[0]:.3f} ± {a[1]:.3f} at {words}{low} to {b[0]:.3f} ± {b[1]:.3f} at {words}{high}"
+        )
+
+    return (
+        f"shape bias of grammars of equal amplitudes goes from {ends(bands, 't in ')}, that of "
+        f"Gaussian classes from {ends(found['gaussian'], 'sigma^2 = ')} (crossover "
+        f"{found['crossover']:.3f}, max |z| = {max(map(abs, found['gaussian z'])):.1f} against the "
+        "closed form)"
+    )

@@ -43,9 +43,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.plots.backend import Figure, plt, ticker
-from hierdiff.plots.representation import MODEL_COLOURS, representation
-from hierdiff.sims.crossover import crossover
-from hierdiff.sims.representation import Representation
+from hierdiff.sims.representation import MODEL_COLOURS, Representation, crossover, representation
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.mixture.collapse import mutual_information_mixture
 from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak

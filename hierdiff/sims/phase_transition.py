@@ -4,7 +4,7 @@ Draw a datum, corrupt it to noise level t, let a model draw a datum from there
 (:mod:`hierdiff.sims.metrics.forward_backward`).  For every level of the hierarchy two things are
 recorded: the belief in the true symbol, and whether the symbol is unchanged in the new datum.  At
 a threshold the class is lost, over a range of noise that shrinks as lambda^-L with the depth (see
-``theory.critical_exponents``); low levels fade smoothly.
+``theory.rhm.critical_exponents``); low levels fade smoothly.
 """
 
 from __future__ import annotations

@@ -38,8 +38,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.representation import representation
-from hierdiff.sims.representation import Representation
+from hierdiff.sims.representation import Representation, representation
 from hierdiff.sims.run import RunOptions
 
 __all__ = ["RepresentationPeak"]

@@ -26,8 +26,8 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import standard_error
+from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity
 from hierdiff.sims.run import RunOptions
-from hierdiff.sims.similarity import linear_cka, representational_similarity
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import posterior
 
@@ -128,7 +128,7 @@ class RepresentationalSimilarity:
         no_model(
             self.name, model, data,
             "it compares exact beliefs at tree levels; the features of one model are compared by "
-            "hierdiff.sims.similarity",
+            "hierdiff.sims.metrics.representation_geometry",
         )  # fmt: skip
         rhm, times = RHM(self.v, self.m, self.s, self.L), np.array(self.t)
         tasks = []

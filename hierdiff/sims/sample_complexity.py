@@ -91,7 +91,7 @@ class SampleComplexity:
             f"v = {self.large}": Composition(v=self.large, multiplicities=self.large_m, **shared),
             f"v = {self.small}, all leaves": Composition(
                 v=self.small, multiplicities=self.small_m, context="leaves", repeats=1,
-                span=(-8.0, 3.0), **shared,
+                sample_range=(-8.0, 3.0), **shared,
             ),
         }  # fmt: skip
 

@@ -26,14 +26,14 @@ does not become exact for any K if it is given the posterior mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import array, check_fields, count, levels_of, reals
-from hierdiff.contracts import DiffusionModel
+from hierdiff.contracts import ConditionalModel, DiffusionModel
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
 from hierdiff.seeds import Seed, generator
@@ -99,6 +99,15 @@ class SimulatedModel:
     def noise(self) -> NoiseProcess:
         """The forward process."""
         return self.model.noise
+
+    def given(self, label: int | None) -> Self:
+        """The chain of the model conditioned on a class."""
+        if not isinstance(self.model, ConditionalModel):
+            raise InvalidParameter(
+                f"model {type(self.model).__name__} has no method given(label); it cannot be "
+                "conditioned on a class"
+            )
+        return replace(self, model=self.model.given(label))
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """The model's own posterior mean."""
@@ -198,6 +207,15 @@ class SequentialModel:
     def noise(self) -> NoiseProcess:
         """The forward process."""
         return self.model.noise
+
+    def given(self, label: int | None) -> Self:
+        """The chain of the model conditioned on a class."""
+        if not isinstance(self.model, ConditionalModel):
+            raise InvalidParameter(
+                f"model {type(self.model).__name__} has no method given(label); it cannot be "
+                "conditioned on a class"
+            )
+        return replace(self, model=self.model.given(label))
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """The model's own posterior mean."""

@@ -43,8 +43,8 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.odd_one_out import draw_triplets
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.sims.run import RunOptions
-from hierdiff.sims.similarity import cosine_similarity
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import class_posterior, expected_accuracy, odd_one_out
 from hierdiff.theory.odd_one_out_task import tree_mixture

@@ -6,18 +6,12 @@ One module per question; each has a dataclass whose fields are the flags of the 
 from __future__ import annotations
 
 from hierdiff import command_line as page
-from hierdiff.studies.classification import ClassificationStudy
 from hierdiff.studies.command import Study, execute, run
-from hierdiff.studies.composition import CompositionStudy
 from hierdiff.studies.models import Models
-from hierdiff.studies.representation import RepresentationStudy
 
 __all__ = [
     "QUESTIONS",
-    "ClassificationStudy",
-    "CompositionStudy",
     "Models",
-    "RepresentationStudy",
     "Study",
     "execute",
     "page",
@@ -25,9 +19,6 @@ __all__ = [
 ]
 
 QUESTIONS: dict[str, type[Study]] = {
-    "representation": RepresentationStudy,
-    "classification": ClassificationStudy,
-    "composition": CompositionStudy,
     "models": Models,
 }
 """The studies by the name of their question, and the list of checkpoints."""

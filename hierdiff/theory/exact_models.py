@@ -14,14 +14,14 @@ with the class posterior :math:`w_k` and the class denoisers :math:`D_k` of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import array, check_fields, checked, count, levels_of
+from hierdiff.checks import array, check_fields, checked, count, levels_of, whole
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
@@ -98,6 +98,24 @@ class ExactRHM:
                 f"the noise has v = {self.noise.v} symbols and the grammar's leaves have {v}; "
                 f"make the noise with v={v}"
             )
+
+    @checked
+    def given(self, label: int | None) -> Self:
+        """The model conditioned on a class: the prior on one root symbol; None is this model.
+
+        Examples
+        --------
+        >>> from hierdiff import RHM, MaskingNoise
+        >>> model = ExactRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0), MaskingNoise(v=4))
+        >>> model.given(2).grammar.root_prior.tolist()
+        [0.0, 0.0, 1.0, 0.0]
+        """
+        if label is None:
+            return self
+        g = self.grammar
+        prior = np.eye(len(g.root_prior))[whole("label", label, 0, len(g.root_prior) - 1)]
+        one = Grammar(g.rules, g.weights, prior, leaf_vocabulary=g.leaf_vocabulary)
+        return replace(self, grammar=one)
 
     @checked(x_t=array)
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
@@ -198,6 +216,10 @@ class ExactMixture:
         m = self.mixture
         weights = np.eye(m.n_classes)[self.class_label]
         return LowRankMixture(m.bases, weights, m.variances, m.delta, m.residual, m.means)
+
+    def given(self, label: int | None) -> Self:
+        """The mixture conditioned on a class; None is the whole mixture."""
+        return replace(self, class_label=label)
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t], [n, D]."""

@@ -1,8 +1,8 @@
-r"""Odd one out among three: judges who compare data by their latent trees.
+r"""Odd one out among three: simulated observers who compare data by their latent trees.
 
 =================  =============================================================================
-:math:`S_{ij}`     similarity of data i and j in the eyes of a judge
-:math:`w_l`        how much the judge cares about level l (0 the class, L the leaves)
+:math:`S_{ij}`     similarity of data i and j to an observer
+:math:`w_l`        weight of level l (0 the class, L the leaves)
 :math:`T`          temperature: 0 always picks the most similar pair, infinity guesses
 =================  =============================================================================
 
@@ -133,7 +133,7 @@ def odd_one_out(similarity: ArrayLike, triplets: ArrayLike, temperature: float) 
     Notes
     -----
     Validity: the softmax choice rule of the odd-one-out literature (Hebart et al. 2020), here as
-    the definition of a judge.
+    the definition of an observer.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def checked_triplets(triplets: ArrayLike, n: int) -> Array:
 
 @checked
 def noise_ceiling(probabilities: ArrayLike) -> float:
-    r"""Best possible accuracy against these judges, :math:`E[\max_j P_j]`.
+    r"""Best possible accuracy against these observers, :math:`E[\max_j P_j]`.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def noise_ceiling(probabilities: ArrayLike) -> float:
 
     Notes
     -----
-    Validity: exact for one answer per triplet by independent judges of the same law.
+    Validity: exact for one answer per triplet by independent observers of the same law.
 
     Examples
     --------
@@ -229,45 +229,45 @@ def noise_ceiling(probabilities: ArrayLike) -> float:
 @checked
 @sound
 def expected_accuracy(
-    similarity: ArrayLike, triplets: ArrayLike, judges: ArrayLike, *, ties: Ties = "wrong"
+    similarity: ArrayLike, triplets: ArrayLike, responses: ArrayLike, *, ties: Ties = "wrong"
 ) -> Array:
-    r"""Expected accuracy of a model's similarity on every triplet, averaged over the judges.
+    r"""Expected accuracy of a model's similarity on every triplet, averaged over the responses.
 
     Parameters
     ----------
     similarity : array [n, n]
         The model's.
     triplets : int array [k, 3]
-    judges : array [k, 3]
-        Probabilities of the judges.
+    responses : array [k, 3]
+        Probabilities of the three responses, from :func:`odd_one_out`.
     ties : {"wrong", "shared"}
         A tie counts as wrong, as in the published protocol, or as a guess among the tied pairs.
 
     Returns
     -------
     array [k]
-        Judges' probability of the model's answer.
+        Probability that an observer gives the model's answer.
 
     Raises
     ------
     InvalidParameter
-        As :func:`odd_one_out`, or for judges that are no probabilities, one row per triplet.
+        As :func:`odd_one_out`, or for responses that are no probabilities, one row per triplet.
 
     Notes
     -----
-    Validity: exact: the judges are averaged, not sampled.  Random similarities without ties have
-    mean 1/3, whatever the judges do.
+    Validity: exact: the responses are averaged, not sampled.  Random similarities without ties have
+    mean 1/3, whatever the observers do.
 
     Examples
     --------
     >>> expected_accuracy([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]], [[0, 1, 2]], [[0.1, 0.1, 0.8]])
     array([0.8])
     """
-    s, law = _square(similarity), _laws("judges", judges)
+    s, law = _square(similarity), _laws("responses", responses)
     pairs = pair_similarities(s, checked_triplets(triplets, len(s)))
     if law.shape != pairs.shape:
         raise InvalidParameter(
-            f"judges have {len(law)} rows for {len(pairs)} triplets; give one row per triplet"
+            f"responses have {len(law)} rows for {len(pairs)} triplets; give one row per triplet"
         )
     top = pairs.max(axis=1, keepdims=True)
     tied = top - pairs <= 1e-12 * np.maximum(np.abs(top), 1e-300)
@@ -277,7 +277,7 @@ def expected_accuracy(
 
 @checked(n_classes=partial(whole, low=None, high=2**53), weight=number, temperature=number)
 def label_accuracy(n_classes: int, weight: float, temperature: float) -> float:
-    r"""Accuracy of a model that knows the class alone, against judges who care for it alone.
+    r"""Accuracy of a model of the class alone, against observers who compare nothing else.
 
     .. math:: \frac{3(n-1)}{n^2}\; \frac{e^{w/T}}{e^{w/T} + 2}
 
@@ -286,7 +286,7 @@ def label_accuracy(n_classes: int, weight: float, temperature: float) -> float:
     n_classes : int
         n equiprobable classes, >= 2.
     weight, temperature : float
-        w > 0 and T > 0 of the judges.
+        w > 0 and T > 0 of the observers.
 
     Returns
     -------

@@ -167,6 +167,10 @@ class NetworkModel:
         ):
             object.__setattr__(self, name, value)
 
+    def given(self, label: Any) -> NetworkModel:
+        """The network conditioned on a class, or one per sample; None is the null embedding."""
+        return replace(self, condition=label)
+
     def conditioned(self, condition: Any) -> NetworkModel:
         """The same network given a label for all samples, or one per sample."""
         return replace(self, condition=condition)
@@ -392,6 +396,10 @@ class SymbolNetwork:
         check_fields(self, steps=count, batch=count)
         if self.condition is not None:
             integers("condition", self.condition, ndim=(0, 1))
+
+    def given(self, label: Any) -> SymbolNetwork:
+        """The network conditioned on a class, or one per datum; None is the null embedding."""
+        return replace(self, condition=label)
 
     def conditioned(self, condition: Any) -> SymbolNetwork:
         """The same network given a label for all data, or one each; None takes it away."""

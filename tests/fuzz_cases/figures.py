@@ -16,22 +16,6 @@ from hierdiff.plots.phase_transition import (
 )
 
 from hierdiff.plots import style
-from hierdiff.plots.classification import (
-    accuracy_table,
-    binding_figure,
-    classification,
-    classification_figure,
-    cue_conflict_figure,
-)
-from hierdiff.plots.composition import (
-    composition,
-    composition_curves,
-    composition_figure,
-    composition_kernels,
-    composition_phases,
-    composition_strings,
-)
-from hierdiff.plots.representation import representation, representation_figure
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,
@@ -41,13 +25,24 @@ from hierdiff.sims import (
     PhaseTransition,
     Representation,
 )
+from hierdiff.sims.attribute_binding import binding_figure
+from hierdiff.sims.classification_figures import (
+    accuracy_curves,
+    accuracy_table,
+    classification_figure,
+)
+from hierdiff.sims.cue_conflict import cue_conflict_figure
+from hierdiff.sims.kernel_learning import kernel_label_cost
+from hierdiff.sims.representation import representation, representation_figure
+from hierdiff.sims.synonym_learning import synonym_cost, synonym_curves
+from hierdiff.sims.truncated_denoisers import string_phases, string_validity
 
 
 def _studies() -> dict[str, Any]:
     return {
         "alignment": Alignment(L=2, weights=(1, 1, 1), objects=20, triplets=50, grammars=2),
         "classes": Classification(
-            v=4, m=2, L=2, grammars=2, data=8, budgets=(5, 30), own_budgets=(4,), strata=8,
+            v=4, m=2, L=2, grammars=2, data=8, budgets=(5, 30), independent_budgets=(4,), strata=8,
             weightings=("vdm", "exp"), stages=(30,), keep=(1,), level_data=2, level_samples=4,
         ),
         "cues": CueConflict(v=4, m=2, L=2, grammars=2, data=8, samples=4, gaussian_data=100),
@@ -89,31 +84,31 @@ def _one(word: str, study: str, **more: Any) -> Callable[[], dict[str, Any]]:
 
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
-    home = "hierdiff.plots"
+    home, classes = "hierdiff.plots", "hierdiff.sims.classification_figures"
     return [
         Case(f"{home}.alignment.alignment", alignment,
              lambda: {"datasets": (_measured("alignment"),), "ax": None,
                       "condition": "class given", "quantity": "accuracy"}),
         Case(f"{home}.alignment.alignment_figure", alignment_figure,
              lambda: {"datasets": (_measured("alignment"),)}),
-        Case(f"{home}.classification.classification", classification,
+        Case(f"{classes}.accuracy_curves", accuracy_curves,
              _pair("classes", ax=None, shared=True)),
-        Case(f"{home}.classification.classification_figure", classification_figure,
-             _named("classes")),
-        Case(f"{home}.classification.accuracy_table", accuracy_table, _named("classes")),
-        Case(f"{home}.classification.cue_conflict_figure", cue_conflict_figure, _named("cues")),
-        Case(f"{home}.classification.binding_figure", binding_figure, _one("measured", "pairs")),
-        Case(f"{home}.composition.composition", composition,
+        Case(f"{classes}.classification_figure", classification_figure, _named("classes")),
+        Case(f"{classes}.accuracy_table", accuracy_table, _named("classes")),
+        Case("hierdiff.sims.cue_conflict.cue_conflict_figure", cue_conflict_figure,
+             _named("cues")),
+        Case("hierdiff.sims.attribute_binding.binding_figure", binding_figure,
+             _one("measured", "pairs")),
+        Case("hierdiff.sims.synonym_learning.synonym_cost", synonym_cost,
              _pair("parts", ax=None, learner="clusters")),
-        Case(f"{home}.composition.composition_curves", composition_curves,
+        Case("hierdiff.sims.synonym_learning.synonym_curves", synonym_curves,
              _one("measured", "parts", ax=None, learner="clusters")),
-        Case(f"{home}.composition.composition_strings", composition_strings,
+        Case("hierdiff.sims.truncated_denoisers.string_validity", string_validity,
              _pair("parts", ax=None, informed="label")),
-        Case(f"{home}.composition.composition_phases", composition_phases,
+        Case("hierdiff.sims.truncated_denoisers.string_phases", string_phases,
              _one("measured", "parts", ax=None, informed="label")),
-        Case(f"{home}.composition.composition_kernels", composition_kernels,
+        Case("hierdiff.sims.kernel_learning.kernel_label_cost", kernel_label_cost,
              _pair("parts", ax=None)),
-        Case(f"{home}.composition.composition_figure", composition_figure, _pair("parts")),
         Case(f"{home}.phase_transition.phase_transition", phase_transition,
              _pair("phase", ax=None, quantity="retention")),
         Case(f"{home}.phase_transition.class_transition", class_transition,
@@ -122,9 +117,9 @@ def cases() -> list[Case]:
              lambda: {"pairs": (_both("phase"), _both("phase"))}),
         Case(f"{home}.phase_transition.phase_transition_figure", phase_transition_figure,
              _pair("phase")),
-        Case(f"{home}.representation.representation", representation,
+        Case("hierdiff.sims.representation.representation", representation,
              _pair("features", ax=None, quantity="snr", n_train=30, split="test")),
-        Case(f"{home}.representation.representation_figure", representation_figure,
+        Case("hierdiff.sims.representation.representation_figure", representation_figure,
              _pair("features")),
         Case(f"{home}.style.sources", style.sources, _one("ds", "phase")),
         Case(f"{home}.style.style", style.style, {"source": "simulation"}),

@@ -11,11 +11,11 @@ from fuzz import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
 from hierdiff.data import subspaces
-from hierdiff.sims import probes, simulated_model
-from hierdiff.sims.crossover import crossover
-from hierdiff.sims.empirical_model import EmpiricalModel
-from hierdiff.sims.metrics import forward_backward
-from hierdiff.sims.representation import Representation
+from hierdiff.sims import simulated_model
+from hierdiff.sims.metrics import forward_backward, probes
+from hierdiff.sims.models import fitted
+from hierdiff.sims.models.empirical import EmpiricalModel
+from hierdiff.sims.representation import Representation, balanced_sample, crossover
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.theory.mixture import (
@@ -41,7 +41,7 @@ EXEMPT = {
     "hierdiff.theory.mixture.speciation.first_from_above": "takes a function that the theory made",
     "hierdiff.theory.mixture.collapse.variances_of": "a check",
     "hierdiff.theory.mixture.speciation.positive_radius": "a check",
-    "hierdiff.sims.probes.Probe": "a result, whose methods are fuzzed",
+    "hierdiff.sims.metrics.probes.Probe": "a result, whose methods are fuzzed",
     "hierdiff.sims.simulated_model.ConvergenceOrder": "a result",
 }
 
@@ -86,7 +86,7 @@ def cases() -> list[Case]:
     whole = "hierdiff.data.low_rank_mixture.LowRankMixture"
     machines, learned = f"{home}.mixture.score_machines", f"{home}.mixture.memorisation"
     exact_name, memory_name = f"{home}.exact_models.ExactMixture", (
-        "hierdiff.sims.empirical_model.EmpiricalModel"
+        "hierdiff.sims.models.empirical.EmpiricalModel"
     )  # fmt: skip
     chains = "hierdiff.sims.simulated_model"
     return [
@@ -173,19 +173,28 @@ def cases() -> list[Case]:
         Case("hierdiff.sims.representation.Representation.measure", study.measure,
              {"model": None, "data": None, "folder": None, "workers": 1, "cluster": None},
              keep=("cluster",)),  # an address that nobody answers takes seconds by design
-        Case("hierdiff.sims.crossover.crossover", crossover,
+        Case("hierdiff.sims.representation.balanced_sample", balanced_sample,
+             {"mixture": small, "n": 5, "seed": 0}),
+        Case("hierdiff.sims.models.fitted.fit_supervised", fitted.fit_supervised,
+             {"data": x, "labels": k, "rank": 1}),
+        Case("hierdiff.sims.models.fitted.fit_ppca_mixture", fitted.fit_ppca_mixture,
+             {"data": x, "classes": 2, "rank": 1, "seed": 0, "restarts": 1, "iterations": 5,
+              "tolerance": 1e-3}),
+        Case("hierdiff.sims.representation.crossover", crossover,
              {"measured": ratios, "model": "exact", "split": "test"}),
-        Case("hierdiff.sims.probes.feature_snr", probes.feature_snr, {**labelled, "bases": bases}),
-        Case("hierdiff.sims.probes.projection_accuracy", probes.projection_accuracy,
+        Case("hierdiff.sims.metrics.probes.feature_snr", probes.feature_snr,
              {**labelled, "bases": bases}),
-        Case("hierdiff.sims.probes.linear_probe", probes.linear_probe,
+        Case("hierdiff.sims.metrics.probes.projection_accuracy", probes.projection_accuracy,
+             {**labelled, "bases": bases}),
+        Case("hierdiff.sims.metrics.probes.linear_probe", probes.linear_probe,
              {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
-        Case("hierdiff.sims.probes.quadratic_probe", probes.quadratic_probe,
+        Case("hierdiff.sims.metrics.probes.quadratic_probe", probes.quadratic_probe,
              {**labelled, "ridge": 1.0, "tolerance": 1e-4, "iterations": 500}),
-        Case("hierdiff.sims.probes.ridge_probe", probes.ridge_probe, {**labelled, "ridge": 1.0}),
-        Case("hierdiff.sims.probes.Probe.logits", probe.logits, features),
-        Case("hierdiff.sims.probes.Probe.predict", probe.predict, features),
-        Case("hierdiff.sims.probes.Probe.accuracy", probe.accuracy, labelled),
+        Case("hierdiff.sims.metrics.probes.ridge_probe", probes.ridge_probe,
+             {**labelled, "ridge": 1.0}),
+        Case("hierdiff.sims.metrics.probes.Probe.logits", probe.logits, features),
+        Case("hierdiff.sims.metrics.probes.Probe.predict", probe.predict, features),
+        Case("hierdiff.sims.metrics.probes.Probe.accuracy", probe.accuracy, labelled),
         Case("hierdiff.sims.metrics.forward_backward.class_run", forward_backward.class_run,
              {"model": exact, "data": (x, k), "seed": 0, "g": 0, "rows": range(3),
               "times": np.array([0.2, 0.6])}),

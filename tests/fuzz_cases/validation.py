@@ -18,6 +18,8 @@ import torch
 import xarray as xr
 from fuzz import Case
 from hierdiff.validation.figures.alignment import network_alignment
+from hierdiff.validation.figures.composition import network_composition
+from hierdiff.validation.figures.representation import network_representation, probe_curves
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
@@ -42,10 +44,9 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
-from hierdiff.validation.figures.classification import network_classification
-from hierdiff.validation.figures.composition import network_composition
+from hierdiff.validation.experiments.classification import network_classification_figure
+from hierdiff.validation.experiments.image_folders import folder_figure
 from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.figures.representation import network_representation, probe_curves
 from hierdiff.validation.figures.rhm_images import rhm_images_figure
 from hierdiff.validation.networks import (
     adm,
@@ -323,11 +324,11 @@ def _alignment() -> dict[str, Any]:
 
 
 def _classification() -> dict[str, Any]:
-    coords = {"weighting": ["vdm", "exp"], "budget": [10, 100], "level": [0.1, 0.5]}
-    values = _with_errors({"accuracy": "weighting budget", "single": "level",
+    coords = {"weighting": ["vdm", "exp"], "budget": [10, 100], "t": [0.1, 0.5]}
+    values = _with_errors({"accuracy": "weighting budget", "single": "t",
                            "calls_right": "", "calls_wrong": ""})  # fmt: skip
-    values |= {"information": "level", "bayes": "", "linear": "", "conv": ""}
-    found = _dataset(values, coords, parameters='{"model": "rhm", "v": 8}')
+    values |= {"information": "t", "bayes": "", "linear": "", "conv": ""}
+    found = _dataset(values, coords, parameters='{"classes": 8}')
     return {"network": found, "exact": found}
 
 
@@ -792,7 +793,6 @@ def _runs() -> list[Case]:
 
     figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
         ("alignment.network_alignment", network_alignment, _alignment),
-        ("classification.network_classification", network_classification, _classification),
         ("composition.network_composition", network_composition, _composition),
         ("phase_transition.network_phase_transition", network_phase_transition, _transition),
         ("representation.network_representation", network_representation, _representation),
@@ -824,8 +824,10 @@ def _runs() -> list[Case]:
                       "sleep": float}),
         *(Case(f"{_V}figures.{name}", _closed(function), arguments)
           for name, function, arguments in figures),
-        Case(f"{_V}figures.classification.folder", _closed(network_classification),
-             _classified_folder),
+        Case(f"{_V}experiments.classification.network_classification_figure",
+             _closed(network_classification_figure), _classification),
+        Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),
+             lambda: {"ds": _classified_folder()["network"]}),
     ]  # fmt: skip
 
 

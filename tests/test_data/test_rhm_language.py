@@ -179,7 +179,7 @@ def test_no_sentence_is_named(bent: list[int], level: int, words: str) -> None:
     good = FIXTURE.sample(3, seed=0).leaves
     leaves = np.concatenate([good, [bent], [[2, 2, 2, 2]]])
     with pytest.raises(
-        NotASentence, match=f"^sample 3 is no sentence: level {level}, {words}"
+        NotASentence, match=f"^sample 3 is not in the language: level {level}, {words}"
     ) as e:
         FIXTURE.parse(leaves)
     one_line(e)

@@ -8,14 +8,14 @@ from laws import Laws
 from scipy import stats
 
 from hierdiff import RHM, LowRankMixture
-from hierdiff.sims._error_pools import credit, pool_of, prefix_scores
-from hierdiff.sims.binding import AttributeBinding
-from hierdiff.sims.classification import Classification
+from hierdiff.sims.attribute_binding import AttributeBinding
 from hierdiff.sims.cue_conflict import CueConflict
+from hierdiff.sims.metrics.denoising_error import error_pool, prefix_scores, tie_split_accuracy
+from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
 from hierdiff.theory.zero_shot.limit_laws import gaussian_moments, normal_accuracy, stable_accuracy
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
-from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, log_ratio
+from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, log_ratio
 from hierdiff.theory.zero_shot.weightings import snr_at, weighting
 
 IDENTITY = "log-likelihood ratio = -1/2 integral of denoising errors over SNR"
@@ -45,7 +45,7 @@ def student_to_normal(t: np.ndarray, freedom: int) -> np.ndarray:
     ],
     ids=["rhm", "soft", "gauss"],
 )
-def test_identity(world: ClassWorld, name: str, laws: Laws) -> None:
+def test_identity(world: ClassModel, name: str, laws: Laws) -> None:
     x0 = world.sample(12, 2)[0]
     exact = world.log_density(x0)
     exact = (exact - exact[:, :1])[:, 1:]
@@ -113,8 +113,8 @@ def test_normal_law_of_the_scores(laws: Laws) -> None:
     x0, y = world.sample(n, 7)
     for name in ("vdm", "snr", "uniform"):
         mean, cov = gaussian_moments(world, x0, weighting(name))
-        pool = pool_of(world, x0, budget, 8)
-        right = credit(prefix_scores(pool, weighting(name), (budget,))[0], y)
+        pool = error_pool(world, x0, budget, 8)
+        right = tie_split_accuracy(prefix_scores(pool, weighting(name), (budget,))[0], y)
 
         def z(p: np.ndarray, right: np.ndarray = right) -> float:
             return float((right - p).sum() / np.sqrt((p * (1 - p)).sum()))
@@ -128,13 +128,13 @@ def test_normal_law_of_the_scores(laws: Laws) -> None:
             assert abs(wrong) > 6
 
 
-def test_unshared_noise_under_the_likelihood_weight_is_stable(laws: Laws) -> None:
+def test_independent_noise_under_the_likelihood_weight_is_stable(laws: Laws) -> None:
     law = "unshared noise, likelihood weight: stable law at any budget"
     world, n = mixture_classes(), 3000
     x0, y = world.sample(n, 9)
-    own = pool_of(world, x0, 400, 10, shared=False)
+    own = error_pool(world, x0, 400, 10, shared=False)
     scores = prefix_scores(own, weighting("vdm"), (400,))[0]
-    right = credit(scores, y)
+    right = tie_split_accuracy(scores, y)
     p = stable_accuracy(world.log_density(x0), y, 4, draws=4000)
     z = float((right - p).sum() / np.sqrt((p * (1 - p)).sum()))
     heavy = weighting("vdm")(own.t) * own.errors
@@ -154,15 +154,15 @@ def test_unshared_noise_under_the_likelihood_weight_is_stable(laws: Laws) -> Non
 # --- the experiment on grammars -------------------------------------------------------------------
 
 SMALL = Classification(
-    grammars=6, data=120, budgets=(1, 30, 120), own_budgets=(1, 30), repeats=3, stages=(30, 120),
-    keep=(2, 1), level_data=8, level_samples=8, weightings=("vdm", "snr", "exp", "uniform", "late"),
-    levels=(0.02, 0.1, 0.2, 0.4, 0.8),
+    grammars=6, data=120, budgets=(1, 30, 120), independent_budgets=(1, 30), repeats=3,
+    stages=(30, 120), keep=(2, 1), level_data=8, level_samples=8,
+    weightings=("vdm", "snr", "exp", "uniform", "late"), times=(0.02, 0.1, 0.2, 0.4, 0.8),
 )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_scores_on_grammars(laws: Laws) -> None:
-    """The numbers of A.8 (i): the limit law, shared against unshared noise, the best time."""
+    """The numbers of A.8 (i): the limit law, shared against independent noise, the best time."""
     measured, theory = SMALL.measure(), SMALL.predict()
     gap = measured.accuracy_by_grammar - theory.accuracy_by_grammar
     gap = gap.sel(budget=[30, 120])
@@ -178,7 +178,7 @@ def test_scores_on_grammars(laws: Laws) -> None:
     # every grammar: sharing, weight, and a best time inside
     exp, budget = {"weighting": "exp"}, 30
     shared = measured.accuracy_by_grammar.sel(**exp, budget=budget)
-    alone = measured.unshared_by_grammar.sel(**exp, own_budget=budget)
+    alone = measured.independent_by_grammar.sel(**exp, independent_budget=budget)
     assert (shared - alone > 0.3).all()
     last = measured.accuracy_by_grammar.isel(budget=-1)
     assert (last.sel(weighting="vdm") - last.sel(weighting="uniform") > 0.1).all()

@@ -9,8 +9,8 @@ import pytest
 from laws import Laws
 
 from hierdiff import RHM, Grammar, MaskingNoise
-from hierdiff.sims._kernel_ridge import samples_needed
 from hierdiff.sims.composition import Composition
+from hierdiff.sims.kernel_learning import samples_needed
 from hierdiff.theory import ExactRHM, posterior
 from hierdiff.theory.rhm.sample_complexity import (
     coincidence_cost,

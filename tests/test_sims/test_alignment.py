@@ -13,7 +13,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare
 from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.estimators import shared_error
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import expected_accuracy
 

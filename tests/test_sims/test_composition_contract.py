@@ -13,11 +13,10 @@ from oracles import one_line
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.composition import composition_figure
 from hierdiff.results import compare
-from hierdiff.sims._kernel_ridge import composed_accuracy
-from hierdiff.sims._synonyms import learning_curve, synonyms
 from hierdiff.sims.composition import Composition
+from hierdiff.sims.kernel_learning import composed_accuracy
+from hierdiff.sims.models.context_clustering import learning_curve, synonyms
 from hierdiff.theory import ExactRHM
 
 SMALL = Composition(
@@ -40,7 +39,7 @@ def test_labels_and_comparison(measured: xr.Dataset) -> None:
     both = compare(theory, measured)
     assert both.kernel_samples_z.shape[0] == 2
     assert (str(theory.source.values), str(measured.source.values)) == ("theory", "simulation")
-    figure = composition_figure(SMALL.predict(), measured)
+    figure = SMALL.figure({"composition_theory": SMALL.predict(), "composition": measured})
     assert len(figure.axes) >= 4
     plt.close(figure)
 
@@ -77,7 +76,8 @@ def test_all_rules_known_is_the_exact_model(measured: xr.Dataset) -> None:
     assert (whole.right.sel(informed="label") == 1).all()
     grammar = RHM(6, 2, 2, 2).draw(5)
     outside = SMALL.measure(ExactRHM(grammar, MaskingNoise(6)), grammar)
-    assert (outside.validity.sel(known=-1) == 1).all()
+    assert (outside.validity.sel(known=SMALL.depth) == 1).all()
+    assert (outside.gap == 0).all()
 
 
 def test_kernels_know_what_they_have_seen() -> None:
@@ -99,8 +99,8 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: replace(SMALL, multiplicities=(2,)), "multiplicities"),
         (lambda: replace(SMALL, heights=()), "heights"),
         (lambda: replace(SMALL, grammars=1), "grammars"),
-        (lambda: replace(SMALL, span=(3.0, 1.0)), "span"),
-        (lambda: replace(SMALL, half=1.0), "half"),
+        (lambda: replace(SMALL, sample_range=(3.0, 1.0)), "sample_range"),
+        (lambda: replace(SMALL, success_threshold=1.0), "success_threshold"),
         (lambda: replace(SMALL, parts=("all",)), "parts"),  # type: ignore[arg-type]
         (lambda: replace(SMALL, multiplicities=(2, 9)), "rules exceed"),
         (lambda: composed_accuracy("product", 4, np.array([16])), "cells"),

@@ -12,9 +12,8 @@ import xarray as xr
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.classification import cue_conflict_figure
 from hierdiff.results import compare
-from hierdiff.sims.cue_conflict import CueConflict
+from hierdiff.sims.cue_conflict import CueConflict, cue_conflict_figure
 
 SMALL = CueConflict(v=4, m=2, L=2, grammars=3, data=60, samples=20, gaussian_data=2000)
 

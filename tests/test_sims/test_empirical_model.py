@@ -10,7 +10,7 @@ from oracles import FIXTURE, frequency_p_value, one_line, string_probabilities
 
 from hierdiff import DiffusionModel, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.sims.empirical_model import EmpiricalModel
+from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.mixture.memorisation import empirical_denoise
 

@@ -10,13 +10,13 @@ import pytest
 
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.sims.alignment import Alignment
-from hierdiff.sims.binding import AttributeBinding
-from hierdiff.sims.classification import Classification
+from hierdiff.sims.attribute_binding import AttributeBinding
 from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.cue_conflict import CueConflict
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
+from hierdiff.sims.zero_shot_classification import Classification
 
 EXPERIMENTS = (
     Alignment, AttributeBinding, Classification, Composition, Correlations, CueConflict,

@@ -14,14 +14,13 @@ from hierdiff.plots import (
     alignment,
     binding_figure,
     classification_figure,
-    composition,
-    composition_figure,
     phase_transition,
     phase_transition_processes,
-    representation,
 )
-from hierdiff.sims import PhaseTransition
+from hierdiff.sims import Composition, PhaseTransition
 from hierdiff.sims.metrics.fluctuations import block_variances, distance_means, peak, ratio
+from hierdiff.sims.representation import representation
+from hierdiff.sims.synonym_learning import synonym_cost
 
 LAW = PhaseTransition(v=8, m=2, L=2, noise="epsilon").predict()
 NOTHING = xr.Dataset()
@@ -42,9 +41,9 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "other study": (lambda: alignment(LAW), "has no 'accuracy'"),
     "other study, pair": (lambda: classification_figure(LAW, LAW), "put the measured one last"),
     "other study, binding": (lambda: binding_figure(LAW), "has no 'accuracy'"),
-    "other study, costs": (lambda: composition(LAW), "no dataset has 'samples'"),
-    "a law last": (lambda: composition_figure(LAW), "put the measured one last"),
-    "no figure": (lambda: composition_figure(), "no dataset is given"),
+    "other study, costs": (lambda: synonym_cost(LAW), "no dataset has 'samples'"),
+    "a law last": (lambda: Composition().figure({"law": LAW}), "put the measured one last"),
+    "no figure": (lambda: Composition().figure({}), "no dataset is given"),
     "unknown quantity": (lambda: representation(LAW, quantity="snrr"), "did you mean 'snr'"),
     "branching": (lambda: block_variances(np.ones((3, 4)), 10**30), "are no power of s"),
     "leaf": (lambda: block_variances([[1.0, np.nan]] * 2, 2), "NaN"),

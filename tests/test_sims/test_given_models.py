@@ -13,13 +13,13 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.alignment import Alignment
-from hierdiff.sims.binding import AttributeBinding
-from hierdiff.sims.classification import Classification
+from hierdiff.sims.attribute_binding import AttributeBinding
 from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.cue_conflict import CueConflict
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
+from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
@@ -35,7 +35,7 @@ COMPOSITION = Composition(
     symbols=8, rules=2, depth=3, levels=2, data=8, multiplicities=(2, 3), parts=("denoisers",)
 )
 CLASSES = Classification(
-    v=4, m=2, L=2, grammars=2, data=16, budgets=(1, 30), own_budgets=(1, 4), levels=(0.2,),
+    v=4, m=2, L=2, grammars=2, data=16, budgets=(1, 30), independent_budgets=(1, 4), times=(0.2,),
     repeats=2, buckets=4, keep=(1,), stages=(20,), level_data=8, level_samples=8, strata=16,
 )  # fmt: skip
 FEATURES = Representation(
@@ -68,8 +68,11 @@ class SilentMixture(ExactMixture):
 class SilentDenoiser:
     """A conditional denoiser that answers nothing."""
 
-    n_classes, source = 2, "simulation"
+    noise, source = GaussianNoise(), "simulation"
     denoise = refuse
+
+    def given(self, label: object) -> SilentDenoiser:
+        return self
 
 
 def silent(noise: Any = PROCESSES[0]) -> SilentRHM:

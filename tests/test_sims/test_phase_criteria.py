@@ -9,19 +9,21 @@ from scipy import stats
 
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.phases import (
+from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
-    anova_shares,
     bump_counts,
     crossing_time,
-    geodesic_rsa,
-    held_out_r2,
     locate,
     location_accuracy,
-    neighbour_ratio,
-    participation_ratio,
     phase,
     read_phase,
+)
+from hierdiff.sims.metrics.representation_geometry import (
+    anova_shares,
+    geodesic_rsa,
+    held_out_r2,
+    neighbour_ratio,
+    participation_ratio,
     rsa,
     two_nn,
 )

@@ -15,7 +15,7 @@ from scipy.stats import ortho_group
 
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.probes import (
+from hierdiff.sims.metrics.probes import (
     feature_snr,
     linear_probe,
     over_seeds,

@@ -16,14 +16,17 @@ from oracles import one_line
 from hierdiff import GaussianNoise, MaskingNoise, results
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.representation import representation, representation_figure
 from hierdiff.seeds import stream
-from hierdiff.sims._denoisers import fit_labelled, fit_separate
-from hierdiff.sims._feature_tasks import balanced_sample
-from hierdiff.sims.crossover import crossover
-from hierdiff.sims.empirical_model import EmpiricalModel
-from hierdiff.sims.probes import over_seeds
-from hierdiff.sims.representation import Representation
+from hierdiff.sims.metrics.probes import over_seeds
+from hierdiff.sims.models.empirical import EmpiricalModel
+from hierdiff.sims.models.fitted import fit_ppca_mixture, fit_supervised
+from hierdiff.sims.representation import (
+    Representation,
+    balanced_sample,
+    crossover,
+    representation,
+    representation_figure,
+)
 from hierdiff.theory.mixture.feature_snr import snr, snr_mean_field
 from hierdiff.theory.mixture.posterior import log_density
 
@@ -54,7 +57,9 @@ def test_measured_snr_is_the_exact_law(
     classes: int, rank: int, delta: float, sigma: float, dim: int, laws: Laws
 ) -> None:
     world = {"classes": classes, "rank": rank, "delta": delta, "dim": dim}
-    e = replace(SNR, sigmas=(sigma, 1.0), star=sigma, n_train=(2 * classes,), test=900, **world)
+    e = replace(
+        SNR, sigmas=(sigma, 1.0), sigma_peak=sigma, n_train=(2 * classes,), test=900, **world
+    )
     measured = e.measure()
     right, wrong = (results.compare(e.predict(x), measured) for x in ("exact", "mean_field"))
     law = "SNR of denoised features"
@@ -67,7 +72,9 @@ def test_measured_snr_is_the_exact_law(
     laws.rejects(law, "mean field", picked(wrong, "snr_z"))
     assert np.abs(picked(wrong, "snr_z")).max() > 10
     # planted: the other classes' energy taken per class, not summed over K - 1 of them
-    each = measured.snr.sel(split="test") * (classes - 1) - snr(classes, rank, delta, e.levels)
+    each = measured.snr.sel(split="test") * (classes - 1) - snr(
+        classes, rank, delta, e.noise_levels
+    )
     z = (each / (measured.snr_error.sel(split="test") * (classes - 1))).values
     if classes > 2:
         laws.rejects(law, "leak per class", z)
@@ -80,7 +87,7 @@ def test_the_measured_curve_falls_where_the_mean_field_peaks(laws: Laws) -> None
     places = [float(e.predict(law).peak_sigma) for law in ("exact", "mean_field")]
     e = replace(e, sigmas=tuple(round(x, 9) for x in places))
     curve = np.log(e.measure().snr_by_seed.sel(split="test").squeeze().values)
-    here, there = np.searchsorted(e.levels, np.round(places, 9) - 1e-8)
+    here, there = np.searchsorted(e.noise_levels, np.round(places, 9) - 1e-8)
     rise, error = over_seeds(curve[:, there] - curve[:, here])
     z = []
     for law in (snr, snr_mean_field):
@@ -173,7 +180,7 @@ def test_the_unlabelled_crossover_is_one_of_search() -> None:
     world = LowRankMixture.random(30, 10, 3, delta=0.2, seed=0)
     for s in range(4):
         x, k = balanced_sample(world, 60, stream(s, "data"))
-        models = (fit_labelled(x, k, 10), LowRankMixture.fit(x, 3, 10, seed=s))
+        models = (fit_supervised(x, k, 10), LowRankMixture.fit(x, 3, 10, seed=s))
         with_labels, without = (float(log_density(m, x, 1e-4).mean()) for m in models)
         assert with_labels > without + 1
 
@@ -201,7 +208,7 @@ def test_crossover_of_memory_and_of_fits() -> None:
 def test_linear_probes_rise_for_the_population_and_not_for_memory() -> None:
     base = Representation(
         rank=5, dim=15, models=("exact",), n_train=(256, 4000), sigmas=(),
-        quantities=("linear",), seeds=24, test=6000, star=0.3257,
+        quantities=("linear",), seeds=24, test=6000, sigma_peak=0.3257,
     )  # fmt: skip
     test = base.measure().sel(split="test", model="exact")
     assert (test.linear_rise > 4 * test.linear_rise_error).all()
@@ -231,10 +238,10 @@ def test_linear_probes_rise_for_the_population_and_not_for_memory() -> None:
 def test_learners_recover_the_world_from_many_data() -> None:
     world = LowRankMixture.random(6, 2, 3, delta=0.2, seed=1)
     x, k = balanced_sample(world, 3000, 2)
-    separate = fit_separate(x, 3, 2, seed=3, restarts=16)
+    separate = fit_ppca_mixture(x, 3, 2, seed=3, restarts=16)
     # both are maxima of the likelihood of a model that contains the truth: above it, and barely
     truth = float(log_density(world, x, 1e-4).mean())
-    for model in (fit_labelled(x, k, 2), separate):
+    for model in (fit_supervised(x, k, 2), separate):
         assert truth < float(log_density(model, x, 1e-4).mean()) < truth + 0.02
     planes = [basis[:, :2] for basis in separate.bases]
     overlap = np.array([[np.linalg.norm(u.T @ w) ** 2 / 2 for w in planes] for u in world.bases])
@@ -268,7 +275,7 @@ def test_prediction_and_measurement_share_their_labels() -> None:
     assert {"snr_z", "ratio_z", "projection_z", "projection_rise_z"} <= set(both.data_vars)
     assert np.isfinite(both.snr_z.values).all()
     assert {"linear_by_seed", "quadratic_error", "linear_rise", "quadratic_rise"} <= set(measured)
-    assert measured.sigma.values.tolist() == TINY.levels.tolist()
+    assert measured.sigma.values.tolist() == TINY.noise_levels.tolist()
     assert "projection" not in TINY.predict("mean_field")
     theory = TINY.predict("mean_field", [0.1, 0.3])
     np.testing.assert_allclose(
@@ -278,12 +285,12 @@ def test_prediction_and_measurement_share_their_labels() -> None:
 
 def test_the_ratio_is_taken_at_fixed_levels_within_seeds() -> None:
     ds = tiny()
-    high, low = (ds.snr_by_seed.sel(sigma=s) for s in (TINY.sigma_star, TINY.reference))
+    high, low = (ds.snr_by_seed.sel(sigma=s) for s in (TINY.sigma_high, TINY.sigma_low))
     np.testing.assert_allclose(ds.ratio_by_seed, high / low)
     np.testing.assert_allclose(ds.ratio, (high / low).mean("seed"))
     error = (high / low).std("seed", ddof=1) / np.sqrt(3)
     np.testing.assert_allclose(ds.ratio_error, error)
-    gap = ds.linear_by_seed.sel(sigma=TINY.sigma_star) - ds.linear_by_seed.sel(sigma=0.02)
+    gap = ds.linear_by_seed.sel(sigma=TINY.sigma_high) - ds.linear_by_seed.sel(sigma=0.02)
     np.testing.assert_allclose(ds.linear_rise, gap.mean("seed"))
 
 
@@ -360,7 +367,7 @@ def test_figures() -> None:
         ({"quantities": ()}, "quantities = ()"),
         ({"sigmas": (0.0,)}, "must be a finite number > 0"),
         ({"sigmas": (np.nan,)}, "must be a finite number"),
-        ({"reference": -1.0}, "must be a finite number > 0"),
+        ({"sigma_low": -1.0}, "must be a finite number > 0"),
         ({"dim": 29}, "30 > dim = 29"),
         ({"delta": -0.1}, "delta = -0.1"),
     ],
@@ -375,7 +382,7 @@ def test_above_the_onset_there_is_no_level_to_look_at() -> None:
     with pytest.raises(InvalidParameter) as error:
         Representation(rank=2, dim=6, delta=0.7).predict()
     assert "no peak" in one_line(error)
-    ratio = Representation(rank=2, dim=6, delta=0.7, star=0.3).predict().ratio
+    ratio = Representation(rank=2, dim=6, delta=0.7, sigma_peak=0.3).predict().ratio
     assert (ratio.values < 1).all()
 
 

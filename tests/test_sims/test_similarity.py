@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.similarity import cosine_similarity, linear_cka, representational_similarity
+from hierdiff.sims.metrics.representation_geometry import (
+    cosine_similarity,
+    linear_cka,
+    representational_similarity,
+)
 
 
 def matrix(seed: int, n: int = 12, width: int = 5) -> np.ndarray:

@@ -12,7 +12,7 @@ from oracles import one_line
 from hierdiff import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.metrics.odd_one_out import draw_triplets
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory import class_posterior
 from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,
@@ -186,7 +186,7 @@ def test_what_is_no_law_of_three_answers_has_no_ceiling(laws: object, words: str
     assert words in one_line(error)
     with pytest.raises(InvalidParameter) as error:
         expected_accuracy(np.eye(4), ROWS, laws)  # type: ignore[arg-type]
-    assert words.replace("probabilities[", "judges[").removeprefix("probabilities") in one_line(
+    assert words.replace("probabilities[", "responses[").removeprefix("probabilities") in one_line(
         error
     )
     assert noise_ceiling(GOOD) == pytest.approx(0.55)
@@ -216,7 +216,7 @@ def test_scalars_of_judges_and_trees_are_checked() -> None:
         "temperature = nan must be a finite number": lambda: odd_one_out(np.eye(3), [[0, 1, 2]],
                                                                          np.nan),
         "give a result beyond float64": lambda: odd_one_out(np.ones((3, 3)), [[0, 1, 2]], 1e-320),
-        "judges have 2 rows for 1 triplets": lambda: expected_accuracy(np.eye(3), [[0, 1, 2]],
+        "responses have 2 rows for 1 triplets": lambda: expected_accuracy(np.eye(3), [[0, 1, 2]],
                                                                        GOOD),
         "n_classes = 2.5 must be an integer": lambda: label_accuracy(2.5, 1.0, 1.0),
         "width = 1.5 must be an integer >= 1": lambda: tree_mixture((2,), (1.0,), 1.5, 0.1, 0),

@@ -468,20 +468,31 @@ def test_a_model_that_samples_nan_is_refused() -> None:
 
 
 def test_a_class_that_is_nan_does_not_win() -> None:
-    from hierdiff.validation.studies._fixed_grid import FixedGrid, grid_scores
-    from hierdiff.validation.studies._told_networks import ImageClasses
+    from hierdiff.sims.metrics.denoising_error import ClassErrors
+    from hierdiff.validation.experiments.image_folders import FixedGrid, grid_scores
 
     model = NetworkModel(Broken(float("nan"), label=1), NOISE, "eps", condition=0)
     grid = FixedGrid(np.geomspace(1e-4, 10, 20), (1,), (20,))
     with pytest.raises(InvalidParameter, match=r"NaN or inf for datum 1 at t = 0\.9"):
-        grid_scores(ImageClasses(model, 3), X[0].astype(np.float32), range(3), grid)
+        grid_scores(ClassErrors(model, 3), X[0].astype(np.float32), range(3), grid)
 
     class Raw:
-        def denoise(self, x_t: np.ndarray, snr: np.ndarray, label: np.ndarray) -> np.ndarray:
-            return np.where((label == 2)[:, None, None, None] & (snr[0] < 1), np.nan, 0 * x_t)
+        noise, source = NOISE, "network"
+
+        def __init__(self, label: Any = None) -> None:
+            self.label = label
+
+        def given(self, label: Any) -> Raw:
+            return Raw(label)
+
+        def denoise(self, x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
+            bad = (np.asarray(self.label) == 2) & (np.asarray(t) > NOISE.level(1.0))
+            return np.where(bad.reshape(-1, 1, 1, 1), np.nan, 0 * x_t)
 
     with pytest.raises(InvalidParameter, match="NaN or inf for class 2 at snr"):
-        grid_scores(Raw(), X[0], range(3), grid)
+        grid_scores(ClassErrors(Raw(), 3), X[0], range(3), grid)
+    with pytest.raises(InvalidParameter, match="NaN or inf for class 2"):
+        ClassErrors(Raw(), 3).errors(X, np.zeros_like(X), 0.5)
 
 
 def test_logits_may_be_minus_infinity() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from oracles import one_line
 from PIL import Image
@@ -19,32 +20,38 @@ from hierdiff import RHM, GaussianNoise, results
 from hierdiff.data.image_folder import SkippedImages, labelled_folder, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise as Noise
-from hierdiff.sims._error_pools import DenoiserErrors, credit
+from hierdiff.sims.metrics.denoising_error import ClassErrors, tie_split_accuracy
+from hierdiff.sims.run import run
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
-from hierdiff.validation.pretrained.catalogue import checkpoint
-from hierdiff.validation.pretrained.loading import as_model
-from hierdiff.validation.studies import _imagenet_classes
-from hierdiff.validation.studies._conflict_images import (
+from hierdiff.validation.experiments import image_folders
+from hierdiff.validation.experiments.classification import (
+    DigitNetwork,
+    EmissionNetwork,
+    NetworkClassification,
+    PublishedNetwork,
+    TreeNetwork,
+)
+from hierdiff.validation.experiments.conflict_images import (
     CATEGORIES,
     MEMBERS,
     category_answers,
     cue_shares,
     read_conflicts,
 )
-from hierdiff.validation.studies._fixed_grid import GRID, FixedGrid, grid_scores
-from hierdiff.validation.studies._told_networks import ImageClasses, SoftTree
-from hierdiff.validation.studies.classification import NetworkClassification
+from hierdiff.validation.experiments.image_folders import GRID, FixedGrid, grid_scores
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.loading import as_model
 
 GRAMMAR = RHM(4, 2, 2, 2).draw(0)
 WORLD = SoftLeaves(GRAMMAR, 0.42)
-SMALL = NetworkClassification(
-    v=4, m=2, L=2, steps=400, width=16, data=96, budgets=(1, 10, 30), own_budgets=(1, 10),
-    levels=(0.2, 0.6),
-)  # fmt: skip
+SMALL = NetworkClassification(TreeNetwork(
+    v=4, m=2, L=2, steps=400, width=16, data=96, budgets=(1, 10, 30),
+    independent_budgets=(1, 10), times=(0.2, 0.6),
+))  # fmt: skip
 
 
 class ExactHard:
@@ -55,7 +62,7 @@ class ExactHard:
     def __init__(self, skew: float = 1.0, label: Any = None) -> None:
         self.skew, self.label = skew, label
 
-    def conditioned(self, label: Any) -> ExactHard:
+    def given(self, label: Any) -> ExactHard:
         return ExactHard(self.skew, label)
 
     def denoise(self, x_t: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
@@ -72,10 +79,10 @@ def test_soft_leaves_are_hard_leaves_with_more_noise() -> None:
     noise = np.random.default_rng(1).standard_normal(x0.shape)
     snr = np.geomspace(1e-3, 1e3, 7)
     exact = WORLD.errors(x0, noise, snr)
-    found = SoftTree(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
+    found = EmissionNetwork(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-9)
     # a datum on another scale is not the same
-    wrong = SoftTree(ExactHard(1.1), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
+    wrong = EmissionNetwork(ExactHard(1.1), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
     assert np.abs(wrong - exact).max() > 1e-3
 
 
@@ -92,11 +99,10 @@ def test_hard_beliefs_are_what_the_grammar_says() -> None:
 def test_the_network_is_near_bayes_and_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
-    network, exact = study.main()
-    closing = capsys.readouterr().out.strip().splitlines()[-1]
-    assert closing.startswith("Bayes 0.")
-    assert "z = " in closing
+    network, exact = run(SMALL, out=tmp_path, summary=tmp_path / "claims.json").values()
+    claim = capsys.readouterr().out.strip().splitlines()[-1]
+    assert claim.startswith("at N = 30 the network classifies 0.")
+    assert "z = " in claim
     claims = json.loads((tmp_path / "claims.json").read_text())
     last = network.sel(budget=30)
     for weight in ("vdm", "exp"):
@@ -109,25 +115,24 @@ def test_the_network_is_near_bayes_and_resumes(
         assert claims["minus bayes"][weight][0] < 4 * claims["minus bayes"][weight][1]
     # noise of its own for every class destroys the answer
     shared = float(network.accuracy.sel(weighting="exp", budget=10))
-    own = float(network.unshared.sel(weighting="exp", own_budget=10))
-    error = float(network.unshared_error.sel(weighting="exp", own_budget=10))
+    own = float(network.independent.sel(weighting="exp", independent_budget=10))
+    error = float(network.independent_error.sel(weighting="exp", independent_budget=10))
     assert shared - own > 4 * error
     assert str(network.source.values) == "network"
-    assert (exact.information.diff("level") < 0).all()
-    again = replace(study).main()[0]
+    assert (exact.information.diff("t") < 0).all()
+    name = SMALL.name
+    again = run(SMALL, out=tmp_path)[name]
     np.testing.assert_array_equal(again.accuracy, network.accuracy)
-    np.testing.assert_array_equal(
-        results.load(tmp_path / "classification.nc").accuracy, network.accuracy
-    )
-    assert (tmp_path / "classification.png").stat().st_size > 10_000
+    np.testing.assert_array_equal(results.load(tmp_path / f"{name}.nc").accuracy, network.accuracy)
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
 def test_a_network_that_is_told_other_labels_is_at_chance_or_below() -> None:
     x0, labels = WORLD.sample(64, seed=3)
     rng = np.random.default_rng(4)
     noise, snr = rng.standard_normal(x0.shape), np.full(64, 3.0)
-    errors = SoftTree(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
-    right, wrong = credit(errors, labels), credit(errors, (labels + 1) % 4)
+    errors = EmissionNetwork(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
+    right, wrong = (tie_split_accuracy(errors, (labels + i) % 4) for i in (0, 1))
     assert right.mean() > 0.4 > 0.25 > wrong.mean()
 
 
@@ -135,16 +140,17 @@ def test_a_network_that_is_told_other_labels_is_at_chance_or_below() -> None:
 def test_digits_beside_trained_classifiers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = NetworkClassification(
-        model="digits", steps=40, data=40, budgets=(1, 10), own_budgets=(1,), levels=(0.3,),
-        out=tmp_path,
-    )  # fmt: skip
-    (ds,) = study.main()
+    source = DigitNetwork(
+        steps=40, data=40, budgets=(1, 10), independent_budgets=(1,), times=(0.3,)
+    )
+    (ds,) = run(NetworkClassification(source), out=tmp_path).values()
     assert float(ds.linear) > 0.8
     assert float(ds.conv) > 0.8
     best = ds.accuracy.isel(budget=-1).max()
     assert float(best) - 0.1 > 4 * np.sqrt(0.1 * 0.9 / 40)
-    assert "linear classifier" in capsys.readouterr().out.splitlines()[-1]
+    printed = capsys.readouterr().out
+    assert "linear classifier" in printed
+    assert "convolutional classifier" in printed.splitlines()[-1]
 
 
 # --- the grid of fixed noise ----------------------------------------------------------------------
@@ -178,7 +184,7 @@ def tiny(classes: int = 5) -> tuple[NetworkModel, NDArray[Any], DiscreteSchedule
 def test_the_grid_finds_the_class_with_and_without_stages() -> None:
     model, images, schedule = tiny()
     assert (GRID[0], GRID[-1], len(GRID)) == (2, 998, 250)
-    told = ImageClasses(model, 5)
+    told = ClassErrors(model, 5)
     snr = schedule.snr[list(GRID)]
     plain = FixedGrid(snr[::10], (1,), (25,))
     staged = FixedGrid(snr[::10], (2, 1), (5, 25))
@@ -218,10 +224,10 @@ def save(path: Path, image: NDArray[Any]) -> None:
 
 
 def published(monkeypatch: pytest.MonkeyPatch, model: NetworkModel, classes: int) -> None:
-    monkeypatch.setattr(_imagenet_classes, "pretrained", lambda *_, **__: model)
-    monkeypatch.setattr(_imagenet_classes, "encoder_of", lambda *_: (8, lambda x: x))
-    monkeypatch.setattr(_imagenet_classes, "_CLASSES", classes)
-    monkeypatch.setattr(_imagenet_classes, "GRID", GRID[::25])
+    monkeypatch.setattr(image_folders, "pretrained", lambda *_, **__: model)
+    monkeypatch.setattr(image_folders, "encoder_of", lambda *_: (8, lambda x: x))
+    monkeypatch.setattr(image_folders, "_CLASSES", classes)
+    monkeypatch.setattr(image_folders, "GRID", GRID[::25])
 
 
 def test_folders_of_images_by_a_published_network(
@@ -232,10 +238,8 @@ def test_folders_of_images_by_a_published_network(
     for c in range(5):
         for i in range(2):
             save(tmp_path / "images" / f"{c}" / f"{i}.png", images[c])
-    study = NetworkClassification(
-        model="dit-xl-2-256", images=tmp_path / "images", out=tmp_path / "out"
-    )
-    (ds,) = study.main()
+    study = NetworkClassification(PublishedNetwork(images=tmp_path / "images"))
+    (ds,) = run(study, out=tmp_path / "out").values()
     assert float(ds.accuracy) == 1.0
     assert ds.sizes == {"image": 10, "class": 5}
     assert (ds.calls == 50).all()
@@ -246,7 +250,8 @@ def test_folders_of_images_by_a_published_network(
         raise AssertionError("an image was classified again")
 
     monkeypatch.setattr(Templates, "forward", broken)
-    np.testing.assert_array_equal(study.main()[0].scores, ds.scores)
+    again = run(study, out=tmp_path / "out")[study.name]
+    np.testing.assert_array_equal(again.scores, ds.scores)
 
 
 @pytest.mark.slow
@@ -261,7 +266,7 @@ def test_a_small_dit_goes_through_the_protocol(tmp_path: Path) -> None:
     save(tmp_path / "a.png", np.zeros((3, 8, 8)))
     snr = DiscreteSchedule.linear().snr[list(GRID[::50])]
     latents = lambda x: np.concatenate([x, x[:, :1]], axis=1)  # noqa: E731
-    found = _imagenet_classes.classify_images(
+    found = image_folders.classify_images(
         model, [tmp_path / "a.png"], FixedGrid(snr, (1,), (5,)), 8, latents, None, 10
     )
     assert found["scores"].shape == (1, 10)
@@ -341,29 +346,25 @@ def test_conflicts_through_the_study(
     save(folder / "cat1-cat2.png", images[0])
     table = tmp_path / "categories.json"
     table.write_text(json.dumps({name: [i] for i, name in enumerate(CATEGORIES)}))
-    study = NetworkClassification(
-        model="dit-xl-2-256",
-        images=folder,
-        categories=table,
-        out=tmp_path / "out",
-        overwrite=True,
-    )
-    (ds,) = study.main()
+    source = PublishedNetwork(images=folder, categories=table)
+
+    def classified(source: PublishedNetwork) -> xr.Dataset:
+        (ds,) = run(NetworkClassification(source), out=tmp_path / "out", overwrite=True).values()
+        return ds
+
+    ds = classified(source)
     assert float(ds.shape_bias) == float(ds.shape_accuracy) == 0.75
-    line = capsys.readouterr().out.splitlines()[-1]
-    assert "1 without conflict dropped" in line
+    assert "1 images without conflict dropped" in capsys.readouterr().out
     # without fine detail all of these images look alike, and tasks of the sharp ones are no answer
-    study = replace(study, overwrite=True)
-    blurred = replace(study, low_pass=8)
-    assert not np.allclose(blurred.main()[0].scores, ds.scores)
+    assert not np.allclose(classified(replace(source, low_pass=8)).scores, ds.scores)
     capsys.readouterr()
     # the categories of ImageNet need its classes
     with pytest.raises(InvalidParameter, match="from 0 to 15") as error:
-        replace(study, categories=None, conflicts=True).main()
+        classified(replace(source, categories=None, conflicts=True))
     one_line(error)
     table.write_text("[1]")
     with pytest.raises(DamagedFile, match="no JSON table") as error:
-        study.main()
+        classified(source)
     one_line(error)
 
 
@@ -385,18 +386,31 @@ def test_images_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("source", "match"),
     [
-        ({"model": "dit-xl-2-256"}, "needs images"),
-        ({"label_share": 0.0}, "label_share"),
-        ({"tau": 0.0}, "tau"),
-        ({"budgets": (3, 1)}, "budgets"),
+        (PublishedNetwork(), "needs images"),
+        (PublishedNetwork(name="adm-64"), "is unknown|not known|known are"),
+        (TreeNetwork(label_share=0.0), "label_share"),
+        (TreeNetwork(tau=0.0), "tau"),
+        (TreeNetwork(budgets=(3, 1)), "budgets"),
+        (TreeNetwork(steps=0), "steps"),
+        (DigitNetwork(data=3), "data = 3"),
     ],
 )
-def test_bad_input_is_one_line(change: dict[str, Any], match: str) -> None:
+def test_bad_input_is_one_line(source: Any, match: str) -> None:
     with pytest.raises(InvalidParameter, match=match) as error:
-        NetworkClassification(**change)
+        NetworkClassification(source)
     one_line(error)
+
+
+def test_no_law_predicts_images_and_no_other_model_is_published(tmp_path: Path) -> None:
+    law = SMALL.predict("bayes")
+    assert law.accuracy.dims == ("weighting", "budget")
+    with pytest.raises(InvalidParameter, match="use rhm"):
+        NetworkClassification(DigitNetwork()).predict()
+    published = NetworkClassification(PublishedNetwork(images=tmp_path))
+    with pytest.raises(InvalidParameter, match="choose rhm or digits"):
+        published.measure(EmissionNetwork(ExactHard(), WORLD))  # type: ignore[arg-type]
 
 
 def test_folders_that_are_no_classes(tmp_path: Path) -> None:
@@ -414,7 +428,7 @@ def test_folders_that_are_no_classes(tmp_path: Path) -> None:
 
 def test_above_the_largest_snr_nothing_is_decided() -> None:
     model, images, _ = tiny()
-    told = DenoiserErrors(ImageClasses(model, 5))
+    told = ClassErrors(model, 5)
     noise = np.random.default_rng(0).standard_normal(images.shape)
     beyond = told.errors(images, noise, np.full(5, 1e6))
     assert (np.ptp(beyond, axis=1) == 0).all()

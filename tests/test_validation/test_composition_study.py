@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies._composition_claims import composition_closing
+from hierdiff.validation.studies.composition import NetworkComposition
 from oracles import one_line
 
 from hierdiff.data.bumps import Bumps
@@ -22,8 +24,6 @@ from hierdiff.validation.networks.bump_unet import FaintCode, PlaceCode, bump_un
 from hierdiff.validation.recipes import as_model, bump_loss, train_bump_network
 from hierdiff.validation.reference_layers import ReferenceClassifier
 from hierdiff.validation.studies import _told_generation
-from hierdiff.validation.studies._composition_claims import composition_closing
-from hierdiff.validation.studies.composition import NetworkComposition
 from hierdiff.validation.training import CheckpointSetAside, Plan
 
 BUMPS = Bumps(size=8, sigma=1.2, margin=2)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hierdiff.validation.studies._probe_curves import rise_of
+from hierdiff.validation.studies._probe_worlds import mixture_of_classes
+from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff.data.digits import digits
@@ -17,9 +20,6 @@ from hierdiff.sims.estimators import student_factor
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.pretrained import vae
 from hierdiff.validation.studies import _probe_worlds
-from hierdiff.validation.studies._probe_curves import rise_of
-from hierdiff.validation.studies._probe_worlds import mixture_of_classes
-from hierdiff.validation.studies.representation import NetworkRepresentation
 
 T = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff import LowRankMixture
@@ -16,7 +17,6 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.theory import denoise
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser
 from hierdiff.validation.recipes import train_vector_denoiser, vector_loss
-from hierdiff.validation.studies.representation import NetworkRepresentation
 from hierdiff.validation.training import Plan
 
 

@@ -7,23 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from hierdiff.validation.studies.composition import NetworkComposition
+from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.studies.alignment import NetworkAlignment
-from hierdiff.validation.studies.classification import NetworkClassification
-from hierdiff.validation.studies.composition import NetworkComposition
 from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
-from hierdiff.validation.studies.representation import NetworkRepresentation
 
 STUDIES = {
     "mixture": NetworkRepresentation, "rhm": NetworkPhaseTransition, "digits": NetworkAlignment,
-    "small": NetworkComposition, "adm-64-conditional": NetworkClassification,
+    "small": NetworkComposition,
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 WRONG = {
     "phase_transition": ["--data", "1"], "rhm_images": ["--data", "1"],
-    "representation": ["--networks", "1"], "classification": ["--model", "dit-xl-2-256"],
+    "representation": ["--networks", "1"], "classification": ["catalogue"],
     "composition": ["--looks", "3"], "alignment": ["--model", "adm-256"],
 }  # fmt: skip
 

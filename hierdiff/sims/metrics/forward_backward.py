@@ -47,7 +47,7 @@ from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, NoiseProcess
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
-from hierdiff.theory.belief_propagation import true_beliefs
+from hierdiff.theory.belief_propagation.exact_posterior import true_beliefs
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
 __all__ = [

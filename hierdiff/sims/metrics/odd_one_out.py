@@ -28,7 +28,7 @@ from hierdiff.checks import checked, count, memory, number, reals, whole
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.estimators import shared_error, standard_error
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory.odd_one_out_task import (
     checked_triplets,
     expected_accuracy,

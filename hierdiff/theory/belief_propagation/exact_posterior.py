@@ -179,7 +179,7 @@ def explain(grammar: Grammar, leaves: Leaves, row: int, sample: int) -> Exceptio
                 f"{int(empty[0])}; at least one symbol must be possible"
             )
     return ImpossibleEvidence(
-        f"the evidence of sample {sample} has probability zero: no sentence of the grammar agrees "
+        f"the evidence of sample {sample} has probability zero: no string of the grammar agrees "
         "with it; check that data, noise and root class belong to this grammar"
     )
 
@@ -591,7 +591,7 @@ def posterior(
 
     Examples
     --------
-    Half of the leaves of a sentence are masked:
+    Half of the leaves of a string are masked:
 
     >>> import numpy as np
     >>> from hierdiff import Grammar

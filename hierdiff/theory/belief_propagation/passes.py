@@ -1,4 +1,4 @@
-"""Passes of belief propagation over whole trees: blocks, and the rescue of extreme samples.
+"""Passes of belief propagation over whole trees: blocks, and extreme samples done again.
 
 Blocks.  A tree that does not fit into the cache, or a batch too small to fill the lanes of a
 vector, is cut at a level: the subtrees below are columns of their own, their root messages are the

@@ -17,12 +17,15 @@ of :math:`x_t` in the block of the true class k and of another class l are :math
 :math:`\xi`     delta^2 / b, gain of the other blocks
 :math:`r`       (1/b - 1/a) / 2 = (1 - delta^2) / (2ab), rate of the log-odds
 :math:`w_\pm`   class confidence: weight of the true class, of one other class
+classes, rank   K >= 2 and d >= 1
+delta           residual amplitude, 0 <= delta <= 1
+sigma           noise level relative to the signal, >= 0: a number, or an array whose shape
+                the result takes
 ==============  ==========================================================================
 
 The averages are one-dimensional integrals (:mod:`hierdiff.theory.mixture.snr_integrals`).
-Everywhere below ``classes`` is K >= 2, ``rank`` d >= 1, 0 <= ``delta`` <= 1, ``sigma`` >= 0 (a
-number or an array, whose shape the result takes), and delta = sigma = 0 is out.  Amplitudes other
-than 0 are at least 1e-70, sigma at most 1e140: their powers must be numbers.
+delta = sigma = 0 is out of range.  Amplitudes other than 0 are at least 1e-70, sigma at most 1e140:
+their powers must be numbers.
 
 The paper's closed form (mean field), and the same factors read off the exact SNR:
 
@@ -115,8 +118,8 @@ def snr(classes: int, rank: int, delta: float, sigma: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    classes, rank, delta, sigma
-        K, d, residual amplitude, noise levels; ranges as above.
+    classes, rank, delta, sigma : int, int, float, float or array
+        As at the head of this module.
 
     Returns
     -------
@@ -125,7 +128,7 @@ def snr(classes: int, rank: int, delta: float, sigma: ArrayLike) -> Floats:
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges above.
+        For parameters out of range.
 
     Notes
     -----
@@ -149,14 +152,8 @@ def snr_clean(classes: int, rank: int, delta: float, sigma: ArrayLike) -> Floats
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
-    sigma : float or array
-        Noise levels relative to the signal.
+    classes, rank, delta, sigma : int, int, float, float or array
+        As at the head of this module.
 
     Returns
     -------
@@ -165,7 +162,7 @@ def snr_clean(classes: int, rank: int, delta: float, sigma: ArrayLike) -> Floats
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -187,12 +184,8 @@ def snr_peak(classes: int, rank: int, delta: float, *, curve: Curve = snr) -> Pe
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
+    classes, rank, delta : int, int, float
+        As at the head of this module.
     curve : callable
         SNR as a function of K, d, delta and noise levels, such as :func:`snr_mean_field`.
 
@@ -245,14 +238,8 @@ def bayes_accuracy(classes: int, rank: int, delta: float, sigma: ArrayLike) -> F
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
-    sigma : float or array
-        Noise levels relative to the signal.
+    classes, rank, delta, sigma : int, int, float, float or array
+        As at the head of this module.
 
     Returns
     -------
@@ -261,7 +248,7 @@ def bayes_accuracy(classes: int, rank: int, delta: float, sigma: ArrayLike) -> F
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -294,14 +281,8 @@ def class_confidence(classes: int, rank: int, delta: float, sigma: ArrayLike) ->
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
-    sigma : float or array
-        Noise levels relative to the signal.
+    classes, rank, delta, sigma : int, int, float, float or array
+        As at the head of this module.
 
     Returns
     -------
@@ -310,7 +291,7 @@ def class_confidence(classes: int, rank: int, delta: float, sigma: ArrayLike) ->
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -350,7 +331,7 @@ def snr_per_class(
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -411,10 +392,8 @@ def mean_field_exponent(rank: int, delta: float, sigma: ArrayLike) -> Floats:
     ----------
     rank : int
         d.
-    delta : float
-        Residual amplitude.
-    sigma : float or array
-        Noise levels relative to the signal.
+    delta, sigma : float, float or array
+        As at the head of this module.
 
     Returns
     -------
@@ -448,14 +427,8 @@ def snr_mean_field(
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
-    sigma : float or array
-        Noise levels relative to the signal.
+    classes, rank, delta, sigma : int, int, float, float or array
+        As at the head of this module.
     exponent : callable
         Mean log-odds as a function of rank, delta and sigma.
 
@@ -466,7 +439,7 @@ def snr_mean_field(
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -507,14 +480,8 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
-    sigma : float
-        Noise level relative to the signal.
+    classes, rank, delta, sigma : int, int, float, float
+        As at the head of this module.
 
     Returns
     -------
@@ -523,7 +490,7 @@ def decompose(classes: int, rank: int, delta: float, sigma: float) -> Decomposit
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -562,10 +529,8 @@ def snr_limits(classes: int, delta: float) -> tuple[float, float]:
 
     Parameters
     ----------
-    classes : int
-        K.
-    delta : float
-        Residual amplitude.
+    classes, delta : int, float
+        As at the head of this module.
 
     Returns
     -------
@@ -574,7 +539,7 @@ def snr_limits(classes: int, delta: float) -> tuple[float, float]:
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -590,12 +555,8 @@ def snr_envelope(classes: int, delta: float, sigma: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    classes : int
-        K.
-    delta : float
-        Residual amplitude.
-    sigma : float or array
-        Noise levels relative to the signal.
+    classes, delta, sigma : int, float, float or array
+        As at the head of this module.
 
     Returns
     -------
@@ -622,14 +583,8 @@ def confidence_gap(classes: int, rank: int, delta: float, sigma: float = 0.0) ->
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
-    sigma : float
-        Noise level relative to the signal.
+    classes, rank, delta, sigma : int, int, float, float
+        As at the head of this module.
 
     Returns
     -------
@@ -638,7 +593,7 @@ def confidence_gap(classes: int, rank: int, delta: float, sigma: float = 0.0) ->
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -654,12 +609,8 @@ def onset_slope(classes: int, rank: int, delta: float) -> float:
 
     Parameters
     ----------
-    classes : int
-        K.
-    rank : int
-        d.
-    delta : float
-        Residual amplitude.
+    classes, rank, delta : int, int, float
+        As at the head of this module.
 
     Returns
     -------
@@ -668,7 +619,7 @@ def onset_slope(classes: int, rank: int, delta: float) -> float:
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----
@@ -698,7 +649,7 @@ def onset_delta(classes: int, rank: int) -> float:
     Raises
     ------
     InvalidParameter
-        For parameters out of the ranges of :mod:`hierdiff.theory.mixture.feature_snr`.
+        For parameters out of range.
 
     Notes
     -----

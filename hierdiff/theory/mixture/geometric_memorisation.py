@@ -148,7 +148,7 @@ def largest_gap(spectrum: ArrayLike) -> Gap:
 
 @checked
 def gap_opening(upper: float, lower: float) -> tuple[Threshold, float]:
-    r"""Noise level at which two variances are told apart best, and the gap there.
+    r"""Noise level at which two variances are best distinguished, and the gap there.
 
     .. math:: \sigma^4 = \lambda_1\lambda_2, \qquad
         \mathrm{gap} = \frac{\sqrt{\lambda_1}-\sqrt{\lambda_2}}{\sqrt{\lambda_1}+\sqrt{\lambda_2}}

@@ -353,7 +353,8 @@ def score_of(denoised: ArrayLike, x: ArrayLike, sigma: float, *, scale: float = 
     Notes
     -----
     Validity: exact for posterior means; for the local machines it is the definition of their score,
-    :math:`(\sqrt{\bar\alpha}\,D - x)/(1-\bar\alpha)` on the VP clock, which no density need have.
+    :math:`(\sqrt{\bar\alpha}\,D - x)/(1-\bar\alpha)` in the VP convention, which no density need
+    have.
     """
     d, y, s = real(denoised, "denoised"), real(x), positive_scale(scale)
     if d.shape != y.shape:

@@ -1,4 +1,4 @@
-r"""One noise level on the clocks of the literature.
+r"""One noise level in the conventions of the literature: VE, VP, Ornstein-Uhlenbeck.
 
 =====================  ==========================================================================
 :math:`\sigma`         noise relative to the signal: :math:`x_t = s_t (x_0 + \sigma\varepsilon)`
@@ -184,7 +184,7 @@ def vp_sigma(alpha_bar: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A noise level where something changes, on every clock.
+    """A noise level where something changes, in every convention.
 
     Parameters
     ----------

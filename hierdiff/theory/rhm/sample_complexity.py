@@ -191,7 +191,7 @@ def classification_cost(rhm: RHM) -> float:
 
 @checked(separation=partial(number, above=0))
 def coincidence_cost(rhm: RHM, l: int, separation: float = 1.0) -> float:
-    r"""Data at which two synonyms are told from two strangers by their contexts.
+    r"""Data at which two synonyms are distinguished from two unrelated tuples by their contexts.
 
     .. math:: P_l = v m\, n, \qquad n = d\, \frac{\sqrt{q/v + S}}{S}, \qquad
        q = v \sum_b p_b^2

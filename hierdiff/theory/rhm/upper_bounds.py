@@ -33,7 +33,7 @@ For m = v^(s-1), where S does not vary, this is an equality with :math:`\theta =
 :math:`K s v^{1-s} < 1`, overlaps below the root q_c of :math:`q - 1/v = K (q^s - v^{-s})` fall to
 1/v: the class is lost.
 
-*Level sets.*  More knowledge never lowers the belief.  Tell every parent the rank h of the true
+*Level sets.*  More knowledge never lowers the belief.  Give every parent the rank h of the true
 rule among the allowed rules of its symbol, in an order drawn at random.  Its posterior is then
 uniform over the :math:`c_h` symbols that have h allowed rules or more: a message is again a set of
 k symbols, as in :mod:`hierdiff.theory.rhm.erasure`, and :math:`P_{l-1}(k)` follows from
@@ -171,7 +171,7 @@ def overlap_threshold(rhm: RHM) -> float:
 
 @checked(t=fraction)
 def level_set_laws(rhm: RHM, t: float) -> Array:
-    r"""Law of the number of symbols left open if every parent is told the true rule's rank.
+    r"""Law of the number of symbols left open if every parent is given the rank of its true rule.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def level_set_bound(rhm: RHM, t: float) -> Array:
 
 @checked
 def level_set_threshold(rhm: RHM) -> float:
-    """Masking above which the class is lost although every rank is told; an upper bound of t*.
+    """Masking above which the class is lost although every rank is given; an upper bound of t*.
 
     A level whose overlap E[1/k] is below ``overlap_threshold`` counts as lost, too.
 

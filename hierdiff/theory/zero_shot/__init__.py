@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
     from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects, Prompt, TwoChannels
     from hierdiff.theory.zero_shot.scores import (
-        ClassWorld,
+        ClassModel,
         LogRatio,
         bayes_accuracy,
         class_scores,
@@ -60,7 +60,7 @@ __all__ = [
     "WEIGHTINGS",
     "BoundObjects",
     "Buckets",
-    "ClassWorld",
+    "ClassModel",
     "GaussianClasses",
     "LogRatio",
     "NodeClasses",

@@ -118,8 +118,8 @@ class GaussianClasses:
 
     Examples
     --------
-    >>> world = GaussianClasses([[0.0], [1.0]], [[1.0]])
-    >>> world.expected_error([[0.0]], 1.0)
+    >>> data_model = GaussianClasses([[0.0], [1.0]], [[1.0]])
+    >>> data_model.expected_error([[0.0]], 1.0)
     array([[0.25, 0.5 ]])
     """
 

@@ -17,9 +17,9 @@ Floats: TypeAlias = NDArray[np.float64]
 
 advise("SoftLeaves", "Grammar", "make one: SoftLeaves(grammar)")
 advise("SoftLeaves", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
-advise("ClassWorld", "Grammar", "make one: SoftLeaves(grammar)")
-advise("ClassWorld", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
-advise("ClassWorld", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
+advise("ClassModel", "Grammar", "make one: SoftLeaves(grammar)")
+advise("ClassModel", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
+advise("ClassModel", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
 advise("GaussianClasses", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
 
 
@@ -28,7 +28,7 @@ def checked_data(x0: ArrayLike, shape: tuple[int, ...]) -> Floats:
     x = array("data", x0)
     if x.ndim != 1 + len(shape) or x.shape[1:] != shape or not len(x):
         wanted = ", ".join(("n", *map(str, shape)))
-        raise InvalidParameter(f"data have shape {x.shape}; the world needs ({wanted})")
+        raise InvalidParameter(f"data have shape {x.shape}; the data model needs ({wanted})")
     return reals("data", x)
 
 

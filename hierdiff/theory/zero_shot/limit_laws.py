@@ -191,7 +191,7 @@ def stable_accuracy(
 @checked(nodes=partial(whole, low=1, high=2000))
 @sound
 def gaussian_moments(
-    world: GaussianClasses,
+    data_model: GaussianClasses,
     x0: ArrayLike,
     weight: Callable[[Floats], Floats],
     *,
@@ -206,7 +206,7 @@ def gaussian_moments(
 
     Parameters
     ----------
-    world : GaussianClasses
+    data_model : GaussianClasses
     x0 : array [n, D]
     weight : callable
         Weight as a function of t.
@@ -234,23 +234,23 @@ def gaussian_moments(
     With the likelihood weight the mean is minus twice the log-ratio:
 
     >>> from hierdiff.theory.zero_shot.weightings import weighting
-    >>> world = GaussianClasses([[0.0], [1.0]], [[1.0]])
-    >>> mean, _ = gaussian_moments(world, [[2.0]], weighting("vdm"))
-    >>> mean.round(6).tolist(), world.log_density([[2.0]]).round(6).tolist()
+    >>> data_model = GaussianClasses([[0.0], [1.0]], [[1.0]])
+    >>> mean, _ = gaussian_moments(data_model, [[2.0]], weighting("vdm"))
+    >>> mean.round(6).tolist(), data_model.log_density([[2.0]]).round(6).tolist()
     ([[0.0, -3.0]], [[-2.918939, -1.418939]])
     """
     x, dx = np.polynomial.legendre.leggauss(nodes)
     t, dt = (x + 1) / 2, dx / 2
     w = weights_at(weight, t)
-    x0 = checked_data(x0, world.shape)
-    n, classes = len(x0), world.n_classes
+    x0 = checked_data(x0, data_model.shape)
+    n, classes = len(x0), data_model.n_classes
     mean, second = np.zeros((n, classes)), np.zeros((n, classes, classes))
     for share, u, snr in zip(dt, w, snr_at(t), strict=True):
         if u == 0:
             continue
-        e = world.expected_error(x0, float(snr))
+        e = data_model.expected_error(x0, float(snr))
         e = e - e[:, :1]
-        cov = world.error_covariance(x0, float(snr))
+        cov = data_model.error_covariance(x0, float(snr))
         cov = cov - cov[:, :1] - cov[:, :, :1] + cov[:, :1, :1]
         mean += share * u * e
         second += share * u**2 * (e[:, :, None] * e[:, None, :] + cov)

@@ -1,4 +1,4 @@
-r"""Hierarchical data with soft leaves: a grammar's sentence, each leaf a Gaussian about its symbol.
+r"""Hierarchical data with soft leaves: a grammar's string, each leaf a Gaussian about its symbol.
 
 .. math::
     x_0 = e_a + \tau\,\eta, \qquad x_t = \alpha x_0 + \sigma\varepsilon, \qquad
@@ -29,8 +29,8 @@ parts are denoised.
     \hat x_{in}\ \text{from the subtree's grammar},\quad
     \hat x_{out}\ \text{from the whole tree with}\ a_{l,i} = a .
 
-The node is clamped by writing a sentence of ``a`` below it as hard evidence: in an unambiguous
-grammar no other symbol derives that sentence, so the message it sends up is exactly that of ``a``.
+The node is clamped by writing a string of ``a`` below it as hard evidence: in an unambiguous
+grammar no other symbol derives that string, so the message it sends up is exactly that of ``a``.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ class SoftLeaves:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> world = SoftLeaves(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
-    >>> x0, label = world.sample(3, seed=1)
-    >>> x0.shape, world.log_density(x0).shape
+    >>> data_model = SoftLeaves(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
+    >>> x0, label = data_model.sample(3, seed=1)
+    >>> x0.shape, data_model.log_density(x0).shape
     ((3, 4, 4), (3, 4))
     """
 
@@ -281,7 +281,7 @@ class NodeClasses:
 
     Parameters
     ----------
-    world : SoftLeaves
+    data_model : SoftLeaves
     level : int
         Level of the node, 0 (root) to L (leaves).
     node : int
@@ -300,20 +300,20 @@ class NodeClasses:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> world = SoftLeaves(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
-    >>> inner = NodeClasses(world, level=1)
-    >>> x0, _ = world.sample(2, seed=1)
+    >>> data_model = SoftLeaves(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
+    >>> inner = NodeClasses(data_model, level=1)
+    >>> x0, _ = data_model.sample(2, seed=1)
     >>> inner.log_density(x0).shape == (2, inner.n_classes)
     True
     """
 
-    world: SoftLeaves
+    data_model: SoftLeaves
     level: int
     node: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
-        grammar = self.world.grammar
+        grammar = self.data_model.grammar
         if not 0 <= self.level <= grammar.L or not 0 <= self.node < grammar.n_nodes(self.level):
             raise InvalidParameter(
                 f"level = {self.level}, node = {self.node} is no node; levels run from 0 to"
@@ -321,7 +321,7 @@ class NodeClasses:
             )
         if not grammar.is_unambiguous:
             raise InvalidParameter(
-                "the grammar is ambiguous, so a node cannot be clamped by a sentence below it;"
+                "the grammar is ambiguous, so a node cannot be clamped by a string below it;"
                 " classify roots, or draw rules without repetition"
             )
 
@@ -338,7 +338,7 @@ class NodeClasses:
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of a datum: leaves, symbols."""
-        return self.world.shape
+        return self.data_model.shape
 
     @property
     def prior(self) -> Floats:
@@ -353,32 +353,32 @@ class NodeClasses:
     @cached_property
     def _marginal(self) -> Floats:
         flat = np.zeros((1, *self.shape))
-        found = posterior(self.world.grammar, flat, levels=(self.level,), threads=1)
+        found = posterior(self.data_model.grammar, flat, levels=(self.level,), threads=1)
         out: Floats = found.marginals[self.level][0, self.node]
         return out
 
     @cached_property
     def _inside(self) -> slice:
         """The leaves below the node."""
-        width = self.world.grammar.n_leaves // self.world.grammar.n_nodes(self.level)
+        width = self.data_model.grammar.n_leaves // self.data_model.grammar.n_nodes(self.level)
         return slice(self.node * width, (self.node + 1) * width)
 
     @cached_property
     def _subtree(self) -> SoftLeaves | None:
         """The grammar below the node; None for a leaf."""
-        grammar = self.world.grammar
+        grammar = self.data_model.grammar
         if self.level == grammar.L:
             return None
         below = Grammar(
             grammar.rules[self.level :], grammar.weights[self.level :],
             leaf_vocabulary=grammar.v[grammar.L],
         )  # fmt: skip
-        return SoftLeaves(below, self.world.tau)
+        return SoftLeaves(below, self.data_model.tau)
 
     @cached_property
     def _sentences(self) -> list[Floats]:
-        """Hard evidence of one sentence of each class, [leaves below, v]."""
-        grammar, out = self.world.grammar, []
+        """Hard evidence of one string of each class, [leaves below, v]."""
+        grammar, out = self.data_model.grammar, []
         for a in self.symbols:
             symbols = np.array([a])
             for rules, weights in zip(
@@ -404,7 +404,7 @@ class NodeClasses:
     @sound
     def log_density(self, x0: ArrayLike) -> Floats:
         r"""Log-density :math:`\log p(x_0 \mid a)` up to a term common to all, [n, K], nats."""
-        x = checked_data(x0, self.shape) / self.world.tau**2
+        x = checked_data(x0, self.shape) / self.data_model.tau**2
         flat, columns = np.zeros((1, *self.shape)), []
         for i, a in enumerate(self.symbols):
             below = x[:, self._inside]
@@ -420,7 +420,7 @@ class NodeClasses:
     def _outside(self, log_psi: Floats, i: int) -> Floats:
         clamped = log_psi.copy()
         clamped[:, self._inside] = self._sentences[i]
-        return posterior(self.world.grammar, clamped, levels=(), threads=1).log_evidence
+        return posterior(self.data_model.grammar, clamped, levels=(), threads=1).log_evidence
 
     @checked(dtype=precision)
     @sound
@@ -474,7 +474,7 @@ class NodeClasses:
         self, x: Floats, eps: NDArray[Any], ratio: Floats, wanted: list[int], dtype: DTypeLike
     ) -> Floats:
         """Error of the leaves that are not below the node."""
-        gamma, power = ratio[:, None, None], self.world.tau**2
+        gamma, power = ratio[:, None, None], self.data_model.tau**2
         kappa, root = 1 / (1 + gamma * power), np.sqrt(gamma)
         psi = (kappa * (gamma * x + root * eps)).astype(dtype)
         rest = kappa * (x - power * root * eps)
@@ -482,11 +482,11 @@ class NodeClasses:
         flat = (rest**2).sum((1, 2))
         twice, scale = (2 * rest).astype(dtype), kappa.astype(dtype)
         out = np.empty((len(x), len(wanted)))
-        bottom = self.world.grammar.L
+        bottom = self.data_model.grammar.L
         for column, c in enumerate(wanted):
             psi[:, self._inside] = self._sentences[c]
             found = posterior(
-                self.world.grammar, psi, dtype=dtype, levels=(bottom,), threads=1
+                self.data_model.grammar, psi, dtype=dtype, levels=(bottom,), threads=1
             )  # fmt: skip
             mean = found.marginals[bottom] * scale
             mean[:, self._inside] = 0.0
@@ -495,7 +495,7 @@ class NodeClasses:
 
     def _leaf(self, x: Floats, eps: NDArray[Any], ratio: Floats) -> Floats:
         """Error of a leaf whose symbol is given."""
-        gamma, power = ratio[:, None, None], self.world.tau**2
+        gamma, power = ratio[:, None, None], self.data_model.tau**2
         kappa = 1 / (1 + gamma * power)
         rest = (kappa * (x - power * np.sqrt(gamma) * eps))[:, 0, None]
         hard = np.eye(self.shape[1])[self.symbols]

@@ -88,7 +88,7 @@ class TwoChannels:
 
     Parameters
     ----------
-    shape_world : SoftLeaves
+    shape_model : SoftLeaves
         The tree; texture has as many leaves, symbols and the same softness.
     histograms : array [K, v]
         Rows of probabilities.
@@ -108,13 +108,13 @@ class TwoChannels:
     --------
     >>> from hierdiff import RHM
     >>> tree = SoftLeaves(RHM(v=2, m=1, s=2, L=1).draw(seed=0))
-    >>> world = TwoChannels(tree, [[0.9, 0.1], [0.1, 0.9]])
-    >>> x0 = world.conflict([0, 1], [1, 0], seed=1)
-    >>> x0.shape, world.log_density(x0).shape
+    >>> data_model = TwoChannels(tree, [[0.9, 0.1], [0.1, 0.9]])
+    >>> x0 = data_model.conflict([0, 1], [1, 0], seed=1)
+    >>> x0.shape, data_model.log_density(x0).shape
     ((2, 2, 2, 2), (2, 2))
     """
 
-    shape_world: SoftLeaves
+    shape_model: SoftLeaves
     histograms: ArrayLike
     amplitude: float = 1.0
 
@@ -138,17 +138,17 @@ class TwoChannels:
     @property
     def n_classes(self) -> int:
         """Number of classes."""
-        return self.shape_world.n_classes
+        return self.shape_model.n_classes
 
     @property
     def prior(self) -> Floats:
         """Probability of every class, [K]."""
-        return self.shape_world.prior
+        return self.shape_model.prior
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of a datum: channel (shape, texture), leaves, symbols."""
-        return (2, *self.shape_world.shape)
+        return (2, *self.shape_model.shape)
 
     @checked
     def conflict(self, shapes: ArrayLike, textures: ArrayLike, seed: Seed) -> Floats:
@@ -157,8 +157,8 @@ class TwoChannels:
         memory(f"{n} data of shape {self.shape}", 32.0 * n * leaves * v)
         root = checked_labels(shapes, n, self.n_classes)
         painted = checked_labels(textures, n, self.n_classes)
-        rng, tau = generator(seed), self.shape_world.tau
-        form = self.shape_world.soften(self.shape_world.grammar.sample(n, rng, root=root), rng)
+        rng, tau = generator(seed), self.shape_model.tau
+        form = self.shape_model.soften(self.shape_model.grammar.sample(n, rng, root=root), rng)
         edges = np.cumsum(np.asarray(self.histograms), axis=1)[painted]
         uniform = rng.random((n, leaves)) * edges[:, -1:]
         symbols = (uniform[..., None] >= edges[:, None, :-1]).sum(axis=2)
@@ -183,12 +183,12 @@ class TwoChannels:
         blur : float
             Factor on the texture at test time only: 1 leaves it, 0 filters it out.
         """
-        x, tau = checked_data(x0, self.shape), self.shape_world.tau
+        x, tau = checked_data(x0, self.shape), self.shape_model.tau
         paint = blur * x[:, 1] / self.amplitude / tau**2
         with np.errstate(divide="ignore"):
             log_h = np.log(np.asarray(self.histograms))
         texture = [logsumexp(paint + row, axis=2).sum(axis=1) for row in log_h]
-        return self.shape_world.log_density(x[:, 0]), np.stack(texture, axis=1)
+        return self.shape_model.log_density(x[:, 0]), np.stack(texture, axis=1)
 
     @checked(dtype=precision)
     @sound
@@ -226,7 +226,7 @@ class TwoChannels:
         x = np.asarray(x0)
         eps, ratio = checked_noise(noise, x), checked_ratios(snr, len(x))
         wanted = checked_classes(classes, self.n_classes)
-        found = self.shape_world.errors(x[:, 0], eps[:, 0], ratio, classes=wanted, dtype=dtype)
+        found = self.shape_model.errors(x[:, 0], eps[:, 0], ratio, classes=wanted, dtype=dtype)
         return found + self._texture(x[:, 1], eps[:, 1], ratio, wanted, dtype)
 
     def _texture(
@@ -234,7 +234,7 @@ class TwoChannels:
         dtype: DTypeLike,
     ) -> Floats:  # fmt: skip
         """Errors of the texture [n, classes]: sums over symbols are products with histograms."""
-        k, power = self.amplitude, self.shape_world.tau**2
+        k, power = self.amplitude, self.shape_model.tau**2
         own = ratio[:, None, None] * k**2
         kappa, noisy = 1 / (1 + own * power), np.sqrt(own) * eps
         psi = (kappa * (own * x / k + noisy)).astype(dtype)
@@ -319,8 +319,8 @@ class BoundObjects:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> world = BoundObjects(RHM(4, 2, 2, 2).draw(0), RHM(4, 2, 2, 2).draw(1), area=4)
-    >>> scene, values = world.sample(3, seed=2)
+    >>> data_model = BoundObjects(RHM(4, 2, 2, 2).draw(0), RHM(4, 2, 2, 2).draw(1), area=4)
+    >>> scene, values = data_model.sample(3, seed=2)
     >>> scene.shape, values.shape  # 4 + 4 + 4 + 4 * 4 leaves; values [n, attribute, code]
     ((3, 28, 4), (3, 2, 3))
     """

@@ -50,12 +50,12 @@ from hierdiff.theory.zero_shot.weightings import (
     snr_slope,
 )
 
-__all__ = ["ClassWorld", "LogRatio", "bayes_accuracy", "class_scores", "log_ratio"]
+__all__ = ["ClassModel", "LogRatio", "bayes_accuracy", "class_scores", "log_ratio"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
-class ClassWorld(Protocol):
+class ClassModel(Protocol):
     """Data with classes, and the exact denoiser of every class."""
 
     @property
@@ -162,7 +162,7 @@ class LogRatio:
 @checked(dtype=precision)
 @sound
 def log_ratio(
-    world: ClassWorld,
+    data_model: ClassModel,
     x0: ArrayLike,
     *,
     seed: Seed,
@@ -178,7 +178,7 @@ def log_ratio(
 
     Parameters
     ----------
-    world : ClassWorld
+    data_model : ClassModel
         Soft-leaf grammar, Gaussian classes, or anything with exact class denoisers.
     x0 : array [n, ...]
         Clean data.
@@ -204,8 +204,8 @@ def log_ratio(
 
     Notes
     -----
-    Validity: unbiased for any world whose classes share their support; ``error`` is Student's with
-    ``replicas`` - 1 degrees of freedom.
+    Validity: unbiased for any data model whose classes share their support; ``error`` is Student's
+    with ``replicas`` - 1 degrees of freedom.
 
     References
     ----------
@@ -214,25 +214,27 @@ def log_ratio(
     Examples
     --------
     >>> from hierdiff.theory import GaussianClasses
-    >>> world = GaussianClasses([[0.0], [1.0]], [[1.0]])
-    >>> found = log_ratio(world, [[2.0]], seed=0)
-    >>> exact = world.log_density([[2.0]])
+    >>> data_model = GaussianClasses([[0.0], [1.0]], [[1.0]])
+    >>> found = log_ratio(data_model, [[2.0]], seed=0)
+    >>> exact = data_model.log_density([[2.0]])
     >>> bool(abs(found.estimate - exact + exact[:, :1])[0, 1] < 4 * found.error[0, 1])
     True
     """
     if levels < 1 or replicas < 2:
         raise InvalidParameter(f"levels = {levels} and replicas = {replicas} must be >= 1 and >= 2")
-    x, rng = checked_data(x0, tuple(world.shape)), generator(seed)
+    x, rng = checked_data(x0, tuple(data_model.shape)), generator(seed)
     # data, noise, and what the denoisers make of both
     memory(f"levels = {levels} for {len(x)} data", 32.0 * levels * x.size)
-    memory(f"replicas = {replicas} of {len(x)} data", 8.0 * replicas * len(x) * world.n_classes)
+    memory(
+        f"replicas = {replicas} of {len(x)} data", 8.0 * replicas * len(x) * data_model.n_classes
+    )
     n, repeated = len(x), np.repeat(x, levels, axis=0)
-    found = np.empty((replicas, n, world.n_classes))
+    found = np.empty((replicas, n, data_model.n_classes))
     for r in range(replicas):
         # 1 - random() is never zero
         t = (np.arange(levels) + 1 - rng.random((n, levels))) / levels
         noise = rng.standard_normal(repeated.shape)
-        e = world.errors(repeated, noise, snr_at(t.ravel()), dtype=dtype)
+        e = data_model.errors(repeated, noise, snr_at(t.ravel()), dtype=dtype)
         e = e.reshape(n, levels, -1)
         found[r] = -0.5 * (weights_at(weight, t)[..., None] * (e - e[..., :1])).mean(axis=1)
     return LogRatio(found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(replicas))
@@ -264,7 +266,7 @@ def bayes_accuracy(log_density: ArrayLike, prior: ArrayLike | None = None) -> Fl
 
     Notes
     -----
-    Validity: exact if the log-densities are; the ceiling holds for data from the same world.
+    Validity: exact if the log-densities are; the ceiling holds for data of the same data model.
 
     Examples
     --------

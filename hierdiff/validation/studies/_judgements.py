@@ -13,7 +13,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.estimators import shared_error
 from hierdiff.sims.metrics.odd_one_out import probe
-from hierdiff.sims.similarity import cosine_similarity
+from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory.odd_one_out_task import expected_accuracy, noise_ceiling
 
 __all__ = ["DIGIT_GROUPS", "Judges", "digit_similarity", "leading_components"]

@@ -35,8 +35,8 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import CONDITIONS
 from hierdiff.sims.metrics.odd_one_out import draw_triplets
-from hierdiff.sims.probes import linear_probe
-from hierdiff.theory.belief_propagation import posterior
+from hierdiff.sims.metrics.probes import linear_probe
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
 from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.figures.alignment import network_alignment

@@ -1,0 +1,797 @@
+r"""Zero-shot classification by networks: the experiment of the exact denoisers, on trained ones.
+
+==============  =================================================================================
+source          what is classified
+==============  =================================================================================
+``rhm``         RHM with Gaussian emissions by a network trained on its grammar, beside the exact
+                denoiser on the same samples and Bayes' ceiling
+``digits``      8 x 8 digits that the network was not trained on, beside a linear and a
+                convolutional classifier trained on the same images
+``catalogue``   folders of images by a published network, by the published grid of times with fixed
+                noise (:mod:`hierdiff.validation.experiments.image_folders`)
+==============  =================================================================================
+
+A Gaussian emission with noise is a one-hot leaf with more noise, so that a network trained on
+one-hot leaves denoises Gaussian emissions as well:
+
+.. math::
+    x_0 = e_a + \tau\eta, \quad x_t = \alpha x_0 + \sigma\varepsilon
+    \;\Rightarrow\; \gamma' = \frac{\gamma}{1 + \gamma\tau^2}, \qquad
+    \hat x_c = \kappa\,(q_c + \tau^2 \tfrac{\gamma}{\alpha} x_t), \quad
+    \kappa = \frac1{1+\gamma\tau^2},
+
+with :math:`q_c` the network's belief in the symbols at signal-to-noise ratio :math:`\gamma'`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeAlias, cast
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from torch import Tensor, nn
+from tyro.conf import subcommand
+
+from hierdiff import results
+from hierdiff.checks import check_fields, checked, count, natural, unchecked, whole
+from hierdiff.contracts import Summary
+from hierdiff.data.digits import LabelledImages, digits
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
+from hierdiff.plots.backend import Axes, Figure, plt
+from hierdiff.plots.style import needs
+from hierdiff.seeds import Seed, generator, stream
+from hierdiff.sims.classification_figures import accuracy_table, current_names
+from hierdiff.sims.metrics.denoising_error import errors_by_class, tie_split_accuracy
+from hierdiff.sims.run import RunOptions
+from hierdiff.sims.zero_shot_classification import Classification, draw_classes
+from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.weightings import snr_at
+from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.experiments import image_folders, source_arguments
+from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.training import Plan, train
+
+__all__ = [
+    "DigitNetwork",
+    "EmissionNetwork",
+    "NetworkClassification",
+    "PublishedNetwork",
+    "TreeNetwork",
+    "network_classification_figure",
+]
+
+Array: TypeAlias = NDArray[Any]
+
+_REPEATS = 4  # single samples per datum and time
+_CONV_STEPS = 400  # training steps of the convolutional classifier: its accuracy has settled
+_MAKER = "NetworkClassification"
+_COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counted
+
+
+# Sources: which network on which data
+
+
+@dataclass(frozen=True)
+class TreeNetwork:
+    """A tree-shaped U-Net trained here on a random grammar, for its Gaussian emissions."""
+
+    v: int = 8
+    """Symbols per level, and classes."""
+    m: int = 3
+    """Rules per symbol."""
+    s: int = 2
+    """Symbols that a rule writes."""
+    L: int = 3
+    """Depth of the hierarchy."""
+    tau: float = 0.42
+    """Standard deviation of the Gaussian emissions."""
+    steps: int = 8000
+    """Training steps."""
+    width: int = 48
+    """Features per node of the network."""
+    label_share: float = 0.9
+    """Share of the training data on which the network is conditioned on the class."""
+    data: int = 400
+    """Data to classify."""
+    budgets: tuple[int, ...] = (1, 3, 10, 30, 100)
+    """Samples per datum, noise shared by the classes."""
+    independent_budgets: tuple[int, ...] = (1, 10)
+    """Samples per datum and class, with independent noise for every class."""
+    times: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
+    """Times at which a single sample is tried."""
+    keep: tuple[int, ...] = (3, 1)
+    """Classes kept after each stage of the staged elimination."""
+    stages: tuple[int, ...] | None = None
+    """Samples at the end of each stage, cumulative; default the last two budgets."""
+
+
+@dataclass(frozen=True)
+class DigitNetwork:
+    """A conditional U-Net trained here on 8 x 8 digits."""
+
+    steps: int = 800
+    """Training steps."""
+    label_share: float = 0.9
+    """Share of the training data on which the network is conditioned on the class."""
+    data: int = 150
+    """Data to classify."""
+    budgets: tuple[int, ...] = (1, 3, 10, 25, 50)
+    """Samples per datum, noise shared by the classes."""
+    independent_budgets: tuple[int, ...] = (1, 10)
+    """Samples per datum and class, with independent noise for every class."""
+    times: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
+    """Times at which a single sample is tried."""
+    keep: tuple[int, ...] = (3, 1)
+    """Classes kept after each stage of the staged elimination."""
+    stages: tuple[int, ...] | None = None
+    """Samples at the end of each stage, cumulative; default the last two budgets."""
+
+
+@dataclass(frozen=True)
+class PublishedNetwork:
+    """A conditional network of ``hierdiff models`` on a folder of images."""
+
+    name: str = "dit-xl-2-256"
+    """Name of the network."""
+    images: Path | None = None
+    """Folder of images, one folder per class."""
+    conflicts: bool = False
+    """The images have conflicting cues (shapeN-textureM.png), in 16 categories of ImageNet."""
+    categories: Path | None = None
+    """JSON of the 16 categories' class numbers, for other classes than ImageNet's."""
+    low_pass: int = 1
+    """Average the images over squares of so many pixels on a side first: shape without texture."""
+    accept_licence: bool = False
+    """Accept the terms of the checkpoint."""
+    data: int | None = None
+    """Images to classify; default all."""
+    keep: tuple[int, ...] = (3, 1)
+    """Classes kept after each stage, where stages are given."""
+    stages: tuple[int, ...] | None = None
+    """Samples at the end of each stage, cumulative; default one stage of the whole grid."""
+
+
+Source: TypeAlias = (
+    Annotated[TreeNetwork, subcommand("rhm", prefix_name=False)]
+    | Annotated[DigitNetwork, subcommand("digits", prefix_name=False)]
+    | Annotated[PublishedNetwork, subcommand("catalogue", prefix_name=False)]
+)
+"""The network and the data, a subcommand of the command line."""
+
+
+@dataclass(frozen=True)
+class NetworkClassification:
+    """Zero-shot classification by the denoising errors of a conditional network.
+
+    Trains a network here (``rhm``, ``digits``) or takes a published one (``catalogue``), and scores
+    every class with the same noise.
+
+    Notes
+    -----
+    Validity: errors are over data; the network is one.  The measurement is that of
+    :class:`hierdiff.sims.zero_shot_classification.Classification` with the network as model, except
+    for the catalogue, where the protocol is the published one.
+    """
+
+    name: ClassVar[str] = "network_classification"
+    files: ClassVar[tuple[str, ...]] = ("network_classification", "network_classification_exact")
+    sources: ClassVar[Mapping[str, type]] = {
+        "rhm": TreeNetwork, "digits": DigitNetwork, "catalogue": PublishedNetwork,
+    }  # fmt: skip
+    renamed: ClassVar[Mapping[str, str]] = {
+        "levels": "times", "own_budgets": "independent_budgets",
+    }  # fmt: skip
+
+    source: Source = field(default_factory=TreeNetwork)
+    """Which network on which data."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, seed=natural)
+        s = self.source
+        if isinstance(s, PublishedNetwork):
+            check_fields(s, low_pass=_COUNT)
+            image_folders.conditional_checkpoint(s.name)
+            if s.images is None:
+                raise InvalidParameter(
+                    f"network {s.name} needs images; give --images DIR, or use rhm or digits"
+                )
+            return
+        check_fields(s, steps=_COUNT, data=_COUNT)
+        if isinstance(s, TreeNetwork):
+            check_fields(s, width=_COUNT)
+        _ = self.experiment
+        if not 0 < s.label_share <= 1:
+            raise InvalidParameter(
+                f"label_share = {s.label_share} must lie in (0, 1]; without labels the network "
+                "cannot be conditioned"
+            )
+
+    @classmethod
+    def arguments(cls, words: Sequence[str]) -> list[str]:
+        """The command line in the order of the parser; ``--model NAME`` is the old spelling."""
+        return source_arguments(cls.sources, words)
+
+    @property
+    def experiment(self) -> Classification:
+        """The experiment that the network is put to."""
+        s = self.source
+        if isinstance(s, PublishedNetwork):
+            raise InvalidParameter(
+                f"{s.name} is scored by the published protocol; rhm and digits by Classification"
+            )
+        size = {"v": 10, "m": 1, "s": 1, "L": 1}  # of the digits: ten classes
+        if isinstance(s, TreeNetwork):
+            size = {k: getattr(s, k) for k in ("v", "m", "s", "L", "tau")}
+        budgets = s.budgets
+        return Classification(
+            **cast(Any, size), data=s.data, budgets=budgets, times=s.times,
+            independent_budgets=s.independent_budgets, repeats=_REPEATS,
+            buckets=min(10, budgets[-1]), min_scores=max(2, min(20, budgets[-1])), keep=s.keep,
+            stages=s.stages or budgets[-len(s.keep) :], seed=self.seed, grammars=2,
+        )  # fmt: skip
+
+    @checked
+    def predict(self, law: str = "limit") -> xr.Dataset:
+        """The limit laws on random grammars of the same sizes, for ``rhm`` alone.
+
+        Parameters
+        ----------
+        law : {"limit", "bayes"}
+            As in :meth:`hierdiff.sims.zero_shot_classification.Classification.predict`.
+
+        Raises
+        ------
+        InvalidParameter
+            For images, whose exact denoiser nobody has.
+        """
+        if not isinstance(self.source, TreeNetwork):
+            raise InvalidParameter("images have no exact denoiser, so no law predicts; use rhm")
+        return self.experiment.predict(law)
+
+    @results.tracked
+    @checked(model=unchecked, data=unchecked)
+    def measure(
+        self,
+        model: Any = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Classify data by a network; the default is trained here, or comes from the catalogue.
+
+        Parameters
+        ----------
+        model : DiffusionModel, optional
+            With ``given(label)``.
+        data : (array [n, ...], int array [n]), optional
+            As in :meth:`hierdiff.sims.zero_shot_classification.Classification.measure`.
+        folder, workers, cluster
+            As in :func:`hierdiff.tasks.run_tasks`; a network is one task.
+
+        Returns
+        -------
+        xarray.Dataset
+            As :meth:`hierdiff.sims.zero_shot_classification.Classification.measure`; for the
+            catalogue scores (image, class), accuracy or the two cues.
+        """
+        if isinstance(self.source, PublishedNetwork):
+            if model is not None or data is not None:
+                raise InvalidParameter("model is given; choose rhm or digits to score it")
+            return self._published(None if folder is None else Path(folder), "cpu")
+        if model is None:
+            model, data = self.trained()
+        return self._scored(model, data, folder)
+
+    def datasets(
+        self, run: RunOptions, model: Any = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The network's results, and for ``rhm`` the exact denoiser's on the same samples."""
+        if not run.resume:
+            for old in run.folder.glob("classification-*/checkpoint.pt"):
+                old.unlink()
+        folder = run.tasks(self.name)["folder"]
+        if isinstance(self.source, PublishedNetwork):
+            return {self.name: self._published(folder, run.device)}
+        if model is None:
+            model, data = self.trained(run.folder, run.device)
+        network = self._scored(model, data, folder)
+        if isinstance(self.source, DigitNetwork):
+            network = network.assign(self._references(data))
+        found = {self.name: network}
+        if isinstance(model, EmissionNetwork):
+            exact = self._scored(model.data, data, folder)
+            found[f"{self.name}_exact"] = exact.assign(
+                _information(model.data, data[0], data[1], self.experiment.times, self.seed)
+            )
+        return found
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Accuracy against budget, weight and noise level, and the calls that it takes."""
+        return network_classification_figure(*datasets.values())
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """Accuracy of the network beside the exact denoiser, or beside trained classifiers."""
+        network, *exact = datasets.values()
+        if isinstance(self.source, PublishedNetwork):
+            return image_folders.summary(network)
+        values = _values(network)
+        if exact:
+            values |= _paired(network, exact[0])
+        if "conv" in network:
+            values |= _beside_references(network)
+        table = accuracy_table(exact[0] if exact else None, network)
+        claim = _claim_rhm(values) if exact else _claim_digits(values)
+        return Summary(f"{table}\n\n{_quantities(values)}", claim, values)
+
+    def trained(self, folder: Path | None = None, device: str = "cpu") -> tuple[Any, Any]:
+        """The network of the source, trained here, and the data that it classifies.
+
+        Parameters
+        ----------
+        folder : Path, optional
+            Where the checkpoint is kept, and found by a second run.
+        device : str
+        """
+        s, e = self.source, self.experiment
+        if isinstance(s, TreeNetwork):
+            data, x0, labels, _ = draw_classes(e, 0)
+            network, _ = train_tree_unet(
+                data.grammar, GaussianNoise(s.v), _plan(s.steps, device), width=s.width, batch=128,
+                focus=(0.2, 0.8), label_share=s.label_share, seed=self.seed,
+                folder=self._checkpoint(folder, "v", "m", "s", "L", "width", "label_share"),
+            )  # fmt: skip
+            return EmissionNetwork(network, data), (x0, labels)
+        training, rest = digits("train", seed=self.seed), digits("test", seed=self.seed)
+        test = rest[_even(rest.labels)[: e.data]]
+        model, _ = train_image_network(
+            training, _plan(cast(DigitNetwork, s).steps, device), batch=64,
+            label_share=cast(DigitNetwork, s).label_share, seed=self.seed,
+            folder=self._checkpoint(folder, "label_share"),
+        )  # fmt: skip
+        return model, (test.images.astype(float), test.labels)
+
+    def _checkpoint(self, folder: Path | None, *names: str) -> Path | None:
+        """Folder of the checkpoint: no other network's."""
+        if folder is None:
+            return None
+        kind = {kind: name for name, kind in self.sources.items()}[type(self.source)]
+        fields = [f"{name}{getattr(self.source, name)}" for name in names]
+        return folder / "-".join(["classification", kind, *fields, f"seed{self.seed}"])
+
+    def _scored(self, model: Any, data: Any, folder: Any) -> xr.Dataset:
+        """The experiment on one model, with the parameters of the network."""
+        ds = self.experiment.measure(model, data, folder=folder, workers=1)
+        also = {"classes": getattr(model, "n_classes", len(np.unique(data[1]))),
+                "data": len(data[0]), "model": type(model).__name__}  # fmt: skip
+        return ds.assign_attrs(results.provenance({**asdict(self), **also}))
+
+    def _references(self, data: Any) -> dict[str, Any]:
+        """Two classifiers trained on the images that the network was trained on."""
+        training, (x0, labels) = digits("train", seed=self.seed), data
+        test = LabelledImages(x0.astype(np.float32), labels)
+        found: dict[str, Any] = {}
+        for name, right in (
+            ("linear", _linear_accuracy(training, test)),
+            ("conv", _conv_accuracy(training, test, _CONV_STEPS, self.seed)),
+        ):
+            text, error = f"accuracy, {name} classifier", right.std(ddof=1) / np.sqrt(len(right))
+            found[name] = ((), right.mean(), {"long_name": text})
+            found[f"{name}_error"] = ((), error, {"long_name": "standard error"})
+            found[f"{name}_by_datum"] = (("datum",), right, {"long_name": text})
+        return found
+
+    def _published(self, folder: Path | None, device: str) -> xr.Dataset:
+        s = cast(PublishedNetwork, self.source)
+        return image_folders.classify_folder(
+            s.name, cast(Path, s.images), folder, conflicts=s.conflicts, categories=s.categories,
+            low_pass=s.low_pass, accept_licence=s.accept_licence, device=device, limit=s.data,
+            keep=s.keep if s.stages else (1,), stages=s.stages, parameters=asdict(self),
+        )  # fmt: skip
+
+
+def _plan(steps: int, device: str) -> Plan:
+    return Plan(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
+                device=device)  # fmt: skip
+
+
+def _even(labels: Array) -> Array:
+    """Rows in an order that takes all classes in turn."""
+    rank = np.empty(len(labels), np.intp)
+    for k in np.unique(labels):
+        rows = np.flatnonzero(labels == k)
+        rank[rows] = np.arange(len(rows))
+    return np.lexsort((labels, rank))
+
+
+# Models and references
+
+
+@dataclass(frozen=True, eq=False)
+class EmissionNetwork:
+    """A network on one-hot leaves as the diffusion model of Gaussian emissions.
+
+    Parameters
+    ----------
+    network : SymbolNetwork
+        Trained on the grammar of the data with Gaussian noise, with labels.
+    data : SoftLeaves
+        For the exact density, Bayes' ceiling and posterior; nothing of it enters the denoiser.
+    label : int, or int array [n], optional
+        The class that the network is conditioned on.
+
+    Raises
+    ------
+    InvalidParameter
+        If the noise is not Gaussian.
+
+    Notes
+    -----
+    Validity: the change of noise level is exact; the beliefs are the network's.
+    """
+
+    network: SymbolNetwork
+    data: SoftLeaves
+    label: Any = None
+
+    source = "network"
+    noise = GaussianNoise()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network.noise, GaussianNoise):
+            raise InvalidParameter(
+                f"{self.network.noise.name} noise has no Gaussian emissions; train with "
+                "GaussianNoise"
+            )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.data.n_classes
+
+    @property
+    def prior(self) -> Array:
+        """Probability of every class."""
+        return self.data.prior
+
+    def log_density(self, x0: ArrayLike) -> Array:
+        """Of the data model, for Bayes' ceiling."""
+        return self.data.log_density(x0)
+
+    def given(self, label: Any) -> EmissionNetwork:
+        """The network conditioned on a class, or one per datum; None is the null embedding."""
+        return replace(self, label=label)
+
+    def denoise(self, x_t: ArrayLike, t: ArrayLike) -> Array:
+        """The network's posterior mean [n, leaves, v] of the emissions."""
+        return self._at_snr(x_t, self.noise.snr(t))
+
+    def sample(self, x_t: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
+        """Emissions [n, leaves, v]: the network's symbols, then a Gaussian about each."""
+        rng = generator(seed)
+        x, _, hard, level, kappa, gain = self._as_leaves(x_t, self.noise.snr(t))
+        symbols = self._told.sample(hard, level, rng)
+        mean = kappa * (np.eye(x.shape[2])[symbols] + self.data.tau**2 * gain * x)
+        out: Array = mean + self.data.tau * np.sqrt(kappa) * rng.standard_normal(x.shape)
+        return out
+
+    def features(self, x_t: ArrayLike, t: ArrayLike) -> dict[str, Array]:
+        """The network's activations."""
+        _, _, hard, level, _, _ = self._as_leaves(x_t, self.noise.snr(t))
+        return self._told.features(hard, level)
+
+    def errors(
+        self, x0: ArrayLike, noise: ArrayLike, snr: ArrayLike, *,
+        classes: Sequence[int] | None = None, dtype: DTypeLike = np.float64,
+    ) -> Array:  # fmt: skip
+        """Denoising errors [n, classes], at the SNR itself rather than at a noise level of it."""
+        wanted = range(self.n_classes) if classes is None else classes
+        return errors_by_class(
+            lambda x_t, ratio, c: self.given(c)._at_snr(x_t, ratio), x0, noise, snr, wanted, dtype
+        )
+
+    @property
+    def _told(self) -> SymbolNetwork:
+        return self.network.given(self.label)
+
+    def _as_leaves(self, x_t: ArrayLike, snr: ArrayLike) -> tuple[Array, ...]:
+        """Emissions as one-hot leaves of more noise: data, SNR, leaves, level, kappa, gain."""
+        x, tau = np.asarray(x_t, float), self.data.tau
+        ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))
+        kappa = 1 / (1 + ratio * tau**2)
+        # power of a coordinate's signal part plus noise is made one again
+        scale = np.sqrt((1 + ratio) / (1 + ratio * (1 + tau**2)))
+        level = cast(GaussianNoise, self.network.noise).level(kappa * ratio)
+        gain = (np.sqrt(ratio) * np.sqrt(1 + ratio))[:, None, None]
+        return x, ratio, x * scale[:, None, None], level, kappa[:, None, None], gain
+
+    def _at_snr(self, x_t: ArrayLike, snr: ArrayLike) -> Array:
+        x, _, hard, level, kappa, gain = self._as_leaves(x_t, snr)
+        beliefs = self._told.denoise(hard, level)
+        out: Array = kappa * (beliefs + self.data.tau**2 * gain * x)
+        return out
+
+
+def _linear_accuracy(train_set: LabelledImages, test: LabelledImages) -> Array:
+    """Whether a logistic regression on the pixels is right, [n]."""
+    from hierdiff.sims.metrics.probes import linear_probe
+
+    flat = [x.images.reshape(len(x), -1).astype(float) for x in (train_set, test)]
+    fitted = linear_probe(flat[0], train_set.labels)
+    return np.asarray(fitted.predict(flat[1]) == test.labels, float)
+
+
+def _conv_accuracy(train_set: LabelledImages, test: LabelledImages, steps: int, seed: int) -> Array:
+    """Whether a small convolutional classifier, trained on the same images, is right, [n]."""
+    classes, channels = int(train_set.labels.max()) + 1, train_set.images.shape[1]
+    torch.manual_seed(int(stream(seed, "conv weights").integers(2**31)))
+    network = nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 32, 3, padding=1),
+        nn.SiLU(), nn.AvgPool2d(2), nn.Flatten(), nn.LazyLinear(classes),
+    )  # fmt: skip
+    network(torch.from_numpy(train_set.images[:1]))  # the last layer learns its size
+
+    def loss(module: nn.Module, step: int) -> Tensor:
+        rows = generator(stream(seed, "conv", step)).integers(len(train_set), size=64)
+        logits = module(torch.from_numpy(train_set.images[rows]))
+        return nn.functional.cross_entropy(logits, torch.from_numpy(train_set.labels[rows]))
+
+    plan = Plan(steps=steps, rate=3e-3, warmup=max(steps // 10, 1), average=0.9, every=steps)
+    done = train(network, loss, plan, name="conv classifier")
+    with torch.no_grad():
+        answer = done.network(torch.from_numpy(test.images)).argmax(dim=1).numpy()
+    return np.asarray(answer == test.labels, float)
+
+
+def _information(
+    data: SoftLeaves, x0: Array, labels: Array, times: tuple[float, ...], seed: int
+) -> dict[str, Any]:
+    """Accuracy of the exact posterior of the class given one noisy datum, per time."""
+    hits = []
+    for i, t in enumerate(times):
+        noise = np.random.default_rng([seed, 7, i]).standard_normal((_REPEATS, *x0.shape))
+        snr = np.full(len(x0), float(snr_at(t)))
+        odds = [-data.noisy_log_odds(x0, eps, snr) for eps in noise]
+        hits.append(np.mean([tie_split_accuracy(o, labels) for o in odds], axis=0))
+    values = np.array(hits)
+    text = "accuracy of the exact posterior p(c | x_t)"
+    error = values.std(axis=1, ddof=1) / np.sqrt(len(x0))
+    return {
+        "information": (("t",), values.mean(axis=1), {"long_name": text}),
+        "information_error": (("t",), error, {"long_name": f"standard error of: {text}"}),
+    }
+
+
+# Summary
+
+
+def _mean(values: Array) -> list[float]:
+    """Mean and standard error over data."""
+    return [float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))]
+
+
+def _last(ds: xr.Dataset, weight: str) -> Array:
+    """Accuracy of every datum [n] at the largest budget."""
+    found: Array = ds.accuracy_by_datum.sel(weighting=weight).isel(budget=-1).values.copy()
+    return found
+
+
+def _values(ds: xr.Dataset) -> dict[str, Any]:
+    """What was found of the network, as numbers with errors."""
+    found: dict[str, Any] = {
+        "data": int(ds.sizes["datum"]),
+        "budget": int(ds.budget[-1]),
+        "accuracy": {
+            str(w): [float(ds.accuracy.sel(weighting=w)[-1]),
+                     float(ds.accuracy_error.sel(weighting=w)[-1])]
+            for w in ds.weighting.values
+        },
+        "own budget": int(ds.independent_budget[-1]),
+        "best time": float(ds.t[int(ds.single.values.argmax())]),
+    }  # fmt: skip
+    for name in ("bayes", "bayes_hit", "pruned", "pruned_calls", "calls_right", "calls_wrong",
+                 "staged", "staged_calls"):  # fmt: skip
+        if name in ds:
+            found[name] = [float(ds[name]), float(ds[f"{name}_error"])]
+    b = found["own budget"]
+    for key, name, dim in (
+        ("accuracy", "accuracy", "budget"), ("unshared", "independent", "independent_budget"),
+    ):  # fmt: skip
+        if b in ds[dim].values:
+            one = ds.sel({"weighting": "exp", dim: b})
+            found[f"exp at {b}, {key}"] = [float(one[name]), float(one[f"{name}_error"])]
+    return found
+
+
+def _paired(network: xr.Dataset, exact: xr.Dataset) -> dict[str, Any]:
+    """Network minus exact denoiser and minus Bayes' answer, on the same data and samples."""
+    names = [str(w) for w in network.weighting.values]
+    hit = network.bayes_hit_by_datum.values
+    single = (network.single_by_datum - exact.single_by_datum).values.T
+    return {
+        "minus exact": {w: _mean(_last(network, w) - _last(exact, w)) for w in names},
+        "minus bayes": {w: _mean(_last(network, w) - hit) for w in names},
+        "single minus exact": {"mean": _mean(np.ascontiguousarray(single).mean(axis=0))},
+    }
+
+
+def _beside_references(ds: xr.Dataset) -> dict[str, Any]:
+    """The classifiers trained on the same images."""
+    right = ds.conv_by_datum.values
+    return {
+        **{k: [float(ds[k]), float(ds[f"{k}_error"])] for k in ("linear", "conv")},
+        "minus conv": {str(w): _mean(_last(ds, str(w)) - right) for w in ds.weighting.values},
+    }
+
+
+def _quantities(found: Mapping[str, Any]) -> str:
+    """The second table: ceilings, references, and calls of the denoiser."""
+    names = {
+        "bayes": ("Bayes' ceiling", 3), "linear": ("linear classifier", 3),
+        "conv": ("convolutional classifier", 3), "pruned": ("accuracy, t-tests", 3),
+        "staged": ("accuracy, stages", 3), "calls_right": ("calls per class when right", 0),
+        "calls_wrong": ("calls per class when wrong", 0),
+    }  # fmt: skip
+    rows = [(words, found[k], d) for k, (words, d) in names.items() if k in found]
+    lines = [f"{words:<30}{x:>10.{d}f} ± {error:.{d}f}" for words, (x, error), d in rows]
+    for key, words in (("minus exact", "network - exact"), ("minus conv", "network - conv."),
+                       ("minus bayes", "network - Bayes")):  # fmt: skip
+        for w, (x, error) in found.get(key, {}).items():
+            z = x / max(error, 1e-12)
+            lines.append(f"{f'{words}, {w}':<30}{x:>+10.3f} ± {error:.3f}   z = {z:.1f}")
+    return "\n".join(lines)
+
+
+def _claim_rhm(found: Mapping[str, Any]) -> str:
+    (x, error), (gap, spread) = found["accuracy"]["exp"], found["minus exact"]["exp"]
+    return (
+        f"at N = {found['budget']} the network classifies {x:.3f} ± {error:.3f} (exp), "
+        f"{gap:+.3f} ± {spread:.3f} from the exact denoiser (z = {gap / max(spread, 1e-12):.1f}), "
+        f"below Bayes' {found['bayes'][0]:.3f} ± {found['bayes'][1]:.3f}"
+    )
+
+
+def _claim_digits(found: Mapping[str, Any]) -> str:
+    # one weight, chosen before the result: the published heuristic
+    x, error = found["accuracy"]["exp"]
+    text = f"at N = {found['budget']} the network classifies {x:.3f} ± {error:.3f} (exp)"
+    if "minus conv" not in found:
+        return text
+    gap, spread = found["minus conv"]["exp"]
+    return (
+        f"{text}, {gap:+.3f} ± {spread:.3f} from a convolutional classifier (z = "
+        f"{gap / max(spread, 1e-12):.1f})"
+    )
+
+
+# Figure
+
+
+_CURVES = ("weighting", "budget")
+_EXACT = {"accuracy": _CURVES, "single": ("t",)}
+
+
+@checked
+def network_classification_figure(network: xr.Dataset, exact: xr.Dataset | None = None) -> Figure:
+    """The figure of the study.
+
+    Parameters
+    ----------
+    network : xarray.Dataset
+        From ``NetworkClassification``.
+    exact : xarray.Dataset, optional
+        The exact denoiser on the same samples.
+
+    Returns
+    -------
+    matplotlib Figure
+        Accuracy against budget and weight, single noise levels, calls of right and wrong answers;
+        or, for a folder of images, the scores of the true class against the best other one.
+    """
+    if "budget" not in network.coords:
+        return image_folders.folder_figure(network)
+    network = current_names(network)
+    exact = None if exact is None else current_names(exact)
+    needs(network, {**_EXACT, "accuracy_error": _CURVES, "single_error": ("t",)}, _MAKER)
+    if exact is not None:
+        needs(exact, {**_EXACT, "information": ("t",)}, _MAKER)
+        if set(network.weighting.values.tolist()) - set(exact.weighting.values.tolist()):
+            raise InvalidParameter(
+                "the exact denoiser lacks weightings of the network; give those of one run"
+            )
+    fig, axes = plt.subplots(1, 3, figsize=(11.6, 3.6), layout="constrained",
+                             width_ratios=(1.3, 1.3, 0.8))  # fmt: skip
+    _budgets(axes[0], network, exact)
+    _levels(axes[1], network, exact)
+    _calls(axes[2], network, exact)
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
+def _budgets(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
+    names = [w for w in ("vdm", "snr", "exp", "uniform", "learned")
+             if w in network.weighting.values]  # fmt: skip
+    for i, name in enumerate(names):
+        colour, shift = f"C{i}", 1.06 ** (i - len(names) / 2)
+        if exact is not None:
+            ax.plot(exact.budget, exact.accuracy.sel(weighting=name), color=colour, lw=1.1)
+        one = network.sel(weighting=name)
+        ax.errorbar(one.budget * shift, one.accuracy, one.accuracy_error, color=colour, marker="o",
+                    mfc="none", ms=4, elinewidth=0.8, label=name,
+                    **({"ls": "none"} if exact is not None else {"lw": 0.8}))  # fmt: skip
+    _references(ax, network, right=True)
+    _chance(ax, network)
+    ax.set(xscale="log", xlabel="samples $N$, noise shared by the classes", ylabel="accuracy",
+           ylim=(0, 1.02))  # fmt: skip
+    title = "circles: network, lines: exact denoiser" if exact is not None else "network"
+    ax.set_title(title, fontsize=9)
+    ax.legend(fontsize=7, frameon=False, loc="lower right", title="weight", title_fontsize=7)
+
+
+def _references(ax: Axes, ds: xr.Dataset, *, right: bool) -> None:
+    """Lines of what is known: Bayes' ceiling, classifiers trained for the purpose."""
+    low = float(ds.budget[0]) if right else float(ds.t[0])
+    for name, look in (("bayes", "-"), ("linear", "--"), ("conv", ":")):
+        if name in ds:
+            value = float(ds[name])
+            ax.axhline(value, color="0.3", lw=0.9, ls=look)
+            text = {"bayes": "Bayes", "linear": "linear classifier", "conv": "conv. classifier"}
+            ax.annotate(text[name], (low, value), xytext=(0, -9 if name == "linear" else 2),
+                        textcoords="offset points", fontsize=7, color="0.3")  # fmt: skip
+
+
+def _chance(ax: Axes, ds: xr.Dataset) -> None:
+    try:
+        parameters: dict[str, Any] = json.loads(ds.attrs["parameters"])
+        if "classes" not in parameters:  # a file of the first build
+            parameters["classes"] = 10 if parameters["model"] == "digits" else parameters["v"]
+        classes = count("classes", parameters["classes"])
+    except (KeyError, TypeError, ValueError):
+        raise InvalidParameter(
+            f"the dataset does not state the number of classes; give one from {_MAKER}"
+        ) from None
+    ax.axhline(1 / classes, color="0.75", lw=0.8)
+
+
+def _levels(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
+    ax.errorbar(network.t, network.single, network.single_error, color="C0", marker="o",
+                mfc="none", ms=4, elinewidth=0.8, label="network, one sample",
+                ls="none" if exact is not None else "-", lw=0.8)  # fmt: skip
+    if exact is not None:
+        ax.plot(exact.t, exact.single, color="C0", lw=1.1, label="exact denoiser, one sample")
+        ax.plot(exact.t, exact.information, color="C3", lw=1.1, ls="--",
+                label="exact posterior $p(c|x_t)$")  # fmt: skip
+    _chance(ax, network)
+    ax.set(xlabel="time $t$ of the sample (cosine)", ylabel="accuracy", ylim=(0, 1.02))
+    ax.set_title("single noise levels", fontsize=9)
+    ax.legend(fontsize=7, frameon=False)
+
+
+def _calls(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
+    for i, (ds, name) in enumerate(((network, "network"), (exact, "exact"))):
+        if ds is None:
+            continue
+        for j, word in enumerate(("right", "wrong")):
+            if f"calls_{word}" in ds:
+                ax.bar(j + 0.38 * i - 0.19 * (exact is not None), float(ds[f"calls_{word}"]), 0.36,
+                       yerr=float(ds[f"calls_{word}_error"]), color="none", edgecolor=f"C{i}",
+                       ecolor=f"C{i}", hatch="" if i else "///",
+                       label=name if j == 0 else None)  # fmt: skip
+    ax.set_xticks([0, 1], ["right", "wrong"])
+    ax.set(ylabel="calls per class, paired t-tests", xlabel="answer")
+    ax.set_ylim(top=1.2 * ax.get_ylim()[1])  # room for the legend
+    ax.set_title("calls as confidence", fontsize=9)
+    ax.legend(fontsize=7, frameon=False)
