@@ -172,7 +172,7 @@ class RepresentationPeak:
         for mixture in self.mixtures:
             stem, measured = stem_of(mixture), self._measured(mixture, options)
             base = self._experiment(*mixture, ())
-            fine = np.geomspace(base.reference, measured.sigma.values[-1], 80)
+            fine = np.geomspace(base.sigma_low, measured.sigma.values[-1], 80)
             found[stem] = measured
             found[f"{stem}_theory"] = base.predict("exact", fine)
             found[f"{stem}_mean_field"] = base.predict("mean_field", fine)
