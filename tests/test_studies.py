@@ -231,7 +231,7 @@ def test_derivations_end_in_their_assertions(script: str) -> None:
 def test_sharpening_in_small(tmp_path: Path) -> None:
     code, out, err = run(
         "sims/sharpening.py", "--depths", "3", "4", "--grammars", "4", "--data", "3",
-        "--size", "200", "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
+        "--size", "100", "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
     )  # fmt: skip
     assert code == 0, err
     assert "steepest slopes grow" in out.splitlines()[-1]
