@@ -17,7 +17,6 @@ from oracles import (
     one_line,
     string_probabilities,
 )
-from programs import run
 
 from hierdiff import RHM, Grammar
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf, zipf_weights

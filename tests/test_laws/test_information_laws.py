@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from laws import Laws
-from programs import run
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.data.derivations import Derivations
