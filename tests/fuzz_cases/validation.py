@@ -17,8 +17,6 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.rhm_images import rhm_images_figure
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
@@ -48,6 +46,12 @@ from hierdiff.validation.experiments.image_folders import folder_figure
 from hierdiff.validation.experiments.layer_probes import layer_probe_figure
 from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
 from hierdiff.validation.experiments.representation import network_representation_figure
+from hierdiff.validation.experiments.rhm_images import (
+    ExactDenoiser,
+    ImageGrammar,
+    RHMImages,
+    rhm_images_figure,
+)
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -67,7 +71,7 @@ EXEMPT = {
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
         "hierdiff.sims.metrics.forward_backward.ForwardBackward",
-        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
+        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention",
     )
 }  # fmt: skip
 
@@ -355,7 +359,7 @@ def _retained(**more: Any) -> xr.Dataset:
 
 def _transition() -> dict[str, Any]:
     network = _retained(
-        values={"gap": "t", "size_gap": "n_train", "size_valid": "n_train",
+        values={"divergence": "t", "size_divergence": "n_train", "size_valid": "n_train",
                 "size_copies": "n_train"}, n_train=[16, 0],
     )  # fmt: skip
     return {"theory": _retained(), "chain": _retained(), "network": network}
@@ -363,8 +367,10 @@ def _transition() -> dict[str, Any]:
 
 def _drawn() -> dict[str, Any]:
     network = _retained(values={"layers": "layer t"}, layer=["conv1", "logits"])
-    return {"theory": _retained(), "chain": _retained(), "network": network,
-            "start": np.zeros((2, 3, 4, 4)), "made": np.zeros((2, 2, 3, 4, 4))}  # fmt: skip
+    pixels = ("shown", "channel", "row", "column")
+    network["start"] = (pixels, np.zeros((2, 3, 4, 4)))
+    network["made"] = (("t", *pixels), np.zeros((2, 2, 3, 4, 4)))
+    return {"theory": _retained(), "chain": _retained(), "network": network}
 
 
 def _representation() -> dict[str, Any]:
@@ -453,7 +459,7 @@ def _forwards() -> list[Case]:
          "forward",
          lambda: diffusers_networks.DiffusersNetwork(_dit_inner(), "dit"),
          lambda: {"x": images8(1), "time": two, "condition": torch.zeros(2, dtype=torch.long)}),
-        ("studies.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
+        ("experiments.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
          lambda: ExactDenoiser(_exact()),
          lambda: {"x": torch.zeros(2, 1, 4, 4), "log_snr": two}),
         ("diffusion.parameterisation.Parameterisation", Parameterisation, "network_input", kind,
@@ -516,9 +522,9 @@ def _chains() -> list[Case]:
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
         ("execution.Execution", execution.Execution, "arranged", place, x),
-        ("seeds.SampleStreams", seeds.SampleStreams, "take", streams,
+        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "take", streams,
          {"rows": np.array([0, 2])}),
-        ("seeds.SampleStreams", seeds.SampleStreams, "of", streams,
+        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "of", streams,
          {"seed": 0, "purpose": 1}),
     ]  # fmt: skip
     table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}
@@ -751,9 +757,10 @@ def _images() -> list[Case]:
           for word, more in (("log_evidence", {"snr": 1.0}), ("patches", {}), ("read", {}))),
         Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().world),
              {"leaves": np.zeros((2, 4), int)}),
-        Case(f"{_V}studies.rhm_images.ExactDenoiser", ExactDenoiser, lambda: {"model": _exact()}),
-        Case(f"{_V}studies.rhm_images.RHMImages.draw",
-             _method(RHMImages, "draw", lambda: RHMImages(v=4, m=2, L=1)),
+        Case(f"{_V}experiments.rhm_images.ExactDenoiser", ExactDenoiser,
+             lambda: {"model": _exact()}),
+        Case(f"{_V}experiments.rhm_images.RHMImages.draw",
+             _method(RHMImages, "draw", lambda: RHMImages(ImageGrammar(v=4, m=2, L=1))),
              lambda: {"n": 2, "rng": np.random.default_rng(0)}),
     ]  # fmt: skip
 
@@ -791,14 +798,9 @@ def _runs() -> list[Case]:
     def second() -> distributed.Process:
         return distributed.Process(1, 2, 1)
 
-    figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("alignment.network_alignment", layers_figure, _alignment),
-        ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
-    ]  # fmt: skip
     experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
         ("composition.network_composition_figure", network_composition_figure, _composition),
         ("layer_probes.layer_probe_figure", layer_probe_figure, _probed),
-        ("phase_transition.network_phase_transition", network_phase_transition, _transition),
         (
             "representation.network_representation_figure",
             network_representation_figure,
@@ -820,8 +822,10 @@ def _runs() -> list[Case]:
              lambda: {"tasks": [Task(_zeros, (), {"n": 1})], "folder": "tasks",
                       "process": distributed.Process(), "name": "tasks", "patience": 0.0,
                       "sleep": float}),
-        *(Case(f"{_V}figures.{name}", _closed(function), arguments)
-          for name, function, arguments in figures),
+        Case("hierdiff.sims.alignment_figure.layers_figure", _closed(layers_figure), _alignment),
+        Case(f"{_V}experiments.phase_transition.network_phase_transition",
+             _closed(network_phase_transition), _transition),
+        Case(f"{_V}experiments.rhm_images.rhm_images_figure", _closed(rhm_images_figure), _drawn),
         *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
           for name, function, arguments in experiments),
         Case(f"{_V}experiments.classification.network_classification_figure",
