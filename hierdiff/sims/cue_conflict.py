@@ -55,8 +55,8 @@ from hierdiff.theory.zero_shot.gaussian_classes import (
     effective_weights,
     linear_accuracy,
 )
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
-from hierdiff.theory.zero_shot.scenes import TwoChannels
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
+from hierdiff.theory.zero_shot.scenes import ShapeTexture
 from hierdiff.theory.zero_shot.weightings import band, weighting
 
 __all__ = ["CueConflict", "cue_conflict_figure", "gaussian_bias"]
@@ -353,7 +353,7 @@ def _read(scores: Floats, shapes: Array, textures: Array) -> tuple[float, float]
 
 def _grammar(e: CueConflict, g: int) -> dict[str, Array]:
     """All biases on one grammar with one set of histograms."""
-    tree = SoftLeaves(RHM(e.v, e.m, e.s, e.L).draw(stream(e.seed, "grammar", g)), e.tau)
+    tree = GaussianRHM(RHM(e.v, e.m, e.s, e.L).draw(stream(e.seed, "grammar", g)), e.tau)
     rng = stream(e.seed, "cues", g)
     table = rng.dirichlet(np.full(e.v, e.concentration), tree.n_classes)
     shapes = rng.integers(tree.n_classes, size=e.data)
@@ -362,7 +362,7 @@ def _grammar(e: CueConflict, g: int) -> dict[str, Array]:
     found: dict[str, list[Any]] = {name: [] for name in _DIMS}
     for k in e.amplitudes:
         # the same data for all amplitudes: only the scale of the texture differs
-        model = TwoChannels(tree, table, k)
+        model = ShapeTexture(tree, table, k)
         x0 = model.conflict(shapes, textures, stream(e.seed, "data", g))
         pool = error_pool(model, x0, e.samples, stream(e.seed, "pool", g))
         _append(found, "bias", "matched",
