@@ -197,11 +197,11 @@ def test_cues_in_two_worlds(laws: Laws) -> None:
     experiment = CueConflict(grammars=6, data=100, samples=60)
     measured, theory = experiment.measure(), experiment.predict()
     law = "Gaussian cue conflict at a finite budget"
-    z = ((measured.gaussian_bias - theory.gaussian_bias) / measured.gaussian_bias_error).values
+    z = ((measured.noise_bias - theory.noise_bias) / measured.noise_bias_error).values
     laws.holds(law, z)
     assert np.abs(z).max() < 4
-    assert (np.diff(measured.gaussian_bias.values)[1:] > 0).all()
-    wrong = ((1 - measured.gaussian_bias) - theory.gaussian_bias) / measured.gaussian_bias_error
+    assert (np.diff(measured.noise_bias.values)[1:] > 0).all()
+    wrong = ((1 - measured.noise_bias) - theory.noise_bias) / measured.noise_bias_error
     laws.rejects(law, "shape and texture exchanged", wrong.values)
     assert np.abs(wrong).max() > 20
     bands = measured.band_bias_by_grammar.sel(amplitude=1.0)
