@@ -92,12 +92,11 @@ SURFACE = {
         "write_summary",
     ],
     "hierdiff.validation": [
-        "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
-        "Parameterisation", "forward_backward", "pretrained", "print_models",
+        "CATALOGUE", "DDIM", "NETWORKS", "Ancestral", "DiscreteSchedule", "Execution",
+        "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
+        "print_models",
     ],
-    "hierdiff.plots": [
-        "backend",
-    ],
+    "hierdiff.plots": ["backend"],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
         "MissingPackage", "NoTransition",

@@ -11,6 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies._judgements import (
+    DIGIT_GROUPS,
+    Judges,
+    digit_similarity,
+    leading_components,
+)
+from hierdiff.validation.studies.alignment import NetworkAlignment
 from numpy.typing import NDArray
 from oracles import one_line
 from PIL import Image
@@ -22,13 +29,6 @@ from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, 
 from hierdiff.theory.odd_one_out_task import odd_one_out
 from hierdiff.validation import things
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.studies._judgements import (
-    DIGIT_GROUPS,
-    Judges,
-    digit_similarity,
-    leading_components,
-)
-from hierdiff.validation.studies.alignment import NetworkAlignment
 from hierdiff.validation.things import block_layers
 
 SMALL = NetworkAlignment(
@@ -237,7 +237,7 @@ def test_choices_about_images_that_are_not_there(
     with pytest.raises(DamagedFile, match=r"give a .npy file") as damaged:
         replace(study, labels=tmp_path / "bad.npy", triplets=_first(tmp_path)).main()
     one_line(damaged)
-    with pytest.raises(InvalidParameter, match="must be told") as error:
+    with pytest.raises(InvalidParameter, match="is conditioned on") as error:
         replace(study, model="adm-64-conditional", triplets=_first(tmp_path)).main()
     one_line(error)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 from oracles import one_line
 from scipy.special import softmax
 
@@ -20,7 +21,6 @@ from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 NOISE = GaussianNoise(schedule="linear")
 # unequal norms, so that the norm in the evidence matters
@@ -96,7 +96,9 @@ def test_samples_follow_the_posterior() -> None:
 
 def test_the_exact_denoiser_runs_through_a_network_s_chain() -> None:
     exact = ExactImages(TINY, NOISE)
-    model = NetworkModel(ExactDenoiser(exact), NOISE, "x0", clock=LogSNR(), sampler=Ancestral(60))
+    model = NetworkModel(
+        ExactDenoiser(exact), NOISE, "x0", noise_conditioning=LogSNR(), sampler=Ancestral(60)
+    )
     x_t = NOISE.corrupt(TINY.render(TINY.grammar.sample(1500, 7).leaves).astype(float), 0.5, 8)
     np.testing.assert_allclose(model.denoise(x_t, 0.5), exact.denoise(x_t, 0.5), atol=1e-5)
     made = TINY.read(model.sample(x_t, 0.5, 9))
