@@ -61,7 +61,7 @@ def cases() -> list[Case]:
         Case(f"{soft_name}.noisy_log_odds", soft.noisy_log_odds, shapes),
         Case(f"{soft_name}.denoise", soft.denoise,
              {"x_t": shapes["x0"], "snr": 1.5, "label": [0, 1, 2]}),
-        Case(f"{soft_name}.soften", soft.soften, {"data": truth, "seed": 0}),
+        Case(f"{soft_name}.emit", soft.emit, {"data": truth, "seed": 0}),
         Case(two, zero_shot.ShapeTexture,
              {"shape_model": soft, "histograms": np.full((4, 4), 0.25), "amplitude": 2.0}),
         Case(f"{two}.errors", world.errors, both),
