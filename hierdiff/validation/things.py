@@ -1,16 +1,11 @@
-"""Images of the THINGS data set with their odd-one-out responses, and features of them.
-
-A triplet names three images by their numbers; the last one is the odd one out
-(:mod:`hierdiff.sims.triplets`).
-"""
+"""Images and odd-one-out responses of people to them, in the format of THINGS."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +15,8 @@ from hierdiff.checks import checked, count, integers, reals
 from hierdiff.data.image_folder import image_files, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.odd_one_out import read_triplets
+from hierdiff.sims.alignment import ComparedObjects
+from hierdiff.sims.metrics.odd_one_out import TripletTask, read_triplets
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.layers import Pooling
@@ -28,7 +24,7 @@ from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of
 
-__all__ = ["block_layers", "triplet_features"]
+__all__ = ["block_layers", "things_objects"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -55,80 +51,75 @@ def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, 
 
 
 @checked(limit=count)
-def triplet_features(
+def things_objects(
     name: str,
     images: Path,
     triplets: Path,
     *,
     labels: Path | None,
-    null_embedding: Path | None,
+    null: Path | None,
     layers: tuple[str, ...],
     accept_licence: bool,
     device: str,
     limit: int,
+    ties: Literal["wrong", "shared"],
     seed: int,
-) -> tuple[Callable[[int, float], dict[str, Array]], tuple[int, ...], Array | None, Array]:
-    """Features of images in a published network, and the triplets that compare them.
+) -> tuple[NetworkModel, ComparedObjects]:
+    """A published network, and images with the responses of people to their triplets.
 
     Parameters
     ----------
     name : str
-        A checkpoint of the catalogue.
-    images : Path
-        Folder of the images.
-    triplets : Path
-        File of the responses.
-    labels : Path, optional
-        A .npy file with the class or the text embedding of every image.
-    null_embedding : Path, optional
-        A .npy file with the embedding of the empty text, for a network on texts.
+        Of the catalogue.
+    images : pathlib.Path
+        Folder with one image per object, in the order of the objects' numbers.
+    triplets : pathlib.Path
+        Responses, as :func:`hierdiff.sims.metrics.odd_one_out.read_triplets` reads them.
+    labels : pathlib.Path, optional
+        Class or embedding of text per object, on which the network is conditioned.
+    null : pathlib.Path, optional
+        What stands for no text.
     layers : tuple of str
-        As in :func:`block_layers`.
+        Submodules; default the network's blocks.
     accept_licence : bool
-        As in :func:`hierdiff.validation.pretrained.loading.pretrained`.
     device : str
     limit : int
-        Largest number of triplets; of more a random part is taken.
+        How many triplets are taken at most.
+    ties : {"wrong", "shared"}
     seed : int
-        Names the part and the noise.
+        Draws the triplets and the noise.
 
     Returns
     -------
-    features : callable
-        Of a condition, 1 for ``labels`` and 0 for none, and a noise level.
-    conditions : tuple of int
-        Those that there are.
-    labels : array [n, k] or None
-        Labels as vectors.
-    triplets : int array [m, 3]
+    model : NetworkModel
+    objects : ComparedObjects
 
     Raises
     ------
     InvalidParameter
-        If the network needs a condition and none is given, or images cannot be read.
+        If an image cannot be read, or the network needs a condition that is not given.
 
     Notes
     -----
-    Validity: every noise level has the same noise.
+    Validity: that of the network.
     """
     entry = checkpoint(name)
     files = image_files(images)
     rows = read_triplets(triplets, len(files))
     if len(rows) > limit:
         rows = rows[np.sort(stream(seed, "subset").choice(len(rows), limit, replace=False))]
-    given = None if labels is None else _conditions(labels, entry.condition, len(files))
-    empty = _empty(entry.condition, null_embedding)
-    conditions = (*((0,) if empty is not None or not entry.condition else ()),
-                  *((1,) if given is not None else ()))  # fmt: skip
-    if not conditions:
+    given = None if labels is None else _given(labels, entry.condition, len(files))
+    empty = _empty(entry.condition, null)
+    unconditional = empty is not None or not entry.condition
+    if not unconditional and given is None:
         raise InvalidParameter(
-            f"{name} is conditioned on {entry.condition}; give labels FILE.npy, or null_embedding "
+            f"{name} must be conditioned on {entry.condition}; give --labels FILE.npy, or --null "
             "FILE.npy"
         )
     model = pretrained(
         name, accept_licence=accept_licence, execution=Execution(device=device, batch_size=8)
     )
-    model = replace(model, layers=block_layers(model, layers))
+    model = replace(model, layers=block_layers(model, layers)).given(empty)
     size, encode = encoder_of(entry, device)
     pixels, kept = load_images(files, size, crop=False)
     if len(kept) < len(files):
@@ -136,29 +127,25 @@ def triplet_features(
             f"{len(files) - len(kept)} of {len(files)} images cannot be read, and triplets name "
             "objects by their number; repair them"
         )
-    x0 = encode(pixels)
+    x0 = np.asarray(encode(pixels), np.float32)
+    responses = np.tile([0.0, 0.0, 1.0], (len(rows), 1))
+    task = TripletTask(rows, responses, ties, seed)
+    # float32, as images are: half of what a large set of them would need
     randoms = stream(seed, "noise").standard_normal(x0.shape, dtype=np.float32)
-
-    def features(c: int, t: float) -> dict[str, Array]:
-        x_t = model.noise.corrupt_with(x0, t, randoms).astype(np.float32)
-        return model.given(given if c else empty).features(x_t, t)
-
-    label = None
-    if given is not None:
-        label = given.reshape(len(given), -1) if given.dtype.kind == "f" else (
-            np.eye(int(given.max()) + 1)[given]
-        )  # fmt: skip
-    return features, conditions, label, rows
+    objects = ComparedObjects(
+        x0, task, labels=given, unconditional=unconditional, ends=False, randoms=randoms
+    )  # fmt: skip
+    return model, objects
 
 
-def _empty(condition: str, null_embedding: Path | None) -> Any:
-    """The unconditional input: a file, the null class of DiT, or None."""
-    if null_embedding is not None:
-        return _array(null_embedding, None)
+def _empty(condition: str, null: Path | None) -> Any:
+    """What stands for no condition: a file, DiT's extra class, or nothing at all."""
+    if null is not None:
+        return _array(null, None)
     return _NULL_CLASS if "for none" in condition else None
 
 
-def _conditions(path: Path, condition: str, n: int) -> Array:
+def _given(path: Path, condition: str, n: int) -> Array:
     """Labels or text embeddings, as the network of this condition takes them."""
     found = _array(path, n)
     if condition.startswith("class"):

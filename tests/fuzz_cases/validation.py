@@ -17,15 +17,13 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.alignment import network_alignment
-from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.figures.representation import network_representation, probe_curves
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
+from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
 from hierdiff.validation import (
@@ -36,16 +34,23 @@ from hierdiff.validation import (
     reference_layers,
     things,
     training,
-    tree_runs,
 )
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.experiments.classification import network_classification_figure
+from hierdiff.validation.experiments.composition import network_composition_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
-from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.experiments.layer_probes import layer_probe_figure
+from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
+from hierdiff.validation.experiments.representation import network_representation_figure
+from hierdiff.validation.experiments.rhm_images import (
+    ExactDenoiser,
+    ImageGrammar,
+    RHMImages,
+    rhm_images_figure,
+)
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -57,7 +62,6 @@ from hierdiff.validation.networks import (
 from hierdiff.validation.networks.adm import ADMConfig
 from hierdiff.validation.pretrained import catalogue, convnext, download, vae
 from hierdiff.validation.pretrained.loading import as_model, pretrained
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 _V = "hierdiff.validation."
 
@@ -66,7 +70,7 @@ EXEMPT = {
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
         "hierdiff.sims.metrics.forward_backward.ForwardBackward",
-        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
+        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention",
     )
 }  # fmt: skip
 
@@ -354,7 +358,7 @@ def _retained(**more: Any) -> xr.Dataset:
 
 def _transition() -> dict[str, Any]:
     network = _retained(
-        values={"gap": "t", "size_gap": "n_train", "size_valid": "n_train",
+        values={"divergence": "t", "size_divergence": "n_train", "size_valid": "n_train",
                 "size_copies": "n_train"}, n_train=[16, 0],
     )  # fmt: skip
     return {"theory": _retained(), "chain": _retained(), "network": network}
@@ -362,18 +366,20 @@ def _transition() -> dict[str, Any]:
 
 def _drawn() -> dict[str, Any]:
     network = _retained(values={"layers": "layer t"}, layer=["conv1", "logits"])
-    return {"theory": _retained(), "chain": _retained(), "network": network,
-            "start": np.zeros((2, 3, 4, 4)), "made": np.zeros((2, 2, 3, 4, 4))}  # fmt: skip
+    pixels = ("shown", "channel", "row", "column")
+    network["start"] = (pixels, np.zeros((2, 3, 4, 4)))
+    network["made"] = (("t", *pixels), np.zeros((2, 2, 3, 4, 4)))
+    return {"theory": _retained(), "chain": _retained(), "network": network}
 
 
 def _representation() -> dict[str, Any]:
-    dims = "n_train split sigma"
-    coords = {"n_train": [16, 0], "split": ["train", "test"], "sigma": [0.1, 0.5]}
+    dims = "model split n_train sigma"
+    coords = {"model": ["given"], "n_train": [16, 0], "split": ["train", "test"],
+              "sigma": [0.1, 0.5]}  # fmt: skip
     network = _dataset(
-        _with_errors({"snr": dims, "projection": dims, "denoising": "n_train split"}), coords
+        _with_errors({"snr": dims, "projection": dims, "denoising": "model split n_train"}), coords
     )
-    law = _dataset({"snr": "n_train split model sigma", "projection": "n_train split model sigma"},
-                   {**coords, "n_train": [0], "model": ["exact"]})  # fmt: skip
+    law = _dataset({"snr": dims, "projection": dims}, coords)
     memory = _dataset({"snr": dims}, {**coords, "n_train": [16]})
     return {"theory": law, "memory": memory, "network": network}
 
@@ -454,7 +460,7 @@ def _forwards() -> list[Case]:
          "forward",
          lambda: diffusers_networks.DiffusersNetwork(_dit_inner(), "dit"),
          lambda: {"x": images8(1), "time": two, "condition": torch.zeros(2, dtype=torch.long)}),
-        ("studies.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
+        ("experiments.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
          lambda: ExactDenoiser(_exact()),
          lambda: {"x": torch.zeros(2, 1, 4, 4), "log_snr": two}),
         ("diffusion.parameterisation.Parameterisation", Parameterisation, "network_input", kind,
@@ -690,12 +696,11 @@ def _images() -> list[Case]:
         Case(f"{_V}things.block_layers", things.block_layers,
              lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
                       "names": ("middle_block",)}),
-        Case(f"{_V}things.triplet_features", _refused(things.triplet_features),
+        Case(f"{_V}things.things_objects", _refused(things.things_objects),
              lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
-                      "triplets": _folder() / "triplets.npy", "labels": None,
-                      "null_embedding": None,
+                      "triplets": _folder() / "triplets.npy", "labels": None, "null": None,
                       "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
-                      "limit": 2, "seed": 0}),
+                      "limit": 2, "ties": "shared", "seed": 0}),
         Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
@@ -747,9 +752,10 @@ def _images() -> list[Case]:
           for word, more in (("log_evidence", {"snr": 1.0}), ("patches", {}), ("read", {}))),
         Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().world),
              {"leaves": np.zeros((2, 4), int)}),
-        Case(f"{_V}studies.rhm_images.ExactDenoiser", ExactDenoiser, lambda: {"model": _exact()}),
-        Case(f"{_V}studies.rhm_images.RHMImages.draw",
-             _method(RHMImages, "draw", lambda: RHMImages(v=4, m=2, L=1)),
+        Case(f"{_V}experiments.rhm_images.ExactDenoiser", ExactDenoiser,
+             lambda: {"model": _exact()}),
+        Case(f"{_V}experiments.rhm_images.RHMImages.draw",
+             _method(RHMImages, "draw", lambda: RHMImages(ImageGrammar(v=4, m=2, L=1))),
              lambda: {"n": 2, "rng": np.random.default_rng(0)}),
     ]  # fmt: skip
 
@@ -787,24 +793,20 @@ def _runs() -> list[Case]:
     def second() -> distributed.Process:
         return distributed.Process(1, 2, 1)
 
-    figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("alignment.network_alignment", network_alignment, _alignment),
-        ("composition.network_composition", network_composition, _composition),
-        ("phase_transition.network_phase_transition", network_phase_transition, _transition),
-        ("representation.network_representation", network_representation, _representation),
-        ("representation.probe_curves", probe_curves, _probed),
-        ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
-    ]  # fmt: skip
+    experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
+        ("composition.network_composition_figure", network_composition_figure, _composition),
+        ("layer_probes.layer_probe_figure", layer_probe_figure, _probed),
+        (
+            "representation.network_representation_figure",
+            network_representation_figure,
+            _representation,
+        ),
+    ]
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
-        Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
-             lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
-        Case(f"{_V}tree_runs.copied", tree_runs.copied,
+        Case(f"{_V}experiments.phase_transition.copied", copied,
              {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
-        Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
-             lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
-                      "t": 0.5, "seed": 0}),
         Case(f"{_V}distributed.Process.device",
              _method(distributed.Process, "device", second), {"name": "cuda"}),
         Case(f"{_V}distributed.Process.share",
@@ -815,8 +817,12 @@ def _runs() -> list[Case]:
              lambda: {"tasks": [Task(_zeros, (), {"n": 1})], "folder": "tasks",
                       "process": distributed.Process(), "name": "tasks", "patience": 0.0,
                       "sleep": float}),
-        *(Case(f"{_V}figures.{name}", _closed(function), arguments)
-          for name, function, arguments in figures),
+        Case("hierdiff.sims.alignment_figure.layers_figure", _closed(layers_figure), _alignment),
+        Case(f"{_V}experiments.phase_transition.network_phase_transition",
+             _closed(network_phase_transition), _transition),
+        Case(f"{_V}experiments.rhm_images.rhm_images_figure", _closed(rhm_images_figure), _drawn),
+        *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
+          for name, function, arguments in experiments),
         Case(f"{_V}experiments.classification.network_classification_figure",
              _closed(network_classification_figure), _classification),
         Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),
