@@ -145,7 +145,7 @@ class NetworkModel:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, noise=unchecked, parameterisation=unchecked, condition=unchecked,
+            self, parameterisation=unchecked, condition=unchecked,
             null_condition=unchecked, sampler=_sampler,
         )  # fmt: skip
         kind = self._kind
