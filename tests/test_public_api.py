@@ -92,14 +92,12 @@ SURFACE = {
         "write_summary",
     ],
     "hierdiff.validation": [
-        "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
-        "Parameterisation", "forward_backward", "pretrained", "print_models",
+        "CATALOGUE", "DDIM", "NETWORKS", "Ancestral", "DiscreteSchedule", "Execution",
+        "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
+        "print_models",
     ],
     "hierdiff.plots": [
-        "alignment", "alignment_figure", "backend",
-        "class_transition",
-        "phase_transition", "phase_transition_figure",
-        "phase_transition_processes",
+        "backend",
     ],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
@@ -116,8 +114,8 @@ SURFACE = {
         "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",
     ],
     "hierdiff.contracts": [
-        "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData", "Sample",
-        "Sampler", "Summary",
+        "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData",
+        "NoiseProcess", "Sample", "Sampler", "SignalNoise", "Summary",
     ],
     "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],

@@ -539,7 +539,7 @@ def _answers(
     if labels is None:
         return ask(model, x_t)
     if hasattr(model, "conditioned"):  # a network takes a label for every row
-        return ask(model.conditioned(labels), x_t)
+        return ask(model.given(labels), x_t)
     found: dict[str, Array] = {}
     for c in np.unique(labels):
         rows = labels == c

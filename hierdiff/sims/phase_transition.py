@@ -324,7 +324,8 @@ class PhaseTransition:
             and ``width_error``, the range over which it falls from .9 to .1 (with masking at
             (32, 8, 2) and L = 10 .42 of the threshold; NaN where chance is above .1).  On strings
             and rendered grammars also ``valid`` (t), the share of samples in the language, where
-            samples are read.
+            samples are read; of these models also ``retention_by_datum`` (grammar, datum, level,
+            t).
 
         Raises
         ------
@@ -441,11 +442,13 @@ class PhaseTransition:
     ) -> xr.Dataset:  # fmt: skip
         variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
         plane = ("level", "t")
-        # of samples that are all alike the error is not zero but below one in their number
-        least = 0.0 if quantities == QUANTITIES else 1 / values.shape[1]
         for q, name in enumerate(quantities):
             r = nested_mean(values[..., q])
-            text, error = _TEXT[name], np.maximum(r.error, least)
+            text, error = _TEXT[name], r.error
+            if quantities != QUANTITIES:
+                # of samples that are all alike the error is not zero but below one in their number
+                n = values.shape[1]
+                error = np.maximum(values[0, ..., q].std(axis=0, ddof=1) / np.sqrt(n), 1 / n)
             if name == "valid":
                 variables["valid"] = (("t",), r.mean[0], text)
                 variables["valid_error"] = (("t",), error[0], f"standard error of: {text}")
@@ -455,6 +458,10 @@ class PhaseTransition:
             variables[f"{name}_by_grammar"] = (("grammar", *plane), r.by_grammar, text)
             variables[f"{name}_quenched_sd"] = (plane, r.quenched_sd, "spread between grammars")
             variables[f"{name}_thermal_sd"] = (plane, r.thermal_sd, "spread between data")
+        if quantities != QUANTITIES:  # for paired differences of models on the same data
+            each = values[..., quantities.index("retention")]
+            every = ("grammar", "datum", *plane)
+            variables["retention_by_datum"] = (every, each, _TEXT["retention"])
         interval = clustered_interval(values[:, :, 0, :, quantities.index("retention")])
         variables["class_interval"] = (
             ("t", "end"), interval, "likelihood interval of the class's retention",

@@ -17,15 +17,17 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.alignment import network_alignment
 from hierdiff.validation.figures.composition import network_composition
 from hierdiff.validation.figures.representation import network_representation, probe_curves
+from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
+from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
 from hierdiff.validation import (
@@ -33,12 +35,10 @@ from hierdiff.validation import (
     distributed,
     execution,
     layers,
-    protocol,
     recipes,
     reference_layers,
     things,
     training,
-    tree_runs,
 )
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
@@ -46,8 +46,7 @@ from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
-from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -59,7 +58,6 @@ from hierdiff.validation.networks import (
 from hierdiff.validation.networks.adm import ADMConfig
 from hierdiff.validation.pretrained import catalogue, convnext, download, vae
 from hierdiff.validation.pretrained.loading import as_model, pretrained
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 _V = "hierdiff.validation."
 
@@ -67,8 +65,8 @@ EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
-        "protocol.ForwardBackward",
-        "protocol.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
+        "hierdiff.sims.metrics.forward_backward.ForwardBackward",
+        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
     )
 }  # fmt: skip
 
@@ -430,12 +428,12 @@ def _forwards() -> list[Case]:
         ("networks.adm.Stage", adm.Stage, "forward",
          lambda: adm.Stage(nn.Conv2d(32, 4, 1)),
          lambda: {"input": images8(), "time": torch.zeros(2, 8)}),
-        ("networks.bump_unet.PlaceCode", bump_unet.PlaceCode, "forward",
+        ("networks.bump_unet.PositionEmbedding", bump_unet.PlaceCode, "forward",
          lambda: bump_unet.PlaceCode(8, 8), waves),
-        ("networks.bump_unet.PlaceCode", bump_unet.PlaceCode, "waves",
+        ("networks.bump_unet.PositionEmbedding", bump_unet.PlaceCode, "waves",
          lambda: bump_unet.PlaceCode(8, 8), waves),
-        ("networks.bump_unet.FaintCode", bump_unet.FaintCode, "forward", faint, waves),
-        ("networks.bump_unet.FaintCode", bump_unet.FaintCode, "waves", faint, waves),
+        ("networks.bump_unet.AttenuatedEmbedding", bump_unet.FaintCode, "forward", faint, waves),
+        ("networks.bump_unet.AttenuatedEmbedding", bump_unet.FaintCode, "waves", faint, waves),
         ("reference_layers.ConvClassifier", reference_layers.ConvClassifier, "forward", _conv,
          lambda: {"x": images8(1)}),
         ("networks.vector_mlp.VectorDenoiser", vectors, "forward", _vectors,
@@ -501,8 +499,8 @@ def _chains() -> list[Case]:
     def place() -> execution.Execution:
         return execution.Execution(channels_last=True)
 
-    def streams() -> execution.SampleStreams:
-        return execution.SampleStreams.of(0)
+    def streams() -> seeds.SampleStreams:
+        return seeds.SampleStreams.of(0)
 
     x = {"x": torch.zeros(2, 3, 4, 4)}
     rows: list[tuple[str, Any, str, Callable[[], Any], Any]] = [
@@ -517,16 +515,16 @@ def _chains() -> list[Case]:
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
         ("execution.Execution", execution.Execution, "arranged", place, x),
-        ("execution.SampleStreams", execution.SampleStreams, "take", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "take", streams,
          {"rows": np.array([0, 2])}),
-        ("execution.SampleStreams", execution.SampleStreams, "of", streams,
+        ("seeds.SampleStreams", seeds.SampleStreams, "of", streams,
          {"seed": 0, "purpose": 1}),
     ]  # fmt: skip
     table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}
     return [
         *(Case(f"{_V}{name}.{word}", _theirs(_method(owner, word, make)), arguments)
           for name, owner, word, make, arguments in rows),
-        Case(f"{_V}execution.SampleStreams", execution.SampleStreams,
+        Case("hierdiff.seeds.SampleStreams", seeds.SampleStreams,
              {"root": np.random.SeedSequence(0)}),
         Case(f"{_V}execution.in_batches", _theirs(execution.in_batches),
              {"work": len, "n": 3, "batch_size": 2}),
@@ -571,7 +569,7 @@ def _networks() -> list[Case]:
               "new_attention_order": False, "learned_variance": True, "dropout": 0.0,
               "image_channels": 3}),
         Case(f"{_V}networks.adm.ADMUNet", adm.ADMUNet, {"config": _config()}),
-        Case(f"{_V}networks.adm.empty", adm.empty, {"config": _config()}),
+        Case(f"{_V}networks.adm.meta_init", adm.empty, {"config": _config()}),
         Case(f"{_V}networks.adm.from_state_dict", adm.from_state_dict,
              lambda: {"state_dict": _adm().state_dict(), "config": _config()}),
         Case(f"{_V}networks.adm.AttentionBlock", adm.AttentionBlock,
@@ -584,14 +582,15 @@ def _networks() -> list[Case]:
              {"x": torch.zeros(2)}),
         Case(f"{_V}networks.adm.sinusoid", adm.sinusoid,
              {"time": torch.zeros(2), "width": 8}),
-        Case(f"{_V}networks.bump_unet.PlaceCode", bump_unet.PlaceCode, {"size": 8, "width": 8}),
-        Case(f"{_V}networks.bump_unet.FaintCode", bump_unet.FaintCode,
+        Case(f"{_V}networks.bump_unet.PositionEmbedding", bump_unet.PlaceCode, {"size": 8,
+             "width": 8}),
+        Case(f"{_V}networks.bump_unet.AttenuatedEmbedding", bump_unet.FaintCode,
              lambda: {"bumps": _bumps(), "width": 8, "faint": 0.1, "seed": 0}),
-        Case(f"{_V}networks.bump_unet.tell_faintly", bump_unet.tell_faintly,
+        Case(f"{_V}networks.bump_unet.attenuate_position", bump_unet.tell_faintly,
              lambda: {"network": _bump_net(), "bumps": _bumps(), "faint": 0.1, "seed": 0}),
         Case(f"{_V}networks.bump_unet.encoder_layer", bump_unet.encoder_layer,
              lambda: {"network": _bump_net()}),
-        Case(f"{_V}recipes.as_model", recipes.as_model,
+        Case(f"{_V}recipes.bump_model", recipes.as_model,
              lambda: {"network": _bump_net(), "steps": 2}),
         Case(f"{_V}recipes.bump_loss", _used(recipes.bump_loss),
              lambda: {"network": _bump_net(), "bumps": _bumps(), "schedule": schedule,
@@ -612,7 +611,7 @@ def _networks() -> list[Case]:
              lambda: {"network": _vectors(), "mixture": _mixture(),
                       "data": np.ones((3, 6)), "batch": 2, "sigmas": (0.1, 1.0), "seed": 0},
              keep=("network",)),
-        Case(f"{_V}recipes.train_vector_denoiser", recipes.train_vector_denoiser,
+        Case(f"{_V}recipes.train_vector_network", recipes.train_vector_denoiser,
              trained(mixture=_mixture, data=lambda: np.ones((3, 6)), width=8, depth=1, batch=2)),
         Case(f"{_V}recipes.symbol_loss", _used(recipes.symbol_loss),
              lambda: {"network": tree_unet.tree_unet(_grammar(), masking, width=8,
@@ -620,14 +619,14 @@ def _networks() -> list[Case]:
                       "grammar": _grammar(), "noise": masking, "batch": 2,
                       "data": _grammar().sample(3, 0).leaves, "focus": (0.2, 0.4),
                       "label_share": 0.5, "seed": 0}, keep=("network",)),
-        Case(f"{_V}recipes.train_tree_unet", _theirs(recipes.train_tree_unet),
+        Case(f"{_V}recipes.train_symbol_network", _theirs(recipes.train_tree_unet),
              trained(grammar=_grammar, noise=masking, width=8, batch=2,
                      data=lambda: _grammar().sample(3, 0).leaves, focus=(0.2, 0.4),
                      label_share=0.5, architecture="tree", leaf_width=4)),
         Case(f"{_V}training.train", _theirs(training.train),
              lambda: {"network": nn.Linear(2, 2), "loss": _loss, "plan": _plan(),
                       "folder": "kept", "evaluate": None, "name": "training"}),
-        Case(f"{_V}training.Trained", training.Trained,
+        Case(f"{_V}training.TrainResult", training.Trained,
              lambda: {"network": _conv(), "history": ({"step": 1.0, "loss": 0.5},), "steps": 1,
                       "cpu_seconds": 0.1}),
         Case(f"{_V}pretrained.convnext.convnext_names", convnext.convnext_names,
@@ -650,14 +649,14 @@ def _networks() -> list[Case]:
                _method(NetworkModel, word, _image_model),
                lambda more=more: {"x_t": _pixels(), "t": 0.5, **more})
           for word, more in (("denoise", {}), ("features", {}), ("sample", {"seed": 0}))),
-        Case(f"{_V}adapter.NetworkModel.conditioned",
-             _method(NetworkModel, "conditioned", lambda: NetworkModel(
+        Case(f"{_V}adapter.NetworkModel.given",
+             _method(NetworkModel, "given", lambda: NetworkModel(
                  _adm(3), GaussianNoise(schedule="linear"), "eps")), {"condition": 1}),
         Case(f"{_V}adapter.network_input", adapter.network_input,
              lambda: {"noise": masking, "x_t": _grammar().sample(2, 0).leaves,
                       "t": np.array([0.5, 0.4])}),
-        Case(f"{_V}adapter.SymbolNetwork.conditioned",
-             _method(adapter.SymbolNetwork, "conditioned", lambda: adapter.SymbolNetwork(
+        Case(f"{_V}adapter.SymbolNetwork.given",
+             _method(adapter.SymbolNetwork, "given", lambda: adapter.SymbolNetwork(
                  tree_unet.tree_unet(_grammar(), masking, width=8, conditional=True), masking)),
              {"condition": 1}),
     ]  # fmt: skip
@@ -695,11 +694,11 @@ def _images() -> list[Case]:
         Case(f"{_V}things.block_layers", things.block_layers,
              lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
                       "names": ("middle_block",)}),
-        Case(f"{_V}things.judged_images", _refused(things.judged_images),
+        Case(f"{_V}things.things_objects", _refused(things.things_objects),
              lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
-                      "triplets": _folder() / "triplets.npy", "labels": None, "nothing": None,
+                      "triplets": _folder() / "triplets.npy", "labels": None, "null": None,
                       "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
-                      "limit": 2, "seed": 0}),
+                      "limit": 2, "ties": "shared", "seed": 0}),
         Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
@@ -792,7 +791,7 @@ def _runs() -> list[Case]:
         return distributed.Process(1, 2, 1)
 
     figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("alignment.network_alignment", network_alignment, _alignment),
+        ("alignment.network_alignment", layers_figure, _alignment),
         ("composition.network_composition", network_composition, _composition),
         ("phase_transition.network_phase_transition", network_phase_transition, _transition),
         ("representation.network_representation", network_representation, _representation),
@@ -802,16 +801,8 @@ def _runs() -> list[Case]:
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
-        Case(f"{_V}protocol.forward_backward", protocol.forward_backward,
-             lambda: {"model": exact(), "x0": _grammar().sample(2, 0).leaves, "t": 0.5, "seed": 0,
-                      "told": 0.5}),
-        Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
-             lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
-        Case(f"{_V}tree_runs.copied", tree_runs.copied,
+        Case(f"{_V}experiments.phase_transition.copied", copied,
              {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
-        Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
-             lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
-                      "t": 0.5, "seed": 0}),
         Case(f"{_V}distributed.Process.device",
              _method(distributed.Process, "device", second), {"name": "cuda"}),
         Case(f"{_V}distributed.Process.share",

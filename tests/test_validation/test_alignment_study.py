@@ -237,7 +237,7 @@ def test_choices_about_images_that_are_not_there(
     with pytest.raises(DamagedFile, match=r"give a .npy file") as damaged:
         replace(study, labels=tmp_path / "bad.npy", triplets=_first(tmp_path)).main()
     one_line(damaged)
-    with pytest.raises(InvalidParameter, match="must be told") as error:
+    with pytest.raises(InvalidParameter, match="is conditioned on") as error:
         replace(study, model="adm-64-conditional", triplets=_first(tmp_path)).main()
     one_line(error)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
 from hierdiff.validation.tree_runs import copied, exact_retention, partial_levels, run_kept
 from oracles import one_line
 
@@ -17,7 +18,6 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.results import load
 from hierdiff.theory import ExactRHM
 from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
-from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
 
 GRAMMAR = RHM(4, 2, 2, 3).draw(0)
 

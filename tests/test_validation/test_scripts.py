@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hierdiff.validation.studies.alignment import NetworkAlignment
 from hierdiff.validation.studies.composition import NetworkComposition
+from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
 from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 from programs import ROOT, run
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.studies.alignment import NetworkAlignment
-from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
 
 STUDIES = {
     "mixture": NetworkRepresentation, "rhm": NetworkPhaseTransition, "digits": NetworkAlignment,
