@@ -259,7 +259,7 @@ def test_a_network_learns_it() -> None:
     ]
     gaps = [divergence_to_exact(model, FIXTURE, 0.5, 200, 0)[0] for model in trained]
     assert gaps[1] < gaps[0] / 2
-    new = replace(trained[1], steps=4).sample(x_t, 0.3, 1)
+    new = replace(trained[1], num_steps=4).sample(x_t, 0.3, 1)
     assert new.shape == (3, 4)
 
     class Logits(torch.nn.Module):

@@ -47,7 +47,7 @@ from hierdiff.checks import (
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, input_channels, is_channel, masks
 from hierdiff.seeds import SampleStreams, Seed
-from hierdiff.sims.simulated_model import SimulatedModel
+from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
 from hierdiff.validation.diffusion.noise_conditioning import NoiseConditioning, default_conditioning
 from hierdiff.validation.diffusion.parameterisation import Output, Parameterisation, Prediction
@@ -348,7 +348,7 @@ class SymbolNetwork:
     network : TreeUNet or SequenceTransformer
     noise : GaussianNoise, MaskingNoise or UniformNoise
         The process it was trained on.
-    steps : int
+    num_steps : int
         Steps of the reverse chain that ``sample`` runs.
     batch : int
         Data per call of the network; results do not depend on it beyond rounding.
@@ -364,7 +364,7 @@ class SymbolNetwork:
     Notes
     -----
     Validity: ``sample`` is an ancestral chain, which tends to the posterior of the network's own
-    beliefs as 1 / steps.
+    beliefs as 1 / num_steps.
 
     Examples
     --------
@@ -378,7 +378,7 @@ class SymbolNetwork:
 
     network: TreeUNet | SequenceTransformer
     noise: NoiseProcess
-    steps: int = 100
+    num_steps: int = 100
     batch: int = 1024
     condition: Any = None
 
@@ -386,7 +386,7 @@ class SymbolNetwork:
 
     @checked
     def __post_init__(self) -> None:
-        check_fields(self, steps=count, batch=count)
+        check_fields(self, num_steps=count, batch=count)
         input_channels(self.noise)
         if self.condition is not None:
             integers("condition", self.condition, ndim=(0, 1))
@@ -406,7 +406,7 @@ class SymbolNetwork:
         x = array("x_t", x_t)
         if x.ndim < 2 or not len(x):
             raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
-        return SimulatedModel(self, self.steps).sample(x, t, seed)
+        return SimulatedModel(self, self.num_steps).sample(x, t, seed)
 
     @checked
     def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:

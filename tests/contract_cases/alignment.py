@@ -30,7 +30,7 @@ OWN = GRAMMAR.parse(TRAINING[:30])
 
 def network(noise: NoiseProcess) -> SymbolNetwork:
     torch.manual_seed(0)
-    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise, steps=4)
+    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise, num_steps=4)
 
 
 def under(make: Any, data: Any, processes: tuple[NoiseProcess, ...] = PROCESSES) -> Case:

@@ -31,7 +31,7 @@ def population(experiment: Any, measured: xr.Dataset) -> xr.Dataset:
 
 def network(noise: NoiseProcess) -> SymbolNetwork:
     torch.manual_seed(0)
-    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4)
+    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, num_steps=4)
 
 
 def memory(noise: NoiseProcess) -> EmpiricalModel:

@@ -62,7 +62,7 @@ def cases() -> list[Case]:
         ("hierdiff.theory.exact_models.ExactImages", exact_models.ExactImages, {"world": world,
          "noise": linear}, ()),
         ("adapter.SymbolNetwork", adapter.SymbolNetwork,
-         {"network": network, "noise": noise, "steps": 3, "batch": 4}, ()),
+         {"network": network, "noise": noise, "num_steps": 3, "batch": 4}, ()),
         ("recipes.divergence_to_exact", recipes.gap_to_exact,
          {"model": adapter.SymbolNetwork(network, noise), "grammar": grammar,
           "t": [0.5], "n": 4, "seed": 0}, ()),
