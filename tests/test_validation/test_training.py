@@ -182,7 +182,7 @@ def test_learning_rate() -> None:
                          ids=lambda n: n.name)  # fmt: skip
 def test_untrained_networks_are_models(noise: object) -> None:
     torch.manual_seed(0)
-    model = SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4, batch=3)
+    model = SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, num_steps=4, batch=3)
     assert isinstance(model, DiffusionModel)
     x0 = GRAMMAR.sample(7, 0).leaves
     x_t = noise.corrupt(x0, 0.5, 1)
