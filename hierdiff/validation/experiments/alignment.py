@@ -400,7 +400,7 @@ class NetworkAlignment:
             return model or self._train_strings(folder, device), self._strings()
         if isinstance(one, DigitObjects):
             return model or self._train_digits(folder, device), self._digits()
-        known = cast(CatalogueObjects, one)
+        known = one
         own, objects = things_objects(
             known.name, known.images or Path(), known.triplets or Path(), labels=known.labels,
             null=known.null, layers=known.layers, accept_licence=known.accept_licence,
