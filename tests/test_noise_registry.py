@@ -259,7 +259,7 @@ def test_a_network_learns_it() -> None:
     ]
     gaps = [divergence_to_exact(model, FIXTURE, 0.5, 200, 0)[0] for model in trained]
     assert gaps[1] < gaps[0] / 2
-    new = replace(trained[1], num_steps=4).sample(x_t, 0.3, 1)
+    new = replace(trained[1], sampler=4).sample(x_t, 0.3, 1)
     assert new.shape == (3, 4)
 
     class Logits(torch.nn.Module):
@@ -381,7 +381,7 @@ BAD: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "experiment": (lambda: PhaseTransition(noise="maskin"), (NAMES, NEAREST, "'all'")),
     "correlations": (lambda: Correlations(noise="maskin"), (NAMES, NEAREST)),
     "composition": (
-        lambda: TruncatedDenoisers(noise="epsilon"),
+        lambda: Composition(noise="epsilon"),
         ("noise = 'epsilon' must be one of 'masking', 'uniform', 'gaussian'",),
     ),
     "no name": (lambda: PhaseTransition(noise=3), ("noise = 3 must be one of",)),  # type: ignore[arg-type]
