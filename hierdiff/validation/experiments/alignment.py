@@ -38,6 +38,7 @@ from hierdiff.checks import (
     natural,
     number,
     one_level,
+    positive,
     unchecked,
     whole,
 )
@@ -92,7 +93,6 @@ _COUNT = partial(whole, low=1, high=10**9)
 # three folds over the objects, of three objects at least
 _OBJECTS = partial(whole, low=9, high=10**6)
 _SHARE = partial(number, above=0, below=1)
-_TEMPERATURE = partial(number, above=0)
 
 DIGIT_GROUPS = (((0, 6), (8, 9)), ((1, 4, 7), (2, 3, 5)))
 """Shape hierarchy of the digits, by construction: with and without a closed loop; then one loop
@@ -107,6 +107,7 @@ def _weights(name: str, value: Any) -> tuple[float, ...] | None:
         raise InvalidParameter(
             f"{name} = {value} must be numbers >= 0, not all zero, from the class down"
         )
+    positive(name, [x for x in found if x])
     return found
 
 
@@ -140,7 +141,7 @@ class GrammarObjects:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, weights=_weights, temperature=_TEMPERATURE, objects=_OBJECTS, n_readout=_COUNT,
+            self, weights=_weights, temperature=positive, objects=_OBJECTS, n_readout=_COUNT,
             steps=_COUNT, width=_COUNT, label_share=_SHARE,
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
@@ -169,7 +170,7 @@ class DigitObjects:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, weights=_weights, temperature=_TEMPERATURE, objects=_OBJECTS, steps=_COUNT,
+            self, weights=_weights, temperature=positive, objects=_OBJECTS, steps=_COUNT,
             label_share=_SHARE,
         )  # fmt: skip
 
