@@ -166,6 +166,16 @@ EXPERIMENTS: dict[str, Entry] = {
         "denoising error of a network as zero-shot classifier",
         "networks",
     ),
+    "network-representation": Entry(
+        "hierdiff.validation.experiments.representation:NetworkRepresentation",
+        "quality of a network's features against noise",
+        "networks",
+    ),
+    "network-composition": Entry(
+        "hierdiff.validation.experiments.composition:NetworkComposition",
+        "phases of a bump network, and levels of a grammar, along training",
+        "networks",
+    ),
 }
 """The experiments by the name that the command line uses."""
 

@@ -17,8 +17,6 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.figures.representation import network_representation, probe_curves
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
@@ -43,8 +41,11 @@ from hierdiff.validation.diffusion import noise_conditioning, parameterisation, 
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.experiments.classification import network_classification_figure
+from hierdiff.validation.experiments.composition import network_composition_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
+from hierdiff.validation.experiments.layer_probes import layer_probe_figure
 from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
+from hierdiff.validation.experiments.representation import network_representation_figure
 from hierdiff.validation.experiments.rhm_images import (
     ExactDenoiser,
     ImageGrammar,
@@ -373,13 +374,13 @@ def _drawn() -> dict[str, Any]:
 
 
 def _representation() -> dict[str, Any]:
-    dims = "n_train split sigma"
-    coords = {"n_train": [16, 0], "split": ["train", "test"], "sigma": [0.1, 0.5]}
+    dims = "model split n_train sigma"
+    coords = {"model": ["given"], "n_train": [16, 0], "split": ["train", "test"],
+              "sigma": [0.1, 0.5]}  # fmt: skip
     network = _dataset(
-        _with_errors({"snr": dims, "projection": dims, "denoising": "n_train split"}), coords
+        _with_errors({"snr": dims, "projection": dims, "denoising": "model split n_train"}), coords
     )
-    law = _dataset({"snr": "n_train split model sigma", "projection": "n_train split model sigma"},
-                   {**coords, "n_train": [0], "model": ["exact"]})  # fmt: skip
+    law = _dataset({"snr": dims, "projection": dims}, coords)
     memory = _dataset({"snr": dims}, {**coords, "n_train": [16]})
     return {"theory": law, "memory": memory, "network": network}
 
@@ -797,11 +798,15 @@ def _runs() -> list[Case]:
     def second() -> distributed.Process:
         return distributed.Process(1, 2, 1)
 
-    figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("composition.network_composition", network_composition, _composition),
-        ("representation.network_representation", network_representation, _representation),
-        ("representation.probe_curves", probe_curves, _probed),
-    ]  # fmt: skip
+    experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
+        ("composition.network_composition_figure", network_composition_figure, _composition),
+        ("layer_probes.layer_probe_figure", layer_probe_figure, _probed),
+        (
+            "representation.network_representation_figure",
+            network_representation_figure,
+            _representation,
+        ),
+    ]
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
@@ -821,8 +826,8 @@ def _runs() -> list[Case]:
         Case(f"{_V}experiments.phase_transition.network_phase_transition",
              _closed(network_phase_transition), _transition),
         Case(f"{_V}experiments.rhm_images.rhm_images_figure", _closed(rhm_images_figure), _drawn),
-        *(Case(f"{_V}figures.{name}", _closed(function), arguments)
-          for name, function, arguments in figures),
+        *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
+          for name, function, arguments in experiments),
         Case(f"{_V}experiments.classification.network_classification_figure",
              _closed(network_classification_figure), _classification),
         Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),

@@ -69,9 +69,9 @@ from hierdiff.validation.experiments import (
     source_arguments,
 )
 from hierdiff.validation.layers import Pooling
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import things_objects
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = [
     "DIGIT_GROUPS",
@@ -410,7 +410,7 @@ class NetworkAlignment:
 
     def _train_strings(self, folder: Path | None, device: str) -> SymbolNetwork:
         one = cast(GrammarObjects, self.network)
-        model, _ = train_tree_unet(
+        model, _ = train_symbol_network(
             self.grammar, GaussianNoise(one.v), _plan(one.steps, device), width=one.width,
             batch=128, label_share=one.label_share, seed=self.seed,
             folder=self._place(folder, "rhm", "v", "m", "s", "L", "width", "label_share"),
@@ -454,8 +454,8 @@ class NetworkAlignment:
         return TripletTask(triplets, chances, self.ties, self.seed)
 
 
-def _plan(steps: int, device: str) -> Plan:
-    return Plan(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
+def _plan(steps: int, device: str) -> TrainConfig:
+    return TrainConfig(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
                 device=device)  # fmt: skip
 
 

@@ -53,7 +53,7 @@ from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import errors_by_class, tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
 from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.experiments import image_folders, source_arguments
@@ -62,7 +62,7 @@ from hierdiff.validation.training import TrainConfig, train
 
 __all__ = [
     "DigitNetwork",
-    "EmissionNetwork",
+    "GaussianRHMNetwork",
     "NetworkClassification",
     "PublishedNetwork",
     "TreeNetwork",
@@ -312,7 +312,7 @@ class NetworkClassification:
         if isinstance(self.source, DigitNetwork):
             network = network.assign(self._references(data))
         found = {self.name: network}
-        if isinstance(model, EmissionNetwork):
+        if isinstance(model, GaussianRHMNetwork):
             exact = self._scored(model.data, data, folder)
             found[f"{self.name}_exact"] = exact.assign(
                 _information(model.data, data[0], data[1], self.experiment.times, self.seed)
@@ -354,7 +354,7 @@ class NetworkClassification:
                 focus=(0.2, 0.8), label_share=s.label_share, seed=self.seed,
                 folder=self._checkpoint(folder, "v", "m", "s", "L", "width", "label_share"),
             )  # fmt: skip
-            return EmissionNetwork(network, data), (x0, labels)
+            return GaussianRHMNetwork(network, data), (x0, labels)
         training, rest = digits("train", seed=self.seed), digits("test", seed=self.seed)
         test = rest[_even(rest.labels)[: e.data]]
         model, _ = train_image_network(
@@ -421,14 +421,14 @@ def _even(labels: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class EmissionNetwork:
+class GaussianRHMNetwork:
     """A network on one-hot leaves as the diffusion model of Gaussian emissions.
 
     Parameters
     ----------
     network : SymbolNetwork
         Trained on the grammar of the data with Gaussian noise, with labels.
-    data : SoftLeaves
+    data : GaussianRHM
         For the exact density, Bayes' ceiling and posterior; nothing of it enters the denoiser.
     label : int, or int array [n], optional
         The class that the network is conditioned on.
@@ -444,7 +444,7 @@ class EmissionNetwork:
     """
 
     network: SymbolNetwork
-    data: SoftLeaves
+    data: GaussianRHM
     label: Any = None
 
     source = "network"
@@ -471,7 +471,7 @@ class EmissionNetwork:
         """Of the data model, for Bayes' ceiling."""
         return self.data.log_density(x0)
 
-    def given(self, label: Any) -> EmissionNetwork:
+    def given(self, label: Any) -> GaussianRHMNetwork:
         """The network conditioned on a class, or one per datum; None is the null embedding."""
         return replace(self, label=label)
 
@@ -557,7 +557,7 @@ def _conv_accuracy(train_set: LabelledImages, test: LabelledImages, steps: int, 
 
 
 def _information(
-    data: SoftLeaves, x0: Array, labels: Array, times: tuple[float, ...], seed: int
+    data: GaussianRHM, x0: Array, labels: Array, times: tuple[float, ...], seed: int
 ) -> dict[str, Any]:
     """Accuracy of the exact posterior of the class given one noisy datum, per time."""
     hits = []

@@ -22,14 +22,15 @@ A network on strings that is given is measured by
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import numpy as np
+import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from torch import nn
@@ -73,6 +74,7 @@ from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.experiments import clear_checkpoints, source_arguments
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
     generate_under_classes,
@@ -217,9 +219,6 @@ class _Labels:
     steps: int
 
 
-Source: TypeAlias = TrainedNetworks | PublishedNetwork
-
-
 @dataclass(frozen=True)
 class NetworkComposition:
     """Phases of a bump network, and the order in which a network learns levels, along training.
@@ -239,13 +238,23 @@ class NetworkComposition:
         "points": "feature_samples", "sampling": "num_steps",
     }  # fmt: skip
 
-    source: Source = field(default_factory=TrainedNetworks)
+    source: (
+        Annotated[TrainedNetworks, tyro.conf.subcommand("small")]
+        | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+    ) = field(default_factory=TrainedNetworks)
     """Which network on which data."""
     seed: int = 0
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self, seed=natural)
+        check_fields(self, source=unchecked, seed=natural)
+        if not isinstance(self.source, tuple(self.sources.values())):
+            instance("source", self.source, TrainedNetworks)
+
+    @classmethod
+    def arguments(cls, words: Sequence[str]) -> list[str]:
+        """The command line with the source as a subcommand."""
+        return source_arguments(cls.sources, words)
 
     @property
     def experiment(self) -> TruncatedDenoisers:
@@ -337,9 +346,7 @@ class NetworkComposition:
             return {f"{self.name}_theory": self.predict(),
                     self.name: self.measure(model, data, **run.tasks(self.name))}  # fmt: skip
         if not run.resume:
-            for name in ("bumps-*", "levels-*"):
-                for old in run.folder.glob(f"{name}/checkpoint.pt"):
-                    old.unlink()
+            clear_checkpoints(run.folder, "bumps-*", "levels-*")
         s = self.source
         if not isinstance(s, TrainedNetworks):
             folder = run.tasks(self.name)["folder"]
