@@ -400,10 +400,9 @@ class NetworkAlignment:
             return model or self._train_strings(folder, device), self._strings()
         if isinstance(one, DigitObjects):
             return model or self._train_digits(folder, device), self._digits()
-        known = cast(CatalogueObjects, one)
         own, objects = things_objects(
-            known.name, known.images or Path(), known.triplets or Path(), labels=known.labels,
-            null=known.null, layers=known.layers, accept_licence=known.accept_licence,
+            one.name, one.images or Path(), one.triplets or Path(), labels=one.labels,
+            null=one.null, layers=one.layers, accept_licence=one.accept_licence,
             device=device, limit=self.max_triplets, ties=self.ties, seed=self.seed,
         )  # fmt: skip
         return model or own, objects
