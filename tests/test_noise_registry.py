@@ -243,8 +243,8 @@ def test_a_network_learns_it() -> None:
     torch = pytest.importorskip("torch")
     from hierdiff.validation.adapter import NetworkModel
     from hierdiff.validation.diffusion.samplers import Ancestral
-    from hierdiff.validation.recipes import gap_to_exact, train_tree_unet
-    from hierdiff.validation.training import Plan
+    from hierdiff.validation.recipes import divergence_to_exact, train_symbol_network
+    from hierdiff.validation.training import TrainConfig
 
     x_t, t = SINK.corrupt(FIXTURE.sample(3, 0).leaves, 0.3, 1), np.full(3, 0.3)
     channels, log_snr = network_input(SINK, x_t, t)
@@ -252,9 +252,9 @@ def test_a_network_learns_it() -> None:
     alone = np.exp(SINK.log_evidence(x_t, t))
     assert channels == pytest.approx(alone / alone.sum(axis=2, keepdims=True))
     assert log_snr == pytest.approx(np.log(0.7 / 0.3))
-    plans = [Plan(steps=k, every=k, warmup=1, average=0.0) for k in (1, 60)]
-    trained = [train_tree_unet(FIXTURE, SINK, plan, width=16, batch=64)[0] for plan in plans]
-    gaps = [gap_to_exact(model, FIXTURE, 0.5, 200, 0)[0] for model in trained]
+    plans = [TrainConfig(steps=k, every=k, warmup=1, average=0.0) for k in (1, 60)]
+    trained = [train_symbol_network(FIXTURE, SINK, plan, width=16, batch=64)[0] for plan in plans]
+    gaps = [divergence_to_exact(model, FIXTURE, 0.5, 200, 0)[0] for model in trained]
     assert gaps[1] < gaps[0] / 2
     new = replace(trained[1], steps=4).sample(x_t, 0.3, 1)
     assert new.shape == (3, 4)
