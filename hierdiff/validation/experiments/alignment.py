@@ -62,7 +62,7 @@ from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
-from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.adapter import NetworkModel, SymbolNetwork
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
     clear_checkpoints,
@@ -401,15 +401,14 @@ class NetworkAlignment:
             return model or self._train_strings(folder, device), self._strings()
         if isinstance(one, DigitObjects):
             return model or self._train_digits(folder, device), self._digits()
-        known = one
         own, objects = things_objects(
-            known.name, known.images or Path(), known.triplets or Path(), labels=known.labels,
-            null=known.null, layers=known.layers, accept_licence=known.accept_licence,
+            one.name, one.images or Path(), one.triplets or Path(), labels=one.labels,
+            null=one.null, layers=one.layers, accept_licence=one.accept_licence,
             device=device, limit=self.max_triplets, ties=self.ties, seed=self.seed,
         )  # fmt: skip
         return model or own, objects
 
-    def _train_strings(self, folder: Path | None, device: str) -> NetworkModel:
+    def _train_strings(self, folder: Path | None, device: str) -> SymbolNetwork:
         one = cast(GrammarObjects, self.network)
         model, _ = train_symbol_network(
             self.grammar, GaussianNoise(one.v), _plan(one.steps, device), width=one.width,
