@@ -48,7 +48,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import GaussianNoise, NoiseProcess, noise_name, noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
@@ -75,7 +75,6 @@ from hierdiff.validation.experiments.image_retention import (
     layer_variables,
     retention_figure,
 )
-from hierdiff.validation.networks._blocks import Process
 from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
 from hierdiff.validation.training import Plan
 
@@ -143,8 +142,9 @@ class GrammarNetwork:
     """Symbols that a rule writes."""
     L: int = 4
     """Depth of the hierarchy."""
-    noise: Literal["gaussian", "masking", "uniform"] = "gaussian"
-    """Forward process."""
+    noise: str = "gaussian"
+    """Forward process, by its name in ``hierdiff.noise.NOISE``; Gaussian noise has the linear
+    schedule."""
     focus: tuple[float, float] | None = None
     """Where three quarters of the noise levels of training lie; default: the transition of the
     default grammar."""
@@ -171,21 +171,21 @@ class GrammarNetwork:
         check_fields(
             self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0), t=_levels,
             focus=_focus, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT, num_steps=_COUNT,
-            n_train_steps=_COUNT,
+            n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
 
     @property
-    def process(self) -> Process:
+    def process(self) -> NoiseProcess:
         """The forward process."""
         if self.noise == "gaussian":
             return GaussianNoise(self.v, schedule="linear")
-        return MaskingNoise(self.v) if self.noise == "masking" else UniformNoise(self.v)
+        return noise_process(self.noise, self.v)
 
     @property
     def levels(self) -> tuple[float, ...]:
         """Noise levels."""
-        return self.t or _LEVELS[self.noise]
+        return self.t or _LEVELS.get(self.noise, _LEVELS["masking"])
 
 
 @dataclass(frozen=True)
@@ -449,7 +449,7 @@ class NetworkPhaseTransition:
         plan = Plan(steps=steps, every=min(500, steps), warmup=min(100, steps), device=device)
         model, done = train_tree_unet(
             self.grammar, one.process, plan, width=one.width, batch=one.batch, data=data,
-            focus=one.focus or _FOCUS[one.noise], architecture=one.architecture, seed=self.seed,
+            focus=one.focus or _FOCUS.get(one.noise), architecture=one.architecture, seed=self.seed,
             leaf_width=min(one.width, max(16, one.width // 4)) if tree else None,
             folder=None if folder is None else folder / key,
         )  # fmt: skip
