@@ -121,6 +121,8 @@ ALSO: dict[str, tuple[str, ...]] = {
         "hierdiff.sims.attribute_binding",
     ),
     "hierdiff.mixture": ("hierdiff.data.subspaces",),
+    "hierdiff.sims.experiment": ("hierdiff.contracts", "hierdiff.data.rhm"),
+    "hierdiff.sims.forward_backward": ("hierdiff.sims.phase_transition",),
     "hierdiff.theory.geometric_memorization": ("hierdiff.theory.mixture.random_features",),
     "hierdiff.theory.memorization": ("hierdiff.theory.mixture.collapse",),
     "hierdiff.theory.representation": ("hierdiff.theory.mixture.snr_integrals",),
@@ -128,6 +130,8 @@ ALSO: dict[str, tuple[str, ...]] = {
     "hierdiff.validation.bump_network": ("hierdiff.validation.recipes",),
     "hierdiff.validation.digits": ("hierdiff.validation.recipes",),
     "hierdiff.validation.mixture_network": ("hierdiff.validation.recipes",),
+    "hierdiff.validation.network": ("hierdiff.validation.networks",),
+    "hierdiff.validation.protocol": ("hierdiff.validation.diffusion.schedules",),
     "hierdiff.validation.rhm_images": ("hierdiff.theory.exact_models",),
     "hierdiff.validation.rhm_network": (
         "hierdiff.validation.networks.tree_unet",

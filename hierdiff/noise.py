@@ -53,8 +53,8 @@ stratified                     ``stratified(u)``: what ``draw`` makes of uniform
                                density evolution can spread them evenly; else it cannot
 symmetric                      True if a renaming of the symbols renames the observation; else
                                density evolution draws the true symbol of every leaf
-effective_epsilon              see :func:`hierdiff.theory.annealed.effective_epsilon`
-information_slope              see :func:`hierdiff.theory.pointwise.pointwise_slope`
+effective_epsilon              see :func:`hierdiff.theory.rhm.mean_field.effective_epsilon`
+information_slope              see :func:`hierdiff.theory.rhm.information.pointwise_slope`
 =============================  ===================================================================
 """
 

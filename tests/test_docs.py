@@ -412,7 +412,7 @@ def chance(options: dict[str, Any]) -> float:
 
 TEXT = [
     ("classification.md", "python sims/classification.py", "accuracy on {grammars} grammars with "
-     "soft leaves, (v, m, s, L) = ({v}, {m}, {s}, {L}), tau = {tau:g}, chance {chance:g}"),
+     "Gaussian emissions, (v, m, s, L) = ({v}, {m}, {s}, {L}), tau = {tau:g}, chance {chance:g}"),
     ("classification.md", "python sims/attribute_binding.py", "N = {budgets[1]}. *area*"),
     ("composition.md", "python sims/composition.py", "{grammars} grammars, errors over grammars"),
     ("composition.md", "python sims/composition.py", "Labels for {target:.0%} accuracy"),

@@ -16,9 +16,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hierdiff.sims.empirical_model import EmpiricalModel
-from hierdiff.theory.critical_exponents import critical_exponents
-from hierdiff.theory.population import leaf_messages, population_dynamics
 from numpy.typing import ArrayLike, NDArray
 from oracles import FIXTURE, all_strings, frequency_p_value, one_line
 
@@ -39,7 +36,10 @@ from hierdiff.noise import (
 )
 from hierdiff.seeds import Seed, generator
 from hierdiff.sims import Composition, Correlations, PhaseTransition, SimulatedModel
+from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM, critical_level, effective_epsilon, mutual_information
+from hierdiff.theory.rhm.critical_exponents import critical_exponents
+from hierdiff.theory.rhm.density_evolution import leaf_messages, population_dynamics
 
 Array = NDArray[Any]
 
@@ -233,17 +233,15 @@ def test_other_experiments_take_it() -> None:
     assert small.measure(workers=1).covariance.shape == (4, 3)
     with pytest.raises(InvalidParameter, match="no prediction for sink noise"):
         small.predict()
-    assert Composition(noise="sink").process == SinkNoise(16)
+    assert Composition(noise="sink").denoisers.process == SinkNoise(16)
 
 
 def test_a_network_learns_it() -> None:
     """The input of a network is the belief of each leaf alone, unless the process has its own."""
     torch = pytest.importorskip("torch")
-    from hierdiff.validation.network import NetworkModel
-    from hierdiff.validation.rhm_network import gap_to_exact
-    from hierdiff.validation.rhm_training import train_tree_unet
-    from hierdiff.validation.samplers import Ancestral
-
+    from hierdiff.validation.adapter import NetworkModel
+    from hierdiff.validation.diffusion.samplers import Ancestral
+    from hierdiff.validation.recipes import gap_to_exact, train_tree_unet
     from hierdiff.validation.training import Plan
 
     x_t, t = SINK.corrupt(FIXTURE.sample(3, 0).leaves, 0.3, 1), np.full(3, 0.3)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -288,29 +288,56 @@ def bad_values(hint: Any, default: Any) -> Iterator[Any]:
             yield (x,) * (1 if "..." in words else len(default or (0, 0)))
 
 
-def fields_of(kind: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Every flag of a command line: an instance that has it, its name, its annotation."""
-    base = kind()
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        value = getattr(base, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from fields_of(type(value))
-        elif hints[field.name] is not bool and "Path" not in str(hints[field.name]):
-            yield base, field.name, hints[field.name]
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A field of the options, which may be one of a part of them: a network, its data."""
+
+    base: Any
+    name: str
+    hint: Any
+    whole: Callable[[Any], Any]
+    """The options with another instance in place of ``base``, whose rules may stand there."""
+
+    def put(self, value: Any) -> Any:
+        return self.whole(dataclasses.replace(self.base, **{self.name: value}))
+
+
+def alternatives(hint: Any) -> list[Any]:
+    """The dataclasses of an annotation, in a union or not."""
+    if isinstance(hint, type):
+        return [hint] if dataclasses.is_dataclass(hint) else []
+    return [kind for part in typing.get_args(hint) for kind in alternatives(part)]
+
+
+def fields_of(base: Any, whole: Callable[[Any], Any] = lambda found: found) -> Iterator[Place]:
+    """Every flag of a command line."""
+    hints = typing.get_type_hints(type(base))
+    for field in dataclasses.fields(base):
+        hint, value = hints[field.name], getattr(base, field.name)
+        kinds = alternatives(hint) if dataclasses.is_dataclass(value) else []
+        if kinds:
+            here = Place(base, field.name, hint, whole)
+            for kind in kinds:
+                part = value if type(value) is kind else kind()
+                with contextlib.suppress(HierdiffError):  # what lacks a folder of images
+                    here.put(part)
+                    yield from fields_of(part, here.put)
+        elif hint is not bool and "Path" not in str(hint):
+            yield Place(base, field.name, hint, whole)
 
 
 def accepted(kind: Any) -> tuple[int, list[str]]:
     """How many bad values were tried, and those taken or refused with more than a line of ours."""
     tried, faults = 0, []
-    for base, name, hint in fields_of(kind):
-        for value in bad_values(hint, getattr(base, name)):
+    for place in fields_of(kind()):
+        owner, name = type(place.base).__name__, place.name
+        for value in bad_values(place.hint, getattr(place.base, name)):
             if any(repr(value) == repr(x) for x in _LEGAL.get(name, ())):
                 continue
             tried += 1
             try:
-                page.parsed(lambda b=base, n=name, v=value: dataclasses.replace(b, **{n: v}))
-                faults.append(f"{type(base).__name__}({name}={value!r}) is accepted")
+                page.parsed(lambda p=place, v=value: p.put(v))
+                faults.append(f"{owner}({name}={value!r}) is accepted")
             except HierdiffError as error:
                 if "\n" in str(error):
                     faults.append(f"{name}={value!r}: {error}")

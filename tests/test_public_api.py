@@ -92,8 +92,9 @@ SURFACE = {
         "write_summary",
     ],
     "hierdiff.validation": [
-        "CATALOGUE", "DDIM", "Ancestral", "DiscreteSchedule", "Execution", "NetworkModel",
-        "Parameterisation", "forward_backward", "pretrained", "print_models",
+        "CATALOGUE", "DDIM", "NETWORKS", "Ancestral", "DiscreteSchedule", "Execution",
+        "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
+        "print_models",
     ],
     "hierdiff.plots": ["backend"],
     "hierdiff.errors": [

@@ -43,7 +43,7 @@ from hierdiff.sims.bump_phases import Thresholds, phase_of_strings
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.belief_propagation import posterior
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.rhm.token_correlations import node_marginals
 from hierdiff.theory.rhm.truncated_grammars import class_truncated, node_validity, truncated
 

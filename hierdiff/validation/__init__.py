@@ -1,4 +1,4 @@
-"""What networks do: any torch denoiser as a model, public checkpoints, the same experiments.
+"""Networks: any torch module as a diffusion model, public checkpoints, the same experiments.
 
 The names below are imported when they are first used, so that the catalogue can be read, and the
 package imported, without torch.  Install it with ``pip install 'hierdiff[networks]'``.
@@ -6,10 +6,11 @@ package imported, without torch.  Install it with ``pip install 'hierdiff[networ
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from hierdiff._lazy import lazy
 from hierdiff._optional import import_optional
+from hierdiff.validation.networks import NETWORKS, network
 from hierdiff.validation.pretrained.catalogue import CATALOGUE
 from hierdiff.validation.pretrained.download import print_models
 from hierdiff.validation.pretrained.loading import pretrained
@@ -25,29 +26,26 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOGUE",
     "DDIM",
+    "NETWORKS",
     "Ancestral",
     "DiscreteSchedule",
     "Execution",
     "NetworkModel",
     "Parameterisation",
     "forward_backward",
+    "network",
     "pretrained",
     "print_models",
 ]
 
-_HOMES = {
-    "DDIM": "hierdiff.validation.diffusion.samplers",
-    "Ancestral": "hierdiff.validation.diffusion.samplers",
-    "DiscreteSchedule": "hierdiff.validation.diffusion.schedules",
-    "Execution": "hierdiff.validation.execution",
-    "NetworkModel": "hierdiff.validation.adapter",
-    "Parameterisation": "hierdiff.validation.diffusion.parameterisation",
-    "forward_backward": "hierdiff.sims.metrics.forward_backward",
-}
+_get, __dir__ = lazy(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_optional("torch", "'hierdiff[networks]'", f"hierdiff.validation.{name}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return _get(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+    # torch is missing: one line with the remedy
+    return import_optional("torch", "'hierdiff[networks]'", f"hierdiff.validation.{name}")

@@ -6,7 +6,7 @@ becomes the posterior mean
 .. math:: \hat x_0 = E[x_0 \mid x_t] \quad\text{at the SNR of } t,
 
 by a parameterisation (:mod:`hierdiff.validation.diffusion.parameterisation`), told the time by a
-clock (:mod:`hierdiff.validation.diffusion.noise_conditioning`).
+noise_conditioning (:mod:`hierdiff.validation.diffusion.noise_conditioning`).
 
 ===========================  ===================================================================
 noise                        what the network is given, and what is returned
@@ -49,7 +49,7 @@ from hierdiff.noise import NoiseProcess, has_snr, input_channels, is_channel, ma
 from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
-from hierdiff.validation.diffusion.noise_conditioning import Clock, default_clock
+from hierdiff.validation.diffusion.noise_conditioning import NoiseConditioning, default_conditioning
 from hierdiff.validation.diffusion.parameterisation import Output, Parameterisation, Prediction
 from hierdiff.validation.diffusion.samplers import Ancestral, Sampler
 from hierdiff.validation.execution import (
@@ -87,9 +87,9 @@ class NetworkModel:
     layers : mapping of str to pooling
         Submodules whose outputs are features, and how each is pooled
         (:mod:`hierdiff.validation.layers`).
-    clock : Clock, optional
+    noise_conditioning : NoiseConditioning, optional
         What the network is told; default as in
-        :func:`hierdiff.validation.diffusion.noise_conditioning.default_clock`.
+        :func:`hierdiff.validation.diffusion.noise_conditioning.default_conditioning`.
     sampler : Sampler
         The reverse chain of ``sample``; discrete noise takes its number of steps from it.
     condition : int or array, optional
@@ -128,12 +128,12 @@ class NetworkModel:
     noise: NoiseProcess
     parameterisation: Parameterisation | Output
     layers: Mapping[str, Pooling] = field(default_factory=dict)
-    clock: Clock | None = None
+    noise_conditioning: NoiseConditioning | None = None
     sampler: Sampler = field(default_factory=Ancestral)
     condition: Any = None
     execution: Execution = field(default_factory=Execution)
 
-    _clock: Clock = field(init=False, repr=False)
+    _conditioning: NoiseConditioning = field(init=False, repr=False)
     _device: torch.device = field(init=False, repr=False)
     _dtype: torch.dtype = field(init=False, repr=False)
     _run: Any = field(init=False, repr=False)
@@ -159,7 +159,7 @@ class NetworkModel:
         device = self.execution.place(self.module)
         for name, value in (
             ("parameterisation", kind),
-            ("_clock", self.clock or default_clock(kind, self.noise)),
+            ("_conditioning", self.noise_conditioning or default_conditioning(kind, self.noise)),
             ("_device", device),
             ("_run", torch.compile(self.module) if self.execution.compile else self.module),
             ("_dtype", state_dtype(self.module)),
@@ -169,10 +169,6 @@ class NetworkModel:
     def given(self, label: Any) -> NetworkModel:
         """The network conditioned on a class, or one per sample; None is the null embedding."""
         return replace(self, condition=label)
-
-    def conditioned(self, condition: Any) -> NetworkModel:
-        """The same network given a label for all samples, or one per sample."""
-        return replace(self, condition=condition)
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t]: [n, leaves, v] for symbols, of the shape of x_t for vectors."""
@@ -310,7 +306,7 @@ class NetworkModel:
 
     def _call(self, run: Any, x: Tensor, snr: FloatArray, labels: Tensor | None) -> Tensor:
         """The network's answer, in the precision of the state."""
-        time = torch.as_tensor(self._clock.time(snr), dtype=x.dtype).to(x.device)
+        time = torch.as_tensor(self._conditioning.time(snr), dtype=x.dtype).to(x.device)
         seen = self.execution.arranged(self._kind.network_input(x, snr))
         with self.execution.precision(x.device):
             inputs = (seen, time) if labels is None else (seen, time, labels)
@@ -398,10 +394,6 @@ class SymbolNetwork:
     def given(self, label: Any) -> SymbolNetwork:
         """The network conditioned on a class, or one per datum; None is the null embedding."""
         return replace(self, condition=label)
-
-    def conditioned(self, condition: Any) -> SymbolNetwork:
-        """The same network given a label for all data, or one each; None takes it away."""
-        return replace(self, condition=condition)
 
     @checked
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:

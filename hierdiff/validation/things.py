@@ -33,7 +33,7 @@ _BLOCKS = (
     (r"inner\.(down_blocks|up_blocks)\.\d+\.resnets\.1|inner\.mid_block", "space"),
     (r"inner\.transformer_blocks\.\d+", "tokens"),
 )
-_NO_CLASS = 1000
+_NULL_CLASS = 1000
 
 
 @checked
@@ -119,7 +119,7 @@ def things_objects(
     model = pretrained(
         name, accept_licence=accept_licence, execution=Execution(device=device, batch_size=8)
     )
-    model = replace(model, layers=block_layers(model, layers)).conditioned(empty)
+    model = replace(model, layers=block_layers(model, layers)).given(empty)
     size, encode = encoder_of(entry, device)
     pixels, kept = load_images(files, size, crop=False)
     if len(kept) < len(files):
@@ -142,14 +142,14 @@ def _empty(condition: str, null: Path | None) -> Any:
     """What stands for no condition: a file, DiT's extra class, or nothing at all."""
     if null is not None:
         return _array(null, None)
-    return _NO_CLASS if "for none" in condition else None
+    return _NULL_CLASS if "for none" in condition else None
 
 
 def _given(path: Path, condition: str, n: int) -> Array:
     """Labels or text embeddings, as the network of this condition takes them."""
     found = _array(path, n)
     if condition.startswith("class"):
-        return integers(f"labels in {path}", found, high=_NO_CLASS - 1, shape=(n,))
+        return integers(f"labels in {path}", found, high=_NULL_CLASS - 1, shape=(n,))
     if condition.startswith("text"):
         return reals(f"labels in {path}", found, ndim=3)
     return integers(f"labels in {path}", found) if found.dtype.kind in "iu" else (

@@ -7,7 +7,7 @@ from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.data.bumps import Bumps, Region
-from hierdiff.sims import fluctuations
+from hierdiff.sims.metrics import fluctuations
 from hierdiff.theory import ExactRHM, odd_one_out_task, rhm, zero_shot
 from hierdiff.theory.rhm import information
 

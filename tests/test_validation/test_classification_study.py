@@ -175,7 +175,8 @@ def tiny(classes: int = 5) -> tuple[NetworkModel, NDArray[Any], DiscreteSchedule
     schedule = DiscreteSchedule.linear()
     images = np.random.default_rng(0).uniform(-1, 1, (classes, 3, 8, 8)).astype(np.float32)
     model = NetworkModel(
-        Templates(images, schedule), GaussianNoise(schedule="linear"), "eps", clock=schedule,
+        Templates(images, schedule), GaussianNoise(schedule="linear"), "eps",
+        noise_conditioning=schedule,
         condition=0,
     )  # fmt: skip
     return model, images, schedule

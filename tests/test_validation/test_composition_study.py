@@ -25,16 +25,21 @@ from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.experiments import class_generation, composition
 from hierdiff.validation.experiments.class_generation import PublishedNetwork
 from hierdiff.validation.experiments.composition import NetworkComposition, TrainedNetworks
-from hierdiff.validation.networks.bump_unet import FaintCode, PlaceCode, bump_unet, encoder_layer
-from hierdiff.validation.recipes import as_model, bump_loss, train_bump_network
+from hierdiff.validation.networks.bump_unet import (
+    AttenuatedEmbedding,
+    PositionEmbedding,
+    bump_unet,
+    encoder_layer,
+)
+from hierdiff.validation.recipes import bump_loss, bump_model, train_bump_network
 from hierdiff.validation.reference_layers import ReferenceClassifier
-from hierdiff.validation.training import CheckpointSetAside, Plan
+from hierdiff.validation.training import CheckpointSetAside, TrainConfig
 
 BUMPS = Bumps(size=8, sigma=1.2, margin=2)
 
 
 def test_places_have_codes_of_their_own() -> None:
-    code = PlaceCode(16, 24)
+    code = PositionEmbedding(16, 24)
     places = torch.tensor([[3.0, 5.0], [5.0, 3.0], [3.0, 5.0], [3.01, 5.0]])
     found = code(places)
     torch.testing.assert_close(found[0], found[2])
@@ -48,7 +53,7 @@ def test_places_have_codes_of_their_own() -> None:
 def test_a_faint_code_is_another_place_and_a_little_of_its_own() -> None:
     bumps = Bumps(size=16, margin=3, d_x=0.5)
     places = torch.from_numpy(bumps.labels).float()
-    code = FaintCode(bumps, 24, 0.0, 5)
+    code = AttenuatedEmbedding(bumps, 24, 0.0, 5)
     with torch.no_grad():
         code.net.weight.copy_(torch.eye(64)[32 : 32 + 24])  # the waves of the other place
         code.net.bias.zero_()
@@ -59,7 +64,7 @@ def test_a_faint_code_is_another_place_and_a_little_of_its_own() -> None:
     moved = (found - code.waves(places)[:, :24]).abs().amax(dim=1) > 1e-3
     assert moved.float().mean() > 0.9
     torch.testing.assert_close(code(places + 0.1), found)  # the label next to it
-    some = FaintCode(bumps, 24, 0.3, 5)
+    some = AttenuatedEmbedding(bumps, 24, 0.3, 5)
     with torch.no_grad():
         some.net.weight.copy_(torch.eye(64)[:24])
         some.net.bias.zero_()
@@ -76,7 +81,7 @@ def test_an_untrained_network_has_the_loss_of_saying_nothing() -> None:
 
 
 def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
-    plan = Plan(steps=60, every=30, warmup=5, rate=2e-3, average=0.9)
+    plan = TrainConfig(steps=60, every=30, warmup=5, rate=2e-3, average=0.9)
     model, done = train_bump_network(BUMPS, plan, multipliers=(1,), batch=32, folder=tmp_path)
     assert done.history[-1]["loss"] < 0.5 * done.history[0]["loss"] + 0.3
     again, _ = train_bump_network(BUMPS, plan, multipliers=(1,), batch=32, folder=tmp_path)
@@ -84,12 +89,12 @@ def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
         assert torch.equal(a, b)
     places = np.array([[2.0, 3.0], [4.0, 5.0]], np.float32)
     x_t = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
-    told = model.conditioned(places)
+    told = model.given(places)
     assert told.sample(x_t, 1.0, 0).shape == (2, 1, 8, 8)
     layer = encoder_layer(model.module)
     assert told.features(x_t, 0.5)[layer].shape[0] == 2
     # the label is heard
-    other = as_model(model.module).conditioned(places[::-1].copy())
+    other = bump_model(model.module).given(places[::-1].copy())
     assert np.abs(told.denoise(x_t, 0.9) - other.denoise(x_t, 0.9)).max() > 1e-4
 
 
@@ -97,11 +102,13 @@ def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
                          ids=lambda x: next(iter(x)))  # fmt: skip
 def test_other_bumps_are_not_resumed(tmp_path: Path, changed: dict[str, Any]) -> None:
     """A fresh U-Net answers zero whatever it sees; still its checkpoint knows its images."""
-    plan = Plan(steps=2, every=1, warmup=1)
+    plan = TrainConfig(steps=2, every=1, warmup=1)
 
     def run(sigma: float = 1.2, faint: float = 0.1, **rest: Any) -> None:
         bumps = Bumps(size=8, margin=2, sigma=sigma, **rest)
-        train_bump_network(bumps, plan, faint=faint, multipliers=(1,), batch=8, folder=tmp_path)
+        train_bump_network(
+            bumps, plan, attenuation=faint, multipliers=(1,), batch=8, folder=tmp_path
+        )
 
     run()
     run()  # no warning: resumed
@@ -219,8 +226,9 @@ def test_a_published_network_is_read_by_a_classifier(
     images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 64, 64)).astype(np.float32)
     painted = images if knows else np.roll(images, 1, axis=0)
     model = NetworkModel(
-        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps", clock=schedule,
-        condition=0, sampler=Ancestral(schedule.respaced("10"), clip=1.0),
+        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps",
+        noise_conditioning=schedule, condition=0,
+        sampler=Ancestral(schedule.respaced("10"), clip=1.0),
     )  # fmt: skip
     reader = ReferenceClassifier(Reader(images), ("last",))
     monkeypatch.setattr(class_generation, "pretrained", lambda *_, **__: model)

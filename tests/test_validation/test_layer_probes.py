@@ -148,7 +148,7 @@ def test_photographs_are_read_from_folders(
 
     from hierdiff.data.digits import LabelledImages
     from hierdiff.validation.recipes import train_image_network
-    from hierdiff.validation.training import Plan
+    from hierdiff.validation.training import TrainConfig
 
     rng = np.random.default_rng(0)
     for k, name in enumerate(("bright", "dark")):
@@ -158,7 +158,7 @@ def test_photographs_are_read_from_folders(
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / name / f"{i}.png")
     (tmp_path / "images" / "dark" / "broken.png").write_bytes(b"no image")
     blank = LabelledImages(np.zeros((4, 3, 8, 8), np.float32), np.arange(4))
-    network, _ = train_image_network(blank, Plan(steps=1, every=1, warmup=1), batch=4)
+    network, _ = train_image_network(blank, TrainConfig(steps=1, every=1, warmup=1), batch=4)
     monkeypatch.setattr(layer_probes, "pretrained", lambda *_, **__: network)
     monkeypatch.setattr(layer_probes, "encoder_of", lambda *_: (8, lambda images: images))
     assert vae.encoder_of is not layer_probes.encoder_of

@@ -102,7 +102,9 @@ def test_samples_follow_the_posterior() -> None:
 
 def test_the_exact_denoiser_runs_through_a_network_s_chain() -> None:
     exact = ExactImages(TINY, NOISE)
-    model = NetworkModel(ExactDenoiser(exact), NOISE, "x0", clock=LogSNR(), sampler=Ancestral(60))
+    model = NetworkModel(
+        ExactDenoiser(exact), NOISE, "x0", noise_conditioning=LogSNR(), sampler=Ancestral(60)
+    )
     x_t = NOISE.corrupt(TINY.render(TINY.grammar.sample(1500, 7).leaves).astype(float), 0.5, 8)
     np.testing.assert_allclose(model.denoise(x_t, 0.5), exact.denoise(x_t, 0.5), atol=1e-5)
     made = TINY.read(model.sample(x_t, 0.5, 9))

@@ -18,8 +18,8 @@ from hierdiff.sims.run import run
 from hierdiff.theory import denoise
 from hierdiff.validation.experiments.representation import MixtureNetworks, NetworkRepresentation
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser
-from hierdiff.validation.recipes import train_vector_denoiser, vector_loss
-from hierdiff.validation.training import Plan
+from hierdiff.validation.recipes import train_vector_network, vector_loss
+from hierdiff.validation.training import TrainConfig
 
 
 def test_an_untrained_network_is_the_linear_denoiser() -> None:
@@ -38,8 +38,8 @@ def test_an_untrained_network_is_the_linear_denoiser() -> None:
 
 def test_a_trained_network_comes_near_the_exact_denoiser() -> None:
     mixture = LowRankMixture.random(8, 2, 2, delta=0.2, seed=0)
-    plan = Plan(steps=500, every=500, warmup=20, average=0.98)
-    model, _ = train_vector_denoiser(mixture, plan, width=64, depth=1)
+    plan = TrainConfig(steps=500, every=500, warmup=20, average=0.98)
+    model, _ = train_vector_network(mixture, plan, width=64, depth=1)
     x0, _ = mixture.sample(500, 1)
     gaps = []
     for sigma in (0.3, 0.8):

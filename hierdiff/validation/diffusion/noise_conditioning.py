@@ -1,9 +1,9 @@
-r"""Clocks: the number that a network is told, as a function of the SNR at which models meet.
+r"""Noise conditioning: the number c_noise that a network is given, as a function of the SNR.
 
 =================  =============================================================================
-clock              time
+conditioning       c_noise
 =================  =============================================================================
-DiscreteSchedule   index of the network's own schedule, linear in log SNR between indices
+DiscreteSchedule   index of the schedule of the network, linear in log SNR between indices
 LogSNR             natural logarithm of the SNR
 Sigma              1 / sqrt(snr), noise over signal amplitude (EDM)
 FlowTime           1 / (1 + sqrt(snr)), the mixing weight of a rectified flow
@@ -24,11 +24,11 @@ from hierdiff.noise import NoiseProcess, SignalNoise, has_snr
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
-__all__ = ["Clock", "FlowTime", "LogSNR", "NoiseLevel", "Sigma", "default_clock"]
+__all__ = ["FlowTime", "LogSNR", "NoiseConditioning", "NoiseLevel", "Sigma", "default_conditioning"]
 
 
-class Clock(Protocol):
-    """What turns the SNR into the time that a network is told."""
+class NoiseConditioning(Protocol):
+    """A function from the SNR to the time that a network is given."""
 
     def time(self, snr: ArrayLike) -> FloatArray:
         """Time of the network at these ratios."""
@@ -36,7 +36,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class LogSNR:
-    """Clock of networks that are told the natural logarithm of the SNR, cut to +-limit."""
+    """The natural logarithm of the SNR, cut to +-limit."""
 
     limit: float = 20.0
 
@@ -52,7 +52,7 @@ class LogSNR:
 
 @dataclass(frozen=True)
 class Sigma:
-    """Clock of networks that see x0 + sigma * noise and are told sigma (EDM)."""
+    """The noise level sigma of networks on x0 + sigma * noise (EDM)."""
 
     largest: float = 80.0
 
@@ -68,7 +68,7 @@ class Sigma:
 
 @dataclass(frozen=True)
 class FlowTime:
-    """Clock of rectified flows x = (1 - tau) x0 + tau * noise, told scale * tau."""
+    """The time scale * tau of rectified flows x = (1 - tau) x0 + tau * noise."""
 
     scale: float = 1.0
 
@@ -83,7 +83,7 @@ class FlowTime:
 
 @dataclass(frozen=True)
 class NoiseLevel:
-    """Clock of networks that are told scale * t of a Gaussian process."""
+    """The level scale * t of a Gaussian process."""
 
     noise: SignalNoise
     scale: float = 1.0
@@ -98,8 +98,10 @@ class NoiseLevel:
 
 
 @checked
-def default_clock(parameterisation: Parameterisation, noise: NoiseProcess) -> Clock:
-    """What networks of a kind are told unless a clock is given.
+def default_conditioning(
+    parameterisation: Parameterisation, noise: NoiseProcess
+) -> NoiseConditioning:
+    """The noise conditioning of networks of a kind, unless another is given.
 
     Parameters
     ----------
@@ -110,19 +112,18 @@ def default_clock(parameterisation: Parameterisation, noise: NoiseProcess) -> Cl
 
     Returns
     -------
-    Clock
+    NoiseConditioning
         Log SNR for "logits", and where there is no SNR or no known schedule; 1 / sqrt(snr) at scale
-        "ve"; the mixing weight for "flow"; else the index of the linear or cosine schedule of 1,000
-        levels.
+        "ve"; the mixing weight for "flow"; else the index of the linear or cosine schedule of 1,000 levels.
 
     Notes
     -----
     Validity: conventions of the papers that introduced each; a network trained otherwise needs
-    its own clock.
+    its own.
 
     Examples
     --------
-    >>> default_clock(Parameterisation("eps"), GaussianNoise(schedule="linear"))
+    >>> default_conditioning(Parameterisation("eps"), GaussianNoise(schedule="linear"))
     DiscreteSchedule(T=1000, snr=9999..4.036e-05)
     """
     if parameterisation.output == "logits" or not has_snr(noise):

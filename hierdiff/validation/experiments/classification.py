@@ -57,8 +57,8 @@ from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
 from hierdiff.theory.zero_shot.weightings import snr_at
 from hierdiff.validation.adapter import SymbolNetwork
 from hierdiff.validation.experiments import image_folders, source_arguments
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
-from hierdiff.validation.training import Plan, train
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
+from hierdiff.validation.training import TrainConfig, train
 
 __all__ = [
     "DigitNetwork",
@@ -234,10 +234,11 @@ class NetworkClassification:
         if isinstance(s, TreeNetwork):
             size = {k: getattr(s, k) for k in ("v", "m", "s", "L", "tau")}
         budgets = s.budgets
+        most = budgets[-1] if budgets else 1  # no budget is refused below
         return Classification(
             **cast(Any, size), data=s.data, budgets=budgets, times=s.times,
             independent_budgets=s.independent_budgets, repeats=_REPEATS,
-            buckets=min(10, budgets[-1]), min_scores=max(2, min(20, budgets[-1])), keep=s.keep,
+            buckets=min(10, most), min_scores=max(2, min(20, most)), keep=s.keep,
             stages=s.stages or budgets[-len(s.keep) :], seed=self.seed, grammars=2,
         )  # fmt: skip
 
@@ -348,7 +349,7 @@ class NetworkClassification:
         s, e = self.source, self.experiment
         if isinstance(s, TreeNetwork):
             data, x0, labels, _ = draw_classes(e, 0)
-            network, _ = train_tree_unet(
+            network, _ = train_symbol_network(
                 data.grammar, GaussianNoise(s.v), _plan(s.steps, device), width=s.width, batch=128,
                 focus=(0.2, 0.8), label_share=s.label_share, seed=self.seed,
                 folder=self._checkpoint(folder, "v", "m", "s", "L", "width", "label_share"),
@@ -402,8 +403,8 @@ class NetworkClassification:
         )  # fmt: skip
 
 
-def _plan(steps: int, device: str) -> Plan:
-    return Plan(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
+def _plan(steps: int, device: str) -> TrainConfig:
+    return TrainConfig(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
                 device=device)  # fmt: skip
 
 
@@ -548,7 +549,7 @@ def _conv_accuracy(train_set: LabelledImages, test: LabelledImages, steps: int, 
         logits = module(torch.from_numpy(train_set.images[rows]))
         return nn.functional.cross_entropy(logits, torch.from_numpy(train_set.labels[rows]))
 
-    plan = Plan(steps=steps, rate=3e-3, warmup=max(steps // 10, 1), average=0.9, every=steps)
+    plan = TrainConfig(steps=steps, rate=3e-3, warmup=max(steps // 10, 1), average=0.9, every=steps)
     done = train(network, loss, plan, name="conv classifier")
     with torch.no_grad():
         answer = done.network(torch.from_numpy(test.images)).argmax(dim=1).numpy()

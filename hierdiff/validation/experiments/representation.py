@@ -51,8 +51,8 @@ from hierdiff.validation.experiments.layer_probes import (
     probe_layers,
     probe_summary,
 )
-from hierdiff.validation.recipes import train_vector_denoiser
-from hierdiff.validation.training import Plan
+from hierdiff.validation.recipes import train_vector_network
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["MixtureNetworks", "NetworkRepresentation", "network_representation_figure"]
 
@@ -277,7 +277,7 @@ class NetworkRepresentation:
         """Curves of all networks, and how much better they denoise their training points."""
         experiment, s = self.experiment, self._mixture
         steps = s.steps
-        plan = Plan(steps=steps, every=steps, rate=2e-3, average=0.995,
+        plan = TrainConfig(steps=steps, every=steps, rate=2e-3, average=0.995,
                     warmup=min(100, steps), device=device)  # fmt: skip
         curves: dict[str, list[list[Array]]] = {"snr": [], "linear": [], "projection": []}
         errors: list[list[Array]] = []
@@ -287,7 +287,7 @@ class NetworkRepresentation:
             errors.append([])
             for k in range(s.networks):
                 x, labels = experiment.mixture.sample(n or 1000, stream(self.seed, "points", n, k))
-                model, _ = train_vector_denoiser(
+                model, _ = train_vector_network(
                     experiment.mixture, plan, data=x if n else None, width=s.width,
                     depth=s.depth, seed=self.seed + 1000 * k + n,
                     folder=None if folder is None else folder / f"vectors-{n}-{k}-{self.seed}",

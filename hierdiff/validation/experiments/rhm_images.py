@@ -307,8 +307,9 @@ class RHMImages:
         options = run.tasks(self.name)
         exact = ExactImages(self.world, self.noise)
         chain_model = NetworkModel(
-            ExactDenoiser(exact), self.noise, "x0", clock=LogSNR(), sampler=self.sampler
-        )
+            ExactDenoiser(exact), self.noise, "x0", noise_conditioning=LogSNR(),
+            sampler=self.sampler,
+        )  # fmt: skip
         # exact beliefs behind a network's chain
         chain = self.measure(chain_model, data, **options).assign_coords(source="simulation")
         network = self.measure(model, data, **options)

@@ -1,4 +1,4 @@
-"""Parts that several networks are built of: codes of the noise level and of a label, a block."""
+"""Parts of several networks: embeddings of the noise level and of a label, a residual block."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hierdiff.noise import NoiseProcess, input_channels
 
 __all__ = [
     "Block",
-    "LabelCode",
-    "NoiseCode",
+    "LabelEmbedding",
+    "NoiseEmbedding",
     "coded",
     "symbol_channels",
 ]
@@ -23,7 +23,7 @@ __all__ = [
 _FREQUENCIES = 16
 
 
-class NoiseCode(nn.Module):
+class NoiseEmbedding(nn.Module):
     """Features of log SNR: sines of geometric frequencies, then a small network."""
 
     frequencies: Tensor
@@ -42,8 +42,8 @@ class NoiseCode(nn.Module):
         return code
 
 
-class LabelCode(nn.Module):
-    """A vector per label, and one, that starts at zero, for no label."""
+class LabelEmbedding(nn.Module):
+    """A vector per label, and a null embedding that starts at zero."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class LabelCode(nn.Module):
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= self.classes:
             raise InvalidParameter(
                 f"labels {int(index.min())} to {int(index.max())} are outside 0 to "
-                f"{self.classes - 1} (or {self.classes} for none); these are the network's classes"
+                f"{self.classes - 1}, the classes of the network ({self.classes} is the null label)"
             )
         out: Tensor = self.table(index)
         return out
 
 
 def coded(
-    noise: NoiseCode, labels: LabelCode | None, log_snr: Tensor, label: Tensor | None
+    noise: NoiseEmbedding, labels: LabelEmbedding | None, log_snr: Tensor, label: Tensor | None
 ) -> Tensor:
     code: Tensor = noise(log_snr)
     if labels is not None:

@@ -18,8 +18,8 @@ from hierdiff.noise import NoiseProcess
 from hierdiff.validation._checks import layers_number, one_per_row, size_number, tensor
 from hierdiff.validation.networks._blocks import (
     Block,
-    LabelCode,
-    NoiseCode,
+    LabelEmbedding,
+    NoiseEmbedding,
     coded,
     symbol_channels,
 )
@@ -42,7 +42,7 @@ class SequenceTransformer(nn.Module):
     width, heads, layers : int
         Sizes.
     classes : int
-        Labels that it can be told; 0 for a network without.
+        Labels of a conditional network, 0 for an unconditional one.
 
     Raises
     ------
@@ -77,8 +77,8 @@ class SequenceTransformer(nn.Module):
         if width % heads:
             raise InvalidParameter(f"heads = {heads} must divide width = {width}")
         self.leaves = leaves
-        self.code = NoiseCode(width)
-        self.labels = LabelCode(classes, width) if classes else None
+        self.code = NoiseEmbedding(width)
+        self.labels = LabelEmbedding(classes, width) if classes else None
         self.embed = nn.Linear(channels, width)
         self.place = nn.Parameter(torch.randn(leaves, width) / math.sqrt(width))
         self.attend = nn.ModuleList(
@@ -126,7 +126,7 @@ def symbol_transformer(
         Features per leaf; a head of attention for every 16 of them.
     layers : int
     conditional : bool
-        Whether it can be told the class.
+        Whether it is conditioned on the class.
 
     Returns
     -------
