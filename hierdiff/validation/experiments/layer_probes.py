@@ -312,6 +312,7 @@ def _photographs(source: PublishedNetwork, seed: int, device: str) -> LabelledMo
             f"{source.name} must be conditioned on {entry.condition}; take a network that can do "
             "without"
         )
+    assert source.images is not None
     chosen = ImageFolder.of(source.images)
     if chosen.labels is None or len(chosen.names) < 2:
         raise InvalidParameter(
