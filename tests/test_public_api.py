@@ -21,7 +21,7 @@ SURFACE = {
         "UniformNoise", "experiment", "run",
     ],
     "hierdiff.theory": [
-        "BoundObjects", "GaussianClasses", "SoftLeaves", "TwoChannels", "class_scores",
+        "TwoObjectScenes", "GaussianClasses", "GaussianRHM", "ShapeTexture", "class_scores",
         "clustering_cost", "coincidence_cost", "kernel_accuracy", "kernel_cost", "truncated",
         "validity", "cue_conflict", "log_ratio", "weighting",
         "expected_accuracy", "label_accuracy", "noise_ceiling", "odd_one_out", "tree_similarity",
@@ -73,8 +73,8 @@ SURFACE = {
         "score", "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
     ],
     "hierdiff.theory.zero_shot": [
-        "PROMPTS", "WEIGHTINGS", "BoundObjects", "Buckets", "ClassModel", "GaussianClasses",
-        "LogRatio", "NodeClasses", "Prompt", "SoftLeaves", "TwoChannels", "Weight", "band",
+        "PROMPTS", "WEIGHTINGS", "TwoObjectScenes", "Buckets", "ClassModel", "GaussianClasses",
+        "LogRatio", "NodeClasses", "Prompt", "GaussianRHM", "ShapeTexture", "Weight", "band",
         "band_weights", "bayes_accuracy", "class_scores", "crossover", "cue_conflict",
         "design_accuracy", "effective_weights", "eps_error", "fit_buckets",
         "gaussian_moments", "linear_accuracy", "log_ratio", "normal_accuracy", "snr_at",

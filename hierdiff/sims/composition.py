@@ -227,7 +227,7 @@ class Composition:
         ])  # fmt: skip
         for ax in figure.axes:  # the next panel has the same legend
             legend = ax.get_legend()
-            if legend is not None and ax.get_title("left").endswith("strings, class not given"):
+            if legend and ax.get_title("left").endswith("strings, class not given"):
                 legend.remove()
         return figure
 
@@ -254,13 +254,12 @@ class Composition:
     def _together(self, found: Iterable[xr.Dataset], more: Mapping[str, str]) -> xr.Dataset:
         """The variables of several experiments in one dataset, under the parameters of this one."""
         parts = list(found)
-        variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
-        coords: dict[str, tuple[tuple[str, ...], Any, str]] = {}
+        variables: dict[str, Any] = {}
+        coords: dict[str, Any] = {}
         for ds in parts:
-            for name, x in ds.variables.items():
-                if name != "source":
-                    into = coords if name in ds.coords else variables
-                    entry = (tuple(map(str, x.dims)), x.values, str(x.attrs["long_name"]))
-                    into[str(name)] = entry
+            for into, of in ((variables, ds.data_vars), (coords, ds.drop_vars("source").coords)):
+                for k, x in of.items():
+                    dims = tuple(map(str, x.dims))
+                    into[str(k)] = (dims, x.values, str(x.attrs["long_name"]))
         attributes = {**results.provenance(asdict(self)), **more}
         return results.label(variables, coords, str(parts[0].source.values), attributes)

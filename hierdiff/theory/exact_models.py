@@ -1,6 +1,6 @@
 r"""Exact models in the same role as networks, as DiffusionModels.
 
-``ExactRHM`` and ``ExactEmissions`` compute by belief propagation
+``ExactRHM`` and ``ExactGaussianRHM`` compute by belief propagation
 (:mod:`hierdiff.theory.belief_propagation`), and ``ExactMixture`` for a low-rank Gaussian mixture by
 
 .. math::
@@ -46,10 +46,10 @@ from hierdiff.theory.belief_propagation.exact_posterior import (
     true_beliefs,
 )
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 
 __all__ = [
-    "ExactEmissions",
+    "ExactGaussianRHM",
     "ExactImages",
     "ExactMixture",
     "ExactRHM",
@@ -297,7 +297,7 @@ class ExactMixture:
 
 
 @dataclass(frozen=True, eq=False)
-class ExactEmissions:
+class ExactGaussianRHM:
     r"""Posterior of a grammar with Gaussian emissions under Gaussian noise.
 
     .. math:: \hat x_0 = \kappa\,(p + \tau^2 \tfrac{\gamma}{\alpha} x_t), \qquad
@@ -307,7 +307,7 @@ class ExactEmissions:
 
     Parameters
     ----------
-    data : SoftLeaves
+    data : GaussianRHM
         The grammar and the standard deviation :math:`\tau` of its emissions.
     noise : GaussianNoise
         Of vectors: ``GaussianNoise()``.
@@ -326,14 +326,14 @@ class ExactEmissions:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> model = ExactEmissions(SoftLeaves(RHM(v=4, m=2, s=2, L=2).draw(seed=0)))
+    >>> model = ExactGaussianRHM(GaussianRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0)))
     >>> x0, label = model.data.sample(1, seed=1)
     >>> x_t = model.noise.corrupt(x0, 0.5, seed=2)
     >>> model.given(int(label[0])).denoise(x_t, 0.5).shape
     (1, 4, 4)
     """
 
-    data: SoftLeaves
+    data: GaussianRHM
     noise: GaussianNoise = field(default_factory=GaussianNoise)
     class_label: int | None = None
 

@@ -11,10 +11,10 @@ from contract import Case
 from hierdiff import RHM, GaussianNoise, LowRankMixture
 from hierdiff.sims import Classification, SimulatedModel
 from hierdiff.sims.models.fitted import fit_supervised
-from hierdiff.theory.exact_models import ExactEmissions, ExactMixture, ExactRHM
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
-from hierdiff.validation.adapter import SymbolNetwork
-from hierdiff.validation.experiments.classification import EmissionNetwork
+from hierdiff.theory.exact_models import ExactGaussianRHM, ExactMixture, ExactRHM
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
+from hierdiff.validation.adapter import NetworkModel, symbol_model
+from hierdiff.validation.experiments.classification import GaussianRHMNetwork
 from hierdiff.validation.networks.tree_unet import tree_unet
 
 SMALL = Classification(
@@ -25,7 +25,7 @@ SMALL = Classification(
 # a network that is not trained learns no weight
 PLAIN = replace(SMALL, weightings=("vdm", "snr", "exp"))
 GRAMMAR = RHM(4, 2, 2, 2).draw(0)
-EMISSIONS = SoftLeaves(GRAMMAR, 0.42)
+EMISSIONS = GaussianRHM(GRAMMAR, 0.42)
 MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.3, residual="ambient", seed=0)
 LINEAR = GaussianNoise(schedule="linear")
 
@@ -54,10 +54,10 @@ def fitted() -> ExactMixture:
     return ExactMixture(fit_supervised(x0, labels, 2), GaussianNoise())
 
 
-def symbols() -> SymbolNetwork:
+def symbols() -> NetworkModel:
     torch.manual_seed(0)
     noise = GaussianNoise(4)
-    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise)
+    return symbol_model(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise)
 
 
 VARIABLES = ("accuracy", "independent")
@@ -65,7 +65,7 @@ CEILING = (*VARIABLES, "bayes")
 CASES = {
     "exact": Case(SMALL, lambda: (ExactRHM(GRAMMAR, GaussianNoise(4)), hard()), VARIABLES),
     "exact, emissions": Case(
-        SMALL, lambda: (ExactEmissions(EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
+        SMALL, lambda: (ExactGaussianRHM(EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
     ),
     "exact, vectors": Case(
         SMALL, lambda: (ExactMixture(MIXTURE, GaussianNoise()), vectors()), VARIABLES
@@ -76,6 +76,6 @@ CASES = {
     "fitted": Case(SMALL, lambda: (fitted(), vectors()), VARIABLES),
     "network": Case(PLAIN, lambda: (symbols(), hard()), VARIABLES),
     "network, emissions": Case(
-        PLAIN, lambda: (EmissionNetwork(symbols(), EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
+        PLAIN, lambda: (GaussianRHMNetwork(symbols(), EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
     ),
 }  # fmt: skip

@@ -114,7 +114,8 @@ def default_conditioning(
     -------
     NoiseConditioning
         Log SNR for "logits", and where there is no SNR or no known schedule; 1 / sqrt(snr) at scale
-        "ve"; the mixing weight for "flow"; else the index of the linear or cosine schedule of 1,000 levels.
+        "ve"; the mixing weight for "flow"; else the index of the linear or cosine schedule of
+        1,000 levels.
 
     Notes
     -----

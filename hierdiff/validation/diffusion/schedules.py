@@ -216,7 +216,13 @@ class DiscreteSchedule:
 
 
 class StepLevels(NamedTuple):
-    """Noise level that is added, and the one that the model is given."""
+    """Noise level that is added, and the one that the model is given.
+
+    The consistent protocol of step k = 1 ... K of a respaced chain adds the noise of index k - 1,
+    where the step starts.  The published one (arXiv 2402.16991) adds the noise of index k and gives
+    the network k - 1, one step less than there is.  At k = K it starts from pure noise; here from
+    t = 1, which on the linear schedule still holds 0.6 % of the signal's amplitude.
+    """
 
     added: float
     model_t: float

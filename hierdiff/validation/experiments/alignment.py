@@ -61,7 +61,7 @@ from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
-from hierdiff.validation.adapter import NetworkModel, SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
     clear_checkpoints,
@@ -69,9 +69,9 @@ from hierdiff.validation.experiments import (
     source_arguments,
 )
 from hierdiff.validation.layers import Pooling
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import things_objects
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = [
     "DIGIT_GROUPS",
@@ -400,7 +400,7 @@ class NetworkAlignment:
             return model or self._train_strings(folder, device), self._strings()
         if isinstance(one, DigitObjects):
             return model or self._train_digits(folder, device), self._digits()
-        known = cast(CatalogueObjects, one)
+        known = one
         own, objects = things_objects(
             known.name, known.images or Path(), known.triplets or Path(), labels=known.labels,
             null=known.null, layers=known.layers, accept_licence=known.accept_licence,
@@ -408,9 +408,9 @@ class NetworkAlignment:
         )  # fmt: skip
         return model or own, objects
 
-    def _train_strings(self, folder: Path | None, device: str) -> SymbolNetwork:
+    def _train_strings(self, folder: Path | None, device: str) -> NetworkModel:
         one = cast(GrammarObjects, self.network)
-        model, _ = train_tree_unet(
+        model, _ = train_symbol_network(
             self.grammar, GaussianNoise(one.v), _plan(one.steps, device), width=one.width,
             batch=128, label_share=one.label_share, seed=self.seed,
             folder=self._place(folder, "rhm", "v", "m", "s", "L", "width", "label_share"),
@@ -454,8 +454,8 @@ class NetworkAlignment:
         return TripletTask(triplets, chances, self.ties, self.seed)
 
 
-def _plan(steps: int, device: str) -> Plan:
-    return Plan(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
+def _plan(steps: int, device: str) -> TrainConfig:
+    return TrainConfig(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
                 device=device)  # fmt: skip
 
 

@@ -53,16 +53,16 @@ from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import errors_by_class, tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.experiments import image_folders, source_arguments
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.training import TrainConfig, train
 
 __all__ = [
     "DigitNetwork",
-    "EmissionNetwork",
+    "GaussianRHMNetwork",
     "NetworkClassification",
     "PublishedNetwork",
     "TreeNetwork",
@@ -312,7 +312,7 @@ class NetworkClassification:
         if isinstance(self.source, DigitNetwork):
             network = network.assign(self._references(data))
         found = {self.name: network}
-        if isinstance(model, EmissionNetwork):
+        if isinstance(model, GaussianRHMNetwork):
             exact = self._scored(model.data, data, folder)
             found[f"{self.name}_exact"] = exact.assign(
                 _information(model.data, data[0], data[1], self.experiment.times, self.seed)
@@ -354,7 +354,7 @@ class NetworkClassification:
                 focus=(0.2, 0.8), label_share=s.label_share, seed=self.seed,
                 folder=self._checkpoint(folder, "v", "m", "s", "L", "width", "label_share"),
             )  # fmt: skip
-            return EmissionNetwork(network, data), (x0, labels)
+            return GaussianRHMNetwork(network, data), (x0, labels)
         training, rest = digits("train", seed=self.seed), digits("test", seed=self.seed)
         test = rest[_even(rest.labels)[: e.data]]
         model, _ = train_image_network(
@@ -421,14 +421,14 @@ def _even(labels: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class EmissionNetwork:
+class GaussianRHMNetwork:
     """A network on one-hot leaves as the diffusion model of Gaussian emissions.
 
     Parameters
     ----------
-    network : SymbolNetwork
+    network : NetworkModel
         Trained on the grammar of the data with Gaussian noise, with labels.
-    data : SoftLeaves
+    data : GaussianRHM
         For the exact density, Bayes' ceiling and posterior; nothing of it enters the denoiser.
     label : int, or int array [n], optional
         The class that the network is conditioned on.
@@ -443,8 +443,8 @@ class EmissionNetwork:
     Validity: the change of noise level is exact; the beliefs are the network's.
     """
 
-    network: SymbolNetwork
-    data: SoftLeaves
+    network: NetworkModel
+    data: GaussianRHM
     label: Any = None
 
     source = "network"
@@ -471,7 +471,7 @@ class EmissionNetwork:
         """Of the data model, for Bayes' ceiling."""
         return self.data.log_density(x0)
 
-    def given(self, label: Any) -> EmissionNetwork:
+    def given(self, label: Any) -> GaussianRHMNetwork:
         """The network conditioned on a class, or one per datum; None is the null embedding."""
         return replace(self, label=label)
 
@@ -504,7 +504,7 @@ class EmissionNetwork:
         )
 
     @property
-    def _told(self) -> SymbolNetwork:
+    def _told(self) -> NetworkModel:
         return self.network.given(self.label)
 
     def _as_leaves(self, x_t: ArrayLike, snr: ArrayLike) -> tuple[Array, ...]:
@@ -557,7 +557,7 @@ def _conv_accuracy(train_set: LabelledImages, test: LabelledImages, steps: int, 
 
 
 def _information(
-    data: SoftLeaves, x0: Array, labels: Array, times: tuple[float, ...], seed: int
+    data: GaussianRHM, x0: Array, labels: Array, times: tuple[float, ...], seed: int
 ) -> dict[str, Any]:
     """Accuracy of the exact posterior of the class given one noisy datum, per time."""
     hits = []

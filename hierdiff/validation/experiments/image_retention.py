@@ -28,9 +28,9 @@ from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.distributed import Process
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     ReferenceClassifier,
@@ -40,7 +40,7 @@ from hierdiff.validation.reference_layers import (
     similarity,
     train_classifier,
 )
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = [
     "Classes",
@@ -143,11 +143,11 @@ def digit_scene(
     Validity: the same weights for the same arguments on one device.
     """
     train_set, test = digits(seed=seed), digits("test")
-    plan = Plan(steps=steps, every=300, warmup=50, rate=2e-3, average=0.995, device=device)
+    plan = TrainConfig(steps=steps, every=300, warmup=50, rate=2e-3, average=0.995, device=device)
     model, _ = train_image_network(
-        train_set, plan, steps=num_steps, seed=seed, folder=_place(folder, f"digits-{seed}")
+        train_set, plan, num_steps=num_steps, seed=seed, folder=_place(folder, f"digits-{seed}")
     )
-    short = Plan(steps=400, every=400, warmup=20, average=0.98, device=device)
+    short = TrainConfig(steps=400, every=400, warmup=20, average=0.98, device=device)
     classifier, _ = train_classifier(
         train_set, short, seed=seed, folder=_place(folder, f"classifier-{seed}")
     )

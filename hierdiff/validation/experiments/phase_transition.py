@@ -48,7 +48,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess, noise_name, noise_process
+from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
@@ -57,7 +57,7 @@ from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.distributed import run_shared
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
@@ -75,8 +75,8 @@ from hierdiff.validation.experiments.image_retention import (
     layer_variables,
     retention_figure,
 )
-from hierdiff.validation.recipes import Architecture, gap_to_exact, train_tree_unet
-from hierdiff.validation.training import Plan
+from hierdiff.validation.recipes import Architecture, divergence_to_exact, train_symbol_network
+from hierdiff.validation.training import TrainConfig
 
 __all__ = [
     "CatalogueNetwork",
@@ -143,8 +143,7 @@ class GrammarNetwork:
     L: int = 4
     """Depth of the hierarchy."""
     noise: str = "gaussian"
-    """Forward process, by its name in ``hierdiff.noise.NOISE``; Gaussian noise has the linear
-    schedule."""
+    """Forward process."""
     focus: tuple[float, float] | None = None
     """Where three quarters of the noise levels of training lie; default: the transition of the
     default grammar."""
@@ -178,9 +177,10 @@ class GrammarNetwork:
     @property
     def process(self) -> NoiseProcess:
         """The forward process."""
-        if self.noise == "gaussian":
-            return GaussianNoise(self.v, schedule="linear")
-        return noise_process(self.noise, self.v)
+        process = noise_process(self.noise, self.v)
+        # networks learn the schedule of the published image models, where a process has one
+        linear: Any = {"schedule": "linear"} if hasattr(process, "schedule") else {}
+        return replace(process, **linear) if linear else process  # type: ignore[type-var]
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -340,7 +340,7 @@ class NetworkPhaseTransition:
             "level": (("level",), np.arange(one.L + 1), "level, root = 0"),
             "t": (("t",), levels, f"noise level t of the {one.noise} process"),
         }
-        if isinstance(one.process, GaussianNoise):
+        if has_snr(one.process):
             coords["snr"] = (("t",), one.process.snr(levels), "signal-to-noise ratio")
         return results.label(variables, coords, "theory", results.provenance(asdict(self)))
 
@@ -440,20 +440,22 @@ class NetworkPhaseTransition:
 
     def _train(
         self, folder: Path | None, name: str, data: Array | None, steps: int, device: str = "cpu"
-    ) -> tuple[SymbolNetwork, float]:
+    ) -> tuple[NetworkModel, float]:
         """A network, and the processor seconds that it took."""
         one = cast(GrammarNetwork, self.network)
         tree = one.architecture == "tree"
         key = f"{name}-{one.noise}-{one.v}-{one.m}-{one.s}-{one.L}-{self.seed}"
         key += "" if tree else f"-{one.architecture}"
-        plan = Plan(steps=steps, every=min(500, steps), warmup=min(100, steps), device=device)
-        model, done = train_tree_unet(
+        plan = TrainConfig(
+            steps=steps, every=min(500, steps), warmup=min(100, steps), device=device
+        )
+        model, done = train_symbol_network(
             self.grammar, one.process, plan, width=one.width, batch=one.batch, data=data,
-            focus=one.focus or _FOCUS.get(one.noise), architecture=one.architecture, seed=self.seed,
+            focus=one.focus or _FOCUS.get(one.noise), network=one.architecture, seed=self.seed,
             leaf_width=min(one.width, max(16, one.width // 4)) if tree else None,
             folder=None if folder is None else folder / key,
         )  # fmt: skip
-        return SymbolNetwork(model.network, one.process, steps=one.num_steps), done.cpu_seconds
+        return symbol_model(model.module, one.process, num_steps=one.num_steps), done.cpu_seconds
 
     def _strings(
         self, run: RunOptions, model: DiffusionModel | None, data: Any
@@ -469,7 +471,7 @@ class NetworkPhaseTransition:
         network = self.measure(model, data, **options)
         network = network.merge(self._beside(chain, network), combine_attrs="override")
         levels = np.array(one.levels)
-        kl = gap_to_exact(cast(Any, model), grammar, levels, 2000, stream(self.seed, "gap"))
+        kl = divergence_to_exact(cast(Any, model), grammar, levels, 2000, stream(self.seed, "gap"))
         text = "KL divergence of the model's beliefs from the exact posterior"
         units = {"units": "nats per leaf"}
         network["divergence"] = (("t",), kl[0], {"long_name": text, **units})
@@ -511,7 +513,7 @@ class NetworkPhaseTransition:
             model, _ = self._train(
                 run.folder, f"size-{size}", training, one.n_train_steps, run.device
             )
-            kl, error = gap_to_exact(model, grammar, levels, 1000, stream(self.seed, "gap"))
+            kl, error = divergence_to_exact(model, grammar, levels, 1000, stream(self.seed, "gap"))
             blank = noise.corrupt(grammar.sample(400, rng).leaves, 1.0, rng)
             made = model.sample(blank, 1.0, stream(self.seed, "made", size))
             rows["divergence"].append(kl.mean())

@@ -65,7 +65,7 @@ from hierdiff.validation.reference_layers import (
     similarity,
     train_classifier,
 )
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["ExactDenoiser", "ImageGrammar", "ImageTraining", "RHMImages", "rhm_images_figure"]
 
@@ -307,9 +307,12 @@ class RHMImages:
         options = run.tasks(self.name)
         exact = ExactImages(self.world, self.noise)
         chain_model = NetworkModel(
-            ExactDenoiser(exact), self.noise, "x0", noise_conditioning=LogSNR(),
+            ExactDenoiser(exact),
+            self.noise,
+            "x0",
+            noise_conditioning=LogSNR(),
             sampler=self.sampler,
-        )  # fmt: skip
+        )
         # exact beliefs behind a network's chain
         chain = self.measure(chain_model, data, **options).assign_coords(source="simulation")
         network = self.measure(model, data, **options)
@@ -355,7 +358,7 @@ class RHMImages:
     def _train(self, folder: Path | None, device: str) -> NetworkModel:
         one, net = self.images, self.network
         size = f"{one.v}-{one.m}-{one.L}-{one.patch}-{net.channels}-{self.seed}"
-        plan = Plan(
+        plan = TrainConfig(
             steps=net.steps, every=min(250, net.steps), warmup=min(50, net.steps),
             rate=net.rate, average=0.995, bfloat16=net.bfloat16, device=device,
         )  # fmt: skip
@@ -385,7 +388,7 @@ class RHMImages:
         if not self.classifier_steps:
             return xr.Dataset()
         data = self.draw(4000, stream(self.seed, "classifier"))
-        plan = Plan(steps=self.classifier_steps, every=self.classifier_steps, warmup=20,
+        plan = TrainConfig(steps=self.classifier_steps, every=self.classifier_steps, warmup=20,
                     average=0.98, device=run.device)  # fmt: skip
         look, _ = train_classifier(data, plan, seed=self.seed, folder=run.folder / "classifier")
         statistics = layer_statistics(look, data.images[:1000])

@@ -8,11 +8,11 @@ from oracles import FIXTURE, one_line
 
 from hierdiff import GaussianNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory.exact_models import ExactEmissions
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.exact_models import ExactGaussianRHM
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 
-DATA = SoftLeaves(FIXTURE, 0.5)
-MODEL = ExactEmissions(DATA)
+DATA = GaussianRHM(FIXTURE, 0.5)
+MODEL = ExactGaussianRHM(DATA)
 X0, LABELS = DATA.sample(6, 0)
 RANDOMS = np.random.default_rng(1).standard_normal(X0.shape)
 
@@ -69,7 +69,7 @@ def test_features_are_the_beliefs_of_every_level() -> None:
 
 def test_bad_input_is_one_line() -> None:
     cases = [
-        (lambda: ExactEmissions(DATA, GaussianNoise(4)), "acts on symbols"),
+        (lambda: ExactGaussianRHM(DATA, GaussianNoise(4)), "acts on symbols"),
         (lambda: MODEL.given(9), "class_label = 9"),
         (lambda: MODEL.denoise(X0[:, :2], 0.5), "x_t"),
     ]
