@@ -41,6 +41,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1000,
     "show_memory": False,
     "reset_argv": "hierdiff_gallery.default_arguments",
+    "image_scrapers": ("matplotlib", "hierdiff_gallery.saved_figures"),
     "abort_on_example_error": True,
 }
 runpy.run_path(str(ROOT / "docs" / "generate.py"), run_name="__main__")

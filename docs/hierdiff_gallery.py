@@ -1,5 +1,6 @@
 """How the gallery runs a study: from the command line's point of view."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,5 +23,27 @@ def default_arguments(gallery_conf: Any, script_vars: Any) -> list[str]:
     script = Path(script_vars["src_file"])
     if script.parent.name != "sims":
         return []
-    folder = Path(gallery_conf["src_dir"]) / "_generated" / script.stem
-    return [*SMALL.get(script.stem, "").split(), "--out", str(folder)]
+    return [*SMALL.get(script.stem, "").split(), "--out", str(_folder(gallery_conf, script))]
+
+
+def saved_figures(block: Any, block_vars: Any, gallery_conf: Any) -> str:
+    """Show the figures that a page has saved, if it does not draw them again itself.
+
+    A figure that needs the flags of the run is drawn once, by the run.
+    """
+    from sphinx_gallery.scrapers import figure_rst
+
+    script = Path(block_vars["src_file"])
+    source = script.read_text()
+    if "command(" not in block[1] or ".figure(" in source:
+        return ""
+    images = []
+    for path in sorted(_folder(gallery_conf, script).glob("*.png")):
+        images.append(next(block_vars["image_path_iterator"]))
+        shutil.copy(path, images[-1])
+    return str(figure_rst(images, gallery_conf["src_dir"]))
+
+
+def _folder(gallery_conf: Any, script: Path) -> Path:
+    """Where the results of a page lie."""
+    return Path(gallery_conf["src_dir"]) / "_generated" / script.stem

@@ -39,6 +39,8 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.pruning": "hierdiff.sims.metrics.pruning",
     "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
     "hierdiff.sims.triplets": "hierdiff.sims.metrics.odd_one_out",
+    "hierdiff.studies.alignment": "hierdiff.sims.alignment",
+    "hierdiff.studies.phase_transition": "hierdiff.sims.phase_transition",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
     "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",
@@ -79,7 +81,12 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.diffusers_samplers": "hierdiff.validation.diffusion.diffusers_samplers",
     "hierdiff.validation.digits": "hierdiff.data.digits",
     "hierdiff.validation.download": "hierdiff.validation.pretrained.download",
+    "hierdiff.validation.figures.alignment": "hierdiff.sims.alignment_figure",
     "hierdiff.validation.figures.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.figures.phase_transition": (
+        "hierdiff.validation.experiments.phase_transition"
+    ),
+    "hierdiff.validation.figures.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.humans": "hierdiff.validation.things",
     "hierdiff.validation.images": "hierdiff.data.image_folder",
     "hierdiff.validation.levels": "hierdiff.validation.reference_layers",
@@ -95,8 +102,14 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.sampler_bias": "hierdiff.validation.diffusion.sampler_bias",
     "hierdiff.validation.samplers": "hierdiff.validation.diffusion.samplers",
     "hierdiff.validation.schedules": "hierdiff.validation.diffusion.schedules",
+    "hierdiff.validation.studies.alignment": "hierdiff.validation.experiments.alignment",
     "hierdiff.validation.studies.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.studies.phase_transition": (
+        "hierdiff.validation.experiments.phase_transition"
+    ),
+    "hierdiff.validation.studies.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.tree_network": "hierdiff.validation.networks.tree_unet",
+    "hierdiff.validation.tree_runs": "hierdiff.sims.metrics.forward_backward",
     "hierdiff.variants": "hierdiff.data.rhm_variants",
 }
 

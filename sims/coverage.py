@@ -25,3 +25,5 @@ results = command(Coverage)
 # %%
 # Red: planted wrong error bars.  Black bars: the stated coverage, by Student's law where the error
 # is a plain standard error of few units.
+
+figure = Coverage().figure(results)

@@ -26,3 +26,5 @@ results = command(Exponents)
 
 # %%
 # Three real processes, one fixed point; the epsilon-process has another one.
+
+figure = Exponents().figure(results)

@@ -33,3 +33,5 @@ results = command(FiniteSizeScaling)
 # %%
 # Grey: density evolution at great depth with its error.  Shared rules broaden the transition from
 # grammar to grammar; they hardly move it.
+
+figure = FiniteSizeScaling().figure(results)

@@ -28,3 +28,5 @@ results = command(Information)
 # %%
 # Left: in units of their entropy, high levels are known better than low ones until the class is
 # lost, where the order inverts.  Middle and right: the identities.
+
+figure = Information().figure(results)

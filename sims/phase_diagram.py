@@ -28,3 +28,5 @@ results = command(PhaseDiagram)
 # %%
 # The closed form (dashed) is the same function of f for all v; real processes lose the class far
 # earlier, and earlier still as v grows.  Between the thin lines of a colour there is a transition.
+
+figure = PhaseDiagram().figure(results)

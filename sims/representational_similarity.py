@@ -21,3 +21,5 @@ results = command(RepresentationalSimilarity)
 
 # %%
 # The class is represented or not, at once; the leaves fade.
+
+figure = RepresentationalSimilarity().figure(results)

@@ -27,3 +27,5 @@ results = command(TreeMixture)
 
 # %%
 # A level is kept until the noise is as large as its variance between groups.
+
+figure = TreeMixture().figure(results)

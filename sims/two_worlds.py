@@ -31,3 +31,5 @@ results = command(DataModels)
 # Full: where theory of the same size loses half of the class; dashed, criteria of infinite size:
 # the threshold of density evolution (grammars) and free-entropy speciation (mixtures); dotted: the
 # spectral criterion, where it applies.
+
+figure = DataModels().figure(results)

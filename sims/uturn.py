@@ -28,3 +28,5 @@ results = command(UTurn)
 
 # %%
 # Every trajectory decides within a narrow range of noise, narrower as the tree grows.
+
+figure = UTurn().figure(results)

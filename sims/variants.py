@@ -25,3 +25,5 @@ results = command(Variants)
 # %%
 # Dashed: the reference.  Fewer or rarer synonyms move the threshold up, sharing right-hand sides
 # moves it down.
+
+figure = Variants().figure(results)

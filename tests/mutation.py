@@ -345,7 +345,12 @@ def merged(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
             lives = [key for key in lives if not key.startswith(ours)]
             lives += [key for key in before["lives"] if key.startswith(ours)]
     modules = {module: modules[module] for module in TARGETS if module in modules}
-    return {**found, **total(modules), "modules": modules, "argued": argued, "lives": lives}
+    # the time of the last run that tried any
+    seconds = found["seconds"] or before["made"]["seconds"]
+    return {
+        **found, **total(modules), "modules": modules, "argued": argued, "lives": lives,
+        "seconds": seconds,
+    }  # fmt: skip
 
 
 def equivalents() -> dict[str, str]:

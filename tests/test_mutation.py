@@ -82,6 +82,7 @@ def test_a_record_keeps_what_an_earlier_run_tried_more() -> None:
     before = {
         "modules": {first: row(9, 1), second: row(4, 1), "gone.py": row(9, 0)},
         "argued": {f"{first}: a -> b": "same", f"{second}: c -> d": "same"}, "lives": [],
+        "made": {"seconds": 2.0},
     }  # fmt: skip
     now = {
         "modules": {first: row(0, 0, 60), second: row(5, 0), third: row(3, 0)},
@@ -93,3 +94,4 @@ def test_a_record_keeps_what_an_earlier_run_tried_more() -> None:
     assert found["lives"] == [f"{third}: x -> y"]
     assert (found["possible"], found["tried"], found["noticed"]) == (160, 17, 16)
     assert (found["equivalent"], found["seconds"]) == (1, 1.0)
+    assert mutation.merged(now | {"seconds": 0.0}, before)["seconds"] == 2.0

@@ -7,6 +7,8 @@ listed is listed.
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -241,8 +243,8 @@ def test_a_network_learns_it() -> None:
     torch = pytest.importorskip("torch")
     from hierdiff.validation.adapter import NetworkModel
     from hierdiff.validation.diffusion.samplers import Ancestral
-    from hierdiff.validation.recipes import gap_to_exact, train_tree_unet
-    from hierdiff.validation.training import Plan
+    from hierdiff.validation.recipes import divergence_to_exact, train_symbol_network
+    from hierdiff.validation.training import TrainConfig
 
     x_t, t = SINK.corrupt(FIXTURE.sample(3, 0).leaves, 0.3, 1), np.full(3, 0.3)
     channels, log_snr = network_input(SINK, x_t, t)
@@ -250,9 +252,9 @@ def test_a_network_learns_it() -> None:
     alone = np.exp(SINK.log_evidence(x_t, t))
     assert channels == pytest.approx(alone / alone.sum(axis=2, keepdims=True))
     assert log_snr == pytest.approx(np.log(0.7 / 0.3))
-    plans = [Plan(steps=k, every=k, warmup=1, average=0.0) for k in (1, 60)]
-    trained = [train_tree_unet(FIXTURE, SINK, plan, width=16, batch=64)[0] for plan in plans]
-    gaps = [gap_to_exact(model, FIXTURE, 0.5, 200, 0)[0] for model in trained]
+    plans = [TrainConfig(steps=k, every=k, warmup=1, average=0.0) for k in (1, 60)]
+    trained = [train_symbol_network(FIXTURE, SINK, plan, width=16, batch=64)[0] for plan in plans]
+    gaps = [divergence_to_exact(model, FIXTURE, 0.5, 200, 0)[0] for model in trained]
     assert gaps[1] < gaps[0] / 2
     new = replace(trained[1], steps=4).sample(x_t, 0.3, 1)
     assert new.shape == (3, 4)
@@ -270,14 +272,75 @@ def test_a_network_learns_it() -> None:
 
 def test_the_command_line_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from hierdiff.command_line import parse_flags
-    from hierdiff.sims.run import RunOptions
+    from hierdiff.sims.run import RunOptions, command
 
     flags = ["--noise", "sink", "--v", "8", "--m", "2", "--L", "2"]
     experiment, _ = parse_flags(PhaseTransition, RunOptions, flags, "phase-transition")
     assert experiment.process == SinkNoise(8)
+    small = ["--grammars", "2", "--data", "2", "--levels", "5", "--refine", "0", "--workers", "1"]
+    found = command(PhaseTransition, [*flags, *small, "--out", str(tmp_path)])
+    assert [ds.t.attrs["long_name"] for ds in found.values()] == (
+        ["noise level t of the sink process"] * 2
+    )
+    assert "sink" in capsys.readouterr().out
+    assert (tmp_path / "phase_transition.png").exists()
+    with pytest.raises(SystemExit) as stop:
+        command(PhaseTransition, ["--noise", "snik"])
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "noise = 'snik' must be one of" in lines[0]
+    assert lines[0].endswith("did you mean 'sink'?")
     place = f"{SinkNoise.__module__}:SinkNoise"
     named, _ = parse_flags(PhaseTransition, RunOptions, ["--noise", place], "phase-transition")
     assert named.noise == "sink"
+
+
+# --- no type checks and no names of processes outside their own file ------------------------------
+
+ROOT = Path(__file__).parents[1]
+
+
+def type_checks(source: str) -> list[int]:
+    """Lines that ask for the class of a process, or compare its name with a word."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            if re.search(r"\b\w+Noise\b", ast.unparse(node.args[1])):
+                found.append(node.lineno)
+        elif isinstance(node, ast.Compare):
+            left, *right = node.left, *node.comparators
+            asked = isinstance(left, ast.Attribute) and re.search(
+                r"noise(\.name)?$|process\.name$", ast.unparse(left)
+            )
+            names = [x.value for x in ast.walk(node) if isinstance(x, ast.Constant)]
+            if asked and right and {*names} & {"epsilon", "masking", "uniform", "gaussian"}:
+                found.append(node.lineno)
+    return found
+
+
+def test_only_the_processes_know_their_classes() -> None:
+    places = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for folder in ("hierdiff", "sims", "theory", "validation")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path != ROOT / "hierdiff" / "noise.py"
+        for line in type_checks(path.read_text())
+    ]
+    assert not places, places
+    # planted
+    for line in (
+        "isinstance(noise, GaussianNoise)",
+        "isinstance(self.model.noise, (MaskingNoise, UniformNoise))",
+        "if self.noise == 'epsilon': pass",
+        "width = v + (model.noise.name != 'masking')",
+        "x = experiment.noise in ('masking', 'uniform')",
+    ):
+        assert type_checks(line) == [1], line
+    assert type_checks("isinstance(noise, str) or self.noise == 'all'") == []
+
+
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def lacking() -> None:

@@ -178,6 +178,28 @@ def test_a_page_runs_as_a_notebook(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_the_gallery_shows_a_saved_figure_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that draws its figure again shows that one; another shows the file of the run."""
+    pytest.importorskip("sphinx_gallery")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import hierdiff_gallery as gallery
+
+    settings = {"src_dir": str(tmp_path)}
+    for name in ("sharpening", "coverage"):
+        script = ROOT / "sims" / f"{name}.py"
+        folder = Path(gallery.default_arguments(settings, {"src_file": str(script)})[-1])
+        folder.mkdir(parents=True)
+        (folder / f"{name}.png").write_bytes(b"figure")
+        shown = tmp_path / f"{name}_shown.png"
+        known = {"src_file": str(script), "image_path_iterator": iter([str(shown)])}
+        for code in ("results = command(Kind)", "print(results)"):
+            text = gallery.saved_figures(("code", code, 1), known, settings)
+            assert bool(text) == (name == "sharpening" and "command(" in code)
+        assert shown.exists() == (name == "sharpening")
+
+
 # --- every flag of every page -------------------------------------------------------------------
 
 _NUMBERS = {"int": ("0", "-1"), "float": ("nan", "-1", "inf")}

@@ -228,53 +228,21 @@ def test_derivations_end_in_their_assertions(script: str) -> None:
     assert out.strip()
 
 
-def test_sharpening_in_small(tmp_path: Path) -> None:
-    code, out, err = run(
-        "sims/sharpening.py", "--depths", "3", "4", "--grammars", "4", "--data", "3",
-        "--size", "200", "--out", str(tmp_path), "--summary", str(tmp_path / "claims.json"),
-    )  # fmt: skip
-    assert code == 0, err
-    assert "steepest slopes grow" in out.splitlines()[-1]
-    assert (tmp_path / "claims.json").stat().st_size > 100
-    assert np.isfinite(load(tmp_path / "sharpening_masking_L4.nc").threshold)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
-        ("susceptibility.py", ["--v", "16", "--m", "4", "--depths", "3", "4", "--grammars", "6",
-                               "--data", "3", "--trajectories", "16", "--levels", "9"], "chi"),
         ("changed_tree.py", [], "class changed in"),
-        ("coverage.py", ["--repetitions", "20", "--names", "mean", "networks"],
-         "planted wrong ones are rejected"),
-        ("critical_exponents.py", ["--sizes", "8", "3", "2", "--size", "300", "--copies", "3",
-                                   "--levels", "40", "--depths", "3", "4", "5", "--leaf-depths",
-                                   "3", "4", "5", "--grammars", "4", "--data", "4", "--points",
-                                   "5"], "class beliefs collapse"),
-        ("finite_size_scaling.py", ["--depths", "3", "4", "5", "--symbols", "8", "--grammars", "6",
-                                    "--data", "4", "--size", "400", "--copies", "3"],
-         "for infinite depth"),
-        ("phase_diagram.py", ["--symbols", "16", "--size", "300", "--copies", "2", "--depth", "8"],
-         "closed form"),
         ("representation.py", ["--rank", "2", "--dim", "6", "--n-train", "30", "60", "--seeds", "2",
                                "--test", "60", "--sigmas", "0.1", "1", "--models", "exact",
                                "memorising", "--quantities", "snr", "linear"],
          "SNR peaks at sigma"),
-        ("memorization.py", ["--seeds", "4", "--test", "300", "--ranks", "4", "6", "--numbers",
-                             "60", "240"], "unimodal beyond"),
-        ("representation_peak.py", ["--seeds", "4", "--test", "1000", "--mixtures", "5", "3", "0.2",
-                                    "2", "3", "0.2"], "misplaces the peak"),
-        ("two_worlds.py", ["--depths", "3", "--dims", "4", "9", "--grammars", "3", "--data", "6",
-                           "--points", "200", "--levels", "13"], "class lost: grammar at SNR"),
         ("alignment.py", ["--L", "2", "--weights", "1", "0.5", "0.25", "--objects", "40",
                           "--triplets", "200", "--grammars", "3"], "the class adds at most"),
         ("composition.py", ["--v", "8", "--multiplicities", "2", "3", "--heights", "1",
                             "--grammars", "3", "--symbols", "4", "--rules", "2", "--depth", "2",
                             "--data", "16", "--levels", "3", "--positions", "8", "12",
                             "--orders", "4"], "cost grows as m"),
-        ("sample_cost.py", ["--grammars", "3", "--small", "8", "--small-m", "2", "3", "--large",
-                            "16", "--large-m", "2", "3", "--heights", "1"], "P* grows as m"),
         ("classification.py", ["--v", "4", "--m", "2", "--L", "2", "--grammars", "3", "--data",
                                "24", "--budgets", "1", "30", "--own-budgets", "1", "4",
                                "--levels", "0.2", "--buckets", "4", "--keep", "1", "--stages",
@@ -289,8 +257,6 @@ def test_sharpening_in_small(tmp_path: Path) -> None:
         ("tree_mixture.py", ["--groups", "2", "2", "--variances", "1", "0.3", "--weights", "1",
                              "0.5", "--mixtures", "4", "--objects", "60", "--triplets", "100"],
          "half of each level is lost"),
-        ("uturn.py", ["--v", "8", "--m", "2", "--depths", "3", "4", "--grammars", "6", "--data",
-                      "30", "--levels", "11", "--steps", "8", "16", "32"], "class decided at"),
     ],
 )  # fmt: skip
 def test_other_studies_close_with_a_claim(

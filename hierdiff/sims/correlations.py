@@ -297,7 +297,7 @@ class Correlations:
     ) -> dict[str, xr.Dataset]:
         """The measurement, and the prediction of the epsilon-process beside it."""
         measured = self.measure(model, data, **run.tasks(self.name))
-        if self.noise != "epsilon":
+        if is_channel(self.process):
             return {self.name: measured}
         theory = self.predict(t=measured.t.values)
         return {f"{self.name}_theory": theory, self.name: measured}

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.noise import is_channel
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims.estimators import crossing
 from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition
@@ -163,7 +164,7 @@ class Sharpening:
     def _law(self, kind: str, t: Array | None, options: dict[str, Any]) -> xr.Dataset:
         """The recursion for the epsilon-process, else density evolution, at the greatest depth."""
         experiment = self._experiment(kind, max(self.depths))
-        if kind == "epsilon":
+        if not is_channel(experiment.process):
             return experiment.predict()
         return experiment.predict(t=t, size=self.size, **options)
 

@@ -46,26 +46,26 @@ from hierdiff.checks import (
     symbols_of,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.noise import GaussianNoise, NoiseProcess, network_input
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.theory import ExactRHM, denoise_symbols
+from hierdiff.theory import denoise_symbols
 from hierdiff.validation import networks
 from hierdiff.validation._checks import (
     batch_number,
 )
-from hierdiff.validation.adapter import NetworkModel, SymbolNetwork, network_input
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.networks.adm import image_unet
 from hierdiff.validation.networks.bump_unet import attenuate_position, bump_unet, encoder_layer
-from hierdiff.validation.networks.tree_unet import TreeUNet
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser, vector_mlp
 from hierdiff.validation.training import Evaluation, TrainConfig, TrainResult, train
 
@@ -164,7 +164,8 @@ def symbol_loss(
         if focus is not None:
             inside = rng.random(batch) < 0.75
             t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
-        x, log_snr = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        channels = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        x, log_snr = (torch.from_numpy(np.asarray(part, np.float32)) for part in channels)
         device = next(network.parameters()).device
         condition: tuple[Tensor, ...] = ()
         if label is not None and label_share:
@@ -193,7 +194,7 @@ def train_symbol_network(
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
-) -> tuple[SymbolNetwork, TrainResult]:
+) -> tuple[NetworkModel, TrainResult]:
     """A network trained on a grammar, with checkpoints.
 
     Parameters
@@ -218,7 +219,7 @@ def train_symbol_network(
 
     Returns
     -------
-    model : SymbolNetwork
+    model : NetworkModel
     trained : TrainResult
         With the history.
 
@@ -240,12 +241,12 @@ def train_symbol_network(
         grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
     )
     done = train(module, loss, config, folder=folder, evaluate=evaluate, name=network)
-    return SymbolNetwork(cast(TreeUNet, done.network), noise), done
+    return symbol_model(done.network, noise), done
 
 
 @checked
 def divergence_to_exact(
-    model: SymbolNetwork | ExactRHM, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
+    model: DiffusionModel, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:
     r"""Mean divergence per leaf of the network's beliefs from exact ones, with standard errors.
 
@@ -253,7 +254,8 @@ def divergence_to_exact(
 
     Parameters
     ----------
-    model : SymbolNetwork, or ExactRHM as a check
+    model : DiffusionModel
+        On the symbols of the grammar; of exact inference the divergence is zero.
     grammar : Grammar
         Where test data are drawn from.
     t : array [k]

@@ -13,7 +13,7 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import Composition, EmpiricalModel, SimulatedModel, TruncatedDenoisers
 from hierdiff.theory import ExactRHM
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
 
 GRAMMAR = RHM(6, 2, 2, 2).draw(0)
@@ -29,9 +29,9 @@ def law(experiment: Any, _: Any) -> Any:
     return experiment.predict()
 
 
-def network(noise: NoiseProcess) -> SymbolNetwork:
+def network(noise: NoiseProcess) -> NetworkModel:
     torch.manual_seed(0)
-    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4)
+    return symbol_model(tree_unet(GRAMMAR, noise, width=8), noise, num_steps=4)
 
 
 def chain(noise: NoiseProcess) -> SimulatedModel:

@@ -32,7 +32,7 @@ def law(experiment: Any, _: Any) -> Any:
 def network() -> NetworkModel:
     torch.manual_seed(0)
     module = VectorDenoiser(SMALL.dim, float((X**2).mean()), width=16, depth=1)
-    return NetworkModel(module, NOISE, "x0", clock=LogSNR())
+    return NetworkModel(module, NOISE, "x0", noise_conditioning=LogSNR())
 
 
 CASES = {

@@ -13,7 +13,7 @@ from hierdiff.sims import Classification, SimulatedModel
 from hierdiff.sims.models.fitted import fit_supervised
 from hierdiff.theory.exact_models import ExactGaussianRHM, ExactMixture, ExactRHM
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.experiments.classification import GaussianRHMNetwork
 from hierdiff.validation.networks.tree_unet import tree_unet
 
@@ -54,10 +54,10 @@ def fitted() -> ExactMixture:
     return ExactMixture(fit_supervised(x0, labels, 2), GaussianNoise())
 
 
-def symbols() -> SymbolNetwork:
+def symbols() -> NetworkModel:
     torch.manual_seed(0)
     noise = GaussianNoise(4)
-    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise)
+    return symbol_model(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise)
 
 
 VARIABLES = ("accuracy", "independent")

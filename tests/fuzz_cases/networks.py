@@ -42,12 +42,13 @@ def cases() -> list[Case]:
     features = np.random.default_rng(0).standard_normal((60, 3))
     many: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
         ("pretrained.catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
-        ("diffusion.noise_conditioning.default_conditioning", noise_conditioning.default_clock,
+        ("diffusion.noise_conditioning.default_conditioning",
+         noise_conditioning.default_conditioning,
          {"parameterisation": Parameterisation("eps"), "noise": linear}, ()),
         ("diffusion.noise_conditioning.NoiseLevel.time",
          noise_conditioning.NoiseLevel(linear).time, {"snr": 1.5}, ()),
         ("diffusion.diffusers_samplers.DiffusersSampler", diffusers_samplers.DiffusersSampler,
-         {"scheduler": "DDIMScheduler", "steps": 5, "schedule": schedule, "options": {}}, ()),
+         {"scheduler": "DDIMScheduler", "num_steps": 5, "schedule": schedule, "options": {}}, ()),
         ("hierdiff.data.digits.digits", digits.digits, {"split": "test", "seed": 0}, ()),
         ("hierdiff.data.image_folder.prepare", image_folder.prepare,
          {"image": Image.new("L", (9, 9)), "size": 4, "crop": True}, ()),
@@ -61,10 +62,10 @@ def cases() -> list[Case]:
          {"grammar": quad, "templates": world.templates}, ()),
         ("hierdiff.theory.exact_models.ExactImages", exact_models.ExactImages, {"world": world,
          "noise": linear}, ()),
-        ("adapter.SymbolNetwork", adapter.SymbolNetwork,
-         {"network": network, "noise": noise, "steps": 3, "batch": 4}, ()),
-        ("recipes.divergence_to_exact", recipes.gap_to_exact,
-         {"model": adapter.SymbolNetwork(network, noise), "grammar": grammar,
+        ("adapter.symbol_model", adapter.symbol_model,
+         {"network": network, "noise": noise, "num_steps": 3, "batch_size": 4}, ()),
+        ("recipes.divergence_to_exact", recipes.divergence_to_exact,
+         {"model": adapter.symbol_model(network, noise), "grammar": grammar,
           "t": [0.5], "n": 4, "seed": 0}, ()),
     ]  # fmt: skip
     # without a file the proper call is an error of ours, which is what bad values must be too

@@ -17,12 +17,12 @@ from oracles import (
     one_line,
     string_probabilities,
 )
-from programs import run
 
 from hierdiff import RHM, Grammar
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf, zipf_weights
 from hierdiff.errors import InvalidParameter
-from hierdiff.results import load
+from hierdiff.sims.run import run
+from hierdiff.sims.variants import Variants
 from hierdiff.theory import posterior
 
 SMALL: dict[str, Callable[[], Grammar]] = {
@@ -141,19 +141,17 @@ def test_bad_input_is_said() -> None:
         assert words in one_line(error)
 
 
-def test_the_study_of_variants_in_small(tmp_path: Path) -> None:
+def test_the_experiment_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Files, resume, and shifts of known sign: rarer synonyms help, more synonyms hurt."""
-    flags = ["--L", "5", "--grammars", "6", "--data", "16", "--levels", "21"]
-    runs = []
+    runs, small = [], Variants(L=5, grammars=6, data=16, levels=21)
     for _ in range(2):
-        code, out, err = run("sims/variants.py", *flags, "--out", str(tmp_path))
-        assert (code, err) == (0, "")
-        runs.append(out)
-        stamps = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}
+        ds = run(small, out=tmp_path)["variants"].set_index(variant="variant")
+        runs.append(capsys.readouterr().out)
+        tasks = tmp_path / "tasks" / "variants"
+        stamps = {p.name: p.stat().st_mtime_ns for p in tasks.iterdir()}
     assert runs[0] == runs[1]
-    assert stamps == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "tasks").iterdir()}
+    assert stamps == {p.name: p.stat().st_mtime_ns for p in tasks.iterdir()}
     assert runs[0].splitlines()[-1].startswith("reference class lost at t = 0.")
-    ds = load(tmp_path / "variants.nc").set_index(variant="variant")
     z = ds["shift"] / ds.shift_error
     assert z.sel(variant="Zipf, a = 1") > 4
     assert z.sel(variant="m = 6") < -4

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from laws import Laws
-from programs import run
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import Grammar
 from hierdiff.noise import NoiseProcess
-from hierdiff.results import load
+from hierdiff.sims.information import Information
+from hierdiff.sims.run import run
 from hierdiff.theory import denoise_symbols, posterior, true_beliefs
 from hierdiff.theory.rhm.information import pointwise_information, pointwise_slope
 
@@ -175,13 +175,11 @@ def test_the_epsilon_process_is_no_channel(laws: Laws) -> None:
     assert abs(z) > 8
 
 
-def test_the_study_of_information_in_small(tmp_path: Path) -> None:
-    flags = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "300"]
-    code, out, err = run("sims/information.py", *flags, "--out", str(tmp_path))
-    assert (code, err) == (0, "")
-    assert out.splitlines()[-1].startswith("masking identity: chi2 = ")
+def test_the_experiment_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(Information(v=8, m=2, L=4, grammars=3, data=300), out=tmp_path)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("masking identity: chi2 = ")
     for process in ("masking", "gaussian"):
-        ds = load(tmp_path / f"information_{process}.nc")
+        ds = found[f"information_{process}"]
         # beyond SNR 10 rare data carry the law, and z is not normal
         resolved = ds.effective.values >= 20
         assert resolved.sum() >= 8

@@ -17,7 +17,7 @@ from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims.run import RunOptions, run
 from hierdiff.theory import ExactRHM, critical_level
 
-MINUTES = {"critical_exponents", "memorization", "sharpening", "susceptibility"}
+MINUTES = {"critical_exponents", "memorization", "susceptibility"}
 """Experiments that take seconds even in small; they run with the slow tests."""
 
 
@@ -30,6 +30,17 @@ def rows(*kinds: Any, quick: bool) -> list[Any]:
 
 EVERY = pytest.mark.parametrize("one", rows(*SMALL, quick=False))
 RUNS = pytest.mark.parametrize("one", rows(*SMALL, quick=True))
+CLAIMS = {
+    "changed_tree": "class changed in", "coverage": "planted wrong ones are rejected",
+    "critical_exponents": "class beliefs collapse", "finite_size_scaling": "for infinite depth",
+    "information": "masking identity: chi2 = ", "memorization": "unimodal beyond",
+    "phase_diagram": "closed form", "representation_peak": "misplaces the peak",
+    "representational_similarity": "beliefs resemble", "sample_cost": "P* grows as m",
+    "sharpening": "steepest slopes grow", "susceptibility": "chi of the epsilon-process peaks",
+    "tree_mixture": "half of each level is lost", "two_worlds": "class lost: grammar at SNR",
+    "uturn": "class decided at", "variants": "reference class lost at t",
+}  # fmt: skip
+"""Words of the claim of every experiment."""
 WITH_LAW = [e for e in SMALL if e.name not in LAWLESS | UNMEASURED]
 WITH_THRESHOLDS = ("data_models", "susceptibility", "uturn")
 """Modules that locate thresholds of density evolution; labels need no large populations."""
@@ -115,6 +126,7 @@ def test_a_run_writes_its_files_and_prints_a_table_and_a_claim(
     assert (tmp_path / f"{one.name}.png").read_bytes()[:4] == b"\x89PNG"
     claims = json.loads((tmp_path / "claims.json").read_text())
     assert claims["claim"] == printed[-1]
+    assert CLAIMS[one.name] in printed[-1]
     assert len(claims) > 2
     assert printed[-2].startswith("wrote ")
     assert max(map(len, printed[:-2])) < 170  # a table, no sentences

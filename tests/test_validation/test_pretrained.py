@@ -483,7 +483,7 @@ def test_the_size_of_a_checkpoint_is_that_of_its_network(
     """Four bytes per number, and a few hundred per tensor for its name and place."""
 
     def overhead(config: ADMConfig) -> float:
-        tensors = adm.empty(config).state_dict().values()
+        tensors = adm.meta_init(config).state_dict().values()
         size = checkpoint(name).weights.size
         assert size is not None
         return (size - 4 * sum(x.numel() for x in tensors)) / len(tensors)

@@ -17,7 +17,7 @@ from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNo
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import training
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import symbol_model
 from hierdiff.validation.networks.transformer import SequenceTransformer, symbol_transformer
 from hierdiff.validation.networks.tree_unet import TreeUNet, tree_unet
 from hierdiff.validation.recipes import divergence_to_exact, symbol_loss, train_symbol_network
@@ -57,7 +57,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert [h["step"] for h in resumed.history] == [8, 16, 24]
     assert resumed.history == whole.history
     again = train(fresh(seed=6), fragile, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(whole.network))
+    np.testing.assert_array_equal(weights(again.module), weights(whole.network))
     assert 0 < resumed.cpu_seconds == again.cpu_seconds  # kept with the checkpoint
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
         again = train(fresh(), loss, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(first.network))
+    np.testing.assert_array_equal(weights(again.module), weights(first.network))
     with pytest.warns(
         CheckpointSetAside, match="another configuration.*set aside as checkpoint.aside1"
     ):
@@ -143,7 +143,7 @@ def test_a_loss_with_a_memory_is_resumed_all_the_same(tmp_path: Path) -> None:
     plan = TrainConfig(steps=2, every=1, warmup=1)
     first = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
     again = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(first.network))
+    np.testing.assert_array_equal(weights(again.module), weights(first.network))
 
 
 def test_a_checkpoint_is_resumed_by_a_network_with_other_first_weights(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_checkpoint_is_resumed_by_a_network_with_other_first_weights(tmp_path:
     loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), TrainConfig(steps=2, every=1, warmup=1)
     first = train(fresh(seed=1), loss, plan, folder=tmp_path)
     again = train(fresh(seed=2), loss, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(first.network))
+    np.testing.assert_array_equal(weights(again.module), weights(first.network))
 
 
 def test_training_stops_early_and_refuses_what_diverges() -> None:
@@ -182,13 +182,13 @@ def test_learning_rate() -> None:
                          ids=lambda n: n.name)  # fmt: skip
 def test_untrained_networks_are_models(noise: object) -> None:
     torch.manual_seed(0)
-    model = SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4, batch=3)
+    model = symbol_model(tree_unet(GRAMMAR, noise, width=8), noise, num_steps=4, batch_size=3)
     assert isinstance(model, DiffusionModel)
     x0 = GRAMMAR.sample(7, 0).leaves
     x_t = noise.corrupt(x0, 0.5, 1)
     q = model.denoise(x_t, 0.5)
     np.testing.assert_allclose(q.sum(axis=2), 1, atol=1e-12)
-    whole = SymbolNetwork(model.network, noise, batch=100)
+    whole = symbol_model(model.module, noise, batch_size=100)
     np.testing.assert_allclose(whole.denoise(x_t, 0.5), q, atol=1e-6)
     assert model.sample(x_t, 0.5, 2).shape == (7, 8)
     features = model.features(x_t, 0.5)
@@ -224,11 +224,11 @@ def test_a_trained_network_comes_close_to_exact_inference() -> None:
     for name, data in (("fresh", None), ("24 strings", few)):
         loss = symbol_loss(GRAMMAR, NOISE, batch=64, data=data)
         found = train(fresh(width=32), loss, plan)
-        model = SymbolNetwork(found.network, NOISE)
+        model = symbol_model(found.network, NOISE)
         gap, error = divergence_to_exact(model, GRAMMAR, t, 400, 1)
         gaps[name] = gap.mean()
         assert (error < 0.2 * gap + 0.01).all()
-    start = divergence_to_exact(SymbolNetwork(fresh(width=32), NOISE), GRAMMAR, t, 400, 1)[0].mean()
+    start = divergence_to_exact(symbol_model(fresh(width=32), NOISE), GRAMMAR, t, 400, 1)[0].mean()
     assert gaps["fresh"] < 0.02
     assert start > 10 * gaps["fresh"]
     assert gaps["24 strings"] > 5 * gaps["fresh"]
@@ -241,10 +241,10 @@ def test_a_transformer_learns_the_same_and_a_killed_run_resumes(tmp_path: Path) 
         GRAMMAR, NOISE, plan, width=32, batch=64, network="transformer", label_share=0.5,
         folder=tmp_path,
     )  # fmt: skip
-    assert isinstance(model.network, SequenceTransformer)
+    assert isinstance(model.module, SequenceTransformer)
     assert done.history[-1]["loss"] < done.history[0]["loss"]
     torch.manual_seed(0)
-    blank = SymbolNetwork(symbol_transformer(GRAMMAR, NOISE, width=32), NOISE)
+    blank = symbol_model(symbol_transformer(GRAMMAR, NOISE, width=32), NOISE)
     t = [0.3, 0.6]
     gaps = [divergence_to_exact(x, GRAMMAR, t, 200, 0)[0].mean() for x in (model, blank)]
     assert gaps[0] < 0.5 * gaps[1]
@@ -256,7 +256,7 @@ def test_a_transformer_learns_the_same_and_a_killed_run_resumes(tmp_path: Path) 
         GRAMMAR, NOISE, plan, width=32, batch=64, network="transformer", label_share=0.5,
         folder=tmp_path,
     )  # fmt: skip
-    np.testing.assert_array_equal(weights(again.network), weights(model.network))
+    np.testing.assert_array_equal(weights(again.module), weights(model.module))
     with pytest.warns(CheckpointSetAside):
         train_symbol_network(
             GRAMMAR, NOISE, TrainConfig(steps=1, every=1, warmup=1), width=32, folder=tmp_path

@@ -211,7 +211,7 @@ def critical_exponents(
     rhm : RHM
         Sizes; its own L is not used.
     noise : NoiseProcess
-        Any of the four processes.
+        Any process on symbols.
     t : float, optional
         Its threshold, if known; otherwise it is measured by ``critical_level``.
     size : int
@@ -363,7 +363,7 @@ def belief_slopes(
     rhm : RHM
         Sizes; its own L is not used.
     noise : NoiseProcess
-        Any of the four processes.
+        Any process on symbols.
     t : float
         Noise level.
     delta : float

@@ -66,7 +66,7 @@ from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.experiments import image_folders, source_arguments
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.training import TrainConfig, train
@@ -462,7 +462,7 @@ class GaussianRHMNetwork:
 
     Parameters
     ----------
-    network : SymbolNetwork
+    network : NetworkModel
         Trained on the grammar of the data with Gaussian noise, with labels.
     data : GaussianRHM
         For the exact density, Bayes' ceiling and posterior; nothing of it enters the denoiser.
@@ -479,7 +479,7 @@ class GaussianRHMNetwork:
     Validity: the change of noise level is exact; the beliefs are the network's.
     """
 
-    network: SymbolNetwork
+    network: NetworkModel
     data: GaussianRHM
     label: Any = None
 
@@ -540,7 +540,7 @@ class GaussianRHMNetwork:
         )
 
     @property
-    def _told(self) -> SymbolNetwork:
+    def _told(self) -> NetworkModel:
         return self.network.given(self.label)
 
     def _as_leaves(self, x_t: ArrayLike, snr: ArrayLike) -> tuple[Array, ...]:

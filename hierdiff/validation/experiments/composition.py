@@ -73,7 +73,7 @@ from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import symbol_model
 from hierdiff.validation.experiments import clear_checkpoints, source_arguments
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
@@ -491,7 +491,7 @@ class NetworkComposition:
             grammar = RHM(s.v, s.m, 2, s.L).draw(stream(self.seed, "grammar", k))
 
             def evaluate(network: nn.Module, grammar: Grammar = grammar) -> dict[str, float]:
-                model = SequentialModel(SymbolNetwork(cast(TreeUNet, network), noise))
+                model = SequentialModel(symbol_model(cast(TreeUNet, network), noise))
                 blank = np.full((300, grammar.n_leaves), -1)
                 made = model.sample(blank, 1.0, stream(self.seed, "made"))
                 valid = grammar.valid_per_level(made)[: s.L]

@@ -28,9 +28,9 @@ from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.distributed import Process
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     ReferenceClassifier,

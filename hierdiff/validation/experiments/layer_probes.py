@@ -312,7 +312,7 @@ def _photographs(source: PublishedNetwork, seed: int, device: str) -> LabelledMo
             f"{source.name} must be conditioned on {entry.condition}; take a network that can do "
             "without"
         )
-    chosen = ImageFolder.of(source.images)
+    chosen = ImageFolder.of(source.images or Path())
     if chosen.labels is None or len(chosen.names) < 2:
         raise InvalidParameter(
             f"images = {source.images} has {len(chosen.names)} folders of a class each; a probe "

@@ -57,7 +57,7 @@ from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.distributed import run_shared
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
@@ -440,7 +440,7 @@ class NetworkPhaseTransition:
 
     def _train(
         self, folder: Path | None, name: str, data: Array | None, steps: int, device: str = "cpu"
-    ) -> tuple[SymbolNetwork, float]:
+    ) -> tuple[NetworkModel, float]:
         """A network, and the processor seconds that it took."""
         one = cast(GrammarNetwork, self.network)
         tree = one.architecture == "tree"
@@ -455,7 +455,7 @@ class NetworkPhaseTransition:
             leaf_width=min(one.width, max(16, one.width // 4)) if tree else None,
             folder=None if folder is None else folder / key,
         )  # fmt: skip
-        return SymbolNetwork(model.network, one.process, steps=one.num_steps), done.cpu_seconds
+        return symbol_model(model.module, one.process, num_steps=one.num_steps), done.cpu_seconds
 
     def _strings(
         self, run: RunOptions, model: DiffusionModel | None, data: Any
