@@ -89,8 +89,8 @@ def claims_z() -> dict[str, Verdict]:
     z1 = (
         f"holds as an identity for the weight |SNR'| and shared noise: {at['vdm']} at N = {most} "
         f"(Bayes {plus(*found['bayes'], 3)}); SNR {at['snr']} and exp(-7t) {at['exp']} come near "
-        f"it, equal weights stop at {at['uniform']}, t > 0.6 at {at['late']}. Noise of its own for "
-        f"each class gives {plus(*own[last], 3)} at N = {last}. Calls per class "
+        f"it, equal weights stop at {at['uniform']}, t > 0.6 at {at['late']}. Independent noise "
+        f"for every class gives {plus(*own[last], 3)} at N = {last}. Calls per class "
         f"{plus(*found['calls_right'], 0)} when right, {plus(*found['calls_wrong'], 0)} when "
         f"wrong, but no better calibrated than the softmax (error {plus(*found['ece_calls'], 3)} "
         f"and {plus(*found['ece_softmax'], 3)})"

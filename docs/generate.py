@@ -255,7 +255,7 @@ def classification() -> str:
     found = result("classification")
     budgets = list(found["accuracy"]["vdm"])
     rows = []
-    for kind, name in (("shared", "accuracy"), ("of each class", "unshared")):
+    for kind, name in (("shared", "accuracy"), ("independent", "unshared")):
         for weight, cells in found[name].items():
             rows.append(
                 [weight, kind, *(plus(*cells[n], 3) if n in cells else "" for n in budgets)]

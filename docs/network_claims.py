@@ -119,7 +119,7 @@ def _probes(add) -> None:
         readers = list(dict.fromkeys(k.split(": ")[0] for k in rows if k.startswith("network")))
         last, first = (rows[f"{r}: {layer}"]["few"] for r in (readers[-1], readers[0]))
         memory = next(x["few"]["rise"] for k, x in rows.items() if k.startswith("memorising"))
-        command = "representation.py --model digits --n-train 64 0 --networks 6 --seed 2"
+        command = "representation.py digits --n-train 64 0 --networks 6 --seed 2"
         text = (
             f"digits, probe on five per class: {layer}, chosen on other networks, rises by "
             f"{plus(*last['rise'], 3)} to a peak at t = {last['peak at']:g} (low-rank mixture of "
@@ -145,7 +145,7 @@ def _probes(add) -> None:
             "memorising or of any layer of a network that generalises: clean strings carry nothing "
             "that noise could remove, so a falling curve does not prove memory there"
         )
-        add(("R1", "R4"), text, "representation.py --model rhm")
+        add(("R1", "R4"), text, "representation.py rhm")
 
 
 _CODES = {
@@ -157,7 +157,7 @@ _CODES = {
 
 def _phases(add) -> None:
     """Phases, crossings and order of bump networks: none of those that set the thresholds."""
-    every = "composition.py --worlds balanced skewed faint --seeds 2 --seed 3"
+    every = "composition.py --labels balanced skewed faint --seeds 2 --seed 3"
     faint = "composition.py --parts bumps --seeds 3 --seed 1"
     large = ("composition.py --parts bumps --size 16 --sigma 1.5 --margin 3 --faint-spacing .25 "
              "--faint-steps 1900 --seeds 2 --seed 4")  # fmt: skip

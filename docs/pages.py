@@ -37,7 +37,8 @@ def _found(path: Path) -> Any:
     """What :func:`hierdiff.results.write_summary` was given; files of older runs as they are."""
     found = json.loads(path.read_text())
     if isinstance(found, dict):
-        found.pop("made", None)
+        for key in ("made", "claim"):  # provenance, and the sentence that the study printed
+            found.pop(key, None)
         if list(found) == ["rows"]:
             return found["rows"]
     return found

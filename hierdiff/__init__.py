@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hierdiff import _moved
 
 if TYPE_CHECKING:
-    from hierdiff.contracts import DataModel, DiffusionModel, Experiment
+    from hierdiff.contracts import DataModel, DiffusionModel, Experiment, NoiseProcess
     from hierdiff.data.derivations import Derivations
     from hierdiff.data.low_rank_mixture import LowRankMixture
     from hierdiff.data.rhm import RHM, Grammar
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         EpsilonNoise,
         GaussianNoise,
         MaskingNoise,
-        NoiseProcess,
         UniformNoise,
     )
     from hierdiff.registry import experiment

@@ -10,21 +10,32 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 __all__ = ["lazy"]
 
 
-def lazy(package: str, source: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package, from its name and file."""
+def lazy(
+    package: str, source: str, renamed: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package, from its name and file.
+
+    ``renamed`` are old names and the new ones; an old name works, and warns once.
+    """
+    old = renamed or {}
     home = _table(Path(source).read_text(encoding="utf-8"))
 
     def get(name: str) -> Any:
-        if name not in home:
+        known = old.get(name, name)
+        if known not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(home[name]), name)
+        if name in old:
+            words = f"{package}.{name} is now {known}"
+            warnings.warn(words, DeprecationWarning, stacklevel=2)
+        value = getattr(importlib.import_module(home[known]), known)
         setattr(sys.modules[package], name, value)  # found without this function from now on
         return value
 

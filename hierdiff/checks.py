@@ -555,9 +555,26 @@ natural: Rule = partial(whole, low=0)
 fraction: Rule = partial(number, low=0, high=1)
 
 
+# squares, inverses and ratios of numbers within these bounds are normal numbers
+_SMALLEST, _LARGEST = 1e-100, 1e100
+
+
 def positive(name: str, value: Any) -> Any:
-    """A finite number, or an array of them, above zero."""
-    return _scalar_or_array(name, value, above=0)
+    """A number above zero, or an array of them, in units in which its square is a number.
+
+    Examples
+    --------
+    >>> positive("tau", 1e300)
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: tau = 1e+300 must be from 1e-100 to 1e+100; choose other units
+    """
+    found = _scalar_or_array(name, value, above=0)
+    if np.size(found) and not (np.min(found) >= _SMALLEST and np.max(found) <= _LARGEST):
+        raise InvalidParameter(
+            f"{name} = {shown(value)} must be from {_SMALLEST:g} to {_LARGEST:g}; choose other "
+            "units"
+        )
+    return found
 
 
 def nonnegative(name: str, value: Any) -> Any:
@@ -662,10 +679,20 @@ def instance(
         for k in kinds
         if (k.__name__, type(value).__name__) in _ADVICE
     ]
-    remedy = f"; {remedies[0]}" if remedies else ""
+    remedy = f"; {remedies[0]}" if remedies else _lacking(value, kinds)
     raise InvalidParameter(
         f"{name} = {shown(value)} is of type {type(value).__name__}; give a {wanted}{remedy}"
     )
+
+
+def _lacking(value: Any, kinds: tuple[type, ...]) -> str:
+    """What an object lacks for a role of which it has at least half."""
+    for kind in kinds:
+        wanted = typing_members(kind)
+        missing = sorted(k for k in wanted if not hasattr(value, k))
+        if missing and 2 * len(missing) <= len(wanted) and not isinstance(value, type):
+            return f"; it lacks {', '.join(missing)}"
+    return ""
 
 
 def _is(value: Any, kind: type) -> bool:

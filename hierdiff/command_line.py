@@ -181,7 +181,8 @@ def parse_flags(
         words = _new_names(given, getattr(kind, "renamed", {}))
         arrange = getattr(kind, "arguments", None)  # of a class with subcommands
         words = words if arrange is None else arrange(words)
-        return tyro.cli(both, args=words, prog=program or None)
+        config = (tyro.conf.OmitSubcommandPrefixes,)
+        return tyro.cli(both, args=words, prog=program or None, config=config)
 
     found = parsed(parse)
     return found.chosen, found.run

@@ -22,15 +22,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff.checks import FloatArray
 from hierdiff.seeds import Seed
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from hierdiff.noise import NoiseProcess
+    from hierdiff.noise import SymbolEvidence
     from hierdiff.sims.run import RunOptions
 
 __all__ = [
@@ -39,8 +41,10 @@ __all__ = [
     "DiffusionModel",
     "Experiment",
     "LabelledData",
+    "NoiseProcess",
     "Sample",
     "Sampler",
+    "SignalNoise",
     "Summary",
 ]
 
@@ -101,6 +105,86 @@ class DataModel(Protocol):
 
     def sample(self, n: int, seed: Seed) -> Sample:
         """``n`` independent data with labels and latents."""
+
+
+class NoiseProcess(Protocol):
+    """What every noise process computes; optional attributes stand in :mod:`hierdiff.noise`.
+
+    ``corrupt(x0, t, seed)`` is ``corrupt_with(x0, t, draw(x0.shape, generator(seed)))``.  Symbols
+    are int arrays [n, leaves] in [0, v), or -1 where the leaf was not seen; ``t`` is one number or
+    an array [n].  ``log_evidence`` returns [n, leaves, v] (natural logarithm, -inf excludes a
+    symbol); ``evidence`` the same in the form that exact inference reads fastest.  All raise
+    InvalidParameter for a wrong shape, a symbol out of range, NaN, or t outside [0, 1].
+
+    ``reverse_step`` is a deterministic function of the numbers that ``draw_step`` returns.  At
+    s = 0 (all of them) it returns data: symbols [n, leaves], also where x_t is [n, leaves, v].
+
+    Functions that take a process beside a grammar or an RHM accept its name as well.
+
+    Notes
+    -----
+    Validity: leaves are corrupted independently.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hierdiff.noise import MaskingNoise, UniformNoise
+    >>> def lost(noise: NoiseProcess, t: float) -> float:
+    ...     return float((noise.corrupt(np.zeros((1, 1000), int), t, seed=0) != 0).mean())
+    >>> lost(MaskingNoise(v=2), 0.5), lost(UniformNoise(v=2), 0.5)
+    (0.473, 0.25)
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in ``NOISE``, on the command line and in results."""
+
+    @property
+    def v(self) -> int | None:
+        """Number of symbols; None for vectors."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+        """Random numbers for data of this shape; rows are drawn in order."""
+
+    def corrupt_with(self, x0: ArrayLike, t: ArrayLike, randoms: ArrayLike) -> Array:
+        """Noisy data, a deterministic function of the random numbers."""
+
+    def corrupt(self, x0: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
+        """Noisy data at level t."""
+
+    def evidence(self, x_t: ArrayLike, t: ArrayLike) -> SymbolEvidence | FloatArray:
+        """Evidence of the leaves, compact where a compact form exists."""
+
+    def log_evidence(self, x_t: ArrayLike, t: ArrayLike) -> FloatArray:
+        """Evidence of the leaves, log psi [n, leaves, v]."""
+
+    def draw_step(
+        self, shape: tuple[int, ...], s: ArrayLike, rng: np.random.Generator
+    ) -> FloatArray:
+        """Random numbers for a reverse step of states of this shape to level s."""
+
+    def reverse_step(
+        self, x_t: ArrayLike, belief: ArrayLike, t: ArrayLike, s: ArrayLike, randoms: ArrayLike
+    ) -> Array:
+        """The state at level s <= t, given the beliefs [n, leaves, v] at t."""
+
+
+class SignalNoise(NoiseProcess, Protocol):
+    """A Gaussian process, determined by its SNR; see :func:`hierdiff.noise.has_snr`.
+
+    Notes
+    -----
+    Validity: ``x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eta`` on one-hot symbols or vectors.
+    """
+
+    def alpha_bar(self, t: ArrayLike) -> FloatArray:
+        """Signal power in [0, 1], decreasing in t."""
+
+    def snr(self, t: ArrayLike) -> FloatArray:
+        """Signal-to-noise ratio alpha_bar / (1 - alpha_bar)."""
+
+    def level(self, snr: ArrayLike) -> FloatArray:
+        """Noise level of an SNR."""
 
 
 @runtime_checkable

@@ -146,9 +146,34 @@ EXPERIMENTS: dict[str, Entry] = {
         "which colour goes with which shape, by denoising error",
     ),
     # networks
+    "network-phase-transition": Entry(
+        "hierdiff.validation.experiments.phase_transition:NetworkPhaseTransition",
+        "the phase transition in a network, beside exact inference",
+        "networks",
+    ),
+    "network-alignment": Entry(
+        "hierdiff.validation.experiments.alignment:NetworkAlignment",
+        "odd-one-out responses by the layers of a network",
+        "networks",
+    ),
+    "network-rhm-images": Entry(
+        "hierdiff.validation.experiments.rhm_images:RHMImages",
+        "the phase transition in rendered grammars, by a network and in exact pixels",
+        "networks",
+    ),
     "network-classification": Entry(
         "hierdiff.validation.experiments.classification:NetworkClassification",
         "denoising error of a network as zero-shot classifier",
+        "networks",
+    ),
+    "network-representation": Entry(
+        "hierdiff.validation.experiments.representation:NetworkRepresentation",
+        "quality of a network's features against noise",
+        "networks",
+    ),
+    "network-composition": Entry(
+        "hierdiff.validation.experiments.composition:NetworkComposition",
+        "phases of a bump network, and levels of a grammar, along training",
         "networks",
     ),
 }

@@ -7,7 +7,8 @@ mutant that they let live is a missing test, or is equivalent to the original, a
 
 ``python tests/mutation.py --modules hierdiff/seeds.py --mutants 40 --json FILE`` draws mutants of a
 module at random, by a seed; without ``--modules`` all modules of :data:`TARGETS`.  A run can be
-interrupted and goes on from its JSON file.
+interrupted and goes on from its JSON file.  A summary is a record: of a module of which an earlier
+run tried more, it keeps what that run found.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ TARGETS: dict[str, list[str]] = {
     "hierdiff/tasks.py": ["tests/test_tasks.py", "hierdiff/tasks.py"],
     "hierdiff/sims/estimators.py": ["tests/test_sims/test_estimators.py",
                                    "hierdiff/sims/estimators.py"],
-    "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py", "hierdiff/noise.py"],
+    "hierdiff/noise.py": ["tests/test_noise_input.py", "tests/test_noise.py",
+                          "tests/test_noise_steps.py", "tests/test_noise_registry.py",
+                          "hierdiff/noise.py"],
     "hierdiff/theory/belief_propagation/exact_posterior.py": ENGINE,
     "hierdiff/theory/belief_propagation/passes.py": ENGINE,
     "hierdiff/theory/belief_propagation/log_domain.py": LOGARITHMS,
@@ -234,7 +237,7 @@ class Run:
     json: Path = Path("out/mutation.json")
     """Where results are kept."""
     summary: Path | None = None
-    """Write the counts per module, and the argued mutants, to this JSON file."""
+    """Write the counts per module, and the argued mutants, to this JSON file, which is added to."""
 
     def main(self) -> int:
         """Draw, run, keep, print; 1 if a mutant lives that nobody has argued equivalent."""
@@ -256,6 +259,8 @@ class Run:
         if self.summary:
             from hierdiff.results import write_summary  # not before: a run imports it afresh
 
+            if self.summary.exists():
+                found = merged(found, json.loads(self.summary.read_text()))
             seconds = found.pop("seconds")
             parameters = {"modules": self.modules, "mutants": self.mutants, "seed": self.seed}
             write_summary(self.summary, found, parameters, also={"seconds": seconds})
@@ -277,12 +282,8 @@ class Run:
             equal |= same
             lives += [key for key in living if key not in argued]
             seconds += sum(row["seconds"] for row in rows.values())
-        total = {
-            name: sum(row[name] for row in modules.values())
-            for name in ("possible", "tried", "noticed", "equivalent")
-        }
         return {
-            **total, "modules": modules, "argued": equal, "lives": lives,
+            **total(modules), "modules": modules, "argued": equal, "lives": lives,
             "seconds": round(seconds, 1),
         }  # fmt: skip
 
@@ -323,6 +324,33 @@ class Run:
                 print(f"{'noticed' if found else 'LIVES  '} {mutant.key}", flush=True)
         finally:
             target.write_text(source)
+
+
+def total(modules: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Sums over modules."""
+    names = ("possible", "tried", "noticed", "equivalent")
+    return {name: sum(row[name] for row in modules.values()) for name in names}
+
+
+def merged(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What a run found, and of modules of which an earlier one tried more, what that one found."""
+    modules, argued, lives = dict(found["modules"]), dict(found["argued"]), list(found["lives"])
+    for module, row in before["modules"].items():
+        if module in TARGETS and row["tried"] > modules.get(module, {"tried": 0})["tried"]:
+            # the mutants that are possible are those of the code as it is now
+            modules[module] = row | {"possible": modules.get(module, row)["possible"]}
+            ours = f"{module}: "
+            argued = {k: v for k, v in argued.items() if not k.startswith(ours)}
+            argued |= {k: v for k, v in before["argued"].items() if k.startswith(ours)}
+            lives = [key for key in lives if not key.startswith(ours)]
+            lives += [key for key in before["lives"] if key.startswith(ours)]
+    modules = {module: modules[module] for module in TARGETS if module in modules}
+    # the time of the last run that tried any
+    seconds = found["seconds"] or before["made"]["seconds"]
+    return {
+        **found, **total(modules), "modules": modules, "argued": argued, "lives": lives,
+        "seconds": seconds,
+    }  # fmt: skip
 
 
 def equivalents() -> dict[str, str]:

@@ -412,13 +412,13 @@ def chance(options: dict[str, Any]) -> float:
 
 TEXT = [
     ("classification.md", "python sims/classification.py", "accuracy on {grammars} grammars with "
-     "soft leaves, (v, m, s, L) = ({v}, {m}, {s}, {L}), tau = {tau:g}, chance {chance:g}"),
+     "Gaussian emissions, (v, m, s, L) = ({v}, {m}, {s}, {L}), tau = {tau:g}, chance {chance:g}"),
     ("classification.md", "python sims/attribute_binding.py", "N = {budgets[1]}. *area*"),
     ("composition.md", "python sims/composition.py", "{grammars} grammars, errors over grammars"),
     ("composition.md", "python sims/composition.py", "Labels for {target:.0%} accuracy"),
     ("representation.md", "python sims/memorization.py", "K = {classes}, d = {rank}, delta = "
      "{delta:g}"),
-    ("representation.md", "python sims/representation.py", "SNR(sigma*)/SNR({reference:g})"),
+    ("representation.md", "python sims/representation.py", "SNR(sigma*)/SNR({sigma_low:g})"),
     ("networks.md", "python validation/phase_transition.py", "(v, m, s, L) = ({v}, {m}, {s}, {L})"),
     ("networks.md", "python validation/composition.py --parts bumps --size 16 --sigma 1.5 "
      "--margin 3 --faint-spacing .25 --faint-steps 1900 --seeds 2 --seed 4",
@@ -467,8 +467,8 @@ def test_the_page_on_networks_has_the_thresholds_and_the_probe_of_the_code() -> 
     text = " ".join((ROOT / "docs" / "networks.md").read_text().split())
     assert f"whose order passes {NETWORK_THRESHOLDS.disordered_rsa:g} before nine images" in text
     assert NETWORK_THRESHOLDS.many_bumps == 0.9
-    command = "python validation/representation.py --model digits --n-train 64 256 0 --networks 2"
-    assert options_of(command)["few"] == 5
+    command = "python validation/representation.py digits --n-train 64 256 0 --networks 2"
+    assert options_of(command)["shots"] == 5
     assert "on all labels or on five per class" in text
 
 

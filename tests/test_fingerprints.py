@@ -337,9 +337,8 @@ def test_relative_and_late_imports_are_followed() -> None:
 
 def test_a_decorated_function_counts_with_its_own_module() -> None:
     """A decorator lies in another file than the function, whose name it takes."""
-    from hierdiff.sims.forward_backward import forward_backward
-
     from hierdiff.fingerprints import code_parts
+    from hierdiff.sims.metrics.forward_backward import forward_backward
     from hierdiff.theory.rhm.thresholds import critical_noise
 
     for function in (forward_backward, critical_noise):

@@ -40,6 +40,19 @@ def test_a_function_goes_on_where_an_old_module_has_its_name() -> None:
     assert python(code) == ["True", "hierdiff.theory.critical_exponents"]
 
 
+def test_old_names_of_classes_warn_and_are_the_new_classes() -> None:
+    code = (
+        "from hierdiff.theory import SoftLeaves, GaussianRHM;"
+        "from hierdiff.theory.classification import BoundObjects, ClassWorld, TwoChannels;"
+        "print(SoftLeaves is GaussianRHM, BoundObjects.__name__, TwoChannels.__name__,"
+        "ClassWorld.__name__)"
+    )
+    assert python(code) == ["True", "TwoObjectScenes", "ShapeTexture", "ClassModel"]
+    code = "import warnings; warnings.simplefilter('error'); from hierdiff.theory import SoftLeaves"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "hierdiff.theory.SoftLeaves is now GaussianRHM" in run.stderr
+
+
 def test_an_old_import_warns_and_names_the_new_module() -> None:
     code = "import warnings; warnings.simplefilter('error'); import hierdiff.grammar"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tyro
+from programs import run
 
 from hierdiff import command_line as page
 from hierdiff.errors import HierdiffError, InvalidParameter
@@ -146,22 +147,17 @@ def test_this_is_no_notebook() -> None:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("changed_tree", "--v 4 --m 8"),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-            ("changed_tree", "--grammars 0"), ("changed_tree", "--t 2 3"),
-            ("sharpening", "--depths 0"), ("susceptibility", "--depths -1"),
-            ("cue_conflict", "--data 0"), ("attribute_binding", "--budgets 0"),
-        )),
+        ("changed_tree", "--v 4 --m 8"), ("changed_tree", "--grammars 0"),
+        ("changed_tree", "--t 2 3"), ("sharpening", "--depths 0"),
+        ("susceptibility", "--depths -1"), ("cue_conflict", "--data 0"),
+        ("attribute_binding", "--budgets 0"),
     ],
 )  # fmt: skip
 def test_a_wrong_flag_of_a_flat_page_is_one_line(name: str, flags: str, tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, str(ROOT / "sims" / f"{name}.py"), *flags.split(), "--out",
-         str(tmp_path)], capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert run.returncode == 2
-    lines = run.stderr.strip().splitlines()
-    assert len(lines) == 1, run.stderr[-2000:]
+    code, _, err = run(f"sims/{name}.py", *flags.split(), "--out", str(tmp_path))
+    assert code == 2
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err[-2000:]
     assert lines[0].startswith("error: ")
 
 
@@ -272,14 +268,19 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
     "refine": (0,),  # no further noise levels
     "classifier_steps": (0,),  # leaves the reference classifier out
     "probe_width": (0,),  # leaves the probe out
-    "p": (0.0,),  # a test that never drops a class
+    "p": (0.0, 1e-300),  # a test that never drops a class
     "names": ((),),  # all cases
     "cluster": ("nonsense",),  # an address is known to be wrong once nobody answers
     "layers": ((), ("nonsense",), ("",)),  # all layers; names are known once the network is built
     "delta": (0.0,),  # no residual
-    "margin": (0.0,),  # bumps up to the edge
-    "blurs": ((0.0,),),  # texture removed
-    "t": ((0.0,),),  # clean data
+    "margin": (0.0, 1e-300),  # bumps up to the edge
+    "blurs": ((0.0,), (1e-300,)),  # texture removed
+    "t": ((0.0,), (1e-300,), 1e-300),  # clean data
+    "times": ((1e-300,),),
+    "target": (1e-300,),  # accuracies that any learner reaches
+    "success_threshold": (1e-300,),
+    "label_share": (1e-300,),  # no label at all
+    "label_keep": (1e-300,),
     "n_train": ((0,),),  # fresh data (networks only: mixtures refuse it)
     "weights": ((0.0,),),
     "sigmas": ((),),  # the two levels of the ratio are always added
@@ -287,13 +288,13 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
 
 
 def bad_values(hint: Any, default: Any) -> Iterator[Any]:
-    """What people get wrong in a field: signs, zeros, NaN, infinity, far too much, nothing."""
+    """What people get wrong in a field: signs, zeros, NaN, infinity, far too much or little."""
     words = str(hint)
     scalars: list[Any] = []
     if "int" in words:
         scalars += [0, -1, _BIG]
     if "float" in words:
-        scalars += [float("nan"), float("inf"), -1.0, 0.0]
+        scalars += [float("nan"), float("inf"), -1.0, 0.0, 1e300, -1e300, 1e-300]
     if "str" in words or "Literal" in words:
         scalars += ["nonsense", ""]
     if "tuple" not in words:
@@ -309,29 +310,56 @@ def bad_values(hint: Any, default: Any) -> Iterator[Any]:
             yield (x,) * (1 if "..." in words else len(default or (0, 0)))
 
 
-def fields_of(kind: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Every flag of a command line: an instance that has it, its name, its annotation."""
-    base = kind()
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        value = getattr(base, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from fields_of(type(value))
-        elif hints[field.name] is not bool and "Path" not in str(hints[field.name]):
-            yield base, field.name, hints[field.name]
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A field of the options, which may be one of a part of them: a network, its data."""
+
+    base: Any
+    name: str
+    hint: Any
+    whole: Callable[[Any], Any]
+    """The options with another instance in place of ``base``, whose rules may stand there."""
+
+    def put(self, value: Any) -> Any:
+        return self.whole(dataclasses.replace(self.base, **{self.name: value}))
+
+
+def alternatives(hint: Any) -> list[Any]:
+    """The dataclasses of an annotation, in a union or not."""
+    if isinstance(hint, type):
+        return [hint] if dataclasses.is_dataclass(hint) else []
+    return [kind for part in typing.get_args(hint) for kind in alternatives(part)]
+
+
+def fields_of(base: Any, whole: Callable[[Any], Any] = lambda found: found) -> Iterator[Place]:
+    """Every flag of a command line."""
+    hints = typing.get_type_hints(type(base))
+    for field in dataclasses.fields(base):
+        hint, value = hints[field.name], getattr(base, field.name)
+        kinds = alternatives(hint) if dataclasses.is_dataclass(value) else []
+        if kinds:
+            here = Place(base, field.name, hint, whole)
+            for kind in kinds:
+                part = value if type(value) is kind else kind()
+                with contextlib.suppress(HierdiffError):  # what lacks a folder of images
+                    here.put(part)
+                    yield from fields_of(part, here.put)
+        elif hint is not bool and "Path" not in str(hint):
+            yield Place(base, field.name, hint, whole)
 
 
 def accepted(kind: Any) -> tuple[int, list[str]]:
     """How many bad values were tried, and those taken or refused with more than a line of ours."""
     tried, faults = 0, []
-    for base, name, hint in fields_of(kind):
-        for value in bad_values(hint, getattr(base, name)):
+    for place in fields_of(kind()):
+        owner, name = type(place.base).__name__, place.name
+        for value in bad_values(place.hint, getattr(place.base, name)):
             if any(repr(value) == repr(x) for x in _LEGAL.get(name, ())):
                 continue
             tried += 1
             try:
-                page.parsed(lambda b=base, n=name, v=value: dataclasses.replace(b, **{n: v}))
-                faults.append(f"{type(base).__name__}({name}={value!r}) is accepted")
+                page.parsed(lambda p=place, v=value: p.put(v))
+                faults.append(f"{owner}({name}={value!r}) is accepted")
             except HierdiffError as error:
                 if "\n" in str(error):
                     faults.append(f"{name}={value!r}: {error}")
@@ -352,11 +380,11 @@ def test_bad_values_are_refused_when_options_are_made(
 def test_a_planted_options_class_is_found_out() -> None:
     """Fields without a rule of their own take what the sweep tries."""
     tried, faults = accepted(Flags)
-    assert tried == 8
+    assert tried == 10
     assert faults == [
         "Flags(sizes=(0,)) is accepted", "Flags(sizes=(-1,)) is accepted",
         f"Flags(sizes=({_BIG},)) is accepted", "Flags(t=-1.0) is accepted",
-        "Flags(t=0.0) is accepted",
+        "Flags(t=0.0) is accepted", "Flags(t=-1e+300) is accepted",
     ]  # fmt: skip
 
 

@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from programs import ROOT, run, run_alone, start
 
 from hierdiff import results
 from hierdiff.results import load
 from hierdiff.studies.command import execute
 
-ROOT = Path(__file__).resolve().parents[1]
 TASKS = Path("tasks") / "phase_transition"
 SMALL = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "4"]
 
 
-def start(script: str, *flags: str, **options: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "MPLBACKEND": "agg", "COLUMNS": "120"}
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *flags], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-        # a shell's background jobs ignore Ctrl-C and hand that on; the study must hear it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, str]]:
+    """Folder and output of the main job, run once for each noise; for masking as a process."""
 
+    @functools.cache
+    def done(noise: str) -> tuple[Path, str]:
+        folder = tmp_path_factory.mktemp(noise)
+        flags = [*SMALL, "--noise", noise, "--out", str(folder)]
+        how = run_alone if noise == "masking" else run
+        code, out, err = how("sims/phase_transition.py", *flags)
+        assert code == 0, err
+        return folder, out
 
-def run(script: str, *flags: str) -> tuple[int, str, str]:
-    process = start(script, *flags)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+    return done
 
 
 @pytest.mark.parametrize("noise", ["epsilon", "masking", "uniform", "gaussian"])
-def test_the_main_job_writes_a_result_a_figure_and_a_claim(noise: str, tmp_path: Path) -> None:
-    code, out, err = run(
-        "sims/phase_transition.py", *SMALL, "--noise", noise, "--out", str(tmp_path)
-    )
-    assert code == 0, err
+def test_the_main_job_writes_a_result_a_figure_and_a_claim(
+    noise: str, job: Callable[[str], tuple[Path, str]]
+) -> None:
+    folder, out = job(noise)
     closing = out.strip().splitlines()[-1]
     assert closing.startswith(f"class lost at {'epsilon' if noise == 'epsilon' else 't'} = 0.")
     assert "±" in closing
     assert "theory 0." in closing
     assert ("infinite depth" in closing) == (noise == "epsilon")
-    ds = load(tmp_path / "phase_transition.nc")
+    ds = load(folder / "phase_transition.nc")
     assert ds.belief.sizes["level"] == 5
     assert f'"noise": "{noise}"' in ds.attrs["parameters"]
-    assert (tmp_path / "phase_transition.png").read_bytes()[:4] == b"\x89PNG"
+    assert (folder / "phase_transition.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_all_processes_in_one_figure(tmp_path: Path) -> None:
+def test_all_processes_in_one_figure(
+    tmp_path: Path, job: Callable[[str], tuple[Path, str]]
+) -> None:
     code, out, err = run(
         "sims/phase_transition.py", *SMALL, "--noise", "all", "--out", str(tmp_path)
     )
@@ -67,12 +69,9 @@ def test_all_processes_in_one_figure(tmp_path: Path) -> None:
         ds = load(tmp_path / f"{name}.nc")
         assert ds.process.values.tolist() == ["masking", "uniform", "gaussian", "epsilon"]
         assert np.all(ds.belief.sel(t=0).values == 1)
-    alone = run("sims/phase_transition.py", *SMALL, "--out", str(tmp_path / "one"))
-    assert alone[1].strip().splitlines()[-1] in closing
-    one, four = (
-        load(tmp_path / "one" / "phase_transition.nc"),
-        load(tmp_path / "phase_transition.nc"),
-    )
+    folder, printed = job("masking")
+    assert printed.strip().splitlines()[-1] in closing
+    one, four = (load(x / "phase_transition.nc") for x in (folder, tmp_path))
     np.testing.assert_array_equal(one.belief, four.belief.sel(process="masking", t=one.t))
 
 
@@ -153,7 +152,8 @@ def test_kill_9_in_mid_sweep_loses_at_most_the_tasks_in_flight(tmp_path: Path) -
     ],
 )
 def test_a_broken_rule_is_one_line(flags: list[str], words: str, tmp_path: Path) -> None:
-    code, out, err = run("sims/phase_transition.py", *flags, "--out", str(tmp_path / "out"))
+    how = run_alone if "--seed" in flags else run
+    code, out, err = how("sims/phase_transition.py", *flags, "--out", str(tmp_path / "out"))
     assert code == 2
     assert out == ""
     assert err.startswith("error: ")

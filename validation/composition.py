@@ -2,33 +2,33 @@ r"""
 Composition in networks
 =======================
 
-A conditional network learns images of one bump, told its place (x, y).  Along training it is asked
-for bumps at new places, and its representation is read: the phases A (no structure, several bumps),
-B (disordered, one misplaced bump) and C (ordered, in place) are named by fixed criteria.  The place
-is only faint in the code of the labels, so its order has to be learned, and phase B appears; with
-a smooth code order is there from the start.  Another network learns strings of a random grammar,
-whose levels theory expects to be learned from the leaves up.
+A conditional network learns images of one bump, conditioned on its place (x, y).  Along training
+it generates bumps at new places, and its representation is read: the phases A (no structure,
+several bumps), B (disordered, one misplaced bump) and C (ordered, in place) are named by fixed
+criteria.  The position is attenuated in the code of the labels, so its order has to be learned, and
+phase B appears; with a smooth code order is there from the start.  Another network learns strings
+of a random grammar, whose levels theory expects to be learned from the leaves up.
 
 Smooth codes too, with labels ten times denser in x than in y, whose two coordinates might be
 learned apart or together; errors from two networks each::
 
-    python validation/composition.py --worlds balanced skewed faint --seeds 2 --out out/bumps
+    python validation/composition.py --labels balanced skewed faint --seeds 2 --out out/bumps
 
 At full size, on an accelerator::
 
-    python validation/composition.py --worlds balanced skewed faint --size 32 --margin 0 \
+    python validation/composition.py --labels balanced skewed faint --size 32 --margin 0 \
         --faint-spacing .8 --channels 64 --multipliers 1 2 2 --steps 20000 --faint-steps 40000 \
-        --seeds 3 --looks 1024 --sampling 50 --device cuda --bfloat16 --out out/bumps32
+        --seeds 3 --samples 1024 --num-steps 50 --device cuda --bfloat16 --out out/bumps32
 
-A published network that is told a class, read by a classifier::
+A published network that is conditioned on a class, read by a classifier::
 
-    python validation/composition.py --model adm-64-conditional --classifier FILE --images DIR
+    python validation/composition.py catalogue --name adm-64-conditional --classifier FILE
 """
 
 # %%
 # A second run finds the trained networks.
 
-from hierdiff.studies.command import run
-from hierdiff.validation.studies.composition import NetworkComposition
+from hierdiff.sims.run import command
+from hierdiff.validation.experiments.composition import NetworkComposition
 
-results = run(NetworkComposition)
+results = command(NetworkComposition)

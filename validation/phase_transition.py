@@ -10,14 +10,14 @@ network's beliefs from exact ones, which no sampler hides, and what small traini
 
 Other data::
 
-    python validation/phase_transition.py --model digits --out out/digits
-    python validation/phase_transition.py --model adm-256 --images DIR --classifier FILE
+    python validation/phase_transition.py digits --out out/digits
+    python validation/phase_transition.py catalogue --name adm-256 --images DIR --classifier FILE
 """
 
 # %%
 # A second run finds the trained networks.
 
-from hierdiff.studies.command import run
-from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
+from hierdiff.sims.run import command
+from hierdiff.validation.experiments.phase_transition import NetworkPhaseTransition
 
-results = run(NetworkPhaseTransition)
+results = command(NetworkPhaseTransition)

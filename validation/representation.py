@@ -10,16 +10,16 @@ networks.
 
 More networks per size, and a linear probe of every layer on other data::
 
-    python validation/representation.py --networks 8 --n-train 60 240 1000 4000 0 --out out
-    python validation/representation.py --model digits --out out/digits
-    python validation/representation.py --model rhm --out out/rhm
-    python validation/representation.py --model adm-256 --images DIR --out out/adm
+    python validation/representation.py mixture --networks 8 --n-train 60 240 1000 0 --out out
+    python validation/representation.py digits --out out/digits
+    python validation/representation.py rhm --out out/rhm
+    python validation/representation.py catalogue --name adm-256 --images DIR --out out/adm
 """
 
 # %%
 # A second run finds the trained networks.
 
-from hierdiff.studies.command import run
-from hierdiff.validation.studies.representation import NetworkRepresentation
+from hierdiff.sims.run import command
+from hierdiff.validation.experiments.representation import NetworkRepresentation
 
-results = run(NetworkRepresentation)
+results = command(NetworkRepresentation)

@@ -17,7 +17,7 @@ On an accelerator, at a size like that of photographs::
 # %%
 # A second run finds the trained network.
 
-from hierdiff.studies.command import run
-from hierdiff.validation.studies.rhm_images import RHMImages
+from hierdiff.sims.run import command
+from hierdiff.validation.experiments.rhm_images import RHMImages
 
-results = run(RHMImages)
+results = command(RHMImages)

@@ -27,6 +27,7 @@ from hierdiff.checks import (
     listed,
     natural,
     one_level,
+    positive,
     shown,
     unchecked,
     whole,
@@ -35,7 +36,7 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment_figure import alignment_figure, layers_figure
@@ -178,10 +179,11 @@ class Alignment:
             raise InvalidParameter(
                 f"weights = {self.weights} must be L + 1 = {self.L + 1} numbers >= 0, not all zero"
             )
-        if self.grammars < 2 or self.objects < 6 or self.triplets < 2 or not self.temperature > 0:
+        positive("temperature", self.temperature)
+        if self.grammars < 2 or self.objects < 6 or self.triplets < 2:
             raise InvalidParameter(
                 f"grammars = {self.grammars}, objects = {self.objects}, triplets = {self.triplets}"
-                f" must be at least 2, 6 and 2, temperature = {self.temperature} above 0"
+                " must be at least 2, 6 and 2"
             )
         GaussianNoise(self.v).snr(self.t)
 
@@ -350,7 +352,8 @@ class Alignment:
         randoms = objects.randoms
         if randoms is None:
             randoms = model.noise.draw(objects.x0.shape, stream(self.seed, "noise"))
-        conditions = [c for c, have in enumerate((objects.unconditional, _told(model, objects)))
+        told = objects.labels is not None and _conditional(model)
+        conditions = [c for c, have in enumerate((objects.unconditional, told))
                       if have]  # fmt: skip
         if not conditions:
             raise InvalidParameter(
@@ -382,12 +385,13 @@ class Alignment:
         self, model: DiffusionModel, objects: ComparedObjects, conditions: list[int],
         names: list[str], layers: Array, probes: Array, levels: Array | None,
     ) -> xr.Dataset:  # fmt: skip
-        task, variables = objects.task, {}
+        task = objects.task
+        variables: dict[str, Any] = {}
         layered = ("condition", "layer", "t")
         for i, name in enumerate(("held_out", "held_out_error", "leaked")):
             text = f"affine probe, {name.replace('_', ' ')}"
             variables[name] = (layered, probes[..., i], text)
-        found = {"layer_accuracy": (layered, layers, _LAYER)}
+        found: dict[str, Any] = {"layer_accuracy": (layered, layers, _LAYER)}
         if levels is not None:
             found["accuracy"] = (("condition", "level", "t"), levels, _TEXT)
         if (rows := objects.label_rows()) is not None:
@@ -420,7 +424,7 @@ class Alignment:
         }
         if levels:
             coords["level"] = (("level",), np.arange(self.L + 1), "level, root = 0")
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             coords["snr"] = (("t",), noise.snr(self.t), "signal-to-noise ratio")
         return coords
 
@@ -518,10 +522,10 @@ def _names_grammar(data: Any) -> bool:
     )
 
 
-def _told(model: DiffusionModel, objects: ComparedObjects) -> bool:
-    """Whether the model can be conditioned on the labels of the objects."""
-    methods = any(hasattr(model, word) for word in ("conditioned", "given"))
-    return objects.labels is not None and (methods or isinstance(model, ExactRHM))
+def _conditional(model: Any) -> bool:
+    """Whether a model, and the one that it runs, can be conditioned on a class."""
+    inner = getattr(model, "model", None)
+    return hasattr(model, "given") and (inner is None or _conditional(inner))
 
 
 def _answers(
@@ -536,25 +540,15 @@ def _answers(
 
     if labels is None:
         return ask(model, x_t)
-    if hasattr(model, "conditioned"):  # a network takes a label for every row
-        return ask(model.conditioned(labels), x_t)
+    conditional = cast(Any, model)
+    if model.source == "network":  # it takes a label for every row
+        return ask(conditional.given(labels), x_t)
     found: dict[str, Array] = {}
     for c in np.unique(labels):
         rows = labels == c
-        one = _clamped(model, int(c)) if isinstance(model, ExactRHM) else (
-            cast(Any, model).given(int(c))
-        )  # fmt: skip
-        for name, x in ask(one, x_t[rows]).items():
+        for name, x in ask(conditional.given(int(c)), x_t[rows]).items():
             found.setdefault(name, np.empty((len(x_t), *x.shape[1:]), x.dtype))[rows] = x
     return found
-
-
-def _clamped(model: ExactRHM, c: int) -> ExactRHM:
-    """The model conditioned on a class, as a prior on that class alone."""
-    g = model.grammar
-    prior = np.eye(len(g.root_prior))[c]
-    clamped = Grammar(g.rules, g.weights, prior, leaf_vocabulary=g.leaf_vocabulary)
-    return replace(model, grammar=clamped)
 
 
 def _one_level(

@@ -20,7 +20,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, count, interval, listed, memory, natural, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    interval,
+    listed,
+    memory,
+    natural,
+    positive,
+    whole,
+)
 from hierdiff.contracts import Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
@@ -32,7 +42,7 @@ from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.metrics.denoising_error import ErrorPool, prefix_scores, tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects
+from hierdiff.theory.zero_shot.scenes import PROMPTS, TwoObjectScenes
 from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 
 __all__ = ["AttributeBinding", "binding_figure"]
@@ -112,6 +122,7 @@ class AttributeBinding:
             raise InvalidParameter(
                 f"tau = {self.tau} must be > 0; one sample decides between hard leaves"
             )
+        positive("tau", self.tau)
         if not self.areas or min(self.areas) < 1:
             raise InvalidParameter(f"areas = {self.areas} must be integers >= 1")
         sizes = self.budgets
@@ -255,15 +266,15 @@ class AttributeBinding:
         return results.label(variables, coords, source, attributes)
 
 
-def _scenes(e: AttributeBinding, g: int, area: int) -> tuple[BoundObjects, Floats, Array]:
+def _scenes(e: AttributeBinding, g: int, area: int) -> tuple[TwoObjectScenes, Floats, Array]:
     rhm = RHM(e.v, e.m, e.s, e.L)
-    scenes = BoundObjects(
+    scenes = TwoObjectScenes(
         rhm.draw(stream(e.seed, "shapes", g)), rhm.draw(stream(e.seed, "colours", g)), e.tau, area
     )
     return scenes, *scenes.sample(e.data, stream(e.seed, "scenes", g, area))
 
 
-def _exact(scenes: BoundObjects, x0: Floats, owners: Array) -> Floats:
+def _exact(scenes: TwoObjectScenes, x0: Floats, owners: Array) -> Floats:
     """Accuracy [task, n] of the exact likelihoods."""
     names = list(PROMPTS)
     log_p = scenes.log_density(x0, owners, tuple(PROMPTS.values()))
@@ -274,7 +285,7 @@ def _exact(scenes: BoundObjects, x0: Floats, owners: Array) -> Floats:
     ])  # fmt: skip
 
 
-def _bag(scenes: BoundObjects, x0: Floats, owners: Array) -> Floats:
+def _bag(scenes: TwoObjectScenes, x0: Floats, owners: Array) -> Floats:
     """Accuracy [task, n] of a scorer that only knows which attributes are present."""
     present = scenes.bag_scores(x0)
     rows, zero = np.arange(len(x0)), np.zeros(len(x0), np.intp)
@@ -310,7 +321,7 @@ def _grammars(e: AttributeBinding, g: int) -> dict[str, Array]:
 
 
 def _pool(
-    scenes: BoundObjects, x0: Floats, owners: Array, samples: int, rng: np.random.Generator
+    scenes: TwoObjectScenes, x0: Floats, owners: Array, samples: int, rng: np.random.Generator
 ) -> ErrorPool:
     """Errors of all prompts, noise shared."""
     n, prompts = len(x0), tuple(PROMPTS.values())

@@ -21,6 +21,7 @@ from hierdiff.checks import check_fields, checked, interval, listed, natural, te
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import noise_name
 from hierdiff.plots.backend import Figure
 from hierdiff.plots.style import measured_last, panel_figure
 from hierdiff.sims.kernel_learning import KernelLearning
@@ -91,7 +92,7 @@ class Composition:
     """Their rules per symbol."""
     depth: int = 4
     """Their levels of rules."""
-    noise: Literal["masking", "uniform", "gaussian"] = "masking"
+    noise: str = "masking"
     """Forward process of the denoisers."""
     levels: int = 11
     """Noise levels between 0 and 1, evenly spaced."""
@@ -114,6 +115,7 @@ class Composition:
         check_fields(
             self, sample_range=interval, levels=partial(whole, low=2, high=10**5),
             parts=partial(listed, rule=text), seed=natural,
+            noise=partial(noise_name, channel=True),
         )  # fmt: skip
         if not self.parts or not {*self.parts} <= {*PARTS}:
             raise InvalidParameter(f"parts = {self.parts} must name some of {', '.join(PARTS)}")
@@ -224,8 +226,9 @@ class Composition:
             panel for one in self._measured(datasets) for panel in one.panels(datasets)
         ])  # fmt: skip
         for ax in figure.axes:  # the next panel has the same legend
-            if ax.get_title("left").endswith("strings, class not given") and ax.get_legend():
-                ax.get_legend().remove()
+            legend = ax.get_legend()
+            if legend and ax.get_title("left").endswith("strings, class not given"):
+                legend.remove()
         return figure
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
@@ -251,12 +254,12 @@ class Composition:
     def _together(self, found: Iterable[xr.Dataset], more: Mapping[str, str]) -> xr.Dataset:
         """The variables of several experiments in one dataset, under the parameters of this one."""
         parts = list(found)
-        variables, coords = (
-            {
-                str(k): (tuple(map(str, x.dims)), x.values, str(x.attrs["long_name"]))
-                for ds in parts for k, x in every(ds).items()
-            }
-            for every in (lambda ds: ds.data_vars, lambda ds: ds.drop_vars("source").coords)
-        )  # fmt: skip
+        variables: dict[str, Any] = {}
+        coords: dict[str, Any] = {}
+        for ds in parts:
+            for into, of in ((variables, ds.data_vars), (coords, ds.drop_vars("source").coords)):
+                for k, x in of.items():
+                    dims = tuple(map(str, x.dims))
+                    into[str(k)] = (dims, x.values, str(x.attrs["long_name"]))
         attributes = {**results.provenance(asdict(self)), **more}
         return results.label(variables, coords, str(parts[0].source.values), attributes)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -22,7 +22,7 @@ from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import NoiseProcess, noise_process
+from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs, style
 from hierdiff.seeds import stream
@@ -79,8 +79,9 @@ class Correlations:
     """Branching of the tree, at least 2."""
     L: int = 9
     """Levels of rules; a datum has s**L leaves."""
-    noise: Literal["epsilon", "masking", "uniform", "gaussian"] = "epsilon"
-    """Forward process; only "epsilon" is predicted by the two-state chain."""
+    noise: str = "epsilon"
+    """Forward process: epsilon, masking, uniform, gaussian, or a registered name; only epsilon is
+    predicted by the two-state chain."""
     grammars: int = 12
     """Random grammars: the unit that errors are counted in."""
     data: int = 6
@@ -99,7 +100,7 @@ class Correlations:
     name: ClassVar[str] = "correlations"
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, noise=noise_name)
         least = {"s": 2, "grammars": 1, "data": 1, "trajectories": 2, "levels": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
@@ -155,7 +156,7 @@ class Correlations:
         """
         if law != "chain":
             raise InvalidParameter(f"law = {law!r} is not known; use 'chain'")
-        if self.noise != "epsilon":
+        if is_channel(self.process):
             raise InvalidParameter(
                 f"the chain is no prediction for {self.noise} noise, whose messages fluctuate; "
                 "measure it, or predict noise='epsilon'"
@@ -296,7 +297,7 @@ class Correlations:
     ) -> dict[str, xr.Dataset]:
         """The measurement, and the prediction of the epsilon-process beside it."""
         measured = self.measure(model, data, **run.tasks(self.name))
-        if self.noise != "epsilon":
+        if is_channel(self.process):
             return {self.name: measured}
         theory = self.predict(t=measured.t.values)
         return {f"{self.name}_theory": theory, self.name: measured}

@@ -327,7 +327,7 @@ CUES = CueConflict(grammars=2, gaussian_data=300, sigma2=(0.3,), shape_dims=2, t
 
 def cue_bias(rng: Random) -> Array:
     """Binomial error of a shape bias on Gaussian classes."""
-    p = float(gaussian_bias(CUES, rng)["gaussian_bias"][0])
+    p = float(gaussian_bias(CUES, rng)["noise_bias"][0])
     return bar(p, CUES.binomial_error(np.array(p)))
 
 
@@ -393,7 +393,7 @@ def few_networks(n: int, student: bool = True) -> Callable[[Random], Array]:
 
 def true_bias() -> float:
     """Shape bias of the Gaussian classes, by quadrature."""
-    return float(CUES.predict().gaussian_bias[0])
+    return float(CUES.predict().noise_bias[0])
 
 
 def true_odds() -> float:

@@ -42,7 +42,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import noise_process
+from hierdiff.noise import is_channel, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.run import RunOptions
@@ -83,7 +83,7 @@ def threshold(rhm: RHM, kind: str, size: int, copies: int, seed: int) -> dict[st
     noise = noise_process(kind, rhm.v)
     found = critical_level(rhm, noise, size=size, copies=copies, seed=stream(seed, "threshold"))
     bound = [1.0, 0.0]  # nothing better is proven for every size
-    if kind != "epsilon" and proven(rhm):
+    if is_channel(noise) and proven(rhm):
         above = threshold_upper_bound(
             rhm, noise, size=size, copies=copies, seed=stream(seed, "bound")
         )

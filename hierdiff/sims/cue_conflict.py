@@ -33,6 +33,7 @@ from hierdiff.checks import (
     memory,
     natural,
     number,
+    positive,
     probabilities,
     whole,
 )
@@ -44,7 +45,13 @@ from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_LABELS, with_errors
 from hierdiff.sims.estimators import mean_and_error
-from hierdiff.sims.metrics.denoising_error import ErrorPool, error_pool, prefix_scores
+from hierdiff.sims.metrics.denoising_error import (
+    ErrorPool,
+    HasErrors,
+    class_errors,
+    error_pool,
+    prefix_scores,
+)
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.gaussian_classes import (
@@ -54,8 +61,9 @@ from hierdiff.theory.zero_shot.gaussian_classes import (
     effective_weights,
     linear_accuracy,
 )
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
-from hierdiff.theory.zero_shot.scenes import TwoChannels
+from hierdiff.theory.zero_shot.inputs import checked_labels
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
+from hierdiff.theory.zero_shot.scenes import ShapeTexture
 from hierdiff.theory.zero_shot.weightings import band, weighting
 
 __all__ = ["CueConflict", "cue_conflict_figure", "gaussian_bias"]
@@ -86,7 +94,7 @@ class CueConflict:
     >>> measured = experiment.measure()
     >>> dict(measured.bias.sizes)
     {'amplitude': 2, 'weighting': 4}
-    >>> experiment.predict().gaussian_weighted.round(3).values.tolist()
+    >>> experiment.predict().weight_bias.round(3).values.tolist()
     [0.007, 0.023, 0.064, 0.594]
     """
 
@@ -161,10 +169,11 @@ class CueConflict:
                 raise InvalidParameter(f"{name} = {getattr(self, name)} must be >= {lowest}")
         for name in ("tau", "concentration", "shape_variance", "texture_variance", "shape_gap",
                      "texture_gap"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise InvalidParameter(f"{name} = {getattr(self, name)} must be > 0")
+            positive(name, getattr(self, name))
         if not all(k > 0 for k in (*self.amplitudes, *self.sigma2)):
             raise InvalidParameter("amplitudes and sigma2 must be > 0; use blurs to remove texture")
+        for name in ("amplitudes", "sigma2"):
+            positive(name, getattr(self, name))
         for low, high in self.bands:
             band(low, high)  # says what is wrong
         if RHM(self.v, self.m, self.s, self.L).n_classes < 3:
@@ -186,7 +195,7 @@ class CueConflict:
         Returns
         -------
         xarray.Dataset
-            ``gaussian_bias`` (sigma2), ``gaussian_weighted`` (weighting).
+            ``noise_bias`` (sigma2), ``weight_bias`` (weighting).
 
         Raises
         ------
@@ -209,10 +218,10 @@ class CueConflict:
             linear_accuracy(lam, gap, effective_weights(lam, weighting(w)), sign) for w in NAMED
         ]
         found = {
-            "gaussian_bias": (("sigma2",), single, "shape bias at one noise level, Gaussians"),
-            "gaussian_bias_error": (("sigma2",), np.zeros(len(single)), "no error"),
-            "gaussian_weighted": (("weighting",), weighted, "shape bias of a weight, Gaussians"),
-            "gaussian_weighted_error": (("weighting",), np.zeros(len(NAMED)), "no error"),
+            "noise_bias": (("sigma2",), single, _TEXT["noise_bias"]),
+            "noise_bias_error": (("sigma2",), np.zeros(len(single)), _ERROR),
+            "weight_bias": (("weighting",), weighted, _TEXT["weight_bias"]),
+            "weight_bias_error": (("weighting",), np.zeros(len(NAMED)), _ERROR),
         }
         return self._label(found, "theory", law, levels)
 
@@ -227,12 +236,15 @@ class CueConflict:
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
-        """Classify data with conflicting cues by exact denoisers.
+        """Classify data with conflicting cues by exact denoisers, or given data by a given model.
 
         Parameters
         ----------
-        model, data : None
-            The data models are the experiment's own.
+        model : DiffusionModel, optional
+            With Gaussian noise and ``given(label)``, as in
+            :meth:`hierdiff.sims.zero_shot_classification.Classification.measure`.
+        data : (array [n, ...], int array [n], int array [n]), optional
+            Clean data, the classes of their shapes and, different, of their textures.
         folder, workers, cluster
             As in :func:`hierdiff.tasks.run_tasks`.
 
@@ -241,18 +253,18 @@ class CueConflict:
         xarray.Dataset
             ``bias`` and ``matched`` (amplitude, weighting), ``bayes`` and ``bayes_matched``,
             ``band_bias`` and ``band_matched`` (amplitude, band), ``blur_bias`` and
-            ``blur_matched`` (blur), ``gaussian_bias``, ``gaussian_weighted``, with errors.
+            ``blur_matched`` (blur) of grammars; ``noise_bias`` (sigma2) and ``weight_bias``
+            (weighting) of Gaussian classes; with errors.  Of a given model ``noise_bias`` and
+            ``weight_bias``, with the shares ``noise_matched`` and ``weight_matched``.
 
         Raises
         ------
         InvalidParameter
-            If a model or data are given.
+            If cues do not conflict, a model comes without data, or the model cannot be conditioned
+            or has other noise than Gaussian.
         """
         if model is not None or data is not None:
-            raise InvalidParameter(
-                "cue conflict needs data with two known cues and takes no model or data; use"
-                " Classification for those"
-            )
+            return self._given(model, data, folder=folder, workers=workers, cluster=cluster)
         fields = {k: v for k, v in asdict(self).items() if k != "grammars"}
         key = {"version": 1, "question": "cue conflict", **fields}
         one = replace(self, grammars=2)  # a task does not depend on how many there are
@@ -268,11 +280,40 @@ class CueConflict:
             variables[name] = (dims, mean, text)
             variables[f"{name}_error"] = (dims, error, f"standard error of: {text}")
             variables[f"{name}_by_grammar"] = (("grammar", *dims), values, text)
-        for name, dim in (("gaussian_bias", "sigma2"), ("gaussian_weighted", "weighting")):
+        for name, dim in (("noise_bias", "sigma2"), ("weight_bias", "weighting")):
             p = gauss[name]
-            variables[name] = ((dim,), p, "shape bias, Gaussians")
-            variables[f"{name}_error"] = ((dim,), self.binomial_error(p), "binomial standard error")
+            variables[name] = ((dim,), p, _TEXT[name])
+            variables[f"{name}_error"] = ((dim,), self.binomial_error(p), _ERROR)
         return self._label(variables, "simulation", "", self.sigma2)
+
+    def _given(self, model: Any, data: Any, **options: Any) -> xr.Dataset:
+        """The biases of one model on data with two cues."""
+        if model is None or data is None:
+            raise InvalidParameter("a model needs the data it is to classify, and data a model")
+        x0, shapes, textures = _cues(data)
+        classes = getattr(model, "n_classes", int(max(shapes.max(), textures.max())) + 1)
+        for cue in (shapes, textures):
+            checked_labels(cue, len(x0), classes)
+        scored = class_errors(model, classes)
+        fields = {k: getattr(self, k) for k in ("samples", "sigma2", "gaussian_samples", "seed")}
+        key = {"version": 1, "question": "cue conflict given", **fields}
+        one = replace(self, grammars=2)
+        (found,) = run_tasks(
+            [Task(_given_task, (one, scored, x0, shapes, textures), key)], name=self.name, **options
+        )  # fmt: skip
+        variables: dict[str, Any] = {}
+        for name, dim in (("noise", "sigma2"), ("weight", "weighting")):
+            bias, matched = found[name]
+            # a bias is a share of the answers that match a cue
+            n = np.maximum(matched * len(x0), 1)
+            error = np.sqrt(np.maximum(bias * (1 - bias), 1 / n) / n)
+            variables[f"{name}_bias"] = ((dim,), bias, _TEXT[f"{name}_bias"])
+            variables[f"{name}_bias_error"] = ((dim,), error, _ERROR)
+            variables[f"{name}_matched"] = ((dim,), matched, _TEXT[f"{name}_matched"])
+        fields |= {"model": type(model).__name__, "classes": classes, "data": len(x0),
+                   "process": repr(getattr(model, "noise", "exact"))}  # fmt: skip
+        source = "network" if getattr(model, "source", "") == "network" else "simulation"
+        return self._label(variables, source, "", self.sigma2, fields)
 
     def datasets(
         self, run: RunOptions, model: Any = None, data: Any = None
@@ -308,18 +349,20 @@ class CueConflict:
         return lam, gap, np.repeat([1.0, -1.0], counts)
 
     def _label(
-        self, variables: dict[str, Any], source: str, law: str, levels: tuple[float, ...]
-    ) -> xr.Dataset:
+        self, variables: dict[str, Any], source: str, law: str, levels: tuple[float, ...],
+        fields: dict[str, Any] | None = None,
+    ) -> xr.Dataset:  # fmt: skip
         names = [f"{low:g}-{high:g}" for low, high in self.bands]
         coords = {
             "weighting": (("weighting",), list(NAMED), "weight of the error of x0"),
             "sigma2": (("sigma2",), list(levels), "noise sigma^2 = 1/SNR"),
         }
-        if source == "simulation":
+        if "bias" in variables:
             coords["amplitude"] = (("amplitude",), list(self.amplitudes), "texture amplitude k")
             coords["band"] = (("band",), names, "times t used alone")
             coords["blur"] = (("blur",), list(self.blurs), "factor on the texture at test time")
-        attributes = {**results.provenance(asdict(self)), **({"law": law} if law else {})}
+        attributes = results.provenance(asdict(self) if fields is None else fields)
+        attributes |= {"law": law} if law else {}
         return results.label(variables, coords, source, attributes)
 
 
@@ -330,6 +373,13 @@ def _intervals(name: str, value: Any) -> tuple[tuple[float, float], ...]:
     return tuple(interval(f"{name}[{i}]", x) for i, x in enumerate(value))
 
 
+_TEXT = {
+    "noise_bias": "shape bias at one noise level",
+    "noise_matched": "share of answers at one noise level that match a cue",
+    "weight_bias": "shape bias of a weight",
+    "weight_matched": "share of answers of a weight that match a cue",
+}
+_ERROR = "binomial standard error"
 _DIMS: dict[str, tuple[tuple[str, ...], str]] = {
     "bias": (("amplitude", "weighting"), "shape bias"),
     "matched": (("amplitude", "weighting"), "share of answers that match a cue"),
@@ -351,7 +401,7 @@ def _read(scores: Floats, shapes: Array, textures: Array) -> tuple[float, float]
 
 def _grammar(e: CueConflict, g: int) -> dict[str, Array]:
     """All biases on one grammar with one set of histograms."""
-    tree = SoftLeaves(RHM(e.v, e.m, e.s, e.L).draw(stream(e.seed, "grammar", g)), e.tau)
+    tree = GaussianRHM(RHM(e.v, e.m, e.s, e.L).draw(stream(e.seed, "grammar", g)), e.tau)
     rng = stream(e.seed, "cues", g)
     table = rng.dirichlet(np.full(e.v, e.concentration), tree.n_classes)
     shapes = rng.integers(tree.n_classes, size=e.data)
@@ -360,7 +410,7 @@ def _grammar(e: CueConflict, g: int) -> dict[str, Array]:
     found: dict[str, list[Any]] = {name: [] for name in _DIMS}
     for k in e.amplitudes:
         # the same data for all amplitudes: only the scale of the texture differs
-        model = TwoChannels(tree, table, k)
+        model = ShapeTexture(tree, table, k)
         x0 = model.conflict(shapes, textures, stream(e.seed, "data", g))
         pool = error_pool(model, x0, e.samples, stream(e.seed, "pool", g))
         _append(found, "bias", "matched",
@@ -392,6 +442,37 @@ def _scored(
     return _read(scores, shapes, textures)
 
 
+def _cues(data: Any) -> tuple[Floats, Array, Array]:
+    """Clean data, shapes and textures, which conflict."""
+    try:
+        x0, shapes, textures = (np.asarray(part) for part in data)
+    except (TypeError, ValueError):
+        raise InvalidParameter(
+            f"data of type {type(data).__name__} are no three arrays; give (x0, shapes, textures)"
+        ) from None
+    if shapes.shape != textures.shape or not shapes.size or (shapes == textures).any():
+        raise InvalidParameter(
+            f"shapes of shape {shapes.shape} and textures of shape {textures.shape} must be two "
+            "different classes for every datum"
+        )
+    return x0.astype(float), shapes, textures
+
+
+def _given_task(
+    e: CueConflict, model: HasErrors, x0: Floats, shapes: Array, textures: Array
+) -> dict[str, Array]:
+    """Shape bias and share of matching answers, [2, sigma2] and [2, weighting]."""
+    single = []
+    for i, s2 in enumerate(e.sigma2):
+        rng, total = stream(e.seed, "given noise", i), np.zeros((len(x0), model.n_classes))
+        for _ in range(e.gaussian_samples):
+            total += model.errors(x0, rng.standard_normal(x0.shape), 1 / s2)
+        single.append(_read(total, shapes, textures))
+    pool = error_pool(model, x0, e.samples, stream(e.seed, "given pool"))
+    weighted = [_scored(pool, weighting(w), shapes, textures) for w in NAMED]
+    return {"noise": np.array(single).T, "weight": np.array(weighted).T}
+
+
 def _gaussian(e: CueConflict) -> dict[str, Array]:
     return gaussian_bias(e, stream(e.seed, "gaussian"))
 
@@ -413,7 +494,28 @@ def gaussian_bias(e: CueConflict, rng: np.random.Generator) -> dict[str, Array]:
         # what noise adds to the mean score is the same for both classes
         score = distance @ effective_weights(lam, weighting(w))
         weighted.append((score[:, 0] < score[:, 1]).mean())
-    return {"gaussian_bias": np.array(single), "gaussian_weighted": np.array(weighted)}
+    return {"noise_bias": np.array(single), "weight_bias": np.array(weighted)}
+
+
+def _current(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset in today's names, also of files of the first build."""
+    old = {"gaussian_bias": "noise_bias", "gaussian_weighted": "weight_bias"}
+    ends = ("", "_error", "_z")
+    renamed = {f"{a}{end}": f"{b}{end}" for a, b in old.items() for end in ends}
+    return ds.rename({a: b for a, b in renamed.items() if a in ds})
+
+
+def _given_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
+    """One model: shape bias against noise, beside the closed form of Gaussian classes."""
+    needs(measured, with_errors("noise_bias", dims=("sigma2",)), "CueConflict.measure")
+    fig, ax = plt.subplots(figsize=(4.4, 3.4), layout="constrained")
+    ax.plot(theory.sigma2, theory.noise_bias, color="0.6", **style("theory"))
+    ax.errorbar(measured.sigma2, measured.noise_bias, measured.noise_bias_error, color="tab:blue",
+                **style(str(measured.source.values)))  # fmt: skip
+    ax.set(xscale="log", xlabel=r"noise $\sigma^2$ = 1/SNR, used alone", ylabel="shape bias",
+           ylim=(0, 1.02), title="points: the model, line: Gaussian classes")  # fmt: skip
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig
 
 
 @checked
@@ -435,9 +537,12 @@ def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
         If a dataset lacks what is drawn.
     """
     maker = "CueConflict.predict and .measure"
-    needs(sources(theory)[0], {"gaussian_bias": ("sigma2",)}, maker)
+    theory, measured = _current(theory), _current(measured)
+    needs(sources(theory)[0], {"noise_bias": ("sigma2",)}, maker)
+    if "bias" not in measured:
+        return _given_figure(theory, sources(measured)[-1])
     wanted = {
-        **with_errors("gaussian_bias", dims=("sigma2",)),
+        **with_errors("noise_bias", dims=("sigma2",)),
         **with_errors("bias", dims=("amplitude", "weighting")),
         **with_errors("band_bias", dims=("amplitude", "band")),
         **with_errors("blur_bias", "blur_matched", dims=("blur",)),
@@ -449,8 +554,8 @@ def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
             raise InvalidParameter(f"band = {name!r} is no interval of t; write 'low-high'")
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
     ax = axes[0]
-    ax.plot(theory.sigma2, theory.gaussian_bias, color="tab:blue", **style("theory"))
-    ax.errorbar(measured.sigma2, measured.gaussian_bias, measured.gaussian_bias_error,
+    ax.plot(theory.sigma2, theory.noise_bias, color="tab:blue", **style("theory"))
+    ax.errorbar(measured.sigma2, measured.noise_bias, measured.noise_bias_error,
                 color="tab:blue", label="Gaussians, shape has more variance",
                 **style("simulation"))  # fmt: skip
     _bands(measured, ax)
@@ -506,16 +611,20 @@ def _values(e: CueConflict, theory: xr.Dataset, measured: xr.Dataset) -> dict[st
         return [float(here[name]), float(here[f"{name}_error"])]
 
     both = results.compare(theory, measured)
-    amplitudes = measured.amplitude.values
-    return {
+    found: dict[str, Any] = {
         "crossover": crossover(*e.directions),
-        "gaussian": {f"{s:g}": [*pair("gaussian_bias", sigma2=s),
-                                float(theory.gaussian_bias.sel(sigma2=s))]
+        "gaussian": {f"{s:g}": [*pair("noise_bias", sigma2=s),
+                                float(theory.noise_bias.sel(sigma2=s))]
                      for s in measured.sigma2.values},
-        "gaussian weights": {str(w): [*pair("gaussian_weighted", weighting=w),
-                                      float(theory.gaussian_weighted.sel(weighting=w))]
+        "gaussian weights": {str(w): [*pair("weight_bias", weighting=w),
+                                      float(theory.weight_bias.sel(weighting=w))]
                              for w in measured.weighting.values},
-        "gaussian z": both.gaussian_bias_z.values[1].round(2).tolist(),
+        "gaussian z": both.noise_bias_z.values[1].round(2).tolist(),
+    }  # fmt: skip
+    if "bias" not in measured:  # of a given model
+        return found
+    amplitudes = measured.amplitude.values
+    return found | {
         "bayes": {f"{k:g}": pair("bayes", amplitude=k) for k in amplitudes},
         "weights": {f"{k:g}": {str(w): [*pair("bias", amplitude=k, weighting=w),
                                         *pair("matched", amplitude=k, weighting=w)]
@@ -533,13 +642,14 @@ def _values(e: CueConflict, theory: xr.Dataset, measured: xr.Dataset) -> dict[st
 def _table(found: Mapping[str, Any]) -> str:
     """A row per classifier: shape bias and the share of answers that match a cue."""
     rows: list[tuple[str, list[float]]] = []
-    for k, weights in found["weights"].items():
+    for k, weights in found.get("weights", {}).items():
         rows += [(f"texture amplitude {k}, weight {w}", row) for w, row in weights.items()]
         rows += [(f"texture amplitude {k}, t in {b}", row) for b, row in found["bands"][k].items()]
         rows.append((f"texture amplitude {k}, Bayes", found["bayes"][k]))
     rows += [(f"low-pass control, texture left {b}", row)
-             for b, row in found["low-pass control"].items()]  # fmt: skip
-    rows += [(f"Gaussian classes, sigma^2 = {s}", row[:2]) for s, row in found["gaussian"].items()]
+             for b, row in found.get("low-pass control", {}).items()]  # fmt: skip
+    name = "Gaussian classes" if "weights" in found else "model"
+    rows += [(f"{name}, sigma^2 = {s}", row[:2]) for s, row in found["gaussian"].items()]
     lines = [f"{'classifier':<36}{'shape bias':>16}{'match a cue':>16}"]
     for words, row in rows:
         cells = [f"{x:.3f} ± {error:.3f}" for x, error in zip(row[::2], row[1::2], strict=True)]
@@ -549,7 +659,6 @@ def _table(found: Mapping[str, Any]) -> str:
 
 def _claim(found: Mapping[str, Any]) -> str:
     """The opposite answers of the two data models at low and high noise."""
-    bands = next(iter(found["bands"].values()))
 
     def ends(rows: Mapping[str, Any], words: str) -> str:
         (low, a), *_, (high, b) = rows.items()
@@ -557,6 +666,9 @@ def _claim(found: Mapping[str, Any]) -> str:
             f"{a[0]:.3f} ± {a[1]:.3f} at {words}{low} to {b[0]:.3f} ± {b[1]:.3f} at {words}{high}"
         )
 
+    if "bands" not in found:
+        return f"shape bias of the model goes from {ends(found['gaussian'], 'sigma^2 = ')}"
+    bands = next(iter(found["bands"].values()))
     return (
         f"shape bias of grammars of equal amplitudes goes from {ends(bands, 't in ')}, that of "
         f"Gaussian classes from {ends(found['gaussian'], 'sigma^2 = ')} (crossover "

@@ -25,10 +25,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff import RHM, GaussianNoise, MaskingNoise, results
+from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import affordable
+from hierdiff.noise import NOISE, has_snr, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import nested_mean, standard_error
@@ -56,16 +57,16 @@ def one_grammar(
     """Information [datum, end, level], mean slope [datum, interval], entropy [datum, level]."""
     grammar = rhm.draw(stream(seed, "grammar", g))
     truth = grammar.sample(data, stream(seed, "data", g))
-    noise = MaskingNoise(rhm.v) if process == "masking" else GaussianNoise(rhm.v)
+    noise = noise_process(process, rhm.v)
     randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
 
     def corrupted(level: float) -> tuple[Array, float]:
-        t = float(noise.level(level)) if isinstance(noise, GaussianNoise) else float(level)
+        t = float(noise.level(level)) if has_snr(noise) else float(level)
         return noise.corrupt_with(truth.leaves, t, randoms), t
 
     def slope(level: float) -> Array:
         x_t, t = corrupted(level)
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             mean = denoise_symbols(grammar, noise, x_t, t)
             return np.asarray(0.5 * (1 - (mean**2).sum(axis=2)).sum(axis=1))
         return pointwise_slope(grammar, noise, x_t, t)
@@ -232,7 +233,7 @@ class Information:
             "z": (span, gap.mean(axis=0) / np.where(error > 0, error, 1), "paired z-score"),
             "effective": (span, effective(gap), "data that carry the difference: n / kurtosis"),
         }
-        words = "t" if process == "masking" else "signal-to-noise ratio"
+        words = "signal-to-noise ratio" if has_snr(NOISE[process]) else "t"
         coords = {
             "end": (("end",), ends, words),
             "interval": (("interval",), (ends[1:] + ends[:-1]) / 2, f"middle, {words}"),

@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -34,7 +34,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.noise import GaussianNoise, NoiseProcess, noise_process
+from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import (
@@ -75,8 +75,7 @@ __all__ = ["PhaseTransition", "density_evolution", "sampling_tasks"]
 
 Array = NDArray[Any]
 
-Process: TypeAlias = Literal["masking", "uniform", "gaussian", "epsilon"]
-PROCESSES: tuple[Process, ...] = ("masking", "uniform", "gaussian", "epsilon")
+PROCESSES = ("masking", "uniform", "gaussian", "epsilon")  # what "all" stands for
 _BLOCK = 64  # data per task of exact inference: what an interruption can lose
 _IMAGES = 256  # images per task, where the model does not say how many it takes at a time
 # members and populations: the error of the predicted threshold is then below 1 %
@@ -123,8 +122,9 @@ class PhaseTransition:
     """Symbols that a rule writes: the branching of the tree."""
     L: int = 10
     """Levels of rules; a datum has s**L leaves."""
-    noise: Literal["masking", "uniform", "gaussian", "epsilon", "all"] = "masking"
-    """Forward process; "epsilon" is the analytic idealisation, "all" each of the four."""
+    noise: str = "masking"
+    """Forward process: masking, uniform, gaussian, epsilon (the analytic idealisation), all of
+    these (all), or a registered name."""
     grammars: int = 24
     """Random grammars to average over (quenched average)."""
     data: int = 32
@@ -145,6 +145,7 @@ class PhaseTransition:
             self, grammars=partial(whole, high=10**6), data=partial(whole, high=10**8),
             levels=partial(whole, high=10**5), refine=partial(whole, high=10**5), seed=natural,
             t=_noise_levels,
+            noise=partial(noise_name, also=("all",)),
         )  # fmt: skip
         for name in ("grammars", "data", "levels"):
             if getattr(self, name) < (1, 1, 2)[("grammars", "data", "levels").index(name)]:
@@ -229,14 +230,14 @@ class PhaseTransition:
         """
         noise = self.process
         if law is None:
-            law = "annealed" if noise.name == "epsilon" else "population"
+            law = "population" if is_channel(noise) else "annealed"
         if law == "population":
             times = self.times if t is None else np.atleast_1d(levels_of(t))
             options = {"folder": folder, "workers": workers, "cluster": cluster}
             return self._predict_population(times, size, copies, options)
         if law != "annealed":
             raise InvalidParameter(f"law = {law!r} is not known; use 'annealed' or 'population'")
-        if self.noise != "epsilon":
+        if is_channel(noise):
             raise InvalidParameter(
                 f"the recursion is no prediction for {self.noise} noise, whose messages fluctuate; "
                 "use law='population'"
@@ -323,7 +324,8 @@ class PhaseTransition:
             and ``width_error``, the range over which it falls from .9 to .1 (with masking at
             (32, 8, 2) and L = 10 .42 of the threshold; NaN where chance is above .1).  On strings
             and rendered grammars also ``valid`` (t), the share of samples in the language, where
-            samples are read.
+            samples are read; of these models also ``retention_by_datum`` (grammar, datum, level,
+            t).
 
         Raises
         ------
@@ -440,11 +442,13 @@ class PhaseTransition:
     ) -> xr.Dataset:  # fmt: skip
         variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
         plane = ("level", "t")
-        # of samples that are all alike the error is not zero but below one in their number
-        least = 0.0 if quantities == QUANTITIES else 1 / values.shape[1]
         for q, name in enumerate(quantities):
             r = nested_mean(values[..., q])
-            text, error = _TEXT[name], np.maximum(r.error, least)
+            text, error = _TEXT[name], r.error
+            if quantities != QUANTITIES:
+                # of samples that are all alike the error is not zero but below one in their number
+                n = values.shape[1]
+                error = np.maximum(values[0, ..., q].std(axis=0, ddof=1) / np.sqrt(n), 1 / n)
             if name == "valid":
                 variables["valid"] = (("t",), r.mean[0], text)
                 variables["valid_error"] = (("t",), error[0], f"standard error of: {text}")
@@ -454,6 +458,10 @@ class PhaseTransition:
             variables[f"{name}_by_grammar"] = (("grammar", *plane), r.by_grammar, text)
             variables[f"{name}_quenched_sd"] = (plane, r.quenched_sd, "spread between grammars")
             variables[f"{name}_thermal_sd"] = (plane, r.thermal_sd, "spread between data")
+        if quantities != QUANTITIES:  # for paired differences of models on the same data
+            each = values[..., quantities.index("retention")]
+            every = ("grammar", "datum", *plane)
+            variables["retention_by_datum"] = (every, each, _TEXT["retention"])
         interval = clustered_interval(values[:, :, 0, :, quantities.index("retention")])
         variables["class_interval"] = (
             ("t", "end"), interval, "likelihood interval of the class's retention",
@@ -483,7 +491,7 @@ class PhaseTransition:
             "t": (("t",), times, f"noise level t of the {noise.name} process"),
             **coords,
         }
-        if isinstance(noise, GaussianNoise):
+        if has_snr(noise):
             axes["snr"] = (("t",), noise.snr(times), "signal-to-noise ratio")
         fields = asdict(self)
         if model is not None:  # the sizes are the model's, not those of the experiment's flags
@@ -513,7 +521,7 @@ class PhaseTransition:
         law = self if model is None else self._like(model, data)
         if law is None:
             return (measured,)
-        if self.noise == "epsilon":
+        if not is_channel(self.process):
             return law.predict(), measured
         theory = law.predict(
             "population", measured.t.values, size=_SIZE, copies=_COPIES, **options
@@ -737,13 +745,14 @@ def _table(ds: xr.Dataset, columns: int = 6) -> str:
 def _claim(experiment: PhaseTransition, *pair: xr.Dataset) -> str:
     """Where the class is lost, measured and predicted."""
     measured = pair[-1]
-    letter = "epsilon" if experiment.noise == "epsilon" else "t"
+    process = experiment.process
+    letter = "t" if is_channel(process) else "epsilon"
     if "threshold" not in measured:
         return f"class not lost between {letter} = 0 and 1: its mean belief does not cross 1/2"
     value, error = float(measured.threshold), float(measured.threshold_error)
     text = f"class lost at {letter} = {value:.4f} ± {error:.4f}"
-    if isinstance(experiment.process, GaussianNoise):
-        low, here, high = experiment.process.snr([value + error, value, value - error])
+    if has_snr(process):
+        low, here, high = process.snr([value + error, value, value - error])
         text += f", SNR = {here:.2f} ± {(high - low) / 2:.2f}"
     if len(pair) == 1:
         return text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import xarray as xr
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NOISE, is_channel
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs, sources, style
 
@@ -17,7 +20,6 @@ __all__ = [
     "phase_transition_processes",
 ]
 
-_SYMBOL = {"epsilon": r"$\epsilon$", "masking": "$t$", "uniform": "$t$", "gaussian": "$t$"}
 _WORDS = {
     "belief": "posterior probability of the true symbol",
     "retention": "probability that the symbol is unchanged",
@@ -37,13 +39,18 @@ def _parts(datasets: tuple[xr.Dataset, ...]) -> list[xr.Dataset]:
 def _process(ds: xr.Dataset) -> str:
     """Name of the noise process, from the words at the axis."""
     words = str(ds.t.attrs.get("long_name", ""))
-    found = [name for name in _SYMBOL if name in words]
-    return found[0] if found else "epsilon"
+    found = re.search(r"of the (\S+) process", words)
+    return found[1] if found else "epsilon"
+
+
+def _symbol(process: str) -> str:
+    """Letter of the noise level; the epsilon-process has its own."""
+    return "t" if is_channel(NOISE.get(process)) else r"\epsilon"
 
 
 def _axis(ax: Axes, ds: xr.Dataset, y: str) -> None:
     process = _process(ds)
-    ax.set_xlabel(f"noise level {_SYMBOL[process]} ({process} process)")
+    ax.set_xlabel(f"noise level ${_symbol(process)}$ ({process} process)")
     ax.set_ylabel(y)
     ax.set_xlim(float(ds.t.min()), float(ds.t.max()))
     ax.set_ylim(-0.02, 1.02)
@@ -109,7 +116,7 @@ def _level_name(level: int, count: int) -> str:
 
 
 def _mark_thresholds(ax: Axes, ds: xr.Dataset) -> None:
-    symbol = _SYMBOL[_process(ds)].strip("$")
+    symbol = _symbol(_process(ds))
     if "critical" in ds and bool(np.isfinite(ds.critical)):
         x = float(ds.critical)
         ax.axvline(x, color="0.25", ls="--", lw=0.8, zorder=0)

@@ -43,7 +43,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import has_snr
 from hierdiff.plots.backend import Axes, Figure, plt, ticker
 from hierdiff.plots.style import measured_last, needs, pick, sources, style
 from hierdiff.seeds import Seed, generator, stream
@@ -197,8 +197,7 @@ class Representation:
             self.sigma_low,
             *(() if self.sigma_peak is None else (self.sigma_peak,)),
         )
-        if not all(np.isfinite(s) and s > 0 for s in chosen):
-            raise InvalidParameter(f"noise levels {chosen} must be finite and > 0")
+        positive("noise levels", chosen)
         for name in ("n_train", "models", "sigmas", "quantities"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise InvalidParameter(f"{name} = {getattr(self, name)} names something twice")
@@ -443,7 +442,7 @@ class Representation:
     def _adapted(self, model: DiffusionModel) -> Denoiser:
         """A model in time as a function of sigma."""
         noise = instance("model", model, DiffusionModel).noise
-        if not isinstance(noise, GaussianNoise) or noise.v is not None:
+        if not has_snr(noise) or noise.v is not None:
             raise InvalidParameter(
                 f"model {type(model).__name__} with {noise.name} noise of v = {noise.v} symbols"
                 " does not denoise vectors; give one with GaussianNoise()"

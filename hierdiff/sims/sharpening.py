@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.noise import is_channel
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims.estimators import crossing
-from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition, Process
+from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability
 
@@ -72,7 +73,7 @@ class Sharpening:
         for depth in self.depths:
             self._experiment("masking", depth)
 
-    def _experiment(self, kind: Process, depth: int) -> PhaseTransition:
+    def _experiment(self, kind: str, depth: int) -> PhaseTransition:
         """One process at one depth, densely around the place where the class is lost."""
         return PhaseTransition(
             noise=kind, L=depth, grammars=self.grammars, data=self.data, levels=41, refine=9,
@@ -160,10 +161,10 @@ class Sharpening:
             for L in self.depths
         }
 
-    def _law(self, kind: Process, t: Array | None, options: dict[str, Any]) -> xr.Dataset:
+    def _law(self, kind: str, t: Array | None, options: dict[str, Any]) -> xr.Dataset:
         """The recursion for the epsilon-process, else density evolution, at the greatest depth."""
         experiment = self._experiment(kind, max(self.depths))
-        if kind == "epsilon":
+        if not is_channel(experiment.process):
             return experiment.predict()
         return experiment.predict(t=t, size=self.size, **options)
 

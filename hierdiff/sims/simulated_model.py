@@ -4,20 +4,11 @@ r"""The reverse chain in finitely many steps, as a model that samples.
 symbol             meaning
 =================  =============================================================================
 t_k = t k / K      noise levels of the chain, from k = K (the given x_t) down to k = 0 (data)
-xhat0              the model's posterior mean of x0 given x_{t_k}: one-hot, token beliefs p_i(b)
-a_k                alpha_bar(t_k) for Gaussian noise
+p_i                the model's belief about token i given x_{t_k} (vectors: the posterior mean)
 =================  =============================================================================
 
-.. math::
-   \text{masking: } & \text{a masked token is revealed with probability } 1 - t_{k-1}/t_k = 1/k,
-       \text{ as a draw from } p_i \\
-   \text{uniform: } & p(x_{k-1} = b \mid x_k) = q(x_k \mid b) \sum_c p_i(c)\,
-       \frac{q_{k-1}(b \mid c)}{q_k(x_k \mid c)} \\
-   \text{Gaussian: } & x_{k-1} = \sqrt{a_{k-1}}\,\frac{1 - a_k / a_{k-1}}{1 - a_k}\, \hat x_0
-       + \sqrt{\tfrac{a_k}{a_{k-1}}}\,\frac{1 - a_{k-1}}{1 - a_k}\, x_k
-       + \sqrt{\tfrac{(1 - a_{k-1})(1 - a_k / a_{k-1})}{1 - a_k}}\; \eta
-
-For one token the two discrete steps are exact.  Several tokens that change in one step are drawn
+One step, from t_k to t_{k-1}, is the process's own ``reverse_step`` (:mod:`hierdiff.noise`).  For
+one token of a discrete process it is exact.  Several tokens that change in one step are drawn
 independently, and that is the error of a finite number of steps; it falls as 1 / K, for uniform
 noise as log(K) / K.  In the uniform step the ratio stands inside the sum.  A ratio of means,
 :math:`q_{k-1}(b \mid \hat x_0) / q_k(x_k \mid \hat x_0)`, is what networks are often built with; it
@@ -35,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.checks import array, check_fields, count, levels_of, reals
 from hierdiff.contracts import ConditionalModel, DiffusionModel
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
+from hierdiff.noise import NoiseProcess, draw_symbols, is_channel, masks
 from hierdiff.seeds import Seed, generator
 
 __all__ = ["ConvergenceOrder", "SequentialModel", "SimulatedModel", "convergence_order"]
@@ -50,14 +41,14 @@ class SimulatedModel:
     Parameters
     ----------
     model : DiffusionModel
-        Gives posterior means; masking, uniform or Gaussian noise.
+        Gives posterior means; any noise but the epsilon-process.
     steps : int
         Steps of the chain from t to 0.
 
     Raises
     ------
     InvalidParameter
-        If ``steps`` is no positive integer, or the noise is none of the three.
+        If ``steps`` is no positive integer, or the noise is the epsilon-process.
 
     Notes
     -----
@@ -89,7 +80,7 @@ class SimulatedModel:
 
     def __post_init__(self) -> None:
         check_fields(self, steps=count)
-        if not isinstance(self.model.noise, (MaskingNoise, UniformNoise, GaussianNoise)):
+        if not is_channel(self.model.noise):
             raise InvalidParameter(
                 f"noise = {self.model.noise.name} has no reverse chain; give a model with masking, "
                 "uniform or Gaussian noise"
@@ -154,11 +145,16 @@ class SimulatedModel:
         beliefs = self.model.denoise(x, levels)
         alive = np.ones(len(x), bool)
         path = [x]
+        noise = self.noise
         for k in range(self.steps, 0, -1):
-            now = levels * (k / self.steps)
+            now, then = levels * (k / self.steps), levels * ((k - 1) / self.steps)
             if k < self.steps:
                 alive = _refresh(self.model, x, now, beliefs, alive)
-            x = _step(self.noise, x, beliefs, now, levels * ((k - 1) / self.steps), k, random)
+            # without noise the first steps have nothing to do, and the last one returns data
+            if k == 1 or levels.any():
+                x = noise.reverse_step(
+                    x, beliefs, now, then, noise.draw_step(x.shape, then, random)
+                )
             path.append(x)
         return path
 
@@ -198,7 +194,7 @@ class SequentialModel:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not isinstance(self.model.noise, MaskingNoise):
+        if not masks(self.model.noise):
             raise InvalidParameter(
                 f"noise = {self.model.noise.name} masks no tokens; give a model with masking noise"
             )
@@ -259,7 +255,8 @@ class SequentialModel:
             beliefs = self.model.denoise(path[-1][rows], levels[rows] * share)
             place = np.where(hidden[rows], random.random(hidden[rows].shape), -1.0).argmax(axis=1)
             x = path[-1].copy()
-            x[rows, place] = _draw(beliefs[np.arange(len(rows)), place], random)
+            chosen = beliefs[np.arange(len(rows)), place]
+            x[rows, place] = draw_symbols(chosen, random.random(len(rows)))
             path.append(x)
         return path
 
@@ -298,61 +295,12 @@ def _refresh(
     return found
 
 
-def _step(
-    noise: NoiseProcess, x: Array, beliefs: Array, t: Array, s: Array, k: int,
-    random: np.random.Generator,
-) -> Array:  # fmt: skip
-    """One step from noise level t to s, the k-th before the end."""
-    if isinstance(noise, MaskingNoise):
-        revealed = (x < 0) & (random.random(x.shape) * k < 1)
-        return np.where(revealed, _draw(beliefs, random), x)
-    if isinstance(noise, UniformNoise):
-        return _draw(_uniform_step(x, beliefs, t, s, noise.v), random)
-    if k == 1 and noise.v is not None:
-        return _draw(beliefs, random)
-    return _gaussian_step(noise, x, beliefs, t, s, random)
-
-
 def _rows(x_t: ArrayLike) -> Array:
     """Noisy data, one or more of them."""
     x = array("x_t", x_t)
     if x.ndim < 2 or not len(x):
         raise InvalidParameter(f"x_t has shape {x.shape}; give a row per datum, one or more")
     return x
-
-
-def _draw(beliefs: Array, random: np.random.Generator) -> Array:
-    """One symbol from each row of probabilities [..., v]."""
-    sums = np.cumsum(beliefs, axis=-1)
-    u = random.random(sums.shape[:-1])[..., None] * sums[..., -1:]
-    return np.asarray((sums <= u).sum(axis=-1).clip(max=sums.shape[-1] - 1), dtype=np.int32)
-
-
-def _uniform_step(x: Array, beliefs: Array, t: Array, s: Array, v: int) -> Array:
-    """Exact p(x_s | x_t) of one token with beliefs about its clean symbol, [n, leaves, v]."""
-    t, s = t[:, None, None], s[:, None, None]
-    seen = np.arange(v) == x[..., None]
-    clean = (1 - t) * seen + t / v  # q_t(x_t | c); exactly 0 for c != x_t at t = 0
-    ratio = np.divide(beliefs, clean, out=np.zeros_like(beliefs), where=clean > 0)
-    kept = (1 - t) / np.where(s < 1, 1 - s, 1.0)
-    back = (1 - s) * ratio + s / v * ratio.sum(axis=-1, keepdims=True)
-    return np.asarray((kept * seen + (1 - kept) / v) * back)
-
-
-def _gaussian_step(
-    noise: NoiseProcess, x: Array, mean: Array, t: Array, s: Array, random: np.random.Generator
-) -> Array:
-    """DDPM's ancestral step with the posterior mean."""
-    if not isinstance(noise, GaussianNoise):
-        raise InvalidParameter(f"noise = {noise.name} is not Gaussian")
-    shape = (-1,) + (1,) * (x.ndim - 1)
-    late, early = (noise.alpha_bar(level).reshape(shape) for level in (t, s))
-    spread = np.where(late < 1, 1 - late, 1.0)  # t = 0: nothing is left to do
-    ratio = late / early
-    signal = np.sqrt(early) * (1 - ratio) / spread
-    old = np.where(late < 1, np.sqrt(ratio) * (1 - early) / spread, 1.0)
-    variance = (1 - early) * (1 - ratio) / spread
-    return np.asarray(signal * mean + old * x + np.sqrt(variance) * random.standard_normal(x.shape))
 
 
 class ConvergenceOrder(NamedTuple):

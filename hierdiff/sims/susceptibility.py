@@ -30,11 +30,10 @@ from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import noise_process
+from hierdiff.noise import is_channel, noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.metrics.fluctuations import Peak, peak
-from hierdiff.sims.phase_transition import Process
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import (
     correlation_length_exponent,
@@ -52,7 +51,7 @@ __all__ = ["Susceptibility"]
 
 Array = NDArray[Any]
 Datasets = Mapping[str, xr.Dataset]
-PROCESSES: tuple[Process, ...] = ("epsilon", "masking", "uniform", "gaussian")
+PROCESSES: tuple[str, ...] = ("epsilon", "masking", "uniform", "gaussian")
 REAL = PROCESSES[1:]
 WIDE = {"masking": (0.55, 2.0), "uniform": (0.55, 2.2), "gaussian": (0.85, 1.5)}
 """Range of noise levels, in units of the threshold of density evolution."""
@@ -110,10 +109,10 @@ class Susceptibility:
         for depth in self.depths:
             self._experiment("epsilon", depth, near=True)
 
-    def _experiment(self, noise: Process, depth: int, near: bool) -> Correlations:
+    def _experiment(self, noise: str, depth: int, near: bool) -> Correlations:
         """One process at one depth, over the whole range or densely near the maximum."""
-        if noise == "epsilon":
-            rhm = self._rhm(depth)
+        rhm = self._rhm(depth)
+        if not is_channel(noise_process(noise, self.v)):
             # the class is lost over a width of about F'(p*)^-L
             middle = critical_noise(rhm)
             width = min((0.35 if near else 2.4) * float(stability(rhm)[1]) ** -depth, 0.25)
@@ -179,7 +178,7 @@ class Susceptibility:
         }
         return results.label(variables, coords, source, results.provenance(asdict(self)))
 
-    def _near(self, options: dict[str, Any]) -> dict[tuple[Process, int], xr.Dataset]:
+    def _near(self, options: dict[str, Any]) -> dict[tuple[str, int], xr.Dataset]:
         """Every process and depth densely near its maximum.
 
         The range follows the maximum where a shallow tree has it outside.

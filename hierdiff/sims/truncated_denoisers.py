@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -26,7 +26,7 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import NoiseProcess, noise_process
+from hierdiff.noise import NoiseProcess, noise_name, noise_process
 from hierdiff.plots.backend import Axes, Figure
 from hierdiff.plots.style import (
     axes_or_new,
@@ -43,7 +43,7 @@ from hierdiff.sims.bump_phases import Thresholds, phase_of_strings
 from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory.belief_propagation import posterior
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.rhm.token_correlations import node_marginals
 from hierdiff.theory.rhm.truncated_grammars import class_truncated, node_validity, truncated
 
@@ -101,7 +101,7 @@ class TruncatedDenoisers:
     """Symbols that a rule writes."""
     L: int = 4
     """Levels of rules."""
-    noise: Literal["masking", "uniform", "gaussian"] = "masking"
+    noise: str = "masking"
     """Forward process."""
     num_levels: int = 11
     """Noise levels between 0 and 1, evenly spaced."""
@@ -117,6 +117,7 @@ class TruncatedDenoisers:
             self, num_levels=partial(whole, low=2, high=10**5),
             data=partial(whole, low=1, high=10**8), grammars=partial(whole, low=2, high=10**6),
             seed=natural,
+            noise=partial(noise_name, channel=True),
         )  # fmt: skip
         affordable(self.rhm, self.data)
         _ = self.process

@@ -22,12 +22,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
-from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
+from hierdiff.checks import check_fields, checked, natural, no_model, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import noise_process
+from hierdiff.noise import noise_name, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import crossing, standard_error
@@ -115,7 +115,7 @@ class Variants:
     L: int = 7
     """Depth; at least 3."""
     noise: str = "masking"
-    """Forward process: masking, uniform or gaussian."""
+    """Forward process: masking, uniform, gaussian, or a registered name."""
     grammars: int = 16
     """Random grammars per variant."""
     data: int = 32
@@ -130,7 +130,7 @@ class Variants:
         check_fields(
             self,
             L=partial(whole, low=3),
-            noise=partial(one_of, options=("masking", "uniform", "gaussian")),
+            noise=partial(noise_name, channel=True),
             grammars=partial(whole, low=2, high=10**6),
             data=partial(whole, low=2, high=10**8),
             levels=partial(whole, low=3, high=10**5),

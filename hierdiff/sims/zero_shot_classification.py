@@ -41,6 +41,7 @@ from hierdiff.checks import (
     memory,
     natural,
     number,
+    positive,
     symbols_of,
     text,
     unchecked,
@@ -79,8 +80,8 @@ from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.inputs import checked_labels
 from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
-from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
-from hierdiff.theory.zero_shot.scores import ClassWorld, bayes_accuracy, class_scores
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM, NodeClasses
+from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, class_scores
 from hierdiff.theory.zero_shot.weightings import WEIGHTINGS, fit_buckets, snr_at, weighting
 
 __all__ = [
@@ -202,6 +203,7 @@ class Classification:
             raise InvalidParameter(
                 f"tau = {self.tau} must be > 0; one sample decides between hard leaves"
             )
+        positive("tau", self.tau)
         for name in ("budgets", "independent_budgets"):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
@@ -300,7 +302,7 @@ class Classification:
         ----------
         model : DiffusionModel, optional
             With Gaussian noise and ``given(label)``, the model conditioned on a class; or data
-            with exact errors of their classes, such as ``SoftLeaves`` and ``GaussianClasses``.
+            with exact errors of their classes, such as ``GaussianRHM`` and ``GaussianClasses``.
         data : (array [n, ...], int array [n]), optional
             Clean data and their classes, each class at least once; needed with a model, and refused
             without one.  Integers [n, leaves] are symbols, for a model of symbols.
@@ -407,12 +409,12 @@ class _Noisy(Protocol):
     def noisy_log_odds(self, x0: Array, noise: Array, snr: Array) -> Floats: ...
 
 
-def draw_classes(e: Classification, g: int) -> tuple[SoftLeaves, Floats, Labels, Any]:
+def draw_classes(e: Classification, g: int) -> tuple[GaussianRHM, Floats, Labels, Any]:
     """Grammar, data with evenly filled classes, their classes and derivations, of repetition g."""
-    model = SoftLeaves(e.rhm.draw(stream(e.seed, "grammar", g)), e.tau)
+    model = GaussianRHM(e.rhm.draw(stream(e.seed, "grammar", g)), e.tau)
     rng = stream(e.seed, "data", g)
     truth = model.grammar.sample(e.data, rng, root=np.arange(e.data) % model.n_classes)
-    return model, model.soften(truth, rng), truth.levels[0][:, 0].astype(np.intp), truth
+    return model, model.emit(truth, rng), truth.levels[0][:, 0].astype(np.intp), truth
 
 
 def _grammar_task(e: Classification, g: int) -> dict[str, Array]:
@@ -433,7 +435,7 @@ def _given_task(
     found = _scored(e, model, x0, labels, 0)
     asked = model.model if isinstance(model, ClassErrors) else model
     if hasattr(asked, "log_density"):
-        exact = cast(ClassWorld, asked)
+        exact = cast(ClassModel, asked)
         log_p = exact.log_density(x0)
         found["bayes"] = bayes_accuracy(log_p, exact.prior)
         found["bayes_hit"] = tie_split_accuracy(-(log_p + np.log(exact.prior)), labels)
@@ -569,7 +571,7 @@ def _pruned(e: Classification, pool: ErrorPool, labels: Labels) -> dict[str, Arr
 
 
 def _nodes(
-    e: Classification, model: SoftLeaves, x0: Floats, truth: Any, g: int
+    e: Classification, model: GaussianRHM, x0: Floats, truth: Any, g: int
 ) -> dict[str, Array]:
     """The first node of every level as the class: confusion and accuracy beside Bayes."""
     grammar, depth = model.grammar, model.grammar.L

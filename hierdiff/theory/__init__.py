@@ -123,30 +123,34 @@ if TYPE_CHECKING:
     )
     from hierdiff.theory.rhm.uturn import class_change, committor
     from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, cue_conflict
-    from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
-    from hierdiff.theory.zero_shot.scenes import BoundObjects, TwoChannels
+    from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
+    from hierdiff.theory.zero_shot.scenes import ShapeTexture, TwoObjectScenes
     from hierdiff.theory.zero_shot.scores import class_scores, log_ratio
     from hierdiff.theory.zero_shot.weightings import weighting
 else:
     from hierdiff._lazy import lazy
 
-    __getattr__, __dir__ = lazy(__name__, __file__)
+    _RENAMED = {
+        "BoundObjects": "TwoObjectScenes", "SoftLeaves": "GaussianRHM",
+        "TwoChannels": "ShapeTexture",
+    }  # fmt: skip
+    __getattr__, __dir__ = lazy(__name__, __file__, _RENAMED)
 
 __all__ = [
     "BeliefSlopes",
-    "BoundObjects",
     "CriticalExponents",
     "CriticalLevel",
     "Estimate",
     "ExactMixture",
     "ExactRHM",
     "GaussianClasses",
+    "GaussianRHM",
     "KestenStigum",
     "NodeBeliefs",
     "OrderParameter",
     "Posterior",
-    "SoftLeaves",
-    "TwoChannels",
+    "ShapeTexture",
+    "TwoObjectScenes",
     "annealed_beliefs",
     "bayes_accuracy",
     "belief_slopes",

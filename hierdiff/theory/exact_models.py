@@ -1,7 +1,7 @@
 r"""Exact models in the same role as networks, as DiffusionModels.
 
-``ExactRHM`` answers by belief propagation (:mod:`hierdiff.theory.belief_propagation`), and
-``ExactMixture`` of a low-rank Gaussian mixture by
+``ExactRHM`` and ``ExactGaussianRHM`` compute by belief propagation
+(:mod:`hierdiff.theory.belief_propagation`), and ``ExactMixture`` for a low-rank Gaussian mixture by
 
 .. math::
     x_t = \sqrt{\bar\alpha}\,(x_0 + \sigma\varepsilon), \quad \sigma^2 = 1/\mathrm{snr}, \qquad
@@ -14,20 +14,29 @@ with the class posterior :math:`w_k` and the class denoisers :math:`D_k` of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from hierdiff.checks import array, check_fields, checked, count, levels_of, whole
+from hierdiff.checks import (
+    array,
+    check_fields,
+    checked,
+    count,
+    finite_reals,
+    levels_of,
+    whole,
+)
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.data.rhm_images import TreeImages
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.exact_posterior import (
     NodeBeliefs,
@@ -37,8 +46,10 @@ from hierdiff.theory.belief_propagation.exact_posterior import (
     true_beliefs,
 )
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 
 __all__ = [
+    "ExactGaussianRHM",
     "ExactImages",
     "ExactMixture",
     "ExactRHM",
@@ -198,7 +209,7 @@ class ExactMixture:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not isinstance(self.noise, GaussianNoise) or self.noise.v is not None:
+        if not has_snr(self.noise) or self.noise.v is not None:
             raise InvalidParameter(
                 f"noise = {self.noise!r} acts on symbols; a mixture needs GaussianNoise()"
             )
@@ -280,6 +291,121 @@ class ExactMixture:
             out = np.empty((len(x), found.shape[1])) if out is None else out
             out[rows] = found
         return cast(Array, out)
+
+
+# ------------------------------------------------------------------------ RHM, Gaussian emissions
+
+
+@dataclass(frozen=True, eq=False)
+class ExactGaussianRHM:
+    r"""Posterior of a grammar with Gaussian emissions under Gaussian noise.
+
+    .. math:: \hat x_0 = \kappa\,(p + \tau^2 \tfrac{\gamma}{\alpha} x_t), \qquad
+        \kappa = 1 / (1 + \gamma\tau^2),
+
+    with the marginals p of the leaves at evidence :math:`\kappa\,\gamma x_t/\alpha`.
+
+    Parameters
+    ----------
+    data : GaussianRHM
+        The grammar and the standard deviation :math:`\tau` of its emissions.
+    noise : GaussianNoise
+        Of vectors: ``GaussianNoise()``.
+    class_label : int, optional
+        Condition on a class, the symbol of the root.
+
+    Raises
+    ------
+    InvalidParameter
+        If the noise acts on symbols, or there is no such class.
+
+    Notes
+    -----
+    Validity: exact for any grammar; SNR below 1e-16 or above 1e16 counts as 1e-16 or 1e16.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM
+    >>> model = ExactGaussianRHM(GaussianRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0)))
+    >>> x0, label = model.data.sample(1, seed=1)
+    >>> x_t = model.noise.corrupt(x0, 0.5, seed=2)
+    >>> model.given(int(label[0])).denoise(x_t, 0.5).shape
+    (1, 4, 4)
+    """
+
+    data: GaussianRHM
+    noise: GaussianNoise = field(default_factory=GaussianNoise)
+    class_label: int | None = None
+
+    source = "theory"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.noise.v is not None:
+            raise InvalidParameter(
+                f"noise = {self.noise!r} acts on symbols; emissions need GaussianNoise()"
+            )
+        if self.class_label is not None:
+            whole("class_label", self.class_label, 0, self.data.n_classes - 1)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.data.n_classes
+
+    @property
+    def prior(self) -> Array:
+        """Probability of every class, [K]."""
+        return self.data.prior
+
+    def given(self, label: int | None) -> Self:
+        """The model conditioned on a class; None is the unconditional one."""
+        return replace(self, class_label=label)
+
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t], [n, leaves, v]."""
+        x, kappa, gain = self._seen(x_t, t)
+        bottom = self.data.grammar.L
+        leaves = self._posterior(kappa * gain * x, (bottom,)).marginals[bottom]
+        return np.asarray(kappa * (leaves + self.data.tau**2 * gain * x))
+
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """An exact draw of x0 given x_t: the symbols, then a Gaussian about each."""
+        rng = generator(seed)
+        x, kappa, gain = self._seen(x_t, t)
+        symbols = self._posterior(kappa * gain * x, ()).sample(rng).leaves
+        mean = kappa * (np.eye(x.shape[2])[symbols] + self.data.tau**2 * gain * x)
+        return np.asarray(mean + self.data.tau * np.sqrt(kappa) * rng.standard_normal(x.shape))
+
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """The marginals of each level as a representation, {"level l": [n, nodes * v_l]}."""
+        x, kappa, gain = self._seen(x_t, t)
+        marginals = self._posterior(kappa * gain * x, None).marginals
+        return {
+            f"level {i}": np.ascontiguousarray(p).reshape(len(p), -1)
+            for i, p in enumerate(marginals)
+        }
+
+    def errors(
+        self, x0: ArrayLike, noise: ArrayLike, snr: ArrayLike, *,
+        classes: Sequence[int] | None = None, dtype: DTypeLike = np.float64,
+    ) -> Array:  # fmt: skip
+        """Denoising errors of every class at once, [n, classes]."""
+        return self.data.errors(x0, noise, snr, classes=classes, dtype=dtype)
+
+    def log_density(self, x0: ArrayLike) -> Array:
+        """Log p(x0 | c) of clean data, [n, K], nats."""
+        return self.data.log_density(x0)
+
+    def _seen(self, x_t: Array, t: ArrayLike) -> tuple[Array, Array, Array]:
+        """Noisy data, kappa, and the gain gamma / alpha, which broadcast."""
+        x = finite_reals("x_t", x_t, (None, *self.data.shape))
+        levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))
+        ratio = np.clip(self.noise.snr(levels), _LOWEST, _HIGHEST)[:, None, None]
+        return x, 1 / (1 + ratio * self.data.tau**2), np.sqrt(ratio) * np.sqrt(1 + ratio)
+
+    def _posterior(self, evidence: Array, levels: tuple[int, ...] | None) -> Posterior:
+        return posterior(self.data.grammar, evidence, self.class_label, levels=levels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,21 +1,25 @@
-r"""A torch network behind the role that every model plays.
+r"""The one adapter: a torch module becomes a DiffusionModel.
 
-The network is called as ``module(c x_t, time)``, or ``module(c x_t, time, condition)``; its answer
+The module is called as ``module(x, time)``, or ``module(x, time, condition)``.  What it returns
 becomes the posterior mean
 
 .. math:: \hat x_0 = E[x_0 \mid x_t] \quad\text{at the SNR of } t,
 
-by a parameterisation (:mod:`hierdiff.validation.diffusion.parameterisation`), told the time by a
-clock (:mod:`hierdiff.validation.diffusion.noise_conditioning`).
+by a parameterisation (:mod:`hierdiff.validation.diffusion.parameterisation`); the time is that of
+a noise conditioning (:mod:`hierdiff.validation.diffusion.noise_conditioning`).
 
-===========================  ===================================================================
-noise                        what the network is given, and what is returned
-===========================  ===================================================================
-GaussianNoise(v=None)        x_t and E[x0], both [n, ...]: vectors, images
-GaussianNoise(v)             x_t and E[x0] of one-hot symbols, both [n, leaves, v]
-MaskingNoise, UniformNoise   one-hot [n, leaves, v + 1] (the mask last) or [n, leaves, v], told
-                             log((1 - t) / t); logits [n, leaves, v]
-===========================  ===================================================================
+===================  ===========================================================================
+data                 input and output of the module
+===================  ===========================================================================
+vectors, images      c x_t and a prediction of the same shape [n, ...] (process with an SNR, v=None)
+one-hot symbols      the same with shape [n, leaves, v] (process with an SNR and v)
+symbols              channels [n, leaves, k] of the corrupted symbols, for masking and uniform noise
+                     one-hot with the mask last; logits [n, leaves, v]; time log((1 - t) / t)
+scale "evidence"     channels and time of :func:`hierdiff.noise.network_input`, for any process on
+                     symbols; logits [n, leaves, v], of all leaves, also of those observed
+===================  ===========================================================================
+
+Networks on symbols that are trained here have the scale "evidence" (:func:`symbol_model`).
 """
 
 from __future__ import annotations
@@ -27,7 +31,6 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from hierdiff.checks import (
@@ -41,15 +44,14 @@ from hierdiff.checks import (
     integers,
     levels_of,
     reals,
-    symbols_of,
     unchecked,
 )
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, NoiseProcess, UniformNoise
+from hierdiff.noise import NoiseProcess, has_snr, input_channels, is_channel, masks, network_input
 from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
-from hierdiff.validation.diffusion.noise_conditioning import Clock, default_clock
+from hierdiff.validation.diffusion.noise_conditioning import NoiseConditioning, default_conditioning
 from hierdiff.validation.diffusion.parameterisation import Output, Parameterisation, Prediction
 from hierdiff.validation.diffusion.samplers import Ancestral, Sampler
 from hierdiff.validation.execution import (
@@ -60,15 +62,8 @@ from hierdiff.validation.execution import (
     state_dtype,
 )
 from hierdiff.validation.layers import Pooling, check_layers, recorded
-from hierdiff.validation.networks._blocks import Process
-from hierdiff.validation.networks.transformer import SequenceTransformer
-from hierdiff.validation.networks.tree_unet import TreeUNet
 
-__all__ = [
-    "NetworkModel",
-    "SymbolNetwork",
-    "network_input",
-]
+__all__ = ["NetworkModel", "symbol_model"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -80,22 +75,26 @@ class NetworkModel:
     Parameters
     ----------
     module : nn.Module
-        Called as in the module's first lines; used in evaluation mode, and left as it was.
-    noise : GaussianNoise, MaskingNoise or UniformNoise
+        Called as in the first lines of this file; used in evaluation mode, and left as it was.
+    noise : NoiseProcess
         The meaning of t in [0, 1].
     parameterisation : Parameterisation or str
         What the network predicts; a name stands for ``Parameterisation(name)``.
     layers : mapping of str to pooling
         Submodules whose outputs are features, and how each is pooled
-        (:mod:`hierdiff.validation.layers`).
-    clock : Clock, optional
-        What the network is told; default as in
-        :func:`hierdiff.validation.diffusion.noise_conditioning.default_clock`.
-    sampler : Sampler
-        The reverse chain of ``sample``; discrete noise takes its number of steps from it.
+        (:mod:`hierdiff.validation.layers`).  Without layers the features are those of the module's
+        own method ``sweeps``, where it has one.
+    noise_conditioning : NoiseConditioning, optional
+        The time that the network is given; default as in
+        :func:`hierdiff.validation.diffusion.noise_conditioning.default_conditioning`.
+    sampler : Sampler or int
+        The reverse chain of ``sample``; a number of steps stands for the chain of
+        :class:`hierdiff.sims.simulated_model.SimulatedModel`, which discrete noise always uses.
     condition : int or array, optional
         Label of all samples, or one per sample, passed as third argument; arrays have one row
         for all, or one per sample.
+    null_condition : int or array, optional
+        The condition that stands for none, which ``given(None)`` takes.
     execution : Execution
         Device, batches, precision.
 
@@ -108,7 +107,8 @@ class NetworkModel:
     -----
     Validity: as good as the network.  Results do not depend on the batch size except through the
     rounding of torch's kernels (float32: about 1e-6 relative).  Arrays are float32, or float64 if
-    the parameters are.  With masking noise a token that was seen is its own posterior mean.
+    the parameters are; probabilities at scale "evidence" are float64.  With masking noise a token
+    that was observed is its own posterior mean, except at scale "evidence".
 
     Examples
     --------
@@ -126,15 +126,16 @@ class NetworkModel:
     """
 
     module: nn.Module
-    noise: GaussianNoise | MaskingNoise | UniformNoise
+    noise: NoiseProcess
     parameterisation: Parameterisation | Output
     layers: Mapping[str, Pooling] = field(default_factory=dict)
-    clock: Clock | None = None
-    sampler: Sampler = field(default_factory=Ancestral)
+    noise_conditioning: NoiseConditioning | None = None
+    sampler: Sampler | int = field(default_factory=Ancestral)
     condition: Any = None
+    null_condition: Any = None
     execution: Execution = field(default_factory=Execution)
 
-    _clock: Clock = field(init=False, repr=False)
+    _conditioning: NoiseConditioning = field(init=False, repr=False)
     _device: torch.device = field(init=False, repr=False)
     _dtype: torch.dtype = field(init=False, repr=False)
     _run: Any = field(init=False, repr=False)
@@ -142,25 +143,34 @@ class NetworkModel:
     source = "network"
 
     def __post_init__(self) -> None:
-        check_fields(self, noise=unchecked, parameterisation=unchecked, condition=unchecked)
+        check_fields(
+            self, noise=unchecked, parameterisation=unchecked, condition=unchecked,
+            null_condition=unchecked, sampler=_sampler,
+        )  # fmt: skip
         kind = self._kind
         instance("parameterisation", kind, Parameterisation)
-        if not isinstance(self.noise, (GaussianNoise, MaskingNoise, UniformNoise)):
+        if not is_channel(self.noise):
             raise InvalidParameter(
                 f"noise = {self.noise!r} corrupts nothing that a network could see; use Gaussian, "
                 "masking or uniform noise"
             )
-        if not isinstance(self.noise, GaussianNoise) and kind.output != "logits":
+        if not has_snr(self.noise) and kind.output != "logits":
             raise InvalidParameter(
                 f"{self.noise.name} noise goes with logits; give parameterisation='logits'"
             )
+        if kind.scale == "evidence":
+            input_channels(self.noise)  # refuses a process on vectors
+            if self.noise_conditioning is not None:
+                raise InvalidParameter(
+                    "scale = 'evidence' has a time of its own; leave noise_conditioning out"
+                )
         check_layers(self.module, self.layers)
         if self.condition is not None:
             object.__setattr__(self, "condition", _condition(self.module, self.condition))
         device = self.execution.place(self.module)
         for name, value in (
             ("parameterisation", kind),
-            ("_clock", self.clock or default_clock(kind, self.noise)),
+            ("_conditioning", self.noise_conditioning or default_conditioning(kind, self.noise)),
             ("_device", device),
             ("_run", torch.compile(self.module) if self.execution.compile else self.module),
             ("_dtype", state_dtype(self.module)),
@@ -169,21 +179,27 @@ class NetworkModel:
 
     def given(self, label: Any) -> NetworkModel:
         """The network conditioned on a class, or one per sample; None is the null embedding."""
-        return replace(self, condition=label)
-
-    def conditioned(self, condition: Any) -> NetworkModel:
-        """The same network given a label for all samples, or one per sample."""
-        return replace(self, condition=condition)
+        return replace(self, condition=self.null_condition if label is None else label)
 
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t]: [n, leaves, v] for symbols, of the shape of x_t for vectors."""
         x, levels, snr = self._checked(x_t, t)
-        shape = x.shape if isinstance(self.noise, GaussianNoise) else (*x.shape, self.noise.v)
-        out = np.empty(shape, self._numpy)
+        shape = x.shape if has_snr(self.noise) else (*x.shape[:2], cast(int, self.noise.v))
+        out = np.empty(shape, np.float64 if self._evidence else self._numpy)
 
         def work(rows: Rows) -> None:
             seen = FiniteOutputs()
-            prediction = self._predict(self._tensor(x[rows]), snr[rows], self._labels(rows, len(x)))
+            labels = self._labels(rows, len(x))
+            state, output = self._called(self._run, x[rows], levels[rows], snr[rows], labels)
+            if self._evidence:
+                # a network of symbols is compared with exact probabilities, so in their precision;
+                # on the processor, since some accelerators have no float64
+                prediction = Prediction(output.cpu().double().softmax(dim=-1), None)
+            else:
+                prediction = self._read(output, state, snr[rows])
+                if masks(self.noise):
+                    symbols = torch.from_numpy(x[rows].astype(np.int64)).to(self._device)
+                    prediction = Prediction(keep_observed(prediction.clean, symbols), None)
             seen.see(rows, levels[rows], *prediction)
             seen.end()
             out[rows] = prediction.clean.cpu().numpy()
@@ -194,8 +210,8 @@ class NetworkModel:
 
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """A draw of x0 given x_t by the reverse chain: symbols [n, leaves], or vectors."""
-        noise = self.noise
-        if not isinstance(noise, GaussianNoise):
+        noise, sampler = self.noise, self.sampler
+        if isinstance(sampler, int) or not has_snr(noise):
             return SimulatedModel(self, self._steps()).sample(x_t, t, seed)
         x, levels, _ = self._checked(x_t, t)
         streams = SampleStreams.of(seed)
@@ -212,14 +228,20 @@ class NetworkModel:
                 return torch.from_numpy(np.stack(new)).to(self._device)
 
             def predict(state: Tensor, snr: FloatArray, positions: Rows) -> Prediction:
-                told = None if labels is None else labels[positions]
-                found = self._predict(state, snr, told)
+                some = None if labels is None else labels[positions]
+                now = np.asarray(noise.level(snr))
+                if self._evidence:
+                    _, output = self._called(self._run, state.cpu().numpy(), now, snr, some)
+                else:
+                    given = self._kind.network_input(state, snr)
+                    output = self._call(self._run, given, self._time(snr, state), some)
+                found = self._read(output, state, snr)
                 # before anything is clipped, which would hide an infinite value
-                seen.see(rows[positions], np.asarray(noise.level(snr)), *found)
+                seen.see(rows[positions], now, *found)
                 return found
 
-            start = self._tensor(x[rows])
-            end = self.sampler.run(predict, start, levels[rows], noise, draw).cpu().numpy()
+            start = self._state(x[rows], levels[rows])
+            end = sampler.run(predict, start, levels[rows], noise, draw).cpu().numpy()
             seen.end()
             refuse_rows("the sampler", end, rows, levels[rows])
             out[rows] = draw_symbols(end, random) if noise.v else end
@@ -229,8 +251,9 @@ class NetworkModel:
         return out
 
     def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
-        """The pooled outputs of ``layers``, {name: [n, width]}."""
-        if not self.layers:
+        """The pooled outputs of ``layers``, or all of the module's own, {name: [n, width]}."""
+        own = not self.layers and hasattr(self.module, "sweeps")
+        if not self.layers and not own:
             raise InvalidParameter(
                 "no layers were named; give layers={'name of a submodule': 'space'}"
             )
@@ -240,17 +263,22 @@ class NetworkModel:
         parts: list[dict[str, Array]] = []
 
         def work(rows: Rows) -> None:
-            with recorded(self.module, self.layers) as found:
-                labels = self._labels(rows, len(x))
-                self._call(self.module, self._tensor(x[rows]), snr[rows], labels)
-            values = {name: found[name].cpu().numpy() for name in self.layers}
+            labels = self._labels(rows, len(x))
+            if own:
+                given = self._inputs(x[rows], levels[rows], snr[rows], labels)[1]
+                outputs, _ = called("the network", cast(Any, self.module).sweeps, *given)
+                found = {name: value.flatten(1).float() for name, value in outputs.items()}
+            else:
+                with recorded(self.module, self.layers) as found:
+                    self._called(self.module, x[rows], levels[rows], snr[rows], labels)
+            values = {name: found[name].cpu().numpy() for name in (found if own else self.layers)}
             for name, value in values.items():
                 refuse_rows(f"layer {name!r}", value, rows, levels[rows])
             parts.append(values)
 
         with inference(self.module):
             in_batches(work, len(x), self.execution.batch_size)
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.layers}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @property
     def _kind(self) -> Parameterisation:
@@ -261,11 +289,15 @@ class NetworkModel:
     def _numpy(self) -> type[np.float32] | type[np.float64]:
         return np.float64 if self._dtype == torch.float64 else np.float32
 
+    @property
+    def _evidence(self) -> bool:
+        return self._kind.scale == "evidence"
+
     def _checked(self, x_t: Array, t: ArrayLike) -> tuple[Array, FloatArray, FloatArray]:
-        """Data, levels [n] and SNRs [n]; the values are looked at batch by batch."""
+        """Data, levels [n] and SNRs [n]; the values are checked batch by batch."""
         x, noise = array("x_t", x_t), self.noise
-        if not isinstance(noise, GaussianNoise):
-            wanted, good = "[n, leaves] integers", x.ndim == 2 and x.dtype.kind in "iu"
+        if not has_snr(noise):
+            wanted, good = "what noise.corrupt returns, [n, leaves, ...]", x.ndim >= 2
         elif noise.v:
             wanted = f"[n, leaves, {noise.v}] real numbers"
             good = x.ndim == 3 and x.shape[2] == noise.v
@@ -274,18 +306,42 @@ class NetworkModel:
         if not good or x.dtype.kind not in "iuf":
             raise InvalidParameter(f"x_t has shape {x.shape} and type {x.dtype}; give {wanted}")
         levels = levels_of(t, len(x)) * np.ones(len(x))
-        ratio = noise.snr(levels) if isinstance(noise, GaussianNoise) else token_ratio(levels)
+        ratio = noise.snr(levels) if has_snr(noise) else token_ratio(levels)
         return x, levels, ratio
 
-    def _tensor(self, x: Array) -> Tensor:
-        """One batch on the device."""
-        if isinstance(self.noise, GaussianNoise):
-            if not np.isfinite(x).all():
-                raise InvalidParameter("x_t holds NaN or inf; give finite numbers")
-            return torch.from_numpy(np.ascontiguousarray(x, self._numpy)).to(self._device)
-        lowest = -1 if isinstance(self.noise, MaskingNoise) else 0
-        symbols_of("x_t", x, lowest, self.noise.v)
-        return torch.from_numpy(x.astype(np.int64)).to(self._device)
+    def _state(self, x: Array, levels: FloatArray) -> Tensor:
+        """One batch on the device: the state itself, or the channels of corrupted symbols."""
+        if not has_snr(self.noise):
+            x, _ = network_input(self.noise, x, levels)
+        elif not np.isfinite(x).all():
+            raise InvalidParameter("x_t holds NaN or inf; give finite numbers")
+        return torch.from_numpy(np.ascontiguousarray(x, self._numpy)).to(self._device)
+
+    def _time(self, snr: FloatArray, x: Tensor) -> Tensor:
+        return torch.as_tensor(self._conditioning.time(snr), dtype=x.dtype).to(x.device)
+
+    def _inputs(
+        self, x: Array, levels: FloatArray, snr: FloatArray, labels: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One batch as a state, and the arguments of the network."""
+        if self._evidence:
+            channels, time = (
+                torch.from_numpy(np.ascontiguousarray(part, self._numpy)).to(self._device)
+                for part in network_input(self.noise, x, levels)
+            )
+            state = channels
+        else:
+            state = self._state(x, levels)
+            channels = self._kind.network_input(state, snr)
+            time = self._time(snr, state)
+        return state, (channels, time) if labels is None else (channels, time, labels)
+
+    def _called(
+        self, run: Any, x: Array, levels: FloatArray, snr: FloatArray, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """One batch as a state, and the output of the network."""
+        state, (channels, time, *_) = self._inputs(x, levels, snr, labels)
+        return state, self._call(run, channels, time, labels)
 
     def _labels(self, rows: Rows, n: int) -> Tensor | None:
         """The condition of some of n samples."""
@@ -301,20 +357,14 @@ class NetworkModel:
         real = some.dtype.kind == "f"
         return torch.as_tensor(some, dtype=self._dtype if real else torch.int64).to(self._device)
 
-    def _predict(self, x: Tensor, snr: FloatArray, labels: Tensor | None) -> Prediction:
-        noise = self.noise
-        if isinstance(noise, GaussianNoise):
-            return self._kind.read(self._call(self._run, x, snr, labels), x, snr)
-        seen = one_hot(x, noise.v + isinstance(noise, MaskingNoise), self._dtype)
-        beliefs = self._call(self._run, seen, snr, labels).softmax(dim=-1)
-        return Prediction(
-            keep_seen(beliefs, x) if isinstance(noise, MaskingNoise) else beliefs, None
-        )
+    def _read(self, output: Tensor, x: Tensor, snr: FloatArray) -> Prediction:
+        if has_snr(self.noise):
+            return self._kind.read(output, x, snr)
+        return Prediction(output.softmax(dim=-1), None)
 
-    def _call(self, run: Any, x: Tensor, snr: FloatArray, labels: Tensor | None) -> Tensor:
-        """The network's answer, in the precision of the state."""
-        time = torch.as_tensor(self._clock.time(snr), dtype=x.dtype).to(x.device)
-        seen = self.execution.arranged(self._kind.network_input(x, snr))
+    def _call(self, run: Any, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
+        """The output of the network, in the precision of its input."""
+        seen = self.execution.arranged(x)
         with self.execution.precision(x.device):
             inputs = (seen, time) if labels is None else (seen, time, labels)
             output = called("the network", run, *inputs)
@@ -326,169 +376,89 @@ class NetworkModel:
         return output.to(x.dtype)
 
     def _steps(self) -> int:
-        levels = getattr(self.sampler, "levels", None)
+        sampler = self.sampler
+        levels = sampler if isinstance(sampler, int) else getattr(sampler, "levels", None)
         if isinstance(levels, int):
             return levels
         raise InvalidParameter(
-            f"{self.noise.name} noise has no schedule of SNRs; give a number of steps, "
-            "sampler=Ancestral(100)"
+            f"{self.noise.name} noise has no schedule of SNRs; give a number of steps, such as "
+            "sampler=100"
         )
 
 
 def _condition(module: nn.Module, condition: Any) -> Array:
     """Labels or codes as an array nobody can write to; a label must be one the network has."""
-    told = array("condition", condition)
-    if told.dtype.kind == "f":
-        return frozen(reals("condition", told))
+    found = array("condition", condition)
+    if found.dtype.kind == "f":
+        return frozen(reals("condition", found))
     tables = {m.num_embeddings for m in module.modules() if isinstance(m, nn.Embedding)}
     # one size of table is the number of classes; tables of several sizes code other things too
     last = tables.pop() - 1 if len(tables) == 1 else None
-    return frozen(integers("condition", told, high=last))
+    return frozen(integers("condition", found, high=last))
 
 
-@dataclass(frozen=True)
-class SymbolNetwork:
-    """A trained network as a DiffusionModel on symbols.
+@checked(num_steps=count, batch_size=count)
+def symbol_model(
+    network: nn.Module,
+    noise: NoiseProcess,
+    num_steps: int = 100,
+    batch_size: int = 1024,
+    condition: Any = None,
+) -> NetworkModel:
+    """A network on symbols that was trained here, as a DiffusionModel.
 
     Parameters
     ----------
-    network : TreeUNet or SequenceTransformer
-    noise : GaussianNoise, MaskingNoise or UniformNoise
-        The process it was trained on.
-    steps : int
-        Steps of the reverse chain that ``sample`` runs.
-    batch : int
+    network : nn.Module
+        Such as :class:`~hierdiff.validation.networks.tree_unet.TreeUNet`.
+    noise : NoiseProcess
+        The process of its training.
+    num_steps : int
+        Steps of the reverse chain.
+    batch_size : int
         Data per call of the network; results do not depend on it beyond rounding.
     condition : int or int array [n], optional
         Label of all data, or one each, for a network with classes.
 
+    Returns
+    -------
+    NetworkModel
+        At scale "evidence".
+
     Raises
     ------
     InvalidParameter
-        Later, for a label the network does not have, or a number of labels that is not that of the
-        data.
+        For a label that the network does not have, or a process without symbols.
 
     Notes
     -----
     Validity: ``sample`` is an ancestral chain, which tends to the posterior of the network's own
-    beliefs as 1 / steps.
+    beliefs as 1 / num_steps.
 
     Examples
     --------
-    >>> from hierdiff import RHM
+    >>> from hierdiff import RHM, MaskingNoise
     >>> from hierdiff.validation.networks.tree_unet import tree_unet
     >>> grammar, noise = RHM(4, 2, 2, 3).draw(0), MaskingNoise(4)
-    >>> model = SymbolNetwork(tree_unet(grammar, noise, width=8), noise)
+    >>> model = symbol_model(tree_unet(grammar, noise, width=8), noise)
     >>> model.denoise(np.full((2, 8), -1), 1.0).shape
     (2, 8, 4)
     """
-
-    network: TreeUNet | SequenceTransformer
-    noise: Process
-    steps: int = 100
-    batch: int = 1024
-    condition: Any = None
-
-    source = "network"
-
-    @checked
-    def __post_init__(self) -> None:
-        check_fields(self, steps=count, batch=count)
-        if self.condition is not None:
-            integers("condition", self.condition, ndim=(0, 1))
-
-    def given(self, label: Any) -> SymbolNetwork:
-        """The network conditioned on a class, or one per datum; None is the null embedding."""
-        return replace(self, condition=label)
-
-    def conditioned(self, condition: Any) -> SymbolNetwork:
-        """The same network given a label for all data, or one each; None takes it away."""
-        return replace(self, condition=condition)
-
-    @checked
-    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
-        """E[x0 | x_t] as [n, leaves, v]."""
-        return np.concatenate([q for _, q in self._calls(x_t, t)])
-
-    @checked
-    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
-        """Symbols [n, leaves] at the end of the reverse chain."""
-        x = array("x_t", x_t)
-        if x.ndim < 2 or not len(x):
-            raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
-        return SimulatedModel(self, self.steps).sample(x, t, seed)
-
-    @checked
-    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
-        """Activations of every level of both sweeps, {name: [n, nodes * width]}."""
-        parts = [f for f, _ in self._calls(x_t, t)]
-        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-
-    def _calls(self, x_t: Array, t: ArrayLike) -> list[tuple[dict[str, Array], Array]]:
-        x = array("x_t", x_t)
-        if x.ndim < 2 or not len(x):
-            raise InvalidParameter(f"x_t has shape {x.shape}; give one row per datum")
-        levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))
-        device = next(self.network.parameters()).device
-        labels = self._labels(len(x))
-        out = []
-        for first in range(0, len(x), self.batch):
-            rows = slice(first, first + self.batch)
-            given = network_input(self.noise, x[rows], levels[rows])
-            some = None if labels is None else labels[rows].to(device)
-            with torch.no_grad():
-                x_in, log_snr = (a.to(device) for a in given)
-                features, logits = self.network.sweeps(x_in, log_snr, some)
-            flat = {k: f.flatten(1).float().cpu().numpy() for k, f in features.items()}
-            beliefs = logits.double().softmax(dim=2).cpu().numpy()
-            numbers = np.arange(first, first + len(beliefs))
-            refuse_rows("the network", beliefs, numbers, levels[rows])
-            for name, value in flat.items():
-                refuse_rows(f"layer {name!r}", value, numbers, levels[rows])
-            out.append((flat, beliefs))
-        return out
-
-    def _labels(self, n: int) -> Tensor | None:
-        if self.condition is None:
-            return None
-        labels = np.asarray(self.condition)
-        if labels.ndim > 1 or (labels.ndim and len(labels) != n):
-            raise InvalidParameter(
-                f"condition of shape {labels.shape} for {n} data; give one label, or one each"
-            )
-        return torch.from_numpy(np.broadcast_to(labels, (n,)).astype(np.int64))
+    return NetworkModel(
+        network, noise, Parameterisation("logits", "evidence"), sampler=num_steps,
+        condition=condition, execution=Execution(batch_size=batch_size),
+    )  # fmt: skip
 
 
-@checked
-def network_input(noise: NoiseProcess, x_t: Array, t: Array) -> tuple[Tensor, Tensor]:
-    """What a network is told: channels per leaf, and the logarithm of the SNR."""
-    if x_t.ndim < 2:
-        raise InvalidParameter(f"x_t has shape {x_t.shape}; give one row per datum")
-    if not levels_of(t, len(x_t)).ndim:
-        raise InvalidParameter("t is one number; give one noise level per datum, [n]")
-    with np.errstate(divide="ignore"):
-        if isinstance(noise, GaussianNoise):
-            # the datum as it is, and what each leaf says alone: the latter is not bounded by scale
-            alone = softmax(noise.log_evidence(x_t, t), axis=2)
-            x = np.concatenate([x_t, alone], axis=2, dtype=np.float32)
-            log_snr = np.log(noise.snr(t))
-        else:
-            width = cast(int, noise.v) + (noise.name == "masking")
-            lowest = -1 if noise.name == "masking" else 0
-            symbols = symbols_of("x_t", x_t, lowest, cast(int, noise.v))
-            x = np.eye(width, dtype=np.float32)[symbols]  # -1 is the last channel
-            log_snr = np.log1p(-t) - np.log(t)
-    return torch.from_numpy(x), torch.from_numpy(np.clip(log_snr, -20, 20).astype(np.float32))
+def _sampler(name: str, value: Any) -> Any:
+    """A reverse chain, or a number of steps."""
+    if hasattr(value, "run"):
+        return value
+    return count(name, value)
 
 
-def one_hot(symbols: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    """Symbols [n, leaves] as [n, leaves, channels]; a masked one, -1, is the last channel."""
-    index = torch.where(symbols < 0, channels - 1, symbols).long()
-    return torch.nn.functional.one_hot(index, channels).to(dtype)
-
-
-def keep_seen(beliefs: Tensor, symbols: Tensor) -> Tensor:
-    """Beliefs [n, leaves, v] with certainty where a symbol was seen."""
+def keep_observed(beliefs: Tensor, symbols: Tensor) -> Tensor:
+    """Beliefs [n, leaves, v] with certainty where a symbol was observed."""
     sure = torch.nn.functional.one_hot(symbols.long().clamp(min=0), beliefs.shape[-1])
     return torch.where((symbols < 0)[..., None], beliefs, sure.to(beliefs.dtype))
 

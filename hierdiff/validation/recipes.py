@@ -3,9 +3,9 @@ r"""Networks trained here: for each kind of data a loss, and the training of a n
 =========  =====================================  ==================================================
 data       loss, minimised over all functions by  recipe
 =========  =====================================  ==================================================
-symbols    the exact marginals                    :func:`train_tree_unet`
+symbols    the exact marginals                    :func:`train_symbol_network`
 images     the posterior mean of the noise        :func:`train_image_network`
-vectors    the posterior mean of the data         :func:`train_vector_denoiser`
+vectors    the posterior mean of the data         :func:`train_vector_network`
 bumps      the posterior mean of the noise        :func:`train_bump_network`
 =========  =====================================  ==================================================
 
@@ -46,42 +46,41 @@ from hierdiff.checks import (
     symbols_of,
     whole,
 )
+from hierdiff.contracts import DiffusionModel
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, NoiseProcess, network_input
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.theory import ExactRHM, denoise_symbols
+from hierdiff.theory import denoise_symbols
+from hierdiff.validation import networks
 from hierdiff.validation._checks import (
     batch_number,
 )
-from hierdiff.validation.adapter import NetworkModel, SymbolNetwork, network_input
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.networks._blocks import Process
-from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
-from hierdiff.validation.networks.bump_unet import bump_unet, encoder_layer, tell_faintly
-from hierdiff.validation.networks.transformer import symbol_transformer
-from hierdiff.validation.networks.tree_unet import TreeUNet, tree_unet
-from hierdiff.validation.networks.vector_mlp import VectorDenoiser
-from hierdiff.validation.training import Evaluation, Plan, Trained, train
+from hierdiff.validation.networks.adm import image_unet
+from hierdiff.validation.networks.bump_unet import attenuate_position, bump_unet, encoder_layer
+from hierdiff.validation.networks.vector_mlp import VectorDenoiser, vector_mlp
+from hierdiff.validation.training import Evaluation, TrainConfig, TrainResult, train
 
 __all__ = [
     "Architecture",
     "Source",
-    "as_model",
     "bump_loss",
+    "bump_model",
+    "divergence_to_exact",
     "eps_loss",
-    "gap_to_exact",
     "symbol_loss",
     "train_bump_network",
     "train_image_network",
-    "train_tree_unet",
-    "train_vector_denoiser",
+    "train_symbol_network",
+    "train_vector_network",
     "vector_loss",
 ]
 
@@ -95,7 +94,7 @@ Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], Labell
 @checked(batch=batch_number)
 def symbol_loss(
     grammar: Grammar,
-    noise: Process,
+    noise: NoiseProcess,
     *,
     batch: int = 256,
     data: Array | None = None,
@@ -109,7 +108,7 @@ def symbol_loss(
     ----------
     grammar : Grammar
         Where data are drawn from.
-    noise : Process
+    noise : NoiseProcess
     batch : int
         Data per step.
     data : int array [P, leaves], optional
@@ -118,7 +117,7 @@ def symbol_loss(
         Three quarters of the noise levels fall into this range of t, where the transition is; by
         default they are uniform in [0, 1].
     label_share : float
-        Share of the data whose class the network is told; needs a network with classes.
+        Share of the data whose class is given to the network, which then has classes.
     seed : int
         Names the streams of all steps.
 
@@ -130,8 +129,8 @@ def symbol_loss(
     Raises
     ------
     InvalidParameter
-        If the training set is empty, of another length or, where labels are told, not of the
-        grammar, or ``label_share`` is outside [0, 1].
+        If the training set is empty, of another length or, where labels are given, not in the
+        language, or ``label_share`` is outside [0, 1].
 
     Notes
     -----
@@ -165,13 +164,14 @@ def symbol_loss(
         if focus is not None:
             inside = rng.random(batch) < 0.75
             t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
-        x, log_snr = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        channels = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        x, log_snr = (torch.from_numpy(np.asarray(part, np.float32)) for part in channels)
         device = next(network.parameters()).device
-        told: tuple[Tensor, ...] = ()
+        condition: tuple[Tensor, ...] = ()
         if label is not None and label_share:
             hidden = np.where(rng.random(batch) < label_share, label, classes)
-            told = (torch.from_numpy(hidden.astype(np.int64)).to(device),)
-        logits = network(x.to(device), log_snr.to(device), *told)
+            condition = (torch.from_numpy(hidden.astype(np.int64)).to(device),)
+        logits = network(x.to(device), log_snr.to(device), *condition)
         target = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
 
@@ -179,38 +179,39 @@ def symbol_loss(
 
 
 @checked(batch=batch_number)
-def train_tree_unet(
+def train_symbol_network(
     grammar: Grammar,
-    noise: Process,
-    plan: Plan,
+    noise: NoiseProcess,
+    config: TrainConfig,
     *,
     width: int = 64,
     batch: int = 256,
     data: Array | None = None,
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
-    architecture: Architecture = "tree",
+    network: str = "tree_unet",
     leaf_width: int | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
-) -> tuple[SymbolNetwork, Trained]:
+) -> tuple[NetworkModel, TrainResult]:
     """A network trained on a grammar, with checkpoints.
 
     Parameters
     ----------
     grammar : Grammar
-    noise : Process
-    plan : Plan
+    noise : NoiseProcess
+    config : TrainConfig
         How long to train.
     width : int
         Features per node.
     batch, data, focus, label_share, seed
         As in :func:`symbol_loss`; the seed also names the initial weights.
-    architecture : {"tree", "transformer"}
-        A U-Net in the shape of the tree, or a transformer of four layers without it.
+    network : str
+        Name of a network on symbols in :data:`hierdiff.validation.networks.NETWORKS`: "tree_unet",
+        or "tree" in short, has the shape of the tree; "transformer" has four layers without it.
     leaf_width : int, optional
-        Features per leaf of the U-Net, as in :class:`TreeUNet`.
+        Features per leaf, for a network that has this size.
     folder : path-like, optional
         Where the checkpoint is kept.
     evaluate : callable, optional
@@ -218,41 +219,34 @@ def train_tree_unet(
 
     Returns
     -------
-    model : SymbolNetwork
-    trained : Trained
+    model : NetworkModel
+    trained : TrainResult
         With the history.
 
     Raises
     ------
     InvalidParameter
-        As in :func:`tree_unet`, :func:`symbol_transformer` and :func:`symbol_loss`, or if
-        ``leaf_width`` is given with a transformer.
+        As in :func:`hierdiff.validation.networks.network` and :func:`symbol_loss`.
 
     Notes
     -----
     Validity: the same weights for the same arguments on one device.
     """
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    told = label_share > 0
-    network: nn.Module
-    if architecture == "tree":
-        network = tree_unet(grammar, noise, width=width, conditional=told, leaf_width=leaf_width)
-    elif leaf_width is None:
-        network = symbol_transformer(grammar, noise, width=width, conditional=told)
-    else:
-        raise InvalidParameter(
-            f"leaf_width = {leaf_width} belongs to architecture = 'tree'; leave it out"
-        )
+    sizes = {} if leaf_width is None else {"leaf_width": leaf_width}
+    module = networks.network(
+        network, grammar, noise, width=width, conditional=label_share > 0, **sizes
+    )
     loss = symbol_loss(
         grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
     )
-    done = train(network, loss, plan, folder=folder, evaluate=evaluate, name=architecture)
-    return SymbolNetwork(cast(TreeUNet, done.network), noise), done
+    done = train(module, loss, config, folder=folder, evaluate=evaluate, name=network)
+    return symbol_model(done.network, noise), done
 
 
 @checked
-def gap_to_exact(
-    model: SymbolNetwork | ExactRHM, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
+def divergence_to_exact(
+    model: DiffusionModel, grammar: Grammar, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:
     r"""Mean divergence per leaf of the network's beliefs from exact ones, with standard errors.
 
@@ -260,7 +254,8 @@ def gap_to_exact(
 
     Parameters
     ----------
-    model : SymbolNetwork, or ExactRHM as a check
+    model : DiffusionModel
+        On the symbols of the grammar; of exact inference the divergence is zero.
     grammar : Grammar
         Where test data are drawn from.
     t : array [k]
@@ -333,9 +328,9 @@ def eps_loss(
     batch : int
         Images per step.
     label_share : float
-        Share of the steps in which the network is told the labels; else all are ``classes``.
+        Share of the steps in which the labels are given; else all are ``classes``.
     classes : int
-        Number of labels; the label ``classes`` means that none is given.
+        Number of labels; the label ``classes`` is the null label.
     seed : int
         Names the streams of all steps.
 
@@ -347,7 +342,7 @@ def eps_loss(
     Raises
     ------
     InvalidParameter
-        If there are no images, or no classes where labels are to be told.
+        If there are no images, or no classes where labels are given.
 
     Notes
     -----
@@ -376,8 +371,8 @@ def eps_loss(
         inputs = [torch.from_numpy(noisy),
                   torch.from_numpy(schedule.times[index].astype(np.float32))]  # fmt: skip
         if classes:
-            told = np.where(random.random() < label_share, taken.labels, classes)
-            inputs.append(torch.from_numpy(told))
+            given = np.where(random.random() < label_share, taken.labels, classes)
+            inputs.append(torch.from_numpy(given))
         out = network(*(x.to(device) for x in inputs))
         return nn.functional.mse_loss(out.float(), torch.from_numpy(eps).to(device))
 
@@ -387,7 +382,7 @@ def eps_loss(
 @checked(data=_source, batch=batch_number, label_share=fraction)
 def train_image_network(
     data: Source,
-    plan: Plan,
+    config: TrainConfig,
     *,
     channels: int = 32,
     multipliers: tuple[float, ...] = (1, 2),
@@ -395,28 +390,28 @@ def train_image_network(
     attention: tuple[int, ...] = (2,),
     batch: int = 128,
     label_share: float = 0.0,
-    steps: int = 100,
+    num_steps: int = 100,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
-) -> tuple[NetworkModel, Trained]:
+) -> tuple[NetworkModel, TrainResult]:
     """An ADM U-Net trained on images.
 
     Parameters
     ----------
     data : LabelledImages, or callable
         Square images, or what draws fresh ones (see :func:`eps_loss`).
-    plan : Plan
+    config : TrainConfig
         How long to train.
     channels, multipliers, blocks, attention
         See :class:`hierdiff.validation.networks.adm.ADMConfig`.
     batch : int
         Images per step.
     label_share : float
-        Share of steps that tell the labels; above 0 the network has one label more than there are
-        classes, which stands for none, and the model is given that one until ``conditioned``.
-    steps : int
-        Length of the ancestral chain of ``sample``.
+        Share of the steps in which the labels are given; above 0 the network has a null label
+        beside the classes, on which the model is conditioned until ``given`` another.
+    num_steps : int
+        Steps of the ancestral sampler.
     seed : int
         Names the weights and all batches.
     folder : path-like, optional
@@ -427,7 +422,7 @@ def train_image_network(
     Returns
     -------
     model : NetworkModel
-    trained : Trained
+    trained : TrainResult
 
     Raises
     ------
@@ -440,20 +435,19 @@ def train_image_network(
     """
     some = data if isinstance(data, LabelledImages) else _drawn(data, 4096, stream(seed, "shape"))
     classes = int(some.labels.max()) + 1 if label_share and len(some) else 0
-    config = ADMConfig(
-        some.images.shape[-1], channels, multipliers, blocks, attention, head_channels=32,
-        classes=classes + 1 if classes else None, learned_variance=False,
-        image_channels=some.images.shape[1],
-    )  # fmt: skip
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+    network = image_unet(
+        some, channels=channels, multipliers=multipliers, blocks=blocks, attention=attention,
+        conditional=classes > 0,
+    )  # fmt: skip
     schedule = DiscreteSchedule.linear()
     loss = eps_loss(
         data, schedule, batch=batch, label_share=label_share, classes=classes, seed=seed
     )
-    done = train(ADMUNet(config), loss, plan, folder=folder, evaluate=evaluate, name="U-Net")
+    done = train(network, loss, config, folder=folder, evaluate=evaluate, name="U-Net")
     model = NetworkModel(
         done.network, GaussianNoise(schedule="linear"), "eps",
-        sampler=Ancestral(schedule.respaced(str(steps)), clip=1.0),
+        sampler=Ancestral(schedule.respaced(str(num_steps)), clip=1.0),
         condition=classes if classes else None, execution=Execution(batch_size=256),
     )  # fmt: skip
     return model, done
@@ -521,9 +515,9 @@ def vector_loss(
 
 
 @checked(batch=batch_number)
-def train_vector_denoiser(
+def train_vector_network(
     mixture: LowRankMixture,
-    plan: Plan,
+    config: TrainConfig,
     *,
     data: NDArray[np.float64] | None = None,
     width: int = 256,
@@ -531,13 +525,13 @@ def train_vector_denoiser(
     batch: int = 256,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
-) -> tuple[NetworkModel, Trained]:
+) -> tuple[NetworkModel, TrainResult]:
     """A network trained on a mixture, or on a finite sample of it.
 
     Parameters
     ----------
     mixture : LowRankMixture
-    plan : Plan
+    config : TrainConfig
         How long to train.
     data, batch
         As in :func:`vector_loss`.
@@ -552,7 +546,7 @@ def train_vector_denoiser(
     -------
     model : NetworkModel
         On vectors with ``GaussianNoise()``.
-    trained : Trained
+    trained : TrainResult
 
     Raises
     ------
@@ -564,12 +558,15 @@ def train_vector_denoiser(
     Validity: the same weights for the same arguments on one device.
     """
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    spread = float((mixture.sample(4000, stream(seed, "variance"))[0] ** 2).mean())
-    network = VectorDenoiser(mixture.dim, spread, width=width, depth=depth)
+    network = vector_mlp(mixture, width=width, depth=depth, seed=seed)
     loss = vector_loss(mixture, data=data, batch=batch, seed=seed)
-    done = train(network, loss, plan, folder=folder, name="vectors")
+    done = train(network, loss, config, folder=folder, name="vectors")
     model = NetworkModel(
-        done.network, GaussianNoise(), "x0", clock=LogSNR(), execution=Execution(batch_size=4096)
+        done.network,
+        GaussianNoise(),
+        "x0",
+        noise_conditioning=LogSNR(),
+        execution=Execution(batch_size=4096),
     )
     return model, done
 
@@ -625,33 +622,34 @@ def bump_loss(
 @checked(batch=batch_number)
 def train_bump_network(
     bumps: Bumps,
-    plan: Plan,
+    config: TrainConfig,
     *,
-    faint: float | None = None,
+    attenuation: float | None = None,
     channels: int = 32,
     multipliers: tuple[float, ...] = (1, 2),
     blocks: int = 1,
     batch: int = 64,
-    steps: int = 20,
+    num_steps: int = 20,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
-) -> tuple[NetworkModel, Trained]:
+) -> tuple[NetworkModel, TrainResult]:
     """A network trained on bumps.
 
     Parameters
     ----------
     bumps : Bumps
-    plan : Plan
+    config : TrainConfig
         How long to train.
-    faint : float, optional
-        Amplitude of the true code in a :class:`FaintCode`; by default the label is a
-        :class:`PlaceCode`.
+    attenuation : float, optional
+        Amplitude of the true position in an
+        :class:`~hierdiff.validation.networks.bump_unet.AttenuatedEmbedding`; by default a
+        :class:`~hierdiff.validation.networks.bump_unet.PositionEmbedding` is used.
     channels, multipliers, blocks
         As in :func:`bump_unet`.
     batch, seed
         As in :func:`bump_loss`; the seed also names the initial weights.
-    steps : int
+    num_steps : int
         Steps of the deterministic sampler.
     folder : path-like, optional
         Where the checkpoint is kept.
@@ -661,8 +659,8 @@ def train_bump_network(
     Returns
     -------
     model : NetworkModel
-        Give it places by ``conditioned``, an array [1, 2] or [n, 2] of float.
-    trained : Trained
+        Condition it on positions by ``given``, an array [1, 2] or [n, 2] of float.
+    trained : TrainResult
 
     Raises
     ------
@@ -674,21 +672,21 @@ def train_bump_network(
     Validity: the same weights for the same arguments on one device.
     """
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = bump_unet(bumps.size, channels=channels, multipliers=multipliers, blocks=blocks)
-    if faint is not None:
-        tell_faintly(network, bumps, faint, seed)
+    network = bump_unet(bumps, channels=channels, multipliers=multipliers, blocks=blocks)
+    if attenuation is not None:
+        attenuate_position(network, bumps, attenuation, seed)
     schedule = DiscreteSchedule.linear()
     loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
-    done = train(network, loss, plan, folder=folder, evaluate=evaluate, name="bumps")
-    return as_model(done.network, steps), done
+    done = train(network, loss, config, folder=folder, evaluate=evaluate, name="bumps")
+    return bump_model(done.network, num_steps), done
 
 
 @checked
-def as_model(network: nn.Module, steps: int = 20) -> NetworkModel:
-    """A bump network behind the role of a model, with its last encoder layer as features."""
+def bump_model(network: nn.Module, num_steps: int = 20) -> NetworkModel:
+    """A bump network as a DiffusionModel, with its last encoder layer as features."""
     layer = encoder_layer(network)
     return NetworkModel(
         network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"},
-        sampler=DDIM(DiscreteSchedule.linear().respaced(str(steps))),
+        sampler=DDIM(DiscreteSchedule.linear().respaced(str(num_steps))),
         condition=np.zeros((1, 2), np.float32), execution=Execution(batch_size=256),
     )  # fmt: skip

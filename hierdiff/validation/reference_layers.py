@@ -30,7 +30,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.validation._checks import batch_number, called, refuse_rows, size_number, tensor
 from hierdiff.validation.execution import inference
-from hierdiff.validation.training import Plan, Trained, train
+from hierdiff.validation.training import TrainConfig, TrainResult, train
 
 __all__ = [
     "ConvClassifier",
@@ -48,7 +48,7 @@ Array: TypeAlias = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class ReferenceClassifier:
-    """A classifier whose layers are looked at.
+    """A classifier whose layers are compared.
 
     Parameters
     ----------
@@ -380,20 +380,20 @@ class ConvClassifier(nn.Module):
 @checked(batch=batch_number)
 def train_classifier(
     data: LabelledImages,
-    plan: Plan,
+    config: TrainConfig,
     *,
     width: int = 32,
     depth: int = 3,
     batch: int = 128,
     seed: int = 0,
     folder: Any = None,
-) -> tuple[ReferenceClassifier, Trained]:
+) -> tuple[ReferenceClassifier, TrainResult]:
     """A small convolutional classifier trained on images, as a reference.
 
     Parameters
     ----------
     data : LabelledImages
-    plan : Plan
+    config : TrainConfig
         How long to train.
     width, depth
         See :class:`ConvClassifier`.
@@ -430,6 +430,6 @@ def train_classifier(
         logits = module(torch.from_numpy(data.images[rows]).to(device))
         return nn.functional.cross_entropy(logits, torch.from_numpy(data.labels[rows]).to(device))
 
-    done = train(network, loss, plan, folder=folder, name="classifier")
+    done = train(network, loss, config, folder=folder, name="classifier")
     names: Sequence[str] = network.names
     return ReferenceClassifier(done.network, tuple(names)), done

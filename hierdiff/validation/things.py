@@ -1,12 +1,11 @@
-"""Images and human choices among them as the features and triplets of the alignment study."""
+"""Images and odd-one-out responses of people to them, in the format of THINGS."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,8 @@ from hierdiff.checks import checked, count, integers, reals
 from hierdiff.data.image_folder import image_files, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.odd_one_out import read_triplets
+from hierdiff.sims.alignment import ComparedObjects
+from hierdiff.sims.metrics.odd_one_out import TripletTask, read_triplets
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.layers import Pooling
@@ -24,7 +24,7 @@ from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of
 
-__all__ = ["block_layers", "judged_images"]
+__all__ = ["block_layers", "things_objects"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -33,7 +33,7 @@ _BLOCKS = (
     (r"inner\.(down_blocks|up_blocks)\.\d+\.resnets\.1|inner\.mid_block", "space"),
     (r"inner\.transformer_blocks\.\d+", "tokens"),
 )
-_NO_CLASS = 1000
+_NULL_CLASS = 1000
 
 
 @checked
@@ -51,40 +51,75 @@ def block_layers(model: NetworkModel, names: tuple[str, ...] = ()) -> dict[str, 
 
 
 @checked(limit=count)
-def judged_images(
+def things_objects(
     name: str,
     images: Path,
     triplets: Path,
     *,
     labels: Path | None,
-    nothing: Path | None,
+    null: Path | None,
     layers: tuple[str, ...],
     accept_licence: bool,
     device: str,
     limit: int,
+    ties: Literal["wrong", "shared"],
     seed: int,
-) -> tuple[Callable[[int, float], dict[str, Array]], tuple[int, ...], Array | None, Array]:
-    """Features as a function of condition and noise level, conditions, what is told, and triplets.
+) -> tuple[NetworkModel, ComparedObjects]:
+    """A published network, and images with the responses of people to their triplets.
 
-    A condition 1 stands for the label or text of ``labels``, 0 for none.
-    """  # fmt: skip
+    Parameters
+    ----------
+    name : str
+        Of the catalogue.
+    images : pathlib.Path
+        Folder with one image per object, in the order of the objects' numbers.
+    triplets : pathlib.Path
+        Responses, as :func:`hierdiff.sims.metrics.odd_one_out.read_triplets` reads them.
+    labels : pathlib.Path, optional
+        Class or embedding of text per object, on which the network is conditioned.
+    null : pathlib.Path, optional
+        What stands for no text.
+    layers : tuple of str
+        Submodules; default the network's blocks.
+    accept_licence : bool
+    device : str
+    limit : int
+        How many triplets are taken at most.
+    ties : {"wrong", "shared"}
+    seed : int
+        Draws the triplets and the noise.
+
+    Returns
+    -------
+    model : NetworkModel
+    objects : ComparedObjects
+
+    Raises
+    ------
+    InvalidParameter
+        If an image cannot be read, or the network needs a condition that is not given.
+
+    Notes
+    -----
+    Validity: that of the network.
+    """
     entry = checkpoint(name)
     files = image_files(images)
     rows = read_triplets(triplets, len(files))
     if len(rows) > limit:
         rows = rows[np.sort(stream(seed, "subset").choice(len(rows), limit, replace=False))]
-    told = None if labels is None else _told(labels, entry.condition, len(files))
-    empty = _empty(entry.condition, nothing)
-    conditions = (*((0,) if empty is not None or not entry.condition else ()),
-                  *((1,) if told is not None else ()))  # fmt: skip
-    if not conditions:
+    given = None if labels is None else _given(labels, entry.condition, len(files))
+    empty = _empty(entry.condition, null)
+    unconditional = empty is not None or not entry.condition
+    if not unconditional and given is None:
         raise InvalidParameter(
-            f"{name} must be told {entry.condition}; give --labels FILE.npy, or --nothing FILE.npy"
+            f"{name} must be conditioned on {entry.condition}; give --labels FILE.npy, or --null "
+            "FILE.npy"
         )
     model = pretrained(
         name, accept_licence=accept_licence, execution=Execution(device=device, batch_size=8)
     )
-    model = replace(model, layers=block_layers(model, layers))
+    model = replace(model, layers=block_layers(model, layers)).given(empty)
     size, encode = encoder_of(entry, device)
     pixels, kept = load_images(files, size, crop=False)
     if len(kept) < len(files):
@@ -92,33 +127,29 @@ def judged_images(
             f"{len(files) - len(kept)} of {len(files)} images cannot be read, and triplets name "
             "objects by their number; repair them"
         )
-    x0 = encode(pixels)
+    x0 = np.asarray(encode(pixels), np.float32)
+    responses = np.tile([0.0, 0.0, 1.0], (len(rows), 1))
+    task = TripletTask(rows, responses, ties, seed)
+    # float32, as images are: half of what a large set of them would need
     randoms = stream(seed, "noise").standard_normal(x0.shape, dtype=np.float32)
-
-    def features(c: int, t: float) -> dict[str, Array]:
-        x_t = model.noise.corrupt_with(x0, t, randoms).astype(np.float32)
-        return model.conditioned(told if c else empty).features(x_t, t)
-
-    label = None
-    if told is not None:
-        label = told.reshape(len(told), -1) if told.dtype.kind == "f" else (
-            np.eye(int(told.max()) + 1)[told]
-        )  # fmt: skip
-    return features, conditions, label, rows
+    objects = ComparedObjects(
+        x0, task, labels=given, unconditional=unconditional, ends=False, randoms=randoms
+    )  # fmt: skip
+    return model, objects
 
 
-def _empty(condition: str, nothing: Path | None) -> Any:
+def _empty(condition: str, null: Path | None) -> Any:
     """What stands for no condition: a file, DiT's extra class, or nothing at all."""
-    if nothing is not None:
-        return _array(nothing, None)
-    return _NO_CLASS if "for none" in condition else None
+    if null is not None:
+        return _array(null, None)
+    return _NULL_CLASS if "for none" in condition else None
 
 
-def _told(path: Path, condition: str, n: int) -> Array:
+def _given(path: Path, condition: str, n: int) -> Array:
     """Labels or text embeddings, as the network of this condition takes them."""
     found = _array(path, n)
     if condition.startswith("class"):
-        return integers(f"labels in {path}", found, high=_NO_CLASS - 1, shape=(n,))
+        return integers(f"labels in {path}", found, high=_NULL_CLASS - 1, shape=(n,))
     if condition.startswith("text"):
         return reals(f"labels in {path}", found, ndim=3)
     return integers(f"labels in {path}", found) if found.dtype.kind in "iu" else (

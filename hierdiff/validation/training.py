@@ -40,7 +40,7 @@ from hierdiff.fingerprints import Fingerprints, code_parts, fingerprint
 from hierdiff.results import writable_folder
 from hierdiff.validation.execution import usable_device
 
-__all__ = ["CheckpointSetAside", "Evaluation", "Loss", "Plan", "Trained", "train"]
+__all__ = ["CheckpointSetAside", "Evaluation", "Loss", "TrainConfig", "TrainResult", "train"]
 
 Loss = Callable[[nn.Module, int], Tensor]
 Evaluation = Callable[[nn.Module], dict[str, float]]
@@ -53,7 +53,7 @@ class CheckpointSetAside(UserWarning):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainConfig:
     """How long and how fast to train; the fields are stored with every checkpoint."""
 
     steps: int = 3000
@@ -107,7 +107,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """A trained network.
 
     Attributes
@@ -136,12 +136,12 @@ class Trained:
 def train(
     network: nn.Module,
     loss: Loss,
-    plan: Plan,
+    config: TrainConfig,
     *,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
     name: str = "training",
-) -> Trained:
+) -> TrainResult:
     """Minimise a loss with Adam, with checkpoints and a progress bar on a terminal.
 
     Parameters
@@ -150,9 +150,9 @@ def train(
         Its weights are changed in place.
     loss : callable
         Of the network and the number of the step; draws its own batch.
-    plan : Plan
+    config : TrainConfig
     folder : path-like, optional
-        Where the checkpoint is kept; a run with the same plan resumes there.
+        Where the checkpoint is kept; a run with the same configuration resumes there.
     evaluate : callable, optional
         Of the network with averaged weights; if it returns "loss", that decides on stopping early.
     name : str
@@ -160,7 +160,7 @@ def train(
 
     Returns
     -------
-    Trained
+    TrainResult
 
     Raises
     ------
@@ -170,7 +170,7 @@ def train(
     Warns
     -----
     CheckpointSetAside
-        For a checkpoint that is damaged or of another plan, network or data.
+        For a checkpoint that is damaged or of another configuration, network or data.
 
     Notes
     -----
@@ -178,7 +178,7 @@ def train(
     """
     if not any(p.requires_grad for p in network.parameters()):
         raise InvalidParameter("the network has no weights to train; give one that has")
-    device = usable_device(plan.device)
+    device = usable_device(config.device)
     network.to(device)
     kept = None
     about: dict[str, Any] = {}
@@ -186,27 +186,29 @@ def train(
         kept = writable_folder(folder) / _FILE
         remove_leftovers(kept.parent)
         about = {**_content(network, loss), "marks": _marks(network, loss)}
-    state = _State(network, plan, about)
+    state = _State(network, config, about)
     if kept is not None and kept.exists() and not state.load(kept):
-        state = _State(network, plan, about)
-    bar = tqdm(range(state.step, plan.steps), desc=name, total=plan.steps, initial=state.step,
+        state = _State(network, config, about)
+    bar = tqdm(range(state.step, config.steps), desc=name, total=config.steps, initial=state.step,
                disable=None)  # fmt: skip
     for step in bar:
         begun = time.process_time()
-        state.update(step, _loss(network, loss, step, plan, device))
+        state.update(step, _loss(network, loss, step, config, device))
         state.cpu_seconds += time.process_time() - begun
-        if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
+        if (step + 1) % config.every == 0 or step + 1 == config.steps:
             stop = state.note(evaluate)
             if kept is not None:
                 state.save(kept)
             if stop:
                 break
-    return Trained(state.averaged.eval(), tuple(state.history), state.step, state.cpu_seconds)
+    return TrainResult(state.averaged.eval(), tuple(state.history), state.step, state.cpu_seconds)
 
 
-def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.device) -> Tensor:
+def _loss(
+    network: nn.Module, loss: Loss, step: int, config: TrainConfig, device: torch.device
+) -> Tensor:
     network.train()
-    with torch.autocast(device.type, torch.bfloat16, enabled=plan.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
         value = loss(network, step)
     if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
         raise InvalidParameter(
@@ -214,8 +216,8 @@ def _loss(network: nn.Module, loss: Loss, step: int, plan: Plan, device: torch.d
         )
     if not torch.isfinite(value):
         raise InvalidParameter(
-            f"the loss is {float(value.detach())} at step {step}; lower rate = {plan.rate} or raise"
-            " warmup"
+            f"the loss is {float(value.detach())} at step {step}; lower rate = {config.rate} or "
+            "raise warmup"
         )
     return value
 
@@ -276,23 +278,23 @@ def _near(a: list[float], b: list[float]) -> bool:
 class _State:
     """Weights, averages, optimiser, history."""
 
-    def __init__(self, network: nn.Module, plan: Plan, about: dict[str, Any]) -> None:
-        self.network, self.plan, self.about = network, plan, about
+    def __init__(self, network: nn.Module, config: TrainConfig, about: dict[str, Any]) -> None:
+        self.network, self.config, self.about = network, config, about
         self.averaged = copy.deepcopy(network).requires_grad_(False)
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=plan.rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
         self.step, self.best, self.waited = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
         self.sum, self.count, self.cpu_seconds = 0.0, 0, 0.0
 
     def update(self, step: int, value: Tensor) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate_at(step)
+            group["lr"] = self.config.rate_at(step)
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(value)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimiser.step()
         # early averages forget the random start
-        share = min(self.plan.average, (1 + step) / (10 + step))
+        share = min(self.config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             pairs = zip(self.averaged.parameters(), self.network.parameters(), strict=True)
             for mean, new in pairs:
@@ -309,11 +311,11 @@ class _State:
         self.history.append(entry)
         better = entry["loss"] < self.best
         self.best, self.waited = min(self.best, entry["loss"]), 0 if better else self.waited + 1
-        return 0 < self.plan.patience <= self.waited
+        return 0 < self.config.patience <= self.waited
 
     def save(self, path: Path) -> None:
         content = {
-            "plan": json.dumps(asdict(self.plan)), "step": self.step, "best": self.best,
+            "config": json.dumps(asdict(self.config)), "step": self.step, "best": self.best,
             "waited": self.waited, "history": self.history, "cpu_seconds": self.cpu_seconds,
             **self.about,
             "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
@@ -330,10 +332,10 @@ class _State:
         before = copy.deepcopy(self.network.state_dict())
         try:
             found: dict[str, Any] = torch.load(
-                path, map_location=self.plan.device, weights_only=True
+                path, map_location=self.config.device, weights_only=True
             )
-            if found["plan"] != json.dumps(asdict(self.plan)):
-                raise ValueError("it belongs to another plan")
+            if found["config"] != json.dumps(asdict(self.config)):
+                raise ValueError("it belongs to another configuration")
             old, new = (json.loads(x["code"]) for x in (found, self.about))
             # modules that only one of them names belong to who wrapped the loss
             differ = [name for name in old if name in new and old[name] != new[name]]

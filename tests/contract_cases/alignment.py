@@ -11,7 +11,7 @@ from hierdiff import RHM, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import Alignment, EmpiricalModel, SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
@@ -28,9 +28,9 @@ TRAINING = GRAMMAR.sample(60, 2).leaves
 OWN = GRAMMAR.parse(TRAINING[:30])
 
 
-def network(noise: NoiseProcess) -> SymbolNetwork:
+def network(noise: NoiseProcess) -> NetworkModel:
     torch.manual_seed(0)
-    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise, steps=4)
+    return symbol_model(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise, num_steps=4)
 
 
 def under(make: Any, data: Any, processes: tuple[NoiseProcess, ...] = PROCESSES) -> Case:

@@ -14,7 +14,7 @@ from hierdiff import RHM, EpsilonNoise, GaussianNoise, LowRankMixture, MaskingNo
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import EmpiricalModel, PhaseTransition, SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
@@ -29,9 +29,9 @@ def population(experiment: Any, measured: xr.Dataset) -> xr.Dataset:
     return found
 
 
-def network(noise: NoiseProcess) -> SymbolNetwork:
+def network(noise: NoiseProcess) -> NetworkModel:
     torch.manual_seed(0)
-    return SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4)
+    return symbol_model(tree_unet(GRAMMAR, noise, width=8), noise, num_steps=4)
 
 
 def memory(noise: NoiseProcess) -> EmpiricalModel:

@@ -7,7 +7,7 @@ from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.data.bumps import Bumps, Region
-from hierdiff.sims import fluctuations
+from hierdiff.sims.metrics import fluctuations
 from hierdiff.theory import ExactRHM, odd_one_out_task, rhm, zero_shot
 from hierdiff.theory.rhm import information
 
@@ -17,7 +17,7 @@ EXEMPT = {"hierdiff.sims.metrics.fluctuations.Ratio": "a plain tuple that a func
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
-    soft = zero_shot.SoftLeaves(grammar)
+    soft = zero_shot.GaussianRHM(grammar)
     shapes = {"x0": np.zeros((3, 4, 4)), "noise": np.ones((3, 4, 4)), "snr": 1.5}
     channel = {**shapes, "classes": (0, 1), "dtype": np.float64}
     both = {**channel, "x0": np.zeros((3, 2, 4, 4)), "noise": np.ones((3, 2, 4, 4))}
@@ -38,17 +38,20 @@ def cases() -> list[Case]:
     triplets = np.array([[0, 1, 2], [1, 2, 0]])
     home = "hierdiff.theory"
     soft_name, two = (
-        f"{home}.zero_shot.rhm_classes.SoftLeaves",
-        f"{home}.zero_shot.scenes.TwoChannels",
+        f"{home}.zero_shot.rhm_classes.GaussianRHM",
+        f"{home}.zero_shot.scenes.ShapeTexture",
     )
     classes, node = (
         f"{home}.zero_shot.gaussian_classes.GaussianClasses",
         f"{home}.zero_shot.rhm_classes.NodeClasses",
     )
-    bound, buckets = f"{home}.zero_shot.scenes.BoundObjects", f"{home}.zero_shot.weightings.Buckets"
-    world = zero_shot.TwoChannels(soft, np.full((4, 4), 0.25))
+    bound, buckets = (
+        f"{home}.zero_shot.scenes.TwoObjectScenes",
+        f"{home}.zero_shot.weightings.Buckets",
+    )
+    world = zero_shot.ShapeTexture(soft, np.full((4, 4), 0.25))
     inner = zero_shot.NodeClasses(soft, 1)
-    pair = zero_shot.BoundObjects(grammar, grammar)
+    pair = zero_shot.TwoObjectScenes(grammar, grammar)
     dense = zero_shot.GaussianClasses(**gaussian)
     made = zero_shot.Buckets((1.0, 3.0))
     weight = zero_shot.snr_slope
@@ -58,8 +61,8 @@ def cases() -> list[Case]:
         Case(f"{soft_name}.noisy_log_odds", soft.noisy_log_odds, shapes),
         Case(f"{soft_name}.denoise", soft.denoise,
              {"x_t": shapes["x0"], "snr": 1.5, "label": [0, 1, 2]}),
-        Case(f"{soft_name}.soften", soft.soften, {"data": truth, "seed": 0}),
-        Case(two, zero_shot.TwoChannels,
+        Case(f"{soft_name}.emit", soft.emit, {"data": truth, "seed": 0}),
+        Case(two, zero_shot.ShapeTexture,
              {"shape_model": soft, "histograms": np.full((4, 4), 0.25), "amplitude": 2.0}),
         Case(f"{two}.errors", world.errors, both),
         Case(f"{two}.log_density", world.log_density, {"x0": both["x0"]}),
@@ -76,7 +79,7 @@ def cases() -> list[Case]:
         Case(f"{node}.errors", inner.errors, {**channel, "classes": (0,)}),
         Case(f"{node}.log_density", inner.log_density, {"x0": shapes["x0"]}),
         Case(f"{node}.labels_of", inner.labels_of, {"symbols": inner.symbols[:1]}),
-        Case(bound, zero_shot.BoundObjects,
+        Case(bound, zero_shot.TwoObjectScenes,
              {"shapes": grammar, "colours": grammar, "tau": 0.4, "area": 2}),
         Case(f"{bound}.prompt_errors", pair.prompt_errors, scene),
         Case(f"{bound}.log_density", pair.log_density, density),

@@ -7,13 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fuzz import Case
-from hierdiff.plots.alignment import alignment, alignment_figure
-from hierdiff.plots.phase_transition import (
-    class_transition,
-    phase_transition,
-    phase_transition_figure,
-    phase_transition_processes,
-)
 
 from hierdiff.plots import style
 from hierdiff.sims import (
@@ -25,6 +18,7 @@ from hierdiff.sims import (
     PhaseTransition,
     Representation,
 )
+from hierdiff.sims.alignment_figure import alignment, alignment_figure
 from hierdiff.sims.attribute_binding import binding_figure
 from hierdiff.sims.classification_figures import (
     accuracy_curves,
@@ -33,6 +27,12 @@ from hierdiff.sims.classification_figures import (
 )
 from hierdiff.sims.cue_conflict import cue_conflict_figure
 from hierdiff.sims.kernel_learning import kernel_label_cost
+from hierdiff.sims.phase_transition_figure import (
+    class_transition,
+    phase_transition,
+    phase_transition_figure,
+    phase_transition_processes,
+)
 from hierdiff.sims.representation import representation, representation_figure
 from hierdiff.sims.synonym_learning import synonym_cost, synonym_curves
 from hierdiff.sims.truncated_denoisers import string_phases, string_validity

@@ -22,9 +22,9 @@ def cases() -> list[Case]:
 
     from hierdiff import RHM, GaussianNoise, MaskingNoise
     from hierdiff.data import digits, image_folder, rhm_images
-    from hierdiff.sims import triplets
+    from hierdiff.sims.metrics import odd_one_out
     from hierdiff.theory import exact_models
-    from hierdiff.validation import adapter, protocol, recipes
+    from hierdiff.validation import adapter, recipes
     from hierdiff.validation.diffusion import diffusers_samplers, noise_conditioning, schedules
     from hierdiff.validation.diffusion.parameterisation import Parameterisation
     from hierdiff.validation.networks import tree_unet
@@ -38,16 +38,17 @@ def cases() -> list[Case]:
     network = tree_unet.tree_unet(grammar, noise, width=8)
     absent = catalogue.RemoteFile("https://example.org/w.pt", "w.pt")
     pixels = np.zeros((2, 3, 8, 8))
-    rows = triplets.draw_triplets(60, 400, 0)
+    rows = odd_one_out.draw_triplets(60, 400, 0)
     features = np.random.default_rng(0).standard_normal((60, 3))
     many: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
         ("pretrained.catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
-        ("diffusion.noise_conditioning.default_clock", noise_conditioning.default_clock,
+        ("diffusion.noise_conditioning.default_conditioning",
+         noise_conditioning.default_conditioning,
          {"parameterisation": Parameterisation("eps"), "noise": linear}, ()),
         ("diffusion.noise_conditioning.NoiseLevel.time",
          noise_conditioning.NoiseLevel(linear).time, {"snr": 1.5}, ()),
         ("diffusion.diffusers_samplers.DiffusersSampler", diffusers_samplers.DiffusersSampler,
-         {"scheduler": "DDIMScheduler", "steps": 5, "schedule": schedule, "options": {}}, ()),
+         {"scheduler": "DDIMScheduler", "num_steps": 5, "schedule": schedule, "options": {}}, ()),
         ("hierdiff.data.digits.digits", digits.digits, {"split": "test", "seed": 0}, ()),
         ("hierdiff.data.image_folder.prepare", image_folder.prepare,
          {"image": Image.new("L", (9, 9)), "size": 4, "crop": True}, ()),
@@ -55,16 +56,16 @@ def cases() -> list[Case]:
          "factor": 2}, ()),
         ("hierdiff.data.image_folder.eight_bits", image_folder.eight_bits, {"images": pixels,
          "jpeg": False}, ()),
-        ("protocol.step_levels", protocol.step_levels,
+        ("diffusion.schedules.step_levels", schedules.step_levels,
          {"schedule": schedule, "noise": linear, "k": 3, "protocol": "consistent"}, ()),
         ("hierdiff.data.rhm_images.TreeImages", rhm_images.TreeImages,
          {"grammar": quad, "templates": world.templates}, ()),
         ("hierdiff.theory.exact_models.ExactImages", exact_models.ExactImages, {"world": world,
          "noise": linear}, ()),
-        ("adapter.SymbolNetwork", adapter.SymbolNetwork,
-         {"network": network, "noise": noise, "steps": 3, "batch": 4}, ()),
-        ("recipes.gap_to_exact", recipes.gap_to_exact,
-         {"model": adapter.SymbolNetwork(network, noise), "grammar": grammar,
+        ("adapter.symbol_model", adapter.symbol_model,
+         {"network": network, "noise": noise, "num_steps": 3, "batch_size": 4}, ()),
+        ("recipes.divergence_to_exact", recipes.divergence_to_exact,
+         {"model": adapter.symbol_model(network, noise), "grammar": grammar,
           "t": [0.5], "n": 4, "seed": 0}, ()),
     ]  # fmt: skip
     # without a file the proper call is an error of ours, which is what bad values must be too
@@ -90,16 +91,16 @@ def cases() -> list[Case]:
                   keep)
              for name, function, arguments, keep in many]  # fmt: skip
     found += [
-        Case("hierdiff.sims.metrics.odd_one_out.probe", triplets.probe,
+        Case("hierdiff.sims.metrics.odd_one_out.probe", odd_one_out.probe,
              {"features": features, "triplets": rows, "penalty": 1e-3, "folds": 3, "seed": 0,
               "width": 2}),
-        Case("hierdiff.sims.metrics.odd_one_out.object_folds", triplets.object_folds,
+        Case("hierdiff.sims.metrics.odd_one_out.object_folds", odd_one_out.object_folds,
              {"triplets": rows, "n_objects": 60, "folds": 3, "seed": 0}),
-        Case("hierdiff.sims.metrics.odd_one_out.draw_triplets", triplets.draw_triplets,
+        Case("hierdiff.sims.metrics.odd_one_out.draw_triplets", odd_one_out.draw_triplets,
              {"n_objects": 5, "count": 3, "seed": 0}),
-        Case("hierdiff.sims.metrics.odd_one_out.write_triplets", triplets.write_triplets,
+        Case("hierdiff.sims.metrics.odd_one_out.write_triplets", odd_one_out.write_triplets,
              {"path": "x.npy", "triplets": rows}),
-        Case("hierdiff.sims.metrics.odd_one_out.paired_difference", triplets.paired_difference,
+        Case("hierdiff.sims.metrics.odd_one_out.paired_difference", odd_one_out.paired_difference,
              {"one": np.ones(400), "other": np.zeros(400), "triplets": rows}),
     ]  # fmt: skip
     return found

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, Derivations, GaussianNoise, Grammar, MaskingNoise
 from hierdiff.data import rhm_variants
-from hierdiff.noise import EpsilonNoise, SymbolEvidence, UniformNoise, noise_process
+from hierdiff.noise import (
+    EpsilonNoise,
+    SymbolEvidence,
+    UniformNoise,
+    draw_symbols,
+    is_channel,
+    network_input,
+    noise_name,
+    noise_process,
+    reverse_probabilities,
+)
 from hierdiff.theory import belief_propagation
 from hierdiff.theory.mixture import feature_snr
 from hierdiff.theory.rhm import broadcast, erasure, mean_field, uturn
@@ -27,6 +39,10 @@ EXEMPT = {
 }
 EXEMPT["hierdiff.data.rhm.Grammar.load"] = "reads files; damaged ones have tests of their own"
 
+EXEMPT["hierdiff.noise.register_noise"] = "changes the registry; it has tests of its own"
+for _word in ("draw_step", "reverse_step"):
+    EXEMPT[f"hierdiff.noise.EpsilonNoise.{_word}"] = "refuses whatever it is given"
+
 _GRAMMAR = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
 _DATA = _GRAMMAR.sample(3, seed=1)
 
@@ -44,7 +60,29 @@ def _noise(kind: type, randoms: int) -> list[Case]:
         Case(f"{home}.evidence", made.evidence, {"x_t": x_t, "t": 0.3}),
         Case(f"{home}.log_evidence", made.log_evidence, {"x_t": x_t, "t": 0.3}),
         Case(f"{home}.draw", made.draw, {"shape": (3, 4), "rng": np.random.default_rng(0)}),
+        *_steps(made, home, x_t),
     ]
+
+
+def _steps(made: Any, home: str, x_t: Any) -> list[Case]:
+    """The reverse step, and what else a process with an observation has."""
+    if not is_channel(made):
+        return []
+    rng = np.random.default_rng(0)
+    shape, belief = np.shape(x_t), np.full((3, 4, 4), 0.25)
+    step = {"x_t": x_t, "belief": belief, "t": 0.3, "s": 0.2}
+    found = [
+        Case(f"{home}.draw_step", made.draw_step, {"shape": shape, "s": 0.2, "rng": rng}),
+        Case(f"{home}.reverse_step", made.reverse_step,
+             {**step, "randoms": made.draw_step(shape, 0.2, rng)}),
+        Case(f"{home}.network_input", made.network_input, {"x_t": x_t, "t": 0.3}),
+    ]  # fmt: skip
+    if hasattr(made, "information_slope"):
+        found.append(Case(f"{home}.information_slope", made.information_slope,
+                          {"extrinsic": belief, "t": 0.3}))  # fmt: skip
+    if hasattr(made, "step_probabilities"):
+        found.append(Case(f"{home}.step_probabilities", made.step_probabilities, step))
+    return found
 
 
 def cases() -> list[Case]:
@@ -53,7 +91,7 @@ def cases() -> list[Case]:
     found = [case for kind, k in (
         (EpsilonNoise, 0), (MaskingNoise, 1), (UniformNoise, 2), (GaussianNoise, 4),
     ) for case in _noise(kind, k)]  # fmt: skip
-    home = "hierdiff._gaussian.GaussianNoise"
+    home = "hierdiff.noise.GaussianNoise"
     dense = gauss.log_evidence(gauss.corrupt(_DATA.leaves, 0.3, 2), 0.3)
     seen = belief_propagation.posterior(_GRAMMAR, dense)
     uniforms = [np.full(3, 0.5), np.full((3, 1), 0.5), np.full((3, 2), 0.5)]
@@ -74,6 +112,15 @@ def cases() -> list[Case]:
         Case(f"{home}.snr", gauss.snr, {"t": 0.3}),
         Case(f"{home}.level", gauss.level, {"snr": 0.3}),
         Case("hierdiff.noise.noise_process", noise_process, {"name": "masking", "v": 4}),
+        Case("hierdiff.noise.noise_name", noise_name, {"name": "noise", "value": "masking"},
+             keep=("name",)),
+        Case("hierdiff.noise.draw_symbols", draw_symbols,
+             {"probabilities": np.full((3, 4), 0.25), "uniforms": np.full(3, 0.5)}),
+        Case("hierdiff.noise.network_input", network_input,
+             {"noise": UniformNoise(4), "x_t": _DATA.leaves, "t": 0.3}),
+        Case("hierdiff.noise.reverse_probabilities", reverse_probabilities,
+             {"x_t": _DATA.leaves, "belief": np.full((3, 4, 4), 0.25), "earlier": np.eye(4),
+              "step": np.eye(4)}),
         Case(
             "hierdiff.noise.SymbolEvidence", SymbolEvidence,
             {"symbols": _DATA.leaves, "log_match": 0.0, "log_other": -1.0, "v": 4},

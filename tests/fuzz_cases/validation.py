@@ -17,37 +17,40 @@ import numpy as np
 import torch
 import xarray as xr
 from fuzz import Case
-from hierdiff.validation.figures.alignment import network_alignment
-from hierdiff.validation.figures.composition import network_composition
-from hierdiff.validation.figures.representation import network_representation, probe_curves
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
+from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
 from hierdiff.validation import (
-    adapter,
     distributed,
     execution,
     layers,
-    protocol,
     recipes,
     reference_layers,
     things,
     training,
-    tree_runs,
 )
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.experiments.classification import network_classification_figure
+from hierdiff.validation.experiments.composition import network_composition_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
-from hierdiff.validation.figures.phase_transition import network_phase_transition
-from hierdiff.validation.figures.rhm_images import rhm_images_figure
+from hierdiff.validation.experiments.layer_probes import layer_probe_figure
+from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
+from hierdiff.validation.experiments.representation import network_representation_figure
+from hierdiff.validation.experiments.rhm_images import (
+    ExactDenoiser,
+    ImageGrammar,
+    RHMImages,
+    rhm_images_figure,
+)
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -59,7 +62,6 @@ from hierdiff.validation.networks import (
 from hierdiff.validation.networks.adm import ADMConfig
 from hierdiff.validation.pretrained import catalogue, convnext, download, vae
 from hierdiff.validation.pretrained.loading import as_model, pretrained
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
 
 _V = "hierdiff.validation."
 
@@ -67,8 +69,8 @@ EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
-        "protocol.ForwardBackward",
-        "protocol.StepLevels", "diffusion.sampler_bias.Retention", "tree_runs.Kept",
+        "hierdiff.sims.metrics.forward_backward.ForwardBackward",
+        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention",
     )
 }  # fmt: skip
 
@@ -109,7 +111,7 @@ def _bumps() -> Bumps:
 
 @functools.cache
 def _bump_net() -> adm.ADMUNet:
-    return bump_unet.bump_unet(8, multipliers=(1,))
+    return bump_unet.bump_unet(_bumps(), multipliers=(1,))
 
 
 @functools.cache
@@ -160,8 +162,8 @@ def _labelled() -> digits.LabelledImages:
     return digits.LabelledImages(_pixels(6), np.arange(6) % 3)
 
 
-def _plan() -> training.Plan:
-    return training.Plan(steps=1, every=1, warmup=1)
+def _plan() -> training.TrainConfig:
+    return training.TrainConfig(steps=1, every=1, warmup=1)
 
 
 @functools.cache
@@ -356,7 +358,7 @@ def _retained(**more: Any) -> xr.Dataset:
 
 def _transition() -> dict[str, Any]:
     network = _retained(
-        values={"gap": "t", "size_gap": "n_train", "size_valid": "n_train",
+        values={"divergence": "t", "size_divergence": "n_train", "size_valid": "n_train",
                 "size_copies": "n_train"}, n_train=[16, 0],
     )  # fmt: skip
     return {"theory": _retained(), "chain": _retained(), "network": network}
@@ -364,18 +366,20 @@ def _transition() -> dict[str, Any]:
 
 def _drawn() -> dict[str, Any]:
     network = _retained(values={"layers": "layer t"}, layer=["conv1", "logits"])
-    return {"theory": _retained(), "chain": _retained(), "network": network,
-            "start": np.zeros((2, 3, 4, 4)), "made": np.zeros((2, 2, 3, 4, 4))}  # fmt: skip
+    pixels = ("shown", "channel", "row", "column")
+    network["start"] = (pixels, np.zeros((2, 3, 4, 4)))
+    network["made"] = (("t", *pixels), np.zeros((2, 2, 3, 4, 4)))
+    return {"theory": _retained(), "chain": _retained(), "network": network}
 
 
 def _representation() -> dict[str, Any]:
-    dims = "n_train split sigma"
-    coords = {"n_train": [16, 0], "split": ["train", "test"], "sigma": [0.1, 0.5]}
+    dims = "model split n_train sigma"
+    coords = {"model": ["given"], "n_train": [16, 0], "split": ["train", "test"],
+              "sigma": [0.1, 0.5]}  # fmt: skip
     network = _dataset(
-        _with_errors({"snr": dims, "projection": dims, "denoising": "n_train split"}), coords
+        _with_errors({"snr": dims, "projection": dims, "denoising": "model split n_train"}), coords
     )
-    law = _dataset({"snr": "n_train split model sigma", "projection": "n_train split model sigma"},
-                   {**coords, "n_train": [0], "model": ["exact"]})  # fmt: skip
+    law = _dataset({"snr": dims, "projection": dims}, coords)
     memory = _dataset({"snr": dims}, {**coords, "n_train": [16]})
     return {"theory": law, "memory": memory, "network": network}
 
@@ -405,8 +409,8 @@ def _forwards() -> list[Case]:
         return {"x": torch.zeros(2, 4, 4), "log_snr": torch.zeros(2),
                 "label": torch.zeros(2, dtype=torch.long)}  # fmt: skip
 
-    def faint() -> bump_unet.FaintCode:
-        return bump_unet.FaintCode(_bumps(), 8, 0.1, 0)
+    def faint() -> bump_unet.AttenuatedEmbedding:
+        return bump_unet.AttenuatedEmbedding(_bumps(), 8, 0.1, 0)
 
     def kind(name: str = "eps") -> Parameterisation:
         return Parameterisation(name)  # type: ignore[arg-type]
@@ -430,12 +434,14 @@ def _forwards() -> list[Case]:
         ("networks.adm.Stage", adm.Stage, "forward",
          lambda: adm.Stage(nn.Conv2d(32, 4, 1)),
          lambda: {"input": images8(), "time": torch.zeros(2, 8)}),
-        ("networks.bump_unet.PlaceCode", bump_unet.PlaceCode, "forward",
-         lambda: bump_unet.PlaceCode(8, 8), waves),
-        ("networks.bump_unet.PlaceCode", bump_unet.PlaceCode, "waves",
-         lambda: bump_unet.PlaceCode(8, 8), waves),
-        ("networks.bump_unet.FaintCode", bump_unet.FaintCode, "forward", faint, waves),
-        ("networks.bump_unet.FaintCode", bump_unet.FaintCode, "waves", faint, waves),
+        ("networks.bump_unet.PositionEmbedding", bump_unet.PositionEmbedding, "forward",
+         lambda: bump_unet.PositionEmbedding(8, 8), waves),
+        ("networks.bump_unet.PositionEmbedding", bump_unet.PositionEmbedding, "waves",
+         lambda: bump_unet.PositionEmbedding(8, 8), waves),
+        ("networks.bump_unet.AttenuatedEmbedding", bump_unet.AttenuatedEmbedding, "forward",
+         faint, waves),
+        ("networks.bump_unet.AttenuatedEmbedding", bump_unet.AttenuatedEmbedding, "waves",
+         faint, waves),
         ("reference_layers.ConvClassifier", reference_layers.ConvClassifier, "forward", _conv,
          lambda: {"x": images8(1)}),
         ("networks.vector_mlp.VectorDenoiser", vectors, "forward", _vectors,
@@ -454,7 +460,7 @@ def _forwards() -> list[Case]:
          "forward",
          lambda: diffusers_networks.DiffusersNetwork(_dit_inner(), "dit"),
          lambda: {"x": images8(1), "time": two, "condition": torch.zeros(2, dtype=torch.long)}),
-        ("studies.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
+        ("experiments.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
          lambda: ExactDenoiser(_exact()),
          lambda: {"x": torch.zeros(2, 1, 4, 4), "log_snr": two}),
         ("diffusion.parameterisation.Parameterisation", Parameterisation, "network_input", kind,
@@ -501,8 +507,8 @@ def _chains() -> list[Case]:
     def place() -> execution.Execution:
         return execution.Execution(channels_last=True)
 
-    def streams() -> execution.SampleStreams:
-        return execution.SampleStreams.of(0)
+    def streams() -> seeds.SampleStreams:
+        return seeds.SampleStreams.of(0)
 
     x = {"x": torch.zeros(2, 3, 4, 4)}
     rows: list[tuple[str, Any, str, Callable[[], Any], Any]] = [
@@ -517,16 +523,16 @@ def _chains() -> list[Case]:
         ("execution.Execution", execution.Execution, "precision", place,
          {"device": torch.device("cpu")}),
         ("execution.Execution", execution.Execution, "arranged", place, x),
-        ("execution.SampleStreams", execution.SampleStreams, "take", streams,
+        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "take", streams,
          {"rows": np.array([0, 2])}),
-        ("execution.SampleStreams", execution.SampleStreams, "of", streams,
+        ("hierdiff.seeds.SampleStreams", seeds.SampleStreams, "of", streams,
          {"seed": 0, "purpose": 1}),
     ]  # fmt: skip
     table = {"table": np.array([[0.5, 1.0, np.inf], [0.4, 1.0, np.inf]])}
     return [
         *(Case(f"{_V}{name}.{word}", _theirs(_method(owner, word, make)), arguments)
           for name, owner, word, make, arguments in rows),
-        Case(f"{_V}execution.SampleStreams", execution.SampleStreams,
+        Case("hierdiff.seeds.SampleStreams", seeds.SampleStreams,
              {"root": np.random.SeedSequence(0)}),
         Case(f"{_V}execution.in_batches", _theirs(execution.in_batches),
              {"work": len, "n": 3, "batch_size": 2}),
@@ -558,7 +564,7 @@ def _networks() -> list[Case]:
     """Makers of networks and losses, and training of one step."""
 
     def trained(**more: Any) -> Callable[[], dict[str, Any]]:
-        return lambda: {"plan": _plan(), "seed": 0, "folder": "kept",
+        return lambda: {"config": _plan(), "seed": 0, "folder": "kept",
                         **{k: v() if callable(v) else v for k, v in more.items()}}  # fmt: skip
 
     masking = MaskingNoise(4)
@@ -571,7 +577,7 @@ def _networks() -> list[Case]:
               "new_attention_order": False, "learned_variance": True, "dropout": 0.0,
               "image_channels": 3}),
         Case(f"{_V}networks.adm.ADMUNet", adm.ADMUNet, {"config": _config()}),
-        Case(f"{_V}networks.adm.empty", adm.empty, {"config": _config()}),
+        Case(f"{_V}networks.adm.meta_init", adm.meta_init, {"config": _config()}),
         Case(f"{_V}networks.adm.from_state_dict", adm.from_state_dict,
              lambda: {"state_dict": _adm().state_dict(), "config": _config()}),
         Case(f"{_V}networks.adm.AttentionBlock", adm.AttentionBlock,
@@ -584,20 +590,21 @@ def _networks() -> list[Case]:
              {"x": torch.zeros(2)}),
         Case(f"{_V}networks.adm.sinusoid", adm.sinusoid,
              {"time": torch.zeros(2), "width": 8}),
-        Case(f"{_V}networks.bump_unet.PlaceCode", bump_unet.PlaceCode, {"size": 8, "width": 8}),
-        Case(f"{_V}networks.bump_unet.FaintCode", bump_unet.FaintCode,
-             lambda: {"bumps": _bumps(), "width": 8, "faint": 0.1, "seed": 0}),
-        Case(f"{_V}networks.bump_unet.tell_faintly", bump_unet.tell_faintly,
-             lambda: {"network": _bump_net(), "bumps": _bumps(), "faint": 0.1, "seed": 0}),
+        Case(f"{_V}networks.bump_unet.PositionEmbedding", bump_unet.PositionEmbedding, {"size": 8,
+             "width": 8}),
+        Case(f"{_V}networks.bump_unet.AttenuatedEmbedding", bump_unet.AttenuatedEmbedding,
+             lambda: {"bumps": _bumps(), "width": 8, "attenuation": 0.1, "seed": 0}),
+        Case(f"{_V}networks.bump_unet.attenuate_position", bump_unet.attenuate_position,
+             lambda: {"network": _bump_net(), "bumps": _bumps(), "attenuation": 0.1, "seed": 0}),
         Case(f"{_V}networks.bump_unet.encoder_layer", bump_unet.encoder_layer,
              lambda: {"network": _bump_net()}),
-        Case(f"{_V}recipes.as_model", recipes.as_model,
-             lambda: {"network": _bump_net(), "steps": 2}),
+        Case(f"{_V}recipes.bump_model", recipes.bump_model,
+             lambda: {"network": _bump_net(), "num_steps": 2}),
         Case(f"{_V}recipes.bump_loss", _used(recipes.bump_loss),
              lambda: {"network": _bump_net(), "bumps": _bumps(), "schedule": schedule,
                       "batch": 2, "seed": 0}, keep=("network",)),
         Case(f"{_V}recipes.train_bump_network", _theirs(recipes.train_bump_network),
-             trained(**bump_one, faint=0.1, steps=2), keep=_LARGE),
+             trained(**bump_one, attenuation=0.1, num_steps=2), keep=_LARGE),
         Case("hierdiff.data.digits.LabelledImages", digits.LabelledImages,
              lambda: {"images": _pixels(3), "labels": np.arange(3)}),
         Case(f"{_V}recipes.eps_loss", _theirs(_used(recipes.eps_loss)),
@@ -605,14 +612,14 @@ def _networks() -> list[Case]:
                       "label_share": 0.5, "classes": 3, "seed": 0}, keep=("network",)),
         Case(f"{_V}recipes.train_image_network", _theirs(recipes.train_image_network),
              trained(data=_labelled, channels=32, multipliers=(1,), blocks=1, attention=(1,),
-                     batch=2, label_share=0.5, steps=2), keep=_LARGE),
+                     batch=2, label_share=0.5, num_steps=2), keep=_LARGE),
         Case(f"{_V}reference_layers.train_classifier", reference_layers.train_classifier,
              trained(data=_labelled, width=4, depth=1, batch=2)),
         Case(f"{_V}recipes.vector_loss", _used(recipes.vector_loss),
              lambda: {"network": _vectors(), "mixture": _mixture(),
                       "data": np.ones((3, 6)), "batch": 2, "sigmas": (0.1, 1.0), "seed": 0},
              keep=("network",)),
-        Case(f"{_V}recipes.train_vector_denoiser", recipes.train_vector_denoiser,
+        Case(f"{_V}recipes.train_vector_network", recipes.train_vector_network,
              trained(mixture=_mixture, data=lambda: np.ones((3, 6)), width=8, depth=1, batch=2)),
         Case(f"{_V}recipes.symbol_loss", _used(recipes.symbol_loss),
              lambda: {"network": tree_unet.tree_unet(_grammar(), masking, width=8,
@@ -620,14 +627,14 @@ def _networks() -> list[Case]:
                       "grammar": _grammar(), "noise": masking, "batch": 2,
                       "data": _grammar().sample(3, 0).leaves, "focus": (0.2, 0.4),
                       "label_share": 0.5, "seed": 0}, keep=("network",)),
-        Case(f"{_V}recipes.train_tree_unet", _theirs(recipes.train_tree_unet),
+        Case(f"{_V}recipes.train_symbol_network", _theirs(recipes.train_symbol_network),
              trained(grammar=_grammar, noise=masking, width=8, batch=2,
                      data=lambda: _grammar().sample(3, 0).leaves, focus=(0.2, 0.4),
-                     label_share=0.5, architecture="tree", leaf_width=4)),
+                     label_share=0.5, network="tree_unet", leaf_width=4)),
         Case(f"{_V}training.train", _theirs(training.train),
-             lambda: {"network": nn.Linear(2, 2), "loss": _loss, "plan": _plan(),
+             lambda: {"network": nn.Linear(2, 2), "loss": _loss, "config": _plan(),
                       "folder": "kept", "evaluate": None, "name": "training"}),
-        Case(f"{_V}training.Trained", training.Trained,
+        Case(f"{_V}training.TrainResult", training.TrainResult,
              lambda: {"network": _conv(), "history": ({"step": 1.0, "loss": 0.5},), "steps": 1,
                       "cpu_seconds": 0.1}),
         Case(f"{_V}pretrained.convnext.convnext_names", convnext.convnext_names,
@@ -643,23 +650,17 @@ def _networks() -> list[Case]:
              lambda: {"kind": "dit", "config": _dit(), "weights": _dit_inner().state_dict()}),
         Case(f"{_V}adapter.NetworkModel", NetworkModel,
              lambda: {"module": _conv(), "noise": GaussianNoise(), "parameterisation": "eps",
-                      "layers": {"conv1": "space"}, "clock": noise_conditioning.LogSNR(),
+                      "layers": {"conv1": "space"},
+                      "noise_conditioning": noise_conditioning.LogSNR(),
                       "sampler": samplers.Ancestral(2), "condition": None,
                       "execution": execution.Execution()}),
         *(Case(f"{_V}adapter.NetworkModel.{word}",
                _method(NetworkModel, word, _image_model),
                lambda more=more: {"x_t": _pixels(), "t": 0.5, **more})
           for word, more in (("denoise", {}), ("features", {}), ("sample", {"seed": 0}))),
-        Case(f"{_V}adapter.NetworkModel.conditioned",
-             _method(NetworkModel, "conditioned", lambda: NetworkModel(
-                 _adm(3), GaussianNoise(schedule="linear"), "eps")), {"condition": 1}),
-        Case(f"{_V}adapter.network_input", adapter.network_input,
-             lambda: {"noise": masking, "x_t": _grammar().sample(2, 0).leaves,
-                      "t": np.array([0.5, 0.4])}),
-        Case(f"{_V}adapter.SymbolNetwork.conditioned",
-             _method(adapter.SymbolNetwork, "conditioned", lambda: adapter.SymbolNetwork(
-                 tree_unet.tree_unet(_grammar(), masking, width=8, conditional=True), masking)),
-             {"condition": 1}),
+        Case(f"{_V}adapter.NetworkModel.given",
+             _method(NetworkModel, "given", lambda: NetworkModel(
+                 _adm(3), GaussianNoise(schedule="linear"), "eps")), {"label": 1}),
     ]  # fmt: skip
 
 
@@ -695,11 +696,11 @@ def _images() -> list[Case]:
         Case(f"{_V}things.block_layers", things.block_layers,
              lambda: {"model": NetworkModel(_adm(), GaussianNoise(schedule="linear"), "eps"),
                       "names": ("middle_block",)}),
-        Case(f"{_V}things.judged_images", _refused(things.judged_images),
+        Case(f"{_V}things.things_objects", _refused(things.things_objects),
              lambda: {"name": "adm-64-conditional", "images": _folder() / "images",
-                      "triplets": _folder() / "triplets.npy", "labels": None, "nothing": None,
+                      "triplets": _folder() / "triplets.npy", "labels": None, "null": None,
                       "layers": ("middle_block",), "accept_licence": False, "device": "cpu",
-                      "limit": 2, "seed": 0}),
+                      "limit": 2, "ties": "shared", "seed": 0}),
         Case("hierdiff.data.image_folder.ImageFolder", image_folder.ImageFolder,
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
@@ -751,9 +752,10 @@ def _images() -> list[Case]:
           for word, more in (("log_evidence", {"snr": 1.0}), ("patches", {}), ("read", {}))),
         Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().world),
              {"leaves": np.zeros((2, 4), int)}),
-        Case(f"{_V}studies.rhm_images.ExactDenoiser", ExactDenoiser, lambda: {"model": _exact()}),
-        Case(f"{_V}studies.rhm_images.RHMImages.draw",
-             _method(RHMImages, "draw", lambda: RHMImages(v=4, m=2, L=1)),
+        Case(f"{_V}experiments.rhm_images.ExactDenoiser", ExactDenoiser,
+             lambda: {"model": _exact()}),
+        Case(f"{_V}experiments.rhm_images.RHMImages.draw",
+             _method(RHMImages, "draw", lambda: RHMImages(ImageGrammar(v=4, m=2, L=1))),
              lambda: {"n": 2, "rng": np.random.default_rng(0)}),
     ]  # fmt: skip
 
@@ -791,27 +793,20 @@ def _runs() -> list[Case]:
     def second() -> distributed.Process:
         return distributed.Process(1, 2, 1)
 
-    figures: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
-        ("alignment.network_alignment", network_alignment, _alignment),
-        ("composition.network_composition", network_composition, _composition),
-        ("phase_transition.network_phase_transition", network_phase_transition, _transition),
-        ("representation.network_representation", network_representation, _representation),
-        ("representation.probe_curves", probe_curves, _probed),
-        ("rhm_images.rhm_images_figure", rhm_images_figure, _drawn),
-    ]  # fmt: skip
+    experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
+        ("composition.network_composition_figure", network_composition_figure, _composition),
+        ("layer_probes.layer_probe_figure", layer_probe_figure, _probed),
+        (
+            "representation.network_representation_figure",
+            network_representation_figure,
+            _representation,
+        ),
+    ]
     return [
         Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
-        Case(f"{_V}protocol.forward_backward", protocol.forward_backward,
-             lambda: {"model": exact(), "x0": _grammar().sample(2, 0).leaves, "t": 0.5, "seed": 0,
-                      "told": 0.5}),
-        Case(f"{_V}tree_runs.partial_levels", tree_runs.partial_levels,
-             lambda: {"grammar": _grammar(), "leaves": _grammar().sample(2, 0).leaves}),
-        Case(f"{_V}tree_runs.copied", tree_runs.copied,
+        Case(f"{_V}experiments.phase_transition.copied", copied,
              {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
-        Case(f"{_V}tree_runs.run_kept", tree_runs.run_kept,
-             lambda: {"model": exact(), "grammar": _grammar(), "truth": _grammar().sample(2, 0),
-                      "t": 0.5, "seed": 0}),
         Case(f"{_V}distributed.Process.device",
              _method(distributed.Process, "device", second), {"name": "cuda"}),
         Case(f"{_V}distributed.Process.share",
@@ -822,8 +817,12 @@ def _runs() -> list[Case]:
              lambda: {"tasks": [Task(_zeros, (), {"n": 1})], "folder": "tasks",
                       "process": distributed.Process(), "name": "tasks", "patience": 0.0,
                       "sleep": float}),
-        *(Case(f"{_V}figures.{name}", _closed(function), arguments)
-          for name, function, arguments in figures),
+        Case("hierdiff.sims.alignment_figure.layers_figure", _closed(layers_figure), _alignment),
+        Case(f"{_V}experiments.phase_transition.network_phase_transition",
+             _closed(network_phase_transition), _transition),
+        Case(f"{_V}experiments.rhm_images.rhm_images_figure", _closed(rhm_images_figure), _drawn),
+        *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
+          for name, function, arguments in experiments),
         Case(f"{_V}experiments.classification.network_classification_figure",
              _closed(network_classification_figure), _classification),
         Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),

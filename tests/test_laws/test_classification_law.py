@@ -14,7 +14,7 @@ from hierdiff.sims.metrics.denoising_error import error_pool, prefix_scores, tie
 from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
 from hierdiff.theory.zero_shot.limit_laws import gaussian_moments, normal_accuracy, stable_accuracy
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, log_ratio
 from hierdiff.theory.zero_shot.weightings import snr_at, weighting
 
@@ -39,8 +39,8 @@ def student_to_normal(t: np.ndarray, freedom: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("world", "name"),
     [
-        (SoftLeaves(RHM(4, 2, 2, 3).draw(0)), "grammar, v = 4, L = 3"),
-        (SoftLeaves(RHM(6, 3, 2, 2).draw(1), 0.7), "grammar, v = 6, softer"),
+        (GaussianRHM(RHM(4, 2, 2, 3).draw(0)), "grammar, v = 4, L = 3"),
+        (GaussianRHM(RHM(6, 3, 2, 2).draw(1), 0.7), "grammar, v = 6, softer"),
         (mixture_classes(), "low-rank Gaussian classes"),
     ],
     ids=["rhm", "soft", "gauss"],
@@ -197,11 +197,11 @@ def test_cues_in_two_worlds(laws: Laws) -> None:
     experiment = CueConflict(grammars=6, data=100, samples=60)
     measured, theory = experiment.measure(), experiment.predict()
     law = "Gaussian cue conflict at a finite budget"
-    z = ((measured.gaussian_bias - theory.gaussian_bias) / measured.gaussian_bias_error).values
+    z = ((measured.noise_bias - theory.noise_bias) / measured.noise_bias_error).values
     laws.holds(law, z)
     assert np.abs(z).max() < 4
-    assert (np.diff(measured.gaussian_bias.values)[1:] > 0).all()
-    wrong = ((1 - measured.gaussian_bias) - theory.gaussian_bias) / measured.gaussian_bias_error
+    assert (np.diff(measured.noise_bias.values)[1:] > 0).all()
+    wrong = ((1 - measured.noise_bias) - theory.noise_bias) / measured.noise_bias_error
     laws.rejects(law, "shape and texture exchanged", wrong.values)
     assert np.abs(wrong).max() > 20
     bands = measured.band_bias_by_grammar.sel(amplitude=1.0)

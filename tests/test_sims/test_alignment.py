@@ -43,7 +43,7 @@ def test_the_published_table_with_more_grammars(name: str, laws: Laws) -> None:
     laws.holds("odd-one-out accuracies of levels and noise (reference table)", z)
     assert np.abs(z).max() < 4
     # ties counted as wrong, as published for networks, give another class row
-    wrong = Alignment(weights=WEIGHTS[name], grammars=24).measure()
+    wrong = Alignment(weights=WEIGHTS[name], grammars=24, t=(0.02,)).measure()
     gap = wrong.accuracy.sel(condition="unconditional", t=0.02, level=0).item()
     expected = SHEET[name, "unconditional", 0.02][0]
     laws.rejects("odd-one-out accuracies of levels and noise (reference table)",
@@ -93,7 +93,8 @@ def test_given_models_and_the_probe() -> None:
     )
     assert float(one.label_only_error) == pytest.approx(float(shared_error(label, triplets)))
     assert (one.accuracy_error > 0).all()
-    probed = replace(SMALL, probed=True, grammars=2, t=(0.02,), triplets=1500).measure()
+    # .48 of 600 unseen choices, where guessing gives 1/3 and an error of .02
+    probed = replace(SMALL, probed=True, grammars=2, t=(0.02,), triplets=600).measure()
     assert float(probed.held_out.max()) > 0.4
     assert (probed.leaked >= probed.held_out - 0.05).all()
 

@@ -10,15 +10,12 @@ import xarray as xr
 from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import (
-    alignment,
-    binding_figure,
-    classification_figure,
-    phase_transition,
-    phase_transition_processes,
-)
 from hierdiff.sims import Composition, PhaseTransition
+from hierdiff.sims.alignment_figure import alignment
+from hierdiff.sims.attribute_binding import binding_figure
+from hierdiff.sims.classification_figures import classification_figure
 from hierdiff.sims.metrics.fluctuations import block_variances, distance_means, peak, ratio
+from hierdiff.sims.phase_transition_figure import phase_transition, phase_transition_processes
 from hierdiff.sims.representation import representation
 from hierdiff.sims.synonym_learning import synonym_cost
 

@@ -130,7 +130,7 @@ def test_phases_of_known_models() -> None:
 
 def test_order_of_local_representations_is_seen_along_the_manifold() -> None:
     """Straight distances saturate beyond the width of a bump; paths do not, and scrambles show."""
-    y = labels(1000)
+    y = labels(600)
     centres = np.random.default_rng(0).uniform(0, 32, (512, 2))
 
     def local(places: np.ndarray) -> np.ndarray:

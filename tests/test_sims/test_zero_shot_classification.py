@@ -32,7 +32,7 @@ from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.sims.run import run
 from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.scores import class_scores
 from hierdiff.theory.zero_shot.weightings import weighting
 
@@ -52,7 +52,7 @@ def measured() -> xr.Dataset:
 
 
 def test_scores_of_a_pool_are_the_published_ones() -> None:
-    world = SoftLeaves(FIXTURE)
+    world = GaussianRHM(FIXTURE)
     x0, labels = world.sample(6, 1)
     pool = error_pool(world, x0, 12, 2)
     for name in ("vdm", "exp"):
@@ -68,7 +68,7 @@ def test_scores_of_a_pool_are_the_published_ones() -> None:
 
 
 def test_pools_do_not_depend_on_how_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = SoftLeaves(FIXTURE)
+    world = GaussianRHM(FIXTURE)
     x0, _ = world.sample(7, 1)
     whole = [error_pool(world, x0, 5, 2), stratified_pool(world, x0, 4, 2)]
     monkeypatch.setattr("hierdiff.sims.metrics.denoising_error._CHUNK", 1)

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from hierdiff import DiffusionModel, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.seeds import SampleStreams
+from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import NetworkModel
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
-from hierdiff.validation.execution import Execution, SampleStreams, best_device, in_batches
-from hierdiff.validation.protocol import forward_backward
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.execution import Execution, best_device, in_batches
 
 NOISE = GaussianNoise(schedule="linear")
 
@@ -267,24 +269,24 @@ def test_other_errors_are_not_taken_for_memory() -> None:
 
 def test_labels_reach_their_samples() -> None:
     labels = np.arange(11)
-    model = small(execution=Execution(batch_size=4)).conditioned(labels)
+    model = small(execution=Execution(batch_size=4)).given(labels)
     together = model.denoise(X, 0.5)
     for i in (0, 5, 10):
-        alone = model.conditioned(i).denoise(X[i : i + 1], 0.5)[0]
+        alone = model.given(i).denoise(X[i : i + 1], 0.5)[0]
         np.testing.assert_allclose(together[i], alone, rtol=1e-4, atol=1e-4)
-    assert np.abs(together - model.conditioned(0).denoise(X, 0.5)).max() > 0.1
+    assert np.abs(together - model.given(0).denoise(X, 0.5)).max() > 0.1
     chain = model.sample(X, LEVELS, seed=2)
     np.testing.assert_allclose(
-        chain[7], model.conditioned(labels[:8]).sample(X[:8], LEVELS[:8], seed=2)[7], rtol=1e-3,
+        chain[7], model.given(labels[:8]).sample(X[:8], LEVELS[:8], seed=2)[7], rtol=1e-3,
         atol=1e-4,
     )  # fmt: skip
     np.testing.assert_array_equal(
-        model.conditioned([4]).denoise(X, 0.5), model.conditioned(4).denoise(X, 0.5)
+        model.given([4]).denoise(X, 0.5), model.given(4).denoise(X, 0.5)
     )  # fmt: skip
     with pytest.raises(InvalidParameter, match="condition has 3 rows for 11"):
-        model.conditioned([0, 1, 2]).denoise(X, 0.5)
+        model.given([0, 1, 2]).denoise(X, 0.5)
     with pytest.raises(InvalidParameter, match="condition has 3 rows for 11"):
-        model.conditioned([0, 1, 2]).sample(X, 0.5, 0)
+        model.given([0, 1, 2]).sample(X, 0.5, 0)
 
 
 @pytest.mark.slow
@@ -346,7 +348,7 @@ def test_networks_that_are_refused() -> None:
     with pytest.raises(InvalidParameter, match="returned a tuple"):
         NetworkModel(Pair(), NOISE, "eps").denoise(X, 0.5)
     beyond = NetworkModel(Pointwise(), GaussianNoise(schedule="cosine"), "eps",
-                          clock=NetworkModel(Pointwise(), NOISE, "eps")._clock)  # fmt: skip
+                          noise_conditioning=DiscreteSchedule.linear())  # fmt: skip
     with pytest.raises(InvalidParameter, match="where the network's schedule ends"):
         beyond.denoise(X, 0.9999)
 
@@ -529,8 +531,8 @@ def test_a_label_that_the_network_does_not_have_is_refused_when_given() -> None:
     assert model.denoise(X, 0.5).shape == X.shape
     for label in (10, -1, np.array([0, 10]), True, "cat", np.ma.masked_array([1], [True])):
         with pytest.raises(InvalidParameter, match="condition"):
-            model.conditioned(label)
+            model.given(label)
     labels = np.arange(10)
-    told = model.conditioned(labels)
+    told = model.given(labels)
     labels[:] = 99  # what the model keeps is a copy
     assert told.condition.max() == 9

@@ -36,8 +36,8 @@ from hierdiff.validation.networks.adm import (
     ADMConfig,
     ADMUNet,
     AttentionBlock,
-    empty,
     from_state_dict,
+    meta_init,
     sinusoid,
 )
 
@@ -56,7 +56,7 @@ NET = from_state_dict(WEIGHTS, CONFIG)
 LINEAR = DiscreteSchedule.linear()
 NOISE = GaussianNoise(schedule="linear")
 KIND = Parameterisation("eps", learned_variance=True)
-MODEL = NetworkModel(NET, NOISE, KIND, clock=LINEAR)
+MODEL = NetworkModel(NET, NOISE, KIND, noise_conditioning=LINEAR)
 EPS_SIZE = 2.0  # largest abs(eps) that the stored outputs hold is 1.9
 
 
@@ -295,7 +295,7 @@ def counted(config: ADMConfig) -> tuple[int, int]:
     ],
 )
 def test_published_sizes(config: ADMConfig, count: int, names: int) -> None:
-    net = empty(config)
+    net = meta_init(config)
     assert sum(p.numel() for p in net.parameters()) == count
     assert len(net.state_dict()) == names
     assert counted(config) == (count, names)
@@ -343,11 +343,11 @@ def test_what_the_network_refuses() -> None:
     with pytest.raises(InvalidParameter, match="give none"):
         NET(x, t, torch.zeros(1, dtype=torch.int64))
     with pytest.raises(InvalidParameter, match="give a label"):
-        empty(ADM_64_CONDITIONAL)(x, t)
+        meta_init(ADM_64_CONDITIONAL)(x, t)
     big = torch.empty(64, 3, 256, 256, device="meta")
     with pytest.raises(InvalidParameter, match="batch_size <= 63"):
-        empty(ADM_256)(big, torch.empty(64, device="meta"))
-    assert empty(ADM_256)(big[:63], torch.empty(63, device="meta")).shape == (63, 6, 256, 256)
+        meta_init(ADM_256)(big, torch.empty(64, device="meta"))
+    assert meta_init(ADM_256)(big[:63], torch.empty(63, device="meta")).shape == (63, 6, 256, 256)
     for bad in (
         {"image_size": 30}, {"channels": 24}, {"head_channels": 48}
     ):  # fmt: skip
@@ -378,7 +378,7 @@ def test_an_untrained_network_starts_from_zero_and_learns() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_stays_near(precision: str) -> None:
-    model = NetworkModel(NET, NOISE, KIND, clock=LINEAR,
+    model = NetworkModel(NET, NOISE, KIND, noise_conditioning=LINEAR,
                          execution=Execution(autocast=precision))  # fmt: skip
     x_t, t = FIXTURE["model/x"], np.array([0.3, 0.7])
     exact, found = MODEL.denoise(x_t, t), model.denoise(x_t, t)

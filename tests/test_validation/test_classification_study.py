@@ -24,13 +24,13 @@ from hierdiff.sims.metrics.denoising_error import ClassErrors, tie_split_accurac
 from hierdiff.sims.run import run
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.experiments import image_folders
 from hierdiff.validation.experiments.classification import (
     DigitNetwork,
-    EmissionNetwork,
+    GaussianRHMNetwork,
     NetworkClassification,
     PublishedNetwork,
     TreeNetwork,
@@ -47,7 +47,7 @@ from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import as_model
 
 GRAMMAR = RHM(4, 2, 2, 2).draw(0)
-WORLD = SoftLeaves(GRAMMAR, 0.42)
+WORLD = GaussianRHM(GRAMMAR, 0.42)
 SMALL = NetworkClassification(TreeNetwork(
     v=4, m=2, L=2, steps=400, width=16, data=96, budgets=(1, 10, 30),
     independent_budgets=(1, 10), times=(0.2, 0.6),
@@ -79,10 +79,10 @@ def test_soft_leaves_are_hard_leaves_with_more_noise() -> None:
     noise = np.random.default_rng(1).standard_normal(x0.shape)
     snr = np.geomspace(1e-3, 1e3, 7)
     exact = WORLD.errors(x0, noise, snr)
-    found = EmissionNetwork(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
+    found = GaussianRHMNetwork(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-9)
     # a datum on another scale is not the same
-    wrong = EmissionNetwork(ExactHard(1.1), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
+    wrong = GaussianRHMNetwork(ExactHard(1.1), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
     assert np.abs(wrong - exact).max() > 1e-3
 
 
@@ -131,7 +131,7 @@ def test_a_network_that_is_told_other_labels_is_at_chance_or_below() -> None:
     x0, labels = WORLD.sample(64, seed=3)
     rng = np.random.default_rng(4)
     noise, snr = rng.standard_normal(x0.shape), np.full(64, 3.0)
-    errors = EmissionNetwork(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
+    errors = GaussianRHMNetwork(ExactHard(), WORLD).errors(x0, noise, snr)  # type: ignore[arg-type]
     right, wrong = (tie_split_accuracy(errors, (labels + i) % 4) for i in (0, 1))
     assert right.mean() > 0.4 > 0.25 > wrong.mean()
 
@@ -175,7 +175,8 @@ def tiny(classes: int = 5) -> tuple[NetworkModel, NDArray[Any], DiscreteSchedule
     schedule = DiscreteSchedule.linear()
     images = np.random.default_rng(0).uniform(-1, 1, (classes, 3, 8, 8)).astype(np.float32)
     model = NetworkModel(
-        Templates(images, schedule), GaussianNoise(schedule="linear"), "eps", clock=schedule,
+        Templates(images, schedule), GaussianNoise(schedule="linear"), "eps",
+        noise_conditioning=schedule,
         condition=0,
     )  # fmt: skip
     return model, images, schedule
@@ -410,7 +411,7 @@ def test_no_law_predicts_images_and_no_other_model_is_published(tmp_path: Path) 
         NetworkClassification(DigitNetwork()).predict()
     published = NetworkClassification(PublishedNetwork(images=tmp_path))
     with pytest.raises(InvalidParameter, match="choose rhm or digits"):
-        published.measure(EmissionNetwork(ExactHard(), WORLD))  # type: ignore[arg-type]
+        published.measure(GaussianRHMNetwork(ExactHard(), WORLD))  # type: ignore[arg-type]
 
 
 def test_folders_that_are_no_classes(tmp_path: Path) -> None:

@@ -10,27 +10,36 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hierdiff.validation.studies._composition_claims import composition_closing
-from hierdiff.validation.studies.composition import NetworkComposition
 from oracles import one_line
 
+from hierdiff import RHM, MaskingNoise
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
+from hierdiff.results import compare
+from hierdiff.sims.run import run
+from hierdiff.theory import ExactRHM
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
-from hierdiff.validation.networks.bump_unet import FaintCode, PlaceCode, bump_unet, encoder_layer
-from hierdiff.validation.recipes import as_model, bump_loss, train_bump_network
+from hierdiff.validation.experiments import class_generation, composition
+from hierdiff.validation.experiments.class_generation import PublishedNetwork
+from hierdiff.validation.experiments.composition import NetworkComposition, TrainedNetworks
+from hierdiff.validation.networks.bump_unet import (
+    AttenuatedEmbedding,
+    PositionEmbedding,
+    bump_unet,
+    encoder_layer,
+)
+from hierdiff.validation.recipes import bump_loss, bump_model, train_bump_network
 from hierdiff.validation.reference_layers import ReferenceClassifier
-from hierdiff.validation.studies import _told_generation
-from hierdiff.validation.training import CheckpointSetAside, Plan
+from hierdiff.validation.training import CheckpointSetAside, TrainConfig
 
 BUMPS = Bumps(size=8, sigma=1.2, margin=2)
 
 
 def test_places_have_codes_of_their_own() -> None:
-    code = PlaceCode(16, 24)
+    code = PositionEmbedding(16, 24)
     places = torch.tensor([[3.0, 5.0], [5.0, 3.0], [3.0, 5.0], [3.01, 5.0]])
     found = code(places)
     torch.testing.assert_close(found[0], found[2])
@@ -44,7 +53,7 @@ def test_places_have_codes_of_their_own() -> None:
 def test_a_faint_code_is_another_place_and_a_little_of_its_own() -> None:
     bumps = Bumps(size=16, margin=3, d_x=0.5)
     places = torch.from_numpy(bumps.labels).float()
-    code = FaintCode(bumps, 24, 0.0, 5)
+    code = AttenuatedEmbedding(bumps, 24, 0.0, 5)
     with torch.no_grad():
         code.net.weight.copy_(torch.eye(64)[32 : 32 + 24])  # the waves of the other place
         code.net.bias.zero_()
@@ -55,7 +64,7 @@ def test_a_faint_code_is_another_place_and_a_little_of_its_own() -> None:
     moved = (found - code.waves(places)[:, :24]).abs().amax(dim=1) > 1e-3
     assert moved.float().mean() > 0.9
     torch.testing.assert_close(code(places + 0.1), found)  # the label next to it
-    some = FaintCode(bumps, 24, 0.3, 5)
+    some = AttenuatedEmbedding(bumps, 24, 0.3, 5)
     with torch.no_grad():
         some.net.weight.copy_(torch.eye(64)[:24])
         some.net.bias.zero_()
@@ -72,7 +81,7 @@ def test_an_untrained_network_has_the_loss_of_saying_nothing() -> None:
 
 
 def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
-    plan = Plan(steps=60, every=30, warmup=5, rate=2e-3, average=0.9)
+    plan = TrainConfig(steps=60, every=30, warmup=5, rate=2e-3, average=0.9)
     model, done = train_bump_network(BUMPS, plan, multipliers=(1,), batch=32, folder=tmp_path)
     assert done.history[-1]["loss"] < 0.5 * done.history[0]["loss"] + 0.3
     again, _ = train_bump_network(BUMPS, plan, multipliers=(1,), batch=32, folder=tmp_path)
@@ -80,12 +89,12 @@ def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
         assert torch.equal(a, b)
     places = np.array([[2.0, 3.0], [4.0, 5.0]], np.float32)
     x_t = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
-    told = model.conditioned(places)
+    told = model.given(places)
     assert told.sample(x_t, 1.0, 0).shape == (2, 1, 8, 8)
     layer = encoder_layer(model.module)
     assert told.features(x_t, 0.5)[layer].shape[0] == 2
     # the label is heard
-    other = as_model(model.module).conditioned(places[::-1].copy())
+    other = bump_model(model.module).given(places[::-1].copy())
     assert np.abs(told.denoise(x_t, 0.9) - other.denoise(x_t, 0.9)).max() > 1e-4
 
 
@@ -93,11 +102,13 @@ def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
                          ids=lambda x: next(iter(x)))  # fmt: skip
 def test_other_bumps_are_not_resumed(tmp_path: Path, changed: dict[str, Any]) -> None:
     """A fresh U-Net answers zero whatever it sees; still its checkpoint knows its images."""
-    plan = Plan(steps=2, every=1, warmup=1)
+    plan = TrainConfig(steps=2, every=1, warmup=1)
 
     def run(sigma: float = 1.2, faint: float = 0.1, **rest: Any) -> None:
         bumps = Bumps(size=8, margin=2, sigma=sigma, **rest)
-        train_bump_network(bumps, plan, faint=faint, multipliers=(1,), batch=8, folder=tmp_path)
+        train_bump_network(
+            bumps, plan, attenuation=faint, multipliers=(1,), batch=8, folder=tmp_path
+        )
 
     run()
     run()  # no warning: resumed
@@ -105,22 +116,23 @@ def test_other_bumps_are_not_resumed(tmp_path: Path, changed: dict[str, Any]) ->
         run(**changed)
 
 
-SMALL = NetworkComposition(
-    size=8, margin=2, sigma=1.2, multipliers=(1,), skew=(0.5, 1.0), steps=60, batch=16, looks=40,
-    points=100, faint_spacing=0.5, faint_steps=60, evaluations=3, sampling=5, v=4, m=2, L=2,
-    level_steps=180, level_seeds=2, worlds=("balanced", "skewed", "faint"),
+SMALL = TrainedNetworks(
+    size=8, margin=2, sigma=1.2, multipliers=(1,), skew=(0.5, 1.0), steps=60, batch=16, samples=40,
+    feature_samples=100, faint_spacing=0.5, faint_steps=60, checkpoints=3, num_steps=5, v=4, m=2,
+    L=2, level_steps=180, level_seeds=2, labels=("balanced", "skewed", "faint"),
 )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_the_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
-    balanced, skewed, faint, levels = study.main()
+    study = NetworkComposition(SMALL)
+    found = run(study, out=tmp_path, summary=tmp_path / "claims.json")
+    balanced, skewed, faint, levels = found.values()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert "balanced labels: phases" in last
-    assert "predicted order" in last
-    assert json.loads((tmp_path / "claims.json").read_text())["closing"] == last
-    assert (tmp_path / "composition.png").read_bytes()[:4] == b"\x89PNG"
+    assert "bumps with balanced labels pass the phases A" in last
+    assert "from the leaves up in" in last
+    assert json.loads((tmp_path / "claims.json").read_text())["claim"] == last
+    assert (tmp_path / "network_composition.png").read_bytes()[:4] == b"\x89PNG"
     for ds in (balanced, skewed, faint):
         assert ds.rsa.shape == (1, 3)
         assert {str(p) for p in ds.phase.values.ravel()} <= {"A", "B", "C", "transitional"}
@@ -132,8 +144,8 @@ def test_the_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert float(levels.valid.isel(step=-1).sel(level=1).mean()) > 0.8
     z = levels.valid.isel(step=-1).mean("seed") - levels.valid.isel(step=0).mean("seed")
     assert float(z.min()) > 0.1  # both are learned
-    again = study.main()
-    np.testing.assert_array_equal(again[-1].valid, levels.valid)
+    again = run(study, out=tmp_path)["network_composition_levels"]
+    np.testing.assert_array_equal(again.valid, levels.valid)
 
 
 def test_a_study_that_starts_anew_leaves_the_checkpoints_of_others(tmp_path: Path) -> None:
@@ -141,13 +153,15 @@ def test_a_study_that_starts_anew_leaves_the_checkpoints_of_others(tmp_path: Pat
     other = tmp_path / "network-masking-8-2-2-4-0" / "checkpoint.pt"
     other.parent.mkdir()
     other.write_bytes(b"hours of work")
-    study = replace(SMALL, parts=("levels",), level_steps=2, level_seeds=1, out=tmp_path)
-    study.main()
+    study = NetworkComposition(
+        TrainedNetworks(parts=("levels",), v=4, L=2, level_steps=2, level_seeds=1)
+    )
+    run(study, out=tmp_path)
     (mine,) = tmp_path.glob("levels-*/checkpoint.pt")
     written = mine.stat().st_mtime_ns
-    study.main()
+    run(study, out=tmp_path)
     assert mine.stat().st_mtime_ns == written
-    replace(study, resume=False).main()
+    run(study, out=tmp_path, resume=False)
     assert mine.stat().st_mtime_ns > written
     assert other.read_bytes() == b"hours of work"
 
@@ -156,10 +170,13 @@ def test_bad_requests_are_told_in_one_line() -> None:
     cases = [
         (lambda: replace(SMALL, parts=()), "parts"),
         (lambda: replace(SMALL, seeds=0), "seeds"),
-        (lambda: replace(SMALL, looks=3), "looks"),
-        (lambda: replace(SMALL, worlds=()), "worlds"),
+        (lambda: replace(SMALL, samples=3), "samples"),
+        (lambda: replace(SMALL, labels=()), "labels"),
         (lambda: replace(SMALL, faint=-1.0), "faint"),
         (lambda: replace(SMALL, t=0.0), "t = 0.0"),
+        (lambda: TrainedNetworks(parts=("bumps",), level_steps=3), "without the part levels"),
+        (lambda: TrainedNetworks(parts=("levels",), size=8), "without the part bumps"),
+        (lambda: NetworkComposition(SMALL, seed=-1), "seed"),
         (lambda: replace(SMALL, margin=9), "margin"),
         (lambda: replace(SMALL, m=9), "rules exceed"),
         (lambda: bump_loss(BUMPS, DiscreteSchedule.linear(), batch=0), "batch"),
@@ -209,25 +226,28 @@ def test_a_published_network_is_read_by_a_classifier(
     images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 64, 64)).astype(np.float32)
     painted = images if knows else np.roll(images, 1, axis=0)
     model = NetworkModel(
-        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps", clock=schedule,
-        condition=0, sampler=Ancestral(schedule.respaced("10"), clip=1.0),
+        Painter(painted, schedule.snr), GaussianNoise(schedule="linear"), "eps",
+        noise_conditioning=schedule, condition=0,
+        sampler=Ancestral(schedule.respaced("10"), clip=1.0),
     )  # fmt: skip
     reader = ReferenceClassifier(Reader(images), ("last",))
-    monkeypatch.setattr(_told_generation, "pretrained", lambda *_, **__: model)
-    monkeypatch.setattr(_told_generation, "convnext", lambda *_: reader)
-    monkeypatch.setattr(_told_generation, "_CLASSES", 6)
+    monkeypatch.setattr(class_generation, "pretrained", lambda *_, **__: model)
+    monkeypatch.setattr(class_generation, "convnext", lambda *_: reader)
+    monkeypatch.setattr(class_generation, "_CLASSES", 6)
     for c in range(6):
         place = tmp_path / "images" / str(c)
         place.mkdir(parents=True)
         pixels = ((images[c].transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
         Image.fromarray(pixels).save(place / "one.png")
     study = NetworkComposition(
-        model="adm-64-conditional", images=tmp_path / "images", classifier=tmp_path / "none.pth",
-        out=tmp_path / "out", summary=tmp_path / "claims.json", looks=20, sampling=10,
+        PublishedNetwork(
+            "adm-64-conditional", images=tmp_path / "images", classifier=tmp_path / "none.pth",
+            samples=20, num_steps=10,
+        )
     )  # fmt: skip
-    (ds,) = study.main()
+    (ds,) = run(study, out=tmp_path / "out", summary=tmp_path / "claims.json").values()
     said = json.loads((tmp_path / "claims.json").read_text())
-    assert capsys.readouterr().out.splitlines()[-1] == said["closing"]
+    assert capsys.readouterr().out.splitlines()[-1] == said["claim"]
     assert said["phase"] == ("C" if knows else "B")
     assert float(ds.recognised.sel(images="network")) == 1
     assert float(ds.right.sel(images="network")) == (1 if knows else 0)
@@ -239,46 +259,45 @@ def test_a_published_network_is_read_by_a_classifier(
         raise AssertionError("an image was made again")
 
     monkeypatch.setattr(Painter, "forward", broken)
-    np.testing.assert_array_equal(study.main()[0].right, ds.right)
+    (again,) = run(study, out=tmp_path / "out").values()
+    np.testing.assert_array_equal(again.right, ds.right)
 
 
-def test_published_networks_need_a_class_and_a_reader(tmp_path: Path) -> None:
-    study = NetworkComposition(model="adm-256", out=tmp_path)
-    for bad, words in ((study, "not told a class"),
-                       (replace(study, model="adm-64-conditional"), "--classifier")):  # fmt: skip
+def test_published_networks_need_a_class_and_a_classifier() -> None:
+    for name, words in (("adm-256", "not conditioned on a class"),
+                        ("adm-64-conditional", "--classifier"),
+                        ("adm-64-conditiona", "adm-64-conditional")):  # fmt: skip
         with pytest.raises(InvalidParameter, match=words) as error:
-            bad.main()
+            PublishedNetwork(name)
         one_line(error)
-    with pytest.raises(InvalidParameter, match="did you mean 'small'") as error:
-        replace(study, model="smal")
-    one_line(error)
 
 
 def test_order_is_read_at_places_spread_evenly() -> None:
-    """Whatever the spacing of the labels was; a faint code knows only those."""
-    study = NetworkComposition(points=400, worlds=("balanced", "skewed", "faint"))
-    worlds = study._worlds
+    """Whatever the spacing of the labels was; a faint code has those alone."""
+    source = TrainedNetworks(feature_samples=400, labels=("balanced", "skewed", "faint"))
+    study = NetworkComposition(source)
     for name in ("balanced", "skewed"):
-        points = study._points(worlds[name])
+        points = study._feature_places(source.label_sets[name])
         assert len(np.unique(points[:, 0])) == len(np.unique(points[:, 1])) == 400
         np.testing.assert_allclose(points.std(axis=0), 7 / np.sqrt(12), rtol=0.1)
-    known = study._points(worlds["faint"])
+    known = study._feature_places(source.label_sets["faint"])
     assert np.abs(known / 0.2 - np.round(known / 0.2)).max() < 1e-5
 
 
-def test_the_closing_line_counts_courses_of_several_networks() -> None:
-    numbers = {"one_bump": [0.9, 0.0], "location_accuracy": [0.9, 0.0], "geodesic_rsa": [0.7, 0.0],
-               "interaction": [0.1, 0.0]}  # fmt: skip
-    world = {
-        "phases": [["A", "A", "B", "C"], ["A", "A", "A", "C"], ["A", "B", "C", "C"]],
-        "crossing": {"x": [100.0, 110.0, 120.0], "y": [100.0, float("nan"), 120.0]},
-        "last": numbers,
-        "first": {name: value[0] for name, value in numbers.items()}, "steps": [50, 100, 150, 200],
-    }  # fmt: skip
-    text = composition_closing({"faint": world})
-    assert "phases A -> B -> C (2 of 3) or A -> C (1 of 3)" in text
-    assert "x at step 110 ± 8, y at step (not reached in 1 of 3)" in text
-    early = world | {"crossing": {"x": [50.0, 50.0, 120.0], "y": [100.0, 110.0, 120.0]}}
-    assert "(or before, 2 of 3: the first checkpoint)" in composition_closing({"faint": early})
-    one = composition_closing({"faint": world | {"phases": [["A", "B"]]}})
-    assert "phases A -> B, accuracy" in one
+def test_the_table_counts_courses_of_several_networks() -> None:
+    rows = [["A", "A", "B", "C"], ["A", "A", "A", "C"], ["A", "B", "C", "C"]]
+    assert composition._courses(rows) == "A -> B -> C (2 of 3) or A -> C (1 of 3)"
+    assert composition._courses([["A", "B"]]) == "A -> B"
+    steps = [50, 100, 150, 200]
+    assert composition._crossing([100.0, 110.0, 120.0], steps) == "110 ± 8"
+    assert composition._crossing([100.0, float("nan"), 120.0], steps) == "(not reached in 1 of 3)"
+    early = composition._crossing([50.0, 50.0, 120.0], steps)
+    assert early.endswith("(or before, 2 of 3: the first checkpoint)")
+
+
+def test_strings_of_a_given_network_stand_beside_the_law() -> None:
+    """The same question as that of truncated denoisers, so the same labels."""
+    grammar, noise = RHM(4, 2, 2, 2).draw(0), MaskingNoise(4)
+    study = NetworkComposition(TrainedNetworks(v=4, m=2, L=2))
+    both = compare(study.predict(), study.measure(ExactRHM(grammar, noise), grammar))
+    assert float(abs(both.validity_z.sel(known=2, t=1.0, informed="no label")).max()) < 1

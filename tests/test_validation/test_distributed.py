@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,16 +57,16 @@ def test_one_process_resumes_what_several_began(tmp_path: Path) -> None:
     assert values(run_shared(TASKS, tmp_path, process=Process())) == [n**2 for n in range(7)]
 
 
-def test_processes_are_found_in_the_environment() -> None:
-    code = (
-        "from hierdiff.validation.distributed import Process; p = Process.of();"
-        "print(p.index, p.count, p.device('cuda'), p.collects)"
-    )
-    environment = {**os.environ, "RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0"}
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert run.stdout.split() == ["2", "3", "cuda:0", "False"]
+def test_processes_are_found_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchrun sets it; where it sets nothing there is one process."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert Process.of() == Process()
+    for name, value in (("RANK", "2"), ("WORLD_SIZE", "3"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    found = Process.of()
+    assert (found.index, found.count, found.collects) == (2, 3, False)
+    assert (found.device("cuda"), found.device("cpu")) == ("cuda:0", "cpu")
 
 
 def test_a_process_outside_the_group_is_refused() -> None:

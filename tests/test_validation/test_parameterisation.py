@@ -88,14 +88,14 @@ def test_every_parameterisation_of_an_exact_network_is_the_exact_mean(
     kind: Parameterisation, clock: str, noisy: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> None:
     x_t, t, exact = noisy
-    model = NetworkModel(ExactNetwork(kind, clock), NOISE, kind, clock=CLOCKS[clock])
+    model = NetworkModel(ExactNetwork(kind, clock), NOISE, kind, noise_conditioning=CLOCKS[clock])
     found = model.denoise(x_t, t)
     # eps at t near 1 is divided by a = 0.006
     np.testing.assert_allclose(found, exact, rtol=1e-7, atol=1e-9)
     # planted: every other reading of the same numbers is wrong
     for wrong in KINDS:
         if wrong.output != kind.output and wrong.scale == kind.scale:
-            other = NetworkModel(model.module, NOISE, wrong, clock=CLOCKS[clock])
+            other = NetworkModel(model.module, NOISE, wrong, noise_conditioning=CLOCKS[clock])
             assert np.abs(other.denoise(x_t, t) - exact).max() > 0.1
 
 
@@ -104,7 +104,7 @@ def test_a_wrong_clock_is_seen(noisy: tuple[np.ndarray, np.ndarray, np.ndarray])
     network = ExactNetwork(Parameterisation("eps"), "index")
     late = DiscreteSchedule(LINEAR.betas, np.arange(1000.0) + 40)
     right = NetworkModel(network, NOISE, "eps").denoise(x_t, t)
-    found = NetworkModel(network, NOISE, "eps", clock=late).denoise(x_t, t)
+    found = NetworkModel(network, NOISE, "eps", noise_conditioning=late).denoise(x_t, t)
     assert np.abs(right - exact).max() < 1e-8
     assert np.abs(found - exact).max() > 0.05
 

@@ -483,7 +483,7 @@ def test_the_size_of_a_checkpoint_is_that_of_its_network(
     """Four bytes per number, and a few hundred per tensor for its name and place."""
 
     def overhead(config: ADMConfig) -> float:
-        tensors = adm.empty(config).state_dict().values()
+        tensors = adm.meta_init(config).state_dict().values()
         size = checkpoint(name).weights.size
         assert size is not None
         return (size - 4 * sum(x.numel() for x in tensors)) / len(tensors)
@@ -720,7 +720,7 @@ def test_small_networks_of_diffusers(loader: str) -> None:
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=4,
         )  # fmt: skip
         condition = np.random.default_rng(0).standard_normal((2, 5, 8)).astype(np.float32)
-    model = as_model(entry, made.state_dict(), config=dict(made.config)).conditioned(condition)
+    model = as_model(entry, made.state_dict(), config=dict(made.config)).given(condition)
     x_t = np.random.default_rng(0).standard_normal((2, 4, 8, 8)).astype(np.float32)
     found = dataclasses.replace(model, sampler=Ancestral(3)).sample(x_t, 0.4, 0)
     assert found.shape == x_t.shape
@@ -736,4 +736,4 @@ def test_small_networks_of_diffusers(loader: str) -> None:
     expected = (x_t - answer.numpy() / np.sqrt(1 + snr)) * np.sqrt(1 + 1 / snr)
     np.testing.assert_allclose(model.denoise(x_t, 0.4), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(InvalidParameter, match="the network is conditional"):
-        model.conditioned(None).denoise(x_t, 0.4)
+        model.given(None).denoise(x_t, 0.4)

@@ -21,12 +21,12 @@ from hierdiff.validation.reference_layers import (
     similarity,
     train_classifier,
 )
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 
 @pytest.fixture(scope="module")
 def trained() -> ReferenceClassifier:
-    plan = Plan(steps=150, every=150, warmup=10, rate=3e-3, average=0.9)
+    plan = TrainConfig(steps=150, every=150, warmup=10, rate=3e-3, average=0.9)
     return train_classifier(digits(), plan, width=16)[0]
 
 
@@ -178,7 +178,7 @@ def test_bad_requests_are_told_in_one_line(trained: ReferenceClassifier) -> None
         (lambda: similarity(trained, statistics, images[:3], images[:2]), "pair up"),
         (lambda: floor_of_pairs(trained, statistics, images[:1], 0), "n >= 2"),
         (lambda: convnext_names("features.1.0.block.7.weight"), "no weight"),
-        (lambda: train_classifier(digits()[:0], Plan(steps=1)), "no images"),
+        (lambda: train_classifier(digits()[:0], TrainConfig(steps=1)), "no images"),
     ]
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff import LowRankMixture
 from hierdiff.errors import InvalidParameter
+from hierdiff.results import compare
+from hierdiff.sims.run import run
 from hierdiff.theory import denoise
+from hierdiff.validation.experiments.representation import MixtureNetworks, NetworkRepresentation
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser
-from hierdiff.validation.recipes import train_vector_denoiser, vector_loss
-from hierdiff.validation.training import Plan
+from hierdiff.validation.recipes import train_vector_network, vector_loss
+from hierdiff.validation.training import TrainConfig
 
 
 def test_an_untrained_network_is_the_linear_denoiser() -> None:
@@ -36,8 +38,8 @@ def test_an_untrained_network_is_the_linear_denoiser() -> None:
 
 def test_a_trained_network_comes_near_the_exact_denoiser() -> None:
     mixture = LowRankMixture.random(8, 2, 2, delta=0.2, seed=0)
-    plan = Plan(steps=500, every=500, warmup=20, average=0.98)
-    model, _ = train_vector_denoiser(mixture, plan, width=64, depth=1)
+    plan = TrainConfig(steps=500, every=500, warmup=20, average=0.98)
+    model, _ = train_vector_network(mixture, plan, width=64, depth=1)
     x0, _ = mixture.sample(500, 1)
     gaps = []
     for sigma in (0.3, 0.8):
@@ -50,7 +52,7 @@ def test_a_trained_network_comes_near_the_exact_denoiser() -> None:
     assert all(network < 0.25 * linear for network, linear in gaps)
 
 
-SMALL = NetworkRepresentation(
+SMALL = MixtureNetworks(
     rank=4, dim=12, n_train=(30, 0), networks=2, steps=700, width=96, depth=1, test=450,
     sigmas=(0.02, 0.2, 0.5, 1.1),
 )  # fmt: skip
@@ -60,12 +62,16 @@ SMALL = NetworkRepresentation(
 def test_memory_and_understanding_are_told_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
-    theory, memory, network = study.main()
+    study = NetworkRepresentation(SMALL)
+    found = run(study, out=tmp_path, summary=tmp_path / "claims.json")
+    theory, memory, every = found.values()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert "told apart" in last
-    assert json.loads((tmp_path / "claims.json").read_text())["closing"] == last
-    assert (tmp_path / "representation.png").read_bytes()[:4] == b"\x89PNG"
+    assert "which differ with z" in last
+    assert json.loads((tmp_path / "claims.json").read_text())["claim"] == last
+    assert (tmp_path / "network_representation.png").read_bytes()[:4] == b"\x89PNG"
+    z = compare(theory, every).sel(source="network", model="given", split="test").snr_z
+    assert float(abs(z.sel(n_train=30)).max()) > 10  # memory is far from the law
+    network = every.isel(model=0)
     few, fresh = (network.sel(n_train=n, split="test") for n in (30, 0))
     z = (fresh.ratio - few.ratio) / np.hypot(fresh.ratio_error, few.ratio_error)
     assert z > 3
@@ -85,7 +91,7 @@ def test_bad_requests_are_told_in_one_line() -> None:
     cases = [
         (lambda: replace(SMALL, networks=1), "networks"),
         (lambda: replace(SMALL, n_train=(-3,)), "n_train"),
-        (lambda: replace(SMALL, dim=4), "dim|rank"),
+        (lambda: NetworkRepresentation(replace(SMALL, dim=4)), "dim|rank"),
         (lambda: VectorDenoiser(0, 1.0), "must be"),
         (lambda: vector_loss(mixture, data=np.zeros((0, 8))), "data"),
         (lambda: vector_loss(mixture, sigmas=(1.0, 0.1)), "increasing"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
+from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.parameterisation import (
@@ -33,9 +34,8 @@ from hierdiff.validation.diffusion.samplers import (
     learned_log_variance,
     reverse_levels,
 )
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, step_levels
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.protocol import forward_backward, step_levels
 
 LINEAR = DiscreteSchedule.linear()
 NOISE = GaussianNoise(schedule="linear")
@@ -60,7 +60,7 @@ class GaussianEps(nn.Module):
 
 
 def network(sampler: Any, module: nn.Module | None = None, output: Any = "eps") -> NetworkModel:
-    return NetworkModel(module or GaussianEps(), NOISE, output, clock=LogSNR(40.0),
+    return NetworkModel(module or GaussianEps(), NOISE, output, noise_conditioning=LogSNR(40.0),
                         sampler=sampler, execution=Execution(batch_size=5000))  # fmt: skip
 
 
@@ -264,7 +264,7 @@ def test_steps_of_the_protocols() -> None:
     for k, expected in ((25, 0.89514), (125, 0.07623), (249, 0.00004)):
         published = step_levels(schedule, NOISE, k, "published")
         assert float(power(published.added)) == pytest.approx(expected, abs=5e-6)
-        assert published.told == step_levels(schedule, NOISE, k).told < published.added
+        assert published.model_t == step_levels(schedule, NOISE, k).model_t < published.added
     assert float(power(step_levels(schedule, NOISE, 125).added)) == pytest.approx(0.08019, abs=5e-6)
     assert step_levels(schedule, NOISE, 250, "published").added == 1.0
     assert step_levels(schedule, NOISE, 0, "published") == (0.0, 0.0)
@@ -279,8 +279,8 @@ def test_the_published_protocol_leaves_noise_in_the_result() -> None:
     model, x0 = network(Ancestral(schedule)), data(11)
     spread = {}
     for protocol in ("consistent", "published"):
-        added, told = step_levels(schedule, NOISE, 4, protocol)
-        run = forward_backward(model, x0, added, seed=12, told=told)
+        added, model_t = step_levels(schedule, NOISE, 4, protocol)
+        run = forward_backward(model, x0, added, seed=12, model_t=model_t)
         spread[protocol] = (run.x_0**2).mean(axis=0)
     # the noise that the chain does not know of is left in the result
     excess = (spread["published"] - spread["consistent"])[0] / VARIANCES[0]
@@ -319,7 +319,7 @@ def test_diffusers_schedulers_agree_where_they_are_the_same_chain() -> None:
     # diffusers keeps its tables in float32
     np.testing.assert_allclose(found, ours, rtol=1e-4, atol=1e-5)
     x0 = data(14)
-    end = forward_backward(network(DiffusersSampler(steps=20)), x0, T, seed=1).x_0
+    end = forward_backward(network(DiffusersSampler(num_steps=20)), x0, T, seed=1).x_0
     kept = [np.corrcoef(x0[:, k], end[:, k])[0, 1] for k in range(4)]
     r = retained_share(VARIANCES, SNR)
     assert np.abs(kept - r).max() < 0.04 < determinism_bias(VARIANCES, SNR).max()
@@ -366,7 +366,7 @@ def test_the_variance_of_a_stochastic_scheduler_is_exact() -> None:
     pytest.importorskip("diffusers")
     from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 
-    sampler = DiffusersSampler(steps=30)
+    sampler = DiffusersSampler(num_steps=30)
     snr, n = float(LINEAR.snr[600]), 40_000
     found = variance_of(sampler, 4.0, snr, n)
     # the relative error of a variance is sqrt(2 / n)

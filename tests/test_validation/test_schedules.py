@@ -16,7 +16,7 @@ from hierdiff.validation.diffusion.noise_conditioning import (
     LogSNR,
     NoiseLevel,
     Sigma,
-    default_clock,
+    default_conditioning,
 )
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
@@ -124,7 +124,7 @@ def test_clocks() -> None:
     ],
 )
 def test_default_clocks(kind: Parameterisation, schedule: str, expected: type) -> None:
-    assert isinstance(default_clock(kind, GaussianNoise(schedule=schedule)), expected)
+    assert isinstance(default_conditioning(kind, GaussianNoise(schedule=schedule)), expected)
 
 
 def test_what_a_schedule_refuses() -> None:

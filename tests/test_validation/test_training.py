@@ -17,11 +17,11 @@ from hierdiff import RHM, DiffusionModel, GaussianNoise, MaskingNoise, UniformNo
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import training
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import symbol_model
 from hierdiff.validation.networks.transformer import SequenceTransformer, symbol_transformer
 from hierdiff.validation.networks.tree_unet import TreeUNet, tree_unet
-from hierdiff.validation.recipes import gap_to_exact, symbol_loss, train_tree_unet
-from hierdiff.validation.training import CheckpointSetAside, Plan, train
+from hierdiff.validation.recipes import divergence_to_exact, symbol_loss, train_symbol_network
+from hierdiff.validation.training import CheckpointSetAside, TrainConfig, train
 
 GRAMMAR = RHM(4, 2, 2, 3).draw(0)
 NOISE = MaskingNoise(4)
@@ -38,7 +38,7 @@ def weights(network: nn.Module) -> np.ndarray:
 
 def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     loss = symbol_loss(GRAMMAR, NOISE, batch=16)
-    plan = Plan(steps=24, every=8, warmup=4)
+    plan = TrainConfig(steps=24, every=8, warmup=4)
     whole = train(fresh(), loss, plan)
 
     class Killed(Exception):
@@ -57,22 +57,24 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert [h["step"] for h in resumed.history] == [8, 16, 24]
     assert resumed.history == whole.history
     again = train(fresh(seed=6), fragile, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(whole.network))
+    np.testing.assert_array_equal(weights(again.module), weights(whole.network))
     assert 0 < resumed.cpu_seconds == again.cpu_seconds  # kept with the checkpoint
 
 
 def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
-    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), Plan(steps=4, every=2, warmup=1)
+    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), TrainConfig(steps=4, every=2, warmup=1)
     first = train(fresh(), loss, plan, folder=tmp_path)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:500])
     with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
         again = train(fresh(), loss, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(first.network))
-    with pytest.warns(CheckpointSetAside, match="another plan.*set aside as checkpoint.aside1"):
-        train(fresh(), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
+    np.testing.assert_array_equal(weights(again.module), weights(first.network))
+    with pytest.warns(
+        CheckpointSetAside, match="another configuration.*set aside as checkpoint.aside1"
+    ):
+        train(fresh(), loss, TrainConfig(steps=2, every=1, warmup=1), folder=tmp_path)
     with pytest.warns(CheckpointSetAside):
-        train(fresh(width=8), loss, Plan(steps=2, every=1, warmup=1), folder=tmp_path)
+        train(fresh(width=8), loss, TrainConfig(steps=2, every=1, warmup=1), folder=tmp_path)
     assert len(list(tmp_path.glob("*.aside*"))) == 3  # nothing is written over
 
 
@@ -83,16 +85,16 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path: Path, other: dict[str, Any]) -> None:
     """Same plan, same folder, same shapes: what the batches hold decides."""
-    plan = Plan(steps=2, every=1, warmup=1)
+    plan = TrainConfig(steps=2, every=1, warmup=1)
     given = {"batch": 8, "width": 16, "folder": tmp_path, "seed": 0}
-    train_tree_unet(GRAMMAR, NOISE, plan, **given)
-    train_tree_unet(GRAMMAR, NOISE, plan, **given)  # no warning: resumed
+    train_symbol_network(GRAMMAR, NOISE, plan, **given)
+    train_symbol_network(GRAMMAR, NOISE, plan, **given)  # no warning: resumed
     changed = given | other
     if "data" in changed:
         changed["data"] = GRAMMAR.sample(64, 0).leaves
     grammar = RHM(4, 2, 2, 3).draw(changed.pop("rules", 0))
     with pytest.warns(CheckpointSetAside, match="other data or settings"):
-        train_tree_unet(grammar, NOISE, plan, **changed)
+        train_symbol_network(grammar, NOISE, plan, **changed)
 
 
 def test_a_checkpoint_of_data_that_come_later_is_not_resumed(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ def test_a_checkpoint_of_data_that_come_later_is_not_resumed(tmp_path: Path) -> 
             weights = torch.cat([p.ravel() for p in network.parameters()])
             return ((weights - float(data[step])) ** 2).mean()
 
-        train(nn.Linear(2, 1), loss, Plan(steps=6, every=3, warmup=1), folder=tmp_path)
+        train(nn.Linear(2, 1), loss, TrainConfig(steps=6, every=3, warmup=1), folder=tmp_path)
 
     data = np.arange(6.0)
     run(data)
@@ -116,7 +118,7 @@ def test_a_checkpoint_of_data_that_come_later_is_not_resumed(tmp_path: Path) -> 
 def test_a_checkpoint_of_other_code_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), Plan(steps=2, every=1, warmup=1)
+    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), TrainConfig(steps=2, every=1, warmup=1)
     train(fresh(), loss, plan, folder=tmp_path)
     train(fresh(), loss, plan, folder=tmp_path)  # no warning: resumed
     real = training.code_parts
@@ -128,7 +130,7 @@ def test_a_checkpoint_of_other_code_is_not_resumed(
 
 def test_a_folder_in_place_of_a_checkpoint_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt" / "inner").mkdir(parents=True)
-    plan = Plan(steps=2, every=1, warmup=1)
+    plan = TrainConfig(steps=2, every=1, warmup=1)
     with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
         train(fresh(), symbol_loss(GRAMMAR, NOISE, batch=8), plan, folder=tmp_path)
     assert (tmp_path / "checkpoint.pt").is_file()
@@ -138,18 +140,18 @@ def test_a_loss_with_a_memory_is_resumed_all_the_same(tmp_path: Path) -> None:
     """It cannot be told from other data, and a kill must not cost the training."""
     given = symbol_loss(GRAMMAR, NOISE, batch=8)
     count = iter(range(1000))
-    plan = Plan(steps=2, every=1, warmup=1)
+    plan = TrainConfig(steps=2, every=1, warmup=1)
     first = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
     again = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(first.network))
+    np.testing.assert_array_equal(weights(again.module), weights(first.network))
 
 
 def test_a_checkpoint_is_resumed_by_a_network_with_other_first_weights(tmp_path: Path) -> None:
     """Who did not fix the seed of the weights loses nothing in a kill."""
-    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), Plan(steps=2, every=1, warmup=1)
+    loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), TrainConfig(steps=2, every=1, warmup=1)
     first = train(fresh(seed=1), loss, plan, folder=tmp_path)
     again = train(fresh(seed=2), loss, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.network), weights(first.network))
+    np.testing.assert_array_equal(weights(again.module), weights(first.network))
 
 
 def test_training_stops_early_and_refuses_what_diverges() -> None:
@@ -159,16 +161,16 @@ def test_training_stops_early_and_refuses_what_diverges() -> None:
         seen.append(step)
         return sum(p.sum() for p in network.parameters()) * 0 + 1.0
 
-    found = train(fresh(), flat, Plan(steps=100, every=5, warmup=1, patience=2))
+    found = train(fresh(), flat, TrainConfig(steps=100, every=5, warmup=1, patience=2))
     assert found.steps == 15
     assert len(seen) == 15
     with pytest.raises(InvalidParameter, match="the loss is nan at step 0") as error:
-        train(fresh(), lambda n, s: next(n.parameters()).sum() * float("nan"), Plan(steps=2))
+        train(fresh(), lambda n, s: next(n.parameters()).sum() * float("nan"), TrainConfig(steps=2))
     assert one_line(error)
 
 
 def test_learning_rate() -> None:
-    plan = Plan(steps=1000, warmup=100, rate=1.0)
+    plan = TrainConfig(steps=1000, warmup=100, rate=1.0)
     rates = [plan.rate_at(k) for k in (0, 99, 100, 550, 999)]
     np.testing.assert_allclose(rates, [0.01, 1.0, 1.0, 0.505, 0.01], atol=1e-3)
     held = replace(plan, hold=0.5)
@@ -180,13 +182,13 @@ def test_learning_rate() -> None:
                          ids=lambda n: n.name)  # fmt: skip
 def test_untrained_networks_are_models(noise: object) -> None:
     torch.manual_seed(0)
-    model = SymbolNetwork(tree_unet(GRAMMAR, noise, width=8), noise, steps=4, batch=3)
+    model = symbol_model(tree_unet(GRAMMAR, noise, width=8), noise, num_steps=4, batch_size=3)
     assert isinstance(model, DiffusionModel)
     x0 = GRAMMAR.sample(7, 0).leaves
     x_t = noise.corrupt(x0, 0.5, 1)
     q = model.denoise(x_t, 0.5)
     np.testing.assert_allclose(q.sum(axis=2), 1, atol=1e-12)
-    whole = SymbolNetwork(model.network, noise, batch=100)
+    whole = symbol_model(model.module, noise, batch_size=100)
     np.testing.assert_allclose(whole.denoise(x_t, 0.5), q, atol=1e-6)
     assert model.sample(x_t, 0.5, 2).shape == (7, 8)
     features = model.features(x_t, 0.5)
@@ -216,17 +218,17 @@ def test_a_trained_network_comes_close_to_exact_inference() -> None:
     """Less than 0.02 nats per leaf, far less than a network without training; data help."""
     torch.manual_seed(0)
     t = np.array([0.2, 0.4, 0.6, 0.8])
-    plan = Plan(steps=500, every=250, warmup=50)
+    plan = TrainConfig(steps=500, every=250, warmup=50)
     few = GRAMMAR.sample(24, 3).leaves
     gaps = {}
     for name, data in (("fresh", None), ("24 strings", few)):
         loss = symbol_loss(GRAMMAR, NOISE, batch=64, data=data)
         found = train(fresh(width=32), loss, plan)
-        model = SymbolNetwork(found.network, NOISE)
-        gap, error = gap_to_exact(model, GRAMMAR, t, 400, 1)
+        model = symbol_model(found.network, NOISE)
+        gap, error = divergence_to_exact(model, GRAMMAR, t, 400, 1)
         gaps[name] = gap.mean()
         assert (error < 0.2 * gap + 0.01).all()
-    start = gap_to_exact(SymbolNetwork(fresh(width=32), NOISE), GRAMMAR, t, 400, 1)[0].mean()
+    start = divergence_to_exact(symbol_model(fresh(width=32), NOISE), GRAMMAR, t, 400, 1)[0].mean()
     assert gaps["fresh"] < 0.02
     assert start > 10 * gaps["fresh"]
     assert gaps["24 strings"] > 5 * gaps["fresh"]
@@ -234,34 +236,36 @@ def test_a_trained_network_comes_close_to_exact_inference() -> None:
 
 def test_a_transformer_learns_the_same_and_a_killed_run_resumes(tmp_path: Path) -> None:
     """It comes nearer to exact beliefs; a checkpoint of one architecture is no other's."""
-    plan = Plan(steps=120, every=60, warmup=20)
-    model, done = train_tree_unet(
-        GRAMMAR, NOISE, plan, width=32, batch=64, architecture="transformer", label_share=0.5,
+    plan = TrainConfig(steps=120, every=60, warmup=20)
+    model, done = train_symbol_network(
+        GRAMMAR, NOISE, plan, width=32, batch=64, network="transformer", label_share=0.5,
         folder=tmp_path,
     )  # fmt: skip
-    assert isinstance(model.network, SequenceTransformer)
+    assert isinstance(model.module, SequenceTransformer)
     assert done.history[-1]["loss"] < done.history[0]["loss"]
     torch.manual_seed(0)
-    blank = SymbolNetwork(symbol_transformer(GRAMMAR, NOISE, width=32), NOISE)
+    blank = symbol_model(symbol_transformer(GRAMMAR, NOISE, width=32), NOISE)
     t = [0.3, 0.6]
-    gaps = [gap_to_exact(x, GRAMMAR, t, 200, 0)[0].mean() for x in (model, blank)]
+    gaps = [divergence_to_exact(x, GRAMMAR, t, 200, 0)[0].mean() for x in (model, blank)]
     assert gaps[0] < 0.5 * gaps[1]
     x_t = np.full((4, 8), -1)
-    told = [model.conditioned(c).denoise(x_t, 1.0) for c in (0, 1)]
+    told = [model.given(c).denoise(x_t, 1.0) for c in (0, 1)]
     assert np.abs(told[0] - told[1]).max() > 0.02
     assert set(model.features(x_t, 1.0)) == {f"layer {i}" for i in range(4)}
-    again, _ = train_tree_unet(
-        GRAMMAR, NOISE, plan, width=32, batch=64, architecture="transformer", label_share=0.5,
+    again, _ = train_symbol_network(
+        GRAMMAR, NOISE, plan, width=32, batch=64, network="transformer", label_share=0.5,
         folder=tmp_path,
     )  # fmt: skip
-    np.testing.assert_array_equal(weights(again.network), weights(model.network))
+    np.testing.assert_array_equal(weights(again.module), weights(model.module))
     with pytest.warns(CheckpointSetAside):
-        train_tree_unet(GRAMMAR, NOISE, Plan(steps=1, every=1, warmup=1), width=32, folder=tmp_path)
+        train_symbol_network(
+            GRAMMAR, NOISE, TrainConfig(steps=1, every=1, warmup=1), width=32, folder=tmp_path
+        )
 
 
 def test_the_gap_of_exact_inference_to_itself_is_zero() -> None:
     exact = ExactRHM(GRAMMAR, NOISE)
-    gap, _ = gap_to_exact(exact, GRAMMAR, [0.3, 0.9], 20, 0)
+    gap, _ = divergence_to_exact(exact, GRAMMAR, [0.3, 0.9], 20, 0)
     np.testing.assert_allclose(gap, 0, atol=1e-12)
 
 
@@ -269,12 +273,12 @@ def test_narrow_leaves_learn_as_the_wide_do() -> None:
     """Beside what each leaf says alone; fewer weights, features of both sweeps at their width."""
     noise, t = GaussianNoise(4), [0.1, 0.2, 0.4]
     x_t = noise.corrupt(GRAMMAR.sample(400, 1).leaves, 0.2, 1)
-    plan, gaps, sizes = Plan(steps=200, every=100, warmup=20), [], []
+    plan, gaps, sizes = TrainConfig(steps=200, every=100, warmup=20), [], []
     for leaf_width in (8, None):
-        model, done = train_tree_unet(
+        model, done = train_symbol_network(
             GRAMMAR, noise, plan, width=32, batch=64, leaf_width=leaf_width
         )
-        gaps.append(gap_to_exact(model, GRAMMAR, t, 400, 1)[0].mean())
+        gaps.append(divergence_to_exact(model, GRAMMAR, t, 400, 1)[0].mean())
         sizes.append(weights(done.network).size)
         shapes = {k: f.shape for k, f in model.features(x_t[:3], 0.2).items()}
         assert shapes["up 3"] == shapes["down 3"] == (3, 8 * (leaf_width or 32))
@@ -285,26 +289,26 @@ def test_narrow_leaves_learn_as_the_wide_do() -> None:
     assert gaps[0] < 1.3 * gaps[1]
     p, alone = denoise_symbols(GRAMMAR, noise, x_t, 0.2), softmax(noise.log_evidence(x_t, 0.2), 2)
     own = (p * np.log(np.maximum(p, 1e-300) / alone)).sum(axis=2).mean()
-    found = gap_to_exact(model, GRAMMAR, 0.2, 400, 1)[0][0]
+    found = divergence_to_exact(model, GRAMMAR, 0.2, 400, 1)[0][0]
     assert found < 0.3 * own
 
 
 def test_bad_input_is_one_line() -> None:
     mixed = RHM(4, 2, 2, 2).draw(0)
     cases = {
-        "steps = 0": lambda: Plan(steps=0),
-        "average = 1": lambda: Plan(average=1.0),
-        "hold = 1.0": lambda: Plan(hold=1.0),
+        "steps = 0": lambda: TrainConfig(steps=0),
+        "average = 1": lambda: TrainConfig(average=1.0),
+        "hold = 1.0": lambda: TrainConfig(hold=1.0),
         "width = 0": lambda: TreeUNet(4, 4, s=2, L=2, width=0),
         "must divide width": lambda: SequenceTransformer(4, 4, leaves=4, width=10, heads=4),
         "use v=4": lambda: tree_unet(mixed, MaskingNoise(5)),
         "leaf_width = 0": lambda: TreeUNet(4, 4, s=2, L=2, leaf_width=0),
-        "belongs to architecture": lambda: train_tree_unet(
-            mixed, NOISE, Plan(steps=1), architecture="transformer", leaf_width=4
+        "leaf_width = 4 is no size of network 'transformer'": lambda: train_symbol_network(
+            mixed, NOISE, TrainConfig(steps=1), network="transformer", leaf_width=4
         ),
         "must be non-empty": lambda: symbol_loss(mixed, NOISE, data=np.zeros((0, 4), int)),
         "batch = 0": lambda: symbol_loss(mixed, NOISE, batch=0),
-        "n = 1": lambda: gap_to_exact(ExactRHM(mixed, NOISE), mixed, 0.5, 1, 0),
+        "n = 1": lambda: divergence_to_exact(ExactRHM(mixed, NOISE), mixed, 0.5, 1, 0),
         "input has 5 leaves": lambda: fresh()(torch.zeros(1, 5, 5), torch.zeros(1)),
         "the network 4": lambda: SequenceTransformer(4, 4, leaves=4)(
             torch.zeros(1, 5, 4), torch.zeros(1)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import has_snr
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.zero_shot.weightings import snr_at
 
@@ -185,7 +185,7 @@ def class_errors(model: Any, n_classes: int) -> HasErrors:
             "can be conditioned on a class"
         )
     noise = getattr(model, "noise", None)
-    if not isinstance(noise, GaussianNoise):
+    if not has_snr(noise):
         raise InvalidParameter(
             f"{name} has {getattr(noise, 'name', 'no')} noise; squared errors are a likelihood "
             "under Gaussian noise: give a model with GaussianNoise"

@@ -46,7 +46,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import EpsilonNoise
+from hierdiff.noise import is_channel
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.estimators import bootstrap
 from hierdiff.theory.exact_models import ExactRHM
@@ -357,7 +357,7 @@ def fluctuations(
     for t in times:
         backward = stream(seed, "backward", *key)
         # a class of its own may sample otherwise, so only the exact model itself is short-cut
-        if type(model) is ExactRHM and isinstance(model.noise, EpsilonNoise):
+        if type(model) is ExactRHM and not is_channel(model.noise):
             # the evidence is the same for all copies, so one upward pass serves them all
             known = model.posterior(x0[None], t, levels=())
             new = known.sample(backward, trajectories).leaves

@@ -45,7 +45,7 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
 from hierdiff.theory.belief_propagation.exact_posterior import true_beliefs
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
@@ -638,7 +638,7 @@ def class_run(
     """
     times = reals("times", times, 0, 1, ndim=1)
     mixture, noise = model.mixture, model.noise
-    if not isinstance(noise, GaussianNoise) or noise.v is not None:
+    if not has_snr(noise) or noise.v is not None:
         raise InvalidParameter(
             f"noise = {noise.name} with v = {noise.v} acts on symbols; give GaussianNoise()"
         )

@@ -138,8 +138,9 @@ def read_triplets(path: str | os.PathLike[str], n_objects: int) -> Array:
         # numbers of other types are taken if they are whole
         if rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind not in "iuf" or not len(rows):
             raise ValueError(f"shape {rows.shape}, type {rows.dtype}")
-        if rows.dtype.kind == "f" and not (np.abs(rows) < 2**53).all():
-            raise ValueError("numbers that are not whole")
+        # beyond 2**53 a float is not exact, and NumPy before 2.3 wraps integers that are too large
+        if not ((rows > -(2**53)) & (rows < 2**53)).all():
+            raise ValueError("numbers that are not whole or too large")
         numbers = rows.astype(np.int64)
         if not np.array_equal(numbers, rows):
             raise ValueError("numbers that are not whole")

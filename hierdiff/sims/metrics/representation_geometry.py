@@ -402,7 +402,10 @@ def geodesic_rsa(Z: ArrayLike, Y: ArrayLike, k: int = 8) -> float:
     distance, near = cKDTree(features).query(features, k=k + 1)
     # a copy of a point is no edge of length 0, which a sparse graph would drop
     lengths = np.maximum(distance.ravel(), 1e-300)
-    graph = csr_array((lengths, (np.repeat(np.arange(n), k + 1), near.ravel())), shape=(n, n))
+    # scipy before 1.15 finds no paths in a graph with 64-bit indices
+    rows, columns = np.repeat(np.arange(n), k + 1), near.ravel()
+    places = (rows.astype(np.int32), columns.astype(np.int32))
+    graph = csr_array((lengths, places), shape=(n, n))
     paths = shortest_path(graph, directed=False)
     np.fill_diagonal(paths, 0.0)
     along = squareform(paths, checks=False)

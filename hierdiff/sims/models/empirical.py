@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import array, check_fields, frozen, levels_of
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess
+from hierdiff.noise import NoiseProcess, has_snr
 from hierdiff.seeds import Seed, generator
 
 __all__ = ["EmpiricalModel"]
@@ -199,7 +199,7 @@ class EmpiricalModel:
         if not np.isfinite(x).all():
             row = int(np.argmin(np.isfinite(x).all(1)))
             raise InvalidParameter(f"x_t[{row}] holds NaN or inf; drop or repair it")
-        assert isinstance(self.noise, GaussianNoise)
+        assert has_snr(self.noise)
         snr = self.noise.snr(t)
         finite = np.where(np.isfinite(snr), snr, 0.0)
         centre, moved = self._moved

@@ -11,8 +11,8 @@ r"""Denoisers of a low-rank mixture that are fitted to data, between the oracle 
 ``memorising``  the empirical distribution of the data set
 ==============  ================================================================================
 
-A fitted mixture is a :class:`hierdiff.data.low_rank_mixture.LowRankMixture`; as a diffusion model it
-is ``ExactMixture(fit_supervised(x, k, rank), GaussianNoise())``.
+A fitted mixture is a :class:`hierdiff.data.low_rank_mixture.LowRankMixture`; as a diffusion model
+it is ``ExactMixture(fit_supervised(x, k, rank), GaussianNoise())``.
 """
 
 from __future__ import annotations

@@ -32,7 +32,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from hierdiff.checks import array, checked, count, integers, memory, reals, unchecked, whole
+from hierdiff.checks import (
+    array,
+    checked,
+    count,
+    integers,
+    memory,
+    precision,
+    reals,
+    unchecked,
+    whole,
+)
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
@@ -77,9 +87,7 @@ def leaves_of(
     The values themselves are checked by the passes, at no cost; see :func:`explain`.  With
     ``private`` no array of the caller's is kept but in ``exact``, see :meth:`Leaves.keep`.
     """
-    kind = np.dtype(dtype)
-    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise InvalidParameter(f"dtype = {kind} is not supported; use float64 or float32")
+    kind = precision("dtype", dtype)
     nothing, no_symbols = np.empty(0), np.empty((0, 0), np.int32)
     if isinstance(log_evidence, SymbolEvidence):
         symbols, match, other, shift = _symbol_likelihoods(grammar, log_evidence)

@@ -61,7 +61,7 @@ from scipy.special import xlogy
 from hierdiff.checks import checked, level, whole
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.noise import EpsilonNoise, NoiseProcess
+from hierdiff.noise import NoiseProcess, is_channel
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.rhm.density_evolution import (
     branch_up,
@@ -211,7 +211,7 @@ def critical_exponents(
     rhm : RHM
         Sizes; its own L is not used.
     noise : NoiseProcess
-        Any of the four processes.
+        Any process on symbols.
     t : float, optional
         Its threshold, if known; otherwise it is measured by ``critical_level``.
     size : int
@@ -363,7 +363,7 @@ def belief_slopes(
     rhm : RHM
         Sizes; its own L is not used.
     noise : NoiseProcess
-        Any of the four processes.
+        Any process on symbols.
     t : float
         Noise level.
     delta : float
@@ -471,7 +471,7 @@ class _Run:
         self, rhm: RHM, noise: NoiseProcess, size: int, random: np.random.Generator
     ) -> None:
         self.rhm, self.noise, self.size, self.random = rhm, noise, size, random
-        self.real = not isinstance(noise, EpsilonNoise)
+        self.real = is_channel(noise)
         self.set_point = math.nan
 
     def measure(self, t: float, levels: int) -> tuple[Array, Array, Array]:

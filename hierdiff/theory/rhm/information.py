@@ -45,7 +45,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import entr, xlogy
+from scipy.special import entr
 
 from hierdiff.checks import checked, count, number, one_level, reals, sound
 from hierdiff.checks import level as noise_level
@@ -53,11 +53,9 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import (
-    EpsilonNoise,
-    MaskingNoise,
     NoiseProcess,
     SymbolEvidence,
-    UniformNoise,
+    is_channel,
 )
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.exact_posterior import denoise_symbols, posterior
@@ -368,7 +366,7 @@ Evidence = SymbolEvidence | Array
 @checked
 def checked_channel(noise: NoiseProcess) -> None:
     """The epsilon-process has no observation, hence no information."""
-    if isinstance(noise, EpsilonNoise):
+    if not is_channel(noise):
         raise InvalidParameter(
             "noise = EpsilonNoise is no channel: it has no observation, hence no information; use "
             "MaskingNoise, UniformNoise or GaussianNoise"
@@ -545,7 +543,8 @@ def pointwise_slope(grammar: Grammar, noise: NoiseProcess, x_t: Array, t: float)
     Parameters
     ----------
     grammar : Grammar
-    noise : MaskingNoise or UniformNoise
+    noise : NoiseProcess
+        Masking, uniform, or another with ``information_slope(extrinsic beliefs, t)``.
     x_t : int array [n, leaves]
     t : float
         Noise level in [0, 1]; in (0, 1] for uniform noise, whose slope is infinite at 0.
@@ -576,17 +575,10 @@ def pointwise_slope(grammar: Grammar, noise: NoiseProcess, x_t: Array, t: float)
     >>> pointwise_slope(grammar, MaskingNoise(v=4), np.full((1, 4), -1), 1.0).round(6).tolist()
     [-5.213127]
     """
-    if not isinstance(noise, (MaskingNoise, UniformNoise)):
+    slope = getattr(noise, "information_slope", None)
+    if slope is None:
         raise InvalidParameter(
             f"noise = {noise.name} has no slope in t here; use masking or uniform noise, or mmse "
             "for Gaussian noise"
         )
-    p = posterior(grammar, noise.evidence(x_t, t)).down[grammar.L]
-    if isinstance(noise, MaskingNoise):
-        return np.asarray(-entr(p).sum(axis=(1, 2)))
-    if t <= 0:
-        raise InvalidParameter(f"t = {t} gives uniform noise an infinite slope; use t > 0")
-    v = noise.v
-    q = (1 - t) * p + t / v
-    rate = (1 - 1 / v) * (np.log(1 - t + t / v) - np.log(t / v))
-    return np.asarray(xlogy(p - 1 / v, q).sum(axis=(1, 2)) - grammar.n_leaves * rate)
+    return np.asarray(slope(posterior(grammar, noise.evidence(x_t, t)).down[grammar.L], t))

@@ -47,7 +47,7 @@ from hierdiff.checks import array as numbers
 from hierdiff.checks import checked, number, together, whole
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import NoiseProcess, has_snr
 
 __all__ = [
     "AnnealedBeliefs",
@@ -325,9 +325,7 @@ def annealed_beliefs(
 
 
 @checked(t=_beliefs)
-def effective_epsilon(
-    noise: EpsilonNoise | MaskingNoise | UniformNoise | GaussianNoise, t: ArrayLike
-) -> FloatArray:
+def effective_epsilon(noise: NoiseProcess, t: ArrayLike) -> FloatArray:
     r"""Epsilon of the epsilon-process whose leaves believe in the truth as much on average.
 
     .. math:: \epsilon = \frac{1 - p_0}{1 - 1/v}; \quad \text{masking } \epsilon = t, \quad
@@ -336,8 +334,9 @@ def effective_epsilon(
 
     Parameters
     ----------
-    noise : EpsilonNoise, MaskingNoise, UniformNoise or GaussianNoise
-        Process on symbols.
+    noise : NoiseProcess
+        On symbols; Gaussian, or with a method ``effective_epsilon(t)``, as the epsilon-process,
+        masking and uniform noise have.
     t : float or array
         Noise level in [0, 1].
 
@@ -365,13 +364,15 @@ def effective_epsilon(
     [0.076211, 0.333337, 0.66107]
     """
     levels = _beliefs("t", t)
-    if isinstance(noise, UniformNoise):
-        return np.asarray(levels * (2 - levels))
-    if isinstance(noise, (EpsilonNoise, MaskingNoise)):
-        return levels.copy()
-    if not isinstance(noise, GaussianNoise) or noise.v is None:
+    own = getattr(noise, "effective_epsilon", None)
+    if own is not None:
+        return np.asarray(own(levels))
+    if noise.v is None:
+        raise InvalidParameter(f"noise = {noise!r} does not act on symbols; give a process with v")
+    if not has_snr(noise):
         raise InvalidParameter(
-            f"noise = {noise!r} does not act on symbols; give one of the four processes, with v"
+            f"noise = {noise.name} has no method effective_epsilon(t), the mean belief of a leaf; "
+            "add it to the process"
         )
     doubt = [gaussian_doubt(float(ratio), noise.v) for ratio in noise.snr(levels).ravel()]
     return np.reshape(doubt, levels.shape) / (1 - 1 / noise.v if noise.v > 1 else 1.0)

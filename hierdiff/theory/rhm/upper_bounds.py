@@ -54,7 +54,7 @@ from scipy.special import gammaln
 from hierdiff.checks import checked, fraction, whole
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import EpsilonNoise, GaussianNoise, NoiseProcess
+from hierdiff.noise import NoiseProcess, has_snr, is_channel
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.rhm.density_evolution import (
     CriticalLevel,
@@ -337,7 +337,7 @@ def threshold_upper_bound(
     """
     whole("levels", levels, 0, 10_000)
     check_sizes(rhm, size, copies, levels + 1)
-    if isinstance(noise, EpsilonNoise):
+    if not is_channel(noise):
         raise InvalidParameter(
             "noise = epsilon is no observation and its beliefs are no posteriors; use masking, "
             "uniform or gaussian noise (critical_noise is the threshold of the epsilon-process)"
@@ -349,7 +349,7 @@ def threshold_upper_bound(
     found = np.array([_bound(rhm, noise, levels, size, certain, s) for s in seeds])
     value, spread = float(found.mean()), float(found.std(ddof=1) / np.sqrt(copies))
     snr = snr_error = None
-    if isinstance(noise, GaussianNoise):
+    if has_snr(noise):
         ratios = noise.snr(found)
         snr, snr_error = float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(copies))
     words = (

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         normal_accuracy,
         stable_accuracy,
     )
-    from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
-    from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects, Prompt, TwoChannels
+    from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM, NodeClasses
+    from hierdiff.theory.zero_shot.scenes import PROMPTS, Prompt, ShapeTexture, TwoObjectScenes
     from hierdiff.theory.zero_shot.scores import (
         ClassModel,
         LogRatio,
@@ -53,20 +53,25 @@ if TYPE_CHECKING:
 else:
     from hierdiff._lazy import lazy
 
-    __getattr__, __dir__ = lazy(__name__, __file__)
+    _RENAMED = {
+        "BoundObjects": "TwoObjectScenes", "SoftLeaves": "GaussianRHM",
+        "TwoChannels": "ShapeTexture",
+        "ClassWorld": "ClassModel",
+    }  # fmt: skip
+    __getattr__, __dir__ = lazy(__name__, __file__, _RENAMED)
 
 __all__ = [
     "PROMPTS",
     "WEIGHTINGS",
-    "BoundObjects",
     "Buckets",
     "ClassModel",
     "GaussianClasses",
+    "GaussianRHM",
     "LogRatio",
     "NodeClasses",
     "Prompt",
-    "SoftLeaves",
-    "TwoChannels",
+    "ShapeTexture",
+    "TwoObjectScenes",
     "Weight",
     "band",
     "band_weights",

@@ -15,10 +15,10 @@ __all__: list[str] = []  # used inside hierdiff only
 
 Floats: TypeAlias = NDArray[np.float64]
 
-advise("SoftLeaves", "Grammar", "make one: SoftLeaves(grammar)")
-advise("SoftLeaves", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
-advise("ClassModel", "Grammar", "make one: SoftLeaves(grammar)")
-advise("ClassModel", "RHM", "make one: SoftLeaves(rhm.draw(seed))")
+advise("GaussianRHM", "Grammar", "make one: GaussianRHM(grammar)")
+advise("GaussianRHM", "RHM", "make one: GaussianRHM(rhm.draw(seed))")
+advise("ClassModel", "Grammar", "make one: GaussianRHM(grammar)")
+advise("ClassModel", "RHM", "make one: GaussianRHM(rhm.draw(seed))")
 advise("ClassModel", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
 advise("GaussianClasses", "LowRankMixture", "make one: GaussianClasses.of(mixture)")
 
@@ -116,8 +116,8 @@ def log_probabilities(name: str, values: ArrayLike) -> Floats:
     return found
 
 
-def softness(name: str, value: float) -> float:
-    """Refuse a softness whose square, or whose inverse, is beyond float64."""
+def emission_width(name: str, value: float) -> float:
+    """Refuse a standard deviation whose square, or whose inverse, is beyond float64."""
     if not 1e-100 <= value <= 1e100:
         raise InvalidParameter(
             f"{name} = {value} must be finite and > 0, from 1e-100 to 1e100; hard leaves give "

@@ -1,4 +1,4 @@
-r"""Hierarchical data with soft leaves: a grammar's string, each leaf a Gaussian about its symbol.
+r"""The RHM with Gaussian emissions: each leaf is a Gaussian about its one-hot symbol.
 
 .. math::
     x_0 = e_a + \tau\,\eta, \qquad x_t = \alpha x_0 + \sigma\varepsilon, \qquad
@@ -7,7 +7,7 @@ r"""Hierarchical data with soft leaves: a grammar's string, each leaf a Gaussian
 =====================  =====================================================================
 symbol                 meaning
 =====================  =====================================================================
-:math:`\tau`           softness of a leaf; with hard leaves a single sample would be decisive
+:math:`\tau`           standard deviation of an emission; with hard leaves one sample decides
 :math:`\gamma`         signal-to-noise ratio of the channel
 :math:`\kappa`         :math:`1/(1 + \gamma\tau^2)`, what the observation leaves open of a leaf
 :math:`p_c`            marginals of the leaves, class clamped to c, [leaves, v]
@@ -65,12 +65,12 @@ from hierdiff.theory.zero_shot.inputs import (
     checked_label,
     checked_noise,
     checked_ratios,
-    softness,
+    emission_width,
 )
 
 __all__ = [
+    "GaussianRHM",
     "NodeClasses",
-    "SoftLeaves",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -79,7 +79,7 @@ _BLOCK = 1 << 17  # numbers of evidence held at a time: they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
-class SoftLeaves:
+class GaussianRHM:
     r"""The Random Hierarchy Model with leaves that are Gaussians about one-hot symbols.
 
     .. math:: x_0 = e_a + \tau\,\eta, \qquad \hat x_c = (1 - g\alpha)\,p_c + g\,x_t, \qquad
@@ -90,7 +90,8 @@ class SoftLeaves:
     grammar : Grammar
         Its root symbols are the classes.
     tau : float
-        Softness, > 0; relative to the unit distance of a symbol from zero.
+        Standard deviation of the emissions, > 0; relative to the unit distance of a symbol from
+        zero.
 
     Raises
     ------
@@ -104,7 +105,7 @@ class SoftLeaves:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> data_model = SoftLeaves(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
+    >>> data_model = GaussianRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
     >>> x0, label = data_model.sample(3, seed=1)
     >>> x0.shape, data_model.log_density(x0).shape
     ((3, 4, 4), (3, 4))
@@ -115,7 +116,7 @@ class SoftLeaves:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        softness("tau", self.tau)
+        emission_width("tau", self.tau)
 
     source = "theory"
 
@@ -140,11 +141,11 @@ class SoftLeaves:
         memory(f"n = {n} data of shape {self.shape}", 24.0 * n * math.prod(self.shape))
         rng = generator(seed)
         data = self.grammar.sample(n, rng)
-        return self.soften(data, rng), data.levels[0][:, 0].astype(np.intp)
+        return self.emit(data, rng), data.levels[0][:, 0].astype(np.intp)
 
     @checked
-    def soften(self, data: Derivations, seed: Seed) -> Floats:
-        """The soft leaves [n, leaves, v] of given derivations."""
+    def emit(self, data: Derivations, seed: Seed) -> Floats:
+        """Gaussian emissions [n, leaves, v] of given derivations."""
         leaves, v = self.shape
         symbols = symbols_of("leaves of the data", data.leaves, 0, v)
         if symbols.shape[1] != leaves:
@@ -275,13 +276,13 @@ class SoftLeaves:
 
 @dataclass(frozen=True, eq=False)
 class NodeClasses:
-    r"""Data of a soft-leaf grammar, classified by the symbol of one node.
+    r"""Data of an RHM with Gaussian emissions, classified by the symbol of one node.
 
     .. math:: \log p(x_0 \mid a) = \log p(x_{in} \mid a) + \log p(x_{out} \mid a)
 
     Parameters
     ----------
-    data_model : SoftLeaves
+    data_model : GaussianRHM
     level : int
         Level of the node, 0 (root) to L (leaves).
     node : int
@@ -300,14 +301,14 @@ class NodeClasses:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> data_model = SoftLeaves(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
+    >>> data_model = GaussianRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0))
     >>> inner = NodeClasses(data_model, level=1)
     >>> x0, _ = data_model.sample(2, seed=1)
     >>> inner.log_density(x0).shape == (2, inner.n_classes)
     True
     """
 
-    data_model: SoftLeaves
+    data_model: GaussianRHM
     level: int
     node: int = 0
 
@@ -364,7 +365,7 @@ class NodeClasses:
         return slice(self.node * width, (self.node + 1) * width)
 
     @cached_property
-    def _subtree(self) -> SoftLeaves | None:
+    def _subtree(self) -> GaussianRHM | None:
         """The grammar below the node; None for a leaf."""
         grammar = self.data_model.grammar
         if self.level == grammar.L:
@@ -373,10 +374,10 @@ class NodeClasses:
             grammar.rules[self.level :], grammar.weights[self.level :],
             leaf_vocabulary=grammar.v[grammar.L],
         )  # fmt: skip
-        return SoftLeaves(below, self.data_model.tau)
+        return GaussianRHM(below, self.data_model.tau)
 
     @cached_property
-    def _sentences(self) -> list[Floats]:
+    def _strings(self) -> list[Floats]:
         """Hard evidence of one string of each class, [leaves below, v]."""
         grammar, out = self.data_model.grammar, []
         for a in self.symbols:
@@ -419,7 +420,7 @@ class NodeClasses:
 
     def _outside(self, log_psi: Floats, i: int) -> Floats:
         clamped = log_psi.copy()
-        clamped[:, self._inside] = self._sentences[i]
+        clamped[:, self._inside] = self._strings[i]
         return posterior(self.data_model.grammar, clamped, levels=(), threads=1).log_evidence
 
     @checked(dtype=precision)
@@ -438,7 +439,7 @@ class NodeClasses:
         Parameters
         ----------
         x0, noise, snr, classes, dtype
-            As in ``SoftLeaves.errors``.
+            As in ``GaussianRHM.errors``.
 
         Returns
         -------
@@ -447,7 +448,7 @@ class NodeClasses:
         Raises
         ------
         InvalidParameter
-            As ``SoftLeaves.errors``.
+            As ``GaussianRHM.errors``.
 
         Notes
         -----
@@ -484,7 +485,7 @@ class NodeClasses:
         out = np.empty((len(x), len(wanted)))
         bottom = self.data_model.grammar.L
         for column, c in enumerate(wanted):
-            psi[:, self._inside] = self._sentences[c]
+            psi[:, self._inside] = self._strings[c]
             found = posterior(
                 self.data_model.grammar, psi, dtype=dtype, levels=(bottom,), threads=1
             )  # fmt: skip

@@ -1,6 +1,6 @@
 r"""Scenes with several attributes: two objects with two attributes each, and shape with texture.
 
-``BoundObjects``: prompts that bind attributes to objects, and scorers that do not.
+``TwoObjectScenes``: prompts that bind attributes to objects, and scorers that do not.
 
 Every attribute value is the root of a grammar; an object is a shape string beside a colour string,
 a scene two objects.  A prompt leaves open which of the two places it speaks of, so its denoiser
@@ -13,7 +13,7 @@ is the exact mixture over the places:
 with :math:`a_{bj}` the value that reading j of the prompt gives block b, or nothing (the prior).
 The four blocks are shape and colour of the first object, then of the second.
 
-``TwoChannels`` holds shape and texture: a tree, and independent symbols of one histogram.
+``ShapeTexture`` holds shape and texture: a tree, and independent symbols of one histogram.
 
 .. math::
     x_0 = \big(e_a + \tau\eta,\; k\,(e_b + \tau\eta')\big), \qquad
@@ -65,22 +65,22 @@ from hierdiff.theory.zero_shot.inputs import (
     checked_labels,
     checked_noise,
     checked_ratios,
-    softness,
+    emission_width,
 )
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 
 __all__ = [
     "PROMPTS",
-    "BoundObjects",
     "Prompt",
-    "TwoChannels",
+    "ShapeTexture",
+    "TwoObjectScenes",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class TwoChannels:
+class ShapeTexture:
     r"""Data whose class shows in a tree (shape) and in a histogram (texture).
 
     .. math:: \log p(x_0 \mid c) = \log p_{tree}(x_{shape} \mid c)
@@ -88,8 +88,8 @@ class TwoChannels:
 
     Parameters
     ----------
-    shape_model : SoftLeaves
-        The tree; texture has as many leaves, symbols and the same softness.
+    shape_model : GaussianRHM
+        The tree; texture has as many leaves, symbols and emissions of the same width.
     histograms : array [K, v]
         Rows of probabilities.
     amplitude : float
@@ -107,14 +107,14 @@ class TwoChannels:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> tree = SoftLeaves(RHM(v=2, m=1, s=2, L=1).draw(seed=0))
-    >>> data_model = TwoChannels(tree, [[0.9, 0.1], [0.1, 0.9]])
+    >>> tree = GaussianRHM(RHM(v=2, m=1, s=2, L=1).draw(seed=0))
+    >>> data_model = ShapeTexture(tree, [[0.9, 0.1], [0.1, 0.9]])
     >>> x0 = data_model.conflict([0, 1], [1, 0], seed=1)
     >>> x0.shape, data_model.log_density(x0).shape
     ((2, 2, 2, 2), (2, 2))
     """
 
-    shape_model: SoftLeaves
+    shape_model: GaussianRHM
     histograms: ArrayLike
     amplitude: float = 1.0
 
@@ -158,7 +158,7 @@ class TwoChannels:
         root = checked_labels(shapes, n, self.n_classes)
         painted = checked_labels(textures, n, self.n_classes)
         rng, tau = generator(seed), self.shape_model.tau
-        form = self.shape_model.soften(self.shape_model.grammar.sample(n, rng, root=root), rng)
+        form = self.shape_model.emit(self.shape_model.grammar.sample(n, rng, root=root), rng)
         edges = np.cumsum(np.asarray(self.histograms), axis=1)[painted]
         uniform = rng.random((n, leaves)) * edges[:, -1:]
         symbols = (uniform[..., None] >= edges[:, None, :-1]).sum(axis=2)
@@ -207,7 +207,7 @@ class TwoChannels:
         ----------
         x0, noise : array [n, 2, leaves, v]
         snr, classes, dtype
-            As in ``SoftLeaves.errors``.
+            As in ``GaussianRHM.errors``.
 
         Returns
         -------
@@ -216,7 +216,7 @@ class TwoChannels:
         Raises
         ------
         InvalidParameter
-            As ``SoftLeaves.errors``.
+            As ``GaussianRHM.errors``.
 
         Notes
         -----
@@ -295,7 +295,7 @@ def _checked_prompts(name: str, prompts: Any) -> tuple[Prompt, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class BoundObjects:
+class TwoObjectScenes:
     """Scenes of two objects with different shapes and different colours.
 
     Parameters
@@ -303,9 +303,9 @@ class BoundObjects:
     shapes, colours : Grammar
         Their root symbols are the values; both of one size.
     tau : float
-        Softness of the leaves, > 0.
+        Standard deviation of the emissions, > 0.
     area : int
-        Copies of the second object's colour leaves, each with softness of its own.
+        Copies of the second object's colour leaves, each with independent emissions.
 
     Raises
     ------
@@ -319,7 +319,7 @@ class BoundObjects:
     Examples
     --------
     >>> from hierdiff import RHM
-    >>> data_model = BoundObjects(RHM(4, 2, 2, 2).draw(0), RHM(4, 2, 2, 2).draw(1), area=4)
+    >>> data_model = TwoObjectScenes(RHM(4, 2, 2, 2).draw(0), RHM(4, 2, 2, 2).draw(1), area=4)
     >>> scene, values = data_model.sample(3, seed=2)
     >>> scene.shape, values.shape  # 4 + 4 + 4 + 4 * 4 leaves; values [n, attribute, code]
     ((3, 28, 4), (3, 2, 3))
@@ -337,7 +337,7 @@ class BoundObjects:
             raise InvalidParameter(
                 f"grammars {a} and {b} must agree in size and have at least three values"
             )
-        softness("tau", self.tau)
+        emission_width("tau", self.tau)
         memory(f"area = {self.area} copies of {b.n_leaves} leaves", 8.0 * self._size * a.v[-1])
 
     @property

@@ -179,7 +179,7 @@ def log_ratio(
     Parameters
     ----------
     data_model : ClassModel
-        Soft-leaf grammar, Gaussian classes, or anything with exact class denoisers.
+        RHM with Gaussian emissions, Gaussian classes, or anything with exact class denoisers.
     x0 : array [n, ...]
         Clean data.
     seed : Seed

@@ -28,7 +28,7 @@ from torch import Tensor
 from hierdiff._optional import import_optional
 from hierdiff.checks import FloatArray, check_fields, checked, count, instance, levels_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import SignalNoise
 from hierdiff.validation._checks import tensor
 from hierdiff.validation.diffusion.parameterisation import Prediction, amplitudes, column
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral, Draw, Predict, Rows
@@ -53,7 +53,7 @@ class DiffusersSampler:
     scheduler : str
         A class of diffusers whose states have total power 1, such as DPMSolverMultistepScheduler,
         UniPCMultistepScheduler or DDIMScheduler.
-    steps : int
+    num_steps : int
         Steps of its whole chain from pure noise; fewer are made from x_t.
     schedule : DiscreteSchedule
         The levels it chooses from.
@@ -88,21 +88,21 @@ class DiffusersSampler:
     """
 
     scheduler: str = _DEFAULT
-    steps: int = 20
+    num_steps: int = 20
     schedule: DiscreteSchedule = field(default_factory=DiscreteSchedule.linear)
     options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, steps=count)
+        check_fields(self, num_steps=count)
         if self.options is not None:
             instance("options", self.options, Mapping)
         default = {"algorithm_type": "sde-dpmsolver++"} if self.scheduler == _DEFAULT else {}
         given = default if self.options is None else dict(self.options)
         object.__setattr__(self, "options", given)
-        if self.steps > len(self.schedule):
+        if self.num_steps > len(self.schedule):
             raise InvalidParameter(
-                f"steps = {self.steps} exceeds the {len(self.schedule)} levels of the schedule; "
-                "give fewer, or a longer schedule"
+                f"num_steps = {self.num_steps} exceeds the {len(self.schedule)} levels of the "
+                "schedule; give fewer, or a longer schedule"
             )
         if sys.modules.get("diffusers", ...) is not None and importlib.util.find_spec("diffusers"):
             self._made()
@@ -115,7 +115,7 @@ class DiffusersSampler:
 
     @checked
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain; samples of one level go together."""
         levels = levels_of(t, len(tensor("x_t", x_t, None, ...)))
@@ -152,7 +152,7 @@ class DiffusersSampler:
         with warnings.catch_warnings():
             # diffusers hands tensors to NumPy in a way that NumPy 2 deprecates
             warnings.simplefilter("ignore", DeprecationWarning)
-            made.set_timesteps(self.steps)
+            made.set_timesteps(self.num_steps)
         return [int(i) for i in made.timesteps]
 
     def _ratios(self, made: Any, times: list[int]) -> FloatArray:
@@ -257,7 +257,7 @@ class DiffusersSampler:
         """Refuse a chain that does not return the variance of Gaussian data."""
         short = len(self.schedule) < _TRIAL_STEPS
         trial = _untried(self, schedule=DiscreteSchedule.linear() if short else self.schedule,
-                         steps=_TRIAL_STEPS)  # fmt: skip
+                         num_steps=_TRIAL_STEPS)  # fmt: skip
         for share in (1.0, 0.5):
             snr = float(trial.schedule.snr[int(share * len(trial.schedule)) - 1])
             found = trial._variance(snr, _TRIAL_VARIANCE)
@@ -288,7 +288,7 @@ class DiffusersSampler:
             return noise
 
         # small, so that no bound at 1 is reached
-        unit, n = 1e-2, 2 * self.steps + 4
+        unit, n = 1e-2, 2 * self.num_steps + 4
         x = torch.zeros(n, 1, 1, 1, dtype=torch.float64)
         x[0] = unit * np.sqrt(a**2 * c + s**2)
         end = self._chain(predict, x, snr, np.arange(n), draw)

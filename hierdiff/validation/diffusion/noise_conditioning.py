@@ -1,9 +1,9 @@
-r"""Clocks: the number that a network is told, as a function of the SNR at which models meet.
+r"""Noise conditioning: the number c_noise that a network is given, as a function of the SNR.
 
 =================  =============================================================================
-clock              time
+conditioning       c_noise
 =================  =============================================================================
-DiscreteSchedule   index of the network's own schedule, linear in log SNR between indices
+DiscreteSchedule   index of the schedule of the network, linear in log SNR between indices
 LogSNR             natural logarithm of the SNR
 Sigma              1 / sqrt(snr), noise over signal amplitude (EDM)
 FlowTime           1 / (1 + sqrt(snr)), the mixing weight of a rectified flow
@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hierdiff.checks import FloatArray, check_fields, checked, snr_of
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import NoiseProcess, SignalNoise, has_snr
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
-__all__ = ["Clock", "FlowTime", "LogSNR", "NoiseLevel", "Sigma", "default_clock"]
+__all__ = ["FlowTime", "LogSNR", "NoiseConditioning", "NoiseLevel", "Sigma", "default_conditioning"]
 
 
-class Clock(Protocol):
-    """What turns the SNR into the time that a network is told."""
+class NoiseConditioning(Protocol):
+    """A function from the SNR to the time that a network is given."""
 
     def time(self, snr: ArrayLike) -> FloatArray:
         """Time of the network at these ratios."""
@@ -36,7 +36,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class LogSNR:
-    """Clock of networks that are told the natural logarithm of the SNR, cut to +-limit."""
+    """The natural logarithm of the SNR, cut to +-limit."""
 
     limit: float = 20.0
 
@@ -52,7 +52,7 @@ class LogSNR:
 
 @dataclass(frozen=True)
 class Sigma:
-    """Clock of networks that see x0 + sigma * noise and are told sigma (EDM)."""
+    """The noise level sigma of networks on x0 + sigma * noise (EDM)."""
 
     largest: float = 80.0
 
@@ -68,7 +68,7 @@ class Sigma:
 
 @dataclass(frozen=True)
 class FlowTime:
-    """Clock of rectified flows x = (1 - tau) x0 + tau * noise, told scale * tau."""
+    """The time scale * tau of rectified flows x = (1 - tau) x0 + tau * noise."""
 
     scale: float = 1.0
 
@@ -83,9 +83,9 @@ class FlowTime:
 
 @dataclass(frozen=True)
 class NoiseLevel:
-    """Clock of networks that are told scale * t of a Gaussian process."""
+    """The level scale * t of a Gaussian process."""
 
-    noise: GaussianNoise
+    noise: SignalNoise
     scale: float = 1.0
 
     @checked
@@ -98,40 +98,42 @@ class NoiseLevel:
 
 
 @checked
-def default_clock(
-    parameterisation: Parameterisation, noise: GaussianNoise | MaskingNoise | UniformNoise
-) -> Clock:
-    """What networks of a kind are told unless a clock is given.
+def default_conditioning(
+    parameterisation: Parameterisation, noise: NoiseProcess
+) -> NoiseConditioning:
+    """The noise conditioning of networks of a kind, unless another is given.
 
     Parameters
     ----------
     parameterisation : Parameterisation
         What the network predicts.
-    noise : GaussianNoise, MaskingNoise or UniformNoise
-        Its schedule names the one of the network.
+    noise : NoiseProcess
+        Its ``schedule``, where it has one, names that of the network.
 
     Returns
     -------
-    Clock
-        Log SNR for "logits", and where there is no SNR; 1 / sqrt(snr) at scale "ve"; the mixing
-        weight for "flow"; else the index of the linear or cosine schedule of 1,000 levels.
+    NoiseConditioning
+        Log SNR for "logits", and where there is no SNR or no known schedule; 1 / sqrt(snr) at scale
+        "ve"; the mixing weight for "flow"; else the index of the linear or cosine schedule of
+        1,000 levels.
 
     Notes
     -----
     Validity: conventions of the papers that introduced each; a network trained otherwise needs
-    its own clock.
+    its own.
 
     Examples
     --------
-    >>> default_clock(Parameterisation("eps"), GaussianNoise(schedule="linear"))
+    >>> default_conditioning(Parameterisation("eps"), GaussianNoise(schedule="linear"))
     DiscreteSchedule(T=1000, snr=9999..4.036e-05)
     """
-    if parameterisation.output == "logits" or not isinstance(noise, GaussianNoise):
+    if parameterisation.output == "logits" or not has_snr(noise):
         return LogSNR()
     if parameterisation.scale == "ve":
         return Sigma()
     if "flow" in (parameterisation.output, parameterisation.scale):
         return FlowTime()
-    if noise.schedule == "linear":
+    schedule = getattr(noise, "schedule", None)
+    if schedule == "linear":
         return DiscreteSchedule.linear()
-    return DiscreteSchedule.cosine()
+    return DiscreteSchedule.cosine() if schedule == "cosine" else LogSNR()

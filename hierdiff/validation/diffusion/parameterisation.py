@@ -34,7 +34,7 @@ from hierdiff.validation._checks import tensor
 __all__ = ["Parameterisation", "Prediction", "amplitudes", "column", "split_channels"]
 
 Output: TypeAlias = Literal["eps", "v", "x0", "score", "flow", "logits"]
-Scale: TypeAlias = Literal["vp", "ve", "flow"]
+Scale: TypeAlias = Literal["vp", "ve", "flow", "evidence"]
 
 
 class Prediction(NamedTuple):
@@ -52,8 +52,9 @@ class Parameterisation:
     ----------
     output : {"eps", "v", "x0", "score", "flow", "logits"}
         What the network returns, see the module's table.
-    scale : {"vp", "ve", "flow"}
-        What it is given: x_t, x_t / a, or x_t / (a + s).
+    scale : {"vp", "ve", "flow", "evidence"}
+        What it is given: x_t, x_t / a, x_t / (a + s), or for logits of symbols the channels of
+        :func:`hierdiff.noise.network_input`, which hold the evidence of every leaf.
     learned_variance : bool
         Twice as many channels are returned; the second half are values in [-1, 1] between the two
         bounds of the reverse variance (guided-diffusion's LEARNED_RANGE).
@@ -99,15 +100,23 @@ class Parameterisation:
                     f"{name} = {getattr(self, name)!r} is unknown; use one of "
                     + ", ".join(map(repr, get_args(allowed)))
                 )
-        if self.output == "logits" and (self.learned_variance or self.scale != "vp"):
+        if self.output == "logits" and (
+            self.learned_variance or self.scale not in ("vp", "evidence")
+        ):
             raise InvalidParameter(
-                "output = 'logits' goes with scale 'vp' and no learned variance; leave both out"
+                "output = 'logits' goes with scale 'vp' or 'evidence' and no learned variance; "
+                "leave both out"
+            )
+        if self.scale == "evidence" and self.output != "logits":
+            raise InvalidParameter(
+                f"scale = 'evidence' goes with logits of symbols; give output='logits' instead of "
+                f"{self.output!r}"
             )
 
     @checked
     def network_input(self, x_t: Tensor, snr: ArrayLike) -> Tensor:
         """What the network sees, c x_t; ``snr`` is one number or one per sample."""
-        if self.scale == "vp":
+        if self.scale in ("vp", "evidence"):
             return x_t
         return column(_gain(self.scale, snr), x_t) * x_t
 
@@ -239,7 +248,7 @@ def _alike(name: str, value: Tensor, x_t: Tensor) -> None:
 def _gain(scale: Scale, snr: ArrayLike) -> FloatArray:
     """The factor c by which the network's input differs from x_t."""
     a, s = amplitudes(snr)
-    if scale == "vp":
+    if scale in ("vp", "evidence"):
         return np.ones_like(a)
     if scale == "flow":
         return np.asarray(1 / (a + s))

@@ -49,7 +49,7 @@ from hierdiff.checks import (
 )
 from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import SignalNoise
 from hierdiff.validation._checks import tensor
 from hierdiff.validation.diffusion.parameterisation import Prediction, amplitudes, column
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
@@ -82,7 +82,7 @@ class Sampler(Protocol):
         """Whether it samples the posterior; else forward-backward runs are biased."""
 
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain from x_t at levels t [n]."""
 
@@ -140,7 +140,7 @@ class Ancestral:
 
     @checked
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain."""
         table = reverse_levels(self.levels, noise, t)
@@ -232,7 +232,7 @@ class DDIM:
 
     @checked
     def run(
-        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: GaussianNoise, draw: Draw
+        self, predict: Predict, x_t: Tensor, t: FloatArray, noise: SignalNoise, draw: Draw
     ) -> Tensor:
         """The mean of x0 at the end of the chain."""
         table = reverse_levels(self.levels, noise, t)
@@ -310,16 +310,14 @@ def _check_levels(levels: Any) -> None:
 
 
 @checked
-def reverse_levels(
-    levels: int | DiscreteSchedule, noise: GaussianNoise, t: FloatArray
-) -> FloatArray:
+def reverse_levels(levels: int | DiscreteSchedule, noise: SignalNoise, t: FloatArray) -> FloatArray:
     """SNRs of the chain of each sample, from its own level to inf.
 
     Parameters
     ----------
     levels : int or DiscreteSchedule
         A number of steps, equal in t; or a schedule whose levels are visited.
-    noise : GaussianNoise
+    noise : SignalNoise
         The meaning of t.
     t : array [n]
         Where each chain starts.

@@ -5,7 +5,7 @@ symbol               meaning
 ===================  ===========================================================================
 T, i                 number of noise levels of a schedule, and the index of one, from 0
 beta_i, alpha_bar_i  noise added at step i; signal power after it
-time                 the number that a network is told, here an index of its first schedule
+time                 the number that a network is given, here an index of its first schedule
 t in [0, 1]          noise level of :class:`hierdiff.noise.GaussianNoise`
 ===================  ===========================================================================
 
@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 
-__all__ = ["DiscreteSchedule"]
+__all__ = ["DiscreteSchedule", "StepLevels", "step_levels"]
 
 _SNAP = 1e-6  # an index this near to an integer is that integer, so that embeddings agree exactly
 
@@ -45,14 +45,14 @@ _size = partial(whole, low=1, high=1_000_000)
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class DiscreteSchedule:
-    r"""T noise levels with the times that the network is told.
+    r"""T noise levels with the times that the network is given.
 
     Parameters
     ----------
     betas : array [T]
         Noise added per step, in (0, 1).
     times : array [T], optional
-        What the network is told at each index, increasing; default 0 ... T - 1.
+        The time that the network is given at each index, increasing; default 0 ... T - 1.
 
     Raises
     ------
@@ -87,14 +87,14 @@ class DiscreteSchedule:
                 f"betas of shape {rate.shape} must be a list of numbers in (0, 1); give the noise "
                 "added per step"
             )
-        told = np.arange(len(rate), dtype=float) if times is None else np.array(times, dtype=float)
-        if told.shape != rate.shape or not (np.diff(told) > 0).all():
+        index = np.arange(len(rate), dtype=float) if times is None else np.array(times, dtype=float)
+        if index.shape != rate.shape or not (np.diff(index) > 0).all():
             raise InvalidParameter(
-                f"times of shape {told.shape} must be {len(rate)} increasing numbers; give one per "
-                "beta"
+                f"times of shape {index.shape} must be {len(rate)} increasing numbers; give one "
+                "per beta"
             )
         object.__setattr__(self, "betas", rate)
-        object.__setattr__(self, "times", told)
+        object.__setattr__(self, "times", index)
 
     @classmethod
     @checked(T=_size)
@@ -157,7 +157,7 @@ class DiscreteSchedule:
 
     @checked
     def respaced(self, spec: int | str | Sequence[int]) -> DiscreteSchedule:
-        """Schedule on part of the indices; the network is told the old times.
+        """Schedule on part of the indices; the network is given the old times.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class DiscreteSchedule:
 
     @checked
     def time(self, snr: ArrayLike) -> FloatArray:
-        """Time the network is told at these ratios; above the first level it is the first time.
+        """Time that the network is given at these ratios, the first one above the first level.
 
         Raises InvalidParameter for a ratio below the end of the schedule.
         """
@@ -213,6 +213,78 @@ class DiscreteSchedule:
         """Noise levels t of the process at which its SNR is that of the T indices, [T]."""
         t: FloatArray = noise.level(self.snr)
         return t
+
+
+class StepLevels(NamedTuple):
+    """Noise level that is added, and the one that the model is given.
+
+    The consistent protocol of step k = 1 ... K of a respaced chain adds the noise of index k - 1,
+    where the step starts.  The published one (arXiv 2402.16991) adds the noise of index k and gives
+    the network k - 1, one step less than there is.  At k = K it starts from pure noise; here from
+    t = 1, which on the linear schedule still holds 0.6 % of the signal's amplitude.
+    """
+
+    added: float
+    model_t: float
+
+
+@checked
+def step_levels(
+    schedule: DiscreteSchedule,
+    noise: GaussianNoise,
+    k: int,
+    protocol: Literal["consistent", "published"] = "consistent",
+) -> StepLevels:
+    """Levels of step k of a respaced chain.
+
+    Parameters
+    ----------
+    schedule : DiscreteSchedule
+        The respaced levels, K of them.
+    noise : GaussianNoise
+        The meaning of t.
+    k : int
+        Number of reverse steps, 0 (nothing happens) to K.
+    protocol : {"consistent", "published"}
+        Step k starts at index k - 1.  The consistent protocol adds the noise of that index.  The
+        published one (arXiv 2402.16991) adds the noise of index k and gives k - 1 to the network,
+        one step less than there is; at k = K it starts from pure noise, here from t = 1, which on
+        the linear schedule still holds 0.6 % of the amplitude of the signal.
+
+    Returns
+    -------
+    StepLevels
+
+    Raises
+    ------
+    InvalidParameter
+        If k is outside 0 ... K.
+
+    Notes
+    -----
+    Validity: k = 0 is the identity (the published script runs the full chain there instead).
+
+    Examples
+    --------
+    >>> schedule = DiscreteSchedule.linear().respaced("250")
+    >>> noise = GaussianNoise(schedule="linear")
+    >>> [round(t, 6) for t in step_levels(schedule, noise, 125)]
+    [0.498, 0.498]
+    >>> [round(t, 6) for t in step_levels(schedule, noise, 125, "published")]
+    [0.503, 0.498]
+    """
+    if not 0 <= k <= len(schedule):
+        raise InvalidParameter(f"k = {k} is outside the chain; give 0 to {len(schedule)}")
+    if protocol not in ("consistent", "published"):
+        raise InvalidParameter(
+            f"protocol = {protocol!r} is unknown; use 'consistent' or 'published'"
+        )
+    if k == 0:
+        return StepLevels(0.0, 0.0)
+    model_t = float(noise.level(schedule.snr[k - 1]))
+    if protocol == "consistent":
+        return StepLevels(model_t, model_t)
+    return StepLevels(float(noise.level(schedule.snr[k])) if k < len(schedule) else 1.0, model_t)
 
 
 def _respaced(T: int, spec: int | str | Sequence[int]) -> NDArray[Any]:

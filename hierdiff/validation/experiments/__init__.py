@@ -9,12 +9,44 @@ the source is a subcommand, ``python validation/phase_transition.py digits --dat
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation.pretrained.catalogue import CATALOGUE
 
-__all__ = ["source_arguments"]
+__all__ = ["clear_checkpoints", "known_checkpoint", "source_arguments"]
+
+
+def clear_checkpoints(folder: Path, *names: str) -> None:
+    """Remove the checkpoints of an experiment, by the names of their folders, and no others."""
+    for name in names:
+        for old in folder.glob(f"{name}/checkpoint.pt"):
+            old.unlink()
+
+
+@checked
+def known_checkpoint(name: str) -> str:
+    """The name of a public checkpoint; the nearest one is offered for an unknown one.
+
+    Examples
+    --------
+    >>> known_checkpoint("adm-255")
+    Traceback (most recent call last):
+    hierdiff.errors.InvalidParameter: name = 'adm-255' is not in the catalogue; did you mean \
+'adm-256'? (hierdiff models names them all)
+    """
+    names = [entry.name for entry in CATALOGUE]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+        raise InvalidParameter(
+            f"name = {name!r} is not in the catalogue; did you mean {near!r}? (hierdiff models "
+            "names them all)"
+        )
+    return name
 
 
 def source_arguments(sources: Mapping[str, type], arguments: Sequence[str]) -> list[str]:

@@ -36,9 +36,9 @@ from hierdiff.tasks import Task, run_tasks
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import decoder_of, encoder_of
 from hierdiff.validation.reference_layers import ReferenceClassifier
 
@@ -133,7 +133,7 @@ def _make(
 ) -> Any:
     """One task: images from pure noise under their labels."""
     noise = stream(seed, "pure noise", first).standard_normal((len(classes), *shape), np.float32)
-    return {"made": model.conditioned(classes).sample(noise, 1.0, stream(seed, "made", first))}
+    return {"made": model.given(classes).sample(noise, 1.0, stream(seed, "made", first))}
 
 
 def _read(reader: ReferenceClassifier, pixels: Array) -> Array:

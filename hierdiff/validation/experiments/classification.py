@@ -45,7 +45,7 @@ from hierdiff.checks import check_fields, checked, count, natural, unchecked, wh
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import Seed, generator, stream
@@ -53,16 +53,16 @@ from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import errors_by_class, tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
-from hierdiff.theory.zero_shot.rhm_classes import SoftLeaves
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.experiments import image_folders, source_arguments
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
-from hierdiff.validation.training import Plan, train
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
+from hierdiff.validation.training import TrainConfig, train
 
 __all__ = [
     "DigitNetwork",
-    "EmissionNetwork",
+    "GaussianRHMNetwork",
     "NetworkClassification",
     "PublishedNetwork",
     "TreeNetwork",
@@ -234,10 +234,11 @@ class NetworkClassification:
         if isinstance(s, TreeNetwork):
             size = {k: getattr(s, k) for k in ("v", "m", "s", "L", "tau")}
         budgets = s.budgets
+        most = budgets[-1] if budgets else 1  # no budget is refused below
         return Classification(
             **cast(Any, size), data=s.data, budgets=budgets, times=s.times,
             independent_budgets=s.independent_budgets, repeats=_REPEATS,
-            buckets=min(10, budgets[-1]), min_scores=max(2, min(20, budgets[-1])), keep=s.keep,
+            buckets=min(10, most), min_scores=max(2, min(20, most)), keep=s.keep,
             stages=s.stages or budgets[-len(s.keep) :], seed=self.seed, grammars=2,
         )  # fmt: skip
 
@@ -311,7 +312,7 @@ class NetworkClassification:
         if isinstance(self.source, DigitNetwork):
             network = network.assign(self._references(data))
         found = {self.name: network}
-        if isinstance(model, EmissionNetwork):
+        if isinstance(model, GaussianRHMNetwork):
             exact = self._scored(model.data, data, folder)
             found[f"{self.name}_exact"] = exact.assign(
                 _information(model.data, data[0], data[1], self.experiment.times, self.seed)
@@ -348,12 +349,12 @@ class NetworkClassification:
         s, e = self.source, self.experiment
         if isinstance(s, TreeNetwork):
             data, x0, labels, _ = draw_classes(e, 0)
-            network, _ = train_tree_unet(
+            network, _ = train_symbol_network(
                 data.grammar, GaussianNoise(s.v), _plan(s.steps, device), width=s.width, batch=128,
                 focus=(0.2, 0.8), label_share=s.label_share, seed=self.seed,
                 folder=self._checkpoint(folder, "v", "m", "s", "L", "width", "label_share"),
             )  # fmt: skip
-            return EmissionNetwork(network, data), (x0, labels)
+            return GaussianRHMNetwork(network, data), (x0, labels)
         training, rest = digits("train", seed=self.seed), digits("test", seed=self.seed)
         test = rest[_even(rest.labels)[: e.data]]
         model, _ = train_image_network(
@@ -402,8 +403,8 @@ class NetworkClassification:
         )  # fmt: skip
 
 
-def _plan(steps: int, device: str) -> Plan:
-    return Plan(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
+def _plan(steps: int, device: str) -> TrainConfig:
+    return TrainConfig(steps=steps, warmup=min(100, steps), every=max(min(500, steps // 4), 1),
                 device=device)  # fmt: skip
 
 
@@ -420,14 +421,14 @@ def _even(labels: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class EmissionNetwork:
+class GaussianRHMNetwork:
     """A network on one-hot leaves as the diffusion model of Gaussian emissions.
 
     Parameters
     ----------
-    network : SymbolNetwork
+    network : NetworkModel
         Trained on the grammar of the data with Gaussian noise, with labels.
-    data : SoftLeaves
+    data : GaussianRHM
         For the exact density, Bayes' ceiling and posterior; nothing of it enters the denoiser.
     label : int, or int array [n], optional
         The class that the network is conditioned on.
@@ -442,15 +443,15 @@ class EmissionNetwork:
     Validity: the change of noise level is exact; the beliefs are the network's.
     """
 
-    network: SymbolNetwork
-    data: SoftLeaves
+    network: NetworkModel
+    data: GaussianRHM
     label: Any = None
 
     source = "network"
     noise = GaussianNoise()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.network.noise, GaussianNoise):
+        if not has_snr(self.network.noise):
             raise InvalidParameter(
                 f"{self.network.noise.name} noise has no Gaussian emissions; train with "
                 "GaussianNoise"
@@ -470,7 +471,7 @@ class EmissionNetwork:
         """Of the data model, for Bayes' ceiling."""
         return self.data.log_density(x0)
 
-    def given(self, label: Any) -> EmissionNetwork:
+    def given(self, label: Any) -> GaussianRHMNetwork:
         """The network conditioned on a class, or one per datum; None is the null embedding."""
         return replace(self, label=label)
 
@@ -503,7 +504,7 @@ class EmissionNetwork:
         )
 
     @property
-    def _told(self) -> SymbolNetwork:
+    def _told(self) -> NetworkModel:
         return self.network.given(self.label)
 
     def _as_leaves(self, x_t: ArrayLike, snr: ArrayLike) -> tuple[Array, ...]:
@@ -548,7 +549,7 @@ def _conv_accuracy(train_set: LabelledImages, test: LabelledImages, steps: int, 
         logits = module(torch.from_numpy(train_set.images[rows]))
         return nn.functional.cross_entropy(logits, torch.from_numpy(train_set.labels[rows]))
 
-    plan = Plan(steps=steps, rate=3e-3, warmup=max(steps // 10, 1), average=0.9, every=steps)
+    plan = TrainConfig(steps=steps, rate=3e-3, warmup=max(steps // 10, 1), average=0.9, every=steps)
     done = train(network, loss, plan, name="conv classifier")
     with torch.no_grad():
         answer = done.network(torch.from_numpy(test.images)).argmax(dim=1).numpy()
@@ -556,7 +557,7 @@ def _conv_accuracy(train_set: LabelledImages, test: LabelledImages, steps: int, 
 
 
 def _information(
-    data: SoftLeaves, x0: Array, labels: Array, times: tuple[float, ...], seed: int
+    data: GaussianRHM, x0: Array, labels: Array, times: tuple[float, ...], seed: int
 ) -> dict[str, Any]:
     """Accuracy of the exact posterior of the class given one noisy datum, per time."""
     hits = []

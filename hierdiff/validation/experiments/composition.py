@@ -22,14 +22,15 @@ A network on strings that is given is measured by
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import numpy as np
+import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from torch import nn
@@ -72,7 +73,8 @@ from hierdiff.sims.run import RunOptions
 from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
-from hierdiff.validation.adapter import SymbolNetwork
+from hierdiff.validation.adapter import symbol_model
+from hierdiff.validation.experiments import clear_checkpoints, source_arguments
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
     generate_under_classes,
@@ -80,8 +82,8 @@ from hierdiff.validation.experiments.class_generation import (
     generation_summary,
 )
 from hierdiff.validation.networks.tree_unet import TreeUNet
-from hierdiff.validation.recipes import as_model, train_bump_network, train_tree_unet
-from hierdiff.validation.training import Plan
+from hierdiff.validation.recipes import bump_model, train_bump_network, train_symbol_network
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["NetworkComposition", "TrainedNetworks", "network_composition_figure"]
 
@@ -217,9 +219,6 @@ class _Labels:
     steps: int
 
 
-Source: TypeAlias = TrainedNetworks | PublishedNetwork
-
-
 @dataclass(frozen=True)
 class NetworkComposition:
     """Phases of a bump network, and the order in which a network learns levels, along training.
@@ -239,13 +238,23 @@ class NetworkComposition:
         "points": "feature_samples", "sampling": "num_steps",
     }  # fmt: skip
 
-    source: Source = field(default_factory=TrainedNetworks)
+    source: (
+        Annotated[TrainedNetworks, tyro.conf.subcommand("small")]
+        | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+    ) = field(default_factory=TrainedNetworks)
     """Which network on which data."""
     seed: int = 0
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self, seed=natural)
+        check_fields(self, source=unchecked, seed=natural)
+        if not isinstance(self.source, tuple(self.sources.values())):
+            instance("source", self.source, TrainedNetworks)
+
+    @classmethod
+    def arguments(cls, words: Sequence[str]) -> list[str]:
+        """The command line with the source as a subcommand."""
+        return source_arguments(cls.sources, words)
 
     @property
     def experiment(self) -> TruncatedDenoisers:
@@ -337,9 +346,7 @@ class NetworkComposition:
             return {f"{self.name}_theory": self.predict(),
                     self.name: self.measure(model, data, **run.tasks(self.name))}  # fmt: skip
         if not run.resume:
-            for name in ("bumps-*", "levels-*"):
-                for old in run.folder.glob(f"{name}/checkpoint.pt"):
-                    old.unlink()
+            clear_checkpoints(run.folder, "bumps-*", "levels-*")
         s = self.source
         if not isinstance(s, TrainedNetworks):
             folder = run.tasks(self.name)["folder"]
@@ -388,11 +395,11 @@ class NetworkComposition:
         """Folder of a checkpoint, one for each way of reading the network."""
         return "-".join([name, *(f"{x:g}" for x in (*settings, self.seed, network))])
 
-    def _plan(self, steps: int, device: str) -> Plan:
+    def _plan(self, steps: int, device: str) -> TrainConfig:
         s = self._small
         every = max(1, min(s.steps, steps) // s.checkpoints)
         # the rate stays up while the phases pass; a rate that falls freezes what is half learned
-        return Plan(steps=steps, every=every, rate=3e-3, average=0.98, warmup=min(50, steps),
+        return TrainConfig(steps=steps, every=every, rate=3e-3, average=0.98, warmup=min(50, steps),
                     hold=0.8, bfloat16=s.bfloat16, device=device)  # fmt: skip
 
     def _bumps(self, name: LabelSet, folder: Path | None, device: str) -> xr.Dataset:
@@ -405,14 +412,14 @@ class NetworkComposition:
             reading = (s.size, s.samples, s.feature_samples, s.num_steps, s.t)
             key = self._key(f"bumps-{name}", k, *reading)
             model, done = train_bump_network(
-                labels.bumps, self._plan(labels.steps, device), faint=labels.faint,
+                labels.bumps, self._plan(labels.steps, device), attenuation=labels.faint,
                 channels=s.channels, multipliers=s.multipliers, batch=s.batch,
                 seed=self.seed + 1000 * k, folder=None if folder is None else folder / key,
                 evaluate=self._evaluation(labels),
             )  # fmt: skip
             rows.append(list(done.history))
             if made is None:
-                made = _made(as_model(model.module, s.num_steps), places, s.size)
+                made = _made(bump_model(model.module, s.num_steps), places, s.size)
         assert made is not None
         dims = ("seed", "step")
         variables: dict[str, Any] = {
@@ -452,7 +459,7 @@ class NetworkComposition:
         places, points = self._places(bumps, s.samples), self._feature_places(labels)
 
         def evaluate(network: nn.Module) -> dict[str, float]:
-            model = as_model(network, s.num_steps)
+            model = bump_model(network, s.num_steps)
             images = _made(model, places, s.size)
             layer = next(iter(model.layers))
             noise = stream(self.seed, "fixed").standard_normal((1, 1, s.size, s.size))
@@ -462,7 +469,7 @@ class NetworkComposition:
             def features(where: Array) -> Array:
                 clean = 2 * bumps.images(where)[:, None] - 1
                 x_t = (a * clean + np.sqrt(1 - a**2) * noise).astype(np.float32)
-                conditional = model.conditioned(where.astype(np.float32))
+                conditional = model.given(where.astype(np.float32))
                 return np.asarray(conditional.features(x_t, s.t)[layer])
 
             read = read_phase(images, places, features(points), Z_labels=points)
@@ -484,17 +491,17 @@ class NetworkComposition:
             grammar = RHM(s.v, s.m, 2, s.L).draw(stream(self.seed, "grammar", k))
 
             def evaluate(network: nn.Module, grammar: Grammar = grammar) -> dict[str, float]:
-                model = SequentialModel(SymbolNetwork(cast(TreeUNet, network), noise))
+                model = SequentialModel(symbol_model(cast(TreeUNet, network), noise))
                 blank = np.full((300, grammar.n_leaves), -1)
                 made = model.sample(blank, 1.0, stream(self.seed, "made"))
                 valid = grammar.valid_per_level(made)[: s.L]
                 return {f"level {l}": float(x.mean()) for l, x in enumerate(valid)}
 
-            plan = Plan(
+            plan = TrainConfig(
                 steps=s.level_steps, every=max(1, s.level_steps // 20), rate=4e-3, hold=0.6,
                 average=0.95, warmup=min(50, s.level_steps), device=device,
             )  # fmt: skip
-            _, done = train_tree_unet(
+            _, done = train_symbol_network(
                 grammar, noise, plan, width=48, leaf_width=16, batch=128, seed=self.seed + k,
                 folder=None if folder is None
                 else folder / self._key("levels", k, s.v, s.m, s.L),
@@ -520,7 +527,7 @@ class NetworkComposition:
 def _made(model: Any, places: Array, size: int) -> Array:
     """Images [n, size, size] in [0, 1] made from one noise per place."""
     noise = stream(0, "bump noise").standard_normal((len(places), 1, size, size))
-    conditional = model.conditioned(places.astype(np.float32))
+    conditional = model.given(places.astype(np.float32))
     made = conditional.sample(noise.astype(np.float32), 1.0, 0)
     return np.asarray(np.clip((made[:, 0] + 1) / 2, 0, 1))
 

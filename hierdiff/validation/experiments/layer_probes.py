@@ -52,12 +52,12 @@ from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.layers import Pooling
-from hierdiff.validation.pretrained import pretrained
 from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of
-from hierdiff.validation.recipes import train_image_network, train_tree_unet
+from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import block_layers
-from hierdiff.validation.training import Plan
+from hierdiff.validation.training import TrainConfig
 
 __all__ = [
     "DigitNetworks",
@@ -227,7 +227,7 @@ def _strings(source: StringNetworks, seed: int, folder: Path | None, device: str
     n = source.test
     sets = [grammar.sample(n, stream(seed, name)) for name in ("probe fit", "probe test")]
     steps = source.steps
-    plan = Plan(steps=steps, every=steps, warmup=min(100, steps), device=device)
+    plan = TrainConfig(steps=steps, every=steps, warmup=min(100, steps), device=device)
     networks, references = {}, {"exact": cast(DiffusionModel, ExactRHM(grammar, noise))}
     for size in source.n_train:
         made = []
@@ -235,7 +235,7 @@ def _strings(source: StringNetworks, seed: int, folder: Path | None, device: str
             rng = stream(seed, "training set", size, k)
             data = grammar.sample(size, rng).leaves if size else None
             key = f"probe-rhm-{source.v}-{source.m}-{source.s}-{source.L}-{size}-{seed}-{k}"
-            model, _ = train_tree_unet(
+            model, _ = train_symbol_network(
                 grammar, noise, plan, width=48, batch=128, data=data, seed=seed + 1000 * k,
                 folder=None if folder is None else folder / key,
             )  # fmt: skip
@@ -276,7 +276,7 @@ def _digits(source: DigitNetworks, seed: int, folder: Path | None, device: str) 
     """8 x 8 digits; the mixture of their classes and memorising denoisers as references."""
     training, test = digits("train", seed=seed), digits("test", seed=seed)
     steps = source.steps
-    plan = Plan(steps=steps, every=steps, warmup=min(50, steps), rate=2e-3, average=0.995,
+    plan = TrainConfig(steps=steps, every=steps, warmup=min(50, steps), rate=2e-3, average=0.995,
                 device=device)  # fmt: skip
     layers: dict[str, Pooling] = dict.fromkeys(source.layers or _DIGIT_LAYERS, "space")
     noise = GaussianNoise(schedule="linear")
@@ -312,7 +312,7 @@ def _photographs(source: PublishedNetwork, seed: int, device: str) -> LabelledMo
             f"{source.name} must be conditioned on {entry.condition}; take a network that can do "
             "without"
         )
-    chosen = ImageFolder.of(source.images)
+    chosen = ImageFolder.of(source.images or Path())
     if chosen.labels is None or len(chosen.names) < 2:
         raise InvalidParameter(
             f"images = {source.images} has {len(chosen.names)} folders of a class each; a probe "
@@ -324,7 +324,7 @@ def _photographs(source: PublishedNetwork, seed: int, device: str) -> LabelledMo
     network = pretrained(source.name, accept_licence=source.accept_licence, execution=execution)
     network = replace(network, layers=block_layers(network, source.layers))
     if entry.condition:
-        network = network.conditioned(1000)
+        network = network.given(1000)
     size, encode = encoder_of(entry, device)
     pixels, kept = load_images(files, size)
     x, y = encode(pixels), labels[kept]

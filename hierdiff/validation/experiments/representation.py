@@ -19,19 +19,20 @@ falls; for the others the interior-peak gain of the probes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
+import tyro
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, listed, natural, unchecked, whole
+from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure, plt
@@ -40,6 +41,7 @@ from hierdiff.seeds import stream
 from hierdiff.sims.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
 from hierdiff.sims.run import RunOptions
+from hierdiff.validation.experiments import clear_checkpoints, source_arguments
 from hierdiff.validation.experiments.layer_probes import (
     DigitNetworks,
     PublishedNetwork,
@@ -49,8 +51,8 @@ from hierdiff.validation.experiments.layer_probes import (
     probe_layers,
     probe_summary,
 )
-from hierdiff.validation.recipes import train_vector_denoiser
-from hierdiff.validation.training import Plan
+from hierdiff.validation.recipes import train_vector_network
+from hierdiff.validation.training import TrainConfig
 
 __all__ = ["MixtureNetworks", "NetworkRepresentation", "network_representation_figure"]
 
@@ -96,9 +98,6 @@ class MixtureNetworks:
         )  # fmt: skip
 
 
-Source: TypeAlias = MixtureNetworks | StringNetworks | DigitNetworks | PublishedNetwork
-
-
 @dataclass(frozen=True)
 class NetworkRepresentation:
     """Quality of a network's features against noise, for training sets of several sizes.
@@ -119,15 +118,27 @@ class NetworkRepresentation:
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
-    source: Source = field(default_factory=MixtureNetworks)
+    source: (
+        Annotated[MixtureNetworks, tyro.conf.subcommand("mixture")]
+        | Annotated[StringNetworks, tyro.conf.subcommand("rhm")]
+        | Annotated[DigitNetworks, tyro.conf.subcommand("digits")]
+        | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+    ) = field(default_factory=MixtureNetworks)
     """Which network on which data."""
     seed: int = 0
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self, seed=natural)
+        check_fields(self, source=unchecked, seed=natural)
+        if not isinstance(self.source, tuple(self.sources.values())):
+            instance("source", self.source, MixtureNetworks)
         if isinstance(self.source, MixtureNetworks):
             _ = self.experiment
+
+    @classmethod
+    def arguments(cls, words: Sequence[str]) -> list[str]:
+        """The command line with the source as a subcommand."""
+        return source_arguments(cls.sources, words)
 
     @property
     def experiment(self) -> Representation:
@@ -220,9 +231,7 @@ class NetworkRepresentation:
     ) -> dict[str, xr.Dataset]:
         """For the mixture exact law, memorising denoiser and networks; else all rows in one."""
         if not run.resume:
-            for name in ("vectors-*", "probe-*"):
-                for old in run.folder.glob(f"{name}/checkpoint.pt"):
-                    old.unlink()
+            clear_checkpoints(run.folder, "vectors-*", "probe-*")
         if not isinstance(self.source, MixtureNetworks):
             if model is not None:
                 _ = self.experiment  # which says that only the mixture takes models
@@ -268,7 +277,7 @@ class NetworkRepresentation:
         """Curves of all networks, and how much better they denoise their training points."""
         experiment, s = self.experiment, self._mixture
         steps = s.steps
-        plan = Plan(steps=steps, every=steps, rate=2e-3, average=0.995,
+        plan = TrainConfig(steps=steps, every=steps, rate=2e-3, average=0.995,
                     warmup=min(100, steps), device=device)  # fmt: skip
         curves: dict[str, list[list[Array]]] = {"snr": [], "linear": [], "projection": []}
         errors: list[list[Array]] = []
@@ -278,7 +287,7 @@ class NetworkRepresentation:
             errors.append([])
             for k in range(s.networks):
                 x, labels = experiment.mixture.sample(n or 1000, stream(self.seed, "points", n, k))
-                model, _ = train_vector_denoiser(
+                model, _ = train_vector_network(
                     experiment.mixture, plan, data=x if n else None, width=s.width,
                     depth=s.depth, seed=self.seed + 1000 * k + n,
                     folder=None if folder is None else folder / f"vectors-{n}-{k}-{self.seed}",

@@ -1,8 +1,6 @@
-"""Parts that several networks are built of: codes of the noise level and of a label, a block."""
+"""Parts of several networks: embeddings of the noise level and of a label, a residual block."""
 
 from __future__ import annotations
-
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +10,20 @@ from hierdiff.checks import (
 )
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import NoiseProcess, input_channels
 
 __all__ = [
     "Block",
-    "LabelCode",
-    "NoiseCode",
-    "Process",
+    "LabelEmbedding",
+    "NoiseEmbedding",
     "coded",
     "symbol_channels",
 ]
 
 _FREQUENCIES = 16
 
-Process: TypeAlias = GaussianNoise | MaskingNoise | UniformNoise
-"""The processes under which a network sees symbols."""
 
-
-class NoiseCode(nn.Module):
+class NoiseEmbedding(nn.Module):
     """Features of log SNR: sines of geometric frequencies, then a small network."""
 
     frequencies: Tensor
@@ -48,8 +42,8 @@ class NoiseCode(nn.Module):
         return code
 
 
-class LabelCode(nn.Module):
-    """A vector per label, and one, that starts at zero, for no label."""
+class LabelEmbedding(nn.Module):
+    """A vector per label, and a null embedding that starts at zero."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -70,14 +64,14 @@ class LabelCode(nn.Module):
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= self.classes:
             raise InvalidParameter(
                 f"labels {int(index.min())} to {int(index.max())} are outside 0 to "
-                f"{self.classes - 1} (or {self.classes} for none); these are the network's classes"
+                f"{self.classes - 1}, the classes of the network ({self.classes} is the null label)"
             )
         out: Tensor = self.table(index)
         return out
 
 
 def coded(
-    noise: NoiseCode, labels: LabelCode | None, log_snr: Tensor, label: Tensor | None
+    noise: NoiseEmbedding, labels: LabelEmbedding | None, log_snr: Tensor, label: Tensor | None
 ) -> Tensor:
     code: Tensor = noise(log_snr)
     if labels is not None:
@@ -107,9 +101,9 @@ class Block(nn.Module):
         return out
 
 
-def symbol_channels(grammar: Grammar, noise: Process) -> tuple[int, int]:
+def symbol_channels(grammar: Grammar, noise: NoiseProcess) -> tuple[int, int]:
     """Numbers per leaf that a network is given, and symbols."""
     v = grammar.v[grammar.L]
     if noise.v != v:
         raise InvalidParameter(f"the noise has v = {noise.v} symbols and the leaves {v}; use v={v}")
-    return {"gaussian": 2 * v, "masking": v + 1, "uniform": v}[noise.name], v
+    return input_channels(noise), v

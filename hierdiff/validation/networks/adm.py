@@ -40,7 +40,9 @@ from hierdiff.checks import (
     one_of,
     whole,
 )
+from hierdiff.data.digits import LabelledImages
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
 from hierdiff.validation._checks import (
     check_names,
     labels_of,
@@ -60,9 +62,10 @@ __all__ = [
     "Norm",
     "ResBlock",
     "Stage",
-    "empty",
     "from_state_dict",
     "full_precision",
+    "image_unet",
+    "meta_init",
     "sinusoid",
 ]
 
@@ -283,7 +286,56 @@ class ADMUNet(nn.Module):
 
 
 @checked
-def empty(config: ADMConfig) -> ADMUNet:
+def image_unet(
+    data: LabelledImages, noise: NoiseProcess | None = None, *, channels: int = 32,
+    multipliers: tuple[float, ...] = (1, 2), blocks: int = 1, attention: tuple[int, ...] = (2,),
+    conditional: bool = False,
+) -> ADMUNet:  # fmt: skip
+    """An ADM U-Net of the size of labelled images, which returns one prediction per pixel.
+
+    Parameters
+    ----------
+    data : LabelledImages
+        Square images.
+    noise : NoiseProcess, optional
+        Not used: every Gaussian process has the same network.
+    channels, multipliers, blocks, attention
+        See :class:`ADMConfig`.
+    conditional : bool
+        Whether it is conditioned on the label; it then has one label more than there are classes,
+        the null label.
+
+    Returns
+    -------
+    ADMUNet
+
+    Raises
+    ------
+    InvalidParameter
+        If the sizes do not divide.
+
+    Notes
+    -----
+    Validity: the weights are torch's current random ones; set ``torch.manual_seed`` before.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = LabelledImages(np.zeros((3, 1, 8, 8), np.float32), np.array([0, 1, 1]))
+    >>> image_unet(data, conditional=True).label_emb.num_embeddings
+    3
+    """
+    classes = int(data.labels.max()) + 1 if conditional and len(data) else 0
+    config = ADMConfig(
+        data.images.shape[-1], channels, multipliers, blocks, attention, head_channels=32,
+        classes=classes + 1 if classes else None, learned_variance=False,
+        image_channels=data.images.shape[1],
+    )  # fmt: skip
+    return ADMUNet(config)
+
+
+@checked
+def meta_init(config: ADMConfig) -> ADMUNet:
     """The network without memory for its parameters, on torch's meta device.
 
     Parameters
@@ -301,7 +353,7 @@ def empty(config: ADMConfig) -> ADMUNet:
 
     Examples
     --------
-    >>> net = empty(ADM_256)
+    >>> net = meta_init(ADM_256)
     >>> len(net.state_dict()), sum(p.numel() for p in net.parameters())
     (566, 552814086)
     """
@@ -342,7 +394,7 @@ def from_state_dict(state_dict: Mapping[str, Tensor], config: ADMConfig) -> ADMU
     >>> bool((same.out[2].weight == net.out[2].weight).all())
     True
     """
-    net = empty(config)
+    net = meta_init(config)
     check_names(state_dict, net)
     half = (torch.float16, torch.bfloat16)
     weights = {k: w.float() if w.dtype in half else w for k, w in state_dict.items()}

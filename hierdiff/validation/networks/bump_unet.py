@@ -1,19 +1,19 @@
-r"""Conditional networks on images of one bump: labels are places, not classes.
+r"""Conditional networks on images of one bump: labels are positions, not classes.
 
-An ADM U-Net is told the coordinates (x, y) of the bump as sines of geometric frequencies, one code
-per coordinate, added to the code of the time,
+An ADM U-Net is conditioned on the coordinates (x, y) of the bump.  They are embedded as sines of
+geometric frequencies, one embedding per coordinate, added to the embedding of the time,
 
 .. math:: c(x, y) = W\,[\sin \omega_k x, \cos \omega_k x, \sin \omega_k y, \cos \omega_k y] + b ,
 
 without guidance.  It predicts eps on the linear schedule.
 
-The code above tells the order of places before anything is learned.  A *faint* code does not:
-beside the code of the place, at a small amplitude f, stands that of another place, at full one,
-:math:`\pi(x, y)`, a fixed random exchange of all labels,
+This embedding holds the order of positions before anything is learned.  The *attenuated* embedding
+does not: the embedding of the position has a small amplitude f, and beside it stands, at full
+amplitude, that of another position :math:`\pi(x, y)`, a fixed random permutation of all labels,
 
 .. math:: c_f(x, y) = W\,[f\, \phi(x, y),\ \phi(\pi(x, y))] + b ,
 
-a manifold of two dimensions whose order means nothing; which half matters has to be learned.
+a manifold of two dimensions whose order means nothing.  The network has to learn which half counts.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from torch import Tensor, nn
 from hierdiff.checks import checked
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
 from hierdiff.validation._checks import size_number, tensor
 from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
 
 __all__ = [
-    "FaintCode",
-    "PlaceCode",
+    "AttenuatedEmbedding",
+    "PositionEmbedding",
+    "attenuate_position",
     "bump_unet",
     "encoder_layer",
-    "tell_faintly",
 ]
 
 _FREQUENCIES = 8
 
 
-class PlaceCode(nn.Module):
-    """Code of a place (x, y) in pixels, as wide as the code of the time.
+class PositionEmbedding(nn.Module):
+    """Embedding of a position (x, y) in pixels, as wide as that of the time.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class PlaceCode(nn.Module):
 
     Examples
     --------
-    >>> PlaceCode(16, 32)(torch.zeros(3, 2)).shape
+    >>> PositionEmbedding(16, 32)(torch.zeros(3, 2)).shape
     torch.Size([3, 32])
     """
 
@@ -65,7 +66,7 @@ class PlaceCode(nn.Module):
         self.net = nn.Linear(4 * _FREQUENCIES, width)
 
     def waves(self, place: Tensor) -> Tensor:
-        """Sines and cosines of places [n, 2], before any weight."""
+        """Sines and cosines of positions [n, 2], before any weight."""
         if tensor("place", place).ndim != 2 or place.shape[1] != 2:
             raise InvalidParameter(f"places have shape {tuple(place.shape)}; give [n, 2], x and y")
         angles = (place.to(self.frequencies)[:, :, None] * self.frequencies).flatten(1)
@@ -77,18 +78,18 @@ class PlaceCode(nn.Module):
         return code
 
 
-class FaintCode(PlaceCode):
-    """Code of a place at a small amplitude, beside that of another place which means nothing.
+class AttenuatedEmbedding(PositionEmbedding):
+    """Embedding of a position at a small amplitude, beside that of an unrelated position.
 
     Parameters
     ----------
     bumps : Bumps
-        Whose labels are exchanged at random; a place is exchanged with the label next to it.
+        Whose labels are permuted at random; a position takes part with the label next to it.
     width : int
-    faint : float
-        Amplitude of the true code, >= 0.
+    attenuation : float
+        Amplitude of the true embedding, >= 0.
     seed : int
-        Names the exchange.
+        Names the permutation.
 
     Raises
     ------
@@ -98,20 +99,20 @@ class FaintCode(PlaceCode):
     Examples
     --------
     >>> bumps = Bumps(size=16, margin=3)
-    >>> FaintCode(bumps, 32, 0.1, 0)(torch.from_numpy(bumps.labels)).shape
+    >>> AttenuatedEmbedding(bumps, 32, 0.1, 0)(torch.from_numpy(bumps.labels)).shape
     torch.Size([100, 32])
     """
 
     other: Tensor
 
     @checked(width=size_number)
-    def __init__(self, bumps: Bumps, width: int, faint: float, seed: int) -> None:
+    def __init__(self, bumps: Bumps, width: int, attenuation: float, seed: int) -> None:
         super().__init__(bumps.size, width)
-        if not (np.isfinite(faint) and faint >= 0) or bumps.held_out:
+        if not (np.isfinite(attenuation) and attenuation >= 0) or bumps.held_out:
             raise InvalidParameter(
-                f"faint = {faint} must be finite and >= 0, and no labels held out"
+                f"attenuation = {attenuation} must be finite and >= 0, and no labels held out"
             )
-        self.faint = faint
+        self.attenuation = attenuation
         self.net = nn.Linear(8 * _FREQUENCIES, width)
         labels = torch.from_numpy(bumps.labels)
         order = stream(seed, "exchange of labels").permutation(len(labels))
@@ -123,7 +124,7 @@ class FaintCode(PlaceCode):
 
     def forward(self, place: Tensor) -> Tensor:
         """[n, 2] to [n, width]."""
-        true = self.faint * self.waves(place)  # which looks at the place
+        true = self.attenuation * self.waves(place)  # which checks the shape
         rows = [((place[:, k] - self.low) / self.step[k]).round().long().clamp(0, n - 1)
                 for k, n in enumerate(self.shape)]  # fmt: skip
         other = self.other[rows[0] * self.shape[1] + rows[1]]
@@ -133,14 +134,17 @@ class FaintCode(PlaceCode):
 
 @checked
 def bump_unet(
-    size: int, *, channels: int = 32, multipliers: tuple[float, ...] = (1, 2), blocks: int = 1
-) -> ADMUNet:
-    """An ADM U-Net for one-channel images that is told a place.
+    bumps: Bumps, noise: NoiseProcess | None = None, *, channels: int = 32,
+    multipliers: tuple[float, ...] = (1, 2), blocks: int = 1,
+) -> ADMUNet:  # fmt: skip
+    """An ADM U-Net for one-channel images, conditioned on a position.
 
     Parameters
     ----------
-    size : int
-        Pixels on a side.
+    bumps : Bumps
+        The images, of which the network takes the size.
+    noise : NoiseProcess, optional
+        Not used: every Gaussian process has the same network.
     channels, multipliers, blocks
         As in :class:`hierdiff.validation.networks.adm.ADMConfig`; attention at the lowest
         resolution.
@@ -165,18 +169,18 @@ def bump_unet(
     """
     lowest = 2 ** (len(multipliers) - 1)
     config = ADMConfig(
-        size, channels, multipliers, blocks, (lowest,), head_channels=32, classes=1,
+        bumps.size, channels, multipliers, blocks, (lowest,), head_channels=32, classes=1,
         learned_variance=False, image_channels=1,
     )  # fmt: skip
     network = ADMUNet(config)
-    network.label_emb = PlaceCode(size, 4 * channels)
+    network.label_emb = PositionEmbedding(bumps.size, 4 * channels)
     return network
 
 
 @checked
-def tell_faintly(network: ADMUNet, bumps: Bumps, faint: float, seed: int) -> None:
-    """Give a bump network a :class:`FaintCode` in place of its :class:`PlaceCode`."""
-    network.label_emb = FaintCode(bumps, 4 * network.config.channels, faint, seed)
+def attenuate_position(network: ADMUNet, bumps: Bumps, attenuation: float, seed: int) -> None:
+    """Replace the :class:`PositionEmbedding` of a network by an :class:`AttenuatedEmbedding`."""
+    network.label_emb = AttenuatedEmbedding(bumps, 4 * network.config.channels, attenuation, seed)
 
 
 @checked

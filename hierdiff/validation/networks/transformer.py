@@ -14,12 +14,12 @@ from hierdiff.checks import (
 )
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
 from hierdiff.validation._checks import layers_number, one_per_row, size_number, tensor
 from hierdiff.validation.networks._blocks import (
     Block,
-    LabelCode,
-    NoiseCode,
-    Process,
+    LabelEmbedding,
+    NoiseEmbedding,
     coded,
     symbol_channels,
 )
@@ -42,7 +42,7 @@ class SequenceTransformer(nn.Module):
     width, heads, layers : int
         Sizes.
     classes : int
-        Labels that it can be told; 0 for a network without.
+        Labels of a conditional network, 0 for an unconditional one.
 
     Raises
     ------
@@ -77,8 +77,8 @@ class SequenceTransformer(nn.Module):
         if width % heads:
             raise InvalidParameter(f"heads = {heads} must divide width = {width}")
         self.leaves = leaves
-        self.code = NoiseCode(width)
-        self.labels = LabelCode(classes, width) if classes else None
+        self.code = NoiseEmbedding(width)
+        self.labels = LabelEmbedding(classes, width) if classes else None
         self.embed = nn.Linear(channels, width)
         self.place = nn.Parameter(torch.randn(leaves, width) / math.sqrt(width))
         self.attend = nn.ModuleList(
@@ -113,7 +113,7 @@ class SequenceTransformer(nn.Module):
 
 @checked
 def symbol_transformer(
-    grammar: Grammar, noise: Process, *, width: int = 64, layers: int = 4,
+    grammar: Grammar, noise: NoiseProcess, *, width: int = 64, layers: int = 4,
     conditional: bool = False,
 ) -> SequenceTransformer:  # fmt: skip
     """A transformer on the leaves of a grammar, which knows nothing of its tree.
@@ -121,12 +121,12 @@ def symbol_transformer(
     Parameters
     ----------
     grammar : Grammar
-    noise : Process
+    noise : NoiseProcess
     width : int
         Features per leaf; a head of attention for every 16 of them.
     layers : int
     conditional : bool
-        Whether it can be told the class.
+        Whether it is conditioned on the class.
 
     Returns
     -------

@@ -10,7 +10,7 @@ r"""Networks shaped like the derivation tree, for sequences of the Random Hierar
     u_{l} = B\big(W^{\uparrow}_l [u_{l+1, 1}, \dots, u_{l+1, s}]\big), \qquad
     h_{l+1, j} = B\big(W^{\downarrow}_{l, j} h_l + W^{skip}_l u_{l+1, j}\big),
 
-with residual blocks B that know the noise level.  One set of weights per level, shared by its
+with residual blocks B that depend on the noise level.  One set of weights per level, shared by its
 nodes, as the grammar shares its rules; the two sweeps have the shape of belief propagation
 (Mei, arXiv 2404.18444), and their features are named after the levels.
 """
@@ -28,12 +28,12 @@ from hierdiff.checks import (
 )
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
 from hierdiff.validation._checks import layers_number, one_per_row, size_number, tensor
 from hierdiff.validation.networks._blocks import (
     Block,
-    LabelCode,
-    NoiseCode,
-    Process,
+    LabelEmbedding,
+    NoiseEmbedding,
     coded,
     symbol_channels,
 )
@@ -50,9 +50,9 @@ class TreeUNet(nn.Module):
     Parameters
     ----------
     channels : int
-        Numbers per leaf that it is given: v for one-hot with Gaussian noise, v + 1 with a mask.
+        Numbers per leaf of the input: v for one-hot with Gaussian noise, v + 1 with a mask.
     symbols : int
-        v, logits per leaf that it returns.
+        v, logits per leaf.
     s, L : int
         Branching and depth of the tree.
     width : int
@@ -60,7 +60,7 @@ class TreeUNet(nn.Module):
     blocks : int
         Residual blocks per level and sweep.
     classes : int
-        Labels that it can be told; 0 for a network without.
+        Labels of a conditional network, 0 for an unconditional one.
     leaf_width : int, optional
         Features per leaf, by default ``width``.  A message between a leaf and its parent is v
         numbers, and the leaves are more than half of the nodes: a quarter of the width makes a
@@ -74,7 +74,7 @@ class TreeUNet(nn.Module):
     Notes
     -----
     Validity: any s >= 1; input [n, s**L, channels], log SNR [n] and, if conditional, labels [n];
-    output [n, s**L, symbols].  No label, or the label ``classes``, means that none is given.
+    output [n, s**L, symbols].  No label and the null label ``classes`` both mean unconditional.
 
     References
     ----------
@@ -109,8 +109,8 @@ class TreeUNet(nn.Module):
             if value < 1:
                 raise InvalidParameter(f"{name} = {value} must be at least 1")
         self.s, self.L, self.width = s, L, width
-        self.code = NoiseCode(width)
-        self.labels = LabelCode(classes, width) if classes else None
+        self.code = NoiseEmbedding(width)
+        self.labels = LabelEmbedding(classes, width) if classes else None
         self.embed = nn.Linear(channels, narrow)
         sizes = [width] * L + [narrow]  # per level
 
@@ -163,7 +163,7 @@ class TreeUNet(nn.Module):
 
 @checked
 def tree_unet(
-    grammar: Grammar, noise: Process, *, width: int = 64, blocks: int = 1,
+    grammar: Grammar, noise: NoiseProcess, *, width: int = 64, blocks: int = 1,
     conditional: bool = False, leaf_width: int | None = None,
 ) -> TreeUNet:  # fmt: skip
     """A U-Net in the shape of a grammar's tree, for a noise process.
@@ -172,11 +172,11 @@ def tree_unet(
     ----------
     grammar : Grammar
         With the same branching on every level.
-    noise : Process
+    noise : NoiseProcess
     width, blocks : int
         See :class:`TreeUNet`.
     conditional : bool
-        Whether it can be told the class.
+        Whether it is conditioned on the class.
     leaf_width : int, optional
         See :class:`TreeUNet`.
 

@@ -15,16 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from hierdiff.checks import checked, number
+from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.noise import NoiseProcess
+from hierdiff.seeds import stream
 from hierdiff.validation._checks import (
     layers_number,
     one_per_row,
     size_number,
     tensor,
 )
-from hierdiff.validation.networks._blocks import Block, NoiseCode
+from hierdiff.validation.networks._blocks import Block, NoiseEmbedding
 
 __all__ = [
     "VectorDenoiser",
+    "vector_mlp",
 ]
 
 
@@ -60,7 +64,7 @@ class VectorDenoiser(nn.Module):
     def __init__(self, dim: int, variance: float, *, width: int = 256, depth: int = 3) -> None:
         super().__init__()
         self.variance = variance
-        self.code = NoiseCode(64)
+        self.code = NoiseEmbedding(64)
         self.embed = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(Block(width, 64) for _ in range(depth))
         self.head = nn.Linear(width, dim)
@@ -90,3 +94,49 @@ class VectorDenoiser(nn.Module):
         s2 = torch.sigmoid(-log_snr.to(x.dtype))[:, None]
         total = a2 * self.variance + s2
         return a2.sqrt() * self.variance / total, (self.variance * s2 / total).sqrt(), total.rsqrt()
+
+
+@checked
+def vector_mlp(
+    mixture: LowRankMixture,
+    noise: NoiseProcess | None = None,
+    *,
+    width: int = 256,
+    depth: int = 3,
+    seed: int = 0,
+) -> VectorDenoiser:
+    """A perceptron for the vectors of a mixture.
+
+    Parameters
+    ----------
+    mixture : LowRankMixture
+        The data, of which the network takes the dimension and the variance per entry.
+    noise : NoiseProcess, optional
+        Not used: every Gaussian process has the same network.
+    width, depth
+        As in :class:`VectorDenoiser`.
+    seed : int
+        Names the stream of the data from which the variance is estimated.
+
+    Returns
+    -------
+    VectorDenoiser
+
+    Raises
+    ------
+    InvalidParameter
+        If a size is below one.
+
+    Notes
+    -----
+    Validity: the weights are torch's current random ones; set ``torch.manual_seed`` before.
+
+    Examples
+    --------
+    >>> mixture = LowRankMixture.random(6, 2, 3, delta=0.2, seed=0)
+    >>> vector_mlp(mixture, width=16)(torch.zeros(3, 6), torch.zeros(3)).shape
+    torch.Size([3, 6])
+    """
+    # the estimate scales input and output; its error of about 1 % costs nothing
+    variance = float((mixture.sample(4000, stream(seed, "variance"))[0] ** 2).mean())
+    return VectorDenoiser(mixture.dim, variance, width=width, depth=depth)

@@ -95,7 +95,7 @@ class Checkpoint:
     latent_scale : float, optional
         Data are latents of an autoencoder, multiplied by this; None for pixels in [-1, 1].
     condition : str
-        What it is told besides the time, "" for nothing.
+        On what it is conditioned besides the time, "" for nothing.
     citation : str
         The paper.
     exercised : str
@@ -286,14 +286,14 @@ def catalogue_table(cached: Sequence[str] = ()) -> str:
         file = entry.weights
         here = "  (in the cache)" if entry.name in cached else ""
         size = "size unknown" if file.size is None else f"{file.size / 1e9:.2f} GB"
-        told = f"; told {entry.condition}" if entry.condition else ""
+        condition = f"; conditioned on {entry.condition}" if entry.condition else ""
         variance = " and variance" if entry.learned_variance else ""
         data = "pixels" if entry.latent_scale is None else f"latents times {entry.latent_scale},"
         accept = "; pass accept_licence=True" if entry.acceptance else ""
         lines += [
             f"{entry.name}  {entry.title}{here}",
             f"  predicts  {entry.output}{variance}, {entry.schedule} schedule, {data} "
-            f"{' x '.join(map(str, entry.shape))}{told}",
+            f"{' x '.join(map(str, entry.shape))}{condition}",
             f"  licence   {entry.licence}, {entry.licence_url}{accept}",
             f"  source    {file.url}",
             f"  revision  {entry.revision or 'unknown: what the address holds'}",

@@ -168,7 +168,7 @@ def as_model(
         module,
         GaussianNoise(schedule="cosine" if entry.schedule == "cosine" else "linear"),
         Parameterisation(entry.output, learned_variance=entry.learned_variance),
-        clock=schedule,
+        noise_conditioning=schedule,
         sampler=Ancestral(
             schedule.respaced("250"),
             variance="learned" if entry.learned_variance else "posterior",

@@ -88,6 +88,20 @@ def test_compact_and_dense_evidence_agree(name: str, dtype: type) -> None:
         np.testing.assert_allclose(b, c, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_compact_evidence_of_each_sample_is_its_own(dtype: type) -> None:
+    """Noise levels that differ from sample to sample, with a last tile that is not full."""
+    grammar, noise = RHM(6, 3, 2, 4).draw(1), UniformNoise(6)
+    t = np.linspace(0.1, 0.6, 21)
+    x_t = noise.corrupt(grammar.sample(21, 0).leaves, t, 1)
+    compact = posterior(grammar, noise.evidence(x_t, t), dtype=dtype)
+    tolerance = {np.float64: 1e-12, np.float32: 3e-5}[dtype]
+    for i in range(21):
+        alone = posterior(grammar, noise.log_evidence(x_t[i : i + 1], t[i]))
+        assert compact.log_evidence[i] == pytest.approx(alone.log_evidence[0], rel=tolerance)
+        np.testing.assert_allclose(compact.marginals[0][i], alone.marginals[0][0], atol=tolerance)
+
+
 @pytest.mark.parametrize("grammar", [FIXTURE, AMBIGUOUS])
 def test_a_clamped_root_is_conditioning(grammar: Grammar) -> None:
     log_psi = np.nan_to_num(random_evidence(grammar, 3, n=4), neginf=-20)

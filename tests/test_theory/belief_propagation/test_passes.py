@@ -285,3 +285,39 @@ def test_the_ends_of_the_unit_interval_draw_what_is_possible(
     at_leaves = np.take_along_axis(log_psi, np.asarray(drawn.leaves)[..., None], axis=2)
     assert np.isfinite(at_leaves).all()
     assert np.isfinite(grammar.log_prob(drawn.leaves)).all()
+
+
+def plain_range(grammar: Grammar, likelihood: np.ndarray) -> int:
+    """Smallest sum of exponents on a path from a leaf to the root, one sample, in plain NumPy."""
+    beliefs = [x * 2.0 ** -np.floor(np.log2(x.sum())) for x in likelihood]
+    lowest = [0] * len(beliefs)
+    for table in reversed(grammar.rules):
+        s = table.shape[-1]
+        above = []
+        for node in range(len(beliefs) // s):
+            children = beliefs[node * s : (node + 1) * s]
+            total = np.prod([x[table[..., j]] for j, x in enumerate(children)], axis=0).sum(axis=1)
+            exponent = int(np.floor(np.log2(total.sum())))
+            # zero is one of them: a path that gains nothing counts as none
+            path = exponent + min(0, *lowest[node * s : (node + 1) * s])
+            above.append((total * 2.0**-exponent, path))
+        beliefs, lowest = [x for x, _ in above], [path for _, path in above]
+    return lowest[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_range_of_a_tree_is_that_of_its_worst_path(dtype: type) -> None:
+    """One pair of leaves is at odds with the rules, and each pair in turn; all children count."""
+    for grammar in (RHM(6, 2, 3, 3).draw(0), RHM(6, 3, 2, 4).draw(1)):
+        s, nodes = grammar.s[0], grammar.n_leaves // grammar.s[0]
+        rules = grammar.rules[-1].reshape(-1, s)
+        odd = next(x for x in np.ndindex(*[6] * s) if not (rules == x).all(axis=1).any())
+        likelihood = np.ones((nodes, grammar.n_leaves, 6))
+        for node in range(nodes):
+            for j in range(s):  # 1e-7 for all symbols but that one
+                likelihood[node, node * s + j] = np.where(np.arange(6) == odd[j], 1, 1e-7)
+        expected = [plain_range(grammar, x) for x in likelihood]
+        assert max(expected) < -20
+        leaves = leaves_of(grammar, np.log(likelihood), None, dtype, 1, private=False)
+        _, found = passes.upward(grammar, 0, grammar.L, leaves, 1)
+        np.testing.assert_array_equal(found.ranges, expected)

@@ -208,11 +208,11 @@ def test_the_epsilon_process_follows_the_recursion_as_v_grows() -> None:
     for v in (16, 64):
         rhm = RHM(v, v // 4, 2, 4)
         epsilon = 0.9 * critical_noise(rhm)
-        found = population_dynamics(rhm, EpsilonNoise(v), epsilon, size=6000, copies=8, seed=1)
+        found = population_dynamics(rhm, EpsilonNoise(v), epsilon, size=3000, copies=4, seed=1)
         law = annealed_beliefs(rhm, epsilon)
         gaps.append(float(np.abs(found.upward - law.up).max()))
         np.testing.assert_allclose(found.marginal, law.marginal, atol=0.6 / v + 0.01)
-    assert gaps[1] < 0.6 * gaps[0]
+    assert gaps[1] < 0.6 * gaps[0]  # .40 found; their errors are below a seventh of them
 
 
 def test_the_recursion_is_rejected_for_masking() -> None:
@@ -224,8 +224,9 @@ def test_the_recursion_is_rejected_for_masking() -> None:
 
 
 def test_the_threshold_of_the_epsilon_process_is_known() -> None:
-    found = critical_level(RHM(32, 8, 2, 1), EpsilonNoise(32), size=1000, depth=20, copies=4)
+    found = critical_level(RHM(32, 8, 2, 1), EpsilonNoise(32), size=500, depth=20, copies=4)
     assert abs(found.value - 68 / 93) < 4 * found.error + 1e-3
+    assert found.error < 1e-3
     assert found.snr is None
     assert "extrapolated" in found.definition
     assert f"from {found.depth} levels" in found.definition

@@ -14,8 +14,8 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory import zero_shot as theory
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
 from hierdiff.theory.zero_shot.inputs import checked_labels
-from hierdiff.theory.zero_shot.rhm_classes import NodeClasses, SoftLeaves
-from hierdiff.theory.zero_shot.scenes import PROMPTS, BoundObjects, TwoChannels
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM, NodeClasses
+from hierdiff.theory.zero_shot.scenes import PROMPTS, ShapeTexture, TwoObjectScenes
 from hierdiff.theory.zero_shot.weightings import Buckets, weighting
 
 TAU = 0.42
@@ -48,7 +48,7 @@ def component_mean(x_t: np.ndarray, hard: np.ndarray, log_p: np.ndarray, snr: fl
 @pytest.mark.parametrize("grammar", [FIXTURE, AMBIGUOUS, WEIGHTED], ids=["rhm", "ambiguous", "w"])
 @pytest.mark.parametrize("snr", [0.0, 0.3, 40.0])
 def test_soft_leaves_against_enumeration(grammar: Grammar, snr: float) -> None:
-    world = SoftLeaves(grammar, TAU)
+    world = GaussianRHM(grammar, TAU)
     x0, _ = world.sample(3, 1)
     noise = np.random.default_rng(2).standard_normal(x0.shape)
     levels, prior = enumerate_derivations(grammar)
@@ -69,7 +69,7 @@ def test_soft_leaves_against_enumeration(grammar: Grammar, snr: float) -> None:
 
 
 def test_single_precision_keeps_the_differences_of_classes() -> None:
-    world = SoftLeaves(RHM(8, 3, 2, 3).draw(0), TAU)
+    world = GaussianRHM(RHM(8, 3, 2, 3).draw(0), TAU)
     x0, _ = world.sample(64, 1)
     noise = np.random.default_rng(2).standard_normal(x0.shape)
     t = np.geomspace(1e-5, 1, 64)
@@ -80,7 +80,7 @@ def test_single_precision_keeps_the_differences_of_classes() -> None:
 
 def test_posterior_given_noisy_data_is_that_of_the_hard_channel() -> None:
     """At SNR g the leaves are seen through variance tau^2 + 1/g; at infinity only tau is left."""
-    world = SoftLeaves(FIXTURE, TAU)
+    world = GaussianRHM(FIXTURE, TAU)
     x0, _ = world.sample(4, 1)
     odds = world.noisy_log_odds(x0, np.zeros_like(x0), 1e12)
     exact = world.log_density(x0)
@@ -93,7 +93,7 @@ def test_posterior_given_noisy_data_is_that_of_the_hard_channel() -> None:
 
 @pytest.mark.parametrize(("level", "node"), [(0, 0), (1, 0), (1, 1), (2, 3)])
 def test_node_classes_against_enumeration(level: int, node: int) -> None:
-    world = SoftLeaves(FIXTURE, TAU)
+    world = GaussianRHM(FIXTURE, TAU)
     inner = NodeClasses(world, level, node)
     x0, _ = world.sample(2, 1)
     noise = np.random.default_rng(2).standard_normal(x0.shape)
@@ -116,10 +116,10 @@ def test_node_classes_against_enumeration(level: int, node: int) -> None:
 
 def test_nodes_need_an_unambiguous_grammar() -> None:
     with pytest.raises(InvalidParameter, match="ambiguous") as error:
-        NodeClasses(SoftLeaves(AMBIGUOUS), 1)
+        NodeClasses(GaussianRHM(AMBIGUOUS), 1)
     one_line(error)
     with pytest.raises(InvalidParameter, match="no node"):
-        NodeClasses(SoftLeaves(FIXTURE), 1, 2)
+        NodeClasses(GaussianRHM(FIXTURE), 1, 2)
 
 
 # --- shape and texture ----------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_nodes_need_an_unambiguous_grammar() -> None:
 def test_two_channels_against_enumeration(k: float) -> None:
     grammar = Grammar([[[[0, 1], [1, 1]], [[1, 0], [0, 0]]]])
     table = np.array([[0.7, 0.3], [0.2, 0.8]])
-    world = TwoChannels(SoftLeaves(grammar, TAU), table, k)
+    world = ShapeTexture(GaussianRHM(grammar, TAU), table, k)
     x0 = world.conflict([0, 1, 1], [1, 0, 0], 1)
     noise = np.random.default_rng(2).standard_normal(x0.shape)
     snr = 3.0
@@ -155,9 +155,9 @@ def test_two_channels_against_enumeration(k: float) -> None:
 
 
 def test_amplitude_changes_no_clean_likelihood() -> None:
-    tree = SoftLeaves(RHM(8, 3, 2, 3).draw(0), TAU)
+    tree = GaussianRHM(RHM(8, 3, 2, 3).draw(0), TAU)
     table = np.random.default_rng(0).dirichlet(np.full(8, 2.0), 8)
-    big, small = (TwoChannels(tree, table, k) for k in (1.0, 0.01))
+    big, small = (ShapeTexture(tree, table, k) for k in (1.0, 0.01))
     x, y = (w.conflict([0, 1, 2], [3, 4, 5], 7) for w in (big, small))
     assert y[:, 1] == pytest.approx(0.01 * x[:, 1])
     assert small.log_density(y) == pytest.approx(big.log_density(x), rel=1e-10)
@@ -170,7 +170,7 @@ def test_amplitude_changes_no_clean_likelihood() -> None:
 def test_prompts_against_enumeration(area: int) -> None:
     rules = [[[[0, 1], [1, 1]], [[1, 2], [2, 2]], [[2, 0], [0, 0]]]]
     shapes, colours = Grammar(rules), Grammar([rules[0][::-1]])
-    world = BoundObjects(shapes, colours, TAU, area)
+    world = TwoObjectScenes(shapes, colours, TAU, area)
     x0, values = world.sample(2, 3)
     noise = np.random.default_rng(4).standard_normal(x0.shape)
     names = ["pair", "pair swapped", "first recoloured", "colour absent"]
@@ -376,9 +376,9 @@ def test_more_than_two_classes_agree_with_two() -> None:
 
 def test_bad_input_is_told_in_one_line() -> None:
     e, t = np.ones((2, 3, 2)), np.full((2, 3), 0.2)
-    world = SoftLeaves(FIXTURE)
+    world = GaussianRHM(FIXTURE)
     cases = [
-        (lambda: SoftLeaves(FIXTURE, 0.0), "tau = 0.0"),
+        (lambda: GaussianRHM(FIXTURE, 0.0), "tau = 0.0"),
         (lambda: world.errors(np.zeros((2, 3, 4)), np.zeros((2, 3, 4)), 1.0), "shape"),
         (lambda: world.errors(*[np.zeros((1, 4, 4))] * 2, np.inf), "inside"),
         (lambda: theory.class_scores(e, t, theory.band(0.5, 1)), "vanish at all"),
@@ -405,10 +405,10 @@ def test_bad_input_is_told_in_one_line() -> None:
         (lambda: theory.band_weights([1.0], 2.0, 1.0), "increasing"),
         (lambda: GaussianClasses([[0.0]], [[-1.0]]), "positive definite"),
         (lambda: GaussianClasses([[0.0]], [[1.0]], [0.5]), "sum to one"),
-        (lambda: TwoChannels(world, np.ones((4, 4))), "rows of probabilities"),
-        (lambda: TwoChannels(world, np.full((4, 4), 0.25), 0.0), "amplitude"),
-        (lambda: BoundObjects(FIXTURE, AMBIGUOUS), "agree in size"),
-        (lambda: BoundObjects(FIXTURE, FIXTURE, area=0), "area = 0"),
+        (lambda: ShapeTexture(world, np.ones((4, 4))), "rows of probabilities"),
+        (lambda: ShapeTexture(world, np.full((4, 4), 0.25), 0.0), "amplitude"),
+        (lambda: TwoObjectScenes(FIXTURE, AMBIGUOUS), "agree in size"),
+        (lambda: TwoObjectScenes(FIXTURE, FIXTURE, area=0), "area = 0"),
     ]  # fmt: skip
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:
@@ -418,20 +418,20 @@ def test_bad_input_is_told_in_one_line() -> None:
 
 def test_arguments_that_would_give_a_wrong_number_are_refused() -> None:
     """Each of these gave a number, or NaN, or an error of NumPy."""
-    world = SoftLeaves(FIXTURE, TAU)
+    world = GaussianRHM(FIXTURE, TAU)
     x, eps = np.zeros((2, *world.shape)), np.ones((2, *world.shape))
     gaussian = GaussianClasses([[0.0], [1.0]], [[1.0]])
     e, t = np.ones((2, 3, 2)), np.full((2, 3), 0.2)
     weight = theory.snr_slope
-    channel = TwoChannels(world, np.full((world.n_classes, world.shape[1]), 1 / world.shape[1]))
+    channel = ShapeTexture(world, np.full((world.n_classes, world.shape[1]), 1 / world.shape[1]))
     node = NodeClasses(world, 1)
-    objects = BoundObjects(*[RHM(4, 2, 2, 2).draw(0)] * 2)
+    objects = TwoObjectScenes(*[RHM(4, 2, 2, 2).draw(0)] * 2)
     prompts = (PROMPTS["pair"],)
     scene, values = objects.sample(1, 0)
     cases = [
-        (lambda: SoftLeaves(RHM(4, 2, 2, 2)), r"give a Grammar; .*draw"),
-        (lambda: NodeClasses(FIXTURE, 0), r"give a SoftLeaves; make one: SoftLeaves\(grammar\)"),
-        (lambda: SoftLeaves(FIXTURE, 1e-320), "tau = 1e-320"),
+        (lambda: GaussianRHM(RHM(4, 2, 2, 2)), r"give a Grammar; .*draw"),
+        (lambda: NodeClasses(FIXTURE, 0), r"give a GaussianRHM; make one: GaussianRHM\(grammar\)"),
+        (lambda: GaussianRHM(FIXTURE, 1e-320), "tau = 1e-320"),
         (lambda: world.errors(x, eps[:1], 1.0), "noise has shape"),
         (lambda: world.errors(x, eps * np.nan, 1.0), "noise is NaN"),
         (lambda: world.errors(x, eps, [1.0, 2.0, 3.0]), "snr has shape"),
@@ -456,7 +456,7 @@ def test_arguments_that_would_give_a_wrong_number_are_refused() -> None:
         (lambda: theory.class_scores(e * np.nan, t, weight), "errors is NaN"),
         (lambda: theory.class_scores(e, t, print), r"weight\(t\)"),
         (lambda: theory.class_scores(e, t + 1, weight), "outside"),
-        (lambda: theory.log_ratio(FIXTURE, x, seed=0), "make one: SoftLeaves"),
+        (lambda: theory.log_ratio(FIXTURE, x, seed=0), "make one: GaussianRHM"),
         (lambda: theory.log_ratio(gaussian, [[0.0, 1.0]], seed=0), "needs \\(n, 1\\)"),
         (lambda: theory.log_ratio(gaussian, [[0.0]], seed=0, levels=10**30), "GB of memory"),
         (lambda: theory.bayes_accuracy([[np.nan, 0.0]]), "log_density is NaN"),
@@ -482,8 +482,8 @@ def test_arguments_that_would_give_a_wrong_number_are_refused() -> None:
 def test_what_a_class_keeps_is_a_copy_that_nobody_writes_to() -> None:
     means, table = np.array([[0.0], [1.0]]), np.full((2, 2), 0.5)
     world = GaussianClasses(means, [[1.0]])
-    tree = SoftLeaves(RHM(v=2, m=1, s=2, L=1).draw(seed=0))
-    channel = TwoChannels(tree, table)
+    tree = GaussianRHM(RHM(v=2, m=1, s=2, L=1).draw(seed=0))
+    channel = ShapeTexture(tree, table)
     means[:], table[:] = 7, 7
     assert world.means.tolist() == [[0.0], [1.0]]
     assert np.asarray(channel.histograms).tolist() == [[0.5, 0.5], [0.5, 0.5]]

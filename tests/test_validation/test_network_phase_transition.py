@@ -1,4 +1,4 @@
-"""The network study of the phase transition, in small: curves, gap, training sets, images."""
+"""The phase transition of networks, in small: curves, divergence, training sets, images."""
 
 from __future__ import annotations
 
@@ -9,20 +9,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hierdiff.validation.tree_runs import copied, exact_retention, partial_levels, run_kept
+import xarray as xr
 from oracles import one_line
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import load
+from hierdiff.sims.metrics.forward_backward import (
+    exact_retention,
+    forward_backward,
+    overlap,
+    partial_levels,
+    start_data,
+)
+from hierdiff.sims.run import run
 from hierdiff.theory import ExactRHM
+from hierdiff.validation.execution import Execution
+from hierdiff.validation.experiments.phase_transition import (
+    CatalogueNetwork,
+    DigitNetwork,
+    GrammarNetwork,
+    NetworkPhaseTransition,
+    copied,
+)
 from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
-from hierdiff.validation.studies.phase_transition import NetworkPhaseTransition
 
 GRAMMAR = RHM(4, 2, 2, 3).draw(0)
 
 
-def test_sentences_are_parsed_as_the_grammar_does() -> None:
+def test_valid_strings_are_parsed_as_the_grammar_does() -> None:
     truth = GRAMMAR.sample(50, 1)
     for a, b in zip(partial_levels(GRAMMAR, truth.leaves), truth.levels, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -41,7 +56,9 @@ def test_what_derives_nothing_is_found_level_by_level() -> None:
 def test_retention_of_the_exact_sampler_is_the_law(noise: MaskingNoise | GaussianNoise) -> None:
     t = 0.45 if noise.name == "masking" else 0.25
     truth, n = GRAMMAR.sample(3000, 3), 3000
-    kept = run_kept(ExactRHM(GRAMMAR, noise), GRAMMAR, truth, t, 4)
+    model = ExactRHM(GRAMMAR, noise)
+    start = start_data(model, truth, len(truth), 0)
+    kept = overlap(start, forward_backward(model, start.x0, t, 4).x_0)
     assert kept.valid.all()
     mean, error = exact_retention(GRAMMAR, noise, [t], 3000, 5)
     spread = np.hypot(kept.share.std(axis=0) / np.sqrt(n), error[:, 0])
@@ -57,31 +74,38 @@ def test_copies() -> None:
     assert not copied(np.full((2, 8), 9), training).any()
 
 
-SMALL = NetworkPhaseTransition(
-    v=4, m=2, L=2, t=(0.1, 0.2, 0.3, 1.0), data=300, steps=250, width=24, batch=128, chain=30,
+STRINGS = GrammarNetwork(
+    v=4, m=2, L=2, t=(0.1, 0.2, 0.3, 1.0), data=300, steps=250, width=24, batch=128, num_steps=30,
     n_train=(6, 0), n_train_steps=120,
 )  # fmt: skip
+SMALL = NetworkPhaseTransition(STRINGS)
+
+
+def curves(out: Path, summary: Path | None = None) -> list[xr.Dataset]:
+    """The law, the exact chain and the network."""
+    found = run(SMALL, out=out, summary=summary)
+    name = "network_phase_transition"
+    return [found[f"{name}{end}"] for end in ("_theory", "_chain", "")]
 
 
 @pytest.mark.slow
 def test_a_small_network_follows_exact_inference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
-    theory, chain, network = study.main()
+    theory, chain, network = curves(tmp_path, tmp_path / "claims.json")
     last = capsys.readouterr().out.splitlines()[-1]
     assert "nats per leaf" in last
     assert "by training set" in last
-    assert (tmp_path / "phase_transition.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "network_phase_transition.png").read_bytes()[:4] == b"\x89PNG"
     said = json.loads((tmp_path / "claims.json").read_text())
-    assert said["closing"] == last
-    assert said["made"]["device"] == "cpu"
+    assert said["claim"] == last
+    assert "torch" in said["made"]["versions"]
     # exact beliefs through the chain obey the law; the network stays within a stated gap of it
     z = (chain.retention - theory.retention) / np.hypot(chain.retention_error,
                                                         theory.retention_error)  # fmt: skip
     assert np.abs(z).max() < 4
     assert (chain.valid == 1).all()
-    assert float(network.gap.mean()) < 0.03
+    assert float(network.divergence.mean()) < 0.03
     assert float(np.abs(network.minus_chain).max()) < 0.12
     assert (network.valid > 0.85).all()
     # planted: levels taken upside down
@@ -89,12 +113,13 @@ def test_a_small_network_follows_exact_inference(
     assert np.abs(upside / network.retention_error.values).max() > 8
     # six strings teach less than fresh ones, and are copied
     few, fresh = (network.sel(n_train=n) for n in (6, 0))
-    assert (few.size_gap - fresh.size_gap) / np.hypot(few.size_gap_error, fresh.size_gap_error) > 8
+    gap = few.size_divergence - fresh.size_divergence
+    assert gap / np.hypot(few.size_divergence_error, fresh.size_divergence_error) > 8
     assert float(few.size_copies) > 0.3
-    assert load(tmp_path / "phase_transition.nc").equals(network)
+    assert load(tmp_path / "network_phase_transition.nc").equals(network)
     # a second run finds everything
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/checkpoint.pt")}
-    again = study.main()
+    again = curves(tmp_path)
     assert stamps == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/checkpoint.pt")}
     np.testing.assert_array_equal(again[2].retention, network.retention)
 
@@ -102,13 +127,13 @@ def test_a_small_network_follows_exact_inference(
 @pytest.mark.slow
 def test_digits_and_the_floor_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = NetworkPhaseTransition(
-        model="digits", out=tmp_path, steps=60, chain=10, data=60, t=(0.02, 0.3, 1.0)
+        DigitNetwork(steps=60, num_steps=10, data=60, t=(0.02, 0.3, 1.0))
     )
-    (ds,) = study.main()
+    (ds,) = run(study, out=tmp_path).values()
     assert "above the floor" in capsys.readouterr().out.splitlines()[-1]
     assert ds.layer.values[-1] == "logits"
-    assert float(ds.retention[0]) > 0.9
-    assert float(ds.retention[-1]) < 0.5
+    assert float(ds.retention[0, 0]) > 0.9
+    assert float(ds.retention[0, -1]) < 0.5
     assert (ds.similarity[:, 0] > 0.9).all()
     # an untrained sampler from noise has nothing of the start image: the floor is reached
     z = (ds.similarity[:, -1] - ds.floor) / np.hypot(ds.similarity_error[:, -1], ds.floor_error)
@@ -122,25 +147,21 @@ def test_a_published_network_is_run_on_a_folder(
     """The ImageNet path on stand-ins: a tiny ADM, a small classifier, noise as photographs."""
     from PIL import Image
 
-    from hierdiff.validation import studies
     from hierdiff.validation.adapter import NetworkModel
     from hierdiff.validation.diffusion.parameterisation import Parameterisation
     from hierdiff.validation.diffusion.samplers import Ancestral
     from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+    from hierdiff.validation.experiments import image_retention as module
     from hierdiff.validation.reference_layers import ConvClassifier, ReferenceClassifier
 
-    assert studies.__doc__
-    home = "hierdiff.validation.studies._image_retention"
     torch.manual_seed(0)
     net = ADMUNet(ADMConfig(8, 32, (1, 2), 1, (2,), head_channels=32))
     model = NetworkModel(
         net, GaussianNoise(schedule="linear"), Parameterisation("eps", learned_variance=True),
         sampler=Ancestral(DiscreteSchedule.linear().respaced("5"), variance="learned", clip=1.0),
+        execution=Execution(batch_size=16),
     )  # fmt: skip
     look = ConvClassifier(3, 8, 4, width=8)
-    import importlib
-
-    module = importlib.import_module(home)
     monkeypatch.setattr(module, "pretrained", lambda *_, **__: model)
     monkeypatch.setattr(module, "convnext", lambda _: ReferenceClassifier(look, look.names))
     whole = module.load_images
@@ -156,44 +177,50 @@ def test_a_published_network_is_run_on_a_folder(
         return folder
 
     folder = draw("images", 0)
-    study = NetworkPhaseTransition(
-        model="adm-256", images=folder, classifier=folder, out=tmp_path / "out",
-        t=(0.1, 1.0),
-    )  # fmt: skip
-    (ds,) = study.main()
+    source = CatalogueNetwork(images=folder, classifier=folder, t=(0.1, 1.0))
+
+    def measured(source: CatalogueNetwork, out: Path, **options: bool) -> xr.Dataset:
+        (ds,) = run(NetworkPhaseTransition(source), out=out, **options).values()
+        return ds
+
+    ds = measured(source, tmp_path / "out")
     assert ds.similarity.shape == (5, 2)
     kept = tmp_path / "out" / "tasks" / "network_phase_transition"
     assert len(list(kept.glob("*.npz"))) == 4  # two blocks, two levels
-    (again,) = study.main()
+    again = measured(source, tmp_path / "out")
     np.testing.assert_array_equal(ds.similarity, again.similarity)
     # as many other images, under the same path and under another: as in a fresh folder
-    (fresh,) = replace(study, images=draw("others", 1), out=tmp_path / "fresh").main()
+    others = replace(source, images=draw("others", 1))
+    fresh = measured(others, tmp_path / "fresh")
     assert not np.allclose(fresh.similarity, ds.similarity)
     with pytest.raises(InvalidParameter, match=r"images = .*--overwrite"):
-        replace(study, images=tmp_path / "others").main()
-    (other,) = replace(study, images=tmp_path / "others", overwrite=True).main()
+        measured(others, tmp_path / "out")
+    other = measured(others, tmp_path / "out", overwrite=True)
     draw("images", 1)
-    (replaced,) = replace(study, overwrite=True).main()
+    replaced = measured(source, tmp_path / "out", overwrite=True)
     np.testing.assert_array_equal(other.similarity, fresh.similarity)
     np.testing.assert_array_equal(replaced.similarity, fresh.similarity)
     # other weights of the same network: no task of the first ones is used again
     before = len(list(kept.glob("*.npz")))
     with torch.no_grad():
         next(net.parameters()).add_(0.5)
-    study.main()
+    measured(source, tmp_path / "out")
     assert len(list(kept.glob("*.npz"))) == before + 4
 
 
 def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
     cases = [
-        (lambda: replace(SMALL, t=(0.0,)), "noise levels"),
-        (lambda: replace(SMALL, data=1), "error bar"),
-        (lambda: replace(SMALL, focus=(0.4, 0.2)), "rising levels"),
-        (lambda: replace(SMALL, n_train=(-1,)), "n_train = -1"),
-        (lambda: replace(SMALL, m=9), "rules exceed"),
-        (lambda: NetworkPhaseTransition(model="adm-256"), "needs images"),
-        (lambda: NetworkPhaseTransition(
-            model="adm-256", images=tmp_path, out=tmp_path).main(), "classifier"),
+        (lambda: replace(STRINGS, t=(0.0, 0.5)), "noise levels"),
+        (lambda: replace(STRINGS, data=1), "error bar"),
+        (lambda: replace(STRINGS, focus=(0.4, 0.2)), "rising levels"),
+        (lambda: replace(STRINGS, n_train=(-1,)), "n_train = -1"),
+        (lambda: replace(STRINGS, m=9), "rules exceed"),
+        (lambda: CatalogueNetwork(), "needs images"),
+        (lambda: CatalogueNetwork(name="adm-255", images=tmp_path), "did you mean 'adm-256'"),
+        (lambda: run(NetworkPhaseTransition(CatalogueNetwork(images=tmp_path)), out=tmp_path),
+         "classifier"),
+        (lambda: NetworkPhaseTransition(DigitNetwork()).predict(), "no law"),
+        (lambda: NetworkPhaseTransition(3), "network = 3"),
         (lambda: exact_retention(GRAMMAR, MaskingNoise(4), [0.5], 1, 0), "error bar"),
     ]  # fmt: skip
     for call, words in cases:
@@ -210,13 +237,13 @@ def test_networks_that_the_image_study_cannot_run_are_refused_before(tmp_path: P
     Image.fromarray(np.zeros((9, 10), np.uint8)).save(folder / "a.png")
     words = {
         "dit-xl-2-256": "network of latents", "stable-diffusion-1.5": "network of latents",
-        "adm-64-conditional": "told class", "adm-256": "1 readable image;",
+        "adm-64-conditional": "conditioned on class", "adm-256": "1 readable image;",
     }  # fmt: skip
     for name, match in words.items():
-        study = NetworkPhaseTransition(
-            model=name, images=folder, classifier=tmp_path / "none", out=tmp_path / "out",
-            accept_licence=True, t=(0.5,),
+        source = CatalogueNetwork(
+            name=name, images=folder, classifier=tmp_path / "none", accept_licence=True,
+            t=(0.4, 0.5),
         )  # fmt: skip
         with pytest.raises(InvalidParameter, match=match) as error:
-            study.main()
+            run(NetworkPhaseTransition(source), out=tmp_path / "out")
         one_line(error)

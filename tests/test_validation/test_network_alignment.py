@@ -1,4 +1,4 @@
-"""Layers of networks as judges: beside exact beliefs, probes, digits' groups, human choices."""
+"""Layers of networks at the odd-one-out task: exact beliefs, probes, digits, people."""
 
 from __future__ import annotations
 
@@ -18,26 +18,34 @@ from torch import Tensor, nn
 
 from hierdiff import GaussianNoise, results
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, write_triplets
+from hierdiff.sims.metrics.odd_one_out import (
+    TripletTask,
+    draw_triplets,
+    leading_components,
+    paired_difference,
+    write_triplets,
+)
+from hierdiff.sims.run import run
 from hierdiff.theory.odd_one_out_task import odd_one_out
 from hierdiff.validation import things
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.studies._judgements import (
+from hierdiff.validation.experiments.alignment import (
     DIGIT_GROUPS,
-    Judges,
+    CatalogueObjects,
+    DigitObjects,
+    GrammarObjects,
+    NetworkAlignment,
     digit_similarity,
-    leading_components,
 )
-from hierdiff.validation.studies.alignment import NetworkAlignment
 from hierdiff.validation.things import block_layers
 
 SMALL = NetworkAlignment(
-    v=6, m=2, L=2, steps=600, width=24, objects=100, count=3000, readout=500, t=(0.05, 0.8),
-    probe_width=0,
+    GrammarObjects(v=6, m=2, L=2, steps=600, width=24, objects=100, n_readout=500),
+    max_triplets=3000, t=(0.05, 0.8), probe_width=0,
 )  # fmt: skip
 
 
-# --- judges ---------------------------------------------------------------------------------------
+# --- responses -----------------------------------------------------------------------------------
 
 
 def test_digits_share_groups_as_stated() -> None:
@@ -56,32 +64,32 @@ def test_digits_share_groups_as_stated() -> None:
         digit_similarity([3, 11], (1.0, 0.5, 0.25))
 
 
-def judges_of(similarity: NDArray[Any], count: int = 800) -> Judges:
+def task_of(similarity: NDArray[Any], count: int = 800) -> TripletTask:
     rows = draw_triplets(len(similarity), count, 0)
-    return Judges(rows, odd_one_out(similarity, rows, 0.22))
+    return TripletTask(rows, odd_one_out(similarity, rows, 0.22))
 
 
 def test_the_error_is_that_of_triplets_that_share_objects() -> None:
     rng = np.random.default_rng(0)
-    judges = judges_of(rng.random((30, 30)))
+    task = task_of(rng.random((30, 30)))
     score = rng.random(800)
-    _, theirs = paired_difference(score, np.zeros(800), judges.triplets)
-    assert judges.error(score) == pytest.approx(theirs)
+    _, theirs = paired_difference(score, np.zeros(800), task.triplets)
+    assert task.error(score) == pytest.approx(theirs)
     # scores of their own: as if triplets were independent, within the noise of the estimate
-    assert judges.error(score) == pytest.approx(score.std() / np.sqrt(800), rel=0.3)
+    assert task.error(score) == pytest.approx(score.std() / np.sqrt(800), rel=0.3)
     # scores that belong to the objects are not averaged out by more triplets
-    shared = rng.random(30)[judges.triplets].mean(axis=1)
-    assert judges.error(shared) > 3 * shared.std() / np.sqrt(800)
+    shared = rng.random(30)[task.triplets].mean(axis=1)
+    assert task.error(shared) > 3 * shared.std() / np.sqrt(800)
 
 
-def test_choices_follow_the_judges() -> None:
+def test_choices_follow_the_observers() -> None:
     similarity = np.kron(np.eye(2), np.ones((5, 5)))
-    judges = judges_of(similarity, 4000)
-    odd = judges.choices()[:, 2]
+    task = task_of(similarity, 4000)
+    odd = task.choices()[:, 2]
     for column in range(3):
-        count = int((judges.triplets[:, column] == odd).sum())
-        mean = judges.probabilities[:, column].sum()
-        spread = np.sqrt((judges.probabilities * (1 - judges.probabilities))[:, column].sum())
+        count = int((task.triplets[:, column] == odd).sum())
+        mean = task.probabilities[:, column].sum()
+        spread = np.sqrt((task.probabilities * (1 - task.probabilities))[:, column].sum())
         assert abs(count - mean) < 4 * spread
 
 
@@ -98,12 +106,12 @@ def test_components_keep_the_geometry() -> None:
 def test_the_probe_finds_what_is_there_and_nothing_in_noise() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(90) % 2
-    judges = judges_of(np.equal.outer(labels, labels).astype(float), 6000)
+    task = task_of(np.equal.outer(labels, labels).astype(float), 6000)
     hidden = np.hstack([np.eye(2)[labels], rng.standard_normal((90, 2))])
-    held, error, _ = judges.probed(hidden, 4)
-    plain = judges.scores(hidden).mean()
+    held, error, _ = task.probed(hidden, 4)
+    plain = task.scores(hidden).mean()
     assert held - plain > 2 * error
-    nothing, error, leaked = judges.probed(rng.standard_normal((90, 12)), 12)
+    nothing, error, leaked = task.probed(rng.standard_normal((90, 12)), 12)
     assert abs(nothing - 1 / 3) < 4 * error
     assert leaked - nothing > 2 * error  # which is why the leaked number is not the one reported
 
@@ -115,8 +123,7 @@ def test_the_probe_finds_what_is_there_and_nothing_in_noise() -> None:
 def test_levels_of_the_network_judge_as_exact_beliefs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
-    network, exact = study.main()
+    network, exact = run(SMALL, out=tmp_path, summary=tmp_path / "claims.json").values()
     claims = json.loads((tmp_path / "claims.json").read_text())
     assert network.accuracy.dims == ("condition", "level", "t")
     assert str(exact.source.values) == "theory"
@@ -133,20 +140,21 @@ def test_levels_of_the_network_judge_as_exact_beliefs(
     # what is told changes nothing that it cannot change: the input
     told = network.layer_accuracy.sel(layer="input")
     np.testing.assert_array_equal(told[0], told[1])
-    saved = results.load(tmp_path / "alignment.nc")
+    saved = results.load(tmp_path / "network_alignment.nc")
     np.testing.assert_array_equal(saved.layer_accuracy, network.layer_accuracy)
-    again = study.main()[0]
+    again = run(SMALL, out=tmp_path)["network_alignment"]
     np.testing.assert_allclose(again.layer_accuracy, network.layer_accuracy)
     assert "read from the network - exact" in capsys.readouterr().out.splitlines()[-1]
-    assert (tmp_path / "alignment.png").stat().st_size > 10_000
+    assert (tmp_path / "network_alignment.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
 def test_digits_with_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (ds,) = NetworkAlignment(
-        model="digits", steps=30, objects=60, count=1500, t=(0.1, 0.7), probe_width=4,
-        layers=("middle_block",), out=tmp_path,
-    ).main()  # fmt: skip
+    study = NetworkAlignment(
+        DigitObjects(steps=30, objects=60, layers=("middle_block",)), max_triplets=1500,
+        t=(0.1, 0.7), probe_width=4,
+    )  # fmt: skip
+    (ds,) = run(study, out=tmp_path).values()
     assert ds.layer.values.tolist() == ["input", "middle_block", "output"]
     seen = ds.layer_accuracy.sel(layer="input", condition="unconditional")
     error = ds.layer_accuracy_error.sel(layer="input", condition="unconditional")
@@ -159,7 +167,7 @@ def test_digits_with_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 class Colours(nn.Module):
-    """A network whose block hands on the mean of its input; told a class, it adds it."""
+    """A network whose block hands on its input; conditioned on a class, it adds the class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,18 +205,17 @@ def testhumans_without_and_with_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, triplets, colours = scene(tmp_path, monkeypatch)
-    study = NetworkAlignment(
-        model="adm-256", images=folder, triplets=triplets, t=(0.02, 0.99), probe_width=0,
-        out=tmp_path / "out", count=400,
-    )  # fmt: skip
-    (ds,) = study.main()
+    source = CatalogueObjects(images=folder, triplets=triplets)
+    study = NetworkAlignment(source, t=(0.02, 0.99), probe_width=0, max_triplets=400)
+    (ds,) = run(study, out=tmp_path / "out").values()
     assert ds.condition.values.tolist() == ["unconditional"]
     assert ds.layer.values.tolist() == ["middle_block"]
     assert float(ds.layer_accuracy[0, 0, 0]) == 1.0
     assert float(ds.layer_accuracy[0, 0, 1]) < 0.8  # noise has eaten the colours
     assert "label_only" not in ds
     np.save(tmp_path / "labels.npy", colours)
-    (told,) = replace(study, labels=tmp_path / "labels.npy", out=tmp_path / "told").main()
+    labelled = replace(study, network=replace(source, labels=tmp_path / "labels.npy"))
+    (told,) = run(labelled, out=tmp_path / "told").values()
     assert told.condition.values.tolist() == ["unconditional", "class given"]
     assert float(told.layer_accuracy.sel(condition="class given")[0, 1]) == 1.0
     assert float(told.label_only) == 1.0
@@ -219,26 +226,28 @@ def test_choices_about_images_that_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, triplets, _ = scene(tmp_path, monkeypatch)
-    study = NetworkAlignment(
-        model="adm-256", images=folder, triplets=triplets, out=tmp_path / "out", probe_width=0
-    )
+    source = CatalogueObjects(images=folder, triplets=triplets)
+
+    def start(**changes: Any) -> None:
+        run(NetworkAlignment(replace(source, **changes), probe_width=0), out=tmp_path / "out")
+
     (folder / "11.png").write_bytes(b"no image")
     with (
         pytest.warns(UserWarning, match=r"11\.png"),
         pytest.raises(InvalidParameter, match="1 of 12 images cannot be read") as error,
     ):
-        study.main()
+        start()
     one_line(error)
     (folder / "11.png").unlink()
     with pytest.raises(InvalidParameter, match="unknown object") as error:
-        study.main()
+        start()
     one_line(error)
     (tmp_path / "bad.npy").write_bytes(b"no array")
     with pytest.raises(DamagedFile, match=r"give a .npy file") as damaged:
-        replace(study, labels=tmp_path / "bad.npy", triplets=_first(tmp_path)).main()
+        start(labels=tmp_path / "bad.npy", triplets=_first(tmp_path))
     one_line(damaged)
-    with pytest.raises(InvalidParameter, match="must be told") as error:
-        replace(study, model="adm-64-conditional", triplets=_first(tmp_path)).main()
+    with pytest.raises(InvalidParameter, match="must be conditioned on") as error:
+        start(name="adm-64-conditional", triplets=_first(tmp_path))
     one_line(error)
 
 
@@ -262,16 +271,19 @@ def test_blocks_of_published_networks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("make", "match"),
     [
-        ({"model": "adm-256"}, "needs images"),
-        ({"model": "adm-256", "images": Path()}, "needs triplets"),
-        ({"temperature": 0.0}, "temperature"),
-        ({"label_share": 1.0}, "label_share"),
-        ({"t": (1.5,)}, "1.5"),
+        (lambda: CatalogueObjects(), "needs images"),
+        (lambda: CatalogueObjects(images=Path()), "needs triplets"),
+        (lambda: CatalogueObjects(name="digit"), "did you mean"),
+        (lambda: GrammarObjects(temperature=0.0), "temperature"),
+        (lambda: GrammarObjects(label_share=1.0), "label_share"),
+        (lambda: GrammarObjects(weights=(1.0, 1.0)), "one per level"),
+        (lambda: NetworkAlignment(t=(1.5,)), "1.5"),
+        (lambda: NetworkAlignment(DigitObjects()).predict(), "no law"),
     ],
 )
-def test_bad_input_is_one_line(change: dict[str, Any], match: str) -> None:
+def test_bad_input_is_one_line(make: Any, match: str) -> None:
     with pytest.raises(InvalidParameter, match=match) as error:
-        NetworkAlignment(**change)
+        make()
     one_line(error)

@@ -1,4 +1,4 @@
-"""Curves against noise: their means with errors, and where they lose half of their height."""
+"""Curves against noise: where they lose half of their height."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["half_lost", "mean_and_error"]
+from hierdiff.checks import checked
+
+__all__ = ["half_lost"]
 
 Array: TypeAlias = NDArray[Any]
 
 
-def mean_and_error(values: Array) -> tuple[Array, Array]:
-    """Mean and standard error [level, t] of values [t, n, level]; never below 1 / n.
-
-    Examples
-    --------
-    >>> mean, error = mean_and_error(np.array([[[0.0], [1.0]], [[1.0], [1.0]]]))
-    >>> mean.tolist(), error.tolist()
-    ([[0.5, 1.0]], [[0.5, 0.5]])
-    """
-    spread = values.std(axis=1, ddof=1).T / np.sqrt(values.shape[1])
-    return values.mean(axis=1).T, np.maximum(spread, 1 / values.shape[1])
-
-
+@checked
 def half_lost(curve: Array, t: Array, height: float | None = None) -> float:
     """Where a falling curve crosses a height, by default half way from one to its last value.
 
-    NaN if it starts below, or never falls so far.
+    Parameters
+    ----------
+    curve : array [T]
+    t : array [T]
+        Noise levels, increasing.
+    height : float, optional
+
+    Returns
+    -------
+    float
+        NaN if the curve starts below, or never falls so far.
 
     Examples
     --------

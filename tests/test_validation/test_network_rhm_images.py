@@ -16,11 +16,17 @@ from scipy.special import softmax
 from hierdiff import RHM, DiffusionModel, GaussianNoise
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
+from hierdiff.sims.run import run
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
-from hierdiff.validation.studies.rhm_images import ExactDenoiser, RHMImages
+from hierdiff.validation.experiments.rhm_images import (
+    ExactDenoiser,
+    ImageGrammar,
+    ImageTraining,
+    RHMImages,
+)
 
 NOISE = GaussianNoise(schedule="linear")
 # unequal norms, so that the norm in the evidence matters
@@ -96,7 +102,9 @@ def test_samples_follow_the_posterior() -> None:
 
 def test_the_exact_denoiser_runs_through_a_network_s_chain() -> None:
     exact = ExactImages(TINY, NOISE)
-    model = NetworkModel(ExactDenoiser(exact), NOISE, "x0", clock=LogSNR(), sampler=Ancestral(60))
+    model = NetworkModel(
+        ExactDenoiser(exact), NOISE, "x0", noise_conditioning=LogSNR(), sampler=Ancestral(60)
+    )
     x_t = NOISE.corrupt(TINY.render(TINY.grammar.sample(1500, 7).leaves).astype(float), 0.5, 8)
     np.testing.assert_allclose(model.denoise(x_t, 0.5), exact.denoise(x_t, 0.5), atol=1e-5)
     made = TINY.read(model.sample(x_t, 0.5, 9))
@@ -108,26 +116,27 @@ def test_the_exact_denoiser_runs_through_a_network_s_chain() -> None:
 
 
 SMALL = RHMImages(
-    v=3, m=2, L=1, patch=2, colours=1, channels=32, multipliers=(1,), steps=350, batch=64,
-    t=(0.2, 0.4, 0.6), data=150, chain=20, classifier_steps=60,
+    ImageGrammar(v=3, m=2, L=1, patch=2, colours=1),
+    ImageTraining(channels=32, multipliers=(1,), steps=350, batch=64),
+    t=(0.2, 0.4, 0.6), data=150, num_steps=20, classifier_steps=60,
 )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_small_network_on_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
-    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
-    theory, chain, network = study.main()
+    found = run(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
+    theory, chain, network = found.values()
     last = capsys.readouterr().out.splitlines()[-1]
     assert "same chain" in last
     said = json.loads((tmp_path / "claims.json").read_text())
-    assert said["closing"] == last
-    assert (tmp_path / "rhm_images.png").read_bytes()[:4] == b"\x89PNG"
+    assert said["claim"] == last
+    assert (tmp_path / "network_rhm_images.png").read_bytes()[:4] == b"\x89PNG"
     z = (chain.retention - theory.retention) / np.hypot(chain.retention_error,
                                                         theory.retention_error)  # fmt: skip
     assert np.abs(z).max() < 4.5
     assert (chain.valid > 0.95).all()
-    # what was learned in seconds: near the exact curves at low noise, most strings sentences
+    # what was learned in seconds: near the exact curves at low noise, most strings valid
     assert float(network.minus_chain.sel(t=0.2, level=0)) > -0.35
     assert network.valid.mean() > 0.5
     # and the layers of the classifier fall with noise
@@ -143,7 +152,7 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: random_templates(0, 1, 1, 0), "at least 1"),
         (lambda: replace(SMALL, t=(1.5,)), "noise level"),
         (lambda: replace(SMALL, data=1), "at least 2"),
-        (lambda: replace(SMALL, m=100), "rules exceed"),
+        (lambda: ImageGrammar(v=3, m=100), "rules exceed"),
     ]
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:

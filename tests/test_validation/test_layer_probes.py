@@ -8,18 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hierdiff.validation.studies._probe_curves import rise_of
-from hierdiff.validation.studies._probe_worlds import mixture_of_classes
-from hierdiff.validation.studies.representation import NetworkRepresentation
 from oracles import one_line
 
 from hierdiff.data.digits import digits
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.sims.estimators import student_factor
+from hierdiff.sims.run import run
 from hierdiff.theory.exact_models import ExactMixture
+from hierdiff.validation.experiments import layer_probes
+from hierdiff.validation.experiments.layer_probes import (
+    DigitNetworks,
+    PublishedNetwork,
+    StringNetworks,
+    interior_peak_gain,
+    mixture_of_classes,
+)
+from hierdiff.validation.experiments.representation import MixtureNetworks, NetworkRepresentation
 from hierdiff.validation.pretrained import vae
-from hierdiff.validation.studies import _probe_worlds
 
 T = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 
@@ -31,8 +37,8 @@ def draws(curve: list[float], fits: int, n: int, seed: int) -> np.ndarray:
 
 def test_a_flat_curve_has_no_rise() -> None:
     """Picking and reading the peak in the same numbers would find one: the planted wrong way."""
-    found = [rise_of(draws([0.6] * 5, 1, 200, k), T, k) for k in range(300)]
-    z = np.array([x.rise / x.error for x in found])
+    found = [interior_peak_gain(draws([0.6] * 5, 1, 200, k), T, k) for k in range(300)]
+    z = np.array([x.gain / x.error for x in found])
     assert abs(z.mean()) < 4 / np.sqrt(300)
     assert 0.85 < z.std() < 1.15
     naive = []
@@ -43,20 +49,20 @@ def test_a_flat_curve_has_no_rise() -> None:
 
 
 def test_a_peak_is_found_and_a_fall_is_not_one() -> None:
-    up = rise_of(draws([0.5, 0.6, 0.8, 0.6, 0.3], 3, 400, 0), T)
+    up = interior_peak_gain(draws([0.5, 0.6, 0.8, 0.6, 0.3], 3, 400, 0), T)
     assert up.peak == 0.3
-    assert abs(up.rise - 0.3) < 4 * up.error
-    assert up.rise > 5 * up.error
-    down = rise_of(draws([0.8, 0.7, 0.5, 0.4, 0.3], 3, 400, 1), T)
+    assert abs(up.gain - 0.3) < 4 * up.error
+    assert up.gain > 5 * up.error
+    down = interior_peak_gain(draws([0.8, 0.7, 0.5, 0.4, 0.3], 3, 400, 1), T)
     assert down.peak == 0.1
-    assert down.rise < -3 * down.error
+    assert down.gain < -3 * down.error
 
 
 def test_errors_count_fits() -> None:
     """Fits that share a datum's luck but differ among themselves have an error of their own."""
     right = np.zeros((1, 10, 2, 300), bool)
     right[:, :, 1] = np.arange(10)[:, None] % 2 == 0  # half of the fits always right, half never
-    found = rise_of(right, T[:2])
+    found = interior_peak_gain(right, T[:2])
     assert found.error == pytest.approx(
         student_factor(10) * np.sqrt(10 / 9) * 0.5 / np.sqrt(10), rel=1e-6
     )
@@ -86,18 +92,18 @@ def test_the_mixture_of_labelled_data() -> None:
     assert (guess == test.labels).mean() > 0.93
 
 
-SMALL = NetworkRepresentation(
-    model="rhm", v=4, m=2, L=2, n_train=(8, 0), networks=2, steps=150, test=200, t=(0.02, 0.2, 0.5)
+SMALL = StringNetworks(
+    v=4, m=2, L=2, n_train=(8, 0), networks=2, steps=75, test=200, t=(0.02, 0.2, 0.5)
 )
 
 
 def test_strings_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = replace(SMALL, out=tmp_path, summary=tmp_path / "claims.json")
-    (ds,) = study.main()
+    study = NetworkRepresentation(SMALL)
+    (ds,) = run(study, out=tmp_path, summary=tmp_path / "claims.json").values()
     last = capsys.readouterr().out.splitlines()[-1]
     said = json.loads((tmp_path / "claims.json").read_text())
-    assert said["closing"] == last
-    assert (tmp_path / "representation.png").read_bytes()[:4] == b"\x89PNG"
+    assert said["claim"] == last
+    assert (tmp_path / "network_representation.png").read_bytes()[:4] == b"\x89PNG"
     rows = [str(x) for x in ds.row.values]
     assert {"exact: level 0", "memorising, N = 8: output", "network, N = 8: up 0",
             "network: down 2", "network: output"} <= set(rows)  # fmt: skip
@@ -111,8 +117,8 @@ def test_strings_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert rise < 2 * error
     # few data are told from fresh ones by what is read where the noise is low
     assert len(said["apart at lowest"]["all"]) == 3
-    again = study.main()
-    np.testing.assert_array_equal(again[0].accuracy, ds.accuracy)
+    (again,) = run(study, out=tmp_path).values()
+    np.testing.assert_array_equal(again.accuracy, ds.accuracy)
 
 
 @pytest.mark.slow
@@ -120,11 +126,8 @@ def test_digits_tell_memory_from_understanding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A small probe: the curve of a network that generalises rises, of one that memorises less."""
-    study = NetworkRepresentation(
-        model="digits", out=tmp_path, summary=tmp_path / "claims.json", steps=450,
-        t=(0.005, 0.03, 0.06, 0.1, 0.2),
-    )  # fmt: skip
-    study.main()
+    study = NetworkRepresentation(DigitNetworks(steps=450, t=(0.005, 0.03, 0.06, 0.1, 0.2)))
+    run(study, out=tmp_path, summary=tmp_path / "claims.json")
     assert "digits" not in capsys.readouterr().err
     said = json.loads((tmp_path / "claims.json").read_text())
     law, error = said["rows"]["exact: output"]["few"]["rise"]
@@ -145,7 +148,7 @@ def test_photographs_are_read_from_folders(
 
     from hierdiff.data.digits import LabelledImages
     from hierdiff.validation.recipes import train_image_network
-    from hierdiff.validation.training import Plan
+    from hierdiff.validation.training import TrainConfig
 
     rng = np.random.default_rng(0)
     for k, name in enumerate(("bright", "dark")):
@@ -155,15 +158,15 @@ def test_photographs_are_read_from_folders(
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / name / f"{i}.png")
     (tmp_path / "images" / "dark" / "broken.png").write_bytes(b"no image")
     blank = LabelledImages(np.zeros((4, 3, 8, 8), np.float32), np.arange(4))
-    network, _ = train_image_network(blank, Plan(steps=1, every=1, warmup=1), batch=4)
-    monkeypatch.setattr(_probe_worlds, "pretrained", lambda *_, **__: network)
-    monkeypatch.setattr(_probe_worlds, "encoder_of", lambda *_: (8, lambda images: images))
-    assert vae.encoder_of is not _probe_worlds.encoder_of
+    network, _ = train_image_network(blank, TrainConfig(steps=1, every=1, warmup=1), batch=4)
+    monkeypatch.setattr(layer_probes, "pretrained", lambda *_, **__: network)
+    monkeypatch.setattr(layer_probes, "encoder_of", lambda *_: (8, lambda images: images))
+    assert vae.encoder_of is not layer_probes.encoder_of
     study = NetworkRepresentation(
-        model="adm-256", images=tmp_path / "images", out=tmp_path / "out", t=(0.01, 0.9), test=8
+        PublishedNetwork("adm-256", images=tmp_path / "images", t=(0.01, 0.9), test=8)
     )
     with pytest.warns(UserWarning, match=r"broken\.png"):
-        (ds,) = study.main()
+        (ds,) = run(study, out=tmp_path / "out").values()
     assert "network: middle_block" in ds.row.values
     assert float(ds.accuracy.sel(probe="all", row="network: output")[0]) > 0.8
     assert "rises before it falls" in capsys.readouterr().out
@@ -174,19 +177,20 @@ def test_photographs_are_read_from_folders(
         pytest.raises(InvalidParameter, match="classes in both") as error,
         pytest.warns(UserWarning, match="broken"),
     ):
-        study.main()
+        run(study, out=tmp_path / "out")
     one_line(error)
 
 
 def test_bad_requests_are_told_in_one_line() -> None:
     cases = [
-        (lambda: replace(SMALL, model="adm-256"), "--images"),
-        (lambda: replace(SMALL, few=0), "few"),
+        (lambda: PublishedNetwork("adm-256"), "--images"),
+        (lambda: replace(SMALL, shots=0), "shots"),
         (lambda: replace(SMALL, t=(0.3,)), "noise levels"),
         (lambda: replace(SMALL, networks=0), "networks"),
         (lambda: replace(SMALL, n_train=(-1,)), "n_train"),
         (lambda: replace(SMALL, m=9), "rules exceed"),
-        (lambda: NetworkRepresentation(networks=1), "at least 2"),
+        (lambda: MixtureNetworks(networks=1), ">= 2"),
+        (lambda: NetworkRepresentation(SMALL).predict(), "use the source mixture"),
     ]
     for call, words in cases:
         with pytest.raises(InvalidParameter, match=words) as error:

@@ -1,0 +1,371 @@
+r"""Images noised and denoised: the class, and the layers of a classifier with their floor.
+
+Photographs have no latents that could be read.  A classifier stands for them: its class, and the
+similarity of its layers,
+
+.. math:: \frac{\cos(a(x_0), a(x_0')) - c_{pairs}}{1 - c_{pairs}},
+
+above the floor :math:`c_{pairs}` of random pairs of images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hierdiff.checks import checked
+from hierdiff.contracts import Summary
+from hierdiff.data.digits import digits
+from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots.backend import Figure, plt
+from hierdiff.seeds import stream
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.distributed import Process
+from hierdiff.validation.execution import Execution
+from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.pretrained.loading import pretrained
+from hierdiff.validation.recipes import train_image_network
+from hierdiff.validation.reference_layers import (
+    ReferenceClassifier,
+    Similarity,
+    floor_of_pairs,
+    layer_statistics,
+    similarity,
+    train_classifier,
+)
+from hierdiff.validation.training import TrainConfig
+
+__all__ = [
+    "Classes",
+    "ImageScene",
+    "digit_scene",
+    "folder_scene",
+    "image_summary",
+    "layer_similarity",
+    "layer_variables",
+    "retention_figure",
+]
+
+Array: TypeAlias = NDArray[Any]
+
+_BLOCK = 16  # images per task of a published network
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The class that a classifier gives to images, or to images of eight bits.
+
+    Parameters
+    ----------
+    classifier : ReferenceClassifier
+    eight : bool
+        Whether images are rounded as files hold them.
+    """
+
+    classifier: ReferenceClassifier
+    eight: bool = False
+
+    @checked
+    def __call__(self, images: Array) -> Array:
+        """Classes [n]."""
+        seen = eight_bits(images) if self.eight else images
+        step = self.classifier.batch
+        parts = [
+            self.classifier.activations(seen[first : first + step])["logits"].argmax(axis=1)
+            for first in range(0, len(seen), step)
+        ]  # fmt: skip
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScene:
+    """Images to start from, the network that noises and denoises them, and a classifier.
+
+    Attributes
+    ----------
+    model
+        The network.
+    classifier
+        With layers.
+    images
+        [n, channels, h, w] in [-1, 1].
+    reference
+        Images from which the statistics of the layers are taken.
+    eight
+        Whether samples are rounded to eight bits before they are classified.
+    """
+
+    model: NetworkModel
+    classifier: ReferenceClassifier
+    images: Array
+    reference: Array
+    eight: bool
+
+    @property
+    def data(self) -> tuple[Array, Array, Classes]:
+        """Images, their classes, and the classifier: what :class:`PhaseTransition` measures."""
+        start = Classes(self.classifier)
+        return self.images, start(self.images), Classes(self.classifier, self.eight)
+
+
+@checked
+def digit_scene(
+    folder: Path | None, *, data: int, steps: int, num_steps: int, seed: int, device: str
+) -> ImageScene:
+    """Digits, with a network and a classifier that are trained here.
+
+    Parameters
+    ----------
+    folder : pathlib.Path, optional
+        Where checkpoints are kept.
+    data : int
+        Test images.
+    steps : int
+        Training steps.
+    num_steps : int
+        Steps of the reverse chain from t = 1.
+    seed : int
+    device : str
+
+    Returns
+    -------
+    ImageScene
+
+    Notes
+    -----
+    Validity: the same weights for the same arguments on one device.
+    """
+    train_set, test = digits(seed=seed), digits("test")
+    plan = TrainConfig(steps=steps, every=300, warmup=50, rate=2e-3, average=0.995, device=device)
+    model, _ = train_image_network(
+        train_set, plan, num_steps=num_steps, seed=seed, folder=_place(folder, f"digits-{seed}")
+    )
+    short = TrainConfig(steps=400, every=400, warmup=20, average=0.98, device=device)
+    classifier, _ = train_classifier(
+        train_set, short, seed=seed, folder=_place(folder, f"classifier-{seed}")
+    )
+    return ImageScene(model, classifier, test.images[:data], train_set.images, False)
+
+
+def _place(folder: Path | None, name: str) -> Path | None:
+    return None if folder is None else folder / name
+
+
+@checked
+def folder_scene(
+    name: str, images: Path, classifier: Path | None, *, accept_licence: bool, data: int | None,
+    device: str,
+) -> ImageScene:  # fmt: skip
+    """Images of a folder, with a published network of pixels and a published classifier.
+
+    Parameters
+    ----------
+    name : str
+        Of the catalogue.
+    images : pathlib.Path
+        Folder of images.
+    classifier : pathlib.Path, optional
+        Weights of ConvNeXt-Base.
+    accept_licence : bool
+        That the terms of the checkpoint are accepted.
+    data : int, optional
+        Images to start from; default all.
+    device : str
+
+    Returns
+    -------
+    ImageScene
+
+    Raises
+    ------
+    InvalidParameter
+        If the network wants latents or a condition, weights of the classifier are missing, or there
+        are fewer than two images.
+    """
+    process = Process.of()
+    entry = checkpoint(name)
+    if entry.latent_scale is not None or entry.condition:
+        why = (
+            "of latents" if entry.latent_scale is not None else f"conditioned on {entry.condition}"
+        )
+        raise InvalidParameter(
+            f"model {name} is a network {why}, and this study gives it pixels and nothing else; "
+            "use adm-256"
+        )
+    if classifier is None:
+        raise InvalidParameter(
+            f"model {name} needs a reference classifier; give --classifier FILE with the weights "
+            "of ConvNeXt-Base (convnext_base-6075fbad.pth)"
+        )
+    chosen = ImageFolder.of(images)
+    files = chosen.files if data is None else chosen.files[:data]
+    pixels, _ = load_images(files, entry.shape[1])
+    if len(pixels) < 2:
+        raise InvalidParameter(
+            f"images = {images} holds {len(pixels)} readable image; the floor of random pairs "
+            "needs at least 2"
+        )
+    execution = Execution(batch_size=_BLOCK, device=process.device(device))
+    look = convnext(classifier)
+    model = pretrained(name, accept_licence=accept_licence, execution=execution)
+    look.module.to(process.device(device))
+    return ImageScene(model, look, pixels, pixels, True)
+
+
+@checked
+def layer_similarity(
+    scene: ImageScene, samples: list[Array], seed: int
+) -> tuple[list[Similarity], Similarity]:
+    """Similarity of all layers at every noise level, and that of random pairs.
+
+    Parameters
+    ----------
+    scene : ImageScene
+    samples : list of arrays [n, channels, h, w]
+        What became of the images, for every noise level.
+    seed : int
+        Draws the pairs.
+
+    Returns
+    -------
+    seen : list of Similarity
+    floor : Similarity
+    """
+    statistics = layer_statistics(scene.classifier, scene.reference)
+    floor = floor_of_pairs(scene.classifier, statistics, scene.images, stream(seed, "pairs"))
+    seen = []
+    for made in samples:
+        new = eight_bits(made) if scene.eight else made
+        seen.append(similarity(scene.classifier, statistics, scene.images, new))
+    return seen, floor
+
+
+def layer_variables(
+    seen: list[Similarity], floor: Similarity
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Variables and coordinates (layer) of the similarities, with and without the floor."""
+    names, n = list(seen[0].cosine), len(floor.same_class)
+    cosine = np.array([[s.cosine[k] for s in seen] for k in names])  # [layer, t, n]
+    base = np.array([floor.cosine[k] for k in names])
+    root = np.sqrt(n)
+    # (cos - floor) / (1 - floor), with the floor's own error
+    mean, error = cosine.mean(axis=2), cosine.std(axis=2, ddof=1) / root
+    low, doubt = base.mean(axis=1)[:, None], base.std(axis=1, ddof=1)[:, None] / root
+    corrected = (mean - low) / (1 - low)
+    spread = np.hypot(error, (1 - mean) / (1 - low) * doubt) / (1 - low)
+    plane, text = ("layer", "t"), "cosine of standardised activations"
+    variables: dict[str, Any] = {
+        "similarity": (plane, mean, text),
+        "similarity_error": (plane, error, f"standard error of: {text}"),
+        "floor": (("layer",), low[:, 0], f"{text}, random pairs"),
+        "floor_error": (("layer",), doubt[:, 0], "standard error of the floor"),
+        "corrected": (plane, corrected, "(cosine - floor) / (1 - floor)"),
+        "corrected_error": (plane, spread, "standard error of: (cosine - floor) / (1 - floor)"),
+        "chance": ((), floor.same_class.mean(), "class the same in random pairs"),
+    }
+    text = "layer of the classifier, from pixels to class"
+    return variables, {"layer": (("layer",), names, text)}
+
+
+@checked
+def retention_figure(ds: xr.Dataset) -> Figure:
+    """Probability that the class is unchanged, and similarity of every layer above the floor.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Of ``NetworkPhaseTransition`` on images.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharex=True)
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, ds.sizes["layer"]))
+    kept = ds.retention.isel(level=0)
+    for ax, name, title in ((axes[0], "similarity", "cosine, as it is (dotted: random pairs)"),
+                            (axes[1], "corrected", "above the floor of random pairs")):  # fmt: skip
+        for layer, colour in zip(ds.layer.values, colours, strict=True):
+            one = ds.sel(layer=layer)
+            many = ds.sizes["layer"] > 12
+            ax.errorbar(ds.t, one[name], one[f"{name}_error"], color=colour, marker="o", ms=3,
+                        lw=0.8, mfc="none", label=None if many else str(layer))  # fmt: skip
+            if name == "similarity":
+                ax.axhline(float(one.floor), color=colour, lw=0.6, ls=":")
+        low, high = (ds.class_interval.sel(end=e) for e in ("low", "high"))
+        ax.errorbar(ds.t, kept, (kept - low, high - kept), color="k",
+                    marker="s", ms=3.5, mfc="none", lw=0.8, label="class unchanged")  # fmt: skip
+        ax.set(xlabel=str(ds.t.attrs["long_name"]), title=title, ylim=(-0.1, 1.05))
+        ax.title.set_fontsize(9)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(fontsize=7, frameon=False)
+    axes[0].set_ylabel("similarity to the start image")
+    return figure
+
+
+def image_summary(ds: xr.Dataset) -> Summary:
+    """Where the class is lost, and whether low layers outlive high ones."""
+    values = _values(ds)
+    claim = _claim(values)
+    return Summary(_table(ds), claim, {**values, "closing": claim})
+
+
+def _table(ds: xr.Dataset) -> str:
+    """Class and corrected similarities at every noise level."""
+    names = [str(x) for x in ds.layer.values]
+    chosen = names if len(names) <= 6 else [names[i * (len(names) - 1) // 5] for i in range(6)]
+    lines = [f"{'t':>6} {'class unchanged':>16} " + " ".join(f"{n[-14:]:>16}" for n in chosen)]
+    for k, t in enumerate(ds.t.values):
+        cells = [f"{float(ds.corrected.sel(layer=n)[k]):.3f} ± "
+                 f"{float(ds.corrected_error.sel(layer=n)[k]):.3f}" for n in chosen]  # fmt: skip
+        kept = f"{float(ds.retention[0, k]):.3f} ± {float(ds.retention_error[0, k]):.3f}"
+        lines.append(f"{t:6.2f} {kept:>16} " + " ".join(f"{c:>16}" for c in cells))
+    return "\n".join(lines)
+
+
+def _values(ds: xr.Dataset) -> dict[str, Any]:
+    """Where the class is lost, and whether low layers outlive high ones, with and without floor."""
+    inner = [n for n in ds.layer.values if n != "logits"]
+    first, last = inner[0], inner[-1]
+    half = (1 + float(ds.chance)) / 2
+    below = int(np.argmax(ds.retention.values[0] < half))
+    t, kept = ds.t.values, ds.retention.values[0]
+    if below:
+        share = (kept[below - 1] - half) / (kept[below - 1] - kept[below])
+        lost = float(t[below - 1] + share * (t[below] - t[below - 1]))
+    else:
+        lost = float("nan")
+    rows = {}
+    for name in ("similarity", "corrected"):
+        gap = (ds[name].sel(layer=first) - ds[name].sel(layer=last)).values
+        error = np.hypot(*(ds[f"{name}_error"].sel(layer=x).values for x in (first, last)))
+        beyond = t > lost
+        k = int(np.argmax(np.where(beyond, gap, -np.inf))) if beyond.any() else len(t) - 1
+        rows[name] = [float(gap[k]), float(error[k]), float(t[k])]
+    return {
+        "layers": [str(first), str(last)], "t": t.tolist(), "retention": kept.tolist(),
+        "chance": float(ds.chance), "class half lost": lost,
+        "first minus last layer, as they are": rows["similarity"],
+        "first minus last layer, above the floor": rows["corrected"],
+        "floor": {str(n): float(ds.floor.sel(layer=n)) for n in ds.layer.values},
+    }  # fmt: skip
+
+
+def _claim(said: dict[str, Any]) -> str:
+    """One sentence of it."""
+    raw, net = (said[f"first minus last layer, {x}"] for x in ("as they are", "above the floor"))
+    z = net[0] / max(net[1], 1e-12)
+    shows = "low layers outlive high ones" if z > 3 else "low layers do not outlive high ones"
+    return (
+        f"class half lost at t = {said['class half lost']:.3f} (chance {said['chance']:.3f}); "
+        f"beyond it {said['layers'][0]} minus {said['layers'][1]} at most {raw[0]:+.3f} ± "
+        f"{raw[1]:.3f} (t = {raw[2]:g}) as they are, {net[0]:+.3f} ± {net[1]:.3f} (t = {net[2]:g}, "
+        f"z = {z:.1f}) above the floor of random pairs: {shows}"
+    )

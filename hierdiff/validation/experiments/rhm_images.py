@@ -1,0 +1,542 @@
+"""The ImageNet experiment with ground truth: rendered grammars, a trained ADM U-Net, exact pixels.
+
+The network is put into :class:`hierdiff.sims.PhaseTransition` like any other model, with images of
+a grammar as data.  Per level three curves: the exact law of posterior sampling, the exact pixel
+denoiser through a reverse chain, and the trained network through the same chain.  Beside them stand
+the layers of a convolutional classifier of the class, which is all that one has on photographs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hierdiff import results
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    listed,
+    natural,
+    one_level,
+    positive,
+    reals,
+    unchecked,
+    whole,
+)
+from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.data.derivations import Derivations
+from hierdiff.data.digits import LabelledImages
+from hierdiff.data.rhm import RHM
+from hierdiff.data.rhm_images import TreeImages, random_templates
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
+from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots.style import needs
+from hierdiff.seeds import stream
+from hierdiff.sims.metrics.forward_backward import start_data
+from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
+from hierdiff.sims.run import RunOptions
+from hierdiff.tasks import run_tasks
+from hierdiff.theory import true_beliefs
+from hierdiff.theory.exact_models import ExactImages
+from hierdiff.validation._checks import one_per_row, tensor
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.noise_conditioning import LogSNR
+from hierdiff.validation.diffusion.samplers import Ancestral
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.execution import usable_device
+from hierdiff.validation.experiments import clear_checkpoints
+from hierdiff.validation.experiments.curves import half_lost
+from hierdiff.validation.recipes import train_image_network
+from hierdiff.validation.reference_layers import (
+    floor_of_pairs,
+    layer_statistics,
+    similarity,
+    train_classifier,
+)
+from hierdiff.validation.training import TrainConfig
+
+__all__ = ["ExactDenoiser", "ImageGrammar", "ImageTraining", "RHMImages", "rhm_images_figure"]
+
+Array: TypeAlias = NDArray[Any]
+
+_COUNT = partial(whole, low=1, high=10**9)
+
+
+class ExactDenoiser(nn.Module):
+    """The exact pixel denoiser as a torch module that predicts x0, given the logarithm of the SNR.
+
+    Parameters
+    ----------
+    model : ExactImages
+
+    Notes
+    -----
+    Validity: exact; so it runs through the same chain as a network.
+    """
+
+    @checked
+    def __init__(self, model: ExactImages) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("precision", torch.zeros(1))
+
+    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """E[x0 | x_t]."""
+        one_per_row("log_snr", log_snr, tensor("x", x, None, *self.model.world.shape))
+        t = self.model.noise.level(np.exp(log_snr.double().cpu().numpy()))
+        return torch.from_numpy(self.model.denoise(x.double().cpu().numpy(), t)).to(x)
+
+
+@dataclass(frozen=True)
+class ImageGrammar:
+    """Images of a random grammar."""
+
+    v: int = 8
+    """Symbols per level, and classes."""
+    m: int = 2
+    """Rules per symbol."""
+    L: int = 2
+    """Depth of the quad-tree: 2^L patches on a side."""
+    patch: int = 2
+    """Pixels on a side of a patch."""
+    colours: int = 3
+    """Channels of the images."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, patch=_COUNT, colours=_COUNT)
+        RHM(self.v, self.m, 4, self.L)
+
+    def draw(self, seed: int) -> TreeImages:
+        """Grammar and templates."""
+        grammar = RHM(self.v, self.m, 4, self.L).draw(stream(seed, "grammar"))
+        T = random_templates(self.v, self.colours, self.patch, stream(seed, "templates"))
+        return TreeImages(grammar, T)
+
+
+@dataclass(frozen=True)
+class ImageTraining:
+    """An ADM U-Net, and how it is trained on fresh images."""
+
+    channels: int = 32
+    """Channels of the U-Net at full size; doubled at half."""
+    multipliers: tuple[float, ...] = (1, 2)
+    """Width at each resolution, in units of ``channels``."""
+    steps: int = 1500
+    """Training steps."""
+    batch: int = 128
+    """Fresh images per step."""
+    rate: float = 2e-3
+    """Highest learning rate."""
+    bfloat16: bool = False
+    """Train in bfloat16 (on a GPU)."""
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self, rate=positive, multipliers=partial(listed, rule=positive, distinct=False),
+            channels=_COUNT, steps=_COUNT, batch=_COUNT,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RHMImages:
+    """Loss of the class and of every level in images whose hierarchy is known.
+
+    Notes
+    -----
+    Validity: law and chain are exact in pixels; the network is as good as its training.
+    """
+
+    images: ImageGrammar = field(default_factory=ImageGrammar)
+    """The data."""
+    network: ImageTraining = field(default_factory=ImageTraining)
+    """The network."""
+    t: tuple[float, ...] = (0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0)
+    """Noise levels (linear schedule)."""
+    data: int = 300
+    """Images to start from."""
+    num_steps: int = 50
+    """Steps of the reverse chain from t = 1."""
+    classifier_steps: int = 300
+    """Training steps of the reference classifier; 0 leaves it out."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    name: ClassVar[str] = "network_rhm_images"
+    files: ClassVar[tuple[str, ...]] = (name, f"{name}_theory", f"{name}_chain")
+    renamed: ClassVar[dict[str, str]] = {"chain": "num_steps"}
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self, t=partial(listed, rule=one_level), seed=natural, data=_COUNT, num_steps=_COUNT,
+            classifier_steps=partial(whole, high=10**9),
+        )  # fmt: skip
+        if not self.t or not all(0 < t <= 1 for t in self.t):
+            raise InvalidParameter(f"t = {self.t} must be noise levels in (0, 1]")
+        if self.data < 2:
+            raise InvalidParameter(f"data = {self.data} must be at least 2")
+
+    @cached_property
+    def world(self) -> TreeImages:
+        """Grammar and templates."""
+        return self.images.draw(self.seed)
+
+    @property
+    def noise(self) -> GaussianNoise:
+        """The forward process in pixels."""
+        return GaussianNoise(schedule="linear")
+
+    @property
+    def sampler(self) -> Ancestral:
+        """The reverse chain."""
+        return Ancestral(DiscreteSchedule.linear().respaced(str(self.num_steps)), clip=2.5)
+
+    @property
+    def question(self) -> PhaseTransition:
+        """The experiment that the network is put into."""
+        one = self.images
+        return PhaseTransition(
+            one.v, one.m, 4, one.L, noise="gaussian", t=self.t, grammars=1, refine=0,
+            seed=2000 + self.seed,  # its own streams
+        )  # fmt: skip
+
+    @checked(n=natural)
+    def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
+        """Fresh images with their classes."""
+        trees = self.world.grammar.sample(n, rng)
+        labels = trees.levels[0][:, 0].astype(np.int64)
+        return LabelledImages(self.world.render(trees.leaves), labels)
+
+    @results.tracked
+    @checked
+    def predict(self, law: Literal["exact"] = "exact") -> xr.Dataset:
+        r"""The law of posterior sampling given noisy pixels, :math:`E \sum_c p(c \mid x_t)^2`.
+
+        Parameters
+        ----------
+        law : {"exact"}
+
+        Returns
+        -------
+        xarray.Dataset
+            ``retention`` and ``belief``, which are equal, with errors, on (level, t).
+
+        Notes
+        -----
+        Validity: exact inference on 4,000 images.
+        """
+        mean, error = self._law()
+        variables: dict[str, Any] = {}
+        texts = {"retention": "probability that the symbol is unchanged",
+                 "belief": "posterior probability of the true symbol"}  # fmt: skip
+        for name, text in texts.items():
+            variables[name] = (("level", "t"), mean, text)
+            variables[f"{name}_error"] = (("level", "t"), error, f"standard error of: {text}")
+        coords: dict[str, Any] = {
+            "level": (("level",), np.arange(self.images.L + 1), "level, root = 0"),
+            "t": (("t",), list(self.t), "noise level t of the gaussian process"),
+            "snr": (("t",), self.noise.snr(self.t), "signal-to-noise ratio"),
+        }
+        return results.label(variables, coords, "theory", results.provenance(asdict(self)))
+
+    @results.tracked
+    @checked(data=unchecked)
+    def measure(
+        self,
+        model: DiffusionModel | None = None,
+        data: Any = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """What :class:`PhaseTransition` measures, of the network or of a model of yours in pixels.
+
+        Parameters
+        ----------
+        model : DiffusionModel, optional
+            Default: the network that is trained here.
+        data : optional
+            (rendered grammar, derivations); default those of the experiment.
+        folder, workers, cluster
+            As in :func:`hierdiff.tasks.run_tasks`; checkpoints are kept in the folder, too.
+
+        Returns
+        -------
+        xarray.Dataset
+            As :meth:`PhaseTransition.measure` returns it.
+
+        Raises
+        ------
+        InvalidParameter
+            As :meth:`PhaseTransition.measure`.
+
+        Notes
+        -----
+        Validity: that of the model.
+        """
+        if model is None:
+            model = self._train(None if folder is None else Path(folder), "cpu")
+        data = (self.world, self._truth()) if data is None else data
+        ds = self.question.measure(model, data, folder=folder, workers=workers, cluster=cluster)
+        own = json.loads(results.provenance(asdict(self))["parameters"])
+        also = {k: v for k, v in json.loads(ds.attrs["parameters"]).items()
+                if k in ("model", "process")}  # fmt: skip
+        return ds.assign_attrs(parameters=json.dumps({**own, **also}, sort_keys=True))
+
+    def datasets(
+        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+    ) -> dict[str, xr.Dataset]:
+        """The exact law, the exact chain and the network with layers of a classifier."""
+        usable_device(run.device)
+        if not run.resume:
+            clear_checkpoints(run.folder, "images-*", "classifier")
+        model = self._train(run.folder, run.device) if model is None else model
+        data = (self.world, self._truth()) if data is None else data
+        options = run.tasks(self.name)
+        exact = ExactImages(self.world, self.noise)
+        chain_model = NetworkModel(
+            ExactDenoiser(exact),
+            self.noise,
+            "x0",
+            noise_conditioning=LogSNR(),
+            sampler=self.sampler,
+        )
+        # exact beliefs behind a network's chain
+        chain = self.measure(chain_model, data, **options).assign_coords(source="simulation")
+        network = self.measure(model, data, **options)
+        gap = (network.retention_by_datum - chain.retention_by_datum).values[0]  # [n, level, t]
+        text, n = "retention minus that of the exact denoiser in the same chain, paired", len(gap)
+        error = np.maximum(gap.std(axis=0, ddof=1) / np.sqrt(n), 1 / n)
+        plane = ("level", "t")
+        network["minus_chain"] = (plane, gap.mean(axis=0), {"long_name": text})
+        network["minus_chain_error"] = (plane, error, {"long_name": f"standard error of: {text}"})
+        # the tasks of the measurement, read from its folder
+        start = start_data(model, data, self.data, self.seed)
+        tasks = sampling_tasks(model, start, np.array(self.t), self.question.seed)
+        made = np.stack([f["x_0"] for f in run_tasks(tasks, **{**options, "workers": 1})])
+        layers = self._layers(run, start.x0, made)
+        network = network.merge(layers, compat="override", combine_attrs="override")
+        pixels = ("shown", "channel", "row", "column")
+        network["start"] = (pixels, start.x0[:6], {"long_name": "images to start from"})
+        network["made"] = (
+            ("t", *pixels),
+            made[:, :6],
+            {"long_name": "the same, noised and denoised"},
+        )
+        names = (f"{self.name}_theory", f"{self.name}_chain", self.name)
+        return dict(zip(names, (self.predict(), chain, network), strict=True))
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """Retention per level, layers of a classifier, and what became of some images."""
+        return rhm_images_figure(*self._parts(datasets))
+
+    def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
+        """How far the network is from the exact denoiser, and where levels and layers are lost."""
+        parts = self._parts(datasets)
+        values = _values(*parts)
+        claim = _claim(values)
+        return Summary(_table(*parts), claim, {**values, "closing": claim})
+
+    def _parts(self, datasets: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, ...]:
+        return tuple(datasets[f"{self.name}{end}"] for end in ("_theory", "_chain", ""))
+
+    def _truth(self) -> Derivations:
+        return self.world.grammar.sample(self.data, stream(self.seed, "data"))
+
+    def _train(self, folder: Path | None, device: str) -> NetworkModel:
+        one, net = self.images, self.network
+        size = f"{one.v}-{one.m}-{one.L}-{one.patch}-{net.channels}-{self.seed}"
+        plan = TrainConfig(
+            steps=net.steps, every=min(250, net.steps), warmup=min(50, net.steps),
+            rate=net.rate, average=0.995, bfloat16=net.bfloat16, device=device,
+        )  # fmt: skip
+        model, _ = train_image_network(
+            self.draw, plan, channels=net.channels, multipliers=net.multipliers,
+            attention=(2 ** (len(net.multipliers) - 1),), batch=net.batch, seed=self.seed,
+            folder=None if folder is None else folder / f"images-{size}",
+        )  # fmt: skip
+        return NetworkModel(model.module, self.noise, "eps", sampler=self.sampler,
+                            execution=model.execution)  # fmt: skip
+
+    def _law(self) -> tuple[Array, Array]:
+        """E sum_c p(c | x_t)^2 of every level, exactly but for the data."""
+        rng = stream(self.seed, "law")
+        truth = self.world.grammar.sample(4000, rng)
+        clean, rows = self.world.render(truth.leaves).astype(float), []
+        for t in self.t:
+            x_t = self.noise.corrupt(clean, t, rng)
+            evidence = self.world.log_evidence(x_t, float(self.noise.snr(t)))
+            square = true_beliefs(self.world.grammar, evidence, truth).square
+            rows.append(np.stack([x.mean(axis=1) for x in square]))
+        values = np.stack(rows, axis=1)
+        return values.mean(axis=2), values.std(axis=2, ddof=1) / np.sqrt(values.shape[2])
+
+    def _layers(self, run: RunOptions, images: Array, made: Array) -> xr.Dataset:
+        """Similarity of a classifier's layers, above the floor of random pairs."""
+        if not self.classifier_steps:
+            return xr.Dataset()
+        data = self.draw(4000, stream(self.seed, "classifier"))
+        plan = TrainConfig(steps=self.classifier_steps, every=self.classifier_steps, warmup=20,
+                    average=0.98, device=run.device)  # fmt: skip
+        look, _ = train_classifier(data, plan, seed=self.seed, folder=run.folder / "classifier")
+        statistics = layer_statistics(look, data.images[:1000])
+        floor = floor_of_pairs(look, statistics, images, stream(self.seed, "pairs"))
+        seen = [similarity(look, statistics, images, made[k]).cosine for k in range(len(self.t))]
+        names = list(floor.cosine)
+        low = np.array([floor.cosine[k].mean() for k in names])[:, None]
+        cosine = np.array([[s[k] for s in seen] for k in names])
+        mean = (cosine.mean(axis=2) - low) / (1 - low)
+        error = cosine.std(axis=2, ddof=1) / np.sqrt(cosine.shape[2]) / (1 - low)
+        text = "similarity of activations above the floor of random pairs"
+        plane = ("layer", "t")
+        variables: dict[str, Any] = {"layers": (plane, mean, text),
+                                     "layers_error": (plane, error, "its error")}  # fmt: skip
+        coords: dict[str, Any] = {"layer": (("layer",), names, "layer of the classifier"),
+                                  "t": (("t",), list(self.t), "noise level")}  # fmt: skip
+        return results.label(variables, coords, "network", {})
+
+
+def _values(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[str, Any]:
+    """What was found, as numbers with errors."""
+    gap, error = network.minus_chain.values, network.minus_chain_error.values
+    worst = int(np.abs(gap[0]).argmax())
+    found: dict[str, Any] = {
+        "t": network.t.values.tolist(),
+        "retention": {str(ds.source.values): ds.retention.values.tolist()
+                      for ds in (theory, chain, network)},
+        "class, network - chain": [float(gap[0, worst]), float(error[0, worst]),
+                                   float(network.t[worst])],
+        "largest, network - chain": float(np.abs(gap).max()),
+        "largest, chain - exact": float(np.abs(chain.retention - theory.retention).max()),
+        "valid": float(network.valid.min()),
+    }  # fmt: skip
+    # half way between certainty and the last noise level, for the first and the last level
+    for name, ds in (("exact", theory), ("network", network)):
+        found[f"half, {name}"] = [half_lost(ds.retention.values[k], ds.t.values) for k in (0, -1)]
+    if "layers" in network:
+        rows = network.layers.isel(layer=[0, -2]).values
+        found["layers half"] = [half_lost(row, network.t.values, 0.5) for row in rows]
+        found["layers"] = [str(x) for x in network.layer.isel(layer=[0, -2]).values]
+    return found
+
+
+def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
+    """Class and leaves at every noise level."""
+    lines = [f"{'t':>6} " + " ".join(f"{x:>16}" for x in (
+        "class, exact", "exact, chain", "network", "leaves, exact", "exact, chain", "network",
+        "valid"))]  # fmt: skip
+    for k, t in enumerate(network.t.values):
+        cells = [f"{float(ds.retention[level, k]):.3f} ± {float(ds.retention_error[level, k]):.3f}"
+                 for level in (0, -1) for ds in (theory, chain, network)]  # fmt: skip
+        lines.append(f"{t:6.2f} " + " ".join(f"{c:>16}" for c in cells)
+                     + f" {float(network.valid[k]):>16.3f}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def _claim(said: dict[str, Any]) -> str:
+    """One sentence of it."""
+    gap, error, t = said["class, network - chain"]
+    exact, network = said["half, exact"], said["half, network"]
+    text = (
+        f"probability that the class is unchanged, network minus exact denoiser in the same chain, "
+        f"at most {gap:+.3f} ± {error:.3f} (t = {t:g}; all levels "
+        f"{said['largest, network - chain']:.3f}); chain minus exact law at most "
+        f"{said['largest, chain - exact']:.3f}; half unchanged at t = {network[0]:.3f} (class) and "
+        f"{network[1]:.3f} (leaves), exact {exact[0]:.3f} and {exact[1]:.3f}; valid strings at "
+        f"least {said['valid']:.3f}"
+    )
+    if "layers" in said:
+        first, last = said["layers half"]
+        text += (
+            f"; classifier's {said['layers'][0]} half similar at t = {first:.3f}, "
+            f"{said['layers'][1]} at {last:.3f}, above the floor"
+        )
+    return text
+
+
+# --------------------------------------------------------------------------------------- figure
+
+_PLANE = ("level", "t")
+
+
+@checked
+def rhm_images_figure(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> Figure:
+    """Retention per level, layers of a classifier, and what became of some images.
+
+    Parameters
+    ----------
+    theory, chain, network : xarray.Dataset
+        As :meth:`RHMImages.datasets` returns them.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    retained = {"retention": _PLANE, "retention_error": _PLANE}
+    needs(theory, {"retention": _PLANE}, "RHMImages")
+    needs(chain, retained, "RHMImages")
+    layers = dict.fromkeys(("layers", "layers_error"), ("layer", "t"))
+    needs(network, {**retained, **(layers if "layers" in network else {})}, "RHMImages")
+    for ds in (chain, network):
+        if ds.sizes["level"] != theory.sizes["level"]:
+            raise InvalidParameter("the datasets have different levels; give those of one run")
+    pixels = ("shown", "channel", "row", "column")
+    for name, dims in (("start", pixels), ("made", ("t", *pixels))):
+        if name not in network or network[name].dims != dims:
+            raise InvalidParameter(f"the dataset has no images {name!r}; give one from RHMImages")
+    start, made = (reals(name, network[name].values, least=1) for name in ("start", "made"))
+    figure = plt.figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3, width_ratios=(5, 4, 4))
+    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, theory.sizes["level"]))
+    last = theory.sizes["level"] - 1
+    for level, colour in enumerate(colours):
+        name = {0: "class", last: "patches"}.get(level, f"level {level}")
+        axes[0].plot(theory.t, theory.retention[level], color=colour, lw=1.2, label=name)
+        for ds, face, shift in ((chain, colour, -0.004), (network, "none", 0.004)):
+            axes[0].errorbar(ds.t + shift, ds.retention[level], ds.retention_error[level],
+                             color=colour, ls="none", marker="o", ms=4, mfc=face,
+                             elinewidth=0.8)  # fmt: skip
+    axes[0].set(xlabel="noise level t (pixels)", ylabel="symbol unchanged", ylim=(0, 1.03))
+    axes[0].set_title("lines: exact law; full: exact chain; open: network", fontsize=9)
+    axes[0].legend(fontsize=7, frameon=False)
+    if "layers" in network:
+        shades = plt.get_cmap("plasma")(np.linspace(0, 0.85, network.sizes["layer"]))
+        for layer, shade in zip(network.layer.values, shades, strict=True):
+            one = network.sel(layer=layer)
+            axes[1].errorbar(one.t, one.layers, one.layers_error, color=shade, marker="o", ms=3,
+                             lw=0.8, mfc="none", label=str(layer))  # fmt: skip
+        axes[1].legend(fontsize=7, frameon=False)
+    axes[1].set(xlabel="noise level t (pixels)", ylim=(-0.1, 1.03))
+    axes[1].set_ylabel("similarity above the floor")
+    axes[1].set_title("layers of a classifier of the class", fontsize=9)
+    for ax in axes[:2]:
+        ax.spines[["top", "right"]].set_visible(False)
+    rows = [start, *made]
+    strip = np.concatenate([np.concatenate([_shown(x) for x in row], axis=1) for row in rows])
+    axes[2].imshow(strip, interpolation="nearest")
+    side = start.shape[-1] + 1
+    names = ["start", *(f"t = {t:g}" for t in network.t.values)]
+    axes[2].set_yticks(side * (np.arange(len(rows)) + 0.5) - 0.5, names, fontsize=7)
+    axes[2].set_xticks([])
+    axes[2].set_title("noised to t and denoised by the network", fontsize=9)
+    axes[2].spines[:].set_visible(False)
+    axes[2].tick_params(length=0)
+    return figure
+
+
+def _shown(image: Array) -> Array:
+    """One image as [h, w, 3] in [0, 1] with a white edge."""
+    x = np.clip((image[[0, 1, 2] if len(image) >= 3 else [0, 0, 0]] + 1.5) / 3, 0, 1)
+    return np.pad(x.transpose(1, 2, 0), ((0, 1), (0, 1), (0, 0)), constant_values=1.0)

@@ -1,0 +1,81 @@
+"""Zero-shot classification by exact, finite-step, fitted and trained conditional models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from contract import Case
+
+from hierdiff import RHM, GaussianNoise, LowRankMixture
+from hierdiff.sims import Classification, SimulatedModel
+from hierdiff.sims.models.fitted import fit_supervised
+from hierdiff.theory.exact_models import ExactGaussianRHM, ExactMixture, ExactRHM
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
+from hierdiff.validation.adapter import NetworkModel, symbol_model
+from hierdiff.validation.experiments.classification import GaussianRHMNetwork
+from hierdiff.validation.networks.tree_unet import tree_unet
+
+SMALL = Classification(
+    v=4, m=2, L=2, grammars=2, data=16, budgets=(1, 20), independent_budgets=(1, 4), times=(0.2,),
+    repeats=2, buckets=4, keep=(2, 1), stages=(10, 20), level_data=4, level_samples=4, strata=8,
+    min_scores=5,
+)  # fmt: skip
+# a network that is not trained learns no weight
+PLAIN = replace(SMALL, weightings=("vdm", "snr", "exp"))
+GRAMMAR = RHM(4, 2, 2, 2).draw(0)
+EMISSIONS = GaussianRHM(GRAMMAR, 0.42)
+MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.3, residual="ambient", seed=0)
+LINEAR = GaussianNoise(schedule="linear")
+
+
+def every(draw: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Data of which every class has one at least."""
+    x0, labels = draw
+    assert set(labels) == set(range(labels.max() + 1))
+    return x0, labels
+
+
+def hard() -> tuple[np.ndarray, np.ndarray]:
+    """Symbols and the roots that they come from."""
+    data = GRAMMAR.sample(24, 1)
+    return every((data.leaves, data.levels[0][:, 0]))
+
+
+def vectors() -> tuple[np.ndarray, np.ndarray]:
+    x0, labels = MIXTURE.sample(30, 1)
+    return every((x0, labels))
+
+
+def fitted() -> ExactMixture:
+    """The supervised fit of a mixture, from samples with labels."""
+    x0, labels = MIXTURE.sample(300, 2)
+    return ExactMixture(fit_supervised(x0, labels, 2), GaussianNoise())
+
+
+def symbols() -> NetworkModel:
+    torch.manual_seed(0)
+    noise = GaussianNoise(4)
+    return symbol_model(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise)
+
+
+VARIABLES = ("accuracy", "independent")
+CEILING = (*VARIABLES, "bayes")
+CASES = {
+    "exact": Case(SMALL, lambda: (ExactRHM(GRAMMAR, GaussianNoise(4)), hard()), VARIABLES),
+    "exact, emissions": Case(
+        SMALL, lambda: (ExactGaussianRHM(EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
+    ),
+    "exact, vectors": Case(
+        SMALL, lambda: (ExactMixture(MIXTURE, GaussianNoise()), vectors()), VARIABLES
+    ),
+    "chain": Case(
+        SMALL, lambda: (SimulatedModel(ExactRHM(GRAMMAR, GaussianNoise(4)), 4), hard()), VARIABLES
+    ),
+    "fitted": Case(SMALL, lambda: (fitted(), vectors()), VARIABLES),
+    "network": Case(PLAIN, lambda: (symbols(), hard()), VARIABLES),
+    "network, emissions": Case(
+        PLAIN, lambda: (GaussianRHMNetwork(symbols(), EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
+    ),
+}  # fmt: skip
