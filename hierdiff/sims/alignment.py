@@ -385,12 +385,13 @@ class Alignment:
         self, model: DiffusionModel, objects: ComparedObjects, conditions: list[int],
         names: list[str], layers: Array, probes: Array, levels: Array | None,
     ) -> xr.Dataset:  # fmt: skip
-        task, variables = objects.task, {}
+        task = objects.task
+        variables: dict[str, Any] = {}
         layered = ("condition", "layer", "t")
         for i, name in enumerate(("held_out", "held_out_error", "leaked")):
             text = f"affine probe, {name.replace('_', ' ')}"
             variables[name] = (layered, probes[..., i], text)
-        found = {"layer_accuracy": (layered, layers, _LAYER)}
+        found: dict[str, Any] = {"layer_accuracy": (layered, layers, _LAYER)}
         if levels is not None:
             found["accuracy"] = (("condition", "level", "t"), levels, _TEXT)
         if (rows := objects.label_rows()) is not None:

@@ -226,8 +226,9 @@ class Composition:
             panel for one in self._measured(datasets) for panel in one.panels(datasets)
         ])  # fmt: skip
         for ax in figure.axes:  # the next panel has the same legend
-            if ax.get_title("left").endswith("strings, class not given") and ax.get_legend():
-                ax.get_legend().remove()
+            legend = ax.get_legend()
+            if legend and ax.get_title("left").endswith("strings, class not given"):
+                legend.remove()
         return figure
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
@@ -253,12 +254,12 @@ class Composition:
     def _together(self, found: Iterable[xr.Dataset], more: Mapping[str, str]) -> xr.Dataset:
         """The variables of several experiments in one dataset, under the parameters of this one."""
         parts = list(found)
-        variables, coords = (
-            {
-                str(k): (tuple(map(str, x.dims)), x.values, str(x.attrs["long_name"]))
-                for ds in parts for k, x in every(ds).items()
-            }
-            for every in (lambda ds: ds.data_vars, lambda ds: ds.drop_vars("source").coords)
-        )  # fmt: skip
+        variables: dict[str, Any] = {}
+        coords: dict[str, Any] = {}
+        for ds in parts:
+            for into, of in ((variables, ds.data_vars), (coords, ds.drop_vars("source").coords)):
+                for k, x in of.items():
+                    dims = tuple(map(str, x.dims))
+                    into[str(k)] = (dims, x.values, str(x.attrs["long_name"]))
         attributes = {**results.provenance(asdict(self)), **more}
         return results.label(variables, coords, str(parts[0].source.values), attributes)
