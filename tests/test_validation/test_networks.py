@@ -22,7 +22,11 @@ from hierdiff.sims import PhaseTransition
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.networks import NETWORKS, builder, network
-from hierdiff.validation.recipes import divergence_to_exact, train_symbol_network
+from hierdiff.validation.recipes import (
+    divergence_to_exact,
+    train_image_network,
+    train_symbol_network,
+)
 from hierdiff.validation.training import TrainConfig
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
@@ -185,3 +189,7 @@ def test_the_null_condition_is_what_given_none_takes() -> None:
     null = replace(model, null_condition=8).given(None)
     np.testing.assert_array_equal(free.denoise(x_t, 1.0), null.denoise(x_t, 1.0))
     assert np.abs(free.denoise(x_t, 1.0) - model.denoise(x_t, 1.0)).max() > 1e-3
+
+    config = TrainConfig(steps=1, every=1, warmup=1)
+    images, _ = train_image_network(IMAGES, config, multipliers=(1,), batch=2, label_share=0.5)
+    assert images.condition == images.given(3).given(None).condition == 4
