@@ -31,6 +31,7 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.sims.crossover": "hierdiff.sims.representation",
     "hierdiff.sims.empirical_model": "hierdiff.sims.models.empirical",
+    "hierdiff.sims.simulated_model": "hierdiff.sims.models.finite_steps",
     "hierdiff.sims.experiment": "hierdiff.tasks",
     "hierdiff.sims.fluctuations": "hierdiff.sims.metrics.fluctuations",
     "hierdiff.sims.forward_backward": "hierdiff.sims.metrics.forward_backward",

@@ -33,9 +33,9 @@ from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.models.finite_steps import ConvergenceOrder, SimulatedModel, convergence_order
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.run import RunOptions
-from hierdiff.sims.simulated_model import ConvergenceOrder, SimulatedModel, convergence_order
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM, critical_level, posterior
 

@@ -49,7 +49,7 @@ from hierdiff.checks import (
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, input_channels, is_channel, masks, network_input
 from hierdiff.seeds import SampleStreams, Seed
-from hierdiff.sims.simulated_model import SimulatedModel
+from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
 from hierdiff.validation.diffusion.noise_conditioning import NoiseConditioning, default_conditioning
 from hierdiff.validation.diffusion.parameterisation import Output, Parameterisation, Prediction
@@ -89,7 +89,7 @@ class NetworkModel:
         :func:`hierdiff.validation.diffusion.noise_conditioning.default_conditioning`.
     sampler : Sampler or int
         The reverse chain of ``sample``; a number of steps stands for the chain of
-        :class:`hierdiff.sims.simulated_model.SimulatedModel`, which discrete noise always uses.
+        :class:`hierdiff.sims.models.finite_steps.SimulatedModel`, which discrete noise always uses.
     condition : int or array, optional
         Label of all samples, or one per sample, passed as third argument; arrays have one row
         for all, or one per sample.
@@ -117,6 +117,7 @@ class NetworkModel:
     >>> class Zero(nn.Module):
     ...     def forward(self, x: Tensor, time: Tensor) -> Tensor:
     ...         return torch.zeros_like(x)
+    >>> from hierdiff import GaussianNoise
     >>> noise = GaussianNoise(schedule="linear")
     >>> model = NetworkModel(Zero(), noise, "v", sampler=Ancestral(10))
     >>> model.denoise(np.ones((1, 2)), 0.25).round(4).tolist()
