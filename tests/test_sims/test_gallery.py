@@ -59,6 +59,16 @@ def small_populations(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"hierdiff.sims.{module}.critical_level", quick)
 
 
+def test_the_registry_has_no_experiment_without_a_test_of_its_models() -> None:
+    """Either a row of the contract test, or here, where models are refused."""
+    rows = {path.stem for path in (Path(__file__).parents[1] / "contract_cases").glob("*.py")}
+    small = {one.name for one in SMALL}
+    for name, entry in EXPERIMENTS.items():
+        word = name.replace("-", "_")
+        module = entry.place.partition(":")[0].rpartition(".")[2]
+        assert entry.extra or {word, module} & (rows | small), name
+
+
 @EVERY
 def test_every_experiment_is_in_the_registry(one: Any) -> None:
     assert experiment(one.name) is type(one)
