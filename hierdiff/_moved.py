@@ -201,4 +201,5 @@ class _Alias(ModuleType):
 def install() -> None:
     """Serve the old names; called when the package is imported."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(_OldNames())
+        # before the finder of files: an old package may have the folder of a new one
+        sys.meta_path.insert(0, _OldNames())
