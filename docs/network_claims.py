@@ -67,7 +67,7 @@ def _images(add) -> None:
                                                                     "above the floor"))  # fmt: skip
         add(("P4",), f"8 x 8 digits show no hierarchy: low minus high layer {plus(*raw[:2], 3)} as "
             f"they are, {plus(*net[:2], 3)} above the floor of random pairs",
-            "phase_transition.py --model digits")  # fmt: skip
+            "phase_transition.py digits")  # fmt: skip
 
 
 def _features(add) -> None:

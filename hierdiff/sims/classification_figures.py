@@ -16,8 +16,6 @@ __all__ = [
     "accuracy_curves",
     "accuracy_table",
     "classification_figure",
-    "current_names",
-    "with_errors",
 ]
 
 WEIGHT_COLOURS = {

@@ -66,7 +66,7 @@ from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.scenes import ShapeTexture
 from hierdiff.theory.zero_shot.weightings import band, weighting
 
-__all__ = ["CueConflict", "cue_conflict_figure", "gaussian_bias"]
+__all__ = ["CueConflict", "cue_conflict_figure"]
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]

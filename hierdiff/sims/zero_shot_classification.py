@@ -84,12 +84,7 @@ from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM, NodeClasses
 from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, class_scores
 from hierdiff.theory.zero_shot.weightings import WEIGHTINGS, fit_buckets, snr_at, weighting
 
-__all__ = [
-    "LEARNED",
-    "PRUNED",
-    "Classification",
-    "draw_classes",
-]
+__all__ = ["LEARNED", "PRUNED", "Classification"]
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]

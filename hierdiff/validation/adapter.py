@@ -117,6 +117,7 @@ class NetworkModel:
     >>> class Zero(nn.Module):
     ...     def forward(self, x: Tensor, time: Tensor) -> Tensor:
     ...         return torch.zeros_like(x)
+    >>> from hierdiff import GaussianNoise
     >>> noise = GaussianNoise(schedule="linear")
     >>> model = NetworkModel(Zero(), noise, "v", sampler=Ancestral(10))
     >>> model.denoise(np.ones((1, 2)), 0.25).round(4).tolist()

@@ -30,7 +30,7 @@ from hierdiff.sims import (
 )
 from hierdiff.sims import bump_phases as phases
 from hierdiff.sims import kernel_learning as kernels
-from hierdiff.sims.metrics import forward_backward, pruning
+from hierdiff.sims.metrics import calibration, forward_backward, pruning
 from hierdiff.sims.metrics import odd_one_out as triplets
 from hierdiff.sims.metrics import representation_geometry as geometry
 from hierdiff.sims.models import context_clustering as clustering
@@ -47,9 +47,11 @@ EXEMPT = {
     for name in ("Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested")
 } | {
     f"hierdiff.sims.{name}.{word}": "called by the runner with what the experiment itself made"
-    for name in ("composition.Composition", "kernel_learning.KernelLearning",
+    for name in ("attribute_binding.AttributeBinding", "composition.Composition",
+                 "cue_conflict.CueConflict", "kernel_learning.KernelLearning",
                  "representation.Representation", "synonym_learning.SynonymLearning",
-                 "truncated_denoisers.TruncatedDenoisers")
+                 "truncated_denoisers.TruncatedDenoisers",
+                 "zero_shot_classification.Classification")
     for word in ("datasets", "figure", "panels", "summary")
 }  # fmt: skip
 
@@ -263,6 +265,19 @@ def _features() -> list[Case]:
         Case("hierdiff.sims.bump_phases.read_phase", phases.read_phase,
              {"images": images, "labels": np.full((16, 2), 6.0), "Z": z, "Z_labels": labels,
               "dark": False, "seed": 0}),
+        Case("hierdiff.sims.metrics.calibration.calibration_error", calibration.calibration_error,
+             {"probability": [0.2, 0.9, 0.4], "correct": [False, True, True], "bins": 2}),
+        Case("hierdiff.sims.metrics.calibration.discrimination", calibration.discrimination,
+             {"confidence": [0.2, 0.9, 0.4], "correct": [False, True, True]},
+             nan=("correct",)),  # of right answers alone there is no such number
+        Case("hierdiff.sims.metrics.calibration.platt", calibration.platt,
+             {"value": [0.2, 0.9, 0.4, 0.5], "correct": [False, True, True, False]}),
+        Case("hierdiff.sims.metrics.calibration.temperature", calibration.temperature,
+             {"scores": [[0.1, 0.4], [0.6, 0.2], [0.3, 0.2]], "labels": [0, 1, 0]}),
+        Case("hierdiff.sims.metrics.calibration.grouped_calibration_error",
+             calibration.grouped_calibration_error,
+             {"groups": [([0.2, 0.9] * 5, [False, True] * 5)] * 2,
+              "rng": np.random.default_rng(0), "resamples": 20}),
         Case("hierdiff.sims.metrics.pruning.paired_t_pruning", pruning.paired_t_pruning,
              {"scores": scores, "p": 0.05, "min_scores": 2, "max_scores": 5}),
         Case("hierdiff.sims.metrics.pruning.staged_elimination", pruning.staged_elimination,

@@ -39,6 +39,7 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
+from hierdiff.validation.experiments import classification
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.composition import network_composition_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
@@ -72,6 +73,10 @@ EXEMPT = {
         "hierdiff.sims.metrics.forward_backward.ForwardBackward",
         "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention",
     )
+} | {
+    f"{_V}experiments.classification.NetworkClassification.{name}": "trains a network; its "
+    "arguments are those of the experiment, or come from the runner"
+    for name in ("arguments", "datasets", "figure", "measure", "summary", "trained")
 }  # fmt: skip
 
 
@@ -823,6 +828,14 @@ def _runs() -> list[Case]:
         Case(f"{_V}experiments.rhm_images.rhm_images_figure", _closed(rhm_images_figure), _drawn),
         *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
           for name, function, arguments in experiments),
+        Case(f"{_V}experiments.classification.PublishedNetwork",
+             classification.PublishedNetwork,
+             {"name": "dit-xl-2-256", "images": Path(), "conflicts": False, "categories": None,
+              "low_pass": 1, "accept_licence": False, "data": 3, "keep": (2, 1), "stages": (5, 9)}),
+        Case(f"{_V}experiments.classification.NetworkClassification.predict",
+             classification.NetworkClassification(classification.TreeNetwork(
+                 v=4, m=2, s=2, L=1, data=8, budgets=(5, 10), independent_budgets=(2,),
+                 times=(0.5,), keep=(2, 1))).predict, {"law": "bayes"}),
         Case(f"{_V}experiments.classification.network_classification_figure",
              _closed(network_classification_figure), _classification),
         Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),

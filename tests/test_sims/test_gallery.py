@@ -11,11 +11,12 @@ import pytest
 import xarray as xr
 from small_experiments import LAWLESS, SMALL, UNMEASURED
 
-from hierdiff import RHM, MaskingNoise, results
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
 from hierdiff.errors import InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.sims.changed_tree import ChangedTree
 from hierdiff.sims.run import RunOptions, run
-from hierdiff.theory import ExactRHM, critical_level
+from hierdiff.theory import ExactMixture, ExactRHM, critical_level
 
 MINUTES = {"critical_exponents", "memorization", "susceptibility"}
 """Experiments that take seconds even in small; they run with the slow tests."""
@@ -41,6 +42,8 @@ CLAIMS = {
     "uturn": "class decided at", "variants": "reference class lost at t",
 }  # fmt: skip
 """Words of the claim of every experiment."""
+ANY_MODEL = {"changed_tree"}
+"""Experiments that take any model; the others compare many."""
 WITH_LAW = [e for e in SMALL if e.name not in LAWLESS | UNMEASURED]
 WITH_THRESHOLDS = ("data_models", "susceptibility", "uturn")
 """Modules that locate thresholds of density evolution; labels need no large populations."""
@@ -81,7 +84,7 @@ def test_prediction_and_measurement_carry_the_same_labels(one: Any) -> None:
         assert np.isfinite(z).any(), name
 
 
-@EVERY
+@pytest.mark.parametrize("one", [e for e in SMALL if e.name not in ANY_MODEL], ids=lambda e: e.name)
 def test_a_model_is_refused_before_any_work(
     one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -97,6 +100,24 @@ def test_a_model_is_refused_before_any_work(
             call()
         assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tree_of_a_single_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of one model has its own sizes; changes reach the leaves; data have a tree."""
+    one = ChangedTree(t=(0.2, 0.8), data=30)
+    found = run(one, MODEL, out=tmp_path)
+    capsys.readouterr()
+    ds, example = found["changed_tree"], found["changed_tree_example"]
+    assert ds.changed.shape == (2, 3)
+    assert example.node_level.values.tolist() == [0, 1, 1, 2, 2, 2, 2]
+    assert "L" not in json.loads(ds.attrs["parameters"])
+    assert (ds.branches.values > 0).all()
+    assert (ds.changed[1] > ds.changed[0]).all()
+    mixture = LowRankMixture.random(6, 2, 3, delta=0.1, seed=0)
+    with pytest.raises(InvalidParameter, match="needs data with a derivation tree"):
+        one.measure(ExactMixture(mixture, GaussianNoise()))
+    with pytest.raises(InvalidParameter, match="without the model"):
+        one.measure(data=[1])
 
 
 def test_a_question_without_a_law_or_a_measurement_is_refused() -> None:

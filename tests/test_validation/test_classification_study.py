@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -387,20 +388,22 @@ def test_images_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("source", "match"),
+    ("make", "match"),
     [
-        (PublishedNetwork(), "needs images"),
-        (PublishedNetwork(name="adm-64"), "is unknown|not known|known are"),
-        (TreeNetwork(label_share=0.0), "label_share"),
-        (TreeNetwork(tau=0.0), "tau"),
-        (TreeNetwork(budgets=(3, 1)), "budgets"),
-        (TreeNetwork(steps=0), "steps"),
-        (DigitNetwork(data=3), "data = 3"),
+        (lambda: PublishedNetwork(), "needs images"),
+        (lambda: PublishedNetwork(name="adm-64"), "did you mean 'adm-64-conditional'|adm-64"),
+        (lambda: PublishedNetwork(name="adm-256", images=Path()), "no class condition|adm-256"),
+        (lambda: TreeNetwork(label_share=0.0), "label_share"),
+        (lambda: TreeNetwork(tau=0.0), "tau"),
+        (lambda: TreeNetwork(budgets=(3, 1)), "budgets"),
+        (lambda: TreeNetwork(steps=0), "steps"),
+        (lambda: DigitNetwork(data=3), "data = 3"),
+        (lambda: NetworkClassification(3), "source = 3"),  # type: ignore[arg-type]
     ],
 )
-def test_bad_input_is_one_line(source: Any, match: str) -> None:
+def test_bad_input_is_one_line(make: Callable[[], Any], match: str) -> None:
     with pytest.raises(InvalidParameter, match=match) as error:
-        NetworkClassification(source)
+        make()
     one_line(error)
 
 

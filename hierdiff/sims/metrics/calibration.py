@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from hierdiff.checks import reals, whole
+from hierdiff.checks import array, checked, integers, reals, unchecked, whole
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.estimators import bootstrap
 
@@ -23,10 +23,12 @@ __all__ = [
 
 Floats: TypeAlias = NDArray[np.float64]
 
+_LARGEST = 1e100  # sums and exponents of scores stay finite
+
 
 def _answers(stated: ArrayLike, correct: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
     """What was stated of every answer [n], and whether it was right."""
-    x, y = reals("stated", stated, ndim=1), np.asarray(correct)
+    x, y = reals("stated", stated, ndim=1), array("correct", correct)
     if y.shape != x.shape or y.dtype.kind not in "bif" or not np.isin(y, (0, 1)).all():
         raise InvalidParameter(
             f"correct of shape {y.shape} must hold a truth value for each of {len(x)} answers"
@@ -121,7 +123,12 @@ def temperature(scores: ArrayLike, labels: ArrayLike) -> float:
     """Inverse temperature at which the softmax of minus the scores [n, K] fits the labels best."""
     from scipy import optimize
 
-    s, y = np.asarray(scores, float), np.asarray(labels)
+    s = reals("scores", scores, ndim=2)
+    if s.size == 0 or np.abs(s).max() > _LARGEST:
+        raise InvalidParameter(
+            f"scores of shape {s.shape} must be [n, K] numbers below 1e100, one at least"
+        )
+    y = integers("labels", labels, 0, s.shape[1] - 1, shape=(len(s),))
     s = s - s.min(axis=1, keepdims=True)
     unit = float(s.mean()) + 1e-300
     rows = np.arange(len(s))
@@ -134,6 +141,7 @@ def temperature(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(np.exp(found.x) / unit)
 
 
+@checked(groups=unchecked)
 def grouped_calibration_error(
     groups: Sequence[tuple[ArrayLike, ArrayLike]], rng: np.random.Generator, resamples: int = 200
 ) -> tuple[float, float]:
@@ -147,7 +155,14 @@ def grouped_calibration_error(
     resamples : int
         Resamples of the bootstrap.
     """
-    pairs = [(np.asarray(stated), np.asarray(right)) for stated, right in groups]
+    try:
+        pairs = [_answers(*group) for group in groups]
+    except TypeError:
+        raise InvalidParameter(
+            "groups must be pairs of probabilities and truth values, one for every group"
+        ) from None
+    if len(pairs) < 2:
+        raise InvalidParameter(f"{len(pairs)} groups give no error over groups; give at least 2")
 
     def value(rows: NDArray[np.intp]) -> float:
         stated, right = (np.concatenate([pairs[i][j] for i in rows]) for j in (0, 1))

@@ -29,18 +29,7 @@ from hierdiff.noise import has_snr
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.zero_shot.weightings import snr_at
 
-__all__ = [
-    "ClassErrors",
-    "ErrorPool",
-    "HasErrors",
-    "class_errors",
-    "error_pool",
-    "errors_by_class",
-    "moments",
-    "prefix_scores",
-    "stratified_pool",
-    "tie_split_accuracy",
-]
+__all__: list[str] = []  # used inside hierdiff only
 
 Floats: TypeAlias = NDArray[np.float64]
 

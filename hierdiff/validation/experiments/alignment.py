@@ -38,6 +38,7 @@ from hierdiff.checks import (
     natural,
     number,
     one_level,
+    positive,
     unchecked,
     whole,
 )
@@ -61,7 +62,7 @@ from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
-from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.adapter import NetworkModel, SymbolNetwork
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
     clear_checkpoints,
@@ -92,7 +93,6 @@ _COUNT = partial(whole, low=1, high=10**9)
 # three folds over the objects, of three objects at least
 _OBJECTS = partial(whole, low=9, high=10**6)
 _SHARE = partial(number, above=0, below=1)
-_TEMPERATURE = partial(number, above=0)
 
 DIGIT_GROUPS = (((0, 6), (8, 9)), ((1, 4, 7), (2, 3, 5)))
 """Shape hierarchy of the digits, by construction: with and without a closed loop; then one loop
@@ -107,6 +107,7 @@ def _weights(name: str, value: Any) -> tuple[float, ...] | None:
         raise InvalidParameter(
             f"{name} = {value} must be numbers >= 0, not all zero, from the class down"
         )
+    positive(name, [x for x in found if x])
     return found
 
 
@@ -140,7 +141,7 @@ class GrammarObjects:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, weights=_weights, temperature=_TEMPERATURE, objects=_OBJECTS, n_readout=_COUNT,
+            self, weights=_weights, temperature=positive, objects=_OBJECTS, n_readout=_COUNT,
             steps=_COUNT, width=_COUNT, label_share=_SHARE,
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
@@ -169,7 +170,7 @@ class DigitObjects:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, weights=_weights, temperature=_TEMPERATURE, objects=_OBJECTS, steps=_COUNT,
+            self, weights=_weights, temperature=positive, objects=_OBJECTS, steps=_COUNT,
             label_share=_SHARE,
         )  # fmt: skip
 
@@ -400,15 +401,14 @@ class NetworkAlignment:
             return model or self._train_strings(folder, device), self._strings()
         if isinstance(one, DigitObjects):
             return model or self._train_digits(folder, device), self._digits()
-        known = one
         own, objects = things_objects(
-            known.name, known.images or Path(), known.triplets or Path(), labels=known.labels,
-            null=known.null, layers=known.layers, accept_licence=known.accept_licence,
+            one.name, one.images or Path(), one.triplets or Path(), labels=one.labels,
+            null=one.null, layers=one.layers, accept_licence=one.accept_licence,
             device=device, limit=self.max_triplets, ties=self.ties, seed=self.seed,
         )  # fmt: skip
         return model or own, objects
 
-    def _train_strings(self, folder: Path | None, device: str) -> NetworkModel:
+    def _train_strings(self, folder: Path | None, device: str) -> SymbolNetwork:
         one = cast(GrammarObjects, self.network)
         model, _ = train_symbol_network(
             self.grammar, GaussianNoise(one.v), _plan(one.steps, device), width=one.width,

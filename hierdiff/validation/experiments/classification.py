@@ -41,7 +41,18 @@ from torch import Tensor, nn
 from tyro.conf import subcommand
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, count, natural, unchecked, whole
+from hierdiff.checks import (
+    Rule,
+    check_fields,
+    checked,
+    count,
+    instance,
+    listed,
+    natural,
+    number,
+    unchecked,
+    whole,
+)
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.errors import InvalidParameter
@@ -75,6 +86,19 @@ _REPEATS = 4  # single samples per datum and time
 _CONV_STEPS = 400  # training steps of the convolutional classifier: its accuracy has settled
 _MAKER = "NetworkClassification"
 _COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counted
+
+
+def _stages(name: str, value: Any) -> tuple[int, ...] | None:
+    return None if value is None else listed(name, value, count, distinct=False)
+
+
+_COUNTS = partial(listed, rule=_COUNT, distinct=False)
+_SCORING: dict[str, Rule] = {
+    "data": _COUNT, "budgets": _COUNTS, "independent_budgets": _COUNTS, "keep": _COUNTS,
+    "times": partial(listed, rule=number), "stages": _stages, "steps": _COUNT,
+    "label_share": partial(number, above=0, high=1),  # without labels there is no condition
+}  # fmt: skip
+"""Rules of the fields that sources share."""
 
 
 # Sources: which network on which data
@@ -113,6 +137,15 @@ class TreeNetwork:
     stages: tuple[int, ...] | None = None
     """Samples at the end of each stage, cumulative; default the last two budgets."""
 
+    def __post_init__(self) -> None:
+        check_fields(self, width=_COUNT, **_SCORING)
+        _classification(self, 0, self.size)
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """Parameters of the grammar and its emissions."""
+        return {k: getattr(self, k) for k in ("v", "m", "s", "L", "tau")}
+
 
 @dataclass(frozen=True)
 class DigitNetwork:
@@ -134,6 +167,10 @@ class DigitNetwork:
     """Classes kept after each stage of the staged elimination."""
     stages: tuple[int, ...] | None = None
     """Samples at the end of each stage, cumulative; default the last two budgets."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, **_SCORING)
+        _classification(self, 0, _DIGITS)
 
 
 @dataclass(frozen=True)
@@ -158,6 +195,32 @@ class PublishedNetwork:
     """Classes kept after each stage, where stages are given."""
     stages: tuple[int, ...] | None = None
     """Samples at the end of each stage, cumulative; default one stage of the whole grid."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, low_pass=_COUNT, keep=_COUNTS, stages=_stages)
+        if self.data is not None:
+            _COUNT("data", self.data)
+        image_folders.conditional_checkpoint(self.name)
+        if self.images is None:
+            raise InvalidParameter(
+                f"network {self.name} needs images; give --images DIR, or use rhm or digits"
+            )
+
+
+_DIGITS = {"v": 10, "m": 1, "s": 1, "L": 1}  # ten classes
+
+
+def _classification(
+    source: TreeNetwork | DigitNetwork, seed: int, size: dict[str, Any]
+) -> Classification:
+    """The experiment that a network of the source is put to."""
+    budgets, keep = source.budgets, source.keep
+    return Classification(
+        **size, data=source.data, budgets=budgets, times=source.times,
+        independent_budgets=source.independent_budgets, repeats=_REPEATS,
+        buckets=min(10, budgets[-1]), min_scores=max(2, min(20, budgets[-1])), keep=keep,
+        stages=source.stages or budgets[-len(keep) :], seed=seed, grammars=2,
+    )  # fmt: skip
 
 
 Source: TypeAlias = (
@@ -197,25 +260,8 @@ class NetworkClassification:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        check_fields(self, seed=natural)
-        s = self.source
-        if isinstance(s, PublishedNetwork):
-            check_fields(s, low_pass=_COUNT)
-            image_folders.conditional_checkpoint(s.name)
-            if s.images is None:
-                raise InvalidParameter(
-                    f"network {s.name} needs images; give --images DIR, or use rhm or digits"
-                )
-            return
-        check_fields(s, steps=_COUNT, data=_COUNT)
-        if isinstance(s, TreeNetwork):
-            check_fields(s, width=_COUNT)
-        _ = self.experiment
-        if not 0 < s.label_share <= 1:
-            raise InvalidParameter(
-                f"label_share = {s.label_share} must lie in (0, 1]; without labels the network "
-                "cannot be conditioned"
-            )
+        check_fields(self, source=unchecked, seed=natural)
+        instance("source", self.source, tuple(self.sources.values()))
 
     @classmethod
     def arguments(cls, words: Sequence[str]) -> list[str]:
@@ -230,17 +276,7 @@ class NetworkClassification:
             raise InvalidParameter(
                 f"{s.name} is scored by the published protocol; rhm and digits by Classification"
             )
-        size = {"v": 10, "m": 1, "s": 1, "L": 1}  # of the digits: ten classes
-        if isinstance(s, TreeNetwork):
-            size = {k: getattr(s, k) for k in ("v", "m", "s", "L", "tau")}
-        budgets = s.budgets
-        most = budgets[-1] if budgets else 1  # no budget is refused below
-        return Classification(
-            **cast(Any, size), data=s.data, budgets=budgets, times=s.times,
-            independent_budgets=s.independent_budgets, repeats=_REPEATS,
-            buckets=min(10, most), min_scores=max(2, min(20, most)), keep=s.keep,
-            stages=s.stages or budgets[-len(s.keep) :], seed=self.seed, grammars=2,
-        )  # fmt: skip
+        return _classification(s, self.seed, s.size if isinstance(s, TreeNetwork) else _DIGITS)
 
     @checked
     def predict(self, law: str = "limit") -> xr.Dataset:

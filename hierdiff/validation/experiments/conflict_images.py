@@ -24,9 +24,7 @@ from hierdiff.checks import reals
 from hierdiff.data.image_folder import listed_images
 from hierdiff.errors import InvalidParameter
 
-__all__ = [
-    "CATEGORIES", "MEMBERS", "ConflictImages", "category_answers", "cue_shares", "read_conflicts",
-]  # fmt: skip
+__all__: list[str] = []  # used inside hierdiff only
 
 Array: TypeAlias = NDArray[Any]
 

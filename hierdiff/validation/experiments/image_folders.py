@@ -46,16 +46,7 @@ from hierdiff.validation.pretrained.catalogue import Checkpoint, checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import Encoder, encoder_of
 
-__all__ = [
-    "GRID",
-    "FixedGrid",
-    "classify_folder",
-    "classify_images",
-    "conditional_checkpoint",
-    "folder_figure",
-    "grid_scores",
-    "summary",
-]
+__all__ = ["folder_figure"]
 
 Array: TypeAlias = NDArray[Any]
 

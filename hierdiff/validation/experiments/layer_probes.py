@@ -90,6 +90,10 @@ _DIGIT_LAYERS = (
 # --- sources --------------------------------------------------------------------------------------
 
 
+def _count_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else _COUNT(name, value)
+
+
 def _check(source: Any, **rules: Rule) -> None:
     """What all sources refuse."""
     check_fields(source, t=partial(listed, rule=one_level), shots=_COUNT, **rules)
@@ -147,7 +151,7 @@ class DigitNetworks:
     """Noise levels."""
 
     def __post_init__(self) -> None:
-        _check(self, n_train=_SIZES, networks=_COUNT, steps=_COUNT)
+        _check(self, n_train=_SIZES, networks=_COUNT, steps=_COUNT, test=_count_or_none)
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class PublishedNetwork:
     """Noise levels."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check(self, test=_count_or_none)
         checkpoint(self.name)
         if self.images is None:
             raise InvalidParameter(

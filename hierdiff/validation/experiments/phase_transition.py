@@ -36,7 +36,6 @@ from hierdiff import results
 from hierdiff.checks import (
     check_fields,
     checked,
-    count,
     instance,
     integers,
     listed,
@@ -121,7 +120,7 @@ def _focus(name: str, value: Any) -> tuple[Any, ...] | None:
 
 
 def _data(name: str, value: Any) -> int | None:
-    if value is not None and count(name, value) < 2:
+    if value is not None and whole(name, value, high=10**9) < 2:
         raise InvalidParameter(f"{name} = {value} give no error bar; use at least 2")
     return cast("int | None", value)
 
