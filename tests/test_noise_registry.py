@@ -37,7 +37,7 @@ from hierdiff.noise import (
     reverse_probabilities,
 )
 from hierdiff.seeds import Seed, generator
-from hierdiff.sims import Correlations, PhaseTransition, SimulatedModel
+from hierdiff.sims import Composition, Correlations, PhaseTransition, SimulatedModel
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory import ExactRHM, critical_level, effective_epsilon, mutual_information

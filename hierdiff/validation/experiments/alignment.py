@@ -62,7 +62,7 @@ from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
-from hierdiff.validation.adapter import NetworkModel, SymbolNetwork
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
     clear_checkpoints,
@@ -408,7 +408,7 @@ class NetworkAlignment:
         )  # fmt: skip
         return model or own, objects
 
-    def _train_strings(self, folder: Path | None, device: str) -> SymbolNetwork:
+    def _train_strings(self, folder: Path | None, device: str) -> NetworkModel:
         one = cast(GrammarObjects, self.network)
         model, _ = train_symbol_network(
             self.grammar, GaussianNoise(one.v), _plan(one.steps, device), width=one.width,
