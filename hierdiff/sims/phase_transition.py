@@ -38,7 +38,7 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import (
+from hierdiff.sims.metrics.estimators import (
     bootstrap,
     clustered_interval,
     crossing,

@@ -36,7 +36,7 @@ from hierdiff.checks import (
 )
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.sims.estimators import shared_error, standard_error
+from hierdiff.sims.metrics.estimators import shared_error, standard_error
 from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory.odd_one_out_task import (
     checked_triplets,
@@ -218,7 +218,7 @@ def paired_difference(one: ArrayLike, other: ArrayLike, triplets: ArrayLike) -> 
     Notes
     -----
     Validity: triplets that share an object are not independent; the error is that of
-    :func:`hierdiff.sims.estimators.shared_error`.
+    :func:`hierdiff.sims.metrics.estimators.shared_error`.
 
     Examples
     --------

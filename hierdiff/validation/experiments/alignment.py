@@ -59,7 +59,7 @@ from hierdiff.sims.alignment import (
     layer_values,
 )
 from hierdiff.sims.alignment_figure import layers_figure
-from hierdiff.sims.estimators import shared_error
+from hierdiff.sims.metrics.estimators import shared_error
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
