@@ -74,11 +74,20 @@ def compare(old: Path, new: Path) -> Report:
     words = {key: _words(before[key], after[key]) for key in common if not wrong[key]}
     return Report(
         same=sum(not why for why in wrong.values()),
-        described=sorted(f"{key}: {why}" for key, why in words.items() if why),
+        described=_grouped({key: why for key, why in words.items() if why}),
         different=sorted(f"{key}: {why}" for key, why in wrong.items() if why),
         missing=_only(before, after),
         new=_only(after, before),
     )
+
+
+def _grouped(words: dict[str, str]) -> list[str]:
+    """One line per change of words, with the first variable and the number of the others."""
+    keys: dict[str, list[str]] = {}
+    for key, why in sorted(words.items()):
+        keys.setdefault(why, []).append(key)
+    more = {why: f" and {len(found) - 1} more" for why, found in keys.items() if found[1:]}
+    return [f"{found[0]}{more.get(why, '')}: {why}" for why, found in keys.items()]
 
 
 def _only(here: dict[str, Any], there: dict[str, Any]) -> list[str]:

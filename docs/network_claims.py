@@ -7,7 +7,7 @@ import math
 from pages import network, plus
 
 from hierdiff.sims.bump_phases import crossing_time
-from hierdiff.sims.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error
 
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",
@@ -67,7 +67,7 @@ def _images(add) -> None:
                                                                     "above the floor"))  # fmt: skip
         add(("P4",), f"8 x 8 digits show no hierarchy: low minus high layer {plus(*raw[:2], 3)} as "
             f"they are, {plus(*net[:2], 3)} above the floor of random pairs",
-            "phase_transition.py --model digits")  # fmt: skip
+            "phase_transition.py digits")  # fmt: skip
 
 
 def _features(add) -> None:

@@ -22,3 +22,5 @@ results = command(ChangedTree)
 
 # %%
 # Changed nodes in red: below the threshold single twigs, above it whole branches.
+
+figure = ChangedTree().figure(results)

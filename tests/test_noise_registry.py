@@ -37,8 +37,9 @@ from hierdiff.noise import (
     reverse_probabilities,
 )
 from hierdiff.seeds import Seed, generator
-from hierdiff.sims import Composition, Correlations, PhaseTransition, SimulatedModel
+from hierdiff.sims import Correlations, PhaseTransition, SimulatedModel
 from hierdiff.sims.models.empirical import EmpiricalModel
+from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory import ExactRHM, critical_level, effective_epsilon, mutual_information
 from hierdiff.theory.rhm.critical_exponents import critical_exponents
 from hierdiff.theory.rhm.density_evolution import leaf_messages, population_dynamics
@@ -235,7 +236,7 @@ def test_other_experiments_take_it() -> None:
     assert small.measure(workers=1).covariance.shape == (4, 3)
     with pytest.raises(InvalidParameter, match="no prediction for sink noise"):
         small.predict()
-    assert Composition(noise="sink").denoisers.process == SinkNoise(16)
+    assert TruncatedDenoisers(v=8, m=2, noise="sink").process == SinkNoise(8)
 
 
 def test_a_network_learns_it() -> None:
@@ -252,11 +253,13 @@ def test_a_network_learns_it() -> None:
     alone = np.exp(SINK.log_evidence(x_t, t))
     assert channels == pytest.approx(alone / alone.sum(axis=2, keepdims=True))
     assert log_snr == pytest.approx(np.log(0.7 / 0.3))
-    plans = [TrainConfig(steps=k, every=k, warmup=1, average=0.0) for k in (1, 60)]
-    trained = [train_symbol_network(FIXTURE, SINK, plan, width=16, batch=64)[0] for plan in plans]
+    configs = [TrainConfig(steps=k, every=k, warmup=1, average=0.0) for k in (1, 60)]
+    trained = [
+        train_symbol_network(FIXTURE, SINK, config, width=16, batch=64)[0] for config in configs
+    ]
     gaps = [divergence_to_exact(model, FIXTURE, 0.5, 200, 0)[0] for model in trained]
     assert gaps[1] < gaps[0] / 2
-    new = replace(trained[1], steps=4).sample(x_t, 0.3, 1)
+    new = replace(trained[1], sampler=4).sample(x_t, 0.3, 1)
     assert new.shape == (3, 4)
 
     class Logits(torch.nn.Module):
@@ -378,7 +381,7 @@ BAD: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "experiment": (lambda: PhaseTransition(noise="maskin"), (NAMES, NEAREST, "'all'")),
     "correlations": (lambda: Correlations(noise="maskin"), (NAMES, NEAREST)),
     "composition": (
-        lambda: Composition(noise="epsilon"),
+        lambda: TruncatedDenoisers(noise="epsilon"),
         ("noise = 'epsilon' must be one of 'masking', 'uniform', 'gaussian'",),
     ),
     "no name": (lambda: PhaseTransition(noise=3), ("noise = 3 must be one of",)),  # type: ignore[arg-type]

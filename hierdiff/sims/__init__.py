@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from hierdiff.sims.cue_conflict import CueConflict
     from hierdiff.sims.kernel_learning import KernelLearning
     from hierdiff.sims.models.empirical import EmpiricalModel
+    from hierdiff.sims.models.finite_steps import SequentialModel, SimulatedModel
     from hierdiff.sims.phase_transition import PhaseTransition
     from hierdiff.sims.representation import Representation
-    from hierdiff.sims.simulated_model import SequentialModel, SimulatedModel
     from hierdiff.sims.synonym_learning import SynonymLearning
     from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
     from hierdiff.sims.zero_shot_classification import Classification

@@ -26,7 +26,6 @@ from hierdiff.checks import (
     count,
     listed,
     natural,
-    no_model,
     one_level,
     one_of,
     whole,
@@ -36,7 +35,8 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import ratio
-from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.metrics.forward_backward import one_at_a_time, start_data
+from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM
@@ -62,6 +62,7 @@ class ChangedTree:
     """
 
     name: ClassVar[str] = "changed_tree"
+    files: ClassVar[tuple[str, ...]] = ("changed_tree", "changed_tree_example")
 
     v: int = 32
     """Symbols per level."""
@@ -131,11 +132,12 @@ class ChangedTree:
         }
         return results.label(variables, self._axes(), "theory", results.provenance(asdict(self)))
 
-    def _axes(self) -> dict[str, Any]:
+    def _axes(self, noise: str = "masking", levels: int | None = None) -> dict[str, Any]:
         """Coordinates of all results."""
+        last = self.L if levels is None else levels
         return {
-            "t": (("t",), np.array(self.t), "noise level t of the masking process"),
-            "level": (("level",), np.arange(self.L + 1), "level, root = 0"),
+            "t": (("t",), np.array(self.t), f"noise level t of the {noise} process"),
+            "level": (("level",), np.arange(last + 1), "level, root = 0"),
         }
 
     @results.tracked
@@ -149,12 +151,38 @@ class ChangedTree:
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
-        """Share of changed nodes per level, and changed branches per datum."""
-        no_model(
-            self.name, model, data,
-            "it follows whole derivation trees of the exact posterior; the share of changed "
-            "symbols of one model is that of PhaseTransition.measure",
-        )  # fmt: skip
+        """Share of changed nodes per level, and changed branches per datum.
+
+        Parameters
+        ----------
+        model : DiffusionModel, optional
+            Any model of data with a derivation tree; default exact inference on drawn grammars.
+        data : optional
+            As :func:`hierdiff.sims.metrics.forward_backward.start_data` takes them; default data of
+            the model's own grammar.
+        folder, workers, cluster
+            As in :func:`hierdiff.tasks.run_tasks`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``changed`` [t, level] and ``branches`` [t], with errors over grammars, or over the data
+            of a single model.
+
+        Raises
+        ------
+        InvalidParameter
+            If the latents of the model's samples cannot be read, or form no tree.
+
+        Notes
+        -----
+        Validity: nodes of samples outside the language that derive nothing count as changed.
+        """
+        options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
+        if model is not None:
+            return self._averages(_counted(self._sampled(model, data, options)), model)
+        if data is not None:
+            raise InvalidParameter("data were given without the model they belong to; give both")
         words = asdict(self)
         # a task reads the fields that make a tree, not the number of trees
         one = replace(self, grammars=2)
@@ -162,8 +190,12 @@ class ChangedTree:
             Task(shares, (one, g), {"version": 1, "question": "changed tree", "g": g, **words})
             for g in range(self.grammars)
         ]
-        blocks = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="trees")
+        blocks = run_tasks(tasks, name="trees", **options)
         parts = {name: np.stack([b[name] for b in blocks]) for name in ("shares", "branches")}
+        return self._averages(parts, None)
+
+    def _averages(self, parts: dict[str, Array], model: DiffusionModel | None) -> xr.Dataset:
+        """Mean and error over independent units of shares [unit, t, level], branches [unit, t]."""
         means = {name: ratio(x, np.ones_like(x)) for name, x in parts.items()}
         variables = {
             "changed": (("t", "level"), means["shares"].value, "share of changed nodes"),
@@ -171,45 +203,87 @@ class ChangedTree:
             "branches": (("t",), means["branches"].value, "changed branches per datum"),
             "branches_error": (("t",), means["branches"].error, "its standard error"),
         }
-        return results.label(variables, self._axes(), "simulation", results.provenance(words))
+        return self._label(variables, parts["shares"].shape[2] - 1, model)
+
+    def _label(
+        self, variables: dict[str, Any], levels: int, model: DiffusionModel | None
+    ) -> xr.Dataset:
+        fields, source, noise = asdict(self), "simulation", "masking"
+        if model is not None:  # the sizes are the model's, not those of the experiment's fields
+            fields = {k: v for k, v in fields.items() if k not in ("v", "m", "s", "L", "grammars")}
+            fields |= {"model": type(model).__name__, "process": repr(model.noise)}
+            source = "network" if model.source == "network" else source
+            noise = model.noise.name
+        axes = self._axes(noise, levels)
+        coords = {k: v for k, v in axes.items() if any(k in x[0] for x in variables.values())}
+        return results.label(variables, coords, source, results.provenance(fields))
+
+    def _sampled(
+        self, model: DiffusionModel, data: Any, options: dict[str, Any]
+    ) -> list[dict[int, Array]]:
+        """Per noise level: {level: changed [data, nodes]} of a model's samples."""
+        start = start_data(model, data, self.data, self.seed)
+        if len(start.latents) < 2:
+            raise InvalidParameter(
+                f"{self.name} needs data with a derivation tree; {type(model).__name__} has "
+                "classes alone; give a grammar, or (grammar, derivations)"
+            )
+        tasks = sampling_tasks(model, start, np.array(self.t), self.seed)
+        if one_at_a_time(model):
+            options = {**options, "workers": 1}
+        made = run_tasks(tasks, name="trees", **options)
+        found = []
+        for k in range(len(self.t)):
+            blocks = made[k * len(made) // len(self.t) : (k + 1) * len(made) // len(self.t)]
+            new = start.read(np.concatenate([b["x_0"] for b in blocks]))
+            pairs = enumerate(zip(start.latents, new, strict=True))
+            found.append({level: old != drawn for level, (old, drawn) in pairs})
+        return found
 
     def datasets(
         self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
-        """The averages over many trees."""
-        return {self.name: self.measure(model, data, **run.tasks(self.name))}
+        """The averages over many trees, and one tree to draw."""
+        options = run.tasks(self.name)
+        average = self.measure(model, data, **options)
+        if model is None:
+            one = self._example()
+        else:
+            every = self._sampled(model, data, options)
+            pick = _telling(every[0], every[1])
+            one = [{k: x[pick : pick + 1] for k, x in changed.items()} for changed in every]
+        nodes = np.stack([np.concatenate([x[0] for x in changed.values()]) for changed in one])
+        level = np.concatenate([np.full(x.shape[1], k) for k, x in one[0].items()])
+        variables = {
+            "changed": (("t", "node"), nodes, "whether the symbol of the node has changed"),
+            "node_level": (("node",), level, "level of the node, root = 0"),
+        }
+        example = self._label(variables, len(one[0]) - 1, model)
+        return {self.name: average, f"{self.name}_example": example}
 
-    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
-        """One tree at both noise levels, changed nodes in red."""
-        chosen = self._example()
-        graph = self.rhm.draw(stream(self.seed, "grammar", chosen)).to_networkx()
-        figure, axes = plt.subplots(2, 1, figsize=(8.4, 5.6), layout="constrained")
-        for ax, t, changed in zip(axes, self.t, changes(self, chosen, 1), strict=True):
-            draw_tree(ax, graph, changed)
-            lost = int(changed[self.L].sum())
-            verdict = "class changed" if changed[0].all() else "class unchanged"
-            title = f"masking, t = {t:g}: {lost} of {self.rhm.n_leaves} leaves changed, {verdict}"
-            ax.set_title(title, fontsize=9, loc="left")
-        return figure
-
-    def _example(self) -> int:
-        """First grammar whose datum keeps its class at the low and loses it at the high level."""
+    def _example(self) -> list[dict[int, Array]]:
+        """The first datum that keeps its class at the low and loses it at the high noise level."""
         # numbers from 1000 on are not among those of the averages
         for g in range(1000, 1100):
             low, high = changes(self, g, 1)
             if low[self.L].sum() > self.L and not low[0].any() and high[0].all():
-                return g
-        return 1000
+                return [low, high]
+        return changes(self, 1000, 1)
+
+    def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
+        """One tree at both noise levels, changed nodes in red."""
+        return draw(datasets[f"{self.name}_example"])
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Share of changed nodes per level at both noise levels."""
         ds = datasets[self.name]
+        leaves = int((datasets[f"{self.name}_example"].node_level == ds.level[-1]).sum())
         rows = [f"{'t':>6}" + "".join(f"{f'level {k}':>16}" for k in ds.level.values)]
         for t in self.t:
             x = ds.sel(t=t)
             cells = zip(x.changed.values, x.changed_error.values, strict=True)
             rows.append(f"{t:>6g}" + "".join(f"{f'{a:.3f} ± {e:.3f}':>16}" for a, e in cells))
-        size = (ds.changed[:, -1] * self.rhm.n_leaves / ds.branches).values
+        size = (ds.changed[:, -1] * leaves / ds.branches).values
         lost = [f"{float(x.changed[0]):.3f} ± {float(x.changed_error[0]):.3f}"
                 for x in (ds.isel(t=0), ds.isel(t=1))]  # fmt: skip
         claim = (
@@ -242,41 +316,72 @@ def changes(e: ChangedTree, grammar: int, data: int) -> list[dict[int, Array]]:
 
 def shares(e: ChangedTree, grammar: int) -> dict[str, Array]:
     """One task: share of changed nodes [t, level], and changed branches per datum [t]."""
-    by_time, branches = [], []
-    for changed in changes(e, grammar, e.data):
-        by_time.append([changed[level].mean() for level in range(e.L + 1)])
-        tops = changed[0].sum()
+    found = changes(e, grammar, e.data)
+    for changed in found:
         for level in range(1, e.L + 1):
-            above = np.repeat(changed[level - 1], e.s, axis=1)
-            tops += (changed[level] & ~above).sum()
             children = changed[level].reshape(*changed[level - 1].shape, e.s)
             assert np.all(children.any(axis=2) >= changed[level - 1])
-        branches.append(tops / e.data)
-    return {"shares": np.array(by_time), "branches": np.array(branches)}
+    return {
+        "shares": np.array([[x.mean() for x in changed.values()] for changed in found]),
+        "branches": np.array([_tops(changed).sum() / e.data for changed in found]),
+    }
 
 
-def draw_tree(ax: Axes, graph: Any, changed: dict[int, Array]) -> None:
-    """A derivation tree with changed nodes, and the edges between two of them, in colour.
+def _counted(found: list[dict[int, Array]]) -> dict[str, Array]:
+    """Shares [datum, t, level] and branches [datum, t] of every datum."""
+    by_level = [[x.mean(axis=1) for x in changed.values()] for changed in found]
+    return {
+        "shares": np.moveaxis(np.array(by_level), 2, 0),
+        "branches": np.array([_tops(changed) for changed in found]).T,
+    }
 
-    Nodes come from the factor graph of the grammar; a node stands above the middle of its leaves.
+
+def _tops(changed: dict[int, Array]) -> Array:
+    """Number of changed branches of every datum: changed nodes whose parent is unchanged."""
+    tops = changed[0].sum(axis=1)
+    for level in range(1, len(changed)):
+        s = changed[level].shape[1] // changed[level - 1].shape[1]
+        tops = tops + (changed[level] & ~np.repeat(changed[level - 1], s, axis=1)).sum(axis=1)
+    return np.asarray(tops)
+
+
+def _telling(low: dict[int, Array], high: dict[int, Array]) -> int:
+    """The first datum with some changes that keeps its class at the low level and then loses it."""
+    some = low[max(low)].sum(axis=1) > max(low)
+    return int(np.argmax(some & ~low[0].any(axis=1) & high[0].all(axis=1)))
+
+
+def draw(example: xr.Dataset) -> Figure:
+    """A tree at both noise levels."""
+    figure, axes = plt.subplots(2, 1, figsize=(8.4, 5.6), layout="constrained")
+    level = example.node_level.values
+    noise = str(example.t.attrs["long_name"]).split(" of the ")[-1].removesuffix(" process")
+    for ax, t in zip(axes, example.t.values, strict=True):
+        nodes = example.changed.sel(t=t).values
+        changed = {k: nodes[level == k] for k in range(level[-1] + 1)}
+        draw_tree(ax, changed)
+        leaves, verdict = changed[max(changed)], "changed" if changed[0].all() else "unchanged"
+        title = f"{noise}, t = {t:g}: {int(leaves.sum())} of {leaves.size} leaves changed"
+        ax.set_title(f"{title}, class {verdict}", fontsize=9, loc="left")
+    return figure
+
+
+def draw_tree(ax: Axes, changed: dict[int, Array]) -> None:
+    """A derivation tree with changed nodes, and the edges between two of them, in red.
+
+    A node stands above the middle of its leaves.
     """
-    import networkx as nx
-
-    tree, depth = nx.DiGraph(), max(changed)
-    for node, kind in graph.nodes(data=True):
-        if node[0] == "rule":
-            parent = next(iter(graph.predecessors(node)))
-            tree.add_edges_from((parent, child) for child in graph.successors(node))
-        else:
-            tree.add_node(node, level=kind["level"])
-    leaves = len(changed[depth][0])
-    width = {level: leaves / len(row[0]) for level, row in changed.items()}
-    places = {(l, i): ((i + 0.5) * width[l], depth - l) for l, i in tree}
-    moved = {(l, i): bool(changed[l][0, i]) for l, i in tree}
-    for kept, colour, size, line in ((True, "0.75", 7, 0.6), (False, "tab:red", 13, 1.4)):
-        nodes = [n for n in tree if moved[n] != kept]
-        edges = [(a, b) for a, b in tree.edges if (moved[a] and moved[b]) != kept]
-        nx.draw_networkx_edges(tree, places, edges, ax=ax, arrows=False, width=line,
-                               edge_color=colour)  # fmt: skip
-        nx.draw_networkx_nodes(tree, places, nodes, node_size=size, node_color=colour, ax=ax)
+    depth = max(changed)
+    leaves = changed[depth].size
+    x = {k: (np.arange(row.size) + 0.5) * leaves / row.size for k, row in changed.items()}
+    for red, colour, size, width in ((False, "0.75", 7, 0.6), (True, "tab:red", 13, 1.4)):
+        for level in range(1, depth + 1):
+            s = changed[level].size // changed[level - 1].size
+            above = np.repeat(changed[level - 1], s)
+            edges = (changed[level] & above) == red
+            ends = np.stack([np.repeat(x[level - 1], s), x[level]])[:, edges]
+            ax.plot(ends, [depth - level + 1, depth - level], color=colour, lw=width, zorder=1)
+        for level, row in changed.items():
+            ax.scatter(x[level][row == red], np.full((row == red).sum(), depth - level), s=size,
+                       color=colour, zorder=2)  # fmt: skip
     ax.set_axis_off()

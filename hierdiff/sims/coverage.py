@@ -29,16 +29,16 @@ from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims import estimators as errors
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
 from hierdiff.sims.kernel_learning import kernel_slopes, samples_needed
+from hierdiff.sims.metrics import estimators as errors
 from hierdiff.sims.metrics.calibration import discrimination, grouped_calibration_error
 from hierdiff.sims.metrics.fluctuations import peak, ratio
 from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, probe
 from hierdiff.sims.metrics.probes import feature_snr, over_seeds
+from hierdiff.sims.models.finite_steps import convergence_order
 from hierdiff.sims.representation import crossover
 from hierdiff.sims.run import RunOptions
-from hierdiff.sims.simulated_model import convergence_order
 from hierdiff.sims.synonym_learning import bootstrapped
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr

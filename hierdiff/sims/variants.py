@@ -27,10 +27,10 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import noise_name, noise_process
+from hierdiff.noise import NOISE, noise_name
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
-from hierdiff.sims.estimators import crossing, standard_error
+from hierdiff.sims.metrics.estimators import crossing, standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import true_beliefs
@@ -80,12 +80,12 @@ def cut(rhm: RHM, level: int, seed: Seed) -> Grammar:
 
 
 def one_grammar(
-    make: Callable[[Seed], Grammar], process: str, times: Array, data: int, seed: int, g: int
+    make: Callable[[Seed], Grammar], process: type[Any], times: Array, data: int, seed: int, g: int
 ) -> dict[str, Array]:
     """Belief in the true class, 0 for chance and 1 for certainty: [datum, t]."""
     grammar = make(stream(seed, "grammar", g))
     truth = grammar.sample(data, stream(seed, "data", g))
-    noise = noise_process(process, grammar.v[-1])
+    noise = process(grammar.v[-1])
     randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
     chance, belief = float((grammar.root_prior**2).sum()), []
     for t in times:
@@ -172,7 +172,8 @@ class Variants:
                 }  # fmt: skip
                 # every variant has grammars of its own, so that errors of shifts add up
                 key = g + 10**6 * k
-                arguments = (make, self.noise, times, self.data, self.seed, key)
+                # the class, not its name, since a worker has a registry of its own
+                arguments = (make, NOISE[self.noise], times, self.data, self.seed, key)
                 tasks.append(Task(one_grammar, arguments, parameters))
         parts = run_tasks(tasks, folder, workers=workers, cluster=cluster, name="variants")
         belief = np.stack([p["belief"] for p in parts])

@@ -11,9 +11,8 @@ from fuzz import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
 from hierdiff.data import subspaces
-from hierdiff.sims import simulated_model
 from hierdiff.sims.metrics import forward_backward, probes
-from hierdiff.sims.models import fitted
+from hierdiff.sims.models import finite_steps, fitted
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.sims.representation import Representation, balanced_sample, crossover
 from hierdiff.theory import ExactRHM
@@ -42,7 +41,7 @@ EXEMPT = {
     "hierdiff.theory.mixture.collapse.variances_of": "a check",
     "hierdiff.theory.mixture.speciation.positive_radius": "a check",
     "hierdiff.sims.metrics.probes.Probe": "a result, whose methods are fuzzed",
-    "hierdiff.sims.simulated_model.ConvergenceOrder": "a result",
+    "hierdiff.sims.models.finite_steps.ConvergenceOrder": "a result",
 }
 
 
@@ -66,8 +65,8 @@ def cases() -> list[Case]:
     probe = probes.linear_probe(x, k)
     features = {"features": x}
     masked = ExactRHM(RHM(4, 2, 2, 2).draw(0), MaskingNoise(4))
-    chain = simulated_model.SimulatedModel(masked, 2)
-    sequence = simulated_model.SequentialModel(masked)
+    chain = finite_steps.SimulatedModel(masked, 2)
+    sequence = finite_steps.SequentialModel(masked)
     tokens: dict[str, Any] = {"x_t": np.full((2, 4), -1), "t": 1.0}
     vectors: dict[str, Any] = {"x_t": x[:3], "t": 0.3}
     memory = EmpiricalModel(x, GaussianNoise())
@@ -88,7 +87,7 @@ def cases() -> list[Case]:
     exact_name, memory_name = f"{home}.exact_models.ExactMixture", (
         "hierdiff.sims.models.empirical.EmpiricalModel"
     )  # fmt: skip
-    chains = "hierdiff.sims.simulated_model"
+    chains = "hierdiff.sims.models.finite_steps"
     return [
         Case(whole, LowRankMixture,
              {"bases": bases, "weights": [0.4, 0.6], "variances": [[1.0], [2.0]], "delta": 0.3,
@@ -201,18 +200,20 @@ def cases() -> list[Case]:
               "times": np.array([0.2, 0.6])}),
         Case("hierdiff.sims.metrics.forward_backward.labelled_data", forward_backward.labelled_data,
              {"mixture": small, "data": (x, k)}),
-        Case(f"{chains}.SimulatedModel", simulated_model.SimulatedModel,
-             {"model": masked, "steps": 2}),
+        Case(f"{chains}.SimulatedModel", finite_steps.SimulatedModel,
+             {"model": masked, "num_steps": 2}),
+        Case(f"{chains}.SimulatedModel.given", chain.given, {"label": 1}),
         Case(f"{chains}.SimulatedModel.denoise", chain.denoise, tokens),
         Case(f"{chains}.SimulatedModel.features", chain.features, tokens),
         Case(f"{chains}.SimulatedModel.sample", chain.sample, {**tokens, "seed": 0}),
         Case(f"{chains}.SimulatedModel.trajectory", chain.trajectory, {**tokens, "seed": 0}),
-        Case(f"{chains}.SequentialModel", simulated_model.SequentialModel, {"model": masked}),
+        Case(f"{chains}.SequentialModel", finite_steps.SequentialModel, {"model": masked}),
+        Case(f"{chains}.SequentialModel.given", sequence.given, {"label": 1}),
         Case(f"{chains}.SequentialModel.denoise", sequence.denoise, tokens),
         Case(f"{chains}.SequentialModel.features", sequence.features, tokens),
         Case(f"{chains}.SequentialModel.sample", sequence.sample, {**tokens, "seed": 0}),
         Case(f"{chains}.SequentialModel.trajectory", sequence.trajectory, {**tokens, "seed": 0}),
-        Case(f"{chains}.convergence_order", simulated_model.convergence_order,
-             {"steps": [10, 20, 40], "gaps": [0.1, 0.05, 0.025],
+        Case(f"{chains}.convergence_order", finite_steps.convergence_order,
+             {"num_steps": [10, 20, 40], "gaps": [0.1, 0.05, 0.025],
               "errors": [0.01, 0.005, 0.0025]}),
     ]  # fmt: skip

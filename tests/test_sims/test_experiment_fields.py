@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_experiments import SMALL
 
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.sims.alignment import Alignment
@@ -21,6 +22,7 @@ from hierdiff.sims.zero_shot_classification import Classification
 EXPERIMENTS = (
     Alignment, AttributeBinding, Classification, Composition, Correlations, CueConflict,
     PhaseTransition, Representation,
+    *(type(one) for one in SMALL),
 )  # fmt: skip
 BAD = (
     1.5, np.nan, np.inf, -1, "x", None, True, 10**30, 1e300, (), [1, 2], (1.5,), ("a",), (np.nan,),

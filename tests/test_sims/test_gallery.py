@@ -11,12 +11,16 @@ import pytest
 import xarray as xr
 from small_experiments import LAWLESS, SMALL, UNMEASURED
 
-from hierdiff import RHM, MaskingNoise, results
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
 from hierdiff.errors import InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.sims import KernelLearning, SynonymLearning
+from hierdiff.sims.changed_tree import ChangedTree
 from hierdiff.sims.run import RunOptions, run
-from hierdiff.theory import ExactRHM, critical_level
+from hierdiff.theory import ExactMixture, ExactRHM, critical_level
 
+LEARNERS = (KernelLearning(), SynonymLearning())
+"""Experiments on learners, which are no denoisers."""
 MINUTES = {"critical_exponents", "memorization", "susceptibility"}
 """Experiments that take seconds even in small; they run with the slow tests."""
 
@@ -41,6 +45,8 @@ CLAIMS = {
     "uturn": "class decided at", "variants": "reference class lost at t",
 }  # fmt: skip
 """Words of the claim of every experiment."""
+ANY_MODEL = {"changed_tree"}
+"""Experiments that take any model; the others compare many."""
 WITH_LAW = [e for e in SMALL if e.name not in LAWLESS | UNMEASURED]
 WITH_THRESHOLDS = ("data_models", "susceptibility", "uturn")
 """Modules that locate thresholds of density evolution; labels need no large populations."""
@@ -54,6 +60,23 @@ def small_populations(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in WITH_THRESHOLDS:
         monkeypatch.setattr(f"hierdiff.sims.{module}.critical_level", quick)
+
+
+@pytest.mark.parametrize("one", LEARNERS, ids=lambda e: e.name)
+def test_a_learner_that_is_no_denoiser_takes_no_model(one: Any) -> None:
+    with pytest.raises(InvalidParameter, match="takes no model") as error:
+        one.measure(MODEL)
+    assert "\n" not in str(error.value)
+
+
+def test_the_registry_has_no_experiment_without_a_test_of_its_models() -> None:
+    """Either a row of the contract test, or here, where models are refused."""
+    folder = Path(__file__).parents[1] / "contract_cases"
+    rows = " ".join(path.read_text() for path in folder.glob("*.py"))
+    here = {type(one).__name__ for one in (*SMALL, *LEARNERS)}
+    for name, entry in EXPERIMENTS.items():
+        kind = entry.place.partition(":")[2]
+        assert entry.extra or kind in here or f"{kind}(" in rows, name
 
 
 @EVERY
@@ -81,7 +104,7 @@ def test_prediction_and_measurement_carry_the_same_labels(one: Any) -> None:
         assert np.isfinite(z).any(), name
 
 
-@EVERY
+@pytest.mark.parametrize("one", [e for e in SMALL if e.name not in ANY_MODEL], ids=lambda e: e.name)
 def test_a_model_is_refused_before_any_work(
     one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -97,6 +120,24 @@ def test_a_model_is_refused_before_any_work(
             call()
         assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tree_of_a_single_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of one model has its own sizes; changes reach the leaves; data have a tree."""
+    one = ChangedTree(t=(0.2, 0.8), data=30)
+    found = run(one, MODEL, out=tmp_path)
+    capsys.readouterr()
+    ds, example = found["changed_tree"], found["changed_tree_example"]
+    assert ds.changed.shape == (2, 3)
+    assert example.node_level.values.tolist() == [0, 1, 1, 2, 2, 2, 2]
+    assert "L" not in json.loads(ds.attrs["parameters"])
+    assert (ds.branches.values > 0).all()
+    assert (ds.changed[1] > ds.changed[0]).all()
+    mixture = LowRankMixture.random(6, 2, 3, delta=0.1, seed=0)
+    with pytest.raises(InvalidParameter, match="needs data with a derivation tree"):
+        one.measure(ExactMixture(mixture, GaussianNoise()))
+    with pytest.raises(InvalidParameter, match="without the model"):
+        one.measure(data=[1])
 
 
 def test_a_question_without_a_law_or_a_measurement_is_refused() -> None:

@@ -75,7 +75,7 @@ def test_an_untrained_network_has_the_loss_of_saying_nothing() -> None:
     """It answers zero, so the squared error is that of eps: 1."""
     torch.manual_seed(0)
     loss = bump_loss(BUMPS, DiscreteSchedule.linear(), batch=64, seed=1)
-    values = [float(loss(bump_unet(8, multipliers=(1,)), k).detach()) for k in range(5)]
+    values = [float(loss(bump_unet(BUMPS, multipliers=(1,)), k).detach()) for k in range(5)]
     spread = np.sqrt(2 / (5 * 64 * 64))
     assert abs(np.mean(values) - 1) < 5 * spread
 

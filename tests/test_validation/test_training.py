@@ -57,7 +57,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert [h["step"] for h in resumed.history] == [8, 16, 24]
     assert resumed.history == whole.history
     again = train(fresh(seed=6), fragile, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.module), weights(whole.network))
+    np.testing.assert_array_equal(weights(again.network), weights(whole.network))
     assert 0 < resumed.cpu_seconds == again.cpu_seconds  # kept with the checkpoint
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.warns(CheckpointSetAside, match="set aside as checkpoint.aside"):
         again = train(fresh(), loss, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.module), weights(first.network))
+    np.testing.assert_array_equal(weights(again.network), weights(first.network))
     with pytest.warns(
         CheckpointSetAside, match="another configuration.*set aside as checkpoint.aside1"
     ):
@@ -143,7 +143,7 @@ def test_a_loss_with_a_memory_is_resumed_all_the_same(tmp_path: Path) -> None:
     plan = TrainConfig(steps=2, every=1, warmup=1)
     first = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
     again = train(fresh(), lambda n, _: given(n, next(count)), plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.module), weights(first.network))
+    np.testing.assert_array_equal(weights(again.network), weights(first.network))
 
 
 def test_a_checkpoint_is_resumed_by_a_network_with_other_first_weights(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_checkpoint_is_resumed_by_a_network_with_other_first_weights(tmp_path:
     loss, plan = symbol_loss(GRAMMAR, NOISE, batch=8), TrainConfig(steps=2, every=1, warmup=1)
     first = train(fresh(seed=1), loss, plan, folder=tmp_path)
     again = train(fresh(seed=2), loss, plan, folder=tmp_path)
-    np.testing.assert_array_equal(weights(again.module), weights(first.network))
+    np.testing.assert_array_equal(weights(again.network), weights(first.network))
 
 
 def test_training_stops_early_and_refuses_what_diverges() -> None:

@@ -11,7 +11,7 @@ from scipy import special
 
 from hierdiff.checks import checked, integers, reals, unchecked, whole
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.estimators import bootstrap
+from hierdiff.sims.metrics.estimators import bootstrap
 
 __all__ = [
     "calibration_error",

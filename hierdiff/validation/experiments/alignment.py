@@ -34,10 +34,13 @@ from hierdiff.checks import (
     check_fields,
     checked,
     instance,
+    integers,
     listed,
     natural,
     number,
     one_level,
+    positive,
+    reals,
     unchecked,
     whole,
 )
@@ -56,7 +59,7 @@ from hierdiff.sims.alignment import (
     layer_values,
 )
 from hierdiff.sims.alignment_figure import layers_figure
-from hierdiff.sims.estimators import shared_error
+from hierdiff.sims.metrics.estimators import shared_error
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
@@ -92,7 +95,6 @@ _COUNT = partial(whole, low=1, high=10**9)
 # three folds over the objects, of three objects at least
 _OBJECTS = partial(whole, low=9, high=10**6)
 _SHARE = partial(number, above=0, below=1)
-_TEMPERATURE = partial(number, above=0)
 
 DIGIT_GROUPS = (((0, 6), (8, 9)), ((1, 4, 7), (2, 3, 5)))
 """Shape hierarchy of the digits, by construction: with and without a closed loop; then one loop
@@ -107,6 +109,7 @@ def _weights(name: str, value: Any) -> tuple[float, ...] | None:
         raise InvalidParameter(
             f"{name} = {value} must be numbers >= 0, not all zero, from the class down"
         )
+    positive(name, [x for x in found if x])
     return found
 
 
@@ -140,7 +143,7 @@ class GrammarObjects:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, weights=_weights, temperature=_TEMPERATURE, objects=_OBJECTS, n_readout=_COUNT,
+            self, weights=_weights, temperature=positive, objects=_OBJECTS, n_readout=_COUNT,
             steps=_COUNT, width=_COUNT, label_share=_SHARE,
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
@@ -169,7 +172,7 @@ class DigitObjects:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, weights=_weights, temperature=_TEMPERATURE, objects=_OBJECTS, steps=_COUNT,
+            self, weights=_weights, temperature=positive, objects=_OBJECTS, steps=_COUNT,
             label_share=_SHARE,
         )  # fmt: skip
 
@@ -400,10 +403,9 @@ class NetworkAlignment:
             return model or self._train_strings(folder, device), self._strings()
         if isinstance(one, DigitObjects):
             return model or self._train_digits(folder, device), self._digits()
-        known = one
         own, objects = things_objects(
-            known.name, known.images or Path(), known.triplets or Path(), labels=known.labels,
-            null=known.null, layers=known.layers, accept_licence=known.accept_licence,
+            one.name, one.images or Path(), one.triplets or Path(), labels=one.labels,
+            null=one.null, layers=one.layers, accept_licence=one.accept_licence,
             device=device, limit=self.max_triplets, ties=self.ties, seed=self.seed,
         )  # fmt: skip
         return model or own, objects
@@ -487,7 +489,7 @@ def digit_similarity(
     >>> digit_similarity([0, 6, 8, 1], (1.0, 0.5, 0.25))[0].tolist()
     [1.75, 1.5, 1.0, 0.0]
     """
-    w, y = np.asarray(weights, float), np.asarray(labels)
+    w, y = reals("weights", weights), integers("labels", labels, ndim=1)
     if w.shape != (3,) or not (w >= 0).all() or not w.any():
         raise InvalidParameter(f"weights = {w.tolist()} must be 3 numbers >= 0, not all zero")
     places = {

@@ -67,10 +67,10 @@ from hierdiff.sims.bump_phases import (
     phase,
     read_phase,
 )
-from hierdiff.sims.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.representation_geometry import anova_shares
+from hierdiff.sims.models.finite_steps import SequentialModel
 from hierdiff.sims.run import RunOptions
-from hierdiff.sims.simulated_model import SequentialModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.adapter import symbol_model

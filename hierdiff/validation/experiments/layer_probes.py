@@ -45,7 +45,7 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
@@ -88,6 +88,10 @@ _DIGIT_LAYERS = (
 
 
 # --- sources --------------------------------------------------------------------------------------
+
+
+def _count_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else _COUNT(name, value)
 
 
 def _check(source: Any, **rules: Rule) -> None:
@@ -147,7 +151,7 @@ class DigitNetworks:
     """Noise levels."""
 
     def __post_init__(self) -> None:
-        _check(self, n_train=_SIZES, networks=_COUNT, steps=_COUNT)
+        _check(self, n_train=_SIZES, networks=_COUNT, steps=_COUNT, test=_count_or_none)
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class PublishedNetwork:
     """Noise levels."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check(self, test=_count_or_none)
         checkpoint(self.name)
         if self.images is None:
             raise InvalidParameter(

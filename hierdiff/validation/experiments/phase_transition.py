@@ -36,7 +36,6 @@ from hierdiff import results
 from hierdiff.checks import (
     check_fields,
     checked,
-    count,
     instance,
     integers,
     listed,
@@ -53,9 +52,9 @@ from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
+from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.sims.run import RunOptions
-from hierdiff.sims.simulated_model import SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.distributed import run_shared
@@ -121,7 +120,7 @@ def _focus(name: str, value: Any) -> tuple[Any, ...] | None:
 
 
 def _data(name: str, value: Any) -> int | None:
-    if value is not None and count(name, value) < 2:
+    if value is not None and whole(name, value, high=10**9) < 2:
         raise InvalidParameter(f"{name} = {value} give no error bar; use at least 2")
     return cast("int | None", value)
 

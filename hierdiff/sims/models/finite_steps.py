@@ -42,17 +42,17 @@ class SimulatedModel:
     ----------
     model : DiffusionModel
         Gives posterior means; any noise but the epsilon-process.
-    steps : int
+    num_steps : int
         Steps of the chain from t to 0.
 
     Raises
     ------
     InvalidParameter
-        If ``steps`` is no positive integer, or the noise is the epsilon-process.
+        If ``num_steps`` is no positive integer, or the noise is the epsilon-process.
 
     Notes
     -----
-    Validity: tends to the model's exact posterior as 1 / steps (times log(steps) for uniform
+    Validity: tends to the model's exact posterior as 1 / num_steps (times its logarithm for uniform
     noise); discrete noise on one token alone is exact.  A state
     that the model holds impossible, as parallel unmasking can produce, is finished with the last
     beliefs that existed.
@@ -74,12 +74,12 @@ class SimulatedModel:
     """
 
     model: DiffusionModel
-    steps: int
+    num_steps: int
 
     source = "simulation"
 
     def __post_init__(self) -> None:
-        check_fields(self, steps=count)
+        check_fields(self, num_steps=count)
         if not is_channel(self.model.noise):
             raise InvalidParameter(
                 f"noise = {self.model.noise.name} has no reverse chain; give a model with masking, "
@@ -126,8 +126,8 @@ class SimulatedModel:
 
         Returns
         -------
-        list of steps + 1 arrays
-            The k-th stands at noise level t (steps - k) / steps.  The last one holds data, so for
+        list of num_steps + 1 arrays
+            The k-th stands at noise level t (1 - k / num_steps).  The last one holds data, so for
             Gaussian noise on symbols it is [n, leaves] where the others are [n, leaves, v].
 
         Raises
@@ -146,9 +146,9 @@ class SimulatedModel:
         alive = np.ones(len(x), bool)
         path = [x]
         noise = self.noise
-        for k in range(self.steps, 0, -1):
-            now, then = levels * (k / self.steps), levels * ((k - 1) / self.steps)
-            if k < self.steps:
+        for k in range(self.num_steps, 0, -1):
+            now, then = levels * (k / self.num_steps), levels * ((k - 1) / self.num_steps)
+            if k < self.num_steps:
                 alive = _refresh(self.model, x, now, beliefs, alive)
             # without noise the first steps have nothing to do, and the last one returns data
             if k == 1 or levels.any():
@@ -304,21 +304,21 @@ def _rows(x_t: ArrayLike) -> Array:
 
 
 class ConvergenceOrder(NamedTuple):
-    """Exponent p of error ~ steps**-p, its standard error, and chi-square per degree of freedom."""
+    """Exponent p of error ~ K**-p, its standard error, and chi-square per degree of freedom."""
 
     order: float
     error: float
     reduced_chi_square: float
 
 
-def convergence_order(steps: ArrayLike, gaps: ArrayLike, errors: ArrayLike) -> ConvergenceOrder:
+def convergence_order(num_steps: ArrayLike, gaps: ArrayLike, errors: ArrayLike) -> ConvergenceOrder:
     r"""Order of convergence from distances to the limit at several numbers of steps.
 
     .. math:: \log g(K) = c - p \log K
 
     Parameters
     ----------
-    steps : int array [k]
+    num_steps : int array [k]
         Numbers of steps K, at least three.
     gaps : array [k]
         Positive distances to the limit.
@@ -346,17 +346,19 @@ def convergence_order(steps: ArrayLike, gaps: ArrayLike, errors: ArrayLike) -> C
     >>> round(fit.order, 12), round(fit.error, 3), round(fit.reduced_chi_square, 9)
     (1.0, 0.102, 0.0)
     """
-    K, g, e = reals("steps", steps, above=0), reals("gaps", gaps), reals("errors", errors)
+    K, g, e = reals("num_steps", num_steps, above=0), reals("gaps", gaps), reals("errors", errors)
     if K.ndim != 1 or len(K) < 3 or not K.shape == g.shape == e.shape:
-        raise InvalidParameter(f"steps, gaps, errors have shapes {K.shape}, {g.shape}, {e.shape}; "
-                               "give three or more of each")  # fmt: skip
+        raise InvalidParameter(
+            f"num_steps, gaps, errors have shapes {K.shape}, {g.shape}, {e.shape}; give three or "
+            "more of each"
+        )
     if not (g > 2 * e).all() or not (e > 0).all():
         raise InvalidParameter(
             f"the distance {g.min():.3g} is not two errors above zero; use fewer "
             "steps or more samples"
         )
     if len(np.unique(K)) < 3:
-        raise InvalidParameter("steps must hold three different numbers or more")
+        raise InvalidParameter("num_steps must hold three different numbers or more")
     x, y, w = np.log(K), np.log(g), (g / e) ** 2
     middle = (w * x).sum() / w.sum()
     spread = (w * (x - middle) ** 2).sum()

@@ -19,7 +19,7 @@ from hierdiff import (
 )
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.seeds import Seed
-from hierdiff.sims.simulated_model import (
+from hierdiff.sims.models.finite_steps import (
     SequentialModel,
     SimulatedModel,
     convergence_order,
@@ -239,7 +239,7 @@ def test_vectors_are_carried_back_too() -> None:
 
 def test_bad_input_is_said() -> None:
     cases: list[tuple[str, Any]] = [
-        ("steps = 0", lambda: SimulatedModel(UNIFORM, 0)),
+        ("num_steps = 0", lambda: SimulatedModel(UNIFORM, 0)),
         ("no reverse chain", lambda: SimulatedModel(ExactRHM(FIXTURE, EpsilonNoise(4)), 3)),
         ("masks no tokens", lambda: SequentialModel(UNIFORM)),
         ("three or more", lambda: convergence_order([1, 2], [1, 2], [1, 2])),
