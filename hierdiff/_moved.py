@@ -31,7 +31,7 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.sims.crossover": "hierdiff.sims.representation",
     "hierdiff.sims.empirical_model": "hierdiff.sims.models.empirical",
-    "hierdiff.sims.simulated_model": "hierdiff.sims.models.finite_steps",
+    "hierdiff.sims.estimators": "hierdiff.sims.metrics.estimators",
     "hierdiff.sims.experiment": "hierdiff.tasks",
     "hierdiff.sims.fluctuations": "hierdiff.sims.metrics.fluctuations",
     "hierdiff.sims.forward_backward": "hierdiff.sims.metrics.forward_backward",
@@ -39,8 +39,12 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.probes": "hierdiff.sims.metrics.probes",
     "hierdiff.sims.pruning": "hierdiff.sims.metrics.pruning",
     "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
+    "hierdiff.sims.simulated_model": "hierdiff.sims.models.finite_steps",
     "hierdiff.sims.triplets": "hierdiff.sims.metrics.odd_one_out",
+    "hierdiff.studies": "hierdiff.sims",
     "hierdiff.studies.alignment": "hierdiff.sims.alignment",
+    "hierdiff.studies.command": "hierdiff.sims.run",
+    "hierdiff.studies.page": "hierdiff.command_line",
     "hierdiff.studies.phase_transition": "hierdiff.sims.phase_transition",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
@@ -82,11 +86,9 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.diffusers_samplers": "hierdiff.validation.diffusion.diffusers_samplers",
     "hierdiff.validation.digits": "hierdiff.data.digits",
     "hierdiff.validation.download": "hierdiff.validation.pretrained.download",
+    "hierdiff.validation.figures": "hierdiff.validation.experiments",
     "hierdiff.validation.figures.alignment": "hierdiff.sims.alignment_figure",
     "hierdiff.validation.figures.classification": "hierdiff.validation.experiments.classification",
-    "hierdiff.validation.figures.phase_transition": (
-        "hierdiff.validation.experiments.phase_transition"
-    ),
     "hierdiff.validation.figures.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.humans": "hierdiff.validation.things",
     "hierdiff.validation.images": "hierdiff.data.image_folder",
@@ -103,11 +105,9 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.sampler_bias": "hierdiff.validation.diffusion.sampler_bias",
     "hierdiff.validation.samplers": "hierdiff.validation.diffusion.samplers",
     "hierdiff.validation.schedules": "hierdiff.validation.diffusion.schedules",
+    "hierdiff.validation.studies": "hierdiff.validation.experiments",
     "hierdiff.validation.studies.alignment": "hierdiff.validation.experiments.alignment",
     "hierdiff.validation.studies.classification": "hierdiff.validation.experiments.classification",
-    "hierdiff.validation.studies.phase_transition": (
-        "hierdiff.validation.experiments.phase_transition"
-    ),
     "hierdiff.validation.studies.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.tree_network": "hierdiff.validation.networks.tree_unet",
     "hierdiff.validation.tree_runs": "hierdiff.sims.metrics.forward_backward",
@@ -201,4 +201,5 @@ class _Alias(ModuleType):
 def install() -> None:
     """Serve the old names; called when the package is imported."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(_OldNames())
+        # before the finder of files: an old package may have the folder of a new one
+        sys.meta_path.insert(0, _OldNames())

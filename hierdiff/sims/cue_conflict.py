@@ -44,7 +44,6 @@ from hierdiff.plots.backend import Axes, Figure, plt, ticker
 from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_LABELS, with_errors
-from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.metrics.denoising_error import (
     ErrorPool,
     HasErrors,
@@ -52,6 +51,7 @@ from hierdiff.sims.metrics.denoising_error import (
     error_pool,
     prefix_scores,
 )
+from hierdiff.sims.metrics.estimators import mean_and_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.gaussian_classes import (

@@ -43,7 +43,7 @@ from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import NoTransition
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import crossing
+from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import critical_level, population_dynamics

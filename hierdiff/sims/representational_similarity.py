@@ -25,7 +25,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import standard_error
+from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks

@@ -29,7 +29,7 @@ from hierdiff.checks import check_fields, checked, listed, natural, no_model, on
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.noise import is_channel
 from hierdiff.plots.backend import Figure, plt
-from hierdiff.sims.estimators import crossing
+from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability

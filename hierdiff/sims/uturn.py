@@ -32,7 +32,7 @@ from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import mean_and_error
+from hierdiff.sims.metrics.estimators import mean_and_error
 from hierdiff.sims.models.finite_steps import ConvergenceOrder, SimulatedModel, convergence_order
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.run import RunOptions

@@ -52,9 +52,9 @@ from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
+from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.sims.run import RunOptions
-from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.distributed import run_shared
