@@ -44,8 +44,10 @@ MOVED: dict[str, str] = {
     "hierdiff.studies": "hierdiff.sims",
     "hierdiff.studies.alignment": "hierdiff.sims.alignment",
     "hierdiff.studies.command": "hierdiff.sims.run",
+    "hierdiff.studies.composition": "hierdiff.sims.composition",
     "hierdiff.studies.page": "hierdiff.command_line",
     "hierdiff.studies.phase_transition": "hierdiff.sims.phase_transition",
+    "hierdiff.studies.representation": "hierdiff.sims.representation",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
     "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",
@@ -89,6 +91,9 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.figures": "hierdiff.validation.experiments",
     "hierdiff.validation.figures.alignment": "hierdiff.sims.alignment_figure",
     "hierdiff.validation.figures.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.figures.composition": "hierdiff.validation.experiments.composition",
+    "hierdiff.validation.figures.phase_transition": "hierdiff.validation.experiments.phase_transition",
+    "hierdiff.validation.figures.representation": "hierdiff.validation.experiments.representation",
     "hierdiff.validation.figures.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.humans": "hierdiff.validation.things",
     "hierdiff.validation.images": "hierdiff.data.image_folder",
@@ -108,6 +113,9 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.studies": "hierdiff.validation.experiments",
     "hierdiff.validation.studies.alignment": "hierdiff.validation.experiments.alignment",
     "hierdiff.validation.studies.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.studies.composition": "hierdiff.validation.experiments.composition",
+    "hierdiff.validation.studies.phase_transition": "hierdiff.validation.experiments.phase_transition",
+    "hierdiff.validation.studies.representation": "hierdiff.validation.experiments.representation",
     "hierdiff.validation.studies.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.tree_network": "hierdiff.validation.networks.tree_unet",
     "hierdiff.validation.tree_runs": "hierdiff.sims.metrics.forward_backward",
@@ -117,6 +125,7 @@ MOVED: dict[str, str] = {
 ALSO: dict[str, tuple[str, ...]] = {
     # old name: where else some of its names are now
     "hierdiff.sims.phases": ("hierdiff.sims.metrics.representation_geometry",),
+    "hierdiff.validation.figures.representation": ("hierdiff.validation.experiments.layer_probes",),
     "hierdiff.plots.classification": (
         "hierdiff.sims.cue_conflict",
         "hierdiff.sims.attribute_binding",
@@ -149,13 +158,17 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A specification for an old name, None for every other."""
-        if fullname not in MOVED:
-            return None
-        return importlib.machinery.ModuleSpec(fullname, self)
+        """A specification for an old name, or for a package that is gone; None for every other."""
+        if fullname in MOVED:
+            return importlib.machinery.ModuleSpec(fullname, self)
+        if any(old.startswith(f"{fullname}.") for old in MOVED):
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """The module under its new name; one warning in a process, since it is then in memory."""
+        if spec.name not in MOVED:  # the package around an old name, which holds nothing
+            return ModuleType(spec.name, "Modules of this package have moved.")
         new = MOVED[spec.name]
         # level 2 is the import statement: warnings leave out the frames of the import system
         warnings.warn(f"{spec.name} has moved; import {new}", DeprecationWarning, stacklevel=2)
