@@ -100,10 +100,10 @@ class TreeMixture:
         """Refuse what cannot be computed, before anything is."""
         check_fields(
             self, groups=partial(listed, rule=count, distinct=False),
-            variances=partial(listed, rule=positive, distinct=False),
+            variances=partial(listed, rule=partial(number, above=0), distinct=False),
             weights=partial(listed, rule=partial(number, low=0), distinct=False),
             width=count, within=positive,
-            temperature=positive, sigmas=partial(listed, rule=positive),
+            temperature=positive, sigmas=partial(listed, rule=partial(number, above=0)),
             objects=partial(whole, low=3, high=10**5), triplets=partial(whole, low=2, high=10**9),
             mixtures=partial(whole, low=2, high=10**6), seed=natural,
         )  # fmt: skip

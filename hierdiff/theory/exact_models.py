@@ -29,6 +29,7 @@ from hierdiff.checks import (
     count,
     finite_reals,
     levels_of,
+    sound,
     whole,
 )
 from hierdiff.data.derivations import Derivations
@@ -362,6 +363,7 @@ class ExactGaussianRHM:
         """The model conditioned on a class; None is the unconditional one."""
         return replace(self, class_label=label)
 
+    @sound
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t], [n, leaves, v]."""
         x, kappa, gain = self._seen(x_t, t)

@@ -26,6 +26,7 @@ from hierdiff.errors import HierdiffError
 from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
+from hierdiff.theory.zero_shot import GaussianRHM
 from hierdiff.validation import (
     distributed,
     execution,
@@ -36,7 +37,7 @@ from hierdiff.validation import (
     things,
     training,
 )
-from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
@@ -88,6 +89,15 @@ EXEMPT = {
 @functools.cache
 def _grammar() -> Any:
     return RHM(4, 2, 2, 2).draw(0)
+
+
+@functools.cache
+def _emissions() -> Any:
+    """A network that is not trained, on the Gaussian emissions of a small grammar."""
+    noise = GaussianNoise(4)
+    network = tree_unet.tree_unet(_grammar(), noise, width=8, conditional=True)
+    model = symbol_model(network.eval(), noise, num_steps=2)
+    return classification.GaussianRHMNetwork(model, GaussianRHM(_grammar()), 1)
 
 
 @functools.cache
@@ -843,6 +853,20 @@ def _runs() -> list[Case]:
         Case(f"{_V}experiments.rhm_images.rhm_images_figure", _closed(rhm_images_figure), _drawn),
         *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
           for name, function, arguments in experiments),
+        Case(f"{_V}experiments.classification.GaussianRHMNetwork",
+             classification.GaussianRHMNetwork,
+             lambda: {"network": _emissions().network, "data": _emissions().data, "label": 1}),
+        *(Case(f"{_V}experiments.classification.GaussianRHMNetwork.{word}",
+               _method(classification.GaussianRHMNetwork, word, _emissions), arguments)
+          for word, arguments in (
+              ("given", {"label": 1}),
+              ("denoise", {"x_t": np.zeros((2, 4, 4)), "t": 0.5}),
+              ("features", {"x_t": np.zeros((2, 4, 4)), "t": 0.5}),
+              ("sample", {"x_t": np.zeros((2, 4, 4)), "t": 0.5, "seed": 0}),
+              ("log_density", {"x0": np.zeros((2, 4, 4))}),
+              ("errors", {"x0": np.zeros((2, 4, 4)), "noise": np.ones((2, 4, 4)), "snr": 1.0,
+                          "classes": (0, 1), "dtype": np.float32}),
+          )),
         Case(f"{_V}experiments.classification.PublishedNetwork",
              classification.PublishedNetwork,
              {"name": "dit-xl-2-256", "images": Path(), "conflicts": False, "categories": None,
