@@ -482,7 +482,7 @@ class Norm(nn.GroupNorm):
 
 
 class ResBlock(nn.Module):
-    """Residual block that knows the time; ``resize`` is -1 (halve), 0 or 1 (double)."""
+    """Residual block that depends on the time; ``resize`` is -1 (halve), 0 or 1 (double)."""
 
     @checked(
         inner=_groups,
