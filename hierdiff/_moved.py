@@ -41,7 +41,6 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
     "hierdiff.sims.simulated_model": "hierdiff.sims.models.finite_steps",
     "hierdiff.sims.triplets": "hierdiff.sims.metrics.odd_one_out",
-    "hierdiff.studies": "hierdiff.sims",
     "hierdiff.studies.alignment": "hierdiff.sims.alignment",
     "hierdiff.studies.command": "hierdiff.sims.run",
     "hierdiff.studies.composition": "hierdiff.sims.composition",
@@ -88,11 +87,12 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.diffusers_samplers": "hierdiff.validation.diffusion.diffusers_samplers",
     "hierdiff.validation.digits": "hierdiff.data.digits",
     "hierdiff.validation.download": "hierdiff.validation.pretrained.download",
-    "hierdiff.validation.figures": "hierdiff.validation.experiments",
     "hierdiff.validation.figures.alignment": "hierdiff.sims.alignment_figure",
     "hierdiff.validation.figures.classification": "hierdiff.validation.experiments.classification",
     "hierdiff.validation.figures.composition": "hierdiff.validation.experiments.composition",
-    "hierdiff.validation.figures.phase_transition": "hierdiff.validation.experiments.phase_transition",
+    "hierdiff.validation.figures.phase_transition": (
+        "hierdiff.validation.experiments.phase_transition"
+    ),
     "hierdiff.validation.figures.representation": "hierdiff.validation.experiments.representation",
     "hierdiff.validation.figures.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.humans": "hierdiff.validation.things",
@@ -110,11 +110,12 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.sampler_bias": "hierdiff.validation.diffusion.sampler_bias",
     "hierdiff.validation.samplers": "hierdiff.validation.diffusion.samplers",
     "hierdiff.validation.schedules": "hierdiff.validation.diffusion.schedules",
-    "hierdiff.validation.studies": "hierdiff.validation.experiments",
     "hierdiff.validation.studies.alignment": "hierdiff.validation.experiments.alignment",
     "hierdiff.validation.studies.classification": "hierdiff.validation.experiments.classification",
     "hierdiff.validation.studies.composition": "hierdiff.validation.experiments.composition",
-    "hierdiff.validation.studies.phase_transition": "hierdiff.validation.experiments.phase_transition",
+    "hierdiff.validation.studies.phase_transition": (
+        "hierdiff.validation.experiments.phase_transition"
+    ),
     "hierdiff.validation.studies.representation": "hierdiff.validation.experiments.representation",
     "hierdiff.validation.studies.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.tree_network": "hierdiff.validation.networks.tree_unet",
@@ -214,5 +215,4 @@ class _Alias(ModuleType):
 def install() -> None:
     """Serve the old names; called when the package is imported."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
-        # before the finder of files: an old package may have the folder of a new one
-        sys.meta_path.insert(0, _OldNames())
+        sys.meta_path.append(_OldNames())
