@@ -31,7 +31,7 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.classification": "hierdiff.sims.zero_shot_classification",
     "hierdiff.sims.crossover": "hierdiff.sims.representation",
     "hierdiff.sims.empirical_model": "hierdiff.sims.models.empirical",
-    "hierdiff.sims.simulated_model": "hierdiff.sims.models.finite_steps",
+    "hierdiff.sims.estimators": "hierdiff.sims.metrics.estimators",
     "hierdiff.sims.experiment": "hierdiff.tasks",
     "hierdiff.sims.fluctuations": "hierdiff.sims.metrics.fluctuations",
     "hierdiff.sims.forward_backward": "hierdiff.sims.metrics.forward_backward",
@@ -39,9 +39,14 @@ MOVED: dict[str, str] = {
     "hierdiff.sims.probes": "hierdiff.sims.metrics.probes",
     "hierdiff.sims.pruning": "hierdiff.sims.metrics.pruning",
     "hierdiff.sims.similarity": "hierdiff.sims.metrics.representation_geometry",
+    "hierdiff.sims.simulated_model": "hierdiff.sims.models.finite_steps",
     "hierdiff.sims.triplets": "hierdiff.sims.metrics.odd_one_out",
     "hierdiff.studies.alignment": "hierdiff.sims.alignment",
+    "hierdiff.studies.command": "hierdiff.sims.run",
+    "hierdiff.studies.composition": "hierdiff.sims.composition",
+    "hierdiff.studies.page": "hierdiff.command_line",
     "hierdiff.studies.phase_transition": "hierdiff.sims.phase_transition",
+    "hierdiff.studies.representation": "hierdiff.sims.representation",
     "hierdiff.theory.alignment": "hierdiff.theory.odd_one_out_task",
     "hierdiff.theory.analytic_scores": "hierdiff.theory.mixture.score_machines",
     "hierdiff.theory.annealed": "hierdiff.theory.rhm.mean_field",
@@ -84,9 +89,11 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.download": "hierdiff.validation.pretrained.download",
     "hierdiff.validation.figures.alignment": "hierdiff.sims.alignment_figure",
     "hierdiff.validation.figures.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.figures.composition": "hierdiff.validation.experiments.composition",
     "hierdiff.validation.figures.phase_transition": (
         "hierdiff.validation.experiments.phase_transition"
     ),
+    "hierdiff.validation.figures.representation": "hierdiff.validation.experiments.representation",
     "hierdiff.validation.figures.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.humans": "hierdiff.validation.things",
     "hierdiff.validation.images": "hierdiff.data.image_folder",
@@ -105,9 +112,11 @@ MOVED: dict[str, str] = {
     "hierdiff.validation.schedules": "hierdiff.validation.diffusion.schedules",
     "hierdiff.validation.studies.alignment": "hierdiff.validation.experiments.alignment",
     "hierdiff.validation.studies.classification": "hierdiff.validation.experiments.classification",
+    "hierdiff.validation.studies.composition": "hierdiff.validation.experiments.composition",
     "hierdiff.validation.studies.phase_transition": (
         "hierdiff.validation.experiments.phase_transition"
     ),
+    "hierdiff.validation.studies.representation": "hierdiff.validation.experiments.representation",
     "hierdiff.validation.studies.rhm_images": "hierdiff.validation.experiments.rhm_images",
     "hierdiff.validation.tree_network": "hierdiff.validation.networks.tree_unet",
     "hierdiff.validation.tree_runs": "hierdiff.sims.metrics.forward_backward",
@@ -117,6 +126,7 @@ MOVED: dict[str, str] = {
 ALSO: dict[str, tuple[str, ...]] = {
     # old name: where else some of its names are now
     "hierdiff.sims.phases": ("hierdiff.sims.metrics.representation_geometry",),
+    "hierdiff.validation.figures.representation": ("hierdiff.validation.experiments.layer_probes",),
     "hierdiff.plots.classification": (
         "hierdiff.sims.cue_conflict",
         "hierdiff.sims.attribute_binding",
@@ -149,13 +159,17 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A specification for an old name, None for every other."""
-        if fullname not in MOVED:
-            return None
-        return importlib.machinery.ModuleSpec(fullname, self)
+        """A specification for an old name, or for a package that is gone; None for every other."""
+        if fullname in MOVED:
+            return importlib.machinery.ModuleSpec(fullname, self)
+        if any(old.startswith(f"{fullname}.") for old in MOVED):
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """The module under its new name; one warning in a process, since it is then in memory."""
+        if spec.name not in MOVED:  # the package around an old name, which holds nothing
+            return ModuleType(spec.name, "Modules of this package have moved.")
         new = MOVED[spec.name]
         # level 2 is the import statement: warnings leave out the frames of the import system
         warnings.warn(f"{spec.name} has moved; import {new}", DeprecationWarning, stacklevel=2)

@@ -24,6 +24,16 @@ def test_every_old_name_leads_to_its_new_module() -> None:
     assert python(code) == [str(len(MOVED))]
 
 
+def test_an_old_name_in_a_package_that_is_gone() -> None:
+    code = (
+        "from hierdiff.validation.studies.composition import NetworkComposition as old;"
+        "from hierdiff.validation.experiments.composition import NetworkComposition as new;"
+        "import importlib.util; find = importlib.util.find_spec;"
+        "print(old is new, find('hierdiff.validation.studies.none') is None)"
+    )
+    assert python(code) == ["True", "True"]
+
+
 def test_names_of_a_module_that_was_divided() -> None:
     code = (
         "import hierdiff.theory.speciation as old;"

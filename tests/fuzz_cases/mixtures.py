@@ -158,6 +158,7 @@ def cases() -> list[Case]:
              {k: v for k, v in local.items() if k not in ("radius", "boundary")}),
         Case(f"{machines}.score_of", score_machines.score_of,
              {"denoised": x, "x": x, "sigma": 0.5, "scale": 1.5}),
+        Case(f"{exact_name}.given", exact.given, {"label": 1}),
         Case(exact_name, ExactMixture,
              {"mixture": small, "noise": GaussianNoise(), "class_label": 1}),
         Case(f"{exact_name}.denoise", exact.denoise, vectors),

@@ -45,7 +45,7 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
