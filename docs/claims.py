@@ -22,9 +22,10 @@ def claims_r() -> dict[str, Verdict]:
     growth = memory["growth"]["memorising"]
     return {
         "R1": (
-            "holds for the SNR and for linear probes: an interior peak in all eight worlds, at the "
-            f"exact place (|z| <= {z:.1f}), which the closed form misses by a factor {min(far):.2f}"
-            f" to {max(far):.2f}; not for the Bayes accuracy of the features, which only falls",
+            "holds for the SNR and for linear probes: an interior peak in all eight mixtures, at "
+            f"the exact place (|z| <= {z:.1f}), which the closed form misses by a factor "
+            f"{min(far):.2f} to {max(far):.2f}; not for the Bayes accuracy of the features, which "
+            "only falls",
             "`python sims/representation_peak.py`",
         ),
         "R2": (

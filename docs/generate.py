@@ -196,7 +196,7 @@ def phase_diagram() -> str:
 
 
 def representation_peak() -> str:
-    """Peaks of eight worlds."""
+    """Peaks of eight mixtures."""
     rows = []
     for x in result("representation_peak")["worlds"]:
         place = plus(*x["measured peak"])

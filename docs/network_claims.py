@@ -7,7 +7,7 @@ import math
 from pages import network, plus
 
 from hierdiff.sims.bump_phases import crossing_time
-from hierdiff.sims.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error
 
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",

@@ -18,7 +18,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from hierdiff.checks import shown, whole
@@ -29,7 +28,6 @@ __all__ = [
     "execute",
     "in_notebook",
     "last_words",
-    "options",
     "parse_flags",
     "parsed",
     "use_files",
@@ -91,38 +89,6 @@ def command_line() -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-
-
-def options(kind: type[_T]) -> _T:
-    """Flags of a page that is a script from top to bottom.
-
-    Parameters
-    ----------
-    kind : type
-        A dataclass whose fields are the flags.
-
-    Returns
-    -------
-    instance of it
-
-    Raises
-    ------
-    HierdiffError
-        If the dataclass refuses a value, or ``kind`` is no dataclass.
-
-    Notes
-    -----
-    Validity: from here on an error of this package that nobody catches ends the program with one
-    line on standard error and status 2, as :func:`execute` does for a whole
-    study.  Figures are written to files whatever MPLBACKEND says.
-    """
-    flags_of(kind)
-    use_files()
-    if not in_notebook():
-        sys.excepthook = _one_line
-    import tyro
-
-    return parsed(lambda: tyro.cli(kind))
 
 
 def flags_of(kind: Any) -> None:
@@ -316,15 +282,3 @@ def last_words(error: BaseException) -> tuple[str, int] | None:
             "command goes on where it stopped"
         ), 2
     return None
-
-
-def _one_line(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:  # fmt: skip
-    """For ``sys.excepthook``, which may raise SystemExit to set the status."""
-    words = last_words(error)
-    if words is None:
-        sys.__excepthook__(kind, error, trace)
-        return
-    print(words[0], file=sys.stderr)
-    raise SystemExit(words[1])

@@ -70,7 +70,7 @@ EXPERIMENTS: dict[str, Entry] = {
     # their consequences, one claim each
     "sharpening": Entry(
         "hierdiff.sims.sharpening:Sharpening",
-        "how sudden the class is lost as the tree grows, and how smoothly the leaves",
+        "how suddenly the class is lost as the tree grows, and how smoothly the leaves",
     ),
     "finite-size-scaling": Entry(
         "hierdiff.sims.finite_size_scaling:FiniteSizeScaling",

@@ -3,11 +3,11 @@
 What goes into a result is listed by itself: whatever computes or reads finished tasks reports them
 (:func:`used`), and :func:`provenance` names the commits and library versions of all tasks that were
 used in the same *scope*.  A scope is a call of a function under :func:`tracked`, as ``measure`` and
-``predict`` of every experiment are, or a study run by :func:`hierdiff.studies.execute`; what is
+``predict`` of every experiment are, or an experiment run by :func:`hierdiff.sims.run.run`; what is
 used in an inner scope counts in the outer one, too.  Outside all scopes it is the whole process: a
 result then names too many origins rather than too few.
 
-A study that writes files asks for its folder by :func:`run_folder`.  This refuses, before any work
+A run that writes files begins with :func:`start_run`.  This refuses, before any work
 is done, to replace files of a run with other parameters, and marks what the study saves.
 """
 
@@ -45,7 +45,7 @@ from hierdiff.checks import checked, flag
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
-    "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
+    "SOURCES", "compare", "label", "load", "origin", "provenance", "save",
     "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder", "write_summary",
 ]  # fmt: skip
 
@@ -444,60 +444,6 @@ class _Run:
 
 
 _RUNS: dict[Path, list[_Run]] = {}
-
-
-def run_folder(study: Any, *files: str) -> Path:
-    """The folder of a study's results, made sure that nothing of another run is lost there.
-
-    Parameters
-    ----------
-    study : dataclass instance
-        Its fields are the parameters of the run; ``out`` is the folder, ``overwrite`` (if it has
-        that) allows to replace results of other parameters, ``summary`` (if it has that) is tried
-        for writing.
-    *files : str
-        Names of the results that it will write, without ``.nc``; ``*`` stands for any letters.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    InvalidParameter
-        If the folder cannot be written, or holds such a file from a run with other parameters or
-        from another study.
-
-    Notes
-    -----
-    Validity: flags that say where and how to work (workers, device, ...) make no other run.  The
-    figure of a study goes with its results.
-
-    Examples
-    --------
-    >>> @dataclasses.dataclass
-    ... class Tiny:
-    ...     out: Path
-    ...     v: int = 2
-    ...     overwrite: bool = False
-    >>> ds = label({"p": ((), 1.0, "p")}, {}, "theory", {})
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     folder = run_folder(Tiny(Path(place)), "tiny")
-    ...     path = save(ds, folder / "tiny.nc")
-    ...     again = run_folder(Tiny(Path(place)), "tiny")
-    ...     other = run_folder(Tiny(Path(place), 3, overwrite=True), "tiny")
-    ...     run_folder(Tiny(Path(place), 3), "tiny")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    hierdiff.errors.InvalidParameter: .../tiny.nc holds results of other parameters (v = 2, now 3);\
-     give another --out, or --overwrite to replace them
-    """
-    if not dataclasses.is_dataclass(study) or isinstance(study, type) or not hasattr(study, "out"):
-        raise InvalidParameter(f"study = {shown(study)} must be a dataclass with a field out")
-    fields = dataclasses.asdict(study)
-    return start_run(
-        type(study).__qualname__, fields, study.out, files,
-        overwrite=bool(fields.get("overwrite")), summary=fields.get("summary"),
-    )  # fmt: skip
 
 
 @checked(overwrite=flag)

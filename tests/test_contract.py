@@ -14,8 +14,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from contract import KINDS, Case, Refused, silent
+from oracles import one_line
 
+from hierdiff import RHM, MaskingNoise
+from hierdiff.errors import InvalidParameter
+from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.results import compare
+from hierdiff.theory.exact_models import ExactRHM
 
 FILES = sorted(path.stem for path in (Path(__file__).parent / "contract_cases").glob("*.py"))
 MODULES = {name: importlib.import_module(f"contract_cases.{name}") for name in FILES}
@@ -24,6 +29,32 @@ CASES: dict[str, Case] = {
     for kind, case in module.CASES.items()
 }  # fmt: skip
 EVERY = pytest.mark.parametrize("name", CASES)
+
+
+SAME = {
+    "truncated-denoisers": "composition",
+    "network-classification": "zero_shot_classification",
+    "network-composition": "composition",
+    "network-representation": "representation",
+}
+"""Experiments whose models are in the rows of another one, which they measure through."""
+
+
+def rows_of(name: str) -> str:
+    """File of the rows of a registered experiment."""
+    if name in SAME:
+        return SAME[name]
+    module = EXPERIMENTS[name].place.partition(":")[0].rpartition(".")[2]
+    return f"network_{module}" if name.startswith("network-") else module
+
+
+@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if rows_of(n) not in FILES])
+def test_an_experiment_without_rows_refuses_models_before_any_work(name: str) -> None:
+    """It has models of its own, in sizes that grow, and says so in one line."""
+    model = silent(ExactRHM(RHM(8, 2, 2, 3).draw(0), MaskingNoise(8)))
+    with pytest.raises(InvalidParameter, match=r"has no place in|takes no model") as error:
+        experiment(name)().measure(model)
+    one_line(error)
 
 
 @functools.cache
@@ -89,8 +120,8 @@ def test_the_noise_of_the_model_is_the_noise_of_the_result(name: str) -> None:
     rows = [(CASES[name].experiment, *setting(name)), *CASES[name].noises()]
     first = CASES[name].variables[0]
     found: list[np.ndarray[Any, Any]] = []
-    for experiment, model, data in rows:
-        ds = measured(name) if model is rows[0][1] else experiment.measure(model, data)
+    for one, model, data in rows:
+        ds = measured(name) if model is rows[0][1] else one.measure(model, data)
         if "t" in ds.coords:
             assert model.noise.name in str(ds.t.attrs["long_name"])
         for other in found:

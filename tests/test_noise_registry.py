@@ -37,7 +37,7 @@ from hierdiff.noise import (
     reverse_probabilities,
 )
 from hierdiff.seeds import Seed, generator
-from hierdiff.sims import Composition, Correlations, PhaseTransition, SimulatedModel
+from hierdiff.sims import Correlations, PhaseTransition, SimulatedModel
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory import ExactRHM, critical_level, effective_epsilon, mutual_information
@@ -381,7 +381,7 @@ BAD: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "experiment": (lambda: PhaseTransition(noise="maskin"), (NAMES, NEAREST, "'all'")),
     "correlations": (lambda: Correlations(noise="maskin"), (NAMES, NEAREST)),
     "composition": (
-        lambda: Composition(noise="epsilon"),
+        lambda: TruncatedDenoisers(noise="epsilon"),
         ("noise = 'epsilon' must be one of 'masking', 'uniform', 'gaussian'",),
     ),
     "no name": (lambda: PhaseTransition(noise=3), ("noise = 3 must be one of",)),  # type: ignore[arg-type]

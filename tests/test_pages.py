@@ -27,6 +27,16 @@ SCRIPTS = sorted((ROOT / "sims").glob("*.py"))
 NAMES = [p.stem for p in SCRIPTS]
 
 
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """No more flags."""
+
+
+def options(kind: type[Any]) -> Any:
+    """What a page makes of its command line."""
+    return page.parse_flags(kind, Nothing)[0]
+
+
 class Stop(Exception):
     """A page has parsed its flags."""
 
@@ -83,18 +93,18 @@ def test_a_page_parses_no_flags_in_a_notebook(
     assert kind_of(script, monkeypatch, str(script), "--seed", "3")[1] == ["--seed", "3"]
 
 
-def test_flags_of_a_flat_page() -> None:
+def test_flags_of_a_page() -> None:
     with argv("page.py", "--sizes", "3"):
-        assert page.options(Flags) == Flags(sizes=(3,))
+        assert options(Flags) == Flags(sizes=(3,))
     with argv("ipykernel_launcher.py", "-f", "kernel.json"):
-        assert page.options(Flags) == Flags()
+        assert options(Flags) == Flags()
         assert sys.argv[1] == "-f"
     for words, message in ((["--sizes"], "--sizes has no values"), (["--t", "nan"], "--t nan"),
                            (["--t", "2"], "at most 1")):  # fmt: skip
         with argv("page.py", *words), pytest.raises(InvalidParameter, match=message):
-            page.options(Flags)
+            options(Flags)
     with argv("page.py", "--unknown"), pytest.raises(SystemExit) as stop:
-        page.options(Flags)
+        options(Flags)
     assert stop.value.code == 2
 
 
@@ -404,7 +414,7 @@ def test_what_cannot_be_parsed_is_one_line(
         process: typing.Literal["masking", "uniform"] = "masking"
 
     with argv("page.py", *words), pytest.raises(SystemExit) as stop:
-        page.options(Choice)
+        options(Choice)
     assert stop.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

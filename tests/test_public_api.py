@@ -87,7 +87,7 @@ SURFACE = {
         "SequentialModel", "SimulatedModel", "SynonymLearning", "TruncatedDenoisers",
     ],
     "hierdiff.results": [
-        "SOURCES", "compare", "label", "load", "origin", "provenance", "run_folder", "save",
+        "SOURCES", "compare", "label", "load", "origin", "provenance", "save",
         "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder",
         "write_summary",
     ],
@@ -102,7 +102,7 @@ SURFACE = {
         "MissingPackage", "NoTransition",
         "NotASentence", "NotConverged",
     ],
-    "hierdiff.sims.estimators": [
+    "hierdiff.sims.metrics.estimators": [
         "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
         "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
         "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
@@ -118,14 +118,11 @@ SURFACE = {
     "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
     "hierdiff.command_line": [
-        "command_line", "execute", "in_notebook", "last_words", "options", "parse_flags", "parsed",
+        "command_line", "execute", "in_notebook", "last_words", "parse_flags", "parsed",
         "use_files",
     ],
     "hierdiff.fingerprints": [
         "Fingerprints", "code_parts", "code_version", "fingerprint", "package_code",
-    ],
-    "hierdiff.studies": [
-        "QUESTIONS", "Models", "Study", "execute", "page", "run",
     ],
 }  # fmt: skip
 
@@ -154,7 +151,7 @@ def test_every_module_says_what_it_offers(name: str) -> None:
 
 def functions() -> list[object]:
     found = []
-    for name in ("hierdiff.theory", "hierdiff.results", "hierdiff.sims.estimators"):
+    for name in ("hierdiff.theory", "hierdiff.results", "hierdiff.sims.metrics.estimators"):
         module = importlib.import_module(name)
         found += [getattr(module, x) for x in module.__all__]
     return [x for x in found if inspect.isfunction(x)]
@@ -182,7 +179,7 @@ def test_theory_stays_light() -> None:
         "import hierdiff.theory; loaded('numpy', 'scipy', 'numba');"
         "from hierdiff.theory import critical_noise; loaded('numba');"
         f"from hierdiff.theory import *; loaded(*{heavy});"
-        "import hierdiff.studies; loaded('torch')"
+        "import hierdiff.sims.run; loaded('torch')"
     )
     assert python(code).splitlines() == ["[]"] * 4
 

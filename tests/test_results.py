@@ -22,7 +22,7 @@ from hierdiff import RHM, LowRankMixture, results
 from hierdiff._files import read_npz, write_npz
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.results import compare, label, load, provenance, run_folder, save
+from hierdiff.results import compare, label, load, provenance, save, start_run
 
 
 def result(v: int = 2, t: Any = (0.0, 0.5, 1.0), source: str = "simulation") -> xr.Dataset:
@@ -314,16 +314,13 @@ class Study:
     summary: Path | None = None
 
     def main(self, *, begin: bool = True) -> Path:
-        folder = run_folder(self, "one", "one_*")
+        folder = start_run(
+            "Study", {"v": self.experiment.v}, self.out, ["one", "one_*"],
+            overwrite=self.overwrite, summary=self.summary,
+        )  # fmt: skip
         assert begin
         save(result(self.experiment.v), folder / "one.nc")
         return save(result(self.experiment.v), folder / "one_theory.nc")
-
-
-@dataclass(frozen=True)
-class Another:
-    out: Path
-    overwrite: bool = False
 
 
 def test_a_run_with_other_parameters_is_refused_before_the_work(tmp_path: Path) -> None:
@@ -338,8 +335,8 @@ def test_a_run_with_other_parameters_is_refused_before_the_work(tmp_path: Path) 
     assert "--overwrite" in str(error.value)
     assert load(path).attrs["parameters"] == '{"v": 2}'
     with pytest.raises(InvalidParameter, match=r"results of another study \(Study\)"):
-        run_folder(Another(tmp_path), "one_theory")
-    run_folder(Another(tmp_path), "once", "on")  # of other names
+        start_run("Another", {}, tmp_path, ["one_theory"])
+    start_run("Another", {}, tmp_path, ["once", "on"])  # of other names
     Study(tmp_path / "other", Inner(3)).main()
     Study(tmp_path, Inner(3), overwrite=True).main()
     assert load(path).attrs["parameters"] == '{"v": 3}'

@@ -161,7 +161,7 @@ def test_an_unknown_experiment_names_the_nearest(capsys: pytest.CaptureFixture[s
         main(["run", "phase-transitoin"])
     assert stop.value.code == 2
     err = capsys.readouterr().err
-    assert "did you mean 'phase-transition'?" in err
+    assert "did you mean 'phase-transition'" in err
     assert err.count("\n") == 1
     for wrong in (3, None, [1]):
         with pytest.raises(InvalidParameter, match="is not known"):

@@ -16,8 +16,10 @@ import xarray as xr
 from programs import ROOT, run, run_alone, start
 
 from hierdiff import results
+from hierdiff.contracts import Summary
 from hierdiff.results import load
-from hierdiff.studies.command import execute
+from hierdiff.sims import Alignment
+from hierdiff.sims.run import run as hierdiff_run
 
 TASKS = Path("tasks") / "phase_transition"
 SMALL = ["--v", "8", "--m", "2", "--L", "4", "--grammars", "3", "--data", "4"]
@@ -210,17 +212,6 @@ def test_two_runs_with_other_parameters_do_not_meet(tmp_path: Path) -> None:
     assert '"seed": 1' in load(tmp_path / "phase_transition.nc").attrs["parameters"]
 
 
-def test_every_script_asks_for_its_folder_before_it_works() -> None:
-    """So that no study can forget to look what it would replace."""
-    places = ("sims", "hierdiff/studies", "hierdiff/validation/studies")
-    for path in (p for place in places for p in sorted((ROOT / place).glob("*.py"))):
-        text = path.read_text()
-        if "out: Path" in text:
-            assert "results.run_folder(" in text, path
-            assert "overwrite: bool = False" in text, path
-            assert "writable_folder(" not in text, path
-
-
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "theory").glob("derive_*.py")))
 def test_derivations_end_in_their_assertions(script: str) -> None:
     code, out, err = run(f"theory/{script}")
@@ -269,17 +260,26 @@ def test_other_studies_close_with_a_claim(
     assert all(p.read_bytes()[:4] == b"\x89PNG" for p in tmp_path.glob("*.png"))
 
 
-def test_a_result_names_the_commit_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_names_the_commit_that_ran(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Asked before a study starts, and not again: commits made meanwhile are not its code."""
     results._commit.cache_clear()
     seen = []
 
-    class Study:
-        def main(self) -> tuple[()]:
-            monkeypatch.setattr("subprocess.run", lambda *_, **__: seen.append("asked again"))
-            seen.append(results.provenance({})["commit"])
-            return ()
+    monkeypatch.setattr(
+        Alignment, "datasets", lambda *_: seen.append(results.provenance({})["commit"]) or {}
+    )
+    monkeypatch.setattr(Alignment, "figure", lambda *_: {})
+    monkeypatch.setattr(Alignment, "summary", lambda *_: Summary("", "", {}))
+    commit = results._commit
 
-    execute(Study)
+    def once() -> str:
+        found = commit()
+        monkeypatch.setattr("subprocess.run", lambda *_, **__: seen.append("asked again"))
+        return found
+
+    monkeypatch.setattr(results, "_commit", once)
+    hierdiff_run(Alignment(), out=tmp_path)
     assert seen == [results.provenance({})["commit"]]
-    assert results._commit.cache_info().currsize == 1
+    assert commit.cache_info().currsize == 1

@@ -40,7 +40,7 @@ from hierdiff.noise import GaussianNoise, has_snr
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment_figure import alignment_figure, layers_figure
-from hierdiff.sims.estimators import shared_error, standard_error
+from hierdiff.sims.metrics.estimators import shared_error, standard_error
 from hierdiff.sims.metrics.forward_backward import checked_derivations, one_at_a_time
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets, probe
 from hierdiff.sims.metrics.probes import linear_probe

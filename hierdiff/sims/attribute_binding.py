@@ -38,8 +38,8 @@ from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_COLOURS, WEIGHT_LABELS, with_errors
-from hierdiff.sims.estimators import standard_error
 from hierdiff.sims.metrics.denoising_error import ErrorPool, prefix_scores, tie_split_accuracy
+from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.scenes import PROMPTS, TwoObjectScenes

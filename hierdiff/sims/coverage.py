@@ -29,9 +29,9 @@ from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims import estimators as errors
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
 from hierdiff.sims.kernel_learning import kernel_slopes, samples_needed
+from hierdiff.sims.metrics import estimators as errors
 from hierdiff.sims.metrics.calibration import discrimination, grouped_calibration_error
 from hierdiff.sims.metrics.fluctuations import peak, ratio
 from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, probe

@@ -578,14 +578,15 @@ def claim(ds: xr.Dataset) -> str:
     found, wrong = digest(ds), "chi2, F'(p*)"
     first = next(iter(found["sizes"]))
     x = found["sizes"][first]
-    parts = ", ".join(f"{k} {x[k]['lambda'][0]:.4f} ± {x[k]['lambda'][1]:.4f}" for k in PROCESSES)
     chi, free = x["one fixed point"]["eigenvalue"]
-    quality = ", ".join(f"{k} {q['chi2, rate']:.1f} ({q[wrong]:.1f})"
-                        for k, q in found["collapse"].items() if k != "epsilon")  # fmt: skip
+    real = [x[k]["lambda"][0] for k in PROCESSES if k != "epsilon"]
+    quality = [q for k, q in found["collapse"].items() if k != "epsilon"]
+    own, other = (max(q[word] for q in quality) for word in ("chi2, rate", wrong))
     return (
-        f"lambda at ({first}): {parts} (recursion {x['annealed']:.4f}); the three real ones agree "
-        f"with chi^2 = {chi:.1f} for {free} degrees of freedom; class beliefs collapse with chi^2 "
-        f"per degree {quality} for lambda (for F'(p*))"
+        f"real noise has lambda = {min(real):.4f} to {max(real):.4f} at ({first}), one fixed point "
+        f"with chi^2 = {chi:.1f} for {free} degrees of freedom (recursion {x['annealed']:.4f}); "
+        f"class beliefs collapse with chi^2 per degree of at most {own:.1f} for lambda, and "
+        f"{other:.1f} for F'(p*)"
     )
 
 

@@ -44,7 +44,6 @@ from hierdiff.plots.backend import Axes, Figure, plt, ticker
 from hierdiff.plots.style import needs, sources, style
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_LABELS, with_errors
-from hierdiff.sims.estimators import mean_and_error
 from hierdiff.sims.metrics.denoising_error import (
     ErrorPool,
     HasErrors,
@@ -52,6 +51,7 @@ from hierdiff.sims.metrics.denoising_error import (
     error_pool,
     prefix_scores,
 )
+from hierdiff.sims.metrics.estimators import mean_and_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.gaussian_classes import (
@@ -650,10 +650,10 @@ def _table(found: Mapping[str, Any]) -> str:
              for b, row in found.get("low-pass control", {}).items()]  # fmt: skip
     name = "Gaussian classes" if "weights" in found else "model"
     rows += [(f"{name}, sigma^2 = {s}", row[:2]) for s, row in found["gaussian"].items()]
-    lines = [f"{'classifier':<36}{'shape bias':>16}{'match a cue':>16}"]
+    lines = [f"{'classifier':<38}{'shape bias':>16}{'match a cue':>16}"]
     for words, row in rows:
         cells = [f"{x:.3f} ± {error:.3f}" for x, error in zip(row[::2], row[1::2], strict=True)]
-        lines.append(f"{words:<36}" + "".join(f"{cell:>16}" for cell in cells))
+        lines.append(f"{words:<38}" + "".join(f"{cell:>16}" for cell in cells))
     return "\n".join(lines)
 
 

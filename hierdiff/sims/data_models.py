@@ -43,7 +43,7 @@ from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import NoTransition
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import crossing
+from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import critical_level, population_dynamics
@@ -351,15 +351,12 @@ def claim(ds: xr.Dataset) -> str:
     """How the place of the loss moves with the size of each data model."""
     words = []
     for name in ("grammar", *MIXTURES):
-        x = ds.isel(world=np.flatnonzero(ds.name.values == name))
-        first, last = float(x.half[0]), float(x.half[-1])
-        words.append(
-            f"{name} at SNR {first:.3g} to {last:.3g} ± {float(x.half_error[-1]):.1g} from size "
-            f"{int(x['size'][0])} to {int(x['size'][-1])} (theory {float(x.theory[-1]):.3g})"
-        )
+        half = ds.half[ds.name.values == name].values
+        words.append(f"{name} at SNR {half[0]:.3g} to {half[-1]:.3g}")
     worst = float(np.abs(ds.z).max())
     return (
-        "class lost: " + "; ".join(words) + f"; theory of the same size within |z| <= {worst:.1f}"
+        f"class lost: {', '.join(words)} with growing size; theory of the same size within "
+        f"|z| <= {worst:.1f}"
     )
 
 

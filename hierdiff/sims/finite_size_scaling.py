@@ -34,7 +34,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import crossing, depth_limit, disorder
+from hierdiff.sims.metrics.estimators import crossing, depth_limit, disorder
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (

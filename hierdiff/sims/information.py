@@ -32,7 +32,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.noise import NOISE, has_snr, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import nested_mean, standard_error
+from hierdiff.sims.metrics.estimators import nested_mean, standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import denoise_symbols

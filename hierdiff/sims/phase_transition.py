@@ -28,6 +28,7 @@ from hierdiff.checks import (
     listed,
     natural,
     one_level,
+    reals,
     unchecked,
     whole,
 )
@@ -37,7 +38,7 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
 from hierdiff.plots.backend import Figure
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import (
+from hierdiff.sims.metrics.estimators import (
     bootstrap,
     clustered_interval,
     crossing,
@@ -588,6 +589,11 @@ def _classified(data: Any) -> bool:
     return data is not None and not (isinstance(data, tuple) and len(data) == 2)
 
 
+def _times(name: str, value: Any) -> Array:
+    return reals(name, levels_of(value), ndim=1, least=1)
+
+
+@checked(times=_times, seed=natural)
 def sampling_tasks(
     model: DiffusionModel, start: StartData, times: Array, seed: int
 ) -> list[Task]:  # fmt: skip

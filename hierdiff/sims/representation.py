@@ -47,7 +47,7 @@ from hierdiff.noise import has_snr
 from hierdiff.plots.backend import Axes, Figure, plt, ticker
 from hierdiff.plots.style import measured_last, needs, pick, sources, style
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.sims.estimators import Crossing, crossing
+from hierdiff.sims.metrics.estimators import Crossing, crossing
 from hierdiff.sims.metrics.probes import (
     feature_snr,
     linear_probe,

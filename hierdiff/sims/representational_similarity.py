@@ -25,7 +25,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import standard_error
+from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
@@ -179,12 +179,14 @@ class RepresentationalSimilarity:
 
 
 def table(ds: xr.Dataset) -> str:
-    """RSA of each level's beliefs with its own latents, per noise level."""
+    """RSA of each level's beliefs with its own latents, per noise level, and the best level."""
     lines = [f"{'level':>6}" + "".join(f"{f't = {t:g}':>16}" for t in ds.t.values)]
     for level in ds.level.values:
         one = ds.sel(measure="rsa", level=level, latent=level)
         cells = zip(one.latents.values, one.latents_error.values, strict=True)
         lines.append(f"{level:>6}" + "".join(f"{f'{a:.3f} ± {e:.3f}':>16}" for a, e in cells))
+    best = np.array(digest(ds)["rsa"]).argmax(axis=0)
+    lines.append(f"{'best':>6}" + "".join(f"{f'level {k}':>16}" for k in best))
     return "\n".join(lines)
 
 
@@ -196,16 +198,17 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def claim(ds: xr.Dataset) -> str:
-    """The level that the beliefs resemble most at each noise level."""
+    """How much of the class and of the leaves the beliefs contain at both ends of the noise."""
     found = digest(ds)
-    best = np.array(found["rsa"]).argmax(axis=0)
-    words = ", ".join(f"level {k} at t = {t:g}" for k, t in zip(best, found["t"], strict=True))
-    first, last = found["rsa"][0], found["rsa"][-1]
+    words = []
+    for k in (0, -1):
+        cells = zip(found["rsa"][k], found["error"][k], strict=True)
+        ends = [f"{a:.3f} ± {e:.3f}" for a, e in cells]
+        words.append(f"from {ends[0]} to {ends[-1]}")
+    t = found["t"]
     return (
-        f"beliefs resemble their own latents most at {words}; the class falls from "
-        f"{first[0]:.3f} ± {found['error'][0][0]:.3f} to {first[-1]:.3f} ± "
-        f"{found['error'][0][-1]:.3f}, the leaves from {last[0]:.3f} ± {found['error'][-1][0]:.3f} "
-        f"to {last[-1]:.3f} ± {found['error'][-1][-1]:.3f}"
+        f"beliefs resemble their own latents less as noise grows from t = {t[0]:g} to {t[-1]:g}: "
+        f"the class {words[0]}, the leaves {words[1]}"
     )
 
 

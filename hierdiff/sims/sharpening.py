@@ -29,7 +29,7 @@ from hierdiff.checks import check_fields, checked, listed, natural, no_model, on
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.noise import is_channel
 from hierdiff.plots.backend import Figure, plt
-from hierdiff.sims.estimators import crossing
+from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability
@@ -302,16 +302,19 @@ def table(found: dict[str, Any]) -> str:
 
 def claim(found: dict[str, Any]) -> str:
     """Growth of the steepest slopes with depth, and the order of the levels."""
-    parts = []
-    for kind, x in found["processes"].items():
-        first, last = x["depths"][0], x["depths"][-1]
-        worst = max(abs(a - c) for a, _, c in x["half"])
-        parts.append(
-            f"{kind} {last['class slope'][0] / first['class slope'][0]:.1f}-fold (class) and "
-            f"{last['leaf slope'][0] / first['leaf slope'][0]:.2f}-fold (leaves), levels "
-            f"{'in order' if ordered(x['half']) else 'not in order'} within {worst:.4f} of theory"
-        )
-    return f"steepest slopes grow from L = {first['L']} to {last['L']}: " + "; ".join(parts)
+    processes = found["processes"].values()
+    first, last = (next(iter(processes))["depths"][k]["L"] for k in (0, -1))
+    words = []
+    for name in ("class slope", "leaf slope"):
+        factors = [x["depths"][-1][name][0] / x["depths"][0][name][0] for x in processes]
+        words.append(f"{min(factors):.2f} to {max(factors):.2f}")
+    worst = max(abs(a - c) for x in processes for a, _, c in x["half"])
+    right = sum(ordered(x["half"]) for x in processes)
+    return (
+        f"steepest slopes grow from L = {first} to {last} by a factor {words[0]} (class) and "
+        f"{words[1]} (leaves); levels are lost in the order of the hierarchy in {right} of "
+        f"{len(processes)} processes, within {worst:.4f} of theory"
+    )
 
 
 def draw(depths: tuple[int, ...], datasets: Datasets) -> Figure:

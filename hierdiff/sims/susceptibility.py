@@ -228,6 +228,7 @@ class Susceptibility:
         ratios, gaps = ("".join(f"{x:>10.3f}" for x in values[k]) for k in ("ratio", "gap"))
         lines.append(f"{'chi measured / chain, by depth':<36}{ratios}")
         lines.append(f"{'largest |C(d)/C(0) - chain|':<36}{gaps}")
+        lines.append(f"{'exponents':<36}{values['a']:>10.4f} (a){values['nu']:>10.4f} (nu)")
         return Summary("\n".join(lines), claim(self, values), values)
 
     def _values(self, datasets: Datasets) -> dict[str, Any]:
@@ -341,19 +342,12 @@ def claim(e: Susceptibility, values: Mapping[str, Any]) -> str:
     """Growth of the maximum, and how well the depths collapse."""
     peaks, deepest = {(p["noise"], p["L"]): p for p in values["peaks"]}, e.depths[-1]
     first, last = peaks["epsilon", e.depths[0]], peaks["epsilon", deepest]
-    others = ", ".join(
-        f"{noise} peaks at {p['place'][0]:.3f} ± {p['place'][1]:.4f} with {p['height'][0]:.2f} ± "
-        f"{p['height'][1]:.2f}"
-        for noise, p in ((n, peaks[n, deepest]) for n in REAL)
-    )
     return (
-        f"chi of the epsilon-process peaks at {last['place'][0]:.4f} ± {last['place'][1]:.4f} at "
-        f"L = {deepest} ({first['place'][0]:.4f} at L = {e.depths[0]}; threshold "
-        f"{values['critical']:.4f}) and grows from {first['height'][0]:.2f} ± "
-        f"{first['height'][1]:.2f} to {last['height'][0]:.2f} ± {last['height'][1]:.2f} (chain "
-        f"{values['chain'][str(deepest)][1]:.2f}); {others}; spread of the depths "
-        f"{values['collapsed']:.3f} when scaled, {values['plain']:.3f} unscaled "
-        f"(a = {values['a']:.4f}, nu = {values['nu']:.4f})"
+        f"chi of the epsilon-process peaks at {last['place'][0]:.4f} ± {last['place'][1]:.4f} "
+        f"(threshold {values['critical']:.4f}) and grows from {first['height'][0]:.2f} ± "
+        f"{first['height'][1]:.2f} at L = {e.depths[0]} to {last['height'][0]:.2f} ± "
+        f"{last['height'][1]:.2f} at L = {deepest} (chain {values['chain'][str(deepest)][1]:.2f}); "
+        f"the depths collapse to {values['collapsed']:.3f} (unscaled {values['plain']:.3f})"
     )
 
 

@@ -36,7 +36,7 @@ from hierdiff.plots.style import (
     style,
 )
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import bootstrap, standard_error
+from hierdiff.sims.metrics.estimators import bootstrap, standard_error
 from hierdiff.sims.models.context_clustering import LEARNERS, Context, learning_curve, synonyms
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks

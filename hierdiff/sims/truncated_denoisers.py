@@ -40,7 +40,7 @@ from hierdiff.plots.style import (
 )
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import Thresholds, phase_of_strings
-from hierdiff.sims.estimators import standard_error
+from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import posterior

@@ -30,7 +30,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NOISE, noise_name
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
-from hierdiff.sims.estimators import crossing, standard_error
+from hierdiff.sims.metrics.estimators import crossing, standard_error
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import true_beliefs

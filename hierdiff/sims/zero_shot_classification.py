@@ -57,7 +57,6 @@ from hierdiff.sims.classification_figures import (
     classification_figure,
     current_names,
 )
-from hierdiff.sims.estimators import mean_and_error, standard_error
 from hierdiff.sims.metrics.calibration import (
     discrimination,
     grouped_calibration_error,
@@ -75,6 +74,7 @@ from hierdiff.sims.metrics.denoising_error import (
     stratified_pool,
     tie_split_accuracy,
 )
+from hierdiff.sims.metrics.estimators import mean_and_error, standard_error
 from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks

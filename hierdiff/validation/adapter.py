@@ -47,7 +47,15 @@ from hierdiff.checks import (
     unchecked,
 )
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import NoiseProcess, has_snr, input_channels, is_channel, masks, network_input
+from hierdiff.noise import (
+    NoiseProcess,
+    SignalNoise,
+    has_snr,
+    input_channels,
+    is_channel,
+    masks,
+    network_input,
+)
 from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
@@ -145,7 +153,7 @@ class NetworkModel:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, noise=unchecked, parameterisation=unchecked, condition=unchecked,
+            self, parameterisation=unchecked, condition=unchecked,
             null_condition=unchecked, sampler=_sampler,
         )  # fmt: skip
         kind = self._kind
@@ -230,15 +238,9 @@ class NetworkModel:
 
             def predict(state: Tensor, snr: FloatArray, positions: Rows) -> Prediction:
                 some = None if labels is None else labels[positions]
-                now = np.asarray(noise.level(snr))
-                if self._evidence:
-                    _, output = self._called(self._run, state.cpu().numpy(), now, snr, some)
-                else:
-                    given = self._kind.network_input(state, snr)
-                    output = self._call(self._run, given, self._time(snr, state), some)
-                found = self._read(output, state, snr)
+                found = self._predict(state, snr, some)
                 # before anything is clipped, which would hide an infinite value
-                seen.see(rows[positions], now, *found)
+                seen.see(rows[positions], np.asarray(noise.level(snr)), *found)
                 return found
 
             start = self._state(x[rows], levels[rows])
@@ -357,6 +359,16 @@ class NetworkModel:
         some = every[rows] if len(every) == n else every.repeat(len(rows), axis=0)
         real = some.dtype.kind == "f"
         return torch.as_tensor(some, dtype=self._dtype if real else torch.int64).to(self._device)
+
+    def _predict(self, state: Tensor, snr: FloatArray, labels: Tensor | None) -> Prediction:
+        """The prediction at a state of a chain."""
+        if self._evidence:
+            level = np.asarray(cast(SignalNoise, self.noise).level(snr))
+            _, output = self._called(self._run, state.cpu().numpy(), level, snr, labels)
+        else:
+            given = self._kind.network_input(state, snr)
+            output = self._call(self._run, given, self._time(snr, state), labels)
+        return self._read(output, state, snr)
 
     def _read(self, output: Tensor, x: Tensor, snr: FloatArray) -> Prediction:
         if has_snr(self.noise):

@@ -448,7 +448,8 @@ def train_image_network(
     model = NetworkModel(
         done.network, GaussianNoise(schedule="linear"), "eps",
         sampler=Ancestral(schedule.respaced(str(num_steps)), clip=1.0),
-        condition=classes if classes else None, execution=Execution(batch_size=256),
+        condition=classes or None, null_condition=classes or None,
+        execution=Execution(batch_size=256),
     )  # fmt: skip
     return model, done
 

@@ -27,7 +27,6 @@ PLAIN = replace(SMALL, weightings=("vdm", "snr", "exp"))
 GRAMMAR = RHM(4, 2, 2, 2).draw(0)
 EMISSIONS = GaussianRHM(GRAMMAR, 0.42)
 MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.3, residual="ambient", seed=0)
-LINEAR = GaussianNoise(schedule="linear")
 
 
 def every(draw: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from fuzz import Case
 
-from hierdiff import RHM, MaskingNoise
+from hierdiff import RHM, GaussianNoise, MaskingNoise
 from hierdiff.data.bumps import Bumps, Region
 from hierdiff.sims.metrics import fluctuations
 from hierdiff.theory import ExactRHM, odd_one_out_task, rhm, zero_shot
+from hierdiff.theory.exact_models import ExactGaussianRHM
 from hierdiff.theory.rhm import information
 
 EXEMPT = {"hierdiff.sims.metrics.fluctuations.Ratio": "a plain tuple that a function returns"}
@@ -55,7 +56,18 @@ def cases() -> list[Case]:
     dense = zero_shot.GaussianClasses(**gaussian)
     made = zero_shot.Buckets((1.0, 3.0))
     weight = zero_shot.snr_slope
+    exact, hard = ExactGaussianRHM(soft), ExactRHM(grammar, MaskingNoise(4))
+    exact_name, noisy = f"{home}.exact_models.ExactGaussianRHM", {"x_t": shapes["x0"], "t": 0.5}
     return [
+        Case(exact_name, ExactGaussianRHM,
+             {"data": soft, "noise": GaussianNoise(), "class_label": 1}),
+        Case(f"{exact_name}.given", exact.given, {"label": 1}),
+        Case(f"{exact_name}.denoise", exact.denoise, noisy),
+        Case(f"{exact_name}.features", exact.features, noisy),
+        Case(f"{exact_name}.sample", exact.sample, {**noisy, "seed": 0}),
+        Case(f"{exact_name}.errors", exact.errors, channel),
+        Case(f"{exact_name}.log_density", exact.log_density, {"x0": shapes["x0"]}),
+        Case(f"{home}.exact_models.ExactRHM.given", hard.given, {"label": 1}),
         Case(f"{soft_name}.errors", soft.errors, channel),
         Case(f"{soft_name}.log_density", soft.log_density, {"x0": shapes["x0"]}),
         Case(f"{soft_name}.noisy_log_odds", soft.noisy_log_odds, shapes),

@@ -85,11 +85,12 @@ def _one(word: str, study: str, **more: Any) -> Callable[[], dict[str, Any]]:
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     home, classes = "hierdiff.plots", "hierdiff.sims.classification_figures"
+    transition = "hierdiff.sims.phase_transition_figure"
     return [
-        Case(f"{home}.alignment.alignment", alignment,
+        Case("hierdiff.sims.alignment_figure.alignment", alignment,
              lambda: {"datasets": (_measured("alignment"),), "ax": None,
                       "condition": "class given", "quantity": "accuracy"}),
-        Case(f"{home}.alignment.alignment_figure", alignment_figure,
+        Case("hierdiff.sims.alignment_figure.alignment_figure", alignment_figure,
              lambda: {"datasets": (_measured("alignment"),)}),
         Case(f"{classes}.accuracy_curves", accuracy_curves,
              _pair("classes", ax=None, shared=True)),
@@ -109,13 +110,13 @@ def cases() -> list[Case]:
              _one("measured", "parts", ax=None, informed="label")),
         Case("hierdiff.sims.kernel_learning.kernel_label_cost", kernel_label_cost,
              _pair("parts", ax=None)),
-        Case(f"{home}.phase_transition.phase_transition", phase_transition,
+        Case(f"{transition}.phase_transition", phase_transition,
              _pair("phase", ax=None, quantity="retention")),
-        Case(f"{home}.phase_transition.class_transition", class_transition,
+        Case(f"{transition}.class_transition", class_transition,
              _pair("phase", ax=None)),
-        Case(f"{home}.phase_transition.phase_transition_processes", phase_transition_processes,
+        Case(f"{transition}.phase_transition_processes", phase_transition_processes,
              lambda: {"pairs": (_both("phase"), _both("phase"))}),
-        Case(f"{home}.phase_transition.phase_transition_figure", phase_transition_figure,
+        Case(f"{transition}.phase_transition_figure", phase_transition_figure,
              _pair("phase")),
         Case("hierdiff.sims.representation.representation", representation,
              _pair("features", ax=None, quantity="snr", n_train=30, split="test")),

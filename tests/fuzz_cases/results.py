@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,15 +20,6 @@ EXEMPT |= {
     "hierdiff.results.tracked": "a decorator; the function given is the caller's own",
     "hierdiff.fingerprints.Fingerprints": "its fields are private; its methods are fuzzed",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Study:
-    """What a study tells of its run."""
-
-    out: Path = Path("out")
-    v: int = 2
-    overwrite: bool = False
 
 
 def _loaded(path: Any) -> Any:
@@ -61,8 +50,9 @@ def cases() -> list[Case]:
               "source": "theory", "attributes": {"law": "exact"}}),
         Case("hierdiff.results.provenance", results.provenance, {"parameters": {"v": 2}}),
         Case("hierdiff.results.tasks_of", results.tasks_of, {"datasets": (one, other)}),
-        Case("hierdiff.results.run_folder", results.run_folder,
-             {"study": _Study(), "files": ("tiny",)}),
+        Case("hierdiff.results.start_run", results.start_run,
+             {"study": "Tiny", "parameters": {"v": 2}, "out": "out", "files": ("tiny",),
+              "overwrite": False, "summary": None}),
         Case("hierdiff.results.task_folder", results.task_folder,
              {"folder": "out", "study": "tiny", "resume": False}),
         Case("hierdiff.results.used", results.tracked(results.used),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 from fuzz import Case
 
@@ -29,13 +26,6 @@ def square(n: float) -> dict[str, np.ndarray]:
     return {"value": np.array(n**2)}
 
 
-@dataclass(frozen=True)
-class Study:
-    """As the command line makes one."""
-
-    out: Path = Path("out")
-
-
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     one = Task(square, (2,), {"n": 2})
@@ -50,7 +40,6 @@ def cases() -> list[Case]:
         Case("hierdiff.fingerprints.Fingerprints.of", fingerprints.Fingerprints().of, {"item": 1}),
         Case("hierdiff.fingerprints.Fingerprints.both", fingerprints.Fingerprints().both,
              {"item": 1}),
-        Case("hierdiff.results.run_folder", results.run_folder, {"study": Study()}),
         Case("hierdiff.results.writable_folder", results.writable_folder, {"path": "out"}),
         Case("hierdiff.results.task_folder", results.task_folder,
              {"folder": "out", "study": "one", "resume": True}),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from fuzz import Case
@@ -25,25 +23,24 @@ from hierdiff.sims import (
     KernelLearning,
     PhaseTransition,
     Representation,
-    estimators,
     phase_transition,
 )
 from hierdiff.sims import bump_phases as phases
 from hierdiff.sims import kernel_learning as kernels
-from hierdiff.sims.metrics import calibration, forward_backward, pruning
+from hierdiff.sims.metrics import calibration, estimators, forward_backward, pruning
 from hierdiff.sims.metrics import odd_one_out as triplets
 from hierdiff.sims.metrics import representation_geometry as geometry
 from hierdiff.sims.models import context_clustering as clustering
-from hierdiff.studies import command
+from hierdiff.sims.run import RunOptions, command
 from hierdiff.theory import ExactRHM
 
 EXEMPT = {
     "hierdiff.sims.models.context_clustering.Synonyms": "a task; synonyms() makes it",
-    "hierdiff.studies.command.execute": "the study given is the caller's own; its errors are too",
+    "hierdiff.command_line.execute": "the work given is the caller's own; its errors are too",
     "hierdiff.sims.metrics.pruning.Decision": "a result; its own functions make it",
     "hierdiff.command_line.parsed": "the function given is the caller's own; its errors are too",
 } | {
-    f"hierdiff.sims.estimators.{name}": "a result; its own functions make it"
+    f"hierdiff.sims.metrics.estimators.{name}": "a result; its own functions make it"
     for name in ("Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested")
 } | {
     f"hierdiff.sims.{name}.{word}": "called by the runner with what the experiment itself made"
@@ -65,23 +62,22 @@ class _Flags:
     """Options of a command."""
 
     v: int = 2
-    out: Path = Path("out")
-
-    def main(self) -> tuple[Any, ...]:
-        """Nothing to do."""
-        return ()
 
 
-def _options(kind: type[Any]) -> Any:
-    """Options of a page that was given no flags."""
-    with mock.patch.object(sys, "argv", ["page"]):
-        return page.options(kind)
+def _parsed(kind: type[Any], also: type[Any], arguments: Any) -> Any:
+    """A page whose flags are wrong ends with status 2, as it should."""
+    try:
+        return page.parse_flags(kind, also, arguments)
+    except SystemExit as stop:
+        if stop.code != 2:
+            raise
+        raise InvalidParameter("said on standard error") from None
 
 
 def _run(kind: type[Any], arguments: Any) -> Any:
     """A command that says what is wrong and ends with status 2 does what it should."""
     try:
-        return command.run(kind, arguments)
+        return command(kind, arguments)
     except SystemExit as stop:
         if stop.code != 2:
             raise
@@ -149,7 +145,7 @@ def _experiments() -> list[Case]:
 
 
 def _estimators() -> list[Case]:
-    home = "hierdiff.sims.estimators"
+    home = "hierdiff.sims.metrics.estimators"
     random = np.random.default_rng(0)
     t = np.linspace(0, 1, 5)
     curves = 0.9 * np.array([[1.0, 0.9, 0.6, 0.2, 0.0]]) + 0.05 * random.random((6, 5))
@@ -302,10 +298,10 @@ def _features() -> list[Case]:
 
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
-    home = "hierdiff.studies"
     return [
         *_experiments(), *_estimators(), *_tasks(), *_features(),
-        Case(f"{home}.command.run", _run, {"kind": _Flags, "arguments": ["--v", "3"]}),
+        Case("hierdiff.sims.run.command", _run, {"kind": Correlations, "arguments": ["--v", "0"]}),
         Case("hierdiff.command_line.last_words", page.last_words, {"error": ValueError("x")}),
-        Case("hierdiff.command_line.options", _options, {"kind": _Flags}),
+        Case("hierdiff.command_line.parse_flags", _parsed,
+             {"kind": _Flags, "also": RunOptions, "arguments": ["--v", "3"]}),
     ]  # fmt: skip

@@ -26,16 +26,18 @@ from hierdiff.errors import HierdiffError
 from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
+from hierdiff.theory.zero_shot import GaussianRHM
 from hierdiff.validation import (
     distributed,
     execution,
     layers,
+    networks,
     recipes,
     reference_layers,
     things,
     training,
 )
-from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
@@ -70,9 +72,10 @@ EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
-        "hierdiff.sims.metrics.forward_backward.ForwardBackward",
         "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention",
     )
+} | {
+    "hierdiff.data.rhm_images.ImageSample": "a named tuple of what a method returns",
 } | {
     f"{_V}experiments.classification.NetworkClassification.{name}": "trains a network; its "
     "arguments are those of the experiment, or come from the runner"
@@ -93,6 +96,15 @@ EXEMPT = {
 @functools.cache
 def _grammar() -> Any:
     return RHM(4, 2, 2, 2).draw(0)
+
+
+@functools.cache
+def _emissions() -> Any:
+    """A network that is not trained, on the Gaussian emissions of a small grammar."""
+    noise = GaussianNoise(4)
+    network = tree_unet.tree_unet(_grammar(), noise, width=8, conditional=True)
+    model = symbol_model(network.eval(), noise, num_steps=2)
+    return classification.GaussianRHMNetwork(model, GaussianRHM(_grammar()), 1)
 
 
 @functools.cache
@@ -162,8 +174,8 @@ def _image_model() -> NetworkModel:
 @functools.cache
 def _exact() -> exact_models.ExactImages:
     quad = RHM(4, 2, 4, 1).draw(0)
-    world = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
-    return exact_models.ExactImages(world, GaussianNoise(schedule="linear"))
+    scenes = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
+    return exact_models.ExactImages(scenes, GaussianNoise(schedule="linear"))
 
 
 def _pixels(n: int = 3) -> np.ndarray:
@@ -608,6 +620,15 @@ def _networks() -> list[Case]:
              lambda: {"bumps": _bumps(), "width": 8, "attenuation": 0.1, "seed": 0}),
         Case(f"{_V}networks.bump_unet.attenuate_position", bump_unet.attenuate_position,
              lambda: {"network": _bump_net(), "bumps": _bumps(), "attenuation": 0.1, "seed": 0}),
+        Case(f"{_V}networks.bump_unet.bump_unet", bump_unet.bump_unet,
+             lambda: {"bumps": _bumps(), "noise": None, "channels": 32, "multipliers": (1,),
+                      "blocks": 1}, keep=_LARGE),
+        Case(f"{_V}networks.adm.image_unet", adm.image_unet,
+             lambda: {"data": _labelled(), "noise": None, "channels": 32, "multipliers": (1,),
+                      "blocks": 1, "attention": (), "conditional": True}, keep=_LARGE),
+        Case(f"{_V}networks.builder", networks.builder, {"name": "tree_unet"}),
+        Case(f"{_V}networks.network", networks.network,
+             lambda: {"name": "tree_unet", "data": _grammar(), "noise": masking}),
         Case(f"{_V}networks.bump_unet.encoder_layer", bump_unet.encoder_layer,
              lambda: {"network": _bump_net()}),
         Case(f"{_V}recipes.bump_model", recipes.bump_model,
@@ -759,10 +780,14 @@ def _images() -> list[Case]:
                        lambda more=more: exact_call(**more))
           for word, more in (("denoise", {}), ("features", {}), ("posterior", {}),
                              ("sample", {"seed": 0}))),
-        *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().world),
+        *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().data),
                lambda more=more: drawn(**more))
           for word, more in (("log_evidence", {"snr": 1.0}), ("patches", {}), ("read", {}))),
-        Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().world),
+        Case(f"{world}.sample", _method(rhm_images.TreeImages, "sample", lambda: _exact().data),
+             {"n": 2, "seed": 0}),
+        Case("hierdiff.data.digits.LabelledImages.sample",
+             _method(digits.LabelledImages, "sample", _labelled), {"n": 2, "seed": 0}),
+        Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().data),
              {"leaves": np.zeros((2, 4), int)}),
         Case(f"{_V}experiments.rhm_images.ExactDenoiser", ExactDenoiser,
              lambda: {"model": _exact()}),
@@ -848,6 +873,20 @@ def _runs() -> list[Case]:
         Case(f"{_V}experiments.layer_probes.mixture_of_classes", layer_probes.mixture_of_classes,
              lambda: {"x": np.random.default_rng(0).random((8, 3)), "labels": np.arange(8) % 2,
                       "rank": 1}),
+        Case(f"{_V}experiments.classification.GaussianRHMNetwork",
+             classification.GaussianRHMNetwork,
+             lambda: {"network": _emissions().network, "data": _emissions().data, "label": 1}),
+        *(Case(f"{_V}experiments.classification.GaussianRHMNetwork.{word}",
+               _method(classification.GaussianRHMNetwork, word, _emissions), arguments)
+          for word, arguments in (
+              ("given", {"label": 1}),
+              ("denoise", {"x_t": np.zeros((2, 4, 4)), "t": 0.5}),
+              ("features", {"x_t": np.zeros((2, 4, 4)), "t": 0.5}),
+              ("sample", {"x_t": np.zeros((2, 4, 4)), "t": 0.5, "seed": 0}),
+              ("log_density", {"x0": np.zeros((2, 4, 4))}),
+              ("errors", {"x0": np.zeros((2, 4, 4)), "noise": np.ones((2, 4, 4)), "snr": 1.0,
+                          "classes": (0, 1), "dtype": np.float32}),
+          )),
         Case(f"{_V}experiments.classification.PublishedNetwork",
              classification.PublishedNetwork,
              {"name": "dit-xl-2-256", "images": Path(), "conflicts": False, "categories": None,

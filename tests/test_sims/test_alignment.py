@@ -12,7 +12,7 @@ from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare
 from hierdiff.sims.alignment import Alignment
-from hierdiff.sims.estimators import shared_error
+from hierdiff.sims.metrics.estimators import shared_error
 from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import expected_accuracy

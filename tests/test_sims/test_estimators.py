@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims import estimators
-from hierdiff.sims.estimators import (
+from hierdiff.sims.metrics import estimators
+from hierdiff.sims.metrics.estimators import (
     bootstrap,
     clustered_interval,
     crossing,

@@ -14,10 +14,13 @@ from small_experiments import LAWLESS, SMALL, UNMEASURED
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, results
 from hierdiff.errors import InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.sims import KernelLearning, SynonymLearning
 from hierdiff.sims.changed_tree import ChangedTree
 from hierdiff.sims.run import RunOptions, run
 from hierdiff.theory import ExactMixture, ExactRHM, critical_level
 
+LEARNERS = (KernelLearning(), SynonymLearning())
+"""Experiments on learners, which are no denoisers."""
 MINUTES = {"critical_exponents", "memorization", "susceptibility"}
 """Experiments that take seconds even in small; they run with the slow tests."""
 
@@ -57,6 +60,24 @@ def small_populations(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in WITH_THRESHOLDS:
         monkeypatch.setattr(f"hierdiff.sims.{module}.critical_level", quick)
+
+
+@pytest.mark.parametrize("one", LEARNERS, ids=lambda e: e.name)
+def test_a_learner_that_is_no_denoiser_takes_no_model(one: Any) -> None:
+    with pytest.raises(InvalidParameter, match="takes no model") as error:
+        one.measure(MODEL)
+    assert "\n" not in str(error.value)
+
+
+def test_the_registry_has_no_experiment_without_a_test_of_its_models() -> None:
+    """Either a row of the contract test, or here, where models are refused."""
+    files = list((Path(__file__).parents[1] / "contract_cases").glob("*.py"))
+    stems, rows = {path.stem for path in files}, " ".join(path.read_text() for path in files)
+    here = {type(one).__name__ for one in (*SMALL, *LEARNERS)}
+    for name, entry in EXPERIMENTS.items():
+        kind = entry.place.partition(":")[2]
+        tested = name.replace("-", "_") in stems or kind in rows or kind in here
+        assert entry.extra or tested, name
 
 
 @EVERY

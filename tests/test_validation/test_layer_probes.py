@@ -13,7 +13,7 @@ from oracles import one_line
 from hierdiff.data.digits import digits
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.sims.estimators import student_factor
+from hierdiff.sims.metrics.estimators import student_factor
 from hierdiff.sims.run import run
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.experiments import layer_probes

@@ -726,7 +726,7 @@ def test_small_networks_of_diffusers(loader: str) -> None:
     assert found.shape == x_t.shape
     snr, made = float(model.noise.snr(0.4)), made.eval()
     with torch.inference_mode():
-        time = torch.full((2,), float(model.clock.time(snr)))
+        time = torch.full((2,), float(model.noise_conditioning.time(snr)))
         state = torch.from_numpy(x_t)
         answer = (
             made(state, timestep=time, class_labels=torch.tensor([10, 10])).sample[:, :4]

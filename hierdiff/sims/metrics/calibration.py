@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from hierdiff.checks import array, checked, integers, reals, unchecked, whole
+from hierdiff.checks import checked, integers, reals, unchecked, whole
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.estimators import bootstrap
+from hierdiff.sims.metrics.estimators import bootstrap
 
 __all__ = [
     "calibration_error",
@@ -28,7 +28,11 @@ _LARGEST = 1e100  # sums and exponents of scores stay finite
 
 def _answers(stated: ArrayLike, correct: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
     """What was stated of every answer [n], and whether it was right."""
-    x, y = reals("stated", stated, ndim=1), array("correct", correct)
+    x = reals("stated", stated, ndim=1)
+    try:
+        y = np.asarray(correct)
+    except ValueError:  # a list of lists of several lengths
+        raise InvalidParameter("correct is no array; give a truth value for each answer") from None
     if y.shape != x.shape or y.dtype.kind not in "bif" or not np.isin(y, (0, 1)).all():
         raise InvalidParameter(
             f"correct of shape {y.shape} must hold a truth value for each of {len(x)} answers"

@@ -48,7 +48,7 @@ from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel
 from hierdiff.seeds import Seed, stream
-from hierdiff.sims.estimators import bootstrap
+from hierdiff.sims.metrics.estimators import bootstrap
 from hierdiff.theory.exact_models import ExactRHM
 
 __all__ = [

@@ -360,7 +360,7 @@ class Overlap(NamedTuple):
     valid: Array
 
 
-@checked(data=unchecked)
+@checked
 def overlap(data: StartData, samples: Array) -> Overlap:
     """How much of every level is the same in samples as in the data that they started from.
 
@@ -386,6 +386,11 @@ def overlap(data: StartData, samples: Array) -> Overlap:
     >>> overlap(start, start.x0).share.tolist()
     [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
+    samples = array("samples", samples)
+    if samples.shape[:1] != (len(data),):
+        raise InvalidParameter(
+            f"samples have shape {samples.shape} for {len(data)} data; give one each"
+        )
     levels = data.read(samples)
     same = [(a == b).mean(axis=1) for a, b in zip(levels, data.latents, strict=True)]
     return Overlap(np.stack(same, axis=1), levels[0][:, 0] >= 0)

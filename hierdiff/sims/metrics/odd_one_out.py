@@ -24,10 +24,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 from hierdiff._files import one_line, read_npy, replacing
-from hierdiff.checks import checked, count, memory, number, reals, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    memory,
+    natural,
+    number,
+    reals,
+    whole,
+)
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.sims.estimators import shared_error, standard_error
+from hierdiff.sims.metrics.estimators import shared_error, standard_error
 from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory.odd_one_out_task import (
     checked_triplets,
@@ -209,7 +218,7 @@ def paired_difference(one: ArrayLike, other: ArrayLike, triplets: ArrayLike) -> 
     Notes
     -----
     Validity: triplets that share an object are not independent; the error is that of
-    :func:`hierdiff.sims.estimators.shared_error`.
+    :func:`hierdiff.sims.metrics.estimators.shared_error`.
 
     Examples
     --------
@@ -360,9 +369,32 @@ def probe(
     return Probed(mean, float(max(binomial, between)), leaked)
 
 
-def leading_components(features: Array, width: int) -> Array:
-    """Projection of the features on their first principal components; no response is used."""
-    x = np.asarray(features, float).reshape(len(features), -1)
+@checked(width=partial(whole, low=1))
+def leading_components(features: ArrayLike, width: int) -> Array:
+    """Projection of the features on their first principal components; no response is used.
+
+    Parameters
+    ----------
+    features : array [n, ...]
+        A row per object.
+    width : int
+        Number of components.
+
+    Returns
+    -------
+    array [n, width]
+
+    Examples
+    --------
+    >>> np.abs(leading_components([[1.0, 0.0], [-1.0, 0.0]], 1)).round(12).tolist()
+    [[1.0], [1.0]]
+    """
+    x = reals("features", features, least=1)
+    if not x.ndim or not np.isfinite(x).all() or float(np.abs(x).max()) > 1e100:
+        raise InvalidParameter(
+            f"features of shape {x.shape} must be rows of numbers below 1e100; scale them"
+        )
+    x = x.astype(float).reshape(len(x), -1)
     x = x - x.mean(axis=0)
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     return np.asarray(u[:, :width] * s[:width])
@@ -389,9 +421,19 @@ class TripletTask:
     ties: Literal["wrong", "shared"] = "wrong"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_fields(self, seed=natural)
+        rows = checked_triplets(self.triplets, np.iinfo(np.int64).max)
+        chances = reals("probabilities", self.probabilities, 0, 1, shape=(len(rows), 3))
+        object.__setattr__(self, "triplets", rows)
+        object.__setattr__(self, "probabilities", chances)
+
     def scores(self, features: ArrayLike) -> Array:
         """Expected accuracy of cosine similarity on every triplet, [k]."""
-        similarity = cosine_similarity(np.asarray(features).reshape(len(np.asarray(features)), -1))
+        rows = reals("features", features, least=1)
+        if not rows.ndim:
+            raise InvalidParameter(f"features = {rows} must be rows, one per object")
+        similarity = cosine_similarity(rows.reshape(len(rows), -1))
         return expected_accuracy(similarity, self.triplets, self.probabilities, ties=self.ties)
 
     @property

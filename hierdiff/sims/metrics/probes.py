@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import array, checked, count, number, reals, unchecked
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.estimators import nested_mean
+from hierdiff.sims.metrics.estimators import nested_mean
 
 __all__ = [
     "Probe",

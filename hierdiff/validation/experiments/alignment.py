@@ -34,11 +34,13 @@ from hierdiff.checks import (
     check_fields,
     checked,
     instance,
+    integers,
     listed,
     natural,
     number,
     one_level,
     positive,
+    reals,
     unchecked,
     whole,
 )
@@ -57,7 +59,7 @@ from hierdiff.sims.alignment import (
     layer_values,
 )
 from hierdiff.sims.alignment_figure import layers_figure
-from hierdiff.sims.estimators import shared_error
+from hierdiff.sims.metrics.estimators import shared_error
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
@@ -487,7 +489,7 @@ def digit_similarity(
     >>> digit_similarity([0, 6, 8, 1], (1.0, 0.5, 0.25))[0].tolist()
     [1.75, 1.5, 1.0, 0.0]
     """
-    w, y = np.asarray(weights, float), np.asarray(labels)
+    w, y = reals("weights", weights), integers("labels", labels, ndim=1)
     if w.shape != (3,) or not (w >= 0).all() or not w.any():
         raise InvalidParameter(f"weights = {w.tolist()} must be 3 numbers >= 0, not all zero")
     places = {

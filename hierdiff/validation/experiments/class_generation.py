@@ -31,7 +31,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import phase_of_strings
-from hierdiff.sims.estimators import likelihood_interval
+from hierdiff.sims.metrics.estimators import likelihood_interval
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.samplers import Ancestral

@@ -47,9 +47,13 @@ from hierdiff.checks import (
     checked,
     count,
     instance,
+    integers,
+    levels_of,
     listed,
     natural,
     number,
+    precision,
+    shown,
     unchecked,
     whole,
 )
@@ -64,6 +68,12 @@ from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import errors_by_class, tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
+from hierdiff.theory.zero_shot.inputs import (
+    checked_classes,
+    checked_data,
+    checked_noise,
+    checked_ratios,
+)
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
 from hierdiff.validation.adapter import NetworkModel
@@ -487,6 +497,14 @@ class GaussianRHMNetwork:
     noise = GaussianNoise()
 
     def __post_init__(self) -> None:
+        check_fields(self, network=unchecked, label=unchecked)
+        if not callable(getattr(self.network, "given", None)):
+            raise InvalidParameter(
+                f"network = {shown(self.network)} has no method given(label); give a conditional "
+                "NetworkModel"
+            )
+        if self.label is not None:
+            integers("label", self.label, 0, self.n_classes - 1, ndim=(0, 1))
         if not has_snr(self.network.noise):
             raise InvalidParameter(
                 f"{self.network.noise.name} noise has no Gaussian emissions; train with "
@@ -513,12 +531,12 @@ class GaussianRHMNetwork:
 
     def denoise(self, x_t: ArrayLike, t: ArrayLike) -> Array:
         """The network's posterior mean [n, leaves, v] of the emissions."""
-        return self._at_snr(x_t, self.noise.snr(t))
+        return self._at_snr(x_t, self._ratio(x_t, t))
 
     def sample(self, x_t: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
         """Emissions [n, leaves, v]: the network's symbols, then a Gaussian about each."""
         rng = generator(seed)
-        x, _, hard, level, kappa, gain = self._as_leaves(x_t, self.noise.snr(t))
+        x, hard, level, kappa, gain = self._as_leaves(x_t, self._ratio(x_t, t))
         symbols = self._told.sample(hard, level, rng)
         mean = kappa * (np.eye(x.shape[2])[symbols] + self.data.tau**2 * gain * x)
         out: Array = mean + self.data.tau * np.sqrt(kappa) * rng.standard_normal(x.shape)
@@ -526,36 +544,43 @@ class GaussianRHMNetwork:
 
     def features(self, x_t: ArrayLike, t: ArrayLike) -> dict[str, Array]:
         """The network's activations."""
-        _, _, hard, level, _, _ = self._as_leaves(x_t, self.noise.snr(t))
+        _, hard, level, _, _ = self._as_leaves(x_t, self._ratio(x_t, t))
         return self._told.features(hard, level)
 
+    @checked(dtype=precision)
     def errors(
         self, x0: ArrayLike, noise: ArrayLike, snr: ArrayLike, *,
         classes: Sequence[int] | None = None, dtype: DTypeLike = np.float64,
     ) -> Array:  # fmt: skip
         """Denoising errors [n, classes], at the SNR itself rather than at a noise level of it."""
-        wanted = range(self.n_classes) if classes is None else classes
+        x, wanted = checked_data(x0, self.data.shape), checked_classes(classes, self.n_classes)
+        eps, ratio = checked_noise(noise, x), checked_ratios(snr, len(x))
         return errors_by_class(
-            lambda x_t, ratio, c: self.given(c)._at_snr(x_t, ratio), x0, noise, snr, wanted, dtype
+            lambda x_t, r, c: self.given(c)._at_snr(x_t, r), x, eps, ratio, wanted, dtype
         )
 
     @property
     def _told(self) -> NetworkModel:
         return self.network.given(self.label)
 
+    def _ratio(self, x_t: ArrayLike, t: ArrayLike) -> Array:
+        """SNR of noise levels, between the limits of double precision."""
+        n = len(checked_data(x_t, self.data.shape))
+        return np.clip(self.noise.snr(levels_of(t, n)), 1e-16, 1e16)
+
     def _as_leaves(self, x_t: ArrayLike, snr: ArrayLike) -> tuple[Array, ...]:
-        """Emissions as one-hot leaves of more noise: data, SNR, leaves, level, kappa, gain."""
-        x, tau = np.asarray(x_t, float), self.data.tau
-        ratio = np.broadcast_to(np.asarray(snr, float), (len(x),))
+        """Emissions as one-hot leaves of more noise: data, leaves, level, kappa, gain."""
+        x, tau = checked_data(x_t, self.data.shape).astype(float, copy=False), self.data.tau
+        ratio = checked_ratios(snr, len(x))
         kappa = 1 / (1 + ratio * tau**2)
         # power of a coordinate's signal part plus noise is made one again
         scale = np.sqrt((1 + ratio) / (1 + ratio * (1 + tau**2)))
         level = cast(GaussianNoise, self.network.noise).level(kappa * ratio)
         gain = (np.sqrt(ratio) * np.sqrt(1 + ratio))[:, None, None]
-        return x, ratio, x * scale[:, None, None], level, kappa[:, None, None], gain
+        return x, x * scale[:, None, None], level, kappa[:, None, None], gain
 
     def _at_snr(self, x_t: ArrayLike, snr: ArrayLike) -> Array:
-        x, _, hard, level, kappa, gain = self._as_leaves(x_t, snr)
+        x, hard, level, kappa, gain = self._as_leaves(x_t, snr)
         beliefs = self._told.denoise(hard, level)
         out: Array = kappa * (beliefs + self.data.tau**2 * gain * x)
         return out

@@ -67,7 +67,7 @@ from hierdiff.sims.bump_phases import (
     phase,
     read_phase,
 )
-from hierdiff.sims.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.representation_geometry import anova_shares
 from hierdiff.sims.models.finite_steps import SequentialModel
 from hierdiff.sims.run import RunOptions

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import checked
+from hierdiff.checks import checked, reals
 
 __all__ = ["half_lost"]
 
@@ -35,6 +35,8 @@ def half_lost(curve: Array, t: Array, height: float | None = None) -> float:
     >>> half_lost(np.array([1.0, 0.8, 0.2]), np.array([0.1, 0.2, 0.3]))
     0.23333333333333334
     """
+    t = reals("t", t, ndim=1, least=1)
+    curve = reals("curve", curve, shape=t.shape)
     level = (1 + curve[-1]) / 2 if height is None else height
     below = int(np.argmax(curve < level))
     if not below:

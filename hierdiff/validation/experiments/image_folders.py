@@ -22,7 +22,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff.checks import integers, reals
+from hierdiff.checks import checked, integers, reals
 from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, load_images
 from hierdiff.data.image_folder import low_pass as cut_detail
@@ -371,6 +371,7 @@ def _scores(ds: xr.Dataset) -> NDArray[Any]:
     return found
 
 
+@checked
 def folder_figure(ds: xr.Dataset) -> Figure:
     """The figure of a folder: scores of the true class against the best other one, or the cues."""
     fig, ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff.checks import checked
+from hierdiff.checks import check_fields, checked, natural
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import digits
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
@@ -71,6 +71,9 @@ class Classes:
 
     classifier: ReferenceClassifier
     eight: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @checked
     def __call__(self, images: Array) -> Array:
@@ -219,7 +222,7 @@ def folder_scene(
     return ImageScene(model, look, pixels, pixels, True)
 
 
-@checked
+@checked(seed=natural)
 def layer_similarity(
     scene: ImageScene, samples: list[Array], seed: int
 ) -> tuple[list[Similarity], Similarity]:

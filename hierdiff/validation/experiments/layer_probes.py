@@ -44,6 +44,7 @@ from hierdiff.checks import (
     natural,
     one_level,
     reals,
+    unchecked,
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Summary
@@ -56,7 +57,7 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
@@ -375,7 +376,7 @@ class InteriorPeak(NamedTuple):
     peak: float
 
 
-@checked(seed=natural)
+@checked(right=unchecked, seed=natural)
 def interior_peak_gain(right: ArrayLike, t: ArrayLike, seed: int = 0) -> InteriorPeak:
     """Gain of a curve over its value at the lowest level, free of selection.
 

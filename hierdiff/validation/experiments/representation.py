@@ -38,7 +38,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
-from hierdiff.sims.estimators import student_error, student_factor, welch_score
+from hierdiff.sims.metrics.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
 from hierdiff.sims.run import RunOptions
 from hierdiff.validation.experiments import clear_checkpoints, source_arguments

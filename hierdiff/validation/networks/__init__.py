@@ -26,14 +26,14 @@ __all__ = ["NETWORKS", "builder", "network"]
 
 _HERE = "hierdiff.validation.networks."
 
-NETWORKS: dict[str, str] = {
+NETWORKS: dict[str, str | Callable[..., nn.Module]] = {
     "tree_unet": _HERE + "tree_unet:tree_unet",
     "transformer": _HERE + "transformer:symbol_transformer",
     "adm": _HERE + "adm:image_unet",
     "vector_mlp": _HERE + "vector_mlp:vector_mlp",
     "bump_unet": _HERE + "bump_unet:bump_unet",
 }
-"""Builders as "module:function" by the name of the network."""
+"""Builders by the name of the network: "module:function", or the function itself."""
 
 _SHORT = {"tree": "tree_unet"}  # the flag of the studies on grammars
 
@@ -78,7 +78,10 @@ known are tree_unet, transformer, adm, vector_mlp, bump_unet
             f"network = {shown(name)} is unknown; {words}known are {', '.join(NETWORKS)}"
         )
     import_optional("torch", "'hierdiff[networks]'", f"network {known!r}")
-    module, _, function = NETWORKS[known].partition(":")
+    place = NETWORKS[known]
+    if callable(place):
+        return place
+    module, _, function = place.partition(":")
     return cast("Callable[..., nn.Module]", getattr(importlib.import_module(module), function))
 
 

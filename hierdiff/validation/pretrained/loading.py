@@ -174,6 +174,7 @@ def as_model(
             variance="learned" if entry.learned_variance else "posterior",
             clip=1.0 if entry.latent_scale is None else None,
         ),
+        null_condition=1000 if "1000 for none" in entry.condition else None,
         execution=execution or Execution(batch_size=16),
     )
 

@@ -1,0 +1,195 @@
+"""Networks by name: what there is can be built, and a new one is one file and one line."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, UniformNoise
+from hierdiff.contracts import ConditionalModel, DiffusionModel
+from hierdiff.data.bumps import Bumps
+from hierdiff.data.digits import LabelledImages
+from hierdiff.errors import InvalidParameter
+from hierdiff.sims import PhaseTransition
+from hierdiff.validation.adapter import NetworkModel, symbol_model
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.networks import NETWORKS, builder, network
+from hierdiff.validation.recipes import (
+    divergence_to_exact,
+    train_image_network,
+    train_symbol_network,
+)
+from hierdiff.validation.training import TrainConfig
+
+GRAMMAR = RHM(8, 2, 2, 3).draw(0)
+IMAGES = LabelledImages(np.zeros((4, 1, 8, 8), np.float32), np.arange(4))
+MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.2, seed=0)
+DATA = {
+    "tree_unet": (GRAMMAR, MaskingNoise(8), torch.zeros(3, 8, 9), (3, 8, 8)),
+    "transformer": (GRAMMAR, UniformNoise(8), torch.zeros(3, 8, 8), (3, 8, 8)),
+    "adm": (IMAGES, None, torch.zeros(3, 1, 8, 8), (3, 1, 8, 8)),
+    "vector_mlp": (MIXTURE, None, torch.zeros(3, 6), (3, 6)),
+    "bump_unet": (Bumps(size=8, margin=2), None, torch.zeros(3, 1, 8, 8), (3, 1, 8, 8)),
+}  # fmt: skip
+
+FILE = '''
+"""A network of one's own: logits of every leaf from that leaf alone."""
+
+import torch
+
+from hierdiff.noise import input_channels
+
+
+class LeafByLeaf(torch.nn.Module):
+    def __init__(self, channels, symbols, width):
+        super().__init__()
+        self.inner = torch.nn.Linear(channels + 1, width)
+        self.outer = torch.nn.Linear(width, symbols)
+
+    def forward(self, x, log_snr):
+        level = log_snr[:, None, None].expand(-1, x.shape[1], 1)
+        return self.outer(self.inner(torch.cat([x, level], dim=2)).relu())
+
+
+def leaf_by_leaf(grammar, noise, *, width=16, conditional=False):
+    return LeafByLeaf(input_channels(noise), grammar.leaf_vocabulary, width)
+'''
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_built_for_its_data(name: str) -> None:
+    data, noise, x, shape = DATA[name]
+    made = network(name, data, noise)
+    condition = (torch.zeros(3, 2),) if name == "bump_unet" else ()
+    assert made(x, torch.zeros(3), *condition).shape == shape
+    parameters = list(inspect.signature(builder(name)).parameters.values())
+    assert [p.kind for p in parameters[:2]] == [inspect.Parameter.POSITIONAL_OR_KEYWORD] * 2
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[2:])
+
+
+def test_a_new_network_is_one_file_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is trained by its name, adapted, and put into the flagship experiment."""
+    (tmp_path / "my_network.py").write_text(FILE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(NETWORKS, "leaf_by_leaf", "my_network:leaf_by_leaf")
+
+    noise = MaskingNoise(8)
+    config = TrainConfig(steps=250, every=250, warmup=10, rate=1e-2, average=0.9)
+    model, done = train_symbol_network(
+        GRAMMAR, noise, config, network="leaf_by_leaf", width=16, batch=64, folder=tmp_path / "run"
+    )
+    assert isinstance(model, DiffusionModel)
+    assert done.steps == 250
+    x_t = noise.corrupt(GRAMMAR.sample(6, 1).leaves, 0.3, 2)
+    assert model.sample(x_t, 0.3, 3).shape == (6, 8)
+    with pytest.raises(InvalidParameter, match="no layers were named"):
+        model.features(x_t, 0.3)
+    named = replace(model, layers={"inner": "tokens"})
+    assert named.features(x_t, 0.3)["inner"].shape == (6, 16)
+
+    # it learns to copy what it sees, and knows nothing of a masked leaf
+    first = network("leaf_by_leaf", GRAMMAR, noise)
+    gaps = [divergence_to_exact(m, GRAMMAR, 0.3, 100, 0)[0][0]
+            for m in (model, symbol_model(first, noise))]  # fmt: skip
+    assert gaps[0] < 0.5 * gaps[1]
+    assert gaps[0] > 0.05
+
+    experiment = PhaseTransition(v=8, m=2, L=3, noise="masking", levels=4, refine=0)
+    measured = experiment.measure(model, (GRAMMAR, GRAMMAR.sample(8, 1)))
+    assert str(measured.source.item()) == "network"
+    with pytest.raises(InvalidParameter, match="it takes width, conditional"):
+        network("leaf_by_leaf", GRAMMAR, noise, depth=3)
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    for name, words in (
+        ("tree_unit", "did you mean 'tree_unet'"),
+        ("transformers", "did you mean 'transformer'"),
+        ("resnet", "known are tree_unet, transformer, adm"),
+        (3, "network = 3 is unknown"),
+    ):
+        with pytest.raises(InvalidParameter, match=words) as error:
+            network(name, GRAMMAR, MaskingNoise(8))  # type: ignore[arg-type]
+        assert "\n" not in str(error.value)
+    with pytest.raises(InvalidParameter, match="depth = 3 is no size of network 'tree_unet'"):
+        network("tree_unet", GRAMMAR, MaskingNoise(8), depth=3)
+    with pytest.raises(InvalidParameter, match="grammar"):
+        network("tree_unet", IMAGES, MaskingNoise(8))
+
+
+def test_the_table_of_networks_needs_no_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from hierdiff.validation import NETWORKS, network\n"
+        "from hierdiff.errors import MissingPackage\n"
+        "print(len(NETWORKS))\n"
+        "try: network('tree_unet', None)\n"
+        "except MissingPackage as error: print(error)\n"
+        "try: from hierdiff.validation import NetworkModel\n"
+        "except MissingPackage as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    number, *lines = run.stdout.strip().splitlines()
+    assert int(number) == len(NETWORKS)
+    assert len(lines) == 2
+    assert all("pip install 'hierdiff[networks]'" in line for line in lines)
+
+
+class Evidence(torch.nn.Module):
+    """Exact for independent leaves: the second half of the channels is the belief of each alone."""
+
+    def forward(self, x: Any, time: Any) -> Any:
+        return x[..., x.shape[2] // 2 :].clamp(min=1e-30).log()
+
+
+def test_the_scale_of_evidence_is_that_of_the_process() -> None:
+    noise = GaussianNoise(4)
+    x_t = noise.corrupt(np.arange(12).reshape(3, 4) % 4, 0.3, 0)
+    kind = Parameterisation("logits", "evidence")
+    model = NetworkModel(Evidence(), noise, kind, sampler=4)
+    exact = np.exp(noise.log_evidence(x_t, 0.3))
+    exact /= exact.sum(axis=2, keepdims=True)
+    found = model.denoise(x_t, 0.3)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found.sum(axis=2), 1, atol=1e-12)
+    # a sampler of networks runs on the same predictions
+    chain = replace(model, sampler=symbol_model(Evidence(), noise).sampler)
+    assert chain.sample(x_t, 0.3, 0).shape == (3, 4)
+    for bad, words in (
+        (lambda: Parameterisation("eps", "evidence"), "goes with logits"),
+        (lambda: NetworkModel(Evidence(), GaussianNoise(), kind), "nothing to observe"),
+        (lambda: replace(model, noise_conditioning=model._conditioning), "a time of its own"),
+        (lambda: replace(model, sampler=0), "sampler = 0"),
+    ):
+        with pytest.raises(InvalidParameter, match=words):
+            bad()
+
+
+def test_the_null_condition_is_what_given_none_takes() -> None:
+    made = network("tree_unet", GRAMMAR, MaskingNoise(8), width=8, conditional=True)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model = symbol_model(made, MaskingNoise(8), condition=1)
+    assert isinstance(model, ConditionalModel)
+    x_t = np.full((2, 8), -1)
+    free = model.given(None)
+    assert free.condition is None
+    null = replace(model, null_condition=8).given(None)
+    np.testing.assert_array_equal(free.denoise(x_t, 1.0), null.denoise(x_t, 1.0))
+    assert np.abs(free.denoise(x_t, 1.0) - model.denoise(x_t, 1.0)).max() > 1e-3
+
+    config = TrainConfig(steps=1, every=1, warmup=1)
+    images, _ = train_image_network(IMAGES, config, multipliers=(1,), batch=2, label_share=0.5)
+    assert images.condition == images.given(3).given(None).condition == 4
