@@ -101,7 +101,7 @@ _RESAMPLES = 200  # bootstrap error of the calibration errors
 
 @dataclass(frozen=True)
 class Classification:
-    """Accuracy of a denoising-error classifier beside Bayes' ceiling, on random grammars.
+    """Accuracy of a denoising-error classifier and Bayes' ceiling, on random grammars.
 
     Notes
     -----
@@ -243,7 +243,7 @@ class Classification:
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
-        """What a law says of the grammars and data of :meth:`measure`, in the same labels.
+        """The prediction of a law for the grammars and data of :meth:`measure`, in the same labels.
 
         Parameters
         ----------
@@ -358,7 +358,7 @@ class Classification:
         return classification_figure(datasets["classification_theory"], datasets["classification"])
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
-        """Accuracy by weight and budget, beside the limit law and Bayes' ceiling."""
+        """Accuracy by weight and budget, with the limit law and Bayes' ceiling."""
         theory, measured = (
             current_names(datasets[f"classification{end}"]) for end in ("_theory", "")
         )
@@ -568,7 +568,7 @@ def _pruned(e: Classification, pool: ErrorPool, labels: Labels) -> dict[str, Arr
 def _nodes(
     e: Classification, model: GaussianRHM, x0: Floats, truth: Any, g: int
 ) -> dict[str, Array]:
-    """The first node of every level as the class: confusion and accuracy beside Bayes."""
+    """The first node of every level as the class: confusion, accuracy and Bayes' ceiling."""
     grammar, depth = model.grammar, model.grammar.L
     size, some = max(grammar.v), x0[: e.level_data]
     confusion = np.zeros((depth + 1, size, size))

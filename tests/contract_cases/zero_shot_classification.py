@@ -14,7 +14,7 @@ from hierdiff.sims.models.fitted import fit_supervised
 from hierdiff.theory.exact_models import ExactGaussianRHM, ExactMixture, ExactRHM
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.experiments.classification import GaussianRHMNetwork
+from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.networks.tree_unet import tree_unet
 
 SMALL = Classification(
