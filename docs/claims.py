@@ -24,7 +24,8 @@ def claims_r() -> dict[str, Verdict]:
         "R1": (
             "holds for the SNR and for linear probes: an interior peak in all eight mixtures, at "
             f"the exact place (|z| <= {z:.1f}), which the closed form misses by a factor "
-            f"{min(far):.2f} to {max(far):.2f}; not for the Bayes accuracy of the features, which only falls",
+            f"{min(far):.2f} to {max(far):.2f}; not for the Bayes accuracy of the features, which "
+            "only falls",
             "`python sims/representation_peak.py`",
         ),
         "R2": (

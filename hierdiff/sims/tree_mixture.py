@@ -54,6 +54,11 @@ __all__ = ["TreeMixture"]
 Array = NDArray[Any]
 
 
+def _scale(name: str, value: Any) -> float:
+    """One number above zero whose square is one, not an array of them."""
+    return float(positive(name, number(name, value)))
+
+
 @dataclass(frozen=True)
 class TreeMixture:
     """Levels of a tree of class means, seen through noise by the exact posterior mean.
@@ -100,10 +105,10 @@ class TreeMixture:
         """Refuse what cannot be computed, before anything is."""
         check_fields(
             self, groups=partial(listed, rule=count, distinct=False),
-            variances=partial(listed, rule=partial(number, above=0), distinct=False),
+            variances=partial(listed, rule=_scale, distinct=False),
             weights=partial(listed, rule=partial(number, low=0), distinct=False),
             width=count, within=positive,
-            temperature=positive, sigmas=partial(listed, rule=partial(number, above=0)),
+            temperature=positive, sigmas=partial(listed, rule=_scale),
             objects=partial(whole, low=3, high=10**5), triplets=partial(whole, low=2, high=10**9),
             mixtures=partial(whole, low=2, high=10**6), seed=natural,
         )  # fmt: skip
