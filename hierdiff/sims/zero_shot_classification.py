@@ -47,7 +47,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import Summary
+from hierdiff.contracts import Sample, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure
@@ -298,7 +298,7 @@ class Classification:
         model : DiffusionModel, optional
             With Gaussian noise and ``given(label)``, the model conditioned on a class; or data
             with exact errors of their classes, such as ``GaussianRHM`` and ``GaussianClasses``.
-        data : (array [n, ...], int array [n]), optional
+        data : Sample or (array [n, ...], int array [n]), optional
             Clean data and their classes, each class at least once; needed with a model, and refused
             without one.  Integers [n, leaves] are symbols, for a model of symbols.
         folder, workers, cluster
@@ -386,7 +386,8 @@ class Classification:
 def _clean_data(model: Any, data: Any) -> tuple[Floats, Labels]:
     """Clean data as real numbers, symbols as one-hot vectors, and their classes."""
     try:
-        x0, labels = np.asarray(data[0]), np.asarray(data[1])
+        pair = (data.x0, data.labels) if isinstance(data, Sample) else (data[0], data[1])
+        x0, labels = (np.asarray(part) for part in pair)
     except (TypeError, KeyError, IndexError, ValueError):
         raise InvalidParameter(
             f"data of type {type(data).__name__} are no pair of arrays; give (x0, labels)"
