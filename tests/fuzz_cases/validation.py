@@ -30,6 +30,7 @@ from hierdiff.theory.zero_shot import GaussianRHM
 from hierdiff.validation import (
     distributed,
     execution,
+    gaussian_rhm,
     layers,
     networks,
     recipes,
@@ -104,7 +105,7 @@ def _emissions() -> Any:
     noise = GaussianNoise(4)
     network = tree_unet.tree_unet(_grammar(), noise, width=8, conditional=True)
     model = symbol_model(network.eval(), noise, num_steps=2)
-    return classification.GaussianRHMNetwork(model, GaussianRHM(_grammar()), 1)
+    return gaussian_rhm.GaussianRHMNetwork(model, GaussianRHM(_grammar()), 1)
 
 
 @functools.cache
@@ -873,11 +874,11 @@ def _runs() -> list[Case]:
         Case(f"{_V}experiments.layer_probes.mixture_of_classes", layer_probes.mixture_of_classes,
              lambda: {"x": np.random.default_rng(0).random((8, 3)), "labels": np.arange(8) % 2,
                       "rank": 1}),
-        Case(f"{_V}experiments.classification.GaussianRHMNetwork",
-             classification.GaussianRHMNetwork,
+        Case(f"{_V}gaussian_rhm.GaussianRHMNetwork",
+             gaussian_rhm.GaussianRHMNetwork,
              lambda: {"network": _emissions().network, "data": _emissions().data, "label": 1}),
-        *(Case(f"{_V}experiments.classification.GaussianRHMNetwork.{word}",
-               _method(classification.GaussianRHMNetwork, word, _emissions), arguments)
+        *(Case(f"{_V}gaussian_rhm.GaussianRHMNetwork.{word}",
+               _method(gaussian_rhm.GaussianRHMNetwork, word, _emissions), arguments)
           for word, arguments in (
               ("given", {"label": 1}),
               ("denoise", {"x_t": np.zeros((2, 4, 4)), "t": 0.5}),
