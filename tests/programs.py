@@ -19,8 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from hierdiff.plots.backend import plt
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -49,7 +47,8 @@ def run(script: str, *flags: str) -> tuple[int, str, str]:
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         finally:
-            plt.close("all")
+            if "matplotlib.pyplot" in sys.modules:
+                sys.modules["matplotlib.pyplot"].close("all")
     return code, out.getvalue(), err.getvalue()
 
 

@@ -120,8 +120,8 @@ def test_the_noise_of_the_model_is_the_noise_of_the_result(name: str) -> None:
     rows = [(CASES[name].experiment, *setting(name)), *CASES[name].noises()]
     first = CASES[name].variables[0]
     found: list[np.ndarray[Any, Any]] = []
-    for experiment, model, data in rows:
-        ds = measured(name) if model is rows[0][1] else experiment.measure(model, data)
+    for one, model, data in rows:
+        ds = measured(name) if model is rows[0][1] else one.measure(model, data)
         if "t" in ds.coords:
             assert model.noise.name in str(ds.t.attrs["long_name"])
         for other in found:

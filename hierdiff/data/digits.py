@@ -15,11 +15,13 @@ from hierdiff._optional import import_optional
 from hierdiff.checks import (
     check_fields,
     checked,
+    count,
     integers,
     reals,
 )
+from hierdiff.contracts import LabelledData
 from hierdiff.errors import InvalidParameter
-from hierdiff.seeds import generator, stream
+from hierdiff.seeds import Seed, generator, stream
 
 __all__ = [
     "LabelledImages",
@@ -31,7 +33,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images [n, channels, height, width] in [-1, 1] with labels [n]."""
+    """Images [n, channels, height, width] in [-1, 1] with labels [n]: a finite data model.
+
+    Examples
+    --------
+    >>> data = LabelledImages(np.zeros((4, 1, 8, 8), np.float32), np.arange(4))
+    >>> images, labels = data.sample(3, seed=0)
+    >>> images.shape, labels.shape
+    ((3, 1, 8, 8), (3,))
+    """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -46,6 +56,14 @@ class LabelledImages:
 
     def __getitem__(self, rows: Any) -> LabelledImages:
         return LabelledImages(self.images[rows], self.labels[rows])
+
+    @checked(n=count)
+    def sample(self, n: int, seed: Seed) -> LabelledData:
+        """Images drawn with equal weights, with replacement, and their labels."""
+        if not len(self):
+            raise InvalidParameter("there are no images to draw from; give at least one")
+        rows = generator(seed).integers(len(self), size=n)
+        return LabelledData(self.images[rows], self.labels[rows])
 
 
 @checked

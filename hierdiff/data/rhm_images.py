@@ -14,17 +14,18 @@ exact samples of the *pixels*, at any size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import check_fields, checked, memory, reals, snr_of, symbols_of
+from hierdiff.checks import check_fields, checked, count, memory, reals, snr_of, symbols_of
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
 __all__ = [
+    "ImageSample",
     "TreeImages",
     "random_templates",
 ]
@@ -71,9 +72,17 @@ def random_templates(symbols: int, channels: int, patch: int, seed: Seed) -> Arr
     return np.asarray(0.7 * T / np.sqrt((T**2).mean(axis=(1, 2, 3), keepdims=True)))
 
 
+class ImageSample(NamedTuple):
+    """Images [n, channels, h, w], their classes [n], and the latents of every level, root first."""
+
+    x0: NDArray[np.float32]
+    labels: Array
+    latents: tuple[Array, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class TreeImages:
-    """Grammar and templates: strings become images, and images strings.
+    """Images of the strings of a grammar, a data model: every leaf symbol is drawn as a template.
 
     Parameters
     ----------
@@ -95,9 +104,9 @@ class TreeImages:
     --------
     >>> from hierdiff import RHM
     >>> grammar = RHM(v=4, m=2, s=4, L=2).draw(seed=0)
-    >>> world = TreeImages(grammar, random_templates(4, 1, 2, seed=0))
-    >>> leaves = grammar.sample(3, seed=1).leaves
-    >>> world.render(leaves).shape, bool((world.read(world.render(leaves)) == leaves).all())
+    >>> images = TreeImages(grammar, random_templates(4, 1, 2, seed=0))
+    >>> sample = images.sample(3, seed=1)
+    >>> sample.x0.shape, bool((images.read(sample.x0) == sample.latents[-1]).all())
     ((3, 1, 8, 8), True)
     """
 
@@ -133,6 +142,12 @@ class TreeImages:
             row += (quarter // 2) << level
             column += (quarter % 2) << level
         return row, column
+
+    @checked(n=count)
+    def sample(self, n: int, seed: Seed) -> ImageSample:
+        """Images of strings, with their classes and latents, of which the leaves are the last."""
+        drawn = self.grammar.sample(n, seed)
+        return ImageSample(self.render(drawn.leaves), drawn.levels[0][:, 0], tuple(drawn.levels))
 
     @checked
     def render(self, leaves: ArrayLike) -> NDArray[np.float32]:

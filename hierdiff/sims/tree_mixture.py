@@ -54,6 +54,11 @@ __all__ = ["TreeMixture"]
 Array = NDArray[Any]
 
 
+def _scale(name: str, value: Any) -> float:
+    """One number above zero whose square is one, not an array of them."""
+    return float(positive(name, number(name, value)))
+
+
 @dataclass(frozen=True)
 class TreeMixture:
     """Levels of a tree of class means, seen through noise by the exact posterior mean.

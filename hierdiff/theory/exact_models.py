@@ -416,7 +416,7 @@ class ExactImages:
 
     Parameters
     ----------
-    world : TreeImages
+    data : TreeImages
     noise : GaussianNoise
         Of vectors (v=None).
 
@@ -435,7 +435,7 @@ class ExactImages:
     (2, 1, 4, 4)
     """
 
-    world: TreeImages
+    data: TreeImages
     noise: GaussianNoise
 
     source = "theory"
@@ -448,21 +448,21 @@ class ExactImages:
     def posterior(self, x_t: Array, t: ArrayLike) -> Posterior:
         """Beliefs of all levels."""
         if not np.ndim(x_t):
-            raise InvalidParameter(f"x_t has shape (); give [n, {self.world.shape}]")
+            raise InvalidParameter(f"x_t has shape (); give [n, {self.data.shape}]")
         snr = self.noise.snr(levels_of(t, len(x_t)) * np.ones(len(x_t)))
-        return posterior(self.world.grammar, self.world.log_evidence(x_t, snr))
+        return posterior(self.data.grammar, self.data.log_evidence(x_t, snr))
 
     @checked
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t], pixels of the shape of x_t."""
         beliefs = self.posterior(np.asarray(x_t), t).marginals[-1]
-        mean = np.tensordot(beliefs, self.world.templates, axes=(2, 0))
-        return self.world._joined(mean)
+        mean = np.tensordot(beliefs, self.data.templates, axes=(2, 0))
+        return self.data._joined(mean)
 
     @checked
     def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
         """An exact draw of x0 given x_t."""
-        return self.world.render(self.posterior(np.asarray(x_t), t).sample(seed).leaves)
+        return self.data.render(self.posterior(np.asarray(x_t), t).sample(seed).leaves)
 
     @checked
     def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:

@@ -33,7 +33,7 @@ def cases() -> list[Case]:
 
     grammar, quad = RHM(4, 2, 2, 2).draw(0), RHM(4, 2, 4, 1).draw(0)
     schedule, linear = schedules.DiscreteSchedule.linear(50), GaussianNoise(schedule="linear")
-    world = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
+    scenes = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
     noise = MaskingNoise(4)
     network = tree_unet.tree_unet(grammar, noise, width=8)
     absent = catalogue.RemoteFile("https://example.org/w.pt", "w.pt")
@@ -59,8 +59,8 @@ def cases() -> list[Case]:
         ("diffusion.schedules.step_levels", schedules.step_levels,
          {"schedule": schedule, "noise": linear, "k": 3, "protocol": "consistent"}, ()),
         ("hierdiff.data.rhm_images.TreeImages", rhm_images.TreeImages,
-         {"grammar": quad, "templates": world.templates}, ()),
-        ("hierdiff.theory.exact_models.ExactImages", exact_models.ExactImages, {"world": world,
+         {"grammar": quad, "templates": scenes.templates}, ()),
+        ("hierdiff.theory.exact_models.ExactImages", exact_models.ExactImages, {"data": scenes,
          "noise": linear}, ()),
         ("adapter.symbol_model", adapter.symbol_model,
          {"network": network, "noise": noise, "num_steps": 3, "batch_size": 4}, ()),

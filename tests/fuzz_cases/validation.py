@@ -72,9 +72,10 @@ EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
-        "hierdiff.sims.metrics.forward_backward.ForwardBackward",
         "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention",
     )
+} | {
+    "hierdiff.data.rhm_images.ImageSample": "a named tuple of what a method returns",
 } | {
     f"{_V}experiments.classification.NetworkClassification.{name}": "trains a network; its "
     "arguments are those of the experiment, or come from the runner"
@@ -166,8 +167,8 @@ def _image_model() -> NetworkModel:
 @functools.cache
 def _exact() -> exact_models.ExactImages:
     quad = RHM(4, 2, 4, 1).draw(0)
-    world = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
-    return exact_models.ExactImages(world, GaussianNoise(schedule="linear"))
+    scenes = rhm_images.TreeImages(quad, rhm_images.random_templates(4, 1, 2, 0))
+    return exact_models.ExactImages(scenes, GaussianNoise(schedule="linear"))
 
 
 def _pixels(n: int = 3) -> np.ndarray:
@@ -772,10 +773,14 @@ def _images() -> list[Case]:
                        lambda more=more: exact_call(**more))
           for word, more in (("denoise", {}), ("features", {}), ("posterior", {}),
                              ("sample", {"seed": 0}))),
-        *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().world),
+        *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().data),
                lambda more=more: drawn(**more))
           for word, more in (("log_evidence", {"snr": 1.0}), ("patches", {}), ("read", {}))),
-        Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().world),
+        Case(f"{world}.sample", _method(rhm_images.TreeImages, "sample", lambda: _exact().data),
+             {"n": 2, "seed": 0}),
+        Case("hierdiff.data.digits.LabelledImages.sample",
+             _method(digits.LabelledImages, "sample", _labelled), {"n": 2, "seed": 0}),
+        Case(f"{world}.render", _method(rhm_images.TreeImages, "render", lambda: _exact().data),
              {"leaves": np.zeros((2, 4), int)}),
         Case(f"{_V}experiments.rhm_images.ExactDenoiser", ExactDenoiser,
              lambda: {"model": _exact()}),

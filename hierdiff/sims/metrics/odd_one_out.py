@@ -386,7 +386,7 @@ def leading_components(features: ArrayLike, width: int) -> Array:
 
     Examples
     --------
-    >>> np.abs(leading_components([[1.0, 0.0], [-1.0, 0.0]], 1)).tolist()
+    >>> np.abs(leading_components([[1.0, 0.0], [-1.0, 0.0]], 1)).round(12).tolist()
     [[1.0], [1.0]]
     """
     x = reals("features", features, least=1)

@@ -67,6 +67,7 @@ class EmpiricalModel:
 
     Examples
     --------
+    >>> from hierdiff.noise import GaussianNoise
     >>> model = EmpiricalModel([[0.0], [1.0]], GaussianNoise())
     >>> t = model.noise.level(1.0)
     >>> model.denoise(np.array([[0.9]]), t).round(6)

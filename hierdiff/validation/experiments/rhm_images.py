@@ -94,7 +94,7 @@ class ExactDenoiser(nn.Module):
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """E[x0 | x_t]."""
-        one_per_row("log_snr", log_snr, tensor("x", x, None, *self.model.world.shape))
+        one_per_row("log_snr", log_snr, tensor("x", x, None, *self.model.data.shape))
         t = self.model.noise.level(np.exp(log_snr.double().cpu().numpy()))
         return torch.from_numpy(self.model.denoise(x.double().cpu().numpy(), t)).to(x)
 
