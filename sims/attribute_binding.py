@@ -2,15 +2,15 @@ r"""
 Attribute binding: the colour of the larger object
 ==================================================
 
-Claim Z3: denoising classifiers know which colour belongs to which shape, where scorers that see
-which attributes are present do not.  Scenes of two objects, each a shape beside a colour, every
-value the root of a random grammar; the exact denoiser of a prompt is a mixture over the places it
-may speak of.
+Claim Z3: denoising classifiers bind colours to shapes, where scorers that only know which
+attributes are present (a bag of attributes) do not.  A scene has two objects, each with a shape and
+a colour, and every value is the root of a random grammar; the exact denoiser of a prompt is a
+mixture over the two assignments of its objects to places.
 
 Pairs ("a red cube and a blue ball" against "a blue cube and a red ball") bind nearly perfectly,
 single objects less.  If the second object's colour has four times the area, prompts that give the
-first object that colour win at high noise, far below chance: the prompt is then read as speaking of
-the large object, and squared error counts its area.  The exact likelihood has no such error.
+first object that colour win at high noise, far below chance: the prompt is then assigned to the
+large object, since squared error counts its area.  The exact likelihood has no such error.
 
 Run it as ``python sims/attribute_binding.py --out DIR``; it takes about ten seconds.
 """

@@ -4,8 +4,8 @@ A network's errors as a classifier
 
 A class-conditional network makes the smallest denoising error under the true class.  Here a
 tree-shaped U-Net is trained on a random hierarchy grammar and classifies its data by denoising
-errors, with every published weight and budget, beside the exact denoiser on the same samples and
-Bayes' ceiling.  The data are Gaussian emissions, :math:`x_0 = e_a + \tau\eta`: to the network,
+errors, with every published weight and budget; compared are the exact denoiser on the same samples
+and Bayes' ceiling.  The data are Gaussian emissions, :math:`x_0 = e_a + \tau\eta`: to the network,
 trained on one-hot leaves, they are one-hot leaves with more noise.
 
 Run it on other data with::

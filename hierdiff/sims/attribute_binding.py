@@ -128,7 +128,7 @@ class AttributeBinding:
         sizes = self.budgets
         if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
             raise InvalidParameter(f"budgets = {sizes} must be increasing numbers >= 1")
-        band(*self.high)  # says what is wrong
+        band(*self.high)  # raises for an empty band
         rhm = RHM(self.v, self.m, self.s, self.L)
         affordable(rhm, self.data)
         # scenes repeat the leaves of a colour, and scores of all prompts are kept
@@ -145,7 +145,7 @@ class AttributeBinding:
     @results.tracked
     @checked
     def predict(self, law: str = "bayes") -> xr.Dataset:
-        """What a law says of the scenes of :meth:`measure`, in the same labels.
+        """The prediction of a law for the scenes of :meth:`measure`, in the same labels.
 
         Parameters
         ----------

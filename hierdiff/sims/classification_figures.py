@@ -243,7 +243,7 @@ def _calls(ds: xr.Dataset, ax: Axes) -> None:
 def accuracy_table(theory: xr.Dataset | None, measured: xr.Dataset) -> str:
     """Accuracy measured and, in brackets, predicted: a row per weight, a column per budget.
 
-    Without a law (None) nothing stands in brackets.
+    Without a law (None) there are no brackets.
 
     Raises
     ------

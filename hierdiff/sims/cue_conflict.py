@@ -81,7 +81,7 @@ class CueConflict:
     Notes
     -----
     Validity: errors are over grammars, for Gaussians over data.  The bias counts only answers that
-    match a cue; ``matched`` is their share, and belongs beside every bias.
+    match a cue; ``matched`` is their share, without which a bias cannot be read.
 
     References
     ----------
@@ -175,7 +175,7 @@ class CueConflict:
         for name in ("amplitudes", "sigma2"):
             positive(name, getattr(self, name))
         for low, high in self.bands:
-            band(low, high)  # says what is wrong
+            band(low, high)  # raises for an empty band
         if RHM(self.v, self.m, self.s, self.L).n_classes < 3:
             raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
 
@@ -506,7 +506,7 @@ def _current(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _given_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
-    """One model: shape bias against noise, beside the closed form of Gaussian classes."""
+    """One model: shape bias against noise, with the closed form of Gaussian classes."""
     needs(measured, with_errors("noise_bias", dims=("sigma2",)), "CueConflict.measure")
     fig, ax = plt.subplots(figsize=(4.4, 3.4), layout="constrained")
     ax.plot(theory.sigma2, theory.noise_bias, color="0.6", **style("theory"))
@@ -604,7 +604,7 @@ def _bands(ds: xr.Dataset, ax: Axes) -> None:
 
 
 def _values(e: CueConflict, theory: xr.Dataset, measured: xr.Dataset) -> dict[str, Any]:
-    """What was found; the share of answers that match a cue stands beside every bias."""
+    """What was found: every bias with the share of answers that match a cue."""
 
     def pair(name: str, **at: object) -> list[float]:
         here = measured.sel(at)

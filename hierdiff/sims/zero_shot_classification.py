@@ -47,7 +47,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import Summary
+from hierdiff.contracts import Sample, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure
@@ -101,7 +101,7 @@ _RESAMPLES = 200  # bootstrap error of the calibration errors
 
 @dataclass(frozen=True)
 class Classification:
-    """Accuracy of a denoising-error classifier beside Bayes' ceiling, on random grammars.
+    """Accuracy of a denoising-error classifier and Bayes' ceiling, on random grammars.
 
     Notes
     -----
@@ -243,7 +243,7 @@ class Classification:
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
-        """What a law says of the grammars and data of :meth:`measure`, in the same labels.
+        """The prediction of a law for the grammars and data of :meth:`measure`, in the same labels.
 
         Parameters
         ----------
@@ -298,7 +298,7 @@ class Classification:
         model : DiffusionModel, optional
             With Gaussian noise and ``given(label)``, the model conditioned on a class; or data
             with exact errors of their classes, such as ``GaussianRHM`` and ``GaussianClasses``.
-        data : (array [n, ...], int array [n]), optional
+        data : Sample or (array [n, ...], int array [n]), optional
             Clean data and their classes, each class at least once; needed with a model, and refused
             without one.  Integers [n, leaves] are symbols, for a model of symbols.
         folder, workers, cluster
@@ -358,7 +358,7 @@ class Classification:
         return classification_figure(datasets["classification_theory"], datasets["classification"])
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
-        """Accuracy by weight and budget, beside the limit law and Bayes' ceiling."""
+        """Accuracy by weight and budget, with the limit law and Bayes' ceiling."""
         theory, measured = (
             current_names(datasets[f"classification{end}"]) for end in ("_theory", "")
         )
@@ -386,7 +386,8 @@ class Classification:
 def _clean_data(model: Any, data: Any) -> tuple[Floats, Labels]:
     """Clean data as real numbers, symbols as one-hot vectors, and their classes."""
     try:
-        x0, labels = np.asarray(data[0]), np.asarray(data[1])
+        pair = (data.x0, data.labels) if isinstance(data, Sample) else (data[0], data[1])
+        x0, labels = (np.asarray(part) for part in pair)
     except (TypeError, KeyError, IndexError, ValueError):
         raise InvalidParameter(
             f"data of type {type(data).__name__} are no pair of arrays; give (x0, labels)"
@@ -568,7 +569,7 @@ def _pruned(e: Classification, pool: ErrorPool, labels: Labels) -> dict[str, Arr
 def _nodes(
     e: Classification, model: GaussianRHM, x0: Floats, truth: Any, g: int
 ) -> dict[str, Array]:
-    """The first node of every level as the class: confusion and accuracy beside Bayes."""
+    """The first node of every level as the class: confusion, accuracy and Bayes' ceiling."""
     grammar, depth = model.grammar, model.grammar.L
     size, some = max(grammar.v), x0[: e.level_data]
     confusion = np.zeros((depth + 1, size, size))

@@ -179,7 +179,7 @@ class ExactMixture:
     noise : GaussianNoise
         On vectors: ``GaussianNoise()``.
     class_label : int, optional
-        Clamp the class: the conditional model.
+        Condition on the class.
 
     Raises
     ------

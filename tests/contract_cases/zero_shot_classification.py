@@ -9,12 +9,13 @@ import torch
 from contract import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture
+from hierdiff.data.derivations import Derivations
 from hierdiff.sims import Classification, SimulatedModel
 from hierdiff.sims.models.fitted import fit_supervised
 from hierdiff.theory.exact_models import ExactGaussianRHM, ExactMixture, ExactRHM
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.experiments.classification import GaussianRHMNetwork
+from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.networks.tree_unet import tree_unet
 
 SMALL = Classification(
@@ -36,10 +37,11 @@ def every(draw: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return x0, labels
 
 
-def hard() -> tuple[np.ndarray, np.ndarray]:
-    """Symbols and the roots that they come from."""
+def hard() -> Derivations:
+    """Strings and the roots that they come from."""
     data = GRAMMAR.sample(24, 1)
-    return every((data.leaves, data.levels[0][:, 0]))
+    every((data.x0, data.labels))
+    return data
 
 
 def vectors() -> tuple[np.ndarray, np.ndarray]:

@@ -287,6 +287,23 @@ def test_study_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.splitlines()[-1].startswith("weight vdm reaches")
 
 
+def test_files_of_the_first_build_are_read(measured: xr.Dataset) -> None:
+    """There ``level`` was the time of a sample, ``tree_level`` the level of the tree."""
+    theory, old = SMALL.predict(), measured.drop_vars("snr").rename(level="tree_level")
+    old = old.rename(t="level")
+    pair = []
+    for ds in (theory, old):
+        names = {name: name.replace("independent", "unshared") for name in map(str, ds.data_vars)}
+        pair.append(ds.rename(names | {"independent_budget": "own_budget"}))
+    assert pair[1].unshared.dims == ("weighting", "own_budget")
+    figure = classification_figure(*pair)
+    assert len(figure.axes) >= 6
+    plt.close(figure)
+    found = SMALL.summary({"classification_theory": pair[0], "classification": pair[1]})
+    new = SMALL.summary({"classification_theory": theory, "classification": measured})
+    assert found == new
+
+
 def test_figure_refuses_a_law_in_place_of_a_measurement() -> None:
     law = SMALL.predict("bayes")
     with pytest.raises(InvalidParameter, match="is a law"):

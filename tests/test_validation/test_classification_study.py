@@ -18,11 +18,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise, results
+from hierdiff.command_line import parse_flags
 from hierdiff.data.image_folder import SkippedImages, labelled_folder, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise as Noise
 from hierdiff.sims.metrics.denoising_error import ClassErrors, tie_split_accuracy
-from hierdiff.sims.run import run
+from hierdiff.sims.run import RunOptions, run
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
@@ -31,7 +32,6 @@ from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.experiments import image_folders
 from hierdiff.validation.experiments.classification import (
     DigitNetwork,
-    GaussianRHMNetwork,
     NetworkClassification,
     PublishedNetwork,
     TreeNetwork,
@@ -44,6 +44,7 @@ from hierdiff.validation.experiments.conflict_images import (
     read_conflicts,
 )
 from hierdiff.validation.experiments.image_folders import GRID, FixedGrid, grid_scores
+from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import as_model
 
@@ -405,6 +406,22 @@ def test_bad_input_is_one_line(make: Callable[[], Any], match: str) -> None:
     with pytest.raises(InvalidParameter, match=match) as error:
         make()
     one_line(error)
+
+
+def test_the_old_command_line_is_read_with_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--own-budgets", "2", "--levels", "0.4", "--seed", "3", "--model", "digits"]
+    chosen, options = parse_flags(NetworkClassification, RunOptions, words)
+    source = DigitNetwork(independent_budgets=(2,), times=(0.4,))
+    assert chosen == NetworkClassification(source, seed=3)
+    assert options == RunOptions()
+    notes = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("note: ") for line in notes)
+    assert len(notes) == 3
+    new = ["digits", "--independent-budgets", "2", "--times", "0.4", "--seed", "3"]
+    assert parse_flags(NetworkClassification, RunOptions, new)[0] == chosen
+    assert not capsys.readouterr().err
+    with pytest.raises(InvalidParameter, match="means nothing for digits; it belongs to rhm"):
+        parse_flags(NetworkClassification, RunOptions, ["digits", "--tau", "0.3"])
 
 
 def test_no_law_predicts_images_and_no_other_model_is_published(tmp_path: Path) -> None:

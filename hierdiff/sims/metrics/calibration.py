@@ -1,4 +1,4 @@
-"""How well a number tells right answers from wrong ones, and how honest it is as a probability."""
+"""How well a confidence separates right answers from wrong ones, and how well it is calibrated."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def temperature(scores: ArrayLike, labels: ArrayLike) -> float:
 def grouped_calibration_error(
     groups: Sequence[tuple[ArrayLike, ArrayLike]], rng: np.random.Generator, resamples: int = 200
 ) -> tuple[float, float]:
-    """Calibration error of all groups together, and its bootstrap error over groups.
+    """Calibration error of all groups together, and its bootstrap error over groups (0 of one).
 
     Parameters
     ----------
@@ -165,8 +165,8 @@ def grouped_calibration_error(
         raise InvalidParameter(
             "groups must be pairs of probabilities and truth values, one for every group"
         ) from None
-    if len(pairs) < 2:
-        raise InvalidParameter(f"{len(pairs)} groups give no error over groups; give at least 2")
+    if not pairs:
+        raise InvalidParameter("groups are empty; give one pair at least")
 
     def value(rows: NDArray[np.intp]) -> float:
         stated, right = (np.concatenate([pairs[i][j] for i in rows]) for j in (0, 1))

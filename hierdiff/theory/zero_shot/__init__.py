@@ -6,7 +6,7 @@ weightings               weights of denoising errors as functions of time
 limit_laws               laws of the scores at a finite number of samples
 gaussian_classes         Gaussian classes, and two of them with one covariance
 rhm_classes              classes of a hierarchical grammar, and of any of its nodes
-scenes                   shape beside texture, and scenes of two objects
+scenes                   shape and texture in conflict, and scenes of two objects
 =======================  ========================================================================
 """
 

@@ -2,8 +2,8 @@ r"""Scenes with several attributes: two objects with two attributes each, and sh
 
 ``TwoObjectScenes``: prompts that bind attributes to objects, and scorers that do not.
 
-Every attribute value is the root of a grammar; an object is a shape string beside a colour string,
-a scene two objects.  A prompt leaves open which of the two places it speaks of, so its denoiser
+Every attribute value is the root of a grammar; an object is a shape string and a colour string,
+a scene two objects.  A prompt does not state which place an object has, so its denoiser
 is the exact mixture over the places:
 
 .. math::

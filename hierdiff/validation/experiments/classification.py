@@ -3,24 +3,13 @@ r"""Zero-shot classification by networks: the experiment of the exact denoisers,
 ==============  =================================================================================
 source          what is classified
 ==============  =================================================================================
-``rhm``         RHM with Gaussian emissions by a network trained on its grammar, beside the exact
+``rhm``         RHM with Gaussian emissions by a network trained on its grammar; with the exact
                 denoiser on the same samples and Bayes' ceiling
-``digits``      8 x 8 digits that the network was not trained on, beside a linear and a
+``digits``      8 x 8 digits that the network was not trained on; with a linear and a
                 convolutional classifier trained on the same images
 ``catalogue``   folders of images by a published network, by the published grid of times with fixed
                 noise (:mod:`hierdiff.validation.experiments.image_folders`)
 ==============  =================================================================================
-
-A Gaussian emission with noise is a one-hot leaf with more noise, so that a network trained on
-one-hot leaves denoises Gaussian emissions as well:
-
-.. math::
-    x_0 = e_a + \tau\eta, \quad x_t = \alpha x_0 + \sigma\varepsilon
-    \;\Rightarrow\; \gamma' = \frac{\gamma}{1 + \gamma\tau^2}, \qquad
-    \hat x_c = \kappa\,(q_c + \tau^2 \tfrac{\gamma}{\alpha} x_t), \quad
-    \kappa = \frac1{1+\gamma\tau^2},
-
-with :math:`q_c` the network's belief in the symbols at signal-to-noise ratio :math:`\gamma'`.
 """
 
 from __future__ import annotations
@@ -28,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias, cast
@@ -36,7 +25,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias, cast
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tyro.conf import subcommand
 
@@ -47,43 +36,32 @@ from hierdiff.checks import (
     checked,
     count,
     instance,
-    integers,
-    levels_of,
     listed,
     natural,
     number,
-    precision,
-    shown,
     unchecked,
     whole,
 )
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, has_snr
+from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
-from hierdiff.seeds import Seed, generator, stream
+from hierdiff.seeds import generator, stream
 from hierdiff.sims.classification_figures import accuracy_table, current_names
-from hierdiff.sims.metrics.denoising_error import errors_by_class, tie_split_accuracy
+from hierdiff.sims.metrics.denoising_error import tie_split_accuracy
 from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
-from hierdiff.theory.zero_shot.inputs import (
-    checked_classes,
-    checked_data,
-    checked_noise,
-    checked_ratios,
-)
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
-from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.experiments import image_folders, source_arguments
+from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.training import TrainConfig, train
 
 __all__ = [
     "DigitNetwork",
-    "GaussianRHMNetwork",
     "NetworkClassification",
     "PublishedNetwork",
     "TreeNetwork",
@@ -370,7 +348,7 @@ class NetworkClassification:
         return network_classification_figure(*datasets.values())
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
-        """Accuracy of the network beside the exact denoiser, or beside trained classifiers."""
+        """Accuracy of the network, with the exact denoiser's or that of trained classifiers."""
         network, *exact = datasets.values()
         if isinstance(self.source, PublishedNetwork):
             return image_folders.summary(network)
@@ -463,127 +441,7 @@ def _even(labels: Array) -> Array:
     return np.lexsort((labels, rank))
 
 
-# Models and references
-
-
-@dataclass(frozen=True, eq=False)
-class GaussianRHMNetwork:
-    """A network on one-hot leaves as the diffusion model of Gaussian emissions.
-
-    Parameters
-    ----------
-    network : NetworkModel
-        Trained on the grammar of the data with Gaussian noise, with labels.
-    data : GaussianRHM
-        For the exact density, Bayes' ceiling and posterior; nothing of it enters the denoiser.
-    label : int, or int array [n], optional
-        The class that the network is conditioned on.
-
-    Raises
-    ------
-    InvalidParameter
-        If the noise is not Gaussian.
-
-    Notes
-    -----
-    Validity: the change of noise level is exact; the beliefs are the network's.
-    """
-
-    network: NetworkModel
-    data: GaussianRHM
-    label: Any = None
-
-    source = "network"
-    noise = GaussianNoise()
-
-    def __post_init__(self) -> None:
-        check_fields(self, network=unchecked, label=unchecked)
-        if not callable(getattr(self.network, "given", None)):
-            raise InvalidParameter(
-                f"network = {shown(self.network)} has no method given(label); give a conditional "
-                "NetworkModel"
-            )
-        if self.label is not None:
-            integers("label", self.label, 0, self.n_classes - 1, ndim=(0, 1))
-        if not has_snr(self.network.noise):
-            raise InvalidParameter(
-                f"{self.network.noise.name} noise has no Gaussian emissions; train with "
-                "GaussianNoise"
-            )
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return self.data.n_classes
-
-    @property
-    def prior(self) -> Array:
-        """Probability of every class."""
-        return self.data.prior
-
-    def log_density(self, x0: ArrayLike) -> Array:
-        """Of the data model, for Bayes' ceiling."""
-        return self.data.log_density(x0)
-
-    def given(self, label: Any) -> GaussianRHMNetwork:
-        """The network conditioned on a class, or one per datum; None is the null embedding."""
-        return replace(self, label=label)
-
-    def denoise(self, x_t: ArrayLike, t: ArrayLike) -> Array:
-        """The network's posterior mean [n, leaves, v] of the emissions."""
-        return self._at_snr(x_t, self._ratio(x_t, t))
-
-    def sample(self, x_t: ArrayLike, t: ArrayLike, seed: Seed) -> Array:
-        """Emissions [n, leaves, v]: the network's symbols, then a Gaussian about each."""
-        rng = generator(seed)
-        x, hard, level, kappa, gain = self._as_leaves(x_t, self._ratio(x_t, t))
-        symbols = self._told.sample(hard, level, rng)
-        mean = kappa * (np.eye(x.shape[2])[symbols] + self.data.tau**2 * gain * x)
-        out: Array = mean + self.data.tau * np.sqrt(kappa) * rng.standard_normal(x.shape)
-        return out
-
-    def features(self, x_t: ArrayLike, t: ArrayLike) -> dict[str, Array]:
-        """The network's activations."""
-        _, hard, level, _, _ = self._as_leaves(x_t, self._ratio(x_t, t))
-        return self._told.features(hard, level)
-
-    @checked(dtype=precision)
-    def errors(
-        self, x0: ArrayLike, noise: ArrayLike, snr: ArrayLike, *,
-        classes: Sequence[int] | None = None, dtype: DTypeLike = np.float64,
-    ) -> Array:  # fmt: skip
-        """Denoising errors [n, classes], at the SNR itself rather than at a noise level of it."""
-        x, wanted = checked_data(x0, self.data.shape), checked_classes(classes, self.n_classes)
-        eps, ratio = checked_noise(noise, x), checked_ratios(snr, len(x))
-        return errors_by_class(
-            lambda x_t, r, c: self.given(c)._at_snr(x_t, r), x, eps, ratio, wanted, dtype
-        )
-
-    @property
-    def _told(self) -> NetworkModel:
-        return self.network.given(self.label)
-
-    def _ratio(self, x_t: ArrayLike, t: ArrayLike) -> Array:
-        """SNR of noise levels, between the limits of double precision."""
-        n = len(checked_data(x_t, self.data.shape))
-        return np.clip(self.noise.snr(levels_of(t, n)), 1e-16, 1e16)
-
-    def _as_leaves(self, x_t: ArrayLike, snr: ArrayLike) -> tuple[Array, ...]:
-        """Emissions as one-hot leaves of more noise: data, leaves, level, kappa, gain."""
-        x, tau = checked_data(x_t, self.data.shape).astype(float, copy=False), self.data.tau
-        ratio = checked_ratios(snr, len(x))
-        kappa = 1 / (1 + ratio * tau**2)
-        # power of a coordinate's signal part plus noise is made one again
-        scale = np.sqrt((1 + ratio) / (1 + ratio * (1 + tau**2)))
-        level = cast(GaussianNoise, self.network.noise).level(kappa * ratio)
-        gain = (np.sqrt(ratio) * np.sqrt(1 + ratio))[:, None, None]
-        return x, x * scale[:, None, None], level, kappa[:, None, None], gain
-
-    def _at_snr(self, x_t: ArrayLike, snr: ArrayLike) -> Array:
-        x, hard, level, kappa, gain = self._as_leaves(x_t, snr)
-        beliefs = self._told.denoise(hard, level)
-        out: Array = kappa * (beliefs + self.data.tau**2 * gain * x)
-        return out
+# Classifiers trained on the same images
 
 
 def _linear_accuracy(train_set: LabelledImages, test: LabelledImages) -> Array:

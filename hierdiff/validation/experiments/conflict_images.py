@@ -179,7 +179,7 @@ def cue_shares(answers: ArrayLike, images: ConflictImages) -> dict[str, tuple[fl
     Parameters
     ----------
     answers : int array [n]
-        Category that was said for every image.
+        Category that is the answer for every image.
     images : ConflictImages
 
     Returns
@@ -190,10 +190,10 @@ def cue_shares(answers: ArrayLike, images: ConflictImages) -> dict[str, tuple[fl
 
     Notes
     -----
-    Validity: a bias of few answers that match a cue means little: read it beside the accuracies.
+    Validity: a bias of few answers that match a cue means little without the two accuracies.
     """
-    said = np.asarray(answers)
-    shape, texture = int((said == images.shapes).sum()), int((said == images.textures).sum())
+    found = np.asarray(answers)
+    shape, texture = (int((found == cue).sum()) for cue in (images.shapes, images.textures))
     n = len(images.paths)
     return {
         "shape accuracy": _share(shape, n),
