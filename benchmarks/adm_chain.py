@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def main() -> None:
     module.load_state_dict(plain.state_dict())
     noise = GaussianNoise(schedule="linear")
     schedule = DiscreteSchedule.linear().respaced(str(options.steps))
-    precision = None if options.float32 or device.type == "cpu" else "bf16"
+    precision: Literal["bf16"] | None = None if options.float32 or device.type == "cpu" else "bf16"
     model = NetworkModel(
         module, noise, Parameterisation("eps", learned_variance=config.learned_variance),
         sampler=Ancestral(schedule, clip=1.0),

@@ -62,7 +62,7 @@ def world(name: str, n: int) -> tuple[Any, Any, Any, Any]:
 
 def kernel(grammar: Any, evidence: Any, dtype: Any, threads: int) -> Callable[[], Any]:
     """The compiled pass, into memory that is there already."""
-    leaves = leaves_of(grammar, evidence, None, dtype)
+    leaves = leaves_of(grammar, evidence, None, dtype, threads, private=False)
     job = job_of(grammar, 0, grammar.L, leaves, threads)
     rows = padded_rows(len(leaves), dtype)
     sizes = [rows * grammar.n_nodes(x) * grammar.v[x] for x in range(grammar.L + 1)]
@@ -99,7 +99,7 @@ def one_configuration(name: str, repeats: int) -> dict[str, Any]:
         kind = np.dtype(dtype).name
         single = log_evidence.astype(dtype)
         known = posterior(grammar, compact, dtype=dtype, levels=())
-        calls = {
+        calls: dict[str, Callable[[], Any]] = {
             "kernel": kernel(grammar, compact, dtype, available_threads()),
             "kernel, 1 thread": kernel(grammar, compact, dtype, 1),
             "posterior, dense": partial(posterior, grammar, single, dtype=dtype),

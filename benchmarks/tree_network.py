@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,9 +46,9 @@ def main() -> None:
     for name, network in networks.items():
         optimiser = torch.optim.Adam(network.parameters())
 
-        def step(k: int, network=network, optimiser=optimiser) -> None:
+        def step(k: int, network: torch.nn.Module = network, optimiser: Any = optimiser) -> None:
             optimiser.zero_grad()
-            loss(network, k).backward()
+            loss(network, k).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
         step(0)

@@ -364,12 +364,13 @@ def alignment() -> str:
 
 
 def networks() -> str:
-    """Closing lines of the studies on networks, with their commands."""
+    """What the studies on networks print at the end, with their commands."""
     rows = []
     for path in sorted((ROOT / "validation" / "results").glob("*.json")):
         found = json.loads(path.read_text())
         made = found["made"]
-        rows.append([f"`python validation/{made['command']}`", made["device"], found["closing"]])
+        said = found["claim"] if "claim" in found else found["closing"]
+        rows.append([f"`python validation/{made['command']}`", made["device"], said])
     return table(["command", "device", "result"], rows)
 
 

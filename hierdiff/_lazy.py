@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["lazy"]
+__all__ = ["lazy", "renamed"]
 
 
 def lazy(
@@ -43,6 +43,21 @@ def lazy(
         return sorted({*vars(sys.modules[package]), *home})
 
     return get, names
+
+
+def renamed(module: str, old: Mapping[str, str]) -> Callable[[str], Any]:
+    """``__getattr__`` of a module: an old name returns what has the new one, and warns once."""
+
+    def get(name: str) -> Any:
+        if name not in old:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        words = f"{module}.{name} is now {old[name]}"
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
+        value = getattr(sys.modules[module], old[name])
+        setattr(sys.modules[module], name, value)
+        return value
+
+    return get
 
 
 def _table(source: str) -> dict[str, str]:

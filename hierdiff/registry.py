@@ -208,7 +208,7 @@ def experiment(name: str) -> type[Any]:
     >>> experiment("phase-transitions")
     Traceback (most recent call last):
     hierdiff.errors.InvalidParameter: experiment = 'phase-transitions' is not known; did you mean \
-'phase-transition'? (hierdiff list names them all)
+'phase-transition' or 'network-phase-transition'? (hierdiff list names them all)
     """
     known = name.replace("_", "-") if isinstance(name, str) else ""
     if known not in EXPERIMENTS:

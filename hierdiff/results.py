@@ -45,7 +45,7 @@ from hierdiff.checks import checked, flag
 from hierdiff.errors import DamagedFile, InvalidParameter
 
 __all__ = [
-    "SOURCES", "compare", "label", "load", "origin", "provenance", "save",
+    "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",
     "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder", "write_summary",
 ]  # fmt: skip
 
@@ -53,6 +53,9 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 SOURCES = ("theory", "simulation", "network")
+# names of variables and coordinates; files without this mark may have older ones
+_LAYOUT = "2"
+_OLD_NAMES = {"unshared": "independent", "own_budget": "independent_budget"}
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
 _IMPORTED = time.perf_counter()
 # flags that say where and how to work, and change no number
@@ -68,6 +71,10 @@ _UNPACKED = 2**26
 _Ledger = collections.Counter[str]
 _PROCESS: _Ledger = collections.Counter()
 _SCOPE: contextvars.ContextVar[_Ledger | None] = contextvars.ContextVar("scope", default=None)
+
+
+class OldResult(UserWarning):
+    """A file of an older version was read under the names of today."""
 
 
 @contextlib.contextmanager
@@ -620,6 +627,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
         _refuse_loss(target, marked)
     plain = ds.assign_attrs(marked)
     plain.attrs.pop("checksum", None)
+    plain.attrs["layout"] = _LAYOUT
     whole = _sealed(_encoded(plain.assign_attrs(checksum=_checksum(_decoded(_encoded(plain))))))
     with replacing(target) as temporary:
         temporary.write_bytes(whole)
@@ -756,10 +764,15 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     DamagedFile
         If the file is damaged, or is not a result of hierdiff.
 
+    Warns
+    -----
+    OldResult
+        For a file of an older version in which names have changed.
+
     Notes
     -----
     Validity: values are compared with the stored checksum; files without one (of older versions)
-    are read as they are.
+    are read as they are.  Variables that have another name today are renamed, with a warning.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"no result at {str(path)!r}; run the study that writes it first")
@@ -767,6 +780,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
         loaded = _decoded(_unsealed(Path(path).read_bytes()))
         stored = loaded.attrs.pop("checksum", None)
         sound = stored is None or stored == _checksum(loaded)
+        layout = loaded.attrs.pop("layout", None)
     except Exception as error:  # damage surfaces in h5py, h5netcdf and xarray, each in its own way
         raise DamagedFile(
             f"{str(path)!r} is no readable netCDF file ({one_line(error)}); run again"
@@ -775,7 +789,25 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
         raise DamagedFile(f"{str(path)!r} has changed since it was written; run again")
     if "source" not in loaded.coords or loaded.source.ndim:
         raise DamagedFile(f"{str(path)!r} has no source coordinate; it is no result of hierdiff")
-    return loaded
+    return loaded if layout == _LAYOUT else _with_new_names(loaded, path)
+
+
+def _with_new_names(ds: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
+    """A result of an older version under the names of today; one note if there were old ones."""
+    found = {}
+    for name in map(str, ds.variables):
+        for old, new in _OLD_NAMES.items():
+            if name == old or name.startswith(f"{old}_"):
+                found[name] = new + name[len(old) :]
+    if "tree_level" in ds.variables:  # "level" was the noise level there
+        found |= {"tree_level": "level"} | ({"level": "t"} if "level" in ds.variables else {})
+    if found:
+        words = ", ".join(f"{old} is {new}" for old, new in sorted(found.items()))
+        warnings.warn(
+            f"{str(path)!r} was written by an older version and is read under the names of "
+            f"today: {words}", OldResult, stacklevel=3,
+        )  # fmt: skip
+    return ds.rename(found)
 
 
 # ---------------------------------------------------------------------------------- comparison

@@ -335,6 +335,17 @@ def test_no_snr_gives_nan_or_infinity(snr: float) -> None:
     assert 0 <= noise.level(snr) <= 1
 
 
+def test_the_end_of_the_linear_schedule_is_a_level() -> None:
+    noise = GaussianNoise(schedule="linear")
+    assert noise.level(noise.snr(1.0)) == 1.0
+
+
+def test_evidence_leaves_out_what_overflows_for_all_symbols() -> None:
+    x_t = np.array([[[1e100, 1e100, 0.0]]])
+    log_evidence = GaussianNoise(3).log_evidence_at_snr(x_t, 1e220)
+    assert log_evidence.tolist() == [[[0.0, 0.0, -np.inf]]]
+
+
 def test_vectors_are_scaled_and_noised() -> None:
     noise = GaussianNoise()
     rng = np.random.default_rng(0)

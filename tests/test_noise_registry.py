@@ -404,6 +404,7 @@ BAD: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
         lambda: ExactRHM(FIXTURE, SinkNoise),  # type: ignore[arg-type]
         ("noise = SinkNoise is a class; give an instance, SinkNoise(v=...)",),
     ),
+    "another class": (lambda: ExactRHM(FIXTURE, int), ("is of type type; give a NoiseProcess",)),  # type: ignore[arg-type]
     "half a process": (
         lambda: ExactRHM(FIXTURE, Stepless()),  # type: ignore[arg-type]
         ("give a NoiseProcess; it lacks draw_step, reverse_step",),

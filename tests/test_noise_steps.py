@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from oracles import one_line
-from scipy import stats
+from scipy import special, stats
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import (
@@ -251,6 +251,22 @@ def test_a_step_is_a_function_of_its_rows_and_numbers(
         )
 
 
+@pytest.mark.parametrize("noise", DISCRETE, ids=lambda n: n.name)
+@pytest.mark.parametrize("t", [0.05, 0.4, 0.9])
+def test_slope_of_the_information_about_one_leaf(noise: Any, t: float) -> None:
+    """Of a leaf alone the extrinsic belief is the prior; I = H(x_t) - H(x_t | x_0), listed."""
+
+    def information(t: float) -> float:
+        seen = np.append((1 - t) * np.eye(V), np.full((V, 1), t), axis=1)  # the mask last
+        if noise.name == "uniform":
+            seen = (1 - t) * np.eye(V) + t / V
+        joint = PRIOR[:, None] * seen
+        return float(special.entr(joint.sum(axis=0)).sum() - PRIOR @ special.entr(seen).sum(axis=1))
+
+    listed = (information(t + 1e-5) - information(t - 1e-5)) / 2e-5
+    assert noise.information_slope(PRIOR[None, None], t) == pytest.approx([listed], rel=1e-6)
+
+
 def test_symbols_are_drawn_by_inversion() -> None:
     p = np.array([[0.2, 0.0, 0.8], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     assert draw_symbols(p, np.zeros(3)).tolist() == [0, 0, 2]
@@ -297,6 +313,10 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "epsilon draws": (
         lambda: EpsilonNoise(4).draw_step((1, 2), 0.2, np.random.default_rng(0)),
         "noise = epsilon has no reverse chain",
+    ),
+    "slope": (lambda: MaskingNoise(4).information_slope(P, 2.0), "t = 2.0 is outside [0, 1]"),
+    "slope without noise": (
+        lambda: UniformNoise(4).information_slope(P, 0.0), "an infinite slope; use t > 0",
     ),
     "matrix": (
         lambda: reverse_probabilities(X, P, np.eye(3), np.eye(4)), "earlier has shape (3, 3)",

@@ -87,7 +87,7 @@ SURFACE = {
         "SequentialModel", "SimulatedModel", "SynonymLearning", "TruncatedDenoisers",
     ],
     "hierdiff.results": [
-        "SOURCES", "compare", "label", "load", "origin", "provenance", "save",
+        "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",
         "start_run", "task_folder", "tasks_of", "tracked", "used", "writable_folder",
         "write_summary",
     ],

@@ -22,7 +22,7 @@ from hierdiff import RHM, LowRankMixture, results
 from hierdiff._files import read_npz, write_npz
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.results import compare, label, load, provenance, save, start_run
+from hierdiff.results import OldResult, compare, label, load, provenance, save, start_run
 
 
 def result(v: int = 2, t: Any = (0.0, 0.5, 1.0), source: str = "simulation") -> xr.Dataset:
@@ -344,6 +344,32 @@ def test_a_run_with_other_parameters_is_refused_before_the_work(tmp_path: Path) 
     Study(tmp_path, Inner(3)).main()
     path.write_bytes(b"damaged, so nothing is lost")
     Study(tmp_path, Inner(3)).main()
+
+
+def test_a_result_of_an_older_version_is_read_under_new_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = (("level",), [0.1, 0.5], "noise level")
+    tree = (("tree_level",), [0, 1], "tree level")
+    old = label(
+        {"unshared": (("level",), [0.9, 0.8], "accuracy"),
+         "unshared_error": (("level",), [0.1, 0.1], "its error"),
+         "level_accuracy": (("tree_level",), [0.7, 0.6], "accuracy")},
+        {"level": level, "tree_level": tree}, "simulation", {},
+    )  # fmt: skip
+    assert load(save(old, tmp_path / "new.nc")).identical(old)  # a file of today keeps its names
+    monkeypatch.setattr("hierdiff.results._LAYOUT", "1")
+    path = save(old, tmp_path / "old.nc")
+    monkeypatch.undo()
+    with pytest.warns(OldResult, match="tree_level is level.*unshared is independent"):
+        found = load(path)
+    assert found.independent.dims == found.independent_error.dims == ("t",)
+    assert found.level_accuracy.dims == ("level",)
+    assert found.t.values.tolist() == [0.1, 0.5]
+    monkeypatch.setattr("hierdiff.results._LAYOUT", "1")
+    plain = save(result(), tmp_path / "plain.nc")
+    monkeypatch.undo()
+    assert load(plain).identical(result())  # nothing to say where no name has changed
 
 
 def test_a_result_saved_by_hand_is_not_replaced_by_another(tmp_path: Path) -> None:

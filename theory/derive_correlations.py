@@ -174,7 +174,7 @@ assert math.isclose(a, 2 - 2 / length, rel_tol=1e-13)
 deep = RHM(v=32, m=8, s=2, L=30)
 C = leaf_correlation(deep, critical_noise(deep))
 assert abs(-math.log2(C[16] / C[12]) / 4 - a) < 1e-2
-chi = {m_: [] for m_ in (8, 12)}
+chi: dict[int, list[float]] = {m_: [] for m_ in (8, 12)}
 for m_, series in chi.items():
     for L in (30, 40):
         rhm = RHM(v=32, m=m_, s=2, L=L)

@@ -110,7 +110,8 @@ def rule_tables(symbols, rules, tuples):
 def occurrences(parents, letters, rules, branching):
     """Mean number of rules by (parent is true, wrong siblings, child is true)."""
     tuples = list(itertools.product(range(letters), repeat=branching))
-    truth, counts, tables = tuples[0], Counter(), 0
+    truth, tables = tuples[0], 0
+    counts: Counter[tuple[int, int, int]] = Counter()
     for first in itertools.combinations(tuples[1:], rules - 1):
         rest = [x for x in tuples[1:] if x not in first]
         for others in rule_tables(parents - 1, rules, rest):

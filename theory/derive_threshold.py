@@ -147,10 +147,10 @@ for _ in range(150):
     rules = random.randint(1, round(letters ** (branching - 1) ** random.random()))
     rhm = RHM(v=letters, m=rules, s=branching, L=1)
     at = {v: letters, m: rules, s: branching}
-    ends = [ignorance.subs(at), certainty.subs(at)]
-    both_stable = all(end < 1 for end in ends)
+    slopes = [ignorance.subs(at), certainty.subs(at)]
+    both_stable = all(end < 1 for end in slopes)
     assert has_transition(rhm) == both_stable
-    assert stability(rhm)[[0, -1]].tolist() == [float(end) for end in ends]
+    assert stability(rhm)[[0, -1]].tolist() == [float(end) for end in slopes]
     point = sp.Rational(random.randint(0, 99), 99)
     for computed, symbolic in [
         (upward_map(float(point), rhm), upward(branching)),
@@ -162,7 +162,7 @@ for _ in range(150):
         threshold, regime = critical_noise(rhm), "transition"
     except NoTransition as reason:
         regime = next(name for name in regimes if name in str(reason))
-    lost = "always lost" if ends[1] >= 1 else "never lost"
+    lost = "always lost" if slopes[1] >= 1 else "never lost"
     assert regime == ("transition" if both_stable else lost)
     regimes[regime] += 1
     if both_stable:

@@ -1,8 +1,8 @@
-r"""Images with a hierarchy that is known: the ImageNet experiment with ground truth at every level.
+r"""Images of the Random Hierarchy Model: the latents of every level are known.
 
 A derivation with four children per node is a quad-tree.  Its leaves are drawn as patches, leaf
-symbol b as the template :math:`T_b` [channels, P, P].  Under Gaussian noise in pixel space a patch
-says of its symbol
+symbol b as the template :math:`T_b` [channels, P, P].  Under Gaussian noise in pixel space the
+evidence of a patch for its symbol is
 
 .. math:: \log\psi(b) = \frac{\sqrt{\bar\alpha}}{1 - \bar\alpha} \langle x_{patch}, T_b \rangle
    - \frac{\bar\alpha}{2 (1 - \bar\alpha)} |T_b|^2,
@@ -190,7 +190,7 @@ class TreeImages:
         T = self.templates.reshape(len(self.templates), -1)
         x = self.patches(images).astype(float)
         given = snr_of(snr, len(x))
-        # above it the square overflows; a noise of 1e-50 says all that there is to say
+        # above it the square overflows; a noise of 1e-50 changes no symbol
         ratio = np.broadcast_to(np.minimum(given, 1e100), (len(x),))[:, None, None]
         # sqrt(ab) / (1 - ab) = sqrt(snr (1 + snr)), and ab / (1 - ab) = snr
         found = np.sqrt(ratio * (1 + ratio)) * (x @ T.T) - ratio / 2 * (T**2).sum(axis=1)

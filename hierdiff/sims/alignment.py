@@ -221,9 +221,9 @@ class Alignment:
             raise InvalidParameter(f"law = {law!r} is not known; use 'latents'")
         found = []
         for g in range(self.grammars):
-            data, triplets, judges = self.scene(10**6 + g)[1:]
-            levels = [self._score(_one_hot(z), triplets, judges) for z in data.levels]
-            found.append([*levels, levels[0], noise_ceiling(judges)])
+            data, triplets, observers = self.scene(10**6 + g)[1:]
+            levels = [self._score(_one_hot(z), triplets, observers) for z in data.levels]
+            found.append([*levels, levels[0], noise_ceiling(observers)])
         values = np.array(found)
         shape = (len(CONDITIONS), self.L + 1, len(self.t))
         planes = np.broadcast_to(
@@ -352,8 +352,8 @@ class Alignment:
         randoms = objects.randoms
         if randoms is None:
             randoms = model.noise.draw(objects.x0.shape, stream(self.seed, "noise"))
-        told = objects.labels is not None and _conditional(model)
-        conditions = [c for c, have in enumerate((objects.unconditional, told))
+        labelled = objects.labels is not None and _conditional(model)
+        conditions = [c for c, have in enumerate((objects.unconditional, labelled))
                       if have]  # fmt: skip
         if not conditions:
             raise InvalidParameter(
@@ -576,7 +576,7 @@ def _one_level(
 
 def _beliefs(
     e: Alignment, model: DiffusionModel, objects: ComparedObjects, answers: dict[str, Array],
-    x_t: Array, t: float, told: bool,
+    x_t: Array, t: float, given: bool,
 ) -> list[Array]:  # fmt: skip
     """Beliefs of every level as rows [n, nodes * v]: the model's own, or read out linearly."""
     grammar = cast(Grammar, objects.grammar)
@@ -585,9 +585,9 @@ def _beliefs(
         return [np.asarray(answers[name]) for name in own]
     fit = grammar.sample(e.n_readout, stream(e.seed, "readout"))
     known = model.noise.corrupt(fit.leaves, t, stream(e.seed, "readout noise"))
-    seen = _answers(model, known, t, fit.levels[0][:, 0] if told else None, True)
+    seen = _answers(model, known, t, fit.levels[0][:, 0] if given else None, True)
     if "output" not in answers:
-        answers = _answers(model, x_t, t, objects.labels if told else None, True)
+        answers = _answers(model, x_t, t, objects.labels if given else None, True)
     out = []
     for level, symbols in enumerate(fit.levels):
         nodes = symbols.shape[1]

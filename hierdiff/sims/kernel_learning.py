@@ -48,7 +48,7 @@ __all__ = ["KernelLearning", "composed_accuracy", "kernel_label_cost", "samples_
 Array: TypeAlias = NDArray[Any]
 FloatArray: TypeAlias = NDArray[np.float64]
 
-# Small beside the kernel's least eigenvalue, one: the regression interpolates what it has seen.
+# Small beside the count of a single label: the regression interpolates what it has seen.
 _RIDGE = 1e-6
 # the square of a smaller width leaves float64
 _WIDTH = partial(number, low=1e-150, high=1e6)

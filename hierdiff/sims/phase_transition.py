@@ -319,7 +319,7 @@ class PhaseTransition:
             For x in belief, upward, square, retention: ``x`` (level, t), ``x_error`` its standard
             error, ``x_by_grammar`` (grammar, level, t), ``x_quenched_sd`` and ``x_thermal_sd``;
             ``class_interval``, likelihood interval of the class's retention, wider where data of
-            one grammar share a fate; ``class_belief`` (grammar, datum, t); ``threshold`` and
+            one grammar change together; ``class_belief`` (grammar, datum, t); ``threshold`` and
             ``threshold_error`` where the mean belief in the class crosses one half, and
             ``threshold_missed``, the share of bootstrap replicas that do not cross it; ``width``
             and ``width_error``, the range over which it falls from .9 to .1 (with masking at

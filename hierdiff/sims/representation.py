@@ -472,6 +472,7 @@ class _Repetition:
     seed: int
 
 
+@checked(n=partial(whole, low=1, high=10**9))
 def balanced_sample(
     mixture: LowRankMixture, n: int, seed: Seed
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

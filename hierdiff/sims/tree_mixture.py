@@ -105,10 +105,10 @@ class TreeMixture:
         """Refuse what cannot be computed, before anything is."""
         check_fields(
             self, groups=partial(listed, rule=count, distinct=False),
-            variances=partial(listed, rule=_scale, distinct=False),
+            variances=partial(listed, rule=_amplitude, distinct=False),
             weights=partial(listed, rule=partial(number, low=0), distinct=False),
             width=count, within=positive,
-            temperature=positive, sigmas=partial(listed, rule=_scale),
+            temperature=positive, sigmas=partial(listed, rule=_amplitude),
             objects=partial(whole, low=3, high=10**5), triplets=partial(whole, low=2, high=10**9),
             mixtures=partial(whole, low=2, high=10**6), seed=natural,
         )  # fmt: skip
@@ -189,6 +189,11 @@ class TreeMixture:
         """Shares per level, and the noise variance at which half of each is lost."""
         ds = datasets[self.name]
         return Summary(table(ds), claim(ds), digest(ds))
+
+
+def _amplitude(name: str, value: Any) -> float:
+    """One positive number whose square is a number, too."""
+    return float(positive(name, number(name, value)))
 
 
 def one_mixture(e: TreeMixture, g: int) -> dict[str, Array]:

@@ -89,8 +89,8 @@ class UTurn:
     Examples
     --------
     >>> small = UTurn(v=4, m=2, depths=(2,), grammars=2, data=4, levels=5, num_steps=(2, 4, 8))
-    >>> ds = small.measure(workers=1)
-    >>> float(ds.changed.sel(L=2, t=0)), ds.law.dims
+    >>> law = small.predict(size=200)
+    >>> float(law.changed.sel(L=2, t=0)), law.changed.dims
     (0.0, ('L', 't'))
     """
 

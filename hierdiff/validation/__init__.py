@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hierdiff._lazy import lazy
 from hierdiff._optional import import_optional
 from hierdiff.validation.networks import NETWORKS, network
 from hierdiff.validation.pretrained.catalogue import CATALOGUE
@@ -22,6 +21,20 @@ if TYPE_CHECKING:
     from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
     from hierdiff.validation.diffusion.schedules import DiscreteSchedule
     from hierdiff.validation.execution import Execution
+else:
+    from hierdiff._lazy import lazy
+
+    _get, __dir__ = lazy(__name__, __file__)
+
+    def __getattr__(name: str) -> Any:
+        try:
+            return _get(name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+        # torch is missing: one line with the remedy
+        return import_optional("torch", "'hierdiff[networks]'", f"hierdiff.validation.{name}")
+
 
 __all__ = [
     "CATALOGUE",
@@ -37,15 +50,3 @@ __all__ = [
     "pretrained",
     "print_models",
 ]
-
-_get, __dir__ = lazy(__name__, __file__)
-
-
-def __getattr__(name: str) -> Any:
-    try:
-        return _get(name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-    # torch is missing: one line with the remedy
-    return import_optional("torch", "'hierdiff[networks]'", f"hierdiff.validation.{name}")

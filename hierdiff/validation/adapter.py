@@ -26,13 +26,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from hierdiff._lazy import renamed
 from hierdiff.checks import (
     FloatArray,
     array,
@@ -72,6 +73,9 @@ from hierdiff.validation.execution import (
 from hierdiff.validation.layers import Pooling, check_layers, recorded
 
 __all__ = ["NetworkModel", "symbol_model"]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(__name__, {"SymbolNetwork": "symbol_model"})
 
 Array: TypeAlias = NDArray[Any]
 

@@ -29,13 +29,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from hierdiff._lazy import renamed
 from hierdiff.checks import (
     checked,
     fraction,
@@ -83,6 +84,16 @@ __all__ = [
     "train_vector_network",
     "vector_loss",
 ]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(
+        __name__,
+        {
+            "gap_to_exact": "divergence_to_exact",
+            "train_tree_unet": "train_symbol_network",
+            "train_vector_denoiser": "train_vector_network",
+        },
+    )
 
 Array = NDArray[Any]
 Architecture: TypeAlias = Literal["tree", "transformer"]

@@ -1,4 +1,4 @@
-r"""Layers of a reference classifier as levels: what of an image survives, from edges to the class.
+r"""Layers of a reference classifier: similarity of two images, from edges to the class.
 
 Activations a of every layer are standardised channel by channel with the statistics of reference
 images, and an image is compared with what a noising and denoising has made of it,
@@ -53,7 +53,7 @@ class ReferenceClassifier:
     Parameters
     ----------
     module : nn.Module
-        Images to logits [n, classes]; a transformers model's answer is taken too.
+        Images to logits [n, classes]; an output of transformers is taken too.
     layers : tuple of str
         Submodules, from the first to the last; the logits are added as "logits".
     mean, deviation : tuple of float
@@ -273,7 +273,7 @@ def similarity(
 
     Notes
     -----
-    Validity: as the classifier sees them; class retention compares its own two answers.
+    Validity: as the classifier sees them; class retention compares its two predictions.
     """
     images, others = _images("images", images), _images("others", others)
     if len(images) != len(others):
@@ -295,7 +295,7 @@ def similarity(
 def floor_of_pairs(
     classifier: ReferenceClassifier, statistics: LayerStatistics, images: Array, seed: Seed
 ) -> Similarity:
-    """Similarity of images to other images of the same set: what nothing in common looks like.
+    """Similarity of images to other images of the same set, which have nothing in common.
 
     Parameters
     ----------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff._files import read_npy
+from hierdiff._lazy import renamed
 from hierdiff.checks import checked, count, integers, reals
 from hierdiff.data.image_folder import image_files, load_images
 from hierdiff.errors import DamagedFile, InvalidParameter
@@ -25,6 +26,9 @@ from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of
 
 __all__ = ["block_layers", "things_objects"]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(__name__, {"judged_images": "triplet_features"})
 
 Array: TypeAlias = NDArray[Any]
 

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hierdiff._files import one_line, remove_leftovers, replacing
+from hierdiff._lazy import renamed
 from hierdiff.checks import check_fields, checked, shown
 from hierdiff.errors import InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_parts, fingerprint
@@ -41,6 +42,9 @@ from hierdiff.results import writable_folder
 from hierdiff.validation.execution import usable_device
 
 __all__ = ["CheckpointSetAside", "Evaluation", "Loss", "TrainConfig", "TrainResult", "train"]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(__name__, {"Plan": "TrainConfig", "Trained": "TrainResult"})
 
 Loss = Callable[[nn.Module, int], Tensor]
 Evaluation = Callable[[nn.Module], dict[str, float]]

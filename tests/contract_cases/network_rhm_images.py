@@ -14,7 +14,7 @@ from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.experiments.rhm_images import ExactDenoiser, ImageGrammar, RHMImages
 
 SMALL = RHMImages(ImageGrammar(v=3, m=2, L=1, colours=1), t=(0.3, 0.6), data=20)
-EXACT = ExactImages(SMALL.world, SMALL.noise)
+EXACT = ExactImages(SMALL.data_model, SMALL.noise)
 VARIABLES = ("belief", "retention")
 
 
@@ -32,16 +32,16 @@ class Tiny(nn.Module):
 
 
 def chain(noise: GaussianNoise) -> NetworkModel:
+    exact = ExactDenoiser(ExactImages(SMALL.data_model, noise))
     return NetworkModel(
-        ExactDenoiser(ExactImages(SMALL.world, noise)), noise, "x0", noise_conditioning=LogSNR(),
-        sampler=Ancestral(4),
+        exact, noise, "x0", noise_conditioning=LogSNR(), sampler=Ancestral(4)
     )  # fmt: skip
 
 
 CASES = {
     "exact": Case(
         SMALL, lambda: (EXACT, None), VARIABLES,
-        noises=lambda: [(SMALL, ExactImages(SMALL.world, GaussianNoise()), None)],
+        noises=lambda: [(SMALL, ExactImages(SMALL.data_model, GaussianNoise()), None)],
     ),
     "chain": Case(
         SMALL, lambda: (chain(SMALL.noise), None), VARIABLES,

@@ -203,7 +203,7 @@ def _tasks() -> list[Case]:
         Case(f"{runs}.partial_levels", forward_backward.partial_levels,
              {"grammar": grammar, "leaves": trees.leaves}),
         Case(f"{runs}.exact_retention", forward_backward.exact_retention,
-             {"grammar": grammar, "noise": MaskingNoise(4), "t": np.array([0.2, 0.6]), "n": 5,
+             {"origin": grammar, "noise": MaskingNoise(4), "t": np.array([0.2, 0.6]), "n": 5,
               "seed": 0}),
         Case("hierdiff.sims.phase_transition.sampling_tasks", phase_transition.sampling_tasks,
              {"model": exact, "start": start, "times": np.array([0.2, 0.6]), "seed": 0}),

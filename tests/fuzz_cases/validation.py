@@ -42,7 +42,7 @@ from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
-from hierdiff.validation.experiments import classification
+from hierdiff.validation.experiments import class_generation, classification, layer_probes
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.composition import network_composition_figure
 from hierdiff.validation.experiments.image_folders import folder_figure
@@ -81,6 +81,13 @@ EXEMPT = {
     f"{_V}experiments.classification.NetworkClassification.{name}": "trains a network; its "
     "arguments are those of the experiment, or come from the runner"
     for name in ("arguments", "datasets", "figure", "measure", "summary", "trained")
+} | {
+    f"{_V}experiments.{kind}.{name}": "trains networks; its arguments are those of the experiment, "
+    "or come from the runner"
+    for kind in ("composition.NetworkComposition", "representation.NetworkRepresentation")
+    for name in ("arguments", "datasets", "figure", "measure", "summary")
+} | {
+    f"{_V}experiments.layer_probes.InteriorPeak": "a named tuple of what a function returns"
 }  # fmt: skip
 
 
@@ -854,6 +861,19 @@ def _runs() -> list[Case]:
         Case(f"{_V}experiments.rhm_images.rhm_images_figure", _closed(rhm_images_figure), _drawn),
         *(Case(f"{_V}experiments.{name}", _closed(function), arguments)
           for name, function, arguments in experiments),
+        Case(f"{_V}experiments.class_generation.PublishedNetwork",
+             class_generation.PublishedNetwork,
+             {"name": "adm-64-conditional", "images": Path("images"), "classifier": Path("w.pth"),
+              "accept_licence": False, "samples": 20, "num_steps": 2}),
+        Case(f"{_V}experiments.layer_probes.PublishedNetwork", layer_probes.PublishedNetwork,
+             {"name": "adm-256", "images": Path("images"), "accept_licence": False,
+              "layers": ("middle_block",), "test": 2, "shots": 1, "t": (0.1, 0.2)}),
+        Case(f"{_V}experiments.layer_probes.interior_peak_gain", layer_probes.interior_peak_gain,
+             lambda: {"right": np.eye(6)[None, None].repeat(2, axis=1)[:, :, :2],
+                      "t": np.array([0.1, 0.2]), "seed": 0}),
+        Case(f"{_V}experiments.layer_probes.mixture_of_classes", layer_probes.mixture_of_classes,
+             lambda: {"x": np.random.default_rng(0).random((8, 3)), "labels": np.arange(8) % 2,
+                      "rank": 1}),
         Case(f"{_V}gaussian_rhm.GaussianRHMNetwork",
              gaussian_rhm.GaussianRHMNetwork,
              lambda: {"network": _emissions().network, "data": _emissions().data, "label": 1}),

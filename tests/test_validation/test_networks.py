@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import subprocess
 import sys
@@ -193,3 +194,28 @@ def test_the_null_condition_is_what_given_none_takes() -> None:
     config = TrainConfig(steps=1, every=1, warmup=1)
     images, _ = train_image_network(IMAGES, config, multipliers=(1,), batch=2, label_share=0.5)
     assert images.condition == images.given(3).given(None).condition == 4
+
+
+def test_old_names_of_networks_and_training_lead_to_the_new_ones() -> None:
+    for place, old, new in (
+        ("training", "Plan", "TrainConfig"),
+        ("recipes", "train_tree_unet", "train_symbol_network"),
+        ("adapter", "SymbolNetwork", "symbol_model"),
+        ("networks.bump_unet", "PlaceCode", "PositionEmbedding"),
+        ("diffusion.noise_conditioning", "Clock", "NoiseConditioning"),
+    ):
+        module = importlib.import_module(f"hierdiff.validation.{place}")
+        vars(module).pop(old, None)
+        with pytest.warns(DeprecationWarning, match=f"{place}.{old} is now {new}"):
+            assert getattr(module, old) is getattr(module, new)
+        vars(module).pop(old)
+        assert not hasattr(module, "none")
+    # through the old name of the module as well
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "from hierdiff.validation.recipes import train_tree_unet as old\n"
+        "from hierdiff.validation.recipes import train_symbol_network as new\n"
+        "print(old is new)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True"

@@ -37,6 +37,7 @@ from hierdiff.checks import (
     levels_of,
     natural,
     reals,
+    shown,
     symbols_of,
     unchecked,
 )
@@ -198,6 +199,9 @@ class RenderedGrammar(Protocol):
 
     def read(self, images: ArrayLike) -> Array:
         """Strings of images."""
+
+    def log_evidence(self, images: ArrayLike, snr: ArrayLike) -> Array:
+        """Evidence of the leaves given noisy images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -466,7 +470,7 @@ def checked_derivations(grammar: Grammar, data: Derivations) -> Derivations:
 
     Notes
     -----
-    Validity: any grammar; O(nodes m s) comparisons, little beside one pass of inference.
+    Validity: any grammar; O(nodes m s) comparisons, little compared with one pass of inference.
     """
     if not isinstance(data, Derivations):
         raise InvalidParameter(
@@ -666,9 +670,9 @@ def class_run(
     return {"values": values}
 
 
-@checked
+@checked(origin=unchecked)
 def exact_retention(
-    grammar: Grammar, noise: NoiseProcess, t: ArrayLike, n: int, seed: Seed
+    origin: Grammar | RenderedGrammar, noise: NoiseProcess, t: ArrayLike, n: int, seed: Seed
 ) -> tuple[Array, Array]:
     r"""Probability that a node is unchanged by exact posterior sampling, without any sampling.
 
@@ -676,7 +680,8 @@ def exact_retention(
 
     Parameters
     ----------
-    grammar : Grammar
+    origin : Grammar, or rendered grammar
+        With noise in pixels.
     noise : NoiseProcess
     t : array [T]
         Noise levels.
@@ -700,11 +705,21 @@ def exact_retention(
     """
     if n < 2:
         raise InvalidParameter(f"n = {n} data give no error bar; use at least 2")
+    if not isinstance(origin, Grammar) and not hasattr(origin, "render"):
+        raise InvalidParameter(
+            f"origin = {shown(origin)} has no latents; give a grammar or a rendered one"
+        )
+    grammar = origin if isinstance(origin, Grammar) else origin.grammar
     rng = generator(seed)
     truth = grammar.sample(n, rng)
+    x0 = truth.leaves if isinstance(origin, Grammar) else origin.render(truth.leaves).astype(float)
     rows = []
     for level in np.atleast_1d(reals("t", t, 0, 1, ndim=(0, 1), least=1)):
-        evidence = noise.evidence(noise.corrupt(truth.leaves, level, rng), level)
+        x_t = noise.corrupt(x0, level, rng)
+        evidence = (
+            noise.evidence(x_t, level) if isinstance(origin, Grammar)
+            else origin.log_evidence(x_t, float(cast(Any, noise).snr(level)))
+        )  # fmt: skip
         squares = true_beliefs(grammar, evidence, truth).square
         rows.append(np.stack([x.mean(axis=1) for x in squares]))  # [level, n]
     values = np.stack(rows, axis=1)

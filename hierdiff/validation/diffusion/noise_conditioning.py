@@ -14,17 +14,23 @@ NoiseLevel         t of a Gaussian process of this package
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hierdiff._lazy import renamed
 from hierdiff.checks import FloatArray, check_fields, checked, snr_of
 from hierdiff.noise import NoiseProcess, SignalNoise, has_snr
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
 __all__ = ["FlowTime", "LogSNR", "NoiseConditioning", "NoiseLevel", "Sigma", "default_conditioning"]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(
+        __name__, {"Clock": "NoiseConditioning", "default_clock": "default_conditioning"}
+    )
 
 
 class NoiseConditioning(Protocol):

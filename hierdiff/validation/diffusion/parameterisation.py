@@ -67,7 +67,7 @@ class Parameterisation:
     Notes
     -----
     Validity: exact identities between posterior means, for SNR in (0, inf]; at SNR = 0 for all but
-    eps and score, which say nothing about x0 there.
+    eps and score, which do not determine x0 there.
 
     References
     ----------

@@ -534,11 +534,11 @@ def _beside(network: xr.Dataset, exact: xr.Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _beside_claim(said: dict[str, Any]) -> str:
-    t, (gap, error) = said["t"], said["readout minus exact"]
-    low, high = (said["gain, exact"][f"{x:g}"][0] for x in (t[0], t[-1]))
+def _beside_claim(found: dict[str, Any]) -> str:
+    t, (gap, error) = found["t"], found["readout minus exact"]
+    low, high = (found["gain, exact"][f"{x:g}"][0] for x in (t[0], t[-1]))
     return (
         f"beliefs below the class read from the network - exact {gap:+.4f} ± {error:.4f} "
-        f"(z = {gap / max(error, 1e-12):.1f}), largest {said['largest gap']:.3f}, correlation "
-        f"{said['correlation']:.3f}; exact beliefs gain {low:+.3f} and {high:+.3f} by the class"
+        f"(z = {gap / max(error, 1e-12):.1f}), largest {found['largest gap']:.3f}, correlation "
+        f"{found['correlation']:.3f}; exact beliefs gain {low:+.3f} and {high:+.3f} by the class"
     )

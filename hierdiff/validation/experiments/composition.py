@@ -97,6 +97,7 @@ READINGS = (
 )  # fmt: skip
 """What is read off a bump network at every checkpoint."""
 _COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counted
+_MULTIPLE = partial(number, above=0, high=1e6)
 _MAKER = "NetworkComposition"
 _SHOWN = 8  # images of the figure
 
@@ -165,8 +166,9 @@ class TrainedNetworks:
         check_fields(
             self, faint=positive, parts=partial(listed, rule=text),
             labels=partial(listed, rule=text),
-            multipliers=partial(listed, rule=positive, distinct=False),
-            skew=partial(listed, rule=positive, least=2, distinct=False), seeds=_COUNT, size=_COUNT,
+            multipliers=partial(listed, rule=_MULTIPLE, distinct=False),
+            skew=partial(listed, rule=_MULTIPLE, least=2, distinct=False),
+            seeds=_COUNT, size=_COUNT,
             faint_steps=_COUNT, channels=_COUNT, steps=_COUNT, batch=_COUNT, checkpoints=_COUNT,
             samples=least_20, feature_samples=least_20, num_steps=_COUNT,
             t=partial(number, above=0, high=1), level_steps=_COUNT, level_seeds=_COUNT,

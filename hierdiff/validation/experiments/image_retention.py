@@ -216,10 +216,10 @@ def folder_scene(
             "needs at least 2"
         )
     execution = Execution(batch_size=_BLOCK, device=process.device(device))
-    look = convnext(classifier)
+    reference = convnext(classifier)
     model = pretrained(name, accept_licence=accept_licence, execution=execution)
-    look.module.to(process.device(device))
-    return ImageScene(model, look, pixels, pixels, True)
+    reference.module.to(process.device(device))
+    return ImageScene(model, reference, pixels, pixels, True)
 
 
 @checked(seed=natural)
@@ -361,14 +361,14 @@ def _values(ds: xr.Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _claim(said: dict[str, Any]) -> str:
+def _claim(found: dict[str, Any]) -> str:
     """One sentence of it."""
-    raw, net = (said[f"first minus last layer, {x}"] for x in ("as they are", "above the floor"))
+    raw, net = (found[f"first minus last layer, {x}"] for x in ("as they are", "above the floor"))
     z = net[0] / max(net[1], 1e-12)
     shows = "low layers outlive high ones" if z > 3 else "low layers do not outlive high ones"
     return (
-        f"class half lost at t = {said['class half lost']:.3f} (chance {said['chance']:.3f}); "
-        f"beyond it {said['layers'][0]} minus {said['layers'][1]} at most {raw[0]:+.3f} ± "
+        f"class half lost at t = {found['class half lost']:.3f} (chance {found['chance']:.3f}); "
+        f"beyond it {found['layers'][0]} minus {found['layers'][1]} at most {raw[0]:+.3f} ± "
         f"{raw[1]:.3f} (t = {raw[2]:g}) as they are, {net[0]:+.3f} ± {net[1]:.3f} (t = {net[2]:g}, "
         f"z = {z:.1f}) above the floor of random pairs: {shows}"
     )

@@ -29,12 +29,24 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from tqdm import tqdm
 
 from hierdiff import results
-from hierdiff.checks import Rule, check_fields, checked, listed, one_level, whole
+from hierdiff.checks import (
+    Rule,
+    check_fields,
+    checked,
+    count,
+    integers,
+    listed,
+    natural,
+    one_level,
+    reals,
+    unchecked,
+    whole,
+)
 from hierdiff.contracts import DiffusionModel, Summary
 from hierdiff.data.digits import digits
 from hierdiff.data.image_folder import ImageFolder, load_images
@@ -251,17 +263,24 @@ def _strings(source: StringNetworks, seed: int, folder: Path | None, device: str
     return LabelledModels(fit, test, noise, networks, references)
 
 
-def mixture_of_classes(x: Array, labels: Array, rank: int) -> LowRankMixture:
+@checked(rank=count)
+def mixture_of_classes(x: ArrayLike, labels: ArrayLike, rank: int) -> LowRankMixture:
     """The low-rank mixture of labelled data [n, D]: mean and leading directions of every class.
 
     What is left of a class outside its ``rank`` directions becomes one residual variance for all,
     as in probabilistic principal components with a shared residual.
     """
+    x = reals("x", x, -1e100, 1e100, ndim=2, least=1)
+    labels = integers("labels", labels, 0, len(x), shape=(len(x),))
     classes = int(labels.max()) + 1
     dim = x.shape[1]
+    if rank >= dim or np.bincount(labels).min() < rank:
+        raise InvalidParameter(
+            f"rank = {rank} must be below the {dim} dimensions, with as many data of every class"
+        )
     bases, variances, means, left = [], [], [], []
     for k in range(classes):
-        mine = x[labels == k].astype(float)
+        mine = x[labels == k]
         mean = mine.mean(axis=0)
         _, values, axes = np.linalg.svd(mine - mean, full_matrices=False)
         spectrum = values**2 / len(mine)
@@ -357,7 +376,8 @@ class InteriorPeak(NamedTuple):
     peak: float
 
 
-def interior_peak_gain(right: Array, t: Array, seed: int = 0) -> InteriorPeak:
+@checked(right=unchecked, seed=natural)
+def interior_peak_gain(right: ArrayLike, t: ArrayLike, seed: int = 0) -> InteriorPeak:
     """Gain of a curve over its value at the lowest level, free of selection.
 
     Parameters
@@ -375,6 +395,11 @@ def interior_peak_gain(right: Array, t: Array, seed: int = 0) -> InteriorPeak:
         The error counts data and, with two or more of them, networks and fits; the peak is that of
         all data, the lowest level included.
 
+    Raises
+    ------
+    InvalidParameter
+        If the shapes do not fit, or t does not increase.
+
     Notes
     -----
     Validity: each half decides where the other is read, so a flat curve has gain 0 in the mean.
@@ -386,6 +411,15 @@ def interior_peak_gain(right: Array, t: Array, seed: int = 0) -> InteriorPeak:
     >>> interior_peak_gain(right, np.array([0.1, 0.2, 0.3]))[::2]
     (0.3, 0.2)
     """
+    if isinstance(right, np.ndarray) and right.dtype == bool:
+        right = right.astype(float)
+    right = reals("right", right, 0, 1, ndim=4)
+    t = reals("t", t, shape=(right.shape[2],))
+    if min(right.shape) < 1 or right.shape[3] < 4 or len(t) < 2 or (np.diff(t) <= 0).any():
+        raise InvalidParameter(
+            f"right has shape {right.shape} for t = {t.tolist()[:4]}; give [network, fit, t, n >= "
+            "4] at two or more increasing noise levels"
+        )
     order = stream(seed, "halves").permutation(right.shape[3])
     halves = np.array_split(order, 2)
     gains, variances = [], []

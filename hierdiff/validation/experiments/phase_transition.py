@@ -629,24 +629,24 @@ def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _claim(said: dict[str, Any]) -> str:
+def _claim(found: dict[str, Any]) -> str:
     """How far the network is from exact inference."""
-    gap, error, t = said["class, network - chain"]
+    gap, error, t = found["class, network - chain"]
     sizes = ", ".join(
         f"{row[1]:.4f} ± {row[2]:.4f} ({row[0] if row[0] else 'fresh'}; {row[3]:.0%} valid, "
         f"{row[4]:.0%} copies)"
-        for row in said["training sets"]
+        for row in found["training sets"]
     )
-    half = said["half retention"]
+    half = found["half retention"]
     text = (
         f"probability that the class is unchanged, network minus exact beliefs in the same chain, "
         f"at most {gap:+.3f} ± {error:.3f} (t = {t:g}; all levels "
-        f"{said['largest, network - chain']:.3f}); chain minus exact law at most "
-        f"{said['largest, chain - exact']:.3f} (|z| < {said['largest z, chain - exact']:.1f}); KL "
-        f"divergence from the exact posterior {said['mean gap'][0]:.5f} ± "
-        f"{said['mean gap'][1]:.5f} nats per leaf, worst {said['worst gap']:.4f}, after "
-        f"{said['cpu seconds of training']:.0f} CPU s; valid strings at least "
-        f"{said['valid']:.3f}; half unchanged at t = {half['network'][0]:.3f} (class) to "
+        f"{found['largest, network - chain']:.3f}); chain minus exact law at most "
+        f"{found['largest, chain - exact']:.3f} (|z| < {found['largest z, chain - exact']:.1f}); "
+        f"KL divergence from the exact posterior {found['mean gap'][0]:.5f} ± "
+        f"{found['mean gap'][1]:.5f} nats per leaf, worst {found['worst gap']:.4f}, after "
+        f"{found['cpu seconds of training']:.0f} CPU s; valid strings at least "
+        f"{found['valid']:.3f}; half unchanged at t = {half['network'][0]:.3f} (class) to "
         f"{half['network'][-1]:.3f} (leaves), exact {half['theory'][0]:.3f} to "
         f"{half['theory'][-1]:.3f}"
     )

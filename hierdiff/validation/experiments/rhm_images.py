@@ -44,11 +44,10 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.forward_backward import start_data
+from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import run_tasks
-from hierdiff.theory import true_beliefs
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
 from hierdiff.validation.adapter import NetworkModel
@@ -188,7 +187,7 @@ class RHMImages:
             raise InvalidParameter(f"data = {self.data} must be at least 2")
 
     @cached_property
-    def world(self) -> TreeImages:
+    def data_model(self) -> TreeImages:
         """Grammar and templates."""
         return self.images.draw(self.seed)
 
@@ -214,9 +213,9 @@ class RHMImages:
     @checked(n=natural)
     def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
         """Fresh images with their classes."""
-        trees = self.world.grammar.sample(n, rng)
+        trees = self.data_model.grammar.sample(n, rng)
         labels = trees.levels[0][:, 0].astype(np.int64)
-        return LabelledImages(self.world.render(trees.leaves), labels)
+        return LabelledImages(self.data_model.render(trees.leaves), labels)
 
     @results.tracked
     @checked
@@ -236,7 +235,9 @@ class RHMImages:
         -----
         Validity: exact inference on 4,000 images.
         """
-        mean, error = self._law()
+        mean, error = exact_retention(
+            self.data_model, self.noise, self.t, 4000, stream(self.seed, "law")
+        )
         variables: dict[str, Any] = {}
         texts = {"retention": "probability that the symbol is unchanged",
                  "belief": "posterior probability of the true symbol"}  # fmt: skip
@@ -288,7 +289,7 @@ class RHMImages:
         """
         if model is None:
             model = self._train(None if folder is None else Path(folder), "cpu")
-        data = (self.world, self._truth()) if data is None else data
+        data = (self.data_model, self._truth()) if data is None else data
         ds = self.question.measure(model, data, folder=folder, workers=workers, cluster=cluster)
         own = json.loads(results.provenance(asdict(self))["parameters"])
         also = {k: v for k, v in json.loads(ds.attrs["parameters"]).items()
@@ -303,9 +304,9 @@ class RHMImages:
         if not run.resume:
             clear_checkpoints(run.folder, "images-*", "classifier")
         model = self._train(run.folder, run.device) if model is None else model
-        data = (self.world, self._truth()) if data is None else data
+        data = (self.data_model, self._truth()) if data is None else data
         options = run.tasks(self.name)
-        exact = ExactImages(self.world, self.noise)
+        exact = ExactImages(self.data_model, self.noise)
         chain_model = NetworkModel(
             ExactDenoiser(exact),
             self.noise,
@@ -353,7 +354,7 @@ class RHMImages:
         return tuple(datasets[f"{self.name}{end}"] for end in ("_theory", "_chain", ""))
 
     def _truth(self) -> Derivations:
-        return self.world.grammar.sample(self.data, stream(self.seed, "data"))
+        return self.data_model.grammar.sample(self.data, stream(self.seed, "data"))
 
     def _train(self, folder: Path | None, device: str) -> NetworkModel:
         one, net = self.images, self.network
@@ -370,19 +371,6 @@ class RHMImages:
         return NetworkModel(model.module, self.noise, "eps", sampler=self.sampler,
                             execution=model.execution)  # fmt: skip
 
-    def _law(self) -> tuple[Array, Array]:
-        """E sum_c p(c | x_t)^2 of every level, exactly but for the data."""
-        rng = stream(self.seed, "law")
-        truth = self.world.grammar.sample(4000, rng)
-        clean, rows = self.world.render(truth.leaves).astype(float), []
-        for t in self.t:
-            x_t = self.noise.corrupt(clean, t, rng)
-            evidence = self.world.log_evidence(x_t, float(self.noise.snr(t)))
-            square = true_beliefs(self.world.grammar, evidence, truth).square
-            rows.append(np.stack([x.mean(axis=1) for x in square]))
-        values = np.stack(rows, axis=1)
-        return values.mean(axis=2), values.std(axis=2, ddof=1) / np.sqrt(values.shape[2])
-
     def _layers(self, run: RunOptions, images: Array, made: Array) -> xr.Dataset:
         """Similarity of a classifier's layers, above the floor of random pairs."""
         if not self.classifier_steps:
@@ -390,10 +378,12 @@ class RHMImages:
         data = self.draw(4000, stream(self.seed, "classifier"))
         plan = TrainConfig(steps=self.classifier_steps, every=self.classifier_steps, warmup=20,
                     average=0.98, device=run.device)  # fmt: skip
-        look, _ = train_classifier(data, plan, seed=self.seed, folder=run.folder / "classifier")
-        statistics = layer_statistics(look, data.images[:1000])
-        floor = floor_of_pairs(look, statistics, images, stream(self.seed, "pairs"))
-        seen = [similarity(look, statistics, images, made[k]).cosine for k in range(len(self.t))]
+        classifier, _ = train_classifier(
+            data, plan, seed=self.seed, folder=run.folder / "classifier"
+        )
+        statistics = layer_statistics(classifier, data.images[:1000])
+        floor = floor_of_pairs(classifier, statistics, images, stream(self.seed, "pairs"))
+        seen = [similarity(classifier, statistics, images, x).cosine for x in made]
         names = list(floor.cosine)
         low = np.array([floor.cosine[k].mean() for k in names])[:, None]
         cosine = np.array([[s[k] for s in seen] for k in names])
@@ -445,23 +435,23 @@ def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _claim(said: dict[str, Any]) -> str:
+def _claim(found: dict[str, Any]) -> str:
     """One sentence of it."""
-    gap, error, t = said["class, network - chain"]
-    exact, network = said["half, exact"], said["half, network"]
+    gap, error, t = found["class, network - chain"]
+    exact, network = found["half, exact"], found["half, network"]
     text = (
         f"probability that the class is unchanged, network minus exact denoiser in the same chain, "
         f"at most {gap:+.3f} ± {error:.3f} (t = {t:g}; all levels "
-        f"{said['largest, network - chain']:.3f}); chain minus exact law at most "
-        f"{said['largest, chain - exact']:.3f}; half unchanged at t = {network[0]:.3f} (class) and "
-        f"{network[1]:.3f} (leaves), exact {exact[0]:.3f} and {exact[1]:.3f}; valid strings at "
-        f"least {said['valid']:.3f}"
+        f"{found['largest, network - chain']:.3f}); chain minus exact law at most "
+        f"{found['largest, chain - exact']:.3f}; half unchanged at t = {network[0]:.3f} (class) "
+        f"and {network[1]:.3f} (leaves), exact {exact[0]:.3f} and {exact[1]:.3f}; valid strings at "
+        f"least {found['valid']:.3f}"
     )
-    if "layers" in said:
-        first, last = said["layers half"]
+    if "layers" in found:
+        first, last = found["layers half"]
         text += (
-            f"; classifier's {said['layers'][0]} half similar at t = {first:.3f}, "
-            f"{said['layers'][1]} at {last:.3f}, above the floor"
+            f"; classifier's {found['layers'][0]} half similar at t = {first:.3f}, "
+            f"{found['layers'][1]} at {last:.3f}, above the floor"
         )
     return text
 

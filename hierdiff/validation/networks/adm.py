@@ -23,12 +23,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hierdiff._lazy import renamed
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -68,6 +69,9 @@ __all__ = [
     "meta_init",
     "sinusoid",
 ]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(__name__, {"empty": "meta_init"})
 
 
 @dataclass(frozen=True)
@@ -478,7 +482,7 @@ class Norm(nn.GroupNorm):
 
 
 class ResBlock(nn.Module):
-    """Residual block that knows the time; ``resize`` is -1 (halve), 0 or 1 (double)."""
+    """Residual block that depends on the time; ``resize`` is -1 (halve), 0 or 1 (double)."""
 
     @checked(
         inner=_groups,

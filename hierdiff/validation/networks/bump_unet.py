@@ -18,10 +18,13 @@ a manifold of two dimensions whose order means nothing.  The network has to lear
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hierdiff._lazy import renamed
 from hierdiff.checks import checked
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
@@ -37,6 +40,16 @@ __all__ = [
     "bump_unet",
     "encoder_layer",
 ]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(
+        __name__,
+        {
+            "FaintCode": "AttenuatedEmbedding",
+            "PlaceCode": "PositionEmbedding",
+            "tell_faintly": "attenuate_position",
+        },
+    )
 
 _FREQUENCIES = 8
 

@@ -116,7 +116,7 @@ def symbol_transformer(
     grammar: Grammar, noise: NoiseProcess, *, width: int = 64, layers: int = 4,
     conditional: bool = False,
 ) -> SequenceTransformer:  # fmt: skip
-    """A transformer on the leaves of a grammar, which knows nothing of its tree.
+    """A transformer on the leaves of a grammar, without its tree.
 
     Parameters
     ----------

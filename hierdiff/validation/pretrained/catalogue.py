@@ -218,7 +218,7 @@ CATALOGUE: tuple[Checkpoint, ...] = (
         "arXiv 2112.10752",
     ),
 )
-"""Every checkpoint that :func:`hierdiff.validation.pretrained` knows."""
+"""Every checkpoint that :func:`hierdiff.validation.pretrained.loading.pretrained` loads."""
 
 
 @checked
@@ -274,7 +274,7 @@ def catalogue_table(cached: Sequence[str] = ()) -> str:
 
     Notes
     -----
-    Validity: fields that the catalogue does not know say so.
+    Validity: a field without a value is printed as unknown.
 
     Examples
     --------

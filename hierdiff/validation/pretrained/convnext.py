@@ -95,7 +95,7 @@ def from_torchvision(
     Returns
     -------
     ReferenceClassifier
-        Stem, every block, and the layers between the stages are looked at.
+        Its layers are the stem, every block, and those between the stages.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def convnext(path: str | Path, *, verify: bool = True) -> ReferenceClassifier:
     path : path-like
         convnext_base-6075fbad.pth, from download.pytorch.org/models.
     verify : bool
-        Whether the file must have the hash that its name says.
+        Whether the file must have the hash in its name.
 
     Returns
     -------
