@@ -86,7 +86,6 @@ class Case:
         return self.truth() if callable(self.truth) else self.truth
 
 
-# %%
 # Curves of a class that is lost: grammars differ in the place, and data within a grammar.
 
 TIMES = np.linspace(0, 1, 25)
