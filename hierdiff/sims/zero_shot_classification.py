@@ -826,5 +826,6 @@ def _claim(found: dict[str, Any]) -> str:
         text += f", Bayes {found['bayes'][0]:.3f} ± {found['bayes'][1]:.3f}"
     if f"{weight} minus bayes" in found:
         gap, error = found[f"{weight} minus bayes"]
-        text += f" (difference {gap:+.3f} ± {error:.3f}, z = {gap / max(error, 1e-12):.1f})"
+        z = f", z = {gap / error:.1f}" if error > 0 else ""
+        text += f" (difference {gap:+.3f} ± {error:.3f}{z})"
     return text

@@ -25,7 +25,7 @@ EXEMPT = {
     "from the runner"
     for name in (
         "phase_transition.NetworkPhaseTransition", "alignment.NetworkAlignment",
-        "hierdiff.data.rhm_images.RHMImages",
+        "rhm_images.RHMImages",
     )
     for word in ("arguments", "datasets", "figure", "measure", "summary")
 } | {

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from oracles import one_line
 
-from hierdiff import RHM, MaskingNoise, UniformNoise
+from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, UniformNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare, load, save
-from hierdiff.sims import PhaseTransition
+from hierdiff.sims import EmpiricalModel, PhaseTransition, SimulatedModel
 from hierdiff.sims import phase_transition as module
 from hierdiff.theory.exact_models import ExactRHM
 
@@ -135,3 +136,76 @@ def test_the_width_of_the_transition_shrinks_with_depth() -> None:
     assert 0 < narrow[0] < 1
     assert wide[0] - narrow[0] > 3 * np.hypot(wide[1], narrow[1])
     assert all(float(ds.threshold_missed) == 0 for ds in found)
+
+
+GRAMMAR = RHM(8, 2, 2, 3).draw(0)
+
+
+def test_samples_of_a_fine_chain_lose_levels_as_exact_inference_does() -> None:
+    """And those of a chain of two steps do not."""
+    experiment = PhaseTransition(noise="masking", t=(0.3, 0.6), data=1500)
+    exact = experiment.measure(ExactRHM(GRAMMAR, MaskingNoise(8)))
+    z = []
+    for steps in (60, 2):
+        model = SimulatedModel(ExactRHM(GRAMMAR, MaskingNoise(8)), steps)
+        ds = experiment.measure(model, GRAMMAR)
+        assert set(ds.valid.dims) == {"t"}
+        gap = (ds.retention - exact.retention) / np.hypot(ds.retention_error, exact.retention_error)
+        z.append(float(np.abs(gap).max()))
+        np.testing.assert_array_equal(ds.belief, ds.retention)  # estimated by the same samples
+    assert z[0] < 4
+    assert z[1] > 6
+
+
+def test_one_grammar_is_read_from_the_model_or_from_the_data() -> None:
+    experiment = PhaseTransition(noise="masking", t=(0.3, 0.6))
+    data = GRAMMAR.sample(20, 1)
+    first = experiment.measure(ExactRHM(GRAMMAR, MaskingNoise(8)), data)
+    xr.testing.assert_equal(first, experiment.measure(
+        ExactRHM(GRAMMAR, MaskingNoise(8)), (GRAMMAR, data)
+    ))  # fmt: skip
+
+
+def test_sampled_models_do_not_depend_on_the_way_of_working(tmp_path: Path) -> None:
+    experiment = PhaseTransition(noise="uniform", t=(0.3, 0.6))
+    model = SimulatedModel(ExactRHM(GRAMMAR, UniformNoise(8)), 3)
+    data = (GRAMMAR, GRAMMAR.sample(20, 1))
+    first = experiment.measure(model, data, workers=1)
+    for _ in range(2):
+        xr.testing.assert_equal(first, experiment.measure(model, data, folder=tmp_path, workers=2))
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+
+
+def test_vectors_are_read_by_their_mixture_or_by_a_classifier() -> None:
+    mixture = LowRankMixture.random(6, 2, 3, delta=0.0, seed=0)
+    x, k = mixture.sample(200, 1)
+    memory = EmpiricalModel(x, GaussianNoise())
+    experiment = PhaseTransition(noise="gaussian", t=(0.01, 1.0))
+    ds = experiment.measure(memory, (mixture, (x[:40], k[:40])))
+    assert dict(ds.retention.sizes) == {"level": 1, "t": 2}
+    assert float(ds.retention[0, 0]) == 1.0
+    assert "valid" not in ds
+    # without noise nothing is left but the frequencies of the classes
+    chance = float((np.bincount(k) / len(k)) @ (np.bincount(k[:40]) / 40))
+    assert abs(float(ds.retention[0, 1]) - chance) < 4 * float(ds.retention_error[0, 1])
+    nearest = experiment.measure(memory, (x[:40], k[:40], lambda new: nearest_label(new, x, k)))
+    assert float(nearest.retention[0, 0]) == 1.0
+
+
+def nearest_label(new: np.ndarray, x: np.ndarray, k: np.ndarray) -> np.ndarray:
+    return k[((new[:, None] - x) ** 2).sum(axis=2).argmin(axis=1)]
+
+
+def test_a_model_without_latents_needs_data_that_say_how_to_read_them() -> None:
+    model = SimulatedModel(ExactRHM(GRAMMAR, MaskingNoise(8)), 2)
+    experiment = PhaseTransition(noise="masking", t=(0.3, 0.6))
+    data = GRAMMAR.sample(5, 0)
+    for wrong, words in (
+        (None, "has no latents"), (data, "has no latents"), (data.leaves, "has no latents"),
+        ((GRAMMAR, data.leaves), "Derivations"), ((GRAMMAR, data[:1]), "no error bar"),
+        ((data.leaves, data.levels[0][:, 0], lambda x: x), "one class each"),
+        ((RHM(8, 2, 2, 2).draw(0), data), "nodes per level"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidParameter, match=words) as error:
+            experiment.measure(model, wrong)
+        one_line(error)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from programs import ROOT, run
 
+from hierdiff.validation.experiments.phase_transition import NetworkPhaseTransition
+
 WRONG = {
     "phase_transition": ["--data", "1"], "rhm_images": ["--data", "1"],
     "representation": ["--networks", "1"], "classification": ["catalogue"],
@@ -34,3 +36,37 @@ def test_an_unknown_network_is_told_first(name: str, tmp_path: Path) -> None:
     code, _, err = run(f"validation/{name}.py", *flags)
     assert code == 2
     assert "adm-256" in err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ([], ["rhm"]),
+        (["--v", "4", "--seed", "1"], ["--seed", "1", "rhm", "--v", "4"]),
+        (["digits", "--no-resume", "--data", "3"], ["--no-resume", "digits", "--data", "3"]),
+        (["--model", "digits", "--out", "x"], ["--out", "x", "digits"]),
+        (["--model=adm-256", "--images", "d"],
+         ["catalogue", "--images", "d", "--name", "adm-256"]),
+        (["--help"], ["--help"]),
+        (["digits", "--help"], ["digits", "--help"]),
+    ],
+)  # fmt: skip
+def test_the_source_is_a_subcommand_and_the_old_flag_is_noted(
+    words: list[str], kept: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert NetworkPhaseTransition.arguments(words) == kept
+    old = any(word.startswith("--model") for word in words)
+    assert capsys.readouterr().err.startswith("note: --model ") == old
+
+
+def test_a_flag_that_means_nothing_for_a_source_is_refused(tmp_path: Path) -> None:
+    for script, flags, words in (
+        ("phase_transition", ["digits", "--v", "16"], "--v means nothing for digits"),
+        ("phase_transition", ["--model", "digits", "--m", "2"], "it belongs to rhm"),
+        ("alignment", ["catalogue", "--temperature", "1"], "belongs to rhm and digits"),
+    ):
+        code, out, err = run(f"validation/{script}.py", *flags, "--out", str(tmp_path))
+        assert code == 2
+        assert out == ""
+        assert words in err.strip().splitlines()[-1]
+    assert not list(tmp_path.iterdir())
