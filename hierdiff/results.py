@@ -511,7 +511,7 @@ def start_run(
     names = tuple(files)
     folder = writable_folder(out)
     remove_leftovers(folder)
-    content = {k: v for k, v in parameters.items() if k not in _WHERE}
+    content = _science(parameters)
     words = json.dumps({"study": study, "parameters": content}, sort_keys=True, default=_plain)
     run = _Run(words, names, overwrite)
     for path in sorted(folder.glob("*.nc")):
@@ -524,6 +524,14 @@ def start_run(
     known = _RUNS.setdefault(folder.resolve(), [])
     known[:] = [run, *(r for r in known if r.files != names)]
     return folder
+
+
+def _science(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters without those that say where and how to work, those of nested values included."""
+    return {
+        k: _science(v) if isinstance(v, Mapping) else v
+        for k, v in parameters.items() if k not in _WHERE
+    }  # fmt: skip
 
 
 def _refuse_other(path: Path, words: str) -> None:
@@ -578,7 +586,7 @@ def _content(parameters: str | None) -> Any:
         found = json.loads(parameters or "null")
     except ValueError:
         return parameters
-    return {k: v for k, v in found.items() if k not in _WHERE} if isinstance(found, dict) else found
+    return _science(found) if isinstance(found, dict) else found
 
 
 @checked
@@ -995,7 +1003,7 @@ def write_summary(
     found = dict(values) if isinstance(values, Mapping) else {"rows": list(values)}
     if "made" in found:
         raise InvalidParameter('values has an entry "made", which holds provenance; rename it')
-    kept = {name: value for name, value in parameters.items() if name not in _WHERE}
+    kept = _science(parameters)
     record = provenance(kept)
     made = {
         "command": record["command"], "commit": record["commit"],

@@ -1,14 +1,14 @@
 r"""
-Alignment: which level judges as people do
-==========================================
+Alignment: which level predicts odd-one-out responses
+=====================================================
 
-Three data are shown, and a judge says which is the odd one out.  Our judges compare the latent
-trees of a random hierarchy grammar, with weights per level; the model answers by the cosine
-similarity of its beliefs at one level, at one noise level, without or with the class given (as a
-text prompt gives it).  Whether intermediate levels are best depends on what the judges weigh; that
-the class helps most at high noise does not (claims H2 and H3 of arXiv 2403.08469).
+Three data are shown, and an observer names the odd one out.  Simulated observers compare the latent
+trees of a random hierarchy grammar, with a weight per level.  A model answers by the cosine
+similarity of its beliefs at one level and one noise level, without the class or with it (as a text
+prompt gives it).  Which level is best depends on the weights of the observers; that the class helps
+most at high noise does not (claims H2 and H3 of arXiv 2403.08469).
 
-Give other judges on the command line::
+Give other weights on the command line::
 
     python sims/alignment.py --weights 0.25 1 1 0.5 0.25 --out out
 """

@@ -15,7 +15,7 @@ from every changed node down to the leaves.  Run it as ``python sims/changed_tre
 # One grammar and one datum, the same random numbers at both noise levels; the averages of the table
 # are over many trees of many grammars, which a single picture cannot show.
 
-from hierdiff.sims.changed_tree import ChangedTree
+from hierdiff.sims import ChangedTree
 from hierdiff.sims.run import command
 
 results = command(ChangedTree)

@@ -17,7 +17,7 @@ Run it as ``python sims/coverage.py --out DIR``; five minutes on one processor, 
 # %%
 # A case makes one estimate from one random stream: its value and the ends of both intervals.
 
-from hierdiff.sims.coverage import Coverage
+from hierdiff.sims import Coverage
 from hierdiff.sims.run import command
 
 results = command(Coverage)

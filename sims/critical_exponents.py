@@ -19,7 +19,7 @@ Run it as ``python sims/critical_exponents.py --out DIR``; ten minutes on two co
 # %%
 # Tasks are a threshold, a fixed point, slopes of coupled populations, and one grammar at one depth.
 
-from hierdiff.sims.critical_exponents import Exponents
+from hierdiff.sims import Exponents
 from hierdiff.sims.run import command
 
 results = command(Exponents)

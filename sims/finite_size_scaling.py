@@ -25,7 +25,7 @@ Run it as ``python sims/finite_size_scaling.py --out DIR``; a few minutes, resum
 # %%
 # One task is one grammar at one size: the belief in the true class at every noise level.
 
-from hierdiff.sims.finite_size_scaling import FiniteSizeScaling
+from hierdiff.sims import FiniteSizeScaling
 from hierdiff.sims.run import command
 
 results = command(FiniteSizeScaling)

@@ -20,7 +20,7 @@ are the same, so their difference has an error far below that of either.  Run it
 # One task is one grammar and one process.  Three points of Gauss and Legendre integrate the slope
 # over every interval.
 
-from hierdiff.sims.information import Information
+from hierdiff.sims import Information
 from hierdiff.sims.run import command
 
 results = command(Information)

@@ -26,7 +26,7 @@ interrupted, and with ``--seeds 8`` about a minute.
 # %%
 # The curves at K = 3, d = 10, delta = 0.2, and the crossover for several d.
 
-from hierdiff.sims.memorization import Memorization
+from hierdiff.sims import Memorization
 from hierdiff.sims.run import command
 
 results = command(Memorization)

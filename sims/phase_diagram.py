@@ -20,7 +20,7 @@ Run it as ``python sims/phase_diagram.py --out DIR``; a few minutes, resumable.
 # %%
 # One task is one point of the diagram.
 
-from hierdiff.sims.phase_diagram import PhaseDiagram
+from hierdiff.sims import PhaseDiagram
 from hierdiff.sims.run import command
 
 results = command(PhaseDiagram)

@@ -18,7 +18,7 @@ Run it as ``python sims/representation_peak.py --out DIR``; it takes about half 
 # %%
 # Eight mixtures, two laws, one measurement.
 
-from hierdiff.sims.representation_peak import RepresentationPeak
+from hierdiff.sims import RepresentationPeak
 from hierdiff.sims.run import command
 
 results = command(RepresentationPeak)

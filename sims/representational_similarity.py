@@ -14,7 +14,7 @@ Run it as ``python sims/representational_similarity.py --out DIR``; it takes sec
 # %%
 # One task is one grammar: all pairs of (level, noise level), and each of these with the latents.
 
-from hierdiff.sims.representational_similarity import RepresentationalSimilarity
+from hierdiff.sims import RepresentationalSimilarity
 from hierdiff.sims.run import command
 
 results = command(RepresentationalSimilarity)

@@ -24,8 +24,8 @@ on where it was interrupted.
 # Two vocabularies with one token of context, where P is unbounded, and the smaller one with all
 # leaves below the next node, where strings are drawn.
 
+from hierdiff.sims import SampleComplexity
 from hierdiff.sims.run import command
-from hierdiff.sims.sample_complexity import SampleComplexity
 
 results = command(SampleComplexity)
 

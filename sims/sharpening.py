@@ -22,8 +22,8 @@ Run it as ``python sims/sharpening.py --out DIR``; a few minutes, resumable.
 # Exact inference on sampled grammars at four depths; density evolution or the recursion for the
 # deepest.
 
+from hierdiff.sims import Sharpening
 from hierdiff.sims.run import command
-from hierdiff.sims.sharpening import Sharpening
 
 results = command(Sharpening)
 

@@ -26,8 +26,8 @@ kept in DIR/tasks, so a second run, or one after an interruption, does only what
 # Exact posterior samples on drawn grammars, at several depths and in all processes, over the whole
 # range of noise and densely near the maximum.
 
+from hierdiff.sims import Susceptibility
 from hierdiff.sims.run import command
-from hierdiff.sims.susceptibility import Susceptibility
 
 results = command(Susceptibility)
 

@@ -20,8 +20,8 @@ Run it as ``python sims/tree_mixture.py --out DIR``; it takes seconds.
 # %%
 # One task is one mixture: share of every level and odd-one-out accuracy at every noise level.
 
+from hierdiff.sims import TreeMixture
 from hierdiff.sims.run import command
-from hierdiff.sims.tree_mixture import TreeMixture
 
 results = command(TreeMixture)
 

@@ -22,7 +22,7 @@ Run it as ``python sims/two_worlds.py --out DIR``; it takes about a minute, and 
 # %%
 # The same experiment, the loss of the class, measures both data models.
 
-from hierdiff.sims.data_models import DataModels
+from hierdiff.sims import DataModels
 from hierdiff.sims.run import command
 
 results = command(DataModels)

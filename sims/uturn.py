@@ -21,8 +21,8 @@ Run it as ``python sims/uturn.py --out DIR``; it takes about a minute, and resum
 # %%
 # One task is one grammar: beliefs along reverse trajectories, and the class at their end.
 
+from hierdiff.sims import UTurn
 from hierdiff.sims.run import command
-from hierdiff.sims.uturn import UTurn
 
 results = command(UTurn)
 

@@ -17,8 +17,8 @@ seconds.
 # %%
 # Each variant is a function of a seed; one task is one of its grammars.
 
+from hierdiff.sims import Variants
 from hierdiff.sims.run import command
-from hierdiff.sims.variants import Variants
 
 results = command(Variants)
 

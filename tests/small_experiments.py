@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from hierdiff.sims.changed_tree import ChangedTree
-from hierdiff.sims.coverage import Coverage
-from hierdiff.sims.critical_exponents import Exponents
-from hierdiff.sims.data_models import DataModels
-from hierdiff.sims.finite_size_scaling import FiniteSizeScaling
-from hierdiff.sims.information import Information
-from hierdiff.sims.memorization import Memorization
-from hierdiff.sims.phase_diagram import PhaseDiagram
-from hierdiff.sims.representation_peak import RepresentationPeak
-from hierdiff.sims.representational_similarity import RepresentationalSimilarity
-from hierdiff.sims.sample_complexity import SampleComplexity
-from hierdiff.sims.sharpening import Sharpening
-from hierdiff.sims.susceptibility import Susceptibility
-from hierdiff.sims.tree_mixture import TreeMixture
-from hierdiff.sims.uturn import UTurn
-from hierdiff.sims.variants import Variants
+from hierdiff.sims import (
+    ChangedTree,
+    Coverage,
+    DataModels,
+    Exponents,
+    FiniteSizeScaling,
+    Information,
+    Memorization,
+    PhaseDiagram,
+    RepresentationalSimilarity,
+    RepresentationPeak,
+    SampleComplexity,
+    Sharpening,
+    Susceptibility,
+    TreeMixture,
+    UTurn,
+    Variants,
+)
 
 __all__ = ["LAWLESS", "SMALL", "UNMEASURED"]
 

@@ -81,10 +81,13 @@ SURFACE = {
         "snr_slope", "stable_accuracy", "weighting", "x0_error",
     ],
     "hierdiff.sims": [
-        "Alignment", "AttributeBinding", "Classification", "Composition", "Correlations",
-        "CueConflict",
-        "EmpiricalModel", "KernelLearning", "PhaseTransition", "Representation",
-        "SequentialModel", "SimulatedModel", "SynonymLearning", "TruncatedDenoisers",
+        "Alignment", "AttributeBinding", "ChangedTree", "Classification", "Composition",
+        "Correlations", "Coverage", "CueConflict", "DataModels", "EmpiricalModel",
+        "Exponents", "FiniteSizeScaling", "Information", "KernelLearning", "Memorization",
+        "PhaseDiagram", "PhaseTransition", "Representation", "RepresentationPeak",
+        "RepresentationalSimilarity", "SampleComplexity", "SequentialModel", "Sharpening",
+        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeMixture",
+        "TruncatedDenoisers", "UTurn", "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",

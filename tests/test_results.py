@@ -346,6 +346,19 @@ def test_a_run_with_other_parameters_is_refused_before_the_work(tmp_path: Path) 
     Study(tmp_path, Inner(3)).main()
 
 
+def test_where_a_nested_value_works_makes_no_other_run(tmp_path: Path) -> None:
+    """As the licence that is accepted for the source of a network."""
+
+    def begin(**source: Any) -> Path:
+        return start_run("Study", {"source": source, "seed": 0}, tmp_path, ["one"])
+
+    ds = label({"p": ((), 1.0, "p")}, {}, "theory", {})
+    save(ds, begin(name="adm-256", accept_licence=False) / "one.nc")
+    begin(name="adm-256", accept_licence=True)
+    with pytest.raises(InvalidParameter, match="other parameters"):
+        begin(name="adm-64", accept_licence=True)
+
+
 def test_a_result_of_an_older_version_is_read_under_new_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,16 +7,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hierdiff.sims.alignment import Alignment
     from hierdiff.sims.attribute_binding import AttributeBinding
+    from hierdiff.sims.changed_tree import ChangedTree
     from hierdiff.sims.composition import Composition
     from hierdiff.sims.correlations import Correlations
+    from hierdiff.sims.coverage import Coverage
+    from hierdiff.sims.critical_exponents import Exponents
     from hierdiff.sims.cue_conflict import CueConflict
+    from hierdiff.sims.data_models import DataModels
+    from hierdiff.sims.finite_size_scaling import FiniteSizeScaling
+    from hierdiff.sims.information import Information
     from hierdiff.sims.kernel_learning import KernelLearning
+    from hierdiff.sims.memorization import Memorization
     from hierdiff.sims.models.empirical import EmpiricalModel
     from hierdiff.sims.models.finite_steps import SequentialModel, SimulatedModel
+    from hierdiff.sims.phase_diagram import PhaseDiagram
     from hierdiff.sims.phase_transition import PhaseTransition
     from hierdiff.sims.representation import Representation
+    from hierdiff.sims.representation_peak import RepresentationPeak
+    from hierdiff.sims.representational_similarity import RepresentationalSimilarity
+    from hierdiff.sims.sample_complexity import SampleComplexity
+    from hierdiff.sims.sharpening import Sharpening
+    from hierdiff.sims.susceptibility import Susceptibility
     from hierdiff.sims.synonym_learning import SynonymLearning
+    from hierdiff.sims.tree_mixture import TreeMixture
     from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
+    from hierdiff.sims.uturn import UTurn
+    from hierdiff.sims.variants import Variants
     from hierdiff.sims.zero_shot_classification import Classification
 else:
     from hierdiff._lazy import lazy
@@ -26,16 +42,32 @@ else:
 __all__ = [
     "Alignment",
     "AttributeBinding",
+    "ChangedTree",
     "Classification",
     "Composition",
     "Correlations",
+    "Coverage",
     "CueConflict",
+    "DataModels",
     "EmpiricalModel",
+    "Exponents",
+    "FiniteSizeScaling",
+    "Information",
     "KernelLearning",
+    "Memorization",
+    "PhaseDiagram",
     "PhaseTransition",
     "Representation",
+    "RepresentationPeak",
+    "RepresentationalSimilarity",
+    "SampleComplexity",
     "SequentialModel",
+    "Sharpening",
     "SimulatedModel",
+    "Susceptibility",
     "SynonymLearning",
+    "TreeMixture",
     "TruncatedDenoisers",
+    "UTurn",
+    "Variants",
 ]

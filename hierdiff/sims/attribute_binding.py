@@ -442,9 +442,9 @@ def _claim(found: Mapping[str, Any], most: str) -> str:
     areas = list(found)
     pair, small = found[areas[0]]["pair"], found[areas[-1]]["first: colour"]
     (bound, error, *_), (x, spread, *_) = pair["exp"][most], small[HIGH][most]
-    z = (x - 0.5) / max(spread, 1e-12)
+    z = f", z = {(x - 0.5) / spread:.1f} against chance" if spread > 0 else ""
     return (
         f"at N = {most} with weight exp(-7t) the true pair wins with {bound:.3f} ± {error:.3f} "
         f"(bag of attributes {pair['bag'][0]:.3f}), and at high noise the colour of the object "
-        f"with 1/{areas[-1]} of the area with {x:.3f} ± {spread:.3f} (z = {z:.1f} against chance)"
+        f"with 1/{areas[-1]} of the area with {x:.3f} ± {spread:.3f}{z}"
     )

@@ -66,7 +66,9 @@ class Composition:
     files: ClassVar[tuple[str, ...]] = (
         "composition", "composition_theory", "composition_coincidences", "composition_next_token"
     )  # fmt: skip
-    renamed: ClassVar[Mapping[str, str]] = {"span": "sample_range", "half": "success_threshold"}
+    renamed: ClassVar[Mapping[str, str]] = {
+        "span": "sample_range", "half": "success_threshold", "levels": "num_levels",
+    }  # fmt: skip
 
     v: int = 32
     """Symbols per level of the grammars that are learned."""
@@ -94,7 +96,7 @@ class Composition:
     """Their levels of rules."""
     noise: str = "masking"
     """Forward process of the denoisers."""
-    levels: int = 11
+    num_levels: int = 11
     """Noise levels between 0 and 1, evenly spaced."""
     data: int = 64
     """Data per grammar that are noised and denoised."""
@@ -113,7 +115,7 @@ class Composition:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, sample_range=interval, levels=partial(whole, low=2, high=10**5),
+            self, sample_range=interval, num_levels=partial(whole, low=2, high=10**5),
             parts=partial(listed, rule=text), seed=natural,
             noise=partial(noise_name, channel=True),
         )  # fmt: skip
@@ -134,7 +136,7 @@ class Composition:
     def denoisers(self) -> TruncatedDenoisers:
         """Strings of partial knowledge."""
         return TruncatedDenoisers(
-            self.symbols, self.rules, self.s, self.depth, self.noise, self.levels, self.data,
+            self.symbols, self.rules, self.s, self.depth, self.noise, self.num_levels, self.data,
             self.grammars, self.seed,
         )  # fmt: skip
 

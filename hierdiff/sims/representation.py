@@ -85,7 +85,7 @@ _TEXT = {
 _GIVEN = "given"
 
 
-def pair(name: str, value: Any) -> tuple[Any, Any]:
+def _points_and_classes(name: str, value: Any) -> tuple[Any, Any]:
     """Points and their classes."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InvalidParameter(
@@ -239,7 +239,7 @@ class Representation:
     @results.tracked
     @checked
     def predict(self, law: str = "exact", sigma: ArrayLike | None = None) -> xr.Dataset:
-        """What a law says of the population's denoiser, in the labels of :meth:`measure`.
+        """The law of the population's denoiser, in the labels of :meth:`measure`.
 
         Parameters
         ----------
@@ -329,7 +329,7 @@ class Representation:
         Validity: probes are trained on the noisy training points, one noise draw per point, and
         scored on both splits.  The SNR is free of bias to O(1/n^2) in the points n of a class.
         """
-        given = None if data is None else self._checked(*pair("data", data))
+        given = None if data is None else self._checked(*_points_and_classes("data", data))
         sizes = self.n_train if given is None else (len(given[0]),)
         if workers is not None:
             workers = whole("workers", workers, None)
@@ -345,7 +345,7 @@ class Representation:
             for s in range(self.seeds):
                 spec = {k: v for k, v in asdict(self).items() if k not in ("n_train", "seeds")}
                 parameters = {"version": 1, "question": "representation", **spec,
-                              "models": names, "world": words, "n": n, "repetition": s}  # fmt: skip
+                              "models": names, "data": words, "n": n, "repetition": s}  # fmt: skip
                 tasks.append(Task(_repeat, (shared, n, s, given, denoiser), parameters))
         found = run_tasks(
             tasks, folder, workers=workers, cluster=cluster, name="representation"

@@ -363,7 +363,9 @@ class Classification:
             current_names(datasets[f"classification{end}"]) for end in ("_theory", "")
         )
         values = _values(self, theory, measured)
-        table = f"{accuracy_table(theory, measured)}\n\n{_quantities(values)}"
+        # the laws are those of the random grammars, not of a model that was given
+        law = theory if "grammar" in measured.dims else None
+        table = f"{accuracy_table(law, measured)}\n\n{_quantities(values)}"
         return Summary(table, _claim(values), values)
 
     def _run(
@@ -728,9 +730,10 @@ def _by_softmax(
 
 def _values(e: Classification, theory: xr.Dataset, measured: xr.Dataset) -> dict[str, Any]:
     """What was found, as numbers with errors."""
+    given = "grammar" not in measured.dims
+    sizes = {"data": measured.sizes["datum"]} if given else {"grammars": e.grammars, "data": e.data}
     found: dict[str, Any] = {
-        "grammars": e.grammars,
-        "data": e.data,
+        **sizes,
         "budget": int(measured.budget[-1]),
         "accuracy": _grid(measured, "accuracy", "budget"),
         "unshared": _grid(measured, "independent", "independent_budget"),
@@ -746,7 +749,7 @@ def _values(e: Classification, theory: xr.Dataset, measured: xr.Dataset) -> dict
                  "ece_softmax"):  # fmt: skip
         if name in measured:
             found[name.replace("bayes_hit", "bayes hit")] = _pair(measured, name)
-    return found | (_by_grammar(theory, measured) if "grammar" in measured.dims else {})
+    return found if given else found | _by_grammar(theory, measured)
 
 
 def _by_grammar(theory: xr.Dataset, measured: xr.Dataset) -> dict[str, Any]:
@@ -826,5 +829,6 @@ def _claim(found: dict[str, Any]) -> str:
         text += f", Bayes {found['bayes'][0]:.3f} ± {found['bayes'][1]:.3f}"
     if f"{weight} minus bayes" in found:
         gap, error = found[f"{weight} minus bayes"]
-        text += f" (difference {gap:+.3f} ± {error:.3f}, z = {gap / max(error, 1e-12):.1f})"
+        z = f", z = {gap / error:.1f}" if error > 0 else ""
+        text += f" (difference {gap:+.3f} ± {error:.3f}{z})"
     return text

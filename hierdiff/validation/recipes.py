@@ -278,7 +278,7 @@ def divergence_to_exact(
 
     Returns
     -------
-    gap, error : array [k]
+    divergence, error : array [k]
         Nats per leaf.
 
     Raises
@@ -294,15 +294,15 @@ def divergence_to_exact(
         raise InvalidParameter(f"n = {n} data give no error bar; use at least 2")
     rng = generator(seed)
     leaves = grammar.sample(n, rng).leaves
-    gaps = []
+    found = []
     for level in np.atleast_1d(reals("t", t, 0, 1, ndim=(0, 1), least=1)):
         x_t = model.noise.corrupt(leaves, level, rng)
         p = denoise_symbols(grammar, model.noise, x_t, level)
         q = np.maximum(model.denoise(x_t, level), 1e-30)
         terms = p * (np.log(np.maximum(p, 1e-300)) - np.log(q))
-        gaps.append(terms.sum(axis=2).mean(axis=1))
-    found = np.array(gaps)
-    return found.mean(axis=1), found.std(axis=1, ddof=1) / np.sqrt(n)
+        found.append(terms.sum(axis=2).mean(axis=1))
+    values = np.array(found)
+    return values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(n)
 
 
 def _source(name: str, value: Any) -> Any:

@@ -20,8 +20,8 @@ from hierdiff.sims.models.context_clustering import learning_curve, synonyms
 from hierdiff.theory import ExactRHM
 
 SMALL = Composition(
-    v=8, multiplicities=(2, 3), heights=(1, 2), grammars=3, symbols=6, rules=2, depth=2, levels=3,
-    data=16, positions=(4, 6), orders=4,
+    v=8, multiplicities=(2, 3), heights=(1, 2), grammars=3, symbols=6, rules=2, depth=2,
+    num_levels=3, data=16, positions=(4, 6), orders=4,
 )  # fmt: skip
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -62,6 +67,33 @@ def small_populations(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"hierdiff.sims.{module}.critical_level", quick)
 
 
+class Ran(NamedTuple):
+    """What a run returns, prints and writes."""
+
+    found: dict[str, xr.Dataset]
+    printed: list[str]
+    out: Path
+
+    def stamps(self, name: str) -> dict[str, int]:
+        """Times of the finished tasks."""
+        place = self.out / "tasks" / name
+        return {p.name: p.stat().st_mtime_ns for p in place.glob("*")}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Ran]:
+    """Runs an experiment once."""
+
+    @functools.cache
+    def once(one: Any) -> Ran:
+        out, text = tmp_path_factory.mktemp(one.name), io.StringIO()
+        with contextlib.redirect_stdout(text):
+            found = run(one, out=out, workers=1, summary=out / "claims.json")
+        return Ran(found, text.getvalue().splitlines(), out)
+
+    return once
+
+
 @pytest.mark.parametrize("one", LEARNERS, ids=lambda e: e.name)
 def test_a_learner_that_is_no_denoiser_takes_no_model(one: Any) -> None:
     with pytest.raises(InvalidParameter, match="takes no model") as error:
@@ -88,8 +120,16 @@ def test_every_experiment_is_in_the_registry(one: Any) -> None:
 
 
 @pytest.mark.parametrize("one", rows(*WITH_LAW, quick=True))
-def test_prediction_and_measurement_carry_the_same_labels(one: Any) -> None:
-    law, ds = one.predict(), one.measure(workers=1)
+def test_prediction_and_measurement_carry_the_same_labels(
+    one: Any, ran: Callable[[Any], Ran]
+) -> None:
+    """The measurement takes all from the tasks that the run has finished."""
+    before, tasks = ran(one).stamps(one.name), ran(one).out / "tasks" / one.name
+    kept = {"folder": tasks} if "folder" in inspect.signature(one.predict).parameters else {}
+    ds = one.measure(folder=tasks, workers=1)
+    assert before == ran(one).stamps(one.name)
+    assert before
+    law = one.predict(**kept)
     assert (str(law.source.values), str(ds.source.values)) == ("theory", "simulation")
     for name, x in law.data_vars.items():
         assert x.dims == ds[name].dims, name
@@ -159,14 +199,13 @@ def test_an_unknown_law_is_refused(one: Any) -> None:
 
 @RUNS
 def test_a_run_writes_its_files_and_prints_a_table_and_a_claim(
-    one: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one: Any, ran: Callable[[Any], Ran]
 ) -> None:
-    found = run(one, out=tmp_path, workers=1, summary=tmp_path / "claims.json")
-    printed = capsys.readouterr().out.splitlines()
-    names = {path.stem for path in tmp_path.glob("*.nc")}
+    found, printed, out = ran(one)
+    names = {path.stem for path in out.glob("*.nc")}
     assert names == set(found)
-    assert (tmp_path / f"{one.name}.png").read_bytes()[:4] == b"\x89PNG"
-    claims = json.loads((tmp_path / "claims.json").read_text())
+    assert (out / f"{one.name}.png").read_bytes()[:4] == b"\x89PNG"
+    claims = json.loads((out / "claims.json").read_text())
     assert claims["claim"] == printed[-1]
     assert CLAIMS[one.name] in printed[-1]
     assert len(claims) > 2
@@ -177,19 +216,13 @@ def test_a_run_writes_its_files_and_prints_a_table_and_a_claim(
         assert not {"out", "workers", "overwrite"} & json.loads(ds.attrs["parameters"]).keys()
 
 
-@pytest.mark.parametrize("one", [e for e in SMALL if e.name in ("tree_mixture", "information")],
-                         ids=lambda e: e.name)  # fmt: skip
-def test_a_second_run_takes_all_from_the_finished_tasks(one: Any, tmp_path: Path) -> None:
-    def stamps() -> dict[str, int]:
-        place = tmp_path / "tasks" / one.name
-        return {p.name: p.stat().st_mtime_ns for p in place.glob("*")}
-
-    found = run(one, out=tmp_path, workers=1)
-    before = stamps()
-    again = run(one, out=tmp_path, workers=1)
-    assert before == stamps()
-    assert before
-    for name, ds in found.items():
+def test_a_second_run_takes_all_from_the_finished_tasks(ran: Callable[[Any], Ran]) -> None:
+    (one,) = (e for e in SMALL if e.name == "information")
+    first, before = ran(one), ran(one).stamps(one.name)
+    with contextlib.redirect_stdout(io.StringIO()):
+        again = run(one, out=first.out, workers=1)
+    assert before == first.stamps(one.name)
+    for name, ds in first.found.items():
         xr.testing.assert_equal(ds, again[name])
 
 

@@ -31,6 +31,7 @@ from hierdiff.sims.metrics.denoising_error import (
 from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.sims.run import run
 from hierdiff.sims.zero_shot_classification import Classification
+from hierdiff.theory.exact_models import ExactGaussianRHM
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.scores import class_scores
@@ -285,6 +286,27 @@ def test_study_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (tmp_path / "classification.png").stat().st_size > 10_000
     assert {"bayes", "accuracy", "z", "vdm minus bayes"} <= json.loads(summary.read_text()).keys()
     assert capsys.readouterr().out.splitlines()[-1].startswith("weight vdm reaches")
+
+
+def test_the_runner_takes_a_model_and_its_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ExactGaussianRHM(GaussianRHM(FIXTURE))
+    data = model.data.sample(40, 1)
+    found = run(SMALL, model, data, out=tmp_path, summary=tmp_path / "given.json")
+    assert list(found) == ["classification_theory", "classification"]
+    assert found["classification"].accuracy_by_datum.sizes["datum"] == 40
+    parameters = json.loads(found["classification"].attrs["parameters"])
+    assert parameters["model"] == "ExactGaussianRHM"
+    assert "GaussianNoise" in parameters["process"]
+    assert not {"v", "grammars"} & parameters.keys()  # the sizes are those of the model
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("weight vdm reaches")
+    assert "(" not in lines[1]  # no law of other grammars in brackets
+    values = json.loads((tmp_path / "given.json").read_text())
+    assert {"bayes", "accuracy", "best time"} <= values.keys()
+    assert values["data"] == 40
+    assert "z" not in values  # nothing is paired with other grammars
 
 
 def test_files_of_the_first_build_are_read(measured: xr.Dataset) -> None:

@@ -735,5 +735,8 @@ def test_small_networks_of_diffusers(loader: str) -> None:
         )
     expected = (x_t - answer.numpy() / np.sqrt(1 + snr)) * np.sqrt(1 + 1 / snr)
     np.testing.assert_allclose(model.denoise(x_t, 0.4), expected, rtol=1e-4, atol=1e-4)
+    if loader == "dit":  # the label after the classes is that of no class
+        free = dataclasses.replace(model, condition=3).given(None)
+        np.testing.assert_array_equal(free.denoise(x_t, 0.4), model.denoise(x_t, 0.4))
     with pytest.raises(InvalidParameter, match="the network is conditional"):
-        model.given(None).denoise(x_t, 0.4)
+        dataclasses.replace(model, condition=None).denoise(x_t, 0.4)

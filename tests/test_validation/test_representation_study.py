@@ -12,10 +12,12 @@ import torch
 from oracles import one_line
 
 from hierdiff import LowRankMixture
+from hierdiff.command_line import parse_flags
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare
-from hierdiff.sims.run import run
+from hierdiff.sims.run import RunOptions, run
 from hierdiff.theory import denoise
+from hierdiff.validation.experiments.layer_probes import StringNetworks
 from hierdiff.validation.experiments.representation import MixtureNetworks, NetworkRepresentation
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser
 from hierdiff.validation.recipes import train_vector_network, vector_loss
@@ -100,3 +102,31 @@ def test_bad_requests_are_told_in_one_line() -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
         one_line(error)
+
+
+def parsed(*words: str) -> NetworkRepresentation:
+    return parse_flags(NetworkRepresentation, RunOptions, words)[0]
+
+
+def test_the_source_is_a_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("--rank", "2", "--dim", "6", "--seed", "3") == NetworkRepresentation(
+        MixtureNetworks(rank=2, dim=6), seed=3
+    )
+    rhm = NetworkRepresentation(StringNetworks(v=4, L=2, shots=3))
+    assert parsed("rhm", "--v", "4", "--L", "2", "--shots", "3") == rhm
+    assert not capsys.readouterr().err
+    assert parsed("--v", "4", "--model", "rhm", "--L", "2", "--few", "3") == rhm
+    notes = capsys.readouterr().err.splitlines()
+    assert notes == ["note: --few is now --shots", "note: --model rhm is now the subcommand rhm"]
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [(("--v", "4"), "--v means nothing for mixture; it belongs to rhm"),
+     (("digits", "--rank", "3"), "--rank means nothing for digits; it belongs to mixture"),
+     (("rhm", "--images", "DIR"), "--images means nothing for rhm; it belongs to catalogue")],
+)  # fmt: skip
+def test_what_means_nothing_for_a_source_is_refused(words: tuple[str, ...], refused: str) -> None:
+    with pytest.raises(InvalidParameter, match=refused) as error:
+        parsed(*words)
+    one_line(error)

@@ -64,6 +64,7 @@ from hierdiff.checks import (
     sound,
     together,
 )
+from hierdiff.contracts import LabelledData
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.seeds import Seed, generator
@@ -196,7 +197,7 @@ class GaussianClasses:
         return values, vectors
 
     @checked(n=natural)
-    def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
+    def sample(self, n: int, seed: Seed) -> LabelledData:
         """Data [n, D] and their classes [n]."""
         # every datum takes the axes of its class along
         memory(f"n = {n} data of {self.shape[0]} numbers", 8.0 * n * self.shape[0] ** 2)
@@ -204,7 +205,8 @@ class GaussianClasses:
         label = rng.choice(self.n_classes, size=n, p=self.prior).astype(np.intp)
         values, vectors = self._axes
         latent = rng.standard_normal((n, values.shape[1])) * np.sqrt(values)[label]
-        return self.means[label] + np.einsum("nij,nj->ni", vectors[label], latent), label
+        x0 = self.means[label] + np.einsum("nij,nj->ni", vectors[label], latent)
+        return LabelledData(x0, label)
 
     @checked
     @sound

@@ -54,6 +54,7 @@ from hierdiff.checks import (
     sound,
     symbols_of,
 )
+from hierdiff.contracts import LabelledData
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
@@ -136,12 +137,12 @@ class GaussianRHM:
         return self.grammar.n_leaves, self.grammar.v[self.grammar.L]
 
     @checked(n=natural)
-    def sample(self, n: int, seed: Seed) -> tuple[Floats, NDArray[np.intp]]:
+    def sample(self, n: int, seed: Seed) -> LabelledData:
         """Data [n, leaves, v] and their classes [n]."""
         memory(f"n = {n} data of shape {self.shape}", 24.0 * n * math.prod(self.shape))
         rng = generator(seed)
         data = self.grammar.sample(n, rng)
-        return self.emit(data, rng), data.levels[0][:, 0].astype(np.intp)
+        return LabelledData(self.emit(data, rng), data.levels[0][:, 0].astype(np.intp))
 
     @checked
     def emit(self, data: Derivations, seed: Seed) -> Floats:

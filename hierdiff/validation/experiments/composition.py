@@ -544,14 +544,14 @@ def _phase(read: dict[str, float], limits: Thresholds) -> str:
 
 def _values(found: dict[str, xr.Dataset]) -> dict[str, Any]:
     """Phases along training, crossing steps of x and y, and the order of the levels."""
-    said: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name, ds in found.items():
         if name == "levels":
             continue
         times = {axis: [crossing_time(ds.step.values, ds[f"{axis}_accuracy"].values[k])
                         for k in range(ds.sizes["seed"])] for axis in "xy"}  # fmt: skip
         last = ds.isel(step=-1)
-        said[name] = {
+        numbers[name] = {
             "phases": [list(map(str, row)) for row in ds.phase.values],
             "strict phases": [list(map(str, row)) for row in ds.strict_phase.values],
             "crossing": times,
@@ -565,9 +565,9 @@ def _values(found: dict[str, xr.Dataset]) -> dict[str, Any]:
         half = [[_crossed(ds.step.values, ds.valid.values[k, :, l]) for l in ds.level.values]
                 for k in range(ds.sizes["seed"])]  # fmt: skip
         ordered = [all(a >= b for a, b in zip(row, row[1:], strict=False)) for row in half]
-        said["levels"] = {"half valid at": half, "in order": ordered,
+        numbers["levels"] = {"half valid at": half, "in order": ordered,
                           "last": ds.valid.isel(step=-1).mean("seed").values.tolist()}  # fmt: skip
-    return said
+    return numbers
 
 
 def _crossed(steps: Array, curve: Array) -> float:
@@ -577,7 +577,7 @@ def _crossed(steps: Array, curve: Array) -> float:
 
 
 def _table(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> list[str]:
-    """Readings of the first network along training; what is said of every set of labels."""
+    """Readings of the first network along training; what follows for every set of labels."""
     lines, bumps = [], {name: ds for name, ds in found.items() if name != "levels"}
     for name, ds in bumps.items():
         lines.append(f"{'labels':>9} {'step':>6} {'phase':>13} " + " ".join(

@@ -575,7 +575,7 @@ def _values(ds: xr.Dataset) -> dict[str, Any]:
     for row in map(str, ds.row.values):
         for kind in _KINDS:
             one = ds.sel(row=row, probe=kind)
-            said = {
+            numbers = {
                 "rise": [float(one.gain), float(one.gain_error)],
                 "peak at": float(one.peak_t),
                 "curve": one.accuracy.values.tolist(),
@@ -584,9 +584,9 @@ def _values(ds: xr.Dataset) -> dict[str, Any]:
             if exact in ds.row.values:
                 law = ds.sel(row=exact, probe=kind)
                 ranks = stats.spearmanr(one.accuracy.values, law.accuracy.values)
-                said["rank correlation"] = float(ranks.statistic)
-                said["exact peak at"] = float(law.peak_t)
-            found["rows"].setdefault(row, {})[kind] = said
+                numbers["rank correlation"] = float(ranks.statistic)
+                numbers["exact peak at"] = float(law.peak_t)
+            found["rows"].setdefault(row, {})[kind] = numbers
     for name, what in (("apart", "rise"), ("apart at lowest", "at lowest")):
         found[name] = {kind: _apart(found["rows"], kind, what) for kind in _KINDS}
     return found

@@ -174,7 +174,8 @@ def as_model(
             variance="learned" if entry.learned_variance else "posterior",
             clip=1.0 if entry.latent_scale is None else None,
         ),
-        null_condition=1000 if "1000 for none" in entry.condition else None,
+        # the label after the classes; a text network has a null embedding of its own encoder
+        null_condition=(config or {}).get("num_embeds_ada_norm") if entry.loader == "dit" else None,
         execution=execution or Execution(batch_size=16),
     )
 
