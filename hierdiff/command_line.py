@@ -18,7 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from hierdiff.checks import shown, whole
 from hierdiff.errors import HierdiffError, InvalidParameter
@@ -135,8 +135,16 @@ def parse_flags(
     both = dataclasses.make_dataclass(
         kind.__name__,
         [
-            ("chosen", flat[kind], dataclasses.field(default_factory=kind)),
-            ("run", flat[also], dataclasses.field(default_factory=also)),
+            (
+                "experiment",
+                flat[Annotated[kind, tyro.conf.arg(help="What is computed.")]],
+                dataclasses.field(default_factory=kind),
+            ),
+            (
+                "run",
+                flat[Annotated[also, tyro.conf.arg(help="Where and how; this changes no number.")]],
+                dataclasses.field(default_factory=also),
+            ),
         ],
         frozen=True,
     )
@@ -151,7 +159,7 @@ def parse_flags(
         return tyro.cli(both, args=words, prog=program or None, config=config)
 
     found = parsed(parse)
-    return found.chosen, found.run
+    return found.experiment, found.run
 
 
 def _new_names(words: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
