@@ -769,8 +769,9 @@ def layer_table(ds: xr.Dataset) -> str:
         row = []
         for c, t in cells:
             one = ds.sel(condition=c, layer=layer, t=t)
-            row.append(f"{float(one.layer_accuracy):.3f} ± {float(one.layer_accuracy_error):.3f} "
-                       f"({float(one.held_out):.2f})")  # fmt: skip
+            held = float(one.held_out)
+            row.append(f"{float(one.layer_accuracy):.3f} ± {float(one.layer_accuracy_error):.3f}"
+                       + (f" ({held:.2f})" if np.isfinite(held) else ""))  # fmt: skip
         lines.append(f"{layer:<16}" + "".join(f"{x:>22}" for x in row))
     return "\n".join(lines)
 
