@@ -61,7 +61,7 @@ __all__ = [
     "CONDITIONS",
     "Alignment",
     "ComparedObjects",
-    "layer_claim",
+    "layer_facts",
     "layer_summary",
     "layer_table",
     "layer_values",
@@ -508,7 +508,8 @@ class Alignment:
         if "layer_accuracy" in measured:
             return layer_summary(measured)
         values = _values(datasets[f"{self.name}_theory"], measured)
-        return Summary(_table(measured), _claim(values), values)
+        claim, *facts = _facts(values)
+        return Summary("\n".join([_table(measured), *facts]), claim, values)
 
 
 _CONDITION = "what the model is conditioned on"
@@ -691,17 +692,17 @@ def _values(theory: xr.Dataset, ds: xr.Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _claim(found: dict[str, Any]) -> str:
-    """Where the class helps, and which level is best."""
+def _facts(found: dict[str, Any]) -> list[str]:
+    """Where the class helps; which level is best; the limit of no noise."""
     t, gain, error = found["t"], found["gain"], found["gain error"]
-    plain = found["best level"][0]
-    return (
+    levels = ", ".join(f"{k} (t = {x:g})" for k, x in zip(found["best level"][0], t, strict=True))
+    return [
         f"the class adds at most {gain[0]:+.3f} ± {error[0]:.3f} at t = {t[0]:g} and "
-        f"{gain[-1]:+.3f} ± {error[-1]:.3f} at t = {t[-1]:g}; best unconditional level "
-        f"{', '.join(map(str, plain))} at t = {', '.join(f'{x:g}' for x in t)}; ceiling "
-        f"{found['ceiling'][0]:.3f}, label alone {found['label'][0]:.3f}; no-noise limit |z| < "
-        f"{max(map(abs, found['z of the limit'])):.1f}"
-    )
+        f"{gain[-1]:+.3f} ± {error[-1]:.3f} at t = {t[-1]:g}",
+        f"best unconditional level {levels}",
+        f"ceiling {found['ceiling'][0]:.3f}, label alone {found['label'][0]:.3f}",
+        f"no-noise limit |z| < {max(map(abs, found['z of the limit'])):.1f}",
+    ]
 
 
 def layer_values(ds: xr.Dataset) -> dict[str, Any]:
@@ -734,29 +735,28 @@ def layer_values(ds: xr.Dataset) -> dict[str, Any]:
     return found
 
 
-def layer_claim(said: dict[str, Any]) -> str:
-    """What the class adds to the layers, and which layer is best."""
-    t = said["t"]
-    words = []
-    if "gain" in said:
-        (a, ea), (b, eb) = said["gain"][0], said["gain"][-1]
+def layer_facts(found: dict[str, Any]) -> list[str]:
+    """What the class adds to the layers; which layer is best; ceiling, label and probe."""
+    t, facts = found["t"], []
+    if "gain" in found:
+        (a, ea), (b, eb) = found["gain"][0], found["gain"][-1]
         z = (b - a) / max(float(np.hypot(ea, eb)), 1e-12)
-        k = int(np.argmax([g for g, _ in said["gain"]]))
-        top, spread = said["gain"][k]
-        words.append(
+        k = int(np.argmax([g for g, _ in found["gain"]]))
+        top, spread = found["gain"][k]
+        facts.append(
             f"the class adds {a:+.3f} ± {ea:.3f} at t = {t[0]:g} and {b:+.3f} ± {eb:.3f} at "
             f"t = {t[-1]:g} to the layers (z of the rise {z:.1f}), at most {top:+.3f} ± "
             f"{spread:.3f} at t = {t[k]:g}"
         )
-    best = next(iter(said["best layer"].items()))
-    words.append(f"best layer, {best[0]}: {', '.join(best[1])}")
-    tail = f"ceiling {said['ceiling']:.3f}"
-    if "label" in said:
-        tail += f", label alone {said['label'][0]:.3f} ± {said['label'][1]:.3f}"
-    if "probe, best held out" in said:
-        value, error = said["probe, best held out"]
+    name, best = next(iter(found["best layer"].items()))
+    facts.append(f"best layer, {name}: {', '.join(best)}")
+    tail = f"ceiling {found['ceiling']:.3f}"
+    if "label" in found:
+        tail += f", label alone {found['label'][0]:.3f} ± {found['label'][1]:.3f}"
+    if "probe, best held out" in found:
+        value, error = found["probe, best held out"]
         tail += f", probe at best {value:.3f} ± {error:.3f} on unseen objects"
-    return "; ".join([*words, tail])
+    return [*facts, tail]
 
 
 def layer_table(ds: xr.Dataset) -> str:
@@ -769,8 +769,9 @@ def layer_table(ds: xr.Dataset) -> str:
         row = []
         for c, t in cells:
             one = ds.sel(condition=c, layer=layer, t=t)
-            row.append(f"{float(one.layer_accuracy):.3f} ± {float(one.layer_accuracy_error):.3f} "
-                       f"({float(one.held_out):.2f})")  # fmt: skip
+            held = float(one.held_out)
+            row.append(f"{float(one.layer_accuracy):.3f} ± {float(one.layer_accuracy_error):.3f}"
+                       + (f" ({held:.2f})" if np.isfinite(held) else ""))  # fmt: skip
         lines.append(f"{layer:<16}" + "".join(f"{x:>22}" for x in row))
     return "\n".join(lines)
 
@@ -778,4 +779,5 @@ def layer_table(ds: xr.Dataset) -> str:
 def layer_summary(ds: xr.Dataset) -> Summary:
     """Table, claim and numbers of a model with layers."""
     values = layer_values(ds)
-    return Summary(layer_table(ds), layer_claim(values), values)
+    claim, *facts = layer_facts(values)
+    return Summary("\n".join([layer_table(ds), *facts]), claim, values)

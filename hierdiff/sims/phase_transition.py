@@ -768,8 +768,9 @@ def _claim(experiment: PhaseTransition, *pair: xr.Dataset) -> str:
     predicted, doubt = float(theory.threshold), float(theory.threshold_error)
     total = float(np.hypot(error, doubt))
     z = (value - predicted) / total if total else 0.0
+    depth = measured.sizes["level"] - 1
     words = f"{predicted:.4f}" + (f" ± {doubt:.4f}" if doubt else "")
-    text += f" (theory {words} at depth {experiment.L}, z = {z:.1f}"
+    text += f" (theory {words} at depth {depth}, z = {z:.1f}"
     if "critical" in theory:
         text += f"; {float(theory.critical):.4f} for infinite depth"
     return text + ")"

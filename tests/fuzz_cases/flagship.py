@@ -41,7 +41,7 @@ EXEMPT = {
     f"{_E}image_retention.ImageScene": "made by the scenes, which check",
 } | {
     f"{_S}alignment.{name}": "reads a result of measure"
-    for name in ("layer_claim", "layer_summary", "layer_table", "layer_values")
+    for name in ("layer_facts", "layer_summary", "layer_table", "layer_values")
 } | {
     f"{_E}image_retention.{name}": "reads a result of measure, or of layer_similarity"
     for name in ("image_summary", "layer_variables", "retention_figure")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.attribute_binding import AttributeBinding
 from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
+from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
+from hierdiff.sims.run import run
 from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
@@ -217,3 +220,32 @@ def test_a_class_of_its_own_is_never_taken_from_finished_tasks(tmp_path: Any) ->
     assert list(tmp_path.iterdir())
     with pytest.raises(Refused):
         TRANSITION.measure(silent(), DATA, folder=tmp_path)
+
+
+CHAIN = SimulatedModel(ExactRHM(GRAMMAR, MaskingNoise(8)), 3)
+RUNS = {
+    "mixture": (replace(TRANSITION, noise="gaussian"), ExactMixture(MIXTURE, GaussianNoise()), None,
+                ["phase_transition"]),
+    "exact": (TRANSITION, ExactRHM(GRAMMAR, MaskingNoise(8)), DATA,
+              ["phase_transition_theory", "phase_transition"]),
+    "chain": (TRANSITION, CHAIN, (GRAMMAR, DATA), ["phase_transition_theory", "phase_transition"]),
+    "alignment": (replace(ALIGNMENT, n_readout=50), CHAIN, (GRAMMAR, DATA),
+                  ["alignment_theory", "alignment"]),
+    "correlations": (CORRELATIONS, CHAIN, DATA.leaves, ["correlations"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_study_of_a_given_model_writes_its_results_and_a_claim(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment, model, data, files = RUNS[name]
+    found = run(experiment, model, data, out=tmp_path)
+    assert list(found) == files
+    assert {p.stem for p in tmp_path.glob("*.nc")} == set(files)
+    assert (tmp_path / f"{files[-1]}.png").read_bytes()[:4] == b"\x89PNG"
+    claim = capsys.readouterr().out.strip().splitlines()[-1]
+    assert any(character.isdigit() for character in claim)
+    # the law is that of the model's own grammar, not of the experiment's sizes
+    if name in ("exact", "chain"):
+        assert "at depth 3" in claim or "not lost" in claim

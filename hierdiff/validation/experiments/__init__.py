@@ -128,6 +128,12 @@ def _chosen(
     if name in sources:
         new, chosen = name, name
     elif "catalogue" in sources:
+        known = [*sources, *(entry.name for entry in CATALOGUE)]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise InvalidParameter(
+                f"model {name!r} is unknown; did you mean {near!r}? known are {', '.join(known)}"
+            )
         new, chosen = f"catalogue --name {name}", "catalogue"
         flags.append(["--name", name])
     else:

@@ -54,7 +54,7 @@ from hierdiff.seeds import stream
 from hierdiff.sims.alignment import (
     Alignment,
     ComparedObjects,
-    layer_claim,
+    layer_facts,
     layer_table,
     layer_values,
 )
@@ -387,12 +387,13 @@ class NetworkAlignment:
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Best layers, what the class adds, and the readout beside exact beliefs."""
         ds = datasets[self.name]
-        values, claim = layer_values(ds), ""
+        values, facts = layer_values(ds), list[str]()
         if f"{self.name}_theory" in datasets:
             values |= _beside(ds, datasets[f"{self.name}_theory"])
-            claim = _beside_claim(values) + "; "
-        claim += layer_claim(values)
-        return Summary(layer_table(ds), claim, {**values, "closing": claim})
+            facts = _beside_facts(values)
+        facts += layer_facts(values)
+        table = "\n".join([layer_table(ds), *facts[1:]])
+        return Summary(table, facts[0], {**values, "closing": "; ".join(facts)})
 
     def _scene(
         self, folder: Path | None, device: str, model: DiffusionModel | None
@@ -534,11 +535,13 @@ def _beside(network: xr.Dataset, exact: xr.Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _beside_claim(found: dict[str, Any]) -> str:
+def _beside_facts(found: dict[str, Any]) -> list[str]:
+    """How near the readout is to exact beliefs, and what exact beliefs gain by the class."""
     t, (gap, error) = found["t"], found["readout minus exact"]
     low, high = (found["gain, exact"][f"{x:g}"][0] for x in (t[0], t[-1]))
-    return (
+    return [
         f"beliefs below the class read from the network - exact {gap:+.4f} ± {error:.4f} "
         f"(z = {gap / max(error, 1e-12):.1f}), largest {found['largest gap']:.3f}, correlation "
-        f"{found['correlation']:.3f}; exact beliefs gain {low:+.3f} and {high:+.3f} by the class"
-    )
+        f"{found['correlation']:.3f}",
+        f"exact beliefs gain {low:+.3f} and {high:+.3f} by the class",
+    ]

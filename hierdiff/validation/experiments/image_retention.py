@@ -316,8 +316,9 @@ def retention_figure(ds: xr.Dataset) -> Figure:
 def image_summary(ds: xr.Dataset) -> Summary:
     """Where the class is lost, and whether low layers outlive high ones."""
     values = _values(ds)
-    claim = _claim(values)
-    return Summary(_table(ds), claim, {**values, "closing": claim})
+    facts = _facts(values)
+    table = "\n".join([_table(ds), *facts[1:]])
+    return Summary(table, facts[0], {**values, "closing": "; ".join(facts)})
 
 
 def _table(ds: xr.Dataset) -> str:
@@ -361,14 +362,15 @@ def _values(ds: xr.Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _claim(found: dict[str, Any]) -> str:
-    """One sentence of it."""
+def _facts(found: dict[str, Any]) -> list[str]:
+    """Whether low layers outlive high ones, and where the class is lost."""
     raw, net = (found[f"first minus last layer, {x}"] for x in ("as they are", "above the floor"))
-    z = net[0] / max(net[1], 1e-12)
-    shows = "low layers outlive high ones" if z > 3 else "low layers do not outlive high ones"
-    return (
-        f"class half lost at t = {found['class half lost']:.3f} (chance {found['chance']:.3f}); "
-        f"beyond it {found['layers'][0]} minus {found['layers'][1]} at most {raw[0]:+.3f} ± "
-        f"{raw[1]:.3f} (t = {raw[2]:g}) as they are, {net[0]:+.3f} ± {net[1]:.3f} (t = {net[2]:g}, "
-        f"z = {z:.1f}) above the floor of random pairs: {shows}"
-    )
+    z, (first, last) = net[0] / max(net[1], 1e-12), found["layers"]
+    verb = "outlive" if z > 3 else "do not outlive"
+    return [
+        f"low layers {verb} high ones: beyond the loss of the class {first} minus {last} is at "
+        f"most {net[0]:+.3f} ± {net[1]:.3f} (t = {net[2]:g}, z = {z:.1f}) above the floor of "
+        "random pairs",
+        f"class half lost at t = {found['class half lost']:.3f} (chance {found['chance']:.3f})",
+        f"{first} minus {last} as they are: at most {raw[0]:+.3f} ± {raw[1]:.3f} (t = {raw[2]:g})",
+    ]

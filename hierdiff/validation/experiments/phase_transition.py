@@ -424,8 +424,9 @@ class NetworkPhaseTransition:
             return image_summary(datasets[self.name])
         parts = self._parts(datasets)
         values = _values(*parts)
-        claim = _claim(values)
-        return Summary(_table(*parts), claim, {**values, "closing": claim})
+        facts = _facts(values)
+        table = "\n".join([_table(*parts), *facts[1:]])
+        return Summary(table, facts[0], {**values, "closing": "; ".join(facts)})
 
     def _parts(self, datasets: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, ...]:
         return tuple(datasets[f"{self.name}{end}"] for end in ("_theory", "_chain", ""))
@@ -629,28 +630,28 @@ def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _claim(found: dict[str, Any]) -> str:
-    """How far the network is from exact inference."""
+def _facts(found: dict[str, Any]) -> list[str]:
+    """How far the network is from exact inference, how far the chain, and by training set."""
     gap, error, t = found["class, network - chain"]
-    sizes = ", ".join(
-        f"{row[1]:.4f} ± {row[2]:.4f} ({row[0] if row[0] else 'fresh'}; {row[3]:.0%} valid, "
-        f"{row[4]:.0%} copies)"
+    half, kl = found["half retention"], found["mean gap"]
+    facts = [
+        f"the class is unchanged with a probability that differs from exact beliefs in the same "
+        f"chain by at most {gap:+.3f} ± {error:.3f} (t = {t:g}), at a KL divergence from the exact "
+        f"posterior of {kl[0]:.5f} ± {kl[1]:.5f} nats per leaf",
+        f"all levels, network minus chain: at most {found['largest, network - chain']:.3f}",
+        f"chain minus exact law: at most {found['largest, chain - exact']:.3f} (|z| < "
+        f"{found['largest z, chain - exact']:.1f})",
+        f"largest divergence {found['worst gap']:.4f}, after "
+        f"{found['cpu seconds of training']:.0f} CPU s",
+        f"valid strings: at least {found['valid']:.3f}",
+        f"half unchanged at t = {half['network'][0]:.3f} (class) to {half['network'][-1]:.3f} "
+        f"(leaves), exact {half['theory'][0]:.3f} to {half['theory'][-1]:.3f}",
+    ]
+    return facts + [
+        f"{row[0] if row[0] else 'fresh'} training strings: divergence {row[1]:.4f} ± "
+        f"{row[2]:.4f}, {row[3]:.0%} valid, {row[4]:.0%} copies"
         for row in found["training sets"]
-    )
-    half = found["half retention"]
-    text = (
-        f"probability that the class is unchanged, network minus exact beliefs in the same chain, "
-        f"at most {gap:+.3f} ± {error:.3f} (t = {t:g}; all levels "
-        f"{found['largest, network - chain']:.3f}); chain minus exact law at most "
-        f"{found['largest, chain - exact']:.3f} (|z| < {found['largest z, chain - exact']:.1f}); "
-        f"KL divergence from the exact posterior {found['mean gap'][0]:.5f} ± "
-        f"{found['mean gap'][1]:.5f} nats per leaf, worst {found['worst gap']:.4f}, after "
-        f"{found['cpu seconds of training']:.0f} CPU s; valid strings at least "
-        f"{found['valid']:.3f}; half unchanged at t = {half['network'][0]:.3f} (class) to "
-        f"{half['network'][-1]:.3f} (leaves), exact {half['theory'][0]:.3f} to "
-        f"{half['theory'][-1]:.3f}"
-    )
-    return f"{text}; by training set: {sizes}" if sizes else text
+    ]
 
 
 # --------------------------------------------------------------------------------------- figure

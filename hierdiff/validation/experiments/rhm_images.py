@@ -347,8 +347,9 @@ class RHMImages:
         """How far the network is from the exact denoiser, and where levels and layers are lost."""
         parts = self._parts(datasets)
         values = _values(*parts)
-        claim = _claim(values)
-        return Summary(_table(*parts), claim, {**values, "closing": claim})
+        facts = _facts(values)
+        table = "\n".join([_table(*parts), *facts[1:]])
+        return Summary(table, facts[0], {**values, "closing": "; ".join(facts)})
 
     def _parts(self, datasets: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, ...]:
         return tuple(datasets[f"{self.name}{end}"] for end in ("_theory", "_chain", ""))
@@ -435,25 +436,26 @@ def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _claim(found: dict[str, Any]) -> str:
-    """One sentence of it."""
+def _facts(found: dict[str, Any]) -> list[str]:
+    """How far the network is from the exact denoiser; where levels and layers are lost."""
     gap, error, t = found["class, network - chain"]
     exact, network = found["half, exact"], found["half, network"]
-    text = (
-        f"probability that the class is unchanged, network minus exact denoiser in the same chain, "
-        f"at most {gap:+.3f} ± {error:.3f} (t = {t:g}; all levels "
-        f"{found['largest, network - chain']:.3f}); chain minus exact law at most "
-        f"{found['largest, chain - exact']:.3f}; half unchanged at t = {network[0]:.3f} (class) "
-        f"and {network[1]:.3f} (leaves), exact {exact[0]:.3f} and {exact[1]:.3f}; valid strings at "
-        f"least {found['valid']:.3f}"
-    )
+    facts = [
+        f"the class is unchanged with a probability that differs from the exact denoiser in the "
+        f"same chain by at most {gap:+.3f} ± {error:.3f} (t = {t:g})",
+        f"all levels, network minus chain: at most {found['largest, network - chain']:.3f}",
+        f"chain minus exact law: at most {found['largest, chain - exact']:.3f}",
+        f"half unchanged at t = {network[0]:.3f} (class) and {network[1]:.3f} (leaves), exact "
+        f"{exact[0]:.3f} and {exact[1]:.3f}",
+        f"valid strings: at least {found['valid']:.3f}",
+    ]
     if "layers" in found:
         first, last = found["layers half"]
-        text += (
-            f"; classifier's {found['layers'][0]} half similar at t = {first:.3f}, "
+        facts.append(
+            f"classifier's {found['layers'][0]} half similar at t = {first:.3f}, "
             f"{found['layers'][1]} at {last:.3f}, above the floor"
         )
-    return text
+    return facts
 
 
 # --------------------------------------------------------------------------------------- figure
