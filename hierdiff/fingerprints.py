@@ -717,7 +717,7 @@ def code_parts(*items: Any) -> dict[str, str]:
     Examples
     --------
     >>> sorted(code_parts(fingerprint))[:2]
-    ['hierdiff', 'hierdiff.data.derivations']
+    ['hierdiff', 'hierdiff._lazy']
     """
     files, packages = _followed(_NONE.union(*(_source_of(item) for item in items)))
     modules = dict(sorted(words.split() for words in files.values()))

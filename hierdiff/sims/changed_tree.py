@@ -107,6 +107,7 @@ class ChangedTree:
         """The Random Hierarchy Model of these parameters."""
         return RHM(self.v, self.m, self.s, self.L)
 
+    @results.tracked
     @checked
     def predict(
         self,

@@ -523,6 +523,8 @@ class Coverage:
             raise InvalidParameter(f"names = {self.names} fit none of {', '.join(CASES)}")
         return found
 
+    @results.tracked
+    @checked
     def predict(self, law: Literal["nominal"] = "nominal") -> xr.Dataset:
         """The coverage that every error bar states, normal or Student's."""
         one_of("law", law, ("nominal",))

@@ -224,6 +224,7 @@ class Exponents:
         """Sizes; their depth does not matter for density evolution."""
         return [RHM(v, m, s, 1) for v, m, s in self.sizes]
 
+    @results.tracked
     def predict(self, law: Literal["annealed"] = "annealed") -> xr.Dataset:
         """Eigenvalue F'(p*) and belief p* of the annealed recursion, which ignores the noise."""
         one_of("law", law, ("annealed",))

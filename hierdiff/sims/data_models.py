@@ -124,6 +124,7 @@ class DataModels:
         dim = max(self.dims)
         memory(f"{self.points} data of {2 * dim} dimensions", 8.0 * self.points * 2 * dim)
 
+    @results.tracked
     @checked
     def predict(self, law: Literal["same size"] = "same size") -> xr.Dataset:
         """The SNR at which half of the class is lost, by theory of the same size."""

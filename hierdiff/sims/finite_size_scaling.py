@@ -138,6 +138,7 @@ class FiniteSizeScaling:
         deep = [RHM(32, 8, 2, L) for L in self.depths]
         return deep + [RHM(v, v // 4, 2, 8) for v in self.symbols]
 
+    @results.tracked
     @checked
     def predict(
         self,

@@ -141,6 +141,7 @@ class Information:
         )
         affordable(RHM(self.v, self.m, self.s, self.L), self.data)
 
+    @results.tracked
     @checked
     def predict(
         self,

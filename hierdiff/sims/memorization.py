@@ -127,6 +127,7 @@ class Memorization:
             test=self.test, restarts=self.restarts, seed=self.seed,
         )  # fmt: skip
 
+    @results.tracked
     @checked
     def predict(self, law: Literal["information"] = "information") -> xr.Dataset:
         """Crossover of the memorising model by the information at sigma_0."""

@@ -168,6 +168,7 @@ class PhaseDiagram:
         }
         return results.label(variables, coords, "theory", results.provenance(asdict(self)))
 
+    @results.tracked
     def measure(
         self,
         model: DiffusionModel | None = None,

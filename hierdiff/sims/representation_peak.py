@@ -97,6 +97,7 @@ class RepresentationPeak:
         near = place * np.geomspace(0.7, 1.4, 11)
         return near, np.unique(np.round([*near, 0.25 * place, 0.5 * place, far, 1.5 * far], 9))
 
+    @results.tracked
     @checked
     def predict(self, law: Literal["exact", "mean_field"] = "exact") -> xr.Dataset:
         """Place of the peak by a law; the exact one as the measurement locates it."""

@@ -109,6 +109,7 @@ class RepresentationalSimilarity:
         )
         affordable(RHM(self.v, self.m, self.s, self.L), self.data)
 
+    @results.tracked
     def predict(self) -> NoReturn:
         """Refused: no law of these maps is known."""
         raise InvalidParameter(f"{self.name} has no law that predicts it; call measure()")

@@ -95,6 +95,7 @@ class SampleComplexity:
             ),
         }  # fmt: skip
 
+    @results.tracked
     @checked
     def predict(self, law: Literal["coincidences"] = "coincidences") -> xr.Dataset:
         """Exponents in m by the law of coincidences."""

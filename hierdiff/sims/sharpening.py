@@ -80,6 +80,7 @@ class Sharpening:
             seed=self.seed,
         )  # fmt: skip
 
+    @results.tracked
     @checked
     def predict(
         self,

@@ -129,6 +129,7 @@ class Susceptibility:
     def _rhm(self, depth: int) -> RHM:
         return Correlations(self.v, self.m, self.s, depth).rhm
 
+    @results.tracked
     @checked
     def predict(self, law: Literal["chain"] = "chain") -> xr.Dataset:
         """Place and height of the maximum by the two-state chain, for the epsilon-process."""

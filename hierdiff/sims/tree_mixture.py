@@ -122,6 +122,7 @@ class TreeMixture:
         memory(f"a mixture of {classes:.3g} classes in {dim:.3g} dimensions", 8.0 * classes * dim)
         memory(f"{classes:.3g} covariances", 8.0 * dim * dim)
 
+    @results.tracked
     @checked
     def predict(self, law: Literal["linear"] = "linear") -> xr.Dataset:
         """The share that the best linear estimate keeps, a lower bound, of the same mixtures."""

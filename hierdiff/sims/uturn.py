@@ -130,6 +130,7 @@ class UTurn:
         for depth in self.depths:
             affordable(RHM(self.v, self.m, self.s, depth), self.data)
 
+    @results.tracked
     @checked
     def predict(
         self,

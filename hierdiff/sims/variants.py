@@ -138,6 +138,7 @@ class Variants:
         )
         affordable(RHM(V, M, S, self.L), self.data)
 
+    @results.tracked
     def predict(self) -> NoReturn:
         """Refused: the laws of the package hold for uniform unambiguous rules."""
         raise InvalidParameter(

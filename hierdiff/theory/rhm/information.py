@@ -570,7 +570,7 @@ def pointwise_slope(grammar: Grammar, noise: NoiseProcess, x_t: Array, t: float)
 
     Examples
     --------
-    >>> from hierdiff import RHM
+    >>> from hierdiff import RHM, MaskingNoise
     >>> grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
     >>> pointwise_slope(grammar, MaskingNoise(v=4), np.full((1, 4), -1), 1.0).round(6).tolist()
     [-5.213127]

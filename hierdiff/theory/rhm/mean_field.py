@@ -358,6 +358,7 @@ def effective_epsilon(noise: NoiseProcess, t: ArrayLike) -> FloatArray:
 
     Examples
     --------
+    >>> from hierdiff import GaussianNoise
     >>> noise = GaussianNoise(v=32)
     >>> p_0 = 1 - (1 - 1 / 32) * effective_epsilon(noise, noise.level([1.0, 4.0, 8.0]))
     >>> p_0.round(6).tolist()

@@ -130,6 +130,7 @@ def default_conditioning(
 
     Examples
     --------
+    >>> from hierdiff import GaussianNoise
     >>> default_conditioning(Parameterisation("eps"), GaussianNoise(schedule="linear"))
     DiscreteSchedule(T=1000, snr=9999..4.036e-05)
     """

@@ -334,6 +334,7 @@ def reverse_levels(levels: int | DiscreteSchedule, noise: SignalNoise, t: FloatA
 
     Examples
     --------
+    >>> from hierdiff import GaussianNoise
     >>> reverse_levels(2, GaussianNoise(schedule="linear"), np.array([0.5])).round(4).tolist()
     [[0.0853, 1.1012, inf]]
     """

@@ -266,6 +266,7 @@ class NetworkClassification:
             )
         return _classification(s, self.seed, s.size if isinstance(s, TreeNetwork) else _DIGITS)
 
+    @results.tracked
     @checked
     def predict(self, law: str = "limit") -> xr.Dataset:
         """The limit laws on random grammars of the same sizes, for ``rhm`` alone.
