@@ -19,8 +19,8 @@ CASES = [("masking", 0.2), ("masking", 0.35), ("uniform", 0.12), ("gaussian", 0.
 
 @pytest.mark.parametrize(("noise", "t"), CASES)
 def test_density_evolution_is_what_exact_inference_finds(noise: str, t: float, laws: Laws) -> None:
-    experiment = PhaseTransition(L=6, noise=noise, grammars=40, data=24)
-    found = experiment._summarise(*_at(experiment, t))
+    experiment = PhaseTransition(L=6, noise=noise, grammars=40, data=24, t=(t, 1.0))
+    found = experiment.measure()
     law = population_dynamics(experiment.rhm, experiment.process, t, size=4000, copies=6)
     for name, value, error in (
         ("belief", law.marginal, law.marginal_error),
@@ -37,21 +37,14 @@ def test_density_evolution_is_what_exact_inference_finds(noise: str, t: float, l
 
 
 def test_the_law_of_another_noise_level_is_rejected(laws: Laws) -> None:
-    experiment = PhaseTransition(L=6, noise="masking", grammars=40, data=24)
-    found = experiment._summarise(*_at(experiment, 0.35))
+    experiment = PhaseTransition(L=6, noise="masking", grammars=40, data=24, t=(0.35, 1.0))
+    found = experiment.measure()
     law = population_dynamics(experiment.rhm, experiment.process, 0.25, size=4000, copies=6)
     gap = np.abs(found.belief.isel(t=0).values - law.marginal)
     total = np.hypot(found.belief_error.isel(t=0).values, law.marginal_error)
     z = np.max((gap - SHARED) / total)
     laws.rejects("density evolution against exact inference", "another noise level", z)
     assert z > 8
-
-
-def _at(experiment: PhaseTransition, t: float):
-    times = np.array([t])
-    worlds = experiment._worlds(None, None)
-    options = {"folder": None, "workers": None, "cluster": None}
-    return times, experiment._run(worlds, times, "one level", options)
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_a_given_model_on_gaussian_classes_has_the_closed_form() -> None:
     """The two Gaussian classes as a model that is given: the numbers of the prediction."""
     lam, gap, sign = SMALL.directions
     model = GaussianClasses(np.stack([gap / 2, -gap / 2]), np.diag(lam))
-    rng, n = np.random.default_rng(0), 4000
+    rng, n = np.random.default_rng(0), 1500
     x0 = sign * gap / 2 + np.sqrt(lam) * rng.standard_normal((n, len(lam)))
     one = replace(SMALL, sigma2=(0.1, 1.0, 10.0))
     ds = one.measure(model, (x0, np.zeros(n, int), np.ones(n, int)))

@@ -97,7 +97,7 @@ READINGS = (
 )  # fmt: skip
 """What is read off a bump network at every checkpoint."""
 _COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counted
-_MULTIPLE = partial(number, above=0, high=1e6)
+_MULTIPLE = partial(number, low=1e-6, high=1e6)
 _MAKER = "NetworkComposition"
 _SHOWN = 8  # images of the figure
 
