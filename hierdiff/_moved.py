@@ -150,6 +150,7 @@ ALSO: dict[str, tuple[str, ...]] = {
         "hierdiff.validation.recipes",
     ),
     "hierdiff.validation.tree_network": ("hierdiff.validation.networks.transformer",),
+    "hierdiff.validation.tree_runs": ("hierdiff.validation.experiments.phase_transition",),
 }
 
 

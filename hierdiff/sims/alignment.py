@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import (
+    array,
     check_fields,
     checked,
     instance,
@@ -106,6 +107,24 @@ class ComparedObjects:
     grammar: Grammar | None = None
     ends: bool = True
     randoms: Array | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, x0=array, labels=unchecked, randoms=unchecked)
+        x0, task = self.x0, self.task
+        if x0.ndim < 2 or int(task.triplets.max()) >= len(x0):
+            raise InvalidParameter(
+                f"x0 of shape {x0.shape} has no object {int(task.triplets.max())}, which a triplet "
+                "names; give one row per object"
+            )
+        for name, rows in (("labels", self.labels), ("randoms", self.randoms)):
+            if rows is not None and np.shape(rows)[:1] != (len(x0),):
+                raise InvalidParameter(
+                    f"{name} of shape {np.shape(rows)} for {len(x0)} objects; give one row each"
+                )
+        if (self.trees is None) != (self.grammar is None):
+            raise InvalidParameter("give trees and grammar together, or neither")
+        if self.trees is not None and self.grammar is not None:
+            checked_derivations(self.grammar, self.trees)
 
     def label_rows(self) -> Array | None:
         """Labels as features: one-hot classes, or embeddings."""

@@ -34,7 +34,6 @@ EXEMPT = {
 } | {
     f"{_S}metrics.forward_backward.StartData": "made by start_data, which checks",
     f"{_S}metrics.forward_backward.one_at_a_time": "takes any object",
-    f"{_S}alignment.ComparedObjects": "objects of any kind; measure checks them with the model",
     f"{_E}source_arguments": "a command line; test_scripts has its cases",
     f"{_E}clear_checkpoints": "removes files of a folder that the runner has tried",
     f"{_E}image_retention.digit_scene": "trains two networks",
@@ -66,6 +65,7 @@ def cases() -> list[Case]:
     import torch
 
     from hierdiff import GaussianNoise, seeds
+    from hierdiff.sims.alignment import ComparedObjects
     from hierdiff.sims.metrics import odd_one_out
     from hierdiff.validation import experiments
     from hierdiff.validation.adapter import NetworkModel
@@ -91,6 +91,10 @@ def cases() -> list[Case]:
         Case(odd, odd_one_out.TripletTask,
              {"triplets": rows, "probabilities": np.full((12, 3), 1 / 3), "ties": "shared",
               "seed": 0}),
+        Case(f"{_S}alignment.ComparedObjects", ComparedObjects,
+             {"x0": x, "task": task, "labels": np.arange(9) % 2, "unconditional": True,
+              "trees": None, "grammar": None, "ends": True, "randoms": np.ones((9, 3))},
+             nan=("labels", "randoms")),  # rows of any kind, which the model looks at
         Case(f"{odd}.scores", task.scores, {"features": x}),
         Case(f"{odd}.error", task.error, {"scores": np.arange(12) / 12}),
         Case(f"{odd}.probed",

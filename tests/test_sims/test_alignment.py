@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from laws import Laws
+from oracles import one_line
 
 from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import compare
-from hierdiff.sims.alignment import Alignment
+from hierdiff.sims.alignment import Alignment, ComparedObjects
 from hierdiff.sims.metrics.estimators import shared_error
+from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.sims.metrics.representation_geometry import cosine_similarity
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import expected_accuracy
@@ -112,3 +114,21 @@ def test_bad_input_is_one_line() -> None:
         SMALL.predict("guess")
     with pytest.raises(InvalidParameter, match="no levels of latents"):
         SMALL.measure(MaskingNoise(8))  # type: ignore[arg-type]
+
+
+def test_objects_that_do_not_fit_are_refused() -> None:
+    grammar = SMALL.rhm.draw(0)
+    trees = grammar.sample(12, 1)
+    rows = draw_triplets(12, 50, seed=0)
+    task = TripletTask(rows, np.full((50, 3), 1 / 3))
+    for changes, words in (
+        ({"x0": trees.leaves[:5]}, "no object"),
+        ({"x0": trees.leaves, "labels": np.zeros(3, int)}, "one row each"),
+        ({"x0": trees.leaves, "trees": trees}, "together"),
+        ({"x0": trees.leaves, "trees": trees, "grammar": SMALL.rhm.draw(1)}, "no rule"),
+    ):
+        with pytest.raises(InvalidParameter, match=words) as error:
+            ComparedObjects(task=task, **changes)
+        one_line(error)
+    with pytest.raises(InvalidParameter, match="has shape"):
+        TripletTask(rows, np.ones((3, 3)) / 3)
