@@ -91,12 +91,21 @@ def command_line() -> Iterator[None]:
         sys.argv = before
 
 
-def flags_of(kind: Any) -> None:
+def flags_of(kind: Any, name: str = "kind") -> None:
     """Refuse what has no fields that could be flags."""
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         raise InvalidParameter(
-            f"kind = {shown(kind)} must be a dataclass; its fields are the flags"
+            f"{name} = {shown(kind)} must be a dataclass; its fields are the flags"
         )
+
+
+def _words(arguments: Any) -> list[str]:
+    """The words of a command line."""
+    if not isinstance(arguments, (list, tuple)) or not all(isinstance(x, str) for x in arguments):
+        raise InvalidParameter(
+            f"arguments = {shown(arguments)} must be a list of words, as sys.argv[1:]"
+        )
+    return list(arguments)
 
 
 def parse_flags(
@@ -131,6 +140,8 @@ def parse_flags(
     import tyro
 
     flags_of(kind)
+    flags_of(also, "also")
+    own = None if arguments is None else _words(arguments)
     flat: Any = tyro.conf.OmitArgPrefixes  # subscripted by classes that only exist at run time
     both = dataclasses.make_dataclass(
         kind.__name__,
@@ -151,7 +162,7 @@ def parse_flags(
     both.__doc__ = kind.__doc__
 
     def parse() -> Any:
-        given = sys.argv[1:] if arguments is None else list(arguments)
+        given = sys.argv[1:] if own is None else own
         words = _new_names(given, getattr(kind, "renamed", {}))
         arrange = getattr(kind, "arguments", None)  # of a class with subcommands
         words = words if arrange is None else arrange(words)

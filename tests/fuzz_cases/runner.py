@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ EXEMPT = {
 }
 
 
-def _run(**arguments: Any) -> None:
+@functools.wraps(run)
+def _run(*arguments: Any, **options: Any) -> None:
     """A run whose table nobody reads."""
     with contextlib.redirect_stdout(io.StringIO()):
-        run(**arguments)
+        run(*arguments, **options)
 
 
 def cases() -> list[Case]:
@@ -38,7 +40,8 @@ def cases() -> list[Case]:
         Case("hierdiff.contracts.LabelledData", LabelledData,
              {"x0": np.zeros((2, 1)), "labels": np.zeros(2, int)}),
         Case("hierdiff.contracts.Summary", Summary, {"table": "", "claim": "", "values": {}}),
-        Case("hierdiff.sims.run.RunOptions", RunOptions, {"out": Path("out"), "workers": 1}),
+        Case("hierdiff.sims.run.RunOptions", RunOptions,
+             {"out": Path("out"), "overwrite": False, "workers": 1, "resume": True}),
         Case("hierdiff.sims.run.RunOptions.tasks", RunOptions().tasks, {"name": "one"}),
         Case("hierdiff.sims.run.run", _run,
              {"experiment": small, "model": None, "data": None, "out": "out", "workers": 1,

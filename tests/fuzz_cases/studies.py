@@ -300,7 +300,9 @@ def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     return [
         *_experiments(), *_estimators(), *_tasks(), *_features(),
-        Case("hierdiff.sims.run.command", _run, {"kind": Correlations, "arguments": ["--v", "0"]}),
+        Case("hierdiff.sims.run.command", _run,
+             {"kind": Alignment, "arguments": ["--L", "1", "--weights", "1", "0.5", "--objects", "6",
+              "--triplets", "5", "--grammars", "2", "--t", "0.5", "--overwrite"]}),
         Case("hierdiff.command_line.last_words", page.last_words, {"error": ValueError("x")}),
         Case("hierdiff.command_line.parse_flags", _parsed,
              {"kind": _Flags, "also": RunOptions, "arguments": ["--v", "3"]}),
