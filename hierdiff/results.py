@@ -55,7 +55,12 @@ _R = TypeVar("_R")
 SOURCES = ("theory", "simulation", "network")
 # names of variables and coordinates; files without this mark may have older ones
 _LAYOUT = "2"
-_OLD_NAMES = {"unshared": "independent", "own_budget": "independent_budget"}
+_OLD_NAMES = {
+    "gaussian_bias": "noise_bias",
+    "gaussian_weighted": "weight_bias",
+    "own_budget": "independent_budget",
+    "unshared": "independent",
+}
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
 _IMPORTED = time.perf_counter()
 # flags that say where and how to work, and change no number

@@ -301,8 +301,8 @@ def cases() -> list[Case]:
     return [
         *_experiments(), *_estimators(), *_tasks(), *_features(),
         Case("hierdiff.sims.run.command", _run,
-             {"kind": Alignment, "arguments": ["--L", "1", "--weights", "1", "0.5", "--objects", "6",
-              "--triplets", "5", "--grammars", "2", "--t", "0.5", "--overwrite"]}),
+             {"kind": Alignment, "arguments": ["--L", "1", "--weights", "1", "0.5",
+              "--objects", "6", "--triplets", "5", "--grammars", "2", "--t", "0.5", "--overwrite"]}),
         Case("hierdiff.command_line.last_words", page.last_words, {"error": ValueError("x")}),
         Case("hierdiff.command_line.parse_flags", _parsed,
              {"kind": _Flags, "also": RunOptions, "arguments": ["--v", "3"]}),
