@@ -37,9 +37,12 @@ import xarray as xr
 from hierdiff import GaussianNoise, LowRankMixture, results
 from hierdiff import __main__ as main
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NOISE
+from hierdiff.registry import EXPERIMENTS
 from hierdiff.sims.bump_phases import NETWORK_THRESHOLDS
 from hierdiff.sims.models.fitted import fit_ppca_mixture, fit_supervised
 from hierdiff.theory import log_density, onset_delta
+from hierdiff.validation.networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -135,6 +138,18 @@ def run_block(block: str, space: dict[str, Any], name: str) -> tuple[int, list[s
 WITH_CODE = [page for page in PAGES if blocks(page.read_text())]
 
 
+@pytest.fixture
+def _registries() -> Iterator[None]:
+    """What a page registers is not there for other tests."""
+    tables: tuple[dict[str, Any], ...] = (NOISE, NETWORKS, EXPERIMENTS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, old in zip(tables, before, strict=True):
+        table.clear()
+        table.update(old)
+
+
+@pytest.mark.usefixtures("_registries")
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda p: p.name)
 def test_every_block_of_python_runs_and_gives_the_numbers_in_its_comments(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
