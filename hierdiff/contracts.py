@@ -20,20 +20,29 @@ having its methods; nothing is inherited.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import FloatArray
+from hierdiff.checks import (
+    MAX_SYMBOLS,
+    FloatArray,
+    SymbolArray,
+    array,
+    frozen,
+    memory,
+    symbols_of,
+    whole,
+)
+from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
-
-    from hierdiff.noise import SymbolEvidence
-    from hierdiff.sims.run import RunOptions
 
 __all__ = [
     "ConditionalModel",
@@ -42,10 +51,12 @@ __all__ = [
     "Experiment",
     "LabelledData",
     "NoiseProcess",
+    "Run",
     "Sample",
     "Sampler",
     "SignalNoise",
     "Summary",
+    "SymbolEvidence",
 ]
 
 Array = NDArray[Any]
@@ -105,6 +116,82 @@ class DataModel(Protocol):
 
     def sample(self, n: int, seed: Seed) -> Sample:
         """``n`` independent data with labels and latents."""
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolEvidence:
+    r"""Evidence with two values per sample: one on the observed symbol, one on each other.
+
+    .. math:: \log\psi_i(b) = \text{log\_match if } b = x_i, \text{ else log\_other};
+       \quad 0 \text{ for every } b \text{ where } x_i = -1
+
+    Parameters
+    ----------
+    symbols : int array [n, leaves]
+        Observed symbols in [0, v), -1 where there is none; kept as int32.
+    log_match, log_other : float or array [n]
+        Natural logarithms; -inf is allowed for one of the two, NaN and +inf are not.
+    v : int
+        Number of symbols.
+
+    Raises
+    ------
+    InvalidParameter
+        For wrong shapes, symbols out of range, or values as excluded above.
+
+    Notes
+    -----
+    Validity: exact; it holds n * leaves numbers where the dense form holds v times as many.  The
+    arrays are own, read-only copies.
+
+    Examples
+    --------
+    >>> SymbolEvidence(np.array([[1, -1]]), 0.0, -np.inf, v=2).dense().tolist()
+    [[[-inf, 0.0], [0.0, 0.0]]]
+    """
+
+    symbols: SymbolArray
+    log_match: float | FloatArray
+    log_other: float | FloatArray
+    v: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "v", whole("v", self.v, 1, MAX_SYMBOLS))
+        symbols = frozen(symbols_of("symbols", self.symbols, -1, self.v))
+        object.__setattr__(self, "symbols", symbols)
+        n = len(symbols)
+        match, other = (
+            array(name, getattr(self, name)).astype(float) for name in ("log_match", "log_other")
+        )
+        for name, x in (("log_match", match), ("log_other", other)):
+            if x.shape not in ((), (n,)):
+                raise InvalidParameter(
+                    f"{name} has shape {x.shape}; give one number, or one per sample: ({n},)"
+                )
+            object.__setattr__(self, name, frozen(x) if x.ndim else float(x))
+        match, other = np.broadcast_to(match, n), np.broadcast_to(other, n)
+        bad = np.flatnonzero(
+            ~np.isfinite(np.maximum(match, other)) | np.isnan(match) | np.isnan(other)
+        )
+        if bad.size:
+            i = int(bad[0])
+            raise InvalidParameter(
+                f"evidence of sample {i} has log_match = {match[i]}, log_other = {other[i]}; "
+                "neither may be NaN or +inf, and one must be finite"
+            )
+
+    def dense(self) -> FloatArray:
+        """Natural logarithm of the evidence of every symbol, [n, leaves, v]."""
+        shape = (*self.symbols.shape, self.v)
+        memory(f"dense evidence of shape {shape}", 16.0 * self.symbols.size * self.v)
+        match, other = (
+            np.broadcast_to(np.asarray(x)[..., None, None], (*shape[:2], 1))
+            for x in (self.log_match, self.log_other)
+        )
+        out = np.array(np.broadcast_to(other, shape))
+        np.put_along_axis(out, np.maximum(self.symbols, 0)[..., None], match, axis=2)
+        out[self.symbols < 0] = 0.0
+        return out
 
 
 class NoiseProcess(Protocol):
@@ -251,6 +338,25 @@ class Summary(NamedTuple):
     values: Mapping[str, Any]
 
 
+class Run(Protocol):
+    """Where and how an experiment is run; :class:`hierdiff.sims.run.RunOptions` is one."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the results."""
+
+    @property
+    def device(self) -> str:
+        """Where networks run."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether finished work of an earlier run is used."""
+
+    def tasks(self, name: str) -> dict[str, Any]:
+        """Keyword arguments of :func:`hierdiff.tasks.run_tasks` for the tasks of an experiment."""
+
+
 class Experiment(Protocol):
     """A question: a frozen dataclass whose fields are parameters of the science and nothing else.
 
@@ -274,7 +380,7 @@ class Experiment(Protocol):
         """The same of a model, with the same labels; ``source`` is that of the model."""
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """All results of the study, predictions and measurements, by the stem of their file."""
 

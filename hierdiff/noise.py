@@ -80,7 +80,6 @@ from hierdiff.checks import (
     check_fields,
     checked,
     finite_reals,
-    frozen,
     levels_of,
     memory,
     natural,
@@ -94,7 +93,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import NoiseProcess, SignalNoise
+from hierdiff.contracts import NoiseProcess, SignalNoise, SymbolEvidence
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 
@@ -318,82 +317,6 @@ def reverse_probabilities(
     likelihood = (q_s @ q)[rows, :, symbols]  # q_t(x_t | c), [n, leaves, c]
     ratio = np.divide(p, likelihood, out=np.zeros_like(p), where=likelihood > _TINY)
     return np.asarray((ratio @ q_s) * q[rows, :, symbols])
-
-
-@dataclass(frozen=True, eq=False)
-class SymbolEvidence:
-    r"""Evidence with two values per sample: one on the observed symbol, one on each other.
-
-    .. math:: \log\psi_i(b) = \text{log\_match if } b = x_i, \text{ else log\_other};
-       \quad 0 \text{ for every } b \text{ where } x_i = -1
-
-    Parameters
-    ----------
-    symbols : int array [n, leaves]
-        Observed symbols in [0, v), -1 where there is none; kept as int32.
-    log_match, log_other : float or array [n]
-        Natural logarithms; -inf is allowed for one of the two, NaN and +inf are not.
-    v : int
-        Number of symbols.
-
-    Raises
-    ------
-    InvalidParameter
-        For wrong shapes, symbols out of range, or values as excluded above.
-
-    Notes
-    -----
-    Validity: exact; it holds n * leaves numbers where the dense form holds v times as many.  The
-    arrays are own, read-only copies.
-
-    Examples
-    --------
-    >>> SymbolEvidence(np.array([[1, -1]]), 0.0, -np.inf, v=2).dense().tolist()
-    [[[-inf, 0.0], [0.0, 0.0]]]
-    """
-
-    symbols: SymbolArray
-    log_match: float | FloatArray
-    log_other: float | FloatArray
-    v: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "v", _SYMBOLS("v", self.v))
-        symbols = frozen(symbols_of("symbols", self.symbols, -1, self.v))
-        object.__setattr__(self, "symbols", symbols)
-        n = len(symbols)
-        match, other = (
-            array(name, getattr(self, name)).astype(float) for name in ("log_match", "log_other")
-        )
-        for name, x in (("log_match", match), ("log_other", other)):
-            if x.shape not in ((), (n,)):
-                raise InvalidParameter(
-                    f"{name} has shape {x.shape}; give one number, or one per sample: ({n},)"
-                )
-            object.__setattr__(self, name, frozen(x) if x.ndim else float(x))
-        match, other = np.broadcast_to(match, n), np.broadcast_to(other, n)
-        bad = np.flatnonzero(
-            ~np.isfinite(np.maximum(match, other)) | np.isnan(match) | np.isnan(other)
-        )
-        if bad.size:
-            i = int(bad[0])
-            raise InvalidParameter(
-                f"evidence of sample {i} has log_match = {match[i]}, log_other = {other[i]}; "
-                "neither may be NaN or +inf, and one must be finite"
-            )
-
-    def dense(self) -> FloatArray:
-        """Natural logarithm of the evidence of every symbol, [n, leaves, v]."""
-        shape = (*self.symbols.shape, self.v)
-        memory(f"dense evidence of shape {shape}", 16.0 * self.symbols.size * self.v)
-        match, other = (
-            np.broadcast_to(np.asarray(x)[..., None, None], (*shape[:2], 1))
-            for x in (self.log_match, self.log_other)
-        )
-        out = np.array(np.broadcast_to(other, shape))
-        np.put_along_axis(out, np.maximum(self.symbols, 0)[..., None], match, axis=2)
-        out[self.symbols < 0] = 0.0
-        return out
 
 
 @register_noise

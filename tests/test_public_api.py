@@ -116,7 +116,7 @@ SURFACE = {
     ],
     "hierdiff.contracts": [
         "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData",
-        "NoiseProcess", "Sample", "Sampler", "SignalNoise", "Summary",
+        "NoiseProcess", "Run", "Sample", "Sampler", "SignalNoise", "Summary", "SymbolEvidence",
     ],
     "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],

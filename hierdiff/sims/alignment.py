@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -33,7 +33,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
@@ -54,9 +54,6 @@ from hierdiff.theory.odd_one_out_task import (
     odd_one_out,
     tree_similarity,
 )
-
-if TYPE_CHECKING:
-    from hierdiff.sims.run import RunOptions
 
 __all__ = [
     "CONDITIONS",
@@ -506,7 +503,7 @@ class Alignment:
         return results.label(variables, coords, source, results.provenance(self._fields(model)))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The limit of no noise, and the measurement."""
         measured = self.measure(model, data, **run.tasks(self.name))

@@ -31,7 +31,7 @@ from hierdiff.checks import (
     positive,
     whole,
 )
-from hierdiff.contracts import Summary
+from hierdiff.contracts import Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
@@ -40,7 +40,6 @@ from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_COLOURS, WEIGHT_LABELS, with_errors
 from hierdiff.sims.metrics.denoising_error import ErrorPool, prefix_scores, tie_split_accuracy
 from hierdiff.sims.metrics.estimators import standard_error
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.scenes import PROMPTS, TwoObjectScenes
 from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
@@ -225,9 +224,7 @@ class AttributeBinding:
         stacked = {name: np.stack([f[name] for f in found]) for name in found[0]}
         return self._label(stacked, "simulation", "")
 
-    def datasets(
-        self, run: RunOptions, model: Any = None, data: Any = None
-    ) -> dict[str, xr.Dataset]:
+    def datasets(self, run: Run, model: Any = None, data: Any = None) -> dict[str, xr.Dataset]:
         """The measurement; Bayes' ceiling and the bag of attributes are in it."""
         return {"attribute_binding": self.measure(model, data, **run.tasks(self.name))}
 

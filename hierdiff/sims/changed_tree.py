@@ -30,14 +30,13 @@ from hierdiff.checks import (
     one_of,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import ratio
 from hierdiff.sims.metrics.forward_backward import one_at_a_time, start_data
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM
 
@@ -242,7 +241,7 @@ class ChangedTree:
         return found
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The averages over many trees, and one tree to draw."""
         options = run.tasks(self.name)

@@ -18,7 +18,7 @@ import xarray as xr
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, text, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_name
@@ -26,7 +26,6 @@ from hierdiff.plots.backend import Figure
 from hierdiff.plots.style import measured_last, panel_figure
 from hierdiff.sims.kernel_learning import KernelLearning
 from hierdiff.sims.models.context_clustering import Context
-from hierdiff.sims.run import RunOptions
 from hierdiff.sims.synonym_learning import LAWS, SynonymLearning
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 
@@ -214,7 +213,7 @@ class Composition:
         return self._together(found, {})
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Grammar | None = None
+        self, run: Run, model: DiffusionModel | None = None, data: Grammar | None = None
     ) -> dict[str, xr.Dataset]:
         """The three laws and the measurement."""
         measured = self.measure(model, data, **run.tasks(self.name))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
@@ -31,9 +31,6 @@ from hierdiff.sims.metrics.forward_backward import one_at_a_time
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.dynamical_correlations import leaf_correlation, susceptibility
-
-if TYPE_CHECKING:
-    from hierdiff.sims.run import RunOptions
 
 __all__ = ["Correlations"]
 
@@ -293,7 +290,7 @@ class Correlations:
         return results.label(variables, axes, source, results.provenance(asdict(self)))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement, and the prediction of the epsilon-process beside it."""
         measured = self.measure(model, data, **run.tasks(self.name))

@@ -24,7 +24,7 @@ from scipy import special, stats
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
@@ -38,7 +38,6 @@ from hierdiff.sims.metrics.odd_one_out import draw_triplets, paired_difference, 
 from hierdiff.sims.metrics.probes import feature_snr, over_seeds
 from hierdiff.sims.models.finite_steps import convergence_order
 from hierdiff.sims.representation import crossover
-from hierdiff.sims.run import RunOptions
 from hierdiff.sims.synonym_learning import bootstrapped
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import critical_level, population_dynamics, snr
@@ -582,7 +581,7 @@ class Coverage:
         return results.label(variables, _axes(names), "simulation", made)
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

@@ -39,13 +39,12 @@ from hierdiff.checks import (
     shown,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import generator, stream
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     belief_slopes,
@@ -412,7 +411,7 @@ class Exponents:
         }  # fmt: skip
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

@@ -37,7 +37,7 @@ from hierdiff.checks import (
     probabilities,
     whole,
 )
-from hierdiff.contracts import Summary
+from hierdiff.contracts import Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure, plt, ticker
@@ -52,7 +52,6 @@ from hierdiff.sims.metrics.denoising_error import (
     prefix_scores,
 )
 from hierdiff.sims.metrics.estimators import mean_and_error
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.gaussian_classes import (
     GaussianClasses,
@@ -315,9 +314,7 @@ class CueConflict:
         source = "network" if getattr(model, "source", "") == "network" else "simulation"
         return self._label(variables, source, "", self.sigma2, fields)
 
-    def datasets(
-        self, run: RunOptions, model: Any = None, data: Any = None
-    ) -> dict[str, xr.Dataset]:
+    def datasets(self, run: Run, model: Any = None, data: Any = None) -> dict[str, xr.Dataset]:
         """The closed form on a fine grid of noise levels, and the measurement."""
         measured = self.measure(model, data, **run.tasks(self.name))
         levels = np.union1d(self.sigma2, np.geomspace(0.01, 30, 60))

@@ -37,7 +37,7 @@ from hierdiff.checks import (
     one_of,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import NoTransition
@@ -45,7 +45,6 @@ from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PhaseTransition
-from hierdiff.sims.run import RunOptions
 from hierdiff.theory import critical_level, population_dynamics
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.theory.mixture.feature_snr import class_confidence
@@ -234,7 +233,7 @@ class DataModels:
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

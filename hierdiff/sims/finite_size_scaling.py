@@ -29,13 +29,12 @@ from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import crossing, depth_limit, disorder
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
@@ -309,7 +308,7 @@ class FiniteSizeScaling:
         return out[0], out[1], out[2], out[3]
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

@@ -27,13 +27,12 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import NOISE, has_snr, noise_process
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import nested_mean, standard_error
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import denoise_symbols
 from hierdiff.theory.rhm.information import (
@@ -244,7 +243,7 @@ class Information:
         return results.label(variables, coords, "simulation", attributes)
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """Both processes: information per level, slopes and identities."""
         if model is not None or data is not None:

@@ -34,12 +34,11 @@ from hierdiff.checks import (
     one_of,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure
 from hierdiff.plots.style import axes_or_new, curve, finish, measured_last, panel_figure, parts_with
 from hierdiff.seeds import Seed, generator, stream
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.rhm.sample_complexity import KERNELS, Kernel, kernel_cost, local_exponent
 
@@ -181,7 +180,7 @@ class KernelLearning:
         return self._label(*kernel_slopes(samples, self.positions), "simulation")
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: None = None
+        self, run: Run, model: DiffusionModel | None = None, data: None = None
     ) -> dict[str, xr.Dataset]:
         """The law and the measurement."""
         return {

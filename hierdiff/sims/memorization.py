@@ -41,10 +41,9 @@ from hierdiff.checks import (
     one_of,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.plots.backend import Figure, plt, ticker
 from hierdiff.sims.representation import MODEL_COLOURS, Representation, crossover, representation
-from hierdiff.sims.run import RunOptions
 from hierdiff.theory.mixture.collapse import mutual_information_mixture
 from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak
 
@@ -212,7 +211,7 @@ class Memorization:
         return row
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The table at one rank, and the learners around their crossovers at all ranks."""
         if model is not None or data is not None:

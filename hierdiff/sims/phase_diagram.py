@@ -25,11 +25,10 @@ from scipy.optimize import brentq
 
 from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
@@ -190,7 +189,7 @@ class PhaseDiagram:
         )
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The laws at all points."""
         if model is not None or data is not None:

@@ -32,7 +32,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import DiffusionModel
+from hierdiff.contracts import DiffusionModel, Run
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
@@ -70,7 +70,6 @@ from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshol
 
 if TYPE_CHECKING:
     from hierdiff.contracts import Summary
-    from hierdiff.sims.run import RunOptions
 
 __all__ = ["PhaseTransition", "density_evolution", "sampling_tasks"]
 
@@ -501,7 +500,7 @@ class PhaseTransition:
         return results.label(variables, axes, source, results.provenance(fields))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """Prediction and measurement; with ``noise = "all"`` of the four processes, joined.
 

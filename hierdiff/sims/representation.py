@@ -40,7 +40,7 @@ from hierdiff.checks import (
     reals,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import has_snr
@@ -56,7 +56,6 @@ from hierdiff.sims.metrics.probes import (
     quadratic_probe,
 )
 from hierdiff.sims.models.fitted import LABELS, MODELS, Denoiser, ModelName, denoiser_of
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field, snr_peak
 
@@ -360,7 +359,7 @@ class Representation:
         return self._averaged(curves, names, sizes, source)
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None,
+        self, run: Run, model: DiffusionModel | None = None,
         data: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> dict[str, xr.Dataset]:  # fmt: skip
         """The exact law and the closed form on a fine grid, and the measurement."""

@@ -35,11 +35,10 @@ from hierdiff.checks import (
     shown,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims.representation import Representation, representation
-from hierdiff.sims.run import RunOptions
 
 __all__ = ["RepresentationPeak"]
 
@@ -164,7 +163,7 @@ class RepresentationPeak:
         return *located(sigma, curves.values), top(sigma, self._law_near(mixture, sigma))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """Measurement and both laws of every mixture."""
         if model is not None or data is not None:

@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_level, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import posterior
 
@@ -164,7 +163,7 @@ class RepresentationalSimilarity:
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

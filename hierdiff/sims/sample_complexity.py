@@ -31,10 +31,9 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims.composition import Composition
-from hierdiff.sims.run import RunOptions
 
 __all__ = ["SampleComplexity"]
 
@@ -146,7 +145,7 @@ class SampleComplexity:
         return {stem_of(k): x.measure(**options) for k, x in self.experiments().items()}
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """Both vocabularies with one token of context, and the smaller one with all leaves."""
         if model is not None or data is not None:

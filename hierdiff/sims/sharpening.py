@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.noise import is_channel
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition
-from hierdiff.sims.run import RunOptions
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability
 
 __all__ = ["Sharpening"]
@@ -170,7 +169,7 @@ class Sharpening:
         return experiment.predict(t=t, size=self.size, **options)
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """Exact inference at all depths, and the law at the greatest one."""
         if model is not None or data is not None:

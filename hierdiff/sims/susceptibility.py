@@ -28,13 +28,12 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel, noise_process
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.metrics.fluctuations import Peak, peak
-from hierdiff.sims.run import RunOptions
 from hierdiff.theory import (
     correlation_length_exponent,
     critical_level,
@@ -196,7 +195,7 @@ class Susceptibility:
         return found
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """Every process and depth, over the whole range and near the maximum."""
         if model is not None or data is not None:

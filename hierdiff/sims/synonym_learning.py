@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure
@@ -38,7 +38,6 @@ from hierdiff.plots.style import (
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import bootstrap, standard_error
 from hierdiff.sims.models.context_clustering import LEARNERS, Context, learning_curve, synonyms
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.rhm.sample_complexity import (
     clustering_cost,
@@ -258,7 +257,7 @@ class SynonymLearning:
         return self._label(variables, "simulation", "")
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: None = None
+        self, run: Run, model: DiffusionModel | None = None, data: None = None
     ) -> dict[str, xr.Dataset]:
         """The three laws and the measurement."""
         names = ("theory", "coincidences", "next_token")

@@ -38,13 +38,12 @@ from hierdiff.checks import (
     positive,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.odd_one_out import draw_triplets
 from hierdiff.sims.metrics.representation_geometry import cosine_similarity
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import class_posterior, expected_accuracy, odd_one_out
 from hierdiff.theory.odd_one_out_task import tree_mixture
@@ -177,7 +176,7 @@ class TreeMixture:
         return results.label(variables, coords, source, results.provenance(asdict(self)))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

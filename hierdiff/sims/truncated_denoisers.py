@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
@@ -41,7 +41,6 @@ from hierdiff.plots.style import (
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import Thresholds, phase_of_strings
 from hierdiff.sims.metrics.estimators import standard_error
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.rhm.token_correlations import node_marginals
@@ -241,7 +240,7 @@ class TruncatedDenoisers:
         return self._label(variables, source, [grammar.L], grammar.L)
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Grammar | None = None
+        self, run: Run, model: DiffusionModel | None = None, data: Grammar | None = None
     ) -> dict[str, xr.Dataset]:
         """The law and the measurement."""
         return {

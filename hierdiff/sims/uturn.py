@@ -28,14 +28,13 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import mean_and_error
 from hierdiff.sims.models.finite_steps import ConvergenceOrder, SimulatedModel, convergence_order
 from hierdiff.sims.phase_transition import PhaseTransition
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM, critical_level, posterior
 
@@ -255,7 +254,7 @@ class UTurn:
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

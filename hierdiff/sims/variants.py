@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
 from hierdiff.checks import check_fields, checked, natural, no_model, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf
 from hierdiff.errors import InvalidParameter
@@ -31,7 +31,6 @@ from hierdiff.noise import NOISE, noise_name
 from hierdiff.plots.backend import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.metrics.estimators import crossing, standard_error
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import true_beliefs
 
@@ -203,7 +202,7 @@ class Variants:
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The measurement."""
         return {self.name: self.measure(model, data, **run.tasks(self.name))}

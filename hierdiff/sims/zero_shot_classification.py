@@ -47,7 +47,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import Sample, Summary
+from hierdiff.contracts import Run, Sample, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Figure
@@ -76,7 +76,6 @@ from hierdiff.sims.metrics.denoising_error import (
 )
 from hierdiff.sims.metrics.estimators import mean_and_error, standard_error
 from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.inputs import checked_labels
 from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
@@ -345,9 +344,7 @@ class Classification:
                    "process": repr(getattr(model, "noise", "exact"))}  # fmt: skip
         return _labelled(self, found, source, fields, "")
 
-    def datasets(
-        self, run: RunOptions, model: Any = None, data: Any = None
-    ) -> dict[str, xr.Dataset]:
+    def datasets(self, run: Run, model: Any = None, data: Any = None) -> dict[str, xr.Dataset]:
         """The limit laws and the measurement."""
         tasks = run.tasks(self.name)
         measured = self.measure(model, data, **tasks)

@@ -44,7 +44,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.digits import digits
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
@@ -61,7 +61,6 @@ from hierdiff.sims.alignment import (
 from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.sims.metrics.estimators import shared_error
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
-from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
 from hierdiff.validation.adapter import NetworkModel
@@ -367,7 +366,7 @@ class NetworkAlignment:
         return ds.assign_attrs(parameters=json.dumps({**own, **also}, sort_keys=True))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The network's layers and levels, and exact beliefs where they are known."""
         usable_device(run.device)

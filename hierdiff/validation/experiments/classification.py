@@ -42,7 +42,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import Summary
+from hierdiff.contracts import Run, Summary
 from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
@@ -51,7 +51,6 @@ from hierdiff.plots.style import needs
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import tie_split_accuracy
-from hierdiff.sims.run import RunOptions
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
@@ -321,9 +320,7 @@ class NetworkClassification:
             model, data = self.trained()
         return self._scored(model, data, folder)
 
-    def datasets(
-        self, run: RunOptions, model: Any = None, data: Any = None
-    ) -> dict[str, xr.Dataset]:
+    def datasets(self, run: Run, model: Any = None, data: Any = None) -> dict[str, xr.Dataset]:
         """The network's results, and for ``rhm`` the exact denoiser's on the same samples."""
         if not run.resume:
             for old in run.folder.glob("classification-*/checkpoint.pt"):

@@ -50,7 +50,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
@@ -70,7 +70,6 @@ from hierdiff.sims.bump_phases import (
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.representation_geometry import anova_shares
 from hierdiff.sims.models.finite_steps import SequentialModel
-from hierdiff.sims.run import RunOptions
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.adapter import symbol_model
@@ -341,7 +340,7 @@ class NetworkComposition:
         return self._bumps(s.labels[0], None, "cpu")
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """Sets of labels and strings, each under its name; of a given model law and measurement."""
         if model is not None:

@@ -44,7 +44,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
@@ -54,7 +54,6 @@ from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
-from hierdiff.sims.run import RunOptions
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.distributed import run_shared
@@ -398,7 +397,7 @@ class NetworkPhaseTransition:
         return ds.assign_attrs(parameters=json.dumps({**own, **also}, sort_keys=True))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The exact law, the exact chain and the network; or images with layers of a classifier."""
         usable_device(run.device)
@@ -457,9 +456,7 @@ class NetworkPhaseTransition:
         )  # fmt: skip
         return symbol_model(model.module, one.process, num_steps=one.num_steps), done.cpu_seconds
 
-    def _strings(
-        self, run: RunOptions, model: DiffusionModel | None, data: Any
-    ) -> dict[str, xr.Dataset]:
+    def _strings(self, run: Run, model: DiffusionModel | None, data: Any) -> dict[str, xr.Dataset]:
         one, grammar, took = cast(GrammarNetwork, self.network), self.grammar, None
         trained = model is None
         if model is None:
@@ -500,7 +497,7 @@ class NetworkPhaseTransition:
             "minus_chain_error": (plane, error, {"long_name": f"standard error of: {text}"}),
         })  # fmt: skip
 
-    def _training_sets(self, run: RunOptions) -> xr.Dataset:
+    def _training_sets(self, run: Run) -> xr.Dataset:
         """Divergence, valid strings and copies against the size of the training set."""
         one, grammar = cast(GrammarNetwork, self.network), self.grammar
         noise, levels = one.process, np.array(one.levels)
@@ -545,7 +542,7 @@ class NetworkPhaseTransition:
             data=one.data, device=device,
         )  # fmt: skip
 
-    def _images(self, run: RunOptions, model: DiffusionModel | None) -> dict[str, xr.Dataset]:
+    def _images(self, run: Run, model: DiffusionModel | None) -> dict[str, xr.Dataset]:
         """Class and layers; several processes share the tasks, and the first one collects."""
         scene = self._scene(run.folder, run.device)
         scene = scene if model is None else replace(scene, model=cast(Any, model))

@@ -33,14 +33,13 @@ from scipy import stats
 
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots.backend import Axes, Figure, plt
 from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
-from hierdiff.sims.run import RunOptions
 from hierdiff.validation.experiments import clear_checkpoints, source_arguments
 from hierdiff.validation.experiments.layer_probes import (
     DigitNetworks,
@@ -227,7 +226,7 @@ class NetworkRepresentation:
         return self._trained(None, "cpu")
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """For the mixture exact law, memorising denoiser and networks; else all rows in one."""
         if not run.resume:

@@ -34,7 +34,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.contracts import DiffusionModel, Summary
+from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM
@@ -46,7 +46,6 @@ from hierdiff.plots.style import needs
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
-from hierdiff.sims.run import RunOptions
 from hierdiff.tasks import run_tasks
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
@@ -297,7 +296,7 @@ class RHMImages:
         return ds.assign_attrs(parameters=json.dumps({**own, **also}, sort_keys=True))
 
     def datasets(
-        self, run: RunOptions, model: DiffusionModel | None = None, data: Any = None
+        self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
         """The exact law, the exact chain and the network with layers of a classifier."""
         usable_device(run.device)
@@ -372,7 +371,7 @@ class RHMImages:
         return NetworkModel(model.module, self.noise, "eps", sampler=self.sampler,
                             execution=model.execution)  # fmt: skip
 
-    def _layers(self, run: RunOptions, images: Array, made: Array) -> xr.Dataset:
+    def _layers(self, run: Run, images: Array, made: Array) -> xr.Dataset:
         """Similarity of a classifier's layers, above the floor of random pairs."""
         if not self.classifier_steps:
             return xr.Dataset()
