@@ -228,7 +228,7 @@ def experiment(name: str) -> type[Any]:
 
 def _refuse_name(name: Any) -> None:
     near = difflib.get_close_matches(str(name), EXPERIMENTS, 3, 0.7)
-    words = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    words = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise InvalidParameter(
-        f"experiment = {name!r} is not known; {words}(hierdiff list names them all)"
+        f"experiment = {name!r} is not known{words} (hierdiff list names them all)"
     )
