@@ -17,6 +17,7 @@ from hierdiff.checks import (
     checked,
     count,
     integers,
+    memory,
     reals,
 )
 from hierdiff.contracts import LabelledData
@@ -62,6 +63,7 @@ class LabelledImages:
         """Images drawn with equal weights, with replacement, and their labels."""
         if not len(self):
             raise InvalidParameter("there are no images to draw from; give at least one")
+        memory(f"n = {n} images of shape {self.images.shape[1:]}", n * self.images[0].nbytes)
         rows = generator(seed).integers(len(self), size=n)
         return LabelledData(self.images[rows], self.labels[rows])
 
