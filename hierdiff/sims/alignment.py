@@ -72,6 +72,10 @@ _TEXT = "accuracy against the observers"
 _LAYER = "accuracy against the observers, layer accuracy"
 
 
+def _array_or_none(name: str, value: Any) -> Array | None:
+    return None if value is None else array(name, value)
+
+
 @dataclass(frozen=True, eq=False)
 class ComparedObjects:
     """Objects with the responses to their triplets.
@@ -106,7 +110,7 @@ class ComparedObjects:
     randoms: Array | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, x0=array, labels=unchecked, randoms=unchecked)
+        check_fields(self, x0=array, labels=_array_or_none, randoms=_array_or_none)
         x0, task = self.x0, self.task
         if x0.ndim < 2 or int(task.triplets.max()) >= len(x0):
             raise InvalidParameter(
