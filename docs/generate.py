@@ -370,7 +370,7 @@ def networks() -> str:
         found = json.loads(path.read_text())
         made = found["made"]
         said = found["claim"] if "claim" in found else found["closing"]
-        rows.append([f"`python validation/{made['command']}`", made["device"], said])
+        rows.append([f"`python validation/{made['command']}`", made.get("device", "cpu"), said])
     return table(["command", "device", "result"], rows)
 
 
