@@ -49,8 +49,8 @@ def _strings(add) -> None:
     text = (
         f"{len(runs)} networks, each on a grammar of its own: class half kept at t = "
         f"{_mean(half['network', 0], 3)} and leaves at {_mean(half['network', -1], 3)}, minus "
-        f"exact {_mean(less[0], 3)} and {_mean(less[1], 3)}; class minus exact beliefs in the same chain "
-        f"at most {worst[0]:+.3f} ± {worst[1]:.3f} (largest of {len(runs)} times "
+        f"exact {_mean(less[0], 3)} and {_mean(less[1], 3)}; class minus exact beliefs in the "
+        f"same chain at most {worst[0]:+.3f} ± {worst[1]:.3f} (largest of {len(runs)} times "
         f"{len(runs[0]['t'])} noise levels)"
     )
     add(("P1", "P5"), text, "phase_transition.py")
