@@ -162,6 +162,7 @@ class NetworkModel:
         )  # fmt: skip
         kind = self._kind
         instance("parameterisation", kind, Parameterisation)
+        instance("execution", self.execution, Execution)
         if not is_channel(self.noise):
             raise InvalidParameter(
                 f"noise = {self.noise!r} corrupts nothing that a network could see; use Gaussian, "
@@ -180,6 +181,8 @@ class NetworkModel:
         check_layers(self.module, self.layers)
         if self.condition is not None:
             object.__setattr__(self, "condition", _condition(self.module, self.condition))
+        if self.null_condition is not None:
+            _condition(self.module, self.null_condition)
         device = self.execution.place(self.module)
         for name, value in (
             ("parameterisation", kind),

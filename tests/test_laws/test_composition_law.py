@@ -270,5 +270,5 @@ def test_phases_of_strings(laws: Laws) -> None:
     assert {k: str(p[-1]) for k, p in ends.items()} == {"no label": "B", "label": "C"}
     # a model from outside is read like those made here
     grammar = RHM(16, 4, 2, 3).draw(0)
-    outside = experiment.measure(ExactRHM(grammar, experiment.process), grammar)
-    assert (outside.validity.sel(known=-1) == 1).all()
+    outside = experiment.measure(ExactRHM(grammar, experiment.denoisers.process), grammar)
+    assert (outside.validity.sel(known=grammar.L) == 1).all()

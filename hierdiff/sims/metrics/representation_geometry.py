@@ -1,10 +1,10 @@
 r"""How representations are arranged: directions, distances, neighbours, regressions, and CKA.
 
-=================  ===============================================================================
-Z [n, width]       representations of n points
-Y [n, coordinates] labels of the same points
-d(i, j)            Euclidean distance of points i and j
-=================  ===============================================================================
+==================  ==============================================================================
+Z [n, width]        representations of n points
+Y [n, coordinates]  labels of the same points
+d(i, j)             Euclidean distance of points i and j
+==================  ==============================================================================
 
 .. math::
     \mathrm{RSA} = \rho_{Spearman}\big(d_X(i,j),\; d_Y(i,j)\big)_{i<j}, \qquad

@@ -8,7 +8,7 @@ r"""Weights of denoising errors as functions of time.
 ===========  =================  ==============================================================
 name         w(t)               what it is, relative to the x0 error
 ===========  =================  ==============================================================
-``vdm``      |SNR'|             the likelihood bound; exactly Bayes' rule
+``vdm``      ``|SNR'|``         the likelihood bound; exactly Bayes' rule
 ``snr``      SNR                equal weights on the error of the noise
 ``exp``      exp(-7t)           the published heuristic (exp(-6t) in the same paper's appendix)
 ``uniform``  1                  equal weights on the error of the data

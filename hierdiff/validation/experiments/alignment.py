@@ -490,6 +490,8 @@ def digit_similarity(
     [1.75, 1.5, 1.0, 0.0]
     """
     w, y = reals("weights", weights), integers("labels", labels, ndim=1)
+    if not len(y):
+        raise InvalidParameter("labels is empty; give the label of one image at least")
     if w.shape != (3,) or not (w >= 0).all() or not w.any():
         raise InvalidParameter(f"weights = {w.tolist()} must be 3 numbers >= 0, not all zero")
     places = {
