@@ -687,7 +687,7 @@ def _networks() -> list[Case]:
                       "layers": {"conv1": "space"},
                       "noise_conditioning": noise_conditioning.LogSNR(),
                       "sampler": samplers.Ancestral(2), "condition": None,
-                      "execution": execution.Execution()}),
+                      "null_condition": None, "execution": execution.Execution()}),
         *(Case(f"{_V}adapter.NetworkModel.{word}",
                _method(NetworkModel, word, _image_model),
                lambda more=more: {"x_t": _pixels(), "t": 0.5, **more})
