@@ -109,13 +109,21 @@ def _judges(add) -> None:
             f"{plus(*found['bayes'], 3)}), network minus exact denoiser {plus(*gap, 3)}; calls per "
             f"class {plus(*found['calls_right'], 0)} when right, {plus(*found['calls_wrong'], 0)} "
             "when wrong", "classification.py")  # fmt: skip
-    found = network("alignment")
-    if found is not None:
-        layers = ", ".join(f"{n} at t = {t:g}" for n, t in zip(
-            found["best layer"]["unconditional"], found["t"], strict=True))  # fmt: skip
-        add(("H2",), f"top-heavy judges: best layers {layers}, next to the root of the tree",
+    names = ("alignment", "alignment_seed1", "alignment_seed2")
+    runs = [run for run in map(network, names) if run is not None]
+    if runs:
+        layers = "; ".join(
+            ", ".join(f"{name} at t = {t:g}" for name, t in
+                      zip(run["best layer"]["unconditional"], run["t"], strict=True))
+            for run in runs
+        )  # fmt: skip
+        add(("H2",), f"observers with large weights on the upper levels, {len(runs)} networks: "
+            f"best layers {layers}", "alignment.py")  # fmt: skip
+        gains = [[run["gain"][k][0] for run in runs] for k in (0, -1)]
+        t = runs[0]["t"]
+        add(("H3",), f"the class adds {_mean(gains[0], 3)} at t = {t[0]:g} and "
+            f"{_mean(gains[1], 3)} at t = {t[-1]:g} to the layers ({len(runs)} networks)",
             "alignment.py")  # fmt: skip
-        add(("H3",), found["closing"].split("; ")[2], "alignment.py")
 
 
 def _probes(add) -> None:
