@@ -122,7 +122,7 @@ def cases() -> list[Case]:
              {"x_t": _DATA.leaves, "belief": np.full((3, 4, 4), 0.25), "earlier": np.eye(4),
               "step": np.eye(4)}),
         Case(
-            "hierdiff.noise.SymbolEvidence", SymbolEvidence,
+            "hierdiff.contracts.SymbolEvidence", SymbolEvidence,
             {"symbols": _DATA.leaves, "log_match": 0.0, "log_other": -1.0, "v": 4},
         ),
         Case("hierdiff.data.rhm.RHM", RHM, {"v": 4, "m": 2, "s": 2, "L": 2, "n_classes": 3}),
