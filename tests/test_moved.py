@@ -24,6 +24,7 @@ def test_every_old_name_leads_to_its_new_module() -> None:
     assert python(code) == [str(len(MOVED))]
 
 
+@pytest.mark.slow
 def test_an_old_name_in_a_package_that_is_gone() -> None:
     code = (
         "from hierdiff.validation.studies.composition import NetworkComposition as old;"

@@ -40,6 +40,7 @@ def apart(values: list[float], errors: list[float]) -> np.ndarray:
     return (x[i] - x[j]) / np.hypot(e[i], e[j])
 
 
+@pytest.mark.slow
 def test_three_processes_flow_to_one_fixed_point(laws: Laws) -> None:
     rhm, law = RHM(8, 3, 2, 1), "masking, uniform and Gaussian noise share a critical fixed point"
     found = [
@@ -58,6 +59,7 @@ def test_three_processes_flow_to_one_fixed_point(laws: Laws) -> None:
     assert all(x.susceptibility == "saturates" for x in found)
 
 
+@pytest.mark.slow
 def test_beliefs_at_the_fixed_point_are_posteriors_but_not_for_epsilon(laws: Laws) -> None:
     """One level up from posteriors, E p(true) and E sum p^2 stay equal."""
     rhm, law = RHM(8, 3, 2, 1), "E p(true) = E sum p^2 at the critical fixed point"

@@ -97,6 +97,7 @@ SMALL = StringNetworks(
 )
 
 
+@pytest.mark.slow
 def test_strings_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = NetworkRepresentation(SMALL)
     (ds,) = run(study, out=tmp_path, summary=tmp_path / "claims.json").values()
