@@ -380,9 +380,10 @@ def test_a_result_of_an_older_version_is_read_under_new_names(
     assert found.level_accuracy.dims == ("level",)
     assert found.t.values.tolist() == [0.1, 0.5]
     monkeypatch.setattr("hierdiff.results._LAYOUT", "1")
-    plain = save(result(), tmp_path / "plain.nc")
+    same = result()
+    plain = save(same, tmp_path / "plain.nc")
     monkeypatch.undo()
-    assert load(plain).identical(result())  # nothing to say where no name has changed
+    assert load(plain).identical(same)  # nothing to say where no name has changed
 
 
 def test_a_result_saved_by_hand_is_not_replaced_by_another(tmp_path: Path) -> None:
