@@ -48,6 +48,7 @@ def main() -> None:
 
         def step(k: int, network: torch.nn.Module = network, optimiser: Any = optimiser) -> None:
             optimiser.zero_grad()
+            # torch has no types for backward
             loss(network, k).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 

@@ -49,7 +49,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, Generic, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class _Node(NamedTuple):
 _NONE: frozenset[Any] = frozenset()
 
 
-def _hash(*parts: bytes) -> bytes:
+def _hash(*parts: bytes | memoryview) -> bytes:
     digest = hashlib.blake2b(digest_size=_BYTES)
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
@@ -218,7 +218,7 @@ class Fingerprints:
         content = np.ascontiguousarray(item)
         raw = content.reshape(-1).view(np.uint8) if content.size else np.empty(0, np.uint8)
         head = f"array {item.dtype.str if item.dtype.names is None else item.dtype.descr} {shape}"
-        return _Node(_hash(head.encode(), memoryview(raw)), _NONE)  # type: ignore[arg-type]
+        return _Node(_hash(head.encode(), memoryview(cast(Any, raw))), _NONE)
 
     def _function(self, item: Any) -> _Node:
         # a decorator's own state (caches, compiled forms) is not content; what it wraps is

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hierdiff.errors import InvalidParameter
 
@@ -216,7 +216,7 @@ def experiment(name: str) -> type[Any]:
     entry = EXPERIMENTS[known]
     module, _, word = entry.place.partition(":")
     try:
-        return getattr(importlib.import_module(module), word)  # type: ignore[no-any-return]
+        return cast("type[Any]", getattr(importlib.import_module(module), word))
     except ImportError as error:
         if not entry.extra:
             raise

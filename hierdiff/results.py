@@ -217,7 +217,7 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
         "parameters": json.dumps(dict(parameters), sort_keys=True, default=_plain),
         "versions": json.dumps(here["versions"]),
         "commit": here["commit"],
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else "",
+        "command": _command(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     ledger = _ledger()
@@ -225,6 +225,30 @@ def provenance(parameters: Mapping[str, Any]) -> dict[str, str]:
         rows = [{**json.loads(made), "tasks": count} for made, count in sorted(ledger.items())]
         found["tasks"] = json.dumps(rows)
     return found
+
+
+def _command() -> str:
+    """The command line; of an absolute folder of results only its name.
+
+    Where results lie is no part of what was computed, and would publish a user's folders.
+    """
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
+    for i, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if equals and flag in ("--out", "--summary"):
+            words[i] = f"{flag}={_name_of(value)}"
+        elif i and words[i - 1] in ("--out", "--summary"):
+            words[i] = _name_of(word)
+    return " ".join(words)
+
+
+def _name_of(place: str) -> str:
+    path = Path(place)
+    if not path.is_absolute():
+        return place
+    with contextlib.suppress(ValueError):
+        return path.relative_to(Path.cwd()).as_posix()
+    return path.name
 
 
 def tasks_of(*datasets: xr.Dataset) -> dict[str, str]:

@@ -59,7 +59,7 @@ X_T = NOISE.corrupt(DATA.leaves, 0.5, seed=2)
 EVIDENCE = NOISE.log_evidence(X_T, 0.5)
 
 
-def refused(call: Callable[[], Any], words: str = "") -> None:
+def assert_refused(call: Callable[[], Any], words: str = "") -> None:
     with pytest.raises(InvalidParameter) as error:
         call()
     message = str(error.value)
@@ -96,17 +96,17 @@ def test_truth_that_is_no_truth_of_this_grammar() -> None:
 
     for level in range(4):
         for symbol in (6, -1, 10**6, -(10**6)):
-            refused(of(levels_with(level, symbol)), f"truth.levels[{level}] holds {symbol}")
-    refused(of(Derivations(DATA.levels[1:])), "truth has levels of shapes")
-    refused(of(Derivations((*DATA.levels[:3], DATA.levels[3][:, :5]))), "truth has levels")
-    refused(of(DATA[:4]), "truth has levels")
-    refused(of(OTHER.sample(5, 0)), "truth has levels")
-    refused(of(DATA.leaves), "parse")
-    refused(of(DATA.levels))
-    refused(lambda: Derivations(tuple(x + 0.5 for x in DATA.levels)), "integers")
-    refused(lambda: pointwise_information(GRAMMAR, NOISE, X_T, 0.5, levels_with(1, 9)))
+            assert_refused(of(levels_with(level, symbol)), f"truth.levels[{level}] holds {symbol}")
+    assert_refused(of(Derivations(DATA.levels[1:])), "truth has levels of shapes")
+    assert_refused(of(Derivations((*DATA.levels[:3], DATA.levels[3][:, :5]))), "truth has levels")
+    assert_refused(of(DATA[:4]), "truth has levels")
+    assert_refused(of(OTHER.sample(5, 0)), "truth has levels")
+    assert_refused(of(DATA.leaves), "parse")
+    assert_refused(of(DATA.levels))
+    assert_refused(lambda: Derivations(tuple(x + 0.5 for x in DATA.levels)), "integers")
+    assert_refused(lambda: pointwise_information(GRAMMAR, NOISE, X_T, 0.5, levels_with(1, 9)))
     model = ExactRHM(GRAMMAR, NOISE)
-    refused(lambda: model.beliefs(X_T, 0.5, levels_with(3, 99)))
+    assert_refused(lambda: model.beliefs(X_T, 0.5, levels_with(3, 99)))
 
 
 def test_uniform_numbers_are_in_the_unit_interval() -> None:
@@ -116,44 +116,52 @@ def test_uniform_numbers_are_in_the_unit_interval() -> None:
     for level, wrong in ((0, 2.0), (1, np.nan), (2, 1.0), (3, -1e-9), (3, np.inf)):
         bad = [u.copy() for u in good]
         bad[level].flat[0] = wrong
-        refused(lambda bad=bad: seen.sample_with(bad), f"uniforms[{level}] holds")
-    refused(lambda: seen.sample_with(good[:3]), "uniforms have shapes")
-    refused(lambda: seen.sample_with([*good[:3], np.full((5, 5), 0.5)]), "uniforms have shapes")
-    refused(lambda: seen.sample_with([np.full(4, 0.5), *good[1:]]), "uniforms have shapes")
-    refused(lambda: seen.sample_with(0.5))
-    refused(lambda: seen.sample_with([np.ma.masked_array(u, u > 1) for u in good]), "masked")
-    refused(lambda: seen.sample_with([u.astype(complex) for u in good]), "complex")
+        assert_refused(lambda bad=bad: seen.sample_with(bad), f"uniforms[{level}] holds")
+    assert_refused(lambda: seen.sample_with(good[:3]), "uniforms have shapes")
+    assert_refused(
+        lambda: seen.sample_with([*good[:3], np.full((5, 5), 0.5)]), "uniforms have shapes"
+    )
+    assert_refused(lambda: seen.sample_with([np.full(4, 0.5), *good[1:]]), "uniforms have shapes")
+    assert_refused(lambda: seen.sample_with(0.5))
+    assert_refused(lambda: seen.sample_with([np.ma.masked_array(u, u > 1) for u in good]), "masked")
+    assert_refused(lambda: seen.sample_with([u.astype(complex) for u in good]), "complex")
 
 
 def test_levels_threads_root_and_dtype() -> None:
     for levels in ((4,), (-5,), (0.5,), ("0",), (True,), 0, "01"):
-        refused(lambda levels=levels: posterior(GRAMMAR, EVIDENCE, levels=levels))
+        assert_refused(lambda levels=levels: posterior(GRAMMAR, EVIDENCE, levels=levels))
     for threads in (0, -1, 1.5, True, "2", 10**30 + 0.5):
-        refused(lambda threads=threads: posterior(GRAMMAR, EVIDENCE, threads=threads), "threads")
+        assert_refused(
+            lambda threads=threads: posterior(GRAMMAR, EVIDENCE, threads=threads), "threads"
+        )
     for root in (6, -1, 0.5, True, "0", [0, 1], [[0]], np.nan):
-        refused(lambda root=root: posterior(GRAMMAR, EVIDENCE, root=root), "root")
+        assert_refused(lambda root=root: posterior(GRAMMAR, EVIDENCE, root=root), "root")
     for dtype in (np.float16, int, complex, "x", None):
         if dtype is not None:  # None is float64 to NumPy
-            refused(lambda dtype=dtype: posterior(GRAMMAR, EVIDENCE, dtype=dtype))
+            assert_refused(lambda dtype=dtype: posterior(GRAMMAR, EVIDENCE, dtype=dtype))
     huge = posterior(GRAMMAR, EVIDENCE, threads=10**9).marginals[0]
     assert np.array_equal(huge, posterior(GRAMMAR, EVIDENCE, threads=1).marginals[0])
 
 
 def test_observations_of_another_grammar() -> None:
     other = GaussianNoise(v=6).corrupt(OTHER.sample(5, 0).leaves, 0.5, 0)
-    refused(lambda: denoise_symbols(GRAMMAR, NOISE, other, 0.5), "the grammar needs")
-    refused(lambda: denoise_symbols(GRAMMAR, MaskingNoise(6), other, 0.5), "x_t")
-    refused(lambda: denoise_symbols(GRAMMAR, MaskingNoise(6), [[0] * 7 + [6]], 0.5), "holds 6")
-    refused(lambda: denoise_symbols(GRAMMAR, MaskingNoise(7), [[0] * 8], 0.5), "with 7 symbols")
-    refused(lambda: ExactRHM(GRAMMAR, MaskingNoise(7)), "v = 7")
-    refused(lambda: ExactRHM(GRAMMAR, NOISE, threads=0), "threads")
-    refused(lambda: committor(GRAMMAR, NOISE, [X_T], [1.5]), "t = 1.5")
-    refused(lambda: committor(GRAMMAR, NOISE, [X_T], [0.5, 0.2]), "one per state")
-    refused(lambda: SymbolEvidence(np.array([[6]]), 0.0, -1.0, v=6), "holds 6")
-    refused(lambda: SymbolEvidence(np.array([[-2]]), 0.0, -1.0, v=6), "holds -2")
-    refused(lambda: SymbolEvidence(np.array([[0.0]]), 0.0, -1.0, v=6), "integers")
-    refused(lambda: GRAMMAR.parse(DATA.leaves.astype(float)), "integer")
-    refused(lambda: GRAMMAR.log_prob(DATA.leaves[:, :7]), "shape")
+    assert_refused(lambda: denoise_symbols(GRAMMAR, NOISE, other, 0.5), "the grammar needs")
+    assert_refused(lambda: denoise_symbols(GRAMMAR, MaskingNoise(6), other, 0.5), "x_t")
+    assert_refused(
+        lambda: denoise_symbols(GRAMMAR, MaskingNoise(6), [[0] * 7 + [6]], 0.5), "holds 6"
+    )
+    assert_refused(
+        lambda: denoise_symbols(GRAMMAR, MaskingNoise(7), [[0] * 8], 0.5), "with 7 symbols"
+    )
+    assert_refused(lambda: ExactRHM(GRAMMAR, MaskingNoise(7)), "v = 7")
+    assert_refused(lambda: ExactRHM(GRAMMAR, NOISE, threads=0), "threads")
+    assert_refused(lambda: committor(GRAMMAR, NOISE, [X_T], [1.5]), "t = 1.5")
+    assert_refused(lambda: committor(GRAMMAR, NOISE, [X_T], [0.5, 0.2]), "one per state")
+    assert_refused(lambda: SymbolEvidence(np.array([[6]]), 0.0, -1.0, v=6), "holds 6")
+    assert_refused(lambda: SymbolEvidence(np.array([[-2]]), 0.0, -1.0, v=6), "holds -2")
+    assert_refused(lambda: SymbolEvidence(np.array([[0.0]]), 0.0, -1.0, v=6), "integers")
+    assert_refused(lambda: GRAMMAR.parse(DATA.leaves.astype(float)), "integer")
+    assert_refused(lambda: GRAMMAR.log_prob(DATA.leaves[:, :7]), "shape")
 
 
 def _names(tree: ast.AST) -> set[str]:
@@ -395,11 +403,11 @@ if {shared}:
 import test_boundary
 # on a busy machine threads may take turns for a while: a shared buffer has many chances to be seen
 for _ in range(40 if {shared} else 1):
-    test_boundary.compare_threads({workers}, 12)
+    test_boundary.assert_threads_agree({workers}, 12)
 """
 
 
-def compare_threads(workers: int, calls: int) -> None:
+def assert_threads_agree(workers: int, calls: int) -> None:
     """Many calls at once, each with other data, equal to the same calls one after the other."""
     grammar = RHM(v=8, m=3, s=2, L=6).draw(seed=0)
     noise = GaussianNoise(v=8)
@@ -425,7 +433,7 @@ def compare_threads(workers: int, calls: int) -> None:
 
 @pytest.mark.parametrize("workers", [2, 8])
 def test_calls_from_several_threads_do_not_mix(workers: int) -> None:
-    compare_threads(workers, 6)
+    assert_threads_agree(workers, 6)
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -525,11 +533,11 @@ def test_damaged_compiled_code_is_compiled_again(tmp_path: Path) -> None:
 
 
 def test_likely_slips_get_the_remedy() -> None:
-    refused(lambda: posterior(RHM_, EVIDENCE), "draw(seed)")  # type: ignore[arg-type]
-    refused(lambda: critical_noise((32, 8, 2)), "RHM(v=32, m=8, s=2, L=2)")  # type: ignore[arg-type]
-    refused(lambda: critical_noise(GRAMMAR), "RHM(v=...")  # type: ignore[arg-type]
-    refused(lambda: denoise_symbols(GRAMMAR, MaskingNoise, X_T, 0.5), "MaskingNoise(v=...)")  # type: ignore[arg-type]
-    refused(lambda: critical_level(RHM(16, 4, 2, 1), "maskin"), "did you mean 'masking'")  # type: ignore[arg-type]
+    assert_refused(lambda: posterior(RHM_, EVIDENCE), "draw(seed)")  # type: ignore[arg-type]
+    assert_refused(lambda: critical_noise((32, 8, 2)), "RHM(v=32, m=8, s=2, L=2)")  # type: ignore[arg-type]
+    assert_refused(lambda: critical_noise(GRAMMAR), "RHM(v=...")  # type: ignore[arg-type]
+    assert_refused(lambda: denoise_symbols(GRAMMAR, MaskingNoise, X_T, 0.5), "MaskingNoise(v=...)")  # type: ignore[arg-type]
+    assert_refused(lambda: critical_level(RHM(16, 4, 2, 1), "maskin"), "did you mean 'masking'")  # type: ignore[arg-type]
     for word in ("sample", "parse", "log_prob"):
         with pytest.raises(AttributeError, match=rf"draw\(seed\)\.{word}"):
             getattr(RHM_, word)
@@ -563,7 +571,7 @@ def test_seeds(seed: Any) -> None:
         lambda: population_dynamics(RHM(6, 2, 2, 2), NOISE, 0.5, size=100, seed=seed),
         lambda: rhm_variants.zipf(RHM_, 0.5, seed),
     ):  # fmt: skip
-        refused(call)
+        assert_refused(call)
 
 
 @pytest.mark.parametrize(
@@ -577,8 +585,8 @@ def test_seeds(seed: Any) -> None:
 )  # fmt: skip
 def test_evidence_is_real_numbers(wrong: Any) -> None:
     for dtype in (np.float64, np.float32):
-        refused(lambda dtype=dtype: posterior(GRAMMAR, wrong, dtype=dtype))
-        refused(lambda dtype=dtype: true_beliefs(GRAMMAR, wrong, DATA, dtype=dtype))
+        assert_refused(lambda dtype=dtype: posterior(GRAMMAR, wrong, dtype=dtype))
+        assert_refused(lambda dtype=dtype: true_beliefs(GRAMMAR, wrong, DATA, dtype=dtype))
 
 
 def test_masked_arrays_keep_their_mask_by_not_being_taken() -> None:
@@ -600,16 +608,16 @@ def test_masked_arrays_keep_their_mask_by_not_being_taken() -> None:
         lambda: posterior(GRAMMAR, EVIDENCE, root=mask(np.zeros(5, int))),
         lambda: annealed_beliefs(RHM_, mask(np.zeros(5))), lambda: NOISE.snr(mask(np.ones(2))),
     ):  # fmt: skip
-        refused(call, "masked")
+        assert_refused(call, "masked")
 
 
 def test_noise_levels_and_sizes() -> None:
     for t in (-0.1, 1.1, np.nan, "x", None, 1j):
-        refused(lambda t=t: population_dynamics(RHM(6, 2, 2, 2), NOISE, t, size=100))
-        refused(lambda t=t: support_laws(RHM(6, 2, 2, 2), t))
-        refused(lambda t=t: NOISE.corrupt(DATA.leaves, t, 0))
+        assert_refused(lambda t=t: population_dynamics(RHM(6, 2, 2, 2), NOISE, t, size=100))
+        assert_refused(lambda t=t: support_laws(RHM(6, 2, 2, 2), t))
+        assert_refused(lambda t=t: NOISE.corrupt(DATA.leaves, t, 0))
     for n in (0, -1, 1.5, True, "3", np.nan):
-        refused(lambda n=n: GRAMMAR.sample(n, 0), "n = ")
+        assert_refused(lambda n=n: GRAMMAR.sample(n, 0), "n = ")
 
 
 # --- sizes beyond any machine ---------------------------------------------------------------------
@@ -640,7 +648,7 @@ def test_sizes_that_no_machine_holds_are_refused_before_they_are_tried() -> None
         (lambda: susceptibility(RHM(32, 8, 2, 2000), 0.5), "L = 2000"),
     ):  # fmt: skip
         if words is not None:
-            refused(call, words)
+            assert_refused(call, words)
     deep = RHM(v=32, m=8, s=2, L=60)
     assert deep.n_leaves == 2**60
     assert 0 < annealed_beliefs(deep, 0.5).up[0] <= 1
@@ -656,7 +664,9 @@ def test_evidence_against_the_grammar_is_still_told_apart_from_bad_evidence() ->
             posterior(GRAMMAR, MaskingNoise(6).log_evidence(leaves, 0.0), dtype=dtype)
         empty = EVIDENCE.copy()
         empty[1, 2] = -np.inf
-        refused(lambda e=empty, d=dtype: posterior(GRAMMAR, e, dtype=d), "-inf for every symbol")
+        assert_refused(
+            lambda e=empty, d=dtype: posterior(GRAMMAR, e, dtype=d), "-inf for every symbol"
+        )
 
 
 def test_every_error_is_one_line_whatever_a_value_prints() -> None:

@@ -397,6 +397,30 @@ def test_a_result_saved_by_hand_is_not_replaced_by_another(tmp_path: Path) -> No
     assert load(path).attrs["parameters"] == '{"v": 3}'
 
 
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["--out", "/home/someone/runs/one", "--v", "3"], "--out one --v 3"),
+        (["--out=/home/someone/one", "--summary", "a/b.json"], "--out=one --summary a/b.json"),
+        (["--images", "/data/images"], "--images /data/images"),
+        (["--out"], "--out"),
+    ],
+)
+def test_a_result_does_not_publish_the_folder_of_its_user(
+    words: list[str], kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/home/someone/sims/x.py", *words])
+    assert provenance({})["command"] == f"x.py {kept}"
+
+
+def test_a_folder_inside_the_present_one_is_named_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["x.py", "--out", str(tmp_path / "out" / "one")])
+    assert provenance({})["command"] == "x.py --out out/one"
+
+
 def test_a_summary_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for summary in (tmp_path / "file" / "x.json", tmp_path):

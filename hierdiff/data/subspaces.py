@@ -91,6 +91,7 @@ def _polar(k: int, basis: Floats) -> Floats:
 
 
 def equiangular(dim: int, ranks: list[int], angle: float, rng: np.random.Generator) -> list[Floats]:
+    r"""Orthonormal bases with :math:`U_k^T U_l = \cos(\text{angle})\, I` for any two classes."""
     if not _ANGLE <= angle <= 90:
         raise InvalidParameter(
             f"angle = {angle} must lie in (0, 90] degrees, from {_ANGLE:g} on; or pass None"

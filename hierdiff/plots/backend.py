@@ -18,7 +18,7 @@ __all__ = ["Axes", "Figure", "plt", "ticker"]
 # cannot be imported after that: so the variable is set aside meanwhile
 _wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
 
-import matplotlib  # noqa: E402
+import matplotlib  # noqa: E402 (after the lines above)
 
 if _wanted:
     try:
@@ -31,7 +31,7 @@ if _wanted:
     os.environ["MPLBACKEND"] = _wanted
 
 # not before the backend can be loaded
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib import ticker  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt  # noqa: E402 (as said above)
+from matplotlib import ticker  # noqa: E402 (as said above)
+from matplotlib.axes import Axes  # noqa: E402 (as said above)
+from matplotlib.figure import Figure  # noqa: E402 (as said above)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
 
@@ -188,7 +188,7 @@ def _run(
     refuse_no_experiment(experiment)
     if data is not None and model is None:
         raise InvalidParameter("data were given without the model they belong to; give both")
-    name, parameters = experiment.name, asdict(experiment)  # type: ignore[call-overload]
+    name, parameters = experiment.name, asdict(cast(Any, experiment))
     given = {} if model is None else {"model": fingerprint((model, data))}
     results.start_run(
         type(experiment).__qualname__,

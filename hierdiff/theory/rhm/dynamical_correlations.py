@@ -94,6 +94,7 @@ def tuples(q: FloatArray, p: FloatArray, rhm: RHM) -> tuple[FloatArray, FloatArr
 
 
 def belief(name: str, value: ArrayLike) -> FloatArray:
+    """Beliefs in [0, 1] as floats; the rule of the arguments ``p`` and ``q`` of this module."""
     array = numbers(name, value).astype(float)
     outside = ~((array >= 0) & (array <= 1))
     if outside.any():
