@@ -21,7 +21,7 @@ def cases() -> list[Case]:
     from PIL import Image
 
     from hierdiff import RHM, GaussianNoise, MaskingNoise
-    from hierdiff.data import digits, image_folder, rhm_images
+    from hierdiff.data import digits, fashion, image_folder, rhm_images
     from hierdiff.sims.metrics import odd_one_out
     from hierdiff.theory import exact_models
     from hierdiff.validation import adapter, recipes
@@ -49,6 +49,12 @@ def cases() -> list[Case]:
          noise_conditioning.NoiseLevel(linear).time, {"snr": 1.5}, ()),
         ("diffusion.diffusers_samplers.DiffusersSampler", diffusers_samplers.DiffusersSampler,
          {"scheduler": "DDIMScheduler", "num_steps": 5, "schedule": schedule, "options": {}}, ()),
+        ("hierdiff.data.fashion.fashion_folder", fashion.fashion_folder, {"folder": "none"}, ()),
+        ("hierdiff.data.fashion.fashion", fashion.fashion,
+         {"split": "test", "size": 14, "folder": "none"}, ()),
+        ("hierdiff.data.fashion.family_of", fashion.family_of, {"labels": [0, 9]}, ()),
+        ("hierdiff.data.fashion.class_similarity", fashion.class_similarity,
+         {"first": [0, 1], "second": [0, 6]}, ()),
         ("hierdiff.data.digits.digits", digits.digits, {"split": "test", "seed": 0}, ()),
         ("hierdiff.data.image_folder.prepare", image_folder.prepare,
          {"image": Image.new("L", (9, 9)), "size": 4, "crop": True}, ()),
