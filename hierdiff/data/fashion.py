@@ -23,13 +23,14 @@ import hashlib
 import os
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked, integers, shown, unchecked
+from hierdiff.checks import checked, integers, one_of, shown, unchecked
 from hierdiff.data.digits import LabelledImages
 from hierdiff.errors import DamagedFile, InvalidParameter
 
@@ -152,7 +153,7 @@ def _read(path: Path, digest: str, ndim: int) -> Array:
     return np.frombuffer(whole, np.uint8, offset=_HEADERS[ndim]).reshape(sizes)
 
 
-@checked(size=unchecked)
+@checked(size=partial(one_of, options=(28, 14, 7)))
 def fashion(
     split: str = "train", *, size: int = 28, folder: str | os.PathLike[str] | None = None
 ) -> LabelledImages:
@@ -189,8 +190,6 @@ def fashion(
     """
     if split not in _FILES:
         raise InvalidParameter(f"split = {shown(split)} is unknown; use 'train' or 'test'")
-    if size not in (28, 14, 7) or isinstance(size, bool):
-        raise InvalidParameter(f"size = {shown(size)} must be 28, 14 or 7 pixels")
     place = fashion_folder(folder)
     (images, images_hash), (labels, labels_hash) = _FILES[split]
     paths = [_file(place, name) for name in (images, labels)]

@@ -102,7 +102,7 @@ def test_a_missing_package_is_one_line_that_names_it(
 def test_bad_words_are_one_line() -> None:
     with pytest.raises(InvalidParameter, match="use 'train' or 'test'"):
         fashion("all")
-    with pytest.raises(InvalidParameter, match="must be 28, 14 or 7"):
+    with pytest.raises(InvalidParameter, match="size = 15"):
         fashion("train", size=15)
     with pytest.raises(InvalidParameter, match="do not fit"):
         class_similarity([0, 1], [0, 1, 2])
