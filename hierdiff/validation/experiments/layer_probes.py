@@ -62,8 +62,8 @@ from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
+from hierdiff.validation.adapter import Pooling
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of
