@@ -65,8 +65,7 @@ from hierdiff.sims.phase_transition_figure import (
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.density_evolution import population_dynamics
-from hierdiff.theory.rhm.mean_field import annealed_beliefs
-from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshold
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise, finite_depth_threshold
 
 if TYPE_CHECKING:
     from hierdiff.contracts import Summary
