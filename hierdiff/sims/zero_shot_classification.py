@@ -50,7 +50,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import Run, Sample, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import (
     accuracy_table,

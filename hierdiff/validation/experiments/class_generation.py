@@ -28,7 +28,7 @@ from hierdiff.checks import check_fields, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, load_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import phase_of_strings
 from hierdiff.sims.metrics.estimators import likelihood_interval

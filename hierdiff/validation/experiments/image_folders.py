@@ -35,8 +35,7 @@ from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, listed_images, load_images
 from hierdiff.data.image_folder import low_pass as cut_detail
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.denoising_error import ClassErrors
 from hierdiff.tasks import Task, run_tasks
