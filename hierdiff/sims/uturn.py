@@ -30,7 +30,7 @@ from hierdiff import RHM, MaskingNoise, results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import mean_and_error
 from hierdiff.sims.models.finite_steps import ConvergenceOrder, SimulatedModel, convergence_order

@@ -48,26 +48,24 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.distributed import run_shared
-from hierdiff.validation.execution import usable_device
+from hierdiff.validation.execution import run_shared, usable_device
 from hierdiff.validation.experiments import (
     clear_checkpoints,
     known_checkpoint,
     source_arguments,
 )
-from hierdiff.validation.experiments.curves import half_lost
 from hierdiff.validation.experiments.image_retention import (
     ImageScene,
     digit_scene,
     folder_scene,
+    half_lost,
     image_summary,
     layer_similarity,
     layer_variables,
