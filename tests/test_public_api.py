@@ -120,6 +120,11 @@ SURFACE = {
     ],
     "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
+    "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
+    "hierdiff.sims.stored_results": [
+        "FORMATS", "Score", "describe", "draw", "experiment_of", "results_of", "run_again",
+        "score_table", "scores", "values_of",
+    ],
     "hierdiff.command_line": [
         "command_line", "execute", "in_notebook", "last_words", "parse_flags", "parsed",
         "use_files",
