@@ -155,7 +155,7 @@ def as_model(
     from hierdiff.validation.diffusion.samplers import Ancestral
     from hierdiff.validation.execution import Execution
     from hierdiff.validation.networks import adm
-    from hierdiff.validation.networks.diffusers_networks import diffusers_network
+    from hierdiff.validation.pretrained.latent_diffusion import diffusers_network
 
     schedule = _schedule(entry)
     if entry.loader == "adm":
