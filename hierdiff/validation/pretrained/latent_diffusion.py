@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff._files import one_line
-from hierdiff._optional import import_optional
+from hierdiff._lazy import import_optional
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation._checks import check_names, one_per_row, tensor
