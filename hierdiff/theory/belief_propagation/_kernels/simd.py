@@ -19,6 +19,7 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "LINE",
     "add",
+    "after",
     "aligned",
     "at",
     "divide",
@@ -27,6 +28,7 @@ __all__ = [
     "fma",
     "lanes",
     "load",
+    "load_anywhere",
     "maximum",
     "minimum",
     "multiply",
@@ -37,6 +39,7 @@ __all__ = [
     "same",
     "skip_denormals",
     "store",
+    "store_anywhere",
     "stream",
     "subtract",
     "unscale",
@@ -114,6 +117,16 @@ def pointer(typing_context, array):
         return context.make_array(signature.args[0])(context, builder, args[0]).data
 
     return types.CPointer(array.dtype)(array), code
+
+
+@intrinsic
+def after(typing_context, base, i):
+    """Address of the i-th element."""
+
+    def code(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return base(base, types.intp), code
 
 
 @intrinsic
@@ -211,6 +224,30 @@ def _store(streaming: bool):
 
 store = _store(streaming=False)
 stream = _store(streaming=True)  # past the caches: for results that are not read again soon
+
+
+@intrinsic
+def load_anywhere(typing_context, base, offset):
+    """Vector that starts at any element, on no boundary."""
+    vector = _VECTORS[base.dtype]
+
+    def code(context, builder, signature, args):
+        address = _line(builder, args[0], args[1], vector)
+        return builder.load(address, align=vector.bits // 8)
+
+    return vector(base, types.intp), code
+
+
+@intrinsic
+def store_anywhere(typing_context, base, offset, value):
+    """Store a vector that starts at any element, on no boundary."""
+
+    def code(context, builder, signature, args):
+        address = _line(builder, args[0], args[1], value)
+        builder.store(args[2], address, align=value.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), code
 
 
 def _where(comparison: str):
