@@ -42,7 +42,7 @@ from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation._kernels.simd import aligned
 from hierdiff.theory.belief_propagation.passes import available_threads
 from hierdiff.theory.rhm import _kernels as kernels
-from hierdiff.theory.rhm.thresholds import demand_transition
+from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
     "CriticalLevel",
@@ -155,6 +155,8 @@ def population_dynamics(
     >>> found = population_dynamics(rhm, EpsilonNoise(16), 0.6, size=4000)
     >>> bool(abs(found.upward[0] - annealed_beliefs(rhm, 0.6).up[0]) < 0.02)
     True
+    >>> population_dynamics(rhm, EpsilonNoise(16), [0.4, 0.6], size=400).upward.shape
+    (4, 2)
     """
     levels = np.asarray(t, float)
     times = checks.reals("t", np.atleast_1d(levels), ndim=1, least=1)
