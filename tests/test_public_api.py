@@ -99,7 +99,7 @@ SURFACE = {
         "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
         "print_models",
     ],
-    "hierdiff.plots": ["backend"],
+    "hierdiff.plots": ["Axes", "Figure", "needs", "pick", "plt", "sources", "style", "ticker"],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
         "MissingPackage", "NoTransition",

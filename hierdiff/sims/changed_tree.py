@@ -32,7 +32,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import ratio
 from hierdiff.sims.metrics.forward_backward import exact_run, start_data

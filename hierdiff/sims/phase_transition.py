@@ -36,7 +36,7 @@ from hierdiff.contracts import DiffusionModel, Run
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import (
     bootstrap,
@@ -65,8 +65,7 @@ from hierdiff.sims.phase_transition_figure import (
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.density_evolution import population_dynamics
-from hierdiff.theory.rhm.mean_field import annealed_beliefs
-from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshold
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise, finite_depth_threshold
 
 if TYPE_CHECKING:
     from hierdiff.contracts import Summary

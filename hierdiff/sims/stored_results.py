@@ -368,7 +368,7 @@ def draw(
     found = results_of(path)
     folder = results.writable_folder(Path(path).parent if out is None else out)
     # matplotlib takes half a second, which the other functions need not wait for
-    from hierdiff.plots.backend import plt
+    from hierdiff.plots import plt
 
     try:
         figures = chosen.figure(found)

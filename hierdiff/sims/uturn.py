@@ -32,7 +32,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import falls_through, mean_and_error
 from hierdiff.sims.metrics.forward_backward import (

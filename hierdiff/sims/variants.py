@@ -30,7 +30,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NOISE, noise_name
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.metrics.estimators import crossing, falls_through, standard_error
 from hierdiff.sims.metrics.forward_backward import exact_run, overlap, start_data

@@ -155,7 +155,7 @@ def forward_backward(
     -----
     Validity: samples the joint law of x0 and x0' if the model's sampler is stochastic; with a
     deterministic one it keeps more than the posterior does
-    (:mod:`hierdiff.validation.diffusion.sampler_bias`).
+    (:mod:`hierdiff.validation.diffusion.samplers`).
 
     Examples
     --------

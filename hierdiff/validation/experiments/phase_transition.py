@@ -48,8 +48,7 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import (
     exact_retention,
@@ -60,8 +59,7 @@ from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.distributed import run_shared
-from hierdiff.validation.execution import usable_device
+from hierdiff.validation.execution import run_shared, usable_device
 from hierdiff.validation.experiments import (
     architecture_rule,
     checkpoint_suffix,
@@ -69,11 +67,11 @@ from hierdiff.validation.experiments import (
     known_checkpoint,
     source_arguments,
 )
-from hierdiff.validation.experiments.curves import half_lost
 from hierdiff.validation.experiments.image_retention import (
     ImageScene,
     digit_scene,
     folder_scene,
+    half_lost,
     image_summary,
     layer_similarity,
     layer_variables,
