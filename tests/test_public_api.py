@@ -99,7 +99,7 @@ SURFACE = {
         "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
         "print_models",
     ],
-    "hierdiff.plots": ["backend"],
+    "hierdiff.plots": ["Axes", "Figure", "needs", "pick", "plt", "sources", "style", "ticker"],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
         "MissingPackage", "NoTransition",
@@ -120,6 +120,11 @@ SURFACE = {
     ],
     "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
+    "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
+    "hierdiff.sims.stored_results": [
+        "FORMATS", "Score", "describe", "draw", "experiment_of", "results_of", "run_again",
+        "score_table", "scores", "values_of",
+    ],
     "hierdiff.command_line": [
         "command_line", "execute", "in_notebook", "last_words", "parse_flags", "parsed",
         "use_files",

@@ -10,6 +10,7 @@ mixture_fitting          expectation maximisation
 bumps                    images of one Gaussian bump
 rhm_images               strings of a grammar drawn as images
 digits                   labelled images, and the digits of scikit-learn
+fashion                  photographs of clothing with a tree of classes
 image_folder             images of a folder, prepared as in the papers
 =======================  ========================================================================
 """

@@ -43,7 +43,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel, noise_process
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (

@@ -36,7 +36,7 @@ from hierdiff.contracts import DiffusionModel, Run
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import (
     bootstrap,
@@ -65,8 +65,7 @@ from hierdiff.sims.phase_transition_figure import (
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.density_evolution import population_dynamics
-from hierdiff.theory.rhm.mean_field import annealed_beliefs
-from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshold
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise, finite_depth_threshold
 
 if TYPE_CHECKING:
     from hierdiff.contracts import Summary
@@ -421,15 +420,9 @@ class PhaseTransition:
     def _sampled(self, run: _Run, times: Array, name: str, options: dict[str, Any]) -> Array:
         """The same of a model that is known by its samples."""
         start: StartData = run.data
-        tasks = sampling_tasks(run.model, start, times, self.seed)
-        if one_at_a_time(run.model):
-            options = {**options, "workers": 1}
-        made = run_tasks(tasks, name=name, **options)
-        per_level = len(made) // len(times)
         planes = []
-        for k in range(len(times)):
-            blocks = made[k * per_level : (k + 1) * per_level]
-            found = overlap(start, np.concatenate([b["x_0"] for b in blocks]))
+        for samples in samples_of(run.model, start, times, self.seed, name=name, **options):
+            found = overlap(start, samples)
             parts = [found.share, found.share]
             if start.grammar is not None:
                 parts.append(np.repeat(found.valid[:, None], found.share.shape[1], axis=1))
@@ -629,6 +622,24 @@ def sampling_tasks(
             block_of = None if of_tree else first
             tasks.append(Task(_sample, (model, rows, float(t), seed, block_of), parameters))
     return tasks
+
+
+def samples_of(
+    model: DiffusionModel, start: StartData, times: Array, seed: int, *, name: str, **options: Any
+) -> list[Array]:
+    """What a model draws at every noise level, [n, ...] each: ``sampling_tasks``, run.
+
+    ``name`` and ``options`` are those of :func:`hierdiff.tasks.run_tasks`.  Networks run one task
+    at a time.
+    """
+    tasks = sampling_tasks(model, start, times, seed)
+    if one_at_a_time(model):
+        options = {**options, "workers": 1}
+    made, count = run_tasks(tasks, name=name, **options), len(tasks) // len(times)
+    return [
+        np.concatenate([block["x_0"] for block in made[first : first + count]])
+        for first in range(0, len(made), count)
+    ]
 
 
 def _sample(

@@ -91,9 +91,16 @@ if TYPE_CHECKING:
     )
     from hierdiff.theory.rhm.mean_field import (
         annealed_beliefs,
+        correlation_length_exponent,
+        critical_belief,
+        critical_noise,
         downward_map,
         effective_epsilon,
+        finite_depth_threshold,
+        fixed_points,
+        has_transition,
         root_map,
+        stability,
         upward_derivative,
         upward_map,
     )
@@ -102,15 +109,6 @@ if TYPE_CHECKING:
         coincidence_cost,
         kernel_accuracy,
         kernel_cost,
-    )
-    from hierdiff.theory.rhm.thresholds import (
-        correlation_length_exponent,
-        critical_belief,
-        critical_noise,
-        finite_depth_threshold,
-        fixed_points,
-        has_transition,
-        stability,
     )
     from hierdiff.theory.rhm.truncated_grammars import truncated, validity
     from hierdiff.theory.rhm.upper_bounds import (

@@ -61,9 +61,8 @@ from hierdiff.validation._checks import (
     batch_number,
 )
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, LogSNR
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.networks.adm import image_unet
 from hierdiff.validation.networks.bump_unet import attenuate_position, bump_unet, encoder_layer

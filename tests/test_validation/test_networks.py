@@ -202,7 +202,7 @@ def test_old_names_of_networks_and_training_lead_to_the_new_ones() -> None:
         ("recipes", "train_tree_unet", "train_symbol_network"),
         ("adapter", "SymbolNetwork", "symbol_model"),
         ("networks.bump_unet", "PlaceCode", "PositionEmbedding"),
-        ("diffusion.noise_conditioning", "Clock", "NoiseConditioning"),
+        ("diffusion.schedules", "Clock", "NoiseConditioning"),
     ):
         module = importlib.import_module(f"hierdiff.validation.{place}")
         vars(module).pop(old, None)

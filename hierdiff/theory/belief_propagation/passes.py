@@ -566,8 +566,8 @@ class Draw:
         """Run both passes over uncut columns."""
         summary, evidence = new_summary(job), to_kernel(job.leaves)
         starts = self.starts[job.top : job.bottom + 1]
-        # below a cut the prior is the drawn symbol itself, and any number picks it
-        root = self.root_uniforms if job.top == 0 else np.zeros(job.n * self.repeats)
+        # below a cut the symbols of the roots were drawn by the block above
+        root = self.root_uniforms if job.top == 0 else np.empty(0)
         run_tiles(
             job,
             lambda first, last, scratch: passes.samples(
@@ -585,3 +585,32 @@ class Draw:
         first = int(self.starts[cut])
         one_hot = np.eye(g.v[cut], dtype=above.root.dtype)
         return np.asarray(one_hot[self.out[first : first + columns]])
+
+
+@dataclass(frozen=True)
+class BeliefsAndDraw:
+    """What :class:`Beliefs` and :class:`Draw` keep, one draw each, after one upward pass."""
+
+    beliefs: Beliefs
+    draw: Draw
+
+    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
+        """Run all passes over uncut columns."""
+        summary, evidence = new_summary(job), to_kernel(job.leaves)
+        starts = self.draw.starts[job.top : job.bottom + 1]
+        root = self.draw.root_uniforms if job.top == 0 else np.empty(0)
+        run_tiles(
+            job,
+            lambda first, last, scratch: passes.beliefs_and_samples(
+                first, last, job.tables, evidence, scratch, summary, normalise,
+                self.beliefs.truth, starts, self.beliefs.out,
+                root, self.draw.uniforms, self.draw.out,
+            ),
+        )  # fmt: skip
+        return summary
+
+    def priors(
+        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
+    ) -> Array:
+        """Raw downward messages of the roots of the subtrees; their symbols are drawn already."""
+        return _raw_downward(g, top, cut, above, threads, normalise)

@@ -72,7 +72,7 @@ from hierdiff.theory.rhm.density_evolution import (
     step_up,
 )
 from hierdiff.theory.rhm.erasure import critical_support
-from hierdiff.theory.rhm.thresholds import demand_transition
+from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
     "BeliefSlopes",

@@ -38,7 +38,7 @@ from hierdiff.noise import NoiseProcess, has_snr
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.passes import available_threads
 from hierdiff.theory.rhm import _kernels as kernels
-from hierdiff.theory.rhm.thresholds import demand_transition
+from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
     "CriticalLevel",

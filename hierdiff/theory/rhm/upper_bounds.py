@@ -64,7 +64,7 @@ from hierdiff.theory.rhm.density_evolution import (
     step_up,
 )
 from hierdiff.theory.rhm.erasure import leaf_law, set_laws, step_law
-from hierdiff.theory.rhm.thresholds import demand_transition
+from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
     "level_set_bound",

@@ -73,7 +73,7 @@ class DiffusersSampler:
     Notes
     -----
     Validity: diffusers 0.42.  Only the "sde" algorithms sample the posterior; the others share
-    DDIM's bias in forward-backward runs (:mod:`hierdiff.validation.diffusion.sampler_bias`).
+    DDIM's bias in forward-backward runs (:mod:`hierdiff.validation.diffusion.samplers`).
 
     References
     ----------

@@ -49,7 +49,7 @@ from hierdiff.data.digits import digits
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import (
     Alignment,
@@ -63,14 +63,13 @@ from hierdiff.sims.metrics.estimators import shared_error
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
-from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.adapter import NetworkModel, Pooling
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
     clear_checkpoints,
     known_checkpoint,
     source_arguments,
 )
-from hierdiff.validation.layers import Pooling
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import things_objects
 from hierdiff.validation.training import TrainConfig

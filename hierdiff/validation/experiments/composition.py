@@ -55,8 +55,7 @@ from hierdiff.data.bumps import Bumps
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,

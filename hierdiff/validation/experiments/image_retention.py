@@ -18,23 +18,22 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff.checks import check_fields, checked, natural
+from hierdiff.checks import check_fields, checked, natural, reals
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import digits
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.distributed import Process
-from hierdiff.validation.execution import Execution
+from hierdiff.validation.execution import Execution, Process
 from hierdiff.validation.pretrained.catalogue import checkpoint
-from hierdiff.validation.pretrained.convnext import convnext
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     ReferenceClassifier,
     Similarity,
+    convnext,
     floor_of_pairs,
     layer_statistics,
     similarity,
@@ -47,6 +46,7 @@ __all__ = [
     "ImageScene",
     "digit_scene",
     "folder_scene",
+    "half_lost",
     "image_summary",
     "layer_similarity",
     "layer_variables",
@@ -374,3 +374,34 @@ def _facts(found: dict[str, Any]) -> list[str]:
         f"class half lost at t = {found['class half lost']:.3f} (chance {found['chance']:.3f})",
         f"{first} minus {last} as they are: at most {raw[0]:+.3f} ± {raw[1]:.3f} (t = {raw[2]:g})",
     ]
+
+
+@checked
+def half_lost(curve: Array, t: Array, height: float | None = None) -> float:
+    """Where a falling curve crosses a height, by default half way from one to its last value.
+
+    Parameters
+    ----------
+    curve : array [T]
+    t : array [T]
+        Noise levels, increasing.
+    height : float, optional
+
+    Returns
+    -------
+    float
+        NaN if the curve starts below, or never falls so far.
+
+    Examples
+    --------
+    >>> half_lost(np.array([1.0, 0.8, 0.2]), np.array([0.1, 0.2, 0.3]))
+    0.23333333333333334
+    """
+    t = reals("t", t, ndim=1, least=1)
+    curve = reals("curve", curve, shape=t.shape)
+    level = (1 + curve[-1]) / 2 if height is None else height
+    below = int(np.argmax(curve < level))
+    if not below:
+        return float("nan")
+    share = (curve[below - 1] - level) / (curve[below - 1] - curve[below])
+    return float(t[below - 1] + share * (t[below] - t[below - 1]))

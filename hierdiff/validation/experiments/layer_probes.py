@@ -54,16 +54,15 @@ from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
+from hierdiff.validation.adapter import Pooling
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.pretrained.vae import encoder_of

@@ -48,26 +48,28 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
+from hierdiff.sims.metrics.forward_backward import (
+    exact_retention,
+    forward_backward,
+    start_data,
+)
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.distributed import run_shared
-from hierdiff.validation.execution import usable_device
+from hierdiff.validation.execution import run_shared, usable_device
 from hierdiff.validation.experiments import (
     clear_checkpoints,
     known_checkpoint,
     source_arguments,
 )
-from hierdiff.validation.experiments.curves import half_lost
 from hierdiff.validation.experiments.image_retention import (
     ImageScene,
     digit_scene,
     folder_scene,
+    half_lost,
     image_summary,
     layer_similarity,
     layer_variables,
@@ -511,8 +513,10 @@ class NetworkPhaseTransition:
                 run.folder, f"size-{size}", training, one.n_train_steps, run.device
             )
             kl, error = divergence_to_exact(model, grammar, levels, 1000, stream(self.seed, "gap"))
-            blank = noise.corrupt(grammar.sample(400, rng).leaves, 1.0, rng)
-            made = model.sample(blank, 1.0, stream(self.seed, "made", size))
+            leaves = grammar.sample(400, rng).leaves
+            numbers = noise.draw(leaves.shape, rng)
+            seed = stream(self.seed, "made", size)
+            made = forward_backward(model, leaves, 1.0, seed, randoms=numbers).x_0
             rows["divergence"].append(kl.mean())
             rows["divergence_error"].append(np.sqrt((error**2).sum()) / len(error))
             rows["valid"].append(grammar.is_valid(made).mean())

@@ -35,8 +35,7 @@ from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation

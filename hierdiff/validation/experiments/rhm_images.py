@@ -41,8 +41,7 @@ from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
@@ -50,12 +49,11 @@ from hierdiff.tasks import run_tasks
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, LogSNR
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import clear_checkpoints
-from hierdiff.validation.experiments.curves import half_lost
+from hierdiff.validation.experiments.image_retention import half_lost
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     floor_of_pairs,

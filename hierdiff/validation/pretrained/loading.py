@@ -24,11 +24,10 @@ from hierdiff.validation.pretrained.catalogue import Checkpoint, RemoteFile, che
 from hierdiff.validation.pretrained.download import fetch, folder_of, verify
 
 if TYPE_CHECKING:
-    from hierdiff.validation.adapter import NetworkModel
+    from hierdiff.validation.adapter import NetworkModel, Pooling
     from hierdiff.validation.diffusion.samplers import Sampler
     from hierdiff.validation.diffusion.schedules import DiscreteSchedule
     from hierdiff.validation.execution import Execution
-    from hierdiff.validation.layers import Pooling
 
 __all__ = ["as_model", "pretrained", "read_weights"]
 

@@ -37,6 +37,7 @@ from hierdiff.theory.belief_propagation._kernels.tree import (
 
 __all__ = [
     "beliefs",
+    "beliefs_and_samples",
     "marginals",
     "root_messages",
     "samples",
@@ -178,6 +179,27 @@ def _belief(tile, columns, geometry, scratch, level, parent, node, slot, truth, 
         simd.put(out, 2 * size + i, simd.at(line, width + w))
 
 
+@part
+def _beliefs_of_tile(tile, columns, raw, depth, seen, room, shifts, true, place, rows, size):
+    """The downward pass of a tile, which leaves three numbers per node behind."""
+    geometry, width = raw.geometry, simd.width(room.messages)
+    _belief(tile, columns, geometry, room, 0, 0, 0, 0, true, simd.at(place, 0), rows, size)
+    reset(room, depth)
+    for _ in range(of(geometry, depth - 1, NODES)):
+        for level in range(highest(room, depth), depth):
+            node, slot = simd.at(room.nodes, level), simd.at(room.slots, level)
+            if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
+                load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
+            down_node(raw, depth, room, level, node, slot)
+            s, here = of(geometry, level, BRANCHES), simd.at(place, level + 1)
+            for j in range(s):
+                _belief(
+                    tile, columns, geometry, room, level + 1, node, node * s + j, j, true, here,
+                    rows, size,
+                )  # fmt: skip
+            advance(room, geometry, level)
+
+
 @jit
 def beliefs(first, last, tables, evidence, scratch, summary, normalise, truth, places, out):
     """Beliefs in the true symbol at every node, without writing a single marginal.
@@ -187,28 +209,14 @@ def beliefs(first, last, tables, evidence, scratch, summary, normalise, truth, p
     state = simd.skip_denormals()
     depth, columns = tables.geometry.shape[0] - 1, summary.z.size
     raw, room = raw_tables(tables), raw_scratch(scratch)
-    seen = raw_evidence(evidence, summary.z.size)
-    geometry, true, rows = raw.geometry, simd.pointer(truth), simd.pointer(out)
-    place, size = simd.pointer(places), out.shape[1]
-    width, shifts = simd.width(room.messages), simd.pointer(summary.shifts)
+    seen, shifts = raw_evidence(evidence, columns), simd.pointer(summary.shifts)
+    true, place, rows = simd.pointer(truth), simd.pointer(places), simd.pointer(out)
     for tile in range(first, last):
         upward(tile, raw, depth, seen, room, summary)
-        start(tile, geometry, evidence.root, room, normalise, summary)
-        _belief(tile, columns, geometry, room, 0, 0, 0, 0, true, simd.at(place, 0), rows, size)
-        reset(room, depth)
-        for _ in range(of(geometry, depth - 1, NODES)):
-            for level in range(highest(room, depth), depth):
-                node, slot = simd.at(room.nodes, level), simd.at(room.slots, level)
-                if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
-                    load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
-                down_node(raw, depth, room, level, node, slot)
-                s, here = of(geometry, level, BRANCHES), simd.at(place, level + 1)
-                for j in range(s):
-                    _belief(
-                        tile, columns, geometry, room, level + 1, node, node * s + j, j, true, here,
-                        rows, size,
-                    )  # fmt: skip
-                advance(room, geometry, level)
+        start(tile, raw.geometry, evidence.root, room, normalise, summary)
+        _beliefs_of_tile(
+            tile, columns, raw, depth, seen, room, shifts, true, place, rows, out.shape[1]
+        )
     simd.restore_denormals(state)
 
 
@@ -271,6 +279,46 @@ def _children_scale(messages, geometry, depth, level, child, s):
     return scale
 
 
+@part
+def _roots_of_tile(tile, columns, geometry, room, repeats, root_uniforms, out):
+    """Draw the symbols of the roots; ``start`` was there before, without normalising."""
+    width = simd.width(room.messages)
+    for w in range(min(width, columns - tile * width)):
+        for r in range((tile * width + w) * repeats, (tile * width + w + 1) * repeats):
+            simd.put(out, r, _root_symbol(geometry, room, w, simd.at(root_uniforms, r)))
+
+
+@part
+def _draws_of_tile(tile, columns, raw, depth, seen, room, shifts, repeats, numbers, place, symbols):
+    """Draw the rules of all nodes of a tile, level by level below the roots."""
+    geometry, messages = raw.geometry, room.messages
+    width = simd.width(messages)
+    lanes = min(width, columns - tile * width)
+    for level in range(depth):
+        s, m = of(geometry, level, BRANCHES), of(geometry, level, RULES)
+        nodes = of(geometry, level, NODES)
+        weighted = of(geometry, level, WEIGHTED) != 0
+        here, there = simd.at(place, level), simd.at(place, level + 1)
+        for node in range(nodes):
+            if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
+                load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
+            child = of(geometry, level + 1, ROWS) + node * of(geometry, level + 1, STEP)
+            scale = _children_scale(messages, geometry, depth, level, child, s)
+            simd.store(room.line, 0, scale)
+            up = of(geometry, level, ROWS) + node * of(geometry, level, STRIDE)
+            for w in range(lanes):
+                for r in range((tile * width + w) * repeats, (tile * width + w + 1) * repeats):
+                    i = r * nodes + node
+                    a = simd.at(symbols, here + i)
+                    # the message itself is the sum over rules, times the scale
+                    total = simd.at(messages, up + a * width + w) / simd.at(room.line, w)
+                    target = simd.at(numbers, here + i) * total
+                    p = of(geometry, level, UP) + a * m * s
+                    p += s * _rule(messages, child + w, raw, p, m, s, weighted, target)
+                    for j in range(s):
+                        simd.put(symbols, there + i * s + j, simd.at(raw.rules, p + j))
+
+
 @jit
 def samples(
     first, last, tables, evidence, scratch, summary, repeats, root_uniforms, uniforms, places, out
@@ -278,43 +326,48 @@ def samples(
     """Draw all latents from the posterior, root first.
 
     ``uniforms`` and ``out`` hold one block [columns, repeats, nodes] per level; a node's number
-    picks its rule, ``root_uniforms`` [columns, repeats] the symbol of the root.
+    picks its rule, ``root_uniforms`` [columns, repeats] the symbol of the root.  Where there are
+    none, the symbols of the roots stand in ``out`` already.
     """
     state = simd.skip_denormals()
-    depth = tables.geometry.shape[0] - 1
+    depth, columns = tables.geometry.shape[0] - 1, summary.z.size
     raw, room = raw_tables(tables), raw_scratch(scratch)
-    seen = raw_evidence(evidence, summary.z.size)
-    geometry, messages = raw.geometry, room.messages
-    symbols, numbers = simd.pointer(out), simd.pointer(uniforms)
-    width, shifts = simd.width(messages), simd.pointer(summary.shifts)
+    seen, shifts = raw_evidence(evidence, columns), simd.pointer(summary.shifts)
+    head, numbers = simd.pointer(root_uniforms), simd.pointer(uniforms)
+    place, symbols = simd.pointer(places), simd.pointer(out)
     for tile in range(first, last):
         upward(tile, raw, depth, seen, room, summary)
-        start(tile, geometry, evidence.root, room, False, summary)
-        lanes = min(width, summary.z.size - tile * width)
-        for w in range(lanes):
-            for r in range((tile * width + w) * repeats, (tile * width + w + 1) * repeats):
-                out[places[0] + r] = _root_symbol(geometry, room, w, root_uniforms[r])
-        for level in range(depth):
-            s, m = of(geometry, level, BRANCHES), of(geometry, level, RULES)
-            nodes = of(geometry, level, NODES)
-            weighted = of(geometry, level, WEIGHTED) != 0
-            here, there = places[level], places[level + 1]
-            for node in range(nodes):
-                if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
-                    load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
-                child = of(geometry, level + 1, ROWS) + node * of(geometry, level + 1, STEP)
-                scale = _children_scale(messages, geometry, depth, level, child, s)
-                simd.store(room.line, 0, scale)
-                up = of(geometry, level, ROWS) + node * of(geometry, level, STRIDE)
-                for w in range(lanes):
-                    for r in range((tile * width + w) * repeats, (tile * width + w + 1) * repeats):
-                        i = r * nodes + node
-                        a = simd.at(symbols, here + i)
-                        # the message itself is the sum over rules, times the scale
-                        total = simd.at(messages, up + a * width + w) / simd.at(room.line, w)
-                        target = simd.at(numbers, here + i) * total
-                        p = of(geometry, level, UP) + a * m * s
-                        p += s * _rule(messages, child + w, raw, p, m, s, weighted, target)
-                        for j in range(s):
-                            simd.put(symbols, there + i * s + j, simd.at(raw.rules, p + j))
+        start(tile, raw.geometry, evidence.root, room, False, summary)
+        if root_uniforms.size:
+            _roots_of_tile(tile, columns, raw.geometry, room, repeats, head, symbols)
+        _draws_of_tile(
+            tile, columns, raw, depth, seen, room, shifts, repeats, numbers, place, symbols
+        )
+    simd.restore_denormals(state)
+
+
+@jit
+def beliefs_and_samples(
+    first, last, tables, evidence, scratch, summary, normalise, truth, places, beliefs,
+    root_uniforms, uniforms, symbols,
+):  # fmt: skip
+    """What :func:`beliefs` and :func:`samples` leave, one draw each, after one upward pass."""
+    state = simd.skip_denormals()
+    depth, columns = tables.geometry.shape[0] - 1, summary.z.size
+    raw, room = raw_tables(tables), raw_scratch(scratch)
+    seen, shifts = raw_evidence(evidence, columns), simd.pointer(summary.shifts)
+    head, numbers = simd.pointer(root_uniforms), simd.pointer(uniforms)
+    drawn = simd.pointer(symbols)
+    true, place, rows = simd.pointer(truth), simd.pointer(places), simd.pointer(beliefs)
+    for tile in range(first, last):
+        upward(tile, raw, depth, seen, room, summary)
+        if root_uniforms.size:
+            # from the prior as it is: normalised first, it would be rounded once more
+            start(tile, raw.geometry, evidence.root, room, False, summary)
+            _roots_of_tile(tile, columns, raw.geometry, room, 1, head, drawn)
+        _draws_of_tile(tile, columns, raw, depth, seen, room, shifts, 1, numbers, place, drawn)
+        start(tile, raw.geometry, evidence.root, room, normalise, summary)
+        _beliefs_of_tile(
+            tile, columns, raw, depth, seen, room, shifts, true, place, rows, beliefs.shape[1]
+        )
     simd.restore_denormals(state)

@@ -10,7 +10,7 @@ from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.validation.distributed import Process, UnfinishedTasks, run_shared
+from hierdiff.validation.execution import Process, UnfinishedTasks, run_shared
 
 
 def square(n: int) -> dict[str, np.ndarray]:

@@ -1,10 +1,16 @@
-"""What a source looks like, and what a figure needs of a dataset.
+"""Figures from labelled results: theory is a line, simulation points, networks open markers.
 
-Theory is a line, simulation points, networks open markers.
+``MPLBACKEND`` is inherited: a notebook sets it to a module that a program started from its terminal
+cannot load, and importing matplotlib then fails.  A backend that cannot be loaded is therefore
+replaced by Agg when this package first draws, and the programs of this package use Agg whatever the
+environment says.  In a notebook its own backend stays.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +20,32 @@ from numpy.typing import NDArray
 
 from hierdiff.checks import checked, one_of
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt
 
-__all__ = ["needs", "pick", "sources", "style"]
+__all__ = ["Axes", "Figure", "needs", "pick", "plt", "sources", "style", "ticker"]
 
+__path__: list[str] = []  # old names below this one are found for one release
+
+# matplotlib reads the variable when it is imported, fails for a backend that cannot be loaded, and
+# cannot be imported after that: so the variable is set aside meanwhile
+_wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+
+import matplotlib  # noqa: E402 (after the lines above)
+
+if _wanted:
+    try:
+        matplotlib.rcParams["backend"] = _wanted
+        if _wanted.startswith("module://"):
+            importlib.import_module(_wanted.removeprefix("module://"))
+    except (ValueError, ImportError):
+        _wanted = "agg"
+        matplotlib.rcParams["backend"] = _wanted
+    os.environ["MPLBACKEND"] = _wanted
+
+# not before the backend can be loaded
+import matplotlib.pyplot as plt  # noqa: E402 (as said above)
+from matplotlib import ticker  # noqa: E402 (as said above)
+from matplotlib.axes import Axes  # noqa: E402 (as said above)
+from matplotlib.figure import Figure  # noqa: E402 (as said above)
 
 _WORDS = frozenset(
     {"band", "condition", "informed", "kernel", "layer", "learner", "model", "phase", "probe",
