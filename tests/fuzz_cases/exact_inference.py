@@ -22,7 +22,7 @@ def cases() -> list[Case]:
         return {
             "grammar": grammar, "log_evidence": torch.zeros(3, 4, 4), "root": [0, 1, 2],
             "log_weights": [torch.zeros(4, 2), torch.zeros(4, 2)], "log_prior": torch.zeros(4),
-            "dtype": torch.float32, "device": "cpu",
+            "dtype": torch.float32, "device": "cpu", "engine": "torch",
         }  # fmt: skip
 
     def channels() -> dict[str, Any]:

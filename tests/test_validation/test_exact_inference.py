@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,17 @@ from hierdiff.validation.adapter import symbol_model
 from hierdiff.validation.exact_inference import (
     ExactDenoiser,
     KLToPosterior,
-    log_evidence,
-    marginals,
     passes,
     posterior_kl,
-    rule_counts,
 )
+from hierdiff.validation.exact_inference import posterior as torch_posterior
 from hierdiff.validation.recipes import divergence_to_exact
 
 Array = np.ndarray[Any, Any]
+# the passes in torch, which an accelerator runs; what "auto" does here has a test of its own
+log_evidence = partial(torch_posterior.log_evidence, engine="torch")
+marginals = partial(torch_posterior.marginals, engine="torch")
+rule_counts = partial(torch_posterior.rule_counts, engine="torch")
 # another size per level, weights, ambiguous rules (a small alphabet below many), s from 1 to 4
 SIZES = {
     "s 2 3": ((2, 3, 4), (3, 2), (2, 3)),
@@ -153,6 +156,25 @@ def test_parts_change_no_bit_and_batches_only_the_rounding(monkeypatch: pytest.M
     for a, b, c in zip(whole, one, small, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
         assert torch.equal(a, c)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_processor_computes_the_same(dtype: torch.dtype) -> None:
+    """On a processor "auto" takes the compiled passes, with the same derivatives."""
+    grammar = grammar_of("s 2 1 2")
+    small = 1e-5 if dtype == torch.float32 else 1e-12
+    for root in (None, 1, [0, 1, 0, 1]):
+        found = []
+        for engine in ("auto", "torch"):
+            theta = torch.tensor(evidence_of(grammar, 4), dtype=dtype, requires_grad=True)
+            logs = torch_posterior.log_evidence(grammar, theta, root, engine=engine)  # type: ignore[arg-type]
+            (first,) = torch.autograd.grad(logs.square().sum(), theta, create_graph=True)
+            (second,) = torch.autograd.grad(first.square().sum(), theta)
+            p = torch_posterior.marginals(grammar, theta, root, levels=(1, 3), engine=engine)  # type: ignore[arg-type]
+            (third,) = torch.autograd.grad(p[1].square().sum(), theta)
+            found.append([logs, first, second, *p, third])
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=small, atol=small)
 
 
 def test_sums_over_segments_as_accelerators_take_them() -> None:
@@ -364,6 +386,7 @@ SMALL = RHM(4, 2, 2, 2).draw(0)
         ({"dtype": torch.float16}, "is not supported"),
         ({"dtype": "float32"}, "is not supported"),
         ({"device": "cuda:99"}, "cannot be used"),
+        ({"engine": "cuda"}, "engine"),
         ({"device": "warp"}, "cannot be used"),
         ({"root": 4}, "root"),
         ({"root": [0, 1]}, "one class or 3"),

@@ -3,6 +3,7 @@
 ======================  =========================================================================
 posterior               log evidence, marginals and rule counts, with derivatives of any order
 denoiser                the optimal network; divergence from the posterior as a loss
+engines                 what computes a batch on which device
 passes                  the passes over whole trees as batched operations
 ======================  =========================================================================
 """

@@ -111,7 +111,7 @@ class ExactDenoiser(nn.Module):
         self, x: Tensor, log_snr: Tensor, label: Tensor | None, levels: tuple[int, ...] | None
     ) -> tuple[Tensor, ...]:
         evidence = self.log_evidence(x, log_snr)
-        given = given_arguments(self.grammar, evidence, None, None, None, None, None)
+        given = given_arguments(self.grammar, evidence)
         if label is not None:
             given = given._replace(log_root=self._clamped(label, given))
         wanted = levels_given(self.grammar, levels)

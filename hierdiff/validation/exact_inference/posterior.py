@@ -33,7 +33,7 @@ the processor; this is looked at once per call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -46,13 +46,13 @@ from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory.belief_propagation.exact_posterior import checked_levels
 from hierdiff.validation._checks import tensor
+from hierdiff.validation.exact_inference.engines import computed, engine_of
 from hierdiff.validation.exact_inference.passes import (
     Direction,
     Found,
     Jet,
     Tables,
     Wanted,
-    infer,
     tables_of,
     temporary,
     wide,
@@ -82,13 +82,13 @@ class _Expectations(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tables: Tables, wanted: Wanted, theta: Tensor, log_root: Tensor,
+        ctx: Any, tables: Tables, engine: str, wanted: Wanted, theta: Tensor, log_root: Tensor,
         *log_weights: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         ctx.set_materialize_grads(False)
         ctx.tables, ctx.wanted = tables, wanted
         ctx.save_for_backward(theta, log_root, *log_weights)
-        found = infer(tables, theta, log_root, log_weights, wanted)
+        found = computed(tables, theta, log_root, log_weights, wanted, engine=engine)
         return _outputs(found, tables, wanted, slopes=False)
 
     @staticmethod
@@ -107,13 +107,13 @@ class _Expectations(torch.autograd.Function):
             if h is not None
         }
         if not nodes and not rules:
-            return (None,) * (4 + len(log_weights))
+            return (None,) * (5 + len(log_weights))
         # the matrix of second derivatives is symmetric: its rows times h are its columns times h
-        asked = _asked(ctx, 2, ctx.tables.grammar.L)
-        found = infer(ctx.tables, theta, log_root, log_weights, asked, Direction(nodes, rules))
+        asked = _asked(ctx, 3, ctx.tables.grammar.L)
+        found = computed(ctx.tables, theta, log_root, log_weights, asked, Direction(nodes, rules))
         slopes = _outputs(found, ctx.tables, asked, slopes=True)
         one = theta.new_ones(len(theta))
-        return None, None, *_gradients(ctx, 2, asked, slopes, one, log_root)
+        return None, None, None, *_gradients(ctx, 3, asked, slopes, one, log_root)
 
 
 class _LogEvidence(torch.autograd.Function):
@@ -121,25 +121,27 @@ class _LogEvidence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tables: Tables, theta: Tensor, log_root: Tensor, *log_weights: Tensor
-    ) -> Tensor:
-        asked = _asked(ctx, 1, tables.grammar.L)
-        found = infer(tables, theta, log_root, log_weights, asked)
+        ctx: Any, tables: Tables, engine: str, theta: Tensor, log_root: Tensor,
+        *log_weights: Tensor,
+    ) -> Tensor:  # fmt: skip
+        asked = _asked(ctx, 2, tables.grammar.L)
+        found = computed(tables, theta, log_root, log_weights, asked, engine=engine)
         first = _outputs(found, tables, asked, slopes=False)
-        ctx.tables = tables
+        ctx.tables, ctx.engine = tables, engine
         ctx.save_for_backward(theta, log_root, *log_weights, *first)
         return found.log_evidence.to(theta.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        asked = _asked(ctx, 1, ctx.tables.grammar.L)
-        number = len(ctx.needs_input_grad) - 1
+        asked = _asked(ctx, 2, ctx.tables.grammar.L)
+        number = len(ctx.needs_input_grad) - 2
         (theta, log_root, *log_weights), first = (
             ctx.saved_tensors[:number], ctx.saved_tensors[number:],
         )  # fmt: skip
         if torch.is_grad_enabled():  # a second derivative may follow
-            first = _apply(_Expectations, ctx.tables, asked, theta, log_root, *log_weights)
-        return None, *_gradients(ctx, 1, asked, first, grads[0], log_root)
+            inputs = (theta, log_root, *log_weights)
+            first = _apply(_Expectations, ctx.tables, ctx.engine, asked, *inputs)
+        return None, None, *_gradients(ctx, 2, asked, first, grads[0], log_root)
 
 
 def _asked(ctx: Any, first: int, L: int) -> Wanted:
@@ -195,13 +197,15 @@ class Given(NamedTuple):
     log_root: Tensor
     log_weights: tuple[Tensor, ...]
     dtype: torch.dtype  # of the marginals
+    engine: str
 
 
 def given_arguments(
-    grammar: Grammar, evidence: Any, root: Any, log_weights: Any, log_prior: Any, dtype: Any,
-    device: Any,
+    grammar: Grammar, evidence: Any, root: Any = None, log_weights: Any = None,
+    log_prior: Any = None, dtype: Any = None, device: Any = None, engine: Any = "auto",
 ) -> Given:  # fmt: skip
     """Arguments of the public functions as tensors of one type on one device."""
+    engine = engine_of(engine)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in _DTYPES):
         raise InvalidParameter(
             f"dtype = {shown(dtype)} is not supported; give torch.float32, torch.float64 or "
@@ -217,7 +221,8 @@ def given_arguments(
     if log_prior is not None:
         prior = tensor("log_prior", log_prior, grammar.v[0]).to(theta.device, theta.dtype)
     log_root = _log_root(grammar, root, prior, len(theta))
-    return Given(tables, theta, shift, log_root, _log_weights(grammar, log_weights, theta), kind)
+    weights = _log_weights(grammar, log_weights, theta)
+    return Given(tables, theta, shift, log_root, weights, kind, engine)
 
 
 def _evidence(
@@ -327,7 +332,7 @@ def _log_weights(grammar: Grammar, weights: Any, theta: Tensor) -> tuple[Tensor,
 
 
 _FREE = dict.fromkeys(
-    ("log_evidence", "root", "log_weights", "log_prior", "dtype", "device"), unchecked
+    ("log_evidence", "root", "log_weights", "log_prior", "dtype", "device", "engine"), unchecked
 )
 
 
@@ -341,12 +346,9 @@ def levels_given(grammar: Grammar, levels: Sequence[int] | None) -> tuple[int, .
 # ----------------------------------------------------------------------------- the three functions
 
 
-def _log_evidence(
-    grammar: Grammar, evidence: Any, root: Any, weights: Any, prior: Any, dtype: Any, device: Any
-) -> Tensor:
-    given = given_arguments(grammar, evidence, root, weights, prior, dtype, device)
+def _evidence_of(given: Given) -> Tensor:
     inputs = (given.theta, given.log_root, *given.log_weights)
-    out: Tensor = _apply(_LogEvidence, given.tables, *inputs)
+    out: Tensor = _apply(_LogEvidence, given.tables, given.engine, *inputs)
     return out if given.shift is None else out + given.shift.to(out.dtype)
 
 
@@ -360,6 +362,7 @@ def log_evidence(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    engine: Literal["auto", "torch"] = "auto",
 ) -> Tensor:
     r"""Log probability of the evidence of each sample; its gradient are the marginals.
 
@@ -382,6 +385,9 @@ def log_evidence(
         float32, float64 or bfloat16; default that of a tensor, float64 for other evidence.
     device : str or torch.device, optional
         Default that of a tensor, the processor for other evidence.
+    engine : {"auto", "torch"}
+        The fastest that there is (:mod:`hierdiff.validation.exact_inference.engines`), or batched
+        torch operations.
 
     Returns
     -------
@@ -417,14 +423,16 @@ def log_evidence(
     >>> round(abs(float(value.detach())), 12), theta.grad.sum(dim=2).round(decimals=12).tolist()
     (0.0, [[1.0, 1.0, 1.0, 1.0]])
     """
-    return _log_evidence(grammar, log_evidence, root, log_weights, log_prior, dtype, device)
+    return _evidence_of(
+        given_arguments(grammar, log_evidence, root, log_weights, log_prior, dtype, device, engine)
+    )
 
 
 def expected(given: Given, wanted: Wanted) -> tuple[Tensor, ...]:
     if not wanted.levels and not wanted.counts:
         return ()
     inputs = (given.theta, given.log_root, *given.log_weights)
-    found: tuple[Tensor, ...] = _apply(_Expectations, given.tables, wanted, *inputs)
+    found: tuple[Tensor, ...] = _apply(_Expectations, given.tables, given.engine, wanted, *inputs)
     return tuple(x.to(given.dtype) for x in found)
 
 
@@ -439,6 +447,7 @@ def marginals(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    engine: Literal["auto", "torch"] = "auto",
 ) -> tuple[Tensor, ...]:
     r"""Posterior marginals of every node, differentiable.
 
@@ -446,7 +455,7 @@ def marginals(
 
     Parameters
     ----------
-    grammar, log_evidence, root, log_weights, log_prior, dtype, device
+    grammar, log_evidence, root, log_weights, log_prior, dtype, device, engine
         As in :func:`log_evidence`.
     levels : tuple of int, optional
         Levels that are wanted, such as ``(0, -1)``; default all.
@@ -477,7 +486,9 @@ def marginals(
     (torch.Size([2, 4, 4]), 1.0)
     """
     wanted = levels_given(grammar, levels)
-    given = given_arguments(grammar, log_evidence, root, log_weights, log_prior, dtype, device)
+    given = given_arguments(
+        grammar, log_evidence, root, log_weights, log_prior, dtype, device, engine
+    )
     found = dict(zip(wanted, expected(given, Wanted(wanted)), strict=True))
     n = len(given.theta)
     return tuple(
@@ -496,6 +507,7 @@ def rule_counts(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    engine: Literal["auto", "torch"] = "auto",
 ) -> tuple[Tensor, ...]:
     r"""Expected number of uses of every rule in the derivation of each sample, differentiable.
 
@@ -504,7 +516,7 @@ def rule_counts(
 
     Parameters
     ----------
-    grammar, log_evidence, root, log_weights, log_prior, dtype, device
+    grammar, log_evidence, root, log_weights, log_prior, dtype, device, engine
         As in :func:`log_evidence`.
 
     Returns
@@ -530,5 +542,7 @@ def rule_counts(
     >>> [round(float(c.sum()), 12) for c in counts]
     [1.0, 2.0]
     """
-    given = given_arguments(grammar, log_evidence, root, log_weights, log_prior, dtype, device)
+    given = given_arguments(
+        grammar, log_evidence, root, log_weights, log_prior, dtype, device, engine
+    )
     return expected(given, Wanted((), tuple(range(grammar.L))))
