@@ -25,9 +25,9 @@ SURFACE = {
         "clustering_cost", "coincidence_cost", "kernel_accuracy", "kernel_cost", "truncated",
         "validity", "cue_conflict", "log_ratio", "weighting",
         "expected_accuracy", "label_accuracy", "noise_ceiling", "odd_one_out", "tree_similarity",
-        "ExactMixture", "bayes_accuracy", "class_posterior", "collapse_time", "decompose",
-        "denoise", "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
-        "jacobian_spectrum", "log_density", "mutual_information_mixture", "onset_delta", "score",
+        "ExactMixture", "ExactPCFG", "bayes_accuracy", "class_posterior", "collapse_time",
+        "decompose", "denoise", "empirical_denoise", "empirical_posterior", "empirical_score",
+        "jacobian", "jacobian_spectrum", "log_density", "mutual_information_mixture", "onset_delta", "score",
         "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
         "CriticalLevel", "Estimate", "ExactRHM", "KestenStigum", "NodeBeliefs",
         "OrderParameter", "Posterior", "annealed_beliefs", "class_change", "committor",
@@ -65,6 +65,10 @@ SURFACE = {
         "support_bound", "support_exponents", "support_laws", "support_threshold",
         "susceptibility", "threshold_upper_bound", "token_correlation", "transfer_matrix",
         "truncated", "tuple_correlation", "upward_derivative", "upward_map", "validity",
+    ],
+    "hierdiff.theory.pcfg": [
+        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "next_token_law",
+        "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
     "hierdiff.theory.mixture": [
         "bayes_accuracy", "class_posterior", "collapse_time", "decompose", "denoise",

@@ -4,6 +4,8 @@
 rhm                      RHM and Grammar
 derivations              derivation trees, the parser, arrays of rules
 rhm_variants             Zipf-distributed, ambiguous, filtered and layered grammars
+pcfg                     PCFG: grammars whose trees vary in shape
+parse_trees              their derivation trees
 low_rank_mixture         mixtures of low-rank Gaussians, and their fit by expectation maximisation
 subspaces                subspaces and spectra of its classes
 bumps                    images of one Gaussian bump
