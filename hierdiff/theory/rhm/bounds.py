@@ -15,9 +15,10 @@ P_l(k)      law of k at level l, root first
 
 *Support sets, from below: an exact density evolution for masking.*  An unmasked leaf leaves one
 symbol, a masked one all v, so :math:`P_L = (1-t)\,\delta_1 + t\,\delta_v`.  A parent keeps every
-symbol that owns at least one of the N allowed tuples.  Its true symbol owns the true tuple; relative
-to rules drawn afresh the other N - 1 tuples are a uniform choice among :math:`v^s - 1`.  Add them
-one by one: with j other symbols reached by n tuples, the next reaches a new one with probability
+symbol that owns at least one of the N allowed tuples.  Its true symbol owns the true tuple;
+relative to rules drawn afresh the other N - 1 tuples are a uniform choice among :math:`v^s - 1`.
+Add them one by one: with j other symbols reached by n tuples, the next reaches a new one with
+probability
 
 .. math:: \frac{(v - 1 - j)\, m}{v^s - 1 - n},
 
