@@ -151,6 +151,7 @@ int64_at = _place(types.int64)
 float64_at = _place(types.float64)
 
 
+@intrinsic
 def after(typing_context, base, i):
     """Address of the i-th element."""
 
