@@ -65,6 +65,7 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, is_channel
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.passes import available_threads
+from hierdiff.theory.rhm.bounds import critical_support
 from hierdiff.theory.rhm.density_evolution import (
     Each,
     branch_up,
@@ -76,7 +77,6 @@ from hierdiff.theory.rhm.density_evolution import (
     side_by_side,
     step_up,
 )
-from hierdiff.theory.rhm.erasure import critical_support
 from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
