@@ -19,7 +19,7 @@ import xarray as xr
 from fuzz import Case
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
+from hierdiff import RHM, GaussianNoise, Grammar, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
