@@ -65,8 +65,8 @@ from hierdiff.validation.adapter import Pooling
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.experiments import architecture_rule, checkpoint_suffix
 from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.latent_diffusion import encoder_of
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.pretrained.vae import encoder_of
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import block_layers
 from hierdiff.validation.training import TrainConfig
