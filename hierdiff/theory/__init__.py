@@ -17,12 +17,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hierdiff.theory.belief_propagation.denoiser_derivatives import (
+        correlation_length,
+        denoiser_jacobian,
+        denoiser_spectrum,
+        score_divergence,
+        static_correlations,
+    )
     from hierdiff.theory.belief_propagation.exact_posterior import (
         NodeBeliefs,
         Posterior,
         denoise_symbols,
         posterior,
         true_beliefs,
+    )
+    from hierdiff.theory.belief_propagation.rule_learning import LearnedWeights, fit_weights
+    from hierdiff.theory.belief_propagation.tree_inference import (
+        Explanations,
+        TreePosterior,
+        tree_posterior,
     )
     from hierdiff.theory.exact_models import ExactMixture, ExactRHM
     from hierdiff.theory.mixture.collapse import collapse_time, mutual_information_mixture
@@ -143,13 +156,16 @@ __all__ = [
     "Estimate",
     "ExactMixture",
     "ExactRHM",
+    "Explanations",
     "GaussianClasses",
     "GaussianRHM",
     "KestenStigum",
+    "LearnedWeights",
     "NodeBeliefs",
     "OrderParameter",
     "Posterior",
     "ShapeTexture",
+    "TreePosterior",
     "TwoObjectScenes",
     "annealed_beliefs",
     "bayes_accuracy",
@@ -163,6 +179,7 @@ __all__ = [
     "committor",
     "conditional_entropy",
     "correlation_decay_exponent",
+    "correlation_length",
     "correlation_length_exponent",
     "critical_belief",
     "critical_exponents",
@@ -172,6 +189,8 @@ __all__ = [
     "decompose",
     "denoise",
     "denoise_symbols",
+    "denoiser_jacobian",
+    "denoiser_spectrum",
     "downward_map",
     "effective_epsilon",
     "empirical_denoise",
@@ -179,6 +198,7 @@ __all__ = [
     "empirical_score",
     "expected_accuracy",
     "finite_depth_threshold",
+    "fit_weights",
     "fixed_points",
     "free_energy",
     "half_belief_level",
@@ -210,6 +230,7 @@ __all__ = [
     "posterior",
     "root_map",
     "score",
+    "score_divergence",
     "second_eigenvalue",
     "sibling_states",
     "snr",
@@ -218,6 +239,7 @@ __all__ = [
     "snr_peak",
     "speciation_time",
     "stability",
+    "static_correlations",
     "support_bound",
     "support_exponents",
     "support_laws",
@@ -225,6 +247,7 @@ __all__ = [
     "susceptibility",
     "threshold_upper_bound",
     "transfer_matrix",
+    "tree_posterior",
     "tree_similarity",
     "true_beliefs",
     "truncated",
