@@ -25,9 +25,10 @@ SURFACE = {
         "clustering_cost", "coincidence_cost", "kernel_accuracy", "kernel_cost", "truncated",
         "validity", "cue_conflict", "log_ratio", "weighting",
         "expected_accuracy", "label_accuracy", "noise_ceiling", "odd_one_out", "tree_similarity",
-        "ExactMixture", "bayes_accuracy", "class_posterior", "collapse_time", "decompose",
-        "denoise", "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
-        "jacobian_spectrum", "log_density", "mutual_information_mixture", "onset_delta", "score",
+        "ExactMixture", "ExactPCFG", "bayes_accuracy", "class_posterior", "collapse_time",
+        "decompose", "denoise", "empirical_denoise", "empirical_posterior", "empirical_score",
+        "jacobian", "jacobian_spectrum", "log_density", "mutual_information_mixture",
+        "onset_delta", "score",
         "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
         "CriticalLevel", "Estimate", "ExactRHM", "KestenStigum", "NodeBeliefs",
         "OrderParameter", "Posterior", "annealed_beliefs", "class_change", "committor",
@@ -72,6 +73,10 @@ SURFACE = {
         "susceptibility", "threshold_upper_bound", "token_correlation", "transfer_matrix",
         "truncated", "tuple_correlation", "upward_derivative", "upward_map", "validity",
     ],
+    "hierdiff.theory.pcfg": [
+        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "next_token_law",
+        "parse_posterior", "prefix_log_probability", "valid_strings",
+    ],
     "hierdiff.theory.mixture": [
         "bayes_accuracy", "class_posterior", "collapse_time", "decompose", "denoise",
         "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
@@ -105,7 +110,7 @@ SURFACE = {
         "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
         "print_models",
     ],
-    "hierdiff.plots": ["backend"],
+    "hierdiff.plots": ["Axes", "Figure", "needs", "pick", "plt", "sources", "style", "ticker"],
     "hierdiff.errors": [
         "DamagedFile", "HierdiffError", "ImpossibleEvidence", "InvalidParameter",
         "MissingPackage", "NoTransition",
@@ -126,6 +131,11 @@ SURFACE = {
     ],
     "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
+    "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
+    "hierdiff.sims.stored_results": [
+        "FORMATS", "Score", "describe", "draw", "experiment_of", "results_of", "run_again",
+        "score_table", "scores", "values_of",
+    ],
     "hierdiff.command_line": [
         "command_line", "execute", "in_notebook", "last_words", "parse_flags", "parsed",
         "use_files",

@@ -3,10 +3,11 @@
 ======================  =========================================================================
 belief_propagation      exact posteriors on the derivation trees of a grammar
 rhm                     the Random Hierarchy Model: recursions, thresholds, exponents, information
+pcfg                    inside-outside sums of grammars whose trees vary in shape
 mixture                 low-rank Gaussian mixtures, and denoisers of finite data sets
 zero_shot               denoising errors as a classifier
 odd_one_out_task        odd one out among three
-exact_models            ExactRHM, ExactMixture: exact posteriors in the role of a network
+exact_models            ExactRHM, ExactMixture, ExactPCFG: exact posteriors in the role of a network
 ======================  =========================================================================
 
 All public names can be imported from here; each module is loaded when it is first needed.
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         TreePosterior,
         tree_posterior,
     )
-    from hierdiff.theory.exact_models import ExactMixture, ExactRHM
+    from hierdiff.theory.exact_models import ExactMixture, ExactPCFG, ExactRHM
     from hierdiff.theory.mixture.collapse import collapse_time, mutual_information_mixture
     from hierdiff.theory.mixture.feature_snr import (
         bayes_accuracy,
@@ -104,9 +105,16 @@ if TYPE_CHECKING:
     )
     from hierdiff.theory.rhm.mean_field import (
         annealed_beliefs,
+        correlation_length_exponent,
+        critical_belief,
+        critical_noise,
         downward_map,
         effective_epsilon,
+        finite_depth_threshold,
+        fixed_points,
+        has_transition,
         root_map,
+        stability,
         upward_derivative,
         upward_map,
     )
@@ -115,15 +123,6 @@ if TYPE_CHECKING:
         coincidence_cost,
         kernel_accuracy,
         kernel_cost,
-    )
-    from hierdiff.theory.rhm.thresholds import (
-        correlation_length_exponent,
-        critical_belief,
-        critical_noise,
-        finite_depth_threshold,
-        fixed_points,
-        has_transition,
-        stability,
     )
     from hierdiff.theory.rhm.truncated_grammars import truncated, validity
     from hierdiff.theory.rhm.upper_bounds import (
@@ -155,6 +154,7 @@ __all__ = [
     "CriticalLevel",
     "Estimate",
     "ExactMixture",
+    "ExactPCFG",
     "ExactRHM",
     "Explanations",
     "GaussianClasses",

@@ -52,6 +52,7 @@ from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation.log_domain import LogMessages, log_likelihoods
 from hierdiff.theory.belief_propagation.passes import (
     Beliefs,
+    BeliefsAndDraw,
     Dense,
     Draw,
     Exact,
@@ -386,6 +387,45 @@ def draw(
     return levels
 
 
+def beliefs_and_draw(
+    g: Grammar,
+    leaves: Leaves,
+    truth: Sequence[Array],
+    uniforms: Sequence[Array],
+    threads: int,
+    names: Array | None = None,
+) -> tuple[list[list[Array]], list[Array], Array]:
+    """Beliefs, one posterior sample per datum, and log-evidence, all from one upward pass.
+
+    Bit for bit what :func:`beliefs` and :func:`draw` return.
+    """
+    n, dtype = len(leaves), leaves.root.dtype
+    _fits(g, n, 4.0 * n * sum(g.n_nodes(level) for level in range(g.L + 1)))
+    starts = places(g, n)
+    flat = np.concatenate([np.asarray(x, np.int32).ravel() for x in truth])
+    out, drawn = np.empty((3, flat.size), dtype), np.empty(flat.size, np.int32)
+    inner = np.concatenate([np.asarray(u, np.float64).ravel() for u in uniforms[1:]])
+    head = np.ascontiguousarray(uniforms[0], np.float64)
+    action = BeliefsAndDraw(Beliefs(flat, starts, out), Draw(1, head, inner, starts, drawn))
+    result = walk(g, 0, g.L, leaves, threads, action)
+    blocks = [(starts[x], starts[x + 1], g.n_nodes(x)) for x in range(g.L + 1)]
+    parts = [[out[q, a:b].reshape(n, nodes) for a, b, nodes in blocks] for q in range(3)]
+    levels = [drawn[a:b].reshape(n, nodes) for a, b, nodes in blocks]
+    evidence = _log_evidence(g, leaves, result)
+    names = np.arange(n) if names is None else names
+    extreme = _extreme(result, dtype)
+    if extreme.size:  # rare: done again apart
+        some = leaves.take(extreme)
+        true, numbers = [x[extreme] for x in truth], [u[extreme] for u in uniforms]
+        redone, evidence[extreme] = beliefs(g, some, true, threads, names[extreme])
+        others = draw(g, some, numbers, threads, names[extreme])
+        for level in range(g.L + 1):
+            levels[level][extreme] = others[level]
+            for q in range(3):
+                parts[q][level][extreme] = redone[q][level]
+    return parts, levels, evidence
+
+
 # ------------------------------------------------------------------------------------ the posterior
 
 
@@ -422,6 +462,18 @@ def _numbers_per_level(name: str, value: Any) -> list[Array]:
         reals(f"{name}[{i}]", numbers, 0, below=1, ndim=2 if i else 1)
         for i, numbers in enumerate(value)
     ]
+
+
+def _shaped_uniforms(g: Grammar, uniforms: Sequence[Array], n: int) -> Sequence[Array]:
+    rows = len(uniforms[0])
+    nodes = [g.n_nodes(level) for level in range(g.L)]
+    shapes = [np.shape(u) for u in uniforms]
+    if shapes != [(rows,), *((rows, k) for k in nodes)] or rows % max(n, 1):
+        raise InvalidParameter(
+            f"uniforms have shapes {shapes}; give (rows,) and (rows, nodes) for each level "
+            f"above the leaves, rows a multiple of the {n} samples"
+        )
+    return uniforms
 
 
 @dataclass(frozen=True, eq=False)
@@ -527,15 +579,8 @@ class Posterior:
         Validity: exact for any grammar if the numbers are independent and uniform.  A datum's draw
         depends on its own numbers only, which makes studies independent of the batch size.
         """
-        rows = len(uniforms[0])
-        nodes = [self.grammar.n_nodes(level) for level in range(self.grammar.L)]
-        shapes = [np.shape(u) for u in uniforms]
-        if shapes != [(rows,), *((rows, k) for k in nodes)] or rows % max(len(self), 1):
-            raise InvalidParameter(
-                f"uniforms have shapes {shapes}; give (rows,) and (rows, nodes) for each level "
-                f"above the leaves, rows a multiple of the {len(self)} samples"
-            )
-        levels = draw(self.grammar, self._leaves, uniforms, self._threads)
+        numbers = _shaped_uniforms(self.grammar, uniforms, len(self))
+        levels = draw(self.grammar, self._leaves, numbers, self._threads)
         return Derivations(tuple(levels))
 
 
@@ -714,6 +759,33 @@ def true_beliefs(
     latents = latents_of(grammar, "truth", truth, len(leaves))
     parts, evidence = beliefs(grammar, leaves, latents, workers)
     return NodeBeliefs(tuple(parts[0]), tuple(parts[1]), tuple(parts[2]), evidence)
+
+
+def beliefs_and_sample(
+    grammar: Grammar,
+    log_evidence: ArrayLike | SymbolEvidence,
+    truth: Derivations,
+    uniforms: Sequence[Array],
+    root: ArrayLike | None = None,
+    dtype: DTypeLike = np.float64,
+    threads: int | None = None,
+) -> tuple[NodeBeliefs, Derivations]:
+    """:func:`true_beliefs` and one posterior sample per datum, from one upward pass.
+
+    The same bits as ``true_beliefs(...)`` and ``posterior(...).sample_with(uniforms)``, for about
+    two thirds of the time; arguments are checked as there.
+    """
+    workers = _threads(threads)
+    leaves = leaves_of(grammar, log_evidence, root, dtype, workers, private=False)
+    latents = latents_of(grammar, "truth", truth, len(leaves))
+    numbers = _shaped_uniforms(grammar, _numbers_per_level("uniforms", uniforms), len(leaves))
+    if len(numbers[0]) != len(leaves):
+        raise InvalidParameter(
+            f"uniforms are for {len(numbers[0])} draws; give one for each of {len(leaves)} samples"
+        )
+    parts, levels, evidence = beliefs_and_draw(grammar, leaves, latents, numbers, workers)
+    found = NodeBeliefs(tuple(parts[0]), tuple(parts[1]), tuple(parts[2]), evidence)
+    return found, Derivations(tuple(levels))
 
 
 def _threads(threads: int | None) -> int:

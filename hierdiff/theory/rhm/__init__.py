@@ -1,8 +1,7 @@
 """Theory of the Random Hierarchy Model.
 
 =======================  ========================================================================
-mean_field               annealed recursion of the epsilon-process
-thresholds               its fixed points and threshold
+mean_field               annealed recursion of the epsilon-process, fixed points, threshold
 density_evolution        the law of the messages of any noise process, and its threshold
 erasure                  the same for masking, without sampling
 upper_bounds             upper bounds of belief and threshold
@@ -56,9 +55,16 @@ if TYPE_CHECKING:
     )
     from hierdiff.theory.rhm.mean_field import (
         annealed_beliefs,
+        correlation_length_exponent,
+        critical_belief,
+        critical_noise,
         downward_map,
         effective_epsilon,
+        finite_depth_threshold,
+        fixed_points,
+        has_transition,
         root_map,
+        stability,
         upward_derivative,
         upward_map,
     )
@@ -73,15 +79,6 @@ if TYPE_CHECKING:
         local_exponent,
         next_token_cost,
         resolved_samples,
-    )
-    from hierdiff.theory.rhm.thresholds import (
-        correlation_length_exponent,
-        critical_belief,
-        critical_noise,
-        finite_depth_threshold,
-        fixed_points,
-        has_transition,
-        stability,
     )
     from hierdiff.theory.rhm.token_correlations import (
         channel,
