@@ -12,9 +12,9 @@ torch      else: any device, derivatives of marginals, rule counts, weights and 
 
 All agree to rounding, and all compute samples beyond the range of the type again in the same way.
 
-The fused kernel cuts a large tree at one level, as the compiled passes do: the subtrees send up
-their root messages, the tree above them makes the messages back, and the subtrees are passed through
-again, so that nothing but root messages and results leaves the caches.
+The fused kernel cuts a large tree at one level, as the compiled passes do.  The subtrees send up
+their root messages, the tree above them makes the messages back, and the subtrees are passed
+through again, so that nothing but root messages and results leaves the caches.
 """
 
 from __future__ import annotations
@@ -128,8 +128,10 @@ def _no_triton(grammar: Grammar, theta: Tensor) -> str:
         return f"computes in float32, and the evidence is {theta.dtype}"
     if max(grammar.s) > _SLOTS or max(grammar.v) > _SYMBOLS:
         return f"takes rules of up to {_SLOTS} symbols out of {_SYMBOLS}, and the grammar has more"
-    cut = _cut(grammar, -(-len(theta) // LANES))
-    if _programs(theta.device) * _bytes(grammar, 0, cut or grammar.L) > _SCRATCH_BYTES:
+    tiles = -(-len(theta) // LANES)
+    cut = _cut(grammar, tiles)
+    programs = min(tiles, _programs(theta.device))
+    if programs * _bytes(grammar, 0, cut or grammar.L) > _SCRATCH_BYTES:
         return "has no room for the messages of a tree of this depth"
     return ""
 
@@ -214,7 +216,11 @@ def _block(
         parts[2].append(down.reshape(-1, _SLOTS))
         parts[3].append(down_weights.reshape(-1))
     tables = [torch.from_numpy(np.concatenate(x)).to(device) for x in parts]
-    return _Block(torch.from_numpy(geometry).to(device), *tables, sum(nodes))
+    up_table, up_weights, down_table, down_weight = tables
+    return _Block(
+        torch.from_numpy(geometry).to(device), up_table, up_weights, down_table, down_weight,
+        sum(nodes),
+    )  # fmt: skip
 
 
 @dataclass

@@ -48,7 +48,7 @@ if triton is not None:
         return raw * factor[None, :], factor, exponent
 
     @triton.jit
-    def tree_passes(  # noqa: D103
+    def tree_passes(
         leaves, prior, given, out, root, exponents, reach, reach_below, log_z, sound, tops,
         scratch, geometry, up, up_weights, down, down_weights, starts,
         n, items, depth, rows, prior_stride, stride_n,
@@ -200,8 +200,8 @@ if triton is not None:
                         own_row = below + child
                         node = tree.to(tl.int64) * nodes * s + child
                         here = (node * v + symbol[:, None]) * n + column64[None, :]
-                        if RAW:
-                            if l == depth - 1:  # noqa: SIM102, the outer one is compiled away
+                        if RAW:  # noqa: SIM102, it is compiled away
+                            if l == depth - 1:
                                 tl.store(root + here, message, mask=inside)
                         if wanted > 0:
                             belief = message * tl.load(upward + own_row * row_size + tile)
