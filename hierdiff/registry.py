@@ -167,6 +167,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "denoising error of a network as zero-shot classifier",
         "networks",
     ),
+    "network-exact-targets": Entry(
+        "hierdiff.validation.experiments.exact_targets:NetworkExactTargets",
+        "what sampled targets cost a network, beside the exact posterior as its loss",
+        "networks",
+    ),
     "network-representation": Entry(
         "hierdiff.validation.experiments.representation:NetworkRepresentation",
         "quality of a network's features against noise",
