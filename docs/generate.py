@@ -10,6 +10,8 @@ import timings
 from claims import claims
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
+from reference import commands
+from reference import draw as draw_reference
 
 from hierdiff import GaussianNoise
 
@@ -349,11 +351,12 @@ def main() -> None:
         representation_peak, memorization, crossover, two_worlds, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost,
         local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds,
+        exponents, exponent_tests, threshold_bounds, commands,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
     timings.draw(folder)
+    draw_reference(folder)
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())
 

@@ -3,10 +3,11 @@
 ======================  =========================================================================
 belief_propagation      exact posteriors on the derivation trees of a grammar
 rhm                     the Random Hierarchy Model: recursions, thresholds, exponents, information
+pcfg                    inside-outside sums of grammars whose trees vary in shape
 mixture                 low-rank Gaussian mixtures, and denoisers of finite data sets
 zero_shot               denoising errors as a classifier
 odd_one_out_task        odd one out among three
-exact_models            ExactRHM, ExactMixture: exact posteriors in the role of a network
+exact_models            ExactRHM, ExactMixture, ExactPCFG: exact posteriors in the role of a network
 ======================  =========================================================================
 
 All public names can be imported from here; each module is loaded when it is first needed.
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         posterior,
         true_beliefs,
     )
-    from hierdiff.theory.exact_models import ExactMixture, ExactRHM
+    from hierdiff.theory.exact_models import ExactMixture, ExactPCFG, ExactRHM
     from hierdiff.theory.mixture.collapse import collapse_time, mutual_information_mixture
     from hierdiff.theory.mixture.feature_snr import (
         bayes_accuracy,
@@ -140,6 +141,7 @@ __all__ = [
     "CriticalLevel",
     "Estimate",
     "ExactMixture",
+    "ExactPCFG",
     "ExactRHM",
     "GaussianClasses",
     "GaussianRHM",

@@ -12,45 +12,41 @@ Samples beyond the limits are done again in float64, and then in logarithms.
 Level blocks.  Everything with one number per node is a flat array of blocks [n, nodes], root first;
 a block stays what it is when each column is cut into pieces.
 
-Columns.  A kernel works on *columns*: samples, or subtrees of samples.  Its tables, buffers and
-threads come first in this file, the passes after them.
+Columns.  A kernel works on *columns*: samples, or subtrees of samples.  Its tables are made once
+per grammar (:class:`Plan`) and come first in this file, the passes after them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import weakref
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff.data.rhm import Grammar
-from hierdiff.theory.belief_propagation._kernels import layout, passes, simd
+from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation._kernels.leaves import centre
+from hierdiff.theory.belief_propagation._kernels.passes import run
+from hierdiff.theory.belief_propagation.buffers import (
+    Shelf,
+    address,
+    available_threads,
+    in_threads,
+    results,
+)
 
-__all__: list[str] = []  # used inside hierdiff only
+__all__ = ["available_threads"]
 
 Array = NDArray[Any]
 
-_SERIAL_WORK = 400_000  # vector operations below which a second thread costs more than it gives
+_SERIAL_WORK = 150_000  # vector operations below which a second thread costs more than it gives
 
 
-def available_threads() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _most_threads() -> int:
-    """More than one per processor gain nothing, and thousands cannot be started."""
-    return max(available_threads(), 64)
+# ------------------------------------------------------------------------- evidence of the columns
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,20 @@ class Exact:
 
     def take(self, rows: Array) -> Exact:
         """A selection of columns."""
-        at = rows if self.rows is None else np.searchsorted(self.rows, rows)
+        dense, kept = self.dense, None
+        if dense is not None and self.rows is None:
+            dense = dense[rows]
+        elif dense is not None and self.rows is not None:
+            at = np.searchsorted(self.rows, rows)
+            here = at < len(self.rows)
+            here[here] = self.rows[at[here]] == rows[here]
+            dense, kept = dense[at[here]], np.flatnonzero(here)
         return Exact(
             self.root if len(self.root) == 1 else self.root[rows],
             self.match[rows] if self.match.size else self.match,
             self.other[rows] if self.other.size else self.other,
-            None if self.dense is None else self.dense[at],
+            dense,
+            kept,
         )
 
 
@@ -89,6 +93,7 @@ class Leaves:
     root: Array  # [n or 1, v_0]
     shift: Array  # float64 [n], what was taken out of the logarithms beforehand
     exact: Exact | None = None  # None for pieces of a tree
+    pieces: int = 1  # columns that share an entry of `match` and `other`
 
     def __len__(self) -> int:
         return int(self.symbols.shape[0] if self.kind == 2 else self.dense.shape[0])
@@ -141,10 +146,9 @@ class Leaves:
             return replace(
                 self,
                 symbols=self.symbols.reshape(n, self.symbols.shape[1] // pieces),
-                match=np.repeat(self.match, pieces),
-                other=np.repeat(self.other, pieces),
                 root=root,
                 exact=None,
+                pieces=pieces,
             )
         dense = self.dense.reshape(n, self.dense.shape[1] // pieces, self.dense.shape[2])
         return replace(self, dense=dense, root=root, exact=None)
@@ -156,63 +160,107 @@ def centred(dense: Array, threads: int) -> tuple[Array, Array]:
     The difference is taken before the conversion, so that what all symbols have in common costs
     float32 no digit.  A leaf without a finite largest value stays as it is: it is reported later.
     """
-    out, tops = np.empty(dense.shape, np.float32), np.empty(dense.shape[:2])
+    out, tops = results(dense.size, np.float32).reshape(dense.shape), np.empty(dense.shape[:2])
     source = np.require(dense, None, ["C", "W"])
-    if dense.size < _SERIAL_WORK or threads < 2:
-        centre(source, out, tops)
-    else:
-        parts = min(threads, len(dense), _most_threads())
-        bounds = [len(dense) * i // parts for i in range(parts + 1)]
-        with ThreadPoolExecutor(len(bounds) - 1) as pool:
-            list(pool.map(
-                lambda a, b: centre(source[a:b], out[a:b], tops[a:b]), bounds[:-1], bounds[1:]
-            ))  # fmt: skip
+    parts = threads if dense.size >= _SERIAL_WORK else 1
+    in_threads(len(dense), parts, lambda a, b: centre(source[a:b], out[a:b], tops[a:b]))
     return out, tops.sum(axis=1)
 
 
-@dataclass(frozen=True)
-class Job:
-    """Levels ``top`` to ``bottom`` of a grammar over n columns, with its tables."""
-
-    grammar: Grammar
-    top: int
-    bottom: int
-    leaves: Leaves
-    threads: int
-    tables: layout.Tables
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Floating-point type of the messages."""
-        return np.dtype(self.leaves.root.dtype)
-
-    @property
-    def n(self) -> int:
-        """Number of columns."""
-        return len(self.leaves)
-
-    def nodes(self, level: int) -> int:
-        """Nodes of a level per column."""
-        return int(self.tables.geometry[level - self.top, layout.NODES])
+# --------------------------------------------------------------------------- tables of a grammar
 
 
-def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> Job:
-    """The passes over the levels ``top`` .. ``bottom``, the last of which holds the evidence."""
-    shared = leaves.kind == layout.SYMBOLS_SEEN
-    tables = _tables(g, top, bottom, np.dtype(leaves.root.dtype), shared)
-    return Job(g, top, bottom, leaves, threads, tables._replace(geometry=tables.geometry.copy()))
-
-
-@functools.lru_cache(maxsize=64)
-def _tables(g: Grammar, top: int, bottom: int, dtype: Any, shared: bool) -> layout.Tables:
-    """Flat tables of the levels ``top`` .. ``bottom``; the last one holds the evidence.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The levels ``top`` to ``bottom`` of a grammar as the kernels take them, for one number type.
 
     With ``shared`` all parents of leaves keep their leaves at the same place.
     """
-    width = simd.lanes(dtype)
+
+    top: int
+    bottom: int
+    dtype: np.dtype[Any]
+    tables: tuple[Array, ...]  # in the order of the first entries of a job
+    message_bytes: int  # of a tile
+    work: int  # vector operations on a tile
+    shelf: Shelf
+
+    @property
+    def geometry(self) -> Array:
+        """Sizes and places per level; int64 [levels, layout.NUMBER]."""
+        return self.tables[0]
+
+    @cached_property
+    def template(self) -> Array:
+        """A job of this grammar in which nothing is wanted yet."""
+        depth = self.bottom - self.top
+        job = np.zeros(layout.HEAD + 2 * (depth + 1), np.int64)
+        job[layout.GEOMETRY : layout.DEPTH] = [address(table) for table in self.tables]
+        job[layout.DEPTH], job[layout.PIECES], job[layout.LOWEST] = depth, 1, -1
+        job[layout.HEAD : layout.HEAD + depth + 1] = -1
+        return job
+
+    @cached_property
+    def base(self) -> Array:
+        """An array of the number type, by which compiled code is chosen."""
+        return np.empty(1, self.dtype)
+
+
+_PLANS: dict[int, tuple[weakref.ref[Grammar], dict[Any, Plan]]] = {}
+
+
+def _forget(plans: dict[int, Any], key: int, _: object) -> None:
+    plans.pop(key, None)
+
+
+def plan_of(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
+    """The plan of a block; by the object first, since its contents take microseconds to compare."""
+    key, mark = id(g), (top, bottom, dtype.char, shared)
+    known = _PLANS.get(key)
+    if known is None or known[0]() is not g:
+        forget = functools.partial(_forget, _PLANS, key)  # the names of a module may go first
+        known = weakref.ref(g, forget), {}
+        _PLANS[key] = known
+    plan = known[1].get(mark)
+    if plan is None:
+        plan = known[1][mark] = _plan(_Content(g), top, bottom, dtype, shared)
+    return plan
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A grammar without its identity: equal ones share their tables."""
+
+    grammar: Grammar
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(content: _Content, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
+    g, depth, width = content.grammar, bottom - top, simd.lanes(dtype)
+    geometry = _geometry(g, top, bottom, width, shared)
+    tables = _tables(g, top, bottom, dtype, geometry)
+    last, itemsize = geometry[-1], dtype.itemsize
+    column = {name: geometry[:, getattr(layout, name)] for name in ("SYMBOLS", "NODES", "RULES")}
+    v, branches = column["SYMBOLS"], geometry[:-1, layout.BRANCHES]
+    rules = v[:-1] * column["RULES"][:-1]
+    family = int((branches * v[1:]).max())  # lines of the children of a node
+    parents, step = int(column["NODES"][-2]), int(last[layout.STEP])
+    messages = int(last[layout.ROWS]) + (parents - 1) * step
+    messages += int(branches[-1] * last[layout.STRIDE])
+    stack = int(last[layout.STACK]) + int(branches[-1] * v[-1]) * width
+    products = int((rules * (branches + 1) // 2 * (branches > 2)).max()) * width
+    block = max(family, int(v.max()), 2 * int(branches.max())) * width
+    seen = 4 * width * (int(last[layout.NODES]) if shared else 1)
+    floats = [messages, stack, products, block, 8 * width]
+    sizes = (*(itemsize * x for x in floats), seen, 8 * (depth + 1), 8 * (depth + 1))
+    # one operation per rule and child on the way up, two on the way down, and a line's way each
+    work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
+    return Plan(top, bottom, dtype, tables, itemsize * messages, work, Shelf(sizes))
+
+
+def _geometry(g: Grammar, top: int, bottom: int, width: int, shared: bool) -> Array:
     depth = bottom - top
     geometry = np.zeros((depth + 1, layout.NUMBER), np.int64)
-    geometry[:, layout.OUT] = -1
     nodes, rows, stack = 1, 0, 0
     for i in range(depth + 1):
         v = g.v[top + i]
@@ -229,39 +277,46 @@ def _tables(g: Grammar, top: int, bottom: int, dtype: Any, shared: bool) -> layo
             geometry[i, layout.BRANCHES] = g.s[top + i]
             geometry[i, layout.RULES] = g.m[top + i]
             nodes *= g.s[top + i]
+    return geometry
+
+
+def _tables(
+    g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], geometry: Array
+) -> tuple[Array, ...]:
+    """All tables of a job; fills the places of rules in the geometry, the first of them."""
+    width = simd.lanes(dtype)
     up: list[Array] = []
     up_weights: list[Array] = []
     rules: list[Array] = []
     down: list[Array] = []
     down_weights: list[Array] = []
     starts: list[Array] = []
-    for i in range(depth):
+    for i in range(bottom - top):
         rule, weight = g.rules[top + i], g.weights[top + i]
         v, m, s = rule.shape
-        stride = geometry[i + 1, layout.STRIDE]
+        stride = int(geometry[i + 1, layout.STRIDE])
         offsets = (rule * width + np.arange(s) * stride).reshape(v * m, s)
         flat_weight = np.repeat(weight.reshape(v * m, 1), s, axis=1)
-        uniform = bool(np.all(weight == weight[0, 0]))
-        geometry[i, layout.WEIGHTED] = not uniform
+        geometry[i, layout.WEIGHTED] = not bool(np.all(weight == weight[0, 0]))
         geometry[i, layout.UP] = sum(x.size for x in up)
         geometry[i, layout.DOWN] = sum(x.size for x in starts)
         up.append(offsets.ravel())
         up_weights.append(flat_weight.ravel())
         rules.append(rule.ravel())
-        parent = np.repeat(np.arange(v), m) * width
         for j in range(s):
             order = np.argsort(rule[:, :, j].ravel(), kind="stable")
-            others = np.delete(offsets, j, axis=1)
+            factors = _factors(offsets, v, m, j, width)
             first = sum(x.size for x in down)
-            down.append(np.column_stack([parent, others])[order].ravel())
-            down_weights.append(flat_weight[order].ravel())
+            down.append(factors[order].ravel())
+            down_weights.append(flat_weight[order, : factors.shape[1]].ravel())
             count = np.bincount(rule[:, :, j].ravel(), minlength=g.v[top + i + 1])
-            starts.append(first + s * np.concatenate([[0], np.cumsum(count)]))
+            ends = factors.shape[1] * np.concatenate([[0], np.cumsum(count)])
+            starts.append(first + ends)
 
     def flat(parts: list[Array], kind: Any) -> Array:
         return np.concatenate(parts).astype(kind)
 
-    return layout.Tables(
+    return (
         geometry,
         flat(up, np.int32),
         flat(up_weights, dtype),
@@ -272,99 +327,53 @@ def _tables(g: Grammar, top: int, bottom: int, dtype: Any, shared: bool) -> layo
     )
 
 
-def _message_size(tables: layout.Tables) -> int:
-    last, parents = tables.geometry[-1], int(tables.geometry[-2, layout.NODES])
-    group = int(tables.geometry[-2, layout.BRANCHES] * last[layout.STRIDE])
-    return int(last[layout.ROWS]) + (parents - 1) * int(last[layout.STEP]) + group
+def _factors(offsets: Array, v: int, m: int, j: int, width: int) -> Array:
+    """What is multiplied in the message to child j, for each rule: offsets of lines.
+
+    Up to two children: D(a), and the sibling.  More: the rule's product of all but the pair of
+    the child, and the other one of the pair (see ``tree.py`` of the kernels).
+    """
+    s = offsets.shape[1]
+    parent = np.repeat(np.arange(v), m) * width
+    if s <= 2:
+        return np.column_stack([parent, np.delete(offsets, j, axis=1)])
+    groups = (s + 1) // 2
+    sibling = j ^ 1 if j ^ 1 < s else j - 1
+    product = (np.arange(v * m) * groups + j // 2) * width
+    return np.column_stack([product, offsets[:, sibling]])
 
 
-def _sizes(job: Job) -> tuple[int, ...]:
-    """Numbers in each buffer of a thread, and the number of levels."""
-    width = simd.lanes(job.dtype)
-    geometry, last = job.tables.geometry, job.tables.geometry[-1]
-    v = int(geometry[:, layout.SYMBOLS].max())
-    branches = int(geometry[-2, layout.BRANCHES])
-    stack = int(last[layout.STACK]) + branches * int(last[layout.SYMBOLS]) * width
-    shared = job.leaves.kind == layout.SYMBOLS_SEEN
-    seen = int(last[layout.NODES]) * width if shared else width
-    return _message_size(job.tables), stack, v * width, 8 * width, seen, len(geometry)
+# ------------------------------------------------------------------------------------ one block
 
 
-def _scratch(job: Job) -> layout.Scratch:
-    *floats, seen, levels = _sizes(job)
-    messages, stack, block, line = (simd.aligned(size, job.dtype) for size in floats)
-    slots, nodes = np.zeros(levels, np.int64), np.zeros(levels, np.int64)
-    return layout.Scratch(messages, stack, block, line, simd.aligned(seen, np.int32), slots, nodes)
+@dataclass(frozen=True)
+class Job:
+    """The passes over the levels ``plan.top`` .. ``plan.bottom`` of n columns."""
+
+    plan: Plan
+    leaves: Leaves
+    threads: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Floating-point type of the messages."""
+        return self.plan.dtype
+
+    @property
+    def n(self) -> int:
+        """Number of columns."""
+        return len(self.leaves)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles that hold them."""
+        return -(-self.n // simd.lanes(self.dtype))
 
 
-class _Buffers:
-    """Scratch that was used before: new memory would cost a page fault per 4 KiB, every time."""
-
-    def __init__(self, keep: int) -> None:
-        self._free: list[tuple[tuple[Any, ...], layout.Scratch]] = []
-        self._keep = keep
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def borrow(self, job: Job) -> Iterator[layout.Scratch]:
-        """Scratch of the right sizes, for one thread at a time."""
-        key = (job.dtype, _sizes(job))
-        with self._lock:
-            found = [i for i, (name, _) in enumerate(self._free) if name == key]
-            scratch = self._free.pop(found[-1])[1] if found else None
-        scratch = _scratch(job) if scratch is None else scratch
-        yield scratch
-        with self._lock:
-            self._free = [*self._free, (key, scratch)][-self._keep :]
-
-
-_BUFFERS = _Buffers(keep=8)
-
-
-def to_kernel(leaves: Leaves) -> layout.Evidence:
-    """The same evidence as the kernels take it."""
-    return layout.Evidence(
-        leaves.kind, leaves.dense, leaves.symbols, leaves.match, leaves.other, leaves.root
-    )
-
-
-def new_summary(job: Job) -> layout.Summary:
-    """Empty per-column results."""
-    n = job.n
-    kept = (n, job.nodes(job.bottom) if job.leaves.kind == 0 else 0)
-    return layout.Summary(
-        np.zeros(n, job.dtype), np.zeros(n), np.zeros(n, job.dtype), np.zeros(kept, job.dtype)
-    )
-
-
-def run_tiles(job: Job, run: Callable[[int, int, layout.Scratch], None]) -> None:
-    """Call ``run(first tile, last tile, scratch)``, in as many threads as pay."""
-    tiles = -(-job.n // simd.lanes(job.dtype))
-    geometry = job.tables.geometry
-    rules = geometry[:, layout.SYMBOLS] * geometry[:, layout.RULES] * geometry[:, layout.BRANCHES]
-    work = tiles * int((geometry[:, layout.NODES] * rules).sum())
-    parts = min(job.threads, tiles, _most_threads()) if work > _SERIAL_WORK else 1
-
-    def part(first: int, last: int) -> None:
-        with _BUFFERS.borrow(job) as scratch:
-            run(first, last, scratch)
-
-    if parts <= 1:
-        part(0, tiles)
-        return
-    bounds = [tiles * i // parts for i in range(parts + 1)]
-    with ThreadPoolExecutor(parts - 1) as pool:
-        tasks = [pool.submit(part, bounds[i], bounds[i + 1]) for i in range(1, parts)]
-        part(bounds[0], bounds[1])
-        for task in tasks:
-            task.result()
-
-
-# -------------------------------------------------------------------------- passes over whole trees
-
-_WHOLE_TREE_BYTES = 6 << 20  # a tile of whole samples may spill into the outer cache ...
-_SUBTREE_BYTES = 3 << 19  # ... a tile of subtrees stays in the inner one
-_SMALL_TREE = 64  # nodes below which a cut is not worth its calls
+def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> Job:
+    """The passes over the levels ``top`` .. ``bottom``, the last of which holds the evidence."""
+    shared = leaves.kind == layout.SYMBOLS_SEEN
+    return Job(plan_of(g, top, bottom, leaves.root.dtype, shared), leaves, threads)
 
 
 @dataclass(frozen=True)
@@ -380,8 +389,85 @@ class Result:
         """Logarithm of the sum over derivations, rules counted with weight one where uniform."""
         with np.errstate(divide="ignore"):
             log_z = np.log(self.z.astype(np.float64))
-        shifts = self.shifts.astype(np.float64).sum(axis=1)
-        return np.asarray(log_z - np.log(2.0) * self.exponents + shifts)
+        found = log_z - np.log(2.0) * self.exponents
+        if self.shifts.size:
+            found += self.shifts.astype(np.float64).sum(axis=1)
+        return np.asarray(found)
+
+
+class Action(Protocol):
+    """What a pass leaves behind besides the evidence."""
+
+    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+        """Fill the entries that say so; ``priors`` takes the raw messages to the last level."""
+
+    def reaches(self, level: int) -> bool:
+        """Whether anything is wanted from this level on."""
+
+    @property
+    def downward(self) -> bool:
+        """Whether downward messages are needed for it."""
+
+
+def run_job(
+    job: Job,
+    action: Action | None,
+    normalise: bool = True,
+    *,
+    priors: Array | None = None,
+    tops: Array | None = None,
+    kept: Array | None = None,
+    done: Result | None = None,
+) -> Result:
+    """Run compiled code over all tiles, in as many threads as pay.
+
+    ``tops`` takes the messages of the roots.  ``kept`` holds the upward messages of all tiles;
+    with ``done`` they are there, together with the result of the upward pass.
+    """
+    plan, leaves, n = job.plan, job.leaves, job.n
+    entries = plan.template.copy()
+    result = done if done is not None else _empty(job)
+    entries[layout.KIND : layout.SEEN + 1] = (
+        leaves.kind, n, address(leaves.dense), address(leaves.symbols),
+    )  # fmt: skip
+    entries[layout.MATCH : layout.ROOTS + 1] = (
+        address(leaves.match), address(leaves.other), leaves.pieces,
+        address(leaves.root), len(leaves.root),
+    )  # fmt: skip
+    entries[layout.Z : layout.SHIFTS + 1] = (
+        address(result.z), address(result.exponents), address(result.ranges),
+        address(result.shifts),
+    )  # fmt: skip
+    entries[layout.NORMALISE], entries[layout.UPWARD_DONE] = normalise, done is not None
+    if kept is not None:
+        entries[layout.KEPT], entries[layout.MESSAGES] = address(kept), plan.message_bytes
+    if tops is not None:
+        entries[layout.TOPS] = address(tops)
+    if action is not None:
+        action.wants(job, entries, normalise, priors)
+    parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
+
+    def part(first: int, last: int) -> None:
+        scratch = plan.shelf.take()
+        run(first, last, entries, scratch.room, plan.base)
+        plan.shelf.give(scratch)
+
+    in_threads(job.tiles, parts, part)
+    return result
+
+
+def _empty(job: Job) -> Result:
+    n, dtype = job.n, job.dtype
+    leaves = job.leaves.dense.shape[1] if job.leaves.kind == layout.LOGARITHMS else 0
+    return Result(np.zeros(n, dtype), np.empty(n), np.empty(n, dtype), np.empty((n, leaves), dtype))
+
+
+# -------------------------------------------------------------------------- passes over whole trees
+
+_WHOLE_TREE_BYTES = 6 << 20  # a tile of whole samples may spill into the outer cache ...
+_SUBTREE_BYTES = 3 << 19  # ... a tile of subtrees stays in the inner one
+_KEPT_BYTES = 1 << 20  # upward messages of subtrees up to this size are not computed twice
+_CUT_WORK = 20_000  # vector operations that the calls of a cut cost
 
 
 def places(g: Grammar, n: int, top: int = 0, copies: int = 1) -> Array:
@@ -391,66 +477,78 @@ def places(g: Grammar, n: int, top: int = 0, copies: int = 1) -> Array:
 
 
 def cut_level(g: Grammar, top: int, bottom: int, n: int, dtype: Any) -> int | None:
-    """The level at which columns are cut, or None where whole columns do."""
+    """The level at which columns are cut, or None where whole columns do.
+
+    Columns are cut where a tile of them would not fit into the cache; and where they fill so few
+    lanes that a tree with more of them, below, and few nodes, above, costs less.
+    """
+    lanes = simd.lanes(dtype)
+    if n == 0 or bottom - top < 2:
+        return None
+    # all larger batches fill their lanes alike
+    cut = _cut(g.v[top : bottom + 1], g.s[top:bottom], g.m[top:bottom], min(n, 2 * lanes), lanes)
+    return None if cut is None else top + cut
+
+
+@functools.lru_cache(maxsize=4096)
+def _cut(
+    v: tuple[int, ...], s: tuple[int, ...], m: tuple[int, ...], n: int, lanes: int
+) -> int | None:
+    depth = len(s)
+    nodes = np.cumprod([1, *s])
+    each = [3 * s[i] * (v[i] * m[i] + v[i + 1]) for i in range(depth)]  # operations on a node
 
     def size(level: int) -> int:
-        nodes = [g.n_nodes(x) // g.n_nodes(level) for x in range(level, bottom + 1)]
-        return sum(k * (g.v[level + i] + 2) for i, k in enumerate(nodes)) * simd.LINE
+        lines = sum(int(nodes[i]) * (v[i] + 2) for i in range(level, depth + 1))
+        return lines // int(nodes[level]) * simd.LINE
 
-    nodes = sum(g.n_nodes(x) for x in range(top, bottom + 1)) // g.n_nodes(top)
-    lanes = simd.lanes(dtype)
-    fits = size(top) <= _WHOLE_TREE_BYTES and (n >= 2 * lanes or nodes <= _SMALL_TREE)
-    if fits or n == 0 or bottom - top < 2:
-        return None
-    for level in range(top + 1, bottom - 1):
-        columns = n * g.n_nodes(level) // g.n_nodes(top)
-        if size(level) <= _SUBTREE_BYTES and columns >= 4 * lanes:
-            return level
-    return bottom - 1
+    def cost(level: int) -> float:
+        below = -(-n * int(nodes[level]) // lanes) / int(nodes[level])
+        tiles = [-(-n // lanes)] * level + [below] * (depth - level)
+        return sum(t * int(nodes[i]) * each[i] for i, t in enumerate(tiles))
 
-
-class Action(Protocol):
-    """What a downward pass leaves behind."""
-
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run both passes over uncut columns."""
-
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """The root lines of the subtrees, one row per subtree."""
+    fitting = [level for level in range(1, depth) if size(level) <= _SUBTREE_BYTES]
+    best = min(fitting, key=cost, default=depth - 1)
+    whole = size(0) <= _WHOLE_TREE_BYTES and cost(0) <= cost(best) + _CUT_WORK
+    return None if whole else best
 
 
 def upward(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> tuple[Array, Result]:
     """Root messages [n, v_top], in units where their sum is in [1, 2), and their scales."""
     cut = cut_level(g, top, bottom, len(leaves), leaves.root.dtype)
     if cut is None:
-        job = job_of(g, top, bottom, leaves, threads)
-        summary, out = new_summary(job), np.empty((job.n, g.v[top]), job.dtype)
-        evidence = to_kernel(leaves)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.root_messages(
-                first, last, job.tables, evidence, scratch, summary, out
-            ),
-        )
-        return out, Result(*summary)
-    above, below = _cut(g, top, cut, bottom, leaves, threads)
-    messages, result = upward(g, top, cut, above, threads)
-    return messages, _merge(result, below)
+        tops = np.empty((len(leaves), g.v[top]), leaves.root.dtype)
+        return tops, run_job(job_of(g, top, bottom, leaves, threads), None, tops=tops)
+    below = _Below(g, top, cut, bottom, leaves, threads, False)
+    tops, result = upward(g, top, cut, below.above, threads)
+    return tops, _merge(result, below.result)
 
 
-def _cut(
-    g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int
-) -> tuple[Leaves, Result]:
-    pieces = g.n_nodes(cut) // g.n_nodes(top)
-    dtype = leaves.root.dtype
-    flat = np.ones((1, g.v[cut]), dtype)
-    messages, result = upward(g, cut, bottom, leaves.cut(pieces, flat), threads)
-    empty = np.empty(0, dtype)
-    dense = messages.reshape(len(leaves), pieces, g.v[cut])
-    symbols = np.empty((0, 0), np.int32)
-    return Leaves(1, dense, symbols, empty, empty, leaves.root, leaves.shift), result
+class _Below:
+    """The subtrees below a cut, after their upward pass."""
+
+    def __init__(
+        self, g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int, keep: bool
+    ) -> None:
+        dtype, pieces = leaves.root.dtype, g.n_nodes(cut) // g.n_nodes(top)
+        self.leaves = leaves.cut(pieces, np.ones((1, g.v[cut]), dtype))
+        self.job = job_of(g, cut, bottom, self.leaves, threads)
+        size = self.job.tiles * self.job.plan.message_bytes
+        self.kept = results(size, np.uint8) if keep and size <= _KEPT_BYTES else None
+        tops = np.empty((len(self.leaves), g.v[cut]), dtype)
+        self.result = run_job(self.job, None, tops=tops, kept=self.kept)
+        empty = np.empty(0, dtype)
+        self.above = Leaves(
+            layout.LIKELIHOODS, tops.reshape(len(leaves), pieces, g.v[cut]),
+            np.empty((0, 0), np.int32), empty, empty, leaves.root, leaves.shift,
+        )  # fmt: skip
+
+    def walk(self, action: Action, root: Array | None, priors: Array | None) -> None:
+        """Both passes, or the second one where the messages of the first were kept."""
+        leaves = self.leaves if root is None else replace(self.leaves, root=root)
+        job = replace(self.job, leaves=leaves)
+        done = None if self.kept is None else self.result
+        run_job(job, action, False, priors=priors, kept=self.kept, done=done)
 
 
 def _merge(above: Result, below: Result) -> Result:
@@ -465,28 +563,25 @@ def _merge(above: Result, below: Result) -> Result:
 
 def walk(
     g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int, action: Action,
-    normalise: bool = True,
+    normalise: bool = True, priors: Array | None = None,
 ) -> Result:  # fmt: skip
     """Both passes, cut into blocks where that pays; ``action`` keeps what is wanted."""
     cut = cut_level(g, top, bottom, len(leaves), leaves.root.dtype)
     if cut is None:
-        return Result(*action(job_of(g, top, bottom, leaves, threads), normalise))
-    above, below = _cut(g, top, cut, bottom, leaves, threads)
-    result = walk(g, top, cut, above, threads, action, normalise)
-    root = action.priors(g, top, cut, above, threads, normalise)
-    pieces = g.n_nodes(cut) // g.n_nodes(top)
-    walk(g, cut, bottom, leaves.cut(pieces, root), threads, action, False)
-    return _merge(result, below)
+        job = job_of(g, top, bottom, leaves, threads)
+        return run_job(job, action, normalise, priors=priors)
+    lower = priors is not None or action.reaches(cut)
+    below = _Below(g, top, cut, bottom, leaves, threads, lower)
+    middle = None
+    if lower and action.downward:
+        middle = np.empty((len(below.leaves), g.v[cut]), leaves.root.dtype)
+    result = walk(g, top, cut, below.above, threads, action, normalise, middle)
+    if lower:
+        below.walk(action, middle, priors)
+    return _merge(result, below.result)
 
 
-def _raw_downward(
-    g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-) -> Array:
-    columns = len(above) * g.n_nodes(cut) // g.n_nodes(top)
-    values = np.empty((columns, g.v[cut]), above.root.dtype)
-    action = Dense(layout.RAW_DOWNWARD, {cut: 0}, values.reshape(-1), 0)
-    walk(g, top, cut, above, threads, action, normalise)
-    return values
+# ------------------------------------------------------------------------------------- actions
 
 
 @dataclass(frozen=True)
@@ -500,28 +595,43 @@ class Dense:
     starts: dict[int, int]
     values: Array
     rows: int
+    downward = True
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run both passes over uncut columns."""
-        # the last level of a block above a cut is written by the block below
-        final = job.bottom == job.grammar.L or self.kind == layout.RAW_DOWNWARD
-        for level in range(job.top, job.bottom + final):
-            job.tables.geometry[level - job.top, layout.OUT] = self.starts.get(level, -1)
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        output = layout.Output(self.kind, self.rows, self.values)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.marginals(
-                first, last, job.tables, evidence, scratch, summary, normalise, output
-            ),
+    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+        """Fill the entries of a job."""
+        plan, lanes = job.plan, simd.lanes(job.dtype)
+        last = plan.bottom - (priors is not None)
+        here = {x: start for x, start in self.starts.items() if plan.top <= x <= last}
+        for level, start in here.items():
+            entries[layout.HEAD + level - plan.top] = start
+        sizes = plan.geometry[:, layout.NODES] * plan.geometry[:, layout.SYMBOLS]
+        aligned = address(self.values) % simd.LINE == 0 and all(
+            start % lanes == 0 and sizes[level - plan.top] % lanes == 0
+            for level, start in here.items()
         )
-        return summary
+        entries[layout.VALUES : layout.ALIGNED + 1] = (
+            address(self.values), self.kind, self.rows, aligned,
+        )  # fmt: skip
+        entries[layout.LOWEST] = max(here, default=plan.top) - plan.top
+        _hand_down(plan, entries, priors)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """Raw downward messages of the roots of the subtrees."""
-        return _raw_downward(g, top, cut, above, threads, normalise)
+    def reaches(self, level: int) -> bool:
+        """Whether a level from this one on is wanted."""
+        return any(x >= level for x in self.starts)
+
+    def __call__(self, job: Job, normalise: bool) -> Result:
+        """Run both passes over uncut columns."""
+        return run_job(job, self, normalise)
+
+
+def _hand_down(plan: Plan, entries: Array, priors: Array | None) -> None:
+    if priors is not None:
+        entries[layout.LAST_DOWN] = address(priors)
+        entries[layout.LOWEST] = plan.bottom - plan.top
+
+
+def _set_places(plan: Plan, entries: Array, starts: Array) -> None:
+    entries[layout.HEAD + plan.bottom - plan.top + 1 :] = starts[plan.top : plan.bottom + 1]
 
 
 @dataclass(frozen=True)
@@ -531,25 +641,20 @@ class Beliefs:
     truth: Array  # int32, level blocks
     starts: Array  # int64 [L + 1], their places
     out: Array  # [3, size of truth]
+    downward = True
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run both passes over uncut columns."""
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        starts = self.starts[job.top : job.bottom + 1]
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.beliefs(
-                first, last, job.tables, evidence, scratch, summary, normalise,
-                self.truth, starts, self.out,
-            ),
+    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+        """Fill the entries of a job."""
+        entries[layout.TRUTH : layout.BELIEFS_SIZE + 1] = (
+            address(self.truth), address(self.out), self.out.shape[1],
         )  # fmt: skip
-        return summary
+        _set_places(job.plan, entries, self.starts)
+        entries[layout.LOWEST] = job.plan.bottom - job.plan.top
+        _hand_down(job.plan, entries, priors)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """Raw downward messages of the roots of the subtrees."""
-        return _raw_downward(g, top, cut, above, threads, normalise)
+    def reaches(self, level: int) -> bool:
+        """All levels are wanted."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -561,30 +666,19 @@ class Draw:
     uniforms: Array  # level blocks; the number of a node picks its rule
     starts: Array  # int64 [L + 1], the places of the level blocks
     out: Array  # int32, level blocks
+    downward = False  # below a cut, the symbols of the roots are those that the block above drew
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run both passes over uncut columns."""
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        starts = self.starts[job.top : job.bottom + 1]
-        # below a cut the symbols of the roots were drawn by the block above
-        root = self.root_uniforms if job.top == 0 else np.empty(0)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.samples(
-                first, last, job.tables, evidence, scratch, summary, self.repeats, root,
-                self.uniforms, starts, self.out,
-            ),
+    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+        """Fill the entries of a job."""
+        entries[layout.REPEATS : layout.DRAWN + 1] = (
+            self.repeats, address(self.root_uniforms) if job.plan.top == 0 else 0,
+            address(self.uniforms), address(self.out),
         )  # fmt: skip
-        return summary
+        _set_places(job.plan, entries, self.starts)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """The symbols that the tree above drew."""
-        columns = len(above) * g.n_nodes(cut) // g.n_nodes(top)
-        first = int(self.starts[cut])
-        one_hot = np.eye(g.v[cut], dtype=above.root.dtype)
-        return np.asarray(one_hot[self.out[first : first + columns]])
+    def reaches(self, level: int) -> bool:
+        """All levels are wanted."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -593,24 +687,13 @@ class BeliefsAndDraw:
 
     beliefs: Beliefs
     draw: Draw
+    downward = True
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run all passes over uncut columns."""
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        starts = self.draw.starts[job.top : job.bottom + 1]
-        root = self.draw.root_uniforms if job.top == 0 else np.empty(0)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.beliefs_and_samples(
-                first, last, job.tables, evidence, scratch, summary, normalise,
-                self.beliefs.truth, starts, self.beliefs.out,
-                root, self.draw.uniforms, self.draw.out,
-            ),
-        )  # fmt: skip
-        return summary
+    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+        """Fill the entries of a job; the two have the same places."""
+        self.draw.wants(job, entries, normalise, priors)
+        self.beliefs.wants(job, entries, normalise, priors)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """Raw downward messages of the roots of the subtrees; their symbols are drawn already."""
-        return _raw_downward(g, top, cut, above, threads, normalise)
+    def reaches(self, level: int) -> bool:
+        """All levels are wanted."""
+        return True

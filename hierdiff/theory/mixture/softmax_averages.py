@@ -399,7 +399,7 @@ class Average:
 
 
 def _roundings(datum: float, query: float) -> float:
-    r"""Error of a log-weight in units of the precision, given squares over :math:`2\sigma^2`.
+    r"""Error of a log-weight in units of the precision, from :math:`|k|^2/2\sigma^2` of both.
 
     The product is at most :math:`|y||k|/\sigma^2`, twice the root of both.  The length of the query
     is common to all data and costs the one rounding of its subtraction: where noise outweighs the

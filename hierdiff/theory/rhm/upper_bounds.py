@@ -56,11 +56,15 @@ from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, is_channel
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory.belief_propagation.passes import available_threads
 from hierdiff.theory.rhm.density_evolution import (
     CriticalLevel,
+    bisected,
     check_sizes,
     leaf_messages,
+    means_of,
     same_symbols,
+    side_by_side,
     step_up,
 )
 from hierdiff.theory.rhm.erasure import leaf_law, set_laws, step_law
@@ -346,7 +350,9 @@ def threshold_upper_bound(
     certain = overlap_threshold(rhm)
     random = generator(seed)
     seeds = [int(random.integers(2**63)) for _ in range(copies)]
-    found = np.array([_bound(rhm, noise, levels, size, certain, s) for s in seeds])
+    bound = functools.partial(_bound, rhm, noise, levels, size, certain)
+    with side_by_side(min(available_threads(), copies)) as each:
+        found = np.array(list(each(bound, seeds)))
     value, spread = float(found.mean()), float(found.std(ddof=1) / np.sqrt(copies))
     snr = snr_error = None
     if has_snr(noise):
@@ -376,24 +382,29 @@ def _factor(rhm: RHM) -> float:
 def _bound(
     rhm: RHM, noise: NoiseProcess, levels: int, size: int, certain: float, seed: int
 ) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_BITS):
-        t = (low + high) / 2
+    def lost(times: list[float]) -> list[bool]:
         random = np.random.default_rng(seed)
-        population = leaf_messages(noise, t, size, random)
-        lost = _below(population, certain)
+        population = leaf_messages(noise, np.array(times), size, random)
+        found = _below(population, certain)
+        going = np.arange(len(times))
         for _ in range(levels):
-            if lost or population[:, 0].mean() > 1 - 1e-6:
+            kept = ~(found[going] | (means_of(population[:, 0]) > 1 - 1e-6))
+            if not kept.all():
+                going, population = going[kept], population[..., kept]
+            if not going.size:
                 break
             population = step_up(population, rhm, rhm.v, random)
-            lost = _below(population, certain)
-        low, high = (low, t) if lost else (t, high)
-    return high  # the certified end of the bracket
+            found[going] = _below(population, certain)
+        return [bool(x) for x in found]
+
+    return bisected(lost, _BITS)[1]  # the certified end of the bracket
 
 
-def _below(population: Array, certain: float) -> bool:
-    overlap = (population**2).sum(axis=1)
-    return bool(overlap.mean() + _SURE * overlap.std() / math.sqrt(len(overlap)) < certain)
+def _below(population: Array, certain: float) -> Array:
+    """Whether the overlap of every population [size, v, T] is below a bound."""
+    overlap = np.ascontiguousarray((population**2).transpose(2, 0, 1)).sum(axis=2)
+    doubt = _SURE * overlap.std(axis=1) / math.sqrt(overlap.shape[1])
+    return np.asarray(overlap.mean(axis=1) + doubt < certain)
 
 
 def _fades(rhm: RHM, t: float, table: Array, certain: float) -> bool:
