@@ -253,7 +253,7 @@ class Column:
         try:
             print(json.dumps({"do": do, **request}), file=self.process.stdin, flush=True)
             line = self.process.stdout.readline()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # it has ended, or was closed
             line = ""
         if not line:
             return {"error": f"the process ended with status {self.process.wait()}"}
@@ -262,9 +262,7 @@ class Column:
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 @dataclass
