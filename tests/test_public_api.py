@@ -44,9 +44,15 @@ SURFACE = {
         "BeliefSlopes", "CriticalExponents", "belief_slopes", "critical_exponents",
         "half_belief_level", "level_set_bound", "level_set_laws", "level_set_threshold",
         "overlap_bound", "overlap_threshold", "support_exponents", "threshold_upper_bound",
+        "Explanations", "LearnedWeights", "TreePosterior", "correlation_length",
+        "denoiser_jacobian", "denoiser_spectrum", "fit_weights", "score_divergence",
+        "static_correlations", "tree_posterior",
     ],
     "hierdiff.theory.belief_propagation": [
-        "NodeBeliefs", "Posterior", "denoise_symbols", "posterior", "true_beliefs",
+        "Explanations", "LearnedWeights", "NodeBeliefs", "Posterior", "TreePosterior",
+        "correlation_length", "denoise_symbols", "denoiser_jacobian", "denoiser_spectrum",
+        "fit_weights", "posterior", "score_divergence", "static_correlations", "tree_posterior",
+        "true_beliefs",
     ],
     "hierdiff.theory.rhm": [
         "KERNELS", "BeliefSlopes", "CriticalExponents", "CriticalLevel", "Estimate",
