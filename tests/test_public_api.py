@@ -67,8 +67,8 @@ SURFACE = {
         "truncated", "tuple_correlation", "upward_derivative", "upward_map", "validity",
     ],
     "hierdiff.theory.pcfg": [
-        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "next_token_law",
-        "parse_posterior", "prefix_log_probability", "valid_strings",
+        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "known_tree_beliefs",
+        "known_tree_dynamics", "next_token_law", "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
     "hierdiff.theory.mixture": [
         "bayes_accuracy", "class_posterior", "collapse_time", "decompose", "denoise",

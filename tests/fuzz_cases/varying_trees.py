@@ -9,7 +9,7 @@ from hierdiff import MaskingNoise
 from hierdiff.data.pcfg import PCFG
 from hierdiff.data.rhm import Grammar
 from hierdiff.theory.exact_models import ExactPCFG
-from hierdiff.theory.pcfg import inside_outside, next_token
+from hierdiff.theory.pcfg import inside_outside, known_tree, next_token
 
 EXEMPT = {
     "hierdiff.data.parse_trees.Parses": "trees that a grammar makes; tests of their own read them",
@@ -63,6 +63,12 @@ def cases() -> list[Case]:
              {"grammar": _G, "strings": _X}),
         Case(f"{theory}.next_token.next_token_law", next_token.next_token_law,
              {"grammar": _G, "strings": _X, "length": 3}),
+        Case(f"{theory}.known_tree.known_tree_beliefs", known_tree.known_tree_beliefs,
+             {"grammar": _G, "trees": _G.sample(3, 0, length=3),
+              "log_evidence": np.zeros((3, 3, 2))}),
+        Case(f"{theory}.known_tree.known_tree_dynamics", known_tree.known_tree_dynamics,
+             {"v": 3, "rules": {2: 1, 3: 1}, "L": 1, "noise": MaskingNoise(3), "t": 0.5,
+              "n_classes": 3, "size": 200, "copies": 2, "seed": 0}),
         Case(place, ExactPCFG, {"grammar": _G, "noise": _NOISE, "threads": 1}),
         Case(f"{place}.given", model.given, {"label": 1}),
         *(Case(f"{place}.{word}", getattr(model, word), x_t)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         parse_posterior,
         valid_strings,
     )
+    from hierdiff.theory.pcfg.known_tree import known_tree_beliefs, known_tree_dynamics
     from hierdiff.theory.pcfg.next_token import next_token_law, prefix_log_probability
 else:
     from hierdiff._lazy import lazy
@@ -32,6 +33,8 @@ __all__ = [
     "ParsePosterior",
     "WeightFit",
     "fit_weights",
+    "known_tree_beliefs",
+    "known_tree_dynamics",
     "next_token_law",
     "parse_posterior",
     "prefix_log_probability",

@@ -227,7 +227,7 @@ def _in_threads(size: int, run: Any) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _digits(v: int, s: int) -> Array:
+def tuple_digits(v: int, s: int) -> Array:
     """The symbols of all tuples, [v**s, s]."""
     code = np.arange(v**s)
     return np.stack([code // v**j % v for j in range(s)], axis=1)
@@ -254,7 +254,7 @@ def branch_up(population: Array, order: Array, key: np.uint64, rhm: RHM, parents
     Its rules are a function of the key and the column alone: with the same key, other children
     meet the same rules.
     """
-    size, digits = order.shape[1], _digits(rhm.v, rhm.s)
+    size, digits = order.shape[1], tuple_digits(rhm.v, rhm.s)
     out = np.empty((size, parents))
 
     def run(first: int, last: int) -> None:
@@ -266,7 +266,7 @@ def branch_up(population: Array, order: Array, key: np.uint64, rhm: RHM, parents
 
 
 def _step_down(population: Array, above: Array, rhm: RHM, random: np.random.Generator) -> Array:
-    size, digits = len(population), _digits(rhm.v, rhm.s)
+    size, digits = len(population), tuple_digits(rhm.v, rhm.s)
     order, key = _pairing(random, size, rhm.s), _key(random)
     out = np.empty((size, rhm.v))
 

@@ -78,7 +78,7 @@ def z_score(drawn: np.ndarray, law: np.ndarray) -> float:
 def test_the_symbols_of_all_tuples() -> None:
     """The first symbol runs fastest."""
     expected = [word[::-1] for word in itertools.product(range(3), repeat=2)]
-    np.testing.assert_array_equal(module._digits(3, 2), expected)
+    np.testing.assert_array_equal(module.tuple_digits(3, 2), expected)
 
 
 @pytest.mark.parametrize("kind", ["up", "down"])
