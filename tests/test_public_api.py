@@ -25,7 +25,8 @@ SURFACE = {
         "clustering_cost", "coincidence_cost", "kernel_accuracy", "kernel_cost", "truncated",
         "validity", "cue_conflict", "log_ratio", "weighting",
         "expected_accuracy", "label_accuracy", "noise_ceiling", "odd_one_out", "tree_similarity",
-        "ExactMixture", "ExactPCFG", "bayes_accuracy", "class_posterior", "collapse_time", "decompose",
+        "ExactMixture", "ExactPCFG", "bayes_accuracy", "class_posterior", "collapse_time",
+        "decompose",
         "denoise", "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
         "jacobian_spectrum", "log_density", "mutual_information_mixture", "onset_delta", "score",
         "snr", "snr_clean", "snr_mean_field", "snr_peak", "speciation_time",
@@ -67,8 +68,9 @@ SURFACE = {
         "truncated", "tuple_correlation", "upward_derivative", "upward_map", "validity",
     ],
     "hierdiff.theory.pcfg": [
-        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "known_tree_beliefs",
-        "known_tree_dynamics", "next_token_law", "parse_posterior", "prefix_log_probability", "valid_strings",
+        "BestParses", "NodePosterior", "ParsePosterior", "WeightFit", "derived_nodes",
+        "fit_weights", "known_tree_beliefs", "known_tree_dynamics", "next_token_law",
+        "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
     "hierdiff.theory.mixture": [
         "bayes_accuracy", "class_posterior", "collapse_time", "decompose", "denoise",
@@ -90,8 +92,8 @@ SURFACE = {
         "Exponents", "FiniteSizeScaling", "Information", "KernelLearning", "Memorization",
         "PhaseDiagram", "PhaseTransition", "Representation", "RepresentationPeak",
         "RepresentationalSimilarity", "SampleComplexity", "SequentialModel", "Sharpening",
-        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeMixture",
-        "TruncatedDenoisers", "UTurn", "Variants",
+        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeLoss", "TreeMixture",
+        "TreeShapes", "TruncatedDenoisers", "UTurn", "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",

@@ -16,7 +16,7 @@ EXEMPT = {
     "hierdiff.data.pcfg.Binarised": "a result; the grammar makes it",
     **{
         f"hierdiff.theory.pcfg.inside_outside.{word}": "a result; its own functions make it"
-        for word in ("BestParses", "ParsePosterior", "WeightFit")
+        for word in ("BestParses", "NodePosterior", "ParsePosterior", "WeightFit")
     },
     "hierdiff.theory.pcfg.chart.Chart": "the arguments of kernels; chart_of makes it",
     "hierdiff.theory.pcfg.chart.chart_of": "inside the package; it takes checked arguments alone",
@@ -51,6 +51,8 @@ def cases() -> list[Case]:
              {"grammar": _G, "log_evidence": np.zeros((3, 3, 2)), "root": None, "threads": 1}),
         Case(f"{theory}.inside_outside.valid_strings", inside_outside.valid_strings,
              {"grammar": _G, "strings": _X}),
+        Case(f"{theory}.inside_outside.derived_nodes", inside_outside.derived_nodes,
+             {"grammar": _G, "strings": _X, "trees": _G.sample(3, 0, length=3)}),
         Case(f"{theory}.inside_outside.fit_weights", inside_outside.fit_weights,
              {"grammar": _G, "evidence": [np.zeros((3, 3, 2))], "steps": 2,
               "pseudo_count": 0.5, "fit_prior": True}),
@@ -68,7 +70,7 @@ def cases() -> list[Case]:
               "log_evidence": np.zeros((3, 3, 2))}),
         Case(f"{theory}.known_tree.known_tree_dynamics", known_tree.known_tree_dynamics,
              {"v": 3, "rules": {2: 1, 3: 1}, "L": 1, "noise": MaskingNoise(3), "t": 0.5,
-              "n_classes": 3, "size": 200, "copies": 2, "seed": 0}),
+              "length": 3, "n_classes": 3, "size": 20, "seed": 0}),
         Case(place, ExactPCFG, {"grammar": _G, "noise": _NOISE, "threads": 1}),
         Case(f"{place}.given", model.given, {"label": 1}),
         *(Case(f"{place}.{word}", getattr(model, word), x_t)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hierdiff.theory.pcfg.inside_outside import (
         BestParses,
+        NodePosterior,
         ParsePosterior,
         WeightFit,
+        derived_nodes,
         fit_weights,
         parse_posterior,
         valid_strings,
@@ -30,8 +32,10 @@ else:
 
 __all__ = [
     "BestParses",
+    "NodePosterior",
     "ParsePosterior",
     "WeightFit",
+    "derived_nodes",
     "fit_weights",
     "known_tree_beliefs",
     "known_tree_dynamics",

@@ -22,11 +22,13 @@ so the beliefs of the known tree bound those of the unknown one from above, for 
 every noise level.  The difference is the price of parsing.
 
 If each symbol has m_s equally likely rules of arity s, the arity says nothing about the symbol, and
-the messages of a random tree follow density evolution with random arity: a node has arity s with
-probability q_s, the parent of a node with :math:`s\,q_s / \sum s\,q_s`,
+the messages of a random tree follow density evolution with random arity,
 
 .. math:: \nu \stackrel{d}{=} \mathrm{BP}_s(\nu_1, \dots, \nu_s;\ \text{fresh rules of arity } s),
    \qquad s \sim q .
+
+It is sampled on whole trees, of free or of given length: the shape of a tree is drawn, then the
+rules of every node.
 
 References: density evolution as in :mod:`hierdiff.theory.rhm.density_evolution`, arXiv 2402.16991
 for messages on the hierarchy; multi-type branching, Mezard and Montanari (2009), chapter 15.
@@ -35,14 +37,14 @@ for messages on the hierarchy; multi-type branching, Mezard and Montanari (2009)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import checks
-from hierdiff.checks import array, checked, count, unchecked, whole
+from hierdiff.checks import array, checked, count, memory, unchecked, whole
 from hierdiff.data.parse_trees import Parses
 from hierdiff.data.pcfg import PCFG, checked_arities
 from hierdiff.data.rhm import RHM
@@ -87,7 +89,7 @@ def _children(nodes: Array) -> list[list[int]]:
     """Numbers of the children of every node of a tree in preorder."""
     out: list[list[int]] = [[] for _ in nodes]
     open_nodes: list[int] = []
-    for k, (_, start, end, rule) in enumerate(nodes.tolist()):
+    for k, (_, _, end, rule) in enumerate(nodes.tolist()):
         # a node is finished when its last child is: at its end, and with all its children seen
         if open_nodes:
             out[open_nodes[-1]].append(k)
@@ -196,7 +198,8 @@ def known_tree_beliefs(grammar: PCFG, trees: Parses, log_evidence: ArrayLike) ->
 # --------------------------------------------------------------------------- random grammars, trees
 
 
-@checked(v=count, rules=unchecked, L=count, t=checks.level, n_classes=count)
+@checked(v=count, rules=unchecked, L=partial(whole, low=1, high=64), t=checks.level,
+         length=unchecked, n_classes=count, size=partial(whole, low=2, high=10**7))  # fmt: skip
 def known_tree_dynamics(
     v: int,
     rules: Mapping[int, int],
@@ -204,12 +207,12 @@ def known_tree_dynamics(
     noise: NoiseProcess,
     t: float,
     *,
+    length: int | None = None,
     n_classes: int | None = None,
-    size: int = 4000,
-    copies: int = 4,
+    size: int = 1000,
     seed: Seed = 0,
 ) -> OrderParameter:
-    r"""Mean belief in the true symbol per level for a known tree of random arities.
+    r"""Mean belief in the true symbol per level for known trees of random arities.
 
     Parameters
     ----------
@@ -223,96 +226,113 @@ def known_tree_dynamics(
         Any process on symbols.
     t : float
         Noise level in [0, 1].
+    length : int, optional
+        Leaves of every tree; default free.
     n_classes : int, optional
         Symbols of the root (default v).
-    size, copies : int
-        Members of a population, and independent populations.
+    size : int
+        Number of trees.
     seed : Seed
         Source of randomness.
 
     Returns
     -------
     OrderParameter
-        Root first; a level's mean is over its nodes.
+        Root first; means over the nodes of a level, then over trees, with the errors of the latter.
 
     Raises
     ------
     InvalidParameter
-        As :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`; if there are fewer
-        than v m_s tuples of an arity.
+        If noise and v do not fit, there are fewer than v m_s tuples of an arity or more than 2**22
+        of them, or no tree has this length.
 
     Notes
     -----
-    Validity: average over grammars whose rules are drawn anew at every node, and over trees of free
-    length; N -> infinity.  With one arity it is ``population_dynamics``.  It bounds the beliefs of
-    an unknown tree from above, up to the difference between shared and fresh rules.
+    Validity: average over grammars whose rules are drawn anew at every node.  With one arity it is
+    :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.  It bounds the beliefs of an
+    unknown tree from above, up to the difference between shared and fresh rules.
 
     Examples
     --------
     >>> from hierdiff import MaskingNoise
-    >>> found = known_tree_dynamics(8, {2: 2, 3: 2}, 3, MaskingNoise(8), 0.5, size=1000)
+    >>> found = known_tree_dynamics(8, {2: 2, 3: 2}, 3, MaskingNoise(8), 0.5, length=16)
     >>> found.marginal.shape, bool(0.125 < found.marginal[0] < 1)
     ((4,), True)
     """
     numbers = checked_arities(rules)
     classes = v if n_classes is None else n_classes
-    models = {s: RHM(v, m, s, 1, max(classes, 1)) for s, m in numbers.items()}
+    models = {s: RHM(v, m, s, 1, classes) for s, m in numbers.items()}
     for one in models.values():
-        check_sizes(RHM(v, one.m, one.s, 1), size, copies, L)
+        check_sizes(RHM(v, one.m, one.s, 1), max(size, 100), 2, L)
         same_symbols(one, noise)
-    whole("size", size, 100 * len(models))
     random = generator(seed)
-    runs = [_one_population(models, classes, L, noise, t, size, random) for _ in range(copies)]
-    up, marginal = (np.array([run[i] for run in runs]) for i in range(2))
-    root = np.sqrt(copies)
+    # the law of the shapes is that of the arities alone
+    trees = PCFG.random(v, numbers, L, random, n_classes=n_classes).sample(size, random, length)
+    leaves = int(trees.lengths.sum())
+    memory(f"messages of {size} trees of {leaves} leaves", 40.0 * leaves * v)
+    up, marginal = _on_trees(
+        trees, models, classes, leaf_messages(noise, t, leaves, random), random
+    )
+    root = np.sqrt(size)
     return OrderParameter(
         up.mean(axis=0), up.std(axis=0, ddof=1) / root,
         marginal.mean(axis=0), marginal.std(axis=0, ddof=1) / root,
     )  # fmt: skip
 
 
-def _shares(weights: Mapping[int, float], size: int) -> dict[int, slice]:
-    """Members of every arity: consecutive ranges, in proportion to the weights."""
-    total = sum(weights.values())
-    ends = np.rint(np.cumsum([0.0, *weights.values()]) / total * size).astype(int)
-    return {
-        s: slice(int(a), int(b)) for s, a, b in zip(weights, ends, ends[1:], strict=False) if b > a
-    }
-
-
 def _key(random: np.random.Generator) -> np.uint64:
     return np.uint64(random.integers(2**63))
 
 
-def _one_population(
-    models: Mapping[int, RHM], classes: int, L: int, noise: NoiseProcess, t: float, size: int,
+def _on_trees(
+    trees: Parses, models: Mapping[int, RHM], classes: int, messages: Array,
     random: np.random.Generator,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Up from the leaves and down from the root, as the fixed arity has it."""
-    shares = _shares({s: float(one.m) for s, one in models.items()}, size)
-    of_child = _shares({s: float(s * one.m) for s, one in models.items()}, size)
-    levels = [leaf_messages(noise, t, size, random)]
+    """Messages up and down all trees at once, level by level; beliefs [trees, level]."""
+    g = trees.grammar
+    level_of, L = g.level_of[trees.nodes[:, 0]], int(g.L or 0)
+    arity_of = np.array([len(c) for c in g.children])
+    levels: list[Array] = [messages]
+    arities: list[tuple[Array, Array]] = []
     for level in range(L - 1, -1, -1):
-        parents = classes if level == 0 else levels[0].shape[1]
-        out = np.empty((size, parents))
-        for s, mine in shares.items():
-            order = np.stack([random.permutation(size) for _ in range(s)])[:, mine]
-            out[mine] = branch_up(levels[0], order, _key(random), models[s], parents)
-        # members stand by arity, and partners of the next level must not
-        levels.insert(0, out[random.permutation(size)])
-    down = np.full((size, classes), 1.0 / classes)
-    marginal = [float(levels[0][:, 0].mean())]
-    for up in levels[1:]:
-        below = np.empty((size, up.shape[1]))
-        for s, mine in of_child.items():
-            digits = tuple_digits(up.shape[1], s)
-            order = np.stack([random.permutation(size) for _ in range(s)])[:, mine]
-            part, seen = np.empty((order.shape[1], up.shape[1])), np.zeros(len(digits), np.int64)
-            kernels.downward(up, down, np.ascontiguousarray(order), _key(random), 0, len(part),
-                             models[s].m, digits, seen, part)  # fmt: skip
-            below[mine] = part
-        down = below[random.permutation(size)]
-        met = np.empty(size)
-        kernels.marginals(up, down, random.permutation(size), _key(random), 0, size, met)
-        marginal.append(float(met.mean()))
-    return np.array([float(p[:, 0].mean()) for p in levels]), np.array(marginal)
+        # from left to right, the children of one node behind those of the node before
+        arity = arity_of[trees.nodes[level_of == level, 3]]
+        first, parents = np.cumsum(arity) - arity, classes if level == 0 else messages.shape[1]
+        out = np.empty((len(arity), parents))
+        for s, one in models.items():
+            mine = np.flatnonzero(arity == s)
+            if mine.size:
+                order = first[mine] + np.arange(s)[:, None]
+                out[mine] = branch_up(levels[0], order, _key(random), one, parents)
+        levels.insert(0, out)
+        arities.insert(0, (arity, first))
+    down = np.full((len(trees), classes), 1.0 / classes)
+    beliefs = [levels[0][:, 0]]
+    for up, (arity, first) in zip(levels[1:], arities, strict=True):
+        below = np.empty_like(up)
+        for s, one in models.items():
+            mine = np.flatnonzero(arity == s)
+            for j in range(s) if mine.size else ():
+                siblings = [first[mine] + k for k in range(s) if k != j]
+                order = np.stack([mine, *siblings])
+                below[first[mine] + j] = _branch_down(up, down, order, _key(random), one)
+        down, met = below, np.empty(len(up))
+        kernels.marginals(up, down, np.arange(len(up)), _key(random), 0, len(up), met)
+        beliefs.append(met)
+    owners = [trees.owner[level_of == level] for level in range(L + 1)]
+    count = [np.bincount(owner, minlength=len(trees)) for owner in owners]
+    mean = [
+        np.stack([np.bincount(o, x, len(trees)) / k for o, x, k in zip(owners, values, count,
+                                                                         strict=True)], axis=1)
+        for values in ([x[:, 0] for x in levels], beliefs)
+    ]  # fmt: skip
+    return mean[0], mean[1]
+
+
+def _branch_down(up: Array, above: Array, order: Array, key: np.uint64, one: RHM) -> Array:
+    """Message to one child per column: its parent's number, then those of its siblings."""
+    digits = tuple_digits(up.shape[1], one.s)
+    out, seen = np.empty((order.shape[1], up.shape[1])), np.zeros(len(digits), np.int64)
+    kernels.downward(up, above, np.ascontiguousarray(order), key, 0, len(out), one.m, digits, seen,
+                     out)  # fmt: skip
+    return out

@@ -53,7 +53,7 @@ def test_the_known_tree_is_an_upper_bound_on_average(noise: MaskingNoise) -> Non
 
 def test_one_arity_is_the_density_evolution_of_that_arity() -> None:
     noise = UniformNoise(8)
-    one = known_tree_dynamics(8, {2: 3}, 3, noise, 0.35, size=8000, seed=0)
+    one = known_tree_dynamics(8, {2: 3}, 3, noise, 0.35, size=4000, seed=0)
     want = population_dynamics(RHM(8, 3, 2, 3), noise, 0.35, size=8000, seed=1)
     for name in ("upward", "marginal"):
         gap = getattr(one, name) - getattr(want, name)
@@ -63,24 +63,25 @@ def test_one_arity_is_the_density_evolution_of_that_arity() -> None:
     assert (np.abs(one.upward - wrong.upward)[0] > 5 * (one.upward_error[0] + 1e-3)).all()
 
 
-def test_density_evolution_of_mixed_arities_is_that_of_grammars() -> None:
+@pytest.mark.parametrize("length", [None, 16])
+def test_density_evolution_of_mixed_arities_is_that_of_grammars(length: int | None) -> None:
     """Many symbols, so that rules drawn anew and shared rules hardly differ."""
     noise, rules, t = MaskingNoise(16), {2: 2, 3: 2}, 0.55
-    law = known_tree_dynamics(16, rules, 3, noise, t, size=8000)
+    law = known_tree_dynamics(16, rules, 3, noise, t, size=4000, length=length)
     curves = []
     for k in range(40):
         g = PCFG.random(16, rules, 3, k)
         means = []
         for i in range(8):
-            tree = g.sample(1, 100 * k + i)
-            evidence = noise.log_evidence(noise.corrupt(tree.x0, t, i), t)
+            tree = g.sample(1, 100 * k + i, length=length)
+            evidence = noise.log_evidence(noise.corrupt(tree.x0, t, 10_000 + 100 * k + i), t)
             found, level = known_tree_beliefs(g, tree, evidence), g.level_of[tree.nodes[:, 0]]
             means.append([found[level == x].mean() for x in range(4)])
         curves.append(np.mean(means, axis=0))
     mean, error = np.mean(curves, axis=0), np.std(curves, axis=0, ddof=1) / np.sqrt(40)
     z = (mean - law.marginal) / np.hypot(error, law.marginal_error)
     assert np.abs(z).max() < 4
-    wrong = known_tree_dynamics(16, {2: 4}, 3, noise, t, size=8000)
+    wrong = known_tree_dynamics(16, {2: 4}, 3, noise, t, size=4000)
     assert np.abs((mean - wrong.marginal) / error).max() > 6
 
 
@@ -90,6 +91,9 @@ def test_bad_input_is_told_in_one_line() -> None:
         with pytest.raises(InvalidParameter) as error:
             known_tree_beliefs(LAYERED, trees, bad)
         one_line(error)
+    with pytest.raises(InvalidParameter, match="no derivation") as error:
+        known_tree_dynamics(4, {2: 1, 3: 1}, 2, MaskingNoise(4), 0.5, length=10)
+    one_line(error)
     for rules in ({}, {2: 0}, {2: 9}, {2.5: 1}):
         with pytest.raises(InvalidParameter) as error:
             known_tree_dynamics(4, rules, 2, MaskingNoise(4), 0.5)  # type: ignore[dict-item]
