@@ -52,7 +52,7 @@ SMALL: tuple[Any, ...] = (
     Variants(L=3, grammars=3, data=8, levels=7),
 )  # fmt: skip
 """An instance of every experiment."""
-LAWLESS = {"representational_similarity", "variants"}
+LAWLESS = {"representational_similarity"}
 """Experiments without a law: ``predict`` refuses in one line."""
 UNMEASURED = {"phase_diagram"}
 """Experiments that compare laws alone: ``measure`` refuses in one line."""

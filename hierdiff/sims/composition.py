@@ -22,8 +22,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_name
-from hierdiff.plots.backend import Figure
-from hierdiff.plots.style import measured_last, panel_figure
+from hierdiff.plots import Figure, measured_last, panel_figure
 from hierdiff.sims.kernel_learning import KernelLearning
 from hierdiff.sims.models.context_clustering import Context
 from hierdiff.sims.synonym_learning import LAWS, SynonymLearning

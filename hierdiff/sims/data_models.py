@@ -41,7 +41,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import NoTransition
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PhaseTransition

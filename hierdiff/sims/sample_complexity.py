@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.sims.composition import Composition
 
 __all__ = ["SampleComplexity"]

@@ -46,7 +46,7 @@ from hierdiff.data.parse_trees import Parses
 from hierdiff.data.pcfg import PCFG
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import Crossing, crossing, nested_mean
 from hierdiff.sims.metrics.forward_backward import one_at_a_time

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.plots.backend import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, plt
 from hierdiff.sims.metrics.estimators import standard_error, student_factor
 from hierdiff.sims.tree_loss import TreeLoss, half_lost_levels
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fuzz import Case
 
-from hierdiff.plots import style
+from hierdiff import plots
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,
@@ -122,10 +122,10 @@ def cases() -> list[Case]:
              _pair("features", ax=None, quantity="snr", n_train=30, split="test")),
         Case("hierdiff.sims.representation.representation_figure", representation_figure,
              _pair("features")),
-        Case(f"{home}.style.sources", style.sources, _one("ds", "phase")),
-        Case(f"{home}.style.style", style.style, {"source": "simulation"}),
-        Case(f"{home}.style.needs", style.needs,
+        Case(f"{home}.sources", plots.sources, _one("ds", "phase")),
+        Case(f"{home}.style", plots.style, {"source": "simulation"}),
+        Case(f"{home}.needs", plots.needs,
              _one("ds", "phase", variables={"belief": ("level", "t")}, maker="a study")),
-        Case(f"{home}.style.pick", style.pick, _one("ds", "phase", labels={"level": 0}),
+        Case(f"{home}.pick", plots.pick, _one("ds", "phase", labels={"level": 0}),
              keep=("labels",)),  # a call that does not fit is Python's own TypeError
     ]  # fmt: skip

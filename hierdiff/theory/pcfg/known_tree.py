@@ -51,14 +51,12 @@ from hierdiff.data.rhm import RHM
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import Seed, generator
-from hierdiff.theory.rhm import _kernels as kernels
+from hierdiff.theory.pcfg import _kernels as kernels
 from hierdiff.theory.rhm.density_evolution import (
     OrderParameter,
-    branch_up,
     check_sizes,
     leaf_messages,
     same_symbols,
-    tuple_digits,
 )
 
 __all__ = ["known_tree_beliefs", "known_tree_dynamics"]
@@ -303,7 +301,7 @@ def _on_trees(
             mine = np.flatnonzero(arity == s)
             if mine.size:
                 order = first[mine] + np.arange(s)[:, None]
-                out[mine] = branch_up(levels[0], order, _key(random), one, parents)
+                out[mine] = _branch(levels[0], None, order, _key(random), one, parents)
         levels.insert(0, out)
         arities.insert(0, (arity, first))
     down = np.full((len(trees), classes), 1.0 / classes)
@@ -315,9 +313,9 @@ def _on_trees(
             for j in range(s) if mine.size else ():
                 siblings = [first[mine] + k for k in range(s) if k != j]
                 order = np.stack([mine, *siblings])
-                below[first[mine] + j] = _branch_down(up, down, order, _key(random), one)
+                below[first[mine] + j] = _branch(up, down, order, _key(random), one, up.shape[1])
         down, met = below, np.empty(len(up))
-        kernels.marginals(up, down, np.arange(len(up)), _key(random), 0, len(up), met)
+        kernels.meet(up, down, _key(random), met)
         beliefs.append(met)
     owners = [trees.owner[level_of == level] for level in range(L + 1)]
     count = [np.bincount(owner, minlength=len(trees)) for owner in owners]
@@ -329,10 +327,18 @@ def _on_trees(
     return mean[0], mean[1]
 
 
-def _branch_down(up: Array, above: Array, order: Array, key: np.uint64, one: RHM) -> Array:
-    """Message to one child per column: its parent's number, then those of its siblings."""
-    digits = tuple_digits(up.shape[1], one.s)
-    out, seen = np.empty((order.shape[1], up.shape[1])), np.zeros(len(digits), np.int64)
-    kernels.downward(up, above, np.ascontiguousarray(order), key, 0, len(out), one.m, digits, seen,
-                     out)  # fmt: skip
+def _branch(
+    up: Array, above: Array | None, order: Array, key: np.uint64, one: RHM, symbols: int
+) -> Array:
+    """Messages of one arity under rules drawn anew: upward, or downward from those ``above``.
+
+    Columns of ``order`` are the children of a node, or its parent and its siblings.
+    """
+    code = np.arange(one.v**one.s)
+    digits = np.stack([code // one.v**j % one.v for j in range(one.s)], axis=1)
+    out, seen = np.empty((order.shape[1], symbols)), np.zeros(len(digits), np.int64)
+    if above is None:
+        kernels.branch_up(up, order, key, symbols, one.m, digits, seen, out)
+    else:
+        kernels.branch_down(up, above, order, key, one.m, digits, seen, out)
     return out

@@ -299,10 +299,15 @@ def test_draws_of_one_datum_stand_together() -> None:
 def everything(grammar: Grammar, evidence, truth, uniforms, dtype: type, threads: int):
     p = posterior(grammar, evidence, dtype=dtype, threads=threads)
     b = true_beliefs(grammar, evidence, truth, dtype=dtype, threads=threads)
-    return [
-        *p.marginals, *p.up, *p.down, p.log_evidence, *b.marginal, *b.upward, *b.square,
-        *p.sample_with(uniforms).levels,
-    ]  # fmt: skip
+    drawn = p.sample_with(uniforms).levels
+    both, new = inference.beliefs_and_sample(
+        grammar, evidence, truth, uniforms, dtype=dtype, threads=threads
+    )
+    apart = [*b.marginal, *b.upward, *b.square, b.log_evidence, *drawn]
+    together = [*both.marginal, *both.upward, *both.square, both.log_evidence, *new.levels]
+    for one, other in zip(apart, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    return [*p.marginals, *p.up, *p.down, p.log_evidence, *apart]
 
 
 @pytest.mark.parametrize("name", ["masking", "gaussian"])
