@@ -85,6 +85,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.critical_exponents:Exponents",
         "exponents of real noise at the critical fixed point",
     ),
+    "tree-loss": Entry(
+        "hierdiff.sims.tree_loss:TreeLoss",
+        "at which noise a tree of varying shape is lost, level by level",
+    ),
+    "tree-shapes": Entry(
+        "hierdiff.sims.tree_shapes:TreeShapes",
+        "loss of tree and class against depth, arity and its variance",
+    ),
     "susceptibility": Entry(
         "hierdiff.sims.susceptibility:Susceptibility",
         "how many leaves change together at the threshold",
