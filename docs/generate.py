@@ -9,6 +9,8 @@ import numpy as np
 from claims import claims
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, benchmark, parameters, plus, result, table
+from reference import commands
+from reference import draw as draw_reference
 
 from hierdiff import GaussianNoise
 
@@ -383,10 +385,11 @@ def main() -> None:
         representation_peak, memorization, crossover, two_worlds, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost,
         local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds,
+        exponents, exponent_tests, threshold_bounds, commands,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
+    draw_reference(folder)
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())
 

@@ -156,12 +156,10 @@ def leaf_slope_of_populations(
     """The same by density evolution, same random numbers at t -+ delta; with its error."""
     noise, slopes = noise_process(kind, rhm.v), []
     for i in range(max(copies // 2, 2)):
-        below, above = (
-            population_dynamics(
-                rhm, noise, x, size=size, copies=2, seed=stream(seed, "leaf slope", rhm.L, i)
-            ).marginal[-1]
-            for x in (t - delta, t + delta)
-        )
+        random = stream(seed, "leaf slope", rhm.L, i)
+        below, above = population_dynamics(
+            rhm, noise, [t - delta, t + delta], size=size, copies=2, seed=random
+        ).marginal[-1]
         slopes.append((below - above) / (2 * delta))
     error = np.std(slopes, ddof=1) / np.sqrt(len(slopes))
     return {"slope": np.array([np.mean(slopes), error])}

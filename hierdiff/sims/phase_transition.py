@@ -64,7 +64,7 @@ from hierdiff.sims.phase_transition_figure import (
 )
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.theory.rhm.density_evolution import population_dynamics
+from hierdiff.theory.rhm.density_evolution import order_parameter
 from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise, finite_depth_threshold
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian", "epsilon")  # what "all" stands for
 _BLOCK = 64  # data per task of exact inference: what an interruption can lose
 _IMAGES = 256  # images per task, where the model does not say how many it takes at a time
+_TOGETHER = 8  # noise levels per task of density evolution: they share their rules
 # members and populations: the error of the predicted threshold is then below 1 %
 _SIZE, _COPIES = 1000, 8
 _TEXT = {
@@ -258,17 +259,17 @@ class PhaseTransition:
         self, times: Array, size: int, copies: int, options: dict[str, Any]
     ) -> xr.Dataset:
         tasks = []
-        for t in times:
+        for first in range(0, len(times), _TOGETHER):
+            block = times[first : first + _TOGETHER]
             parameters = {
-                "version": 2, "law": "population", "v": self.v, "m": self.m, "s": self.s,
-                "L": self.L, "noise": self.noise, "seed": self.seed, "t": float(t),
+                "version": 3, "law": "population", "v": self.v, "m": self.m, "s": self.s,
+                "L": self.L, "noise": self.noise, "seed": self.seed, "t": block.tolist(),
                 "size": size, "copies": copies,
             }  # fmt: skip
-            # the same random numbers at every noise level make smooth curves
-            arguments = (self.rhm, self.process, float(t), size, copies, self.seed)
+            arguments = (self.rhm, self.process, block, size, copies, self.seed)
             tasks.append(Task(density_evolution, arguments, parameters))
         found = run_tasks(tasks, name="density evolution", **options)
-        planes = {k: np.stack([r[k] for r in found], axis=1) for k in found[0]}
+        planes = {k: np.concatenate([r[k] for r in found], axis=1) for k in found[0]}
         variables = _curves(
             {
                 "belief": (planes["marginal"], planes["marginal_error"]),
@@ -650,27 +651,29 @@ def _sample(
     return {"x_0": forward_backward(model, x0, t, own).x_0}
 
 
-@checked(t=one_level, seed=natural)
+@checked(times=_times, seed=natural)
 def density_evolution(
-    rhm: RHM, noise: NoiseProcess, t: float, size: int, copies: int, seed: int
+    rhm: RHM, noise: NoiseProcess, times: Array, size: int, copies: int, seed: int
 ) -> dict[str, Array]:
     """One task: mean beliefs per level by density evolution, with standard errors.
 
     Parameters
     ----------
-    rhm, noise, t, size, copies
+    rhm, noise, size, copies
         As in :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
+    times : array [T]
+        Noise levels, all with the same random numbers, so that curves are smooth.
     seed : int
         Names the random stream.
 
     Returns
     -------
     dict
-        ``upward``, ``marginal`` and their errors, each [L + 1].
+        ``upward``, ``marginal`` and their errors, each [L + 1, T].
     """
-    found = population_dynamics(
-        rhm, noise, t, size=size, copies=copies, seed=stream(seed, "population")
-    )
+    random = stream(seed, "population")
+    # one thread: tasks run side by side
+    found = order_parameter(rhm, noise, times, size, copies, random, threads=1)
     return {
         "upward": found.upward, "upward_error": found.upward_error,
         "marginal": found.marginal, "marginal_error": found.marginal_error,

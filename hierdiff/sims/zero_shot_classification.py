@@ -79,9 +79,14 @@ from hierdiff.sims.metrics.denoising_error import (
 from hierdiff.sims.metrics.estimators import mean_and_error, standard_error
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.inputs import checked_labels
-from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM, NodeClasses
-from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, class_scores
+from hierdiff.theory.zero_shot.scores import (
+    ClassModel,
+    bayes_accuracy,
+    class_scores,
+    normal_accuracy,
+    stable_accuracy,
+)
 from hierdiff.theory.zero_shot.weightings import WEIGHTINGS, fit_buckets, snr_at, weighting
 
 __all__ = ["LEARNED", "PRUNED", "Classification"]

@@ -22,14 +22,19 @@ predicts the noise,
 .. math:: \mathcal L = E_{x_0, i, \epsilon}\;
    |\epsilon - \epsilon_\theta(a_i x_0 + s_i \epsilon, i)|^2
 
-over the indices i of the schedule.  On vectors the squared error is taken in units of c_out
-(:mod:`hierdiff.validation.networks.vector_mlp`), so that all noise levels weigh alike.
+over the indices i of the schedule.  On vectors the squared error is taken in units of c_out, the
+standard deviation of x0 given x_t for Gaussian data of the same variance, so that all noise levels
+weigh alike.
+
+Every recipe takes the name of a network for its data
+(:func:`hierdiff.validation.networks.architecture_for`), by default the first there is.  Sizes that
+are left at their defaults are not asked of a network that does not have them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
@@ -68,13 +73,9 @@ from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule, LogSNR
 from hierdiff.validation.exact_inference import marginals, posterior_kl
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.networks.adm import image_unet
-from hierdiff.validation.networks.bump_unet import attenuate_position, bump_unet, encoder_layer
-from hierdiff.validation.networks.vector_mlp import VectorDenoiser, vector_mlp
 from hierdiff.validation.training import Evaluation, TrainConfig, TrainResult, train
 
 __all__ = [
-    "Architecture",
     "Source",
     "Target",
     "bump_loss",
@@ -100,11 +101,22 @@ if not TYPE_CHECKING:  # old names, for one release
     )
 
 Array = NDArray[Any]
-Architecture: TypeAlias = Literal["tree", "transformer"]
 Target: TypeAlias = Literal["sample", "posterior"]
 
 Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], LabelledImages]
 """A set of images, or what draws that many fresh ones."""
+
+
+def _made(
+    name: str | None, data: Any, noise: NoiseProcess | None, weights: int,
+    usual: Mapping[str, Any], /, **sizes: Any,
+) -> tuple[str, nn.Module]:  # fmt: skip
+    """Name and network, with initial weights of a seed; ``usual`` are the defaults of the sizes."""
+    name = networks.architecture_for(type(data), name)
+    known = networks.sizes_of(name)
+    given = {k: x for k, x in sizes.items() if known is None or k in known or x != usual[k]}
+    torch.manual_seed(int(stream(weights, "weights").integers(2**31)))
+    return name, networks.network(name, data, noise, **given)
 
 
 @checked(batch=batch_number)
@@ -236,7 +248,7 @@ def train_symbol_network(
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
     target: Target = "sample",
-    network: str = "tree_unet",
+    network: str | None = None,
     leaf_width: int | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
@@ -254,9 +266,8 @@ def train_symbol_network(
         Features per node.
     batch, data, focus, label_share, target, seed
         As in :func:`symbol_loss`; the seed also names the initial weights.
-    network : str
-        Name of a network on symbols in :data:`hierdiff.validation.networks.NETWORKS`: "tree_unet",
-        or "tree" in short, has the shape of the tree; "transformer" has four layers without it.
+    network : str, optional
+        Name of a network for grammars in :data:`hierdiff.validation.networks.NETWORKS`.
     leaf_width : int, optional
         Features per leaf, for a network that has this size.
     folder : path-like, optional
@@ -279,16 +290,15 @@ def train_symbol_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    sizes = {} if leaf_width is None else {"leaf_width": leaf_width}
-    module = networks.network(
-        network, grammar, noise, width=width, conditional=label_share > 0, **sizes
-    )
+    name, module = _made(
+        network, grammar, noise, seed, {"width": 64, "conditional": False, "leaf_width": None},
+        width=width, conditional=label_share > 0, leaf_width=leaf_width,
+    )  # fmt: skip
     loss = symbol_loss(
         grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share,
         target=target, seed=seed,
     )  # fmt: skip
-    done = train(module, loss, config, folder=folder, evaluate=evaluate, name=network)
+    done = train(module, loss, config, folder=folder, evaluate=evaluate, name=name)
     return symbol_model(done.network, noise), done
 
 
@@ -439,11 +449,12 @@ def train_image_network(
     batch: int = 128,
     label_share: float = 0.0,
     num_steps: int = 100,
+    network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
 ) -> tuple[NetworkModel, TrainResult]:
-    """An ADM U-Net trained on images.
+    """A network trained on images.
 
     Parameters
     ----------
@@ -452,7 +463,7 @@ def train_image_network(
     config : TrainConfig
         How long to train.
     channels, multipliers, blocks, attention
-        See :class:`hierdiff.validation.networks.adm.ADMConfig`.
+        Sizes, as in :class:`hierdiff.validation.networks.adm.ADMConfig`.
     batch : int
         Images per step.
     label_share : float
@@ -460,6 +471,8 @@ def train_image_network(
         beside the classes, on which the model is conditioned until ``given`` another.
     num_steps : int
         Steps of the ancestral sampler.
+    network : str, optional
+        Name of a network for labelled images in :data:`hierdiff.validation.networks.NETWORKS`.
     seed : int
         Names the weights and all batches.
     folder : path-like, optional
@@ -483,16 +496,17 @@ def train_image_network(
     """
     some = data if isinstance(data, LabelledImages) else _drawn(data, 4096, stream(seed, "shape"))
     classes = int(some.labels.max()) + 1 if label_share and len(some) else 0
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = image_unet(
-        some, channels=channels, multipliers=multipliers, blocks=blocks, attention=attention,
-        conditional=classes > 0,
+    usual = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "attention": (2,),
+             "conditional": False}  # fmt: skip
+    _, module = _made(
+        network, some, None, seed, usual, channels=channels, multipliers=multipliers, blocks=blocks,
+        attention=attention, conditional=classes > 0,
     )  # fmt: skip
     schedule = DiscreteSchedule.linear()
     loss = eps_loss(
         data, schedule, batch=batch, label_share=label_share, classes=classes, seed=seed
     )
-    done = train(network, loss, config, folder=folder, evaluate=evaluate, name="U-Net")
+    done = train(module, loss, config, folder=folder, evaluate=evaluate, name="images")
     model = NetworkModel(
         done.network, GaussianNoise(schedule="linear"), "eps",
         sampler=Ancestral(schedule.respaced(str(num_steps)), clip=1.0),
@@ -541,6 +555,7 @@ def vector_loss(
         data = reals("data", data, shape=(None, mixture.dim), least=1)
     if not 0 < sigmas[0] < sigmas[1]:
         raise InvalidParameter(f"sigmas = {sigmas} must increase, above 0")
+    variance = float((mixture.sample(4000, stream(seed, "variance"))[0] ** 2).mean())
 
     def loss(network: nn.Module, step: int) -> Tensor:
         random = generator(stream(seed, "training", step))
@@ -556,9 +571,14 @@ def vector_loss(
         x, clean, level = (
             torch.from_numpy(v.astype(np.float32)).to(device) for v in (noisy, x0, log_snr)
         )
-        assert isinstance(network, VectorDenoiser)
-        skip, out, _ = network.scales(level, x)
-        return nn.functional.mse_loss(network.inner(x, level), (clean - skip * x) / out)
+        if hasattr(network, "scales") and hasattr(network, "inner"):
+            # the same without the division of a product by its factor
+            skip, out, _ = cast(Any, network).scales(level, x)
+            return nn.functional.mse_loss(cast(Any, network).inner(x, level),
+                                          (clean - skip * x) / out)  # fmt: skip
+        kept = torch.from_numpy((a**2).astype(np.float32)).to(device)
+        out = (variance * (1 - kept) / (kept * variance + 1 - kept)).sqrt()
+        return nn.functional.mse_loss(network(x, level) / out, clean / out)
 
     return loss
 
@@ -572,6 +592,7 @@ def train_vector_network(
     width: int = 256,
     depth: int = 3,
     batch: int = 256,
+    network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
 ) -> tuple[NetworkModel, TrainResult]:
@@ -585,7 +606,10 @@ def train_vector_network(
     data, batch
         As in :func:`vector_loss`.
     width, depth
-        As in :class:`VectorDenoiser`.
+        Features and hidden layers.
+    network : str, optional
+        Name of a network for mixtures in :data:`hierdiff.validation.networks.NETWORKS`, which
+        predicts x0.
     seed : int
         Names the weights and the batches.
     folder : path-like, optional
@@ -606,10 +630,10 @@ def train_vector_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = vector_mlp(mixture, width=width, depth=depth, seed=seed)
+    usual = {"width": 256, "depth": 3, "seed": seed}
+    _, module = _made(network, mixture, None, seed, usual, width=width, depth=depth, seed=seed)
     loss = vector_loss(mixture, data=data, batch=batch, seed=seed)
-    done = train(network, loss, config, folder=folder, name="vectors")
+    done = train(module, loss, config, folder=folder, name="vectors")
     model = NetworkModel(
         done.network,
         GaussianNoise(),
@@ -679,6 +703,7 @@ def train_bump_network(
     blocks: int = 1,
     batch: int = 64,
     num_steps: int = 20,
+    network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
@@ -691,15 +716,16 @@ def train_bump_network(
     config : TrainConfig
         How long to train.
     attenuation : float, optional
-        Amplitude of the true position in an
-        :class:`~hierdiff.validation.networks.bump_unet.AttenuatedEmbedding`; by default a
-        :class:`~hierdiff.validation.networks.bump_unet.PositionEmbedding` is used.
+        Amplitude of the true position among false ones in what the network is conditioned on; by
+        default the position alone.
     channels, multipliers, blocks
-        As in :func:`bump_unet`.
+        Sizes, as in :class:`hierdiff.validation.networks.adm.ADMConfig`.
     batch, seed
         As in :func:`bump_loss`; the seed also names the initial weights.
     num_steps : int
         Steps of the deterministic sampler.
+    network : str, optional
+        Name of a network for bumps in :data:`hierdiff.validation.networks.NETWORKS`.
     folder : path-like, optional
         Where the checkpoint is kept.
     evaluate : callable, optional
@@ -714,28 +740,29 @@ def train_bump_network(
     Raises
     ------
     InvalidParameter
-        As :func:`bump_unet` and :func:`bump_loss`.
+        As :func:`hierdiff.validation.networks.network` and :func:`bump_loss`.
 
     Notes
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = bump_unet(bumps, channels=channels, multipliers=multipliers, blocks=blocks)
-    if attenuation is not None:
-        attenuate_position(network, bumps, attenuation, seed)
+    usual = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "attenuation": None, "seed": seed}
+    _, module = _made(
+        network, bumps, None, seed, usual, channels=channels, multipliers=multipliers,
+        blocks=blocks, attenuation=attenuation, seed=seed,
+    )  # fmt: skip
     schedule = DiscreteSchedule.linear()
     loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
-    done = train(network, loss, config, folder=folder, evaluate=evaluate, name="bumps")
+    done = train(module, loss, config, folder=folder, evaluate=evaluate, name="bumps")
     return bump_model(done.network, num_steps), done
 
 
 @checked
 def bump_model(network: nn.Module, num_steps: int = 20) -> NetworkModel:
-    """A bump network as a DiffusionModel, with its last encoder layer as features."""
-    layer = encoder_layer(network)
+    """A bump network as a DiffusionModel, with the features that its ``feature_layer`` names."""
+    layer = getattr(network, "feature_layer", "")
     return NetworkModel(
-        network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"},
+        network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"} if layer else {},
         sampler=DDIM(DiscreteSchedule.linear().respaced(str(num_steps))),
         condition=np.zeros((1, 2), np.float32), execution=Execution(batch_size=256),
     )  # fmt: skip

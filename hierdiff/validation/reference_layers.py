@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hierdiff._optional import import_optional
+from hierdiff._lazy import import_optional
 from hierdiff.checks import array, check_fields, checked, count, one_of, shown, whole
 from hierdiff.data.digits import LabelledImages
 from hierdiff.errors import DamagedFile, InvalidParameter

@@ -35,6 +35,8 @@ EXEMPT = {
     f"{_S}metrics.forward_backward.StartData": "made by start_data, which checks",
     f"{_S}metrics.forward_backward.one_at_a_time": "takes any object",
     f"{_E}source_arguments": "a command line; test_scripts has its cases",
+    f"{_E}architecture_rule": "takes a class, returns a check that architecture_for makes",
+    f"{_E}checkpoint_suffix": "takes a class and a name that architecture_for has checked",
     f"{_E}clear_checkpoints": "removes files of a folder that the runner has tried",
     f"{_E}image_retention.digit_scene": "trains two networks",
     f"{_E}image_retention.ImageScene": "made by the scenes, which check",

@@ -212,8 +212,8 @@ def _tasks() -> list[Case]:
         Case("hierdiff.sims.phase_transition.sampling_tasks", phase_transition.sampling_tasks,
              {"model": exact, "start": start, "times": np.array([0.2, 0.6]), "seed": 0}),
         Case("hierdiff.sims.phase_transition.density_evolution", phase_transition.density_evolution,
-             {"rhm": rhm, "noise": UniformNoise(4), "t": 0.3, "size": 100, "copies": 2,
-              "seed": 0}),
+             {"rhm": rhm, "noise": UniformNoise(4), "times": np.array([0.3, 0.5]), "size": 100,
+              "copies": 2, "seed": 0}),
     ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import xarray as xr
 from fuzz import Case
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
+from hierdiff import RHM, GaussianNoise, Grammar, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
@@ -57,13 +57,12 @@ from hierdiff.validation.experiments.rhm_images import (
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
-    diffusers_networks,
     transformer,
     tree_unet,
     vector_mlp,
 )
 from hierdiff.validation.networks.adm import ADMConfig
-from hierdiff.validation.pretrained import catalogue, download, vae
+from hierdiff.validation.pretrained import catalogue, download, latent_diffusion
 from hierdiff.validation.pretrained.loading import as_model, pretrained
 
 _V = "hierdiff.validation."
@@ -480,9 +479,9 @@ def _forwards() -> list[Case]:
          _sequence, told),
         ("networks.transformer.SequenceTransformer", transformer.SequenceTransformer, "sweeps",
          _sequence, told),
-        ("networks.diffusers_networks.DiffusersNetwork", diffusers_networks.DiffusersNetwork,
+        ("pretrained.latent_diffusion.DiffusersNetwork", latent_diffusion.DiffusersNetwork,
          "forward",
-         lambda: diffusers_networks.DiffusersNetwork(_dit_inner(), "dit"),
+         lambda: latent_diffusion.DiffusersNetwork(_dit_inner(), "dit"),
          lambda: {"x": images8(1), "time": two, "condition": torch.zeros(2, dtype=torch.long)}),
         ("experiments.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
          lambda: ExactDenoiser(_exact()),
@@ -627,6 +626,9 @@ def _networks() -> list[Case]:
              lambda: {"data": _labelled(), "noise": None, "channels": 32, "multipliers": (1,),
                       "blocks": 1, "attention": (), "conditional": True}, keep=_LARGE),
         Case(f"{_V}networks.builder", networks.builder, {"name": "tree_unet"}),
+        Case(f"{_V}networks.sizes_of", networks.sizes_of, {"name": "tree_unet"}),
+        Case(f"{_V}networks.architecture_for", networks.architecture_for,
+             {"kind": Grammar, "name": "transformer"}, keep=("kind",)),
         Case(f"{_V}networks.network", networks.network,
              lambda: {"name": "tree_unet", "data": _grammar(), "noise": masking}),
         Case(f"{_V}networks.bump_unet.encoder_layer", bump_unet.encoder_layer,
@@ -675,11 +677,11 @@ def _networks() -> list[Case]:
         Case(f"{_V}reference_layers.from_torchvision", _refused(reference_layers.from_torchvision),
              {"weights": {}, "sizes": {"depths": (1,), "hidden_sizes": (4,), "num_labels": 3,
                                        "num_stages": 1}}),
-        Case(f"{_V}networks.diffusers_networks.DiffusersNetwork",
-             diffusers_networks.DiffusersNetwork,
+        Case(f"{_V}pretrained.latent_diffusion.DiffusersNetwork",
+             latent_diffusion.DiffusersNetwork,
              lambda: {"inner": _dit_inner(), "kind": "dit"}),
-        Case(f"{_V}networks.diffusers_networks.diffusers_network",
-             diffusers_networks.diffusers_network,
+        Case(f"{_V}pretrained.latent_diffusion.diffusers_network",
+             latent_diffusion.diffusers_network,
              lambda: {"kind": "dit", "config": _dit(), "weights": _dit_inner().state_dict()}),
         Case(f"{_V}adapter.NetworkModel", NetworkModel,
              lambda: {"module": _conv(), "noise": GaussianNoise(), "parameterisation": "eps",
@@ -738,9 +740,9 @@ def _images() -> list[Case]:
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
              lambda: {"folder": _folder() / "images", "classes": 3}),
-        Case(f"{_V}pretrained.vae.encoder_of", vae.encoder_of,
+        Case(f"{_V}pretrained.latent_diffusion.encoder_of", latent_diffusion.encoder_of,
              lambda: {"entry": _entry(), "device": "cpu"}),
-        Case(f"{_V}pretrained.vae.decoder_of", vae.decoder_of,
+        Case(f"{_V}pretrained.latent_diffusion.decoder_of", latent_diffusion.decoder_of,
              lambda: {"entry": _entry(), "device": "cpu"}),
         Case("hierdiff.data.image_folder.ImageFolder.of", image_folder.ImageFolder.of,
              lambda: {"folder": _folder() / "images", "truth": None}),

@@ -51,7 +51,11 @@ from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr, is_channel
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
-from hierdiff.theory.belief_propagation.exact_posterior import NodeBeliefs, true_beliefs
+from hierdiff.theory.belief_propagation.exact_posterior import (
+    NodeBeliefs,
+    beliefs_and_sample,
+    true_beliefs,
+)
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
 __all__ = [
@@ -252,6 +256,13 @@ def _run(
         # the evidence of all copies of a datum is the same, so one upward pass serves them all
         drawn = exact.posterior(x_t[:1], model_t, levels=()).sample(backward, len(x_t))
         return ForwardBackward(x_t, drawn.leaves, drawn.levels)
+    both = type(model) is ExactRHM and {*parts} == {"samples", "beliefs"}
+    if both and isinstance(backward, list) and truth is not None:  # from one upward pass
+        evidence = noise.evidence(x_t, t)
+        beliefs, drawn = beliefs_and_sample(
+            exact.grammar, evidence, truth, backward, threads=exact.threads
+        )
+        return ForwardBackward(x_t, drawn.leaves, drawn.levels, beliefs)
     if "beliefs" in parts:
         assert truth is not None
         beliefs = exact.beliefs(x_t, t, truth)

@@ -12,45 +12,41 @@ Samples beyond the limits are done again in float64, and then in logarithms.
 Level blocks.  Everything with one number per node is a flat array of blocks [n, nodes], root first;
 a block stays what it is when each column is cut into pieces.
 
-Columns.  A kernel works on *columns*: samples, or subtrees of samples.  Its tables, buffers and
-threads come first in this file, the passes after them.
+Columns.  A kernel works on *columns*: samples, or subtrees of samples.  Its tables are made once
+per grammar (:class:`Plan`) and come first in this file, the passes after them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import weakref
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff.data.rhm import Grammar
-from hierdiff.theory.belief_propagation._kernels import layout, passes, simd
+from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation._kernels.leaves import centre
+from hierdiff.theory.belief_propagation._kernels.passes import run
+from hierdiff.theory.belief_propagation.buffers import (
+    Shelf,
+    address,
+    available_threads,
+    in_threads,
+    results,
+)
 
-__all__: list[str] = []  # used inside hierdiff only
+__all__ = ["available_threads"]
 
 Array = NDArray[Any]
 
-_SERIAL_WORK = 400_000  # vector operations below which a second thread costs more than it gives
+_SERIAL_WORK = 150_000  # vector operations below which a second thread costs more than it gives
 
 
-def available_threads() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _most_threads() -> int:
-    """More than one per processor gain nothing, and thousands cannot be started."""
-    return max(available_threads(), 64)
+# ------------------------------------------------------------------------- evidence of the columns
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,20 @@ class Exact:
 
     def take(self, rows: Array) -> Exact:
         """A selection of columns."""
-        at = rows if self.rows is None else np.searchsorted(self.rows, rows)
+        dense, kept = self.dense, None
+        if dense is not None and self.rows is None:
+            dense = dense[rows]
+        elif dense is not None and self.rows is not None:
+            at = np.searchsorted(self.rows, rows)
+            here = at < len(self.rows)
+            here[here] = self.rows[at[here]] == rows[here]
+            dense, kept = dense[at[here]], np.flatnonzero(here)
         return Exact(
             self.root if len(self.root) == 1 else self.root[rows],
             self.match[rows] if self.match.size else self.match,
             self.other[rows] if self.other.size else self.other,
-            None if self.dense is None else self.dense[at],
+            dense,
+            kept,
         )
 
 
@@ -89,9 +93,17 @@ class Leaves:
     root: Array  # [n or 1, v_0]
     shift: Array  # float64 [n], what was taken out of the logarithms beforehand
     exact: Exact | None = None  # None for pieces of a tree
+    pieces: int = 1  # columns that share an entry of `match` and `other`
+    where: tuple[int, ...] = ()  # addresses, where they are known already
 
     def __len__(self) -> int:
         return int(self.symbols.shape[0] if self.kind == 2 else self.dense.shape[0])
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """Addresses of dense, symbols, match, other and root; 0 for what is empty."""
+        arrays = (self.dense, self.symbols, self.match, self.other, self.root)
+        return self.where or tuple(address(x) if x.size else 0 for x in arrays)
 
     def wide(self, rows: Array) -> Leaves:
         """A selection of columns in float64, from the numbers before they were converted."""
@@ -134,20 +146,20 @@ class Leaves:
         kept = np.array(self.exact.dense[rows], np.float64)
         return replace(self, exact=replace(self.exact, dense=kept, rows=rows))
 
-    def cut(self, pieces: int, root: Array) -> Leaves:
-        """Each column cut into ``pieces`` neighbouring columns, with priors of their own."""
-        n = len(self) * pieces
-        if self.kind == 2:
-            return replace(
-                self,
-                symbols=self.symbols.reshape(n, self.symbols.shape[1] // pieces),
-                match=np.repeat(self.match, pieces),
-                other=np.repeat(self.other, pieces),
-                root=root,
-                exact=None,
-            )
-        dense = self.dense.reshape(n, self.dense.shape[1] // pieces, self.dense.shape[2])
-        return replace(self, dense=dense, root=root, exact=None)
+    def cut(self, pieces: int, root: Array, place: int) -> Leaves:
+        """Each column cut into ``pieces`` neighbouring columns, with other priors."""
+        n, seen = len(self) * pieces, self.kind == layout.SYMBOLS_SEEN
+        return Leaves(
+            self.kind,
+            self.dense if seen else self.dense.reshape(n, -1, self.dense.shape[2]),
+            self.symbols.reshape(n, -1) if seen else self.symbols,
+            self.match,
+            self.other,
+            root,
+            self.shift,
+            pieces=self.pieces * pieces,
+            where=(*self.places[:4], place),
+        )
 
 
 def centred(dense: Array, threads: int) -> tuple[Array, Array]:
@@ -156,63 +168,145 @@ def centred(dense: Array, threads: int) -> tuple[Array, Array]:
     The difference is taken before the conversion, so that what all symbols have in common costs
     float32 no digit.  A leaf without a finite largest value stays as it is: it is reported later.
     """
-    out, tops = np.empty(dense.shape, np.float32), np.empty(dense.shape[:2])
+    out, tops = results(dense.size, np.float32).reshape(dense.shape), np.empty(dense.shape[:2])
     source = np.require(dense, None, ["C", "W"])
-    if dense.size < _SERIAL_WORK or threads < 2:
-        centre(source, out, tops)
-    else:
-        parts = min(threads, len(dense), _most_threads())
-        bounds = [len(dense) * i // parts for i in range(parts + 1)]
-        with ThreadPoolExecutor(len(bounds) - 1) as pool:
-            list(pool.map(
-                lambda a, b: centre(source[a:b], out[a:b], tops[a:b]), bounds[:-1], bounds[1:]
-            ))  # fmt: skip
+    parts = threads if dense.size >= _SERIAL_WORK else 1
+    in_threads(len(dense), parts, lambda a, b: centre(source[a:b], out[a:b], tops[a:b]))
     return out, tops.sum(axis=1)
 
 
-@dataclass(frozen=True)
-class Job:
-    """Levels ``top`` to ``bottom`` of a grammar over n columns, with its tables."""
-
-    grammar: Grammar
-    top: int
-    bottom: int
-    leaves: Leaves
-    threads: int
-    tables: layout.Tables
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Floating-point type of the messages."""
-        return np.dtype(self.leaves.root.dtype)
-
-    @property
-    def n(self) -> int:
-        """Number of columns."""
-        return len(self.leaves)
-
-    def nodes(self, level: int) -> int:
-        """Nodes of a level per column."""
-        return int(self.tables.geometry[level - self.top, layout.NODES])
+# --------------------------------------------------------------------------- tables of a grammar
 
 
-def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> Job:
-    """The passes over the levels ``top`` .. ``bottom``, the last of which holds the evidence."""
-    shared = leaves.kind == layout.SYMBOLS_SEEN
-    tables = _tables(g, top, bottom, np.dtype(leaves.root.dtype), shared)
-    return Job(g, top, bottom, leaves, threads, tables._replace(geometry=tables.geometry.copy()))
-
-
-@functools.lru_cache(maxsize=64)
-def _tables(g: Grammar, top: int, bottom: int, dtype: Any, shared: bool) -> layout.Tables:
-    """Flat tables of the levels ``top`` .. ``bottom``; the last one holds the evidence.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The levels ``top`` to ``bottom`` of a grammar as the kernels take them, for one number type.
 
     With ``shared`` all parents of leaves keep their leaves at the same place.
     """
-    width = simd.lanes(dtype)
+
+    top: int
+    bottom: int
+    dtype: np.dtype[Any]
+    tables: tuple[Array, ...]  # in the order of the first entries of a job
+    message_bytes: int  # of a tile
+    work: int  # vector operations on a tile
+    shelf: Shelf
+    flat: Array  # a prior [1, v] of ones for the root, and its address
+    flat_place: int
+
+    @property
+    def geometry(self) -> Array:
+        """Sizes and places per level; int64 [levels, layout.NUMBER]."""
+        return self.tables[0]
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Numbers per column of each level."""
+        sizes = self.geometry[:, layout.NODES] * self.geometry[:, layout.SYMBOLS]
+        return [int(size) for size in sizes]
+
+    @cached_property
+    def template(self) -> Array:
+        """A job of this grammar in which nothing is wanted yet."""
+        depth = self.bottom - self.top
+        job = np.zeros(layout.HEAD + 2 * (depth + 1), np.int64)
+        job[layout.GEOMETRY : layout.DEPTH] = [address(table) for table in self.tables]
+        job[layout.DEPTH], job[layout.PIECES], job[layout.LOWEST] = depth, 1, -1
+        job[layout.HEAD : layout.HEAD + depth + 1] = -1
+        return job
+
+    @cached_property
+    def base(self) -> Array:
+        """An array of the number type, by which compiled code is chosen."""
+        return np.empty(1, self.dtype)
+
+
+class Known:
+    """What is computed once per grammar."""
+
+    def __init__(self, g: Grammar) -> None:
+        self.nodes = tuple(g.n_nodes(level) for level in range(g.L + 1))
+        self.total_nodes, self.widest = sum(self.nodes), max(g.v)
+        self.rule_symbols = sum(table.size for table in g.rules)
+        # the kernels leave out the weights of rules that all have the same
+        self.log_weights = sum(
+            self.nodes[level] * float(np.log(weight[0, 0]))
+            for level, weight in enumerate(g.weights)
+            if np.all(weight == weight[0, 0])
+        )
+        self.plans: dict[Any, Plan] = {}
+        self.cuts: dict[Any, int | None] = {}
+        self.blocks: dict[Any, Any] = {}
+
+
+_KNOWN: dict[int, tuple[weakref.ref[Grammar], Known]] = {}
+
+
+def _forget(known: dict[int, Any], key: int, _: object) -> None:
+    known.pop(key, None)
+
+
+def known(g: Grammar) -> Known:
+    """Found by the object, since its contents take microseconds to compare."""
+    found = _KNOWN.get(id(g))
+    if found is None or found[0]() is not g:
+        forget = functools.partial(_forget, _KNOWN, id(g))  # the names of a module may go first
+        found = weakref.ref(g, forget), _known(_Content(g))
+        _KNOWN[id(g)] = found
+    return found[1]
+
+
+def plan_of(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
+    """The tables of a block of levels."""
+    mark, about = (top, bottom, dtype.char, shared), known(g)
+    plan = about.plans.get(mark)
+    if plan is None:
+        plan = about.plans[mark] = _plan(g, top, bottom, dtype, shared)
+    return plan
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A grammar without its identity: equal ones share their tables."""
+
+    grammar: Grammar
+
+
+@functools.lru_cache(maxsize=64)
+def _known(content: _Content) -> Known:
+    return Known(content.grammar)
+
+
+def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
+    depth, width = bottom - top, simd.lanes(dtype)
+    geometry = _geometry(g, top, bottom, width, shared)
+    tables = _tables(g, top, bottom, dtype, geometry)
+    last, itemsize = geometry[-1], dtype.itemsize
+    column = {name: geometry[:, getattr(layout, name)] for name in ("SYMBOLS", "NODES", "RULES")}
+    v, branches = column["SYMBOLS"], geometry[:-1, layout.BRANCHES]
+    rules = v[:-1] * column["RULES"][:-1]
+    family = int((branches * v[1:]).max())  # lines of the children of a node
+    parents, step = int(column["NODES"][-2]), int(last[layout.STEP])
+    messages = int(last[layout.ROWS]) + (parents - 1) * step
+    messages += int(branches[-1] * last[layout.STRIDE])
+    stack = int(last[layout.STACK]) + int(branches[-1] * v[-1]) * width
+    products = int((rules * (branches + 1) // 2 * (branches > 2)).max()) * width
+    block = max(family, int(v.max()), 2 * int(branches.max())) * width
+    seen = 4 * width * (int(last[layout.NODES]) if shared else 1)
+    floats = [messages, stack, products, block, 8 * width]
+    sizes = (*(itemsize * x for x in floats), seen, 8 * (depth + 1), 8 * (depth + 1))
+    # one operation per rule and child on the way up, two on the way down, and a line's way each
+    work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
+    flat = np.ones((1, g.v[top]), dtype)
+    return Plan(
+        top, bottom, dtype, tables, itemsize * messages, work, Shelf(sizes), flat, address(flat)
+    )
+
+
+def _geometry(g: Grammar, top: int, bottom: int, width: int, shared: bool) -> Array:
     depth = bottom - top
     geometry = np.zeros((depth + 1, layout.NUMBER), np.int64)
-    geometry[:, layout.OUT] = -1
     nodes, rows, stack = 1, 0, 0
     for i in range(depth + 1):
         v = g.v[top + i]
@@ -229,39 +323,46 @@ def _tables(g: Grammar, top: int, bottom: int, dtype: Any, shared: bool) -> layo
             geometry[i, layout.BRANCHES] = g.s[top + i]
             geometry[i, layout.RULES] = g.m[top + i]
             nodes *= g.s[top + i]
+    return geometry
+
+
+def _tables(
+    g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], geometry: Array
+) -> tuple[Array, ...]:
+    """All tables of a job; fills the places of rules in the geometry, the first of them."""
+    width = simd.lanes(dtype)
     up: list[Array] = []
     up_weights: list[Array] = []
     rules: list[Array] = []
     down: list[Array] = []
     down_weights: list[Array] = []
     starts: list[Array] = []
-    for i in range(depth):
+    for i in range(bottom - top):
         rule, weight = g.rules[top + i], g.weights[top + i]
         v, m, s = rule.shape
-        stride = geometry[i + 1, layout.STRIDE]
+        stride = int(geometry[i + 1, layout.STRIDE])
         offsets = (rule * width + np.arange(s) * stride).reshape(v * m, s)
         flat_weight = np.repeat(weight.reshape(v * m, 1), s, axis=1)
-        uniform = bool(np.all(weight == weight[0, 0]))
-        geometry[i, layout.WEIGHTED] = not uniform
+        geometry[i, layout.WEIGHTED] = not bool(np.all(weight == weight[0, 0]))
         geometry[i, layout.UP] = sum(x.size for x in up)
         geometry[i, layout.DOWN] = sum(x.size for x in starts)
         up.append(offsets.ravel())
         up_weights.append(flat_weight.ravel())
         rules.append(rule.ravel())
-        parent = np.repeat(np.arange(v), m) * width
         for j in range(s):
             order = np.argsort(rule[:, :, j].ravel(), kind="stable")
-            others = np.delete(offsets, j, axis=1)
+            factors = _factors(offsets, v, m, j, width)
             first = sum(x.size for x in down)
-            down.append(np.column_stack([parent, others])[order].ravel())
-            down_weights.append(flat_weight[order].ravel())
+            down.append(factors[order].ravel())
+            down_weights.append(flat_weight[order, : factors.shape[1]].ravel())
             count = np.bincount(rule[:, :, j].ravel(), minlength=g.v[top + i + 1])
-            starts.append(first + s * np.concatenate([[0], np.cumsum(count)]))
+            ends = factors.shape[1] * np.concatenate([[0], np.cumsum(count)])
+            starts.append(first + ends)
 
     def flat(parts: list[Array], kind: Any) -> Array:
         return np.concatenate(parts).astype(kind)
 
-    return layout.Tables(
+    return (
         geometry,
         flat(up, np.int32),
         flat(up_weights, dtype),
@@ -272,221 +373,265 @@ def _tables(g: Grammar, top: int, bottom: int, dtype: Any, shared: bool) -> layo
     )
 
 
-def _message_size(tables: layout.Tables) -> int:
-    last, parents = tables.geometry[-1], int(tables.geometry[-2, layout.NODES])
-    group = int(tables.geometry[-2, layout.BRANCHES] * last[layout.STRIDE])
-    return int(last[layout.ROWS]) + (parents - 1) * int(last[layout.STEP]) + group
+def _factors(offsets: Array, v: int, m: int, j: int, width: int) -> Array:
+    """What is multiplied in the message to child j, for each rule: offsets of lines.
+
+    Up to two children: D(a), and the sibling.  More: the rule's product of all but the pair of
+    the child, and the other one of the pair (see ``tree.py`` of the kernels).
+    """
+    s = offsets.shape[1]
+    parent = np.repeat(np.arange(v), m) * width
+    if s <= 2:
+        return np.column_stack([parent, np.delete(offsets, j, axis=1)])
+    groups = (s + 1) // 2
+    sibling = j ^ 1 if j ^ 1 < s else j - 1
+    product = (np.arange(v * m) * groups + j // 2) * width
+    return np.column_stack([product, offsets[:, sibling]])
 
 
-def _sizes(job: Job) -> tuple[int, ...]:
-    """Numbers in each buffer of a thread, and the number of levels."""
-    width = simd.lanes(job.dtype)
-    geometry, last = job.tables.geometry, job.tables.geometry[-1]
-    v = int(geometry[:, layout.SYMBOLS].max())
-    branches = int(geometry[-2, layout.BRANCHES])
-    stack = int(last[layout.STACK]) + branches * int(last[layout.SYMBOLS]) * width
-    shared = job.leaves.kind == layout.SYMBOLS_SEEN
-    seen = int(last[layout.NODES]) * width if shared else width
-    return _message_size(job.tables), stack, v * width, 8 * width, seen, len(geometry)
+# ------------------------------------------------------------------------------------ one block
 
 
-def _scratch(job: Job) -> layout.Scratch:
-    *floats, seen, levels = _sizes(job)
-    messages, stack, block, line = (simd.aligned(size, job.dtype) for size in floats)
-    slots, nodes = np.zeros(levels, np.int64), np.zeros(levels, np.int64)
-    return layout.Scratch(messages, stack, block, line, simd.aligned(seen, np.int32), slots, nodes)
+class Job:
+    """The passes over the levels ``plan.top`` .. ``plan.bottom`` of n columns."""
+
+    __slots__ = ("leaves", "n", "plan", "threads", "tiles")
+
+    def __init__(self, plan: Plan, leaves: Leaves, threads: int) -> None:
+        self.plan, self.leaves, self.threads = plan, leaves, threads
+        self.n = len(leaves)
+        self.tiles = -(-self.n // simd.lanes(plan.dtype))
 
 
-class _Buffers:
-    """Scratch that was used before: new memory would cost a page fault per 4 KiB, every time."""
-
-    def __init__(self, keep: int) -> None:
-        self._free: list[tuple[tuple[Any, ...], layout.Scratch]] = []
-        self._keep = keep
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def borrow(self, job: Job) -> Iterator[layout.Scratch]:
-        """Scratch of the right sizes, for one thread at a time."""
-        key = (job.dtype, _sizes(job))
-        with self._lock:
-            found = [i for i, (name, _) in enumerate(self._free) if name == key]
-            scratch = self._free.pop(found[-1])[1] if found else None
-        scratch = _scratch(job) if scratch is None else scratch
-        yield scratch
-        with self._lock:
-            self._free = [*self._free, (key, scratch)][-self._keep :]
+def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> Job:
+    """The passes over the levels ``top`` .. ``bottom``, the last of which holds the evidence."""
+    shared = leaves.kind == layout.SYMBOLS_SEEN
+    return Job(plan_of(g, top, bottom, leaves.root.dtype, shared), leaves, threads)
 
 
-_BUFFERS = _Buffers(keep=8)
+class Result:
+    """Per column: log p(evidence) = log z - log 2 * exponents + sum of shifts."""
+
+    __slots__ = ("exponents", "place", "ranges", "shifts", "z")
+
+    def __init__(
+        self, z: Array, exponents: Array, ranges: Array, shifts: Array, place: int = 0
+    ) -> None:
+        self.z, self.exponents, self.ranges = z, exponents, ranges
+        self.shifts = shifts  # [n, leaves] or [n, 0]
+        self.place = place  # of the memory of the first three, in the order of `new`
+
+    @classmethod
+    def new(cls, job: Job) -> Result:
+        """Empty results of a job, the first three in one piece."""
+        n, dtype = job.n, job.plan.dtype
+        numbers = np.zeros((3, n))
+        small = numbers[1:].view(dtype)
+        leaves = job.leaves.dense.shape[1] if job.leaves.kind == layout.LOGARITHMS else 0
+        shifts = np.empty((n, leaves), dtype)
+        return cls(small[0, :n], numbers[0], small[1, :n], shifts, address(numbers))
+
+    def log_evidence(self) -> Array:
+        """Logarithm of the sum over derivations, rules counted with weight one where uniform."""
+        with np.errstate(divide="ignore"):
+            log_z = np.log(self.z.astype(np.float64))
+        found = log_z - _LOG_2 * self.exponents
+        if self.shifts.size:
+            found += self.shifts.astype(np.float64).sum(axis=1)
+        return np.asarray(found)
 
 
-def to_kernel(leaves: Leaves) -> layout.Evidence:
-    """The same evidence as the kernels take it."""
-    return layout.Evidence(
-        leaves.kind, leaves.dense, leaves.symbols, leaves.match, leaves.other, leaves.root
-    )
+_LOG_2 = float(np.log(2.0))
 
 
-def new_summary(job: Job) -> layout.Summary:
-    """Empty per-column results."""
-    n = job.n
-    kept = (n, job.nodes(job.bottom) if job.leaves.kind == 0 else 0)
-    return layout.Summary(
-        np.zeros(n, job.dtype), np.zeros(n), np.zeros(n, job.dtype), np.zeros(kept, job.dtype)
-    )
+class Action(Protocol):
+    """What a pass leaves behind besides the evidence."""
+
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
+        """Fill the entries that say so; at ``priors`` the last level's raw messages are wanted."""
+
+    def reaches(self, level: int) -> bool:
+        """Whether anything is wanted from this level on."""
+
+    @property
+    def downward(self) -> bool:
+        """Whether downward messages are needed for it."""
 
 
-def run_tiles(job: Job, run: Callable[[int, int, layout.Scratch], None]) -> None:
-    """Call ``run(first tile, last tile, scratch)``, in as many threads as pay."""
-    tiles = -(-job.n // simd.lanes(job.dtype))
-    geometry = job.tables.geometry
-    rules = geometry[:, layout.SYMBOLS] * geometry[:, layout.RULES] * geometry[:, layout.BRANCHES]
-    work = tiles * int((geometry[:, layout.NODES] * rules).sum())
-    parts = min(job.threads, tiles, _most_threads()) if work > _SERIAL_WORK else 1
+def run_job(
+    job: Job,
+    action: Action | None,
+    normalise: bool = True,
+    *,
+    priors: int = 0,
+    tops: int = 0,
+    kept: int = 0,
+    done: Result | None = None,
+) -> Result:
+    """Run compiled code over all tiles, in as many threads as pay.
+
+    The rest are addresses, 0 for none: ``tops`` takes the messages of the roots, ``priors`` the
+    raw downward messages of the last level.  ``kept`` holds the upward messages of all tiles; with
+    ``done`` they are there, together with the result of the upward pass.
+    """
+    plan, leaves, n = job.plan, job.leaves, job.n
+    entries = plan.template.copy()
+    result = done if done is not None else Result.new(job)
+    dense, symbols, match, other, root = leaves.places
+    entries[layout.KIND : layout.MESSAGES + 1] = (
+        leaves.kind, n, dense, symbols, match, other, leaves.pieces, root, len(leaves.root),
+        result.place + 8 * n, result.place, result.place + 16 * n,
+        address(result.shifts) if result.shifts.size else 0,
+        tops, normalise, done is not None, kept, plan.message_bytes,
+    )  # fmt: skip
+    if action is not None:
+        action.wants(job, entries, priors)
+    parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
 
     def part(first: int, last: int) -> None:
-        with _BUFFERS.borrow(job) as scratch:
-            run(first, last, scratch)
+        scratch = plan.shelf.take()
+        run(first, last, entries, scratch.room, plan.base)
+        plan.shelf.give(scratch)
 
-    if parts <= 1:
-        part(0, tiles)
-        return
-    bounds = [tiles * i // parts for i in range(parts + 1)]
-    with ThreadPoolExecutor(parts - 1) as pool:
-        tasks = [pool.submit(part, bounds[i], bounds[i + 1]) for i in range(1, parts)]
-        part(bounds[0], bounds[1])
-        for task in tasks:
-            task.result()
+    if parts > 1:
+        in_threads(job.tiles, parts, part)
+    else:
+        part(0, job.tiles)
+    return result
 
 
 # -------------------------------------------------------------------------- passes over whole trees
 
 _WHOLE_TREE_BYTES = 6 << 20  # a tile of whole samples may spill into the outer cache ...
 _SUBTREE_BYTES = 3 << 19  # ... a tile of subtrees stays in the inner one
-_SMALL_TREE = 64  # nodes below which a cut is not worth its calls
+_KEPT_BYTES = 1 << 20  # upward messages of subtrees up to this size are not computed twice
+_CUT_WORK = 20_000  # vector operations that the calls of a cut cost
 
 
-@dataclass(frozen=True)
-class Result:
-    """Per column: log p(evidence) = log z - log 2 * exponents + sum of shifts."""
-
-    z: Array
-    exponents: Array
-    ranges: Array
-    shifts: Array  # [n, leaves] or [n, 0]
-
-    def log_evidence(self) -> Array:
-        """Logarithm of the sum over derivations, rules counted with weight one where uniform."""
-        with np.errstate(divide="ignore"):
-            log_z = np.log(self.z.astype(np.float64))
-        shifts = self.shifts.astype(np.float64).sum(axis=1)
-        return np.asarray(log_z - np.log(2.0) * self.exponents + shifts)
-
-
-def places(g: Grammar, n: int, top: int = 0, copies: int = 1) -> Array:
-    """Where the block of each level starts, from level ``top`` of a tree with n columns there."""
-    sizes = [n * copies * g.n_nodes(level) // g.n_nodes(top) for level in range(top, g.L + 1)]
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+def places(g: Grammar, n: int, copies: int = 1) -> Array:
+    """Where the block [n * copies, nodes] of each level starts."""
+    return np.concatenate([[0], np.cumsum(n * copies * np.array(known(g).nodes))]).astype(np.int64)
 
 
 def cut_level(g: Grammar, top: int, bottom: int, n: int, dtype: Any) -> int | None:
-    """The level at which columns are cut, or None where whole columns do."""
+    """The level at which columns are cut, or None where whole columns do.
+
+    Columns are cut where a tile of them would not fit into the cache; and where they fill so few
+    lanes that a tree with more of them, below, and few nodes, above, costs less.
+    """
+    lanes = simd.lanes(dtype)
+    if n == 0 or bottom - top < 2:
+        return None
+    cuts = known(g).cuts
+    mark = top, bottom, min(n, 2 * lanes), lanes  # all larger batches fill their lanes alike
+    if mark not in cuts:
+        cut = _cut(g.v[top : bottom + 1], g.s[top:bottom], g.m[top:bottom], *mark[2:])
+        cuts[mark] = None if cut is None else top + cut
+    return cuts[mark]
+
+
+def _cut(
+    v: tuple[int, ...], s: tuple[int, ...], m: tuple[int, ...], n: int, lanes: int
+) -> int | None:
+    depth = len(s)
+    nodes = np.cumprod([1, *s])
+    each = [3 * s[i] * (v[i] * m[i] + v[i + 1]) for i in range(depth)]  # operations on a node
 
     def size(level: int) -> int:
-        nodes = [g.n_nodes(x) // g.n_nodes(level) for x in range(level, bottom + 1)]
-        return sum(k * (g.v[level + i] + 2) for i, k in enumerate(nodes)) * simd.LINE
+        lines = sum(int(nodes[i]) * (v[i] + 2) for i in range(level, depth + 1))
+        return lines // int(nodes[level]) * simd.LINE
 
-    nodes = sum(g.n_nodes(x) for x in range(top, bottom + 1)) // g.n_nodes(top)
-    lanes = simd.lanes(dtype)
-    fits = size(top) <= _WHOLE_TREE_BYTES and (n >= 2 * lanes or nodes <= _SMALL_TREE)
-    if fits or n == 0 or bottom - top < 2:
-        return None
-    for level in range(top + 1, bottom - 1):
-        columns = n * g.n_nodes(level) // g.n_nodes(top)
-        if size(level) <= _SUBTREE_BYTES and columns >= 4 * lanes:
-            return level
-    return bottom - 1
+    def cost(level: int) -> float:
+        below = -(-n * int(nodes[level]) // lanes) / int(nodes[level])
+        tiles = [-(-n // lanes)] * level + [below] * (depth - level)
+        return sum(t * int(nodes[i]) * each[i] for i, t in enumerate(tiles))
 
-
-class Action(Protocol):
-    """What a downward pass leaves behind."""
-
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run both passes over uncut columns."""
-
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """The root lines of the subtrees, one row per subtree."""
+    fitting = [level for level in range(1, depth) if size(level) <= _SUBTREE_BYTES]
+    best = min(fitting, key=cost, default=depth - 1)
+    whole = size(0) <= _WHOLE_TREE_BYTES and cost(0) <= cost(best) + _CUT_WORK
+    return None if whole else best
 
 
 def upward(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> tuple[Array, Result]:
     """Root messages [n, v_top], in units where their sum is in [1, 2), and their scales."""
     cut = cut_level(g, top, bottom, len(leaves), leaves.root.dtype)
     if cut is None:
+        tops = np.empty((len(leaves), g.v[top]), leaves.root.dtype)
         job = job_of(g, top, bottom, leaves, threads)
-        summary, out = new_summary(job), np.empty((job.n, g.v[top]), job.dtype)
-        evidence = to_kernel(leaves)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.root_messages(
-                first, last, job.tables, evidence, scratch, summary, out
-            ),
-        )
-        return out, Result(*summary)
-    above, below = _cut(g, top, cut, bottom, leaves, threads)
-    messages, result = upward(g, top, cut, above, threads)
-    return messages, _merge(result, below)
+        return tops, run_job(job, None, tops=address(tops))
+    below = _Below(g, top, cut, bottom, leaves, threads, False)
+    tops, result = upward(g, top, cut, below.above, threads)
+    return tops, _merge(result, below.result)
 
 
-def _cut(
-    g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int
-) -> tuple[Leaves, Result]:
-    pieces = g.n_nodes(cut) // g.n_nodes(top)
-    dtype = leaves.root.dtype
-    flat = np.ones((1, g.v[cut]), dtype)
-    messages, result = upward(g, cut, bottom, leaves.cut(pieces, flat), threads)
-    empty = np.empty(0, dtype)
-    dense = messages.reshape(len(leaves), pieces, g.v[cut])
-    symbols = np.empty((0, 0), np.int32)
-    return Leaves(1, dense, symbols, empty, empty, leaves.root, leaves.shift), result
+_NOTHING = np.empty(0)
+_NO_SYMBOLS = np.empty((0, 0), np.int32)
+
+
+class _Below:
+    """The subtrees below a cut, after their upward pass."""
+
+    def __init__(
+        self, g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int, keep: bool
+    ) -> None:
+        dtype, nodes = leaves.root.dtype, known(g).nodes
+        pieces, v = nodes[cut] // nodes[top], g.v[cut]
+        plan = plan_of(g, cut, bottom, dtype, leaves.kind == layout.SYMBOLS_SEEN)
+        self.leaves = leaves.cut(pieces, plan.flat, plan.flat_place)
+        self.job = Job(plan, self.leaves, threads)
+        self.tops = np.empty((len(leaves), pieces, v), dtype)
+        size = self.job.tiles * plan.message_bytes
+        self.kept = results(size, np.uint8) if keep and size <= _KEPT_BYTES else None
+        self.place = 0 if self.kept is None else address(self.kept)
+        tops = address(self.tops)
+        self.result = run_job(self.job, None, tops=tops, kept=self.place)
+        self.above = Leaves(
+            layout.LIKELIHOODS, self.tops, _NO_SYMBOLS, _NOTHING, _NOTHING, leaves.root,
+            leaves.shift, where=(tops, 0, 0, 0, leaves.places[4]),
+        )  # fmt: skip
+
+    def walk(self, action: Action, root: Array | None, place: int, priors: int) -> None:
+        """Both passes, or the second one where the messages of the first were kept."""
+        leaves = self.leaves
+        if root is not None:
+            leaves = leaves.cut(1, root, place)
+        job = Job(self.job.plan, leaves, self.job.threads)
+        done = None if self.kept is None else self.result
+        run_job(job, action, False, priors=priors, kept=self.place, done=done)
 
 
 def _merge(above: Result, below: Result) -> Result:
     n = above.z.size
     return Result(
         above.z,
-        above.exponents + below.exponents.reshape(n, -1).sum(axis=1),
-        above.ranges + below.ranges.reshape(n, -1).min(axis=1),
+        above.exponents + np.add.reduce(below.exponents.reshape(n, -1), axis=1),
+        above.ranges + np.minimum.reduce(below.ranges.reshape(n, -1), axis=1),
         below.shifts.reshape(n, below.shifts.size // n),
     )
 
 
 def walk(
     g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int, action: Action,
-    normalise: bool = True,
+    normalise: bool = True, priors: int = 0,
 ) -> Result:  # fmt: skip
     """Both passes, cut into blocks where that pays; ``action`` keeps what is wanted."""
     cut = cut_level(g, top, bottom, len(leaves), leaves.root.dtype)
     if cut is None:
-        return Result(*action(job_of(g, top, bottom, leaves, threads), normalise))
-    above, below = _cut(g, top, cut, bottom, leaves, threads)
-    result = walk(g, top, cut, above, threads, action, normalise)
-    root = action.priors(g, top, cut, above, threads, normalise)
-    pieces = g.n_nodes(cut) // g.n_nodes(top)
-    walk(g, cut, bottom, leaves.cut(pieces, root), threads, action, False)
-    return _merge(result, below)
+        job = job_of(g, top, bottom, leaves, threads)
+        return run_job(job, action, normalise, priors=priors)
+    lower = priors != 0 or action.reaches(cut)
+    below = _Below(g, top, cut, bottom, leaves, threads, lower)
+    middle, place = None, 0
+    if lower and action.downward:
+        middle = np.empty((below.job.n, g.v[cut]), leaves.root.dtype)
+        place = address(middle)
+    result = walk(g, top, cut, below.above, threads, action, normalise, place)
+    if lower:
+        below.walk(action, middle, place, priors)
+    return _merge(result, below.result)
 
 
-def _raw_downward(
-    g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-) -> Array:
-    columns = len(above) * g.n_nodes(cut) // g.n_nodes(top)
-    values = np.empty((columns, g.v[cut]), above.root.dtype)
-    action = Dense(layout.RAW_DOWNWARD, {cut: 0}, values.reshape(-1), 0)
-    walk(g, top, cut, above, threads, action, normalise)
-    return values
+# ------------------------------------------------------------------------------------- actions
 
 
 @dataclass(frozen=True)
@@ -500,28 +645,44 @@ class Dense:
     starts: dict[int, int]
     values: Array
     rows: int
+    downward = True
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
+    @cached_property
+    def _place(self) -> int:
+        return address(self.values)
+
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
+        """Fill the entries of a job."""
+        plan, head, lanes = job.plan, layout.HEAD - job.plan.top, simd.lanes(job.plan.dtype)
+        last, lowest = plan.bottom - (priors != 0), plan.top
+        aligned = self._place % simd.LINE == 0
+        for level, start in self.starts.items():
+            if plan.top <= level <= last:
+                entries[head + level] = start
+                lowest = max(lowest, level)
+                row = plan.rows[level - plan.top]
+                aligned = aligned and start % lanes == 0 and row % lanes == 0
+        entries[layout.VALUES : layout.ALIGNED + 1] = self._place, self.kind, self.rows, aligned
+        entries[layout.LOWEST] = lowest - plan.top
+        _hand_down(plan, entries, priors)
+
+    def reaches(self, level: int) -> bool:
+        """Whether a level from this one on is wanted."""
+        return any(x >= level for x in self.starts)
+
+    def __call__(self, job: Job, normalise: bool) -> Result:
         """Run both passes over uncut columns."""
-        # the last level of a block above a cut is written by the block below
-        final = job.bottom == job.grammar.L or self.kind == layout.RAW_DOWNWARD
-        for level in range(job.top, job.bottom + final):
-            job.tables.geometry[level - job.top, layout.OUT] = self.starts.get(level, -1)
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        output = layout.Output(self.kind, self.rows, self.values)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.marginals(
-                first, last, job.tables, evidence, scratch, summary, normalise, output
-            ),
-        )
-        return summary
+        return run_job(job, self, normalise)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """Raw downward messages of the roots of the subtrees."""
-        return _raw_downward(g, top, cut, above, threads, normalise)
+
+def _hand_down(plan: Plan, entries: Array, priors: int) -> None:
+    if priors:
+        entries[layout.LAST_DOWN] = priors
+        entries[layout.LOWEST] = plan.bottom - plan.top
+
+
+def _set_places(plan: Plan, entries: Array, starts: Array) -> None:
+    entries[layout.HEAD + plan.bottom - plan.top + 1 :] = starts[plan.top : plan.bottom + 1]
 
 
 @dataclass(frozen=True)
@@ -531,25 +692,20 @@ class Beliefs:
     truth: Array  # int32, level blocks
     starts: Array  # int64 [L + 1], their places
     out: Array  # [3, size of truth]
+    downward = True
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run both passes over uncut columns."""
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        starts = self.starts[job.top : job.bottom + 1]
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.beliefs(
-                first, last, job.tables, evidence, scratch, summary, normalise,
-                self.truth, starts, self.out,
-            ),
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
+        """Fill the entries of a job."""
+        entries[layout.TRUTH : layout.BELIEFS_SIZE + 1] = (
+            address(self.truth), address(self.out), self.out.shape[1],
         )  # fmt: skip
-        return summary
+        _set_places(job.plan, entries, self.starts)
+        entries[layout.LOWEST] = job.plan.bottom - job.plan.top
+        _hand_down(job.plan, entries, priors)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """Raw downward messages of the roots of the subtrees."""
-        return _raw_downward(g, top, cut, above, threads, normalise)
+    def reaches(self, level: int) -> bool:
+        """All levels are wanted."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -561,30 +717,19 @@ class Draw:
     uniforms: Array  # level blocks; the number of a node picks its rule
     starts: Array  # int64 [L + 1], the places of the level blocks
     out: Array  # int32, level blocks
+    downward = False  # below a cut, the symbols of the roots are those that the block above drew
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run both passes over uncut columns."""
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        starts = self.starts[job.top : job.bottom + 1]
-        # below a cut the symbols of the roots were drawn by the block above
-        root = self.root_uniforms if job.top == 0 else np.empty(0)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.samples(
-                first, last, job.tables, evidence, scratch, summary, self.repeats, root,
-                self.uniforms, starts, self.out,
-            ),
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
+        """Fill the entries of a job."""
+        entries[layout.REPEATS : layout.DRAWN + 1] = (
+            self.repeats, address(self.root_uniforms) if job.plan.top == 0 else 0,
+            address(self.uniforms), address(self.out),
         )  # fmt: skip
-        return summary
+        _set_places(job.plan, entries, self.starts)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """The symbols that the tree above drew."""
-        columns = len(above) * g.n_nodes(cut) // g.n_nodes(top)
-        first = int(self.starts[cut])
-        one_hot = np.eye(g.v[cut], dtype=above.root.dtype)
-        return np.asarray(one_hot[self.out[first : first + columns]])
+    def reaches(self, level: int) -> bool:
+        """All levels are wanted."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -593,24 +738,13 @@ class BeliefsAndDraw:
 
     beliefs: Beliefs
     draw: Draw
+    downward = True
 
-    def __call__(self, job: Job, normalise: bool) -> layout.Summary:
-        """Run all passes over uncut columns."""
-        summary, evidence = new_summary(job), to_kernel(job.leaves)
-        starts = self.draw.starts[job.top : job.bottom + 1]
-        root = self.draw.root_uniforms if job.top == 0 else np.empty(0)
-        run_tiles(
-            job,
-            lambda first, last, scratch: passes.beliefs_and_samples(
-                first, last, job.tables, evidence, scratch, summary, normalise,
-                self.beliefs.truth, starts, self.beliefs.out,
-                root, self.draw.uniforms, self.draw.out,
-            ),
-        )  # fmt: skip
-        return summary
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
+        """Fill the entries of a job; the two have the same places."""
+        self.draw.wants(job, entries, priors)
+        self.beliefs.wants(job, entries, priors)
 
-    def priors(
-        self, g: Grammar, top: int, cut: int, above: Leaves, threads: int, normalise: bool
-    ) -> Array:
-        """Raw downward messages of the roots of the subtrees; their symbols are drawn already."""
-        return _raw_downward(g, top, cut, above, threads, normalise)
+    def reaches(self, level: int) -> bool:
+        """All levels are wanted."""
+        return True

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierdiff._optional import import_optional
+from hierdiff._lazy import import_optional
 from hierdiff.checks import FloatArray, check_fields, checked, count, instance, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import SignalNoise

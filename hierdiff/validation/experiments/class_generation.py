@@ -37,8 +37,8 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.latent_diffusion import decoder_of, encoder_of
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.pretrained.vae import decoder_of, encoder_of
 from hierdiff.validation.reference_layers import ReferenceClassifier, convnext
 
 __all__ = ["PublishedNetwork"]

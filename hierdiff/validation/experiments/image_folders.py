@@ -44,8 +44,8 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.pretrained.catalogue import Checkpoint, checkpoint
+from hierdiff.validation.pretrained.latent_diffusion import Encoder, encoder_of
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.pretrained.vae import Encoder, encoder_of
 
 __all__ = ["folder_figure"]
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from hierdiff.checks import check_fields, checked, natural, reals
 from hierdiff.contracts import Summary
-from hierdiff.data.digits import digits
+from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution, Process
+from hierdiff.validation.experiments import checkpoint_suffix
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.recipes import train_image_network
@@ -120,8 +121,9 @@ class ImageScene:
 
 @checked
 def digit_scene(
-    folder: Path | None, *, data: int, steps: int, num_steps: int, seed: int, device: str
-) -> ImageScene:
+    folder: Path | None, *, data: int, steps: int, num_steps: int, seed: int, device: str,
+    architecture: str | None = None,
+) -> ImageScene:  # fmt: skip
     """Digits, with a network and a classifier that are trained here.
 
     Parameters
@@ -136,6 +138,8 @@ def digit_scene(
         Steps of the reverse chain from t = 1.
     seed : int
     device : str
+    architecture : str, optional
+        Name of the network.
 
     Returns
     -------
@@ -147,9 +151,11 @@ def digit_scene(
     """
     train_set, test = digits(seed=seed), digits("test")
     plan = TrainConfig(steps=steps, every=300, warmup=50, rate=2e-3, average=0.995, device=device)
+    suffix = checkpoint_suffix(LabelledImages, architecture)
     model, _ = train_image_network(
-        train_set, plan, num_steps=num_steps, seed=seed, folder=_place(folder, f"digits-{seed}")
-    )
+        train_set, plan, num_steps=num_steps, seed=seed, network=architecture,
+        folder=_place(folder, f"digits-{seed}{suffix}"),
+    )  # fmt: skip
     short = TrainConfig(steps=400, every=400, warmup=20, average=0.98, device=device)
     classifier, _ = train_classifier(
         train_set, short, seed=seed, folder=_place(folder, f"classifier-{seed}")

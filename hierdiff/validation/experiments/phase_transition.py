@@ -3,8 +3,7 @@ r"""The phase transition with a network as the model.
 =============  ==================================================================================
 source         what is noised and denoised
 =============  ==================================================================================
-``rhm``        strings of a random grammar by a tree-shaped U-Net (or a transformer that does not
-               see the tree), level by level
+``rhm``        strings of a random grammar by a network that is trained here, level by level
 ``digits``     8 x 8 digits: the class, and the layers of a classifier above the floor of pairs
 ``catalogue``  images of a folder by a network of ``hierdiff models``
 =============  ==================================================================================
@@ -45,6 +44,7 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
+from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
@@ -61,6 +61,8 @@ from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.execution import run_shared, usable_device
 from hierdiff.validation.experiments import (
+    architecture_rule,
+    checkpoint_suffix,
     clear_checkpoints,
     known_checkpoint,
     source_arguments,
@@ -75,7 +77,8 @@ from hierdiff.validation.experiments.image_retention import (
     layer_variables,
     retention_figure,
 )
-from hierdiff.validation.recipes import Architecture, divergence_to_exact, train_symbol_network
+from hierdiff.validation.networks import sizes_of
+from hierdiff.validation.recipes import divergence_to_exact, train_symbol_network
 from hierdiff.validation.training import TrainConfig
 
 __all__ = [
@@ -153,10 +156,12 @@ class GrammarNetwork:
     """Data to start from."""
     steps: int = 5000
     """Training steps."""
-    architecture: Architecture = "tree"
-    """U-Net in the shape of the tree, or a transformer that does not see it."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for grammars."""
     width: int = 64
-    """Features per node of the network; a leaf has a quarter of them, but 16 at least."""
+    """Features per node of the network; a leaf has a quarter of them, but 16 at least, where the
+    network has a size for it."""
     batch: int = 256
     """Data per training step."""
     num_steps: int = 100
@@ -171,6 +176,7 @@ class GrammarNetwork:
             self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0), t=_levels,
             focus=_focus, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT, num_steps=_COUNT,
             n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
+            architecture=architecture_rule(Grammar),
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
 
@@ -200,9 +206,13 @@ class DigitNetwork:
     """Training steps."""
     num_steps: int = 100
     """Steps of the reverse chain from t = 1."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for images."""
 
     def __post_init__(self) -> None:
-        check_fields(self, t=_levels, data=_data, steps=_COUNT, num_steps=_COUNT)
+        check_fields(self, t=_levels, data=_data, steps=_COUNT, num_steps=_COUNT,
+                     architecture=architecture_rule(LabelledImages))  # fmt: skip
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -444,16 +454,17 @@ class NetworkPhaseTransition:
     ) -> tuple[NetworkModel, float]:
         """A network, and the processor seconds that it took."""
         one = cast(GrammarNetwork, self.network)
-        tree = one.architecture == "tree"
         key = f"{name}-{one.noise}-{one.v}-{one.m}-{one.s}-{one.L}-{self.seed}"
-        key += "" if tree else f"-{one.architecture}"
+        key += checkpoint_suffix(Grammar, one.architecture)
+        # narrow leaves are enough, where a network has a size for them
+        leaves = "leaf_width" in (sizes_of(cast(str, one.architecture)) or ())
         plan = TrainConfig(
             steps=steps, every=min(500, steps), warmup=min(100, steps), device=device
         )
         model, done = train_symbol_network(
             self.grammar, one.process, plan, width=one.width, batch=one.batch, data=data,
             focus=one.focus or _FOCUS.get(one.noise), network=one.architecture, seed=self.seed,
-            leaf_width=min(one.width, max(16, one.width // 4)) if tree else None,
+            leaf_width=min(one.width, max(16, one.width // 4)) if leaves else None,
             folder=None if folder is None else folder / key,
         )  # fmt: skip
         return symbol_model(model.module, one.process, num_steps=one.num_steps), done.cpu_seconds
@@ -538,7 +549,7 @@ class NetworkPhaseTransition:
         if isinstance(one, DigitNetwork):
             return digit_scene(
                 folder, data=one.data, steps=one.steps, num_steps=one.num_steps, seed=self.seed,
-                device=device,
+                device=device, architecture=one.architecture,
             )  # fmt: skip
         one = cast(CatalogueNetwork, one)
         return folder_scene(

@@ -1,4 +1,4 @@
-"""Buffers and threads behind the passes."""
+"""Blocks, tables and tiles of the passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hierdiff.theory.belief_propagation import passes
 from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation._kernels import leaves as kernels
 from hierdiff.theory.belief_propagation.exact_posterior import leaves_of
-from hierdiff.theory.belief_propagation.passes import Leaves, _sizes, job_of
+from hierdiff.theory.belief_propagation.passes import Leaves, job_of
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -30,7 +30,7 @@ def test_buffers_of_one_kind_of_evidence_are_not_lent_to_another(depth: int) -> 
         job_of(grammar, 0, depth, leaves_of(grammar, e, None, float, 1, private=False), 1)
         for e in kinds
     ]
-    assert _sizes(jobs[0]) != _sizes(jobs[1])
+    assert jobs[0].plan.shelf is not jobs[1].plan.shelf
     first = [posterior(grammar, e) for e in kinds * 2]
     for other in first[1:]:
         for a, b in zip(first[0].marginals, other.marginals, strict=True):
@@ -114,13 +114,12 @@ def test_levels_start_at_whole_vectors() -> None:
     evidence = np.zeros((3, 6, 4))
     job = job_of(grammar, 0, 2, leaves_of(grammar, evidence, None, float, 1, private=False), 1)
     width = simd.lanes(float)
-    geometry = job.tables.geometry
+    geometry = job.plan.geometry
     columns = [layout.ROWS, layout.STRIDE, layout.STEP, layout.STACK]
     assert (geometry[:, columns] % width == 0).all()
     np.testing.assert_array_equal(geometry[:, layout.NODES], [1, 3, 6])
     np.testing.assert_array_equal(geometry[:, layout.ROWS] // width, [0, 4, 4 + 3 * 5])
     np.testing.assert_array_equal(geometry[:, layout.STACK] // width, [0, 2, 2 + 3 * 3])
-    assert [job.nodes(level) for level in range(3)] == [1, 3, 6]
 
 
 def test_threads_are_used_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,12 +128,13 @@ def test_threads_are_used_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> Non
     evidence = np.zeros((tiles * simd.lanes(float), 9, 6))
     leaves = leaves_of(grammar, evidence, None, float, 1, private=False)
     job = job_of(grammar, 0, 2, leaves, 3)
-    work = tiles * (1 + 3) * 6 * 2 * 3
-    monkeypatch.setattr(passes, "_most_threads", lambda: 4)
+    work = tiles * (1 + 3) * 3 * (6 * 2 * 3 + 3 * 6)
+    assert tiles * job.plan.work == work
     for enough, parts in ((work, 1), (work - 1, 3)):
         monkeypatch.setattr(passes, "_SERIAL_WORK", enough)
         done: list[tuple[int, int]] = []
-        passes.run_tiles(job, lambda first, last, _: done.append((first, last)))  # noqa: B023
+        monkeypatch.setattr(passes, "run", lambda first, last, *_: done.append((first, last)))  # noqa: B023
+        passes.run_job(job, None)
         assert len(done) == parts
         assert [i for part in sorted(done) for i in range(*part)] == list(range(tiles))
 
@@ -192,25 +192,17 @@ def wide_tree(*branches: int) -> Grammar:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_where_trees_are_cut(dtype: type) -> None:
-    """Small trees and full tiles are whole; else at the first level that fills four vectors."""
+    """Batches that fill the lanes are whole; one tree is cut where its subtrees fill a tile."""
     lanes = simd.lanes(dtype)
-    for branches, whole in (((7, 8), True), ((7, 9), False), ((2,) * 5, True), ((2,) * 6, False)):
-        g = wide_tree(*branches)  # 64 nodes and 71, 63 and 127
-        for n in (1, 2 * lanes - 1, 2 * lanes):
-            cut = passes.cut_level(g, 0, g.L, n, dtype)
-            assert (cut is None) == (whole or n == 2 * lanes)
-        assert passes.cut_level(g, 0, g.L, 0, dtype) is None
-    assert passes.cut_level(wide_tree(7, 9), 0, 2, 1, dtype) == 1
-    assert passes.cut_level(wide_tree(99), 0, 1, 1, dtype) is None
-    assert passes.cut_level(wide_tree(3, 7, 8), 1, 3, 1, dtype) is None  # subtrees of 64 nodes
-    assert passes.cut_level(wide_tree(3, 7, 9), 1, 3, 1, dtype) == 2
-    tree = RHM(2, 1, 2, 12).draw(0)
-    full = int(np.log2(4 * lanes))
-    for n in (1, 2, 4, 8):
-        expected = full - int(np.log2(n))
-        if n < 2 * lanes:
-            assert passes.cut_level(tree, 0, 12, n, dtype) == expected
-            assert passes.cut_level(tree, 3, 12, n, dtype) == expected + 3
+    tree = RHM(32, 8, 2, 9).draw(0)
+    assert passes.cut_level(tree, 0, 9, 0, dtype) is None
+    for n in (lanes, 2 * lanes, 100):
+        assert passes.cut_level(tree, 0, 9, n, dtype) is None
+    full = int(np.log2(lanes))
+    for n in (1, 2, 4):
+        assert passes.cut_level(tree, 0, 9, n, dtype) == full - int(np.log2(n))
+    for small in (wide_tree(99), wide_tree(2, 2), wide_tree(*(2,) * 6)):
+        assert passes.cut_level(small, 0, small.L, 1, dtype) is None  # cheaper than two calls
 
 
 def test_large_trees_are_cut_where_a_subtree_stays_in_the_cache() -> None:

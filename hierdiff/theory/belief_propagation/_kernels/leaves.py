@@ -14,7 +14,10 @@ from hierdiff.theory.belief_propagation._kernels import simd
 from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     LOGARITHMS,
+    MATCH,
     NODES,
+    OTHER,
+    PIECES,
     ROWS,
     STEP,
     STRIDE,
@@ -60,38 +63,37 @@ def gather(dense, base, column_step, columns, first, v, messages, row):
 
 
 @inline
-def prepare(evidence, first, geometry, depth, scratch):
+def prepare(task, first):
     """Start a tile: likelihoods of seen symbols, scaled to a sum in [1, 2), and empty sums."""
-    line = scratch.line
+    job, line = task.job, task.line
     width = simd.width(line)
     zero = simd.same(line, 0.0)
     for i in (MASKS, SCALE, CHECK):
         simd.store(line, i * width, zero)
-    if evidence.kind == SYMBOLS_SEEN:
+    if task.kind == SYMBOLS_SEEN:
+        match, other = simd.like(line, simd.at(job, MATCH)), simd.like(line, simd.at(job, OTHER))
+        pieces, leaves = simd.at(job, PIECES), of(task.geometry, task.depth, NODES)
         for w in range(width):
-            column = min(first + w, evidence.columns - 1)
-            simd.put(line, HIT * width + w, simd.at(evidence.match, column))
-            simd.put(line, MISS * width + w, simd.at(evidence.other, column))
+            column = min(first + w, task.columns - 1)
+            simd.put(line, HIT * width + w, simd.at(match, column // pieces))
+            simd.put(line, MISS * width + w, simd.at(other, column // pieces))
+            for leaf in range(leaves):
+                simd.put(task.symbols, leaf * width + w, simd.at(task.seen, column * leaves + leaf))
         hit, miss = simd.load(line, HIT * width), simd.load(line, MISS * width)
-        rest = simd.same(line, of(geometry, depth, SYMBOLS) - 1.0)
+        rest = simd.same(line, of(task.geometry, task.depth, SYMBOLS) - 1.0)
         c = simd.unscale(simd.fma(miss, rest, hit))
         simd.store(line, HIT * width, simd.multiply(hit, c))
         simd.store(line, MISS * width, simd.multiply(miss, c))
         simd.store(line, SCALE * width, simd.exponent(c))
-        leaves = of(geometry, depth, NODES)
-        for w in range(width):
-            start = min(first + w, evidence.columns - 1) * leaves
-            for leaf in range(leaves):
-                simd.put(scratch.seen, leaf * width + w, simd.at(evidence.symbols, start + leaf))
 
 
 @inline
-def leaf_exponents(evidence, geometry, depth, scratch):
+def leaf_exponents(task):
     """Sum over leaves of the exponents taken out, once all are loaded."""
-    line = scratch.line
+    geometry, depth, line = task.geometry, task.depth, task.line
     width = simd.width(line)
     scale = simd.load(line, SCALE * width)
-    if evidence.kind != SYMBOLS_SEEN:
+    if task.kind != SYMBOLS_SEEN:
         return scale
     masks = simd.load(line, MASKS * width)
     seen = simd.subtract(simd.same(line, 1.0 * of(geometry, depth, NODES)), masks)
@@ -100,9 +102,9 @@ def leaf_exponents(evidence, geometry, depth, scratch):
 
 
 @inline
-def _load_symbol(leaf, row, v, scratch):
+def _load_symbol(task, leaf, row, v):
     """One leaf: match on the seen symbol, other elsewhere, flat if nothing was seen."""
-    messages, line, seen = scratch.messages, scratch.line, scratch.seen
+    messages, line, seen = task.messages, task.line, task.symbols
     width = simd.width(messages)
     here = leaf * width
     hit = simd.load(line, HIT * width)
@@ -116,24 +118,23 @@ def _load_symbol(leaf, row, v, scratch):
 
 
 @inline
-def _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts):
+def _load_likelihoods(task, leaf, row, v, leaves, first):
     """One leaf from ``dense[column, leaf, symbol]``.
 
     Logarithms are taken relative to their largest, which goes to ``shifts``.  The sum in CHECK is
     NaN if any evidence is.
     """
-    messages, line = scratch.messages, scratch.line
+    messages, line, columns = task.messages, task.line, task.columns
     width = simd.width(messages)
-    columns = evidence.columns
-    gather(evidence.dense, leaf * v, leaves * v, columns, first, v, messages, row)
+    gather(task.dense, leaf * v, leaves * v, columns, first, v, messages, row)
     total = simd.same(messages, 0.0)
-    if evidence.kind == LOGARITHMS:
+    if task.kind == LOGARITHMS:
         top = simd.load(messages, row)
         for b in range(1, v):
             top = simd.maximum(simd.load(messages, row + b * width), top)
         simd.store(line, 0, top)
         for w in range(min(width, columns - first)):
-            simd.put(shifts, (first + w) * leaves + leaf, simd.at(line, w))
+            simd.put(task.shifts, (first + w) * leaves + leaf, simd.at(line, w))
         for b in range(v):
             i = row + b * width
             x = simd.exp(simd.subtract(simd.load(messages, i), top))
@@ -152,14 +153,15 @@ def _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts):
 
 
 @part
-def load_leaves(parent, evidence, first, geometry, depth, scratch, shifts):
+def load_leaves(task, parent, first):
     """Put the evidence of all leaves of one parent into their lines."""
+    geometry, depth = task.geometry, task.depth
     s, v = of(geometry, depth - 1, BRANCHES), of(geometry, depth, SYMBOLS)
     leaves = of(geometry, depth, NODES)
     row = of(geometry, depth, ROWS) + parent * of(geometry, depth, STEP)
     for leaf in range(parent * s, parent * s + s):
-        if evidence.kind == SYMBOLS_SEEN:
-            _load_symbol(leaf, row, v, scratch)
+        if task.kind == SYMBOLS_SEEN:
+            _load_symbol(task, leaf, row, v)
         else:
-            _load_likelihoods(leaf, row, v, leaves, evidence, first, scratch, shifts)
+            _load_likelihoods(task, leaf, row, v, leaves, first)
         row += of(geometry, depth, STRIDE)

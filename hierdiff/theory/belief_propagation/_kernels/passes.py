@@ -1,15 +1,29 @@
-"""Whole passes over many tiles, by what they leave behind: messages, beliefs, samples."""
+"""Both passes over many tiles, and what they leave behind: messages, beliefs, samples.
+
+All of it is one compiled function, so that the tree is compiled once per number type.
+"""
 
 from __future__ import annotations
 
 from hierdiff.theory._compiled import inline, jit, part
 from hierdiff.theory.belief_propagation._kernels import simd
 from hierdiff.theory.belief_propagation._kernels.layout import (
+    ALIGNED,
+    BELIEFS,
+    BELIEFS_SIZE,
     BRANCHES,
     DOWNWARD,
+    DRAWN,
+    HEAD,
+    LAST_DOWN,
+    LENGTH,
+    LOWEST,
     MARGINAL,
     NODES,
-    OUT,
+    NORMALISE,
+    NUMBERS,
+    REPEATS,
+    ROOT_NUMBERS,
     ROWS,
     RULES,
     STACK,
@@ -17,31 +31,38 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     STRIDE,
     SYMBOLS,
     SYMBOLS_SEEN,
+    TOPS,
+    TRUTH,
     UP,
     UPWARD,
+    UPWARD_DONE,
+    VALUES,
     WEIGHTED,
+    WHAT,
     of,
-    raw_evidence,
-    raw_scratch,
-    raw_tables,
+    task_of,
 )
-from hierdiff.theory.belief_propagation._kernels.leaves import load_leaves
+from hierdiff.theory.belief_propagation._kernels.leaves import load_leaves, prepare
 from hierdiff.theory.belief_propagation._kernels.tree import (
+    SINK_BLOCK,
+    SINK_LINES,
+    SINK_NONE,
+    SINK_NUMBERS,
+    SINK_RAW,
     advance,
+    children_scale,
     down_node,
+    first_child,
     highest,
     reset,
     start,
     upward,
 )
 
-__all__ = [
-    "beliefs",
-    "beliefs_and_samples",
-    "marginals",
-    "root_messages",
-    "samples",
-]
+__all__ = ["run"]
+
+
+# ----------------------------------------------------------------------------- marginals, messages
 
 
 @inline
@@ -61,23 +82,38 @@ def _norm(messages, stack, v, up, down, kind):
 
 
 @part
-def _emit(tile, columns, geometry, scratch, level, parent, node, slot, kind, rows, values):
-    """Write the lines of one node."""
-    messages, stack, block = scratch.messages, scratch.stack, scratch.block
+def _rows(task, tile, lines, place, step):
+    """The first ``lines`` of the block, a symbol each, as rows of columns, ``step`` apart."""
+    block, values = task.block, simd.like(task.block, simd.at(task.job, VALUES))
+    width = simd.width(block)
+    last = min(width, task.columns - tile * width) - 1
+    place += tile * width * step
+    whole = lines - lines % width
+    if simd.at(task.job, ALIGNED) != 0 and lines == whole:
+        for i in range(0, whole, width):
+            simd.stream_turned(block, i * width, values, place + i, step, last)
+        return
+    for i in range(0, whole, width):
+        simd.put_turned(block, i * width, values, place + i, step, last)
+    for w in range(last + 1):
+        for i in range(whole, lines):
+            simd.put(values, place + w * step + i, simd.at(block, i * width + w))
+
+
+@part
+def _emit(task, tile, level, parent, node, slot):
+    """Write the lines of one node, of any kind."""
+    job, geometry = task.job, task.geometry
+    messages, stack = task.messages, task.stack
     width = simd.width(messages)
-    v, start = of(geometry, level, SYMBOLS), of(geometry, level, OUT)
+    kind, length = simd.at(job, WHAT), simd.at(job, LENGTH)
+    values, begin = simd.like(messages, simd.at(job, VALUES)), simd.at(job, HEAD + level)
+    v, nodes = of(geometry, level, SYMBOLS), of(geometry, level, NODES)
     up = of(geometry, level, ROWS) + parent * of(geometry, level, STEP)
     up += slot * of(geometry, level, STRIDE)
     down = of(geometry, level, STACK) + slot * v * width
     norm = _norm(messages, stack, v, up, down, kind)
-    o = start + node * v * rows + tile * width
-    if kind == MARGINAL and rows:
-        for a in range(v):
-            i = a * width
-            x = simd.multiply(simd.load(stack, down + i), simd.load(messages, up + i))
-            simd.stream(values, o, x)
-            o += rows
-        return
+    o = begin + node * v * length + tile * width
     for a in range(v):
         i = a * width
         if kind == MARGINAL:
@@ -86,91 +122,34 @@ def _emit(tile, columns, geometry, scratch, level, parent, node, slot, kind, row
             x = simd.multiply(simd.load(messages, up + i), norm)
         else:
             x = simd.multiply(simd.load(stack, down + i), norm)
-        if rows:
+        if length:
             simd.stream(values, o, x)
-            o += rows
+            o += length
         else:
-            simd.store(block, i, x)
-    if not rows:
-        nodes = of(geometry, level, NODES)
-        for w in range(min(width, columns - tile * width)):
-            o = start + ((tile * width + w) * nodes + node) * v
-            for a in range(v):
-                simd.put(values, o + a, simd.at(block, a * width + w))
+            simd.store(task.block, i, x)
+    if not length:
+        _rows(task, tile, v, begin + node * v, nodes * v)
 
 
-@jit
-def root_messages(first, last, tables, evidence, scratch, summary, out):
-    """Upward pass only: the root's message, in units where its sum is in [1, 2)."""
-    state = simd.skip_denormals()
-    depth = tables.geometry.shape[0] - 1
-    raw, room = raw_tables(tables), raw_scratch(scratch)
-    seen = raw_evidence(evidence, summary.z.size)
-    messages, line = room.messages, room.line
-    width = simd.width(messages)
-    v, up = of(raw.geometry, 0, SYMBOLS), of(raw.geometry, 0, ROWS)
-    for tile in range(first, last):
-        upward(tile, raw, depth, seen, room, summary)
-        c = simd.load(messages, up + v * width)
-        for a in range(v):
-            simd.store(line, 0, simd.multiply(simd.load(messages, up + a * width), c))
-            for w in range(min(width, summary.z.size - tile * width)):
-                out[tile * width + w, a] = simd.at(line, w)
-    simd.restore_denormals(state)
-
-
-@jit
-def marginals(first, last, tables, evidence, scratch, summary, normalise, output):
-    """Upward and downward pass; writes the lines of every level that has a place in the output."""
-    state = simd.skip_denormals()
-    depth, columns = tables.geometry.shape[0] - 1, summary.z.size
-    raw, room = raw_tables(tables), raw_scratch(scratch)
-    seen = raw_evidence(evidence, summary.z.size)
-    geometry, values = raw.geometry, simd.pointer(output.values)
-    kind, rows = output.kind, output.rows
-    width, shifts = simd.width(room.messages), simd.pointer(summary.shifts)
-    for tile in range(first, last):
-        upward(tile, raw, depth, seen, room, summary)
-        start(tile, geometry, evidence.root, room, normalise, summary)
-        if of(geometry, 0, OUT) >= 0:
-            _emit(tile, columns, geometry, room, 0, 0, 0, 0, kind, rows, values)
-        reset(room, depth)
-        for _ in range(of(geometry, depth - 1, NODES)):
-            for level in range(highest(room, depth), depth):
-                node, slot = simd.at(room.nodes, level), simd.at(room.slots, level)
-                if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
-                    load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
-                down_node(raw, depth, room, level, node, slot)
-                if of(geometry, level + 1, OUT) >= 0:
-                    s = of(geometry, level, BRANCHES)
-                    for j in range(s):
-                        _emit(
-                            tile, columns, geometry, room, level + 1, node, node * s + j, j, kind,
-                            rows, values,
-                        )  # fmt: skip
-                advance(room, geometry, level)
-    simd.restore_denormals(state)
+# ------------------------------------------------------------------------------------------ beliefs
 
 
 @part
-def _belief(tile, columns, geometry, scratch, level, parent, node, slot, truth, place, out, size):
-    """At one node: marginal and upward belief in the true symbol, and the sum of squares."""
-    messages, stack, line = scratch.messages, scratch.stack, scratch.line
+def _belief(task, tile, level, parent, node, slot, total, square):
+    """Of one node: marginal and upward belief in the true symbol, and the sum of squares."""
+    job, geometry = task.job, task.geometry
+    messages, stack, line = task.messages, task.stack, task.line
     width = simd.width(messages)
+    truth, size = simd.int32_at(simd.at(job, TRUTH)), simd.at(job, BELIEFS_SIZE)
+    out = simd.like(messages, simd.at(job, BELIEFS))
+    place = simd.at(job, HEAD + task.depth + 1 + level)
     v, nodes = of(geometry, level, SYMBOLS), of(geometry, level, NODES)
     up = of(geometry, level, ROWS) + parent * of(geometry, level, STEP)
     up += slot * of(geometry, level, STRIDE)
     down = of(geometry, level, STACK) + slot * v * width
-    total = simd.same(messages, 0.0)
-    square = simd.same(messages, 0.0)
-    for a in range(v):
-        raw = simd.load(messages, up + a * width)
-        p = simd.multiply(raw, simd.load(stack, down + a * width))
-        total = simd.add(total, raw)
-        square = simd.fma(p, p, square)
     simd.store(line, 0, total)
     simd.store(line, width, square)
-    for w in range(min(width, columns - tile * width)):
+    for w in range(min(width, task.columns - tile * width)):
         i = place + (tile * width + w) * nodes + node
         a = simd.at(truth, i) * width + w
         raw_true = simd.at(messages, up + a)
@@ -179,51 +158,103 @@ def _belief(tile, columns, geometry, scratch, level, parent, node, slot, truth, 
         simd.put(out, 2 * size + i, simd.at(line, width + w))
 
 
-@part
-def _beliefs_of_tile(tile, columns, raw, depth, seen, room, shifts, true, place, rows, size):
-    """The downward pass of a tile, which leaves three numbers per node behind."""
-    geometry, width = raw.geometry, simd.width(room.messages)
-    _belief(tile, columns, geometry, room, 0, 0, 0, 0, true, simd.at(place, 0), rows, size)
-    reset(room, depth)
-    for _ in range(of(geometry, depth - 1, NODES)):
-        for level in range(highest(room, depth), depth):
-            node, slot = simd.at(room.nodes, level), simd.at(room.slots, level)
-            if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
-                load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
-            down_node(raw, depth, room, level, node, slot)
-            s, here = of(geometry, level, BRANCHES), simd.at(place, level + 1)
-            for j in range(s):
-                _belief(
-                    tile, columns, geometry, room, level + 1, node, node * s + j, j, true, here,
-                    rows, size,
-                )  # fmt: skip
-            advance(room, geometry, level)
+@inline
+def _root_belief(task, tile):
+    """The same numbers of the root."""
+    messages, stack = task.messages, task.stack
+    width = simd.width(messages)
+    up, down = of(task.geometry, 0, ROWS), of(task.geometry, 0, STACK)
+    total, square = simd.same(messages, 0.0), simd.same(messages, 0.0)
+    for a in range(of(task.geometry, 0, SYMBOLS)):
+        raw = simd.load(messages, up + a * width)
+        x = simd.multiply(raw, simd.load(stack, down + a * width))
+        total = simd.add(total, raw)
+        square = simd.fma(x, x, square)
+    _belief(task, tile, 0, 0, 0, 0, total, square)
 
 
-@jit
-def beliefs(first, last, tables, evidence, scratch, summary, normalise, truth, places, out):
-    """Beliefs in the true symbol at every node, without writing a single marginal.
-
-    ``truth`` and each of the three rows of ``out`` hold one block [columns, nodes] per level.
-    """
-    state = simd.skip_denormals()
-    depth, columns = tables.geometry.shape[0] - 1, summary.z.size
-    raw, room = raw_tables(tables), raw_scratch(scratch)
-    seen, shifts = raw_evidence(evidence, columns), simd.pointer(summary.shifts)
-    true, place, rows = simd.pointer(truth), simd.pointer(places), simd.pointer(out)
-    for tile in range(first, last):
-        upward(tile, raw, depth, seen, room, summary)
-        start(tile, raw.geometry, evidence.root, room, normalise, summary)
-        _beliefs_of_tile(
-            tile, columns, raw, depth, seen, room, shifts, true, place, rows, out.shape[1]
-        )
-    simd.restore_denormals(state)
+# ------------------------------------------------------------------------------- the downward pass
 
 
 @inline
-def _root_symbol(geometry, scratch, w, u):
+def _sink(task, level):
+    """What becomes of the lines of a level."""
+    job = task.job
+    if level == task.depth and simd.at(job, LAST_DOWN) != 0:
+        return SINK_RAW
+    if simd.at(job, BELIEFS) != 0:
+        return SINK_NUMBERS
+    if simd.at(job, VALUES) == 0 or simd.at(job, HEAD + level) < 0:
+        return SINK_NONE
+    if simd.at(job, WHAT) != MARGINAL:
+        return SINK_NONE  # taken from the stack
+    return SINK_LINES if simd.at(job, LENGTH) != 0 else SINK_BLOCK
+
+
+@part
+def _below(task, tile, level):
+    """Messages to the children of the current node of a level, and what is wanted of them."""
+    job, geometry, depth = task.job, task.geometry, task.depth
+    width = simd.width(task.messages)
+    node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)
+    if level == depth - 1 and task.kind == SYMBOLS_SEEN:
+        load_leaves(task, node, tile * width)
+    s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
+    nodes, length = of(geometry, level + 1, NODES), simd.at(job, LENGTH)
+    values, begin = simd.like(task.messages, simd.at(job, VALUES)), simd.at(job, HEAD + level + 1)
+    sink = _sink(task, level + 1)
+    other = simd.at(job, VALUES) != 0 and begin >= 0 and simd.at(job, WHAT) != MARGINAL
+    lower = level + 1 < simd.at(job, LOWEST) or sink == SINK_NUMBERS or other
+    place = begin + node * s * v * length + tile * width
+    down_node(task, level, node, slot, lower, sink, values, place, length)
+    if sink == SINK_BLOCK:
+        _rows(task, tile, s * v, begin + node * s * v, nodes * v)
+    elif sink == SINK_RAW:
+        _raw_rows(task, tile, s, v, node, nodes)
+    elif sink == SINK_NUMBERS:
+        for j in range(s):
+            total = simd.load(task.block, 2 * j * width)
+            square = simd.load(task.block, (2 * j + 1) * width)
+            _belief(task, tile, level + 1, node, node * s + j, j, total, square)
+    elif other:
+        for j in range(s):
+            _emit(task, tile, level + 1, node, node * s + j, j)
+
+
+@inline
+def _raw_rows(task, tile, s, v, node, nodes):
+    """Downward messages of the last level as priors [columns, nodes, v] of what is below."""
+    block, out = task.block, simd.like(task.block, simd.at(task.job, LAST_DOWN))
+    width = simd.width(block)
+    for w in range(min(width, task.columns - tile * width)):
+        place = ((tile * width + w) * nodes + node * s) * v
+        for i in range(s * v):
+            simd.put(out, place + i, simd.at(block, i * width + w))
+
+
+@inline
+def _downward(task, tile):
+    """From the root, whose message is there, to the lowest level that is wanted."""
+    job, lowest = task.job, simd.at(task.job, LOWEST)
+    if simd.at(job, BELIEFS) != 0:
+        _root_belief(task, tile)
+    elif simd.at(job, VALUES) != 0 and simd.at(job, HEAD) >= 0:
+        _emit(task, tile, 0, 0, 0, 0)
+    if lowest > 0:
+        reset(task)
+        for _ in range(of(task.geometry, lowest - 1, NODES)):
+            for level in range(highest(task, lowest), lowest):
+                _below(task, tile, level)
+                advance(task, level)
+
+
+# ---------------------------------------------------------------------------------------- samples
+
+
+@inline
+def _root_symbol(task, w, u):
     """Draw the root's symbol for lane ``w``."""
-    messages, stack = scratch.messages, scratch.stack
+    messages, stack, geometry = task.messages, task.stack, task.geometry
     width = simd.width(messages)
     v = of(geometry, 0, SYMBOLS)
     up, down = of(geometry, 0, ROWS) + w, of(geometry, 0, STACK) + w
@@ -242,22 +273,22 @@ def _root_symbol(geometry, scratch, w, u):
 
 
 @inline
-def _weight(messages, child, tables, p, s, weighted):
+def _weight(task, child, p, s, weighted):
     """Weight of the rule at ``p`` times its children's messages, in one lane."""
-    x = 1.0 * simd.at(messages, child + simd.at(tables.up, p))
+    x = 1.0 * simd.at(task.messages, child + simd.at(task.up, p))
     for j in range(1, s):
-        x *= simd.at(messages, child + simd.at(tables.up, p + j))
+        x *= simd.at(task.messages, child + simd.at(task.up, p + j))
     if weighted:
-        x *= simd.at(tables.up_weights, p)
+        x *= simd.at(task.up_weights, p)
     return x
 
 
 @inline
-def _rule(messages, child, tables, p, m, s, weighted, target):
+def _rule(task, child, p, m, s, weighted, target):
     """The rule at which the running sum of weights times children's messages passes a target."""
     running, last = 0.0, 0
     for k in range(m):
-        x = _weight(messages, child, tables, p + k * s, s, weighted)
+        x = _weight(task, child, p + k * s, s, weighted)
         running += x
         if x > 0:
             last = k
@@ -267,107 +298,88 @@ def _rule(messages, child, tables, p, m, s, weighted, target):
 
 
 @inline
-def _children_scale(messages, geometry, depth, level, child, s):
-    """Product of the scales of all children of a node, the factor in its own message."""
-    width = simd.width(messages)
-    scale = simd.same(messages, 1.0)
-    if level + 1 < depth:
-        end = child + of(geometry, level + 1, SYMBOLS) * width
-        for j in range(s):
-            c = simd.load(messages, end + j * of(geometry, level + 1, STRIDE))
-            scale = simd.multiply(scale, c)
-    return scale
-
-
-@part
-def _roots_of_tile(tile, columns, geometry, room, repeats, root_uniforms, out):
-    """Draw the symbols of the roots; ``start`` was there before, without normalising."""
-    width = simd.width(room.messages)
-    for w in range(min(width, columns - tile * width)):
+def _draw_roots(task, tile):
+    """Symbols of the roots, from the prior as it is: normalised, it would be rounded once more."""
+    job = task.job
+    width, repeats = simd.width(task.messages), simd.at(job, REPEATS)
+    numbers = simd.float64_at(simd.at(job, ROOT_NUMBERS))
+    symbols = simd.int32_at(simd.at(job, DRAWN))
+    place = simd.at(job, HEAD + task.depth + 1)
+    for w in range(min(width, task.columns - tile * width)):
         for r in range((tile * width + w) * repeats, (tile * width + w + 1) * repeats):
-            simd.put(out, r, _root_symbol(geometry, room, w, simd.at(root_uniforms, r)))
+            simd.put(symbols, place + r, _root_symbol(task, w, simd.at(numbers, r)))
 
 
 @part
-def _draws_of_tile(tile, columns, raw, depth, seen, room, shifts, repeats, numbers, place, symbols):
-    """Draw the rules of all nodes of a tile, level by level below the roots."""
-    geometry, messages = raw.geometry, room.messages
-    width = simd.width(messages)
-    lanes = min(width, columns - tile * width)
+def _draw_rules(task, tile):
+    """The rules of all nodes, level by level below the roots."""
+    job, geometry, messages, depth = task.job, task.geometry, task.messages, task.depth
+    width, repeats = simd.width(messages), simd.at(job, REPEATS)
+    numbers = simd.float64_at(simd.at(job, NUMBERS))
+    symbols = simd.int32_at(simd.at(job, DRAWN))
+    lanes = min(width, task.columns - tile * width)
     for level in range(depth):
         s, m = of(geometry, level, BRANCHES), of(geometry, level, RULES)
         nodes = of(geometry, level, NODES)
         weighted = of(geometry, level, WEIGHTED) != 0
-        here, there = simd.at(place, level), simd.at(place, level + 1)
+        here = simd.at(job, HEAD + depth + 1 + level)
+        there = simd.at(job, HEAD + depth + 1 + level + 1)
         for node in range(nodes):
-            if level == depth - 1 and seen.kind == SYMBOLS_SEEN:
-                load_leaves(node, seen, tile * width, geometry, depth, room, shifts)
-            child = of(geometry, level + 1, ROWS) + node * of(geometry, level + 1, STEP)
-            scale = _children_scale(messages, geometry, depth, level, child, s)
-            simd.store(room.line, 0, scale)
+            if level == depth - 1 and task.kind == SYMBOLS_SEEN:
+                load_leaves(task, node, tile * width)
+            child = first_child(task, level, node)
+            simd.store(task.line, 0, children_scale(task, level, child))
             up = of(geometry, level, ROWS) + node * of(geometry, level, STRIDE)
             for w in range(lanes):
                 for r in range((tile * width + w) * repeats, (tile * width + w + 1) * repeats):
                     i = r * nodes + node
                     a = simd.at(symbols, here + i)
                     # the message itself is the sum over rules, times the scale
-                    total = simd.at(messages, up + a * width + w) / simd.at(room.line, w)
+                    total = simd.at(messages, up + a * width + w) / simd.at(task.line, w)
                     target = simd.at(numbers, here + i) * total
                     p = of(geometry, level, UP) + a * m * s
-                    p += s * _rule(messages, child + w, raw, p, m, s, weighted, target)
+                    p += s * _rule(task, child + w, p, m, s, weighted, target)
                     for j in range(s):
-                        simd.put(symbols, there + i * s + j, simd.at(raw.rules, p + j))
+                        simd.put(symbols, there + i * s + j, simd.at(task.rules, p + j))
+
+
+# ------------------------------------------------------------------------------------- whole tiles
+
+
+@inline
+def _root_message(task, tile):
+    """The root's message, in units where its sum is in [1, 2)."""
+    messages, geometry = task.messages, task.geometry
+    width = simd.width(messages)
+    out = simd.like(messages, simd.at(task.job, TOPS))
+    v, up = of(geometry, 0, SYMBOLS), of(geometry, 0, ROWS)
+    c = simd.load(messages, up + v * width)
+    for a in range(v):
+        simd.store(task.line, 0, simd.multiply(simd.load(messages, up + a * width), c))
+        for w in range(min(width, task.columns - tile * width)):
+            simd.put(out, (tile * width + w) * v + a, simd.at(task.line, w))
 
 
 @jit
-def samples(
-    first, last, tables, evidence, scratch, summary, repeats, root_uniforms, uniforms, places, out
-):
-    """Draw all latents from the posterior, root first.
-
-    ``uniforms`` and ``out`` hold one block [columns, repeats, nodes] per level; a node's number
-    picks its rule, ``root_uniforms`` [columns, repeats] the symbol of the root.  Where there are
-    none, the symbols of the roots stand in ``out`` already.
-    """
+def run(first, last, job, room, base):
+    """Whatever the job wants of the tiles ``first`` to ``last``; ``base`` is of their type."""
     state = simd.skip_denormals()
-    depth, columns = tables.geometry.shape[0] - 1, summary.z.size
-    raw, room = raw_tables(tables), raw_scratch(scratch)
-    seen, shifts = raw_evidence(evidence, columns), simd.pointer(summary.shifts)
-    head, numbers = simd.pointer(root_uniforms), simd.pointer(uniforms)
-    place, symbols = simd.pointer(places), simd.pointer(out)
+    wanted, places = simd.pointer(job), simd.pointer(room)
     for tile in range(first, last):
-        upward(tile, raw, depth, seen, room, summary)
-        start(tile, raw.geometry, evidence.root, room, False, summary)
-        if root_uniforms.size:
-            _roots_of_tile(tile, columns, raw.geometry, room, repeats, head, symbols)
-        _draws_of_tile(
-            tile, columns, raw, depth, seen, room, shifts, repeats, numbers, place, symbols
-        )
-    simd.restore_denormals(state)
-
-
-@jit
-def beliefs_and_samples(
-    first, last, tables, evidence, scratch, summary, normalise, truth, places, beliefs,
-    root_uniforms, uniforms, symbols,
-):  # fmt: skip
-    """What :func:`beliefs` and :func:`samples` leave, one draw each, after one upward pass."""
-    state = simd.skip_denormals()
-    depth, columns = tables.geometry.shape[0] - 1, summary.z.size
-    raw, room = raw_tables(tables), raw_scratch(scratch)
-    seen, shifts = raw_evidence(evidence, columns), simd.pointer(summary.shifts)
-    head, numbers = simd.pointer(root_uniforms), simd.pointer(uniforms)
-    drawn = simd.pointer(symbols)
-    true, place, rows = simd.pointer(truth), simd.pointer(places), simd.pointer(beliefs)
-    for tile in range(first, last):
-        upward(tile, raw, depth, seen, room, summary)
-        if root_uniforms.size:
-            # from the prior as it is: normalised first, it would be rounded once more
-            start(tile, raw.geometry, evidence.root, room, False, summary)
-            _roots_of_tile(tile, columns, raw.geometry, room, 1, head, drawn)
-        _draws_of_tile(tile, columns, raw, depth, seen, room, shifts, 1, numbers, place, drawn)
-        start(tile, raw.geometry, evidence.root, room, normalise, summary)
-        _beliefs_of_tile(
-            tile, columns, raw, depth, seen, room, shifts, true, place, rows, beliefs.shape[1]
-        )
+        task = task_of(wanted, places, tile, simd.pointer(base))
+        done = simd.at(wanted, UPWARD_DONE) != 0
+        if not done or task.kind == SYMBOLS_SEEN:
+            prepare(task, tile * simd.width(task.messages))
+        if not done:
+            upward(task, tile)
+        if simd.at(wanted, TOPS) != 0:
+            _root_message(task, tile)
+        if simd.at(wanted, DRAWN) != 0:
+            if simd.at(wanted, ROOT_NUMBERS) != 0:
+                start(task, tile, False)
+                _draw_roots(task, tile)
+            _draw_rules(task, tile)
+        if simd.at(wanted, LOWEST) >= 0:
+            start(task, tile, simd.at(wanted, NORMALISE) != 0)
+            _downward(task, tile)
     simd.restore_denormals(state)

@@ -19,25 +19,34 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "LINE",
     "add",
+    "after",
     "aligned",
     "at",
     "divide",
     "exp",
     "exponent",
+    "float64_at",
     "fma",
+    "int32_at",
+    "int64_at",
     "lanes",
+    "like",
     "load",
+    "load_anywhere",
     "maximum",
     "minimum",
     "multiply",
     "pair",
     "pointer",
     "put",
+    "put_turned",
     "restore_denormals",
     "same",
     "skip_denormals",
     "store",
+    "store_anywhere",
     "stream",
+    "stream_turned",
     "subtract",
     "unscale",
     "where_at_least",
@@ -114,6 +123,42 @@ def pointer(typing_context, array):
         return context.make_array(signature.args[0])(context, builder, args[0]).data
 
     return types.CPointer(array.dtype)(array), code
+
+
+@intrinsic
+def like(typing_context, base, address):
+    """The place at an address, for elements of the same type as those at ``base``."""
+
+    def code(context, builder, signature, args):
+        return builder.inttoptr(args[1], context.get_value_type(signature.return_type))
+
+    return base(base, types.int64), code
+
+
+def _place(element):
+    @intrinsic
+    def place(typing_context, address):
+        def code(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.int64), code
+
+    return place
+
+
+int32_at = _place(types.int32)  # places at addresses, by the type of their elements
+int64_at = _place(types.int64)
+float64_at = _place(types.float64)
+
+
+@intrinsic
+def after(typing_context, base, i):
+    """Address of the i-th element."""
+
+    def code(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return base(base, types.intp), code
 
 
 @intrinsic
@@ -211,6 +256,84 @@ def _store(streaming: bool):
 
 store = _store(streaming=False)
 stream = _store(streaming=True)  # past the caches: for results that are not read again soon
+
+
+def _turned(builder, lines):
+    """Rows of a square of numbers whose lines are given: log2(lanes) rounds of exchanges."""
+    lines, lanes = list(lines), len(lines)
+    step = 1
+    while step < lanes:
+        word = ir.IntType(32)
+        # pairs of lines exchange blocks of ``step`` lanes; the second of a pair counts from `lanes`
+        first = [i if not i & step else lanes + i - step for i in range(lanes)]
+        second = [i + step if not i & step else lanes + i for i in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(word, lanes), mask) for mask in (first, second)]
+        for i in range(lanes):
+            if not i & step:
+                pair = lines[i], lines[i + step]
+                lines[i], lines[i + step] = (builder.shuffle_vector(*pair, m) for m in masks)
+        step *= 2
+    return lines
+
+
+def _put_turned(streaming: bool):
+    @intrinsic
+    def put_turned(typing_context, base, offset, out, place, step, last):
+        """Lines from ``offset`` on, one per lane, as rows at ``place``, ``step`` apart.
+
+        Lanes beyond ``last`` hold what that one holds, and are written to its place.
+        """
+        vector = _VECTORS[base.dtype]
+
+        def code(context, builder, signature, args):
+            base, offset, out, place, step, last = args
+            offsets = [
+                builder.add(offset, offset.type(i * vector.lanes)) for i in range(vector.lanes)
+            ]
+            lines = [builder.load(_line(builder, base, i, vector), align=LINE) for i in offsets]
+            for w, row in enumerate(_turned(builder, lines)):
+                lane = last.type(w)
+                lane = builder.select(builder.icmp_signed("<", lane, last), lane, last)
+                where = builder.add(place, builder.mul(lane, step))
+                address = _line(builder, out, where, vector)
+                instruction = builder.store(row, address, align=LINE if streaming else 4)
+                if streaming:
+                    one = ir.Constant(ir.IntType(32), 1)
+                    instruction.set_metadata("nontemporal", builder.module.add_metadata([one]))
+            return context.get_dummy_value()
+
+        number = types.intp
+        return types.void(base, number, out, number, number, number), code
+
+    return put_turned
+
+
+put_turned = _put_turned(streaming=False)
+stream_turned = _put_turned(streaming=True)  # rows on lines of the cache, past the caches
+
+
+@intrinsic
+def load_anywhere(typing_context, base, offset):
+    """Vector that starts at any element, on no boundary."""
+    vector = _VECTORS[base.dtype]
+
+    def code(context, builder, signature, args):
+        address = _line(builder, args[0], args[1], vector)
+        return builder.load(address, align=vector.bits // 8)
+
+    return vector(base, types.intp), code
+
+
+@intrinsic
+def store_anywhere(typing_context, base, offset, value):
+    """Store a vector that starts at any element, on no boundary."""
+
+    def code(context, builder, signature, args):
+        address = _line(builder, args[0], args[1], value)
+        builder.store(args[2], address, align=value.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), code
 
 
 def _where(comparison: str):

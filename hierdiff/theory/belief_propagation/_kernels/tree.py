@@ -11,6 +11,11 @@ so results do not depend on how a tree was cut into blocks.  The downward messag
 ``range`` is the smallest sum of exponents along a path from a leaf to the root; above a limit that
 depends on the number type, what underflowed on the way cannot matter (see ``passes.py`` one folder
 up).
+
+More than two children.  The message to child j is a sum over rules of D(a) times the messages of
+its s - 1 siblings.  The children go in pairs; the product of D(a) and of all children outside a
+pair is made once per rule, and what remains for each of the two is one load and one fused
+multiply-add, as in a tree of two: 4 s operations per rule instead of s^2.
 """
 
 from __future__ import annotations
@@ -20,7 +25,11 @@ from hierdiff.theory.belief_propagation._kernels import simd
 from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     DOWN,
+    EXPONENTS,
     NODES,
+    RANGES,
+    ROOT,
+    ROOTS,
     ROWS,
     RULES,
     STACK,
@@ -29,6 +38,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     SYMBOLS,
     UP,
     WEIGHTED,
+    Z,
     of,
 )
 from hierdiff.theory.belief_propagation._kernels.leaves import (
@@ -36,12 +46,18 @@ from hierdiff.theory.belief_propagation._kernels.leaves import (
     gather,
     leaf_exponents,
     load_leaves,
-    prepare,
 )
 
 __all__ = [
+    "SINK_BLOCK",
+    "SINK_LINES",
+    "SINK_NONE",
+    "SINK_NUMBERS",
+    "SINK_RAW",
     "advance",
+    "children_scale",
     "down_node",
+    "first_child",
     "highest",
     "reset",
     "start",
@@ -49,6 +65,10 @@ __all__ = [
 ]
 
 LOW = 0xFFFFFFFF  # the first of a pair of indices
+
+# what becomes of the lines of the children of a node: nothing, lines [v, LENGTH] of the output,
+# lines of `block` (which become rows), lines of `block` without the upward message, three numbers
+SINK_NONE, SINK_LINES, SINK_BLOCK, SINK_RAW, SINK_NUMBERS = 0, 1, 2, 3, 4
 
 
 @inline
@@ -63,6 +83,28 @@ def _up_two(messages, child, out, v, m, index, p, scale):
             left = simd.load(messages, child + (pair & LOW))
             acc = simd.fma(left, simd.load(messages, child + (pair >> 32)), acc)
             p += 2
+        acc = simd.multiply(acc, scale)
+        simd.store(messages, out, acc)
+        out += width
+        total = simd.add(total, acc)
+    return total
+
+
+@inline
+def _up_four(messages, child, out, v, m, index, p, scale):
+    """Four children, rules of equal weight."""
+    width = simd.width(messages)
+    total = simd.same(messages, 0.0)
+    for _ in range(v):
+        acc = simd.same(messages, 0.0)
+        for _ in range(m):
+            one, two = simd.pair(index, p), simd.pair(index, p + 2)
+            left = simd.load(messages, child + (one & LOW))
+            left = simd.multiply(left, simd.load(messages, child + (one >> 32)))
+            right = simd.load(messages, child + (two & LOW))
+            right = simd.multiply(right, simd.load(messages, child + (two >> 32)))
+            acc = simd.fma(left, right, acc)
+            p += 4
         acc = simd.multiply(acc, scale)
         simd.store(messages, out, acc)
         out += width
@@ -92,29 +134,51 @@ def _up_many(messages, child, out, v, m, s, index, weights, weighted, p, scale):
     return total
 
 
+@inline
+def children_scale(task, level, child):
+    """Product of the scales of all children of a node, the factor in its own message."""
+    messages, geometry = task.messages, task.geometry
+    scale = simd.same(messages, 1.0)
+    if level + 1 < task.depth:
+        end = child + of(geometry, level + 1, SYMBOLS) * simd.width(messages)
+        for j in range(of(geometry, level, BRANCHES)):
+            c = simd.load(messages, end + j * of(geometry, level + 1, STRIDE))
+            scale = simd.multiply(scale, c)
+    return scale
+
+
+@inline
+def first_child(task, level, node):
+    """Where the messages of the children of a node start."""
+    geometry = task.geometry
+    return of(geometry, level + 1, ROWS) + node * of(geometry, level + 1, STEP)
+
+
 @part
-def _up_node(messages, tables, depth, level, node):
+def _up_node(task, level, node):
     """Upward message of one inner node; returns the exponent of its scale."""
-    geometry = tables.geometry
+    geometry, messages = task.geometry, task.messages
     width = simd.width(messages)
     v, s = of(geometry, level, SYMBOLS), of(geometry, level, BRANCHES)
     m, p = of(geometry, level, RULES), of(geometry, level, UP)
-    stride = of(geometry, level + 1, STRIDE)
-    child = of(geometry, level + 1, ROWS) + node * of(geometry, level + 1, STEP)
+    child = first_child(task, level, node)
     out = of(geometry, level, ROWS) + node * of(geometry, level, STRIDE)
-    scale = simd.same(messages, 1.0)
+    scale = children_scale(task, level, child)
     path = simd.same(messages, 0.0)
-    if level + 1 < depth:
-        end = child + of(geometry, level + 1, SYMBOLS) * width
+    if level + 1 < task.depth:
+        end = child + (of(geometry, level + 1, SYMBOLS) + 1) * width
         for j in range(s):
-            scale = simd.multiply(scale, simd.load(messages, end + j * stride))
-            path = simd.minimum(simd.load(messages, end + j * stride + width), path)
+            path = simd.minimum(
+                simd.load(messages, end + j * of(geometry, level + 1, STRIDE)), path
+            )
     weighted = of(geometry, level, WEIGHTED) != 0
     if s == 2 and not weighted:
-        total = _up_two(messages, child, out, v, m, tables.up, p, scale)
+        total = _up_two(messages, child, out, v, m, task.up, p, scale)
+    elif s == 4 and not weighted:
+        total = _up_four(messages, child, out, v, m, task.up, p, scale)
     else:
         total = _up_many(
-            messages, child, out, v, m, s, tables.up, tables.up_weights, weighted, p, scale
+            messages, child, out, v, m, s, task.up, task.up_weights, weighted, p, scale
         )
     c = simd.unscale(total)
     simd.store(messages, out + v * width, c)
@@ -123,62 +187,71 @@ def _up_node(messages, tables, depth, level, node):
 
 
 @inline
-def reset(scratch, depth):
+def reset(task):
     """Start counting nodes and places among siblings, level by level."""
-    for level in range(depth + 1):
-        simd.put(scratch.nodes, level, 0)
-        simd.put(scratch.slots, level, 0)
+    for level in range(task.depth + 1):
+        simd.put(task.nodes, level, 0)
+        simd.put(task.slots, level, 0)
 
 
 @inline
-def advance(scratch, geometry, level):
+def advance(task, level):
     """Go to the next node of a level; returns its place among its siblings."""
-    simd.put(scratch.nodes, level, simd.at(scratch.nodes, level) + 1)
-    slot = simd.at(scratch.slots, level) + 1
-    if level == 0 or slot == of(geometry, level - 1, BRANCHES):
+    simd.put(task.nodes, level, simd.at(task.nodes, level) + 1)
+    slot = simd.at(task.slots, level) + 1
+    if level == 0 or slot == of(task.geometry, level - 1, BRANCHES):
         slot = 0
-    simd.put(scratch.slots, level, slot)
+    simd.put(task.slots, level, slot)
     return slot
 
 
 @inline
-def upward(tile, tables, depth, evidence, scratch, summary):
-    """Leaf evidence and all upward messages, leaves first; fills the summary but for ``z``."""
-    geometry, messages, line = tables.geometry, scratch.messages, scratch.line
+def highest(task, bottom):
+    """The highest level at which the next node of level ``bottom - 1`` begins a new one."""
+    level = bottom - 1
+    while level > 0 and simd.at(task.slots, level) == 0:
+        level -= 1
+    return level
+
+
+@inline
+def upward(task, tile):
+    """Leaf evidence and all upward messages, leaves first, and the scales of the columns."""
+    geometry, messages, line, depth = task.geometry, task.messages, task.line, task.depth
     width = simd.width(messages)
-    shifts = simd.pointer(summary.shifts)
-    prepare(evidence, tile * width, geometry, depth, scratch)
     exponents = simd.same(messages, 0.0)
-    reset(scratch, depth)
+    reset(task)
     for parent in range(of(geometry, depth - 1, NODES)):
-        load_leaves(parent, evidence, tile * width, geometry, depth, scratch, shifts)
+        load_leaves(task, parent, tile * width)
         level = depth - 1
         while True:
-            node = simd.at(scratch.nodes, level)
-            exponents = simd.add(exponents, _up_node(messages, tables, depth, level, node))
-            if advance(scratch, geometry, level) != 0 or level == 0:
+            exponents = simd.add(exponents, _up_node(task, level, simd.at(task.nodes, level)))
+            if advance(task, level) != 0 or level == 0:
                 break
             level -= 1
     path = simd.load(messages, of(geometry, 0, ROWS) + (of(geometry, 0, SYMBOLS) + 1) * width)
     # NaN if the evidence is: check is a sum of finite numbers otherwise
     check = simd.load(line, CHECK * width)
     path = simd.add(path, simd.subtract(check, check))
-    exponents = simd.add(exponents, leaf_exponents(evidence, geometry, depth, scratch))
+    exponents = simd.add(exponents, leaf_exponents(task))
     simd.store(line, 0, exponents)
     simd.store(line, width, path)
-    for w in range(min(width, summary.z.size - tile * width)):
-        summary.exponents[tile * width + w] = simd.at(line, w)
-        summary.ranges[tile * width + w] = simd.at(line, width + w)
+    sums = simd.float64_at(simd.at(task.job, EXPONENTS))
+    ranges = simd.like(line, simd.at(task.job, RANGES))
+    for w in range(min(width, task.columns - tile * width)):
+        simd.put(sums, tile * width + w, simd.at(line, w))
+        simd.put(ranges, tile * width + w, simd.at(line, width + w))
 
 
 @inline
-def start(tile, geometry, prior, scratch, normalise, summary):
+def start(task, tile, normalise):
     """Downward message of the root from its prior; z = sum_a prior(a) upward(a)."""
-    messages, stack, root = scratch.messages, scratch.stack, simd.pointer(prior)
+    messages, stack, geometry = task.messages, task.stack, task.geometry
+    root = simd.like(messages, simd.at(task.job, ROOT))
     width = simd.width(messages)
     v = of(geometry, 0, SYMBOLS)
     up, down = of(geometry, 0, ROWS), of(geometry, 0, STACK)
-    gather(root, 0, v, prior.shape[0], tile * width, v, stack, down)
+    gather(root, 0, v, simd.at(task.job, ROOTS), tile * width, v, stack, down)
     c = simd.load(messages, up + v * width)
     z = simd.same(messages, 0.0)
     for a in range(v):
@@ -190,81 +263,138 @@ def start(tile, geometry, prior, scratch, normalise, summary):
     for a in range(v):
         i = down + a * width
         simd.store(stack, i, simd.multiply(simd.load(stack, i), c))
-    simd.store(scratch.line, 0, z)
-    for w in range(min(width, summary.z.size - tile * width)):
-        summary.z[tile * width + w] = simd.at(scratch.line, w)
+    simd.store(task.line, 0, z)
+    sums = simd.like(messages, simd.at(task.job, Z))
+    for w in range(min(width, task.columns - tile * width)):
+        simd.put(sums, tile * width + w, simd.at(task.line, w))
 
 
 @inline
-def _down_two(stack, parent, messages, child, out, v, index, starts, q, scale):
-    """Message to a child with one sibling: out(b) = scale * sum over rules of D(a) sibling(r)."""
-    width = simd.width(messages)
-    p = simd.at(starts, q)
-    for b in range(v):
-        acc = simd.same(messages, 0.0)
-        end = simd.at(starts, q + b + 1)
+def _sum_rules(task, left, parent, child, p, end, kind, s, weighted):
+    """Message to one symbol of a child: the sum over rules that hold it."""
+    messages, index = task.messages, task.down
+    acc = simd.same(messages, 0.0)
+    if kind == 2:  # one of two factors each
         while p < end:
             pair = simd.pair(index, p)
-            d = simd.load(stack, parent + (pair & LOW))
+            d = simd.load(left, parent + (pair & LOW))
             acc = simd.fma(d, simd.load(messages, child + (pair >> 32)), acc)
             p += 2
-        simd.store(stack, out, simd.multiply(acc, scale))
-        out += width
-
-
-@inline
-def _down_many(
-    stack, parent, messages, child, out, v, s, index, weights, weighted, starts, q, scale
-):
-    """Message to one of any number of children, weighted or not."""
-    width = simd.width(messages)
-    p = simd.at(starts, q)
-    for b in range(v):
-        acc = simd.same(messages, 0.0)
-        end = simd.at(starts, q + b + 1)
-        while p < end:
-            x = simd.load(stack, parent + simd.at(index, p))
-            for j in range(1, s):
-                x = simd.multiply(x, simd.load(messages, child + simd.at(index, p + j)))
-            if weighted:
-                x = simd.multiply(x, simd.same(messages, simd.at(weights, p)))
-            acc = simd.add(acc, x)
-            p += s
-        simd.store(stack, out, simd.multiply(acc, scale))
-        out += width
+        return acc
+    while p < end:  # one child, or two whose rules differ in weight
+        x = simd.load(left, parent + simd.at(index, p))
+        if s == 2:
+            x = simd.multiply(x, simd.load(messages, child + simd.at(index, p + 1)))
+        if weighted:
+            x = simd.multiply(x, simd.same(messages, simd.at(task.down_weights, p)))
+        acc = simd.add(acc, x)
+        p += s
+    return acc
 
 
 @part
-def down_node(tables, depth, scratch, level, node, slot):
-    """Downward messages to all children of one node, into the stack of the next level."""
-    geometry, messages, stack = tables.geometry, scratch.messages, scratch.stack
+def _products(task, level, parent, child):
+    """For each rule and pair of children: D(a), its weight, and all children but those two.
+
+    An odd last child is paired with the one before it, whose own pair stays what it is.
+    """
+    geometry, messages, out = task.geometry, task.messages, task.products
     width = simd.width(messages)
-    s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
-    parent = of(geometry, level, STACK) + slot * of(geometry, level, SYMBOLS) * width
-    stride = of(geometry, level + 1, STRIDE)
-    child = of(geometry, level + 1, ROWS) + node * of(geometry, level + 1, STEP)
-    scale = simd.same(messages, 1.0)
-    if level + 1 < depth:
-        for j in range(s):
-            scale = simd.multiply(scale, simd.load(messages, child + j * stride + v * width))
-    weighted = of(geometry, level, WEIGHTED) != 0
-    q, out = of(geometry, level, DOWN), of(geometry, level + 1, STACK)
-    for _ in range(s):
-        if s == 2 and not weighted:
-            _down_two(stack, parent, messages, child, out, v, tables.down, tables.starts, q, scale)
-        else:
-            _down_many(
-                stack, parent, messages, child, out, v, s, tables.down, tables.down_weights,
-                weighted, tables.starts, q, scale,
-            )  # fmt: skip
-        q += v + 1
-        out += v * width
+    v, m = of(geometry, level, SYMBOLS), of(geometry, level, RULES)
+    s, p = of(geometry, level, BRANCHES), of(geometry, level, UP)
+    weighted, pairs = of(geometry, level, WEIGHTED) != 0, s // 2
+    odd = s > 2 * pairs
+    o = 0
+    for a in range(v):
+        d = simd.load(task.stack, parent + a * width)
+        for _ in range(m):
+            x = d
+            if weighted:
+                x = simd.multiply(x, simd.same(messages, simd.at(task.up_weights, p)))
+            if s == 4:
+                one, two = simd.pair(task.up, p), simd.pair(task.up, p + 2)
+                left = simd.load(messages, child + (one & LOW))
+                left = simd.multiply(left, simd.load(messages, child + (one >> 32)))
+                right = simd.load(messages, child + (two & LOW))
+                right = simd.multiply(right, simd.load(messages, child + (two >> 32)))
+                simd.store(out, o, simd.multiply(x, right))
+                simd.store(out, o + width, simd.multiply(x, left))
+                o += 2 * width
+            else:
+                before = x  # D times all pairs before this one
+                for g in range(pairs):
+                    simd.store(out, o + g * width, before)
+                    if g == pairs - 1 and odd:
+                        last = simd.load(messages, child + simd.at(task.up, p + s - 3))
+                        simd.store(out, o + pairs * width, simd.multiply(before, last))
+                    before = simd.multiply(before, _pair(task, child, p + 2 * g))
+                after = simd.same(messages, 1.0)
+                if odd:
+                    after = simd.load(messages, child + simd.at(task.up, p + s - 1))
+                for g in range(pairs - 1, -1, -1):
+                    i = o + g * width
+                    simd.store(out, i, simd.multiply(simd.load(out, i), after))
+                    after = simd.multiply(after, _pair(task, child, p + 2 * g))
+                o += (pairs + odd) * width
+            p += s
 
 
 @inline
-def highest(scratch, depth):
-    """The highest level at which the next parent of leaves begins a new node."""
-    level = depth - 1
-    while level > 0 and simd.at(scratch.slots, level) == 0:
-        level -= 1
-    return level
+def _pair(task, child, p):
+    """Product of the messages of two children of a rule."""
+    x = simd.load(task.messages, child + simd.at(task.up, p))
+    return simd.multiply(x, simd.load(task.messages, child + simd.at(task.up, p + 1)))
+
+
+@part
+def down_node(task, level, node, slot, lower, sink, values, place, length):
+    """Downward messages to all children of one node, and what becomes of their lines.
+
+    They stay on the stack where there is something ``lower``, or numbers to take from them.
+    """
+    geometry, messages, stack = task.geometry, task.messages, task.stack
+    width = simd.width(messages)
+    s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
+    parent = of(geometry, level, STACK) + slot * of(geometry, level, SYMBOLS) * width
+    child = first_child(task, level, node)
+    stride = of(geometry, level + 1, STRIDE)
+    scale = children_scale(task, level, child)
+    weighted = of(geometry, level, WEIGHTED) != 0
+    left, kind = stack, 2
+    if s > 2:
+        _products(task, level, parent, child)
+        left, parent = task.products, 0
+    elif s == 1 or weighted:
+        kind = 1
+    q, out, o = of(geometry, level, DOWN), of(geometry, level + 1, STACK), 0
+    for j in range(s):
+        up = child + j * stride
+        total, square = simd.same(messages, 0.0), simd.same(messages, 0.0)
+        p = simd.at(task.starts, q)
+        for b in range(v):
+            end = simd.at(task.starts, q + b + 1)
+            d = _sum_rules(task, left, parent, child, p, end, kind, s, weighted)
+            d = simd.multiply(d, scale)
+            p = end
+            if lower:
+                simd.store(stack, out, d)
+            if sink != SINK_NONE:
+                raw = simd.load(messages, up)
+                x = simd.multiply(raw, d)
+                if sink == SINK_LINES:
+                    simd.stream(values, place, x)
+                    place += length
+                elif sink == SINK_NUMBERS:
+                    total = simd.add(total, raw)
+                    square = simd.fma(x, x, square)
+                elif sink == SINK_RAW:
+                    simd.store(task.block, o, d)
+                else:
+                    simd.store(task.block, o, x)
+            out += width
+            o += width
+            up += width
+        if sink == SINK_NUMBERS:
+            simd.store(task.block, 2 * j * width, total)
+            simd.store(task.block, (2 * j + 1) * width, square)
+        q += v + 1

@@ -1,0 +1,176 @@
+"""Memory and threads of the passes, kept from one call to the next.
+
+New memory costs a page fault per 4 KiB (or 2 MiB), which for results takes as long as the inference
+itself, and starting a thread as long as the inference on a few samples.  So three things stay:
+
+* the scratch of a thread (:class:`Scratch`), lent to one call at a time;
+* the memory of large results (:func:`results`), which goes back when the last array that shows a
+  part of it is gone, and never before;
+* the threads (:func:`in_threads`).
+
+After a fork the child starts with none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from hierdiff.theory.belief_propagation._kernels import simd
+
+__all__: list[str] = []  # used inside hierdiff only
+
+Array = NDArray[Any]
+
+_POOLED = 1 << 18  # bytes from which memory is kept: less comes from the allocator without a fault
+_KEPT = 1 << 28  # bytes that wait for the next call at most, about two batches of marginals
+_WASTE = 1.25  # memory is used again for requests down to this fraction of it
+
+
+def address(array: Array) -> int:
+    """Where the first element of an array stands."""
+    place: int = array.__array_interface__["data"][0]
+    return place
+
+
+# ------------------------------------------------------------------------------ memory of results
+
+
+_FREE: deque[Array] = deque()
+
+
+class _Lease:
+    """Memory that is lent to one array, and all views of it.
+
+    An array made from this object keeps it as its base, and NumPy never shortens that chain past
+    an object that is not an array; so it lives as long as any view does.
+    """
+
+    __slots__ = ("__array_interface__", "_free", "_memory")
+
+    def __init__(self, memory: Array, size: int) -> None:
+        self._memory, self._free = memory, _FREE  # the names of a module may go first
+        self.__array_interface__ = {
+            "shape": (size,), "typestr": "|u1", "data": (address(memory), False), "version": 3,
+        }  # fmt: skip
+
+    def __del__(self) -> None:
+        self._free.append(self._memory)  # no lock: this may run in the midst of anything
+
+
+def _memory(size: int) -> Array:
+    """A free piece of memory of fitting size, or a new one; what is too much is given up."""
+    kept, found = 0, None
+    for _ in range(len(_FREE)):
+        try:
+            piece = _FREE.popleft()
+        except IndexError:  # another thread was faster
+            break
+        if found is None and size <= piece.size <= _WASTE * size:
+            found = piece
+        elif kept + piece.size <= _KEPT:
+            kept += piece.size
+            _FREE.append(piece)
+    return simd.aligned(size, np.uint8) if found is None else found
+
+
+def results(size: int, dtype: DTypeLike) -> Array:
+    """Uninitialised flat array that starts on a cache line, in memory that may be used again."""
+    kind = np.dtype(dtype)
+    count = size * kind.itemsize
+    if count < _POOLED:
+        return simd.aligned(size, kind)
+    return np.asarray(_Lease(_memory(count), count)).view(kind)
+
+
+# ---------------------------------------------------------------------------- scratch of a thread
+
+
+class Scratch:
+    """Buffers of one thread, of fixed sizes; each starts on a cache line."""
+
+    __slots__ = ("memory", "room", "size")
+
+    def __init__(self, offsets: Array, size: int) -> None:
+        self.memory = simd.aligned(size, np.uint8)
+        self.room = offsets + address(self.memory)
+        self.size = size
+
+
+class Shelf:
+    """Scratch of one set of sizes that was used before."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        """Sizes in bytes, one per buffer."""
+        ends = np.cumsum([-(-size // simd.LINE) * simd.LINE for size in sizes])
+        self._offsets = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        self._size = int(ends[-1])
+        self._free: list[Scratch] = []
+
+    def take(self) -> Scratch:
+        """Scratch for one thread, until it is given back."""
+        try:
+            return self._free.pop()  # one step, also between threads
+        except IndexError:
+            return Scratch(self._offsets, self._size)
+
+    def give(self, scratch: Scratch) -> None:
+        """Keep scratch for the next call."""
+        if len(self._free) < available_threads():
+            self._free.append(scratch)
+
+
+# ------------------------------------------------------------------------------------------ threads
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def most_threads() -> int:
+    """More than one per processor gain nothing, and thousands cannot be started."""
+    return max(available_threads(), 64)
+
+
+_LOCK = threading.Lock()
+_POOL: ThreadPoolExecutor | None = None
+
+
+def _forget() -> None:
+    """The child of a fork has none of the threads, and locks as they were."""
+    global _LOCK, _POOL
+    _LOCK, _POOL = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def in_threads(count: int, parts: int, run: Callable[[int, int], None]) -> None:
+    """Call ``run(first, last)`` for parts of ``count`` things, one of them in this thread."""
+    global _POOL
+    parts = min(parts, count, most_threads())
+    if parts <= 1:
+        run(0, count)
+        return
+    with _LOCK:
+        if _POOL is None:
+            _POOL = ThreadPoolExecutor(most_threads() - 1, thread_name_prefix="hierdiff")
+        pool = _POOL
+    bounds = [count * i // parts for i in range(parts + 1)]
+    tasks = [pool.submit(run, bounds[i], bounds[i + 1]) for i in range(1, parts)]
+    try:
+        run(bounds[0], bounds[1])
+    finally:  # what they write to must not go before they end
+        for task in tasks:
+            task.result()
