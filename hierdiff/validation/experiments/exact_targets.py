@@ -49,9 +49,8 @@ from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.theory import denoise_symbols
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.execution import usable_device
-from hierdiff.validation.experiments import clear_checkpoints
+from hierdiff.validation.experiments import architecture_rule, clear_checkpoints
 from hierdiff.validation.recipes import (
-    Architecture,
     Target,
     divergence_to_exact,
     symbol_loss,
@@ -91,8 +90,8 @@ class NetworkExactTargets:
     """Depth of the hierarchy."""
     noise: str = "masking"
     """Forward process."""
-    architecture: Architecture = "transformer"
-    """Which network is trained."""
+    architecture: str = "transformer"
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function)."""
     width: int = 32
     """Features per node of the network."""
     steps: int = 400
@@ -116,6 +115,7 @@ class NetworkExactTargets:
         """Refuse what cannot be computed, before anything is."""
         check_fields(
             self, noise=partial(noise_name, channel=True), width=_COUNT, steps=_COUNT,
+            architecture=architecture_rule(Grammar),
             batch=_COUNT, checkpoints=_COUNT, networks=partial(whole, low=2, high=10**4),
             t=partial(listed, rule=one_level, least=1),
             batches=partial(whole, low=2, high=10**6),
