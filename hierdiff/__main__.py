@@ -1,11 +1,13 @@
-"""The command ``hierdiff``: list the experiments, run one, list the public checkpoints."""
+"""The command ``hierdiff``: list, run and sweep experiments; show, compare and plot results."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from hierdiff import __version__
 from hierdiff.registry import EXPERIMENTS, experiment
@@ -25,16 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given and given[0] == "run":  # all that follows belongs to the experiment
         _run(given[1:])
         return
+    if given and given[0] == "sweep":  # flags that it does not know belong to the experiment
+        _sweep(given[1:])
+        return
     chosen = parser().parse_args(given)
     # imported here, so that --help does not wait for the scientific libraries
     from hierdiff.command_line import execute
 
-    if chosen.command == "list":
-        execute(lambda: print(table()))
-    else:
-        from hierdiff.validation.pretrained.download import print_models
-
-        execute(print_models)
+    execute(lambda: _COMMANDS[chosen.command](chosen))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,12 +46,94 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hierdiff {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("list", help="list the experiments")
+    one = commands.add_parser("list", help="list the experiments")
+    one.add_argument("--json", action="store_true", help="as JSON")
     commands.add_parser(
         "run", help="run an experiment; hierdiff run EXPERIMENT --help lists its flags"
     )
+    commands.add_parser("sweep", help="run an experiment at every point of a grid")
+    one = commands.add_parser("show", help="axes, numbers, claim and provenance of a result")
+    one.add_argument("file")
+    one.add_argument("--json", action="store_true", help="as JSON")
+    one = commands.add_parser("compare", help="z-scores of results against the first one")
+    one.add_argument("files", nargs="+", metavar="file")
+    one.add_argument("--json", action="store_true", help="as JSON")
+    one = commands.add_parser("plot", help="draw the figure of a stored run again")
+    one.add_argument("file")
+    one.add_argument("--out", help="folder; default that of the file")
+    one.add_argument("--format", default="png", help="png, pdf or svg")
+    one = commands.add_parser("rerun", help="run the experiment of a result again, and compare")
+    one.add_argument("file")
+    one.add_argument("--out", help="folder; default a folder again beside the file")
+    one.add_argument("--workers", type=int, help="tasks at a time")
     commands.add_parser("models", help="list the public checkpoints that can be loaded")
     return parser
+
+
+# ------------------------------------------------------------------------------------ each command
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    if not chosen.json:
+        print(table())
+        return
+    rows = [{"name": name, **entry._asdict()} for name, entry in EXPERIMENTS.items()]
+    print(json.dumps(rows, indent=1))
+
+
+def _show(chosen: argparse.Namespace) -> None:
+    """What a file holds; of a run also its table and claim."""
+    from hierdiff import results
+    from hierdiff.errors import InvalidParameter
+    from hierdiff.sims.stored_results import describe, experiment_of, results_of, values_of
+
+    ds = results.load(chosen.file)
+    try:
+        said = experiment_of(chosen.file).summary(results_of(chosen.file))
+    except (InvalidParameter, KeyError):  # a file apart from its run still has its own numbers
+        said = None
+    if chosen.json:
+        found: dict[str, Any] = {"source": str(ds.source.values), "values": values_of(ds)}
+        found["attributes"] = {str(k): str(x) for k, x in ds.attrs.items()}
+        if said is not None:
+            found |= {"claim": said.claim, "summary": said.values}
+        print(json.dumps(found, indent=1, default=str))
+        return
+    print(describe(ds))
+    if said is not None:
+        print(f"\n{said.table}\n{said.claim}")
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from hierdiff.sims.stored_results import score_table, scores
+
+    found = scores(chosen.files)
+    print(json.dumps([row._asdict() for row in found], indent=1) if chosen.json
+          else score_table(found))  # fmt: skip
+
+
+def _plot(chosen: argparse.Namespace) -> None:
+    from hierdiff.sims.stored_results import draw
+
+    print(f"wrote {' and '.join(map(str, draw(chosen.file, chosen.out, chosen.format)))}")
+
+
+def _rerun(chosen: argparse.Namespace) -> None:
+    from hierdiff.sims.stored_results import run_again
+
+    print(run_again(chosen.file, chosen.out, workers=chosen.workers))
+
+
+def _models(_: argparse.Namespace) -> None:
+    from hierdiff.validation.pretrained.download import print_models
+
+    print_models()
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "list": _list, "show": _show, "compare": _compare, "plot": _plot, "rerun": _rerun,
+    "models": _models,
+}  # fmt: skip
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -65,6 +147,71 @@ def _run(arguments: Sequence[str]) -> None:
     from hierdiff.sims.run import command
 
     command(kind, arguments[1:], program=f"hierdiff run {arguments[0]}")
+
+
+def _sweep(arguments: Sequence[str]) -> None:
+    """Run an experiment at every point of a grid, with the flags that follow."""
+    own = argparse.ArgumentParser(
+        prog="hierdiff sweep",
+        usage="hierdiff sweep EXPERIMENT --grid NAME=VALUES [--grid ...] [flags of the experiment]",
+        description="Run an experiment at every point of a grid.  Finished points are read, not "
+        "run again.  hierdiff run EXPERIMENT --help lists the flags of the experiment.",
+    )
+    own.add_argument("experiment")
+    own.add_argument(
+        "--grid", action="append", default=[], metavar="NAME=VALUES",
+        help="A,B,C lists values, A:B counts from A to B, A:B:STEP in steps; once per parameter",
+    )  # fmt: skip
+    own.add_argument(
+        "--target-error", action="append", default=[], metavar="NAME=ERROR",
+        help="add repetitions until the standard error of a variable is this small",
+    )  # fmt: skip
+    own.add_argument("--part", default="1/1", help="K/N: run every N-th point, from the K-th on")
+    own.add_argument(
+        "--also", action="append", default=[], metavar="FOLDER",
+        help="read finished points of another machine's folder",
+    )  # fmt: skip
+    own.add_argument("--max-points", type=int, default=10_000, help="refuse larger grids")
+    chosen, rest = own.parse_known_args(list(arguments))
+    from hierdiff.command_line import execute
+
+    execute(lambda: _sweep_over(chosen, rest))
+
+
+def _sweep_over(chosen: argparse.Namespace, rest: list[str]) -> None:
+    from hierdiff.command_line import parse_flags
+    from hierdiff.errors import InvalidParameter
+    from hierdiff.sims.run import RunOptions
+    from hierdiff.sims.sweep import grid_of, sweep, table
+
+    kind = experiment(chosen.experiment)
+    grid = grid_of(kind, chosen.grid)
+    # the first point, because the default of a parameter may not fit the flags that are given
+    start = [w for name, x in grid.items() for w in (f"--{name.replace('_', '-')}", str(x[0]))]
+    program = f"hierdiff sweep {chosen.experiment}"
+    one, options = parse_flags(kind, RunOptions, [*rest, *start], program)
+    k, slash, n = chosen.part.partition("/")
+    if not (slash and k.isdigit() and n.isdigit()):
+        raise InvalidParameter(f"--part {chosen.part!r} must be K/N, as 3/16")
+    if options.summary is not None:
+        raise InvalidParameter("--summary belongs to one run; a sweep writes sweep_NAME.nc")
+    target = {}
+    for word in chosen.target_error:
+        name, equals, value = word.partition("=")
+        try:
+            target[name] = float(value if equals else "no number")
+        except ValueError:
+            raise InvalidParameter(
+                f"--target-error {word!r} must be NAME=ERROR, as threshold=.001"
+            ) from None
+    found = sweep(
+        one, grid, out=options.out, part=(int(k), int(n)), also=chosen.also,
+        target=target or None, max_points=chosen.max_points, workers=options.workers,
+        resume=options.resume, cluster=options.cluster, overwrite=options.overwrite,
+        device=options.device,
+    )  # fmt: skip
+    print(table(found))
+    print(f"wrote {options.out / f'sweep_{one.name}.nc'}")
 
 
 def table() -> str:

@@ -1,8 +1,8 @@
-"""Names of a package that are imported when they are first asked for (PEP 562).
+"""Imports that wait: names of a package until they are asked for, packages that few functions need.
 
 A package writes its imports under ``if TYPE_CHECKING``, where type checkers and editors read them.
 At run time the same lines are read from its source, and each is carried out when one of its names
-is needed: what is listed for the checker is what can be imported, and nothing can differ.
+is needed (PEP 562): what is listed for the checker is what can be imported, and nothing can differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["lazy", "renamed"]
+from hierdiff.errors import MissingPackage
+
+__all__ = ["import_optional", "lazy", "renamed"]
 
 
 def lazy(
@@ -58,6 +60,49 @@ def renamed(module: str, old: Mapping[str, str]) -> Callable[[str], Any]:
         return value
 
     return get
+
+
+def import_optional(module: str, package: str, purpose: str) -> Any:
+    """Import a module, or say what to install.
+
+    Parameters
+    ----------
+    module : str
+        Name to import.
+    package : str
+        Name that pip knows.
+    purpose : str
+        What needs it, the subject of the message.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    MissingPackage
+        If it cannot be imported.
+
+    Notes
+    -----
+    Validity: any module.
+
+    Examples
+    --------
+    >>> import_optional("no_such_module", "no-such-package", "this example")
+    Traceback (most recent call last):
+    hierdiff.errors.MissingPackage: this example needs no-such-package, which is \
+not installed; run: pip install no-such-package
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        # a package that is there but cannot be imported has a cause worth reading
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]
+        state = "which is not installed" if missing else f"which cannot be imported ({error})"
+        raise MissingPackage(
+            f"{purpose} needs {package}, {state}; run: pip install {package}"
+        ) from None
 
 
 def _table(source: str) -> dict[str, str]:

@@ -296,6 +296,8 @@ def last_words(error: BaseException) -> tuple[str, int] | None:
         return "error: not enough memory; choose smaller sizes, or fewer workers", 2
     if isinstance(error, OSError):  # of a figure or a summary: the disk is full, a folder is gone
         place = f"{error.filename}: " if error.filename else ""
+        if isinstance(error, FileNotFoundError) and error.strerror is None:
+            return f"error: {error}", 2  # of ours, about a file that was to be read
         return (
             f"error: {place}{error.strerror or error}; finished tasks are kept, so the same "
             "command goes on where it stopped"

@@ -339,7 +339,7 @@ def test_a_decorated_function_counts_with_its_own_module() -> None:
     """A decorator lies in another file than the function, whose name it takes."""
     from hierdiff.fingerprints import code_parts
     from hierdiff.sims.metrics.forward_backward import forward_backward
-    from hierdiff.theory.rhm.thresholds import critical_noise
+    from hierdiff.theory.rhm.mean_field import critical_noise
 
     for function in (forward_backward, critical_noise):
         parts = code_parts(function)

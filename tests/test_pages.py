@@ -117,7 +117,7 @@ def test_files_are_written_whatever_the_backend(wanted: str, tmp_path: Path) -> 
     """Also one that is known, and cannot be used without a display."""
     code = (
         "from hierdiff.command_line import use_files; use_files(); "
-        "from hierdiff.plots.backend import plt; "
+        "from hierdiff.plots import plt; "
         "plt.subplots()[0].savefig('f.png'); print(plt.get_backend())"
     )
     environment = {**os.environ, "MPLBACKEND": wanted}

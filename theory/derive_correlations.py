@@ -24,11 +24,12 @@ from hierdiff.theory.rhm.dynamical_correlations import (
     susceptibility,
     transfer_matrix,
 )
-from hierdiff.theory.rhm.mean_field import upward_derivative, upward_map
-from hierdiff.theory.rhm.thresholds import (
+from hierdiff.theory.rhm.mean_field import (
     correlation_length_exponent,
     critical_belief,
     critical_noise,
+    upward_derivative,
+    upward_map,
 )
 
 v, m, s, p, q = sp.symbols("v m s p q", positive=True)

@@ -18,8 +18,7 @@ import sympy as sp
 
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.theory.rhm.broadcast import kesten_stigum, kesten_stigum_annealed
-from hierdiff.theory.rhm.mean_field import upward_map
-from hierdiff.theory.rhm.thresholds import stability
+from hierdiff.theory.rhm.mean_field import stability, upward_map
 
 v, m, s, n, p = sp.symbols("v m s n p", positive=True)
 

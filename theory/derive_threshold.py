@@ -14,8 +14,7 @@ import sympy as sp
 
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import NoTransition
-from hierdiff.theory.rhm.mean_field import upward_derivative, upward_map
-from hierdiff.theory.rhm.thresholds import (
+from hierdiff.theory.rhm.mean_field import (
     correlation_length_exponent,
     critical_belief,
     critical_noise,
@@ -23,6 +22,8 @@ from hierdiff.theory.rhm.thresholds import (
     fixed_points,
     has_transition,
     stability,
+    upward_derivative,
+    upward_map,
 )
 
 v, m, s, p, y = sp.symbols("v m s p y", positive=True)

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff._optional import import_optional
+from hierdiff._lazy import import_optional
 from hierdiff.checks import check_fields, checked, count, flag, instance, reals
 from hierdiff.errors import DamagedFile, InvalidParameter
 

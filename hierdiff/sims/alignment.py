@@ -38,7 +38,7 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, has_snr
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment_figure import alignment_figure, layers_figure
 from hierdiff.sims.metrics.estimators import shared_error, standard_error

@@ -7,8 +7,7 @@ import xarray as xr
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs, pick, sources, style
+from hierdiff.plots import Axes, Figure, needs, pick, plt, sources, style
 
 __all__ = ["alignment", "alignment_figure", "layers_figure"]
 

@@ -34,8 +34,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.style import needs, sources, style
+from hierdiff.plots import Figure, needs, plt, sources, style
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_COLOURS, WEIGHT_LABELS, with_errors
 from hierdiff.sims.metrics.denoising_error import ErrorPool, prefix_scores, tie_split_accuracy

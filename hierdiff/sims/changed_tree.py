@@ -32,11 +32,11 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import ratio
-from hierdiff.sims.metrics.forward_backward import one_at_a_time, start_data
-from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
+from hierdiff.sims.metrics.forward_backward import exact_run, start_data
+from hierdiff.sims.phase_transition import PhaseTransition, samples_of
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import ExactRHM
 
@@ -228,17 +228,8 @@ class ChangedTree:
                 f"{self.name} needs data with a derivation tree; {type(model).__name__} has "
                 "classes alone; give a grammar, or (grammar, derivations)"
             )
-        tasks = sampling_tasks(model, start, np.array(self.t), self.seed)
-        if one_at_a_time(model):
-            options = {**options, "workers": 1}
-        made = run_tasks(tasks, name="trees", **options)
-        found = []
-        for k in range(len(self.t)):
-            blocks = made[k * len(made) // len(self.t) : (k + 1) * len(made) // len(self.t)]
-            new = start.read(np.concatenate([b["x_0"] for b in blocks]))
-            pairs = enumerate(zip(start.latents, new, strict=True))
-            found.append({level: old != drawn for level, (old, drawn) in pairs})
-        return found
+        made = samples_of(model, start, np.array(self.t), self.seed, name="trees", **options)
+        return [_changed(start.latents, start.read(samples)) for samples in made]
 
     def datasets(
         self, run: Run, model: DiffusionModel | None = None, data: Any = None
@@ -306,12 +297,15 @@ def changes(e: ChangedTree, grammar: int, data: int) -> list[dict[int, Array]]:
     randoms = model.noise.draw(truth.leaves.shape, stream(e.seed, "noise", grammar))
     found = []
     for t in e.t:
-        x_t = model.noise.corrupt_with(truth.leaves, t, randoms)
-        backward = stream(e.seed, "backward", grammar)
-        new = model.posterior(x_t, t, levels=()).sample(backward)
-        pairs = zip(truth.levels, new.levels, strict=True)
-        found.append({level: old != drawn for level, (old, drawn) in enumerate(pairs)})
+        run = exact_run(model, truth, t, randoms, stream(e.seed, "backward", grammar), ("samples",))
+        assert run.latents is not None
+        found.append(_changed(truth.levels, run.latents))
     return found
+
+
+def _changed(old: tuple[Array, ...], new: tuple[Array, ...]) -> dict[int, Array]:
+    """Which nodes of every level have changed."""
+    return {level: a != b for level, (a, b) in enumerate(zip(old, new, strict=True))}
 
 
 def shares(e: ChangedTree, grammar: int) -> dict[str, Array]:

@@ -7,8 +7,7 @@ import xarray as xr
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt, ticker
-from hierdiff.plots.style import needs, sources, style
+from hierdiff.plots import Axes, Figure, needs, plt, sources, style, ticker
 
 __all__ = [
     "WEIGHT_COLOURS",

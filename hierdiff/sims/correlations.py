@@ -23,8 +23,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
-from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.style import needs, style
+from hierdiff.plots import Figure, needs, plt, style
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import distance_means, fluctuations, ratio
 from hierdiff.sims.metrics.forward_backward import one_at_a_time

@@ -43,7 +43,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel, noise_process
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
@@ -156,12 +156,10 @@ def leaf_slope_of_populations(
     """The same by density evolution, same random numbers at t -+ delta; with its error."""
     noise, slopes = noise_process(kind, rhm.v), []
     for i in range(max(copies // 2, 2)):
-        below, above = (
-            population_dynamics(
-                rhm, noise, x, size=size, copies=2, seed=stream(seed, "leaf slope", rhm.L, i)
-            ).marginal[-1]
-            for x in (t - delta, t + delta)
-        )
+        random = stream(seed, "leaf slope", rhm.L, i)
+        below, above = population_dynamics(
+            rhm, noise, [t - delta, t + delta], size=size, copies=2, seed=random
+        ).marginal[-1]
         slopes.append((below - above) / (2 * delta))
     error = np.std(slopes, ddof=1) / np.sqrt(len(slopes))
     return {"slope": np.array([np.mean(slopes), error])}

@@ -40,8 +40,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt, ticker
-from hierdiff.plots.style import needs, sources, style
+from hierdiff.plots import Axes, Figure, needs, plt, sources, style, ticker
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_LABELS, with_errors
 from hierdiff.sims.metrics.denoising_error import (

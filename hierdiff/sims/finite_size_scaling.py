@@ -32,7 +32,7 @@ from hierdiff.checks import check_fields, checked, count, listed, natural, no_mo
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import crossing, depth_limit, disorder
 from hierdiff.tasks import Task, run_tasks

@@ -30,7 +30,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, wh
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import NOISE, has_snr, noise_process
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import nested_mean, standard_error
 from hierdiff.tasks import Task, run_tasks

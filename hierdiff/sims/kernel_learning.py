@@ -36,8 +36,16 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure
-from hierdiff.plots.style import axes_or_new, curve, finish, measured_last, panel_figure, parts_with
+from hierdiff.plots import (
+    Axes,
+    Figure,
+    axes_or_new,
+    curve,
+    finish,
+    measured_last,
+    panel_figure,
+    parts_with,
+)
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.rhm.sample_complexity import KERNELS, Kernel, kernel_cost, local_exponent

@@ -42,7 +42,7 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.plots.backend import Figure, plt, ticker
+from hierdiff.plots import Figure, plt, ticker
 from hierdiff.sims.representation import MODEL_COLOURS, Representation, crossover, representation
 from hierdiff.theory.mixture.collapse import mutual_information_mixture
 from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak

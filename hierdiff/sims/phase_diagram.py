@@ -28,7 +28,7 @@ from hierdiff.checks import check_fields, checked, count, listed, natural, no_mo
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import noise_process
-from hierdiff.plots.backend import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, plt
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,

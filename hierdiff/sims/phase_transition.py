@@ -36,7 +36,7 @@ from hierdiff.contracts import DiffusionModel, Run
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, has_snr, is_channel, noise_name, noise_process
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import (
     bootstrap,
@@ -64,9 +64,8 @@ from hierdiff.sims.phase_transition_figure import (
 )
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.theory.rhm.density_evolution import population_dynamics
-from hierdiff.theory.rhm.mean_field import annealed_beliefs
-from hierdiff.theory.rhm.thresholds import critical_noise, finite_depth_threshold
+from hierdiff.theory.rhm.density_evolution import order_parameter
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise, finite_depth_threshold
 
 if TYPE_CHECKING:
     from hierdiff.contracts import Summary
@@ -78,6 +77,7 @@ Array = NDArray[Any]
 PROCESSES = ("masking", "uniform", "gaussian", "epsilon")  # what "all" stands for
 _BLOCK = 64  # data per task of exact inference: what an interruption can lose
 _IMAGES = 256  # images per task, where the model does not say how many it takes at a time
+_TOGETHER = 8  # noise levels per task of density evolution: they share their rules
 # members and populations: the error of the predicted threshold is then below 1 %
 _SIZE, _COPIES = 1000, 8
 _TEXT = {
@@ -259,17 +259,17 @@ class PhaseTransition:
         self, times: Array, size: int, copies: int, options: dict[str, Any]
     ) -> xr.Dataset:
         tasks = []
-        for t in times:
+        for first in range(0, len(times), _TOGETHER):
+            block = times[first : first + _TOGETHER]
             parameters = {
-                "version": 2, "law": "population", "v": self.v, "m": self.m, "s": self.s,
-                "L": self.L, "noise": self.noise, "seed": self.seed, "t": float(t),
+                "version": 3, "law": "population", "v": self.v, "m": self.m, "s": self.s,
+                "L": self.L, "noise": self.noise, "seed": self.seed, "t": block.tolist(),
                 "size": size, "copies": copies,
             }  # fmt: skip
-            # the same random numbers at every noise level make smooth curves
-            arguments = (self.rhm, self.process, float(t), size, copies, self.seed)
+            arguments = (self.rhm, self.process, block, size, copies, self.seed)
             tasks.append(Task(density_evolution, arguments, parameters))
         found = run_tasks(tasks, name="density evolution", **options)
-        planes = {k: np.stack([r[k] for r in found], axis=1) for k in found[0]}
+        planes = {k: np.concatenate([r[k] for r in found], axis=1) for k in found[0]}
         variables = _curves(
             {
                 "belief": (planes["marginal"], planes["marginal_error"]),
@@ -421,15 +421,9 @@ class PhaseTransition:
     def _sampled(self, run: _Run, times: Array, name: str, options: dict[str, Any]) -> Array:
         """The same of a model that is known by its samples."""
         start: StartData = run.data
-        tasks = sampling_tasks(run.model, start, times, self.seed)
-        if one_at_a_time(run.model):
-            options = {**options, "workers": 1}
-        made = run_tasks(tasks, name=name, **options)
-        per_level = len(made) // len(times)
         planes = []
-        for k in range(len(times)):
-            blocks = made[k * per_level : (k + 1) * per_level]
-            found = overlap(start, np.concatenate([b["x_0"] for b in blocks]))
+        for samples in samples_of(run.model, start, times, self.seed, name=name, **options):
+            found = overlap(start, samples)
             parts = [found.share, found.share]
             if start.grammar is not None:
                 parts.append(np.repeat(found.valid[:, None], found.share.shape[1], axis=1))
@@ -631,6 +625,24 @@ def sampling_tasks(
     return tasks
 
 
+def samples_of(
+    model: DiffusionModel, start: StartData, times: Array, seed: int, *, name: str, **options: Any
+) -> list[Array]:
+    """What a model draws at every noise level, [n, ...] each: ``sampling_tasks``, run.
+
+    ``name`` and ``options`` are those of :func:`hierdiff.tasks.run_tasks`.  Networks run one task
+    at a time.
+    """
+    tasks = sampling_tasks(model, start, times, seed)
+    if one_at_a_time(model):
+        options = {**options, "workers": 1}
+    made, count = run_tasks(tasks, name=name, **options), len(tasks) // len(times)
+    return [
+        np.concatenate([block["x_0"] for block in made[first : first + count]])
+        for first in range(0, len(made), count)
+    ]
+
+
 def _sample(
     model: DiffusionModel, x0: Array, t: float, seed: int, first: int | None
 ) -> dict[str, Array]:
@@ -639,27 +651,29 @@ def _sample(
     return {"x_0": forward_backward(model, x0, t, own).x_0}
 
 
-@checked(t=one_level, seed=natural)
+@checked(times=_times, seed=natural)
 def density_evolution(
-    rhm: RHM, noise: NoiseProcess, t: float, size: int, copies: int, seed: int
+    rhm: RHM, noise: NoiseProcess, times: Array, size: int, copies: int, seed: int
 ) -> dict[str, Array]:
     """One task: mean beliefs per level by density evolution, with standard errors.
 
     Parameters
     ----------
-    rhm, noise, t, size, copies
+    rhm, noise, size, copies
         As in :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`.
+    times : array [T]
+        Noise levels, all with the same random numbers, so that curves are smooth.
     seed : int
         Names the random stream.
 
     Returns
     -------
     dict
-        ``upward``, ``marginal`` and their errors, each [L + 1].
+        ``upward``, ``marginal`` and their errors, each [L + 1, T].
     """
-    found = population_dynamics(
-        rhm, noise, t, size=size, copies=copies, seed=stream(seed, "population")
-    )
+    random = stream(seed, "population")
+    # one thread: tasks run side by side
+    found = order_parameter(rhm, noise, times, size, copies, random, threads=1)
     return {
         "upward": found.upward, "upward_error": found.upward_error,
         "marginal": found.marginal, "marginal_error": found.marginal_error,

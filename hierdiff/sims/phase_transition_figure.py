@@ -10,8 +10,7 @@ import xarray as xr
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NOISE, is_channel
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs, sources, style
+from hierdiff.plots import Axes, Figure, needs, plt, sources, style
 
 __all__ = [
     "class_transition",

@@ -44,8 +44,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import has_snr
-from hierdiff.plots.backend import Axes, Figure, plt, ticker
-from hierdiff.plots.style import measured_last, needs, pick, sources, style
+from hierdiff.plots import Axes, Figure, measured_last, needs, pick, plt, sources, style, ticker
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.metrics.estimators import Crossing, crossing
 from hierdiff.sims.metrics.probes import (

@@ -23,7 +23,7 @@ from hierdiff.checks import check_fields, checked, listed, natural, no_model, on
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity

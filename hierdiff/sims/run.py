@@ -244,7 +244,7 @@ def files_of(experiment: Any) -> tuple[str, ...]:
 def _draw(experiment: Experiment, found: Mapping[str, xr.Dataset], out: Path) -> list[Path]:
     """Write the figures; returns their files."""
     # matplotlib takes half a second, which a program without figures need not wait for
-    from hierdiff.plots.backend import plt
+    from hierdiff.plots import plt
 
     figures = experiment.figure(found)
     if not isinstance(figures, Mapping):

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.sims.composition import Composition
 
 __all__ = ["SampleComplexity"]
@@ -51,8 +51,8 @@ class SampleComplexity:
     below the next node as context, strings are drawn.
     """
 
-    name: ClassVar[str] = "sample_cost"
-    files: ClassVar[tuple[str, ...]] = ("sample_cost_*",)
+    name: ClassVar[str] = "sample_complexity"
+    files: ClassVar[tuple[str, ...]] = ("sample_complexity_*",)
 
     grammars: int = 40
     """Random grammars per v and m."""
@@ -172,7 +172,7 @@ class SampleComplexity:
 
 def stem_of(name: str) -> str:
     """Stem of the file of a context."""
-    return "sample_cost_" + name.replace(" = ", "").replace(", ", "_").replace(" ", "_")
+    return "sample_complexity_" + name.replace(" = ", "").replace(", ", "_").replace(" ", "_")
 
 
 def exponents(experiment: Composition, ds: xr.Dataset) -> dict[int, dict[str, Any]]:

@@ -28,7 +28,7 @@ from hierdiff import RHM, results
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.noise import is_channel
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability

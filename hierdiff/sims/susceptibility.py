@@ -31,7 +31,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, wh
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel, noise_process
-from hierdiff.plots.backend import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, plt
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.metrics.fluctuations import Peak, peak
 from hierdiff.theory import (

@@ -24,8 +24,9 @@ from hierdiff.checks import check_fields, checked, interval, listed, natural, nu
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure
-from hierdiff.plots.style import (
+from hierdiff.plots import (
+    Axes,
+    Figure,
     axes_or_new,
     colours,
     finish,

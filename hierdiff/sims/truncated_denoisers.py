@@ -27,8 +27,9 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
-from hierdiff.plots.backend import Axes, Figure
-from hierdiff.plots.style import (
+from hierdiff.plots import (
+    Axes,
+    Figure,
     axes_or_new,
     colours,
     curve,

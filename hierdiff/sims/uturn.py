@@ -20,44 +20,61 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
-from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
+from hierdiff.checks import check_fields, checked, count, listed, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
+from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import affordable
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.errors import InvalidParameter
+from hierdiff.plots import Axes, Figure, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.estimators import mean_and_error
+from hierdiff.sims.metrics.estimators import falls_through, mean_and_error
+from hierdiff.sims.metrics.forward_backward import (
+    exact_run,
+    forward_backward,
+    overlap,
+    start_data,
+)
 from hierdiff.sims.models.finite_steps import ConvergenceOrder, SimulatedModel, convergence_order
-from hierdiff.sims.phase_transition import PhaseTransition
+from hierdiff.sims.phase_transition import PhaseTransition, samples_of
 from hierdiff.tasks import Task, run_tasks
-from hierdiff.theory import ExactRHM, critical_level, posterior
+from hierdiff.theory import ExactRHM, critical_level
 
 __all__ = ["UTurn"]
 
 Array = NDArray[Any]
 _CHANGED = "probability that the class changes"
+_BLOCK = 64  # data of a given model per task: what an interruption can lose
 
 
 def one_grammar(rhm: RHM, times: Array, data: int, seed: int, g: int) -> dict[str, Array]:
-    """Committor [datum, t, class] along exact reverse trajectories, classes, and new classes."""
-    grammar, noise = rhm.draw(stream(seed, "grammar", g)), MaskingNoise(rhm.v)
+    """The paths of a drawn grammar and of data drawn from it."""
+    grammar = rhm.draw(stream(seed, "grammar", g))
     truth = grammar.sample(data, stream(seed, "data", g))
+    return paths(ExactRHM(grammar, MaskingNoise(rhm.v), threads=1), truth, times, seed, g)
+
+
+def paths(
+    model: ExactRHM, truth: Derivations, times: Array, seed: int, g: int
+) -> dict[str, Array]:  # fmt: skip
+    """Committor [datum, t, class] along exact reverse trajectories, classes, and new classes."""
     # one set of random numbers at all noise levels: the path of a forward process
-    randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
+    randoms = model.noise.draw(truth.leaves.shape, stream(seed, "noise", g))
     committor, new = [], []
     for k, t in enumerate(times):
-        evidence = noise.evidence(noise.corrupt_with(truth.leaves, t, randoms), t)
-        found = posterior(grammar, evidence, levels=(0,), threads=1)
-        committor.append(found.marginals[0][:, 0])
-        new.append(found.sample(stream(seed, "backward", g, k)).levels[0][:, 0])
+        backward = stream(seed, "backward", g, k)
+        run = exact_run(model, truth, float(t), randoms, backward, ("samples", "classes"))
+        assert run.latents is not None
+        committor.append(run.classes)
+        new.append(run.latents[0][:, 0])
     return {
-        "committor": np.stack(committor, axis=1),
+        "committor": np.stack(cast(list[Array], committor), axis=1),
         "truth": truth.levels[0][:, 0],
         "new": np.stack(new, axis=1),
     }
@@ -69,10 +86,11 @@ def one_chain(
     """Whether a chain of so many steps from noise level t ends outside the language."""
     grammar, noise = rhm.draw(stream(seed, "grammar", g)), MaskingNoise(rhm.v)
     truth = grammar.sample(data, stream(seed, "data", g))
-    x_t = noise.corrupt(truth.leaves, t, stream(seed, "chain", g))
+    randoms = noise.draw(truth.leaves.shape, stream(seed, "chain", g))
     model, broken = ExactRHM(grammar, noise, threads=1), []
     for n in steps:
-        leaves = SimulatedModel(model, n).sample(x_t, t, stream(seed, "steps", g, n))
+        chain, own = SimulatedModel(model, n), stream(seed, "steps", g, n)
+        leaves = forward_backward(chain, truth.leaves, t, own, randoms=randoms).x_0
         broken.append(~grammar.is_valid(leaves))
     return {"broken": np.stack(broken, axis=1)}
 
@@ -83,7 +101,8 @@ class UTurn:
 
     Notes
     -----
-    Validity: beliefs are exact; errors are over grammars.
+    Validity: beliefs are exact; errors are over grammars.  Of a single model, under its own noise
+    process, errors are over its data, and the committor is that of exact inference alone.
 
     Examples
     --------
@@ -160,11 +179,18 @@ class UTurn:
         }  # fmt: skip
         return results.label(variables, self._axes(), "theory", results.provenance(asdict(self)))
 
-    def _axes(self) -> dict[str, Any]:
+    @property
+    def times(self) -> Array:
+        """Noise levels."""
+        return np.linspace(0, 1, self.levels)
+
+    def _axes(
+        self, noise: str = "masking", depths: tuple[int, ...] | None = None
+    ) -> dict[str, Any]:  # fmt: skip
         """Coordinates of depth and noise level."""
         return {
-            "L": (("L",), list(self.depths), "depth"),
-            "t": (("t",), np.linspace(0, 1, self.levels), "noise level t of the masking process"),
+            "L": (("L",), list(self.depths if depths is None else depths), "depth"),
+            "t": (("t",), self.times, f"noise level t of the {noise} process"),
         }
 
     @results.tracked
@@ -178,14 +204,42 @@ class UTurn:
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
-        """Class change, committors, speciation times, and the error of finite chains."""
-        no_model(
-            self.name, model, data,
-            "it needs exact beliefs at growing depth; the class of one model after a U-turn is "
-            "that of PhaseTransition.measure",
-        )  # fmt: skip
+        """Class change, committors, speciation times, and the error of finite chains.
+
+        Parameters
+        ----------
+        model : DiffusionModel, optional
+            Any model, with one depth; default exact inference on drawn grammars of all depths.
+        data : optional
+            As :func:`hierdiff.sims.metrics.forward_backward.start_data` takes them; default data of
+            the model's own grammar.
+        folder, workers, cluster
+            As in :func:`hierdiff.tasks.run_tasks`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``changed`` (L, t), and ``valid`` (L, t), the share of samples in the language, where
+            the samples of a model are read.  Of exact inference also ``law``, ``difference``,
+            ``martingale``, ``planted``, ``speciation`` and ``paths``; without a model ``broken``
+            (steps) and ``critical``.
+
+        Raises
+        ------
+        InvalidParameter
+            If the latents of the model's samples cannot be read.
+
+        Notes
+        -----
+        Validity: that of the model.  The depth L of data with classes alone is 0.
+        """
+        options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
+        if model is not None:
+            return self._of_model(model, data, options)
+        if data is not None:
+            raise InvalidParameter("data were given without the model they belong to; give both")
         models = [RHM(self.v, self.m, self.s, L) for L in self.depths]
-        times = np.linspace(0, 1, self.levels)
+        times = self.times
         tasks = [
             Task(one_grammar, (rhm, times, self.data, self.seed, g), self._parameters(rhm, g))
             for rhm in models
@@ -201,9 +255,7 @@ class UTurn:
             )
             for g in range(self.grammars)
         ]  # fmt: skip
-        found = run_tasks(
-            [*tasks, *chains], folder, workers=workers, cluster=cluster, name="U-turns"
-        )
+        found = run_tasks([*tasks, *chains], name="U-turns", **options)
         q = np.stack([x["committor"] for x in found[: len(tasks)]])
         q = q.reshape(len(models), self.grammars * self.data, self.levels, self.v)
         truth, new = (
@@ -211,7 +263,53 @@ class UTurn:
             for k in ("truth", "new")
         )
         broken = np.concatenate([x["broken"] for x in found[len(tasks) :]])
-        return self._summarise(times, q, truth, new, broken, (here.value, here.error))
+        axis = (("steps",), list(self.num_steps), "steps of the chain")
+        variables = {
+            **self._summarise(q, truth, new, self.grammars),
+            **_pair("broken", broken, ("steps",), "fraction of strings outside the language",
+                    self.grammars),
+            "critical": ((), here.value, "threshold of density evolution"),
+            "critical_error": ((), here.error, "its standard error"),
+        }  # fmt: skip
+        coords = {**self._axes(), "steps": axis}
+        return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
+
+    def _of_model(self, model: DiffusionModel, data: Any, options: dict[str, Any]) -> xr.Dataset:
+        """The same of a single model: from its beliefs if it is exact, else from its samples."""
+        start = start_data(model, data, self.data, self.seed)
+        n = len(start)
+        if n < 2:
+            raise InvalidParameter(f"data = {n} give no error bar; use at least 2")
+        if isinstance(model, ExactRHM) and start.grammar is model.grammar:
+            truth, tasks = Derivations(start.latents), []
+            for g, first in enumerate(range(0, n, _BLOCK)):
+                block = truth[first : first + _BLOCK]
+                words = {"version": 1, "question": "uturn of a model", "block": g}
+                tasks.append(Task(paths, (model, block, self.times, self.seed, g), words))
+            found = run_tasks(tasks, name="U-turns", **options)
+            q, old, new = (
+                np.concatenate([x[k] for x in found])[None] for k in ("committor", "truth", "new")
+            )
+            variables = self._summarise(q, old, new, n)
+        else:
+            made = samples_of(model, start, self.times, self.seed, name="U-turns", **options)
+            turns = [overlap(start, samples) for samples in made]
+            changed = 1 - np.stack([x.share[:, 0] for x in turns], axis=1)[None]
+            variables = _pair("changed", changed, ("L", "t"), _CHANGED, n)
+            if start.grammar is not None:
+                valid = np.stack([x.valid for x in turns], axis=1)[None]
+                variables |= _pair("valid", valid, ("L", "t"), "share of samples in the language",
+                                   n)  # fmt: skip
+            for name in ("changed_error", "valid_error"):
+                if name in variables:  # that of samples that are all alike is below one in n
+                    dims, error, text = variables[name]
+                    variables[name] = (dims, np.maximum(error, 1 / n), text)
+        fields = {
+            k: x for k, x in asdict(self).items() if k in ("data", "levels", "seed")
+        } | {"model": type(model).__name__, "process": repr(model.noise)}  # fmt: skip
+        source = "network" if model.source == "network" else "simulation"
+        axes = self._axes(model.noise.name, (len(start.latents) - 1,))
+        return results.label(variables, axes, source, results.provenance(fields))
 
     def _parameters(self, rhm: RHM, g: int) -> dict[str, Any]:
         return {
@@ -219,39 +317,26 @@ class UTurn:
             "levels": self.levels, "data": self.data, "seed": self.seed, "grammar": g,
         }  # fmt: skip
 
-    def _summarise(
-        self, times: Array, q: Array, truth: Array, new: Array, broken: Array,
-        here: tuple[float, float],
-    ) -> xr.Dataset:  # fmt: skip
+    def _summarise(self, q: Array, truth: Array, new: Array, units: int) -> dict[str, Any]:
+        """Variables of committors [L, datum, t, class], classes and new ones."""
         own = np.take_along_axis(q, truth[:, :, None, None], axis=3)[..., 0]
         changed = new != truth[:, :, None]
         law = 1 - (q**2).sum(axis=3)
         late, early = q[:, :, :-1], q[:, :, 1:]  # late in the reverse process: less noise
         martingale = (early * (late - early)).sum(axis=3)
         planted = (late * (late - early)).sum(axis=3)
-        decided = np.array([_speciation(times, x) for x in own])
-        plane, one, steps = ("L", "t"), ("L",), ("steps",)
-
-        def pair(name: str, values: Array, dims: tuple[str, ...], text: str) -> dict[str, Any]:
-            mean, error = _mean(values, self.grammars, 0 if dims == steps else 1)
-            return {name: (dims, mean, text), f"{name}_error": (dims, error, "its standard error")}
-
-        middle = ("L", "interval")
-        variables = {
+        decided = np.array([_speciation(self.times, x) for x in own])
+        pair, plane, middle = partial(_pair, units=units), ("L", "t"), ("L", "interval")
+        return {
             **pair("changed", changed, plane, _CHANGED),
             **pair("law", law, plane, "1 - E sum p^2"),
             **pair("difference", changed - law, plane, "counted less computed"),
             **pair("martingale", martingale, middle, "mean of p_t (p_s - p_t)"),
             **pair("planted", planted, middle, "mean of p_s (p_s - p_t): no martingale"),
-            **pair("speciation", decided, one, "noise level at which the class is decided"),
-            "speciation_spread": (one, decided.std(axis=1, ddof=1), "spread of trajectories"),
+            **pair("speciation", decided, ("L",), "noise level at which the class is decided"),
+            "speciation_spread": (("L",), decided.std(axis=1, ddof=1), "spread of trajectories"),
             "paths": (("path", "t"), own[-1, :24], "committor of the final class, greatest depth"),
-            **pair("broken", broken, steps, "fraction of strings outside the language"),
-            "critical": ((), here[0], "threshold of density evolution"),
-            "critical_error": ((), here[1], "its standard error"),
         }
-        coords = {**self._axes(), "steps": (steps, list(self.num_steps), "steps of the chain")}
-        return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
     def datasets(
         self, run: Run, model: DiffusionModel | None = None, data: Any = None
@@ -269,11 +354,14 @@ class UTurn:
         return Summary(table(ds), claim(ds), digest(ds))
 
 
-def _mean(values: Array, grammars: int, axis: int) -> tuple[Array, Array]:
-    """Mean and error over grammars of what lies along the axis of data."""
-    moved = np.moveaxis(values, axis, 0)
-    by_grammar = moved.reshape(grammars, -1, *moved.shape[1:]).mean(axis=1)
-    return mean_and_error(by_grammar)
+def _pair(
+    name: str, values: Array, dims: tuple[str, ...], text: str, units: int
+) -> dict[str, Any]:  # fmt: skip
+    """Mean and error over grammars, or data, of values whose data lie behind their depth."""
+    moved = np.moveaxis(values, 1 if "L" in dims else 0, 0)
+    by_unit = moved.reshape(units, -1, *moved.shape[1:]).mean(axis=1)
+    mean, error = mean_and_error(by_unit)
+    return {name: (dims, mean, text), f"{name}_error": (dims, error, "its standard error")}
 
 
 def _speciation(times: Array, own: Array) -> Array:
@@ -299,19 +387,28 @@ def order(ds: xr.Dataset) -> ConvergenceOrder:
 
 
 def table(ds: xr.Dataset) -> str:
-    """A row per depth, and one per number of steps."""
+    """A row per depth and one per number of steps, or one per noise level of samples."""
+    if "speciation" not in ds:
+        lines = [f"{'t':>6}{'class changes':>20}"]
+        for x in (ds.isel(L=0, t=k) for k in range(ds.sizes["t"])):
+            cell = f"{float(x.changed):.4f} ± {float(x.changed_error):.4f}"
+            lines.append(f"{float(x.t):>6.3f}{cell:>20}")
+        return "\n".join(lines)
     lines = [f"{'L':>3}{'class decided at t':>22}{'spread':>9}"]
     for x in (ds.sel(L=L) for L in ds.L.values):
         cell = f"{float(x.speciation):.4f} ± {float(x.speciation_error):.4f}"
         lines.append(f"{int(x.L):>3}{cell:>22}{float(x.speciation_spread):>9.4f}")
-    lines.append(f"{'steps':>6}{'outside the language':>24}")
-    for x in (ds.sel(steps=n) for n in ds.steps.values):
-        lines.append(
-            f"{int(x.steps):>6}{f'{float(x.broken):.4f} ± {float(x.broken_error):.4f}':>24}"
-        )
-    fit, z = order(ds), {n: np.abs(scores(ds, n)).max() for n in ("difference", "martingale")}
+    if "broken" in ds:
+        lines.append(f"{'steps':>6}{'outside the language':>24}")
+        for x in (ds.sel(steps=n) for n in ds.steps.values):
+            lines.append(
+                f"{int(x.steps):>6}{f'{float(x.broken):.4f} ± {float(x.broken_error):.4f}':>24}"
+            )
+        fit = order(ds)
+        cell = f"{fit.order:>8.2f} ± {fit.error:.2f}"
+        lines.append(f"{'order of convergence in 1 / steps':<36}{cell}")
+    z = {n: np.abs(scores(ds, n)).max() for n in ("difference", "martingale")}
     lines += [
-        f"{'order of convergence in 1 / steps':<36}{fit.order:>8.2f} ± {fit.error:.2f}",
         f"{'largest |z|, counted less computed':<36}{z['difference']:>8.1f}",
         f"{'largest |z|, martingale':<36}{z['martingale']:>8.1f}",
     ]
@@ -319,61 +416,93 @@ def table(ds: xr.Dataset) -> str:
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:
-    """Largest z-scores, convergence order and speciation times."""
+    """Largest z-scores, convergence order and speciation times, of what was measured."""
+    found: dict[str, Any] = {}
+    if "speciation" not in ds:
+        words = ("changed", "changed_error")
+        return {"t": ds.t.values.tolist(), **{k: ds[k].isel(L=0).values.tolist() for k in words}}
     z = {n: scores(ds, n) for n in ("difference", "martingale", "planted")}
-    return {
-        "largest z": {n: float(np.abs(x).max()) for n, x in z.items()},
-        "comparisons": {n: len(x) for n, x in z.items()},
-        "order": list(order(ds)),
-        "speciation": [
-            [int(L), *(float(ds[n].sel(L=L)) for n in ("speciation", "speciation_error",
-                                                       "speciation_spread"))]
-            for L in ds.L.values
-        ],
-        "critical": [float(ds.critical), float(ds.critical_error)],
-    }  # fmt: skip
+    found["largest z"] = {n: float(np.abs(x).max()) for n, x in z.items()}
+    found["comparisons"] = {n: len(x) for n, x in z.items()}
+    if "broken" in ds:
+        found["order"] = list(order(ds))
+    found["speciation"] = [
+        [int(L), *(float(ds[n].sel(L=L)) for n in ("speciation", "speciation_error",
+                                                   "speciation_spread"))]
+        for L in ds.L.values
+    ]  # fmt: skip
+    if "critical" in ds:
+        found["critical"] = [float(ds.critical), float(ds.critical_error)]
+    return found
 
 
 def claim(ds: xr.Dataset) -> str:
     """Where the class is decided, and how narrow that range is."""
     first, last = ds.isel(L=0), ds.isel(L=-1)
-    return (
-        f"class decided at t = {float(last.speciation):.4f} ± {float(last.speciation_error):.4f} "
-        f"at L = {int(last.L)} (theory {float(ds.critical):.4f} ± {float(ds.critical_error):.4f}), "
-        f"with a spread over trajectories of {float(first.speciation_spread):.3f} at "
-        f"L = {int(first.L)} and {float(last.speciation_spread):.3f} at L = {int(last.L)}"
-    )
+    if "speciation" not in ds:
+        place = falls_through(ds.t.values, 1 - last.changed.values)
+        if np.isnan(place):
+            return "class changes with a probability that does not cross 1/2"
+        return f"class changes with probability 1/2 at t = {place:.4f} (L = {int(last.L)})"
+    text = f"class decided at t = {float(last.speciation):.4f} ± {float(last.speciation_error):.4f}"
+    text += f" at L = {int(last.L)}"
+    if "critical" in ds:
+        text += f" (theory {float(ds.critical):.4f} ± {float(ds.critical_error):.4f})"
+    text += ", with a spread over trajectories of "
+    if len(ds.L) > 1:
+        text += f"{float(first.speciation_spread):.3f} at L = {int(first.L)} and "
+    return text + f"{float(last.speciation_spread):.3f} at L = {int(last.L)}"
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Class change, committors, speciation times, finite chains."""
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.3), layout="constrained")
-    for L in ds.L.values:
-        x, colour = ds.sel(L=L), plt.get_cmap("viridis")(0.9 * L / float(ds.L.max()))
-        axes[0].plot(ds.t, x.law, color=colour, lw=1)
-        axes[0].errorbar(ds.t, x.changed, x.changed_error, color=colour, fmt="o", ms=2.5, lw=0.8,
-                         label=f"L = {L}")  # fmt: skip
-    axes[0].set(xlabel="noise level t of the turn", ylabel="probability that the class changes")
-    axes[0].legend(fontsize=7, frameon=False, title="lines: $1 - E\\sum p^2$", title_fontsize=7)
-    for path in ds.paths.values:
-        axes[1].plot(ds.t, path, lw=0.7, alpha=0.7)
-    axes[1].set(xlabel="noise level t (the process runs to the left)", xlim=(0.6, 0.0),
-                ylabel=f"committor of the final class, L = {int(ds.L[-1])}")  # fmt: skip
-    spread = ds.speciation_spread
-    axes[2].errorbar(ds.L, ds.speciation, spread, color="0.7", fmt="none", capsize=3,
-                     label="spread of trajectories")  # fmt: skip
-    axes[2].errorbar(ds.L, ds.speciation, ds.speciation_error, fmt="o", ms=4, label="mean")
-    axes[2].axhline(float(ds.critical), color="k", lw=1, label="density evolution")
-    axes[2].set(xlabel="depth L", ylabel="noise level at which the class is decided")
-    axes[2].legend(fontsize=7, frameon=False)
-    axes[3].errorbar(ds.steps, ds.broken, ds.broken_error, fmt="o", ms=4)
-    fit = order(ds)
-    mid = float(np.exp(np.log(ds.broken).mean() + fit.order * np.log(ds.steps).mean()))
-    axes[3].plot(ds.steps, mid * ds.steps.values.astype(float) ** -fit.order, "k-", lw=1,
-                 label=f"order {fit.order:.2f} ± {fit.error:.2f}")  # fmt: skip
-    axes[3].set(xscale="log", yscale="log", xlabel="steps of the chain",
-                ylabel="strings outside the language")  # fmt: skip
-    axes[3].legend(fontsize=7, frameon=False)
-    for ax in axes:
+    """Class change, and what was measured of committors, speciation times, finite chains."""
+    panels = [_draw_changes]
+    panels += [_draw_paths, _draw_times] if "speciation" in ds else []
+    panels += [_draw_chains] if "broken" in ds else []
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(1 + 3 * len(panels), 3.3), layout="constrained", squeeze=False
+    )
+    for ax, panel in zip(axes[0], panels, strict=True):
+        panel(ax, ds)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _draw_changes(ax: Axes, ds: xr.Dataset) -> None:
+    for L in ds.L.values:
+        x, colour = ds.sel(L=L), plt.get_cmap("viridis")(0.9 * L / max(float(ds.L.max()), 1))
+        if "law" in ds:
+            ax.plot(ds.t, x.law, color=colour, lw=1)
+        ax.errorbar(ds.t, x.changed, x.changed_error, color=colour, fmt="o", ms=2.5, lw=0.8,
+                    label=f"L = {L}")  # fmt: skip
+    ax.set(xlabel="noise level t of the turn", ylabel="probability that the class changes")
+    ax.legend(fontsize=7, frameon=False, title_fontsize=7,
+              title="lines: $1 - E\\sum p^2$" if "law" in ds else None)  # fmt: skip
+
+
+def _draw_paths(ax: Axes, ds: xr.Dataset) -> None:
+    for path in ds.paths.values:
+        ax.plot(ds.t, path, lw=0.7, alpha=0.7)
+    ax.set(xlabel="noise level t (the process runs to the left)", xlim=(0.6, 0.0),
+           ylabel=f"committor of the final class, L = {int(ds.L[-1])}")  # fmt: skip
+
+
+def _draw_times(ax: Axes, ds: xr.Dataset) -> None:
+    ax.errorbar(ds.L, ds.speciation, ds.speciation_spread, color="0.7", fmt="none", capsize=3,
+                label="spread of trajectories")  # fmt: skip
+    ax.errorbar(ds.L, ds.speciation, ds.speciation_error, fmt="o", ms=4, label="mean")
+    if "critical" in ds:
+        ax.axhline(float(ds.critical), color="k", lw=1, label="density evolution")
+    ax.set(xlabel="depth L", ylabel="noise level at which the class is decided")
+    ax.legend(fontsize=7, frameon=False)
+
+
+def _draw_chains(ax: Axes, ds: xr.Dataset) -> None:
+    ax.errorbar(ds.steps, ds.broken, ds.broken_error, fmt="o", ms=4)
+    fit = order(ds)
+    mid = float(np.exp(np.log(ds.broken).mean() + fit.order * np.log(ds.steps).mean()))
+    ax.plot(ds.steps, mid * ds.steps.values.astype(float) ** -fit.order, "k-", lw=1,
+            label=f"order {fit.order:.2f} ± {fit.error:.2f}")  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel="steps of the chain",
+           ylabel="strings outside the language")  # fmt: skip
+    ax.legend(fontsize=7, frameon=False)

@@ -50,7 +50,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import Run, Sample, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import (
     accuracy_table,
@@ -70,17 +70,23 @@ from hierdiff.sims.metrics.denoising_error import (
     class_errors,
     error_pool,
     moments,
+    paired_t_pruning,
     prefix_scores,
+    staged_elimination,
     stratified_pool,
     tie_split_accuracy,
 )
 from hierdiff.sims.metrics.estimators import mean_and_error, standard_error
-from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.zero_shot.inputs import checked_labels
-from hierdiff.theory.zero_shot.limit_laws import normal_accuracy, stable_accuracy
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM, NodeClasses
-from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, class_scores
+from hierdiff.theory.zero_shot.scores import (
+    ClassModel,
+    bayes_accuracy,
+    class_scores,
+    normal_accuracy,
+    stable_accuracy,
+)
 from hierdiff.theory.zero_shot.weightings import WEIGHTINGS, fit_buckets, snr_at, weighting
 
 __all__ = ["LEARNED", "PRUNED", "Classification"]
@@ -203,7 +209,7 @@ class Classification:
             if not sizes or min(sizes) < 1 or list(sizes) != sorted(set(sizes)):
                 raise InvalidParameter(f"{name} = {sizes} must be increasing numbers >= 1")
             memory(f"{name} up to {sizes[-1]} samples", 8.0 * sizes[-1] * rhm.n_classes)
-        # the rule of hierdiff.sims.metrics.pruning.staged_elimination
+        # the rule of hierdiff.sims.metrics.denoising_error.staged_elimination
         left = (rhm.n_classes, *self.keep)
         if (
             len(self.keep) != len(self.stages) or self.keep[-1] != 1

@@ -9,7 +9,8 @@ r"""Exact models in the same role as networks, as DiffusionModels.
 
 with the class posterior :math:`w_k` and the class denoisers :math:`D_k` of
 :mod:`hierdiff.theory.mixture.posterior`; both ends of the process, SNR 0 and infinity, are limits.
-``ExactImages`` infers the symbols behind noisy images (:mod:`hierdiff.data.rhm_images`).
+``ExactImages`` infers the symbols behind noisy images (:mod:`hierdiff.data.rhm_images`), and
+``ExactPCFG`` sums over all trees of a string (:mod:`hierdiff.theory.pcfg.inside_outside`).
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ from hierdiff.checks import (
     finite_reals,
     levels_of,
     sound,
+    symbols_of,
+    unchecked,
     whole,
 )
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
+from hierdiff.data.parse_trees import Parses
+from hierdiff.data.pcfg import PCFG
 from hierdiff.data.rhm import Grammar
 from hierdiff.data.rhm_images import TreeImages
 from hierdiff.errors import InvalidParameter
@@ -46,13 +51,22 @@ from hierdiff.theory.belief_propagation.exact_posterior import (
     posterior,
     true_beliefs,
 )
+from hierdiff.theory.belief_propagation.tree_evidence import NodeEvidence
+from hierdiff.theory.belief_propagation.tree_inference import TreePosterior, tree_posterior
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
+from hierdiff.theory.pcfg.inside_outside import (
+    ParsePosterior,
+    parse_posterior,
+    valid_strings,
+)
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 
 __all__ = [
+    "ConditionedRHM",
     "ExactGaussianRHM",
     "ExactImages",
     "ExactMixture",
+    "ExactPCFG",
     "ExactRHM",
 ]
 
@@ -129,6 +143,20 @@ class ExactRHM:
         one = Grammar(g.rules, g.weights, prior, leaf_vocabulary=g.leaf_vocabulary)
         return replace(self, grammar=one)
 
+    @checked(nodes=unchecked)
+    def given_latents(self, nodes: NodeEvidence) -> ConditionedRHM:
+        """The model conditioned on latents, known or seen through noise.
+
+        Examples
+        --------
+        >>> from hierdiff import RHM, MaskingNoise
+        >>> model = ExactRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0), MaskingNoise(v=4))
+        >>> drawn = model.given_latents({(1, 1): 3}).sample(np.full((5, 4), -1), 1.0, seed=1)
+        >>> model.grammar.parse(drawn).levels[1][:, 1].tolist()
+        [3, 3, 3, 3, 3]
+        """
+        return ConditionedRHM(self.grammar, self.noise, nodes, self.threads)
+
     @checked(x_t=array)
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t] of one-hot data, [n, leaves, v]."""
@@ -161,6 +189,85 @@ class ExactRHM:
         """Belief in the true symbol at every node."""
         evidence = self.noise.evidence(x_t, t)
         return true_beliefs(self.grammar, evidence, truth, threads=self.threads)
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionedRHM:
+    r"""The Bayes-optimal diffusion model of a grammar, given evidence at any nodes of its tree.
+
+    .. math:: \hat x_0(x_t) = E[x_0 \mid x_t, \phi]
+
+    Parameters
+    ----------
+    grammar : Grammar
+        Where the data come from.
+    noise : NoiseProcess
+        How they are corrupted; it must have the grammar's number of leaf symbols.
+    nodes : mapping or list of arrays
+        Evidence beside the noisy leaves, see
+        :data:`~hierdiff.theory.belief_propagation.tree_evidence.NodeEvidence`: ``{(1, 0): 3}`` is a
+        known latent.  Of one sample for all data, or of as many samples as data are given.
+    threads : int, optional
+        Threads per call; default all processors.
+
+    Raises
+    ------
+    InvalidParameter
+        If noise, grammar and evidence do not fit together.
+    ImpossibleEvidence
+        If no derivation agrees with the evidence.
+
+    Notes
+    -----
+    Validity: exact for any grammar.  A DiffusionModel that can be conditioned on a class too.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, MaskingNoise
+    >>> grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
+    >>> model = ConditionedRHM(grammar, MaskingNoise(v=4), {(1, 1): 3})
+    >>> model.posterior(np.full((1, 4), -1), 1.0).marginals[1][0, 1].tolist()
+    [0.0, 0.0, 0.0, 1.0]
+    """
+
+    grammar: Grammar
+    noise: NoiseProcess
+    nodes: Any
+    threads: int | None = None
+
+    source = "theory"
+
+    def __post_init__(self) -> None:
+        check_fields(self, nodes=unchecked)
+        model = ExactRHM(self.grammar, self.noise, self.threads)
+        _ = tree_posterior(model.grammar, nodes=self.nodes, threads=self.threads).log_evidence
+
+    def given(self, label: int | None) -> Self:
+        """The model conditioned on a class as well; None is this model."""
+        one = ExactRHM(self.grammar, self.noise, self.threads).given(label)
+        return replace(self, grammar=one.grammar)
+
+    @checked(x_t=array)
+    def posterior(self, x_t: Array, t: ArrayLike) -> TreePosterior:
+        """All that is known about the latents given x_t and the evidence."""
+        evidence, nodes = self.noise.evidence(x_t, t), self.nodes
+        return tree_posterior(self.grammar, evidence, nodes=nodes, threads=self.threads)
+
+    @checked(x_t=array)
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t, evidence] of one-hot data, [n, leaves, v]."""
+        return self.posterior(x_t, t).marginals[self.grammar.L]
+
+    @checked(x_t=array)
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """An exact draw of the leaves [n, leaves] given x_t and the evidence."""
+        return self.posterior(x_t, t).sample(seed).leaves
+
+    @checked(x_t=array)
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """The marginals of each level as a representation, {"level l": [n, nodes * v_l]}."""
+        marginals = self.posterior(x_t, t).marginals
+        return {f"level {i}": p.reshape(len(p), -1) for i, p in enumerate(marginals)}
 
 
 # ----------------------------------------------------------------------------------------- mixtures
@@ -469,3 +576,112 @@ class ExactImages:
         """Beliefs of every level, {"level l": [n, nodes * v]}."""
         marginals = self.posterior(np.asarray(x_t), t).marginals
         return {f"level {l}": p.reshape(len(p), -1) for l, p in enumerate(marginals)}
+
+
+# --------------------------------------------------------------- grammars whose trees vary in shape
+
+
+@dataclass(frozen=True, eq=False)
+class ExactPCFG:
+    r"""The exact diffusion model of a grammar whose trees vary in shape, at known length.
+
+    .. math:: \hat x_0(x_t) = E[x_0 \mid x_t, n], \qquad x_0 \sim p(x_0 \mid x_t, n)
+
+    Noise does not change the number of leaves, so n is that of x_t.
+
+    Parameters
+    ----------
+    grammar : PCFG
+        Where the data come from.
+    noise : NoiseProcess
+        How they are corrupted; it must have the grammar's number of leaf symbols.
+    threads : int, optional
+        Threads per call; default all processors.
+
+    Raises
+    ------
+    InvalidParameter
+        If grammar and noise disagree on the number of symbols.
+
+    Notes
+    -----
+    Validity: exact for any grammar and noise that acts on each leaf by itself.  Strings of one call
+    have one length; -1 in x_t is a leaf that was not seen, not the end of a string.
+
+    Examples
+    --------
+    >>> from hierdiff import MaskingNoise
+    >>> grammar = PCFG.random(v=4, rules={2: 1, 3: 1}, L=2, seed=0)
+    >>> model = ExactPCFG(grammar, MaskingNoise(v=4))
+    >>> x_t = np.full((1, 6), -1)
+    >>> model.denoise(x_t, 1.0).sum(axis=2).round(12)
+    array([[1., 1., 1., 1., 1., 1.]])
+    >>> bool(model.is_valid(model.sample(x_t, 1.0, seed=1))[0])
+    True
+    """
+
+    grammar: PCFG
+    noise: NoiseProcess
+    threads: int | None = None
+
+    source = "theory"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.threads is not None:
+            count("threads", self.threads)
+        if self.noise.v != self.grammar.v:
+            raise InvalidParameter(
+                f"the noise has v = {self.noise.v} symbols and the grammar's leaves have "
+                f"{self.grammar.v}; make the noise with v={self.grammar.v}"
+            )
+
+    @checked
+    def given(self, label: int | None) -> Self:
+        """The model conditioned on a class, a symbol of level 0; None is this model."""
+        return self if label is None else replace(self, grammar=self.grammar.given(label))
+
+    @checked(x_t=array)
+    def posterior(self, x_t: Array, t: ArrayLike) -> ParsePosterior:
+        """All that is known about trees, symbols and rules given x_t."""
+        return parse_posterior(self.grammar, self.noise.evidence(x_t, t), threads=self.threads)
+
+    @checked(x_t=array)
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t] of one-hot data, [n, leaves, v]."""
+        return self.posterior(x_t, t).leaf_marginals
+
+    @checked(x_t=array)
+    def class_marginals(self, x_t: Array, t: ArrayLike) -> Array:
+        """Posterior probability of every class, [n, classes]."""
+        return self.posterior(x_t, t).class_marginals
+
+    @checked(x_t=array)
+    def trees(self, x_t: Array, t: ArrayLike, seed: Seed) -> Parses:
+        """An exact draw of the tree given x_t, one per string."""
+        return self.posterior(x_t, t).sample(seed)
+
+    @checked(x_t=array)
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """An exact draw of the leaves [n, leaves] given x_t."""
+        return self.trees(x_t, t, seed).leaves
+
+    @checked(x_t=array)
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """Posteriors as representations, each [n, width].
+
+        Of a layered grammar "level l", the symbol that covers each leaf; of others "class" and
+        "leaves".
+        """
+        found = self.posterior(x_t, t)
+        if self.grammar.L is None:
+            parts = {"class": found.class_marginals, "leaves": found.leaf_marginals}
+        else:
+            parts = {f"level {i}": p for i, p in enumerate(found.symbols)}
+        return {name: np.ascontiguousarray(p).reshape(len(p), -1) for name, p in parts.items()}
+
+    @checked(leaves=array)
+    def is_valid(self, leaves: Array) -> Array:
+        """Which strings [n, leaves] have a derivation, bool [n]."""
+        found = symbols_of("leaves", leaves, 0, self.grammar.v)
+        return valid_strings(self.grammar, found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hierdiff._optional import import_optional
+from hierdiff._lazy import import_optional
 from hierdiff.validation.networks import NETWORKS, network
 from hierdiff.validation.pretrained.catalogue import CATALOGUE
 from hierdiff.validation.pretrained.download import print_models

@@ -6,7 +6,7 @@ becomes the posterior mean
 .. math:: \hat x_0 = E[x_0 \mid x_t] \quad\text{at the SNR of } t,
 
 by a parameterisation (:mod:`hierdiff.validation.diffusion.parameterisation`); the time is that of
-a noise conditioning (:mod:`hierdiff.validation.diffusion.noise_conditioning`).
+a noise conditioning (:mod:`hierdiff.validation.diffusion.schedules`).
 
 ===================  ===========================================================================
 data                 input and output of the module
@@ -20,13 +20,26 @@ scale "evidence"     channels and time of :func:`hierdiff.noise.network_input`, 
 ===================  ===========================================================================
 
 Networks on symbols that are trained here have the scale "evidence" (:func:`symbol_model`).
+
+Features are read by forward hooks on named submodules, pooled over axes that are said:
+
+==========  ====================================================================================
+pooling     what becomes of the output of a layer
+==========  ====================================================================================
+"space"     [n, channels, ...]: mean over all axes after the channels (images)
+"tokens"    [n, tokens, width]: mean over the tokens (sequences, trees, transformers)
+"keep"      everything after the first axis in one row, nothing averaged
+(i, j, ..)  mean over these axes, the rest in one row; axis 0 counts samples and stays
+==========  ====================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -45,6 +58,7 @@ from hierdiff.checks import (
     integers,
     levels_of,
     reals,
+    shown,
     unchecked,
 )
 from hierdiff.errors import InvalidParameter
@@ -60,9 +74,9 @@ from hierdiff.noise import (
 from hierdiff.seeds import SampleStreams, Seed
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.validation._checks import FiniteOutputs, called, refuse_rows
-from hierdiff.validation.diffusion.noise_conditioning import NoiseConditioning, default_conditioning
 from hierdiff.validation.diffusion.parameterisation import Output, Parameterisation, Prediction
 from hierdiff.validation.diffusion.samplers import Ancestral, Sampler
+from hierdiff.validation.diffusion.schedules import NoiseConditioning, default_conditioning
 from hierdiff.validation.execution import (
     Execution,
     Rows,
@@ -70,14 +84,21 @@ from hierdiff.validation.execution import (
     inference,
     state_dtype,
 )
-from hierdiff.validation.layers import Pooling, check_layers, recorded
 
-__all__ = ["NetworkModel", "symbol_model"]
+__all__ = [
+    "NetworkModel",
+    "Pooling",
+    "check_layers",
+    "pooled",
+    "recorded",
+    "symbol_model",
+]
 
 if not TYPE_CHECKING:  # old names, for one release
     __getattr__ = renamed(__name__, {"SymbolNetwork": "symbol_model"})
 
 Array: TypeAlias = NDArray[Any]
+Pooling: TypeAlias = Literal["space", "tokens", "keep"] | tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +115,11 @@ class NetworkModel:
         What the network predicts; a name stands for ``Parameterisation(name)``.
     layers : mapping of str to pooling
         Submodules whose outputs are features, and how each is pooled
-        (:mod:`hierdiff.validation.layers`).  Without layers the features are those of the module's
+        (the module's table).  Without layers the features are those of the module's
         own method ``sweeps``, where it has one.
     noise_conditioning : NoiseConditioning, optional
         The time that the network is given; default as in
-        :func:`hierdiff.validation.diffusion.noise_conditioning.default_conditioning`.
+        :func:`hierdiff.validation.diffusion.schedules.default_conditioning`.
     sampler : Sampler or int
         The reverse chain of ``sample``; a number of steps stands for the chain of
         :class:`hierdiff.sims.models.finite_steps.SimulatedModel`, which discrete noise always uses.
@@ -498,3 +519,126 @@ def draw_symbols(
     sums = np.cumsum(np.clip(means.astype(float), 1e-12, None), axis=-1)
     uniform = np.stack([r.random(means.shape[1]) for r in random])[..., None] * sums[..., -1:]
     return np.asarray((sums <= uniform).sum(axis=-1).clip(max=means.shape[-1] - 1), np.int32)
+
+
+@checked
+def check_layers(module: nn.Module, layers: Mapping[str, Pooling]) -> None:
+    """Raise InvalidParameter where a layer does not exist or its pooling is unknown."""
+    names = dict(module.named_modules())
+    for layer, pooling in layers.items():
+        if layer not in names:
+            near = difflib.get_close_matches(layer, names, n=3, cutoff=0.0)
+            raise InvalidParameter(
+                f"layer {layer!r} is not in the network; the nearest names are "
+                + ", ".join(map(repr, near))
+            )
+        _known(layer, pooling)
+
+
+def _known(layer: str, pooling: Any) -> None:
+    axes = isinstance(pooling, tuple) and bool(pooling) and all(
+        isinstance(axis, int) and not isinstance(axis, bool) and axis >= 1 for axis in pooling
+    )  # fmt: skip
+    word = isinstance(pooling, str) and pooling in ("space", "tokens", "keep")
+    if not word and not (axes and len(set(pooling)) == len(pooling)):
+        raise InvalidParameter(
+            f"pooling {shown(pooling)} of layer {layer!r} is unknown; use 'space', 'tokens', "
+            "'keep' or a tuple of different axes >= 1"
+        )
+
+
+@checked
+def pooled(layer: str, output: Any, pooling: Pooling) -> Tensor:
+    """One row per sample, averaged in float32 (float64 if the output is).
+
+    Parameters
+    ----------
+    layer : str
+        Name, for messages.
+    output : tensor [n, ...]
+        What the layer returned.
+    pooling : {"space", "tokens", "keep"} or tuple of int
+        See the module's table.
+
+    Returns
+    -------
+    tensor [n, width]
+
+    Raises
+    ------
+    InvalidParameter
+        If the layer returned no tensor, or one that has not the axes.
+
+    Notes
+    -----
+    Validity: any tensor; the order of the axes that stay is kept.
+
+    Examples
+    --------
+    >>> maps = torch.arange(8.0).reshape(1, 2, 2, 2)
+    >>> pooled("x", maps, "space").tolist(), pooled("x", maps, (1, 3)).tolist()
+    ([[1.5, 5.5]], [[2.5, 4.5]])
+    """
+    _known(layer, pooling)
+    if not isinstance(output, Tensor):
+        raise InvalidParameter(
+            f"layer {layer!r} returns a {type(output).__name__}, no tensor; name a submodule of it "
+            "that returns one"
+        )
+    wanted = {"space": 3, "tokens": 3}.get(str(pooling), 2)
+    axes = pooling if isinstance(pooling, tuple) else ()
+    if pooling == "space":
+        axes = tuple(range(2, output.ndim))
+    elif pooling == "tokens":
+        axes = (1,)
+    short = output.ndim < max(wanted, *(axis + 1 for axis in axes), 0)
+    if short or (pooling == "tokens" and output.ndim != 3):
+        raise InvalidParameter(
+            f"layer {layer!r} returns {tuple(output.shape)}, which pooling {pooling!r} does not "
+            "fit; give 'space' for [n, channels, ...], 'tokens' for [n, tokens, width], 'keep', or "
+            "the axes to average"
+        )
+    exact = output if output.dtype == torch.float64 else output.float()
+    return (exact.mean(dim=axes) if axes else exact).flatten(1)
+
+
+@contextlib.contextmanager
+@checked
+def recorded(
+    module: nn.Module, layers: Mapping[str, Pooling]
+) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    """Collect the pooled outputs of one forward pass; the hooks are gone afterwards.
+
+    Raises InvalidParameter where a layer was not called, or more than once.
+    """
+    check_layers(module, layers)
+    found: dict[str, Tensor] = {}
+
+    def hook(layer: str, pooling: Pooling) -> Any:
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
+            if layer in found:
+                raise InvalidParameter(
+                    f"layer {layer!r} is called more than once per pass, so its output is not one "
+                    "thing; name a layer that is called once"
+                )
+            found[layer] = pooled(layer, output, pooling)
+
+        return keep
+
+    parts = dict(module.named_modules())
+    handles = [
+        parts[layer].register_forward_hook(hook(layer, pooling))
+        for layer, pooling in layers.items()
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in layers:
+        if layer not in found:
+            inner = [f"{layer}.{name}" for name, _ in parts[layer].named_children()]
+            raise InvalidParameter(
+                f"layer {layer!r} was not called; it may be a container, so name one of "
+                + (", ".join(map(repr, inner[:3])) or "the layers that run")
+            )

@@ -15,21 +15,28 @@ On symbols the network returns logits and learns by their cross-entropy,
    E[x_0 \mid x_t] \approx q,
 
 and the difference from the exact marginals of belief propagation is the mean Kullback-Leibler
-divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats.  On images and bumps it predicts the noise,
+divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats.  With ``target="posterior"`` the loss is
+this divergence itself: the mean over x_0 given x_t, in place of one draw.  On images and bumps it
+predicts the noise,
 
 .. math:: \mathcal L = E_{x_0, i, \epsilon}\;
    |\epsilon - \epsilon_\theta(a_i x_0 + s_i \epsilon, i)|^2
 
-over the indices i of the schedule.  On vectors the squared error is taken in units of c_out
-(:mod:`hierdiff.validation.networks.vector_mlp`), so that all noise levels weigh alike.
+over the indices i of the schedule.  On vectors the squared error is taken in units of c_out, the
+standard deviation of x0 given x_t for Gaussian data of the same variance, so that all noise levels
+weigh alike.
+
+Every recipe takes the name of a network for its data
+(:func:`hierdiff.validation.networks.architecture_for`), by default the first there is.  Sizes that
+are left at their defaults are not asked of a network that does not have them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import torch
@@ -42,6 +49,7 @@ from hierdiff.checks import (
     fraction,
     instance,
     interval,
+    one_of,
     reals,
     shown,
     symbols_of,
@@ -53,7 +61,7 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess, network_input
+from hierdiff.noise import GaussianNoise, NoiseProcess, SymbolEvidence, network_input
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.theory import denoise_symbols
 from hierdiff.validation import networks
@@ -61,18 +69,15 @@ from hierdiff.validation._checks import (
     batch_number,
 )
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, LogSNR
+from hierdiff.validation.exact_inference import marginals, posterior_kl
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.networks.adm import image_unet
-from hierdiff.validation.networks.bump_unet import attenuate_position, bump_unet, encoder_layer
-from hierdiff.validation.networks.vector_mlp import VectorDenoiser, vector_mlp
 from hierdiff.validation.training import Evaluation, TrainConfig, TrainResult, train
 
 __all__ = [
-    "Architecture",
     "Source",
+    "Target",
     "bump_loss",
     "bump_model",
     "divergence_to_exact",
@@ -96,10 +101,22 @@ if not TYPE_CHECKING:  # old names, for one release
     )
 
 Array = NDArray[Any]
-Architecture: TypeAlias = Literal["tree", "transformer"]
+Target: TypeAlias = Literal["sample", "posterior"]
 
 Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], LabelledImages]
 """A set of images, or what draws that many fresh ones."""
+
+
+def _made(
+    name: str | None, data: Any, noise: NoiseProcess | None, weights: int,
+    usual: Mapping[str, Any], /, **sizes: Any,
+) -> tuple[str, nn.Module]:  # fmt: skip
+    """Name and network, with initial weights of a seed; ``usual`` are the defaults of the sizes."""
+    name = networks.architecture_for(type(data), name)
+    known = networks.sizes_of(name)
+    given = {k: x for k, x in sizes.items() if known is None or k in known or x != usual[k]}
+    torch.manual_seed(int(stream(weights, "weights").integers(2**31)))
+    return name, networks.network(name, data, noise, **given)
 
 
 @checked(batch=batch_number)
@@ -111,9 +128,10 @@ def symbol_loss(
     data: Array | None = None,
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
+    target: Target = "sample",
     seed: int = 0,
 ) -> Callable[[nn.Module, int], Tensor]:
-    """Cross-entropy of the clean symbols on a fresh batch per step.
+    """Cross-entropy of the clean symbols, or divergence from their posterior, on fresh batches.
 
     Parameters
     ----------
@@ -129,6 +147,10 @@ def symbol_loss(
         default they are uniform in [0, 1].
     label_share : float
         Share of the data whose class is given to the network, which then has classes.
+    target : {"sample", "posterior"}
+        What is learned from: the clean symbols that were drawn, or the exact marginals of the
+        grammar given what the network sees (:mod:`hierdiff.validation.exact_inference`).  The
+        batches are the same.
     seed : int
         Names the streams of all steps.
 
@@ -145,8 +167,10 @@ def symbol_loss(
 
     Notes
     -----
-    Validity: its minimum is the entropy of the exact posterior, per leaf in nats.
+    Validity: its minimum is the entropy of the exact posterior, per leaf in nats, or 0 with
+    ``target="posterior"``; the gradients of both have the same mean over x_0 given x_t.
     """
+    one_of("target", target, get_args(Target))
     if data is not None:
         data = symbols_of("data", data, 0, grammar.leaf_vocabulary)
         if not len(data) or data.shape[1] != grammar.n_leaves:
@@ -175,18 +199,41 @@ def symbol_loss(
         if focus is not None:
             inside = rng.random(batch) < 0.75
             t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
-        channels = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        x_t = noise.corrupt(leaves, t, rng)
+        channels = network_input(noise, x_t, t)
         x, log_snr = (torch.from_numpy(np.asarray(part, np.float32)) for part in channels)
         device = next(network.parameters()).device
         condition: tuple[Tensor, ...] = ()
+        hidden = np.full(batch, classes)
         if label is not None and label_share:
             hidden = np.where(rng.random(batch) < label_share, label, classes)
             condition = (torch.from_numpy(hidden.astype(np.int64)).to(device),)
         logits = network(x.to(device), log_snr.to(device), *condition)
-        target = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+        if target == "posterior":
+            exact = _exact_marginals(grammar, noise.evidence(x_t, t), hidden, device)
+            return posterior_kl(exact, logits.float()).mean()
+        clean = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
+        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), clean.flatten())
 
     return loss
+
+
+def _exact_marginals(
+    grammar: Grammar, evidence: SymbolEvidence | Array, label: Array, device: torch.device
+) -> Tensor:
+    """Marginals [n, leaves, v] of the leaves; the label v_0 stands for none."""
+    dense = evidence.dense() if isinstance(evidence, SymbolEvidence) else evidence
+    parts, order = [], []
+    for rows, given in ((label == grammar.v[0], False), (label < grammar.v[0], True)):
+        if rows.any():
+            root = label[rows] if given else None
+            parts.append(
+                marginals(grammar, dense[rows], root, levels=(-1,), dtype=torch.float32,
+                          device=str(device))[-1]
+            )  # fmt: skip
+            order.append(np.flatnonzero(rows))
+    back = torch.from_numpy(np.argsort(np.concatenate(order))).to(device)
+    return torch.cat(parts)[back]
 
 
 @checked(batch=batch_number)
@@ -200,7 +247,8 @@ def train_symbol_network(
     data: Array | None = None,
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
-    network: str = "tree_unet",
+    target: Target = "sample",
+    network: str | None = None,
     leaf_width: int | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
@@ -216,11 +264,10 @@ def train_symbol_network(
         How long to train.
     width : int
         Features per node.
-    batch, data, focus, label_share, seed
+    batch, data, focus, label_share, target, seed
         As in :func:`symbol_loss`; the seed also names the initial weights.
-    network : str
-        Name of a network on symbols in :data:`hierdiff.validation.networks.NETWORKS`: "tree_unet",
-        or "tree" in short, has the shape of the tree; "transformer" has four layers without it.
+    network : str, optional
+        Name of a network for grammars in :data:`hierdiff.validation.networks.NETWORKS`.
     leaf_width : int, optional
         Features per leaf, for a network that has this size.
     folder : path-like, optional
@@ -243,15 +290,15 @@ def train_symbol_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    sizes = {} if leaf_width is None else {"leaf_width": leaf_width}
-    module = networks.network(
-        network, grammar, noise, width=width, conditional=label_share > 0, **sizes
-    )
+    name, module = _made(
+        network, grammar, noise, seed, {"width": 64, "conditional": False, "leaf_width": None},
+        width=width, conditional=label_share > 0, leaf_width=leaf_width,
+    )  # fmt: skip
     loss = symbol_loss(
-        grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
-    )
-    done = train(module, loss, config, folder=folder, evaluate=evaluate, name=network)
+        grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share,
+        target=target, seed=seed,
+    )  # fmt: skip
+    done = train(module, loss, config, folder=folder, evaluate=evaluate, name=name)
     return symbol_model(done.network, noise), done
 
 
@@ -402,11 +449,12 @@ def train_image_network(
     batch: int = 128,
     label_share: float = 0.0,
     num_steps: int = 100,
+    network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
 ) -> tuple[NetworkModel, TrainResult]:
-    """An ADM U-Net trained on images.
+    """A network trained on images.
 
     Parameters
     ----------
@@ -415,7 +463,7 @@ def train_image_network(
     config : TrainConfig
         How long to train.
     channels, multipliers, blocks, attention
-        See :class:`hierdiff.validation.networks.adm.ADMConfig`.
+        Sizes, as in :class:`hierdiff.validation.networks.adm.ADMConfig`.
     batch : int
         Images per step.
     label_share : float
@@ -423,6 +471,8 @@ def train_image_network(
         beside the classes, on which the model is conditioned until ``given`` another.
     num_steps : int
         Steps of the ancestral sampler.
+    network : str, optional
+        Name of a network for labelled images in :data:`hierdiff.validation.networks.NETWORKS`.
     seed : int
         Names the weights and all batches.
     folder : path-like, optional
@@ -446,16 +496,17 @@ def train_image_network(
     """
     some = data if isinstance(data, LabelledImages) else _drawn(data, 4096, stream(seed, "shape"))
     classes = int(some.labels.max()) + 1 if label_share and len(some) else 0
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = image_unet(
-        some, channels=channels, multipliers=multipliers, blocks=blocks, attention=attention,
-        conditional=classes > 0,
+    usual = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "attention": (2,),
+             "conditional": False}  # fmt: skip
+    _, module = _made(
+        network, some, None, seed, usual, channels=channels, multipliers=multipliers, blocks=blocks,
+        attention=attention, conditional=classes > 0,
     )  # fmt: skip
     schedule = DiscreteSchedule.linear()
     loss = eps_loss(
         data, schedule, batch=batch, label_share=label_share, classes=classes, seed=seed
     )
-    done = train(network, loss, config, folder=folder, evaluate=evaluate, name="U-Net")
+    done = train(module, loss, config, folder=folder, evaluate=evaluate, name="images")
     model = NetworkModel(
         done.network, GaussianNoise(schedule="linear"), "eps",
         sampler=Ancestral(schedule.respaced(str(num_steps)), clip=1.0),
@@ -504,6 +555,7 @@ def vector_loss(
         data = reals("data", data, shape=(None, mixture.dim), least=1)
     if not 0 < sigmas[0] < sigmas[1]:
         raise InvalidParameter(f"sigmas = {sigmas} must increase, above 0")
+    variance = float((mixture.sample(4000, stream(seed, "variance"))[0] ** 2).mean())
 
     def loss(network: nn.Module, step: int) -> Tensor:
         random = generator(stream(seed, "training", step))
@@ -519,9 +571,14 @@ def vector_loss(
         x, clean, level = (
             torch.from_numpy(v.astype(np.float32)).to(device) for v in (noisy, x0, log_snr)
         )
-        assert isinstance(network, VectorDenoiser)
-        skip, out, _ = network.scales(level, x)
-        return nn.functional.mse_loss(network.inner(x, level), (clean - skip * x) / out)
+        if hasattr(network, "scales") and hasattr(network, "inner"):
+            # the same without the division of a product by its factor
+            skip, out, _ = cast(Any, network).scales(level, x)
+            return nn.functional.mse_loss(cast(Any, network).inner(x, level),
+                                          (clean - skip * x) / out)  # fmt: skip
+        kept = torch.from_numpy((a**2).astype(np.float32)).to(device)
+        out = (variance * (1 - kept) / (kept * variance + 1 - kept)).sqrt()
+        return nn.functional.mse_loss(network(x, level) / out, clean / out)
 
     return loss
 
@@ -535,6 +592,7 @@ def train_vector_network(
     width: int = 256,
     depth: int = 3,
     batch: int = 256,
+    network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
 ) -> tuple[NetworkModel, TrainResult]:
@@ -548,7 +606,10 @@ def train_vector_network(
     data, batch
         As in :func:`vector_loss`.
     width, depth
-        As in :class:`VectorDenoiser`.
+        Features and hidden layers.
+    network : str, optional
+        Name of a network for mixtures in :data:`hierdiff.validation.networks.NETWORKS`, which
+        predicts x0.
     seed : int
         Names the weights and the batches.
     folder : path-like, optional
@@ -569,10 +630,10 @@ def train_vector_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = vector_mlp(mixture, width=width, depth=depth, seed=seed)
+    usual = {"width": 256, "depth": 3, "seed": seed}
+    _, module = _made(network, mixture, None, seed, usual, width=width, depth=depth, seed=seed)
     loss = vector_loss(mixture, data=data, batch=batch, seed=seed)
-    done = train(network, loss, config, folder=folder, name="vectors")
+    done = train(module, loss, config, folder=folder, name="vectors")
     model = NetworkModel(
         done.network,
         GaussianNoise(),
@@ -642,6 +703,7 @@ def train_bump_network(
     blocks: int = 1,
     batch: int = 64,
     num_steps: int = 20,
+    network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     evaluate: Evaluation | None = None,
@@ -654,15 +716,16 @@ def train_bump_network(
     config : TrainConfig
         How long to train.
     attenuation : float, optional
-        Amplitude of the true position in an
-        :class:`~hierdiff.validation.networks.bump_unet.AttenuatedEmbedding`; by default a
-        :class:`~hierdiff.validation.networks.bump_unet.PositionEmbedding` is used.
+        Amplitude of the true position among false ones in what the network is conditioned on; by
+        default the position alone.
     channels, multipliers, blocks
-        As in :func:`bump_unet`.
+        Sizes, as in :class:`hierdiff.validation.networks.adm.ADMConfig`.
     batch, seed
         As in :func:`bump_loss`; the seed also names the initial weights.
     num_steps : int
         Steps of the deterministic sampler.
+    network : str, optional
+        Name of a network for bumps in :data:`hierdiff.validation.networks.NETWORKS`.
     folder : path-like, optional
         Where the checkpoint is kept.
     evaluate : callable, optional
@@ -677,28 +740,29 @@ def train_bump_network(
     Raises
     ------
     InvalidParameter
-        As :func:`bump_unet` and :func:`bump_loss`.
+        As :func:`hierdiff.validation.networks.network` and :func:`bump_loss`.
 
     Notes
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-    network = bump_unet(bumps, channels=channels, multipliers=multipliers, blocks=blocks)
-    if attenuation is not None:
-        attenuate_position(network, bumps, attenuation, seed)
+    usual = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "attenuation": None, "seed": seed}
+    _, module = _made(
+        network, bumps, None, seed, usual, channels=channels, multipliers=multipliers,
+        blocks=blocks, attenuation=attenuation, seed=seed,
+    )  # fmt: skip
     schedule = DiscreteSchedule.linear()
     loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
-    done = train(network, loss, config, folder=folder, evaluate=evaluate, name="bumps")
+    done = train(module, loss, config, folder=folder, evaluate=evaluate, name="bumps")
     return bump_model(done.network, num_steps), done
 
 
 @checked
 def bump_model(network: nn.Module, num_steps: int = 20) -> NetworkModel:
-    """A bump network as a DiffusionModel, with its last encoder layer as features."""
-    layer = encoder_layer(network)
+    """A bump network as a DiffusionModel, with the features that its ``feature_layer`` names."""
+    layer = getattr(network, "feature_layer", "")
     return NetworkModel(
-        network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"},
+        network, GaussianNoise(schedule="linear"), "eps", layers={layer: "keep"} if layer else {},
         sampler=DDIM(DiscreteSchedule.linear().respaced(str(num_steps))),
         condition=np.zeros((1, 2), np.float32), execution=Execution(batch_size=256),
     )  # fmt: skip

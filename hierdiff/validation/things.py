@@ -18,12 +18,11 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import ComparedObjects
 from hierdiff.sims.metrics.odd_one_out import TripletTask, read_triplets
-from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.adapter import NetworkModel, Pooling
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.layers import Pooling
 from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.latent_diffusion import encoder_of
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.pretrained.vae import encoder_of
 
 __all__ = ["block_layers", "things_objects"]
 

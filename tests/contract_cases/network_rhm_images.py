@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from hierdiff.noise import GaussianNoise
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
+from hierdiff.validation.diffusion.schedules import LogSNR
 from hierdiff.validation.experiments.rhm_images import ExactDenoiser, ImageGrammar, RHMImages
 
 SMALL = RHMImages(ImageGrammar(v=3, m=2, L=1, colours=1), t=(0.3, 0.6), data=20)

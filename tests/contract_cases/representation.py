@@ -13,7 +13,7 @@ from hierdiff.sims import EmpiricalModel, Representation
 from hierdiff.sims.models.fitted import fit_supervised
 from hierdiff.theory import ExactMixture
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
+from hierdiff.validation.diffusion.schedules import LogSNR
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser
 
 SMALL = Representation(

@@ -8,7 +8,7 @@ from typing import Any
 
 from fuzz import Case
 
-from hierdiff.plots import style
+from hierdiff import plots
 from hierdiff.sims import (
     Alignment,
     AttributeBinding,
@@ -48,7 +48,7 @@ def _studies() -> dict[str, Any]:
         "cues": CueConflict(v=4, m=2, L=2, grammars=2, data=8, samples=4, gaussian_data=100),
         "pairs": AttributeBinding(v=4, m=2, L=2, grammars=2, data=8, budgets=(4,)),
         "parts": Composition(
-            symbols=8, rules=2, depth=2, grammars=2, data=4, num_levels=3, v=8,
+            denoiser_v=8, denoiser_m=2, denoiser_L=2, grammars=2, data=4, num_levels=3, v=8,
             multiplicities=(2, 3), heights=(1,), positions=(4, 8), orders=2,
         ),
         "features": Representation(
@@ -122,10 +122,10 @@ def cases() -> list[Case]:
              _pair("features", ax=None, quantity="snr", n_train=30, split="test")),
         Case("hierdiff.sims.representation.representation_figure", representation_figure,
              _pair("features")),
-        Case(f"{home}.style.sources", style.sources, _one("ds", "phase")),
-        Case(f"{home}.style.style", style.style, {"source": "simulation"}),
-        Case(f"{home}.style.needs", style.needs,
+        Case(f"{home}.sources", plots.sources, _one("ds", "phase")),
+        Case(f"{home}.style", plots.style, {"source": "simulation"}),
+        Case(f"{home}.needs", plots.needs,
              _one("ds", "phase", variables={"belief": ("level", "t")}, maker="a study")),
-        Case(f"{home}.style.pick", style.pick, _one("ds", "phase", labels={"level": 0}),
+        Case(f"{home}.pick", plots.pick, _one("ds", "phase", labels={"level": 0}),
              keep=("labels",)),  # a call that does not fit is Python's own TypeError
     ]  # fmt: skip

@@ -35,6 +35,8 @@ EXEMPT = {
     f"{_S}metrics.forward_backward.StartData": "made by start_data, which checks",
     f"{_S}metrics.forward_backward.one_at_a_time": "takes any object",
     f"{_E}source_arguments": "a command line; test_scripts has its cases",
+    f"{_E}architecture_rule": "takes a class, returns a check that architecture_for makes",
+    f"{_E}checkpoint_suffix": "takes a class and a name that architecture_for has checked",
     f"{_E}clear_checkpoints": "removes files of a folder that the runner has tried",
     f"{_E}image_retention.digit_scene": "trains two networks",
     f"{_E}image_retention.ImageScene": "made by the scenes, which check",
@@ -69,7 +71,7 @@ def cases() -> list[Case]:
     from hierdiff.sims.metrics import odd_one_out
     from hierdiff.validation import experiments
     from hierdiff.validation.adapter import NetworkModel
-    from hierdiff.validation.experiments import alignment, curves, image_retention, phase_transition
+    from hierdiff.validation.experiments import alignment, image_retention, phase_transition
     from hierdiff.validation.reference_layers import ConvClassifier, ReferenceClassifier
 
     rows = odd_one_out.draw_triplets(9, 12, seed=0)
@@ -83,7 +85,7 @@ def cases() -> list[Case]:
     scene = image_retention.ImageScene(model, classifier, images, images, False)
     odd = f"{_S}metrics.odd_one_out.TripletTask"
     return [
-        Case(f"{_E}curves.half_lost", curves.half_lost,
+        Case(f"{_E}image_retention.half_lost", image_retention.half_lost,
              {"curve": np.array([0.9, 0.6, 0.1]), "t": np.array([0.1, 0.2, 0.3]), "height": 0.5},
              nan=("curve", "height")),
         Case("hierdiff.seeds.SampleStreams.take", seeds.SampleStreams.of(0).take,

@@ -9,11 +9,26 @@ from typing import Any
 import numpy as np
 from fuzz import Case
 
-from hierdiff.errors import HierdiffError
+from hierdiff.data import fashion
+from hierdiff.errors import HierdiffError, InvalidParameter
 
 _V = "hierdiff.validation."
 
 EXEMPT = {"hierdiff.sims.metrics.odd_one_out.Probed": "a record that functions return"}
+_PHOTOGRAPHS = ("hierdiff.data.fashion.fashion", "hierdiff.data.fashion.fashion_folder")
+
+
+def _photographs() -> bool:
+    """Whether the package with the photographs is here."""
+    try:
+        fashion.fashion_folder()
+    except InvalidParameter:
+        return False
+    return True
+
+
+if not _photographs():
+    EXEMPT |= dict.fromkeys(_PHOTOGRAPHS, "the package dataset-fashion-mnist is not installed")
 
 
 def cases() -> list[Case]:
@@ -24,11 +39,11 @@ def cases() -> list[Case]:
     from hierdiff.data import digits, image_folder, rhm_images
     from hierdiff.sims.metrics import odd_one_out
     from hierdiff.theory import exact_models
-    from hierdiff.validation import adapter, recipes
-    from hierdiff.validation.diffusion import diffusers_samplers, noise_conditioning, schedules
+    from hierdiff.validation import adapter, recipes, reference_layers
+    from hierdiff.validation.diffusion import diffusers_samplers, schedules
     from hierdiff.validation.diffusion.parameterisation import Parameterisation
     from hierdiff.validation.networks import tree_unet
-    from hierdiff.validation.pretrained import catalogue, convnext, download
+    from hierdiff.validation.pretrained import catalogue, download
     from hierdiff.validation.pretrained.loading import read_weights
 
     grammar, quad = RHM(4, 2, 2, 2).draw(0), RHM(4, 2, 4, 1).draw(0)
@@ -40,15 +55,23 @@ def cases() -> list[Case]:
     pixels = np.zeros((2, 3, 8, 8))
     rows = odd_one_out.draw_triplets(60, 400, 0)
     features = np.random.default_rng(0).standard_normal((60, 3))
+    photographs: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
+        (_PHOTOGRAPHS[0], fashion.fashion, {"split": "test", "size": 14, "folder": None}, ()),
+        (_PHOTOGRAPHS[1], fashion.fashion_folder, {"folder": None}, ()),
+    ]
     many: list[tuple[str, Any, dict[str, Any], tuple[str, ...]]] = [
+        *(photographs if _photographs() else []),
         ("pretrained.catalogue.checkpoint", catalogue.checkpoint, {"name": "adm-256"}, ()),
-        ("diffusion.noise_conditioning.default_conditioning",
-         noise_conditioning.default_conditioning,
+        ("diffusion.schedules.default_conditioning",
+         schedules.default_conditioning,
          {"parameterisation": Parameterisation("eps"), "noise": linear}, ()),
-        ("diffusion.noise_conditioning.NoiseLevel.time",
-         noise_conditioning.NoiseLevel(linear).time, {"snr": 1.5}, ()),
+        ("diffusion.schedules.NoiseLevel.time",
+         schedules.NoiseLevel(linear).time, {"snr": 1.5}, ()),
         ("diffusion.diffusers_samplers.DiffusersSampler", diffusers_samplers.DiffusersSampler,
          {"scheduler": "DDIMScheduler", "num_steps": 5, "schedule": schedule, "options": {}}, ()),
+        ("hierdiff.data.fashion.family_of", fashion.family_of, {"labels": [0, 9]}, ()),
+        ("hierdiff.data.fashion.class_similarity", fashion.class_similarity,
+         {"first": [0, 1], "second": [0, 6]}, ()),
         ("hierdiff.data.digits.digits", digits.digits, {"split": "test", "seed": 0}, ()),
         ("hierdiff.data.image_folder.prepare", image_folder.prepare,
          {"image": Image.new("L", (9, 9)), "size": 4, "crop": True}, ()),
@@ -75,7 +98,7 @@ def cases() -> list[Case]:
             {"file": absent, "folder": Path("none"), "offline": True},
         ),
         "pretrained.loading.read_weights": (read_weights, {"path": Path("none.pt")}),
-        "pretrained.convnext.convnext": (convnext.convnext, {"path": Path("none.pth")}),
+        "reference_layers.convnext": (reference_layers.convnext, {"path": Path("none.pth")}),
         "hierdiff.data.image_folder.image_files": (
             image_folder.image_files,
             {"folder": Path("none")},

@@ -27,7 +27,7 @@ from hierdiff.sims import (
 )
 from hierdiff.sims import bump_phases as phases
 from hierdiff.sims import kernel_learning as kernels
-from hierdiff.sims.metrics import calibration, estimators, forward_backward, pruning
+from hierdiff.sims.metrics import calibration, denoising_error, estimators, forward_backward
 from hierdiff.sims.metrics import odd_one_out as triplets
 from hierdiff.sims.metrics import representation_geometry as geometry
 from hierdiff.sims.models import context_clustering as clustering
@@ -37,7 +37,7 @@ from hierdiff.theory import ExactRHM
 EXEMPT = {
     "hierdiff.sims.models.context_clustering.Synonyms": "a task; synonyms() makes it",
     "hierdiff.command_line.execute": "the work given is the caller's own; its errors are too",
-    "hierdiff.sims.metrics.pruning.Decision": "a result; its own functions make it",
+    "hierdiff.sims.metrics.denoising_error.Decision": "a result; its own functions make it",
     "hierdiff.command_line.parsed": "the function given is the caller's own; its errors are too",
 } | {
     f"hierdiff.sims.metrics.estimators.{name}": "a result; its own functions make it"
@@ -91,7 +91,7 @@ def _arrays(n: int) -> dict[str, Any]:
 
 def _composition() -> Composition:
     return Composition(
-        symbols=4, rules=2, depth=1, grammars=2, data=2, num_levels=2, v=4, multiplicities=(2, 3),
+        denoiser_v=4, denoiser_m=2, denoiser_L=1, grammars=2, data=2, num_levels=2, v=4, multiplicities=(2, 3),
         heights=(1,), positions=(4, 8), orders=2, sample_range=(0.0, 3.0), repeats=1,
     )  # fmt: skip
 
@@ -195,7 +195,11 @@ def _tasks() -> list[Case]:
              {"model": exact, "data": trees, "seed": 0, "g": 0, "rows": range(2),
               "times": np.array([0.2, 0.6])}),
         Case(f"{runs}.forward_backward", forward_backward.forward_backward,
-             {"model": exact, "x0": trees.leaves, "t": 0.4, "seed": 0, "model_t": None}),
+             {"model": exact, "x0": trees.leaves, "t": 0.4, "seed": 0, "model_t": None,
+              "randoms": np.full((3, 4, 1), 0.3)}),
+        Case(f"{runs}.exact_run", forward_backward.exact_run,
+             {"model": exact, "truth": trees, "t": 0.4, "randoms": np.full((3, 4, 1), 0.3),
+              "backward": 0, "parts": ("samples", "classes")}),
         Case(f"{runs}.start_data", forward_backward.start_data,
              {"model": exact, "data": trees, "n": 3, "seed": 0}),
         Case(f"{runs}.overlap", forward_backward.overlap,
@@ -208,8 +212,8 @@ def _tasks() -> list[Case]:
         Case("hierdiff.sims.phase_transition.sampling_tasks", phase_transition.sampling_tasks,
              {"model": exact, "start": start, "times": np.array([0.2, 0.6]), "seed": 0}),
         Case("hierdiff.sims.phase_transition.density_evolution", phase_transition.density_evolution,
-             {"rhm": rhm, "noise": UniformNoise(4), "t": 0.3, "size": 100, "copies": 2,
-              "seed": 0}),
+             {"rhm": rhm, "noise": UniformNoise(4), "times": np.array([0.3, 0.5]), "size": 100,
+              "copies": 2, "seed": 0}),
     ]  # fmt: skip
 
 
@@ -274,9 +278,11 @@ def _features() -> list[Case]:
              calibration.grouped_calibration_error,
              {"groups": [([0.2, 0.9] * 5, [False, True] * 5)] * 2,
               "rng": np.random.default_rng(0), "resamples": 20}),
-        Case("hierdiff.sims.metrics.pruning.paired_t_pruning", pruning.paired_t_pruning,
+        Case("hierdiff.sims.metrics.denoising_error.paired_t_pruning",
+             denoising_error.paired_t_pruning,
              {"scores": scores, "p": 0.05, "min_scores": 2, "max_scores": 5}),
-        Case("hierdiff.sims.metrics.pruning.staged_elimination", pruning.staged_elimination,
+        Case("hierdiff.sims.metrics.denoising_error.staged_elimination",
+             denoising_error.staged_elimination,
              {"scores": scores, "keep": (2, 1), "samples": (2, 6)}),
         Case(f"{home}.cosine_similarity", geometry.cosine_similarity, {"features": z}),
         Case(f"{home}.linear_cka", geometry.linear_cka, {**one, "unbiased": True}),

@@ -19,7 +19,7 @@ import xarray as xr
 from fuzz import Case
 from torch import Tensor, nn
 
-from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, seeds
+from hierdiff import RHM, GaussianNoise, Grammar, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import HierdiffError
@@ -28,10 +28,9 @@ from hierdiff.tasks import Task
 from hierdiff.theory import exact_models
 from hierdiff.theory.zero_shot import GaussianRHM
 from hierdiff.validation import (
-    distributed,
+    adapter,
     execution,
     gaussian_rhm,
-    layers,
     networks,
     recipes,
     reference_layers,
@@ -39,7 +38,7 @@ from hierdiff.validation import (
     training,
 )
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.diffusion import noise_conditioning, parameterisation, samplers, schedules
+from hierdiff.validation.diffusion import parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
 from hierdiff.validation.experiments import class_generation, classification, layer_probes
@@ -58,13 +57,12 @@ from hierdiff.validation.experiments.rhm_images import (
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
-    diffusers_networks,
     transformer,
     tree_unet,
     vector_mlp,
 )
 from hierdiff.validation.networks.adm import ADMConfig
-from hierdiff.validation.pretrained import catalogue, convnext, download, vae
+from hierdiff.validation.pretrained import catalogue, download, latent_diffusion
 from hierdiff.validation.pretrained.loading import as_model, pretrained
 
 _V = "hierdiff.validation."
@@ -73,7 +71,7 @@ EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
-        "diffusion.schedules.StepLevels", "diffusion.sampler_bias.Retention",
+        "diffusion.schedules.StepLevels", "diffusion.samplers.Retention",
     )
 } | {
     "hierdiff.data.rhm_images.ImageSample": "a named tuple of what a method returns",
@@ -481,9 +479,9 @@ def _forwards() -> list[Case]:
          _sequence, told),
         ("networks.transformer.SequenceTransformer", transformer.SequenceTransformer, "sweeps",
          _sequence, told),
-        ("networks.diffusers_networks.DiffusersNetwork", diffusers_networks.DiffusersNetwork,
+        ("pretrained.latent_diffusion.DiffusersNetwork", latent_diffusion.DiffusersNetwork,
          "forward",
-         lambda: diffusers_networks.DiffusersNetwork(_dit_inner(), "dit"),
+         lambda: latent_diffusion.DiffusersNetwork(_dit_inner(), "dit"),
          lambda: {"x": images8(1), "time": two, "condition": torch.zeros(2, dtype=torch.long)}),
         ("experiments.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
          lambda: ExactDenoiser(_exact()),
@@ -628,6 +626,9 @@ def _networks() -> list[Case]:
              lambda: {"data": _labelled(), "noise": None, "channels": 32, "multipliers": (1,),
                       "blocks": 1, "attention": (), "conditional": True}, keep=_LARGE),
         Case(f"{_V}networks.builder", networks.builder, {"name": "tree_unet"}),
+        Case(f"{_V}networks.sizes_of", networks.sizes_of, {"name": "tree_unet"}),
+        Case(f"{_V}networks.architecture_for", networks.architecture_for,
+             {"kind": Grammar, "name": "transformer"}, keep=("kind",)),
         Case(f"{_V}networks.network", networks.network,
              lambda: {"name": "tree_unet", "data": _grammar(), "noise": masking}),
         Case(f"{_V}networks.bump_unet.encoder_layer", bump_unet.encoder_layer,
@@ -671,21 +672,21 @@ def _networks() -> list[Case]:
         Case(f"{_V}training.TrainResult", training.TrainResult,
              lambda: {"network": _conv(), "history": ({"step": 1.0, "loss": 0.5},), "steps": 1,
                       "cpu_seconds": 0.1}),
-        Case(f"{_V}pretrained.convnext.convnext_names", convnext.convnext_names,
+        Case(f"{_V}reference_layers.convnext_names", reference_layers.convnext_names,
              {"name": "features.1.2.block.3.weight"}),
-        Case(f"{_V}pretrained.convnext.from_torchvision", _refused(convnext.from_torchvision),
+        Case(f"{_V}reference_layers.from_torchvision", _refused(reference_layers.from_torchvision),
              {"weights": {}, "sizes": {"depths": (1,), "hidden_sizes": (4,), "num_labels": 3,
                                        "num_stages": 1}}),
-        Case(f"{_V}networks.diffusers_networks.DiffusersNetwork",
-             diffusers_networks.DiffusersNetwork,
+        Case(f"{_V}pretrained.latent_diffusion.DiffusersNetwork",
+             latent_diffusion.DiffusersNetwork,
              lambda: {"inner": _dit_inner(), "kind": "dit"}),
-        Case(f"{_V}networks.diffusers_networks.diffusers_network",
-             diffusers_networks.diffusers_network,
+        Case(f"{_V}pretrained.latent_diffusion.diffusers_network",
+             latent_diffusion.diffusers_network,
              lambda: {"kind": "dit", "config": _dit(), "weights": _dit_inner().state_dict()}),
         Case(f"{_V}adapter.NetworkModel", NetworkModel,
              lambda: {"module": _conv(), "noise": GaussianNoise(), "parameterisation": "eps",
                       "layers": {"conv1": "space"},
-                      "noise_conditioning": noise_conditioning.LogSNR(),
+                      "noise_conditioning": schedules.LogSNR(),
                       "sampler": samplers.Ancestral(2), "condition": None,
                       "null_condition": None, "execution": execution.Execution()}),
         *(Case(f"{_V}adapter.NetworkModel.{word}",
@@ -739,9 +740,9 @@ def _images() -> list[Case]:
              {"files": (Path("0.png"),), "labels": (0,), "names": ("zero",)}),
         Case("hierdiff.data.image_folder.labelled_folder", _refused(image_folder.labelled_folder),
              lambda: {"folder": _folder() / "images", "classes": 3}),
-        Case(f"{_V}pretrained.vae.encoder_of", vae.encoder_of,
+        Case(f"{_V}pretrained.latent_diffusion.encoder_of", latent_diffusion.encoder_of,
              lambda: {"entry": _entry(), "device": "cpu"}),
-        Case(f"{_V}pretrained.vae.decoder_of", vae.decoder_of,
+        Case(f"{_V}pretrained.latent_diffusion.decoder_of", latent_diffusion.decoder_of,
              lambda: {"entry": _entry(), "device": "cpu"}),
         Case("hierdiff.data.image_folder.ImageFolder.of", image_folder.ImageFolder.of,
              lambda: {"folder": _folder() / "images", "truth": None}),
@@ -751,11 +752,11 @@ def _images() -> list[Case]:
         Case("hierdiff.data.image_folder.ImageFolder.batches", _method(image_folder.ImageFolder,
              "batches", folder),
              {"size": 4, "batch": 2}),
-        Case(f"{_V}layers.check_layers", layers.check_layers,
+        Case(f"{_V}adapter.check_layers", adapter.check_layers,
              lambda: {"module": _conv(), "layers": {"conv1": "space"}}),
-        Case(f"{_V}layers.pooled", layers.pooled,
+        Case(f"{_V}adapter.pooled", adapter.pooled,
              {"layer": "x", "output": torch.zeros(2, 3, 4), "pooling": "tokens"}),
-        Case(f"{_V}layers.recorded", _entered(_called(layers.recorded)),
+        Case(f"{_V}adapter.recorded", _entered(_called(adapter.recorded)),
              lambda: {"module": _conv(), "layers": {"conv1": "space"}}),
         Case(f"{_V}reference_layers.ReferenceClassifier", reference_layers.ReferenceClassifier,
              lambda: {"module": _conv(), "layers": ("conv1",), "mean": (0.5,),
@@ -828,8 +829,8 @@ def _runs() -> list[Case]:
     def exact() -> Any:
         return ExactRHM(_grammar(), MaskingNoise(4))
 
-    def second() -> distributed.Process:
-        return distributed.Process(1, 2, 1)
+    def second() -> execution.Process:
+        return execution.Process(1, 2, 1)
 
     experiments: list[tuple[str, Any, Callable[[], dict[str, Any]]]] = [
         ("composition.network_composition_figure", network_composition_figure, _composition),
@@ -841,19 +842,19 @@ def _runs() -> list[Case]:
         ),
     ]
     return [
-        Case(f"{_V}diffusion.noise_conditioning.NoiseLevel", noise_conditioning.NoiseLevel,
+        Case(f"{_V}diffusion.schedules.NoiseLevel", schedules.NoiseLevel,
              {"noise": GaussianNoise(schedule="linear"), "scale": 1.0}),
         Case(f"{_V}experiments.phase_transition.copied", copied,
              {"made": np.zeros((2, 3), int), "training": np.ones((4, 3), int)}),
-        Case(f"{_V}distributed.Process.device",
-             _method(distributed.Process, "device", second), {"name": "cuda"}),
-        Case(f"{_V}distributed.Process.share",
-             _method(distributed.Process, "share", second), {"items": [1, 2, 3]}),
-        Case(f"{_V}distributed.Process.of", distributed.Process.of,
+        Case(f"{_V}execution.Process.device",
+             _method(execution.Process, "device", second), {"name": "cuda"}),
+        Case(f"{_V}execution.Process.share",
+             _method(execution.Process, "share", second), {"items": [1, 2, 3]}),
+        Case(f"{_V}execution.Process.of", execution.Process.of,
              {"environment": {"RANK": "1", "WORLD_SIZE": "4"}}),
-        Case(f"{_V}distributed.run_shared", _theirs(distributed.run_shared),
+        Case(f"{_V}execution.run_shared", _theirs(execution.run_shared),
              lambda: {"tasks": [Task(_zeros, (), {"n": 1})], "folder": "tasks",
-                      "process": distributed.Process(), "name": "tasks", "patience": 0.0,
+                      "process": execution.Process(), "name": "tasks", "patience": 0.0,
                       "sleep": float}),
         Case("hierdiff.sims.alignment_figure.layers_figure", _closed(layers_figure), _alignment),
         Case(f"{_V}experiments.phase_transition.network_phase_transition",

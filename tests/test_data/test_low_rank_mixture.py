@@ -131,7 +131,7 @@ def test_fitting_recovers_planted_subspaces() -> None:
 
 
 def test_the_likelihood_never_falls() -> None:
-    from hierdiff.data.mixture_fitting import EM, fit
+    from hierdiff.data.low_rank_mixture import EM, fit
 
     x, _ = general(4, "ambient").sample(400, seed=0)
     for means in (False, True):

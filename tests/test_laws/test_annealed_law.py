@@ -18,8 +18,7 @@ from scipy import stats
 from hierdiff import RHM, EpsilonNoise
 from hierdiff.seeds import stream
 from hierdiff.theory.belief_propagation.exact_posterior import true_beliefs
-from hierdiff.theory.rhm.mean_field import annealed_beliefs
-from hierdiff.theory.rhm.thresholds import critical_noise
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise
 
 ALPHA = 1e-4
 BIAS = 0.35  # largest |exact - annealed| * v; seen: 0.2 near the threshold

@@ -13,9 +13,15 @@ from hierdiff.sims.cue_conflict import CueConflict
 from hierdiff.sims.metrics.denoising_error import error_pool, prefix_scores, tie_split_accuracy
 from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
-from hierdiff.theory.zero_shot.limit_laws import gaussian_moments, normal_accuracy, stable_accuracy
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
-from hierdiff.theory.zero_shot.scores import ClassModel, bayes_accuracy, log_ratio
+from hierdiff.theory.zero_shot.scores import (
+    ClassModel,
+    bayes_accuracy,
+    gaussian_moments,
+    log_ratio,
+    normal_accuracy,
+    stable_accuracy,
+)
 from hierdiff.theory.zero_shot.weightings import snr_at, weighting
 
 IDENTITY = "log-likelihood ratio = -1/2 integral of denoising errors over SNR"
@@ -192,7 +198,7 @@ def test_scores_on_grammars(laws: Laws) -> None:
 
 
 @pytest.mark.slow
-def test_cues_in_two_worlds(laws: Laws) -> None:
+def test_cues_in_two_data_models(laws: Laws) -> None:
     """A.8 (ii) and (iii): opposite signs against noise, amplitude apart from depth."""
     experiment = CueConflict(grammars=6, data=100, samples=60)
     measured, theory = experiment.measure(), experiment.predict()

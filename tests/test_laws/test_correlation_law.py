@@ -24,8 +24,7 @@ from hierdiff.theory.rhm.dynamical_correlations import (
     second_eigenvalue,
     susceptibility,
 )
-from hierdiff.theory.rhm.mean_field import annealed_beliefs
-from hierdiff.theory.rhm.thresholds import critical_noise
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise
 
 ALPHA = 1e-4
 BIAS, CHI_BIAS = 0.5, 1.3

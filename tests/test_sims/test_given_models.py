@@ -13,15 +13,19 @@ from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNois
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
+from hierdiff.seeds import stream
 from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.attribute_binding import AttributeBinding
 from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
+from hierdiff.sims.metrics.forward_backward import PARTS, exact_run, forward_backward
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
 from hierdiff.sims.run import run
 from hierdiff.sims.zero_shot_classification import Classification
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
@@ -34,7 +38,13 @@ TRANSITION = PhaseTransition(noise="masking", levels=3, refine=0)
 ALIGNMENT = Alignment(L=3, weights=(1.0, 0.5, 0.25, 0.1), triplets=200, grammars=2, t=(0.3,))
 CORRELATIONS = Correlations(v=8, m=2, L=3, noise="masking", trajectories=4, levels=2)
 COMPOSITION = Composition(
-    symbols=8, rules=2, depth=3, num_levels=2, data=8, multiplicities=(2, 3), parts=("denoisers",)
+    denoiser_v=8,
+    denoiser_m=2,
+    denoiser_L=3,
+    num_levels=2,
+    data=8,
+    multiplicities=(2, 3),
+    parts=("denoisers",),
 )
 CLASSES = Classification(
     v=4, m=2, L=2, grammars=2, data=16, budgets=(1, 30), independent_budgets=(1, 4), times=(0.2,),
@@ -249,3 +259,48 @@ def test_a_study_of_a_given_model_writes_its_results_and_a_claim(
     # the law is that of the model's own grammar, not of the experiment's sizes
     if name in ("exact", "chain"):
         assert "at depth 3" in claim or "not lost" in claim
+
+
+@dataclass(frozen=True)
+class OwnRHM(ExactRHM):
+    """An exact model of a class of its own, which is not short-cut."""
+
+
+@pytest.mark.parametrize("noise", PROCESSES, ids=lambda noise: noise.name)
+def test_the_short_cut_of_exact_inference_changes_no_sample(noise: NoiseProcess) -> None:
+    """Nor does it if all rows are copies of one datum, which one upward pass serves."""
+    exact, own = ExactRHM(GRAMMAR, noise), OwnRHM(GRAMMAR, noise)
+    for leaves in (DATA.leaves, np.repeat(DATA.leaves[:1], 30, axis=0)):
+        randoms = noise.draw(leaves.shape, stream(0, "noise"))
+        for t in (0.3, 0.8):
+            one, other = (
+                forward_backward(m, leaves, t, seed=3, randoms=randoms) for m in (exact, own)
+            )
+            assert np.array_equal(one.x_t, other.x_t)
+            assert np.array_equal(one.x_0, other.x_0)
+            assert other.latents is None
+            assert one.latents is not None
+            for a, b in zip(one.latents, GRAMMAR.parse(one.x_0).levels, strict=True):
+                assert np.array_equal(a, b)
+
+
+def test_a_run_of_exact_inference_holds_what_is_asked_for() -> None:
+    noise = UniformNoise(8)
+    model, randoms = ExactRHM(GRAMMAR, noise), noise.draw(DATA.leaves.shape, stream(0, "noise"))
+    run = exact_run(model, DATA, 0.4, randoms, 5)
+    found = posterior(GRAMMAR, noise.evidence(run.x_t, 0.4), levels=(0,))
+    assert run.classes is not None
+    assert run.beliefs is not None
+    assert np.array_equal(run.classes, found.marginals[0][:, 0])
+    rows = np.arange(len(DATA))
+    np.testing.assert_allclose(run.beliefs.marginal[0][:, 0],
+                               run.classes[rows, DATA.levels[0][:, 0]], rtol=1e-12)  # fmt: skip
+    same = forward_backward(model, DATA.leaves, 0.4, 5, randoms=randoms)
+    assert np.array_equal(run.x_0, same.x_0)
+    for part in PARTS:
+        alone = exact_run(model, DATA, 0.4, randoms, 5, (part,))
+        assert (alone.latents is None) == (part != "samples")
+        assert (alone.beliefs is None) == (part != "beliefs")
+        assert (alone.classes is None) == (part != "classes")
+    with pytest.raises(InvalidParameter, match=r"parts\[0\] = 'class'"):
+        exact_run(model, DATA, 0.4, randoms, 5, ("class",))

@@ -24,11 +24,12 @@ from hierdiff.sims.metrics.denoising_error import (
     class_errors,
     error_pool,
     moments,
+    paired_t_pruning,
     prefix_scores,
+    staged_elimination,
     stratified_pool,
     tie_split_accuracy,
 )
-from hierdiff.sims.metrics.pruning import paired_t_pruning, staged_elimination
 from hierdiff.sims.run import run
 from hierdiff.sims.zero_shot_classification import Classification
 from hierdiff.theory.exact_models import ExactGaussianRHM

@@ -36,14 +36,16 @@ from hierdiff.validation.experiments.classification import (
     PublishedNetwork,
     TreeNetwork,
 )
-from hierdiff.validation.experiments.conflict_images import (
+from hierdiff.validation.experiments.image_folders import (
     CATEGORIES,
+    GRID,
     MEMBERS,
+    FixedGrid,
     category_answers,
     cue_shares,
+    grid_scores,
     read_conflicts,
 )
-from hierdiff.validation.experiments.image_folders import GRID, FixedGrid, grid_scores
 from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.loading import as_model

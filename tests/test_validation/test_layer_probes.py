@@ -25,7 +25,7 @@ from hierdiff.validation.experiments.layer_probes import (
     mixture_of_classes,
 )
 from hierdiff.validation.experiments.representation import MixtureNetworks, NetworkRepresentation
-from hierdiff.validation.pretrained import vae
+from hierdiff.validation.pretrained import latent_diffusion
 
 T = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 
@@ -162,7 +162,7 @@ def test_photographs_are_read_from_folders(
     network, _ = train_image_network(blank, TrainConfig(steps=1, every=1, warmup=1), batch=4)
     monkeypatch.setattr(layer_probes, "pretrained", lambda *_, **__: network)
     monkeypatch.setattr(layer_probes, "encoder_of", lambda *_: (8, lambda images: images))
-    assert vae.encoder_of is not layer_probes.encoder_of
+    assert latent_diffusion.encoder_of is not layer_probes.encoder_of
     study = NetworkRepresentation(
         PublishedNetwork("adm-256", images=tmp_path / "images", t=(0.01, 0.9), test=8)
     )

@@ -19,8 +19,8 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.sims.run import run
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
+from hierdiff.validation.diffusion.schedules import LogSNR
 from hierdiff.validation.experiments.rhm_images import (
     ExactDenoiser,
     ImageGrammar,

@@ -20,13 +20,29 @@ from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import PhaseTransition
+from hierdiff.sims.run import RunOptions
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.experiments.alignment import DigitObjects, GrammarObjects
+from hierdiff.validation.experiments.classification import DigitNetwork as DigitClasses
+from hierdiff.validation.experiments.classification import TreeNetwork
+from hierdiff.validation.experiments.composition import TrainedNetworks
+from hierdiff.validation.experiments.layer_probes import DigitNetworks, StringNetworks
+from hierdiff.validation.experiments.phase_transition import (
+    DigitNetwork,
+    GrammarNetwork,
+    NetworkPhaseTransition,
+)
+from hierdiff.validation.experiments.representation import MixtureNetworks
+from hierdiff.validation.experiments.rhm_images import ImageTraining
 from hierdiff.validation.networks import NETWORKS, builder, network
 from hierdiff.validation.recipes import (
     divergence_to_exact,
+    train_bump_network,
     train_image_network,
     train_symbol_network,
+    train_vector_network,
+    vector_loss,
 )
 from hierdiff.validation.training import TrainConfig
 
@@ -112,6 +128,123 @@ def test_a_new_network_is_one_file_and_one_line(
         network("leaf_by_leaf", GRAMMAR, noise, depth=3)
 
 
+def test_every_study_takes_every_network_for_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name, or by where it lies; networks for other data are refused in one line, with those
+    that fit, and what a network has no size for is not asked of it."""
+    (tmp_path / "my_network.py").write_text(FILE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(NETWORKS, "leaf_by_leaf", "my_network:leaf_by_leaf")
+    for name in ("tree_unet", "transformer", "leaf_by_leaf", "my_network:leaf_by_leaf"):
+        assert GrammarNetwork(architecture=name).architecture == name
+    assert GrammarNetwork().architecture == GrammarNetwork(architecture="tree").architecture
+    one = NetworkPhaseTransition(GrammarNetwork(
+        L=2, data=6, steps=3, n_train=(0,), n_train_steps=2, num_steps=2, t=(0.3, 0.8), batch=8,
+        noise="masking", architecture="my_network:leaf_by_leaf",
+    ))  # fmt: skip
+    found = one.datasets(RunOptions(out=tmp_path / "run", workers=1))
+    assert found["network_phase_transition"].retention.shape == (3, 2)
+    assert any("my_network-leaf_by_leaf" in p.name for p in (tmp_path / "run").iterdir())
+    strings = (GrammarNetwork, TreeNetwork, GrammarObjects, StringNetworks)
+    images = (DigitNetwork, DigitClasses, DigitObjects, DigitNetworks, ImageTraining)
+    for kinds, right, wrong in (
+        (strings, "transformer", "adm"), (images, "adm", "transformer"),
+        ((MixtureNetworks,), "vector_mlp", "tree_unet"),
+    ):  # fmt: skip
+        for kind in kinds:
+            assert kind(architecture=right).architecture == right
+            words = f"network = '{wrong}' is for .*; give one of .*{right}"
+            with pytest.raises(InvalidParameter, match=words) as error:
+                kind(architecture=wrong)
+            assert "\n" not in str(error.value)
+            with pytest.raises(InvalidParameter, match="is unknown; did you mean"):
+                kind(architecture=right + "s")
+    parts: dict[str, Any] = {"level_architecture": "transformer", "parts": ("levels",)}
+    assert TrainedNetworks(**parts).level_architecture == "transformer"
+    with pytest.raises(InvalidParameter, match="means nothing without the part bumps"):
+        TrainedNetworks(parts=("levels",), bump_architecture="bump_unet")
+    with pytest.raises(InvalidParameter, match="is for Bumps"):
+        TrainedNetworks(level_architecture="bump_unet")
+    for name in ("no_module_there:made", "my_network:nothing"):
+        with pytest.raises(InvalidParameter, match=r"cannot be imported \(.*give module:function"):
+            GrammarNetwork(architecture=name)
+
+
+class Plain(torch.nn.Module):
+    """A network of images or vectors without sizes, layers or conditions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = torch.nn.Linear(width, width)
+
+    def forward(self, x: Any, time: Any) -> Any:
+        return self.scale(x)
+
+
+def plain_images(data: LabelledImages, noise: Any = None) -> Plain:
+    return Plain(data.images.shape[-1])
+
+
+def plain_vectors(mixture: LowRankMixture, noise: Any = None) -> Plain:
+    return Plain(mixture.dim)
+
+
+def plain_bumps(bumps: Bumps, noise: Any = None) -> torch.nn.Module:
+    class Placed(Plain):
+        def forward(self, x: Any, time: Any, place: Any = None) -> Any:
+            return self.scale(x)
+
+    return Placed(bumps.size)
+
+
+def test_recipes_train_networks_of_every_kind_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that falls shows that it is the same question; sizes that are asked for and missing
+    are refused."""
+    for made in (plain_images, plain_vectors, plain_bumps):
+        monkeypatch.setitem(NETWORKS, made.__name__, made)
+    config = TrainConfig(steps=40, every=40, warmup=1)
+    rng = np.random.default_rng(0)
+    images = LabelledImages(rng.standard_normal((64, 1, 8, 8)).astype(np.float32), np.arange(64))
+    model, _ = train_image_network(images, config, network="plain_images", batch=16)
+    assert model.denoise(images.images[:3], 0.5).shape == (3, 1, 8, 8)
+    with pytest.raises(InvalidParameter, match="channels = 16 is no size of network"):
+        train_image_network(images, config, network="plain_images", channels=16)
+    with pytest.raises(InvalidParameter, match="conditional = True is no size of network"):
+        train_image_network(images, config, network="plain_images", label_share=0.5)
+    bumps, _ = train_bump_network(Bumps(size=8, margin=2), config, network="plain_bumps", batch=8)
+    assert bumps.layers == {}
+    with pytest.raises(InvalidParameter, match="is no size of network"):
+        train_bump_network(Bumps(size=8, margin=2), config, network="plain_bumps", attenuation=0.1)
+    long = TrainConfig(steps=400, every=400, warmup=1, rate=1e-2, average=0.9)
+    linear, _ = train_vector_network(MIXTURE, long, network="plain_vectors")
+    # a linear map that is blind to the level learns the small noise, which weighs most
+    x0 = MIXTURE.sample(500, 1)[0]
+    t = float(GaussianNoise().level(25.0))
+    left = ((linear.denoise(linear.noise.corrupt(x0, t, 2), t) - x0) ** 2).mean()
+    assert left < 0.2 * (x0**2).mean()
+
+
+def test_the_loss_of_vectors_is_one_for_networks_with_scales_and_without() -> None:
+    """In units of c_out the error of the whole is that of the part inside."""
+    whole = network("vector_mlp", MIXTURE, width=16, seed=0)
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+
+    class Outside(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole = whole
+
+        def forward(self, x: Any, time: Any) -> Any:
+            return self.whole(x, time)
+
+    loss = vector_loss(MIXTURE, batch=256, seed=0)
+    a, b = (float(loss(one, 0).detach()) for one in (whole, Outside()))
+    assert abs(a - b) < 1e-4 * a
+
+
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     for name, words in (
         ("tree_unit", "did you mean 'tree_unet'"),
@@ -124,7 +257,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(InvalidParameter, match="depth = 3 is no size of network 'tree_unet'"):
         network("tree_unet", GRAMMAR, MaskingNoise(8), depth=3)
-    with pytest.raises(InvalidParameter, match="grammar"):
+    with pytest.raises(InvalidParameter, match="is for Grammar, not for LabelledImages"):
         network("tree_unet", IMAGES, MaskingNoise(8))
 
 
@@ -202,7 +335,7 @@ def test_old_names_of_networks_and_training_lead_to_the_new_ones() -> None:
         ("recipes", "train_tree_unet", "train_symbol_network"),
         ("adapter", "SymbolNetwork", "symbol_model"),
         ("networks.bump_unet", "PlaceCode", "PositionEmbedding"),
-        ("diffusion.noise_conditioning", "Clock", "NoiseConditioning"),
+        ("diffusion.schedules", "Clock", "NoiseConditioning"),
     ):
         module = importlib.import_module(f"hierdiff.validation.{place}")
         vars(module).pop(old, None)

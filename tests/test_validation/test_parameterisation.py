@@ -14,14 +14,13 @@ from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory.mixture.posterior import denoise
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.noise_conditioning import FlowTime, LogSNR, Sigma
 from hierdiff.validation.diffusion.parameterisation import (
     Parameterisation,
     amplitudes,
     column,
     split_channels,
 )
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, FlowTime, LogSNR, Sigma
 
 MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.3, seed=0)
 NOISE = GaussianNoise(schedule="linear")

@@ -13,10 +13,13 @@ from torch import nn
 
 from hierdiff.data.digits import digits
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.validation.pretrained.convnext import BASE, convnext, convnext_names, from_torchvision
 from hierdiff.validation.reference_layers import (
+    BASE,
     ReferenceClassifier,
+    convnext,
+    convnext_names,
     floor_of_pairs,
+    from_torchvision,
     layer_statistics,
     similarity,
     train_classifier,

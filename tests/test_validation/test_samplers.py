@@ -16,25 +16,22 @@ from hierdiff import GaussianNoise, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.parameterisation import (
     Parameterisation,
     Prediction,
     amplitudes,
     column,
 )
-from hierdiff.validation.diffusion.sampler_bias import (
-    determinism_bias,
-    linear_retention,
-    retained_share,
-)
 from hierdiff.validation.diffusion.samplers import (
     DDIM,
     Ancestral,
+    determinism_bias,
     learned_log_variance,
+    linear_retention,
+    retained_share,
     reverse_levels,
 )
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule, step_levels
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, LogSNR, step_levels
 from hierdiff.validation.execution import Execution
 
 LINEAR = DiscreteSchedule.linear()

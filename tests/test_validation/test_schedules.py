@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from hierdiff import GaussianNoise
 from hierdiff.errors import InvalidParameter
-from hierdiff.validation.diffusion.noise_conditioning import (
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.diffusion.schedules import (
+    DiscreteSchedule,
     FlowTime,
     LogSNR,
     NoiseLevel,
     Sigma,
     default_conditioning,
 )
-from hierdiff.validation.diffusion.parameterisation import Parameterisation
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 
 LINEAR = DiscreteSchedule.linear()
 COSINE = DiscreteSchedule.cosine()

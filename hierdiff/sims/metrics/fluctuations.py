@@ -46,10 +46,9 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import is_channel
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.metrics.estimators import bootstrap
-from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.sims.metrics.forward_backward import forward_backward
 
 __all__ = [
     "Peak",
@@ -356,14 +355,8 @@ def fluctuations(
     variances, unchanged = [], []
     for t in times:
         backward = stream(seed, "backward", *key)
-        # a class of its own may sample otherwise, so only the exact model itself is short-cut
-        if type(model) is ExactRHM and not is_channel(model.noise):
-            # the evidence is the same for all copies, so one upward pass serves them all
-            known = model.posterior(x0[None], t, levels=())
-            new = known.sample(backward, trajectories).leaves
-        else:
-            new = model.sample(model.noise.corrupt_with(copies, t, randoms), t, backward)
-        same = np.asarray(new) == copies
+        new = forward_backward(model, copies, t, backward, randoms=randoms).x_0
+        same = new == copies
         variances.append(block_variances(2.0 * same - 1, s))
         unchanged.append(same.mean())
     return np.stack(variances), np.array(unchanged)

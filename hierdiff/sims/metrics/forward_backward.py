@@ -35,7 +35,10 @@ from hierdiff.checks import (
     checked,
     integers,
     levels_of,
+    listed,
     natural,
+    one_level,
+    one_of,
     reals,
     shown,
     symbols_of,
@@ -46,12 +49,17 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr
+from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr, is_channel
 from hierdiff.seeds import SampleStreams, Seed, generator, stream
-from hierdiff.theory.belief_propagation.exact_posterior import true_beliefs
+from hierdiff.theory.belief_propagation.exact_posterior import (
+    NodeBeliefs,
+    beliefs_and_sample,
+    true_beliefs,
+)
 from hierdiff.theory.exact_models import ExactMixture, ExactRHM
 
 __all__ = [
+    "PARTS",
     "QUANTITIES",
     "ForwardBackward",
     "MixtureModel",
@@ -61,6 +69,7 @@ __all__ = [
     "checked_derivations",
     "class_run",
     "exact_retention",
+    "exact_run",
     "forward_backward",
     "labelled_data",
     "one_at_a_time",
@@ -82,10 +91,30 @@ beliefs, and whether the symbol is unchanged."""
 
 
 class ForwardBackward(NamedTuple):
-    """The noisy data and the data that a model draws from them."""
+    """The noisy data and the data that a model draws from them, with what exact inference adds.
+
+    Attributes
+    ----------
+    x_t, x_0 : array [n, ...]
+        Noisy data, and the new ones.
+    latents : tuple of int arrays [n, nodes], optional
+        Symbols of every level of the new data, root first.
+    beliefs : NodeBeliefs, optional
+        In the symbols that the data had.
+    classes : array [n, classes], optional
+        Posterior probability of every class given x_t.
+    """
 
     x_t: Array
     x_0: Array
+    latents: tuple[Array, ...] | None = None
+    beliefs: NodeBeliefs | None = None
+    classes: Array | None = None
+
+
+def _parts(name: str, value: Any) -> tuple[str, ...]:
+    found = listed(name, value, unchecked)
+    return tuple(one_of(f"{name}[{i}]", x, PARTS) for i, x in enumerate(found))
 
 
 @checked
@@ -95,6 +124,8 @@ def forward_backward(
     t: ArrayLike,
     seed: Seed,
     model_t: ArrayLike | None = None,
+    *,
+    randoms: Array | None = None,
 ) -> ForwardBackward:
     """Corrupt data to level t and let the model sample from there.
 
@@ -110,10 +141,14 @@ def forward_backward(
         Source of randomness; each sample has streams of its own.
     model_t : float or array [n], optional
         Noise level that the model is given as input; default t.
+    randoms : array, optional
+        Random numbers of the noise, as ``model.noise.draw`` returns them: the same at several
+        levels make the path of one forward process.  The seed is then that of the model alone.
 
     Returns
     -------
     ForwardBackward
+        Of :class:`ExactRHM` with the latents of the samples.
 
     Raises
     ------
@@ -124,7 +159,7 @@ def forward_backward(
     -----
     Validity: samples the joint law of x0 and x0' if the model's sampler is stochastic; with a
     deterministic one it keeps more than the posterior does
-    (:mod:`hierdiff.validation.diffusion.sampler_bias`).
+    (:mod:`hierdiff.validation.diffusion.samplers`).
 
     Examples
     --------
@@ -138,31 +173,136 @@ def forward_backward(
     data = np.asarray(x0)
     if data.ndim < 2:
         raise InvalidParameter(f"x0 has shape {data.shape}; give one row per datum")
-    levels = levels_of(t, len(data)) * np.ones(len(data))
-    streams = SampleStreams.of(seed, purpose=1)
-    noisy: list[Array] = []
-    # one datum at a time: the draws of all of them together need not fit in memory
-    for i in range(len(data)):
-        one = data[i : i + 1]
-        randoms = model.noise.draw(one.shape, streams.take(np.array([i]))[0])
-        new = model.noise.corrupt_with(one, levels[i], randoms)[0]
-        noisy.append(new.astype(np.float32) if data.dtype == np.float32 else new)
-    x_t = np.stack(noisy) if noisy else np.empty(data.shape, data.dtype)
-    back = SampleStreams.of(seed, purpose=2).root
-    made = np.asarray(model.sample(x_t, levels if model_t is None else model_t, back))
-    if made.shape[:1] != data.shape[:1]:
-        raise InvalidParameter(
-            f"the model returned samples of shape {made.shape} for {len(data)} data; give one each"
+    levels = levels_of(t, len(data))
+    if randoms is not None:
+        return _run(model, data, levels, randoms, seed, levels if model_t is None else model_t)
+    levels = levels * np.ones(len(data))
+    # one after the other: a generator that is given as the seed advances with both
+    forward = SampleStreams.of(seed, purpose=1)
+    backward = SampleStreams.of(seed, purpose=2).root
+    return _run(model, data, levels, forward, backward, levels if model_t is None else model_t)
+
+
+PARTS = ("samples", "beliefs", "classes")
+"""What exact inference computes of noisy data, each at its own cost."""
+
+
+@checked(t=one_level, backward=unchecked, parts=_parts)
+def exact_run(
+    model: ExactRHM, truth: Derivations, t: float, randoms: Array,
+    backward: Seed | list[Array], parts: tuple[str, ...] = PARTS,
+) -> ForwardBackward:  # fmt: skip
+    """A run of exact inference, with what is asked for beside the samples.
+
+    Parameters
+    ----------
+    model : ExactRHM
+    truth : Derivations
+        The data, of the model's grammar.
+    t : float
+        Noise level.
+    randoms : array
+        Random numbers of the noise, as ``model.noise.draw`` returns them.
+    backward : Seed, or list of arrays
+        Source of the posterior samples, or uniform numbers as
+        :meth:`~hierdiff.theory.belief_propagation.exact_posterior.Posterior.sample_with` takes
+        them.
+    parts : tuple of str
+        Some of :data:`PARTS`; what is left out is None, or has no rows.
+
+    Returns
+    -------
+    ForwardBackward
+
+    Raises
+    ------
+    InvalidParameter
+        For data or random numbers of another shape, an unknown part, or a level outside [0, 1].
+
+    Notes
+    -----
+    Validity: exact for any grammar.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, MaskingNoise
+    >>> grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
+    >>> data, model = grammar.sample(3, seed=0), ExactRHM(grammar, MaskingNoise(4))
+    >>> randoms = model.noise.draw(data.leaves.shape, generator(1))
+    >>> run = exact_run(model, data, 0.5, randoms, 2)
+    >>> run.classes.shape, [level.shape for level in run.latents]
+    ((3, 4), [(3, 1), (3, 2), (3, 4)])
+    """
+    return _run(model, truth.leaves, t, randoms, backward, t, truth, parts)
+
+
+def _run(
+    model: DiffusionModel, x0: Array, t: Any, randoms: Array | SampleStreams, backward: Any,
+    model_t: Any, truth: Derivations | None = None, parts: tuple[str, ...] = (),
+) -> ForwardBackward:  # fmt: skip
+    """The one place where data are noised and denoised again."""
+    noise = model.noise
+    if isinstance(randoms, SampleStreams):
+        x_t = _noisy(noise, x0, t, randoms)
+    else:
+        x_t = noise.corrupt_with(x0, t, randoms)
+    # a class of its own may sample otherwise, so only the exact model itself is short-cut
+    if type(model) is not ExactRHM and not parts:
+        made = np.asarray(model.sample(x_t, model_t, backward))
+        return ForwardBackward(x_t, _checked_samples(made, x0, t))
+    exact, classes, beliefs = cast(ExactRHM, model), None, None
+    alike = not parts and not is_channel(noise) and np.ndim(model_t) == 0
+    if alike and len(x_t) > 1 and (x_t == x_t[0]).all():
+        # the evidence of all copies of a datum is the same, so one upward pass serves them all
+        drawn = exact.posterior(x_t[:1], model_t, levels=()).sample(backward, len(x_t))
+        return ForwardBackward(x_t, drawn.leaves, drawn.levels)
+    both = type(model) is ExactRHM and {*parts} == {"samples", "beliefs"}
+    if both and isinstance(backward, list) and truth is not None:  # from one upward pass
+        evidence = noise.evidence(x_t, t)
+        beliefs, drawn = beliefs_and_sample(
+            exact.grammar, evidence, truth, backward, threads=exact.threads
         )
-    bad = ~np.isfinite(made.reshape(len(made), -1)).all(axis=1)
+        return ForwardBackward(x_t, drawn.leaves, drawn.levels, beliefs)
+    if "beliefs" in parts:
+        assert truth is not None
+        beliefs = exact.beliefs(x_t, t, truth)
+    found = exact.posterior(x_t, model_t, levels=(0,) if "classes" in parts else ())
+    if "classes" in parts:
+        classes = found.marginals[0][:, 0]
+    if parts and "samples" not in parts:
+        return ForwardBackward(x_t, x_t[:0], None, beliefs, classes)
+    drawn = found.sample_with(backward) if isinstance(backward, list) else found.sample(backward)
+    return ForwardBackward(x_t, drawn.leaves, drawn.levels, beliefs, classes)
+
+
+def _noisy(noise: NoiseProcess, x0: Array, levels: Array, streams: SampleStreams) -> Array:
+    """Noisy data, each from its own stream."""
+    # one datum at a time: the draws of all of them together need not fit in memory
+    noisy: list[Array] = []
+    for i in range(len(x0)):
+        one = x0[i : i + 1]
+        numbers = noise.draw(one.shape, streams.take(np.array([i]))[0])
+        new = noise.corrupt_with(one, levels[i], numbers)[0]
+        noisy.append(new.astype(np.float32) if x0.dtype == np.float32 else new)
+    return np.stack(noisy) if noisy else np.empty(x0.shape, x0.dtype)
+
+
+def _checked_samples(made: Array, x0: Array, t: Any) -> Array:
+    """Samples of a model, of which a network may have returned anything."""
+    if made.shape[:1] != x0.shape[:1]:
+        raise InvalidParameter(
+            f"the model returned samples of shape {made.shape} for {len(x0)} data; give one each"
+        )
+    bad = np.asarray(~np.isfinite(made.reshape(len(made), -1)).all(axis=1))
     if bad.any():
         i = int(np.argmax(bad))
+        level = np.broadcast_to(t, len(made))[i]
         raise InvalidParameter(
-            f"the model returned NaN or inf for datum {i} at t = {levels[i]:.6g} ({bad.sum()} of "
+            f"the model returned NaN or inf for datum {i} at t = {level:.6g} ({bad.sum()} of "
             f"{len(bad)} data); check its weights and inputs, run it in float32, or leave this "
             "level out"
         )
-    return ForwardBackward(x_t, made)
+    return made
 
 
 def one_at_a_time(model: Any) -> bool:
@@ -583,12 +723,13 @@ def tree_run(
     uniforms = _posterior_uniforms(grammar, seed, g, rows)
     values = np.empty((len(rows), grammar.L + 1, len(times), len(QUANTITIES)))
     for k, t in enumerate(times):
-        x_t = noise.corrupt_with(truth.leaves, t, randoms)
-        beliefs = model.beliefs(x_t, t, truth)
-        new = model.posterior(x_t, t, levels=()).sample_with(uniforms)
+        run = exact_run(model, truth, t, randoms, uniforms, ("samples", "beliefs"))
+        assert run.latents is not None
+        assert run.beliefs is not None
+        known = run.beliefs
         for level in range(grammar.L + 1):
-            same = new.levels[level] == truth.levels[level]
-            of_level = (beliefs.marginal[level], beliefs.upward[level], beliefs.square[level], same)
+            same = run.latents[level] == truth.levels[level]
+            of_level = (known.marginal[level], known.upward[level], known.square[level], same)
             values[:, level, k] = np.stack([x.mean(axis=1) for x in of_level], axis=1)
     return {"values": values}
 

@@ -26,8 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from hierdiff.checks import checked, count, integers, number, reals, whole
-from hierdiff.data.low_rank_mixture import LowRankMixture
-from hierdiff.data.mixture_fitting import EM, fit
+from hierdiff.data.low_rank_mixture import EM, LowRankMixture, fit
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.mixture.memorisation import empirical_denoise

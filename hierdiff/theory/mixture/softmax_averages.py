@@ -10,7 +10,8 @@ With keys :math:`k_i`, values :math:`u_i` and queries :math:`y` the sums over i 
 are kept relative to the largest :math:`\ell_i` seen so far (online softmax): memory is one block
 of keys, one block of weights and one sum per query, whatever the number of data.
 
-A product is fast and cancels: its error is :math:`\epsilon(|y|^2+|k|^2)/\sigma^2`.  Data with an
+A product is fast and cancels: its error is :math:`\epsilon(|y||k|+|k|^2)/\sigma^2`, and at most
+:math:`\epsilon(|y|^2+|k|^2)/\sigma^2`.  Data with an
 offset are therefore shifted by the mean of the queries, and where the error still exceeds
 ``_TOLERANCE`` the log-weights that count are computed again from the differences :math:`y-k_i`.
 """
@@ -336,7 +337,7 @@ class Average:
     def _refine(self, part: slice, block: Block, half: Reals, logits: Reals, best: Reals) -> Reals:
         """Compute log-weights that count from differences, if the product is not good enough."""
         eps = float(np.finfo(logits.dtype).eps)
-        error = 2 * _ROUNDING * eps * (float(half.max()) + float(self._half[part].max()))
+        error = 2 * eps * _roundings(float(half.max()), float(self._half[part].max()))
         enough = error <= _TOLERANCE[logits.dtype]
         if enough and self.nearest is None:
             return best
@@ -395,6 +396,17 @@ class Average:
         inside = self.own[part] - block.start
         here = np.flatnonzero((inside >= 0) & (inside < len(block.rows)))
         self.own_log[part.start + here] = logits[inside[here], here]
+
+
+def _roundings(datum: float, query: float) -> float:
+    r"""Error of a log-weight in units of the precision, from :math:`|k|^2/2\sigma^2` of both.
+
+    The product is at most :math:`|y||k|/\sigma^2`, twice the root of both.  The length of the query
+    is common to all data and costs the one rounding of its subtraction: where noise outweighs the
+    data, as at high noise, it is by far the largest number.
+    """
+    whole = _ROUNDING * (datum + query)
+    return min(whole, _ROUNDING * (2 * float(np.sqrt(datum * query)) + datum) + query)
 
 
 def _above(logits: Reals, limit: Reals) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

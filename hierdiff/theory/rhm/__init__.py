@@ -1,11 +1,9 @@
 """Theory of the Random Hierarchy Model.
 
 =======================  ========================================================================
-mean_field               annealed recursion of the epsilon-process
-thresholds               its fixed points and threshold
+mean_field               annealed recursion of the epsilon-process, fixed points, threshold
 density_evolution        the law of the messages of any noise process, and its threshold
-erasure                  the same for masking, without sampling
-upper_bounds             upper bounds of belief and threshold
+bounds                   bounds of belief and threshold: support sets, overlaps, level sets
 critical_exponents       exponents at the threshold
 broadcast                the Kesten-Stigum number
 information              mutual information, entropies and free energy, level by level
@@ -22,6 +20,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hierdiff.theory.rhm.bounds import (
+        level_set_bound,
+        level_set_laws,
+        level_set_threshold,
+        overlap_bound,
+        overlap_threshold,
+        support_bound,
+        support_laws,
+        support_threshold,
+        threshold_upper_bound,
+    )
     from hierdiff.theory.rhm.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
     from hierdiff.theory.rhm.critical_exponents import (
         BeliefSlopes,
@@ -44,7 +53,6 @@ if TYPE_CHECKING:
         susceptibility,
         transfer_matrix,
     )
-    from hierdiff.theory.rhm.erasure import support_bound, support_laws, support_threshold
     from hierdiff.theory.rhm.information import (
         Estimate,
         conditional_entropy,
@@ -56,9 +64,16 @@ if TYPE_CHECKING:
     )
     from hierdiff.theory.rhm.mean_field import (
         annealed_beliefs,
+        correlation_length_exponent,
+        critical_belief,
+        critical_noise,
         downward_map,
         effective_epsilon,
+        finite_depth_threshold,
+        fixed_points,
+        has_transition,
         root_map,
+        stability,
         upward_derivative,
         upward_map,
     )
@@ -73,15 +88,6 @@ if TYPE_CHECKING:
         local_exponent,
         next_token_cost,
         resolved_samples,
-    )
-    from hierdiff.theory.rhm.thresholds import (
-        correlation_length_exponent,
-        critical_belief,
-        critical_noise,
-        finite_depth_threshold,
-        fixed_points,
-        has_transition,
-        stability,
     )
     from hierdiff.theory.rhm.token_correlations import (
         channel,
@@ -98,14 +104,6 @@ if TYPE_CHECKING:
         node_validity,
         truncated,
         validity,
-    )
-    from hierdiff.theory.rhm.upper_bounds import (
-        level_set_bound,
-        level_set_laws,
-        level_set_threshold,
-        overlap_bound,
-        overlap_threshold,
-        threshold_upper_bound,
     )
     from hierdiff.theory.rhm.uturn import class_change, committor
 else:

@@ -1,16 +1,53 @@
-"""One level of density evolution: messages of a population with the true symbol at index 0.
+"""Density evolution: messages of a population with the true symbol at index 0.
 
 Random numbers come from a counter: a member's stream is a function of the key that the caller gives
 and of the member's number, so results do not depend on threads or on the order of the work.
+
+Noise levels that share their random numbers run together, in the lanes of one vector: the rules of
+a member are drawn once for all of them.  Every lane does what it would do alone, in the same order,
+so that its numbers do not depend on the other lanes.
+
+==========  =================================================================================
+symbol      meaning
+==========  =================================================================================
+lanes       noise levels that run together, 1 to ``LANES``
+messages    flat float64 array [member, symbol, lane]; vectors are read across its rows, so it
+            must be ``LANES`` numbers longer
+order       int32 [s, member]: children of a member, as numbers of members
+digits      int32 [tuple, s]: symbols of a tuple
+seen        int64 [tuple]: stamps of the last rule table that has the tuple
+row         float64 on a 64-byte boundary, ``LANES`` numbers for each symbol of a node
+codes       int64 [s + rules of a node]: places of the children, then the rules' tuples
+==========  =================================================================================
+
+Inner functions take addresses, and steps are inlined: both shorten the compilation.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from hierdiff.theory._compiled import inline, jit
+from hierdiff.theory._compiled import inline, jit, part
+from hierdiff.theory.belief_propagation._kernels.simd import (
+    add,
+    after,
+    at,
+    divide,
+    lanes,
+    load,
+    load_anywhere,
+    multiply,
+    pointer,
+    put,
+    same,
+    store,
+    store_anywhere,
+)
 
-__all__ = ["downward", "marginals", "upward"]
+__all__ = ["LANES", "evolve", "upward"]
+
+LANES = lanes(np.float64)
+_AT_ONCE = 32  # random numbers that are drawn together, in vectors; those left over are not used
 
 
 @inline
@@ -35,92 +72,163 @@ def _start(key, member):
     return _next(state)[0]
 
 
-@inline
-def _fresh(state, tuples, seen, stamp):
-    """A tuple, coded as a number, that this rule table does not have yet."""
-    while True:
-        state, bits = _next(state)
-        code = _below(bits, tuples)
-        if seen[code] != stamp:
-            seen[code] = stamp
-            return state, code
+@part
+def _rules(key, member, tuples, seen, stamp, codes, count):
+    """Tuples of a rule table, coded as numbers: the true one, then others without repetition."""
+    state = _start(key, member)
+    drawn = np.empty(_AT_ONCE, np.int64)
+    put(seen, 0, stamp)
+    put(codes, 0, 0)
+    n = 1
+    while n < count:
+        for i in range(_AT_ONCE):
+            state, bits = _next(state)
+            drawn[i] = _below(bits, tuples)
+        for code in drawn:
+            # no branch on what was seen, as nothing predicts it
+            put(codes, n, code)
+            n += at(seen, code) != stamp
+            put(seen, code, stamp)
+            if n == count:
+                break
 
 
 @inline
-def _value(code, digits, first, children, population):
+def _value(p, places, digits, code, first, s, width):
     """Product over the children from ``first`` on of the messages at a tuple's symbols."""
-    x = 1.0
-    for j in range(first, children.size):
-        x *= population[children[j], digits[code, j]]
+    word = code * s
+    x = load_anywhere(p, at(places, first) + at(digits, word + first) * width)
+    if s > first + 1:  # apart from the loop, which takes longer than one product
+        x = multiply(
+            x, load_anywhere(p, at(places, first + 1) + at(digits, word + first + 1) * width)
+        )
+    for j in range(first + 2, s):
+        x = multiply(x, load_anywhere(p, at(places, j) + at(digits, word + j) * width))
     return x
 
 
+@part
+def _write(row, total, rows, out, width):
+    """Normalised messages of a member; no number behind its own is written."""
+    for a in range(rows):
+        x = divide(load(row, a * LANES), total)
+        # in rising order, as the vector of a row runs into the next ones
+        if a * width + LANES <= rows * width:
+            store_anywhere(out, a * width, x)
+        else:
+            store(row, a * LANES, x)
+            for k in range(width):
+                put(out, a * width + k, at(row, a * LANES + k))
+
+
+@inline
+def _up(messages, v, order, size, key, first, last, parents, m, digits, tuples, s, seen, stamp,
+        width, row, codes, out):  # fmt: skip
+    rules = after(codes, s)
+    for member in range(first, last):
+        _rules(key, member, tuples, seen, stamp + member, rules, parents * m)
+        for j in range(s):
+            put(codes, j, at(order, j * size + member) * v * width)
+        total = same(messages, 0.0)
+        for a in range(parents):
+            acc = same(messages, 0.0)
+            for i in range(a * m, (a + 1) * m):
+                acc = add(acc, _value(messages, codes, digits, at(rules, i), 0, s, width))
+            store(row, a * LANES, acc)
+            total = add(total, acc)
+        _write(row, total, parents, after(out, member * parents * width), width)
+
+
+@inline
+def _down(messages, v, above, parents, order, size, key, m, digits, tuples, s, seen, stamp, width,
+          row, codes, out):  # fmt: skip
+    rules = after(codes, s)
+    for member in range(size):
+        _rules(key, member, tuples, seen, stamp + member, rules, parents * m)
+        for j in range(s):
+            put(codes, j, at(order, j * size + member) * v * width)
+        parent = at(order, member) * parents * width
+        for b in range(v):
+            store(row, b * LANES, same(messages, 0.0))
+        for a in range(parents):
+            message = load_anywhere(above, parent + a * width)
+            for i in range(a * m, (a + 1) * m):
+                code = at(rules, i)
+                x = multiply(message, _value(messages, codes, digits, code, 1, s, width))
+                b = at(digits, code * s) * LANES
+                store(row, b, add(load(row, b), x))
+        total = same(messages, 0.0)
+        for b in range(v):
+            total = add(total, load(row, b * LANES))
+        _write(row, total, v, after(out, member * v * width), width)
+
+
+@inline
+def _meet(messages, v, down, order, size, key, width, row, names, out):
+    """True belief [member, lane] of up times down[order]; wrong symbols meet at random."""
+    for member in range(size):
+        state = _start(key, member)
+        one, other = member * v * width, at(order, member) * v * width
+        for b in range(v):
+            put(names, b, b)
+        true = multiply(load_anywhere(messages, one), load_anywhere(down, other))
+        total = true
+        for b in range(v - 1, 0, -1):
+            state, bits = _next(state)
+            k = 1 + _below(bits, b)
+            name = at(names, k)
+            put(names, k, at(names, b))
+            x = load_anywhere(messages, one + b * width)
+            total = add(total, multiply(x, load_anywhere(down, other + name * width)))
+        store(row, 0, divide(true, total))
+        for k in range(width):
+            put(out, member * width + k, at(row, k))
+
+
 @jit
-def upward(population, order, key, first, last, parents, m, digits, seen, out):
+def upward(messages, v, order, key, first, last, parents, m, digits, seen, width, row, codes, out):
     """New members ``first`` .. ``last``: s messages under a rule table with the true tuple.
 
     ``order[j, member]`` is child j; ``digits[code]`` are the symbols of a tuple.  Tuple 0 is the
     true one and belongs to parent 0; the other rules are a uniform choice of the other tuples,
-    without repetition.
+    without repetition.  ``width`` is the number of lanes; ``seen`` is zero before.
     """
-    tuples = digits.shape[0]
-    for member in range(first, last):
-        stamp = member + 1
-        state = _start(key, member)
-        children = order[:, member]
-        seen[0] = stamp
-        total = 0.0
-        for a in range(parents):
-            acc = _value(0, digits, 0, children, population) if a == 0 else 0.0
-            for _ in range(m - 1 if a == 0 else m):
-                state, code = _fresh(state, tuples, seen, stamp)
-                acc += _value(code, digits, 0, children, population)
-            out[member, a] = acc
-            total += acc
-        for a in range(parents):
-            out[member, a] /= total
+    tuples, s = digits.shape
+    _up(pointer(messages), v, pointer(order), order.shape[1], key, first, last, parents, m,
+        pointer(digits), tuples, s, pointer(seen), 1, width, pointer(row), pointer(codes),
+        pointer(out))  # fmt: skip
 
 
 @jit
-def downward(population, above, order, key, first, last, m, digits, seen, out):
-    """Messages to child 0 from its parent's, ``above[order[0]]``, and its siblings' from below."""
-    v, parents = population.shape[1], above.shape[1]
-    tuples = digits.shape[0]
-    for member in range(first, last):
-        stamp = member + 1
-        state = _start(key, member)
-        children = order[:, member]
-        parent = children[0]
-        out[member, :] = 0.0
-        seen[0] = stamp
-        for a in range(parents):
-            if a == 0:
-                out[member, 0] += above[parent, 0] * _value(0, digits, 1, children, population)
-            for _ in range(m - 1 if a == 0 else m):
-                state, code = _fresh(state, tuples, seen, stamp)
-                x = above[parent, a] * _value(code, digits, 1, children, population)
-                out[member, digits[code, 0]] += x
-        total = 0.0
-        for b in range(v):
-            total += out[member, b]
-        for b in range(v):
-            out[member, b] /= total
+def evolve(tree, top, v, classes, orders, keys, m, digits, seen, width, row, codes, down, marginal):
+    """All levels of one population, up and down.
 
-
-@jit
-def marginals(up, down, order, key, first, last, out):
-    """True belief of up times down[order]; wrong symbols meet at random."""
-    v = up.shape[1]
-    names = np.empty(v, np.int64)
-    for member in range(first, last):
-        state = _start(key, member)
-        i, j = member, order[member]
-        for b in range(v):
-            names[b] = b
-        total = up[i, 0] * down[j, 0]
-        for b in range(v - 1, 0, -1):
-            state, bits = _next(state)
-            k = 1 + _below(bits, b)
-            names[b], names[k] = names[k], names[b]
-            total += up[i, b] * down[j, names[b]]
-        out[member] = up[i, 0] * down[j, 0] / total
+    ``tree`` [level, member, symbol, lane] holds levels 1 to L and is given with the leaves, its
+    last level; the others and the root, ``top`` [member, class, lane], are filled.  ``keys`` [step]
+    and ``orders`` [step, s, member] are those of L steps up, the deepest first, then, for every
+    level from the first, of a step down and of the meeting, which uses one row of its order.
+    ``down`` [2, ...] holds two levels of messages; ``marginal`` [level, member, lane] are the true
+    beliefs.  ``seen`` is zero before.
+    """
+    tuples, s = digits.shape
+    size, L, span = orders.shape[2], keys.size // 3, orders.shape[2] * v * width
+    nodes, symbols, order, row, codes = (
+        pointer(tree), pointer(digits), pointer(orders), pointer(row), pointer(codes)
+    )  # fmt: skip
+    stamps, beliefs = pointer(seen), pointer(marginal)
+    for step in range(L):
+        level = L - 1 - step
+        parents, out = (v, after(nodes, (level - 1) * span)) if level else (classes, pointer(top))
+        _up(after(nodes, level * span), v, after(order, step * s * size), size, keys[step], 0, size,
+            parents, m, symbols, tuples, s, stamps, 1 + step * size, width, row, codes,
+            out)  # fmt: skip
+    above, below, parents = pointer(down), after(pointer(down), down.size // 2), classes
+    for i in range(size * classes * width):
+        put(above, i, 1.0 / classes)
+    for level in range(L):
+        step, up = L + 2 * level, after(nodes, level * span)
+        _down(up, v, above, parents, after(order, step * s * size), size, keys[step], m, symbols,
+              tuples, s, stamps, 1 + (L + level) * size, width, row, codes, below)  # fmt: skip
+        _meet(up, v, below, after(order, (step + 1) * s * size), size, keys[step + 1], width, row,
+              codes, after(beliefs, level * size * width))  # fmt: skip
+        above, below, parents = below, above, v

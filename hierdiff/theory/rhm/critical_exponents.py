@@ -50,29 +50,34 @@ near the leaves, more of them the larger v is.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
+from scipy.special import stdtrit, xlogy
 
 from hierdiff.checks import checked, level, whole
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, is_channel
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory.belief_propagation.passes import available_threads
+from hierdiff.theory.rhm.bounds import critical_support
 from hierdiff.theory.rhm.density_evolution import (
+    Each,
     branch_up,
     check_sizes,
     critical_level,
     leaf_messages,
+    means_of,
     same_symbols,
+    side_by_side,
     step_up,
 )
-from hierdiff.theory.rhm.erasure import critical_support
-from hierdiff.theory.rhm.thresholds import demand_transition
+from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
     "BeliefSlopes",
@@ -273,7 +278,9 @@ def critical_exponents(
     if t is None:
         t = critical_level(rhm, noise, size=size, copies=max(copies, 3), seed=random).value
     level("t", t)
-    runs = [_Run(rhm, noise, size, random).measure(t, levels) for _ in range(copies)]
+    # copies draw from one generator, one after another, and so the threads share the members
+    with side_by_side(available_threads()) as each:
+        runs = [_Run(rhm, noise, size, random, each).measure(t, levels) for _ in range(copies)]
     after, before, observed = (np.stack([run[i] for run in runs]) for i in range(3))
     transient = _transient(after, before)
     mean, error = _over_copies(_growth(after, before, transient, levels))
@@ -405,10 +412,11 @@ def belief_slopes(
         )
     random = generator(seed)
     keys = [int(random.integers(2**63)) for _ in range(copies)]
-    beliefs = np.array(
-        [[_beliefs_up(rhm, noise, x, levels, size, k) for x in (t - delta, t + delta)]
-         for k in keys]
-    )  # fmt: skip
+    climb = functools.partial(
+        _beliefs_up, rhm, noise, np.array([t - delta, t + delta]), levels, size
+    )
+    with side_by_side(min(available_threads(), copies)) as each:
+        beliefs = np.array(list(each(climb, keys)))
     slopes = (beliefs[:, 0] - beliefs[:, 1]) / (2 * delta)
     slope, slope_error = _over_copies(slopes)
     # a ratio of means, with the error of its logarithm by leaving one copy out
@@ -419,15 +427,16 @@ def belief_slopes(
 
 
 def _beliefs_up(
-    rhm: RHM, noise: NoiseProcess, t: float, levels: int, size: int, key: int
-) -> list[float]:
+    rhm: RHM, noise: NoiseProcess, times: Array, levels: int, size: int, key: int
+) -> Array:
+    """Mean beliefs [T, levels + 1], with the same random numbers at all noise levels."""
     random = np.random.default_rng(key)
-    population = leaf_messages(noise, t, size, random)
-    means = [float(population[:, 0].mean())]
+    population = leaf_messages(noise, times, size, random)
+    means = [means_of(population[:, 0])]
     for _ in range(levels):
         population = step_up(population, rhm, rhm.v, random)
-        means.append(float(population[:, 0].mean()))
-    return means
+        means.append(means_of(population[:, 0]))
+    return np.transpose(means)
 
 
 def _demand(rhm: RHM, noise: NoiseProcess, size: int, levels: int, copies: int) -> None:
@@ -449,14 +458,12 @@ def _growth(after: Array, before: Array, first: int, last: int) -> Array:
 
 def _transient(after: Array, before: Array) -> int:
     """Levels to leave out of a perturbation [copies, levels], by the rule that the Notes state."""
-    from scipy.stats import t as student
-
     copies, levels = after.shape
     for b in range(_BLOCK, levels // 4 + 1, _BLOCK):
         middle = (b + levels) // 2
         early = _growth(after, before, b, middle)
         mean, error = _over_copies(_growth(after, before, middle, levels) - early)
-        if abs(mean) <= student.ppf(0.995, copies - 1) * error:
+        if abs(mean) <= stdtrit(copies - 1, 0.995) * error:
             return 2 * b
     raise InvalidParameter(
         f"levels = {levels} are too few: the growth per level still drifts behind the first "
@@ -468,9 +475,11 @@ class _Run:
     """One population on its way to the fixed point, and pairs that grow there."""
 
     def __init__(
-        self, rhm: RHM, noise: NoiseProcess, size: int, random: np.random.Generator
-    ) -> None:
+        self, rhm: RHM, noise: NoiseProcess, size: int, random: np.random.Generator,
+        each: Each = map,
+    ) -> None:  # fmt: skip
         self.rhm, self.noise, self.size, self.random = rhm, noise, size, random
+        self.each = each
         self.real = is_channel(noise)
         self.set_point = math.nan
 
@@ -495,7 +504,7 @@ class _Run:
         return after, before, np.mean(observed, axis=0)
 
     def _up(self, population: Array) -> Array:
-        return self._drawn(step_up(population, self.rhm, self.rhm.v, self.random))
+        return self._drawn(step_up(population, self.rhm, self.rhm.v, self.random, self.each))
 
     def _drawn(self, population: Array, *others: Array) -> Array:
         """Draw the true symbol from each message, as posteriors allow, and move it to index 0."""
@@ -513,7 +522,7 @@ class _Run:
 
     def _held(self, population: Array) -> tuple[Array, tuple[float, float, float]]:
         """One level up, then back to the set point, which follows the drift."""
-        up = step_up(population, self.rhm, self.rhm.v, self.random)
+        up = step_up(population, self.rhm, self.rhm.v, self.random, self.each)
         # before the truth is drawn anew, so that Nishimori's identity is a result of the level
         seen = (
             float(up[:, 0].mean()),
@@ -564,10 +573,9 @@ class _Run:
             + [self.size + random.permutation(self.size) for _ in range(self.rhm.s - 1)]
         )
         key = np.uint64(random.integers(2**63))
-        above, below = (
-            branch_up(np.concatenate([x, population]), order, key, self.rhm, self.rhm.v)
-            for x in (one, other)
-        )
+        both = np.stack([np.concatenate([x, population]) for x in (one, other)], axis=-1)
+        up = branch_up(both, order, key, self.rhm, self.rhm.v, self.each)
+        above, below = (np.ascontiguousarray(up[..., k]) for k in range(2))
         self._drawn(above, below)
         return above, below
 

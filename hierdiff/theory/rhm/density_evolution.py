@@ -22,13 +22,16 @@ no permutation on the way up; where an upward and a downward message meet they d
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import checks
 from hierdiff.checks import checked
@@ -36,9 +39,10 @@ from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr
 from hierdiff.seeds import Seed, generator
+from hierdiff.theory.belief_propagation._kernels.simd import aligned
 from hierdiff.theory.belief_propagation.passes import available_threads
 from hierdiff.theory.rhm import _kernels as kernels
-from hierdiff.theory.rhm.thresholds import demand_transition
+from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
     "CriticalLevel",
@@ -53,6 +57,7 @@ Array = NDArray[Any]
 _LARGEST_TABLE = 1 << 22  # tuples v**s that can be listed and marked as drawn
 _MOST_HOURS = 1000  # nobody waits longer
 _LEAST_PART = 500  # members worth a thread
+_AHEAD = 3  # halvings that are tried at once: their 7 noise levels fill the lanes of a kernel
 _BITS = 13  # of a noise level: 1.2e-4, below the scatter of populations of 10^4 messages
 _DOUBLINGS = 3  # of the depth; eight times the default is 192 levels
 _SLOWEST = 0.8  # ratio of changes beyond which three depths do not tell the limit
@@ -64,9 +69,9 @@ class OrderParameter:
 
     Attributes
     ----------
-    upward, marginal : array [L + 1]
+    upward, marginal : array [L + 1] or [L + 1, T]
         Mean over the population of the upward and of the marginal belief.
-    upward_error, marginal_error : array [L + 1]
+    upward_error, marginal_error : array [L + 1] or [L + 1, T]
         Standard errors from independent populations.
     """
 
@@ -105,8 +110,9 @@ class CriticalLevel:
 
 @checked(t=checks.level)
 def population_dynamics(
-    rhm: RHM, noise: NoiseProcess, t: float, *, size: int = 10_000, copies: int = 4, seed: Seed = 0
-) -> OrderParameter:
+    rhm: RHM, noise: NoiseProcess, t: ArrayLike, *, size: int = 10_000, copies: int = 4,
+    seed: Seed = 0,
+) -> OrderParameter:  # fmt: skip
     r"""Mean belief in the true symbol per level, by density evolution up and down.
 
     Parameters
@@ -115,8 +121,9 @@ def population_dynamics(
         Sizes; ``L`` is the depth.
     noise : NoiseProcess
         Any process on symbols.
-    t : float
-        Noise level in [0, 1].
+    t : float or array [T]
+        Noise levels in [0, 1].  All have the same random numbers, so that curves are smooth; eight
+        together take little longer than one.
     size : int
         Members of a population.
     copies : int
@@ -131,7 +138,7 @@ def population_dynamics(
     Raises
     ------
     InvalidParameter
-        If sizes are too small, t is outside [0, 1], or v**s exceeds 2**22.
+        If sizes are too small, t is outside [0, 1] or has several axes, or v**s exceeds 2**22.
 
     Notes
     -----
@@ -148,11 +155,36 @@ def population_dynamics(
     >>> found = population_dynamics(rhm, EpsilonNoise(16), 0.6, size=4000)
     >>> bool(abs(found.upward[0] - annealed_beliefs(rhm, 0.6).up[0]) < 0.02)
     True
+    >>> population_dynamics(rhm, EpsilonNoise(16), [0.4, 0.6], size=400).upward.shape
+    (4, 2)
     """
+    levels = np.asarray(t, float)
+    times = checks.reals("t", np.atleast_1d(levels), ndim=1, least=1)
+    random, threads = generator(seed), available_threads()
+    found = order_parameter(rhm, noise, times, size, copies, random, threads=threads)
+    return found if levels.ndim else OrderParameter(*(x[:, 0] for x in vars(found).values()))
+
+
+def order_parameter(
+    rhm: RHM, noise: NoiseProcess, times: Array, size: int, copies: int,
+    random: np.random.Generator, *, threads: int,
+) -> OrderParameter:  # fmt: skip
+    """:func:`population_dynamics` at noise levels [T], in so many threads."""
     check_sizes(rhm, size, copies, rhm.L)
     same_symbols(rhm, noise)
-    random = generator(seed)
-    runs = [_one_population(rhm, noise, t, size, random) for _ in range(copies)]
+    lanes, at_once = min(len(times), kernels.LANES), min(threads, copies)
+    checks.memory(
+        f"{at_once} populations of {rhm.L} levels of {size} messages at {lanes} noise levels",
+        8.0 * at_once * (rhm.L + 3) * size * max(rhm.v, rhm.n_classes) * lanes,
+    )
+    rooms = [_Room.of(rhm, size, lanes) for _ in range(at_once)]
+    runs: list[tuple[Array, Array]] = []
+    with side_by_side(at_once) as each:
+        while len(runs) < copies:
+            # all populations draw from one generator, one after another
+            count = min(at_once, copies - len(runs))
+            drawn = [_Draws.of(rhm, noise, size, random) for _ in range(count)]
+            runs += each(functools.partial(_one_population, rhm, noise, times), drawn, rooms)
     up, marginal = (np.array([run[i] for run in runs]) for i in range(2))
     root = np.sqrt(copies)
     return OrderParameter(
@@ -190,14 +222,23 @@ def same_symbols(rhm: RHM, noise: NoiseProcess) -> None:
         )
 
 
-def leaf_messages(noise: NoiseProcess, t: float, size: int, random: np.random.Generator) -> Array:
+def leaf_messages(
+    noise: NoiseProcess, t: float | Array, size: int, random: np.random.Generator
+) -> Array:
     """Upward messages of ``size`` leaves, [size, v], the true symbol at index 0, each of sum one.
 
     The random numbers behind them are a Latin hypercube where the process knows how to make one:
     each leaf by itself has the law of the noise, and the fraction of leaves that lost their symbol
     hardly fluctuates.  The true symbol is 0; where the law depends on the symbol, every symbol in
     equal shares, moved to 0 afterwards.
+
+    With T noise levels the shape is [size, v, T], and all have the same random numbers.
     """
+    return _leaves(noise, t, *_leaf_draws(noise, size, random))
+
+
+def _leaf_draws(noise: NoiseProcess, size: int, random: np.random.Generator) -> tuple[Array, Array]:
+    """True symbols and random numbers of leaves, which no noise level changes."""
     x0 = np.zeros((size, 1), np.int32)
     randoms = noise.draw(x0.shape, random)
     stratified = getattr(noise, "stratified", None)
@@ -206,6 +247,12 @@ def leaf_messages(noise: NoiseProcess, t: float, size: int, random: np.random.Ge
             column[:] = stratified((random.permutation(size) + random.random(size)) / size)
     if noise.v is not None and not getattr(noise, "symmetric", False):
         x0[:, 0] = random.permutation(size) % noise.v
+    return x0, randoms
+
+
+def _leaves(noise: NoiseProcess, t: float | Array, x0: Array, randoms: Array) -> Array:
+    if np.ndim(t):
+        return np.stack([_leaves(noise, float(x), x0, randoms) for x in np.asarray(t)], axis=-1)
     x_t = noise.corrupt_with(x0, t, randoms)
     log_psi = noise.log_evidence(x_t, t)[:, 0]
     if x0.any():
@@ -215,22 +262,37 @@ def leaf_messages(noise: NoiseProcess, t: float, size: int, random: np.random.Ge
     return np.asarray(psi / psi.sum(axis=1, keepdims=True))
 
 
-def _in_threads(size: int, run: Any) -> None:
-    """``run(first, last)`` over chunks; members are independent of the chunking."""
-    parts = min(available_threads(), size // _LEAST_PART + 1)
-    if parts == 1:  # starting threads would take longer than the work
-        run(0, size)
+# ------------------------------------------------------------------------------------------ threads
+
+Each: TypeAlias = Callable[..., Iterable[Any]]
+"""``map``, or the same in threads."""
+
+
+@contextlib.contextmanager
+def side_by_side(threads: int) -> Iterator[Each]:
+    """``map`` in so many threads, which are started once; one thread is the caller's own."""
+    if threads <= 1:
+        yield map
         return
+    with ThreadPoolExecutor(threads) as pool:
+        yield pool.map
+
+
+def _in_parts(size: int, run: Callable[[int, int], None], each: Each) -> None:
+    """``run(first, last)`` over chunks; members are independent of the chunking."""
+    parts = 1 if each is map else min(available_threads(), size // _LEAST_PART + 1)
     bounds = [size * i // parts for i in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
-        list(pool.map(run, bounds[:-1], bounds[1:]))
+    list(each(run, bounds[:-1], bounds[1:]))
+
+
+# ------------------------------------------------------------------------------------ single levels
 
 
 @functools.lru_cache(maxsize=4)
 def _digits(v: int, s: int) -> Array:
     """The symbols of all tuples, [v**s, s]."""
     code = np.arange(v**s)
-    return np.stack([code // v**j % v for j in range(s)], axis=1)
+    return np.stack([code // v**j % v for j in range(s)], axis=1).astype(np.int32)
 
 
 def _pairing(random: np.random.Generator, size: int, count: int) -> Array:
@@ -242,61 +304,153 @@ def _key(random: np.random.Generator) -> np.uint64:
     return np.uint64(random.integers(2**63))
 
 
-def step_up(population: Array, rhm: RHM, parents: int, random: np.random.Generator) -> Array:
-    """The next level's messages, as many as there are members."""
+def step_up(
+    population: Array, rhm: RHM, parents: int, random: np.random.Generator, each: Each = map
+) -> Array:
+    """The next level's messages, as many as there are members; see :func:`branch_up`."""
     order, key = _pairing(random, len(population), rhm.s), _key(random)
-    return branch_up(population, order, key, rhm, parents)
+    return branch_up(population, order, key, rhm, parents, each)
 
 
-def branch_up(population: Array, order: Array, key: np.uint64, rhm: RHM, parents: int) -> Array:
+def branch_up(
+    population: Array, order: Array, key: np.uint64, rhm: RHM, parents: int, each: Each = map
+) -> Array:
     """One message per column of ``order`` [s, size], the numbers of its children.
 
     Its rules are a function of the key and the column alone: with the same key, other children
-    meet the same rules.
+    meet the same rules.  Populations [size, v, T] of at most ``LANES`` noise levels meet them
+    together, and a message of each is the result.
     """
     size, digits = order.shape[1], _digits(rhm.v, rhm.s)
-    out = np.empty((size, parents))
+    lanes = population.shape[2] if population.ndim == 3 else 1
+    messages, out = _with_room(population), _with_room((size, parents, *population.shape[2:]))
 
     def run(first: int, last: int) -> None:
-        seen = np.zeros(len(digits), np.int64)
-        kernels.upward(population, order, key, first, last, parents, rhm.m, digits, seen, out)
+        seen, row, codes = _Table.of(rhm)
+        kernels.upward(
+            messages.ravel(), rhm.v, order.astype(np.int32, copy=False), key, first, last, parents,
+            rhm.m, digits, seen, lanes, row, codes, out.ravel(),
+        )  # fmt: skip
 
-    _in_threads(size, run)
+    _in_parts(size, run, each)
     return out
 
 
-def _step_down(population: Array, above: Array, rhm: RHM, random: np.random.Generator) -> Array:
-    size, digits = len(population), _digits(rhm.v, rhm.s)
-    order, key = _pairing(random, size, rhm.s), _key(random)
-    out = np.empty((size, rhm.v))
-
-    def run(first: int, last: int) -> None:
-        seen = np.zeros(len(digits), np.int64)
-        kernels.downward(population, above, order, key, first, last, rhm.m, digits, seen, out)
-
-    _in_threads(size, run)
+def _with_room(messages: Array | tuple[int, ...]) -> Array:
+    """Messages, or some of a shape, behind which a kernel may read one vector."""
+    given = messages if isinstance(messages, np.ndarray) else None
+    shape = messages if given is None else given.shape
+    if given is not None and given.flags.c_contiguous and isinstance(given.base, np.ndarray):
+        room = given.base.nbytes - (given.ctypes.data - given.base.ctypes.data) - given.nbytes
+        if room >= 8 * kernels.LANES and given.dtype == np.float64:
+            return given
+    count = math.prod(shape)
+    flat = np.empty(count + kernels.LANES)
+    flat[count:] = 0.0
+    out = flat[:count].reshape(shape)
+    if given is not None:
+        out[...] = given
     return out
 
 
-def _meet(up: Array, down: Array, random: np.random.Generator) -> Array:
-    out, order, key = np.empty(len(up)), random.permutation(len(up)), _key(random)
-    _in_threads(len(up), lambda a, b: kernels.marginals(up, down, order, key, a, b, out))
-    return out
+# --------------------------------------------------------------------------------------- all levels
+
+
+class _Draws(NamedTuple):
+    """The random numbers of one population, step by step as the kernel wants them."""
+
+    leaves: tuple[Array, Array]
+    orders: Array  # [step, s, size]
+    keys: Array  # [step]
+
+    @classmethod
+    def of(cls, rhm: RHM, noise: NoiseProcess, size: int, random: np.random.Generator) -> _Draws:
+        leaves = _leaf_draws(noise, size, random)
+        # L steps up, then down and meeting by turns
+        counts = [rhm.s] * rhm.L + [rhm.s, 1] * rhm.L
+        orders = np.zeros((len(counts), rhm.s, size), np.int32)
+        keys = np.empty(len(counts), np.uint64)
+        for step, count in enumerate(counts):
+            orders[step, :count], keys[step] = _pairing(random, size, count), _key(random)
+        return cls(leaves, orders, keys)
+
+
+class _Room(NamedTuple):
+    """Memory of one population at a time, at some noise levels together."""
+
+    tree: Array
+    top: Array
+    down: Array
+    marginal: Array
+    table: _Table
+
+    @classmethod
+    def of(cls, rhm: RHM, size: int, lanes: int) -> _Room:
+        most = max(rhm.v, rhm.n_classes)
+        return cls(
+            # what is read behind the last message is finite
+            np.zeros(rhm.L * size * rhm.v * lanes + kernels.LANES),
+            np.empty(size * rhm.n_classes * lanes),
+            np.zeros((2, size * most * lanes + kernels.LANES)),
+            np.empty(rhm.L * size * lanes),
+            _Table.of(rhm),
+        )
+
+
+class _Table(NamedTuple):
+    """Memory of one rule table."""
+
+    seen: Array
+    row: Array
+    codes: Array
+
+    @classmethod
+    def of(cls, rhm: RHM) -> _Table:
+        most = max(rhm.v, rhm.n_classes)
+        return cls(
+            np.zeros(rhm.v**rhm.s, np.int64),
+            aligned(most * kernels.LANES, np.float64),
+            np.empty(rhm.s + most * rhm.m, np.int64),
+        )
 
 
 def _one_population(
-    rhm: RHM, noise: NoiseProcess, t: float, size: int, random: np.random.Generator
+    rhm: RHM, noise: NoiseProcess, times: Array, drawn: _Draws, room: _Room
 ) -> tuple[Array, Array]:
-    levels = [leaf_messages(noise, t, size, random)]
-    for level in range(rhm.L - 1, -1, -1):
-        parents = rhm.n_classes if level == 0 else rhm.v
-        levels.insert(0, step_up(levels[0], rhm, parents, random))
-    down = np.full((size, rhm.n_classes), 1.0 / rhm.n_classes)
-    marginal = [float(levels[0][:, 0].mean())]
-    for up in levels[1:]:
-        down = _step_down(up, down, rhm, random)
-        marginal.append(float(_meet(up, down, random).mean()))
-    return np.array([float(p[:, 0].mean()) for p in levels]), np.array(marginal)
+    """Mean upward and marginal belief of one population, [L + 1, T]."""
+    parts = [
+        _some_levels(rhm, noise, times[i : i + kernels.LANES], drawn, room)
+        for i in range(0, len(times), kernels.LANES)
+    ]
+    up, marginal = (np.concatenate(planes, axis=1) for planes in zip(*parts, strict=True))
+    return up, marginal
+
+
+def _some_levels(
+    rhm: RHM, noise: NoiseProcess, times: Array, drawn: _Draws, room: _Room
+) -> tuple[Array, Array]:
+    """The same for at most ``LANES`` noise levels."""
+    L, v, size, lanes = rhm.L, rhm.v, drawn.orders.shape[2], len(times)
+    tree = room.tree[: L * size * v * lanes].reshape(L, size, v, lanes)
+    top = room.top[: size * rhm.n_classes * lanes].reshape(size, rhm.n_classes, lanes)
+    marginal = room.marginal[: L * size * lanes].reshape(L, size, lanes)
+    seen, row, codes = room.table
+    tree[-1] = _leaves(noise, times, *drawn.leaves)
+    seen[:] = 0
+    kernels.evolve(
+        room.tree, room.top, v, rhm.n_classes, drawn.orders, drawn.keys, rhm.m, _digits(v, rhm.s),
+        seen, lanes, row, codes, room.down, room.marginal,
+    )  # fmt: skip
+    up = [means_of(top[:, 0]), *(means_of(level[:, 0]) for level in tree)]
+    return np.array(up), np.array([up[0], *(means_of(level) for level in marginal)])
+
+
+def means_of(beliefs: Array) -> Array:
+    """Means over members of [size, T], added up in the order of a single column."""
+    return np.asarray(np.ascontiguousarray(beliefs.T).mean(axis=1))
+
+
+# --------------------------------------------------------------------------------------- thresholds
 
 
 @checked
@@ -371,7 +525,7 @@ def critical_level(
     for doubling in range(_DOUBLINGS + 1):
         levels = depth << doubling
         depths = tuple(levels - k * (levels // 4) for k in (2, 1, 0))
-        found = np.array([_crossings(rhm, noise, size, depths, s) for s in seeds])
+        found = _all_crossings(rhm, noise, size, depths, seeds)
         limits, beyond = _extrapolated(found)
         spread = float(limits.std(ddof=1) / np.sqrt(copies))
         if beyond <= spread:
@@ -444,7 +598,7 @@ def half_belief_level(
     demand_transition(rhm)
     random = generator(seed)
     seeds = [int(random.integers(2**63)) for _ in range(copies)]
-    found = np.array([_crossings(rhm, noise, size, (rhm.L,), s)[0] for s in seeds])
+    found = _all_crossings(rhm, noise, size, (rhm.L,), seeds)[:, 0]
     value, spread = float(found.mean()), float(found.std(ddof=1) / np.sqrt(copies))
     snr = snr_error = None
     if has_snr(noise):
@@ -468,36 +622,73 @@ def _extrapolated(found: Array) -> tuple[Array, float]:
     return found[:, 2] + shift, abs(float(shift.mean()))
 
 
+def bisected(fell: Callable[[list[float]], Sequence[bool]], bits: int) -> tuple[float, float]:
+    """Bracket in [0, 1] of the place where a function has fallen, of width ``2**-bits``.
+
+    The function is given the middles of the next halvings together, and only its values on the way
+    are used: the bracket is that of one halving after another.
+    """
+    low, high, left = 0.0, 1.0, bits
+    while left:
+        halvings = min(_AHEAD, left)
+        parts = 1 << halvings
+        times = [low + (high - low) * k / parts for k in range(1, parts)]  # exact, as parts = 2**n
+        known = dict(zip(times, fell(times), strict=True))
+        for _ in range(halvings):
+            t = (low + high) / 2
+            low, high = (low, t) if known[t] else (t, high)
+        left -= halvings
+    return low, high
+
+
+def _all_crossings(
+    rhm: RHM, noise: NoiseProcess, size: int, depths: tuple[int, ...], seeds: Sequence[int]
+) -> Array:
+    """Of a population per seed, [seed, depth]."""
+    find = functools.partial(_crossings, rhm, noise, size, depths)
+    with side_by_side(min(available_threads(), len(seeds))) as each:
+        return np.array(list(each(find, seeds)))
+
+
 def _crossings(
     rhm: RHM, noise: NoiseProcess, size: int, depths: tuple[int, ...], seed: int
 ) -> list[float]:
     """Bisection for one population at every depth, with the same random numbers at every t."""
     means: dict[float, list[float]] = {}
-    found: list[float] = []
-    for i in reversed(range(len(depths))):  # the shallower ones reuse runs of the deepest
-        low, high = 0.0, 1.0
-        for _ in range(_BITS):
-            t = (low + high) / 2
-            if t not in means:
-                means[t] = _means(rhm, noise, t, size, depths, seed)
-            low, high = (t, high) if means[t][i] > 0.5 else (low, t)
-        found.insert(0, (low + high) / 2)
-    return found
+
+    def fell(i: int, times: list[float]) -> list[bool]:
+        new = [t for t in times if t not in means]
+        if new:
+            means.update(zip(new, _means(rhm, noise, new, size, depths, seed), strict=True))
+        return [not means[t][i] > 0.5 for t in times]
+
+    # the shallower ones reuse runs of the deepest
+    found = [
+        sum(bisected(functools.partial(fell, i), _BITS)) / 2 for i in reversed(range(len(depths)))
+    ]
+    return found[::-1]
 
 
 def _means(
-    rhm: RHM, noise: NoiseProcess, t: float, size: int, depths: tuple[int, ...], seed: int
-) -> list[float]:
-    """Mean upward belief after so many levels; the last one where it no longer changes."""
+    rhm: RHM, noise: NoiseProcess, times: Sequence[float], size: int, depths: tuple[int, ...],
+    seed: int,
+) -> list[list[float]]:  # fmt: skip
+    """Mean upward beliefs after so many levels; the last one where it no longer changes."""
     random = np.random.default_rng(seed)
-    population = leaf_messages(noise, t, size, random)
-    means, mean = [], float(population[:, 0].mean())
+    population = leaf_messages(noise, np.array(times), size, random)
+    mean = means_of(population[:, 0])
+    means: list[list[float]] = [[] for _ in times]
+    alive = np.arange(len(times))
     for level in range(1, depths[-1] + 1):
         population = step_up(population, rhm, rhm.v, random)
-        mean = float(population[:, 0].mean())
+        mean[alive] = means_of(population[:, 0])
         if level in depths:
-            means.append(mean)
+            for k in alive:
+                means[k].append(float(mean[k]))
         # a mean little above 1/v may still grow: beliefs are uneven, and few know much
-        if mean < 1.0 / rhm.v + 1e-4 or mean > 1 - 1e-6:
+        going = ~((mean[alive] < 1.0 / rhm.v + 1e-4) | (mean[alive] > 1 - 1e-6))
+        if not going.all():
+            alive, population = alive[going], population[..., going]
+        if not alive.size:
             break
-    return means + [mean] * (len(depths) - len(means))
+    return [m + [float(x)] * (len(depths) - len(m)) for m, x in zip(means, mean, strict=True)]

@@ -49,8 +49,7 @@ from hierdiff.checks import array as numbers
 from hierdiff.checks import checked, together
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory.rhm.mean_field import annealed_beliefs
-from hierdiff.theory.rhm.thresholds import correlation_length_exponent
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, correlation_length_exponent
 
 __all__ = [
     "correlation_decay_exponent",

@@ -1,9 +1,8 @@
 """Denoising errors as a classifier: what it converges to, how fast, and when it does not.
 
 =======================  ========================================================================
-scores                   scores of classes, log-likelihood ratios, Bayes accuracy
+scores                   scores of classes, their laws at a finite budget, Bayes accuracy
 weightings               weights of denoising errors as functions of time
-limit_laws               laws of the scores at a finite number of samples
 gaussian_classes         Gaussian classes, and two of them with one covariance
 rhm_classes              classes of a hierarchical grammar, and of any of its nodes
 scenes                   shape and texture in conflict, and scenes of two objects
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
         effective_weights,
         linear_accuracy,
     )
-    from hierdiff.theory.zero_shot.limit_laws import (
-        gaussian_moments,
-        normal_accuracy,
-        stable_accuracy,
-    )
     from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM, NodeClasses
     from hierdiff.theory.zero_shot.scenes import PROMPTS, Prompt, ShapeTexture, TwoObjectScenes
     from hierdiff.theory.zero_shot.scores import (
@@ -36,7 +30,10 @@ if TYPE_CHECKING:
         LogRatio,
         bayes_accuracy,
         class_scores,
+        gaussian_moments,
         log_ratio,
+        normal_accuracy,
+        stable_accuracy,
     )
     from hierdiff.theory.zero_shot.weightings import (
         WEIGHTINGS,

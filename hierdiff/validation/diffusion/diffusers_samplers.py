@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierdiff._optional import import_optional
+from hierdiff._lazy import import_optional
 from hierdiff.checks import FloatArray, check_fields, checked, count, instance, levels_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import SignalNoise
@@ -73,7 +73,7 @@ class DiffusersSampler:
     Notes
     -----
     Validity: diffusers 0.42.  Only the "sde" algorithms sample the posterior; the others share
-    DDIM's bias in forward-backward runs (:mod:`hierdiff.validation.diffusion.sampler_bias`).
+    DDIM's bias in forward-backward runs (:mod:`hierdiff.validation.diffusion.samplers`).
 
     References
     ----------

@@ -1,4 +1,4 @@
-r"""Discrete noise schedules of networks, respaced, and the way to and from the SNR.
+r"""Noise schedules of networks, and the number that a network is given as a function of the SNR.
 
 ===================  ===========================================================================
 symbol               meaning
@@ -14,9 +14,19 @@ t in [0, 1]          noise level of :class:`hierdiff.noise.GaussianNoise`
    \text{snr}_i = \frac{\bar\alpha_i}{1 - \bar\alpha_i}, \qquad
    \tilde\beta_i = \beta_i\,\frac{1 - \bar\alpha_{i-1}}{1 - \bar\alpha_i}
 
-Models meet at equal SNR (:mod:`hierdiff.validation.diffusion.noise_conditioning`).  Between the
-indices of a schedule the time is linear in log SNR; networks whose time enters through sines take
-fractions.
+Models meet at equal SNR.  Between the indices of a schedule the time is linear in log SNR; networks
+whose time enters through sines take fractions.  The number c_noise that a network is given is a
+function of the SNR, its *noise conditioning*:
+
+=================  =============================================================================
+conditioning       c_noise
+=================  =============================================================================
+DiscreteSchedule   index of the schedule of the network, linear in log SNR between indices
+LogSNR             natural logarithm of the SNR
+Sigma              1 / sqrt(snr), noise over signal amplitude (EDM)
+FlowTime           1 / (1 + sqrt(snr)), the mixing weight of a rectified flow
+NoiseLevel         t of a Gaussian process of this package
+=================  =============================================================================
 """
 
 from __future__ import annotations
@@ -24,17 +34,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import FloatArray, checked, integers, snr_of, whole
+from hierdiff._lazy import renamed
+from hierdiff.checks import FloatArray, check_fields, checked, integers, snr_of, whole
 from hierdiff.data.derivations import positive_int
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise
+from hierdiff.noise import GaussianNoise, NoiseProcess, SignalNoise, has_snr
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
 
-__all__ = ["DiscreteSchedule", "StepLevels", "step_levels"]
+__all__ = [
+    "DiscreteSchedule",
+    "FlowTime",
+    "LogSNR",
+    "NoiseConditioning",
+    "NoiseLevel",
+    "Sigma",
+    "StepLevels",
+    "default_conditioning",
+    "step_levels",
+]
+
+if not TYPE_CHECKING:  # old names, for one release
+    __getattr__ = renamed(
+        __name__, {"Clock": "NoiseConditioning", "default_clock": "default_conditioning"}
+    )
 
 _SNAP = 1e-6  # an index this near to an integer is that integer, so that embeddings agree exactly
 
@@ -339,3 +366,116 @@ def _sections(T: int, counts: list[int]) -> NDArray[Any]:
             place += stride
         start += length
     return np.array(index)
+
+
+class NoiseConditioning(Protocol):
+    """A function from the SNR to the time that a network is given."""
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Time of the network at these ratios."""
+
+
+@dataclass(frozen=True)
+class LogSNR:
+    """The natural logarithm of the SNR, cut to +-limit."""
+
+    limit: float = 20.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Log SNR; 0 and inf become the limits."""
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log(snr_of(snr)), -self.limit, self.limit)
+
+
+@dataclass(frozen=True)
+class Sigma:
+    """The noise level sigma of networks on x0 + sigma * noise (EDM)."""
+
+    largest: float = 80.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Noise over signal amplitude, at most ``largest``."""
+        with np.errstate(divide="ignore"):
+            return np.minimum(1 / np.sqrt(snr_of(snr)), self.largest)
+
+
+@dataclass(frozen=True)
+class FlowTime:
+    """The time scale * tau of rectified flows x = (1 - tau) x0 + tau * noise."""
+
+    scale: float = 1.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Scale / (1 + sqrt(snr)): 0 clean, ``scale`` pure noise."""
+        return np.asarray(self.scale / (1 + np.sqrt(snr_of(snr))))
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """The level scale * t of a Gaussian process."""
+
+    noise: SignalNoise
+    scale: float = 1.0
+
+    @checked
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def time(self, snr: ArrayLike) -> FloatArray:
+        """Level t of the process, times ``scale``."""
+        return np.asarray(self.scale * self.noise.level(snr))
+
+
+@checked
+def default_conditioning(
+    parameterisation: Parameterisation, noise: NoiseProcess
+) -> NoiseConditioning:
+    """The noise conditioning of networks of a kind, unless another is given.
+
+    Parameters
+    ----------
+    parameterisation : Parameterisation
+        What the network predicts.
+    noise : NoiseProcess
+        Its ``schedule``, where it has one, names that of the network.
+
+    Returns
+    -------
+    NoiseConditioning
+        Log SNR for "logits", and where there is no SNR or no known schedule; 1 / sqrt(snr) at scale
+        "ve"; the mixing weight for "flow"; else the index of the linear or cosine schedule of
+        1,000 levels.
+
+    Notes
+    -----
+    Validity: conventions of the papers that introduced each; a network trained otherwise needs
+    its own.
+
+    Examples
+    --------
+    >>> from hierdiff import GaussianNoise
+    >>> default_conditioning(Parameterisation("eps"), GaussianNoise(schedule="linear"))
+    DiscreteSchedule(T=1000, snr=9999..4.036e-05)
+    """
+    if parameterisation.output == "logits" or not has_snr(noise):
+        return LogSNR()
+    if parameterisation.scale == "ve":
+        return Sigma()
+    if "flow" in (parameterisation.output, parameterisation.scale):
+        return FlowTime()
+    schedule = getattr(noise, "schedule", None)
+    if schedule == "linear":
+        return DiscreteSchedule.linear()
+    return DiscreteSchedule.cosine() if schedule == "cosine" else LogSNR()

@@ -14,11 +14,29 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hierdiff.checks import checked
+from hierdiff.checks import Rule, checked
 from hierdiff.errors import InvalidParameter
+from hierdiff.validation.networks import architecture_for
 from hierdiff.validation.pretrained.catalogue import CATALOGUE
 
-__all__ = ["clear_checkpoints", "known_checkpoint", "source_arguments"]
+__all__ = [
+    "architecture_rule",
+    "checkpoint_suffix",
+    "clear_checkpoints",
+    "known_checkpoint",
+    "source_arguments",
+]
+
+
+def architecture_rule(kind: type) -> Rule:
+    """The check of a field that names a network for data of a class; None becomes the default."""
+    return lambda name, value: architecture_for(kind, value)
+
+
+def checkpoint_suffix(kind: type, name: str | None) -> str:
+    """What a network other than the default adds to the name of its checkpoint."""
+    named = architecture_for(kind, name)
+    return "" if named == architecture_for(kind) else "-" + named.replace(":", "-")
 
 
 def clear_checkpoints(folder: Path, *names: str) -> None:

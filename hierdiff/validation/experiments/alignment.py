@@ -45,11 +45,11 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.data.digits import digits
+from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots.backend import Figure
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.alignment import (
     Alignment,
@@ -63,14 +63,15 @@ from hierdiff.sims.metrics.estimators import shared_error
 from hierdiff.sims.metrics.odd_one_out import TripletTask, draw_triplets
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import odd_one_out, tree_similarity
-from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.adapter import NetworkModel, Pooling
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import (
+    architecture_rule,
+    checkpoint_suffix,
     clear_checkpoints,
     known_checkpoint,
     source_arguments,
 )
-from hierdiff.validation.layers import Pooling
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import things_objects
 from hierdiff.validation.training import TrainConfig
@@ -139,11 +140,14 @@ class GrammarObjects:
     """Features per node of the network."""
     label_share: float = 0.5
     """Share of the training data on whose class the network is conditioned."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for grammars."""
 
     def __post_init__(self) -> None:
         check_fields(
             self, weights=_weights, temperature=positive, objects=_OBJECTS, n_readout=_COUNT,
-            steps=_COUNT, width=_COUNT, label_share=_SHARE,
+            steps=_COUNT, width=_COUNT, label_share=_SHARE, architecture=architecture_rule(Grammar),
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
         if self.weights is not None and len(self.weights) != self.L + 1:
@@ -168,11 +172,14 @@ class DigitObjects:
     """Training steps."""
     label_share: float = 0.5
     """Share of the training data on whose class the network is conditioned."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for images."""
 
     def __post_init__(self) -> None:
         check_fields(
             self, weights=_weights, temperature=positive, objects=_OBJECTS, steps=_COUNT,
-            label_share=_SHARE,
+            label_share=_SHARE, architecture=architecture_rule(LabelledImages),
         )  # fmt: skip
 
 
@@ -414,7 +421,7 @@ class NetworkAlignment:
         one = cast(GrammarObjects, self.network)
         model, _ = train_symbol_network(
             self.grammar, GaussianNoise(one.v), _plan(one.steps, device), width=one.width,
-            batch=128, label_share=one.label_share, seed=self.seed,
+            batch=128, label_share=one.label_share, seed=self.seed, network=one.architecture,
             folder=self._place(folder, "rhm", "v", "m", "s", "L", "width", "label_share"),
         )  # fmt: skip
         return model
@@ -423,7 +430,7 @@ class NetworkAlignment:
         one = cast(DigitObjects, self.network)
         model, _ = train_image_network(
             digits("train", seed=self.seed), _plan(one.steps, device), batch=64,
-            label_share=one.label_share, seed=self.seed,
+            label_share=one.label_share, seed=self.seed, network=one.architecture,
             folder=self._place(folder, "digits", "label_share"),
         )  # fmt: skip
         pooling: dict[str, Pooling] = dict.fromkeys(one.layers or _DIGIT_LAYERS, "space")
@@ -434,7 +441,9 @@ class NetworkAlignment:
         if folder is None:
             return None
         fields = [f"{name}{getattr(self.network, name)}" for name in names]
-        return folder / "-".join(["alignment", source, *fields, f"seed{self.seed}"])
+        data = Grammar if isinstance(self.network, GrammarObjects) else LabelledImages
+        suffix = checkpoint_suffix(data, getattr(self.network, "architecture", None))
+        return folder / ("-".join(["alignment", source, *fields, f"seed{self.seed}"]) + suffix)
 
     def _strings(self) -> ComparedObjects:
         one, grammar = cast(GrammarObjects, self.network), self.grammar

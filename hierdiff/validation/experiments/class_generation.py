@@ -28,7 +28,7 @@ from hierdiff.checks import check_fields, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, load_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import phase_of_strings
 from hierdiff.sims.metrics.estimators import likelihood_interval
@@ -37,10 +37,9 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.samplers import Ancestral
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.pretrained.catalogue import checkpoint
-from hierdiff.validation.pretrained.convnext import convnext
+from hierdiff.validation.pretrained.latent_diffusion import decoder_of, encoder_of
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.pretrained.vae import decoder_of, encoder_of
-from hierdiff.validation.reference_layers import ReferenceClassifier
+from hierdiff.validation.reference_layers import ReferenceClassifier, convnext
 
 __all__ = ["PublishedNetwork"]
 

@@ -44,17 +44,22 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import Run, Summary
 from hierdiff.data.digits import LabelledImages, digits
+from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import tie_split_accuracy
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
-from hierdiff.validation.experiments import image_folders, source_arguments
+from hierdiff.validation.experiments import (
+    architecture_rule,
+    checkpoint_suffix,
+    image_folders,
+    source_arguments,
+)
 from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.training import TrainConfig, train
@@ -93,7 +98,7 @@ _SCORING: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class TreeNetwork:
-    """A tree-shaped U-Net trained here on a random grammar, for its Gaussian emissions."""
+    """A network trained here on a random grammar, for its Gaussian emissions."""
 
     v: int = 8
     """Symbols per level, and classes."""
@@ -123,9 +128,14 @@ class TreeNetwork:
     """Classes kept after each stage of the staged elimination."""
     stages: tuple[int, ...] | None = None
     """Samples at the end of each stage, cumulative; default the last two budgets."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for grammars."""
 
     def __post_init__(self) -> None:
-        check_fields(self, width=_COUNT, **_SCORING)
+        check_fields(
+            self, width=_COUNT, architecture=architecture_rule(Grammar), **_SCORING
+        )  # fmt: skip
         _classification(self, 0, self.size)
 
     @property
@@ -154,9 +164,12 @@ class DigitNetwork:
     """Classes kept after each stage of the staged elimination."""
     stages: tuple[int, ...] | None = None
     """Samples at the end of each stage, cumulative; default the last two budgets."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for images."""
 
     def __post_init__(self) -> None:
-        check_fields(self, **_SCORING)
+        check_fields(self, architecture=architecture_rule(LabelledImages), **_SCORING)
         _classification(self, 0, _DIGITS)
 
 
@@ -374,6 +387,7 @@ class NetworkClassification:
             network, _ = train_symbol_network(
                 data.grammar, GaussianNoise(s.v), _plan(s.steps, device), width=s.width, batch=128,
                 focus=(0.2, 0.8), label_share=s.label_share, seed=self.seed,
+                network=s.architecture,
                 folder=self._checkpoint(folder, "v", "m", "s", "L", "width", "label_share"),
             )  # fmt: skip
             return GaussianRHMNetwork(network, data), (x0, labels)
@@ -382,6 +396,7 @@ class NetworkClassification:
         model, _ = train_image_network(
             training, _plan(cast(DigitNetwork, s).steps, device), batch=64,
             label_share=cast(DigitNetwork, s).label_share, seed=self.seed,
+            network=cast(DigitNetwork, s).architecture,
             folder=self._checkpoint(folder, "label_share"),
         )  # fmt: skip
         return model, (test.images.astype(float), test.labels)
@@ -392,7 +407,9 @@ class NetworkClassification:
             return None
         kind = {kind: name for name, kind in self.sources.items()}[type(self.source)]
         fields = [f"{name}{getattr(self.source, name)}" for name in names]
-        return folder / "-".join(["classification", kind, *fields, f"seed{self.seed}"])
+        data = Grammar if isinstance(self.source, TreeNetwork) else LabelledImages
+        suffix = checkpoint_suffix(data, getattr(self.source, "architecture", None))
+        return folder / ("-".join(["classification", kind, *fields, f"seed{self.seed}"]) + suffix)
 
     def _scored(self, model: Any, data: Any, folder: Any) -> xr.Dataset:
         """The experiment on one model, with the parameters of the network."""

@@ -27,7 +27,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import tyro
@@ -55,8 +55,7 @@ from hierdiff.data.bumps import Bumps
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
@@ -73,14 +72,18 @@ from hierdiff.sims.models.finite_steps import SequentialModel
 from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
 from hierdiff.theory.rhm.sample_complexity import clustering_cost
 from hierdiff.validation.adapter import symbol_model
-from hierdiff.validation.experiments import clear_checkpoints, source_arguments
+from hierdiff.validation.experiments import (
+    checkpoint_suffix,
+    clear_checkpoints,
+    source_arguments,
+)
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
     generate_under_classes,
     generation_figure,
     generation_summary,
 )
-from hierdiff.validation.networks.tree_unet import TreeUNet
+from hierdiff.validation.networks import architecture_for, sizes_of
 from hierdiff.validation.recipes import bump_model, train_bump_network, train_symbol_network
 from hierdiff.validation.training import TrainConfig
 
@@ -159,6 +162,11 @@ class TrainedNetworks:
     """Training steps of a network on strings."""
     level_seeds: int = 3
     """Networks on strings, with grammars of their own."""
+    bump_architecture: str | None = None
+    """Name of the network on bumps (``hierdiff.validation.NETWORKS``, or module:function), which
+    names its ``feature_layer``; default the first for bumps."""
+    level_architecture: str | None = None
+    """Name of the network on strings; default the first for grammars."""
 
     def __post_init__(self) -> None:
         least_20 = partial(whole, low=20, high=10**9)
@@ -179,12 +187,14 @@ class TrainedNetworks:
                     f"{name} = {getattr(self, name)} must name some of {', '.join(known)}"
                 )
         self._refuse_fields_of_other_parts()
+        architecture_for(Bumps, self.bump_architecture)
+        architecture_for(Grammar, self.level_architecture)
         RHM(self.v, self.m, 2, self.L)
         _ = self.label_sets
 
     def _refuse_fields_of_other_parts(self) -> None:
         """What belongs to a part that is not trained is refused, not ignored."""
-        strings = ("v", "m", "L", "level_steps", "level_seeds")
+        strings = ("v", "m", "L", "level_steps", "level_seeds", "level_architecture")
         for f in fields(self):
             part = "levels" if f.name in strings else "bumps"
             changed = f.default is not MISSING and getattr(self, f.name) != f.default
@@ -412,9 +422,11 @@ class NetworkComposition:
         for k in range(s.seeds):
             reading = (s.size, s.samples, s.feature_samples, s.num_steps, s.t)
             key = self._key(f"bumps-{name}", k, *reading)
+            key += checkpoint_suffix(Bumps, s.bump_architecture)
             model, done = train_bump_network(
                 labels.bumps, self._plan(labels.steps, device), attenuation=labels.faint,
                 channels=s.channels, multipliers=s.multipliers, batch=s.batch,
+                network=s.bump_architecture,
                 seed=self.seed + 1000 * k, folder=None if folder is None else folder / key,
                 evaluate=self._evaluation(labels),
             )  # fmt: skip
@@ -462,7 +474,12 @@ class NetworkComposition:
         def evaluate(network: nn.Module) -> dict[str, float]:
             model = bump_model(network, s.num_steps)
             images = _made(model, places, s.size)
-            layer = next(iter(model.layers))
+            layer = next(iter(model.layers), None)
+            if layer is None:
+                raise InvalidParameter(
+                    f"network {type(network).__name__} names no feature_layer whose features "
+                    "are read; give its module a string of that name"
+                )
             noise = stream(self.seed, "fixed").standard_normal((1, 1, s.size, s.size))
             snr = float(GaussianNoise(schedule="linear").snr(s.t))
             a = float(np.sqrt(snr / (1 + snr)))
@@ -492,7 +509,7 @@ class NetworkComposition:
             grammar = RHM(s.v, s.m, 2, s.L).draw(stream(self.seed, "grammar", k))
 
             def evaluate(network: nn.Module, grammar: Grammar = grammar) -> dict[str, float]:
-                model = SequentialModel(symbol_model(cast(TreeUNet, network), noise))
+                model = SequentialModel(symbol_model(network, noise))
                 blank = np.full((300, grammar.n_leaves), -1)
                 made = model.sample(blank, 1.0, stream(self.seed, "made"))
                 valid = grammar.valid_per_level(made)[: s.L]
@@ -502,10 +519,12 @@ class NetworkComposition:
                 steps=s.level_steps, every=max(1, s.level_steps // 20), rate=4e-3, hold=0.6,
                 average=0.95, warmup=min(50, s.level_steps), device=device,
             )  # fmt: skip
+            name = architecture_for(Grammar, s.level_architecture)
+            key = self._key("levels", k, s.v, s.m, s.L) + checkpoint_suffix(Grammar, name)
+            narrow = 16 if "leaf_width" in (sizes_of(name) or ()) else None
             _, done = train_symbol_network(
-                grammar, noise, plan, width=48, leaf_width=16, batch=128, seed=self.seed + k,
-                folder=None if folder is None
-                else folder / self._key("levels", k, s.v, s.m, s.L),
+                grammar, noise, plan, width=48, leaf_width=narrow, batch=128, seed=self.seed + k,
+                network=name, folder=None if folder is None else folder / key,
                 evaluate=evaluate,
             )  # fmt: skip
             steps = [int(h["step"]) for h in done.history]

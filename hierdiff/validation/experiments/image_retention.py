@@ -18,23 +18,23 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff.checks import check_fields, checked, natural
+from hierdiff.checks import check_fields, checked, natural, reals
 from hierdiff.contracts import Summary
-from hierdiff.data.digits import digits
+from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Figure, plt
+from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.distributed import Process
-from hierdiff.validation.execution import Execution
+from hierdiff.validation.execution import Execution, Process
+from hierdiff.validation.experiments import checkpoint_suffix
 from hierdiff.validation.pretrained.catalogue import checkpoint
-from hierdiff.validation.pretrained.convnext import convnext
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     ReferenceClassifier,
     Similarity,
+    convnext,
     floor_of_pairs,
     layer_statistics,
     similarity,
@@ -47,6 +47,7 @@ __all__ = [
     "ImageScene",
     "digit_scene",
     "folder_scene",
+    "half_lost",
     "image_summary",
     "layer_similarity",
     "layer_variables",
@@ -120,8 +121,9 @@ class ImageScene:
 
 @checked
 def digit_scene(
-    folder: Path | None, *, data: int, steps: int, num_steps: int, seed: int, device: str
-) -> ImageScene:
+    folder: Path | None, *, data: int, steps: int, num_steps: int, seed: int, device: str,
+    architecture: str | None = None,
+) -> ImageScene:  # fmt: skip
     """Digits, with a network and a classifier that are trained here.
 
     Parameters
@@ -136,6 +138,8 @@ def digit_scene(
         Steps of the reverse chain from t = 1.
     seed : int
     device : str
+    architecture : str, optional
+        Name of the network.
 
     Returns
     -------
@@ -147,9 +151,11 @@ def digit_scene(
     """
     train_set, test = digits(seed=seed), digits("test")
     plan = TrainConfig(steps=steps, every=300, warmup=50, rate=2e-3, average=0.995, device=device)
+    suffix = checkpoint_suffix(LabelledImages, architecture)
     model, _ = train_image_network(
-        train_set, plan, num_steps=num_steps, seed=seed, folder=_place(folder, f"digits-{seed}")
-    )
+        train_set, plan, num_steps=num_steps, seed=seed, network=architecture,
+        folder=_place(folder, f"digits-{seed}{suffix}"),
+    )  # fmt: skip
     short = TrainConfig(steps=400, every=400, warmup=20, average=0.98, device=device)
     classifier, _ = train_classifier(
         train_set, short, seed=seed, folder=_place(folder, f"classifier-{seed}")
@@ -374,3 +380,34 @@ def _facts(found: dict[str, Any]) -> list[str]:
         f"class half lost at t = {found['class half lost']:.3f} (chance {found['chance']:.3f})",
         f"{first} minus {last} as they are: at most {raw[0]:+.3f} ± {raw[1]:.3f} (t = {raw[2]:g})",
     ]
+
+
+@checked
+def half_lost(curve: Array, t: Array, height: float | None = None) -> float:
+    """Where a falling curve crosses a height, by default half way from one to its last value.
+
+    Parameters
+    ----------
+    curve : array [T]
+    t : array [T]
+        Noise levels, increasing.
+    height : float, optional
+
+    Returns
+    -------
+    float
+        NaN if the curve starts below, or never falls so far.
+
+    Examples
+    --------
+    >>> half_lost(np.array([1.0, 0.8, 0.2]), np.array([0.1, 0.2, 0.3]))
+    0.23333333333333334
+    """
+    t = reals("t", t, ndim=1, least=1)
+    curve = reals("curve", curve, shape=t.shape)
+    level = (1 + curve[-1]) / 2 if height is None else height
+    below = int(np.argmax(curve < level))
+    if not below:
+        return float("nan")
+    share = (curve[below - 1] - level) / (curve[below - 1] - curve[below])
+    return float(t[below - 1] + share * (t[below] - t[below - 1]))

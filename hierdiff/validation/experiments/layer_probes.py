@@ -48,25 +48,25 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Summary
-from hierdiff.data.digits import digits
+from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.data.image_folder import ImageFolder, load_images
 from hierdiff.data.low_rank_mixture import LowRankMixture
-from hierdiff.data.rhm import RHM
+from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.models.empirical import EmpiricalModel
 from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
+from hierdiff.validation.adapter import Pooling
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.layers import Pooling
+from hierdiff.validation.experiments import architecture_rule, checkpoint_suffix
 from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.latent_diffusion import encoder_of
 from hierdiff.validation.pretrained.loading import pretrained
-from hierdiff.validation.pretrained.vae import encoder_of
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import block_layers
 from hierdiff.validation.training import TrainConfig
@@ -115,7 +115,7 @@ def _check(source: Any, **rules: Rule) -> None:
 
 @dataclass(frozen=True)
 class StringNetworks:
-    """Tree-shaped networks trained here on strings of a random grammar."""
+    """Networks trained here on strings of a random grammar."""
 
     v: int = 8
     """Symbols per level, and classes."""
@@ -137,15 +137,21 @@ class StringNetworks:
     """Data per class of the small probe."""
     t: tuple[float, ...] = PROBE_LEVELS
     """Noise levels."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for grammars."""
 
     def __post_init__(self) -> None:
-        _check(self, n_train=_SIZES, networks=_COUNT, steps=_COUNT, test=_COUNT)
+        _check(
+            self, n_train=_SIZES, networks=_COUNT, steps=_COUNT, test=_COUNT,
+            architecture=architecture_rule(Grammar),
+        )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
 
 
 @dataclass(frozen=True)
 class DigitNetworks:
-    """U-Nets trained here on 8 x 8 digits."""
+    """Networks trained here on 8 x 8 digits."""
 
     n_train: tuple[int, ...] = (64, 0)
     """Training images; 0 takes all there are."""
@@ -161,9 +167,15 @@ class DigitNetworks:
     """Data per class of the small probe."""
     t: tuple[float, ...] = PROBE_LEVELS
     """Noise levels."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for images."""
 
     def __post_init__(self) -> None:
-        _check(self, n_train=_SIZES, networks=_COUNT, steps=_COUNT, test=_count_or_none)
+        _check(
+            self, n_train=_SIZES, networks=_COUNT, steps=_COUNT, test=_count_or_none,
+            architecture=architecture_rule(LabelledImages),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,8 +263,10 @@ def _strings(source: StringNetworks, seed: int, folder: Path | None, device: str
             rng = stream(seed, "training set", size, k)
             data = grammar.sample(size, rng).leaves if size else None
             key = f"probe-rhm-{source.v}-{source.m}-{source.s}-{source.L}-{size}-{seed}-{k}"
+            key += checkpoint_suffix(Grammar, source.architecture)
             model, _ = train_symbol_network(
                 grammar, noise, plan, width=48, batch=128, data=data, seed=seed + 1000 * k,
+                network=source.architecture,
                 folder=None if folder is None else folder / key,
             )  # fmt: skip
             made.append(cast(DiffusionModel, model))
@@ -312,9 +326,11 @@ def _digits(source: DigitNetworks, seed: int, folder: Path | None, device: str) 
         for k in range(source.networks):
             order = stream(seed, "training set", k).permutation(len(training))
             rows = order[: size or len(training)]
+            key = f"probe-digits-{size}-{seed}-{k}"
+            key += checkpoint_suffix(LabelledImages, source.architecture)
             model, _ = train_image_network(
-                training[rows], plan, batch=64, seed=seed + 1000 * k,
-                folder=None if folder is None else folder / f"probe-digits-{size}-{seed}-{k}",
+                training[rows], plan, batch=64, seed=seed + 1000 * k, network=source.architecture,
+                folder=None if folder is None else folder / key,
             )  # fmt: skip
             made.append(cast(DiffusionModel, replace(model, layers=layers)))
             if size and not k:

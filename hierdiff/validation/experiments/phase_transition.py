@@ -3,8 +3,7 @@ r"""The phase transition with a network as the model.
 =============  ==================================================================================
 source         what is noised and denoised
 =============  ==================================================================================
-``rhm``        strings of a random grammar by a tree-shaped U-Net (or a transformer that does not
-               see the tree), level by level
+``rhm``        strings of a random grammar by a network that is trained here, level by level
 ``digits``     8 x 8 digits: the class, and the layers of a classifier above the floor of pairs
 ``catalogue``  images of a folder by a network of ``hierdiff models``
 =============  ==================================================================================
@@ -45,35 +44,41 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
+from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
+from hierdiff.sims.metrics.forward_backward import (
+    exact_retention,
+    forward_backward,
+    start_data,
+)
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
-from hierdiff.validation.distributed import run_shared
-from hierdiff.validation.execution import usable_device
+from hierdiff.validation.execution import run_shared, usable_device
 from hierdiff.validation.experiments import (
+    architecture_rule,
+    checkpoint_suffix,
     clear_checkpoints,
     known_checkpoint,
     source_arguments,
 )
-from hierdiff.validation.experiments.curves import half_lost
 from hierdiff.validation.experiments.image_retention import (
     ImageScene,
     digit_scene,
     folder_scene,
+    half_lost,
     image_summary,
     layer_similarity,
     layer_variables,
     retention_figure,
 )
-from hierdiff.validation.recipes import Architecture, divergence_to_exact, train_symbol_network
+from hierdiff.validation.networks import sizes_of
+from hierdiff.validation.recipes import divergence_to_exact, train_symbol_network
 from hierdiff.validation.training import TrainConfig
 
 __all__ = [
@@ -151,10 +156,12 @@ class GrammarNetwork:
     """Data to start from."""
     steps: int = 5000
     """Training steps."""
-    architecture: Architecture = "tree"
-    """U-Net in the shape of the tree, or a transformer that does not see it."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for grammars."""
     width: int = 64
-    """Features per node of the network; a leaf has a quarter of them, but 16 at least."""
+    """Features per node of the network; a leaf has a quarter of them, but 16 at least, where the
+    network has a size for it."""
     batch: int = 256
     """Data per training step."""
     num_steps: int = 100
@@ -169,6 +176,7 @@ class GrammarNetwork:
             self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0), t=_levels,
             focus=_focus, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT, num_steps=_COUNT,
             n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
+            architecture=architecture_rule(Grammar),
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
 
@@ -198,9 +206,13 @@ class DigitNetwork:
     """Training steps."""
     num_steps: int = 100
     """Steps of the reverse chain from t = 1."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for images."""
 
     def __post_init__(self) -> None:
-        check_fields(self, t=_levels, data=_data, steps=_COUNT, num_steps=_COUNT)
+        check_fields(self, t=_levels, data=_data, steps=_COUNT, num_steps=_COUNT,
+                     architecture=architecture_rule(LabelledImages))  # fmt: skip
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -442,16 +454,17 @@ class NetworkPhaseTransition:
     ) -> tuple[NetworkModel, float]:
         """A network, and the processor seconds that it took."""
         one = cast(GrammarNetwork, self.network)
-        tree = one.architecture == "tree"
         key = f"{name}-{one.noise}-{one.v}-{one.m}-{one.s}-{one.L}-{self.seed}"
-        key += "" if tree else f"-{one.architecture}"
+        key += checkpoint_suffix(Grammar, one.architecture)
+        # narrow leaves are enough, where a network has a size for them
+        leaves = "leaf_width" in (sizes_of(cast(str, one.architecture)) or ())
         plan = TrainConfig(
             steps=steps, every=min(500, steps), warmup=min(100, steps), device=device
         )
         model, done = train_symbol_network(
             self.grammar, one.process, plan, width=one.width, batch=one.batch, data=data,
             focus=one.focus or _FOCUS.get(one.noise), network=one.architecture, seed=self.seed,
-            leaf_width=min(one.width, max(16, one.width // 4)) if tree else None,
+            leaf_width=min(one.width, max(16, one.width // 4)) if leaves else None,
             folder=None if folder is None else folder / key,
         )  # fmt: skip
         return symbol_model(model.module, one.process, num_steps=one.num_steps), done.cpu_seconds
@@ -511,8 +524,10 @@ class NetworkPhaseTransition:
                 run.folder, f"size-{size}", training, one.n_train_steps, run.device
             )
             kl, error = divergence_to_exact(model, grammar, levels, 1000, stream(self.seed, "gap"))
-            blank = noise.corrupt(grammar.sample(400, rng).leaves, 1.0, rng)
-            made = model.sample(blank, 1.0, stream(self.seed, "made", size))
+            leaves = grammar.sample(400, rng).leaves
+            numbers = noise.draw(leaves.shape, rng)
+            seed = stream(self.seed, "made", size)
+            made = forward_backward(model, leaves, 1.0, seed, randoms=numbers).x_0
             rows["divergence"].append(kl.mean())
             rows["divergence_error"].append(np.sqrt((error**2).sum()) / len(error))
             rows["valid"].append(grammar.is_valid(made).mean())
@@ -534,7 +549,7 @@ class NetworkPhaseTransition:
         if isinstance(one, DigitNetwork):
             return digit_scene(
                 folder, data=one.data, steps=one.steps, num_steps=one.num_steps, seed=self.seed,
-                device=device,
+                device=device, architecture=one.architecture,
             )  # fmt: skip
         one = cast(CatalogueNetwork, one)
         return folder_scene(

@@ -34,13 +34,18 @@ from scipy import stats
 from hierdiff import results
 from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
+from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots.backend import Axes, Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Axes, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
-from hierdiff.validation.experiments import clear_checkpoints, source_arguments
+from hierdiff.validation.experiments import (
+    architecture_rule,
+    checkpoint_suffix,
+    clear_checkpoints,
+    source_arguments,
+)
 from hierdiff.validation.experiments.layer_probes import (
     DigitNetworks,
     PublishedNetwork,
@@ -88,12 +93,15 @@ class MixtureNetworks:
     """Residual blocks."""
     test: int = 900
     """Test points."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for mixtures."""
 
     def __post_init__(self) -> None:
         check_fields(
             self, n_train=partial(listed, rule=partial(whole, high=10**9)),
             networks=partial(whole, low=2, high=10**9), steps=_COUNT, width=_COUNT, depth=_COUNT,
-            test=_COUNT,
+            test=_COUNT, architecture=architecture_rule(LowRankMixture),
         )  # fmt: skip
 
 
@@ -286,10 +294,12 @@ class NetworkRepresentation:
             errors.append([])
             for k in range(s.networks):
                 x, labels = experiment.mixture.sample(n or 1000, stream(self.seed, "points", n, k))
+                key = f"vectors-{n}-{k}-{self.seed}"
+                key += checkpoint_suffix(LowRankMixture, s.architecture)
                 model, _ = train_vector_network(
                     experiment.mixture, plan, data=x if n else None, width=s.width,
-                    depth=s.depth, seed=self.seed + 1000 * k + n,
-                    folder=None if folder is None else folder / f"vectors-{n}-{k}-{self.seed}",
+                    depth=s.depth, seed=self.seed + 1000 * k + n, network=s.architecture,
+                    folder=None if folder is None else folder / key,
                 )  # fmt: skip
                 found = replace(experiment, seed=self.seed).measure(model, (x, labels))
                 for name, rows in curves.items():

@@ -41,8 +41,7 @@ from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots.backend import Figure, plt
-from hierdiff.plots.style import needs
+from hierdiff.plots import Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
@@ -50,12 +49,15 @@ from hierdiff.tasks import run_tasks
 from hierdiff.theory.exact_models import ExactImages
 from hierdiff.validation._checks import one_per_row, tensor
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.noise_conditioning import LogSNR
 from hierdiff.validation.diffusion.samplers import Ancestral
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, LogSNR
 from hierdiff.validation.execution import usable_device
-from hierdiff.validation.experiments import clear_checkpoints
-from hierdiff.validation.experiments.curves import half_lost
+from hierdiff.validation.experiments import (
+    architecture_rule,
+    checkpoint_suffix,
+    clear_checkpoints,
+)
+from hierdiff.validation.experiments.image_retention import half_lost
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
     floor_of_pairs,
@@ -125,7 +127,7 @@ class ImageGrammar:
 
 @dataclass(frozen=True)
 class ImageTraining:
-    """An ADM U-Net, and how it is trained on fresh images."""
+    """A network on images, and how it is trained on fresh ones."""
 
     channels: int = 32
     """Channels of the U-Net at full size; doubled at half."""
@@ -139,11 +141,15 @@ class ImageTraining:
     """Highest learning rate."""
     bfloat16: bool = False
     """Train in bfloat16 (on a GPU)."""
+    architecture: str | None = None
+    """Name of the network (``hierdiff.validation.NETWORKS``, or module:function); default the first
+    for images."""
 
     def __post_init__(self) -> None:
         check_fields(
             self, rate=positive, multipliers=partial(listed, rule=positive, distinct=False),
             channels=_COUNT, steps=_COUNT, batch=_COUNT,
+            architecture=architecture_rule(LabelledImages),
         )  # fmt: skip
 
 
@@ -359,6 +365,7 @@ class RHMImages:
     def _train(self, folder: Path | None, device: str) -> NetworkModel:
         one, net = self.images, self.network
         size = f"{one.v}-{one.m}-{one.L}-{one.patch}-{net.channels}-{self.seed}"
+        size += checkpoint_suffix(LabelledImages, net.architecture)
         plan = TrainConfig(
             steps=net.steps, every=min(250, net.steps), warmup=min(50, net.steps),
             rate=net.rate, average=0.995, bfloat16=net.bfloat16, device=device,
@@ -366,6 +373,7 @@ class RHMImages:
         model, _ = train_image_network(
             self.draw, plan, channels=net.channels, multipliers=net.multipliers,
             attention=(2 ** (len(net.multipliers) - 1),), batch=net.batch, seed=self.seed,
+            network=net.architecture,
             folder=None if folder is None else folder / f"images-{size}",
         )  # fmt: skip
         return NetworkModel(model.module, self.noise, "eps", sampler=self.sampler,

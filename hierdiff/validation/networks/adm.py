@@ -216,6 +216,7 @@ class ADMUNet(nn.Module):
     """
 
     label_emb: nn.Module  # only with classes; a place or a text may be coded instead
+    feature_layer: str = ""  # submodule whose features are read, where a builder names one
 
     @checked
     def __init__(self, config: ADMConfig) -> None:

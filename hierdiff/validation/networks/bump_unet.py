@@ -148,9 +148,12 @@ class AttenuatedEmbedding(PositionEmbedding):
 @checked
 def bump_unet(
     bumps: Bumps, noise: NoiseProcess | None = None, *, channels: int = 32,
-    multipliers: tuple[float, ...] = (1, 2), blocks: int = 1,
+    multipliers: tuple[float, ...] = (1, 2), blocks: int = 1, attenuation: float | None = None,
+    seed: int = 0,
 ) -> ADMUNet:  # fmt: skip
     """An ADM U-Net for one-channel images, conditioned on a position.
+
+    Its attribute ``feature_layer`` names the last layer of the encoder.
 
     Parameters
     ----------
@@ -161,6 +164,11 @@ def bump_unet(
     channels, multipliers, blocks
         As in :class:`hierdiff.validation.networks.adm.ADMConfig`; attention at the lowest
         resolution.
+    attenuation : float, optional
+        Amplitude of the true position in an :class:`AttenuatedEmbedding`; by default the positions
+        have a :class:`PositionEmbedding`.
+    seed : int
+        Names the stream of the false positions of an :class:`AttenuatedEmbedding`.
 
     Returns
     -------
@@ -187,6 +195,9 @@ def bump_unet(
     )  # fmt: skip
     network = ADMUNet(config)
     network.label_emb = PositionEmbedding(bumps.size, 4 * channels)
+    if attenuation is not None:
+        attenuate_position(network, bumps, attenuation, seed)
+    network.feature_layer = encoder_layer(network)
     return network
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hierdiff._optional import import_optional
+from hierdiff._lazy import import_optional
 from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise
@@ -24,11 +24,10 @@ from hierdiff.validation.pretrained.catalogue import Checkpoint, RemoteFile, che
 from hierdiff.validation.pretrained.download import fetch, folder_of, verify
 
 if TYPE_CHECKING:
-    from hierdiff.validation.adapter import NetworkModel
+    from hierdiff.validation.adapter import NetworkModel, Pooling
     from hierdiff.validation.diffusion.samplers import Sampler
     from hierdiff.validation.diffusion.schedules import DiscreteSchedule
     from hierdiff.validation.execution import Execution
-    from hierdiff.validation.layers import Pooling
 
 __all__ = ["as_model", "pretrained", "read_weights"]
 
@@ -156,7 +155,7 @@ def as_model(
     from hierdiff.validation.diffusion.samplers import Ancestral
     from hierdiff.validation.execution import Execution
     from hierdiff.validation.networks import adm
-    from hierdiff.validation.networks.diffusers_networks import diffusers_network
+    from hierdiff.validation.pretrained.latent_diffusion import diffusers_network
 
     schedule = _schedule(entry)
     if entry.loader == "adm":

@@ -230,6 +230,32 @@ def test_prepared_data_are_the_data() -> None:
     assert memorization_fraction(ready, data) == 1
 
 
+def test_high_noise_in_many_dimensions_needs_no_exact_differences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The length of a query is common to all data: it must not make their product look bad."""
+    rng = np.random.default_rng(0)
+    data = rng.uniform(-1, 1, (300, 3072)).astype(np.float32)
+    pairs = []
+    exact = softmax_averages.squared_gaps
+
+    def counted(y: Array, rows: Array, i: Array, j: Array) -> Any:
+        pairs.append(len(i))
+        return exact(y, rows, i, j)
+
+    monkeypatch.setattr(softmax_averages, "squared_gaps", counted)
+    for sigma in (8.0, 10.0, 30.0):
+        x = (data[:9] + sigma * rng.standard_normal((9, 3072))).astype(np.float32)
+        mean, log_density, _ = direct(data, x, sigma)
+        found = empirical_posterior(data, x, sigma)
+        assert sum(pairs) < 3 * len(x), "only the nearest datum is decided by differences"
+        np.testing.assert_allclose(found.mean, mean, atol=1e-4)
+        np.testing.assert_allclose(found.log_density, log_density, rtol=1e-6)
+        pairs.clear()
+    empirical_denoise(data, (data[:9] + 0.1).astype(np.float32), 0.1)
+    assert pairs, "at low noise they are needed"
+
+
 @pytest.mark.parametrize("sigma", [1e-3, 0.3, 3.0, 1e3])
 def test_single_precision_is_kept_and_close(sigma: float) -> None:
     rng = np.random.default_rng(4)

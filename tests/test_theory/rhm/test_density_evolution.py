@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import density_steps
 import numpy as np
 import pytest
 from oracles import one_line
@@ -11,10 +12,10 @@ from oracles import one_line
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory import annealed_beliefs, critical_noise
-from hierdiff.theory.rhm import _kernels as kernels
 from hierdiff.theory.rhm import density_evolution as module
 from hierdiff.theory.rhm.density_evolution import (
     _extrapolated,
+    branch_up,
     critical_level,
     half_belief_level,
     leaf_messages,
@@ -55,19 +56,12 @@ def exact(kind: str, tables: list[list[list[int]]]) -> np.ndarray:
 
 
 def stepped(kind: str) -> np.ndarray:
-    population = np.tile(CHILD, (10, 1))
-    key = np.uint64(12345)
+    population, above = np.tile(CHILD, (10, 1)), np.tile(ABOVE, (10, 1))
+    given = np.random.default_rng(0).integers(10, size=(2, N)), np.uint64(12345)
     digits = np.array([[code % 3, code // 3] for code in range(9)])
-    order = np.random.default_rng(0).integers(10, size=(2, N))
     if kind == "up":
-        out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
-        kernels.upward(population, order, key, 0, N, 3, 2, digits, seen, out)
-    else:
-        out, seen = np.empty((N, 3)), np.zeros(9, np.int64)
-        kernels.downward(
-            population, np.tile(ABOVE, (10, 1)), order, key, 0, N, 2, digits, seen, out
-        )
-    return out
+        return density_steps.up(population, *given, 3, 2, digits)
+    return density_steps.down(population, above, *given, 2, digits)
 
 
 def z_score(drawn: np.ndarray, law: np.ndarray) -> float:
@@ -95,9 +89,8 @@ def test_a_table_drawn_with_repetition_is_rejected(kind: str) -> None:
 
 def test_wrong_symbols_meet_at_random() -> None:
     up, down = np.tile([0.5, 0.4, 0.1], (7, 1)), np.tile([0.2, 0.7, 0.1], (7, 1))
-    out = np.empty(N)
     up, order = np.repeat(up[:1], N, 0), np.zeros(N, np.int64)
-    kernels.marginals(up, down, order, np.uint64(5), 0, N, out)
+    out = density_steps.meet(up, down, order, np.uint64(5))
     beliefs = [0.1 / (0.1 + 0.28 + 0.01), 0.1 / (0.1 + 0.04 + 0.07)]
     assert z_score(out[:, None], np.array([np.mean(beliefs)])) < 4
     assert set(out.round(9)) == {round(b, 9) for b in beliefs}
@@ -109,6 +102,37 @@ def test_the_answer_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) 
     again = population_dynamics(RHM(8, 3, 2, 3), MaskingNoise(8), 0.4, size=500, seed=3)
     np.testing.assert_array_equal(first.upward, again.upward)
     np.testing.assert_array_equal(first.marginal, again.marginal)
+
+
+@pytest.mark.parametrize("noise", [MaskingNoise(6), GaussianNoise(6)])
+def test_noise_levels_together_are_those_one_by_one(noise) -> None:
+    """To the last bit: also behind the first eight, and with fewer threads than populations."""
+    rhm, times = RHM(6, 3, 2, 3), np.linspace(0, 1, 11)
+    found = population_dynamics(rhm, noise, times, size=150, copies=3, seed=2)
+    for k, t in enumerate(times):
+        alone = vars(population_dynamics(rhm, noise, float(t), size=150, copies=3, seed=2))
+        for name, x in vars(found).items():
+            np.testing.assert_array_equal(x[:, k], alone[name])
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 5])
+def test_a_level_does_not_depend_on_parts_and_layout(
+    lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads over members, and populations with or without room behind them."""
+    rng, rhm, size = np.random.default_rng(0), RHM(6, 3, 2, 1), 1300
+    population = rng.dirichlet(np.ones(6), size=(lanes, size)).transpose(1, 2, 0)
+    order, key = module._pairing(rng, size, 2), np.uint64(3)
+    expected = branch_up(population, order, key, rhm, 6)
+    assert expected.shape == (size, 6, lanes)
+    monkeypatch.setattr(module, "available_threads", lambda: 3)
+    with module.side_by_side(3) as each:
+        np.testing.assert_array_equal(branch_up(population, order, key, rhm, 6, each), expected)
+    roomy = module._with_room(population)
+    assert module._with_room(roomy) is roomy
+    np.testing.assert_array_equal(branch_up(roomy, order, key, rhm, 6), expected)
+    one = np.ascontiguousarray(population[..., 0])
+    np.testing.assert_array_equal(branch_up(one, order, key, rhm, 6), expected[..., 0])
 
 
 @pytest.mark.parametrize(
@@ -172,19 +196,48 @@ def test_the_error_that_is_asked_for_is_relative(monkeypatch: pytest.MonkeyPatch
 def test_bisection_of_known_means(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thresholds .3 and .61 at two depths, to the last of thirteen bits."""
     monkeypatch.setattr(
-        module, "_means", lambda *given: [0.5 + 0.3 - given[2], 0.5 + 0.61 - given[2]]
+        module, "_means", lambda *given: [[0.5 + 0.3 - t, 0.5 + 0.61 - t] for t in given[2]]
     )
     found = module._crossings(RHM(8, 3, 2, 1), MaskingNoise(8), 100, (2, 4), 0)
     np.testing.assert_allclose(found, [0.3, 0.61], atol=2.0**-13)
     assert abs(found[0] * 2**14 % 2 - 1) < 1e-9  # middle of the last interval
 
 
-def test_members_are_shared_out_once() -> None:
-    for size in (1, 7, 1000):
-        parts: list[tuple[int, int]] = []
-        module._in_threads(size, lambda *part: parts.append(part))  # noqa: B023
-        numbers = [i for first, last in sorted(parts) for i in range(first, last)]
-        assert numbers == list(range(size))
+@pytest.mark.parametrize("bits", [1, 3, 7, 13])
+def test_halvings_ahead_are_those_one_after_another(bits: int) -> None:
+    """Also where the function rises again: the bracket depends on what lies on the way alone."""
+    asked: list[int] = []
+
+    def fell(times: list[float]) -> list[bool]:
+        asked.append(len(times))
+        return [np.sin(40 * t) < 0.3 for t in times]
+
+    low, high = 0.0, 1.0
+    for _ in range(bits):
+        t = (low + high) / 2
+        low, high = (low, t) if np.sin(40 * t) < 0.3 else (t, high)
+    assert module.bisected(fell, bits) == (low, high)
+    assert max(asked) <= module.kernels.LANES
+
+
+def test_means_together_are_those_one_by_one() -> None:
+    """To the last bit, although those that are decided leave the others."""
+    given = RHM(8, 3, 2, 1), MaskingNoise(8)
+    times = [0.1, 0.4, 0.45, 0.9]
+    found = module._means(*given, times, 200, (3, 6, 12), 5)
+    assert [module._means(*given, [t], 200, (3, 6, 12), 5)[0] for t in times] == found
+    assert [len(m) for m in found] == [3] * 4
+
+
+def test_members_are_shared_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_threads", lambda: 5)
+    with module.side_by_side(2) as pool:
+        for size, each in itertools.product((1, 7, 1000, 4000), (map, pool)):
+            parts: list[tuple[int, int]] = []
+            module._in_parts(size, lambda *part: parts.append(part), each)  # noqa: B023
+            numbers = [i for first, last in sorted(parts) for i in range(first, last)]
+            assert numbers == list(range(size))
+            assert len(parts) == (1 if each is map else min(5, size // 500 + 1))
 
 
 def test_what_a_population_costs(monkeypatch: pytest.MonkeyPatch) -> None:

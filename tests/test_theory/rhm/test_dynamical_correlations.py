@@ -17,15 +17,13 @@ from hierdiff.theory.rhm import broadcast
 from hierdiff.theory.rhm import dynamical_correlations as chain
 from hierdiff.theory.rhm.mean_field import (
     annealed_beliefs,
-    downward_map,
-    upward_derivative,
-    upward_map,
-)
-from hierdiff.theory.rhm.thresholds import (
     correlation_length_exponent,
     critical_belief,
     critical_noise,
+    downward_map,
     stability,
+    upward_derivative,
+    upward_map,
 )
 
 PAPER = RHM(v=32, m=8, s=2, L=9)

@@ -16,8 +16,8 @@ from scipy import optimize
 
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter, NoTransition
-from hierdiff.theory.rhm.mean_field import annealed_beliefs, upward_derivative, upward_map
-from hierdiff.theory.rhm.thresholds import (
+from hierdiff.theory.rhm.mean_field import (
+    annealed_beliefs,
     correlation_length_exponent,
     critical_belief,
     critical_noise,
@@ -25,6 +25,8 @@ from hierdiff.theory.rhm.thresholds import (
     fixed_points,
     has_transition,
     stability,
+    upward_derivative,
+    upward_map,
 )
 
 PROPERTY = settings(deadline=None, max_examples=100)

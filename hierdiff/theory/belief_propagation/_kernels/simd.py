@@ -19,6 +19,7 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "LINE",
     "add",
+    "after",
     "aligned",
     "at",
     "divide",
@@ -32,6 +33,7 @@ __all__ = [
     "lanes",
     "like",
     "load",
+    "load_anywhere",
     "maximum",
     "minimum",
     "multiply",
@@ -43,6 +45,7 @@ __all__ = [
     "same",
     "skip_denormals",
     "store",
+    "store_anywhere",
     "stream",
     "stream_turned",
     "subtract",
@@ -147,6 +150,16 @@ def _place(element):
 int32_at = _place(types.int32)  # places at addresses, by the type of their elements
 int64_at = _place(types.int64)
 float64_at = _place(types.float64)
+
+
+@intrinsic
+def after(typing_context, base, i):
+    """Address of the i-th element."""
+
+    def code(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return base(base, types.intp), code
 
 
 @intrinsic
@@ -329,6 +342,30 @@ def get_turned(typing_context, like, base, place, step, last, out, offset):
 
 put_turned = _put_turned(streaming=False)
 stream_turned = _put_turned(streaming=True)  # rows on lines of the cache, past the caches
+
+
+@intrinsic
+def load_anywhere(typing_context, base, offset):
+    """Vector that starts at any element, on no boundary."""
+    vector = _VECTORS[base.dtype]
+
+    def code(context, builder, signature, args):
+        address = _line(builder, args[0], args[1], vector)
+        return builder.load(address, align=vector.bits // 8)
+
+    return vector(base, types.intp), code
+
+
+@intrinsic
+def store_anywhere(typing_context, base, offset, value):
+    """Store a vector that starts at any element, on no boundary."""
+
+    def code(context, builder, signature, args):
+        address = _line(builder, args[0], args[1], value)
+        builder.store(args[2], address, align=value.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), code
 
 
 def _where(comparison: str):

@@ -1,0 +1,114 @@
+"""What the manual shows of the code itself: the command line, and a derivation with its beliefs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from pages import table
+
+from hierdiff import RHM, MaskingNoise
+from hierdiff.__main__ import main as hierdiff_main
+from hierdiff.__main__ import parser
+from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.sims.run import RunOptions
+from hierdiff.theory import posterior
+
+
+def help_of(words: list[str]) -> str:
+    """What a command prints with --help."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        hierdiff_main([*words, "--help"])
+    return said.getvalue().rstrip()
+
+
+def flags(kind: type) -> list[list[str]]:
+    """Fields of a class as rows: flag, default, help."""
+    source = inspect.getsource(kind)
+    rows = []
+    for field in dataclasses.fields(kind):
+        found = re.search(rf'^    {field.name}: [^\n]*(?:\n(?!    \w)[^\n]*)*?\n    r?"""(.*?)"""',
+                          source, re.DOTALL | re.MULTILINE)  # fmt: skip
+        text = " ".join(found[1].split()) if found else ""
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        nested = dataclasses.is_dataclass(default)
+        words = "see `--help`" if nested else "" if default is None else f"`{default}`"
+        rows.append([f"`--{field.name.replace('_', '-')}`", words, text])
+    return rows
+
+
+def commands() -> str:
+    """All commands with their help, and the flags of every experiment."""
+    names = ["", "list", "sweep", "show", "compare", "plot", "rerun", "models"]
+    assert {*names[1:], "run"} <= {*next(iter(parser()._subparsers._group_actions)).choices}
+    parts = []
+    for name in names:
+        parts.append(
+            f"## hierdiff {name}".rstrip()
+            + f"\n\n```text\n{help_of([name] if name else [])}\n```\n"
+        )
+    parts.append("## hierdiff run\n\nEvery experiment takes these flags, which change no number:\n")
+    header = ["flag", "default", "what it is"]
+    parts.append(table(header, flags(RunOptions)))
+    for name, entry in EXPERIMENTS.items():
+        extra = f" Needs the extra `{entry.extra}`." if entry.extra else ""
+        parts.append(
+            f"\n### hierdiff run {name}\n\n{entry.text[0].upper()}{entry.text[1:]}.{extra}\n"
+        )
+        parts.append(table(header, flags(experiment(name))))
+    return "\n".join(parts)
+
+
+def derivation() -> Figure:
+    """A derivation, its leaves after masking, and the exact belief in the truth at every node."""
+    grammar, noise, t = RHM(v=4, m=2, s=2, L=3).draw(seed=1), MaskingNoise(v=4), 0.5
+    data = grammar.sample(1, seed=4)
+    x_t = noise.corrupt(data.leaves, t, seed=4)
+    beliefs = posterior(grammar, noise.evidence(x_t, t)).marginals
+    figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.6), layout="constrained")
+    places = [(np.arange(n) + 0.5) / n for n in (1, 2, 4, 8)]
+    for ax, title in zip(axes, ("derivation", f"leaves at t = {t}", "belief in the true symbol"),
+                         strict=True):  # fmt: skip
+        ax.set_title(title, fontsize=9)
+        ax.set_axis_off()
+        ax.set_xlim(0, 1)
+        ax.set_ylim(-0.4, 3.4)
+    for level in range(4):
+        truth = data.levels[level][0]
+        for i, x in enumerate(places[level]):
+            y = 3 - level
+            p = float(beliefs[level][0, i, truth[i]])
+            if level:
+                above = places[level - 1][i // 2]
+                for ax in (axes[0], axes[2]):
+                    ax.plot([above, x], [y + 1, y], color="0.6", lw=0.8, zorder=0)
+            _node(axes[0], x, y, str(truth[i]), 1.0)
+            _node(axes[2], x, y, f"{p:.2f}".removeprefix("0").replace("1.00", "1"), p)
+            if level == 3:
+                seen = int(x_t[0, i])
+                _node(axes[1], x, y, "?" if seen < 0 else str(seen), 0.0 if seen < 0 else 1.0)
+    return figure
+
+
+def _node(ax: plt.Axes, x: float, y: float, word: str, shade: float) -> None:
+    """A node with its word; darker where more is known."""
+    colour = plt.get_cmap("Blues")(0.1 + 0.75 * shade)
+    dark = shade > 0.6
+    ax.text(x, y, word, ha="center", va="center", fontsize=8, color="white" if dark else "black",
+            bbox={"boxstyle": "circle,pad=0.25", "fc": colour, "ec": "0.4", "lw": 0.6})  # fmt: skip
+
+
+def draw(folder: Path) -> None:
+    """Write the drawings of the manual."""
+    figure = derivation()
+    figure.savefig(folder / "derivation.png", dpi=200)
+    plt.close(figure)

@@ -1,0 +1,602 @@
+r"""Any experiment over any grid of its parameters, resumed, extended, divided among machines.
+
+Every point of the grid is a run of its own in ``OUT/points/NAME=VALUE,...``, with results, figure
+and finished tasks, as :func:`hierdiff.sims.run.run` writes them.  A point whose results are there
+is read, not run.  Numbers of all points are joined in ``OUT/sweep_EXPERIMENT.nc``, where every
+parameter of the grid is a coordinate.
+
+Several machines share the work by ``part = (k, n)``: the k-th of n runs every n-th point.  Their
+folders are joined by copying ``points`` into one place, or by naming the others in ``also``.
+
+With a target the number of repetitions grows until the error is small enough.  An error of n
+independent repetitions falls as :math:`n^{-1/2}`, so the next number is
+
+.. math:: n' = n\, (\\sigma / \\sigma_{target})^2,
+
+at most four times the present one, because the error itself is known to some ten per cent only.
+Tasks that are finished are used again, so nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+import math
+import os
+import sys
+import time
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+
+from hierdiff import results
+from hierdiff.checks import checked, number, shown, unchecked, whole
+from hierdiff.contracts import Experiment
+from hierdiff.errors import DamagedFile, InvalidParameter
+from hierdiff.sims.run import files_of, refuse_no_experiment, run
+
+__all__ = ["grid_of", "points_of", "sweep", "table"]
+
+# beyond this many points one is run first, and the time of all is told before the others start
+_MANY = 1000
+# growth of the number of repetitions at a time, and in all
+_STEP, _MOST = 4, 256
+# fields that count independent repetitions, in the order in which they are looked for
+_REPETITIONS = ("grammars", "repeats", "repetitions", "data")
+
+
+# --------------------------------------------------------------------------------------- the grid
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The plain types that a field may have."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _kinds(typing.get_args(hint)[0])
+    if origin in (typing.Union, types.UnionType):
+        return tuple(k for h in typing.get_args(hint) for k in _kinds(h))
+    if origin is typing.Literal:
+        return (str,)
+    return (hint,)
+
+
+def _value(name: str, word: str, kinds: tuple[Any, ...]) -> Any:
+    for kind in (int, float):
+        if kind in kinds:
+            with contextlib.suppress(ValueError):
+                return kind(word)
+    if str in kinds:
+        return word
+    if bool in kinds and word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    wanted = " or ".join(sorted(getattr(k, "__name__", str(k)) for k in kinds))
+    raise InvalidParameter(f"grid value {name} = {word!r} must be {wanted}; give such a value")
+
+
+@checked(kind=unchecked, words=unchecked)
+def grid_of(kind: type[Any], words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The grid that words such as ``m=2:8`` and ``L=6,8,10`` describe.
+
+    Parameters
+    ----------
+    kind : type
+        Class of an experiment; the names are its fields.
+    words : sequence of str
+        ``NAME=A,B,C`` lists values; ``NAME=A:B`` are the whole numbers from A to B, both included,
+        ``NAME=A:B:STEP`` those in steps.
+
+    Returns
+    -------
+    dict of tuple
+        Values by name.
+
+    Raises
+    ------
+    InvalidParameter
+        If a name is no field, or values cannot be read or are repeated.
+
+    Examples
+    --------
+    >>> from hierdiff.sims import PhaseTransition
+    >>> grid_of(PhaseTransition, ["m=2:8:2", "L=6,8"])
+    {'m': (2, 4, 6, 8), 'L': (6, 8)}
+    """
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        raise InvalidParameter(f"kind = {shown(kind)} must be the class of an experiment")
+    if isinstance(words, str) or not isinstance(words, Sequence):
+        raise InvalidParameter(f"words = {shown(words)} must be a list such as ['m=2:8', 'L=6,8']")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    grid: dict[str, tuple[Any, ...]] = {}
+    for word in words:
+        name, equals, text = word.partition("=") if isinstance(word, str) else ("", "", "")
+        name = name.strip().replace("-", "_")
+        if not equals or not text.strip():
+            raise InvalidParameter(f"grid {shown(word)} must be NAME=A,B,C or NAME=A:B[:STEP]")
+        if name not in fields:
+            raise InvalidParameter(
+                f"grid name {name!r} is no parameter of {kind.__name__}; these are "
+                f"{', '.join(fields)}"
+            )
+        if name in grid:
+            raise InvalidParameter(f"grid name {name!r} is given twice; give all its values once")
+        grid[name] = _values(name, text, _kinds(fields[name]))
+    return grid
+
+
+def _values(name: str, text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    parts = text.split(":")
+    if len(parts) in (2, 3) and int in kinds:
+        try:
+            first, last, step = (int(x) for x in [*parts, "1"][:3])
+        except ValueError:
+            raise InvalidParameter(
+                f"grid {name} = {text!r} must be A:B or A:B:STEP of whole numbers"
+            ) from None
+        if step < 1 or last < first:
+            raise InvalidParameter(
+                f"grid {name} = {text!r} has no values; give A <= B and STEP >= 1"
+            )
+        if (last - first) // step >= 10**6:
+            raise InvalidParameter(
+                f"grid {name} = {text!r} has more than a million values; give fewer"
+            )
+        found: list[Any] = list(range(first, last + 1, step))
+    else:
+        found = [_value(name, word.strip(), kinds) for word in text.split(",")]
+    if len(set(found)) < len(found):
+        raise InvalidParameter(f"grid {name} = {text!r} repeats a value; give each once")
+    return tuple(found)
+
+
+@checked(experiment=unchecked, grid=unchecked)
+def points_of(
+    experiment: Experiment, grid: Mapping[str, Sequence[Any]]
+) -> list[tuple[dict[str, Any], Experiment]]:
+    """The points of a grid with their experiments, in the order of the grid.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Gives the parameters that the grid does not name.
+    grid : mapping
+        Values by the name of a field.
+
+    Returns
+    -------
+    list of (dict, Experiment)
+
+    Raises
+    ------
+    InvalidParameter
+        If a name is no field, or an experiment refuses a value.  The line names the point.
+
+    Examples
+    --------
+    >>> from hierdiff.sims import PhaseTransition
+    >>> [point for point, _ in points_of(PhaseTransition(), {"m": (2, 4), "L": (6,)})]
+    [{'m': 2, 'L': 6}, {'m': 4, 'L': 6}]
+    """
+    refuse_no_experiment(experiment)
+    if not isinstance(grid, Mapping) or not grid:
+        raise InvalidParameter(f"grid = {shown(grid)} must name at least one parameter, as m=2:8")
+    for name, values in grid.items():
+        if name not in {f.name for f in dataclasses.fields(cast(Any, experiment))}:
+            raise InvalidParameter(f"grid name {shown(name)} is no parameter of the experiment")
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise InvalidParameter(f"grid {name} = {shown(values)} must be a list of values")
+    found = []
+    for values in itertools.product(*grid.values()):
+        point = dict(zip(grid, values, strict=True))
+        try:
+            one = dataclasses.replace(cast(Any, experiment), **point)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"at {_slug(point)}: {error}") from None
+        found.append((point, cast(Experiment, one)))
+    return found
+
+
+def _slug(point: Mapping[str, Any]) -> str:
+    """A point as the name of its folder."""
+    return ",".join(f"{k}={x}" for k, x in point.items()).replace(os.sep, "_").replace(" ", "")
+
+
+# -------------------------------------------------------------------------------------- the sweep
+
+
+def _size(grid: Mapping[str, Sequence[Any]]) -> int:
+    return math.prod(len(values) for values in grid.values())
+
+
+@checked(
+    experiment=unchecked, grid=unchecked, part=unchecked, also=unchecked, target=unchecked,
+    options=unchecked,
+)  # fmt: skip
+def sweep(
+    experiment: Experiment,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    out: str | os.PathLike[str] = "out",
+    part: tuple[int, int] = (1, 1),
+    also: Sequence[str | os.PathLike[str]] = (),
+    target: Mapping[str, float] | None = None,
+    max_points: int = 10_000,
+    **options: Any,
+) -> xr.Dataset:
+    r"""Run an experiment at every point of a grid and join what stands alone in the results.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Gives the parameters that the grid does not name.
+    grid : mapping
+        Values by the name of a field, as :func:`grid_of` reads them.
+    out : path-like
+        Folder of the sweep.
+    part : (int, int)
+        ``(k, n)``: run the points k, k + n, k + 2n, ... of the grid, counted from one.
+    also : sequence of path-like
+        Folders of other parts of the same sweep; their results are read, nothing is written there.
+    target : mapping, optional
+        Largest standard error by the name of a variable, as ``{"threshold": 0.001}``.
+    max_points : int
+        A larger grid is refused with its estimated time, after its first point was run.
+    **options
+        ``workers``, ``resume``, ``cluster``, ``overwrite`` and ``device`` of
+        :func:`hierdiff.sims.run.run`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables without dimensions of every result, and those whose axes are the same at all
+        points, on the axes of the grid; not known (NaN) where a point of another part is missing.
+        ``repetitions`` is the number that a target led to.
+
+    Raises
+    ------
+    InvalidParameter
+        If the grid, the part or the target is no such thing, a point has results of other
+        parameters, the grid is too large, or the target cannot be reached; finished points are
+        kept.
+
+    Notes
+    -----
+    Validity: results do not depend on ``part``, ``workers`` and the order of points.  A target
+    needs a field that counts independent repetitions (grammars, repeats, data), and an error that
+    falls with their number.  A sweep that stops where the estimated error is small stops rather
+    where it is too small by chance: with n repetitions the error itself is known to
+    :math:`1/\sqrt{2 n}`, and that much of it may be missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from hierdiff.sims import PhaseTransition
+    >>> small = PhaseTransition(v=4, m=2, L=2, grammars=2, data=2, levels=5, refine=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ds = sweep(small, {"m": (1, 2), "L": (2, 3)}, out=folder)
+    >>> dict(ds.threshold.sizes), str(ds.source.values)
+    ({'m': 2, 'L': 2}, 'simulation')
+    """
+    refuse_no_experiment(experiment)
+    first, every = _part(part)
+    goals = _goals(experiment, target)
+    if isinstance(grid, Mapping) and grid and _size(grid) > max(max_points, _MANY):
+        _refuse_size(experiment, grid, Path(out), options, max_points)
+    points = points_of(experiment, grid)
+    folder = results.writable_folder(out)
+    places = [folder, *(Path(p) for p in _paths(also))]
+    mine = points[first - 1 :: every]
+    found: dict[str, dict[str, xr.Dataset]] = {}
+    repetitions: dict[str, int] = {}
+    began, done = time.perf_counter(), 0
+    for point, one in points:
+        slug = _slug(point)
+        grown, known = _stored(one, [p / "points" / slug for p in places], goals)
+        if known is not None and not _lacks(known, goals):
+            found[slug], repetitions[slug] = known, _count(grown)
+            continue
+        if all(point != other for other, _ in mine):
+            continue
+        found[slug], repetitions[slug] = _run_point(grown, folder / "points" / slug, goals, options)
+        done += 1
+        _progress(slug, len(found), len(mine), time.perf_counter() - began, done)
+    joined = _joined(experiment, grid, points, found, repetitions)
+    results.save(joined, folder / f"sweep_{experiment.name}.nc", overwrite=True)
+    return joined
+
+
+def _part(part: Any) -> tuple[int, int]:
+    if not isinstance(part, Sequence) or isinstance(part, str) or len(part) != 2:
+        raise InvalidParameter(f"part = {shown(part)} must be two whole numbers (k, n), as (1, 4)")
+    every = whole("n of part", part[1], 1)
+    return whole("k of part", part[0], 1, every), every
+
+
+def _paths(also: Any) -> list[str]:
+    if isinstance(also, (str, os.PathLike)):
+        also = [also]
+    if not isinstance(also, Sequence):
+        raise InvalidParameter(f"also = {shown(also)} must be a list of folders")
+    for path in also:
+        if not isinstance(path, (str, os.PathLike)) or not Path(path).is_dir():
+            raise InvalidParameter(f"also = {str(path)!r} is no folder; give that of another part")
+    return list(also)
+
+
+def _counter(experiment: Any) -> str | None:
+    """The field that counts independent repetitions."""
+    names = {f.name for f in dataclasses.fields(experiment)}
+    return next((name for name in _REPETITIONS if name in names), None)
+
+
+def _count(experiment: Any) -> int:
+    name = _counter(experiment)
+    return 0 if name is None else int(getattr(experiment, name))
+
+
+def _goals(experiment: Experiment, target: Mapping[str, float] | None) -> dict[str, float]:
+    if target is None:
+        return {}
+    if not isinstance(target, Mapping) or not target:
+        raise InvalidParameter(f"target = {shown(target)} must be {{variable: largest error}}")
+    if _counter(experiment) is None:
+        raise InvalidParameter(
+            f"{type(experiment).__name__} has no field that counts independent repetitions; run "
+            "it without a target error"
+        )
+    return {str(k): number(f"target error of {k}", x, above=0) for k, x in target.items()}
+
+
+def _refuse_size(
+    experiment: Experiment, grid: Mapping[str, Sequence[Any]], out: Path, options: Any, most: int
+) -> None:
+    """Run the first point, so that the time of all can be told."""
+    point = {name: values[0] for name, values in grid.items()}
+    one = dataclasses.replace(cast(Any, experiment), **point)
+    began = time.perf_counter()
+    _run_point(one, out / "points" / _slug(point), {}, options)
+    each = time.perf_counter() - began
+    total = each * _size(grid)
+    raise InvalidParameter(
+        f"the grid has {_size(grid)} points; the first took {each:.2g} s, so all take about "
+        f"{_duration(total)}; give fewer values, or max_points = {_size(grid)} (now {most})"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _stored(
+    one: Any, folders: Sequence[Path], goals: Mapping[str, float]
+) -> tuple[Any, dict[str, xr.Dataset] | None]:
+    """The experiment and its results where a folder holds them, with more repetitions if it does.
+
+    Results of other parameters are left to the run, which refuses to replace them.
+    """
+    counter = _counter(one)
+    for folder in folders:
+        path = folder / f"{one.name}.nc"
+        files = [path] if path.is_file() else sorted(folder.glob("*.nc"))
+        for file in files[:1]:
+            with contextlib.suppress(DamagedFile, KeyError, ValueError, TypeError):
+                words = json.loads(results.load(file).attrs["run"])
+                wanted = json.loads(_run_words(one))
+                if goals and counter is not None:  # grown by an earlier sweep
+                    stored = words["parameters"].get(counter)
+                    if isinstance(stored, int) and stored > getattr(one, counter):
+                        larger = dataclasses.replace(one, **{counter: stored})
+                        if json.loads(_run_words(larger)) == words:
+                            return larger, _all(larger, folder)
+                if words == wanted:
+                    return one, _all(one, folder)
+    return one, None
+
+
+def _run_words(one: Any) -> str:
+    """Study and parameters, in the words that a run writes into its files."""
+    words = {"study": type(one).__qualname__, "parameters": dataclasses.asdict(one)}
+    return json.dumps(words, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def _all(one: Any, folder: Path) -> dict[str, xr.Dataset]:
+    found = {}
+    for pattern in files_of(one):
+        for path in sorted(folder.glob(f"{pattern}.nc")):
+            found[path.stem] = results.load(path)
+    return found
+
+
+def _lacks(found: Mapping[str, xr.Dataset], goals: Mapping[str, float]) -> bool:
+    return any(_error(found, name) > goal for name, goal in goals.items())
+
+
+def _error(found: Mapping[str, xr.Dataset], name: str) -> float:
+    """The error of a variable in what was measured; the largest one of an array."""
+    for ds in found.values():
+        if str(ds.source.values) == "theory" or f"{name}_error" not in ds:
+            continue
+        error = ds[f"{name}_error"].values.astype(float)
+        if np.isfinite(error).any():
+            return float(np.nanmax(error))
+    known = sorted(
+        {k[:-6] for ds in found.values() for k in map(str, ds.data_vars) if k.endswith("_error")}
+    )
+    raise InvalidParameter(
+        f"target error of {name!r}: no measured result has that variable with an error; these "
+        f"have: {', '.join(known) or 'none'}"
+    )
+
+
+def _run_point(
+    one: Any, folder: Path, goals: Mapping[str, float], options: Mapping[str, Any]
+) -> tuple[dict[str, xr.Dataset], int]:
+    """Run a point, with more repetitions until its errors are small enough."""
+    counter, start = _counter(one), _count(one)
+    given = dict(options)
+    while True:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = run(one, out=folder, **given)
+        if not goals or counter is None or not _lacks(found, goals):
+            return found, _count(one)
+        n = _count(one)
+        factor = max((_error(found, k) / goal) ** 2 for k, goal in goals.items())
+        if n >= _MOST * start:
+            worst = max(goals, key=lambda k: _error(found, k) / goals[k])
+            raise InvalidParameter(
+                f"target error {worst} = {goals[worst]:g} is not reached with {counter} = {n} "
+                f"(error {_error(found, worst):.2g}); it would take about "
+                f"{counter} = {math.ceil(n * factor)}; finished tasks are kept"
+            )
+        more = min(math.ceil(1.1 * n * factor), _STEP * n, _MOST * start)
+        one = dataclasses.replace(one, **{counter: max(more, n + 1)})
+        # only the number of repetitions differs from the results that are replaced
+        given["overwrite"] = True
+
+
+def _progress(slug: str, known: int, total: int, seconds: float, done: int) -> None:
+    left = max(total - known, 0) * seconds / done
+    print(
+        f"{known}/{total} {slug}" + (f", about {_duration(left)} left" if left else ""),
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------- join
+
+
+def _joined(
+    experiment: Any,
+    grid: Mapping[str, Sequence[Any]],
+    points: Sequence[tuple[dict[str, Any], Any]],
+    found: Mapping[str, Mapping[str, xr.Dataset]],
+    repetitions: Mapping[str, int],
+) -> xr.Dataset:
+    """What was measured at all points, on the axes of the grid."""
+    if not found:
+        raise InvalidParameter(
+            "no point of this part of the grid; give a part (k, n) with k <= points"
+        )
+    measured = {slug: _measured(experiment, parts) for slug, parts in found.items()}
+    predicted = {slug: parts.get(f"{experiment.name}_theory") for slug, parts in found.items()}
+    shape = tuple(len(values) for values in grid.values())
+    axes = {name: ((name,), list(values), f"parameter {name}") for name, values in grid.items()}
+    variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
+    coords: dict[str, Any] = dict(axes)
+    for prefix, parts in (("", measured), ("theory_", predicted)):
+        known = {slug: ds for slug, ds in parts.items() if ds is not None}
+        for name in _names(known):
+            first = next(ds for ds in known.values() if name in ds)[name]
+            if any(str(dim) in grid for dim in first.dims):
+                continue
+            inner = tuple(map(str, first.dims))
+            same = all(name not in ds or _same_axes(ds[name], first) for ds in known.values())
+            if first.dtype.kind not in "iufb" or not same:
+                continue
+            values = np.full((*shape, *first.shape), np.nan)
+            for k, (point, _) in enumerate(points):
+                ds = known.get(_slug(point))
+                if ds is not None and name in ds:
+                    values[np.unravel_index(k, shape)] = ds[name].values
+            text = str(first.attrs.get("long_name", name))
+            variables[prefix + name] = ((*grid, *inner), values, text)
+            for dim in inner:
+                if dim in first.coords:
+                    words = str(first[dim].attrs.get("long_name", dim))
+                    coords[dim] = ((dim,), first[dim].values, words)
+    if _counter(experiment) is not None:
+        counts = np.full(shape, np.nan)
+        for k, (point, _) in enumerate(points):
+            if _slug(point) in repetitions:
+                counts[np.unravel_index(k, shape)] = repetitions[_slug(point)]
+        variables["repetitions"] = (tuple(grid), counts, f"number of {_counter(experiment)}")
+    one = next(iter(measured.values()))
+    fields = {k: x for k, x in dataclasses.asdict(experiment).items() if k not in grid}
+    record = results.provenance({**fields, "grid": {k: list(x) for k, x in grid.items()}})
+    record |= results.tasks_of(*[ds for ds in measured.values() if "tasks" in ds.attrs])
+    return results.label(variables, coords, str(one.source.values), record)
+
+
+def _measured(experiment: Any, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """The result that is named as the experiment, or its first one that is no prediction."""
+    if experiment.name in parts:
+        return parts[experiment.name]
+    others = [ds for ds in parts.values() if str(ds.source.values) != "theory"]
+    return (others or list(parts.values()))[0]
+
+
+def _names(known: Mapping[str, xr.Dataset]) -> list[str]:
+    return list(dict.fromkeys(str(k) for ds in known.values() for k in ds.data_vars))
+
+
+def _same_axes(a: xr.DataArray, b: xr.DataArray) -> bool:
+    return a.dims == b.dims and a.shape == b.shape and all(
+        np.array_equal(a[d].values, b[d].values) for d in a.dims if d in a.coords
+    )  # fmt: skip
+
+
+@checked(ds=unchecked)
+def table(ds: xr.Dataset) -> str:
+    """The numbers of a sweep as a table, one row per point.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        As :func:`sweep` returns it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> both = results.with_error("p", ("m",), [0.25, 0.5], [0.01, 0.02], "p")
+    >>> print(table(results.label(both, {"m": (("m",), [2, 4], "m")}, "theory", {})))
+    m  p
+    2  .25 ± .01
+    4  .5 ± .02
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidParameter(f"ds = {shown(ds)} must be the result of a sweep")
+    axes = [str(d) for d in ds.dims if str(ds[d].attrs.get("long_name", d)).startswith("parameter")]
+    axes = axes or [str(d) for d in ds.dims][:1]
+    names = [
+        name for name in map(str, ds.data_vars)
+        if list(map(str, ds[name].dims)) == axes and not name.endswith("_error")
+    ]  # fmt: skip
+    rows = [[*axes, *names]]
+    for place in itertools.product(*(range(ds.sizes[a]) for a in axes)):
+        at = dict(zip(axes, place, strict=True))
+        row = [str(ds[a].values[i]) for a, i in at.items()]
+        for name in names:
+            x = float(ds[name].isel(at))
+            words = "-" if math.isnan(x) else _digits(x)
+            if f"{name}_error" in ds and not math.isnan(x):
+                words += f" ± {_digits(float(ds[f'{name}_error'].isel(at)), 2)}"
+            row.append(words)
+        rows.append(row)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _digits(x: float, digits: int = 4) -> str:
+    words = f"{x:.{digits}g}"
+    return words.replace("0.", ".", 1) if words.startswith(("0.", "-0.")) else words

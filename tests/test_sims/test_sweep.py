@@ -1,0 +1,291 @@
+"""Sweeps over grids: what is read, run, grown, divided and refused; and what a file can answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hierdiff import results
+from hierdiff.__main__ import main
+from hierdiff.contracts import DiffusionModel
+from hierdiff.errors import DamagedFile, InvalidParameter
+from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.sims import PhaseTransition
+from hierdiff.sims.run import run
+from hierdiff.sims.stored_results import (
+    _decoded,
+    describe,
+    draw,
+    experiment_of,
+    results_of,
+    run_again,
+    scores,
+    values_of,
+)
+from hierdiff.sims.sweep import grid_of, points_of, sweep
+
+TINY = PhaseTransition(v=4, m=2, L=2, grammars=3, data=2, levels=5, refine=0)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one small run."""
+    folder = tmp_path_factory.mktemp("stored")
+    run(TINY, out=folder, workers=1)
+    return folder
+
+
+# ------------------------------------------------------------------------------------- the grid
+
+
+def test_values_of_a_grid_have_the_type_of_the_field() -> None:
+    grid = grid_of(PhaseTransition, ["m=1:3", "L=2:8:3", "noise=masking,uniform"])
+    assert grid == {"m": (1, 2, 3), "L": (2, 5, 8), "noise": ("masking", "uniform")}
+
+
+@pytest.mark.parametrize(
+    ("word", "rule"),
+    [
+        ("m", "NAME=A,B,C"), ("q=1,2", "is no parameter of PhaseTransition"),
+        ("m=2,2", "repeats a value"), ("m=5:2", "has no values"), ("m=a,b", "must be int"),
+        ("m=1:2:0", "has no values"), ("m=0:99999999", "more than a million"), ("m=", "NAME=A,B"),
+        ("m=1:x", "whole numbers"),
+    ],
+)  # fmt: skip
+def test_a_bad_grid_is_one_line(word: str, rule: str) -> None:
+    with pytest.raises(InvalidParameter, match=rule) as error:
+        grid_of(PhaseTransition, [word])
+    assert "\n" not in str(error.value)
+
+
+def test_a_refused_point_is_named_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter, match=r"at m=8: m \* v = 32 rules exceed"):
+        sweep(TINY, {"m": (1, 8)}, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------- the sweep
+
+
+def test_every_point_is_the_run_of_its_own(tmp_path: Path) -> None:
+    ds = sweep(TINY, {"m": (1, 2), "L": (2, 3)}, out=tmp_path, workers=1)
+    for point, one in points_of(TINY, {"m": (1, 2), "L": (2, 3)}):
+        alone = one.measure(workers=1)
+        at = ds.sel(point)
+        if "threshold" in alone:
+            assert float(at.threshold) == float(alone.threshold)
+            assert float(at.threshold_error) == float(alone.threshold_error)
+        else:
+            assert np.isnan(at.threshold)
+    stored = results.load(tmp_path / "sweep_phase_transition.nc")
+    assert json.loads(stored.attrs["parameters"])["grid"] == {"m": [1, 2], "L": [2, 3]}
+    assert set(ds.dims) >= {"m", "L"}
+
+
+def test_finished_points_are_read_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sweep(TINY, {"m": (1, 2)}, out=tmp_path, workers=1)
+    monkeypatch.setattr(PhaseTransition, "measure", None)  # a run would call it
+    again = sweep(TINY, {"m": (1, 2)}, out=tmp_path, workers=1)
+    assert first.threshold.equals(again.threshold)
+
+
+def test_results_of_other_parameters_are_not_replaced(tmp_path: Path) -> None:
+    sweep(TINY, {"m": (2,)}, out=tmp_path, workers=1)
+    other = PhaseTransition(v=4, m=2, L=2, grammars=3, data=3, levels=5, refine=0)
+    with pytest.raises(InvalidParameter, match="holds results of other parameters"):
+        sweep(other, {"m": (2,)}, out=tmp_path, workers=1)
+
+
+def test_parts_on_two_machines_join_to_the_whole(tmp_path: Path) -> None:
+    grid = {"m": (1, 2), "L": (2, 3)}
+    whole = sweep(TINY, grid, out=tmp_path / "whole", workers=1)
+    one = sweep(TINY, grid, out=tmp_path / "a", part=(1, 2), workers=1)
+    assert int(np.isnan(one.theory_threshold).sum()) == 2  # those of the other part
+    joined = sweep(TINY, grid, out=tmp_path / "b", part=(2, 2), also=[tmp_path / "a"], workers=1)
+    assert joined.drop_attrs().equals(whole.drop_attrs())
+    shutil.copytree(tmp_path / "b" / "points", tmp_path / "a" / "points", dirs_exist_ok=True)
+    copied = sweep(TINY, grid, out=tmp_path / "a", workers=1)
+    assert copied.drop_attrs().equals(whole.drop_attrs())
+
+
+def test_a_target_adds_grammars_until_the_error_is_small(tmp_path: Path) -> None:
+    before = sweep(TINY, {"L": (2,)}, out=tmp_path, workers=1)
+    goal = float(before.threshold_error[0]) / 1.5
+    counted: list[int] = []
+    original = PhaseTransition.measure
+
+    def counting(self: PhaseTransition, *a: Any, **k: Any) -> Any:
+        counted.append(self.grammars)
+        return original(self, *a, **k)
+
+    PhaseTransition.measure = counting  # type: ignore[method-assign]
+    try:
+        ds = sweep(TINY, {"L": (2,)}, out=tmp_path, target={"threshold": goal}, workers=1)
+    finally:
+        PhaseTransition.measure = original  # type: ignore[method-assign]
+    assert float(ds.threshold_error[0]) <= goal < float(before.threshold_error[0])
+    assert counted == sorted(set(counted)), "grows, and never starts again"
+    assert int(ds.repetitions[0]) > TINY.grammars
+    # what was grown is the experiment with that many grammars, bit for bit
+    alone = PhaseTransition(
+        v=4, m=2, L=2, grammars=int(ds.repetitions[0]), data=2, levels=5, refine=0
+    ).measure(workers=1)
+    assert float(alone.threshold) == float(ds.threshold[0])
+    # a second call reads it
+    counted.clear()
+    again = sweep(TINY, {"L": (2,)}, out=tmp_path, target={"threshold": goal}, workers=1)
+    assert counted == []
+    assert again.threshold.equals(ds.threshold)
+
+
+def test_a_target_out_of_reach_says_what_it_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hierdiff.sims.sweep._MOST", 2)
+    with pytest.raises(
+        InvalidParameter, match=r"is not reached with grammars = 6 .*about grammars"
+    ):
+        sweep(TINY, {"L": (2,)}, out=tmp_path, target={"threshold": 1e-6}, workers=1)
+    with pytest.raises(InvalidParameter, match="no measured result has that variable"):
+        sweep(TINY, {"L": (2,)}, out=tmp_path / "b", target={"mass": 1e-6}, workers=1)
+
+
+def test_a_grid_of_a_million_points_says_its_time(tmp_path: Path) -> None:
+    grid = {"seed": range(1000), "data": range(1, 1001)}
+    with pytest.raises(InvalidParameter, match=r"1000000 points; the first took .* all take about"):
+        sweep(TINY, grid, out=tmp_path, workers=1)
+
+
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (1,), "1/2", (1.5, 2)])
+def test_a_bad_part_is_one_line(tmp_path: Path, part: Any) -> None:
+    with pytest.raises(InvalidParameter, match="part"):
+        sweep(TINY, {"L": (2,)}, out=tmp_path, part=part)
+
+
+def test_the_command_sweeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--v", "4", "--grammars", "2", "--data", "2", "--levels", "5", "--refine", "0"]
+    main(["sweep", "phase-transition", "--grid", "m=1,2", "--grid", "L=2", *words,
+          "--out", str(tmp_path), "--workers", "1"])  # fmt: skip
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].startswith("m  L  threshold")
+    assert len(out.splitlines()) == 4
+    assert "2/2 m=2,L=2" in err
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", "phase-transition", "--grid", "m=1,2", "--part", "3"])
+    assert stop.value.code == 2
+    assert "must be K/N" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------- what a file answers
+
+
+def test_the_experiment_of_a_file_is_the_one_that_wrote_it(stored: Path) -> None:
+    assert experiment_of(stored / "phase_transition.nc") == TINY
+    assert list(results_of(stored / "phase_transition.nc")) == [
+        "phase_transition_theory", "phase_transition",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_registered_experiment_comes_back_from_its_parameters(name: str) -> None:
+    import dataclasses
+
+    kind = experiment(name)
+    one = kind()
+    words = json.loads(json.dumps(dataclasses.asdict(one), default=_plain))
+    assert _decoded(kind, words) == one
+
+
+def _plain(value: Any) -> Any:
+    return value.as_posix() if isinstance(value, Path) else value.tolist()
+
+
+def test_a_second_run_gives_the_same_numbers(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = run_again(stored / "phase_transition.nc", tmp_path, workers=1)
+    count = said.split(" of ")
+    assert count[0] == count[1].split()[0]
+    assert "bit for bit" in said
+    with pytest.raises(InvalidParameter, match="give another folder"):
+        run_again(stored / "phase_transition.nc", stored)
+
+
+def test_other_numbers_are_noticed(stored: Path) -> None:
+    from hierdiff.sims.stored_results import _differences
+
+    before = results_of(stored / "phase_transition.nc")
+    after = {k: ds.copy(deep=True) for k, ds in before.items()}
+    after["phase_transition"].belief.values[0, 1] += 0.25
+    assert "largest difference is 0.25, in phase_transition.belief" in _differences(before, after)
+    del after["phase_transition"]["threshold"]
+    assert "1 variables have no partner" in _differences(before, after)
+
+
+def test_scores_are_those_of_compare(stored: Path) -> None:
+    theory, measured = (stored / f"phase_transition{x}.nc" for x in ("_theory", ""))
+    found = {row.variable: row for row in scores([theory, measured])}
+    z = results.compare(results.load(theory), results.load(measured)).belief_z.values[1].ravel()
+    z = z[np.isfinite(z)]
+    assert found["belief"].largest == np.abs(z).max()
+    assert found["belief"].rms == pytest.approx(np.sqrt(np.mean(z**2)), rel=1e-12)
+    assert found["belief"].values == z.size
+
+
+def test_a_figure_is_drawn_from_the_file(stored: Path, tmp_path: Path) -> None:
+    (path,) = draw(stored / "phase_transition.nc", tmp_path, "svg")
+    assert path.read_text().lstrip().startswith("<?xml")
+    with pytest.raises(InvalidParameter, match="one of png, pdf, svg"):
+        draw(stored / "phase_transition.nc", tmp_path, "gif")
+
+
+def test_a_result_without_its_partners_still_shows(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(stored / "phase_transition.nc", tmp_path)
+    main(["show", str(tmp_path / "phase_transition.nc")])
+    assert "threshold" in capsys.readouterr().out
+    main(["show", "--json", str(stored / "phase_transition.nc")])
+    found = json.loads(capsys.readouterr().out)
+    ds = results.load(stored / "phase_transition.nc")
+    assert found["values"]["threshold"]["value"] == float(ds.threshold)
+    assert "class lost" in found["claim"]
+    assert "level, root = 0" in describe(ds)
+    assert "threshold" in values_of(ds)
+
+
+def test_files_of_other_programs_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.nc"
+    other.write_bytes(b"CDF\x01 of another program")
+    with pytest.raises(DamagedFile):
+        experiment_of(other)
+    for command in ("show", "plot", "compare", "rerun"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, str(other)])
+        words = capsys.readouterr().err
+        assert stop.value.code == 2
+        assert words.startswith("error: ")
+        assert words.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["show", str(tmp_path / "nothing.nc")])
+    assert "no result at" in capsys.readouterr().err
+
+
+def test_a_run_of_a_given_model_cannot_be_run_again(tmp_path: Path) -> None:
+    from hierdiff.theory.exact_models import ExactRHM
+
+    model: DiffusionModel = ExactRHM(TINY.rhm.draw(0), TINY.process)
+    run(TINY, model, out=tmp_path, workers=1)
+    with pytest.raises(InvalidParameter, match="measured a model that the file does not hold"):
+        experiment_of(tmp_path / "phase_transition.nc")
