@@ -280,3 +280,19 @@ def test_old_flags_are_accepted_with_a_note(capsys: pytest.CaptureFixture[str]) 
     chosen, _ = parse_flags(RepresentationPeak, RunOptions, ["--worlds", "3", "2", "0.3"])
     assert chosen.mixtures == ((3, 2, 0.3),)
     assert capsys.readouterr().err == "note: --worlds is now --mixtures\n"
+
+
+def test_old_words_among_values_are_accepted_with_a_note(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from hierdiff.command_line import parse_flags
+    from hierdiff.sims import Representation
+
+    flags = ["--models", "exact", "labelled", "separate", "--seeds", "3"]
+    chosen, _ = parse_flags(Representation, RunOptions, flags)
+    assert chosen.models == ("exact", "supervised_ppca", "ppca_mixture_own")
+    notes = capsys.readouterr().err.splitlines()
+    assert notes == ["note: labelled is now supervised_ppca",
+                     "note: separate is now ppca_mixture_own"]  # fmt: skip
+    with pytest.warns(FutureWarning, match="'ppca_mixture'"):
+        assert Representation(models=("fitted",)).models == ("ppca_mixture",)
