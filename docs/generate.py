@@ -6,49 +6,15 @@ import json
 import shutil
 
 import numpy as np
+import timings
 from claims import claims
 from exponents import exponent_tests, exponents, threshold_bounds
-from pages import HERE, ROOT, benchmark, parameters, plus, result, table
+from pages import HERE, ROOT, parameters, plus, result, table
 from reference import commands
 from reference import draw as draw_reference
 
 from hierdiff import GaussianNoise
 from hierdiff.sims.models.fitted import LABELS, MODELS
-
-
-def performance() -> str:
-    """Ratios to the dense formulation, and single trees."""
-    data = benchmark("results")
-    rows = []
-    for name, row in data["dense"].items():
-        for what, value in row.items():
-            base = row["dense sample" if "sample" in what else "dense torch"]
-            rows.append([name, what, f"{value:.3g}", f"{base / value:.0f}"])
-    text = (
-        "256 samples; (v, m, s, L) = (32, 8, 2, 10) for A, (16, 4, 2, 8) for B, (8, 2, 4, 4) for C."
-    )
-    text += "\n\n"
-    text += table(["", "what", "ms", "ratio to dense"], rows)
-    text += "\nOne tree of (32, 8, 2) in float32, with the memory that the call added:\n\n"
-    trees = [
-        [f"$2^{{{depth}}}$", f"{1e3 * t['beliefs']:.1f}", f"{t['ns per node']:.1f}",
-         f"{t['beliefs MiB']:.0f}", f"{t['ns per node, marginals']:.1f}",
-         f"{t['marginals MiB']:.0f}"]
-        for depth, t in data["trees"].items()
-    ]  # fmt: skip
-    header = ["leaves", "ms", "ns per node, beliefs in place", "MiB", "ns, leaf marginals", "MiB"]
-    return text + "\n" + table(header, trees)
-
-
-def performance_mixture() -> str:
-    """Denoiser of a mixture against the matrix product."""
-    data = benchmark("mixture")
-    rows = [
-        [name, f"{1e3 * x['seconds']:.1f}", f"{x['fraction of sgemm']:.2f}",
-         f"{x['fraction of its two products']:.2f}"]
-        for name, x in data.items()
-    ]  # fmt: skip
-    return table(["", "ms", "of a square product", "of the two products it needs"], rows)
 
 
 def laws() -> str:
@@ -382,7 +348,7 @@ def main() -> None:
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        performance, performance_mixture, laws, coverage, thresholds, closed_form, phase_diagram,
+        *timings.PAGES, laws, coverage, thresholds, closed_form, phase_diagram,
         representation_peak, memorization, crossover, data_models, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
         local_exponents, factors, networks,
@@ -390,6 +356,7 @@ def main() -> None:
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
+    timings.draw(folder)
     draw_reference(folder)
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())

@@ -85,6 +85,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.critical_exponents:Exponents",
         "exponents of real noise at the critical fixed point",
     ),
+    "tree-loss": Entry(
+        "hierdiff.sims.tree_loss:TreeLoss",
+        "at which noise a tree of varying shape is lost, level by level",
+    ),
+    "tree-shapes": Entry(
+        "hierdiff.sims.tree_shapes:TreeShapes",
+        "loss of tree and class against depth, arity and its variance",
+    ),
     "susceptibility": Entry(
         "hierdiff.sims.susceptibility:Susceptibility",
         "how many leaves change together at the threshold",
@@ -165,6 +173,11 @@ EXPERIMENTS: dict[str, Entry] = {
     "network-classification": Entry(
         "hierdiff.validation.experiments.classification:NetworkClassification",
         "denoising error of a network as zero-shot classifier",
+        "networks",
+    ),
+    "network-exact-targets": Entry(
+        "hierdiff.validation.experiments.exact_targets:NetworkExactTargets",
+        "what sampled targets cost a network, beside the exact posterior as its loss",
         "networks",
     ),
     "network-representation": Entry(

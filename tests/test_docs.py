@@ -473,9 +473,13 @@ def test_the_amplitude_up_to_which_the_snr_rises_is_that_of_its_derivation(docs:
 
 
 def test_the_benchmark_has_the_sizes_of_the_page() -> None:
-    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "mixture.py"))
+    script = ast.parse((ROOT / "benchmarks" / "mixture.py").read_text())
+    (sizes,) = (node for node in script.body if isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == "(DIM, RANK, QUERIES)")  # fmt: skip
+    dim, rank, queries = ast.literal_eval(sizes.value)
     text = " ".join((ROOT / "docs" / "performance.md").read_text().split())
-    assert f"in n = {benchmark['DIM']:,} dimensions, rank {benchmark['RANK']}," in text
+    assert f"in n = {dim:,} dimensions, rank {rank}," in text
+    assert f"for B = {queries} queries" in text
 
 
 def test_the_page_on_networks_has_the_thresholds_and_the_probe_of_the_code() -> None:

@@ -44,9 +44,15 @@ SURFACE = {
         "BeliefSlopes", "CriticalExponents", "belief_slopes", "critical_exponents",
         "half_belief_level", "level_set_bound", "level_set_laws", "level_set_threshold",
         "overlap_bound", "overlap_threshold", "support_exponents", "threshold_upper_bound",
+        "Explanations", "LearnedWeights", "TreePosterior", "correlation_length",
+        "denoiser_jacobian", "denoiser_spectrum", "fit_weights", "score_divergence",
+        "static_correlations", "tree_posterior",
     ],
     "hierdiff.theory.belief_propagation": [
-        "NodeBeliefs", "Posterior", "denoise_symbols", "posterior", "true_beliefs",
+        "Explanations", "LearnedWeights", "NodeBeliefs", "Posterior", "TreePosterior",
+        "correlation_length", "denoise_symbols", "denoiser_jacobian", "denoiser_spectrum",
+        "fit_weights", "posterior", "score_divergence", "static_correlations", "tree_posterior",
+        "true_beliefs",
     ],
     "hierdiff.theory.rhm": [
         "KERNELS", "BeliefSlopes", "CriticalExponents", "CriticalLevel", "Estimate",
@@ -68,7 +74,8 @@ SURFACE = {
         "truncated", "tuple_correlation", "upward_derivative", "upward_map", "validity",
     ],
     "hierdiff.theory.pcfg": [
-        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "next_token_law",
+        "BestParses", "NodePosterior", "ParsePosterior", "WeightFit", "derived_nodes",
+        "fit_weights", "known_tree_beliefs", "known_tree_dynamics", "next_token_law",
         "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
     "hierdiff.theory.mixture": [
@@ -91,8 +98,8 @@ SURFACE = {
         "Exponents", "FiniteSizeScaling", "Information", "KernelLearning", "Memorization",
         "PhaseDiagram", "PhaseTransition", "Representation", "RepresentationPeak",
         "RepresentationalSimilarity", "SampleComplexity", "SequentialModel", "Sharpening",
-        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeMixture",
-        "TruncatedDenoisers", "UTurn", "Variants",
+        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeLoss", "TreeMixture",
+        "TreeShapes", "TruncatedDenoisers", "UTurn", "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",

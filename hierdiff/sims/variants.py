@@ -210,7 +210,7 @@ class Variants:
         named = uniform(self.L) if rhm is None else {_GIVEN: rhm}
         tasks = []
         for name, sizes in named.items():
-            words = {"version": 1, "law": "population", "variant": name, "L": sizes.L,
+            words = {"version": 2, "law": "population", "variant": name, "L": sizes.L,
                      "noise": self.noise, "seed": self.seed, "t": self.times.tolist(),
                      "size": size, "copies": copies}  # fmt: skip
             arguments = (sizes, NOISE[self.noise](sizes.v), self.times, size, copies, self.seed)

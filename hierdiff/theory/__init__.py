@@ -18,12 +18,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hierdiff.theory.belief_propagation.denoiser_derivatives import (
+        correlation_length,
+        denoiser_jacobian,
+        denoiser_spectrum,
+        score_divergence,
+        static_correlations,
+    )
     from hierdiff.theory.belief_propagation.exact_posterior import (
         NodeBeliefs,
         Posterior,
         denoise_symbols,
         posterior,
         true_beliefs,
+    )
+    from hierdiff.theory.belief_propagation.rule_learning import LearnedWeights, fit_weights
+    from hierdiff.theory.belief_propagation.tree_inference import (
+        Explanations,
+        TreePosterior,
+        tree_posterior,
     )
     from hierdiff.theory.exact_models import ExactMixture, ExactPCFG, ExactRHM
     from hierdiff.theory.mixture.collapse import collapse_time, mutual_information_mixture
@@ -57,6 +70,17 @@ if TYPE_CHECKING:
         odd_one_out,
         tree_similarity,
     )
+    from hierdiff.theory.rhm.bounds import (
+        level_set_bound,
+        level_set_laws,
+        level_set_threshold,
+        overlap_bound,
+        overlap_threshold,
+        support_bound,
+        support_laws,
+        support_threshold,
+        threshold_upper_bound,
+    )
     from hierdiff.theory.rhm.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
     from hierdiff.theory.rhm.critical_exponents import (
         BeliefSlopes,
@@ -80,7 +104,6 @@ if TYPE_CHECKING:
         susceptibility,
         transfer_matrix,
     )
-    from hierdiff.theory.rhm.erasure import support_bound, support_laws, support_threshold
     from hierdiff.theory.rhm.information import (
         Estimate,
         conditional_entropy,
@@ -112,14 +135,6 @@ if TYPE_CHECKING:
         kernel_cost,
     )
     from hierdiff.theory.rhm.truncated_grammars import truncated, validity
-    from hierdiff.theory.rhm.upper_bounds import (
-        level_set_bound,
-        level_set_laws,
-        level_set_threshold,
-        overlap_bound,
-        overlap_threshold,
-        threshold_upper_bound,
-    )
     from hierdiff.theory.rhm.uturn import class_change, committor
     from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, cue_conflict
     from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
@@ -143,13 +158,16 @@ __all__ = [
     "ExactMixture",
     "ExactPCFG",
     "ExactRHM",
+    "Explanations",
     "GaussianClasses",
     "GaussianRHM",
     "KestenStigum",
+    "LearnedWeights",
     "NodeBeliefs",
     "OrderParameter",
     "Posterior",
     "ShapeTexture",
+    "TreePosterior",
     "TwoObjectScenes",
     "annealed_beliefs",
     "bayes_accuracy",
@@ -163,6 +181,7 @@ __all__ = [
     "committor",
     "conditional_entropy",
     "correlation_decay_exponent",
+    "correlation_length",
     "correlation_length_exponent",
     "critical_belief",
     "critical_exponents",
@@ -172,6 +191,8 @@ __all__ = [
     "decompose",
     "denoise",
     "denoise_symbols",
+    "denoiser_jacobian",
+    "denoiser_spectrum",
     "downward_map",
     "effective_epsilon",
     "empirical_denoise",
@@ -179,6 +200,7 @@ __all__ = [
     "empirical_score",
     "expected_accuracy",
     "finite_depth_threshold",
+    "fit_weights",
     "fixed_points",
     "free_energy",
     "half_belief_level",
@@ -210,6 +232,7 @@ __all__ = [
     "posterior",
     "root_map",
     "score",
+    "score_divergence",
     "second_eigenvalue",
     "sibling_states",
     "snr",
@@ -218,6 +241,7 @@ __all__ = [
     "snr_peak",
     "speciation_time",
     "stability",
+    "static_correlations",
     "support_bound",
     "support_exponents",
     "support_laws",
@@ -225,6 +249,7 @@ __all__ = [
     "susceptibility",
     "threshold_upper_bound",
     "transfer_matrix",
+    "tree_posterior",
     "tree_similarity",
     "true_beliefs",
     "truncated",

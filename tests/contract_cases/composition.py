@@ -52,6 +52,12 @@ CASES = {
     "exact": Case(
         SMALL, lambda: (ExactRHM(GRAMMAR, MaskingNoise(6)), GRAMMAR), VARIABLES, law
     ),
+    "exact, given latents": Case(
+        SMALL,
+        lambda: (ExactRHM(GRAMMAR, MaskingNoise(6)).given_latents({(1, 0): [0, 1, 0, 0, 0, 0.5]}),
+                 GRAMMAR),
+        VARIABLES, law,
+    ),
     "exact, study of three": Case(
         WHOLE, lambda: (ExactRHM(GRAMMAR, MaskingNoise(6)), GRAMMAR), VARIABLES, law
     ),

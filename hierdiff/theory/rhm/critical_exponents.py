@@ -57,7 +57,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
+from scipy.special import stdtrit, xlogy
 
 from hierdiff.checks import checked, level, whole
 from hierdiff.data.rhm import RHM
@@ -65,6 +65,7 @@ from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, is_channel
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.passes import available_threads
+from hierdiff.theory.rhm.bounds import critical_support
 from hierdiff.theory.rhm.density_evolution import (
     Each,
     branch_up,
@@ -76,7 +77,6 @@ from hierdiff.theory.rhm.density_evolution import (
     side_by_side,
     step_up,
 )
-from hierdiff.theory.rhm.erasure import critical_support
 from hierdiff.theory.rhm.mean_field import demand_transition
 
 __all__ = [
@@ -458,14 +458,12 @@ def _growth(after: Array, before: Array, first: int, last: int) -> Array:
 
 def _transient(after: Array, before: Array) -> int:
     """Levels to leave out of a perturbation [copies, levels], by the rule that the Notes state."""
-    from scipy.stats import t as student
-
     copies, levels = after.shape
     for b in range(_BLOCK, levels // 4 + 1, _BLOCK):
         middle = (b + levels) // 2
         early = _growth(after, before, b, middle)
         mean, error = _over_copies(_growth(after, before, middle, levels) - early)
-        if abs(mean) <= student.ppf(0.995, copies - 1) * error:
+        if abs(mean) <= stdtrit(copies - 1, 0.995) * error:
             return 2 * b
     raise InvalidParameter(
         f"levels = {levels} are too few: the growth per level still drifts behind the first "
