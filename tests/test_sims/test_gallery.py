@@ -50,7 +50,7 @@ CLAIMS = {
     "uturn": "class decided at", "variants": "reference class lost at t",
 }  # fmt: skip
 """Words of the claim of every experiment."""
-ANY_MODEL = {"changed_tree", "uturn", "variants"}
+ANY_MODEL = {"changed_tree", "tree_loss", "uturn", "variants"}
 """Experiments that take any model; the others compare many."""
 WITH_LAW = [e for e in SMALL if e.name not in LAWLESS | UNMEASURED]
 WITH_THRESHOLDS = ("data_models", "susceptibility", "uturn")
