@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hierdiff import RHM, EpsilonNoise, GaussianNoise, Grammar, MaskingNoise, Un
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import network_input
+from hierdiff.sims import PhaseTransition, SimulatedModel
 from hierdiff.theory import ExactRHM, posterior
 from hierdiff.validation.adapter import symbol_model
 from hierdiff.validation.exact_inference import (
@@ -284,6 +286,21 @@ def test_the_denoiser_as_a_diffusion_model(noise: Any) -> None:
     )
     nats, _ = divergence_to_exact(model, grammar, [0.3, 0.6], n=20, seed=0)
     assert np.all(np.abs(nats) < 1e-10)
+
+
+def test_the_denoiser_in_an_experiment_and_in_a_file(tmp_path: Path) -> None:
+    experiment = PhaseTransition(
+        v=4, m=2, L=2, noise="masking", grammars=1, data=40, t=(0.3, 0.7), refine=0
+    )
+    grammar, noise = RHM(4, 2, 2, 2).draw(0), MaskingNoise(4)
+    torch.save(ExactDenoiser(grammar, noise), tmp_path / "exact.pt")
+    net = torch.load(tmp_path / "exact.pt", weights_only=False)
+    data = (grammar, grammar.sample(40, 1))
+    ours = experiment.measure(symbol_model(net.double(), noise, num_steps=50), data)
+    theirs = experiment.measure(SimulatedModel(ExactRHM(grammar, noise), 50), data)
+    # the same beliefs, and so the same chain
+    np.testing.assert_allclose(ours.belief, theirs.belief, atol=1e-8)
+    np.testing.assert_allclose(ours.retention, theirs.retention, atol=0.02)
 
 
 def test_the_denoiser_in_single_precision_has_finite_logits() -> None:
