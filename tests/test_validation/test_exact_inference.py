@@ -448,7 +448,23 @@ def test_memory_is_looked_at_before_it_is_asked_for() -> None:
         marginals(big, theta)
 
 
+def test_memory_of_a_card_counts_what_torch_holds_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    big, card = RHM(32, 8, 2, 10).draw(0), torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 10**9, 8 * 10**10))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 10**9)
+    for reserved, fits in ((10**9, False), (10**10, True)):
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device, r=reserved: r)
+        if fits:
+            torch_posterior._fits(big, 4096, torch.float32, card)
+            continue
+        with pytest.raises(InvalidParameter, match=r"GB, and cuda:0 has 3 GB free") as error:
+            torch_posterior._fits(big, 4096, torch.float32, card)
+        one_line(error)
+    torch_posterior._fits(big, 64, torch.float32, card)
+
+
 def test_no_samples() -> None:
     theta = torch.zeros(0, 4, 4, requires_grad=True)
     assert log_evidence(SMALL, theta).shape == (0,)
-    assert [p.shape for p in marginals(SMALL, theta)] == [(0, 1, 4), (0, 2, 4), (0, 4, 4)]
+    for function in (marginals, torch_posterior.marginals):
+        assert [p.shape for p in function(SMALL, theta)] == [(0, 1, 4), (0, 2, 4), (0, 4, 4)]
