@@ -133,7 +133,7 @@ def closed_form() -> str:
 
 def local_exponents() -> str:
     """How near the local exponents of the sample cost are to their curve."""
-    found = result("sample_cost")["local exponents"]
+    found = result("sample_complexity")["local exponents"]
     x, slope, _, l = np.concatenate([v for k, v in found.items() if "leaves" not in k]).T
     gap = slope - (1 + l / 2 * (1 + x / (1 + x)))
     dense = x > 10
@@ -205,10 +205,10 @@ def crossover() -> str:
     return table(["d", *names, "e^I / d"], rows)
 
 
-def two_worlds() -> str:
+def data_models() -> str:
     """Loss of the class as signal-to-noise ratio."""
     rows = []
-    for x in result("two_worlds"):
+    for x in result("data_models"):
         law, error = x["theory"]
         theory = plus(law, error) if error else f"{law:.4f}"
         rows.append([x["name"], str(x["size"]), plus(*x["half"]), theory, f"{x['z']:.1f}",
@@ -290,10 +290,10 @@ def composition() -> str:
     return table(header, rows)
 
 
-def sample_cost() -> str:
+def sample_complexity() -> str:
     """Exponents over wider ranges of v and m."""
     rows = []
-    for world, heights in result("sample_cost")["exponents"].items():
+    for world, heights in result("sample_complexity")["exponents"].items():
         for h, x in heights.items():
             rows.append([world, h, plus(*x["exponent"], 2), f"{x['coincidences']:.2f}",
                          plus(*x["two largest m"], 2), f"{x['coincidences, two largest m']:.2f}",
@@ -348,8 +348,8 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     pages = (
         *timings.PAGES, laws, coverage, thresholds, closed_form, phase_diagram,
-        representation_peak, memorization, crossover, two_worlds, claims, classification,
-        single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost,
+        representation_peak, memorization, crossover, data_models, claims, classification,
+        single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
         local_exponents, factors, networks,
         exponents, exponent_tests, threshold_bounds, commands,
     )  # fmt: skip

@@ -74,7 +74,8 @@ SURFACE = {
         "truncated", "tuple_correlation", "upward_derivative", "upward_map", "validity",
     ],
     "hierdiff.theory.pcfg": [
-        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "next_token_law",
+        "BestParses", "NodePosterior", "ParsePosterior", "WeightFit", "derived_nodes",
+        "fit_weights", "known_tree_beliefs", "known_tree_dynamics", "next_token_law",
         "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
     "hierdiff.theory.mixture": [
@@ -97,8 +98,8 @@ SURFACE = {
         "Exponents", "FiniteSizeScaling", "Information", "KernelLearning", "Memorization",
         "PhaseDiagram", "PhaseTransition", "Representation", "RepresentationPeak",
         "RepresentationalSimilarity", "SampleComplexity", "SequentialModel", "Sharpening",
-        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeMixture",
-        "TruncatedDenoisers", "UTurn", "Variants",
+        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeLoss", "TreeMixture",
+        "TreeShapes", "TruncatedDenoisers", "UTurn", "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",
@@ -129,7 +130,7 @@ SURFACE = {
         "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData",
         "NoiseProcess", "Run", "Sample", "Sampler", "SignalNoise", "Summary", "SymbolEvidence",
     ],
-    "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
+    "hierdiff.registry": ["EXPERIMENTS", "RENAMED", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
     "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
     "hierdiff.sims.stored_results": [

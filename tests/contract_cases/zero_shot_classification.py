@@ -65,6 +65,12 @@ VARIABLES = ("accuracy", "independent")
 CEILING = (*VARIABLES, "bayes")
 CASES = {
     "exact": Case(SMALL, lambda: (ExactRHM(GRAMMAR, GaussianNoise(4)), hard()), VARIABLES),
+    "exact, given latents": Case(
+        SMALL,
+        lambda: (ExactRHM(GRAMMAR, GaussianNoise(4)).given_latents({(1, 0): [0, 0.5, 0, 1.0]}),
+                 hard()),
+        VARIABLES,
+    ),
     "exact, emissions": Case(
         SMALL, lambda: (ExactGaussianRHM(EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
     ),
