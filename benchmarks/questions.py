@@ -1,4 +1,4 @@
-"""Questions about the posterior over derivations, and about all parses of a string."""
+"""Questions about the posterior over derivations, inference in torch, and parsing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from belief_propagation import LEVEL, SIZES, compact, world
+from belief_propagation import LEVEL, SIZES, compact, float32, world
 from harness import Call, Table, over
+from limits import available
 
 __all__: list[str] = []
 
@@ -20,6 +21,10 @@ QUESTIONS = Table(
 PARSING = Table(
     "parsing", "All parses of strings, 8 symbols with 4 binary rules each, 16 strings",
     points=over(length=(8, 16, 32, 64)), quick=over(length=(8,)), before=False, seconds=0.5,
+)  # fmt: skip
+TORCH = Table(
+    "torch", "Exact inference in torch, on the processor", before=False,
+    points=over(size="ABC", batch=(32, 256)), quick=over(size="C", batch=(32,)), seconds=0.5,
 )  # fmt: skip
 NONTERMINALS, BINARY, TOKENS, STRINGS = 8, 4, 16, 16
 
@@ -78,6 +83,53 @@ def sample(batch: int) -> Call:
     grammar, truth, noise, x_t = world(SIZES["B"], batch)
     evidence, latent = noise.evidence(x_t, LEVEL), {(2, 1): truth.levels[2][:, 1]}
     return lambda: tree_posterior(grammar, evidence, nodes=latent).sample(3)
+
+
+# ------------------------------------------------------------------------------- inference in torch
+
+
+def _in_torch(size: str, batch: int) -> tuple[Any, Any]:
+    """Grammar and evidence [n, leaves, v] in float32, whose gradient is wanted."""
+    import torch
+
+    torch.set_num_threads(available())
+    grammar, _, noise, x_t = world(SIZES[size], batch)
+    logarithms = noise.log_evidence(x_t, LEVEL).astype(np.float32)
+    return grammar, torch.tensor(logarithms, requires_grad=True)
+
+
+@TORCH.case("posterior, evidence as an array")
+def numpy_posterior(size: str, batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    grammar, _, noise, x_t = world(SIZES[size], batch)
+    return float32(posterior, grammar, noise.log_evidence(x_t, LEVEL).astype(np.float32))
+
+
+@TORCH.case("marginals", peer="torch")
+def torch_marginals(size: str, batch: int) -> Call:
+    from hierdiff.validation.exact_inference import marginals
+
+    grammar, evidence = _in_torch(size, batch)
+    return partial(marginals, grammar, evidence.detach())
+
+
+@TORCH.case("marginals by batched operations", peer="torch")
+def batched_marginals(size: str, batch: int) -> Call:
+    from hierdiff.validation.exact_inference import marginals
+
+    grammar, evidence = _in_torch(size, batch)
+    return partial(marginals, grammar, evidence.detach(), engine="torch")
+
+
+@TORCH.case("log-evidence and its gradient", peer="torch")
+def gradient(size: str, batch: int) -> Call:
+    import torch
+
+    from hierdiff.validation.exact_inference import log_evidence as differentiable
+
+    grammar, evidence = _in_torch(size, batch)
+    return lambda: torch.autograd.grad(differentiable(grammar, evidence).sum(), evidence)
 
 
 # ------------------------------------------------------------------------------------------ parsing

@@ -215,6 +215,18 @@ def performance_questions() -> str:
     return by_point("questions", "batch", "question, samples")
 
 
+def performance_torch() -> str:
+    """Inference in torch on a processor."""
+    rows = []
+    for point in points("torch"):
+        row = [size(point), time_of(cell(point, "posterior, evidence as an array"))]
+        names = ("marginals", "log-evidence and its gradient", "marginals by batched operations")
+        rows.append([*row, *(time_of(cell(point, name, "torch")) for name in names)])
+    header = ["size, samples", "posterior", "marginals in torch", "log-evidence and gradient",
+              "batched operations"]  # fmt: skip
+    return narrow(header, rows)
+
+
 def performance_parsing() -> str:
     """All parses of strings."""
     return by_point("parsing", "length", "16 strings of length")
@@ -436,7 +448,7 @@ FIGURES: Mapping[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
 PAGES = (
     performance_machine, performance_targets, performance_ratios, performance_before,
     performance_bound, performance_cost, performance_call, performance_questions,
-    performance_parsing, performance_drawing,
+    performance_torch, performance_parsing, performance_drawing,
     performance_denoisers, performance_programs, performance_graphs, performance_scaling,
 )  # fmt: skip
 
