@@ -26,7 +26,7 @@ COLUMNS = {
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito's, which colour-blind readers tell apart; markers differ too."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
-MISSING = "Not in the committed run.\n"
+MISSING = "The committed run was made without this table.\n"
 
 Cell = Mapping[str, Any]
 
