@@ -93,12 +93,12 @@ SURFACE = {
     ],
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "ChangedTree", "Classification", "Composition",
-        "Correlations", "Coverage", "CueConflict", "DataModels", "EmpiricalModel",
-        "Exponents", "FiniteSizeScaling", "Information", "KernelLearning", "Memorization",
-        "PhaseDiagram", "PhaseTransition", "Representation", "RepresentationPeak",
-        "RepresentationalSimilarity", "SampleComplexity", "SequentialModel", "Sharpening",
-        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeMixture",
-        "TruncatedDenoisers", "UTurn", "Variants",
+        "Correlations", "Coverage", "CueConflict", "DataModels", "EmpiricalModel", "Exponents",
+        "FiniteSizeScaling", "Information", "JacobianSpectrum", "KernelLearning", "Memorization",
+        "MostLikelyStrings", "PhaseDiagram", "PhaseTransition", "PosteriorEntropy",
+        "Representation", "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights",
+        "SampleComplexity", "SequentialModel", "Sharpening", "SimulatedModel", "Susceptibility",
+        "SynonymLearning", "TreeMixture", "TruncatedDenoisers", "UTurn", "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",
