@@ -54,12 +54,13 @@ _R = TypeVar("_R")
 
 SOURCES = ("theory", "simulation", "network")
 # names of variables and coordinates; files without this mark may have older ones
-_LAYOUT = "2"
+_LAYOUT = "3"
 _OLD_NAMES = {
     "gaussian_bias": "noise_bias",
     "gaussian_weighted": "weight_bias",
     "own_budget": "independent_budget",
     "unshared": "independent",
+    "world": "data_model",
 }
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
 _IMPORTED = time.perf_counter()
@@ -832,7 +833,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
 def _with_new_names(ds: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
     """A result of an older version under the names of today; one note if there were old ones."""
     found = {}
-    for name in map(str, ds.variables):
+    for name in sorted({*map(str, ds.variables), *map(str, ds.dims)}):
         for old, new in _OLD_NAMES.items():
             if name == old or name.startswith(f"{old}_"):
                 found[name] = new + name[len(old) :]

@@ -21,6 +21,10 @@ METHODS = ("beliefs", "class_marginals", "denoise", "features", "posterior", "sa
 """What a model can be asked."""
 
 
+GIVEN = {(1, 0): [0.0, 0.5, 1.0, 0.0, 0.0, -0.5, 0.0, 0.0], (0, 0): -1}
+"""Evidence about a latent of a grammar of eight symbols, which excludes nothing."""
+
+
 class Refused(RuntimeError):
     """What the methods of a silent model raise."""
 

@@ -130,7 +130,7 @@ SURFACE = {
         "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData",
         "NoiseProcess", "Run", "Sample", "Sampler", "SignalNoise", "Summary", "SymbolEvidence",
     ],
-    "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
+    "hierdiff.registry": ["EXPERIMENTS", "RENAMED", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
     "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
     "hierdiff.sims.stored_results": [

@@ -367,7 +367,8 @@ def test_a_result_of_an_older_version_is_read_under_new_names(
     old = label(
         {"unshared": (("level",), [0.9, 0.8], "accuracy"),
          "unshared_error": (("level",), [0.1, 0.1], "its error"),
-         "level_accuracy": (("tree_level",), [0.7, 0.6], "accuracy")},
+         "level_accuracy": (("tree_level",), [0.7, 0.6], "accuracy"),
+         "half": (("world",), [1.0, 2.0], "SNR")},
         {"level": level, "tree_level": tree}, "simulation", {},
     )  # fmt: skip
     assert load(save(old, tmp_path / "new.nc")).identical(old)  # a file of today keeps its names
@@ -379,6 +380,7 @@ def test_a_result_of_an_older_version_is_read_under_new_names(
     assert found.independent.dims == found.independent_error.dims == ("t",)
     assert found.level_accuracy.dims == ("level",)
     assert found.t.values.tolist() == [0.1, 0.5]
+    assert found.half.dims == ("data_model",)
     monkeypatch.setattr("hierdiff.results._LAYOUT", "1")
     same = result()
     plain = save(same, tmp_path / "plain.nc")

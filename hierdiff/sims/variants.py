@@ -211,12 +211,12 @@ class Variants:
         tasks = []
         for name, sizes in named.items():
             noise = NOISE[self.noise](sizes.v)
-            for t in self.times:
-                words = {"version": 1, "law": "population", "variant": name, "L": sizes.L,
-                         "noise": self.noise, "seed": self.seed, "t": float(t), "size": size,
-                         "copies": copies}  # fmt: skip
-                arguments = (sizes, noise, float(t), size, copies, self.seed)
-                tasks.append(Task(density_evolution, arguments, words))
+            times = np.array(self.times, dtype=float)  # one task: levels share a compiled sweep
+            words = {"version": 2, "law": "population", "variant": name, "L": sizes.L,
+                     "noise": self.noise, "seed": self.seed, "t": times.tolist(), "size": size,
+                     "copies": copies}  # fmt: skip
+            arguments = (sizes, noise, times, size, copies, self.seed)
+            tasks.append(Task(density_evolution, arguments, words))
         options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
         found = run_tasks(tasks, name="density evolution", **options)
         chance = np.array([[1 / sizes.n_classes] for sizes in named.values()])

@@ -32,6 +32,7 @@ from hierdiff.checks import (
     levels_of,
     sound,
     symbols_of,
+    unchecked,
     whole,
 )
 from hierdiff.data.derivations import Derivations
@@ -50,6 +51,8 @@ from hierdiff.theory.belief_propagation.exact_posterior import (
     posterior,
     true_beliefs,
 )
+from hierdiff.theory.belief_propagation.tree_evidence import NodeEvidence
+from hierdiff.theory.belief_propagation.tree_inference import TreePosterior, tree_posterior
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
 from hierdiff.theory.pcfg.inside_outside import (
     ParsePosterior,
@@ -59,6 +62,7 @@ from hierdiff.theory.pcfg.inside_outside import (
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 
 __all__ = [
+    "ConditionedRHM",
     "ExactGaussianRHM",
     "ExactImages",
     "ExactMixture",
@@ -139,6 +143,20 @@ class ExactRHM:
         one = Grammar(g.rules, g.weights, prior, leaf_vocabulary=g.leaf_vocabulary)
         return replace(self, grammar=one)
 
+    @checked(nodes=unchecked)
+    def given_latents(self, nodes: NodeEvidence) -> ConditionedRHM:
+        """The model conditioned on latents, known or seen through noise.
+
+        Examples
+        --------
+        >>> from hierdiff import RHM, MaskingNoise
+        >>> model = ExactRHM(RHM(v=4, m=2, s=2, L=2).draw(seed=0), MaskingNoise(v=4))
+        >>> drawn = model.given_latents({(1, 1): 3}).sample(np.full((5, 4), -1), 1.0, seed=1)
+        >>> model.grammar.parse(drawn).levels[1][:, 1].tolist()
+        [3, 3, 3, 3, 3]
+        """
+        return ConditionedRHM(self.grammar, self.noise, nodes, self.threads)
+
     @checked(x_t=array)
     def denoise(self, x_t: Array, t: ArrayLike) -> Array:
         """E[x0 | x_t] of one-hot data, [n, leaves, v]."""
@@ -171,6 +189,85 @@ class ExactRHM:
         """Belief in the true symbol at every node."""
         evidence = self.noise.evidence(x_t, t)
         return true_beliefs(self.grammar, evidence, truth, threads=self.threads)
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionedRHM:
+    r"""The Bayes-optimal diffusion model of a grammar, given evidence at any nodes of its tree.
+
+    .. math:: \hat x_0(x_t) = E[x_0 \mid x_t, \phi]
+
+    Parameters
+    ----------
+    grammar : Grammar
+        Where the data come from.
+    noise : NoiseProcess
+        How they are corrupted; it must have the grammar's number of leaf symbols.
+    nodes : mapping or list of arrays
+        Evidence beside the noisy leaves, see
+        :data:`~hierdiff.theory.belief_propagation.tree_evidence.NodeEvidence`: ``{(1, 0): 3}`` is a
+        known latent.  Of one sample for all data, or of as many samples as data are given.
+    threads : int, optional
+        Threads per call; default all processors.
+
+    Raises
+    ------
+    InvalidParameter
+        If noise, grammar and evidence do not fit together.
+    ImpossibleEvidence
+        If no derivation agrees with the evidence.
+
+    Notes
+    -----
+    Validity: exact for any grammar.  A DiffusionModel that can be conditioned on a class too.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, MaskingNoise
+    >>> grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
+    >>> model = ConditionedRHM(grammar, MaskingNoise(v=4), {(1, 1): 3})
+    >>> model.posterior(np.full((1, 4), -1), 1.0).marginals[1][0, 1].tolist()
+    [0.0, 0.0, 0.0, 1.0]
+    """
+
+    grammar: Grammar
+    noise: NoiseProcess
+    nodes: Any
+    threads: int | None = None
+
+    source = "theory"
+
+    def __post_init__(self) -> None:
+        check_fields(self, nodes=unchecked)
+        model = ExactRHM(self.grammar, self.noise, self.threads)
+        _ = tree_posterior(model.grammar, nodes=self.nodes, threads=self.threads).log_evidence
+
+    def given(self, label: int | None) -> Self:
+        """The model conditioned on a class as well; None is this model."""
+        one = ExactRHM(self.grammar, self.noise, self.threads).given(label)
+        return replace(self, grammar=one.grammar)
+
+    @checked(x_t=array)
+    def posterior(self, x_t: Array, t: ArrayLike) -> TreePosterior:
+        """All that is known about the latents given x_t and the evidence."""
+        evidence, nodes = self.noise.evidence(x_t, t), self.nodes
+        return tree_posterior(self.grammar, evidence, nodes=nodes, threads=self.threads)
+
+    @checked(x_t=array)
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t, evidence] of one-hot data, [n, leaves, v]."""
+        return self.posterior(x_t, t).marginals[self.grammar.L]
+
+    @checked(x_t=array)
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """An exact draw of the leaves [n, leaves] given x_t and the evidence."""
+        return self.posterior(x_t, t).sample(seed).leaves
+
+    @checked(x_t=array)
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """The marginals of each level as a representation, {"level l": [n, nodes * v_l]}."""
+        marginals = self.posterior(x_t, t).marginals
+        return {f"level {i}": p.reshape(len(p), -1) for i, p in enumerate(marginals)}
 
 
 # ----------------------------------------------------------------------------------------- mixtures

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from contract import Case
+from contract import GIVEN, Case
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
@@ -42,6 +42,9 @@ def under(make: Any, data: Any, processes: tuple[NoiseProcess, ...] = PROCESSES)
 
 CASES = {
     "exact": under(lambda n: ExactRHM(GRAMMAR, n), DATA),
+    "exact, given latents": under(
+        lambda n: ExactRHM(GRAMMAR, n).given_latents(GIVEN), (GRAMMAR, DATA)
+    ),
     "chain": under(lambda n: SimulatedModel(ExactRHM(GRAMMAR, n), 4), (GRAMMAR, DATA)),
     # under masking noise it holds most strings of the readout impossible
     "fitted": under(lambda n: EmpiricalModel(TRAINING, n), (GRAMMAR, OWN), PROCESSES[1:]),

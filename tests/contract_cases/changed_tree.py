@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import xarray as xr
-from contract import Case
+from contract import GIVEN, Case
 from contract_cases.phase_transition import DATA, GRAMMAR, OWN, PROCESSES, memory, network
 
 from hierdiff import EpsilonNoise, MaskingNoise
@@ -40,6 +40,11 @@ CASES = {
     "exact": Case(
         SMALL, lambda: (ExactRHM(GRAMMAR, MASKING), DATA), VARIABLES, population,
         under(lambda n: ExactRHM(GRAMMAR, n), DATA, *PROCESSES, EpsilonNoise(8)),
+    ),
+    "exact, given latents": Case(
+        SMALL, lambda: (ExactRHM(GRAMMAR, MASKING).given_latents(GIVEN), (GRAMMAR, DATA)),
+        VARIABLES, population,
+        under(lambda n: ExactRHM(GRAMMAR, n).given_latents(GIVEN), (GRAMMAR, DATA), *PROCESSES),
     ),
     "chain": Case(
         SMALL, lambda: (chain(MASKING), (GRAMMAR, DATA)), VARIABLES, population,

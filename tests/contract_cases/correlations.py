@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from contract import Case
+from contract import GIVEN, Case
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
@@ -23,6 +23,12 @@ CASES = {
         SMALL, lambda: (ExactRHM(GRAMMAR, EpsilonNoise(8)), DATA), VARIABLES,
         lambda e, ds: e.predict(t=ds.t.values),
         lambda: [(replace(SMALL, noise=n.name), ExactRHM(GRAMMAR, n), DATA) for n in PROCESSES],
+    ),
+    "exact, given latents": Case(
+        SMALL, lambda: (ExactRHM(GRAMMAR, EpsilonNoise(8)).given_latents(GIVEN), DATA), VARIABLES,
+        lambda e, ds: e.predict(t=ds.t.values),
+        lambda: [(replace(SMALL, noise=n.name), ExactRHM(GRAMMAR, n).given_latents(GIVEN), DATA)
+                 for n in PROCESSES],
     ),
     "fitted": Case(
         SMALL, lambda: (EmpiricalModel(TRAINING, EpsilonNoise(8)), TRAINING[:6]), VARIABLES,

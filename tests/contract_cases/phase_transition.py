@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from contract import Case
+from contract import GIVEN, Case
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, LowRankMixture, MaskingNoise, UniformNoise
 from hierdiff.data.pcfg import PCFG
@@ -63,6 +63,11 @@ CASES = {
     "exact, epsilon": Case(
         replace(SMALL, noise="epsilon"), lambda: (ExactRHM(GRAMMAR, EpsilonNoise(8)), DATA),
         VARIABLES, lambda e, ds: e.predict(t=ds.t.values),
+    ),
+    "exact, given latents": Case(
+        SMALL, lambda: (ExactRHM(GRAMMAR, MaskingNoise(8)).given_latents(GIVEN), (GRAMMAR, DATA)),
+        VARIABLES, population,
+        under(lambda n: ExactRHM(GRAMMAR, n).given_latents(GIVEN), (GRAMMAR, DATA), *PROCESSES),
     ),
     "chain": Case(
         SMALL, lambda: (SimulatedModel(ExactRHM(GRAMMAR, MaskingNoise(8)), 4), (GRAMMAR, DATA)),

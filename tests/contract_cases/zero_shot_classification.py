@@ -76,6 +76,12 @@ CASES = {
         SMALL, lambda: (ExactPCFG(VARYING, GaussianNoise(4)), VARYING.sample(40, 1, length=5)),
         VARIABLES,
     ),
+    "exact, given latents": Case(
+        SMALL,
+        lambda: (ExactRHM(GRAMMAR, GaussianNoise(4)).given_latents({(1, 0): [0, 0.5, 0, 1.0]}),
+                 hard()),
+        VARIABLES,
+    ),
     "exact, emissions": Case(
         SMALL, lambda: (ExactGaussianRHM(EMISSIONS), EMISSIONS.sample(24, 1)), CEILING
     ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from fuzz import Case
 
-from hierdiff import RHM, GaussianNoise
+from hierdiff import RHM, GaussianNoise, UniformNoise
+from hierdiff.theory import exact_models
 from hierdiff.theory.belief_propagation import denoiser_derivatives, rule_learning, tree_inference
 
 _HOME = "hierdiff.theory.belief_propagation"
@@ -24,6 +25,7 @@ def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     dense = _NOISE.log_evidence(_X_T, 0.3)
     asked = tree_inference.tree_posterior(_GRAMMAR, dense)
+    given_model = exact_models.ConditionedRHM(_GRAMMAR, UniformNoise(4), {(1, 0): np.zeros(4)})
     given = {
         "grammar": _GRAMMAR, "log_evidence": dense, "root": [0, 1, 2],
         "nodes": {1: np.full((3, 2), -1), (1, 0): np.zeros(4)}, "threads": 1,
@@ -33,6 +35,13 @@ def cases() -> list[Case]:
     one = f"{_HOME}.tree_inference.TreePosterior"
     return [
         Case(f"{_HOME}.tree_inference.tree_posterior", tree_inference.tree_posterior, given),
+        Case("hierdiff.theory.exact_models.ConditionedRHM", exact_models.ConditionedRHM,
+             {"grammar": _GRAMMAR, "noise": UniformNoise(4), "nodes": {(1, 0): np.zeros(4)},
+              "threads": 1}),
+        Case("hierdiff.theory.exact_models.ConditionedRHM.given", given_model.given, {"label": 1}),
+        Case("hierdiff.theory.exact_models.ExactRHM.given_latents",
+             exact_models.ExactRHM(_GRAMMAR, _NOISE).given_latents,
+             {"nodes": {(1, 0): np.zeros(4)}}),
         Case(f"{one}.sample", asked.sample, {"seed": 0, "n_samples": 2}),
         Case(f"{one}.k_best", asked.k_best, {"k": 2}),
         Case(f"{one}.pair_beliefs", asked.pair_beliefs, {"pairs": [(0, 1), ((1, 0), 3)]}),

@@ -44,9 +44,9 @@ CLAIMS = {
     "critical_exponents": "class beliefs collapse", "finite_size_scaling": "for infinite depth",
     "information": "masking identity: chi2 = ", "memorization": "unimodal beyond",
     "phase_diagram": "closed form", "representation_peak": "misplaces the peak",
-    "representational_similarity": "beliefs resemble", "sample_cost": "P* grows as m",
+    "representational_similarity": "beliefs resemble", "sample_complexity": "P* grows as m",
     "sharpening": "steepest slopes grow", "susceptibility": "chi of the epsilon-process peaks",
-    "tree_mixture": "half of each level is lost", "two_worlds": "class lost: grammar at SNR",
+    "tree_mixture": "half of each level is lost", "data_models": "class lost: grammar at SNR",
     "uturn": "class decided at", "variants": "reference class lost at t",
 }  # fmt: skip
 """Words of the claim of every experiment."""

@@ -219,7 +219,7 @@ def test_first_and_second_derivatives(name: str, function: Any) -> None:
 def test_derivatives_beyond_the_range(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The passes in logarithms, which no sample of moderate evidence needs, carry them as well."""
     grammar = grammar_of("s 2 1 2")
-    monkeypatch.setitem(passes._REACH, torch.float64, 1e9)
+    monkeypatch.setitem(passes.REACH, torch.float64, 1e9)
 
     def call(theta: torch.Tensor, prior: torch.Tensor, *weights: torch.Tensor) -> Any:
         return function(grammar, theta, log_prior=prior, log_weights=weights)

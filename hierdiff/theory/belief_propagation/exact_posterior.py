@@ -140,7 +140,10 @@ def _symbol_likelihoods(
     none = np.zeros(len(symbols))
     match, other = none + evidence.log_match, none + evidence.log_other
     top = np.maximum(match, other)
-    shift = top * np.add.reduce(symbols >= 0, axis=1)
+    if symbols.min(initial=0) < 0:
+        shift = top * np.add.reduce(symbols >= 0, axis=1)
+    else:
+        shift = top * symbols.shape[1]
     return np.require(symbols, np.int32, ["C"]), match - top, other - top, shift
 
 
@@ -213,10 +216,10 @@ def checked_levels(g: Grammar, levels: Sequence[int]) -> list[int]:
 def _fits(g: Grammar, n: int, kept: float) -> None:
     """Refuse what the messages of a tile of samples, rules and results would not fit into."""
     about = known(g)
-    size = 8.0 * simd.LINE * about.widest + 40.0 * about.rule_symbols + 8.0 * kept
-    if size >= 1e8:  # any machine has less
-        what = f"{about.total_nodes} nodes and up to {about.widest} symbols"
-        memory(f"inference with {n} samples of {what}", size)
+    memory(
+        f"inference with {n} samples of {about.total_nodes} nodes, up to {about.widest} symbols",
+        8.0 * simd.LINE * about.widest + 40.0 * about.rule_symbols + 8.0 * kept,
+    )
 
 
 def _log_evidence(g: Grammar, leaves: Leaves, result: Result) -> Array:

@@ -154,6 +154,11 @@ def set_laws(rhm: RHM, t: float, tables: dict[int, Array]) -> Array:
     return np.stack([np.pad(row, (0, width - len(row))) for row in rows])
 
 
+def _mean_inverse(laws: Array) -> Array:
+    """E[1/k] of laws [..., k - 1]."""
+    return np.asarray(laws @ (1 / np.arange(1, laws.shape[-1] + 1)))
+
+
 @checked(t=one_level)
 def support_bound(rhm: RHM, t: float) -> Array:
     r"""Lower bound :math:`E[1/k]` of the mean upward belief in the true symbol, per level.
@@ -185,8 +190,7 @@ def support_bound(rhm: RHM, t: float) -> Array:
     >>> support_bound(RHM(v=32, m=8, s=2, L=10), 0.2).round(4)[[0, 5, 10]]
     array([0.9065, 0.6706, 0.8062])
     """
-    laws = support_laws(rhm, t)
-    return np.asarray(laws @ (1 / np.arange(1, laws.shape[1] + 1)))
+    return _mean_inverse(support_laws(rhm, t))
 
 
 @checked(tolerance=partial(number, low=1e-15, below=1))
@@ -458,9 +462,8 @@ def level_set_bound(rhm: RHM, t: float) -> Array:
 
     Parameters
     ----------
-    rhm : RHM
-    t : float
-        Probability that a leaf is masked.
+    rhm, t
+        As in :func:`support_bound`.
 
     Returns
     -------
@@ -482,8 +485,7 @@ def level_set_bound(rhm: RHM, t: float) -> Array:
     >>> level_set_bound(RHM(v=32, m=8, s=2, L=10), 0.42).round(4)[[0, 5, 10]]
     array([0.2859, 0.3351, 0.5931])
     """
-    laws = level_set_laws(rhm, t)
-    return np.asarray(laws @ (1 / np.arange(1, laws.shape[1] + 1)))
+    return _mean_inverse(level_set_laws(rhm, t))
 
 
 @checked

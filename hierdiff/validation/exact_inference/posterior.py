@@ -362,7 +362,7 @@ def log_evidence(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-    engine: Literal["auto", "torch"] = "auto",
+    engine: Literal["auto", "torch", "triton"] = "auto",
 ) -> Tensor:
     r"""Log probability of the evidence of each sample; its gradient are the marginals.
 
@@ -385,9 +385,9 @@ def log_evidence(
         float32, float64 or bfloat16; default that of a tensor, float64 for other evidence.
     device : str or torch.device, optional
         Default that of a tensor, the processor for other evidence.
-    engine : {"auto", "torch"}
-        The fastest that there is (:mod:`hierdiff.validation.exact_inference.engines`), or batched
-        torch operations.
+    engine : {"auto", "torch", "triton"}
+        The fastest that there is (:mod:`hierdiff.validation.exact_inference.engines`), batched
+        torch operations, or the fused kernel for CUDA.
 
     Returns
     -------
@@ -447,7 +447,7 @@ def marginals(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-    engine: Literal["auto", "torch"] = "auto",
+    engine: Literal["auto", "torch", "triton"] = "auto",
 ) -> tuple[Tensor, ...]:
     r"""Posterior marginals of every node, differentiable.
 
@@ -507,7 +507,7 @@ def rule_counts(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-    engine: Literal["auto", "torch"] = "auto",
+    engine: Literal["auto", "torch", "triton"] = "auto",
 ) -> tuple[Tensor, ...]:
     r"""Expected number of uses of every rule in the derivation of each sample, differentiable.
 
