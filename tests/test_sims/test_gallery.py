@@ -42,7 +42,11 @@ RUNS = pytest.mark.parametrize("one", rows(*SMALL, quick=True))
 CLAIMS = {
     "changed_tree": "class changed in", "coverage": "planted wrong ones are rejected",
     "critical_exponents": "class beliefs collapse", "finite_size_scaling": "for infinite depth",
-    "information": "masking identity: chi2 = ", "memorization": "unimodal beyond",
+    "information": "masking identity: chi2 = ",
+    "jacobian_spectrum": "static correlation length is largest",
+    "most_likely_strings": "are no string of the language",
+    "posterior_entropy": "half of the entropy of the class",
+    "rule_weights": "falls as P to the power", "memorization": "unimodal beyond",
     "phase_diagram": "closed form", "representation_peak": "misplaces the peak",
     "representational_similarity": "beliefs resemble", "sample_complexity": "P* grows as m",
     "sharpening": "steepest slopes grow", "susceptibility": "chi of the epsilon-process peaks",
