@@ -52,6 +52,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="small points, few rounds")
     parser.add_argument("--tables", nargs="+", metavar="NAME", help="only these tables")
+    parser.add_argument("--only", default="", metavar="TEXT", help="points with this, as size = C")
     parser.add_argument("--against", type=Path, metavar="TREE", help="also time this checkout")
     parser.add_argument("--capped", action="store_true", help="also without AVX-512")
     parser.add_argument(
@@ -77,7 +78,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--against = {found.against} holds no package; give a checkout")
     if found.peers and not found.peers.exists():
         parser.error(f"--peers = {found.peers} is no interpreter")
-    if found.json is None and not (found.quick or found.tables):
+    if found.json is None and not (found.quick or found.tables or found.only):
         found.json = RESULTS
     return found
 
@@ -154,7 +155,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             table = known[name]
             rows = found["tables"].setdefault(name, {})
             for point in table.quick if given.quick else table.points:
-                if key(point) in rows:
+                if key(point) in rows or given.only not in key(point):
                     continue
                 start, most = time.perf_counter(), given.rounds
                 if given.quick:
