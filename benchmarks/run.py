@@ -182,7 +182,9 @@ def write(given: argparse.Namespace, found: Mapping[str, Any]) -> None:
 def show(table: Table, row: Mapping[str, Any], seconds: float) -> None:
     """Print what was found at a point; a peer stands under what has the same features."""
     names = ("now", "before", "now, capped", "before, capped")
-    there = [n for n in names if any(n in cells for cells in row["cases"].values())]
+    has = {name for cells in row["cases"].values() for name in cells}
+    has |= {reading.column_of("now", name) for name in has - set(names)}
+    there = [name for name in names if name in has]
     print(f"\n{table.title}: {key(row['point'])} ({seconds:.0f} s)", flush=True)
     print(" " * 36 + "".join(f"{name:>16}" for name in there))
     for case, cells in row["cases"].items():
