@@ -24,7 +24,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from hierdiff.results import write_summary  # noqa: E402
 __all__ = ["main", "options"]
 
 RESULTS = HERE / "results.json"
+PLACES = {"--against": "../before", "--peers": "PYTHON", "--json": ""}
+"""Options that name a place, and what stands for it in a file that others read."""
 EXTRA = ("jax",)
 """Peers that need a Python of their own."""
 
@@ -176,7 +178,17 @@ def write(given: argparse.Namespace, found: Mapping[str, Any]) -> None:
     """Everything so far, as JSON that says how it was made."""
     if given.json:
         made = {"rounds": given.rounds, "seconds": given.seconds, "quick": given.quick}
-        write_summary(given.json, {**found, "targets": reading.targets(found)}, made)
+        rows = {**found, "targets": reading.targets(found)}
+        write_summary(given.json, rows, made, also={"command": command(sys.argv)})
+
+
+def command(words: Sequence[str]) -> str:
+    """The command without the folders of this machine."""
+    out = [Path(words[0]).name, *words[1:]]
+    for i, word in enumerate(out[:-1]):
+        if word in PLACES:
+            out[i + 1] = PLACES[word] or Path(out[i + 1]).name
+    return " ".join(out)
 
 
 def show(table: Table, row: Mapping[str, Any], seconds: float) -> None:
