@@ -60,7 +60,7 @@ from hierdiff.theory.pcfg import (
     valid_strings,
 )
 
-__all__ = ["TreeLoss", "half_lost_levels"]
+__all__ = ["TreeLoss"]
 
 Array = NDArray[Any]
 Datasets = Mapping[str, xr.Dataset]

@@ -305,7 +305,7 @@ def prefix(n, terminals, cell_rows, binary, weights, corner, chart, out):
         out[k] = sums[0]
 
 
-# ---------------------------------------------------- rules drawn anew at every node of a known tree
+# --------------------------------------------------- rules drawn anew at every node of a known tree
 
 
 @inline
