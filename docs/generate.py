@@ -50,6 +50,18 @@ def performance_mixture() -> str:
     return table(["", "ms", "of a square product", "of the two products it needs"], rows)
 
 
+def questions() -> str:
+    """Cost of the questions to a tree over that of its beliefs."""
+    data = benchmark("questions")
+    names = next(iter(data.values()))["ratios"]
+    rows = [["beliefs, ns per rule", *(f"{x['ns per rule']:.0f}" for x in data.values())]]
+    rows += [
+        [f"{name}, ratio to the beliefs", *(f"{x['ratios'][name]:.2f}" for x in data.values())]
+        for name in names
+    ]
+    return table(["(v, m, s, L)", *data], rows)
+
+
 def laws() -> str:
     """Scores of the laws, from the tests themselves."""
     rows = []
@@ -381,8 +393,9 @@ def main() -> None:
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        performance, performance_mixture, laws, coverage, thresholds, closed_form, phase_diagram,
-        representation_peak, memorization, crossover, two_worlds, claims, classification,
+        performance, performance_mixture, questions, laws, coverage, thresholds, closed_form,
+        phase_diagram, representation_peak, memorization, crossover, two_worlds, claims,
+        classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost,
         local_exponents, factors, networks,
         exponents, exponent_tests, threshold_bounds, commands,
