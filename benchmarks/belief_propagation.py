@@ -1,217 +1,427 @@
-"""Belief propagation against the dense formulation, and its scaling: ratios taken in one run.
+"""Exact inference: against other formulations, against the machine, and how it scales.
 
-    python benchmarks/belief_propagation.py            # all tables, about two minutes
-    python benchmarks/belief_propagation.py --check    # and fail below half of the targets
-
-Both sides start from leaf evidence and end with the normalised marginals of all nodes.  "kernel"
-writes into memory that is there already; "posterior" is the public function with its allocation,
-from a log-evidence array (dense) or from observed symbols (compact).
+All start from leaf evidence at noise level .3 of uniform noise and end with what is named.  Times
+of this package are those of public functions in float32 from compact evidence, with all threads,
+unless a case says otherwise.  Sizes A, B and C are (v, m, s, L) = (32, 8, 2, 10), (16, 4, 2, 8) and
+(8, 2, 4, 4).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import subprocess
+import inspect
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import Call, Table, over
+from limits import available, fma_time, stream_time
 
-from hierdiff import RHM, UniformNoise
-from hierdiff.results import write_summary
-from hierdiff.theory.belief_propagation._kernels import layout, simd
-from hierdiff.theory.belief_propagation.exact_posterior import (
-    leaves_of,
-    padded_rows,
-    posterior,
-    true_beliefs,
-)
-from hierdiff.theory.belief_propagation.passes import Dense, available_threads, job_of
+__all__ = ["SIZES", "flops", "output_bytes", "world"]
 
-CONFIGURATIONS = {"A": (32, 8, 2, 10), "B": (16, 4, 2, 8), "C": (8, 2, 4, 4)}
-TARGETS = {"A": 2000, "B": 500, "C": 400}
-SAMPLE_TARGET = 300
-NODE_TARGET = 15  # nanoseconds
+SIZES = {"A": (32, 8, 2, 10), "B": (16, 4, 2, 8), "C": (8, 2, 4, 4)}
+LEVEL = 0.3
 
 
-def median(call: Callable[[], Any], repeats: int = 9) -> float:
-    """Median time of a call in seconds, after one that does not count."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+def world(sizes: tuple[int, int, int, int], n: int) -> tuple[Any, Any, Any, Any]:
+    """Grammar, data, noise process and observation."""
+    from hierdiff import RHM, UniformNoise
 
-
-def world(name: str, n: int) -> tuple[Any, Any, Any, Any]:
-    """Grammar, truth, observation and noise level of a configuration."""
-    v, m, s, L = CONFIGURATIONS[name]
-    grammar = RHM(v, m, s, L).draw(0)
+    grammar = RHM(*sizes).draw(0)
     truth = grammar.sample(n, 1)
-    noise = UniformNoise(v)
-    return grammar, truth, noise, noise.corrupt(truth.leaves, 0.3, 2)
+    noise = UniformNoise(sizes[0])
+    return grammar, truth, noise, noise.corrupt(truth.leaves, LEVEL, 2)
 
 
-def kernel(grammar: Any, evidence: Any, dtype: Any, threads: int) -> Callable[[], Any]:
-    """The compiled pass, into memory that is there already."""
-    leaves = leaves_of(grammar, evidence, None, dtype, threads, private=False)
-    job = job_of(grammar, 0, grammar.L, leaves, threads)
-    rows = padded_rows(len(leaves), dtype)
-    sizes = [rows * grammar.n_nodes(x) * grammar.v[x] for x in range(grammar.L + 1)]
-    starts = dict(enumerate(np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist()))
-    action = Dense(layout.MARGINAL, starts, simd.aligned(sum(sizes), dtype), rows)
+def compact(sizes: tuple[int, int, int, int], n: int) -> tuple[Any, Any]:
+    """Grammar and compact evidence."""
+    grammar, _, noise, x_t = world(sizes, n)
+    return grammar, noise.evidence(x_t, LEVEL)
+
+
+def nodes(s: int, L: int, first: int = 0) -> int:
+    """Nodes of the levels ``first`` to L."""
+    return sum(s**level for level in range(first, L + 1))
+
+
+def output_bytes(sizes: tuple[int, int, int, int], n: int) -> float:
+    """Bytes of all marginals in float32: 4 v per node."""
+    v, _, s, L = sizes
+    return 4.0 * v * nodes(s, L) * n
+
+
+def flops(sizes: tuple[int, int, int, int], n: int) -> float:
+    """Flops of both passes: s v m upward and 4 (s - 1) v m downward per internal node.
+
+    Upward a product of s factors and a sum for each rule; downward for each child the product of
+    its siblings and the parent, shared between children by products from the left and the right.
+    """
+    v, m, s, L = sizes
+    return (s + 4 * (s - 1)) * v * m * nodes(s, L - 1) * float(n)
+
+
+def float32(function: Any, *arguments: Any, **options: Any) -> Call:
+    """A call in single precision."""
+    return partial(function, *arguments, dtype="float32", **options)
+
+
+# ------------------------------------------------------------------- against others and the machine
+
+MARGINALS = Table(
+    "marginals", "Marginals of all nodes", capped=True,
+    points=over(size="ABC", batch=(1, 32, 256)), quick=over(size="C", batch=(1, 256)),
+)  # fmt: skip
+
+
+@MARGINALS.case("posterior")
+def everything(size: str, batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact(SIZES[size], batch))
+
+
+@MARGINALS.case("posterior, memory given")
+def into_memory(size: str, batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    if "out" not in inspect.signature(posterior).parameters:
+        raise NotImplementedError("posterior takes no memory for its output")
+    grammar, evidence = compact(SIZES[size], batch)
+    out = posterior(grammar, evidence, dtype="float32").marginals
+    return float32(posterior, grammar, evidence, out=out)
+
+
+@MARGINALS.case("posterior, evidence as an array")
+def from_array(size: str, batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    grammar, _, noise, x_t = world(SIZES[size], batch)
+    return float32(posterior, grammar, noise.log_evidence(x_t, LEVEL).astype(np.float32))
+
+
+@MARGINALS.case("posterior, float64")
+def double(size: str, batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return partial(posterior, *compact(SIZES[size], batch), dtype="float64")
+
+
+@MARGINALS.case("compiled pass alone")
+def kernel(size: str, batch: int) -> Call:
+    """Whole trees side by side, into memory that is in use already: no checks, no allocation."""
+    from hierdiff.theory.belief_propagation import exact_posterior as public
+    from hierdiff.theory.belief_propagation import passes
+    from hierdiff.theory.belief_propagation._kernels import layout, simd
+
+    grammar, evidence = compact(SIZES[size], batch)
+    leaves = public.leaves_of(grammar, evidence, None, np.float32, available(), private=False)
+    rows = public.padded_rows(batch, np.float32)
+    levels = range(grammar.L + 1)
+    lines = [rows * grammar.n_nodes(level) * grammar.v[level] for level in levels]
+    starts = dict(enumerate(np.concatenate([[0], np.cumsum(lines)[:-1]]).tolist()))
+    action = passes.Dense(layout.MARGINAL, starts, simd.aligned(sum(lines), np.float32), rows)
+    job = passes.job_of(grammar, 0, grammar.L, leaves, available())
     return lambda: action(job, True)
 
 
-def one_configuration(name: str, repeats: int) -> dict[str, Any]:
-    """All timings of a configuration in milliseconds, 256 samples."""
-    import dense_reference
+@MARGINALS.case("stores", peer="limits")
+def stores(size: str, batch: int) -> tuple[Call, float]:
+    return stream_time(output_bytes(SIZES[size], batch))
+
+
+@MARGINALS.case("multiply-adds", peer="limits")
+def multiply_adds(size: str, batch: int) -> tuple[Call, float]:
+    return fma_time(flops(SIZES[size], batch))
+
+
+def torch_input(size: str, batch: int) -> tuple[Any, list[Any], Any]:
+    """Grammar, rules and evidence [v, n * leaves] as published code takes them, and its check."""
     import torch
 
-    torch.set_num_threads(available_threads())
-    grammar, truth, noise, x_t = world(name, 256)
-    v, L = grammar.v[-1], grammar.L
-    log_evidence = noise.log_evidence(x_t, 0.3)
-    compact = noise.evidence(x_t, 0.3)
-    flat = np.exp(log_evidence).astype(np.float32).transpose(2, 0, 1).reshape(v, -1)
-    leaves = torch.tensor(flat)
-    rules = [torch.tensor(r.astype(np.int64)) for r in grammar.rules]
-    theirs = dense_reference.marginals(rules, leaves)[L].numpy().reshape(v, 256, -1)
-    gap = np.abs(theirs.transpose(1, 2, 0) - posterior(grammar, log_evidence).marginals[L]).max()
-    assert gap < 1e-5, f"the two formulations differ by {gap}"
-
-    def dense(call: Callable[..., Any]) -> float:
-        return 1e3 * median(lambda: call(rules, leaves), repeats)
-
-    row = {
-        "dense torch": dense(dense_reference.marginals),
-        "dense sample": dense(dense_reference.sample),
-    }
-    for dtype in (np.float32, np.float64):
-        kind = np.dtype(dtype).name
-        single = log_evidence.astype(dtype)
-        known = posterior(grammar, compact, dtype=dtype, levels=())
-        calls: dict[str, Callable[[], Any]] = {
-            "kernel": kernel(grammar, compact, dtype, available_threads()),
-            "kernel, 1 thread": kernel(grammar, compact, dtype, 1),
-            "posterior, dense": partial(posterior, grammar, single, dtype=dtype),
-            "posterior, compact": partial(posterior, grammar, compact, dtype=dtype),
-            "leaf marginals": partial(posterior, grammar, compact, dtype=dtype, levels=(L,)),
-            "true beliefs": partial(true_beliefs, grammar, compact, truth, dtype=dtype),
-            "sample": partial(known.sample, 3),
-        }
-        for what, call in calls.items():
-            row[f"{what} ({kind})"] = 1e3 * median(call)
-    return row
+    torch.set_num_threads(available())
+    grammar, _, noise, x_t = world(SIZES[size], batch)
+    log_evidence = noise.log_evidence(x_t, LEVEL)
+    flat = np.exp(log_evidence).astype(np.float32).transpose(2, 0, 1)
+    leaves = torch.tensor(flat.reshape(grammar.v[-1], -1))
+    rules = [torch.tensor(rule.astype(np.int64)) for rule in grammar.rules]
+    return grammar, rules, leaves
 
 
-def against_dense(repeats: int) -> dict[str, Any]:
-    """Full marginals and posterior samples against torch in the same run."""
-    table = {}
-    for name, sizes in CONFIGURATIONS.items():
-        table[name] = row = one_configuration(name, repeats)
-        print(f"\n{name} = (v, m, s, L) {sizes}, 256 samples{'ms':>17}{'ratio':>10}")
-        for key, value in row.items():
-            base = row["dense sample" if key.startswith("sample") else "dense torch"]
-            print(f"  {key:40s} {value:12.4g} {base / value:9.0f}")
-    return table
+def agreeing(size: str, batch: int, function: Any) -> Call:
+    """A call in torch, after its marginals of few samples have been compared with ours."""
+    from hierdiff.theory import posterior
+
+    few = min(batch, 4)
+    grammar, _, noise, x_t = world(SIZES[size], few)
+    rules, leaves = torch_input(size, few)[1:]
+    ours = posterior(grammar, noise.log_evidence(x_t, LEVEL)).marginals
+    for mine, other in zip(ours, function(rules, leaves), strict=True):
+        theirs = other.numpy().reshape(mine.shape[2], few, -1).transpose(1, 2, 0)
+        gap = float(np.abs(theirs - mine).max())
+        if not gap < 1e-5:
+            raise AssertionError(f"the two formulations differ by {gap}")
+    return partial(function, *torch_input(size, batch)[1:])
 
 
-SINGLE_TREE = """
-import resource, sys, time, json, numpy as np
-from hierdiff import RHM, UniformNoise
-from hierdiff.theory import posterior, true_beliefs
-L = int(sys.argv[1])
-grammar, noise = RHM(32, 8, 2, L).draw(0), UniformNoise(32)
-truth = grammar.sample(1, 1)
-evidence = noise.evidence(noise.corrupt(truth.leaves, 0.3, 2), 0.3)
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-def timed(call):
-    call()
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
-small = RHM(32, 8, 2, 9).draw(0)
-leaves = noise.evidence(small.sample(1, 0).leaves, 0.3)
-posterior(small, leaves, dtype="float32", levels=(9,))  # compiled before memory is measured
-true_beliefs(small, leaves, small.sample(1, 0), dtype="float32")
-before = peak()
-beliefs = timed(lambda: true_beliefs(grammar, evidence, truth, dtype="float32"))
-after = peak()
-full = timed(lambda: posterior(grammar, evidence, dtype="float32", levels=(L,)))
-print(json.dumps({"beliefs": beliefs, "marginals": full, "beliefs MiB": after - before,
-                  "marginals MiB": peak() - before}))
-"""
+@MARGINALS.case("dense torch", peer="torch")
+def dense(size: str, batch: int) -> Call:
+    from dense_reference import marginals
+
+    return agreeing(size, batch, marginals)
 
 
-def single_trees(depths: range) -> dict[str, Any]:
-    """One tree of 2**L leaves: time per node, and memory added, each in a fresh process."""
-    table: dict[str, Any] = {}
-    print("\none tree, (v, m, s) = (32, 8, 2), float32        beliefs in place      leaf marginals")
-    print("                                                 ns/node     MiB     ns/node     MiB")
-    for depth in depths:
-        run = subprocess.run(
-            [sys.executable, "-c", SINGLE_TREE, str(depth)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        row = json.loads(run.stdout)
-        nodes = 2 ** (depth + 1) - 1
-        row["ns per node"] = 1e9 * row["beliefs"] / nodes
-        row["ns per node, marginals"] = 1e9 * row["marginals"] / nodes
-        table[str(depth)] = row
-        milliseconds = f"{1e3 * row['beliefs']:10.2f} / {1e3 * row['marginals']:8.2f} ms"
-        print(
-            f"  2^{depth:<3d} leaves {milliseconds} "
-            f"{row['ns per node']:14.1f} {row['beliefs MiB']:8.0f} "
-            f"{row['ns per node, marginals']:10.1f} {row['marginals MiB']:8.0f}"
-        )
-    return table
+@MARGINALS.case("sparse torch", peer="torch")
+def sparse(size: str, batch: int) -> Call:
+    from dense_reference import sparse_marginals
+
+    return agreeing(size, batch, sparse_marginals)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fail below half of the targets")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of the dense formulation")
-    parser.add_argument("--deepest", type=int, default=20, help="log2 of the largest tree")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    options = parser.parse_args()
-    if options.repeats < 1 or not 10 <= options.deepest <= 26:
-        parser.exit(
-            2,
-            f"error: --repeats = {options.repeats} must be >= 1, --deepest = {options.deepest} "
-            "from 10 to 26\n",
-        )
-    trees = single_trees(range(10, options.deepest + 1, 2))
-    table = against_dense(options.repeats)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\npeak memory of this process {peak:.0f} MiB (the dense tensors)")
-    ratios = {name: row["dense torch"] / row["kernel (float32)"] for name, row in table.items()}
-    sampling = table["A"]["dense sample"] / table["A"]["sample (float32)"]
-    node = trees[str(options.deepest)]["ns per node"]
-    print("\nsummary: ratio to the dense formulation (target)")
-    for name, ratio in ratios.items():
-        print(f"  marginals {name}: {ratio:.0f} ({TARGETS[name]})")
-    print(f"  posterior samples A: {sampling:.0f} ({SAMPLE_TARGET})")
-    print(f"  one tree: {node:.1f} ns per node ({NODE_TARGET})")
-    if options.json:
-        write_summary(options.json, {"trees": trees, "dense": table}, {})
-    if options.check:
-        slow = [name for name, ratio in ratios.items() if ratio < TARGETS[name] / 2]
-        if slow or sampling < SAMPLE_TARGET / 2 or node > 2 * NODE_TARGET:
-            raise SystemExit(f"slower than half of the target: {slow}, {sampling:.0f}, {node:.1f}")
+@MARGINALS.case("plain NumPy", peer="plain")
+def plain(size: str, batch: int) -> tuple[Call, float]:
+    """The twin that tests compare with, one sample at a time: one is timed, for all."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from oracles import message_passing
+
+    grammar, _, noise, x_t = world(SIZES[size], 1)
+    log_evidence = noise.log_evidence(x_t, LEVEL)[0]
+    return lambda: message_passing(grammar, log_evidence), float(batch)
 
 
-if __name__ == "__main__":
-    main()
+# -------------------------------------------------------------------------------- what is asked for
+
+ASKED = Table(
+    "asked", "What is asked for, size A", capped=True,
+    points=over(batch=(1, 32, 256)), quick=over(batch=(1,)),
+)  # fmt: skip
+
+
+@ASKED.case("all marginals")
+def asked_all(batch: int) -> Call:
+    return everything("A", batch)
+
+
+@ASKED.case("leaf marginals")
+def asked_leaves(batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact(SIZES["A"], batch), levels=(SIZES["A"][3],))
+
+
+@ASKED.case("class")
+def asked_class(batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact(SIZES["A"], batch), levels=(0,))
+
+
+@ASKED.case("log-evidence")
+def asked_evidence(batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact(SIZES["A"], batch), levels=())
+
+
+@ASKED.case("beliefs in the truth")
+def asked_beliefs(batch: int) -> Call:
+    from hierdiff.theory import true_beliefs
+
+    grammar, truth, noise, x_t = world(SIZES["A"], batch)
+    return float32(true_beliefs, grammar, noise.evidence(x_t, LEVEL), truth)
+
+
+@ASKED.case("a posterior sample")
+def asked_sample(batch: int) -> Call:
+    from hierdiff.theory import posterior
+
+    grammar, evidence = compact(SIZES["A"], batch)
+    return lambda: posterior(grammar, evidence, dtype="float32", levels=()).sample(3)
+
+
+@ASKED.case("denoised one-hot data")
+def asked_denoised(batch: int) -> Call:
+    from hierdiff.theory import denoise_symbols
+
+    grammar, _, noise, x_t = world(SIZES["A"], batch)
+    return partial(denoise_symbols, grammar, noise, x_t, LEVEL)
+
+
+# ------------------------------------------------------------------------------------ how it scales
+
+BATCH = Table(
+    "batch", "Samples per call", points=over(size="ABC", batch=(1, 4, 16, 64, 256, 1024, 4096)),
+    quick=over(size="C", batch=(1, 64)), seconds=0.5,
+)  # fmt: skip
+
+
+@BATCH.case("all marginals")
+def batch_all(size: str, batch: int) -> Call:
+    return everything(size, batch)
+
+
+@BATCH.case("beliefs in the truth")
+def batch_beliefs(size: str, batch: int) -> Call:
+    from hierdiff.theory import true_beliefs
+
+    grammar, truth, noise, x_t = world(SIZES[size], batch)
+    return float32(true_beliefs, grammar, noise.evidence(x_t, LEVEL), truth)
+
+
+LEAVES = Table(
+    "leaves", "Leaves of one tree, (v, m, s) = (32, 8, 2)", points=over(L=range(6, 25, 2)),
+    quick=over(L=(6, 10)), seconds=0.5,
+)  # fmt: skip
+
+
+@LEAVES.case("beliefs in the truth")
+def leaves_beliefs(L: int) -> Call:
+    from hierdiff.theory import true_beliefs
+
+    grammar, truth, noise, x_t = world((32, 8, 2, L), 1)
+    return float32(true_beliefs, grammar, noise.evidence(x_t, LEVEL), truth)
+
+
+@LEAVES.case("leaf marginals")
+def leaves_marginals(L: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact((32, 8, 2, L), 1), levels=(L,))
+
+
+def scaled(v: int, m: int, s: int, L: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact((v, m, s, L), 64))
+
+
+def _thread_counts() -> list[int]:
+    """1, 2, 4, ... up to all processors of this process."""
+    most = available()
+    return sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})
+
+
+SYMBOLS = Table(
+    "symbols", "Symbols, with m = v/4 rules each; s = 2, L = 8, 64 samples",
+    points=over(v=(4, 8, 16, 32, 64, 128)), quick=over(v=(8, 16)), seconds=0.3,
+)  # fmt: skip
+RULES = Table(
+    "rules", "Rules per symbol; v = 32, s = 2, L = 8, 64 samples",
+    points=over(m=(1, 2, 4, 8, 16, 32)), quick=over(m=(2, 4)), seconds=0.3,
+)  # fmt: skip
+BRANCHES = Table(
+    "branches", "Children per node, 256 leaves or so; v = 16, m = 4, 64 samples",
+    points=over(s=(2, 3, 4, 6, 16)), quick=over(s=(2, 4)), seconds=0.3,
+)  # fmt: skip
+THREADS = Table(
+    "threads", "Threads, 256 samples", points=over(size="ABC", threads=_thread_counts()),
+    quick=over(size="C", threads=_thread_counts()), seconds=0.5,
+)  # fmt: skip
+
+
+@SYMBOLS.case("all marginals")
+def more_symbols(v: int) -> Call:
+    return scaled(v, v // 4, 2, 8)
+
+
+@RULES.case("all marginals")
+def more_rules(m: int) -> Call:
+    return scaled(32, m, 2, 8)
+
+
+DEPTHS = {2: 8, 3: 5, 4: 4, 6: 3, 16: 2}
+
+
+@BRANCHES.case("all marginals")
+def more_branches(s: int) -> Call:
+    return scaled(16, 4, s, DEPTHS[s])
+
+
+@SYMBOLS.case("multiply-adds", peer="limits")
+def symbols_limit(v: int) -> tuple[Call, float]:
+    return fma_time(flops((v, v // 4, 2, 8), 64))
+
+
+@RULES.case("multiply-adds", peer="limits")
+def rules_limit(m: int) -> tuple[Call, float]:
+    return fma_time(flops((32, m, 2, 8), 64))
+
+
+@BRANCHES.case("multiply-adds", peer="limits")
+def branches_limit(s: int) -> tuple[Call, float]:
+    return fma_time(flops((16, 4, s, DEPTHS[s]), 64))
+
+
+@SYMBOLS.case("stores", peer="limits")
+def symbols_stores(v: int) -> tuple[Call, float]:
+    return stream_time(output_bytes((v, v // 4, 2, 8), 64))
+
+
+@RULES.case("stores", peer="limits")
+def rules_stores(m: int) -> tuple[Call, float]:
+    return stream_time(output_bytes((32, m, 2, 8), 64))
+
+
+@BRANCHES.case("stores", peer="limits")
+def branches_stores(s: int) -> tuple[Call, float]:
+    return stream_time(output_bytes((16, 4, s, DEPTHS[s]), 64))
+
+
+@THREADS.case("all marginals")
+def threads_all(size: str, threads: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact(SIZES[size], 256), threads=threads)
+
+
+@THREADS.case("beliefs in the truth")
+def threads_beliefs(size: str, threads: int) -> Call:
+    from hierdiff.theory import true_beliefs
+
+    grammar, truth, noise, x_t = world(SIZES[size], 256)
+    return float32(true_beliefs, grammar, noise.evidence(x_t, LEVEL), truth, threads=threads)
+
+
+# ------------------------------------------------------------------------------ what a call costs
+
+CALL = Table(
+    "call", "One sample of the smallest tree, (v, m, s, L) = (4, 2, 2, 2): what a call costs",
+    points=({"n": 1},), quick=({"n": 1},), capped=True,
+)  # fmt: skip
+SMALLEST = (4, 2, 2, 2)
+
+
+@CALL.case("all marginals")
+def call_all(n: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact(SMALLEST, n))
+
+
+@CALL.case("log-evidence")
+def call_evidence(n: int) -> Call:
+    from hierdiff.theory import posterior
+
+    return float32(posterior, *compact(SMALLEST, n), levels=())
+
+
+@CALL.case("beliefs in the truth")
+def call_beliefs(n: int) -> Call:
+    from hierdiff.theory import true_beliefs
+
+    grammar, truth, noise, x_t = world(SMALLEST, n)
+    return float32(true_beliefs, grammar, noise.evidence(x_t, LEVEL), truth)
+
+
+@CALL.case("a posterior sample")
+def call_sample(n: int) -> Call:
+    from hierdiff.theory import posterior
+
+    known = posterior(*compact(SMALLEST, n), dtype="float32", levels=())
+    return lambda: known.sample(3)
+
+
+@CALL.case("a sample of the grammar")
+def call_prior(n: int) -> Call:
+    grammar = world(SMALLEST, n)[0]
+    return lambda: grammar.sample(n, 3)

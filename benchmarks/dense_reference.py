@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["marginals", "sample"]
+__all__ = ["marginals", "prior", "sample", "sparse_marginals"]
 
 Tensor = torch.Tensor
 
@@ -69,4 +69,45 @@ def sample(rules: list[Tensor], leaves: Tensor) -> Tensor:
         weights = (chosen.unsqueeze(1) * _rule_products(rule, child)).reshape(v * m, -1)
         picked = torch.multinomial((weights / weights.sum(0, keepdim=True)).T, 1).flatten()
         symbols = rule.reshape(v * m, s)[picked].flatten()
+    return symbols
+
+
+def sparse_marginals(rules: list[Tensor], leaves: Tensor) -> list[Tensor]:
+    """The same marginals by gathers and sums over the rules that exist, without a dense tensor."""
+    up = [leaves]
+    for rule in reversed(rules):
+        v, m, s = rule.shape
+        child = up[0].reshape(up[0].shape[0], -1, s)
+        product = child[:, :, 0].index_select(0, rule[:, :, 0].flatten())
+        for j in range(1, s):
+            product = product * child[:, :, j].index_select(0, rule[:, :, j].flatten())
+        message = product.reshape(v, m, -1).sum(1)
+        up.insert(0, message / message.sum(0, keepdim=True))
+    down = torch.full_like(up[0], 1.0 / up[0].shape[0])
+    out = [up[0]]
+    for level, rule in enumerate(rules):
+        s = rule.shape[2]
+        below = up[level + 1]
+        child = below.reshape(below.shape[0], -1, s)
+        values = [child[:, :, j].index_select(0, rule[:, :, j].flatten()) for j in range(s)]
+        parent = down.repeat_interleave(rule.shape[1], 0)
+        message = torch.zeros_like(child)
+        for j in range(s):
+            term = parent
+            for i in range(s):
+                term = term if i == j else term * values[i]
+            message[:, :, j].index_add_(0, rule[:, :, j].flatten(), term)
+        down = message.reshape(below.shape[0], -1)
+        down = down / down.sum(0, keepdim=True)
+        product = down * below
+        out.append(product / product.sum(0, keepdim=True))
+    return out
+
+
+def prior(rules: list[Tensor], n: int) -> Tensor:
+    """Leaves of n samples of the grammar: a gather of random rules per level."""
+    symbols = torch.randint(rules[0].shape[0], (n, 1))
+    for rule in rules:
+        chosen = torch.randint(rule.shape[1], symbols.shape)
+        symbols = rule[symbols, chosen].reshape(n, -1)
     return symbols

@@ -25,7 +25,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["_build", "**/GALLERY_HEADER.rst", "results/README.md"]
+exclude_patterns = ["_build", "_generated/*.md", "**/GALLERY_HEADER.rst", "results/README.md"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 2
 

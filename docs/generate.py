@@ -6,60 +6,15 @@ import json
 import shutil
 
 import numpy as np
+import timings
 from claims import claims
 from exponents import exponent_tests, exponents, threshold_bounds
-from pages import HERE, ROOT, benchmark, parameters, plus, result, table
+from pages import HERE, ROOT, parameters, plus, result, table
 from reference import commands
 from reference import draw as draw_reference
 
 from hierdiff import GaussianNoise
-
-
-def performance() -> str:
-    """Ratios to the dense formulation, and single trees."""
-    data = benchmark("results")
-    rows = []
-    for name, row in data["dense"].items():
-        for what, value in row.items():
-            base = row["dense sample" if "sample" in what else "dense torch"]
-            rows.append([name, what, f"{value:.3g}", f"{base / value:.0f}"])
-    text = (
-        "256 samples; (v, m, s, L) = (32, 8, 2, 10) for A, (16, 4, 2, 8) for B, (8, 2, 4, 4) for C."
-    )
-    text += "\n\n"
-    text += table(["", "what", "ms", "ratio to dense"], rows)
-    text += "\nOne tree of (32, 8, 2) in float32, with the memory that the call added:\n\n"
-    trees = [
-        [f"$2^{{{depth}}}$", f"{1e3 * t['beliefs']:.1f}", f"{t['ns per node']:.1f}",
-         f"{t['beliefs MiB']:.0f}", f"{t['ns per node, marginals']:.1f}",
-         f"{t['marginals MiB']:.0f}"]
-        for depth, t in data["trees"].items()
-    ]  # fmt: skip
-    header = ["leaves", "ms", "ns per node, beliefs in place", "MiB", "ns, leaf marginals", "MiB"]
-    return text + "\n" + table(header, trees)
-
-
-def performance_mixture() -> str:
-    """Denoiser of a mixture against the matrix product."""
-    data = benchmark("mixture")
-    rows = [
-        [name, f"{1e3 * x['seconds']:.1f}", f"{x['fraction of sgemm']:.2f}",
-         f"{x['fraction of its two products']:.2f}"]
-        for name, x in data.items()
-    ]  # fmt: skip
-    return table(["", "ms", "of a square product", "of the two products it needs"], rows)
-
-
-def questions() -> str:
-    """Cost of the questions to a tree over that of its beliefs."""
-    data = benchmark("questions")
-    names = next(iter(data.values()))["ratios"]
-    rows = [["beliefs, ns per rule", *(f"{x['ns per rule']:.0f}" for x in data.values())]]
-    rows += [
-        [f"{name}, ratio to the beliefs", *(f"{x['ratios'][name]:.2f}" for x in data.values())]
-        for name in names
-    ]
-    return table(["(v, m, s, L)", *data], rows)
+from hierdiff.sims.models.fitted import LABELS, MODELS
 
 
 def laws() -> str:
@@ -179,7 +134,7 @@ def closed_form() -> str:
 
 def local_exponents() -> str:
     """How near the local exponents of the sample cost are to their curve."""
-    found = result("sample_cost")["local exponents"]
+    found = result("sample_complexity")["local exponents"]
     x, slope, _, l = np.concatenate([v for k, v in found.items() if "leaves" not in k]).T
     gap = slope - (1 + l / 2 * (1 + x / (1 + x)))
     dense = x > 10
@@ -227,19 +182,19 @@ def memorization() -> str:
     """The ratio of every model and number of data."""
     found = {(x["model"], x["points"], x["N"]): x for x in result("memorization")["table"]}
     numbers = sorted({n for *_, n in found})
-    lines = [(m, "test") for m in ("exact", "labelled", "fitted", "separate", "memorising")]
+    lines = [(m, "test") for m in MODELS]
     rows = []
     for model, points in [*lines, ("memorising", "train")]:
         cells = [found[model, points, n] for n in numbers]
         rows.append(
-            [f"{model}, {points} points", *(plus(x["ratio"], x["error"], 3) for x in cells)]
+            [f"{LABELS[model]}, {points} points", *(plus(x["ratio"], x["error"], 3) for x in cells)]
         )
     return table(["model", *(f"N = {n}" for n in numbers)], rows)
 
 
 def crossover() -> str:
     """Where models turn unimodal."""
-    data, names = result("memorization"), ("labelled", "fitted", "separate", "memorising")
+    data, names = result("memorization"), MODELS[1:]
     rows = [
         [str(x["d"]), *(plus(x[n][0] / x["d"], x[n][1] / x["d"], 2) for n in names),
          f"{x['information'] / x['d']:.1f}"]
@@ -248,13 +203,13 @@ def crossover() -> str:
     growth = data["growth"]
     rows.append(["exponent", *(plus(growth[n]["exponent"], growth[n]["error"], 2) for n in names),
                  ""])  # fmt: skip
-    return table(["d", *names, "e^I / d"], rows)
+    return table(["d", *(LABELS[n] for n in names), "e^I / d"], rows)
 
 
-def two_worlds() -> str:
+def data_models() -> str:
     """Loss of the class as signal-to-noise ratio."""
     rows = []
-    for x in result("two_worlds"):
+    for x in result("data_models"):
         law, error = x["theory"]
         theory = plus(law, error) if error else f"{law:.4f}"
         rows.append([x["name"], str(x["size"]), plus(*x["half"]), theory, f"{x['z']:.1f}",
@@ -336,10 +291,10 @@ def composition() -> str:
     return table(header, rows)
 
 
-def sample_cost() -> str:
+def sample_complexity() -> str:
     """Exponents over wider ranges of v and m."""
     rows = []
-    for world, heights in result("sample_cost")["exponents"].items():
+    for world, heights in result("sample_complexity")["exponents"].items():
         for h, x in heights.items():
             rows.append([world, h, plus(*x["exponent"], 2), f"{x['coincidences']:.2f}",
                          plus(*x["two largest m"], 2), f"{x['coincidences, two largest m']:.2f}",
@@ -393,15 +348,15 @@ def main() -> None:
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        performance, performance_mixture, questions, laws, coverage, thresholds, closed_form,
-        phase_diagram, representation_peak, memorization, crossover, two_worlds, claims,
-        classification,
-        single_level, cue_conflict, attribute_binding, alignment, composition, sample_cost,
+        *timings.PAGES, laws, coverage, thresholds, closed_form, phase_diagram,
+        representation_peak, memorization, crossover, data_models, claims, classification,
+        single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
         local_exponents, factors, networks,
         exponents, exponent_tests, threshold_bounds, commands,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
+    timings.draw(folder)
     draw_reference(folder)
     for page in pages:
         (folder / f"{page.__name__}.md").write_text(page())

@@ -12,7 +12,7 @@ SMALL = {
     "finite_size_scaling": "--depths 5 6 7 8 --symbols 16 --grammars 24 --size 2000 --copies 4",
     "phase_diagram": "--symbols 16 8 --size 500 --copies 3",
     "memorization": "--seeds 8 --test 1000 --ranks 4 6",
-    "sample_cost": "--grammars 6 --small-m 2 3 4 --large-m 2 3 4",
+    "sample_complexity": "--grammars 6 --small-m 2 3 4 --large-m 2 3 4",
     "susceptibility": "--depths 5 7 --grammars 24",
 }
 """Studies of minutes run smaller in the manual; its tables hold the committed full runs."""

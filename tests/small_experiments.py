@@ -22,7 +22,9 @@ from hierdiff.sims import (
     SampleComplexity,
     Sharpening,
     Susceptibility,
+    TreeLoss,
     TreeMixture,
+    TreeShapes,
     UTurn,
     Variants,
 )
@@ -52,6 +54,8 @@ SMALL: tuple[Any, ...] = (
     Susceptibility(v=8, m=2, depths=(2, 3), grammars=3, data=2, trajectories=8, levels=5),
     TreeMixture(groups=(2, 2), variances=(2.0, 1.0), weights=(1.0, 0.5), sigmas=(0.3, 3.0),
                 objects=40, triplets=60, mixtures=4),
+    TreeLoss(v=4, rules=(0, 1, 1), L=2, grammars=3, data=4, levels=5),
+    TreeShapes(v=8, depths=(2, 3), grammars=3, data=2, levels=6),
     UTurn(v=8, m=2, depths=(2, 3), grammars=4, data=60, levels=6, num_steps=(2, 4, 8)),
     Variants(L=3, grammars=3, data=8, levels=7),
 )  # fmt: skip

@@ -436,8 +436,8 @@ TEXT = [
     ("representation.md", "python sims/representation.py", "SNR(sigma*)/SNR({sigma_low:g})"),
     ("networks.md", "python validation/phase_transition.py", "(v, m, s, L) = ({v}, {m}, {s}, {L})"),
     ("networks.md", "python validation/composition.py --parts bumps --size 16 --sigma 1.5 "
-     "--margin 3 --faint-spacing .25 --faint-steps 1900 --seeds 2 --seed 4",
-     "begun again with {faint_steps:,}"),
+     "--margin 3 --attenuated-spacing .25 --attenuated-steps 1900 --seeds 2 --seed 4",
+     "begun again with {attenuated_steps:,}"),
     ("claims.md", "python sims/susceptibility.py", "(v, m, s) = ({v}, {m}, {s})"),
 ]  # fmt: skip
 """Page, command, and what the page says of its parameters."""
@@ -473,9 +473,13 @@ def test_the_amplitude_up_to_which_the_snr_rises_is_that_of_its_derivation(docs:
 
 
 def test_the_benchmark_has_the_sizes_of_the_page() -> None:
-    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "mixture.py"))
+    script = ast.parse((ROOT / "benchmarks" / "mixture.py").read_text())
+    (sizes,) = (node for node in script.body if isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == "(DIM, RANK, QUERIES)")  # fmt: skip
+    dim, rank, queries = ast.literal_eval(sizes.value)
     text = " ".join((ROOT / "docs" / "performance.md").read_text().split())
-    assert f"in n = {benchmark['DIM']:,} dimensions, rank {benchmark['RANK']}," in text
+    assert f"in n = {dim:,} dimensions, rank {rank}," in text
+    assert f"for B = {queries} queries" in text
 
 
 def test_the_page_on_networks_has_the_thresholds_and_the_probe_of_the_code() -> None:
@@ -643,13 +647,13 @@ SMALL = {
     "representation": "--rank 2 --dim 6 --seeds 2 --test 60 --restarts 1",
     "representation_peak": "--seeds 2 --test 100",
     "memorization": "--seeds 4 --test 500 --ranks 4 6",
-    "two_worlds": "--depths 3 4 --dims 4 8 --grammars 2 --data 4 --points 100 --levels 9",
+    "data_models": "--depths 3 4 --dims 4 8 --grammars 2 --data 4 --points 100 --levels 9",
     "alignment": "--objects 20 --triplets 50",
     "classification": "--grammars 2 --data 16 --level-data 16 --strata 8",
     "cue_conflict": "--grammars 2 --data 16 --gaussian-data 100 --gaussian-samples 10",
     "attribute_binding": "--grammars 2 --data 8",
     "composition": "--grammars 2 --repeats 1 --data 4 --orders 2 --multiplicities 2 3 4",
-    "sample_cost": "--grammars 2 --small-m 2 3 --large-m 2 3 --heights 1 2",
+    "sample_complexity": "--grammars 2 --small-m 2 3 --large-m 2 3 --heights 1 2",
     "critical_exponents": "--sizes 32 8 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
     "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "coverage": "--repetitions 20",

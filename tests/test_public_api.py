@@ -74,7 +74,8 @@ SURFACE = {
         "truncated", "tuple_correlation", "upward_derivative", "upward_map", "validity",
     ],
     "hierdiff.theory.pcfg": [
-        "BestParses", "ParsePosterior", "WeightFit", "fit_weights", "next_token_law",
+        "BestParses", "NodePosterior", "ParsePosterior", "WeightFit", "derived_nodes",
+        "fit_weights", "known_tree_beliefs", "known_tree_dynamics", "next_token_law",
         "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
     "hierdiff.theory.mixture": [
@@ -98,7 +99,8 @@ SURFACE = {
         "MostLikelyStrings", "PhaseDiagram", "PhaseTransition", "PosteriorEntropy",
         "Representation", "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights",
         "SampleComplexity", "SequentialModel", "Sharpening", "SimulatedModel", "Susceptibility",
-        "SynonymLearning", "TreeMixture", "TruncatedDenoisers", "UTurn", "Variants",
+        "SynonymLearning", "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
+        "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",
@@ -129,7 +131,7 @@ SURFACE = {
         "ConditionalModel", "DataModel", "DiffusionModel", "Experiment", "LabelledData",
         "NoiseProcess", "Run", "Sample", "Sampler", "SignalNoise", "Summary", "SymbolEvidence",
     ],
-    "hierdiff.registry": ["EXPERIMENTS", "Entry", "experiment"],
+    "hierdiff.registry": ["EXPERIMENTS", "RENAMED", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
     "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
     "hierdiff.sims.stored_results": [

@@ -168,6 +168,21 @@ def test_an_unknown_experiment_names_the_nearest(capsys: pytest.CaptureFixture[s
             registry.experiment(wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("default::FutureWarning")
+def test_old_names_of_experiments_are_accepted_with_a_note(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert not registry.RENAMED.keys() & registry.EXPERIMENTS.keys()
+    for old, new in registry.RENAMED.items():
+        with pytest.warns(FutureWarning, match=f"{old!r} is now {new!r}"):
+            assert registry.experiment(old) is registry.experiment(new)
+    with pytest.raises(SystemExit):
+        main(["run", "two_worlds", "--grammars", "0"])
+    note, error = capsys.readouterr().err.splitlines()
+    assert note == "note: experiment 'two-worlds' is now 'data-models'"
+    assert "grammars = 0" in error
+
+
 def test_what_needs_an_extra_is_listed_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     entry = registry.Entry("hierdiff.nowhere:Nothing", "nothing", "networks")

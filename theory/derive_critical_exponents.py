@@ -22,7 +22,7 @@ from hierdiff.theory import (
     stability,
     support_exponents,
 )
-from hierdiff.theory.rhm.erasure import _derivative, _table, step_law
+from hierdiff.theory.rhm.bounds import _derivative, _support_table, step_law
 
 # %%
 # The derivative replaces one child
@@ -31,7 +31,7 @@ from hierdiff.theory.rhm.erasure import _derivative, _table, step_law
 # of degree s and symmetric.  Its derivative is s times F with one child drawn from the
 # perturbation.  We see it on the exact map of support sets, here with (v, m, s) = (3, 2, 2).
 
-s, example = 2, _table(3, 2, 2, 3)
+s, example = 2, _support_table(3, 2, 2, 3)
 weights = sp.symbols("P1:4")
 table = [[sp.nsimplify(x, rational=True, tolerance=1e-12) for x in row] for row in example]
 new = [

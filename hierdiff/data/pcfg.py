@@ -279,7 +279,7 @@ class PCFG:
         PCFG(L=4, v=8, arities=(2, 3), rules=128)
         """
         rng = generator(seed)
-        numbers = _checked_arities(rules)
+        numbers = checked_arities(rules)
         tops = [v if n_classes is None else n_classes] + [v] * (L - 1)
         for s, m in numbers.items():
             if m * max(tops) > v**s:
@@ -766,7 +766,8 @@ def _checked_names(words: Any, n_symbols: int, v: int) -> tuple[str, ...]:
     return tuple(str(word) for word in words)
 
 
-def _checked_arities(rules: Any) -> dict[int, int]:
+def checked_arities(rules: Any) -> dict[int, int]:
+    """Numbers of rules by arity, the arities increasing."""
     if not isinstance(rules, Mapping) or not rules:
         raise InvalidParameter(
             f"rules = {shown(rules)} must map an arity to a number of rules, such as {{2: 2, 3: 2}}"

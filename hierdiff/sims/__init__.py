@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from hierdiff.sims.sharpening import Sharpening
     from hierdiff.sims.susceptibility import Susceptibility
     from hierdiff.sims.synonym_learning import SynonymLearning
+    from hierdiff.sims.tree_loss import TreeLoss
     from hierdiff.sims.tree_mixture import TreeMixture
+    from hierdiff.sims.tree_shapes import TreeShapes
     from hierdiff.sims.truncated_denoisers import TruncatedDenoisers
     from hierdiff.sims.uturn import UTurn
     from hierdiff.sims.variants import Variants
@@ -73,7 +75,9 @@ __all__ = [
     "SimulatedModel",
     "Susceptibility",
     "SynonymLearning",
+    "TreeLoss",
     "TreeMixture",
+    "TreeShapes",
     "TruncatedDenoisers",
     "UTurn",
     "Variants",

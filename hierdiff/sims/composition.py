@@ -66,6 +66,7 @@ class Composition:
     )  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {
         "span": "sample_range", "half": "success_threshold", "levels": "num_levels",
+        "symbols": "denoiser_v", "rules": "denoiser_m", "depth": "denoiser_L",
     }  # fmt: skip
 
     v: int = 32
@@ -86,12 +87,12 @@ class Composition:
     """Range of P in powers of two, relative to v m^(h + 2)."""
     success_threshold: float = 0.5
     """Height of the learning curve, as a share of that on infinite data, which defines P*."""
-    symbols: int = 16
-    """Symbols per level of the grammars whose truncated denoisers are sampled."""
-    rules: int = 4
-    """Their rules per symbol."""
-    depth: int = 4
-    """Their levels of rules."""
+    denoiser_v: int = 16
+    """Symbols v per level of the grammars whose truncated denoisers are sampled."""
+    denoiser_m: int = 4
+    """Their rules per symbol m."""
+    denoiser_L: int = 4  # noqa: N815  (the papers' letter)
+    """Their levels of rules L."""
     noise: str = "masking"
     """Forward process of the denoisers."""
     num_levels: int = 11
@@ -134,8 +135,8 @@ class Composition:
     def denoisers(self) -> TruncatedDenoisers:
         """Strings of partial knowledge."""
         return TruncatedDenoisers(
-            self.symbols, self.rules, self.s, self.depth, self.noise, self.num_levels, self.data,
-            self.grammars, self.seed,
+            self.denoiser_v, self.denoiser_m, self.s, self.denoiser_L, self.noise,
+            self.num_levels, self.data, self.grammars, self.seed,
         )  # fmt: skip
 
     @property

@@ -91,7 +91,7 @@ class DataModels:
     Validity: posteriors are exact; errors are over grammars, or over the data of a mixture.
     """
 
-    name: ClassVar[str] = "two_worlds"
+    name: ClassVar[str] = "data_models"
 
     depths: tuple[int, ...] = (4, 7, 10)
     """Depths of the grammars, (v, m, s) = (32, 8, 2)."""
@@ -139,7 +139,7 @@ class DataModels:
                 place = half_lost(times[1:-1], law_of(d, sigma), 0.75)
                 rows.append({"theory_t": place, "theory_t_error": 0.0})
         t, error = (np.array([row[k] for row in rows]) for k in ("theory_t", "theory_t_error"))
-        one = ("world",)
+        one = ("data_model",)
         variables = {
             "half": (one, NOISE.snr(t), "SNR at which half of it is lost"),
             "half_error": (one, _snr_error(t, error), "its standard error"),
@@ -205,7 +205,7 @@ class DataModels:
         return self._labelled(parts, times)
 
     def _labelled(self, parts: list[dict[str, Any]], times: Array) -> xr.Dataset:
-        one, plane = ("world",), ("world", "t")
+        one, plane = ("data_model",), ("data_model", "t")
         t, theory = (np.array([p[key] for p in parts]) for key in ("t", "theory_t"))
         t_error, theory_error = (
             np.array([p[key] for p in parts]) for key in ("t_error", "theory_t_error")
@@ -325,7 +325,7 @@ def table(ds: xr.Dataset) -> str:
     """A row per data model and size."""
     lines = [f"{'data':<10}{'size':>6}{'half lost at SNR':>20}{'theory':>20}{'z':>6}"
              f"{'infinite size':>15}{'spectral':>10}"]  # fmt: skip
-    for x in (ds.isel(world=i) for i in range(ds.sizes["world"])):
+    for x in (ds.isel(data_model=i) for i in range(ds.sizes["data_model"])):
         half, law = (
             f"{float(x[k]):.4f} ± {float(x[f'{k}_error']):.4f}" for k in ("half", "theory")
         )
@@ -343,7 +343,7 @@ def digest(ds: xr.Dataset) -> list[dict[str, Any]]:
          "half": [float(x.half), float(x.half_error)],
          "theory": [float(x.theory), float(x.theory_error)], "z": float(x.z),
          "limit": float(x.limit)}
-        for x in (ds.isel(world=i) for i in range(ds.sizes["world"]))
+        for x in (ds.isel(data_model=i) for i in range(ds.sizes["data_model"]))
     ]  # fmt: skip
 
 
@@ -365,10 +365,10 @@ def draw(ds: xr.Dataset) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained", sharey=True)
     inside = slice(1, -1)  # SNR infinity and zero have no place on a logarithmic axis
     for ax, name in zip(axes, ("grammar", *MIXTURES), strict=True):
-        x = ds.isel(world=np.flatnonzero(ds.name.values == name))
-        colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, x.sizes["world"]))
+        x = ds.isel(data_model=np.flatnonzero(ds.name.values == name))
+        colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, x.sizes["data_model"]))
         for i, colour in enumerate(colours):
-            one = x.isel(world=i)
+            one = x.isel(data_model=i)
             ax.errorbar(ds.snr[inside], one.kept[inside], one.kept_error[inside], color=colour,
                         fmt="o-", ms=2.5, lw=0.8, label=f"{int(one['size'])}")  # fmt: skip
             ax.axvline(float(one.theory), color=colour, ls="-", lw=0.8)

@@ -51,8 +51,8 @@ class SampleComplexity:
     below the next node as context, strings are drawn.
     """
 
-    name: ClassVar[str] = "sample_cost"
-    files: ClassVar[tuple[str, ...]] = ("sample_cost_*",)
+    name: ClassVar[str] = "sample_complexity"
+    files: ClassVar[tuple[str, ...]] = ("sample_complexity_*",)
 
     grammars: int = 40
     """Random grammars per v and m."""
@@ -172,7 +172,7 @@ class SampleComplexity:
 
 def stem_of(name: str) -> str:
     """Stem of the file of a context."""
-    return "sample_cost_" + name.replace(" = ", "").replace(", ", "_").replace(" ", "_")
+    return "sample_complexity_" + name.replace(" = ", "").replace(", ", "_").replace(" ", "_")
 
 
 def exponents(experiment: Composition, ds: xr.Dataset) -> dict[int, dict[str, Any]]:

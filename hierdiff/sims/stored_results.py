@@ -119,6 +119,8 @@ def experiment_of(path: str | os.PathLike[str]) -> Experiment:
             "(hierdiff list names them)"
         )
     kind = experiment(names[0])
+    old = getattr(kind, "renamed", {})
+    parameters = {old.get(name, name): value for name, value in parameters.items()}
     try:
         return typing.cast(Experiment, _decoded(kind, parameters))
     except TypeError as error:

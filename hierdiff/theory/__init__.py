@@ -70,6 +70,17 @@ if TYPE_CHECKING:
         odd_one_out,
         tree_similarity,
     )
+    from hierdiff.theory.rhm.bounds import (
+        level_set_bound,
+        level_set_laws,
+        level_set_threshold,
+        overlap_bound,
+        overlap_threshold,
+        support_bound,
+        support_laws,
+        support_threshold,
+        threshold_upper_bound,
+    )
     from hierdiff.theory.rhm.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
     from hierdiff.theory.rhm.critical_exponents import (
         BeliefSlopes,
@@ -93,7 +104,6 @@ if TYPE_CHECKING:
         susceptibility,
         transfer_matrix,
     )
-    from hierdiff.theory.rhm.erasure import support_bound, support_laws, support_threshold
     from hierdiff.theory.rhm.information import (
         Estimate,
         conditional_entropy,
@@ -125,14 +135,6 @@ if TYPE_CHECKING:
         kernel_cost,
     )
     from hierdiff.theory.rhm.truncated_grammars import truncated, validity
-    from hierdiff.theory.rhm.upper_bounds import (
-        level_set_bound,
-        level_set_laws,
-        level_set_threshold,
-        overlap_bound,
-        overlap_threshold,
-        threshold_upper_bound,
-    )
     from hierdiff.theory.rhm.uturn import class_change, committor
     from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, cue_conflict
     from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM

@@ -15,7 +15,9 @@ On symbols the network returns logits and learns by their cross-entropy,
    E[x_0 \mid x_t] \approx q,
 
 and the difference from the exact marginals of belief propagation is the mean Kullback-Leibler
-divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats.  On images and bumps it predicts the noise,
+divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats.  With ``target="posterior"`` the loss is
+this divergence itself: the mean over x_0 given x_t, in place of one draw.  On images and bumps it
+predicts the noise,
 
 .. math:: \mathcal L = E_{x_0, i, \epsilon}\;
    |\epsilon - \epsilon_\theta(a_i x_0 + s_i \epsilon, i)|^2
@@ -34,7 +36,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import torch
@@ -47,6 +49,7 @@ from hierdiff.checks import (
     fraction,
     instance,
     interval,
+    one_of,
     reals,
     shown,
     symbols_of,
@@ -58,7 +61,7 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess, network_input
+from hierdiff.noise import GaussianNoise, NoiseProcess, SymbolEvidence, network_input
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.theory import denoise_symbols
 from hierdiff.validation import networks
@@ -68,11 +71,13 @@ from hierdiff.validation._checks import (
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule, LogSNR
+from hierdiff.validation.exact_inference import marginals, posterior_kl
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.training import Evaluation, TrainConfig, TrainResult, train
 
 __all__ = [
     "Source",
+    "Target",
     "bump_loss",
     "bump_model",
     "divergence_to_exact",
@@ -96,6 +101,7 @@ if not TYPE_CHECKING:  # old names, for one release
     )
 
 Array = NDArray[Any]
+Target: TypeAlias = Literal["sample", "posterior"]
 
 Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], LabelledImages]
 """A set of images, or what draws that many fresh ones."""
@@ -122,9 +128,10 @@ def symbol_loss(
     data: Array | None = None,
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
+    target: Target = "sample",
     seed: int = 0,
 ) -> Callable[[nn.Module, int], Tensor]:
-    """Cross-entropy of the clean symbols on a fresh batch per step.
+    """Cross-entropy of the clean symbols, or divergence from their posterior, on fresh batches.
 
     Parameters
     ----------
@@ -140,6 +147,10 @@ def symbol_loss(
         default they are uniform in [0, 1].
     label_share : float
         Share of the data whose class is given to the network, which then has classes.
+    target : {"sample", "posterior"}
+        What is learned from: the clean symbols that were drawn, or the exact marginals of the
+        grammar given what the network sees (:mod:`hierdiff.validation.exact_inference`).  The
+        batches are the same.
     seed : int
         Names the streams of all steps.
 
@@ -156,8 +167,10 @@ def symbol_loss(
 
     Notes
     -----
-    Validity: its minimum is the entropy of the exact posterior, per leaf in nats.
+    Validity: its minimum is the entropy of the exact posterior, per leaf in nats, or 0 with
+    ``target="posterior"``; the gradients of both have the same mean over x_0 given x_t.
     """
+    one_of("target", target, get_args(Target))
     if data is not None:
         data = symbols_of("data", data, 0, grammar.leaf_vocabulary)
         if not len(data) or data.shape[1] != grammar.n_leaves:
@@ -186,18 +199,41 @@ def symbol_loss(
         if focus is not None:
             inside = rng.random(batch) < 0.75
             t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
-        channels = network_input(noise, noise.corrupt(leaves, t, rng), t)
+        x_t = noise.corrupt(leaves, t, rng)
+        channels = network_input(noise, x_t, t)
         x, log_snr = (torch.from_numpy(np.asarray(part, np.float32)) for part in channels)
         device = next(network.parameters()).device
         condition: tuple[Tensor, ...] = ()
+        hidden = np.full(batch, classes)
         if label is not None and label_share:
             hidden = np.where(rng.random(batch) < label_share, label, classes)
             condition = (torch.from_numpy(hidden.astype(np.int64)).to(device),)
         logits = network(x.to(device), log_snr.to(device), *condition)
-        target = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+        if target == "posterior":
+            exact = _exact_marginals(grammar, noise.evidence(x_t, t), hidden, device)
+            return posterior_kl(exact, logits.float()).mean()
+        clean = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
+        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), clean.flatten())
 
     return loss
+
+
+def _exact_marginals(
+    grammar: Grammar, evidence: SymbolEvidence | Array, label: Array, device: torch.device
+) -> Tensor:
+    """Marginals [n, leaves, v] of the leaves; the label v_0 stands for none."""
+    dense = evidence.dense() if isinstance(evidence, SymbolEvidence) else evidence
+    parts, order = [], []
+    for rows, given in ((label == grammar.v[0], False), (label < grammar.v[0], True)):
+        if rows.any():
+            root = label[rows] if given else None
+            parts.append(
+                marginals(grammar, dense[rows], root, levels=(-1,), dtype=torch.float32,
+                          device=str(device))[-1]
+            )  # fmt: skip
+            order.append(np.flatnonzero(rows))
+    back = torch.from_numpy(np.argsort(np.concatenate(order))).to(device)
+    return torch.cat(parts)[back]
 
 
 @checked(batch=batch_number)
@@ -211,6 +247,7 @@ def train_symbol_network(
     data: Array | None = None,
     focus: tuple[float, float] | None = None,
     label_share: float = 0.0,
+    target: Target = "sample",
     network: str | None = None,
     leaf_width: int | None = None,
     seed: int = 0,
@@ -227,7 +264,7 @@ def train_symbol_network(
         How long to train.
     width : int
         Features per node.
-    batch, data, focus, label_share, seed
+    batch, data, focus, label_share, target, seed
         As in :func:`symbol_loss`; the seed also names the initial weights.
     network : str, optional
         Name of a network for grammars in :data:`hierdiff.validation.networks.NETWORKS`.
@@ -258,8 +295,9 @@ def train_symbol_network(
         width=width, conditional=label_share > 0, leaf_width=leaf_width,
     )  # fmt: skip
     loss = symbol_loss(
-        grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share, seed=seed
-    )
+        grammar, noise, batch=batch, data=data, focus=focus, label_share=label_share,
+        target=target, seed=seed,
+    )  # fmt: skip
     done = train(module, loss, config, folder=folder, evaluate=evaluate, name=name)
     return symbol_model(done.network, noise), done
 

@@ -48,7 +48,7 @@ def _studies() -> dict[str, Any]:
         "cues": CueConflict(v=4, m=2, L=2, grammars=2, data=8, samples=4, gaussian_data=100),
         "pairs": AttributeBinding(v=4, m=2, L=2, grammars=2, data=8, budgets=(4,)),
         "parts": Composition(
-            symbols=8, rules=2, depth=2, grammars=2, data=4, num_levels=3, v=8,
+            denoiser_v=8, denoiser_m=2, denoiser_L=2, grammars=2, data=4, num_levels=3, v=8,
             multiplicities=(2, 3), heights=(1,), positions=(4, 8), orders=2,
         ),
         "features": Representation(

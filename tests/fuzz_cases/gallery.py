@@ -14,7 +14,7 @@ def _name(one: Any) -> str:
 
 
 SECONDS = {
-    "critical_exponents", "memorization", "sharpening", "susceptibility", "two_worlds", "uturn",
+    "critical_exponents", "memorization", "sharpening", "susceptibility", "data_models", "uturn",
 }  # fmt: skip
 EXEMPT = {
     f"{_name(one)}.{word}": "its datasets are those of this experiment; the runner passes them"

@@ -30,10 +30,10 @@ def cases() -> list[Case]:
              keep=("levels", "copies")),
         Case("hierdiff.theory.rhm.critical_exponents.belief_slopes", theory.belief_slopes,
              {"rhm": rhm, "noise": noise, "t": 0.3, "delta": 0.01, "levels": 2, **small}),
-        Case("hierdiff.theory.rhm.upper_bounds.overlap_bound", theory.overlap_bound,
+        Case("hierdiff.theory.rhm.bounds.overlap_bound", theory.overlap_bound,
              {"rhm": rhm, "q": 0.4}),
-        Case("hierdiff.theory.rhm.upper_bounds.overlap_threshold", theory.overlap_threshold,
+        Case("hierdiff.theory.rhm.bounds.overlap_threshold", theory.overlap_threshold,
              {"rhm": wide}),
-        Case("hierdiff.theory.rhm.upper_bounds.threshold_upper_bound", theory.threshold_upper_bound,
+        Case("hierdiff.theory.rhm.bounds.threshold_upper_bound", theory.threshold_upper_bound,
              {"rhm": wide, "noise": UniformNoise(16), "levels": 2, **small}),
     ]  # fmt: skip

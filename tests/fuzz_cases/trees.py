@@ -22,7 +22,7 @@ from hierdiff.noise import (
 )
 from hierdiff.theory import belief_propagation
 from hierdiff.theory.mixture import feature_snr
-from hierdiff.theory.rhm import broadcast, erasure, mean_field, uturn
+from hierdiff.theory.rhm import bounds, broadcast, mean_field, uturn
 
 EXEMPT = {
     f"hierdiff.theory.{name}": "a result; its own functions make it"
@@ -182,7 +182,7 @@ def cases() -> list[Case]:
         Case("hierdiff.theory.rhm.uturn.committor", uturn.committor,
              {"grammar": _GRAMMAR, "noise": MaskingNoise(4),
               "path": np.stack([np.full((3, 4), -1), _DATA.leaves]), "times": [1.0, 0.0]}),
-        Case("hierdiff.theory.rhm.erasure.support_threshold", erasure.support_threshold,
+        Case("hierdiff.theory.rhm.bounds.support_threshold", bounds.support_threshold,
              {"rhm": RHM(8, 3, 2, 1), "tolerance": 1e-3}),
         Case("hierdiff.theory.rhm.broadcast.kesten_stigum", broadcast.kesten_stigum,
              {"grammar": one}),

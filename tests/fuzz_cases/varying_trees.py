@@ -9,14 +9,14 @@ from hierdiff import MaskingNoise
 from hierdiff.data.pcfg import PCFG
 from hierdiff.data.rhm import Grammar
 from hierdiff.theory.exact_models import ExactPCFG
-from hierdiff.theory.pcfg import inside_outside, next_token
+from hierdiff.theory.pcfg import inside_outside, known_tree, next_token
 
 EXEMPT = {
     "hierdiff.data.parse_trees.Parses": "trees that a grammar makes; tests of their own read them",
     "hierdiff.data.pcfg.Binarised": "a result; the grammar makes it",
     **{
         f"hierdiff.theory.pcfg.inside_outside.{word}": "a result; its own functions make it"
-        for word in ("BestParses", "ParsePosterior", "WeightFit")
+        for word in ("BestParses", "NodePosterior", "ParsePosterior", "WeightFit")
     },
     "hierdiff.theory.pcfg.chart.Chart": "the arguments of kernels; chart_of makes it",
     "hierdiff.theory.pcfg.chart.chart_of": "inside the package; it takes checked arguments alone",
@@ -51,6 +51,8 @@ def cases() -> list[Case]:
              {"grammar": _G, "log_evidence": np.zeros((3, 3, 2)), "root": None, "threads": 1}),
         Case(f"{theory}.inside_outside.valid_strings", inside_outside.valid_strings,
              {"grammar": _G, "strings": _X}),
+        Case(f"{theory}.inside_outside.derived_nodes", inside_outside.derived_nodes,
+             {"grammar": _G, "strings": _X, "trees": _G.sample(3, 0, length=3)}),
         Case(f"{theory}.inside_outside.fit_weights", inside_outside.fit_weights,
              {"grammar": _G, "evidence": [np.zeros((3, 3, 2))], "steps": 2,
               "pseudo_count": 0.5, "fit_prior": True}),
@@ -63,6 +65,12 @@ def cases() -> list[Case]:
              {"grammar": _G, "strings": _X}),
         Case(f"{theory}.next_token.next_token_law", next_token.next_token_law,
              {"grammar": _G, "strings": _X, "length": 3}),
+        Case(f"{theory}.known_tree.known_tree_beliefs", known_tree.known_tree_beliefs,
+             {"grammar": _G, "trees": _G.sample(3, 0, length=3),
+              "log_evidence": np.zeros((3, 3, 2))}),
+        Case(f"{theory}.known_tree.known_tree_dynamics", known_tree.known_tree_dynamics,
+             {"v": 3, "rules": {2: 1, 3: 1}, "L": 1, "noise": MaskingNoise(3), "t": 0.5,
+              "length": 3, "n_classes": 3, "size": 20, "seed": 0}),
         Case(place, ExactPCFG, {"grammar": _G, "noise": _NOISE, "threads": 1}),
         Case(f"{place}.given", model.given, {"label": 1}),
         *(Case(f"{place}.{word}", getattr(model, word), x_t)

@@ -198,7 +198,7 @@ def test_scores_on_grammars(laws: Laws) -> None:
 
 
 @pytest.mark.slow
-def test_cues_in_two_worlds(laws: Laws) -> None:
+def test_cues_in_two_data_models(laws: Laws) -> None:
     """A.8 (ii) and (iii): opposite signs against noise, amplitude apart from depth."""
     experiment = CueConflict(grammars=6, data=100, samples=60)
     measured, theory = experiment.measure(), experiment.predict()

@@ -251,7 +251,13 @@ def test_phases_of_strings(laws: Laws) -> None:
     """A without rules, then B, or C if the class is given; validity as the exact denoisers say."""
     law = "validity of strings denoised by truncated models"
     experiment = Composition(
-        symbols=16, rules=4, depth=3, grammars=8, data=64, num_levels=5, parts=("denoisers",)
+        denoiser_v=16,
+        denoiser_m=4,
+        denoiser_L=3,
+        grammars=8,
+        data=64,
+        num_levels=5,
+        parts=("denoisers",),
     )
     measured, theory = experiment.measure(), experiment.predict()
     from hierdiff.results import compare

@@ -20,8 +20,8 @@ from hierdiff.sims.models.context_clustering import learning_curve, synonyms
 from hierdiff.theory import ExactRHM
 
 SMALL = Composition(
-    v=8, multiplicities=(2, 3), heights=(1, 2), grammars=3, symbols=6, rules=2, depth=2,
-    num_levels=3, data=16, positions=(4, 6), orders=4,
+    v=8, multiplicities=(2, 3), heights=(1, 2), grammars=3, denoiser_v=6, denoiser_m=2,
+    denoiser_L=2, num_levels=3, data=16, positions=(4, 6), orders=4,
 )  # fmt: skip
 
 
@@ -71,12 +71,12 @@ def test_a_learner_of_much_data_reaches_the_ceiling() -> None:
 
 
 def test_all_rules_known_is_the_exact_model(measured: xr.Dataset) -> None:
-    whole = measured.sel(known=SMALL.depth)
+    whole = measured.sel(known=SMALL.denoiser_L)
     assert (whole.validity == 1).all()
     assert (whole.right.sel(informed="label") == 1).all()
     grammar = RHM(6, 2, 2, 2).draw(5)
     outside = SMALL.measure(ExactRHM(grammar, MaskingNoise(6)), grammar)
-    assert (outside.validity.sel(known=SMALL.depth) == 1).all()
+    assert (outside.validity.sel(known=SMALL.denoiser_L) == 1).all()
     assert (outside.gap == 0).all()
 
 

@@ -38,7 +38,13 @@ TRANSITION = PhaseTransition(noise="masking", levels=3, refine=0)
 ALIGNMENT = Alignment(L=3, weights=(1.0, 0.5, 0.25, 0.1), triplets=200, grammars=2, t=(0.3,))
 CORRELATIONS = Correlations(v=8, m=2, L=3, noise="masking", trajectories=4, levels=2)
 COMPOSITION = Composition(
-    symbols=8, rules=2, depth=3, num_levels=2, data=8, multiplicities=(2, 3), parts=("denoisers",)
+    denoiser_v=8,
+    denoiser_m=2,
+    denoiser_L=3,
+    num_levels=2,
+    data=8,
+    multiplicities=(2, 3),
+    parts=("denoisers",),
 )
 CLASSES = Classification(
     v=4, m=2, L=2, grammars=2, data=16, budgets=(1, 30), independent_budgets=(1, 4), times=(0.2,),

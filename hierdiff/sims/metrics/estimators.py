@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, sparse, special, stats
+from scipy import special
 
 from hierdiff.checks import integers, memory, number, reals, together, whole
 from hierdiff.errors import InvalidParameter
@@ -89,7 +89,7 @@ def student_factor(units: int) -> float:
     [1.837, 1.321, 1.111, 1.022]
     """
     n = whole("units", units, 2)
-    return float(stats.t.ppf((1 + ONE_SIGMA) / 2, float(n - 1)))
+    return float(special.stdtrit(float(n - 1), (1 + ONE_SIGMA) / 2))
 
 
 def student_error(values: ArrayLike) -> Array:
@@ -164,7 +164,7 @@ def welch_score(one: tuple[float, float, int], other: tuple[float, float, int]) 
     x = reals("means", list(means))
     t = float((x[0] - x[1]) / np.sqrt((e**2).sum()))
     dof = float((e**2).sum() ** 2 / (e**4 / (n - 1)).sum())
-    return float(np.copysign(stats.norm.isf(stats.t.sf(abs(t), dof)), t))
+    return float(np.copysign(special.ndtri(special.stdtr(dof, -abs(t))), t))
 
 
 def standard_error(values: ArrayLike) -> Array:
@@ -489,6 +489,8 @@ def shared_error(scores: ArrayLike, members: ArrayLike) -> Array:
             f"scores of shape {x.shape} and members of shape {rows.shape} must end in and start "
             "with the same number >= 2 of scores"
         )
+    from scipy import sparse  # heavy, and needed here alone
+
     inside = np.unique(rows, return_inverse=True)[1].reshape(rows.shape)
     total, n = len(rows), int(inside.max()) + 1
     incidence = sparse.csr_array(
@@ -565,7 +567,9 @@ def likelihood_interval(
         raise InvalidParameter(
             "successes must be whole numbers from 0 to trials, and trials at least 1"
         )
-    cut = float(stats.chi2.ppf(number("level", level, above=0, below=1), 1))
+    cut = _chi_square(number("level", level, above=0, below=1))
+
+    from scipy.optimize import brentq  # heavy, and needed here alone
 
     def ends(k: float, n: float, cut: float) -> tuple[float, float]:
         def excess(p: float) -> float:
@@ -574,14 +578,19 @@ def likelihood_interval(
             return float(2 * (best - here) - cut)
 
         # a wide cut may reach beyond the last numbers before 0 and 1
-        low = 0.0 if k == 0 or excess(1e-300) <= 0 else optimize.brentq(excess, 1e-300, k / n)
+        low = 0.0 if k == 0 or excess(1e-300) <= 0 else brentq(excess, 1e-300, k / n)
         most = 1 - 1e-16
-        high = 1.0 if k == n or excess(most) <= 0 else optimize.brentq(excess, k / n, most)
+        high = 1.0 if k == n or excess(most) <= 0 else brentq(excess, k / n, most)
         return float(low), float(high)
 
     flat = zip(k.ravel(), n.ravel(), wide.ravel(), strict=True)
     pairs = [ends(float(a), float(b), cut * float(c)) for a, b, c in flat]
     return np.array(pairs).reshape(*k.shape, 2)
+
+
+def _chi_square(level: float) -> float:
+    """Quantile of the law with one degree of freedom."""
+    return float(2 * special.gammaincinv(0.5, level))
 
 
 def clustered_interval(outcomes: ArrayLike, level: float = 0.6827) -> Array:
@@ -636,7 +645,7 @@ def clustered_interval(outcomes: ArrayLike, level: float = 0.6827) -> Array:
         scatter = ((x.sum(axis=1) - data * p) ** 2).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             phi = np.where((k > 0) & (k < n), scatter / (data * p * (1 - p) * (grammars - 1)), 1)
-        wider = stats.f.ppf(level, 1, grammars - 1) / stats.chi2.ppf(level, 1)
+        wider = special.fdtri(1, grammars - 1, level) / _chi_square(level)
         spread = np.maximum(1.0, phi * wider)
     return likelihood_interval(k, n, level, spread=spread)
 

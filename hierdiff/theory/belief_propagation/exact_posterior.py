@@ -25,7 +25,7 @@ and exact zeros reported; and the functions that are called from outside.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,7 @@ from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import NoiseProcess, SymbolEvidence
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation._kernels import layout, simd
+from hierdiff.theory.belief_propagation.buffers import address, available_threads, results
 from hierdiff.theory.belief_propagation.log_domain import LogMessages, log_likelihoods
 from hierdiff.theory.belief_propagation.passes import (
     Beliefs,
@@ -58,9 +59,9 @@ from hierdiff.theory.belief_propagation.passes import (
     Exact,
     Leaves,
     Result,
-    available_threads,
     centred,
     cut_level,
+    known,
     places,
     upward,
     walk,
@@ -136,11 +137,14 @@ def _symbol_likelihoods(
             f"evidence is about {symbols.shape} leaves with {evidence.v} symbols; the grammar "
             f"needs (n, {grammar.n_leaves}) with {v}"
         )
-    match = np.broadcast_to(np.asarray(evidence.log_match, float), len(symbols))
-    other = np.broadcast_to(np.asarray(evidence.log_other, float), len(symbols))
+    none = np.zeros(len(symbols))
+    match, other = none + evidence.log_match, none + evidence.log_other
     top = np.maximum(match, other)
-    shift = top * (symbols >= 0).sum(axis=1)
-    return np.require(symbols, np.int32, ["C", "W"]), match - top, other - top, shift
+    if symbols.min(initial=0) < 0:
+        shift = top * np.add.reduce(symbols >= 0, axis=1)
+    else:
+        shift = top * symbols.shape[1]
+    return np.require(symbols, np.int32, ["C"]), match - top, other - top, shift
 
 
 def _root(grammar: Grammar, root: ArrayLike | None, n: int) -> Array:
@@ -211,28 +215,25 @@ def checked_levels(g: Grammar, levels: Sequence[int]) -> list[int]:
 
 def _fits(g: Grammar, n: int, kept: float) -> None:
     """Refuse what the messages of a tile of samples, rules and results would not fit into."""
-    nodes = sum(g.n_nodes(level) for level in range(g.L + 1))
-    rules = sum(table.size for table in g.rules)
-    tile = 8.0 * simd.LINE * max(g.v)
+    about = known(g)
     memory(
-        f"inference with {n} samples of {nodes} nodes and up to {max(g.v)} symbols",
-        tile + 40.0 * rules + 8.0 * kept,
+        f"inference with {n} samples of {about.total_nodes} nodes, up to {about.widest} symbols",
+        8.0 * simd.LINE * about.widest + 40.0 * about.rule_symbols + 8.0 * kept,
     )
 
 
 def _log_evidence(g: Grammar, leaves: Leaves, result: Result) -> Array:
     """The kernels leave out the weights of rules that all have the same."""
-    constant = 0.0
-    for level, weight in enumerate(g.weights):
-        if np.all(weight == weight[0, 0]):
-            constant += g.n_nodes(level) * float(np.log(weight[0, 0]))
-    return result.log_evidence() + leaves.shift + constant
+    return result.log_evidence() + leaves.shift + known(g).log_weights
+
+
+_NONE = np.empty(0, np.intp)
 
 
 def _extreme(result: Result, dtype: Any) -> Array:
     """Samples that the passes could not hold in range, or whose evidence is bad."""
     fine = (result.ranges >= _RANGE_LIMIT[np.dtype(dtype)]) & (result.z > 0)
-    return np.flatnonzero(~fine)
+    return _NONE if fine.all() else np.flatnonzero(~fine)
 
 
 def _again(leaves: Leaves, rows: Array) -> Leaves | None:
@@ -268,53 +269,127 @@ def padded_rows(n: int, dtype: Any) -> int:
     return (-(-n // lanes) | 1) * lanes
 
 
+def _blocks(
+    g: Grammar, n: int, wanted: tuple[int, ...], dtype: Any
+) -> tuple[dict[int, int], int, int]:
+    """Where the blocks of levels start, the numbers of all, and the rows of a line, or 0.
+
+    Batches that are not cut are written line by line, samples side by side; others by samples.
+    """
+    blocks, mark = known(g).blocks, (n, wanted, dtype)
+    if mark not in blocks:
+        if len(blocks) > 256:
+            blocks.clear()
+        lanes, starts, size = simd.lanes(dtype), {}, 0
+        rows = padded_rows(n, dtype) if cut_level(g, 0, g.L, n, dtype) is None else 0
+        for level in wanted:
+            starts[level] = size
+            size += -(-max(rows, n) * g.n_nodes(level) * g.v[level] // lanes) * lanes
+        blocks[mark] = starts, size, rows
+    found: tuple[dict[int, int], int, int] = blocks[mark]
+    return found
+
+
+def _checked_out(
+    g: Grammar, leaves: Leaves, wanted: Sequence[int], out: Sequence[Array]
+) -> list[Array]:
+    """Arrays for the marginals of the wanted levels, into which the kernels may write."""
+    if not isinstance(out, (list, tuple)) or len(out) != len(wanted):
+        words = f"holds {len(out)} arrays" if isinstance(out, (list, tuple)) else "is no list"
+        raise InvalidParameter(
+            f"out {words}; give one array for each of the {len(wanted)} levels that are wanted, "
+            "from the root down"
+        )
+    dtype, nodes = leaves.root.dtype, known(g).nodes
+    for i, (level, one) in enumerate(zip(wanted, out, strict=True)):
+        shape = (len(leaves), nodes[level], g.v[level])
+        remedy = f"level {level} needs np.empty({shape}, np.{dtype})"
+        if type(one) is not np.ndarray:
+            raise InvalidParameter(f"out[{i}] is of type {type(one).__name__}; {remedy}")
+        if one.shape != shape or one.dtype != dtype:
+            raise InvalidParameter(f"out[{i}] is {one.dtype} of shape {one.shape}; {remedy}")
+        if not (one.flags.c_contiguous and one.flags.writeable and one.flags.aligned):
+            raise InvalidParameter(f"out[{i}] is not in C order, aligned and writeable; {remedy}")
+        if any(np.may_share_memory(one, other) for other in out[:i]):
+            raise InvalidParameter(f"out[{i}] shares memory with another one; {remedy}")
+    return list(out)
+
+
+def _apart(out: list[Array], log_evidence: Any) -> None:
+    """The evidence is read while results are written."""
+    given = log_evidence.symbols if isinstance(log_evidence, SymbolEvidence) else log_evidence
+    for i, one in enumerate(out):
+        if isinstance(given, np.ndarray) and np.may_share_memory(one, given):
+            raise InvalidParameter(f"out[{i}] shares memory with log_evidence; give a new array")
+
+
+def _given(wanted: Sequence[int], out: list[Array]) -> dict[int, int]:
+    """Where the arrays start, counted in numbers from the first of them in memory."""
+    first = min(map(address, out), default=0)
+    return {
+        level: (address(one) - first) // one.itemsize
+        for level, one in zip(wanted, out, strict=True)
+    }
+
+
 def lines(
-    g: Grammar, leaves: Leaves, kind: int, levels: list[int] | None, threads: int,
-    names: Array | None = None,
+    g: Grammar, leaves: Leaves, kind: int, levels: Sequence[int] | None, threads: int,
+    names: Array | None = None, out: list[Array] | None = None,
 ) -> tuple[tuple[Array, ...], Array, Array]:  # fmt: skip
     """Marginals or messages of the wanted levels [n, nodes, v_l], log-evidence, extreme samples."""
-    n, dtype = len(leaves), leaves.root.dtype
-    wanted = list(range(g.L + 1)) if levels is None else levels
-    _fits(g, n, float(n) * sum(g.n_nodes(level) * g.v[level] for level in wanted))
-    lanes = simd.lanes(dtype)
-    whole = cut_level(g, 0, g.L, n, dtype) is None
-    rows = padded_rows(n, dtype) if whole else 0
-    starts, size = {}, 0
-    for level in wanted:
-        starts[level] = size
-        size += -(-max(rows, n) * g.n_nodes(level) * g.v[level] // lanes) * lanes
-    values = simd.aligned(size, dtype)
+    n, dtype, nodes = len(leaves), leaves.root.dtype, known(g).nodes
+    wanted = tuple(range(g.L + 1) if levels is None else levels)
+    if out is None:
+        _fits(g, n, float(n) * sum(nodes[level] * g.v[level] for level in wanted))
+        starts, size, rows = _blocks(g, n, wanted, dtype)
+        values = results(size, dtype)
+    else:
+        _fits(g, n, 0.0)
+        starts, values, rows = _given(wanted, out), min(out, key=address, default=_NONE), 0
     if wanted:
         result = walk(g, 0, g.L, leaves, threads, Dense(kind, starts, values, rows))
     else:
         tops, result = upward(g, 0, g.L, leaves, threads)
-        result = replace(result, z=(tops * leaves.root).sum(axis=1))
-    out = []
-    for level in range(g.L + 1):
-        nodes, v = g.n_nodes(level), g.v[level]
+        result.z = (tops * leaves.root).sum(axis=1)
+    found = []
+    for level, v in enumerate(g.v):
         if level not in starts:
-            out.append(np.empty((n, 0, v), dtype))
+            found.append(np.empty((n, 0, v), dtype))
             continue
-        block = values[starts[level] : starts[level] + max(rows, n) * nodes * v]
-        if whole:
-            out.append(block.reshape(nodes, v, rows).transpose(2, 0, 1)[:n])
-        else:
-            out.append(block.reshape(n, nodes, v))
+        if out is not None:
+            found.append(out[wanted.index(level)])
+            continue
+        start, k = starts[level], nodes[level]
+        block = values[start : start + max(rows, n) * k * v]
+        found.append(
+            block.reshape(k, v, rows).transpose(2, 0, 1)[:n] if rows else block.reshape(n, k, v)
+        )
     evidence = _log_evidence(g, leaves, result)
-    names = np.arange(n) if names is None else names
     extreme = _extreme(result, dtype)
-    again = _again(leaves, extreme) if extreme.size else None
+    if extreme.size:
+        names = np.arange(n) if names is None else names
+        evidence[extreme] = _again_lines(g, leaves, kind, wanted, threads, names, extreme, found)
+    return tuple(found), evidence, extreme
+
+
+def _again_lines(
+    g: Grammar, leaves: Leaves, kind: int, wanted: Sequence[int], threads: int, names: Array,
+    extreme: Array, out: list[Array],
+) -> Array:  # fmt: skip
+    """Do extreme samples again; returns their log-evidence."""
+    again = _again(leaves, extreme)
     if again is not None:
-        redone, evidence[extreme], _ = lines(g, again, kind, wanted, threads, names[extreme])
+        redone, evidence, _ = lines(g, again, kind, wanted, threads, names[extreme])
         for level in wanted:
             out[level][extreme] = redone[level]
-        return tuple(out), evidence, extreme
-    for row in extreme:
-        messages, evidence[row] = _logarithms(g, leaves, int(row), int(names[row]))
+        return evidence
+    evidence = np.empty(extreme.size)
+    for i, row in enumerate(extreme):
+        messages, evidence[i] = _logarithms(g, leaves, int(row), int(names[row]))
         exact = messages.lines(_KIND[kind])
         for level in wanted:
             out[level][row] = exact[level]
-    return tuple(out), evidence, extreme
+    return evidence
 
 
 def beliefs(
@@ -584,7 +659,9 @@ class Posterior:
         return Derivations(tuple(levels))
 
 
-@checked(log_evidence=unchecked, threads=count)  # the passes look at the values at no cost
+@checked(  # the passes look at the values at no cost
+    log_evidence=unchecked, out=unchecked, threads=count
+)
 def posterior(
     grammar: Grammar,
     log_evidence: ArrayLike | SymbolEvidence,
@@ -592,6 +669,7 @@ def posterior(
     dtype: DTypeLike = np.float64,
     *,
     levels: tuple[int, ...] | None = None,
+    out: Sequence[Array] | None = None,
     threads: int | None = None,
 ) -> Posterior:
     r"""Exact posterior of all latents of a derivation given leaf evidence.
@@ -611,22 +689,28 @@ def posterior(
         Precision of the messages.
     levels : tuple of int, optional
         Levels whose marginals are wanted, e.g. ``(0, grammar.L)``; default all, ``()`` for none.
+    out : sequence of arrays, optional
+        Where the marginals go: an array [n, nodes, v_l] of type ``dtype``, in C order, for each
+        wanted level, from the root down.  They are the ``marginals`` of the result, which keeps no
+        copy.
     threads : int, optional
         Default: all processors of this process.  Results do not depend on it.
 
     Returns
     -------
     Posterior
-        ``marginals[l]`` is [n, nodes, v_l].  Large arrays are laid out in memory with the sample
-        as the fastest axis.
+        ``marginals[l]`` is [n, nodes, v_l].  Without ``out``, large arrays are laid out in memory
+        with the sample as the fastest axis.
 
     Raises
     ------
     InvalidParameter
-        If the evidence has the wrong shape, NaN, +inf, or a leaf without any possible symbol, or if
-        ``root`` is no class.
+        If the evidence has the wrong shape, NaN, +inf, or a leaf without any possible symbol, if
+        ``root`` is no class, or if ``out`` has wrong shapes, types or memory orders, or shares
+        memory.
     ImpossibleEvidence
-        If the evidence of a sample has probability zero under the grammar.
+        If the evidence of a sample has probability zero under the grammar; ``out`` is then
+        unfinished.
 
     Notes
     -----
@@ -659,7 +743,12 @@ def posterior(
     workers = _threads(threads)
     wanted = None if levels is None else checked_levels(grammar, levels)
     leaves = leaves_of(grammar, log_evidence, root, dtype, workers, private=True)
-    found = lines(grammar, leaves, layout.MARGINAL, wanted, workers)
+    places = None
+    if out is not None:
+        every = range(grammar.L + 1)
+        places = _checked_out(grammar, leaves, every if wanted is None else wanted, out)
+        _apart(places, log_evidence)
+    found = lines(grammar, leaves, layout.MARGINAL, wanted, workers, out=places)
     marginals, evidence, extreme = found
     return Posterior(grammar, marginals, evidence, leaves.keep(extreme), workers)
 

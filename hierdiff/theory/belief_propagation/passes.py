@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -29,8 +30,8 @@ from numpy.typing import NDArray
 
 from hierdiff.data.rhm import Grammar
 from hierdiff.theory.belief_propagation._kernels import layout, simd
+from hierdiff.theory.belief_propagation._kernels import passes as kernels
 from hierdiff.theory.belief_propagation._kernels.leaves import centre
-from hierdiff.theory.belief_propagation._kernels.passes import run
 from hierdiff.theory.belief_propagation.buffers import (
     Shelf,
     address,
@@ -94,9 +95,16 @@ class Leaves:
     shift: Array  # float64 [n], what was taken out of the logarithms beforehand
     exact: Exact | None = None  # None for pieces of a tree
     pieces: int = 1  # columns that share an entry of `match` and `other`
+    where: tuple[int, ...] = ()  # addresses, where they are known already
 
     def __len__(self) -> int:
         return int(self.symbols.shape[0] if self.kind == 2 else self.dense.shape[0])
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """Addresses of dense, symbols, match, other and root; 0 for what is empty."""
+        arrays = (self.dense, self.symbols, self.match, self.other, self.root)
+        return self.where or tuple(address(x) if x.size else 0 for x in arrays)
 
     def wide(self, rows: Array) -> Leaves:
         """A selection of columns in float64, from the numbers before they were converted."""
@@ -139,19 +147,20 @@ class Leaves:
         kept = np.array(self.exact.dense[rows], np.float64)
         return replace(self, exact=replace(self.exact, dense=kept, rows=rows))
 
-    def cut(self, pieces: int, root: Array) -> Leaves:
-        """Each column cut into ``pieces`` neighbouring columns, with priors of their own."""
-        n = len(self) * pieces
-        if self.kind == 2:
-            return replace(
-                self,
-                symbols=self.symbols.reshape(n, self.symbols.shape[1] // pieces),
-                root=root,
-                exact=None,
-                pieces=pieces,
-            )
-        dense = self.dense.reshape(n, self.dense.shape[1] // pieces, self.dense.shape[2])
-        return replace(self, dense=dense, root=root, exact=None)
+    def cut(self, pieces: int, root: Array, place: int) -> Leaves:
+        """Each column cut into ``pieces`` neighbouring columns, with other priors."""
+        n, seen = len(self) * pieces, self.kind == layout.SYMBOLS_SEEN
+        return Leaves(
+            self.kind,
+            self.dense if seen else self.dense.reshape(n, -1, self.dense.shape[2]),
+            self.symbols.reshape(n, -1) if seen else self.symbols,
+            self.match,
+            self.other,
+            root,
+            self.shift,
+            pieces=self.pieces * pieces,
+            where=(*self.places[:4], place),
+        )
 
 
 def centred(dense: Array, threads: int) -> tuple[Array, Array]:
@@ -184,11 +193,19 @@ class Plan:
     message_bytes: int  # of a tile
     work: int  # vector operations on a tile
     shelf: Shelf
+    flat: Array  # a prior [1, v] of ones for the root, and its address
+    flat_place: int
 
     @property
     def geometry(self) -> Array:
         """Sizes and places per level; int64 [levels, layout.NUMBER]."""
         return self.tables[0]
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Numbers per column of each level."""
+        sizes = self.geometry[:, layout.NODES] * self.geometry[:, layout.SYMBOLS]
+        return [int(size) for size in sizes]
 
     @cached_property
     def template(self) -> Array:
@@ -206,24 +223,47 @@ class Plan:
         return np.empty(1, self.dtype)
 
 
-_PLANS: dict[int, tuple[weakref.ref[Grammar], dict[Any, Plan]]] = {}
+class Known:
+    """What is computed once per grammar."""
+
+    def __init__(self, g: Grammar) -> None:
+        self.nodes = tuple(g.n_nodes(level) for level in range(g.L + 1))
+        self.total_nodes, self.widest = sum(self.nodes), max(g.v)
+        self.rule_symbols = sum(table.size for table in g.rules)
+        # the kernels leave out the weights of rules that all have the same
+        self.log_weights = sum(
+            self.nodes[level] * float(np.log(weight[0, 0]))
+            for level, weight in enumerate(g.weights)
+            if np.all(weight == weight[0, 0])
+        )
+        self.plans: dict[Any, Plan] = {}
+        self.cuts: dict[Any, int | None] = {}
+        self.blocks: dict[Any, Any] = {}
 
 
-def _forget(plans: dict[int, Any], key: int, _: object) -> None:
-    plans.pop(key, None)
+_KNOWN: dict[int, tuple[weakref.ref[Grammar], Known]] = {}
+
+
+def _forget(known: dict[int, Any], key: int, _: object) -> None:
+    known.pop(key, None)
+
+
+def known(g: Grammar) -> Known:
+    """Found by the object, since its contents take microseconds to compare."""
+    found = _KNOWN.get(id(g))
+    if found is None or found[0]() is not g:
+        forget = functools.partial(_forget, _KNOWN, id(g))  # the names of a module may go first
+        found = weakref.ref(g, forget), _known(_Content(g))
+        _KNOWN[id(g)] = found
+    return found[1]
 
 
 def plan_of(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
-    """The plan of a block; by the object first, since its contents take microseconds to compare."""
-    key, mark = id(g), (top, bottom, dtype.char, shared)
-    known = _PLANS.get(key)
-    if known is None or known[0]() is not g:
-        forget = functools.partial(_forget, _PLANS, key)  # the names of a module may go first
-        known = weakref.ref(g, forget), {}
-        _PLANS[key] = known
-    plan = known[1].get(mark)
+    """The tables of a block of levels."""
+    mark, about = (top, bottom, dtype.char, shared), known(g)
+    plan = about.plans.get(mark)
     if plan is None:
-        plan = known[1][mark] = _plan(_Content(g), top, bottom, dtype, shared)
+        plan = about.plans[mark] = _plan(g, top, bottom, dtype, shared)
     return plan
 
 
@@ -235,8 +275,12 @@ class _Content:
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(content: _Content, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
-    g, depth, width = content.grammar, bottom - top, simd.lanes(dtype)
+def _known(content: _Content) -> Known:
+    return Known(content.grammar)
+
+
+def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
+    depth, width = bottom - top, simd.lanes(dtype)
     geometry = _geometry(g, top, bottom, width, shared)
     tables = _tables(g, top, bottom, dtype, geometry)
     last, itemsize = geometry[-1], dtype.itemsize
@@ -255,7 +299,10 @@ def _plan(content: _Content, top: int, bottom: int, dtype: np.dtype[Any], shared
     sizes = (*(itemsize * x for x in floats), seen, 8 * (depth + 1), 8 * (depth + 1))
     # one operation per rule and child on the way up, two on the way down, and a line's way each
     work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
-    return Plan(top, bottom, dtype, tables, itemsize * messages, work, Shelf(sizes))
+    flat = np.ones((1, g.v[top]), dtype)
+    return Plan(
+        top, bottom, dtype, tables, itemsize * messages, work, Shelf(sizes), flat, address(flat)
+    )
 
 
 def _geometry(g: Grammar, top: int, bottom: int, width: int, shared: bool) -> Array:
@@ -346,28 +393,15 @@ def _factors(offsets: Array, v: int, m: int, j: int, width: int) -> Array:
 # ------------------------------------------------------------------------------------ one block
 
 
-@dataclass(frozen=True)
 class Job:
     """The passes over the levels ``plan.top`` .. ``plan.bottom`` of n columns."""
 
-    plan: Plan
-    leaves: Leaves
-    threads: int
+    __slots__ = ("leaves", "n", "plan", "threads", "tiles")
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Floating-point type of the messages."""
-        return self.plan.dtype
-
-    @property
-    def n(self) -> int:
-        """Number of columns."""
-        return len(self.leaves)
-
-    @property
-    def tiles(self) -> int:
-        """Number of tiles that hold them."""
-        return -(-self.n // simd.lanes(self.dtype))
+    def __init__(self, plan: Plan, leaves: Leaves, threads: int) -> None:
+        self.plan, self.leaves, self.threads = plan, leaves, threads
+        self.n = len(leaves)
+        self.tiles = -(-self.n // simd.lanes(plan.dtype))
 
 
 def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> Job:
@@ -376,30 +410,50 @@ def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> J
     return Job(plan_of(g, top, bottom, leaves.root.dtype, shared), leaves, threads)
 
 
-@dataclass(frozen=True)
 class Result:
     """Per column: log p(evidence) = log z - log 2 * exponents + sum of shifts."""
 
-    z: Array
-    exponents: Array
-    ranges: Array
-    shifts: Array  # [n, leaves] or [n, 0]
+    __slots__ = ("exponents", "place", "ranges", "shifts", "z")
+
+    def __init__(
+        self, z: Array, exponents: Array, ranges: Array, shifts: Array, place: int = 0
+    ) -> None:
+        self.z, self.exponents, self.ranges = z, exponents, ranges
+        self.shifts = shifts  # [n, leaves] or [n, 0]
+        self.place = place  # of the memory of the first three, in the order of `new`
+
+    @classmethod
+    def new(cls, job: Job) -> Result:
+        """Empty results of a job, the first three in one piece."""
+        n, dtype = job.n, job.plan.dtype
+        numbers = np.zeros((3, n))
+        small = numbers[1:].view(dtype)
+        leaves = job.leaves.dense.shape[1] if job.leaves.kind == layout.LOGARITHMS else 0
+        shifts = np.empty((n, leaves), dtype)
+        return cls(small[0, :n], numbers[0], small[1, :n], shifts, address(numbers))
 
     def log_evidence(self) -> Array:
         """Logarithm of the sum over derivations, rules counted with weight one where uniform."""
         with np.errstate(divide="ignore"):
             log_z = np.log(self.z.astype(np.float64))
-        found = log_z - np.log(2.0) * self.exponents
+        found = log_z - _LOG_2 * self.exponents
         if self.shifts.size:
             found += self.shifts.astype(np.float64).sum(axis=1)
         return np.asarray(found)
 
 
+_LOG_2 = float(np.log(2.0))
+
+
 class Action(Protocol):
     """What a pass leaves behind besides the evidence."""
 
-    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
-        """Fill the entries that say so; ``priors`` takes the raw messages to the last level."""
+    @property
+    def run(self) -> Callable[..., None]:
+        """The compiled function that does it."""
+
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
+        """Fill the entries that say so; at ``priors`` the last level's raw messages are wanted."""
 
     def reaches(self, level: int) -> bool:
         """Whether anything is wanted from this level on."""
@@ -414,37 +468,31 @@ def run_job(
     action: Action | None,
     normalise: bool = True,
     *,
-    priors: Array | None = None,
-    tops: Array | None = None,
-    kept: Array | None = None,
+    priors: int = 0,
+    tops: int = 0,
+    kept: int = 0,
     done: Result | None = None,
+    run: Callable[..., None] = kernels.numbers,
 ) -> Result:
     """Run compiled code over all tiles, in as many threads as pay.
 
-    ``tops`` takes the messages of the roots.  ``kept`` holds the upward messages of all tiles;
-    with ``done`` they are there, together with the result of the upward pass.
+    The rest are addresses, 0 for none: ``tops`` takes the messages of the roots, ``priors`` the
+    raw downward messages of the last level.  ``kept`` holds the upward messages of all tiles; with
+    ``done`` they are there, together with the result of the upward pass.
     """
     plan, leaves, n = job.plan, job.leaves, job.n
     entries = plan.template.copy()
-    result = done if done is not None else _empty(job)
-    entries[layout.KIND : layout.SEEN + 1] = (
-        leaves.kind, n, address(leaves.dense), address(leaves.symbols),
+    result = done if done is not None else Result.new(job)
+    dense, symbols, match, other, root = leaves.places
+    entries[layout.KIND : layout.MESSAGES + 1] = (
+        leaves.kind, n, dense, symbols, match, other, leaves.pieces, root, len(leaves.root),
+        result.place + 8 * n, result.place, result.place + 16 * n,
+        address(result.shifts) if result.shifts.size else 0,
+        tops, normalise, done is not None, kept, plan.message_bytes,
     )  # fmt: skip
-    entries[layout.MATCH : layout.ROOTS + 1] = (
-        address(leaves.match), address(leaves.other), leaves.pieces,
-        address(leaves.root), len(leaves.root),
-    )  # fmt: skip
-    entries[layout.Z : layout.SHIFTS + 1] = (
-        address(result.z), address(result.exponents), address(result.ranges),
-        address(result.shifts),
-    )  # fmt: skip
-    entries[layout.NORMALISE], entries[layout.UPWARD_DONE] = normalise, done is not None
-    if kept is not None:
-        entries[layout.KEPT], entries[layout.MESSAGES] = address(kept), plan.message_bytes
-    if tops is not None:
-        entries[layout.TOPS] = address(tops)
     if action is not None:
-        action.wants(job, entries, normalise, priors)
+        action.wants(job, entries, priors)
+        run = action.run
     parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
 
     def part(first: int, last: int) -> None:
@@ -452,14 +500,11 @@ def run_job(
         run(first, last, entries, scratch.room, plan.base)
         plan.shelf.give(scratch)
 
-    in_threads(job.tiles, parts, part)
+    if parts > 1:
+        in_threads(job.tiles, parts, part)
+    else:
+        part(0, job.tiles)
     return result
-
-
-def _empty(job: Job) -> Result:
-    n, dtype = job.n, job.dtype
-    leaves = job.leaves.dense.shape[1] if job.leaves.kind == layout.LOGARITHMS else 0
-    return Result(np.zeros(n, dtype), np.empty(n), np.empty(n, dtype), np.empty((n, leaves), dtype))
 
 
 # -------------------------------------------------------------------------- passes over whole trees
@@ -470,10 +515,9 @@ _KEPT_BYTES = 1 << 20  # upward messages of subtrees up to this size are not com
 _CUT_WORK = 20_000  # vector operations that the calls of a cut cost
 
 
-def places(g: Grammar, n: int, top: int = 0, copies: int = 1) -> Array:
-    """Where the block of each level starts, from level ``top`` of a tree with n columns there."""
-    sizes = [n * copies * g.n_nodes(level) // g.n_nodes(top) for level in range(top, g.L + 1)]
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+def places(g: Grammar, n: int, copies: int = 1) -> Array:
+    """Where the block [n * copies, nodes] of each level starts."""
+    return np.concatenate([[0], np.cumsum(n * copies * np.array(known(g).nodes))]).astype(np.int64)
 
 
 def cut_level(g: Grammar, top: int, bottom: int, n: int, dtype: Any) -> int | None:
@@ -485,12 +529,14 @@ def cut_level(g: Grammar, top: int, bottom: int, n: int, dtype: Any) -> int | No
     lanes = simd.lanes(dtype)
     if n == 0 or bottom - top < 2:
         return None
-    # all larger batches fill their lanes alike
-    cut = _cut(g.v[top : bottom + 1], g.s[top:bottom], g.m[top:bottom], min(n, 2 * lanes), lanes)
-    return None if cut is None else top + cut
+    cuts = known(g).cuts
+    mark = top, bottom, min(n, 2 * lanes), lanes  # all larger batches fill their lanes alike
+    if mark not in cuts:
+        cut = _cut(g.v[top : bottom + 1], g.s[top:bottom], g.m[top:bottom], *mark[2:])
+        cuts[mark] = None if cut is None else top + cut
+    return cuts[mark]
 
 
-@functools.lru_cache(maxsize=4096)
 def _cut(
     v: tuple[int, ...], s: tuple[int, ...], m: tuple[int, ...], n: int, lanes: int
 ) -> int | None:
@@ -518,66 +564,78 @@ def upward(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> t
     cut = cut_level(g, top, bottom, len(leaves), leaves.root.dtype)
     if cut is None:
         tops = np.empty((len(leaves), g.v[top]), leaves.root.dtype)
-        return tops, run_job(job_of(g, top, bottom, leaves, threads), None, tops=tops)
-    below = _Below(g, top, cut, bottom, leaves, threads, False)
+        job = job_of(g, top, bottom, leaves, threads)
+        return tops, run_job(job, None, tops=address(tops))
+    below = _Below(g, top, cut, bottom, leaves, threads)
     tops, result = upward(g, top, cut, below.above, threads)
     return tops, _merge(result, below.result)
+
+
+_NOTHING = np.empty(0)
+_NO_SYMBOLS = np.empty((0, 0), np.int32)
 
 
 class _Below:
     """The subtrees below a cut, after their upward pass."""
 
     def __init__(
-        self, g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int, keep: bool
-    ) -> None:
-        dtype, pieces = leaves.root.dtype, g.n_nodes(cut) // g.n_nodes(top)
-        self.leaves = leaves.cut(pieces, np.ones((1, g.v[cut]), dtype))
-        self.job = job_of(g, cut, bottom, self.leaves, threads)
-        size = self.job.tiles * self.job.plan.message_bytes
+        self, g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int,
+        keep: bool = False, run: Callable[..., None] = kernels.numbers,
+    ) -> None:  # fmt: skip
+        dtype, nodes = leaves.root.dtype, known(g).nodes
+        pieces, v = nodes[cut] // nodes[top], g.v[cut]
+        plan = plan_of(g, cut, bottom, dtype, leaves.kind == layout.SYMBOLS_SEEN)
+        self.leaves = leaves.cut(pieces, plan.flat, plan.flat_place)
+        self.job = Job(plan, self.leaves, threads)
+        self.tops = np.empty((len(leaves), pieces, v), dtype)
+        size = self.job.tiles * plan.message_bytes
         self.kept = results(size, np.uint8) if keep and size <= _KEPT_BYTES else None
-        tops = np.empty((len(self.leaves), g.v[cut]), dtype)
-        self.result = run_job(self.job, None, tops=tops, kept=self.kept)
-        empty = np.empty(0, dtype)
+        self.place = 0 if self.kept is None else address(self.kept)
+        tops = address(self.tops)
+        self.result = run_job(self.job, None, tops=tops, kept=self.place, run=run)
         self.above = Leaves(
-            layout.LIKELIHOODS, tops.reshape(len(leaves), pieces, g.v[cut]),
-            np.empty((0, 0), np.int32), empty, empty, leaves.root, leaves.shift,
+            layout.LIKELIHOODS, self.tops, _NO_SYMBOLS, _NOTHING, _NOTHING, leaves.root,
+            leaves.shift, where=(tops, 0, 0, 0, leaves.places[4]),
         )  # fmt: skip
 
-    def walk(self, action: Action, root: Array | None, priors: Array | None) -> None:
+    def walk(self, action: Action, root: Array | None, place: int, priors: int) -> None:
         """Both passes, or the second one where the messages of the first were kept."""
-        leaves = self.leaves if root is None else replace(self.leaves, root=root)
-        job = replace(self.job, leaves=leaves)
+        leaves = self.leaves
+        if root is not None:
+            leaves = leaves.cut(1, root, place)
+        job = Job(self.job.plan, leaves, self.job.threads)
         done = None if self.kept is None else self.result
-        run_job(job, action, False, priors=priors, kept=self.kept, done=done)
+        run_job(job, action, False, priors=priors, kept=self.place, done=done)
 
 
 def _merge(above: Result, below: Result) -> Result:
     n = above.z.size
     return Result(
         above.z,
-        above.exponents + below.exponents.reshape(n, -1).sum(axis=1),
-        above.ranges + below.ranges.reshape(n, -1).min(axis=1),
+        above.exponents + np.add.reduce(below.exponents.reshape(n, -1), axis=1),
+        above.ranges + np.minimum.reduce(below.ranges.reshape(n, -1), axis=1),
         below.shifts.reshape(n, below.shifts.size // n),
     )
 
 
 def walk(
     g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int, action: Action,
-    normalise: bool = True, priors: Array | None = None,
+    normalise: bool = True, priors: int = 0,
 ) -> Result:  # fmt: skip
     """Both passes, cut into blocks where that pays; ``action`` keeps what is wanted."""
     cut = cut_level(g, top, bottom, len(leaves), leaves.root.dtype)
     if cut is None:
         job = job_of(g, top, bottom, leaves, threads)
         return run_job(job, action, normalise, priors=priors)
-    lower = priors is not None or action.reaches(cut)
-    below = _Below(g, top, cut, bottom, leaves, threads, lower)
-    middle = None
+    lower = priors != 0 or action.reaches(cut)
+    below = _Below(g, top, cut, bottom, leaves, threads, lower, action.run)
+    middle, place = None, 0
     if lower and action.downward:
-        middle = np.empty((len(below.leaves), g.v[cut]), leaves.root.dtype)
-    result = walk(g, top, cut, below.above, threads, action, normalise, middle)
+        middle = np.empty((below.job.n, g.v[cut]), leaves.root.dtype)
+        place = address(middle)
+    result = walk(g, top, cut, below.above, threads, action, normalise, place)
     if lower:
-        below.walk(action, middle, priors)
+        below.walk(action, middle, place, priors)
     return _merge(result, below.result)
 
 
@@ -596,23 +654,25 @@ class Dense:
     values: Array
     rows: int
     downward = True
+    run = staticmethod(kernels.lines)
 
-    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+    @cached_property
+    def _place(self) -> int:
+        return address(self.values)
+
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries of a job."""
-        plan, lanes = job.plan, simd.lanes(job.dtype)
-        last = plan.bottom - (priors is not None)
-        here = {x: start for x, start in self.starts.items() if plan.top <= x <= last}
-        for level, start in here.items():
-            entries[layout.HEAD + level - plan.top] = start
-        sizes = plan.geometry[:, layout.NODES] * plan.geometry[:, layout.SYMBOLS]
-        aligned = address(self.values) % simd.LINE == 0 and all(
-            start % lanes == 0 and sizes[level - plan.top] % lanes == 0
-            for level, start in here.items()
-        )
-        entries[layout.VALUES : layout.ALIGNED + 1] = (
-            address(self.values), self.kind, self.rows, aligned,
-        )  # fmt: skip
-        entries[layout.LOWEST] = max(here, default=plan.top) - plan.top
+        plan, head, lanes = job.plan, layout.HEAD - job.plan.top, simd.lanes(job.plan.dtype)
+        last, lowest = plan.bottom - (priors != 0), plan.top
+        aligned = self._place % simd.LINE == 0
+        for level, start in self.starts.items():
+            if plan.top <= level <= last:
+                entries[head + level] = start
+                lowest = max(lowest, level)
+                row = plan.rows[level - plan.top]
+                aligned = aligned and start % lanes == 0 and row % lanes == 0
+        entries[layout.VALUES : layout.ALIGNED + 1] = self._place, self.kind, self.rows, aligned
+        entries[layout.LOWEST] = lowest - plan.top
         _hand_down(plan, entries, priors)
 
     def reaches(self, level: int) -> bool:
@@ -624,9 +684,9 @@ class Dense:
         return run_job(job, self, normalise)
 
 
-def _hand_down(plan: Plan, entries: Array, priors: Array | None) -> None:
-    if priors is not None:
-        entries[layout.LAST_DOWN] = address(priors)
+def _hand_down(plan: Plan, entries: Array, priors: int) -> None:
+    if priors:
+        entries[layout.LAST_DOWN] = priors
         entries[layout.LOWEST] = plan.bottom - plan.top
 
 
@@ -642,8 +702,9 @@ class Beliefs:
     starts: Array  # int64 [L + 1], their places
     out: Array  # [3, size of truth]
     downward = True
+    run = staticmethod(kernels.numbers)
 
-    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries of a job."""
         entries[layout.TRUTH : layout.BELIEFS_SIZE + 1] = (
             address(self.truth), address(self.out), self.out.shape[1],
@@ -667,8 +728,9 @@ class Draw:
     starts: Array  # int64 [L + 1], the places of the level blocks
     out: Array  # int32, level blocks
     downward = False  # below a cut, the symbols of the roots are those that the block above drew
+    run = staticmethod(kernels.numbers)
 
-    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries of a job."""
         entries[layout.REPEATS : layout.DRAWN + 1] = (
             self.repeats, address(self.root_uniforms) if job.plan.top == 0 else 0,
@@ -688,11 +750,12 @@ class BeliefsAndDraw:
     beliefs: Beliefs
     draw: Draw
     downward = True
+    run = staticmethod(kernels.numbers)
 
-    def wants(self, job: Job, entries: Array, normalise: bool, priors: Array | None) -> None:
+    def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries of a job; the two have the same places."""
-        self.draw.wants(job, entries, normalise, priors)
-        self.beliefs.wants(job, entries, normalise, priors)
+        self.draw.wants(job, entries, priors)
+        self.beliefs.wants(job, entries, priors)
 
     def reaches(self, level: int) -> bool:
         """All levels are wanted."""

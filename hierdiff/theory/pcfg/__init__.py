@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hierdiff.theory.pcfg.inside_outside import (
         BestParses,
+        NodePosterior,
         ParsePosterior,
         WeightFit,
+        derived_nodes,
         fit_weights,
         parse_posterior,
         valid_strings,
     )
+    from hierdiff.theory.pcfg.known_tree import known_tree_beliefs, known_tree_dynamics
     from hierdiff.theory.pcfg.next_token import next_token_law, prefix_log_probability
 else:
     from hierdiff._lazy import lazy
@@ -29,9 +32,13 @@ else:
 
 __all__ = [
     "BestParses",
+    "NodePosterior",
     "ParsePosterior",
     "WeightFit",
+    "derived_nodes",
     "fit_weights",
+    "known_tree_beliefs",
+    "known_tree_dynamics",
     "next_token_law",
     "parse_posterior",
     "prefix_log_probability",

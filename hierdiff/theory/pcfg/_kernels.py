@@ -21,9 +21,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from hierdiff.theory._compiled import jit, part
+from hierdiff.theory._compiled import inline, jit, part
+from hierdiff.theory.rhm._kernels import _below, _next, _start
 
-__all__ = ["LANES", "inside", "inside_log", "outside", "outside_log", "prefix", "walk"]
+__all__ = [
+    "LANES", "branch_down", "branch_up", "inside", "inside_log", "meet", "outside", "outside_log",
+    "prefix", "walk",
+]  # fmt: skip
 
 LANES = 8
 """Strings side by side: one line of the processor's cache in float64."""
@@ -299,3 +303,91 @@ def prefix(n, terminals, cell_rows, binary, weights, corner, chart, out):
                         for b in range(v):
                             sums[i, t, b] += x * base[a, b]
         out[k] = sums[0]
+
+
+# --------------------------------------------------- rules drawn anew at every node of a known tree
+
+
+@inline
+def _fresh(state, tuples, seen, stamp):
+    """A tuple, coded as a number, that this rule table does not have yet."""
+    while True:
+        state, bits = _next(state)
+        code = _below(bits, tuples)
+        if seen[code] != stamp:
+            seen[code] = stamp
+            return state, code
+
+
+@inline
+def _value(code, digits, first, children, messages):
+    """Product over the children from ``first`` on of the messages at a tuple's symbols."""
+    x = 1.0
+    for j in range(first, children.size):
+        x *= messages[children[j], digits[code, j]]
+    return x
+
+
+@jit
+def branch_up(messages, order, key, parents, m, digits, seen, out):
+    """One message per column of ``order`` [s, size], the numbers of its children.
+
+    ``digits[code]`` are the symbols of a tuple.  Tuple 0 is the true one and belongs to parent 0;
+    the other rules are a uniform choice of the other tuples, without repetition.
+    """
+    for member in range(order.shape[1]):
+        stamp = member + 1
+        state = _start(key, member)
+        children = order[:, member]
+        seen[0] = stamp
+        total = 0.0
+        for a in range(parents):
+            acc = _value(0, digits, 0, children, messages) if a == 0 else 0.0
+            for _ in range(m - 1 if a == 0 else m):
+                state, code = _fresh(state, digits.shape[0], seen, stamp)
+                acc += _value(code, digits, 0, children, messages)
+            out[member, a] = acc
+            total += acc
+        for a in range(parents):
+            out[member, a] /= total
+
+
+@jit
+def branch_down(messages, above, order, key, m, digits, seen, out):
+    """Messages to a child from its parent's, ``above[order[0]]``, and its siblings' from below."""
+    for member in range(order.shape[1]):
+        stamp = member + 1
+        state = _start(key, member)
+        children = order[:, member]
+        out[member, :] = 0.0
+        seen[0] = stamp
+        for a in range(above.shape[1]):
+            x = above[children[0], a]
+            if a == 0:
+                out[member, 0] += x * _value(0, digits, 1, children, messages)
+            for _ in range(m - 1 if a == 0 else m):
+                state, code = _fresh(state, digits.shape[0], seen, stamp)
+                out[member, digits[code, 0]] += x * _value(code, digits, 1, children, messages)
+        total = 0.0
+        for b in range(out.shape[1]):
+            total += out[member, b]
+        for b in range(out.shape[1]):
+            out[member, b] /= total
+
+
+@jit
+def meet(up, down, key, out):
+    """True belief of up times down; wrong symbols, whose names are arbitrary, meet at random."""
+    v = up.shape[1]
+    names = np.empty(v, np.int64)
+    for member in range(up.shape[0]):
+        state = _start(key, member)
+        for b in range(v):
+            names[b] = b
+        total = up[member, 0] * down[member, 0]
+        for b in range(v - 1, 0, -1):
+            state, bits = _next(state)
+            k = 1 + _below(bits, b)
+            names[b], names[k] = names[k], names[b]
+            total += up[member, b] * down[member, names[b]]
+        out[member] = up[member, 0] * down[member, 0] / total

@@ -62,8 +62,10 @@ from hierdiff.theory.pcfg.chart import Chart, chart_of
 
 __all__ = [
     "BestParses",
+    "NodePosterior",
     "ParsePosterior",
     "WeightFit",
+    "derived_nodes",
     "fit_weights",
     "parse_posterior",
     "valid_strings",
@@ -257,6 +259,23 @@ class ParsePosterior:
         -----
         Validity: exact.
         """
+        c = self._chart
+        row, cell = self._places(trees)
+        one, span = np.empty(len(row)), np.empty(len(row))
+
+        def work(first: int, last: int, mu: Array, counts: Array) -> None:
+            mine = slice(trees.offsets[first], trees.offsets[last])
+            lane = trees.owner[mine] - first
+            one[mine] = mu[row[mine], lane]
+            # sums over all rows of each cell, as differences of running sums would lose digits
+            sums = np.add.reduceat(mu, c.cells[:, 0], axis=0)
+            span[mine] = sums[cell[mine], lane]
+
+        self._tiles(work)
+        return NodePosterior(one, span)
+
+    def _places(self, trees: Parses) -> tuple[Array, Array]:
+        """Row and cell of every node of trees, one tree per string."""
         g, c = self.grammar, self._chart
         same = trees.grammar.N == g.N and trees.grammar.level_sizes == g.level_sizes
         if not same or len(trees) != len(self) or (trees.lengths != c.n).any():
@@ -264,21 +283,23 @@ class ParsePosterior:
                 f"trees = {trees!r} must be {len(self)} trees of this grammar with {c.n} leaves"
             )
         symbol, start = trees.nodes[:, 0], trees.nodes[:, 1]
-        group = c.groups.of[symbol]
-        cell = c.cell_id[group, trees.nodes[:, 2] - start, start]
-        row = c.cells[cell, 0] + c.groups.index[symbol]
-        one, span = np.empty(len(row)), np.empty(len(row))
-        ends = np.cumsum(c.cells[:, 1])
+        cell = c.cell_id[c.groups.of[symbol], trees.nodes[:, 2] - start, start]
+        return c.cells[cell, 0] + c.groups.index[symbol], cell
 
-        def work(first: int, last: int, mu: Array, counts: Array) -> None:
+    def _from_below(self, trees: Parses) -> NodePosterior:
+        """Whether nodes can be derived from their leaves, and the symbol's share of it."""
+        c = self._chart
+        row, cell = self._places(trees)
+        one, span = np.empty(len(row)), np.empty(len(row))
+        for first in range(0, len(self), kernels.LANES):
+            last = min(first + kernels.LANES, len(self))
+            chart = _inside_tile(c, self._psi[first:last])
             mine = slice(trees.offsets[first], trees.offsets[last])
             lane = trees.owner[mine] - first
-            one[mine] = mu[row[mine], lane]
-            # sums over all rows of each cell, as differences of running sums would lose digits
-            sums = np.add.reduceat(mu, ends - c.cells[:, 1], axis=0)
-            span[mine] = sums[cell[mine], lane]
-
-        self._tiles(work)
+            sums = np.add.reduceat(chart, c.cells[:, 0], axis=0)[cell[mine], lane]
+            one[mine] = np.divide(chart[row[mine], lane], sums, out=np.zeros(len(lane)),
+                                  where=sums > 0)  # fmt: skip
+            span[mine] = sums > 0
         return NodePosterior(one, span)
 
     # ------------------------------------------------------------------------------ the passes
@@ -627,6 +648,48 @@ def valid_strings(grammar: PCFG, strings: ArrayLike) -> Array:
     return np.isfinite(
         _inferred(grammar, SymbolEvidence(found, 0.0, -np.inf, grammar.v), None, None).log_evidence
     )
+
+
+@checked(strings=partial(integers, ndim=2))
+def derived_nodes(grammar: PCFG, strings: ArrayLike, trees: Parses) -> NodePosterior:
+    r"""Which nodes of given trees can be derived from the leaves below them, whatever is around.
+
+    .. math:: \text{span} = [\textstyle\sum_B I_B(i, j) > 0], \qquad
+       \text{symbol} = I_A(i, j) / \textstyle\sum_B I_B(i, j)
+
+    with sums over the symbols of the level.
+
+    Parameters
+    ----------
+    grammar : PCFG
+    strings : int array [n, leaves]
+        They need not be in the language.
+    trees : Parses
+        One per string, of the same length.
+
+    Returns
+    -------
+    NodePosterior
+        In the order of ``trees.nodes``.
+
+    Raises
+    ------
+    InvalidParameter
+        If the trees are of another grammar, number or length, or symbols are out of range.
+
+    Notes
+    -----
+    Validity: a reading of strings outside of the language, for which there is no posterior.
+
+    Examples
+    --------
+    >>> g = PCFG.layered([{2: [[[0, 0]]]}, {2: [[[0, 1]]]}])
+    >>> derived_nodes(g, [[0, 1, 1, 1]], g.sample(1, 0)).span.tolist()
+    [0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+    """
+    found = symbols_of("strings", strings, 0, grammar.v)
+    evidence = SymbolEvidence(found, 0.0, -np.inf, grammar.v)
+    return _inferred(grammar, evidence, None, None)._from_below(trees)
 
 
 def _inferred(g: PCFG, log_evidence: Any, root: Any, threads: int | None) -> ParsePosterior:

@@ -3,8 +3,7 @@
 =======================  ========================================================================
 mean_field               annealed recursion of the epsilon-process, fixed points, threshold
 density_evolution        the law of the messages of any noise process, and its threshold
-erasure                  the same for masking, without sampling
-upper_bounds             upper bounds of belief and threshold
+bounds                   bounds of belief and threshold: support sets, overlaps, level sets
 critical_exponents       exponents at the threshold
 broadcast                the Kesten-Stigum number
 information              mutual information, entropies and free energy, level by level
@@ -21,6 +20,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hierdiff.theory.rhm.bounds import (
+        level_set_bound,
+        level_set_laws,
+        level_set_threshold,
+        overlap_bound,
+        overlap_threshold,
+        support_bound,
+        support_laws,
+        support_threshold,
+        threshold_upper_bound,
+    )
     from hierdiff.theory.rhm.broadcast import KestenStigum, kesten_stigum, kesten_stigum_annealed
     from hierdiff.theory.rhm.critical_exponents import (
         BeliefSlopes,
@@ -43,7 +53,6 @@ if TYPE_CHECKING:
         susceptibility,
         transfer_matrix,
     )
-    from hierdiff.theory.rhm.erasure import support_bound, support_laws, support_threshold
     from hierdiff.theory.rhm.information import (
         Estimate,
         conditional_entropy,
@@ -95,14 +104,6 @@ if TYPE_CHECKING:
         node_validity,
         truncated,
         validity,
-    )
-    from hierdiff.theory.rhm.upper_bounds import (
-        level_set_bound,
-        level_set_laws,
-        level_set_threshold,
-        overlap_bound,
-        overlap_threshold,
-        threshold_upper_bound,
     )
     from hierdiff.theory.rhm.uturn import class_change, committor
 else:

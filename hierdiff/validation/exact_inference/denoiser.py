@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,8 @@ class ExactDenoiser(nn.Module):
         """Evidence [n, leaves, v] of what a network is given."""
         tensor("x", x, None, self.grammar.n_leaves, self.channels)
         one_per_row("log_snr", log_snr, x)
-        return self._read(x, log_snr.to(x.dtype)[:, None, None])
+        level = log_snr.to(x.dtype)[:, None, None]
+        return self._read(x, level, self.grammar.leaf_vocabulary)
 
     def _marginals(
         self, x: Tensor, log_snr: Tensor, label: Tensor | None, levels: tuple[int, ...] | None
@@ -142,41 +143,39 @@ class ExactDenoiser(nn.Module):
         return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
 
-def _masking(v: int) -> Callable[[Tensor, Tensor], Tensor]:
+_Reader = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def _masking(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     # the last channel is the mask, under which every symbol is as likely
-    return lambda x, log_snr: (x[..., :v] + x[..., v:]).log()
+    return (x[..., :v] + x[..., v:]).log()
 
 
-def _uniform(v: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _uniform(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     # log_snr = log((1 - t) / t)
-    return lambda x, log_snr: (log_snr.sigmoid() * x + (-log_snr).sigmoid() / v).log()
+    return (log_snr.sigmoid() * x + (-log_snr).sigmoid() / v).log()
 
 
-def _gaussian(v: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _gaussian(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     # log psi = sqrt(snr (1 + snr)) x_t; the datum stands in the first channels
-    def read(x: Tensor, log_snr: Tensor) -> Tensor:
-        gain = (0.5 * (log_snr + nn.functional.softplus(log_snr))).exp()
-        return gain * x[..., :v]
-
-    return read
+    return (0.5 * (log_snr + nn.functional.softplus(log_snr))).exp() * x[..., :v]
 
 
-def _beliefs(v: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _beliefs(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     # without an input of its own a process shows the softmax of its evidence
-    return lambda x, log_snr: x.log()
+    return x.log()
 
 
-def _reader(noise: NoiseProcess) -> Callable[[Tensor, Tensor], Tensor]:
+def _reader(noise: NoiseProcess) -> _Reader:
     """Evidence from the channels and log SNR that a network is given."""
-    v = cast(int, noise.v)
     if has_snr(noise):
-        return _gaussian(v)
+        return _gaussian
     if masks(noise):
-        return _masking(v)
+        return _masking
     if getattr(noise, "network_input", None) is None:
-        return _beliefs(v)
+        return _beliefs
     if noise.name == "uniform":
-        return _uniform(v)
+        return _uniform
     raise InvalidParameter(
         f"noise = {shown(noise)} has a network_input of its own, from which no evidence can be "
         "read; give marginals() the evidence of the process itself"

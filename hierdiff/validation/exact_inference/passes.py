@@ -36,7 +36,7 @@ __all__: list[str] = []  # used inside this folder only
 # An entry below the smallest number is lost with relative weight 2**(smallest - reach), where reach
 # is the sum of exponents from its node to the root: these limits keep the loss below 2**-46 in
 # float32 and 2**-122 in float64.
-_REACH = {torch.float32: -80.0, torch.float64: -900.0}
+REACH = {torch.float32: -80.0, torch.float64: -900.0}
 # Numbers of a temporary array: on a processor it should stay in the cache.
 _TEMPORARY = {"cpu": 1 << 18}
 _LARGE = 1 << 26
@@ -386,7 +386,7 @@ class Passes:
         # written so that NaN counts as out of range
         if isinstance(algebra, Linear):
             with torch.no_grad():
-                limit = _REACH[log_z.dtype]
+                limit = REACH[log_z.dtype]
                 fine = (reach + torch.log2(z.value[0]) >= limit) & torch.isfinite(log_z)
         else:
             fine = torch.isfinite(log_z)
@@ -451,35 +451,48 @@ def infer(
     tables: Tables, theta: Tensor, log_root: Tensor, log_weights: Sequence[Tensor],
     wanted: Wanted, direction: Direction | None = None, rows: Tensor | None = None,
 ) -> Found:  # fmt: skip
-    """The passes over evidence [n, leaves, v]; what leaves the range is done again."""
+    """The passes over evidence [n, leaves, v]; what leaves the range is done again.
+
+    ``rows`` are the numbers of the samples in the whole batch, where they are done again.
+    """
     direction = Direction() if direction is None else direction
     exact = rows is not None and theta.dtype == torch.float64
     algebra: Algebra = Logarithms() if exact else Linear()
-    n, v = len(theta), tables.grammar.v[0]
     top = theta.amax(2, keepdim=True).detach()
     centred = (theta - top).permute(2, 1, 0)
-    root = log_root.expand(n, v).T
+    root = log_root.expand(len(theta), tables.grammar.v[0]).T
     passes = Passes(tables, algebra, root, log_weights, direction)
     found = passes.run(Jet(algebra.encode(centred)), wanted)
     logs = found.log_evidence + top.sum((1, 2), dtype=wide(theta.device))
     found = found._replace(log_evidence=logs)
+    return done_again(tables, theta, log_root, log_weights, wanted, direction, found, rows)
+
+
+def done_again(
+    tables: Tables, theta: Tensor, log_root: Tensor, log_weights: Sequence[Tensor],
+    wanted: Wanted, direction: Direction, found: Found, rows: Tensor | None = None,
+) -> Found:  # fmt: skip
+    """Samples that left the range, in float64, and then in logarithms; else the reason."""
     wrong = (~found.fine).nonzero()[:, 0]
     if not len(wrong):
         return found
     names = wrong if rows is None else rows[wrong]
-    if exact:
+    if rows is not None and theta.dtype == torch.float64:
         raise _reason(theta[wrong[0]].detach(), int(names[0]))
-    # once more in float64, and then in logarithms
     device = torch.device("cpu") if theta.device.type == "mps" else theta.device
 
     def some(x: Tensor, axis: int) -> Tensor:
         return x.index_select(axis, wrong).to(device, torch.float64)
 
-    nodes = {k: some(h, 2) for k, h in direction.nodes.items()}
-    rules = {k: some(h, 2) for k, h in direction.rules.items()}
     again = infer(
-        tables_of(tables.grammar, device, torch.float64), some(theta, 0), some(root, 1).T,
-        [w.to(device, torch.float64) for w in log_weights], wanted, Direction(nodes, rules), names,
+        tables_of(tables.grammar, device, torch.float64), some(theta, 0),
+        some(log_root, 0) if log_root.ndim == 2 else log_root.to(device, torch.float64),
+        [w.to(device, torch.float64) for w in log_weights], wanted,
+        Direction(
+            {k: some(h, 2) for k, h in direction.nodes.items()},
+            {k: some(h, 2) for k, h in direction.rules.items()},
+        ),
+        names,
     )  # fmt: skip
 
     def put(old: Tensor, new: Tensor, axis: int) -> Tensor:

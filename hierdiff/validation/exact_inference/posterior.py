@@ -63,6 +63,7 @@ __all__ = ["log_evidence", "marginals", "rule_counts"]
 
 Evidence: TypeAlias = "Tensor | ArrayLike | SymbolEvidence"
 
+_SMALL = 5e8  # bytes that are not worth asking the driver how much is free, which takes a while
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 # ------------------------------------------------------------------------- derivatives of any order
@@ -236,7 +237,9 @@ def _evidence(
                 f"evidence is about {evidence.symbols.shape} leaves with {evidence.v} symbols; the "
                 f"grammar needs (n, {leaves}) with {v}"
             )
-        return _symbols(evidence, dtype or torch.float64, device or torch.device("cpu"))
+        place, kind = device or torch.device("cpu"), dtype or torch.float64
+        _fits(grammar, len(evidence.symbols), kind, place)
+        return _symbols(evidence, kind, place)
     if isinstance(evidence, Tensor):
         tensor("log_evidence", evidence, None, leaves, v)
         if evidence.dtype not in _DTYPES and dtype is None:
@@ -290,6 +293,8 @@ def _fits(grammar: Grammar, n: int, dtype: torch.dtype, device: torch.device) ->
     what = f"inference with {n} samples of {grammar.n_leaves} leaves"
     if device.type != "cuda":
         memory(what, needed)
+        return
+    if needed < _SMALL:
         return
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -362,7 +367,7 @@ def log_evidence(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-    engine: Literal["auto", "torch"] = "auto",
+    engine: Literal["auto", "torch", "triton"] = "auto",
 ) -> Tensor:
     r"""Log probability of the evidence of each sample; its gradient are the marginals.
 
@@ -385,9 +390,9 @@ def log_evidence(
         float32, float64 or bfloat16; default that of a tensor, float64 for other evidence.
     device : str or torch.device, optional
         Default that of a tensor, the processor for other evidence.
-    engine : {"auto", "torch"}
-        The fastest that there is (:mod:`hierdiff.validation.exact_inference.engines`), or batched
-        torch operations.
+    engine : {"auto", "torch", "triton"}
+        The fastest that there is (:mod:`hierdiff.validation.exact_inference.engines`), batched
+        torch operations, or the fused kernel for CUDA.
 
     Returns
     -------
@@ -447,7 +452,7 @@ def marginals(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-    engine: Literal["auto", "torch"] = "auto",
+    engine: Literal["auto", "torch", "triton"] = "auto",
 ) -> tuple[Tensor, ...]:
     r"""Posterior marginals of every node, differentiable.
 
@@ -507,7 +512,7 @@ def rule_counts(
     log_prior: Tensor | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-    engine: Literal["auto", "torch"] = "auto",
+    engine: Literal["auto", "torch", "triton"] = "auto",
 ) -> tuple[Tensor, ...]:
     r"""Expected number of uses of every rule in the derivation of each sample, differentiable.
 

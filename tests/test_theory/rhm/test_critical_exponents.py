@@ -17,8 +17,8 @@ from hierdiff.theory import (
     support_laws,
     support_threshold,
 )
+from hierdiff.theory.rhm.bounds import _derivative, _support_table, critical_support, step_law
 from hierdiff.theory.rhm.critical_exponents import _Run, _transient
-from hierdiff.theory.rhm.erasure import _derivative, _table, critical_support, step_law
 
 SIZES = [(32, 8, 2), (16, 4, 2), (24, 6, 2), (16, 8, 3), (8, 3, 2)]
 
@@ -29,7 +29,7 @@ def test_support_sets_have_a_fixed_point_with_one_growing_direction(
 ) -> None:
     rhm = RHM(*sizes, 1)
     law, eigenvalues, threshold = critical_support(rhm)
-    table = _table(rhm.v, rhm.m, rhm.s, rhm.v)
+    table = _support_table(rhm.v, rhm.m, rhm.s, rhm.v)
     np.testing.assert_allclose(step_law(law, table, rhm.s), law, atol=1e-13)
     assert threshold == support_threshold(rhm)
     assert eigenvalues[0] > 1 > abs(eigenvalues[1])
@@ -47,7 +47,7 @@ def test_values_of_support_sets() -> None:
 @pytest.mark.parametrize("sizes", SIZES)
 def test_the_derivative_is_that_of_the_map(sizes: tuple[int, int, int]) -> None:
     rhm = RHM(*sizes, 1)
-    table = _table(rhm.v, rhm.m, rhm.s, rhm.v)
+    table = _support_table(rhm.v, rhm.m, rhm.s, rhm.v)
     random = np.random.default_rng(3)
     law = random.dirichlet(np.ones(rhm.v))
     change = random.standard_normal(rhm.v)

@@ -12,13 +12,13 @@ from oracles import one_line
 from hierdiff import RHM, MaskingNoise
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory import posterior
+from hierdiff.theory.rhm.bounds import support_bound, support_laws, support_threshold
 from hierdiff.theory.rhm.density_evolution import (
     critical_level,
     leaf_messages,
     population_dynamics,
     step_up,
 )
-from hierdiff.theory.rhm.erasure import support_bound, support_laws, support_threshold
 
 
 def all_tables(v: int, m: int) -> list[list[set[tuple[int, int]]]]:

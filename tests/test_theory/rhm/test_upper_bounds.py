@@ -23,8 +23,8 @@ from hierdiff.theory import (
     support_threshold,
     threshold_upper_bound,
 )
+from hierdiff.theory.rhm.bounds import _hypergeometric, _rank_table, _reached
 from hierdiff.theory.rhm.density_evolution import leaf_messages, step_up
-from hierdiff.theory.rhm.upper_bounds import _hypergeometric, _reached, _table
 
 REAL = ("masking", "uniform", "gaussian")
 
@@ -43,7 +43,7 @@ def test_ranks_are_those_of_all_rule_tables() -> None:
         counts = [sum(t < n for t in rules) for rules in table]  # tuples 0 ... n - 1 are allowed
         for h in range(1, counts[0] + 1):
             law[n - 1, sum(c >= h for c in counts) - 1] += 1 / counts[0] / len(tables)
-    np.testing.assert_allclose(_table(3, 2, 2, 3), law, atol=1e-12)
+    np.testing.assert_allclose(_rank_table(3, 2, 2, 3), law, atol=1e-12)
 
 
 def test_numbers_drawn_without_replacement() -> None:

@@ -53,13 +53,31 @@ def centre(dense, out, tops):
 
 
 @inline
-def gather(dense, base, column_step, columns, first, v, messages, row):
-    """Turn the rows of one leaf, a sample each, into lines, a symbol each."""
-    width = simd.width(messages)
+def gather(source, base, column_step, columns, first, v, out, row):
+    """Turn rows of ``v`` numbers, a column each, into lines; no column is read beyond the last."""
+    width = simd.width(out)
+    last = max(min(width, columns - first) - 1, 0)
+    place, whole = base + min(first, columns - 1) * column_step, v - v % width
+    for b in range(0, whole, width):
+        simd.get_turned(out, source, place + b, column_step, last, out, row + b * width)
     for w in range(width):
-        start = base + min(first + w, columns - 1) * column_step
-        for b in range(v):
-            simd.put(messages, row + b * width + w, simd.at(dense, start + b))
+        start = place + min(w, last) * column_step
+        for b in range(whole, v):
+            simd.put(out, row + b * width + w, simd.at(source, start + b))
+
+
+@inline
+def _gather_symbols(task, first, leaves):
+    """The same for the symbols that were seen, lanes side by side."""
+    width = simd.width(task.line)
+    last = min(width, task.columns - first) - 1
+    place, whole = first * leaves, leaves - leaves % width
+    for i in range(0, whole, width):
+        simd.get_turned(task.line, task.seen, place + i, leaves, last, task.symbols, i * width)
+    for leaf in range(whole, leaves):
+        for w in range(width):
+            seen = simd.at(task.seen, place + min(w, last) * leaves + leaf)
+            simd.put(task.symbols, leaf * width + w, seen)
 
 
 @inline
@@ -77,8 +95,7 @@ def prepare(task, first):
             column = min(first + w, task.columns - 1)
             simd.put(line, HIT * width + w, simd.at(match, column // pieces))
             simd.put(line, MISS * width + w, simd.at(other, column // pieces))
-            for leaf in range(leaves):
-                simd.put(task.symbols, leaf * width + w, simd.at(task.seen, column * leaves + leaf))
+        _gather_symbols(task, first, leaves)
         hit, miss = simd.load(line, HIT * width), simd.load(line, MISS * width)
         rest = simd.same(line, of(task.geometry, task.depth, SYMBOLS) - 1.0)
         c = simd.unscale(simd.fma(miss, rest, hit))

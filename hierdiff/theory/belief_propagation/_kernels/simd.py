@@ -27,6 +27,7 @@ __all__ = [
     "exponent",
     "float64_at",
     "fma",
+    "get_turned",
     "int32_at",
     "int64_at",
     "lanes",
@@ -306,6 +307,37 @@ def _put_turned(streaming: bool):
         return types.void(base, number, out, number, number, number), code
 
     return put_turned
+
+
+@intrinsic
+def get_turned(typing_context, like, base, place, step, last, out, offset):
+    """The opposite: rows at ``place``, ``step`` apart, as lines from ``offset`` on, one per number.
+
+    As many of each as ``like`` has lanes, whatever the type of the numbers; lanes beyond ``last``
+    repeat that one.
+    """
+    lanes = _VECTORS[like.dtype].lanes
+    size = base.dtype.bitwidth // 8
+
+    def code(context, builder, signature, args):
+        _, base, place, step, last, out, offset = args
+        kind = ir.VectorType(context.get_value_type(signature.args[1].dtype), lanes)
+
+        def at(base, offset):
+            return builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())
+
+        rows = []
+        for w in range(lanes):
+            lane = last.type(w)
+            lane = builder.select(builder.icmp_signed("<", lane, last), lane, last)
+            where = builder.add(place, builder.mul(lane, step))
+            rows.append(builder.load(at(base, where), align=size))
+        for i, line in enumerate(_turned(builder, rows)):
+            builder.store(line, at(out, builder.add(offset, offset.type(i * lanes))), align=size)
+        return context.get_dummy_value()
+
+    number = types.intp
+    return types.void(like, base, number, number, number, out, number), code
 
 
 put_turned = _put_turned(streaming=False)

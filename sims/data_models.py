@@ -16,7 +16,7 @@ grammar, and for the mixtures the exact mean of the class posterior, a one-dimen
 The critical level of infinite depth and the criteria of speciation are limits of large size: they
 state how the place moves, not where one half is lost, and have columns of their own.
 
-Run it as ``python sims/two_worlds.py --out DIR``; it takes about a minute, and resumes.
+Run it as ``python sims/data_models.py --out DIR``; it takes about a minute, and resumes.
 """
 
 # %%

@@ -1,0 +1,3 @@
+"""Compiled loops for accelerators: arrays in, arrays out, no checks."""
+
+__all__: list[str] = []
