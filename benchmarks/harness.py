@@ -42,7 +42,8 @@ __all__ = ["MODULES", "Case", "Column", "Member", "Table", "load", "over", "tabl
 
 HERE = Path(__file__).resolve().parent
 MODULES = (
-    "limits", "belief_propagation", "samples", "programs", "mixture", "questions", "factor_graphs",
+    "limits", "belief_propagation", "samples", "mixture", "questions", "pcfg", "programs",
+    "factor_graphs",
 )  # fmt: skip
 """Files beside this one that define tables; a new one is a line here."""
 
