@@ -495,7 +495,8 @@ def _draw_changes(ax: Axes, ds: xr.Dataset) -> None:
 def _draw_paths(ax: Axes, ds: xr.Dataset) -> None:
     for path in ds.paths.values:
         ax.plot(ds.t, path, lw=0.7, alpha=0.7)
-    ax.set(xlabel="noise level t (the process runs to the left)", xlim=(0.6, 0.0),
+    widest = min(1.0, 1.5 * float((ds.speciation + ds.speciation_spread).max()))
+    ax.set(xlabel="noise level t, falling to the right", xlim=(widest, 0.0),
            ylabel=f"committor of the final class, L = {int(ds.L[-1])}")  # fmt: skip
 
 
@@ -505,7 +506,8 @@ def _draw_times(ax: Axes, ds: xr.Dataset) -> None:
     ax.errorbar(ds.L, ds.speciation, ds.speciation_error, fmt="o", ms=4, label="mean")
     if "critical" in ds:
         ax.axhline(float(ds.critical), color="k", lw=1, label="density evolution")
-    ax.set(xlabel="depth L", ylabel="noise level at which the class is decided")
+    ax.set(xlabel="depth L", ylabel="noise level at which the class is decided",
+           xticks=ds.L.values)  # fmt: skip
     ax.legend(fontsize=7, frameon=False)
 
 
