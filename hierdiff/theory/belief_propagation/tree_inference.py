@@ -410,7 +410,7 @@ class TreePosterior:
         g, n = self.grammar, len(self)
         sizes = [g.n_nodes(x) * g.v[x] * g.m[x] for x in range(g.L)]
         memory(f"rule beliefs of {n} samples", 8.0 * n * (sum(sizes) + self._width))
-        rules = self._down(rules=sum(sizes))[3]
+        rules = self._down(rules=sum(sizes), keep=False)[3]
         ends = np.cumsum([0, *sizes])
         return tuple(
             rules[:, ends[x] : ends[x + 1]].reshape(n, g.n_nodes(x), g.v[x], g.m[x])
@@ -801,10 +801,13 @@ class TreePosterior:
         self, *, counts: tuple[int, int] | None = None, group: int = 1, rules: int = 0,
         entropy: bool = False, keep: bool = True, tree: semiring.Tree | None = None,
     ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
-        """Beliefs, log-evidence, and counts, rule beliefs and entropies where they are wanted."""
+        """Beliefs, log-evidence, and counts, rule beliefs and entropies where they are wanted.
+
+        Beliefs are of all samples with ``keep``; without, they are scratch.
+        """
         g, n = self.grammar, len(self)
         tree = tables(g) if tree is None else tree
-        belief = np.empty((n, self._width))
+        belief = np.empty((n if keep else 1, self._width))
         log_z, count = np.empty(n), np.zeros((1, 1) if counts is None else counts)
         rule = np.zeros((n, rules) if rules else (1, 1))
         split = np.zeros((n, g.L + 1) if entropy else (1, 1))
@@ -814,8 +817,9 @@ class TreePosterior:
         )  # fmt: skip
 
         def work(memo: Any, part: Array) -> None:
+            own = belief if keep else np.empty((1, self._width))
             semiring.beliefs(
-                memo, tree, self._evidence.kernel, part, wanted, np.empty(max(*g.m, 1)), belief,
+                memo, tree, self._evidence.kernel, part, wanted, np.empty(max(*g.m, 1)), own,
                 log_z, count, group, rule, split,
             )  # fmt: skip
 
