@@ -18,8 +18,9 @@ SURFACE = {
     "hierdiff": [
         "DataModel", "Derivations", "DiffusionModel", "EpsilonNoise", "Experiment",
         "GaussianNoise", "Grammar", "LowRankMixture", "MaskingNoise", "NoiseProcess", "RHM",
-        "UniformNoise", "experiment", "run",
+        "UniformNoise", "cite", "experiment", "run",
     ],
+    "hierdiff.citations": ["Entry", "cite", "cited_in", "entries", "papers_of", "places"],
     "hierdiff.theory": [
         "TwoObjectScenes", "GaussianClasses", "GaussianRHM", "ShapeTexture", "class_scores",
         "clustering_cost", "coincidence_cost", "kernel_accuracy", "kernel_cost", "truncated",
@@ -94,12 +95,13 @@ SURFACE = {
     ],
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "ChangedTree", "Classification", "Composition",
-        "Correlations", "Coverage", "CueConflict", "DataModels", "EmpiricalModel",
-        "Exponents", "FiniteSizeScaling", "Information", "KernelLearning", "Memorization",
-        "PhaseDiagram", "PhaseTransition", "Representation", "RepresentationPeak",
-        "RepresentationalSimilarity", "SampleComplexity", "SequentialModel", "Sharpening",
-        "SimulatedModel", "Susceptibility", "SynonymLearning", "TreeLoss", "TreeMixture",
-        "TreeShapes", "TruncatedDenoisers", "UTurn", "Variants",
+        "Correlations", "Coverage", "CueConflict", "DataModels", "EmpiricalModel", "Exponents",
+        "FiniteSizeScaling", "Information", "JacobianSpectrum", "KernelLearning", "Memorization",
+        "MostLikelyStrings", "PhaseDiagram", "PhaseTransition", "PosteriorEntropy",
+        "Representation", "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights",
+        "SampleComplexity", "SequentialModel", "Sharpening", "SimulatedModel", "Susceptibility",
+        "SynonymLearning", "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
+        "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",
