@@ -176,6 +176,14 @@ def centred(dense: Array, threads: int) -> tuple[Array, Array]:
     return out, tops.sum(axis=1)
 
 
+def copied(dense: Array, threads: int) -> Array:
+    """A copy, in memory that may be used again."""
+    out = results(dense.size, dense.dtype).reshape(dense.shape)
+    parts = threads if dense.size >= _SERIAL_WORK else 1
+    in_threads(len(dense), parts, lambda a, b: np.copyto(out[a:b], dense[a:b]))
+    return out
+
+
 # --------------------------------------------------------------------------- tables of a grammar
 
 
