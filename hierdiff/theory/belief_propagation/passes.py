@@ -38,6 +38,7 @@ from hierdiff.theory.belief_propagation.buffers import (
     available_threads,
     in_threads,
     results,
+    shelf_of,
 )
 
 __all__ = ["available_threads"]
@@ -313,7 +314,7 @@ def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool)
     work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
     flat = np.ones((1, g.v[top]), dtype)
     return Plan(
-        top, bottom, dtype, tables, itemsize * messages, work, Shelf(sizes), flat, address(flat)
+        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat, address(flat)
     )
 
 
