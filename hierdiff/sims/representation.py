@@ -24,6 +24,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     array,
     check_fields,
@@ -129,6 +130,7 @@ class Representation:
     """
 
     name: ClassVar[str] = "representation"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (
         "representation", "representation_theory", "representation_mean_field"
     )  # fmt: skip
