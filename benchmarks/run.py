@@ -24,7 +24,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from hierdiff.results import write_summary  # noqa: E402
 __all__ = ["main", "options"]
 
 RESULTS = HERE / "results.json"
+PLACES = {"--against": "../before", "--peers": "PYTHON", "--json": ""}
+"""Options that name a place, and what stands for it in a file that others read."""
 EXTRA = ("jax",)
 """Peers that need a Python of their own."""
 
@@ -52,6 +54,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="small points, few rounds")
     parser.add_argument("--tables", nargs="+", metavar="NAME", help="only these tables")
+    parser.add_argument("--only", default="", metavar="TEXT", help="points with this, as size = C")
     parser.add_argument("--against", type=Path, metavar="TREE", help="also time this checkout")
     parser.add_argument("--capped", action="store_true", help="also without AVX-512")
     parser.add_argument(
@@ -77,7 +80,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--against = {found.against} holds no package; give a checkout")
     if found.peers and not found.peers.exists():
         parser.error(f"--peers = {found.peers} is no interpreter")
-    if found.json is None and not (found.quick or found.tables):
+    if found.json is None and not (found.quick or found.tables or found.only):
         found.json = RESULTS
     return found
 
@@ -154,7 +157,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             table = known[name]
             rows = found["tables"].setdefault(name, {})
             for point in table.quick if given.quick else table.points:
-                if key(point) in rows:
+                if key(point) in rows or given.only not in key(point):
                     continue
                 start, most = time.perf_counter(), given.rounds
                 if given.quick:
@@ -175,13 +178,25 @@ def write(given: argparse.Namespace, found: Mapping[str, Any]) -> None:
     """Everything so far, as JSON that says how it was made."""
     if given.json:
         made = {"rounds": given.rounds, "seconds": given.seconds, "quick": given.quick}
-        write_summary(given.json, {**found, "targets": reading.targets(found)}, made)
+        rows = {**found, "targets": reading.targets(found)}
+        write_summary(given.json, rows, made, also={"command": command(sys.argv)})
+
+
+def command(words: Sequence[str]) -> str:
+    """The command without the folders of this machine."""
+    out = [Path(words[0]).name, *words[1:]]
+    for i, word in enumerate(out[:-1]):
+        if word in PLACES:
+            out[i + 1] = PLACES[word] or Path(out[i + 1]).name
+    return " ".join(out)
 
 
 def show(table: Table, row: Mapping[str, Any], seconds: float) -> None:
     """Print what was found at a point; a peer stands under what has the same features."""
     names = ("now", "before", "now, capped", "before, capped")
-    there = [n for n in names if any(n in cells for cells in row["cases"].values())]
+    has = {name for cells in row["cases"].values() for name in cells}
+    has |= {reading.column_of("now", name) for name in has - set(names)}
+    there = [name for name in names if name in has]
     print(f"\n{table.title}: {key(row['point'])} ({seconds:.0f} s)", flush=True)
     print(" " * 36 + "".join(f"{name:>16}" for name in there))
     for case, cells in row["cases"].items():

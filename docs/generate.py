@@ -14,6 +14,7 @@ from reference import commands, papers
 from reference import draw as draw_reference
 
 from hierdiff import GaussianNoise
+from hierdiff.sims.models.fitted import LABELS, MODELS
 
 
 def laws() -> str:
@@ -181,19 +182,19 @@ def memorization() -> str:
     """The ratio of every model and number of data."""
     found = {(x["model"], x["points"], x["N"]): x for x in result("memorization")["table"]}
     numbers = sorted({n for *_, n in found})
-    lines = [(m, "test") for m in ("exact", "labelled", "fitted", "separate", "memorising")]
+    lines = [(m, "test") for m in MODELS]
     rows = []
     for model, points in [*lines, ("memorising", "train")]:
         cells = [found[model, points, n] for n in numbers]
         rows.append(
-            [f"{model}, {points} points", *(plus(x["ratio"], x["error"], 3) for x in cells)]
+            [f"{LABELS[model]}, {points} points", *(plus(x["ratio"], x["error"], 3) for x in cells)]
         )
     return table(["model", *(f"N = {n}" for n in numbers)], rows)
 
 
 def crossover() -> str:
     """Where models turn unimodal."""
-    data, names = result("memorization"), ("labelled", "fitted", "separate", "memorising")
+    data, names = result("memorization"), MODELS[1:]
     rows = [
         [str(x["d"]), *(plus(x[n][0] / x["d"], x[n][1] / x["d"], 2) for n in names),
          f"{x['information'] / x['d']:.1f}"]
@@ -202,7 +203,7 @@ def crossover() -> str:
     growth = data["growth"]
     rows.append(["exponent", *(plus(growth[n]["exponent"], growth[n]["error"], 2) for n in names),
                  ""])  # fmt: skip
-    return table(["d", *names, "e^I / d"], rows)
+    return table(["d", *(LABELS[n] for n in names), "e^I / d"], rows)
 
 
 def data_models() -> str:

@@ -169,25 +169,25 @@ def _probes(add) -> None:
 _CODES = {
     "balanced": "a smooth code of the place",
     "skewed": "a smooth code of the place",
-    "faint": "a code in which the place is faint beside one that means nothing",
+    "attenuated": "a code in which the place is attenuated beside one that means nothing",
 }
 
 
 def _phases(add) -> None:
     """Phases, crossings and order of bump networks: none of those that set the thresholds."""
-    every = "composition.py --labels balanced skewed faint --seeds 2 --seed 3"
-    faint = "composition.py --parts bumps --seeds 3 --seed 1"
-    large = ("composition.py --parts bumps --size 16 --sigma 1.5 --margin 3 --faint-spacing .25 "
-             "--faint-steps 1900 --seeds 2 --seed 4")  # fmt: skip
+    every = "composition.py --labels balanced skewed attenuated --seeds 2 --seed 3"
+    alone = "composition.py --parts bumps --seeds 3 --seed 1"
+    large = ("composition.py --parts bumps --size 16 --sigma 1.5 --margin 3 "
+             "--attenuated-spacing .25 --attenuated-steps 1900 --seeds 2 --seed 4")  # fmt: skip
     found = network("composition") or {}
-    for name in ("balanced", "faint", "skewed"):
+    for name in ("balanced", "attenuated", "skewed"):
         runs, command = [found.get(name)], every
-        if name == "faint":
-            runs.append((network("composition_faint") or {}).get(name))
-            command += f"` and `python validation/{faint}"
+        if name == "attenuated":
+            runs.append((network("composition_attenuated") or {}).get(name))
+            command += f"` and `python validation/{alone}"
         _world(add, f"{name} labels", name, [x for x in runs if x], command)
-    more = (network("composition_16") or {}).get("faint")
-    _world(add, "faint labels, 16 x 16 pixels", "faint", [more] if more else [], large)
+    more = (network("composition_16") or {}).get("attenuated")
+    _world(add, "attenuated labels, 16 x 16 pixels", "attenuated", [more] if more else [], large)
     if "levels" in found:
         x = found["levels"]
         add(("B1",), "grammar: levels are learned from the leaves up in "

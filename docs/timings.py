@@ -26,7 +26,7 @@ COLUMNS = {
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito's, which colour-blind readers tell apart; markers differ too."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
-MISSING = "Not in the committed run.\n"
+MISSING = "The committed run was made without this table.\n"
 
 Cell = Mapping[str, Any]
 
@@ -93,11 +93,11 @@ def performance_machine() -> str:
         for kind in ("", ", capped"):
             for point in points("limits"):
                 one = cell(point, case, f"limits{kind}")
-                row.append("" if one is None else number(work / reading.median(one) / 1e9))
+                row.append("" if one is None else number(work / reading.quantiles(one)[0] / 1e9))
         rows.append(row)
     names = [f"{p['point']['threads']} thread{'s' * (p['point']['threads'] == 'all')}"
              for p in points("limits")]  # fmt: skip
-    header = ["float32", *names, *(f"{name}, no AVX-512" for name in names)]
+    header = ["best of rounds, float32", *names, *(f"{name}, no AVX-512" for name in names)]
     return text + narrow(header, rows)
 
 
@@ -156,11 +156,11 @@ def performance_before() -> str:
         for column in ("now", CAPPED):
             mine = cell(point, "posterior", column)
             old = cell(point, "posterior", column.replace("now", "before"))
-            peer = cell(point, "dense torch", reading.column_of("torch", column))
-            row += [time_of(mine), ratio(old, mine), ratio(peer, mine)]
-        rows.append(row)
-    header = ["size, samples", "now", "before / now", "dense torch / now", "no AVX-512",
-              "its before / now", "its torch / now"]  # fmt: skip
+            row += [time_of(mine), ratio(old, mine)]
+        peer = cell(point, "dense torch", reading.column_of("torch", CAPPED))
+        rows.append([*row, ratio(peer, mine)])
+    header = ["size, samples", "now", "before / now", "no AVX-512", "its before / now",
+              "its dense torch / now"]  # fmt: skip
     return narrow(header, rows)
 
 
@@ -191,17 +191,68 @@ def fraction(least: Cell | None, mine: Cell | None) -> str:
     return f"{reading.ratio(least, mine).value:.2f}"
 
 
+def by_point(name: str, axis: str, first: str, memory: bool = False) -> str:
+    """Cases of a table line by line, against its one parameter, with the memory of the last."""
+    found = points(name)
+    values = [f"{point['point'][axis]:,}" for point in found]
+    rows = []
+    for case in found[-1]["cases"] if found else ():
+        cells = [next((c for c in point["cases"][case].values() if "wall" in c), None)
+                 for point in found]  # fmt: skip
+        kept = cells[-1] if memory and cells[-1] else {}
+        most = max(kept.get("pages") or 0, kept.get("allocated") or 0)
+        rows.append([case, *map(time_of, cells), f"{most:.1f}" if kept else ""])
+    return narrow([first, *values, f"MiB, {values[-1] if values else ''}"], rows)
+
+
 def performance_cost() -> str:
     """What each request costs at size A."""
-    found = points("asked")
-    names = list(found[-1]["cases"]) if found else []
+    return by_point("asked", "batch", "asked for, samples", memory=True)
+
+
+def performance_choices() -> str:
+    """Cost of every choice, relative to all marginals in float32 from compact evidence, size A."""
+    asked = {point["point"]["batch"]: point for point in points("asked")}
+    rows: dict[str, list[str]] = {}
+    batches = []
+    for point in points("marginals"):
+        here = point["point"]
+        base = cell(point, "posterior")
+        if here["size"] != "A" or base is None:
+            continue
+        batches.append(f"A {here['batch']}")
+        for name in ("posterior, memory given", "posterior, evidence as an array",
+                     "posterior, float64"):  # fmt: skip
+            row = rows.setdefault(name.removeprefix("posterior, "), [])
+            row.append(ratio(cell(point, name), base))
+        other = asked.get(here["batch"])
+        for name in other["cases"] if other else ():
+            if name != "all marginals":
+                mine, all_ = cell(other, name), cell(other, "all marginals")
+                rows.setdefault(name, []).append(ratio(mine, all_))
+    return narrow(["choice", *batches], [[name, *row] for name, row in rows.items()])
+
+
+def performance_questions() -> str:
+    """Questions about the posterior over derivations."""
+    return by_point("questions", "batch", "question, samples")
+
+
+def performance_torch() -> str:
+    """Inference in torch on a processor."""
     rows = []
-    for name in names:
-        row = [name, *(time_of(cell(point, name)) for point in found)]
-        last = cell(found[-1], name)
-        rows.append([*row, "" if last is None else f"{last.get('allocated') or 0:.1f}"])
-    batches = [str(point["point"]["batch"]) for point in found]
-    return narrow(["asked for", *batches, f"MiB, {batches[-1] if batches else ''}"], rows)
+    for point in points("torch"):
+        row = [size(point), time_of(cell(point, "posterior, evidence as an array"))]
+        names = ("marginals", "log-evidence and its gradient", "marginals by batched operations")
+        rows.append([*row, *(time_of(cell(point, name, "torch")) for name in names)])
+    header = ["size, samples", "posterior", "marginals in torch", "log-evidence and gradient",
+              "batched operations"]  # fmt: skip
+    return narrow(header, rows)
+
+
+def performance_parsing() -> str:
+    """All parses of strings."""
+    return by_point("parsing", "length", "16 strings of length")
 
 
 def performance_call() -> str:
@@ -419,7 +470,8 @@ FIGURES: Mapping[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
 }
 PAGES = (
     performance_machine, performance_targets, performance_ratios, performance_before,
-    performance_bound, performance_cost, performance_call, performance_drawing,
+    performance_bound, performance_cost, performance_choices, performance_call,
+    performance_questions, performance_torch, performance_parsing, performance_drawing,
     performance_denoisers, performance_programs, performance_graphs, performance_scaling,
 )  # fmt: skip
 

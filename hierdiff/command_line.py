@@ -133,8 +133,9 @@ def parse_flags(
 
     Notes
     -----
-    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note.  A
-    class with subcommands puts the words into the parser's order by its method ``arguments``.
+    Validity: old names of flags, which a class lists in ``renamed``, are accepted with a note, as
+    are those of their values, in ``renamed_values``.  A class with subcommands puts the words into
+    the parser's order by its method ``arguments``.
     """
     # tyro is imported when flags are read, not by programs that only import the package
     import tyro
@@ -163,7 +164,8 @@ def parse_flags(
 
     def parse() -> Any:
         given = sys.argv[1:] if own is None else own
-        words = _new_names(given, getattr(kind, "renamed", {}))
+        names, values = (getattr(kind, k, {}) for k in ("renamed", "renamed_values"))
+        words = _new_names(given, names, values)
         arrange = getattr(kind, "arguments", None)  # of a class with subcommands
         words = words if arrange is None else arrange(words)
         config = (tyro.conf.OmitSubcommandPrefixes,)
@@ -173,15 +175,24 @@ def parse_flags(
     return found.experiment, found.run
 
 
-def _new_names(words: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
-    """The command line with new names of flags; a note for each old one."""
-    found = []
+def _new_names(
+    words: Sequence[str], renamed: Mapping[str, str], values: Mapping[str, Mapping[str, str]]
+) -> list[str]:  # fmt: skip
+    """The command line with new names of flags and of their values; a note for each old one."""
+    found: list[str] = []
+    flag = ""
     for word in words:
+        known = {} if word.startswith("--") else values.get(flag, {})
+        if word in known:
+            print(f"note: {word} is now {known[word]}", file=sys.stderr)
+            word = known[word]
         old = word.removeprefix("--").partition("=")[0].replace("-", "_")
         if word.startswith("--") and old in renamed:
             new = "--" + renamed[old].replace("_", "-")
             print(f"note: --{old.replace('_', '-')} is now {new}", file=sys.stderr)
             word = new + word.removeprefix("--")[len(old) :]
+        if word.startswith("--"):
+            flag = word.removeprefix("--").partition("=")[0].replace("-", "_")
         found.append(word)
     return found
 

@@ -374,6 +374,8 @@ class Experiment(Protocol):
         Stem of the files, such as "phase_transition"; the command is "phase-transition".
     renamed : mapping, optional
         Old names of fields, which the command line accepts with a note.
+    renamed_values : mapping, optional
+        Old words among the values of a field, by the field.
     """
 
     name: ClassVar[str]

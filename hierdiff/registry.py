@@ -109,6 +109,22 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.information:Information",
         "mutual information per tree level, and its slope against the denoiser",
     ),
+    "most-likely-strings": Entry(
+        "hierdiff.sims.most_likely_strings:MostLikelyStrings",
+        "the most likely string against the string of likeliest leaves",
+    ),
+    "posterior-entropy": Entry(
+        "hierdiff.sims.posterior_uncertainty:PosteriorEntropy",
+        "how much of every tree level is uncertain, and what leaves share of it",
+    ),
+    "jacobian-spectrum": Entry(
+        "hierdiff.sims.posterior_uncertainty:JacobianSpectrum",
+        "along which directions the denoiser is uncertain, and how many leaves vary together",
+    ),
+    "rule-weights": Entry(
+        "hierdiff.sims.rule_weights:RuleWeights",
+        "rule weights from noisy strings: their error against the number of strings",
+    ),
     "variants": Entry(
         "hierdiff.sims.variants:Variants",
         "how unequal, ambiguous and cut rules move the threshold",

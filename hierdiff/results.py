@@ -62,6 +62,12 @@ _OLD_NAMES = {
     "unshared": "independent",
     "world": "data_model",
 }
+# values of coordinates
+_OLD_VALUES = {
+    "model": {
+        "labelled": "supervised_ppca", "fitted": "ppca_mixture", "separate": "ppca_mixture_own",
+    },
+}  # fmt: skip
 _PACKAGES = ("hierdiff", "numpy", "scipy", "numba", "xarray")
 _IMPORTED = time.perf_counter()
 # flags that say where and how to work, and change no number
@@ -833,19 +839,26 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
 def _with_new_names(ds: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
     """A result of an older version under the names of today; one note if there were old ones."""
     found = {}
-    for name in sorted({*map(str, ds.variables), *map(str, ds.dims)}):
+    names = {*map(str, ds.variables), *map(str, ds.dims)}
+    for name in sorted(names):
         for old, new in _OLD_NAMES.items():
             if name == old or name.startswith(f"{old}_"):
                 found[name] = new + name[len(old) :]
     if "tree_level" in ds.variables:  # "level" was the noise level there
         found |= {"tree_level": "level"} | ({"level": "t"} if "level" in ds.variables else {})
+    values = {}
+    for name in _OLD_VALUES.keys() & set(map(str, ds.coords)):
+        known, old_values = _OLD_VALUES[name], ds[name].values.tolist()
+        if isinstance(old_values, list) and known.keys() & {*old_values}:
+            values[name] = (ds[name].dims, [known.get(x, x) for x in old_values], ds[name].attrs)
+            found |= {x: known[x] for x in old_values if x in known}
     if found:
         words = ", ".join(f"{old} is {new}" for old, new in sorted(found.items()))
         warnings.warn(
             f"{str(path)!r} was written by an older version and is read under the names of "
             f"today: {words}", OldResult, stacklevel=3,
         )  # fmt: skip
-    return ds.rename(found)
+    return ds.assign_coords(values).rename({k: v for k, v in found.items() if k in names})
 
 
 # ---------------------------------------------------------------------------------- comparison

@@ -7,8 +7,8 @@ level; one that memorises shows a curve that is flat and then falls.  At fixed n
 :math:`R = \mathrm{SNR}(\sigma^*)/\mathrm{SNR}(0.02)` separates the two: R > 1 is a peak.
 
 Four learners see the same N data of K = 3 classes of rank d.  *Memorising* is the data set itself.
-*Fitted* is EM without labels, *separate* the same with a residual variance for each class and
-random starts, *labelled* is given the classes and finds their subspaces.  The number of
+*ppca_mixture* is EM without labels, *ppca_mixture_own* with a residual variance for each class and
+random starts, *supervised_ppca* is given the classes and finds their subspaces.  The number of
 data :math:`N_c` at which R passes 1 on test points is located for several d.  With labels it is
 4 to 5 d, so about 1.5 d per class; without, six starts of EM rarely find the classes below 4 d per
 class, although the labelled subspaces are likelier: the crossover of an unlabelled fit is one of

@@ -16,8 +16,8 @@ Two tuples seen n times each share :math:`n^2 (1/v + S)` contexts if they are sy
 
 the exponent rises from 1 + l/2 to l + 1 along one curve for all levels and vocabularies.
 
-Run it as ``python sims/sample_complexity.py --out DIR``; it takes some minutes, and the same command goes
-on where it was interrupted.
+Run it as ``python sims/sample_complexity.py --out DIR``; it takes some minutes, and the same
+command goes on where it was interrupted.
 """
 
 # %%

@@ -436,8 +436,8 @@ TEXT = [
     ("representation.md", "python sims/representation.py", "SNR(sigma*)/SNR({sigma_low:g})"),
     ("networks.md", "python validation/phase_transition.py", "(v, m, s, L) = ({v}, {m}, {s}, {L})"),
     ("networks.md", "python validation/composition.py --parts bumps --size 16 --sigma 1.5 "
-     "--margin 3 --faint-spacing .25 --faint-steps 1900 --seeds 2 --seed 4",
-     "begun again with {faint_steps:,}"),
+     "--margin 3 --attenuated-spacing .25 --attenuated-steps 1900 --seeds 2 --seed 4",
+     "begun again with {attenuated_steps:,}"),
     ("claims.md", "python sims/susceptibility.py", "(v, m, s) = ({v}, {m}, {s})"),
 ]  # fmt: skip
 """Page, command, and what the page says of its parameters."""

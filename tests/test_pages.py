@@ -286,7 +286,8 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
     "margin": (0.0, 1e-300),  # bumps up to the edge
     "blurs": ((0.0,), (1e-300,)),  # texture removed
     "t": ((0.0,), (1e-300,), 1e-300),  # clean data
-    "times": ((1e-300,),),
+    "times": ((0.0,), (1e-300,)),  # clean data
+    "a": (-1.0, 0.0, 1e-300),  # exponents of Zipf's law, of which -1 is uniform
     "target": (1e-300,),  # accuracies that any learner reaches
     "success_threshold": (1e-300,),
     "label_share": (1e-300,),  # no label at all

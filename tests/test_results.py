@@ -368,19 +368,23 @@ def test_a_result_of_an_older_version_is_read_under_new_names(
         {"unshared": (("level",), [0.9, 0.8], "accuracy"),
          "unshared_error": (("level",), [0.1, 0.1], "its error"),
          "level_accuracy": (("tree_level",), [0.7, 0.6], "accuracy"),
-         "half": (("world",), [1.0, 2.0], "SNR")},
-        {"level": level, "tree_level": tree}, "simulation", {},
+         "half": (("world", "model"), [[1.0, 2.0]], "SNR")},
+        {"level": level, "tree_level": tree,
+         "model": (("model",), ["exact", "labelled"], "denoiser")}, "simulation", {},
     )  # fmt: skip
     assert load(save(old, tmp_path / "new.nc")).identical(old)  # a file of today keeps its names
     monkeypatch.setattr("hierdiff.results._LAYOUT", "1")
     path = save(old, tmp_path / "old.nc")
     monkeypatch.undo()
-    with pytest.warns(OldResult, match="tree_level is level.*unshared is independent"):
+    words = "labelled is supervised_ppca.*tree_level is level.*unshared is independent"
+    with pytest.warns(OldResult, match=words):
         found = load(path)
     assert found.independent.dims == found.independent_error.dims == ("t",)
     assert found.level_accuracy.dims == ("level",)
     assert found.t.values.tolist() == [0.1, 0.5]
-    assert found.half.dims == ("data_model",)
+    assert found.half.dims == ("data_model", "model")
+    assert found.model.values.tolist() == ["exact", "supervised_ppca"]
+    assert found.model.attrs["long_name"] == "denoiser"
     monkeypatch.setattr("hierdiff.results._LAYOUT", "1")
     same = result()
     plain = save(same, tmp_path / "plain.nc")

@@ -12,13 +12,14 @@ of a random grammar, whose levels theory expects to be learned from the leaves u
 Smooth codes too, with labels ten times denser in x than in y, whose two coordinates might be
 learned apart or together; errors from two networks each::
 
-    python validation/composition.py --labels balanced skewed faint --seeds 2 --out out/bumps
+    python validation/composition.py --labels balanced skewed attenuated --seeds 2 --out out/bumps
 
 At full size, on an accelerator::
 
-    python validation/composition.py --labels balanced skewed faint --size 32 --margin 0 \
-        --faint-spacing .8 --channels 64 --multipliers 1 2 2 --steps 20000 --faint-steps 40000 \
-        --seeds 3 --samples 1024 --num-steps 50 --device cuda --bfloat16 --out out/bumps32
+    python validation/composition.py --labels balanced skewed attenuated --size 32 --margin 0 \
+        --attenuated-spacing .8 --attenuated-steps 40000 --channels 64 --multipliers 1 2 2 \
+        --steps 20000 --seeds 3 --samples 1024 --num-steps 50 \
+        --device cuda --bfloat16 --out out/bumps32
 
 A published network that is conditioned on a class, read by a classifier::
 

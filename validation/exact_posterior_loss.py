@@ -9,17 +9,15 @@ equal in weights and batches, learn with either target.
 
 In ten lines of one's own::
 
-    from hierdiff.validation import network
-    from hierdiff.validation.exact_inference import KLToPosterior
-
     net, loss = network("transformer", grammar, noise, width=32), KLToPosterior(grammar)
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    optimiser, rng = torch.optim.Adam(net.parameters(), lr=3e-3), numpy.random.default_rng(0)
     for step in range(400):
-        t = numpy.random.default_rng(step).random(32)
-        x_t = noise.corrupt(grammar.sample(32, seed=(1, step)).leaves, t, seed=(2, step))
+        t = rng.random(32)
+        x_t = noise.corrupt(grammar.sample(32, rng).leaves, t, rng)
         channels, log_snr = (torch.tensor(a).float() for a in network_input(noise, x_t, t))
+        value = loss(net(channels, log_snr), noise.evidence(x_t, t))
         optimiser.zero_grad()
-        loss(net(channels, log_snr), noise.evidence(x_t, t)).backward()
+        value.backward()
         optimiser.step()
 """
 

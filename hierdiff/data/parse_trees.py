@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff.checks import whole
-from hierdiff.data.derivations import BoolArray, FloatArray, IntArray
+from hierdiff.data.derivations import BoolArray, Derivations, FloatArray, IntArray
 from hierdiff.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -103,6 +103,21 @@ class Parses:
         if self.grammar.L is None:
             return ()
         return tuple(self._cover(level)[0] for level in range(self.grammar.L + 1))
+
+    def covers(self) -> Derivations:
+        """The same trees leaf by leaf: symbols that cover each leaf, level by level.
+
+        Two strings then share a constituent as far as their leaves have the same symbols above
+        them, which is what :func:`hierdiff.theory.odd_one_out_task.tree_similarity` compares.
+
+        Raises
+        ------
+        InvalidParameter
+            If the grammar has no levels or the lengths differ.
+        """
+        if self.grammar.L is None or len(set(self.lengths.tolist())) > 1:
+            raise InvalidParameter("symbols that cover leaves need levels, and trees of one length")
+        return Derivations(self.latents)
 
     def starts(self, level: int) -> BoolArray:
         """Where the nodes of a level begin, bool [n, longest]."""

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from hierdiff.sims.memorization import Memorization
     from hierdiff.sims.models.empirical import EmpiricalModel
     from hierdiff.sims.models.finite_steps import SequentialModel, SimulatedModel
+    from hierdiff.sims.most_likely_strings import MostLikelyStrings
     from hierdiff.sims.phase_diagram import PhaseDiagram
     from hierdiff.sims.phase_transition import PhaseTransition
+    from hierdiff.sims.posterior_uncertainty import JacobianSpectrum, PosteriorEntropy
     from hierdiff.sims.representation import Representation
     from hierdiff.sims.representation_peak import RepresentationPeak
     from hierdiff.sims.representational_similarity import RepresentationalSimilarity
+    from hierdiff.sims.rule_weights import RuleWeights
     from hierdiff.sims.sample_complexity import SampleComplexity
     from hierdiff.sims.sharpening import Sharpening
     from hierdiff.sims.susceptibility import Susceptibility
@@ -55,13 +58,17 @@ __all__ = [
     "Exponents",
     "FiniteSizeScaling",
     "Information",
+    "JacobianSpectrum",
     "KernelLearning",
     "Memorization",
+    "MostLikelyStrings",
     "PhaseDiagram",
     "PhaseTransition",
+    "PosteriorEntropy",
     "Representation",
     "RepresentationPeak",
     "RepresentationalSimilarity",
+    "RuleWeights",
     "SampleComplexity",
     "SequentialModel",
     "Sharpening",

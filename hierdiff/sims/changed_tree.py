@@ -225,6 +225,11 @@ class ChangedTree:
     ) -> list[dict[int, Array]]:
         """Per noise level: {level: changed [data, nodes]} of a model's samples."""
         start = start_data(model, data, self.data, self.seed)
+        if start.latents[0].shape[1] > 1:
+            raise InvalidParameter(
+                f"trees of the data of model {type(model).__name__} vary in shape, so branches of "
+                "two trees have no common nodes; TreeLoss measures what is left of such trees"
+            )
         if len(start.latents) < 2:
             raise InvalidParameter(
                 f"{self.name} needs data with a derivation tree; {type(model).__name__} has "

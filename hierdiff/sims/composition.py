@@ -93,7 +93,7 @@ class Composition:
     """Symbols v per level of the grammars whose truncated denoisers are sampled."""
     denoiser_m: int = 4
     """Their rules per symbol m."""
-    denoiser_L: int = 4
+    denoiser_L: int = 4  # noqa: N815  (the papers' letter)
     """Their levels of rules L."""
     noise: str = "masking"
     """Forward process of the denoisers."""
@@ -137,8 +137,8 @@ class Composition:
     def denoisers(self) -> TruncatedDenoisers:
         """Strings of partial knowledge."""
         return TruncatedDenoisers(
-            self.denoiser_v, self.denoiser_m, self.s, self.denoiser_L, self.noise, self.num_levels, self.data,
-            self.grammars, self.seed,
+            self.denoiser_v, self.denoiser_m, self.s, self.denoiser_L, self.noise,
+            self.num_levels, self.data, self.grammars, self.seed,
         )  # fmt: skip
 
     @property

@@ -6,9 +6,10 @@ memorises has a curve that is flat and then falls.  The ratio at fixed noise lev
 .. math:: R = \mathrm{SNR}(\sigma^*) / \mathrm{SNR}(0.02),
 
 is above 1 if there is a peak.  Four learners see the same N data of K classes of rank d:
-*memorising* is the data set itself; *fitted* is EM without labels; *separate* is EM with a residual
-variance for each class and random starts; *labelled* is given the classes and finds their
-subspaces.  The crossover :math:`N_c` is the number of data at which R passes 1 on test points.
+*memorising* is the data set itself; *ppca_mixture* is a mixture of PPCA fitted by EM without
+labels; *ppca_mixture_own* has a residual variance for each class and random starts;
+*supervised_ppca* is given the classes and finds their subspaces.  The crossover :math:`N_c` is the
+number of data at which R passes 1 on test points.
 
 For the memorising model the estimate :math:`N_c = e^{I(x_0;x_t)}`, at the level :math:`\sigma_0`
 where the population's SNR has come back to its value without noise, has the right order of
@@ -52,11 +53,11 @@ __all__ = ["Memorization"]
 
 Array = NDArray[Any]
 Datasets = Mapping[str, xr.Dataset]
-Model = Literal["exact", "labelled", "fitted", "separate", "memorising"]
-LEARNERS: tuple[Model, ...] = ("labelled", "fitted", "separate", "memorising")
+Model = Literal["exact", "supervised_ppca", "ppca_mixture", "ppca_mixture_own", "memorising"]
+LEARNERS: tuple[Model, ...] = ("supervised_ppca", "ppca_mixture", "ppca_mixture_own", "memorising")
 FITTED: dict[tuple[Model, ...], tuple[float, ...]] = {
-    ("labelled",): (1.25, 1.5, 1.75, 2.0, 2.5),
-    ("fitted", "separate"): (2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0),
+    ("supervised_ppca",): (1.25, 1.5, 1.75, 2.0, 2.5),
+    ("ppca_mixture", "ppca_mixture_own"): (2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0),
 }
 """Data per class and dimension among which the crossover of a fitted model is located."""
 
@@ -258,16 +259,17 @@ def entries(measured: xr.Dataset) -> list[dict[str, Any]]:
 
 def table(measured: xr.Dataset) -> str:
     """R on test points for every learner, on training points for the memorising one."""
-    columns = [("memorising", "train"), ("memorising", "test"), ("separate", "test"),
-               ("fitted", "test"), ("labelled", "test"), ("exact", "test")]  # fmt: skip
-    lines = [f"{'N':>5} " + "".join(f"{f'{m}, {s}':>20}" for m, s in columns)]
+    columns = [("memorising", "train"), ("memorising", "test"), ("ppca_mixture_own", "test"),
+               ("ppca_mixture", "test"), ("supervised_ppca", "test"),
+               ("exact", "test")]  # fmt: skip
+    lines = [f"{'N':>5} " + "".join(f"{f'{m}, {s}':>24}" for m, s in columns)]
     for n in measured.n_train.values:
         ds = measured.sel(n_train=n)
         cells = []
         for model, split in columns:
             one = ds.sel(model=model, split=split)
             cells.append(f"{one.ratio.item():.4f} ± {one.ratio_error.item():.4f}")
-        lines.append(f"{n:>5} " + "".join(f"{cell:>20}" for cell in cells))
+        lines.append(f"{n:>5} " + "".join(f"{cell:>24}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -305,7 +307,7 @@ def draw(
     figure, axes = plt.subplots(1, 3, figsize=(12.6, 3.7), layout="constrained")
     numbers = measured.n_train.values
     shown = int(numbers[len(numbers) // 2])
-    learners = measured.sel(model=[m for m in measured.model.values if m != "separate"])
+    learners = measured.sel(model=[m for m in measured.model.values if m != "ppca_mixture_own"])
     representation(*laws, learners, ax=axes[0], n_train=shown)
     axes[0].set_title(f"a   test points, N = {shown}", loc="left", fontsize=9)
     axes[0].legend(fontsize=6.5, frameon=False, loc="lower left")

@@ -14,6 +14,7 @@ by construction.)
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -39,6 +40,7 @@ from hierdiff.checks import (
     one_of,
     positive,
     reals,
+    text,
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
@@ -55,7 +57,14 @@ from hierdiff.sims.metrics.probes import (
     projection_accuracy,
     quadratic_probe,
 )
-from hierdiff.sims.models.fitted import LABELS, MODELS, Denoiser, ModelName, denoiser_of
+from hierdiff.sims.models.fitted import (
+    LABELS,
+    MODELS,
+    OLD_MODELS,
+    Denoiser,
+    ModelName,
+    denoiser_of,
+)
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field, snr_peak
 
@@ -97,6 +106,15 @@ _Curve: TypeAlias = Callable[[int, int, float, ArrayLike], NDArray[np.float64]]
 _LAWS: dict[str, _Curve] = {"exact": snr, "mean_field": snr_mean_field}
 
 
+def _models(name: str, value: Any) -> tuple[str, ...]:
+    """Names of models, also those of an older version."""
+    given = listed(name, value, text, least=0, distinct=False)
+    found = tuple(OLD_MODELS.get(model, model) for model in given)
+    if found != given:
+        warnings.warn(f"{name} = {given} are now {found}", FutureWarning, stacklevel=5)
+    return tuple(one_of(f"{name}[{i}]", model, MODELS) for i, model in enumerate(found))
+
+
 def _level_or_none(name: str, value: Any) -> float | None:
     return None if value is None else number(name, value, above=0, high=1e6)
 
@@ -135,6 +153,7 @@ class Representation:
         "representation", "representation_theory", "representation_mean_field"
     )  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"star": "sigma_peak", "reference": "sigma_low"}
+    renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"models": OLD_MODELS}
 
     classes: int = 3
     """Classes K."""
@@ -148,9 +167,9 @@ class Representation:
     """Training points N, spread evenly over the classes."""
     sigmas: tuple[float, ...] = (0.02, 0.1, 0.2, 0.3, 0.5, 0.6, 0.85, 1.1, 1.6)
     """Noise levels, relative to the signal; the two levels of the ratio are always added."""
-    models: tuple[ModelName, ...] = ("exact", "fitted", "memorising")
-    """What denoises: exact (the oracle), labelled (supervised PPCA), fitted or separate (mixtures
-    of PPCA by EM, with a shared residual or with their own), memorising."""
+    models: tuple[ModelName, ...] = ("exact", "ppca_mixture", "memorising")
+    """What denoises: exact (the oracle), supervised_ppca, ppca_mixture or ppca_mixture_own (by EM,
+    with a shared residual or with their own), memorising."""
     quantities: tuple[Quantity, ...] = ("snr", "projection", "linear", "quadratic")
     """What is read off the features."""
     seeds: int = 12
@@ -175,7 +194,7 @@ class Representation:
             sigmas=partial(listed, rule=partial(number, above=0, high=1e6), least=0),
             classes=partial(whole, low=2), rank=count, dim=count, delta=fraction,
             seeds=partial(whole, low=2, high=10**6), test=partial(whole, high=10**9),
-            restarts=partial(whole, low=1, high=10**5), seed=natural,
+            restarts=partial(whole, low=1, high=10**5), seed=natural, models=_models,
         )  # fmt: skip
         least = {"seeds": 2, "test": 2 * self.classes, "restarts": 1, "seed": 0}
         for name, lowest in least.items():
@@ -692,9 +711,9 @@ def _claim(found: dict[str, Any]) -> str:
 
 MODEL_COLOURS = {
     "exact": "tab:blue",
-    "labelled": "tab:green",
-    "fitted": "tab:orange",
-    "separate": "tab:red",
+    "supervised_ppca": "tab:green",
+    "ppca_mixture": "tab:orange",
+    "ppca_mixture_own": "tab:red",
     "memorising": "tab:purple",
     "given": "tab:brown",
 }

@@ -50,7 +50,7 @@ from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
 from hierdiff.plots import Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import Crossing, crossing, nested_mean
-from hierdiff.sims.metrics.forward_backward import one_at_a_time
+from hierdiff.sims.metrics.forward_backward import forward_backward, one_at_a_time
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactPCFG
 from hierdiff.theory.pcfg import (
@@ -61,7 +61,7 @@ from hierdiff.theory.pcfg import (
     valid_strings,
 )
 
-__all__ = ["TreeLoss", "half_lost_levels"]
+__all__ = ["TreeLoss"]
 
 Array = NDArray[Any]
 Datasets = Mapping[str, xr.Dataset]
@@ -438,14 +438,15 @@ def tree_task(
     values = np.full((n, len(QUANTITIES) if exact else 3, levels, len(times)), np.nan)
     evidence = []
     for k, t in enumerate(times):
-        x_t = noise.corrupt_with(truth.x0, t, randoms)
         if exact:
+            x_t = noise.corrupt_with(truth.x0, t, randoms)
             found = model.posterior(x_t, t)
             values[:, :3, :, k] = _of_nodes(found, truth)
             evidence.append(noise.log_evidence(x_t, t))
             continue
-        made = np.asarray(model.sample(x_t, t, stream(seed, "backward", g, rows.start, k)))
-        values[:, :, :, k] = _of_sample(grammar, made, truth)
+        backward = stream(seed, "backward", g, rows.start, k)
+        run = forward_backward(model, truth.x0, t, backward, randoms=randoms)
+        values[:, :, :, k] = _of_sample(grammar, run.x_0, truth)
     if exact:
         known = known_tree_beliefs(grammar, truth, np.stack(evidence, axis=1))
         values[:, 3] = _averaged(truth, known)

@@ -212,18 +212,16 @@ class Variants:
         named = uniform(self.L) if rhm is None else {_GIVEN: rhm}
         tasks = []
         for name, sizes in named.items():
-            noise = NOISE[self.noise](sizes.v)
-            times = np.array(self.times, dtype=float)  # one task: levels share a compiled sweep
             words = {"version": 2, "law": "population", "variant": name, "L": sizes.L,
-                     "noise": self.noise, "seed": self.seed, "t": times.tolist(), "size": size,
-                     "copies": copies}  # fmt: skip
-            arguments = (sizes, noise, times, size, copies, self.seed)
+                     "noise": self.noise, "seed": self.seed, "t": self.times.tolist(),
+                     "size": size, "copies": copies}  # fmt: skip
+            arguments = (sizes, NOISE[self.noise](sizes.v), self.times, size, copies, self.seed)
             tasks.append(Task(density_evolution, arguments, words))
         options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
         found = run_tasks(tasks, name="density evolution", **options)
         chance = np.array([[1 / sizes.n_classes] for sizes in named.values()])
         mean, error = (
-            np.reshape([x[k][0] for x in found], (len(named), -1)) / (1 - chance)
+            np.stack([x[k][0] for x in found]) / (1 - chance)
             for k in ("marginal", "marginal_error")
         )
         mean = mean - chance / (1 - chance)

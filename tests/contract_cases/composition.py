@@ -19,8 +19,8 @@ from hierdiff.validation.networks.tree_unet import tree_unet
 GRAMMAR = RHM(6, 2, 2, 2).draw(0)
 SMALL = TruncatedDenoisers(v=6, m=2, L=2, grammars=2, data=16, num_levels=3)
 WHOLE = Composition(
-    denoiser_v=6, denoiser_m=2, denoiser_L=2, grammars=2, data=16, num_levels=3, v=8, multiplicities=(2, 3),
-    heights=(1,), positions=(4, 6), orders=2, parts=("denoisers",),
+    denoiser_v=6, denoiser_m=2, denoiser_L=2, grammars=2, data=16, num_levels=3, v=8,
+    multiplicities=(2, 3), heights=(1,), positions=(4, 6), orders=2, parts=("denoisers",),
 )  # fmt: skip
 VARIABLES = ("validity", "right", "gap")
 

@@ -11,9 +11,10 @@ import xarray as xr
 from contract import GIVEN, Case
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, LowRankMixture, MaskingNoise, UniformNoise
+from hierdiff.data.pcfg import PCFG
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import EmpiricalModel, PhaseTransition, SimulatedModel
-from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.exact_models import ExactPCFG, ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
 
@@ -47,7 +48,14 @@ OWN = (GRAMMAR, GRAMMAR.parse(KNOWN))
 PROCESSES = (UniformNoise(8), GaussianNoise(8))
 MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.1, seed=0)
 
+VARYING = PCFG.random(8, {2: 1, 3: 1}, 3, 0)
+TREES = VARYING.sample(12, 1, length=16)
+
 CASES = {
+    "exact, varying trees": Case(
+        SMALL, lambda: (ExactPCFG(VARYING, MaskingNoise(8)), TREES), VARIABLES, population,
+        under(lambda n: ExactPCFG(VARYING, n), TREES, *PROCESSES),
+    ),
     "exact": Case(
         SMALL, lambda: (ExactRHM(GRAMMAR, MaskingNoise(8)), DATA), VARIABLES, population,
         under(lambda n: ExactRHM(GRAMMAR, n), DATA, *PROCESSES, EpsilonNoise(8)),

@@ -10,9 +10,15 @@ from contract import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture
 from hierdiff.data.derivations import Derivations
+from hierdiff.data.pcfg import PCFG
 from hierdiff.sims import Classification, SimulatedModel
 from hierdiff.sims.models.fitted import fit_supervised
-from hierdiff.theory.exact_models import ExactGaussianRHM, ExactMixture, ExactRHM
+from hierdiff.theory.exact_models import (
+    ExactGaussianRHM,
+    ExactMixture,
+    ExactPCFG,
+    ExactRHM,
+)
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
@@ -26,6 +32,7 @@ SMALL = Classification(
 # a network that is not trained learns no weight
 PLAIN = replace(SMALL, weightings=("vdm", "snr", "exp"))
 GRAMMAR = RHM(4, 2, 2, 2).draw(0)
+VARYING = PCFG.random(4, {2: 1, 3: 1}, 2, 0)
 EMISSIONS = GaussianRHM(GRAMMAR, 0.42)
 MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.3, residual="ambient", seed=0)
 
@@ -65,6 +72,10 @@ VARIABLES = ("accuracy", "independent")
 CEILING = (*VARIABLES, "bayes")
 CASES = {
     "exact": Case(SMALL, lambda: (ExactRHM(GRAMMAR, GaussianNoise(4)), hard()), VARIABLES),
+    "exact, varying trees": Case(
+        SMALL, lambda: (ExactPCFG(VARYING, GaussianNoise(4)), VARYING.sample(40, 1, length=5)),
+        VARIABLES,
+    ),
     "exact, given latents": Case(
         SMALL,
         lambda: (ExactRHM(GRAMMAR, GaussianNoise(4)).given_latents({(1, 0): [0, 0.5, 0, 1.0]}),

@@ -91,8 +91,9 @@ def _arrays(n: int) -> dict[str, Any]:
 
 def _composition() -> Composition:
     return Composition(
-        denoiser_v=4, denoiser_m=2, denoiser_L=1, grammars=2, data=2, num_levels=2, v=4, multiplicities=(2, 3),
-        heights=(1,), positions=(4, 8), orders=2, sample_range=(0.0, 3.0), repeats=1,
+        denoiser_v=4, denoiser_m=2, denoiser_L=1, grammars=2, data=2, num_levels=2, v=4,
+        multiplicities=(2, 3), heights=(1,), positions=(4, 8), orders=2, sample_range=(0.0, 3.0),
+        repeats=1,
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from hierdiff.sims.models.context_clustering import learning_curve, synonyms
 from hierdiff.theory import ExactRHM
 
 SMALL = Composition(
-    v=8, multiplicities=(2, 3), heights=(1, 2), grammars=3, denoiser_v=6, denoiser_m=2, denoiser_L=2,
-    num_levels=3, data=16, positions=(4, 6), orders=4,
+    v=8, multiplicities=(2, 3), heights=(1, 2), grammars=3, denoiser_v=6, denoiser_m=2,
+    denoiser_L=2, num_levels=3, data=16, positions=(4, 6), orders=4,
 )  # fmt: skip
 
 

@@ -118,8 +118,8 @@ def test_other_bumps_are_not_resumed(tmp_path: Path, changed: dict[str, Any]) ->
 
 SMALL = TrainedNetworks(
     size=8, margin=2, sigma=1.2, multipliers=(1,), skew=(0.5, 1.0), steps=60, batch=16, samples=40,
-    feature_samples=100, faint_spacing=0.5, faint_steps=60, checkpoints=3, num_steps=5, v=4, m=2,
-    L=2, level_steps=180, level_seeds=2, labels=("balanced", "skewed", "faint"),
+    feature_samples=100, attenuated_spacing=0.5, attenuated_steps=60, checkpoints=3, num_steps=5,
+    v=4, m=2, L=2, level_steps=180, level_seeds=2, labels=("balanced", "skewed", "attenuated"),
 )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: replace(SMALL, seeds=0), "seeds"),
         (lambda: replace(SMALL, samples=3), "samples"),
         (lambda: replace(SMALL, labels=()), "labels"),
-        (lambda: replace(SMALL, faint=-1.0), "faint"),
+        (lambda: replace(SMALL, attenuation=-1.0), "attenuation"),
         (lambda: replace(SMALL, t=0.0), "t = 0.0"),
         (lambda: TrainedNetworks(parts=("bumps",), level_steps=3), "without the part levels"),
         (lambda: TrainedNetworks(parts=("levels",), size=8), "without the part bumps"),
@@ -274,13 +274,13 @@ def test_published_networks_need_a_class_and_a_classifier() -> None:
 
 def test_order_is_read_at_places_spread_evenly() -> None:
     """Whatever the spacing of the labels was; a faint code has those alone."""
-    source = TrainedNetworks(feature_samples=400, labels=("balanced", "skewed", "faint"))
+    source = TrainedNetworks(feature_samples=400, labels=("balanced", "skewed", "attenuated"))
     study = NetworkComposition(source)
     for name in ("balanced", "skewed"):
         points = study._feature_places(source.label_sets[name])
         assert len(np.unique(points[:, 0])) == len(np.unique(points[:, 1])) == 400
         np.testing.assert_allclose(points.std(axis=0), 7 / np.sqrt(12), rtol=0.1)
-    known = study._feature_places(source.label_sets["faint"])
+    known = study._feature_places(source.label_sets["attenuated"])
     assert np.abs(known / 0.2 - np.round(known / 0.2)).max() < 1e-5
 
 

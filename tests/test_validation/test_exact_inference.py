@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hierdiff import RHM, EpsilonNoise, GaussianNoise, Grammar, MaskingNoise, Un
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import network_input
+from hierdiff.sims import PhaseTransition, SimulatedModel
 from hierdiff.theory import ExactRHM, posterior
 from hierdiff.validation.adapter import symbol_model
 from hierdiff.validation.exact_inference import (
@@ -183,7 +185,7 @@ def test_sums_over_segments_as_accelerators_take_them() -> None:
     x = torch.randn(6, 4, 5, dtype=torch.float64)
     segment = torch.repeat_interleave(torch.arange(4), lengths)
     ours = passes._segment_sum(x, segment, lengths)
-    theirs = torch.segment_reduce(x, "sum", lengths=lengths, axis=0)
+    theirs = torch.segment_reduce(x, "sum", lengths=lengths, axis=0, unsafe=True)
     torch.testing.assert_close(ours, theirs)
     assert not ours[1].any()
 
@@ -284,6 +286,21 @@ def test_the_denoiser_as_a_diffusion_model(noise: Any) -> None:
     )
     nats, _ = divergence_to_exact(model, grammar, [0.3, 0.6], n=20, seed=0)
     assert np.all(np.abs(nats) < 1e-10)
+
+
+def test_the_denoiser_in_an_experiment_and_in_a_file(tmp_path: Path) -> None:
+    experiment = PhaseTransition(
+        v=4, m=2, L=2, noise="masking", grammars=1, data=40, t=(0.3, 0.7), refine=0
+    )
+    grammar, noise = RHM(4, 2, 2, 2).draw(0), MaskingNoise(4)
+    torch.save(ExactDenoiser(grammar, noise), tmp_path / "exact.pt")
+    net = torch.load(tmp_path / "exact.pt", weights_only=False)
+    data = (grammar, grammar.sample(40, 1))
+    ours = experiment.measure(symbol_model(net.double(), noise, num_steps=50), data)
+    theirs = experiment.measure(SimulatedModel(ExactRHM(grammar, noise), 50), data)
+    # the same beliefs, and so the same chain
+    np.testing.assert_allclose(ours.belief, theirs.belief, atol=1e-8)
+    np.testing.assert_allclose(ours.retention, theirs.retention, atol=0.02)
 
 
 def test_the_denoiser_in_single_precision_has_finite_logits() -> None:
@@ -431,7 +448,23 @@ def test_memory_is_looked_at_before_it_is_asked_for() -> None:
         marginals(big, theta)
 
 
+def test_memory_of_a_card_counts_what_torch_holds_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    big, card = RHM(32, 8, 2, 10).draw(0), torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 10**9, 8 * 10**10))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 10**9)
+    for reserved, fits in ((10**9, False), (10**10, True)):
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device, r=reserved: r)
+        if fits:
+            torch_posterior._fits(big, 4096, torch.float32, card)
+            continue
+        with pytest.raises(InvalidParameter, match=r"GB, and cuda:0 has 3 GB free") as error:
+            torch_posterior._fits(big, 4096, torch.float32, card)
+        one_line(error)
+    torch_posterior._fits(big, 64, torch.float32, card)
+
+
 def test_no_samples() -> None:
     theta = torch.zeros(0, 4, 4, requires_grad=True)
     assert log_evidence(SMALL, theta).shape == (0,)
-    assert [p.shape for p in marginals(SMALL, theta)] == [(0, 1, 4), (0, 2, 4), (0, 4, 4)]
+    for function in (marginals, torch_posterior.marginals):
+        assert [p.shape for p in function(SMALL, theta)] == [(0, 1, 4), (0, 2, 4), (0, 4, 4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import pytest
 import torch
 from laws import Laws
 from oracles import one_line
+from programs import ROOT
 
 from hierdiff import RHM, MaskingNoise, UniformNoise, run
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import network_input
 from hierdiff.sims import PhaseTransition
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import network
 from hierdiff.validation.adapter import symbol_model
+from hierdiff.validation.exact_inference import KLToPosterior
 from hierdiff.validation.experiments.exact_targets import NetworkExactTargets
 from hierdiff.validation.recipes import symbol_loss
 
@@ -97,6 +101,22 @@ def test_both_targets_see_the_same_batches(label_share: float) -> None:
     assert torch.nn.functional.cosine_similarity(sampled, exact, dim=0) > 0.97
     with pytest.raises(InvalidParameter, match="target"):
         symbol_loss(grammar, noise, target="both")  # type: ignore[arg-type]
+
+
+def test_the_ten_lines_of_the_page_run() -> None:
+    text = (ROOT / "validation" / "exact_posterior_loss.py").read_text()
+    code = textwrap.dedent(text.split("one's own::\n")[1].split('"""')[0])
+    assert len(code.strip().splitlines()) == 10
+    torch.manual_seed(0)
+    names = {
+        "grammar": RHM(4, 2, 2, 2).draw(0), "noise": MaskingNoise(4), "torch": torch, "numpy": np,
+        "network": network, "network_input": network_input, "KLToPosterior": KLToPosterior,
+    }  # fmt: skip
+    values = []
+    for steps in (1, 150):
+        exec(code.replace("range(400)", f"range({steps})"), names)
+        values.append(float(names["value"].detach()))  # type: ignore[attr-defined]
+    assert values[1] < 0.5 * values[0]
 
 
 @pytest.mark.slow

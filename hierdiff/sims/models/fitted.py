@@ -1,15 +1,15 @@
 r"""Denoisers of a low-rank mixture that are fitted to data, between the oracle and memory.
 
-==============  ================================================================================
-``exact``       the oracle: the mixture that the data were drawn from
-``labelled``    supervised PPCA: probabilistic PCA of every class with a shared residual, from data
-                whose classes are known
-``fitted``      mixture of PPCA by EM without labels, the residual shared by the classes as in the
-                data model
-``separate``    mixture of PPCA by EM without labels, a residual of its own for every class, from
-                random subspaces
-``memorising``  the empirical distribution of the data set
-==============  ================================================================================
+====================  ==========================================================================
+``exact``             the oracle: the mixture that the data were drawn from
+``supervised_ppca``   probabilistic PCA of every class with a shared residual, from data whose
+                      classes are known
+``ppca_mixture``      mixture of PPCA by EM without labels, the residual shared by the classes as in
+                      the data model
+``ppca_mixture_own``  mixture of PPCA by EM without labels, a residual of its own for every class,
+                      from random subspaces
+``memorising``        the empirical distribution of the data set
+====================  ==========================================================================
 
 A fitted mixture is a :class:`hierdiff.data.low_rank_mixture.LowRankMixture`; as a diffusion model
 it is ``ExactMixture(fit_supervised(x, k, rank), GaussianNoise())``.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,14 +37,20 @@ __all__ = ["LABELS", "MODELS", "ModelName", "fit_ppca_mixture", "fit_supervised"
 Floats: TypeAlias = NDArray[np.float64]
 Denoiser: TypeAlias = Callable[[Floats, float], Floats]
 """E[x0 | y] of y = x0 + sigma eps, as a function of y and sigma."""
-ModelName: TypeAlias = Literal["exact", "labelled", "fitted", "separate", "memorising"]
+ModelName: TypeAlias = Literal[
+    "exact", "supervised_ppca", "ppca_mixture", "ppca_mixture_own", "memorising"
+]
 
-MODELS: tuple[ModelName, ...] = ("exact", "labelled", "fitted", "separate", "memorising")
+MODELS: tuple[ModelName, ...] = get_args(ModelName)
+OLD_MODELS = {
+    "labelled": "supervised_ppca", "fitted": "ppca_mixture", "separate": "ppca_mixture_own",
+}  # fmt: skip
+"""Names of an older version."""
 LABELS = {
     "exact": "oracle",
-    "labelled": "supervised PPCA",
-    "fitted": "mixture of PPCA by EM",
-    "separate": "mixture of PPCA by EM, own residuals",
+    "supervised_ppca": "supervised PPCA",
+    "ppca_mixture": "mixture of PPCA by EM",
+    "ppca_mixture_own": "mixture of PPCA by EM, own residuals",
     "memorising": "memorising",
 }
 """What figures and tables call the models."""
@@ -71,14 +77,14 @@ def _mixture_of(
     classes, rank = mixture.n_classes, mixture.ranks[0]
     if name == "exact":
         return mixture
-    if name == "labelled":
+    if name == "supervised_ppca":
         return fit_supervised(data, labels, rank)
-    if name == "fitted":
+    if name == "ppca_mixture":
         # the study reads what EM reaches in its 500 steps, converged or not
         em = EM(classes, rank, with_means=False, iterations=500, tolerance=1e-7)
         f = fit(data, em, restarts, generator(seed))
         return LowRankMixture(list(f.bases), f.weights, list(f.variances), f.noise**0.5, "ambient")
-    if name == "separate":
+    if name == "ppca_mixture_own":
         return fit_ppca_mixture(data, classes, rank, seed=seed, restarts=restarts)
     raise InvalidParameter(f"model {name!r} is unknown; use {', '.join(MODELS)}")
 

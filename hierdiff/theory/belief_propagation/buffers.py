@@ -53,32 +53,39 @@ class _Lease:
     an object that is not an array; so it lives as long as any view does.
     """
 
-    __slots__ = ("__array_interface__", "_free", "_memory")
+    __slots__ = ("__array_interface__", "_give", "_memory")
 
     def __init__(self, memory: Array, size: int) -> None:
-        self._memory, self._free = memory, _FREE  # the names of a module may go first
+        self._memory, self._give = memory, _give  # the names of a module may go first
         self.__array_interface__ = {
             "shape": (size,), "typestr": "|u1", "data": (address(memory), False), "version": 3,
         }  # fmt: skip
 
     def __del__(self) -> None:
-        self._free.append(self._memory)  # no lock: this may run in the midst of anything
+        self._give(self._memory)
+
+
+def _give(memory: Array, free: deque[Array] = _FREE) -> None:
+    """Keep memory for later; without a lock, since this may run in the midst of anything."""
+    free.append(memory)
+    try:
+        while sum(piece.size for piece in free) > _KEPT:
+            free.popleft()
+    except (IndexError, RuntimeError, TypeError, NameError):
+        return  # another thread changes it, and has its turn; or the interpreter ends
 
 
 def _memory(size: int) -> Array:
-    """A free piece of memory of fitting size, or a new one; what is too much is given up."""
-    kept, found = 0, None
+    """A free piece of memory of fitting size, or a new one."""
     for _ in range(len(_FREE)):
         try:
             piece = _FREE.popleft()
         except IndexError:  # another thread was faster
             break
-        if found is None and size <= piece.size <= _WASTE * size:
-            found = piece
-        elif kept + piece.size <= _KEPT:
-            kept += piece.size
-            _FREE.append(piece)
-    return simd.aligned(size, np.uint8) if found is None else found
+        if size <= piece.size <= _WASTE * size:
+            return piece
+        _FREE.append(piece)
+    return simd.aligned(size, np.uint8)
 
 
 def results(size: int, dtype: DTypeLike) -> Array:

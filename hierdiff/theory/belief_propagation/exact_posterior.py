@@ -50,7 +50,7 @@ from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import NoiseProcess, SymbolEvidence
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation._kernels import layout, simd
-from hierdiff.theory.belief_propagation.buffers import available_threads, results
+from hierdiff.theory.belief_propagation.buffers import address, available_threads, results
 from hierdiff.theory.belief_propagation.log_domain import LogMessages, log_likelihoods
 from hierdiff.theory.belief_propagation.passes import (
     Beliefs,
@@ -291,37 +291,86 @@ def _blocks(
     return found
 
 
+def _checked_out(
+    g: Grammar, leaves: Leaves, wanted: Sequence[int], out: Sequence[Array]
+) -> list[Array]:
+    """Arrays for the marginals of the wanted levels, into which the kernels may write."""
+    if not isinstance(out, (list, tuple)) or len(out) != len(wanted):
+        words = f"holds {len(out)} arrays" if isinstance(out, (list, tuple)) else "is no list"
+        raise InvalidParameter(
+            f"out {words}; give one array for each of the {len(wanted)} levels that are wanted, "
+            "from the root down"
+        )
+    dtype, nodes = leaves.root.dtype, known(g).nodes
+    for i, (level, one) in enumerate(zip(wanted, out, strict=True)):
+        shape = (len(leaves), nodes[level], g.v[level])
+        remedy = f"level {level} needs np.empty({shape}, np.{dtype})"
+        if type(one) is not np.ndarray:
+            raise InvalidParameter(f"out[{i}] is of type {type(one).__name__}; {remedy}")
+        if one.shape != shape or one.dtype != dtype:
+            raise InvalidParameter(f"out[{i}] is {one.dtype} of shape {one.shape}; {remedy}")
+        if not (one.flags.c_contiguous and one.flags.writeable and one.flags.aligned):
+            raise InvalidParameter(f"out[{i}] is not in C order, aligned and writeable; {remedy}")
+        if any(np.may_share_memory(one, other) for other in out[:i]):
+            raise InvalidParameter(f"out[{i}] shares memory with another one; {remedy}")
+    return list(out)
+
+
+def _apart(out: list[Array], log_evidence: Any) -> None:
+    """The evidence is read while results are written."""
+    given = log_evidence.symbols if isinstance(log_evidence, SymbolEvidence) else log_evidence
+    for i, one in enumerate(out):
+        if isinstance(given, np.ndarray) and np.may_share_memory(one, given):
+            raise InvalidParameter(f"out[{i}] shares memory with log_evidence; give a new array")
+
+
+def _given(wanted: Sequence[int], out: list[Array]) -> dict[int, int]:
+    """Where the arrays start, counted in numbers from the first of them in memory."""
+    first = min(map(address, out), default=0)
+    return {
+        level: (address(one) - first) // one.itemsize
+        for level, one in zip(wanted, out, strict=True)
+    }
+
+
 def lines(
     g: Grammar, leaves: Leaves, kind: int, levels: Sequence[int] | None, threads: int,
-    names: Array | None = None,
+    names: Array | None = None, out: list[Array] | None = None,
 ) -> tuple[tuple[Array, ...], Array, Array]:  # fmt: skip
     """Marginals or messages of the wanted levels [n, nodes, v_l], log-evidence, extreme samples."""
     n, dtype, nodes = len(leaves), leaves.root.dtype, known(g).nodes
     wanted = tuple(range(g.L + 1) if levels is None else levels)
-    _fits(g, n, float(n) * sum(nodes[level] * g.v[level] for level in wanted))
-    starts, size, rows = _blocks(g, n, wanted, dtype)
-    values = results(size, dtype)
+    if out is None:
+        _fits(g, n, float(n) * sum(nodes[level] * g.v[level] for level in wanted))
+        starts, size, rows = _blocks(g, n, wanted, dtype)
+        values = results(size, dtype)
+    else:
+        _fits(g, n, 0.0)
+        starts, values, rows = _given(wanted, out), min(out, key=address, default=_NONE), 0
     if wanted:
         result = walk(g, 0, g.L, leaves, threads, Dense(kind, starts, values, rows))
     else:
         tops, result = upward(g, 0, g.L, leaves, threads)
         result.z = (tops * leaves.root).sum(axis=1)
-    out = []
+    found = []
     for level, v in enumerate(g.v):
         if level not in starts:
-            out.append(np.empty((n, 0, v), dtype))
+            found.append(np.empty((n, 0, v), dtype))
+            continue
+        if out is not None:
+            found.append(out[wanted.index(level)])
             continue
         start, k = starts[level], nodes[level]
         block = values[start : start + max(rows, n) * k * v]
-        out.append(
+        found.append(
             block.reshape(k, v, rows).transpose(2, 0, 1)[:n] if rows else block.reshape(n, k, v)
         )
     evidence = _log_evidence(g, leaves, result)
     extreme = _extreme(result, dtype)
     if extreme.size:
         names = np.arange(n) if names is None else names
-        evidence[extreme] = _again_lines(g, leaves, kind, wanted, threads, names, extreme, out)
-    return tuple(out), evidence, extreme
+        evidence[extreme] = _again_lines(g, leaves, kind, wanted, threads, names, extreme, found)
+    return tuple(found), evidence, extreme
 
 
 def _again_lines(
@@ -625,7 +674,9 @@ class Posterior:
         return Derivations(tuple(levels))
 
 
-@checked(log_evidence=unchecked, threads=count)  # the passes look at the values at no cost
+@checked(  # the passes look at the values at no cost
+    log_evidence=unchecked, out=unchecked, threads=count
+)
 def posterior(
     grammar: Grammar,
     log_evidence: ArrayLike | SymbolEvidence,
@@ -633,6 +684,7 @@ def posterior(
     dtype: DTypeLike = np.float64,
     *,
     levels: tuple[int, ...] | None = None,
+    out: Sequence[Array] | None = None,
     threads: int | None = None,
 ) -> Posterior:
     r"""Exact posterior of all latents of a derivation given leaf evidence.
@@ -652,22 +704,28 @@ def posterior(
         Precision of the messages.
     levels : tuple of int, optional
         Levels whose marginals are wanted, e.g. ``(0, grammar.L)``; default all, ``()`` for none.
+    out : sequence of arrays, optional
+        Where the marginals go: an array [n, nodes, v_l] of type ``dtype``, in C order, for each
+        wanted level, from the root down.  They are the ``marginals`` of the result, which keeps no
+        copy.
     threads : int, optional
         Default: all processors of this process.  Results do not depend on it.
 
     Returns
     -------
     Posterior
-        ``marginals[l]`` is [n, nodes, v_l].  Large arrays are laid out in memory with the sample
-        as the fastest axis.
+        ``marginals[l]`` is [n, nodes, v_l].  Without ``out``, large arrays are laid out in memory
+        with the sample as the fastest axis.
 
     Raises
     ------
     InvalidParameter
-        If the evidence has the wrong shape, NaN, +inf, or a leaf without any possible symbol, or if
-        ``root`` is no class.
+        If the evidence has the wrong shape, NaN, +inf, or a leaf without any possible symbol, if
+        ``root`` is no class, or if ``out`` has wrong shapes, types or memory orders, or shares
+        memory.
     ImpossibleEvidence
-        If the evidence of a sample has probability zero under the grammar.
+        If the evidence of a sample has probability zero under the grammar; ``out`` is then
+        unfinished.
 
     Notes
     -----
@@ -700,7 +758,12 @@ def posterior(
     workers = _threads(threads)
     wanted = None if levels is None else checked_levels(grammar, levels)
     leaves = leaves_of(grammar, log_evidence, root, dtype, workers, private=True)
-    found = lines(grammar, leaves, layout.MARGINAL, wanted, workers)
+    places = None
+    if out is not None:
+        every = range(grammar.L + 1)
+        places = _checked_out(grammar, leaves, every if wanted is None else wanted, out)
+        _apart(places, log_evidence)
+    found = lines(grammar, leaves, layout.MARGINAL, wanted, workers, out=places)
     marginals, evidence, extreme = found
     return Posterior(grammar, marginals, evidence, leaves.keep(extreme), workers)
 

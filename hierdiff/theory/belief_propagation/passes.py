@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -29,8 +30,8 @@ from numpy.typing import NDArray
 
 from hierdiff.data.rhm import Grammar
 from hierdiff.theory.belief_propagation._kernels import layout, simd
+from hierdiff.theory.belief_propagation._kernels import passes as kernels
 from hierdiff.theory.belief_propagation._kernels.leaves import centre
-from hierdiff.theory.belief_propagation._kernels.passes import run
 from hierdiff.theory.belief_propagation.buffers import (
     Shelf,
     address,
@@ -447,6 +448,10 @@ _LOG_2 = float(np.log(2.0))
 class Action(Protocol):
     """What a pass leaves behind besides the evidence."""
 
+    @property
+    def run(self) -> Callable[..., None]:
+        """The compiled function that does it."""
+
     def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries that say so; at ``priors`` the last level's raw messages are wanted."""
 
@@ -467,6 +472,7 @@ def run_job(
     tops: int = 0,
     kept: int = 0,
     done: Result | None = None,
+    run: Callable[..., None] = kernels.numbers,
 ) -> Result:
     """Run compiled code over all tiles, in as many threads as pay.
 
@@ -486,6 +492,7 @@ def run_job(
     )  # fmt: skip
     if action is not None:
         action.wants(job, entries, priors)
+        run = action.run
     parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
 
     def part(first: int, last: int) -> None:
@@ -559,7 +566,7 @@ def upward(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> t
         tops = np.empty((len(leaves), g.v[top]), leaves.root.dtype)
         job = job_of(g, top, bottom, leaves, threads)
         return tops, run_job(job, None, tops=address(tops))
-    below = _Below(g, top, cut, bottom, leaves, threads, False)
+    below = _Below(g, top, cut, bottom, leaves, threads)
     tops, result = upward(g, top, cut, below.above, threads)
     return tops, _merge(result, below.result)
 
@@ -572,8 +579,9 @@ class _Below:
     """The subtrees below a cut, after their upward pass."""
 
     def __init__(
-        self, g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int, keep: bool
-    ) -> None:
+        self, g: Grammar, top: int, cut: int, bottom: int, leaves: Leaves, threads: int,
+        keep: bool = False, run: Callable[..., None] = kernels.numbers,
+    ) -> None:  # fmt: skip
         dtype, nodes = leaves.root.dtype, known(g).nodes
         pieces, v = nodes[cut] // nodes[top], g.v[cut]
         plan = plan_of(g, cut, bottom, dtype, leaves.kind == layout.SYMBOLS_SEEN)
@@ -584,7 +592,7 @@ class _Below:
         self.kept = results(size, np.uint8) if keep and size <= _KEPT_BYTES else None
         self.place = 0 if self.kept is None else address(self.kept)
         tops = address(self.tops)
-        self.result = run_job(self.job, None, tops=tops, kept=self.place)
+        self.result = run_job(self.job, None, tops=tops, kept=self.place, run=run)
         self.above = Leaves(
             layout.LIKELIHOODS, self.tops, _NO_SYMBOLS, _NOTHING, _NOTHING, leaves.root,
             leaves.shift, where=(tops, 0, 0, 0, leaves.places[4]),
@@ -620,7 +628,7 @@ def walk(
         job = job_of(g, top, bottom, leaves, threads)
         return run_job(job, action, normalise, priors=priors)
     lower = priors != 0 or action.reaches(cut)
-    below = _Below(g, top, cut, bottom, leaves, threads, lower)
+    below = _Below(g, top, cut, bottom, leaves, threads, lower, action.run)
     middle, place = None, 0
     if lower and action.downward:
         middle = np.empty((below.job.n, g.v[cut]), leaves.root.dtype)
@@ -646,6 +654,7 @@ class Dense:
     values: Array
     rows: int
     downward = True
+    run = staticmethod(kernels.lines)
 
     @cached_property
     def _place(self) -> int:
@@ -693,6 +702,7 @@ class Beliefs:
     starts: Array  # int64 [L + 1], their places
     out: Array  # [3, size of truth]
     downward = True
+    run = staticmethod(kernels.numbers)
 
     def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries of a job."""
@@ -718,6 +728,7 @@ class Draw:
     starts: Array  # int64 [L + 1], the places of the level blocks
     out: Array  # int32, level blocks
     downward = False  # below a cut, the symbols of the roots are those that the block above drew
+    run = staticmethod(kernels.numbers)
 
     def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries of a job."""
@@ -739,6 +750,7 @@ class BeliefsAndDraw:
     beliefs: Beliefs
     draw: Draw
     downward = True
+    run = staticmethod(kernels.numbers)
 
     def wants(self, job: Job, entries: Array, priors: int) -> None:
         """Fill the entries of a job; the two have the same places."""

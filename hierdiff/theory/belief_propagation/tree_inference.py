@@ -20,12 +20,13 @@ The recursion stays the same when its sums and products are exchanged
 is below different nodes is independent, so the entropy and the law of two nodes follow from q.
 
 Every answer is exact.  Its cost is linear in the number of nodes and of rules; pairs cost that for
-each pair asked, and the covariance of all leaves their square.  Samples are independent of each
-other, so results depend neither on the number of threads nor on the batch.
+each pair asked, and the covariance of all leaves grows as their square.  Samples are independent of
+each other, so results depend neither on the number of threads nor on the batch.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -595,17 +596,37 @@ class TreePosterior:
         [0.25, -0.25, -0.25, 0.25]
         """
         g, n = self.grammar, len(self)
-        leaves, v = g.n_leaves, g.v[g.L]
-        memory(f"covariances of {n} samples of {leaves} leaves", 20.0 * n * (leaves * v) ** 2)
-        one, two = np.triu_indices(leaves)
-        joint = self.pair_beliefs(zip(one.tolist(), two.tolist(), strict=True))
-        table = np.empty((n, leaves, v, leaves, v))
-        for i, j, part in zip(one, two, joint, strict=True):
-            table[:, i, :, j] = part
-            table[:, j, :, i] = part.transpose(0, 2, 1)
-        mean = table[:, np.arange(leaves), :, np.arange(leaves)].diagonal(axis1=2, axis2=3)
-        mean = np.ascontiguousarray(mean.transpose(1, 0, 2)).reshape(n, -1)
-        out = np.asarray(table.reshape(n, leaves * v, leaves * v))
+        size = g.n_leaves * g.v[g.L]
+        memory(f"covariances of {n} samples of {g.n_leaves} leaves", 20.0 * n * size**2)
+        marginals, beliefs = self.marginals, self.rule_beliefs()
+        mean = np.ascontiguousarray(marginals[g.L]).reshape(n, size)
+        out = np.zeros((n, size, size))
+        # P(leaves below | symbol of the node) [n, nodes, v, numbers of these leaves]
+        below = np.broadcast_to(np.eye(g.v[g.L]), (n, g.n_leaves, g.v[g.L], g.v[g.L]))
+        for level in range(g.L - 1, -1, -1):
+            nodes, s, width = g.n_nodes(level), g.s[level], below.shape[-1]
+            children = below.reshape(n, nodes, s, g.v[level + 1], width)
+            here = out.reshape(n, nodes, s, width, nodes, s, width)
+            node, table, b = np.arange(nodes), g.rules[level], beliefs[level]
+            for one, two in itertools.combinations(range(s), 2):
+                joint = np.zeros((n, nodes, g.v[level + 1], g.v[level + 1]))
+                for a, k in np.ndindex(table.shape[:2]):
+                    joint[..., table[a, k, one], table[a, k, two]] += b[..., a, k]
+                block = np.swapaxes(children[:, :, one], 2, 3) @ joint @ children[:, :, two]
+                here[:, node, one, :, node, two] = block.swapaxes(0, 1)
+                here[:, node, two, :, node, one] = block.transpose(1, 0, 3, 2)
+            alone = np.asarray(marginals[level])[..., None]
+            q = np.divide(b, alone, out=np.zeros_like(b), where=alone > 0)
+            carried = []
+            for child in range(s):
+                step = np.zeros((n, nodes, g.v[level], g.v[level + 1]))
+                for k in range(g.m[level]):
+                    step[..., np.arange(g.v[level]), table[:, k, child]] += q[..., k]
+                carried.append(step @ children[:, :, child])
+            below = np.concatenate(carried, axis=-1)
+        blocks = out.reshape(n, g.n_leaves, g.v[g.L], g.n_leaves, g.v[g.L])
+        leaf, symbol = np.indices((g.n_leaves, g.v[g.L]))
+        blocks[:, leaf, symbol, leaf, symbol] = mean.reshape(n, *leaf.shape)
         out -= mean[:, :, None] * mean[:, None, :]
         return out
 

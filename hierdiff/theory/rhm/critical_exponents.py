@@ -71,6 +71,7 @@ from hierdiff.theory.rhm.density_evolution import (
     branch_up,
     check_sizes,
     critical_level,
+    empty_messages,
     leaf_messages,
     means_of,
     same_symbols,
@@ -493,12 +494,15 @@ class _Run:
             population, _ = self._held(population)
         one, other, observed = population, self._less_informed(population), []
         after, before, weight = np.empty(levels), np.empty(levels), np.ones(self.size)
+        gap = self._gap(one, other)
         for i in range(levels):
             above, below = self._pairs_up(one, other, population)
+            risen = self._gap(above, below)
             # weights make the size of the perturbation one, so levels count alike in a sum
-            before[i] = weight @ self._gap(one, other) / self.size
-            after[i] = self.rhm.s * (weight @ self._gap(above, below)) / self.size
-            one, other, weight = self._resampled(above, below, weight)
+            before[i] = weight @ gap / self.size
+            after[i] = self.rhm.s * (weight @ risen) / self.size
+            picked, weight = self._resampled(above, below, risen, weight)
+            one, other, gap = above[picked], below[picked], risen[picked]
             population, seen = self._held(population)
             observed.append(seen)
         return after, before, np.mean(observed, axis=0)
@@ -573,22 +577,26 @@ class _Run:
             + [self.size + random.permutation(self.size) for _ in range(self.rhm.s - 1)]
         )
         key = np.uint64(random.integers(2**63))
-        both = np.stack([np.concatenate([x, population]) for x in (one, other)], axis=-1)
+        both = empty_messages((2 * self.size, self.rhm.v, 2))
+        both[: self.size, :, 0], both[: self.size, :, 1] = one, other
+        both[self.size :] = population[..., None]
         up = branch_up(both, order, key, self.rhm, self.rhm.v, self.each)
         above, below = (np.ascontiguousarray(up[..., k]) for k in range(2))
         self._drawn(above, below)
         return above, below
 
-    def _resampled(self, one: Array, other: Array, weight: Array) -> tuple[Array, Array, Array]:
+    def _resampled(
+        self, one: Array, other: Array, gap: Array, weight: Array
+    ) -> tuple[Array, Array]:
         """Pairs in proportion to what they contribute; the new weights undo that."""
-        share = self._gap(one, other) if self.real else np.abs(one - other).sum(axis=1)
+        share = gap if self.real else np.abs(one - other).sum(axis=1)
         total = weight * share
         if not total.sum() > 0:
             raise NoTransition(
                 f"every pair of {self.size} has met; use a larger size or fewer levels"
             )
         picked = self.random.permutation(self._systematic(total))
-        return one[picked], other[picked], 1 / share[picked]
+        return picked, 1 / share[picked]
 
 
 def _tilted(order: Array, mean: float) -> Array:

@@ -323,7 +323,8 @@ def branch_up(
     """
     size, digits = order.shape[1], _digits(rhm.v, rhm.s)
     lanes = population.shape[2] if population.ndim == 3 else 1
-    messages, out = _with_room(population), _with_room((size, parents, *population.shape[2:]))
+    messages = _with_room(population)
+    out = empty_messages((size, parents, *population.shape[2:]))
 
     def run(first: int, last: int) -> None:
         seen, row, codes = _Table.of(rhm)
@@ -336,20 +337,23 @@ def branch_up(
     return out
 
 
-def _with_room(messages: Array | tuple[int, ...]) -> Array:
-    """Messages, or some of a shape, behind which a kernel may read one vector."""
-    given = messages if isinstance(messages, np.ndarray) else None
-    shape = messages if given is None else given.shape
-    if given is not None and given.flags.c_contiguous and isinstance(given.base, np.ndarray):
-        room = given.base.nbytes - (given.ctypes.data - given.base.ctypes.data) - given.nbytes
-        if room >= 8 * kernels.LANES and given.dtype == np.float64:
-            return given
+def empty_messages(shape: tuple[int, ...]) -> Array:
+    """Room for messages, behind which a kernel may read one vector."""
     count = math.prod(shape)
     flat = np.empty(count + kernels.LANES)
     flat[count:] = 0.0
-    out = flat[:count].reshape(shape)
-    if given is not None:
-        out[...] = given
+    return flat[:count].reshape(shape)
+
+
+def _with_room(messages: Array) -> Array:
+    """The same messages, if need be copied to where there is room behind them."""
+    base = messages.base
+    if isinstance(base, np.ndarray) and messages.flags.c_contiguous and messages.dtype == float:
+        begin, end = messages.ctypes.data, base.ctypes.data + base.nbytes
+        if end - begin - messages.nbytes >= 8 * kernels.LANES:
+            return messages
+    out = empty_messages(messages.shape)
+    out[...] = messages
     return out
 
 

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hierdiff.checks import checked, shown, unchecked
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import NoiseProcess, has_snr, input_channels, masks
+from hierdiff.noise import NoiseProcess, has_snr, input_channels, masks, network_input
 from hierdiff.validation._checks import one_per_row, tensor
 from hierdiff.validation.exact_inference.passes import Wanted
 from hierdiff.validation.exact_inference.posterior import (
@@ -105,7 +107,8 @@ class ExactDenoiser(nn.Module):
         """Evidence [n, leaves, v] of what a network is given."""
         tensor("x", x, None, self.grammar.n_leaves, self.channels)
         one_per_row("log_snr", log_snr, x)
-        return self._read(x, log_snr.to(x.dtype)[:, None, None])
+        level = log_snr.to(x.dtype)[:, None, None]
+        return self._read(x, level, self.grammar.leaf_vocabulary)
 
     def _marginals(
         self, x: Tensor, log_snr: Tensor, label: Tensor | None, levels: tuple[int, ...] | None
@@ -142,41 +145,46 @@ class ExactDenoiser(nn.Module):
         return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
 
-def _masking(v: int) -> Callable[[Tensor, Tensor], Tensor]:
+_Reader = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def _masking(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     # the last channel is the mask, under which every symbol is as likely
-    return lambda x, log_snr: (x[..., :v] + x[..., v:]).log()
+    return (x[..., :v] + x[..., v:]).log()
 
 
-def _uniform(v: int) -> Callable[[Tensor, Tensor], Tensor]:
-    # log_snr = log((1 - t) / t)
-    return lambda x, log_snr: (log_snr.sigmoid() * x + (-log_snr).sigmoid() / v).log()
+def _one_hot(noise: NoiseProcess, x: Tensor, log_snr: Tensor, v: int) -> Tensor:
+    # log_snr = log((1 - t) / t); the evidence of each symbol that may be observed, [n, v, v]
+    t = (-log_snr.double()).sigmoid().flatten().cpu().numpy()
+    table = noise.log_evidence(np.broadcast_to(np.arange(v), (len(t), v)), t)
+    return (x @ torch.from_numpy(np.exp(table)).to(x)).log()
 
 
-def _gaussian(v: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _gaussian(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     # log psi = sqrt(snr (1 + snr)) x_t; the datum stands in the first channels
-    def read(x: Tensor, log_snr: Tensor) -> Tensor:
-        gain = (0.5 * (log_snr + nn.functional.softplus(log_snr))).exp()
-        return gain * x[..., :v]
-
-    return read
+    return (0.5 * (log_snr + nn.functional.softplus(log_snr))).exp() * x[..., :v]
 
 
-def _beliefs(v: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _beliefs(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     # without an input of its own a process shows the softmax of its evidence
-    return lambda x, log_snr: x.log()
+    return x.log()
 
 
-def _reader(noise: NoiseProcess) -> Callable[[Tensor, Tensor], Tensor]:
+def _reader(noise: NoiseProcess) -> _Reader:
     """Evidence from the channels and log SNR that a network is given."""
-    v = cast(int, noise.v)
     if has_snr(noise):
-        return _gaussian(v)
+        return _gaussian
     if masks(noise):
-        return _masking(v)
+        return _masking
     if getattr(noise, "network_input", None) is None:
-        return _beliefs(v)
-    if noise.name == "uniform":
-        return _uniform(v)
+        return _beliefs
+    if noise.v is not None and input_channels(noise) == noise.v:
+        try:
+            channels, _ = network_input(noise, np.arange(noise.v)[None], 0.5)
+        except Exception:  # of a class that is not ours, whose observations are no symbols
+            channels = np.empty(0)
+        if np.array_equal(np.squeeze(channels), np.eye(noise.v)):
+            return partial(_one_hot, noise)
     raise InvalidParameter(
         f"noise = {shown(noise)} has a network_input of its own, from which no evidence can be "
         "read; give marginals() the evidence of the process itself"

@@ -243,13 +243,19 @@ class _Output(NamedTuple):
 
     def place(self, top: int, bottom: int) -> Tensor:
         """Where the levels of a block begin."""
-        found = [self.starts.get(level, 0) for level in range(top, bottom + 1)]
-        return torch.tensor(found, dtype=torch.int64, device=self.values.device)
+        found = tuple(self.starts.get(level, 0) for level in range(top, bottom + 1))
+        return _places(found, self.values.device)
 
     def level(self, grammar: Grammar, level: int, n: int) -> Tensor:
         """Marginals [v, nodes, n] of a level, a view."""
         nodes, v, start = grammar.n_nodes(level), grammar.v[level], self.starts[level]
         return self.values[start : start + nodes * v * n].view(nodes, v, n).transpose(0, 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _places(starts: tuple[int, ...], device: torch.device) -> Tensor:
+    # kept, since a copy to the device makes the processor wait
+    return torch.tensor(starts, dtype=torch.int64, device=device)
 
 
 def _output(grammar: Grammar, theta: Tensor, levels: tuple[int, ...]) -> _Output:
@@ -317,6 +323,7 @@ def _launch(
         block.rows, prior.stride(0) if prior is not None and prior.ndim == 2 else 0,
         leaves.stride(0) if logarithms else 0, V=_padded(grammar), LANES=LANES,
         LOGARITHMS=logarithms, DOWNWARD=downward, GIVEN=given is not None, RAW=raw,
+        num_warps=4, num_stages=1,
     )  # fmt: skip
     return sent
 

@@ -63,6 +63,7 @@ __all__ = ["log_evidence", "marginals", "rule_counts"]
 
 Evidence: TypeAlias = "Tensor | ArrayLike | SymbolEvidence"
 
+_SMALL = 5e8  # bytes that are not worth asking the driver how much is free, which takes a while
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 # ------------------------------------------------------------------------- derivatives of any order
@@ -236,7 +237,9 @@ def _evidence(
                 f"evidence is about {evidence.symbols.shape} leaves with {evidence.v} symbols; the "
                 f"grammar needs (n, {leaves}) with {v}"
             )
-        return _symbols(evidence, dtype or torch.float64, device or torch.device("cpu"))
+        place, kind = device or torch.device("cpu"), dtype or torch.float64
+        _fits(grammar, len(evidence.symbols), kind, place)
+        return _symbols(evidence, kind, place)
     if isinstance(evidence, Tensor):
         tensor("log_evidence", evidence, None, leaves, v)
         if evidence.dtype not in _DTYPES and dtype is None:
@@ -290,6 +293,8 @@ def _fits(grammar: Grammar, n: int, dtype: torch.dtype, device: torch.device) ->
     what = f"inference with {n} samples of {grammar.n_leaves} leaves"
     if device.type != "cuda":
         memory(what, needed)
+        return
+    if needed < _SMALL:
         return
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

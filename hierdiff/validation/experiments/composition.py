@@ -7,7 +7,7 @@ source         what is followed
                images of one bump, its phases A, B and C by the criteria of
                :mod:`hierdiff.sims.bump_phases`, with order measured along the manifold, for labels
                of equal spacing (balanced), of unequal spacing (skewed), and for a code in which the
-               position is attenuated (faint), so that its order has to be learned.  *levels*: a
+               position is attenuated, so that its order has to be learned.  *levels*: a
                network on strings of a random grammar, its share of valid nodes per level in strings
                made symbol by symbol, where exact inference makes no mistake; theory says that
                levels are learned from the leaves up
@@ -92,7 +92,7 @@ __all__ = ["NetworkComposition", "TrainedNetworks", "network_composition_figure"
 
 Array: TypeAlias = NDArray[Any]
 Part: TypeAlias = Literal["bumps", "levels"]
-LabelSet: TypeAlias = Literal["balanced", "skewed", "faint"]
+LabelSet: TypeAlias = Literal["balanced", "skewed", "attenuated"]
 
 READINGS = (
     "one_bump", "location_accuracy", "two_nn", "geodesic_rsa", "rsa", "held_out_r2",
@@ -111,8 +111,8 @@ class TrainedNetworks:
 
     parts: tuple[Part, ...] = ("bumps", "levels")
     """What is trained."""
-    labels: tuple[LabelSet, ...] = ("faint",)
-    """Labels of the bumps: a code in which the position is attenuated (faint; minutes, shows all
+    labels: tuple[LabelSet, ...] = ("attenuated",)
+    """Labels of the bumps: a code in which the position is attenuated (minutes; shows all
     phases), or a smooth code with equal (balanced) or unequal (skewed) spacing (the same time again
     for each)."""
     seeds: int = 1
@@ -125,12 +125,12 @@ class TrainedNetworks:
     """Distance of the labels from the edge."""
     skew: tuple[float, float] = (0.1, 1.0)
     """Spacings d_x and d_y of the unequal labels; the equal ones have d_y in both."""
-    faint: float = 0.04
-    """Amplitude of the position in the faint code, beside a code that means nothing."""
-    faint_spacing: float = 0.2
-    """Spacing of the labels with the faint code: how rare each is decides how long B lasts."""
-    faint_steps: int = 1500
-    """Training steps with the faint code."""
+    attenuation: float = 0.04
+    """Amplitude of the position in the attenuated code, beside a code that means nothing."""
+    attenuated_spacing: float = 0.2
+    """Spacing of the labels with the attenuated code: how rare each is decides how long B lasts."""
+    attenuated_steps: int = 1500
+    """Training steps with the attenuated code."""
     channels: int = 32
     """Channels of the U-Net."""
     multipliers: tuple[float, ...] = (1, 2)
@@ -172,17 +172,17 @@ class TrainedNetworks:
     def __post_init__(self) -> None:
         least_20 = partial(whole, low=20, high=10**9)
         check_fields(
-            self, faint=positive, parts=partial(listed, rule=text),
+            self, attenuation=positive, parts=partial(listed, rule=text),
             labels=partial(listed, rule=text),
             multipliers=partial(listed, rule=_MULTIPLE, distinct=False),
             skew=partial(listed, rule=_MULTIPLE, least=2, distinct=False),
-            seeds=_COUNT, size=_COUNT,
-            faint_steps=_COUNT, channels=_COUNT, steps=_COUNT, batch=_COUNT, checkpoints=_COUNT,
-            samples=least_20, feature_samples=least_20, num_steps=_COUNT,
-            t=partial(number, above=0, high=1), level_steps=_COUNT, level_seeds=_COUNT,
+            seeds=_COUNT, size=_COUNT, attenuated_steps=_COUNT, channels=_COUNT, steps=_COUNT,
+            batch=_COUNT, checkpoints=_COUNT, samples=least_20, feature_samples=least_20,
+            num_steps=_COUNT, t=partial(number, above=0, high=1), level_steps=_COUNT,
+            level_seeds=_COUNT,
         )  # fmt: skip
         for name, known in (("parts", ("bumps", "levels")),
-                            ("labels", ("balanced", "skewed", "faint"))):  # fmt: skip
+                            ("labels", ("balanced", "skewed", "attenuated"))):  # fmt: skip
             if not getattr(self, name) or not {*getattr(self, name)} <= {*known}:
                 raise InvalidParameter(
                     f"{name} = {getattr(self, name)} must name some of {', '.join(known)}"
@@ -213,11 +213,11 @@ class TrainedNetworks:
         def bumps(x: float, y: float) -> Bumps:
             return Bumps(size=self.size, sigma=self.sigma, margin=self.margin, d_x=x, d_y=y)
 
-        d = self.faint_spacing
+        d = self.attenuated_spacing
         every = {
             "balanced": _Labels(bumps(d_y, d_y), None, self.steps),
             "skewed": _Labels(bumps(d_x, d_y), None, self.steps),
-            "faint": _Labels(bumps(d, d), self.faint, self.faint_steps),
+            "attenuated": _Labels(bumps(d, d), self.attenuation, self.attenuated_steps),
         }
         return {name: every[name] for name in self.labels}
 
@@ -227,7 +227,7 @@ class _Labels:
     """Labels, the amplitude of the position in their code, and the training steps."""
 
     bumps: Bumps
-    faint: float | None
+    attenuation: float | None
     steps: int
 
 
@@ -248,8 +248,10 @@ class NetworkComposition:
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {
         "worlds": "labels", "evaluations": "checkpoints", "looks": "samples",
-        "points": "feature_samples", "sampling": "num_steps",
+        "points": "feature_samples", "sampling": "num_steps", "faint": "attenuation",
+        "faint_spacing": "attenuated_spacing", "faint_steps": "attenuated_steps",
     }  # fmt: skip
+    renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"labels": {"faint": "attenuated"}}
 
     source: (
         Annotated[TrainedNetworks, tyro.conf.subcommand("small")]
@@ -426,7 +428,7 @@ class NetworkComposition:
             key = self._key(f"bumps-{name}", k, *reading)
             key += checkpoint_suffix(Bumps, s.bump_architecture)
             model, done = train_bump_network(
-                labels.bumps, self._plan(labels.steps, device), attenuation=labels.faint,
+                labels.bumps, self._plan(labels.steps, device), attenuation=labels.attenuation,
                 channels=s.channels, multipliers=s.multipliers, batch=s.batch,
                 network=s.bump_architecture,
                 seed=self.seed + 1000 * k, folder=None if folder is None else folder / key,
@@ -461,10 +463,10 @@ class NetworkComposition:
     def _feature_places(self, labels: _Labels) -> Array:
         """Labels whose representation is read, evenly spread: neighbours in two directions.
 
-        A faint code has no other labels than those of its training.
+        An attenuated code has no other labels than those of its training.
         """
         bumps, count = labels.bumps, self._small.feature_samples
-        if labels.faint is None:
+        if labels.attenuation is None:
             return self._places(bumps, count)
         rows = stream(self.seed, "points").permutation(len(bumps.labels))[:count]
         return bumps.labels[rows].astype(np.float32)

@@ -133,8 +133,7 @@ def test_threads_are_used_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> Non
     for enough, parts in ((work, 1), (work - 1, 3)):
         monkeypatch.setattr(passes, "_SERIAL_WORK", enough)
         done: list[tuple[int, int]] = []
-        monkeypatch.setattr(passes, "run", lambda first, last, *_: done.append((first, last)))  # noqa: B023
-        passes.run_job(job, None)
+        passes.run_job(job, None, run=lambda first, last, *_: done.append((first, last)))  # noqa: B023
         assert len(done) == parts
         assert [i for part in sorted(done) for i in range(*part)] == list(range(tiles))
 

@@ -323,7 +323,8 @@ def test_the_product_with_the_covariance_is_the_derivative_of_the_beliefs() -> N
 def test_sum_rules() -> None:
     g = RHM(6, 3, 2, 3).draw(2)
     rng = np.random.default_rng(0)
-    asked = tree_posterior(g, nodes={i: rng.normal(size=(4, g.n_nodes(i), 6)) for i in range(4)})
+    given = {i: rng.normal(size=(4, g.n_nodes(i), 6)) for i in range(4)}
+    asked = tree_posterior(g, nodes=given)
     for level, rules in enumerate(asked.rule_beliefs()):
         assert rules.sum(axis=3) == pytest.approx(asked.marginals[level], abs=1e-13)
     one, two = (2, 1), (3, 6)
@@ -332,6 +333,17 @@ def test_sum_rules() -> None:
     assert joint[0].sum(axis=1) == pytest.approx(asked.marginals[3][:, 6], abs=1e-13)
     assert joint[1].transpose(0, 2, 1) == pytest.approx(joint[0], abs=1e-13)
     assert joint[3] == pytest.approx(asked.marginals[3][:, 6, :, None] * np.eye(6), abs=1e-13)
+    matrix = asked.covariance().reshape(4, 8, 6, 8, 6)
+    for i, j in ((0, 1), (2, 7), (6, 6)):
+        table = asked.pair_beliefs([(i, j)])[0]
+        product = asked.marginals[3][:, i, :, None] * asked.marginals[3][:, j, None]
+        assert matrix[:, i, :, j] == pytest.approx(table - product, abs=1e-13)
+    assert np.array_equal(
+        matrix[1:2],
+        tree_posterior(g, nodes={i: x[1:2] for i, x in given.items()})
+        .covariance()
+        .reshape(1, 8, 6, 8, 6),
+    )
     independent = asked.marginals[2][:, 1, :, None] * asked.marginals[3][:, 6, None]
     assert np.abs(independent - joint[0]).max() > 1e-3  # planted: no correlation
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import density_steps
 import numpy as np
@@ -102,6 +103,26 @@ def test_the_answer_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) 
     again = population_dynamics(RHM(8, 3, 2, 3), MaskingNoise(8), 0.4, size=500, seed=3)
     np.testing.assert_array_equal(first.upward, again.upward)
     np.testing.assert_array_equal(first.marginal, again.marginal)
+
+
+def test_threads_are_started_once_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once per step and level, and none where one is asked for."""
+    started: list[int] = []
+
+    class Counted(ThreadPoolExecutor):
+        def __init__(self, threads: int) -> None:
+            started.append(threads)
+            super().__init__(threads)
+
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Counted)
+    monkeypatch.setattr(module, "available_threads", lambda: 3)
+    rhm, noise = RHM(8, 3, 2, 5), MaskingNoise(8)
+    population_dynamics(rhm, noise, [0.2, 0.4], size=1000, copies=4)
+    half_belief_level(rhm, noise, size=1000, copies=2)
+    assert started == [3, 2]
+    given = rhm, noise, np.array([0.2, 0.4]), 1000, 4, np.random.default_rng(0)
+    module.order_parameter(*given, threads=1)
+    assert started == [3, 2]
 
 
 @pytest.mark.parametrize("noise", [MaskingNoise(6), GaussianNoise(6)])

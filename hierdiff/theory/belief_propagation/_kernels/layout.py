@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from numba import types
+from numba.extending import intrinsic
+
 from hierdiff.theory._compiled import inline
 from hierdiff.theory.belief_propagation._kernels import simd
 
@@ -65,9 +68,15 @@ REPEATS, ROOT_NUMBERS, NUMBERS, DRAWN = range(35, 39)
 HEAD = 39  # and then twice one place per level
 
 
-@inline
-def of(geometry, level, column):
-    return simd.at(geometry, level * NUMBER + column)
+@intrinsic
+def of(typing_context, geometry, level, column):
+    """Entry of the geometry table."""
+
+    def code(context, builder, signature, args):
+        row = builder.mul(args[1], args[1].type(NUMBER))
+        return builder.load(builder.gep(args[0], [builder.add(row, args[2])]))
+
+    return types.int64(geometry, types.int64, types.int64), code
 
 
 class Task(NamedTuple):

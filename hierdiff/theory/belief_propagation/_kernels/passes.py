@@ -1,9 +1,12 @@
 """Both passes over many tiles, and what they leave behind: messages, beliefs, samples.
 
-All of it is one compiled function, so that the tree is compiled once per number type.
+Two functions are compiled, once per number type each: ``lines`` for marginals and messages,
+``numbers`` for beliefs and samples.  A study that needs one does not wait for the other.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from hierdiff.theory._compiled import inline, jit, part
 from hierdiff.theory.belief_propagation._kernels import simd
@@ -59,7 +62,54 @@ from hierdiff.theory.belief_propagation._kernels.tree import (
     upward,
 )
 
-__all__ = ["run"]
+__all__ = ["lines", "numbers"]
+
+
+# --------------------------------------------------------------------- what both kinds of pass do
+
+
+@inline
+def _leaves_again(task, tile, level, node):
+    """Leaves that share a place are loaded again, right before they are used."""
+    if level == task.depth - 1 and task.kind == SYMBOLS_SEEN:
+        load_leaves(task, node, tile * simd.width(task.messages))
+
+
+@part
+def _raw_rows(task, tile, s, v, node, nodes):
+    """Downward messages of the last level as priors [columns, nodes, v] of what is below."""
+    block, out = task.block, simd.like(task.block, simd.at(task.job, LAST_DOWN))
+    width = simd.width(block)
+    for w in range(min(width, task.columns - tile * width)):
+        place = ((tile * width + w) * nodes + node * s) * v
+        for i in range(s * v):
+            simd.put(out, place + i, simd.at(block, i * width + w))
+
+
+@inline
+def _root_message(task, tile):
+    """The root's message, in units where its sum is in [1, 2)."""
+    messages, geometry = task.messages, task.geometry
+    width = simd.width(messages)
+    out = simd.like(messages, simd.at(task.job, TOPS))
+    v, up = of(geometry, 0, SYMBOLS), of(geometry, 0, ROWS)
+    c = simd.load(messages, up + v * width)
+    for a in range(v):
+        simd.store(task.line, 0, simd.multiply(simd.load(messages, up + a * width), c))
+        for w in range(min(width, task.columns - tile * width)):
+            simd.put(out, (tile * width + w) * v + a, simd.at(task.line, w))
+
+
+@part
+def _up(task, tile):
+    """The upward pass, unless its messages were kept."""
+    done = simd.at(task.job, UPWARD_DONE) != 0
+    if not done or task.kind == SYMBOLS_SEEN:
+        prepare(task, tile * simd.width(task.messages))
+    if not done:
+        upward(task, tile)
+    if simd.at(task.job, TOPS) != 0:
+        _root_message(task, tile)
 
 
 # ----------------------------------------------------------------------------- marginals, messages
@@ -131,6 +181,58 @@ def _emit(task, tile, level, parent, node, slot):
         _rows(task, tile, v, begin + node * v, nodes * v)
 
 
+@part
+def _below_with_lines(task, tile, level):
+    """Messages to the children of the current node of a level, and their lines."""
+    job, geometry = task.job, task.geometry
+    width = simd.width(task.messages)
+    node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)
+    _leaves_again(task, tile, level, node)
+    s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
+    nodes, length = of(geometry, level + 1, NODES), simd.at(job, LENGTH)
+    values, begin = simd.like(task.messages, simd.at(job, VALUES)), simd.at(job, HEAD + level + 1)
+    sink, lower = SINK_NONE, level + 1 < simd.at(job, LOWEST)
+    other = begin >= 0 and simd.at(job, WHAT) != MARGINAL
+    if level + 1 == task.depth and simd.at(job, LAST_DOWN) != 0:
+        sink = SINK_RAW
+    elif other:
+        lower = True  # its lines are taken from the stack
+    elif begin >= 0:
+        sink = SINK_LINES if length != 0 else SINK_BLOCK
+    place = begin + node * s * v * length + tile * width
+    down_node(task, level, node, slot, lower, sink, values, place, length)
+    if sink == SINK_BLOCK:
+        _rows(task, tile, s * v, begin + node * s * v, nodes * v)
+    elif sink == SINK_RAW:
+        _raw_rows(task, tile, s, v, node, nodes)
+    elif other:
+        for j in range(s):
+            _emit(task, tile, level + 1, node, node * s + j, j)
+
+
+@jit
+def lines(first, last, job, room, base):
+    """Marginals or messages of the tiles ``first`` to ``last``; ``base`` is of their type."""
+    state = simd.skip_denormals()
+    wanted, places = simd.pointer(job), simd.pointer(room)
+    lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
+    zero = np.int64(0)  # a literal would be a type of its own, and compiled once more
+    for tile in range(first, last):
+        task = task_of(wanted, places, tile, simd.pointer(base))
+        _up(task, tile)
+        if lowest >= 0:
+            start(task, tile, normalise)
+            if simd.at(wanted, HEAD) >= 0:
+                _emit(task, tile, zero, zero, zero, zero)
+        if lowest > 0:
+            reset(task)
+            for _ in range(of(task.geometry, lowest - 1, NODES)):
+                for level in range(highest(task, lowest), lowest):
+                    _below_with_lines(task, tile, level)
+                    advance(task, level)
+    simd.restore_denormals(state)
+
+
 # ------------------------------------------------------------------------------------------ beliefs
 
 
@@ -170,82 +272,28 @@ def _root_belief(task, tile):
         x = simd.multiply(raw, simd.load(stack, down + a * width))
         total = simd.add(total, raw)
         square = simd.fma(x, x, square)
-    _belief(task, tile, 0, 0, 0, 0, total, square)
-
-
-# ------------------------------------------------------------------------------- the downward pass
-
-
-@inline
-def _sink(task, level):
-    """What becomes of the lines of a level."""
-    job = task.job
-    if level == task.depth and simd.at(job, LAST_DOWN) != 0:
-        return SINK_RAW
-    if simd.at(job, BELIEFS) != 0:
-        return SINK_NUMBERS
-    if simd.at(job, VALUES) == 0 or simd.at(job, HEAD + level) < 0:
-        return SINK_NONE
-    if simd.at(job, WHAT) != MARGINAL:
-        return SINK_NONE  # taken from the stack
-    return SINK_LINES if simd.at(job, LENGTH) != 0 else SINK_BLOCK
+    zero = np.int64(0)  # a literal would be a type of its own, and compiled once more
+    _belief(task, tile, zero, zero, zero, zero, total, square)
 
 
 @part
-def _below(task, tile, level):
-    """Messages to the children of the current node of a level, and what is wanted of them."""
-    job, geometry, depth = task.job, task.geometry, task.depth
+def _below_with_beliefs(task, tile, level):
+    """Messages to the children of the current node of a level, and the numbers of each."""
+    job, geometry = task.job, task.geometry
     width = simd.width(task.messages)
     node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)
-    if level == depth - 1 and task.kind == SYMBOLS_SEEN:
-        load_leaves(task, node, tile * width)
+    _leaves_again(task, tile, level, node)
     s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
-    nodes, length = of(geometry, level + 1, NODES), simd.at(job, LENGTH)
-    values, begin = simd.like(task.messages, simd.at(job, VALUES)), simd.at(job, HEAD + level + 1)
-    sink = _sink(task, level + 1)
-    other = simd.at(job, VALUES) != 0 and begin >= 0 and simd.at(job, WHAT) != MARGINAL
-    lower = level + 1 < simd.at(job, LOWEST) or sink == SINK_NUMBERS or other
-    place = begin + node * s * v * length + tile * width
-    down_node(task, level, node, slot, lower, sink, values, place, length)
-    if sink == SINK_BLOCK:
-        _rows(task, tile, s * v, begin + node * s * v, nodes * v)
-    elif sink == SINK_RAW:
-        _raw_rows(task, tile, s, v, node, nodes)
-    elif sink == SINK_NUMBERS:
-        for j in range(s):
-            total = simd.load(task.block, 2 * j * width)
-            square = simd.load(task.block, (2 * j + 1) * width)
-            _belief(task, tile, level + 1, node, node * s + j, j, total, square)
-    elif other:
-        for j in range(s):
-            _emit(task, tile, level + 1, node, node * s + j, j)
-
-
-@inline
-def _raw_rows(task, tile, s, v, node, nodes):
-    """Downward messages of the last level as priors [columns, nodes, v] of what is below."""
-    block, out = task.block, simd.like(task.block, simd.at(task.job, LAST_DOWN))
-    width = simd.width(block)
-    for w in range(min(width, task.columns - tile * width)):
-        place = ((tile * width + w) * nodes + node * s) * v
-        for i in range(s * v):
-            simd.put(out, place + i, simd.at(block, i * width + w))
-
-
-@inline
-def _downward(task, tile):
-    """From the root, whose message is there, to the lowest level that is wanted."""
-    job, lowest = task.job, simd.at(task.job, LOWEST)
-    if simd.at(job, BELIEFS) != 0:
-        _root_belief(task, tile)
-    elif simd.at(job, VALUES) != 0 and simd.at(job, HEAD) >= 0:
-        _emit(task, tile, 0, 0, 0, 0)
-    if lowest > 0:
-        reset(task)
-        for _ in range(of(task.geometry, lowest - 1, NODES)):
-            for level in range(highest(task, lowest), lowest):
-                _below(task, tile, level)
-                advance(task, level)
+    last = level + 1 == task.depth and simd.at(job, LAST_DOWN) != 0
+    sink = SINK_RAW if last else SINK_NUMBERS
+    down_node(task, level, node, slot, True, sink, task.block, 0, 0)
+    if last:
+        _raw_rows(task, tile, s, v, node, of(geometry, level + 1, NODES))
+        return
+    for j in range(s):
+        total = simd.load(task.block, 2 * j * width)
+        square = simd.load(task.block, (2 * j + 1) * width)
+        _belief(task, tile, level + 1, node, node * s + j, j, total, square)
 
 
 # ---------------------------------------------------------------------------------------- samples
@@ -343,43 +391,30 @@ def _draw_rules(task, tile):
                         simd.put(symbols, there + i * s + j, simd.at(task.rules, p + j))
 
 
-# ------------------------------------------------------------------------------------- whole tiles
-
-
-@inline
-def _root_message(task, tile):
-    """The root's message, in units where its sum is in [1, 2)."""
-    messages, geometry = task.messages, task.geometry
-    width = simd.width(messages)
-    out = simd.like(messages, simd.at(task.job, TOPS))
-    v, up = of(geometry, 0, SYMBOLS), of(geometry, 0, ROWS)
-    c = simd.load(messages, up + v * width)
-    for a in range(v):
-        simd.store(task.line, 0, simd.multiply(simd.load(messages, up + a * width), c))
-        for w in range(min(width, task.columns - tile * width)):
-            simd.put(out, (tile * width + w) * v + a, simd.at(task.line, w))
+# ---------------------------------------------------------------------------- beliefs and samples
 
 
 @jit
-def run(first, last, job, room, base):
-    """Whatever the job wants of the tiles ``first`` to ``last``; ``base`` is of their type."""
+def numbers(first, last, job, room, base):
+    """Samples and beliefs of the tiles ``first`` to ``last``, or the upward pass alone."""
     state = simd.skip_denormals()
     wanted, places = simd.pointer(job), simd.pointer(room)
+    lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
+    drawing = simd.at(wanted, DRAWN) != 0
     for tile in range(first, last):
         task = task_of(wanted, places, tile, simd.pointer(base))
-        done = simd.at(wanted, UPWARD_DONE) != 0
-        if not done or task.kind == SYMBOLS_SEEN:
-            prepare(task, tile * simd.width(task.messages))
-        if not done:
-            upward(task, tile)
-        if simd.at(wanted, TOPS) != 0:
-            _root_message(task, tile)
-        if simd.at(wanted, DRAWN) != 0:
+        _up(task, tile)
+        if drawing:
             if simd.at(wanted, ROOT_NUMBERS) != 0:
-                start(task, tile, False)
+                start(task, tile, not drawing)
                 _draw_roots(task, tile)
             _draw_rules(task, tile)
-        if simd.at(wanted, LOWEST) >= 0:
-            start(task, tile, simd.at(wanted, NORMALISE) != 0)
-            _downward(task, tile)
+        if lowest >= 0:
+            start(task, tile, normalise)
+            _root_belief(task, tile)
+            reset(task)
+            for _ in range(of(task.geometry, lowest - 1, NODES)):
+                for level in range(highest(task, lowest), lowest):
+                    _below_with_beliefs(task, tile, level)
+                    advance(task, level)
     simd.restore_denormals(state)

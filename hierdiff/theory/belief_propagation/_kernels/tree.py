@@ -243,7 +243,7 @@ def upward(task, tile):
         simd.put(ranges, tile * width + w, simd.at(line, width + w))
 
 
-@inline
+@part
 def start(task, tile, normalise):
     """Downward message of the root from its prior; z = sum_a prior(a) upward(a)."""
     messages, stack, geometry = task.messages, task.stack, task.geometry
