@@ -84,8 +84,8 @@ def performance_machine() -> str:
     )
     if load > here["processors"] + 0.5:
         text += (
-            f"The machine was shared: {load:.0f} programs ran at a time on average at the end of the "
-            "run, so times are longer than on a quiet one, and the least of them says more. "
+            f"The machine was shared: {load:.0f} programs ran at a time, on average at the end of "
+            "the run, so times are longer than on a quiet one, and the least of them says more. "
         )
     text += f'"Now" is commit `{trees["now"][:7]}`'
     text += f', "before" `{trees["before"][:7]}`.\n\n' if "before" in trees else ".\n\n"
