@@ -27,6 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, count, listed, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -114,6 +115,7 @@ class UTurn:
     """
 
     name: ClassVar[str] = "uturn"
+    _repr_html_ = experiment_html
     renamed: ClassVar[Mapping[str, str]] = {"steps": "num_steps"}
 
     v: int = 32

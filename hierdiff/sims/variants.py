@@ -23,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -132,6 +133,7 @@ class Variants:
     """
 
     name: ClassVar[str] = "variants"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (name, f"{name}_theory")
 
     L: int = 7
