@@ -42,7 +42,8 @@ __all__ = ["MODULES", "Case", "Column", "Member", "Table", "load", "over", "tabl
 
 HERE = Path(__file__).resolve().parent
 MODULES = (
-    "limits", "belief_propagation", "questions", "samples", "mixture", "programs", "factor_graphs",
+    "limits", "belief_propagation", "samples", "mixture", "questions", "pcfg", "programs",
+    "factor_graphs",
 )  # fmt: skip
 """Files beside this one that define tables; a new one is a line here."""
 
@@ -159,8 +160,12 @@ class _Worker:
         return {"wall": wall * each, "cpu": (_cpu() - busy) * each, "spent": wall}
 
     def memory(self, table: str, case: str) -> dict[str, Any]:
-        """MiB that one call adds at its peak: by allocations of Python, and by pages in use."""
+        """MiB that one call adds at its peak: by allocations of Python, and by pages in use.
+
+        A result is held meanwhile, so that the call cannot take memory that an earlier one left.
+        """
         call = self.ready[f"{table}/{case}"][0]
+        held = call()
         gc.collect()
         before = _reset_peak()
         kept = call()
@@ -170,7 +175,7 @@ class _Worker:
         kept = call()
         allocated = tracemalloc.get_traced_memory()[1] / 2**20
         tracemalloc.stop()
-        del kept
+        del kept, held
         return {"allocated": allocated, "pages": pages}
 
     def drop(self) -> dict[str, Any]:
@@ -320,8 +325,9 @@ def time_point(
             member.wall.append(found["long"])
         member.done = bool(member.error) or "long" in found
     budget, least = seconds * table.seconds, min(table.least, most)
-    for _ in range(most):
-        for member, column in members:
+    for k in range(most):
+        first = k % max(len(members), 1)  # each has another one before it in every round
+        for member, column in members[first:] + members[:first]:
             if member.done:
                 continue
             found = column.ask("time", table=table.name, case=member.case)

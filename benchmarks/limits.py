@@ -8,6 +8,7 @@ multiply-adds in registers; the flops of a denoiser done by one square matrix pr
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import platform
 import re
@@ -56,7 +57,12 @@ def features() -> dict[str, str]:
     without = {name: on and not re.match("avx512|evex|avx10|amx", name)
                for name, on in found.items()}  # fmt: skip
     text = ",".join(("+" if on else "-") + name for name, on in sorted(without.items()))
+    numpy_features = importlib.import_module("numpy._core._multiarray_umath")  # its list of names
+    there = numpy_features.__cpu_features__
+    names = [name for name in numpy_features.__cpu_dispatch__
+             if name.startswith(("AVX512", "X86_V4")) and there.get(name)]  # fmt: skip
     return {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(names),
         "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": text, "OPENBLAS_CORETYPE": "Haswell",
         "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",

@@ -20,7 +20,7 @@ START = Table(
     quick=({"compiled": "before"},), seconds=3,
 )  # fmt: skip
 FIRST = Table(
-    "first call", "A program that calls posterior once, size C", programs=True, least=3, seconds=5,
+    "first call", "A program that calls posterior once, size C", programs=True, least=2, seconds=5,
     points=({"compiled": "now"}, {"compiled": "before"}), quick=({"compiled": "now"},),
 )  # fmt: skip
 MAIN = Table(

@@ -24,7 +24,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from hierdiff.results import write_summary  # noqa: E402
 __all__ = ["main", "options"]
 
 RESULTS = HERE / "results.json"
+PLACES = {"--against": "../before", "--peers": "PYTHON", "--json": ""}
+"""Options that name a place, and what stands for it in a file that others read."""
 EXTRA = ("jax",)
 """Peers that need a Python of their own."""
 
@@ -176,13 +178,25 @@ def write(given: argparse.Namespace, found: Mapping[str, Any]) -> None:
     """Everything so far, as JSON that says how it was made."""
     if given.json:
         made = {"rounds": given.rounds, "seconds": given.seconds, "quick": given.quick}
-        write_summary(given.json, {**found, "targets": reading.targets(found)}, made)
+        rows = {**found, "targets": reading.targets(found)}
+        write_summary(given.json, rows, made, also={"command": command(sys.argv)})
+
+
+def command(words: Sequence[str]) -> str:
+    """The command without the folders of this machine."""
+    out = [Path(words[0]).name, *words[1:]]
+    for i, word in enumerate(out[:-1]):
+        if word in PLACES:
+            out[i + 1] = PLACES[word] or Path(out[i + 1]).name
+    return " ".join(out)
 
 
 def show(table: Table, row: Mapping[str, Any], seconds: float) -> None:
     """Print what was found at a point; a peer stands under what has the same features."""
     names = ("now", "before", "now, capped", "before, capped")
-    there = [n for n in names if any(n in cells for cells in row["cases"].values())]
+    has = {name for cells in row["cases"].values() for name in cells}
+    has |= {reading.column_of("now", name) for name in has - set(names)}
+    there = [name for name in names if name in has]
     print(f"\n{table.title}: {key(row['point'])} ({seconds:.0f} s)", flush=True)
     print(" " * 36 + "".join(f"{name:>16}" for name in there))
     for case, cells in row["cases"].items():

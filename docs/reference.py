@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import io
 import re
+import unicodedata
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,6 +17,8 @@ from pages import table
 from hierdiff import RHM, MaskingNoise
 from hierdiff.__main__ import main as hierdiff_main
 from hierdiff.__main__ import parser
+from hierdiff._display import field_lines
+from hierdiff.citations import Entry, entries, places
 from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims.run import RunOptions
 from hierdiff.theory import posterior
@@ -32,23 +34,19 @@ def help_of(words: list[str]) -> str:
 
 def flags(kind: type) -> list[list[str]]:
     """Fields of a class as rows: flag, default, help."""
-    source = inspect.getsource(kind)
-    rows = []
+    lines, rows = field_lines(kind), []
     for field in dataclasses.fields(kind):
-        found = re.search(rf'^    {field.name}: [^\n]*(?:\n(?!    \w)[^\n]*)*?\n    r?"""(.*?)"""',
-                          source, re.DOTALL | re.MULTILINE)  # fmt: skip
-        text = " ".join(found[1].split()) if found else ""
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         nested = dataclasses.is_dataclass(default)
         words = "see `--help`" if nested else "" if default is None else f"`{default}`"
-        rows.append([f"`--{field.name.replace('_', '-')}`", words, text])
+        rows.append([f"`--{field.name.replace('_', '-')}`", words, lines[field.name]])
     return rows
 
 
 def commands() -> str:
     """All commands with their help, and the flags of every experiment."""
-    names = ["", "list", "sweep", "show", "compare", "plot", "rerun", "models"]
+    names = ["", "list", "sweep", "show", "compare", "plot", "rerun", "cite", "models"]
     assert {*names[1:], "run"} <= {*next(iter(parser()._subparsers._group_actions)).choices}
     parts = []
     for name in names:
@@ -66,6 +64,38 @@ def commands() -> str:
         )
         parts.append(table(header, flags(experiment(name))))
     return "\n".join(parts)
+
+
+def papers() -> str:
+    """All papers with the names that use them."""
+    users: dict[str, list[str]] = {}
+    for place, keys in places().items():
+        for key in keys:
+            users.setdefault(key, []).append(place.rpartition(".")[2])
+    rows = []
+    for key, entry in entries().items():
+        names = [f"`{name}`" for name in sorted(set(users.get(key, [])), key=str.lower)]
+        rows.append(
+            [f"{_reference(entry)}", ", ".join(names) or "the manual, or a part of a study"]
+        )
+    return table(["paper", "used by"], rows)
+
+
+def _reference(entry: Entry) -> str:
+    """An entry as a line: surnames, title, year, link."""
+    fields = {k: _plain(v) for k, v in entry.fields.items()}
+    names = [name.partition(",")[0] for name in fields["author"].split(" and ")]
+    who = f"{names[0]} and others" if len(names) > 3 else ", ".join(names)
+    number = fields.get("eprint")
+    link = f" [arXiv {number}](https://arxiv.org/abs/{number})" if number else ""
+    return f"{who}, *{fields['title']}* ({fields['year']}){link}"
+
+
+def _plain(text: str) -> str:
+    """A field of BibTeX as plain text: accents as letters, no braces."""
+    marks = {"'": "\u0301", "^": "\u0302", '"': "\u0308"}
+    text = re.sub(r"\\(['^\"])(\w)", lambda found: found[2] + marks[found[1]], text)
+    return unicodedata.normalize("NFC", text.translate({ord("{"): None, ord("}"): None}))
 
 
 def derivation() -> Figure:

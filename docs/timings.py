@@ -156,11 +156,11 @@ def performance_before() -> str:
         for column in ("now", CAPPED):
             mine = cell(point, "posterior", column)
             old = cell(point, "posterior", column.replace("now", "before"))
-            peer = cell(point, "dense torch", reading.column_of("torch", column))
-            row += [time_of(mine), ratio(old, mine), ratio(peer, mine)]
-        rows.append(row)
-    header = ["size, samples", "now", "before / now", "dense torch / now", "no AVX-512",
-              "its before / now", "its torch / now"]  # fmt: skip
+            row += [time_of(mine), ratio(old, mine)]
+        peer = cell(point, "dense torch", reading.column_of("torch", CAPPED))
+        rows.append([*row, ratio(peer, mine)])
+    header = ["size, samples", "now", "before / now", "no AVX-512", "its before / now",
+              "its dense torch / now"]  # fmt: skip
     return narrow(header, rows)
 
 
@@ -208,6 +208,29 @@ def by_point(name: str, axis: str, first: str, memory: bool = False) -> str:
 def performance_cost() -> str:
     """What each request costs at size A."""
     return by_point("asked", "batch", "asked for, samples", memory=True)
+
+
+def performance_choices() -> str:
+    """Cost of every choice, relative to all marginals in float32 from compact evidence, size A."""
+    asked = {point["point"]["batch"]: point for point in points("asked")}
+    rows: dict[str, list[str]] = {}
+    batches = []
+    for point in points("marginals"):
+        here = point["point"]
+        base = cell(point, "posterior")
+        if here["size"] != "A" or base is None:
+            continue
+        batches.append(f"A {here['batch']}")
+        for name in ("posterior, memory given", "posterior, evidence as an array",
+                     "posterior, float64"):  # fmt: skip
+            row = rows.setdefault(name.removeprefix("posterior, "), [])
+            row.append(ratio(cell(point, name), base))
+        other = asked.get(here["batch"])
+        for name in other["cases"] if other else ():
+            if name != "all marginals":
+                mine, all_ = cell(other, name), cell(other, "all marginals")
+                rows.setdefault(name, []).append(ratio(mine, all_))
+    return narrow(["choice", *batches], [[name, *row] for name, row in rows.items()])
 
 
 def performance_questions() -> str:
@@ -447,8 +470,8 @@ FIGURES: Mapping[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
 }
 PAGES = (
     performance_machine, performance_targets, performance_ratios, performance_before,
-    performance_bound, performance_cost, performance_call, performance_questions,
-    performance_torch, performance_parsing, performance_drawing,
+    performance_bound, performance_cost, performance_choices, performance_call,
+    performance_questions, performance_torch, performance_parsing, performance_drawing,
     performance_denoisers, performance_programs, performance_graphs, performance_scaling,
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hierdiff import _moved
 
 if TYPE_CHECKING:
+    from hierdiff.citations import cite
     from hierdiff.contracts import DataModel, DiffusionModel, Experiment, NoiseProcess
     from hierdiff.data.derivations import Derivations
     from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -45,6 +46,7 @@ __all__ = [
     "MaskingNoise",
     "NoiseProcess",
     "UniformNoise",
+    "cite",
     "experiment",
     "run",
 ]

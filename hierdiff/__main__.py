@@ -1,4 +1,4 @@
-"""The command ``hierdiff``: list, run and sweep experiments; show, compare and plot results."""
+"""The command ``hierdiff``: list, run and sweep experiments; show, compare, plot results; cite."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file")
     one.add_argument("--out", help="folder; default a folder again beside the file")
     one.add_argument("--workers", type=int, help="tasks at a time")
+    one = commands.add_parser("cite", help="BibTeX of the papers behind a function or experiment")
+    one.add_argument("name", nargs="?", default="", help="default all papers that are used")
     commands.add_parser("models", help="list the public checkpoints that can be loaded")
     return parser
 
@@ -124,6 +126,12 @@ def _rerun(chosen: argparse.Namespace) -> None:
     print(run_again(chosen.file, chosen.out, workers=chosen.workers))
 
 
+def _cite(chosen: argparse.Namespace) -> None:
+    from hierdiff.citations import cite
+
+    print(cite(chosen.name), end="")
+
+
 def _models(_: argparse.Namespace) -> None:
     from hierdiff.validation.pretrained.download import print_models
 
@@ -132,7 +140,7 @@ def _models(_: argparse.Namespace) -> None:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "list": _list, "show": _show, "compare": _compare, "plot": _plot, "rerun": _rerun,
-    "models": _models,
+    "cite": _cite, "models": _models,
 }  # fmt: skip
 
 

@@ -534,8 +534,9 @@ def _read(name: str, path: Path) -> _Module:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found: set[tuple[str, bool]] = set()
     later: dict[str, str] = {}
-    unread = {id(node) for block in ast.walk(tree) for node in _for_checkers(block)}
-    for node in _statements(tree):
+    statements = _statements(tree)
+    unread = {id(node) for block in statements for node in _for_checkers(block)}
+    for node in statements:
         if isinstance(node, ast.Import) and id(node) not in unread:
             found.update((alias.name, True) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -64,6 +64,13 @@ def test_bad_options_are_refused(
     assert message in capsys.readouterr().err
 
 
+def test_the_command_that_is_kept_names_no_folder_of_a_machine(run: ModuleType) -> None:
+    words = ["/a/run.py", "--against", "/home/b", "--peers", "/c/bin/python", "--json", "/d/e.json"]
+    assert run.command([*words, "--capped"]) == (
+        "run.py --against ../before --peers PYTHON --json e.json --capped"
+    )
+
+
 def test_programs_are_timed_and_written_point_by_point(
     run: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

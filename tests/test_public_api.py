@@ -18,8 +18,9 @@ SURFACE = {
     "hierdiff": [
         "DataModel", "Derivations", "DiffusionModel", "EpsilonNoise", "Experiment",
         "GaussianNoise", "Grammar", "LowRankMixture", "MaskingNoise", "NoiseProcess", "RHM",
-        "UniformNoise", "experiment", "run",
+        "UniformNoise", "cite", "experiment", "run",
     ],
+    "hierdiff.citations": ["Entry", "cite", "cited_in", "entries", "papers_of", "places"],
     "hierdiff.theory": [
         "TwoObjectScenes", "GaussianClasses", "GaussianRHM", "ShapeTexture", "class_scores",
         "clustering_cost", "coincidence_cost", "kernel_accuracy", "kernel_cost", "truncated",

@@ -155,7 +155,7 @@ class Bumps:
 
     References
     ----------
-    Park et al., arXiv 2402.03305 (phases of learning), 2408.13256 (stripes, held-out regions).
+    Liang et al., arXiv 2402.03305 (phases of learning), 2408.13256 (stripes, held-out regions).
 
     Examples
     --------

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from fuzz import Case
 
-from hierdiff import registry, results
+from hierdiff import citations, registry, results
 from hierdiff.contracts import LabelledData, Summary
 from hierdiff.sims import Alignment, stored_results, sweep
 from hierdiff.sims.run import RunOptions, run
 
 EXEMPT = {
+    "hierdiff.citations.Entry": "a result; entries() makes it",
     "hierdiff.contracts.LabelledData": "a pair; whoever takes it checks its parts",
     "hierdiff.contracts.Summary": "a result; the runner prints what it holds",
     "hierdiff.registry.Entry": "a row of the table",
@@ -79,6 +80,11 @@ def cases() -> list[Case]:
              {"found": [score]}),
         Case("hierdiff.sims.stored_results.run_again", _again,
              {"path": file, "out": "out", "workers": 1}),
+        Case("hierdiff.citations.cite", citations.cite, {"item": "critical_noise"}),
+        Case("hierdiff.citations.papers_of", citations.papers_of, {"item": "critical_noise"}),
+        Case("hierdiff.citations.cited_in", citations.cited_in, {"text": "arXiv 2402.16991"}),
+        Case("hierdiff.citations.entries", citations.entries, {}),
+        Case("hierdiff.citations.places", citations.places, {}),
         Case("hierdiff.registry.experiment", registry.experiment, {"name": "alignment"}),
         Case("hierdiff.registry.Entry", registry.Entry,
              {"place": "a:b", "text": "a", "extra": ""}),

@@ -19,7 +19,12 @@ from hierdiff.sims.alignment import Alignment
 from hierdiff.sims.attribute_binding import AttributeBinding
 from hierdiff.sims.composition import Composition
 from hierdiff.sims.correlations import Correlations
-from hierdiff.sims.metrics.forward_backward import PARTS, exact_run, forward_backward
+from hierdiff.sims.metrics.forward_backward import (
+    PARTS,
+    exact_run,
+    forward_backward,
+    tree_run,
+)
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition
 from hierdiff.sims.representation import Representation
@@ -282,6 +287,29 @@ def test_the_short_cut_of_exact_inference_changes_no_sample(noise: NoiseProcess)
             assert one.latents is not None
             for a, b in zip(one.latents, GRAMMAR.parse(one.x_0).levels, strict=True):
                 assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("noise", PROCESSES, ids=lambda noise: noise.name)
+def test_a_task_of_exact_inference_is_the_same_from_one_upward_pass_or_two(
+    noise: NoiseProcess,
+) -> None:
+    """And its numbers are plain means of what the model returns."""
+    times = np.array([0.0, 0.3, 0.7, 1.0])
+    one, other = (
+        tree_run(kind(GRAMMAR, noise), None, 4, 1, range(5), times)["values"]
+        for kind in (ExactRHM, OwnRHM)
+    )
+    assert np.array_equal(one, other)
+    drawn = [tree_run(ExactRHM(GRAMMAR, noise), DATA, 4, 1, range(k, k + 3), times)["values"]
+             for k in (0, 3)]  # fmt: skip
+    whole = tree_run(ExactRHM(GRAMMAR, noise), DATA, 4, 1, range(6), times)["values"]
+    assert np.array_equal(np.concatenate(drawn), whole)
+    numbers = [noise.draw((1, GRAMMAR.n_leaves), stream(4, "noise", 1, i)) for i in range(6)]
+    x_t = noise.corrupt_with(DATA[:6].leaves, 0.3, np.concatenate(numbers))
+    found = ExactRHM(GRAMMAR, noise).beliefs(x_t, 0.3, DATA[:6])
+    for level in range(4):
+        for q, part in enumerate((found.marginal, found.upward, found.square)):
+            assert np.array_equal(whole[:, level, 1, q], part[level].mean(axis=1))
 
 
 def test_a_run_of_exact_inference_holds_what_is_asked_for() -> None:

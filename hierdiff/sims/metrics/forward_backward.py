@@ -775,15 +775,19 @@ def tree_run(
     randoms = np.concatenate(drawn)
     uniforms = _posterior_uniforms(grammar, seed, g, rows)
     values = np.empty((len(rows), grammar.L + 1, len(times), len(QUANTITIES)))
+    means = np.empty((len(QUANTITIES), grammar.L + 1, len(rows)))
     for k, t in enumerate(times):
-        run = exact_run(model, truth, t, randoms, uniforms, ("samples", "beliefs"))
+        run = _run(model, truth.leaves, t, randoms, uniforms, t, truth, ("samples", "beliefs"))
         assert run.latents is not None
         assert run.beliefs is not None
-        known = run.beliefs
-        for level in range(grammar.L + 1):
-            same = run.latents[level] == truth.levels[level]
-            of_level = (known.marginal[level], known.upward[level], known.square[level], same)
-            values[:, level, k] = np.stack([x.mean(axis=1) for x in of_level], axis=1)
+        known = (run.beliefs.marginal, run.beliefs.upward, run.beliefs.square)
+        for level, (old, new) in enumerate(zip(truth.levels, run.latents, strict=True)):
+            # sums, not means: those of 44 small arrays per noise level take half as long again
+            for q, beliefs in enumerate(known):
+                np.add.reduce(beliefs[level], axis=1, out=means[q, level])
+            means[3, level] = np.count_nonzero(old == new, axis=1)
+            means[:, level] /= old.shape[1]
+        values[:, :, k] = means.T
     return {"values": values}
 
 

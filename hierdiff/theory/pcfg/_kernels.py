@@ -22,6 +22,15 @@ from __future__ import annotations
 import numpy as np
 
 from hierdiff.theory._compiled import inline, jit, part
+from hierdiff.theory.belief_propagation._kernels.simd import (
+    add,
+    fma,
+    load_anywhere,
+    multiply,
+    pointer,
+    same,
+    store_anywhere,
+)
 from hierdiff.theory.rhm._kernels import _below, _next, _start
 
 __all__ = [
@@ -30,38 +39,49 @@ __all__ = [
 ]  # fmt: skip
 
 LANES = 8
-"""Strings side by side: one line of the processor's cache in float64."""
+"""Strings side by side: one vector of float64, and one line of the processor's cache."""
+
+
+@inline
+def _closed(chart, row, size, closure, transposed, old):
+    """All chains of unary rules within a cell: the closure, or its transpose, times the rows."""
+    for i in range(size):
+        for z in range(LANES):
+            old[i, z] = chart[row + i, z]
+            chart[row + i, z] = 0.0
+    for i in range(size):
+        for j in range(size):
+            w = closure[j, i] if transposed else closure[i, j]
+            if w != 0.0:
+                for z in range(LANES):
+                    chart[row + i, z] += w * old[j, z]
 
 
 @jit
 def inside(cells, begin, steps, sets, entries, weights, closure, chart):
-    """Fill the chart above its leaves; rows of leaves hold the evidence already."""
+    """Fill the chart above its leaves; rows of leaves hold the evidence already.
+
+    Entries of a set are sorted by their target, whose sum stays in a register.
+    """
     old = np.empty((closure.shape[0], LANES))
+    base = pointer(chart.reshape(-1))
     for c in range(cells.shape[0]):
-        row, size = cells[c, 0], cells[c, 1]
         for o in range(begin[c], begin[c + 1]):
             target, left, right = steps[o, 0], steps[o, 1], steps[o, 2]
-            for e in range(sets[steps[o, 3]], sets[steps[o, 3] + 1]):
-                w = weights[e]
-                t, a = target + entries[e, 0], left + entries[e, 1]
-                if right < 0:
-                    for z in range(LANES):
-                        chart[t, z] += w * chart[a, z]
-                else:
-                    b = right + entries[e, 2]
-                    for z in range(LANES):
-                        chart[t, z] += w * chart[a, z] * chart[b, z]
+            e, last = sets[steps[o, 3]], sets[steps[o, 3] + 1]
+            while e < last:
+                symbol = entries[e, 0]
+                place = (target + symbol) * LANES
+                total = load_anywhere(base, place)
+                while e < last and entries[e, 0] == symbol:
+                    x = load_anywhere(base, (left + entries[e, 1]) * LANES)
+                    if right >= 0:
+                        x = multiply(x, load_anywhere(base, (right + entries[e, 2]) * LANES))
+                    total = fma(same(base, weights[e]), x, total)
+                    e += 1
+                store_anywhere(base, place, total)
         if cells[c, 2]:
-            for i in range(size):
-                for z in range(LANES):
-                    old[i, z] = chart[row + i, z]
-                    chart[row + i, z] = 0.0
-            for i in range(size):
-                for j in range(size):
-                    w = closure[i, j]
-                    if w != 0.0:
-                        for z in range(LANES):
-                            chart[row + i, z] += w * old[j, z]
+            _closed(chart, cells[c, 0], cells[c, 1], closure, False, old)
 
 
 @jit
@@ -74,39 +94,31 @@ def outside(cells, begin, steps, sets, entries, weights, closure, chart, out, co
     """
     old = np.empty((closure.shape[0], LANES))
     counting = counts.shape[0] > 0
+    base, result = pointer(chart.reshape(-1)), pointer(out.reshape(-1))
+    uses = pointer(counts.reshape(-1))
     for c in range(cells.shape[0] - 1, -1, -1):
-        row, size = cells[c, 0], cells[c, 1]
         if cells[c, 2]:
-            for i in range(size):
-                for z in range(LANES):
-                    old[i, z] = out[row + i, z]
-                    out[row + i, z] = 0.0
-            for i in range(size):
-                for j in range(size):
-                    w = closure[i, j]
-                    if w != 0.0:
-                        for z in range(LANES):
-                            out[row + j, z] += w * old[i, z]
+            _closed(out, cells[c, 0], cells[c, 1], closure, True, old)
         for o in range(begin[c], begin[c + 1]):
             target, left, right = steps[o, 0], steps[o, 1], steps[o, 2]
             for e in range(sets[steps[o, 3]], sets[steps[o, 3] + 1]):
-                w = weights[e]
-                t, a = target + entries[e, 0], left + entries[e, 1]
+                above = load_anywhere(result, (target + entries[e, 0]) * LANES)
+                x = multiply(same(base, weights[e]), above)
+                a = (left + entries[e, 1]) * LANES
                 if right < 0:
-                    for z in range(LANES):
-                        out[a, z] += w * out[t, z]
+                    store_anywhere(result, a, add(load_anywhere(result, a), x))
                     if counting:
-                        for z in range(LANES):
-                            counts[e, z] += w * out[t, z] * chart[a, z]
+                        y = load_anywhere(uses, e * LANES)
+                        store_anywhere(uses, e * LANES, fma(x, load_anywhere(base, a), y))
                 else:
-                    b = right + entries[e, 2]
-                    for z in range(LANES):
-                        out[a, z] += w * out[t, z] * chart[b, z]
-                    for z in range(LANES):
-                        out[b, z] += w * out[t, z] * chart[a, z]
+                    b = (right + entries[e, 2]) * LANES
+                    from_left = multiply(x, load_anywhere(base, a))
+                    from_right = load_anywhere(base, b)
+                    store_anywhere(result, a, fma(x, from_right, load_anywhere(result, a)))
+                    store_anywhere(result, b, add(load_anywhere(result, b), from_left))
                     if counting:
-                        for z in range(LANES):
-                            counts[e, z] += w * out[t, z] * chart[a, z] * chart[b, z]
+                        y = load_anywhere(uses, e * LANES)
+                        store_anywhere(uses, e * LANES, fma(from_left, from_right, y))
 
 
 @part

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hierdiff.checks import memory
+from hierdiff.checks import checked, count, memory
 from hierdiff.data.pcfg import PCFG
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory.pcfg import _kernels as kernels
@@ -224,6 +224,7 @@ def _refuse_length(g: PCFG, grid: Groups, possible: Array) -> None:
         )
 
 
+@checked(n=count)
 @lru_cache(maxsize=64)
 def chart_of(g: PCFG, n: int, free: bool = False) -> Chart:
     """The chart of strings of n leaves, or with ``free`` of all prefixes of such strings.

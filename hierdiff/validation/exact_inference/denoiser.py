@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hierdiff.checks import checked, shown, unchecked
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import NoiseProcess, has_snr, input_channels, masks
+from hierdiff.noise import NoiseProcess, has_snr, input_channels, masks, network_input
 from hierdiff.validation._checks import one_per_row, tensor
 from hierdiff.validation.exact_inference.passes import Wanted
 from hierdiff.validation.exact_inference.posterior import (
@@ -151,9 +153,11 @@ def _masking(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
     return (x[..., :v] + x[..., v:]).log()
 
 
-def _uniform(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
-    # log_snr = log((1 - t) / t)
-    return (log_snr.sigmoid() * x + (-log_snr).sigmoid() / v).log()
+def _one_hot(noise: NoiseProcess, x: Tensor, log_snr: Tensor, v: int) -> Tensor:
+    # log_snr = log((1 - t) / t); the evidence of each symbol that may be observed, [n, v, v]
+    t = (-log_snr.double()).sigmoid().flatten().cpu().numpy()
+    table = noise.log_evidence(np.broadcast_to(np.arange(v), (len(t), v)), t)
+    return (x @ torch.from_numpy(np.exp(table)).to(x)).log()
 
 
 def _gaussian(x: Tensor, log_snr: Tensor, v: int) -> Tensor:
@@ -174,8 +178,13 @@ def _reader(noise: NoiseProcess) -> _Reader:
         return _masking
     if getattr(noise, "network_input", None) is None:
         return _beliefs
-    if noise.name == "uniform":
-        return _uniform
+    if noise.v is not None and input_channels(noise) == noise.v:
+        try:
+            channels, _ = network_input(noise, np.arange(noise.v)[None], 0.5)
+        except Exception:  # of a class that is not ours, whose observations are no symbols
+            channels = np.empty(0)
+        if np.array_equal(np.squeeze(channels), np.eye(noise.v)):
+            return partial(_one_hot, noise)
     raise InvalidParameter(
         f"noise = {shown(noise)} has a network_input of its own, from which no evidence can be "
         "read; give marginals() the evidence of the process itself"

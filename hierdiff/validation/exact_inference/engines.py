@@ -323,6 +323,7 @@ def _launch(
         block.rows, prior.stride(0) if prior is not None and prior.ndim == 2 else 0,
         leaves.stride(0) if logarithms else 0, V=_padded(grammar), LANES=LANES,
         LOGARITHMS=logarithms, DOWNWARD=downward, GIVEN=given is not None, RAW=raw,
+        num_warps=4, num_stages=1,
     )  # fmt: skip
     return sent
 

@@ -185,7 +185,7 @@ def bump_unet(
 
     References
     ----------
-    Park et al., arXiv 2402.03305, whose network has the same parts; its sizes could not be
+    Liang et al., arXiv 2402.03305, whose network has the same parts; its sizes could not be
     confirmed.
     """
     lowest = 2 ** (len(multipliers) - 1)

@@ -64,6 +64,31 @@ def test_messages_against_plain_numpy(grammar: Grammar, seed: int) -> None:
             np.testing.assert_allclose(p.marginals[level][i], marginals[level], atol=1e-12)
 
 
+def wide_grammar(branches: tuple[int, ...], weighted: bool) -> Grammar:
+    """Nodes of many children, whose rules differ in weight or not."""
+    random = np.random.default_rng(sum(branches))
+    rules = [random.integers(0, 4, (4, 3, s)) for s in branches]
+    weights = [random.dirichlet(np.ones(3), 4) for _ in branches]
+    return Grammar(rules, weights if weighted else None)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("branches", [(3, 2), (4, 3), (5,), (6, 1), (7,), (8,), (2, 4), (1, 5)])
+def test_many_children_against_plain_numpy(branches: tuple[int, ...], weighted: bool) -> None:
+    """Products of pairs of children, shared by all messages to them, change no sum."""
+    grammar = wide_grammar(branches, weighted)
+    log_psi = random_evidence(grammar, 1, n=20)
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
+        p = posterior(grammar, log_psi, dtype=dtype)
+        for i in range(len(p)):
+            up, down, marginals, log_z = oracles.message_passing(grammar, log_psi[i])
+            assert p.log_evidence[i] == pytest.approx(log_z, abs=100 * tolerance)
+            for level in range(grammar.L + 1):
+                np.testing.assert_allclose(p.up[level][i], up[level], atol=tolerance)
+                np.testing.assert_allclose(p.down[level][i], down[level], atol=tolerance)
+                np.testing.assert_allclose(p.marginals[level][i], marginals[level], atol=tolerance)
+
+
 @pytest.mark.parametrize("grammar", [FIXTURE, AMBIGUOUS, WEIGHTED, RHM(3, 2, 2, 3).draw(0)])
 def test_marginals_by_sum_product_on_the_factor_graph(grammar: Grammar) -> None:
     log_psi = random_evidence(grammar, 5, n=2)
@@ -343,6 +368,43 @@ def test_batches_threads_and_cuts_change_no_bit(
     for words, other in others.items():
         for i, (a, b) in enumerate(zip(whole, other, strict=True)):
             assert np.array_equal(a, b), f"{words}: result {i} differs by {np.abs(a - b).max()}"
+
+
+@pytest.mark.parametrize("sizes", [(8, 4, 2, 11), (5, 3, 3, 6), (4, 2, 4, 5)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_one_tree_is_like_one_of_many(sizes: tuple[int, int, int, int], dtype: type) -> None:
+    """Lanes are subtrees of one tree, or trees of a batch: the same bits, at all levels alone."""
+    grammar = RHM(*sizes).draw(1)
+    noise, truth, x_t = observed(grammar, "masking", 33, 0.5)
+    assert passes.cut_level(grammar, 0, grammar.L, 1, dtype) is not None
+    random = np.random.default_rng(0)
+    uniforms = [
+        random.random(33),
+        *(random.random((33, grammar.n_nodes(x))) for x in range(sizes[3])),
+    ]
+    many = everything(grammar, noise.evidence(x_t, 0.5), truth, uniforms, dtype, 2)
+    for i in (0, 32):
+        row = slice(i, i + 1)
+        one = noise.evidence(x_t[row], 0.5)
+        alone = everything(grammar, one, truth[row], [u[row] for u in uniforms], dtype, 2)
+        for a, b in zip(alone, many, strict=True):
+            np.testing.assert_array_equal(a, b[row])
+        for level in range(grammar.L + 1):
+            some = posterior(grammar, one, dtype=dtype, levels=(level,)).marginals[level]
+            np.testing.assert_array_equal(some, many[level][row])
+
+
+@pytest.mark.parametrize("n_samples", [1, 3])
+def test_draws_after_evidence_was_narrowed(n_samples: int) -> None:
+    """Float64 evidence, float32 messages: exact evidence is kept of extreme samples only."""
+    grammar = RHM(6, 3, 2, 7).draw(2)
+    random = np.random.default_rng(3)
+    log_psi = random.standard_normal((4, grammar.n_leaves, 6))
+    log_psi[2] *= 300  # out of the range of float32
+    expected = posterior(grammar, log_psi).sample(5, n_samples)
+    drawn = posterior(grammar, log_psi, dtype="float32").sample(5, n_samples)
+    same = [(a == b).mean() for a, b in zip(expected.levels, drawn.levels, strict=True)]
+    assert min(same) > 0.95  # numbers at the edge of an interval fall on either side
 
 
 def test_wanted_levels_only() -> None:
