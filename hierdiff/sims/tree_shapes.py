@@ -94,7 +94,7 @@ class TreeShapes:
             grammars=partial(whole, low=3, high=10**6), seed=natural,
             levels=partial(whole, low=6, high=10**4),
         )  # fmt: skip
-        low, high = (one_level("dense", x) for x in listed("dense", self.dense, rising=True))
+        low, high = listed("dense", self.dense, one_level, rising=True)
         if not 0 < low < high < 1:
             raise InvalidParameter(f"dense = {self.dense} must be two levels between 0 and 1")
         for one in self.kinds().values():
