@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import io
 import re
 import unicodedata
@@ -18,6 +17,7 @@ from pages import table
 from hierdiff import RHM, MaskingNoise
 from hierdiff.__main__ import main as hierdiff_main
 from hierdiff.__main__ import parser
+from hierdiff._display import field_lines
 from hierdiff.citations import Entry, entries, places
 from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims.run import RunOptions
@@ -34,17 +34,13 @@ def help_of(words: list[str]) -> str:
 
 def flags(kind: type) -> list[list[str]]:
     """Fields of a class as rows: flag, default, help."""
-    source = inspect.getsource(kind)
-    rows = []
+    lines, rows = field_lines(kind), []
     for field in dataclasses.fields(kind):
-        found = re.search(rf'^    {field.name}: [^\n]*(?:\n(?!    \w)[^\n]*)*?\n    r?"""(.*?)"""',
-                          source, re.DOTALL | re.MULTILINE)  # fmt: skip
-        text = " ".join(found[1].split()) if found else ""
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         nested = dataclasses.is_dataclass(default)
         words = "see `--help`" if nested else "" if default is None else f"`{default}`"
-        rows.append([f"`--{field.name.replace('_', '-')}`", words, text])
+        rows.append([f"`--{field.name.replace('_', '-')}`", words, lines[field.name]])
     return rows
 
 

@@ -19,6 +19,7 @@ having its methods; nothing is inherited.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_c
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._display import block
 from hierdiff.checks import (
     MAX_SYMBOLS,
     FloatArray,
@@ -336,6 +338,9 @@ class Summary(NamedTuple):
     table: str
     claim: str
     values: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        return block(self.claim, f"<pre>{html.escape(self.table)}</pre>")
 
 
 class Run(Protocol):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._display import block, html_table, html_tree
 from hierdiff.checks import MAX_SYMBOLS, memory, whole
 from hierdiff.checks import array as numbers
 from hierdiff.errors import InvalidParameter
@@ -349,6 +350,13 @@ class Derivations:
 
     def __repr__(self) -> str:
         return f"Derivations(n={len(self)}, nodes={tuple(a.shape[1] for a in self.levels)})"
+
+    def _repr_html_(self) -> str:
+        rows = [[str(i), *("".join(f" {x}" for x in a[i, :16]) for a in self.levels)]
+                for i in range(min(len(self), 4))]  # fmt: skip
+        names = ["tree", *(f"level {level}" for level in range(len(self.levels)))]
+        drawn = html_tree([a[0] for a in self.levels]) if len(self) else ""
+        return block(repr(self), html_table(names, rows), drawn)
 
 
 def clamped(root: ArrayLike, n: int, prior: FloatArray) -> Symbols:

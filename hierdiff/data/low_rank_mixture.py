@@ -47,6 +47,7 @@ from typing import Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._display import block, html_table
 from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff.checks import (
     checked,
@@ -176,6 +177,15 @@ class LowRankMixture:
             f"LowRankMixture(D={self.dim}, K={self.n_classes}, ranks={self.ranks},"
             f" delta={self.delta:g}, residual={self.residual!r})"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [str(k), self.weights[k], str(self.ranks[k]), float(np.sum(self.variances[k])),
+             float(np.linalg.norm(self.means[k]))]
+            for k in range(self.n_classes)
+        ]  # fmt: skip
+        header = ["class", "weight", "rank", "variance in its span", "length of its mean"]
+        return block(repr(self), html_table(header, rows))
 
     @property
     def dim(self) -> int:

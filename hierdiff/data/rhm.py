@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._display import block, html_table, html_tree
 from hierdiff._files import one_line, read_npz, write_npz
 from hierdiff.checks import (
     MAX_SYMBOLS,
@@ -448,6 +449,19 @@ class Grammar:
         notes = [] if self.is_uniform else ["weighted"]
         notes += [] if self.is_unambiguous else ["ambiguous"]
         return f"Grammar({', '.join([f'L={self.L}', *parts, *notes])})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [f"{level} to {level + 1}", str(a), f"{b}", f"{w:.4g}"]
+            for level in range(min(self.L, 2))
+            for a in range(min(self.v[level], 4))
+            for b, w in zip(self.rules[level][a, :3].tolist(), self.weights[level][a], strict=False)
+        ]
+        header = ["levels", "symbol", "right-hand side", "probability"]
+        # one tree, of fixed seed, so that a page shows the same one whenever it is made
+        few = self.n_leaves <= 2**20
+        drawn = html_tree([a[0] for a in self.sample(1, seed=0).levels]) if few else ""
+        return block(repr(self), html_table(header, rows, limit=24), drawn)
 
 
 # ----------------------------------------------------------------------- the Random Hierarchy Model

@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     array,
     check_fields,
@@ -186,6 +187,7 @@ class Alignment:
     """Seed of everything random."""
 
     name: ClassVar[str] = "alignment"
+    _repr_html_ = experiment_html
 
     def __post_init__(self) -> None:
         check_fields(

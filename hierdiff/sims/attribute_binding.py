@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -81,6 +82,7 @@ class AttributeBinding:
     """
 
     name: ClassVar[str] = "attribute_binding"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("attribute_binding",)
 
     v: int = 8

@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -61,6 +62,7 @@ class ChangedTree:
     """
 
     name: ClassVar[str] = "changed_tree"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("changed_tree", "changed_tree_example")
 
     v: int = 32

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import xarray as xr
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, interval, listed, natural, text, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar
@@ -61,6 +62,7 @@ class Composition:
     """
 
     name: ClassVar[str] = "composition"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (
         "composition", "composition_theory", "composition_coincidences", "composition_next_token"
     )  # fmt: skip

@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM
@@ -94,6 +95,7 @@ class Correlations:
     """Seed of everything random."""
 
     name: ClassVar[str] = "correlations"
+    _repr_html_ = experiment_html
 
     def __post_init__(self) -> None:
         check_fields(self, noise=noise_name)

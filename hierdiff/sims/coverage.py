@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -498,6 +499,7 @@ class Coverage:
     """
 
     name: ClassVar[str] = "coverage"
+    _repr_html_ = experiment_html
 
     repetitions: int = 400
     """Repetitions of every case; of slow ones a share."""

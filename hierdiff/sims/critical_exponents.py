@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -176,6 +177,7 @@ class Exponents:
     """
 
     name: ClassVar[str] = "critical_exponents"
+    _repr_html_ = experiment_html
 
     sizes: tuple[tuple[int, int, int], ...] = ((32, 8, 2), (16, 4, 2), (24, 6, 2), (16, 8, 3))
     """(v, m, s); exact inference runs at the first, which needs s = 2."""

@@ -25,6 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -97,6 +98,7 @@ class CueConflict:
     """
 
     name: ClassVar[str] = "cue_conflict"
+    _repr_html_ = experiment_html
 
     v: int = 8
     """Symbols per level, classes, and texture symbols."""

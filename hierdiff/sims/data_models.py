@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from hierdiff import GaussianNoise, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -92,6 +93,7 @@ class DataModels:
     """
 
     name: ClassVar[str] = "data_models"
+    _repr_html_ = experiment_html
 
     depths: tuple[int, ...] = (4, 7, 10)
     """Depths of the grammars, (v, m, s) = (32, 8, 2)."""

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -98,6 +99,7 @@ class FiniteSizeScaling:
     """
 
     name: ClassVar[str] = "finite_size_scaling"
+    _repr_html_ = experiment_html
 
     depths: tuple[int, ...] = (6, 8, 10, 12)
     """Depths L at (v, m, s) = (32, 8, 2); at least three."""

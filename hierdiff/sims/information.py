@@ -26,6 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -110,6 +111,7 @@ class Information:
     """
 
     name: ClassVar[str] = "information"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("information_*",)
 
     v: int = 16

@@ -23,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -92,6 +93,7 @@ class KernelLearning:
     """
 
     name: ClassVar[str] = "kernel_learning"
+    _repr_html_ = experiment_html
 
     positions: tuple[int, ...] = (8, 12, 16, 24, 32)
     """Values N of each coordinate of a label."""

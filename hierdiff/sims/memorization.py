@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -72,6 +73,7 @@ class Memorization:
     """
 
     name: ClassVar[str] = "memorization"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("memorization", "memorization_d*")
 
     numbers: tuple[int, ...] = (60, 120, 240, 1000)

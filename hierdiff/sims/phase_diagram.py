@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import RHM, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter, NoTransition
@@ -91,6 +92,7 @@ class PhaseDiagram:
     """
 
     name: ClassVar[str] = "phase_diagram"
+    _repr_html_ = experiment_html
 
     size: int = 2000
     """Members of a population."""

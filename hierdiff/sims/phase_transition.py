@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -139,6 +140,7 @@ class PhaseTransition:
     """Seed of everything random."""
 
     name: ClassVar[str] = "phase_transition"
+    _repr_html_ = experiment_html
 
     def __post_init__(self) -> None:
         check_fields(

@@ -25,6 +25,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     array,
     check_fields,
@@ -147,6 +148,7 @@ class Representation:
     """
 
     name: ClassVar[str] = "representation"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (
         "representation", "representation_theory", "representation_mean_field"
     )  # fmt: skip

@@ -24,6 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -58,6 +59,7 @@ class RepresentationPeak:
     """
 
     name: ClassVar[str] = "representation_peak"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("representation_peak_d*",)
     renamed: ClassVar[Mapping[str, str]] = {"worlds": "mixtures"}
 

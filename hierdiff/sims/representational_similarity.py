@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_level, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -79,6 +80,7 @@ class RepresentationalSimilarity:
     """
 
     name: ClassVar[str] = "representational_similarity"
+    _repr_html_ = experiment_html
 
     v: int = 8
     """Symbols per level."""

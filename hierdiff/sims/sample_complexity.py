@@ -30,6 +30,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.plots import Figure, plt
@@ -52,6 +53,7 @@ class SampleComplexity:
     """
 
     name: ClassVar[str] = "sample_complexity"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("sample_complexity_*",)
 
     grammars: int = 40

@@ -25,6 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.noise import is_channel
@@ -49,6 +50,7 @@ class Sharpening:
     """
 
     name: ClassVar[str] = "sharpening"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("sharpening_*",)
 
     depths: tuple[int, ...] = (4, 6, 8, 10)

@@ -27,6 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
@@ -69,6 +70,7 @@ class Susceptibility:
     """
 
     name: ClassVar[str] = "susceptibility"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("susceptibility_*",)
 
     v: int = 32

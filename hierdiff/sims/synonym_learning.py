@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
@@ -101,6 +102,7 @@ class SynonymLearning:
     """
 
     name: ClassVar[str] = "synonym_learning"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (
         "synonym_learning", "synonym_learning_theory", "synonym_learning_coincidences",
         "synonym_learning_next_token",

@@ -40,6 +40,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -103,6 +104,7 @@ class TreeLoss:
     """
 
     name: ClassVar[str] = "tree_loss"
+    _repr_html_ = experiment_html
 
     v: int = 8
     """Symbols per level."""

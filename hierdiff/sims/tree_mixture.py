@@ -25,6 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -76,6 +77,7 @@ class TreeMixture:
     """
 
     name: ClassVar[str] = "tree_mixture"
+    _repr_html_ = experiment_html
 
     groups: tuple[int, ...] = (4, 4, 4)
     """Branching per level, from the top."""

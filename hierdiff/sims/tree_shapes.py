@@ -28,6 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -68,6 +69,7 @@ class TreeShapes:
     """
 
     name: ClassVar[str] = "tree_shapes"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("tree_shapes_*",)
 
     v: int = 8

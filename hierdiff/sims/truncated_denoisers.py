@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -92,6 +93,7 @@ class TruncatedDenoisers:
     """
 
     name: ClassVar[str] = "truncated_denoisers"
+    _repr_html_ = experiment_html
 
     v: int = 16
     """Symbols per level."""

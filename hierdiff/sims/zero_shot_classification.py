@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -131,6 +132,7 @@ class Classification:
     """
 
     name: ClassVar[str] = "classification"
+    _repr_html_ = experiment_html
     renamed: ClassVar[Mapping[str, str]] = {
         "levels": "times", "own_budgets": "independent_budgets"
     }  # fmt: skip

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from hierdiff._display import block, html_table
 from hierdiff.checks import (
     array,
     checked,
@@ -571,6 +572,20 @@ class Posterior:
 
     def __len__(self) -> int:
         return len(self._leaves)
+
+    def __repr__(self) -> str:
+        levels = [level for level, p in enumerate(self.marginals) if p.size]
+        return f"Posterior(n={len(self)}, levels={levels}, grammar={self.grammar!r})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [f"level {level}", f"{p.shape[1]}", float(p.max(-1).mean()),
+             float(-np.sum(p * np.log(np.where(p > 0, p, 1)), -1).mean())]
+            for level, p in enumerate(self.marginals) if p.size
+        ]  # fmt: skip
+        header = ["beliefs", "nodes", "mean of the largest", "mean entropy, nats"]
+        evidence = f"<p>log-evidence {float(np.mean(self.log_evidence)):.4g} on average</p>"
+        return block(repr(self), html_table(header, rows, limit=len(rows)), evidence)
 
     @cached_property
     def up(self) -> tuple[Array, ...]:

@@ -30,6 +30,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -251,6 +252,7 @@ class NetworkAlignment:
     """Seed of everything random."""
 
     name: ClassVar[str] = "network_alignment"
+    _repr_html_ = experiment_html
     renamed: ClassVar[dict[str, str]] = {
         "count": "max_triplets", "readout": "n_readout", "nothing": "null"
     }  # fmt: skip

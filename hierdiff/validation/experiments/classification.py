@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from tyro.conf import subcommand
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     Rule,
     check_fields,
@@ -246,6 +247,7 @@ class NetworkClassification:
     """
 
     name: ClassVar[str] = "network_classification"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("network_classification", "network_classification_exact")
     sources: ClassVar[Mapping[str, type]] = {
         "rhm": TreeNetwork, "digits": DigitNetwork, "catalogue": PublishedNetwork,

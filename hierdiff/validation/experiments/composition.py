@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -240,6 +241,7 @@ class NetworkComposition:
     """
 
     name: ClassVar[str] = "network_composition"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("network_composition", "network_composition_*")
     sources: ClassVar[Mapping[str, type]] = {
         "small": TrainedNetworks, "catalogue": PublishedNetwork,

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -78,6 +79,7 @@ class NetworkExactTargets:
     """
 
     name: ClassVar[str] = "network_exact_targets"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (name, f"{name}_theory")
 
     v: int = 8

@@ -32,6 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -279,6 +280,7 @@ class NetworkPhaseTransition:
     """Seed of everything random."""
 
     name: ClassVar[str] = "network_phase_transition"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (name, f"{name}_theory", f"{name}_chain")
     renamed: ClassVar[dict[str, str]] = {"chain": "num_steps"}
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -115,6 +116,7 @@ class NetworkRepresentation:
     """
 
     name: ClassVar[str] = "network_representation"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (
         "network_representation", "network_representation_theory",
         "network_representation_memorising",

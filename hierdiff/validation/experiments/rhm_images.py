@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
+from hierdiff._display import experiment_html
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -178,6 +179,7 @@ class RHMImages:
     """Seed of everything random."""
 
     name: ClassVar[str] = "network_rhm_images"
+    _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (name, f"{name}_theory", f"{name}_chain")
     renamed: ClassVar[dict[str, str]] = {"chain": "num_steps"}
 
