@@ -23,7 +23,8 @@ from hierdiff.sims.run import command
 results = command(Variants)
 
 # %%
-# Dashed: the reference.  Fewer or rarer synonyms move the threshold up, sharing right-hand sides
-# moves it down.
+# Dashed: the reference; lines through the points on the left, and marks on the right: density
+# evolution, where it predicts a variant.  Fewer or rarer synonyms move the threshold up, sharing
+# right-hand sides moves it down.
 
 figure = Variants().figure(results)

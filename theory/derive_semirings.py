@@ -75,10 +75,11 @@ def inside(plus, times, zero, lift):
 def derivations():
     """Symbols per level, rules used, weight."""
     for a, *choice in itertools.product(range(2), repeat=4):
-        symbols, used, weight = [(a,)], [], prior[a] * evidence[0][0][a]
+        symbols: list[tuple[int, ...]] = [(a,)]
+        used, weight = [], prior[a] * evidence[0][0][a]
         for level in (0, 1):
             picked = choice[:1] if level == 0 else choice[1:]
-            written = []
+            written: list[int] = []
             for i, (b, k) in enumerate(zip(symbols[-1], picked, strict=True)):
                 weight *= weights[level][b][k]
                 used.append((level, i, b, k))

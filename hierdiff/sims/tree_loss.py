@@ -41,10 +41,20 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff._display import experiment_html
-from hierdiff.checks import check_fields, checked, listed, natural, one_of, shown, unchecked, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    listed,
+    natural,
+    one_level,
+    one_of,
+    shown,
+    unchecked,
+    whole,
+)
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.parse_trees import Parses
-from hierdiff.data.pcfg import PCFG
+from hierdiff.data.pcfg import MAX_LENGTH, PCFG
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
 from hierdiff.plots import Figure, plt
@@ -60,6 +70,7 @@ from hierdiff.theory.pcfg import (
     known_tree_dynamics,
     valid_strings,
 )
+from hierdiff.theory.pcfg.chart import chart_of
 
 __all__ = ["TreeLoss"]
 
@@ -109,6 +120,8 @@ class TreeLoss:
     """Data per grammar."""
     levels: int = 17
     """Noise levels between 0 and 1, evenly spaced."""
+    t: tuple[float, ...] | None = None
+    """Noise levels from 0 to 1, in place of evenly spaced ones."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -118,6 +131,7 @@ class TreeLoss:
             rules=partial(listed, rule=natural, distinct=False),
             grammars=partial(whole, low=1, high=10**6), data=partial(whole, low=1, high=10**6),
             levels=partial(whole, low=3, high=10**4), seed=natural, noise=noise_name,
+            t=_noise_levels,
         )  # fmt: skip
         if not any(self.rules):
             raise InvalidParameter(
@@ -125,18 +139,18 @@ class TreeLoss:
             )
         if self.grammars * self.data < 2:
             raise InvalidParameter("one datum gives no error bar; give two data or two grammars")
-        longest = max(self.arities) ** self.L
-        if longest > 400:
-            raise InvalidParameter(
-                f"strings have up to {longest} leaves, more than inference here is meant for (400);"
-                " lower L or the largest arity"
-            )
         if not is_channel(noise_process(self.noise, self.v)):
             raise InvalidParameter(
                 f"noise = {self.noise!r} shows no observation that samples could follow; give "
                 "masking, uniform or gaussian"
             )
-        self.grammar(0)
+        if max(self.arities) ** self.L > MAX_LENGTH:
+            raise InvalidParameter(
+                f"strings have up to {max(self.arities)}^{self.L} leaves, more than {MAX_LENGTH}; "
+                "lower L or the largest arity"
+            )
+        # what fits is looked at by the chart, which says what more would take
+        chart_of(self.grammar(0), self.grammar(0).likely_length())
 
     @property
     def arities(self) -> dict[int, int]:
@@ -151,7 +165,7 @@ class TreeLoss:
     @property
     def times(self) -> Array:
         """Noise levels."""
-        return np.linspace(0, 1, self.levels)
+        return np.linspace(0, 1, self.levels) if self.t is None else np.array(self.t)
 
     def grammar(self, g: int) -> PCFG:
         """The random grammar of number g."""
@@ -314,7 +328,7 @@ class TreeLoss:
         }
         fields = asdict(self)
         if model is not None:  # the sizes are the model's, not those of the experiment's flags
-            fields = {k: fields[k] for k in ("noise", "levels", "seed")}
+            fields = {k: fields[k] for k in ("noise", "levels", "t", "seed")}
             fields |= {"model": type(model).__name__, "process": repr(noise)}
         return results.label(variables, coords, source, results.provenance(fields))
 
@@ -367,6 +381,16 @@ class TreeLoss:
             )
         values = {name: {str(k): list(x) for k, x in rows.items()} for name, rows in found.items()}
         return Summary("\n".join(rows), claim, values)
+
+
+def _noise_levels(name: str, value: Any) -> tuple[float, ...] | None:
+    """Increasing noise levels from 0 to 1: what is lost is measured from its two ends."""
+    if value is None:
+        return None
+    found: tuple[float, ...] = listed(name, value, one_level, least=3, rising=True)
+    if found[0] != 0 or found[-1] != 1:
+        raise InvalidParameter(f"{name} = {shown(value)} must begin with 0 and end with 1")
+    return found
 
 
 def _cell(place: tuple[float, float] | None) -> str:

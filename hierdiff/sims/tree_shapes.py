@@ -29,8 +29,18 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff._display import experiment_html
-from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    listed,
+    natural,
+    no_model,
+    one_level,
+    one_of,
+    whole,
+)
 from hierdiff.contracts import DiffusionModel, Run, Summary
+from hierdiff.errors import InvalidParameter
 from hierdiff.plots import Axes, Figure, plt
 from hierdiff.sims.metrics.estimators import standard_error, student_factor
 from hierdiff.sims.tree_loss import TreeLoss, half_lost_levels
@@ -40,6 +50,7 @@ __all__ = ["TreeShapes"]
 Array = NDArray[Any]
 Datasets = Mapping[str, xr.Dataset]
 MIXED = (0, 2, 2)
+FIXED = (0, 4)
 BY_VARIANCE = {0.0: (0, 0, 4), 0.5: (0, 1, 2, 1), 1.0: (0, 2, 0, 2)}
 _WORDS = ("class", "top spans", "bottom spans", "class, known tree")
 _TEXT = {
@@ -72,17 +83,22 @@ class TreeShapes:
     data: int = 8
     """Data per grammar."""
     levels: int = 17
-    """Noise levels between 0 and 1, evenly spaced."""
+    """Noise levels: 0, 1, one below the dense range, and the others evenly spaced in it."""
+    dense: tuple[float, float] = (0.4, 0.9)
+    """Range of noise levels in which trees of several arities are lost."""
     seed: int = 0
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be computed, before anything is."""
         check_fields(
-            self, depths=partial(listed, rule=partial(whole, low=2, high=5), least=2, rising=True),
+            self, depths=partial(listed, rule=partial(whole, low=2, high=6), least=2, rising=True),
             grammars=partial(whole, low=3, high=10**6), seed=natural,
-            levels=partial(whole, low=5, high=10**4),
+            levels=partial(whole, low=6, high=10**4),
         )  # fmt: skip
+        low, high = (one_level("dense", x) for x in listed("dense", self.dense, rising=True))
+        if not 0 < low < high < 1:
+            raise InvalidParameter(f"dense = {self.dense} must be two levels between 0 and 1")
         for one in self.kinds().values():
             one.__post_init__()
 
@@ -94,15 +110,19 @@ class TreeShapes:
         }
         trees |= {
             f"tree_shapes_mixed_L{reference}": (MIXED, reference),
-            f"tree_shapes_fixed2_L{reference + 1}": ((0, 4), reference + 1),
+            f"tree_shapes_fixed2_L{reference + 1}": (FIXED, reference + 1),
         }
         for variance, rules in BY_VARIANCE.items():
             L = max(reference - 1, 1)
             trees[f"tree_shapes_variance{variance:g}_L{L}"] = (rules, L)
+        low, high = self.dense
+        # two symbols per rule lose the class far below the range, so those are evenly spaced
+        times = (0.0, low / 2, *np.linspace(low, high, self.levels - 3).tolist(), 1.0)
         return {
             stem: TreeLoss(
                 v=self.v, rules=rules, L=L, noise=self.noise, grammars=self.grammars,
                 data=self.data, levels=self.levels, seed=self.seed,
+                t=None if rules == FIXED else times,
             )
             for stem, (rules, L) in trees.items()
         }  # fmt: skip
@@ -190,7 +210,7 @@ class TreeShapes:
         """Half-lost places and slopes of every kind of tree, and the distance of tree and class."""
         values: dict[str, Any] = {"kinds": {}}
         lines = [f"{'kind':<16}{'leaves':>7}" + "".join(f"{w:>20}" for w in _WORDS)
-                 + f"{'slope of class':>18}{'of spans':>16}"]  # fmt: skip
+                 + f"{'slope of class':>18}{'top spans':>16}{'bottom spans':>16}"]  # fmt: skip
         for stem, one in self.kinds().items():
             found = curves_of(datasets[stem], self.seed)
             leaves = one.grammar(0).likely_length()
@@ -202,9 +222,9 @@ class TreeShapes:
                 "shift": distance(datasets[stem]),
             }  # fmt: skip
             cells = [_cell(found[w]["half"]) for w in _WORDS]
-            slopes = [_cell(found[w]["slope"], 2) for w in ("class", "bottom spans")]
+            slopes = [_cell(found[w]["slope"], 2) for w in _WORDS[:3]]
             lines.append(f"{kind:<16}{leaves:>7}" + "".join(f"{c:>20}" for c in cells)
-                         + f"{slopes[0]:>18}{slopes[1]:>16}")  # fmt: skip
+                         + f"{slopes[0]:>18}{slopes[1]:>16}{slopes[2]:>16}")  # fmt: skip
         return Summary("\n".join(lines), claim(self, values["kinds"]), values)
 
 
@@ -278,16 +298,19 @@ def _cell(x: tuple[float, float], digits: int = 3) -> str:
 
 
 def claim(e: TreeShapes, kinds: Mapping[str, Any]) -> str:
-    """Whether tree and class are lost together, at the smallest and the greatest depth."""
+    """How far from the class spans are lost, at the smallest and the greatest depth."""
     parts = []
-    for L in (e.depths[0], e.depths[-1]):
-        gap, error = kinds[f"mixed_L{L}"]["shift"]["bottom spans"]
-        parts.append(f"{gap:+.3f} ± {error:.3f} at L = {L}")
+    for word in ("top spans", "bottom spans"):
+        gaps = []
+        for L in (e.depths[0], e.depths[-1]):
+            gap, error = kinds[f"mixed_L{L}"]["shift"].get(word, (np.nan, np.nan))
+            gaps.append(f"{gap:+.3f} ± {error:.3f} (L = {L})")
+        parts.append(f"{word} {' and '.join(gaps)}")
     deepest = kinds[f"mixed_L{e.depths[-1]}"]
     lost, known = deepest["class"]["half"][0], deepest["class, known tree"]["half"][0]
     return (
-        f"lowest spans are half lost {parts[0]} and {parts[1]} beyond the class; the class is half "
-        f"lost at t = {lost:.3f}, and at {known:.3f} if the tree is known"
+        f"beyond the class are half lost: {'; '.join(parts)}; the class is half lost at t = "
+        f"{lost:.3f}, of a known tree at {known:.3f}"
     )
 
 

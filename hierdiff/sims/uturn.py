@@ -33,6 +33,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import masks
 from hierdiff.plots import Axes, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import falls_through, mean_and_error
@@ -222,7 +223,8 @@ class UTurn:
         -------
         xarray.Dataset
             ``changed`` (L, t), and ``valid`` (L, t), the share of samples in the language, where
-            the samples of a model are read.  Of exact inference also ``law``, ``difference``,
+            the samples of a model are read.  Of exact inference also ``law`` and ``difference``,
+            and under masking noise, whose random numbers at all levels make one trajectory,
             ``martingale``, ``planted``, ``speciation`` and ``paths``; without a model ``broken``
             (steps) and ``critical``.
 
@@ -293,6 +295,13 @@ class UTurn:
                 np.concatenate([x[k] for x in found])[None] for k in ("committor", "truth", "new")
             )
             variables = self._summarise(q, old, new, n)
+            if not masks(model.noise):
+                # of other processes the same random numbers at all levels make no Markov chain,
+                # and no reverse trajectory
+                of_a_turn = ("changed", "law", "difference")
+                variables = {
+                    k: x for k, x in variables.items() if k.removesuffix("_error") in of_a_turn
+                }
         else:
             made = samples_of(model, start, self.times, self.seed, name="U-turns", **options)
             turns = [overlap(start, samples) for samples in made]
@@ -395,6 +404,9 @@ def table(ds: xr.Dataset) -> str:
         for x in (ds.isel(L=0, t=k) for k in range(ds.sizes["t"])):
             cell = f"{float(x.changed):.4f} ± {float(x.changed_error):.4f}"
             lines.append(f"{float(x.t):>6.3f}{cell:>20}")
+        if "difference" in ds:
+            z = np.abs(scores(ds, "difference")).max()
+            lines.append(f"{'largest |z|, counted less computed':<36}{z:>8.1f}")
         return "\n".join(lines)
     lines = [f"{'L':>3}{'class decided at t':>22}{'spread':>9}"]
     for x in (ds.sel(L=L) for L in ds.L.values):
@@ -485,7 +497,8 @@ def _draw_changes(ax: Axes, ds: xr.Dataset) -> None:
 def _draw_paths(ax: Axes, ds: xr.Dataset) -> None:
     for path in ds.paths.values:
         ax.plot(ds.t, path, lw=0.7, alpha=0.7)
-    ax.set(xlabel="noise level t (the process runs to the left)", xlim=(0.6, 0.0),
+    widest = min(1.0, 1.5 * float((ds.speciation + ds.speciation_spread).max()))
+    ax.set(xlabel="noise level t, falling to the right", xlim=(widest, 0.0),
            ylabel=f"committor of the final class, L = {int(ds.L[-1])}")  # fmt: skip
 
 
@@ -495,7 +508,8 @@ def _draw_times(ax: Axes, ds: xr.Dataset) -> None:
     ax.errorbar(ds.L, ds.speciation, ds.speciation_error, fmt="o", ms=4, label="mean")
     if "critical" in ds:
         ax.axhline(float(ds.critical), color="k", lw=1, label="density evolution")
-    ax.set(xlabel="depth L", ylabel="noise level at which the class is decided")
+    ax.set(xlabel="depth L", ylabel="noise level at which the class is decided",
+           xticks=ds.L.values)  # fmt: skip
     ax.legend(fontsize=7, frameon=False)
 
 

@@ -468,7 +468,8 @@ def draw(ds: xr.Dataset, law: xr.Dataset | None = None) -> Figure:
         if law is not None and known:
             y = law.sel(variant=name)
             axes[0].plot(y.t, y.belief, color=colour, lw=1.2)
-            axes[1].plot(y.threshold, row, "|", color="k", ms=12)
+            first = "density evolution" if row == rows[0] else None
+            axes[1].plot(y.threshold, row, "|", color="k", ms=12, label=first)
     axes[0].axhline(0.5, color="0.6", lw=0.6)
     axes[0].set(xlabel="noise level t", ylabel="belief in the class, 0: chance, 1: certainty")
     reference = ds.isel(variant=0)
@@ -478,6 +479,8 @@ def draw(ds: xr.Dataset, law: xr.Dataset | None = None) -> Figure:
     for tick, colour in zip(axes[1].get_yticklabels(), colours, strict=True):
         tick.set_color(colour)  # the key to the curves on the left
     axes[1].set_xlabel("noise level at which the class is lost")
+    if law is not None:
+        axes[1].legend(fontsize=7, frameon=False, loc="lower right")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -191,13 +191,22 @@ def test_the_class_after_a_turn_of_a_single_model(
 ) -> None:
     """Exact beliefs give committors; of other models the class of samples is read, in the noise of
     the model; a chain of one step is told from exact inference."""
-    grammar = RHM(8, 2, 2, 3).draw(seed=0)
-    exact, one = ExactRHM(grammar, UniformNoise(8)), UTurn(levels=7, data=200)
+    grammar, one = RHM(8, 2, 2, 3).draw(seed=0), UTurn(levels=7, data=200)
+    path = run(one, ExactRHM(grammar, MaskingNoise(8)), out=tmp_path / "path")["uturn"]
+    assert "class decided at t" in capsys.readouterr().out
+    for name, planted in (("difference", False), ("martingale", False), ("planted", True)):
+        error = path[f"{name}_error"]
+        z = float(abs(path[name] / error.where(error > 1e-9)).max())
+        assert z > 6 if planted else z < 4, name
+    exact = ExactRHM(grammar, UniformNoise(8))
     ds = run(one, exact, out=tmp_path)["uturn"]
     assert ds.L.values.tolist() == [3]
     assert "uniform" in ds.t.attrs["long_name"]
     assert abs(ds.difference / ds.difference_error.where(ds.difference_error > 0)).max() < 4
-    assert "class decided at t" in capsys.readouterr().out
+    # its levels make no trajectory
+    assert "martingale" not in ds
+    assert "speciation" not in ds
+    assert "class changes with probability 1/2 at t" in capsys.readouterr().out
     worse = run(one, SimulatedModel(exact, 1), grammar, out=tmp_path / "chain")["uturn"]
     assert "class changes with probability 1/2 at t" in capsys.readouterr().out
     assert float(worse.valid[0, 0]) == 1.0 > float(worse.valid[0, -1])

@@ -293,10 +293,14 @@ def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool)
     messages += int(branches[-1] * last[layout.STRIDE])
     stack = int(last[layout.STACK]) + int(branches[-1] * v[-1]) * width
     products = int((rules * (branches + 1) // 2 * (branches > 2)).max()) * width
-    block = max(family, int(v.max()), 2 * int(branches.max())) * width
+    block = max(family, int(v.max())) * width
+    nodes = int(column["NODES"].sum())
     seen = 4 * width * (int(last[layout.NODES]) if shared else 1)
     floats = [messages, stack, products, block, 8 * width]
-    sizes = (*(itemsize * x for x in floats), seen, 8 * (depth + 1), 8 * (depth + 1))
+    sizes = (
+        *(itemsize * x for x in floats), seen, 8 * (depth + 1), 8 * (depth + 1),
+        4 * width * nodes, 3 * itemsize * width * nodes,
+    )  # fmt: skip
     # one operation per rule and child on the way up, two on the way down, and a line's way each
     work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
     flat = np.ones((1, g.v[top]), dtype)
@@ -316,6 +320,7 @@ def _geometry(g: Grammar, top: int, bottom: int, width: int, shared: bool) -> Ar
             v, nodes, rows, stride,
         )  # fmt: skip
         geometry[i, layout.STACK] = stack
+        geometry[i, layout.FIRST] = geometry[:i, layout.NODES].sum()
         group = (g.s[top + i - 1] if i else 1) * stride
         geometry[i, layout.STEP] = 0 if shared and i == depth else group
         rows += nodes * stride

@@ -194,7 +194,7 @@ def fit_weights(
     for step in range(num_steps + 1):
         groups = -(-len(asked) // GROUP)
         size = sum(w.size for w in grammar.weights)
-        belief, log_z, counts, *_ = asked._down(counts=(groups, size), group=GROUP)
+        belief, log_z, counts, *_ = asked._down(counts=(groups, size), group=GROUP, keep=fit_prior)
         likelihood.append(float(log_z.sum()))
         if step and likelihood[-1] - likelihood[-2] < tolerance * len(asked):
             converged = True

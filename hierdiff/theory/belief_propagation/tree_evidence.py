@@ -35,9 +35,11 @@ from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import SymbolEvidence
 from hierdiff.theory.belief_propagation._kernels import semiring
 
-__all__ = ["NodeEvidence"]
+__all__ = ["Node", "NodeEvidence"]
 
 Array = NDArray[Any]
+Node: TypeAlias = "int | tuple[int, int]"
+"""A leaf by its number, or any node as (level, node)."""
 NodeEvidence: TypeAlias = "Sequence[ArrayLike | None] | Mapping[Any, ArrayLike]"
 """Evidence by node: a list with an array (or None) per level, or a mapping whose keys are levels
 or pairs (level, node).  Float arrays are logarithms of phi, [nodes, v_l] or [n, nodes, v_l] for a
@@ -263,3 +265,65 @@ def impossible(g: Grammar, evidence: TreeEvidence, i: int) -> ImpossibleEvidence
         f"the evidence of sample {i} has probability zero: no derivation of the grammar agrees "
         f"with it {where}"
     )
+
+
+# ---------------------------------------------------------------------------------- pairs of nodes
+
+
+def pairs_of(g: Grammar, pairs: Any) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Pairs of nodes as pairs of (level, node), which exist."""
+    try:
+        found = list(pairs)
+    except TypeError:
+        raise InvalidParameter(
+            f"pairs = {shown(pairs)} must be a list of pairs of nodes, such as [(0, 1)]"
+        ) from None
+    if not found:
+        raise InvalidParameter("pairs is empty; give at least one pair of nodes")
+    return [_pair(g, pair) for pair in found]
+
+
+def _pair(g: Grammar, pair: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two nodes as (level, node), which exist."""
+    if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
+        raise InvalidParameter(f"pairs holds {shown(pair)}; a pair is two nodes, such as (0, 1)")
+    ends = []
+    for node in pair:
+        place = (g.L, node) if isinstance(node, (int, np.integer)) else node
+        fine = isinstance(place, tuple) and len(place) == 2
+        if not fine or any(
+            isinstance(x, bool) or not isinstance(x, (int, np.integer)) for x in place
+        ):
+            raise InvalidParameter(
+                f"pairs holds the node {shown(node)}; give the number of a leaf, or (level, node)"
+            )
+        level, number = (int(x) for x in place)
+        if not 0 <= level <= g.L or not 0 <= number < g.n_nodes(level):
+            raise InvalidParameter(
+                f"pairs holds the node {shown(node)}, which does not exist; levels run from 0 to "
+                f"{g.L}, and the nodes of a level from 0"
+            )
+        ends.append((level, number))
+    return ends[0], ends[1]
+
+
+def ancestors(g: Grammar, pairs: list[tuple[tuple[int, int], tuple[int, int]]]) -> tuple[Any, Any]:
+    """Lowest common ancestors of pairs of nodes, and the children to take from there.
+
+    [pairs, 4]: the levels of both nodes, that of the ancestor, its number; [pairs, 2, levels].
+    """
+    asked = np.zeros((len(pairs), 4), np.int64)
+    paths = np.zeros((len(pairs), 2, g.L + 1), np.int64)
+    for q, pair in enumerate(pairs):
+        trails = []
+        for end, (level, node) in enumerate(pair):
+            trail = [node]
+            for upper in range(level - 1, -1, -1):
+                paths[q, end, upper] = trail[0] % g.s[upper]
+                trail.insert(0, trail[0] // g.s[upper])
+            trails.append(trail)
+        level = 0
+        while level + 1 < min(map(len, trails)) and trails[0][level + 1] == trails[1][level + 1]:
+            level += 1
+        asked[q] = pair[0][0], pair[1][0], level, trails[0][level]
+    return asked, paths

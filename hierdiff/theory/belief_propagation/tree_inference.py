@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import checked, count, finite_reals, memory, shown, unchecked, whole
+from hierdiff.checks import checked, count, finite_reals, memory, unchecked, whole
 from hierdiff.contracts import SymbolEvidence
 from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import Grammar
@@ -46,19 +46,19 @@ from hierdiff.theory.belief_propagation._kernels import semiring
 from hierdiff.theory.belief_propagation.exact_posterior import Posterior, latents_of, posterior
 from hierdiff.theory.belief_propagation.passes import available_threads
 from hierdiff.theory.belief_propagation.tree_evidence import (
+    Node,
     NodeEvidence,
     TreeEvidence,
+    ancestors,
     collect,
     impossible,
+    pairs_of,
     tables,
 )
 
-__all__ = ["Explanations", "Node", "TreePosterior", "tree_posterior"]
+__all__ = ["Explanations", "TreePosterior", "tree_posterior"]
 
 Array = NDArray[Any]
-Node = int | tuple[int, int]
-"""A leaf by its number, or any node as (level, node)."""
-
 GROUP = 64
 """Samples whose counts are added up: sums over all samples hold few numbers at a time."""
 _SERIAL = 2_000_000  # rules times samples below which a second thread costs more than it gives
@@ -410,7 +410,7 @@ class TreePosterior:
         g, n = self.grammar, len(self)
         sizes = [g.n_nodes(x) * g.v[x] * g.m[x] for x in range(g.L)]
         memory(f"rule beliefs of {n} samples", 8.0 * n * (sum(sizes) + self._width))
-        rules = self._down(rules=sum(sizes))[3]
+        rules = self._down(rules=sum(sizes), keep=False)[3]
         ends = np.cumsum([0, *sizes])
         return tuple(
             rules[:, ends[x] : ends[x + 1]].reshape(n, g.n_nodes(x), g.v[x], g.m[x])
@@ -545,14 +545,11 @@ class TreePosterior:
         [[0.0, 0.5], [0.5, 0.0]]
         """
         g, n = self.grammar, len(self)
-        found = [_pair(g, pair) for pair in _listed(pairs)]
+        found = pairs_of(g, pairs)
         ends = [(g.v[one[0]], g.v[two[0]]) for one, two in found]
         places = np.cumsum([0, *(a * b for a, b in ends)])
         memory(f"{len(found)} pairs of {n} samples", 8.0 * n * places[-1])
-        asked = np.zeros((len(found), 4), np.int64)
-        paths = np.zeros((len(found), 2, g.L + 1), np.int64)
-        for q, (one, two) in enumerate(found):
-            asked[q], paths[q] = _common(g, one, two)
+        asked, paths = ancestors(g, found)
         out, log_z = np.empty((n, int(places[-1]))), np.empty(n)
         v, terms = max(g.v), max(*g.m, 1)
 
@@ -804,10 +801,13 @@ class TreePosterior:
         self, *, counts: tuple[int, int] | None = None, group: int = 1, rules: int = 0,
         entropy: bool = False, keep: bool = True, tree: semiring.Tree | None = None,
     ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
-        """Beliefs, log-evidence, and counts, rule beliefs and entropies where they are wanted."""
+        """Beliefs, log-evidence, and counts, rule beliefs and entropies where they are wanted.
+
+        Beliefs are of all samples with ``keep``; without, they are scratch.
+        """
         g, n = self.grammar, len(self)
         tree = tables(g) if tree is None else tree
-        belief = np.empty((n, self._width))
+        belief = np.empty((n if keep else 1, self._width))
         log_z, count = np.empty(n), np.zeros((1, 1) if counts is None else counts)
         rule = np.zeros((n, rules) if rules else (1, 1))
         split = np.zeros((n, g.L + 1) if entropy else (1, 1))
@@ -817,8 +817,9 @@ class TreePosterior:
         )  # fmt: skip
 
         def work(memo: Any, part: Array) -> None:
+            own = belief if keep else np.empty((1, self._width))
             semiring.beliefs(
-                memo, tree, self._evidence.kernel, part, wanted, np.empty(max(*g.m, 1)), belief,
+                memo, tree, self._evidence.kernel, part, wanted, np.empty(max(*g.m, 1)), own,
                 log_z, count, group, rule, split,
             )  # fmt: skip
 
@@ -859,58 +860,6 @@ class TreePosterior:
     def _refuse(self, rows: Array) -> None:
         if rows.size:
             raise impossible(self.grammar, self._evidence, int(rows[0]))
-
-
-def _listed(pairs: Any) -> list[Any]:
-    try:
-        found = list(pairs)
-    except TypeError:
-        raise InvalidParameter(
-            f"pairs = {shown(pairs)} must be a list of pairs of nodes, such as [(0, 1)]"
-        ) from None
-    if not found:
-        raise InvalidParameter("pairs is empty; give at least one pair of nodes")
-    return found
-
-
-def _pair(g: Grammar, pair: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Two nodes as (level, node), which exist."""
-    if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
-        raise InvalidParameter(f"pairs holds {shown(pair)}; a pair is two nodes, such as (0, 1)")
-    ends = []
-    for node in pair:
-        place = (g.L, node) if isinstance(node, (int, np.integer)) else node
-        fine = isinstance(place, tuple) and len(place) == 2
-        if not fine or any(
-            isinstance(x, bool) or not isinstance(x, (int, np.integer)) for x in place
-        ):
-            raise InvalidParameter(
-                f"pairs holds the node {shown(node)}; give the number of a leaf, or (level, node)"
-            )
-        level, number = (int(x) for x in place)
-        if not 0 <= level <= g.L or not 0 <= number < g.n_nodes(level):
-            raise InvalidParameter(
-                f"pairs holds the node {shown(node)}, which does not exist; levels run from 0 to "
-                f"{g.L}, and the nodes of a level from 0"
-            )
-        ends.append((level, number))
-    return ends[0], ends[1]
-
-
-def _common(g: Grammar, one: tuple[int, int], two: tuple[int, int]) -> tuple[Any, Array]:
-    """Levels of both nodes, their lowest common ancestor, and the paths from there."""
-    paths = np.zeros((2, g.L + 1), np.int64)
-    trails = []
-    for end, (level, node) in enumerate((one, two)):
-        trail = [node]
-        for upper in range(level - 1, -1, -1):
-            paths[end, upper] = trail[0] % g.s[upper]
-            trail.insert(0, trail[0] // g.s[upper])
-        trails.append(trail)
-    level = 0
-    while level + 1 < min(map(len, trails)) and trails[0][level + 1] == trails[1][level + 1]:
-        level += 1
-    return (one[0], two[0], level, trails[0][level]), paths
 
 
 @checked(log_evidence=unchecked, nodes=unchecked, root=unchecked, threads=count)

@@ -323,6 +323,8 @@ def branch_up(
     """
     size, digits = order.shape[1], _digits(rhm.v, rhm.s)
     lanes = population.shape[2] if population.ndim == 3 else 1
+    if lanes > kernels.LANES:  # a vector holds no more
+        raise InvalidParameter(f"{lanes} noise levels together exceed {kernels.LANES}; split them")
     messages = _with_room(population)
     out = empty_messages((size, parents, *population.shape[2:]))
 

@@ -149,6 +149,8 @@ def test_a_level_does_not_depend_on_parts_and_layout(
     monkeypatch.setattr(module, "available_threads", lambda: 3)
     with module.side_by_side(3) as each:
         np.testing.assert_array_equal(branch_up(population, order, key, rhm, 6, each), expected)
+    with pytest.raises(InvalidParameter, match="9 noise levels together exceed 8"):
+        branch_up(np.ones((size, 6, 9)), order, key, rhm, 6)
     roomy = module._with_room(population)
     assert module._with_room(roomy) is roomy
     np.testing.assert_array_equal(branch_up(roomy, order, key, rhm, 6), expected)
@@ -370,6 +372,11 @@ def test_bad_requests() -> None:
         "size = 10": lambda: population_dynamics(rhm, noise, 0.3, size=10),
         "copies = 1": lambda: population_dynamics(rhm, noise, 0.3, copies=1),
         r"t = 1.5 is outside": lambda: population_dynamics(rhm, noise, 1.5),
+        r"t = 1.2 is outside": lambda: population_dynamics(rhm, noise, [0.1, 1.2]),
+        r"t has shape \(1, 2\)": lambda: population_dynamics(rhm, noise, [[0.1, 0.2]]),
+        "at 8 noise levels needs": lambda: population_dynamics(
+            RHM(8, 2, 2, 1000), noise, np.linspace(0, 1, 11), size=10**7
+        ),
         "exceed 2": lambda: population_dynamics(RHM(300, 2, 4, 1), MaskingNoise(300), 0.3),
         "depth = 1": lambda: critical_level(rhm, noise, depth=1),
         "use size =": lambda: critical_level(rhm, noise, size=200, depth=6, copies=3, error=1e-5),

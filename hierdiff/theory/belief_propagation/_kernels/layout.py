@@ -27,7 +27,8 @@ UP, DOWN = 6, 7  # where its rules start in `up`, and its symbols in `starts`
 WEIGHTED = 8  # do its rules differ in weight?
 STACK = 9  # where it starts in `stack`
 STEP = 10  # numbers from the first child of one node to that of the next; 0: they share a place
-NUMBER = 11
+FIRST = 11  # number of nodes in the levels above
+NUMBER = 12
 
 LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN = 0, 1, 2  # kinds of evidence
 
@@ -104,6 +105,8 @@ class Task(NamedTuple):
     symbols: Any  # int32: those that a tile saw, lanes side by side
     slots: Any  # int64 per level: place of the current node among its siblings
     nodes: Any  # int64 per level: number of the current node
+    truth: Any  # int32: true symbols of a tile's nodes, lanes side by side
+    beliefs: Any  # and three numbers about each, as lines, in three blocks of all nodes
 
 
 @inline
@@ -135,4 +138,6 @@ def task_of(job, room, tile, base):
         simd.int32_at(simd.at(room, 5)),
         simd.int64_at(simd.at(room, 6)),
         simd.int64_at(simd.at(room, 7)),
+        simd.int32_at(simd.at(room, 8)),
+        simd.like(base, simd.at(room, 9)),
     )

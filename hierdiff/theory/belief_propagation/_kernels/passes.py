@@ -17,6 +17,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     DOWNWARD,
     DRAWN,
+    FIRST,
     HEAD,
     LAST_DOWN,
     LENGTH,
@@ -57,6 +58,7 @@ from hierdiff.theory.belief_propagation._kernels.tree import (
     down_node,
     first_child,
     highest,
+    put_beliefs,
     reset,
     start,
     upward,
@@ -73,17 +75,6 @@ def _leaves_again(task, tile, level, node):
     """Leaves that share a place are loaded again, right before they are used."""
     if level == task.depth - 1 and task.kind == SYMBOLS_SEEN:
         load_leaves(task, node, tile * simd.width(task.messages))
-
-
-@part
-def _raw_rows(task, tile, s, v, node, nodes):
-    """Downward messages of the last level as priors [columns, nodes, v] of what is below."""
-    block, out = task.block, simd.like(task.block, simd.at(task.job, LAST_DOWN))
-    width = simd.width(block)
-    for w in range(min(width, task.columns - tile * width)):
-        place = ((tile * width + w) * nodes + node * s) * v
-        for i in range(s * v):
-            simd.put(out, place + i, simd.at(block, i * width + w))
 
 
 @inline
@@ -132,22 +123,22 @@ def _norm(messages, stack, v, up, down, kind):
 
 
 @part
-def _rows(task, tile, lines, place, step):
-    """The first ``lines`` of the block, a symbol each, as rows of columns, ``step`` apart."""
-    block, values = task.block, simd.like(task.block, simd.at(task.job, VALUES))
-    width = simd.width(block)
+def _rows(task, tile, source, offset, lines, values, place, step, aligned):
+    """Lines from ``offset`` on, a symbol or node each, as rows of columns, ``step`` apart."""
+    width = simd.width(source)
     last = min(width, task.columns - tile * width) - 1
     place += tile * width * step
     whole = lines - lines % width
-    if simd.at(task.job, ALIGNED) != 0 and lines == whole:
+    if aligned and lines == whole:
         for i in range(0, whole, width):
-            simd.stream_turned(block, i * width, values, place + i, step, last)
+            simd.stream_turned(source, offset + i * width, values, place + i, step, last)
         return
     for i in range(0, whole, width):
-        simd.put_turned(block, i * width, values, place + i, step, last)
+        simd.put_turned(source, offset + i * width, values, place + i, step, last)
     for w in range(last + 1):
         for i in range(whole, lines):
-            simd.put(values, place + w * step + i, simd.at(block, i * width + w))
+            x = simd.at(source, offset + i * width + w)
+            simd.put(values, place + w * step + i, x)
 
 
 @part
@@ -163,6 +154,7 @@ def _emit(task, tile, level, parent, node, slot):
     up += slot * of(geometry, level, STRIDE)
     down = of(geometry, level, STACK) + slot * v * width
     norm = _norm(messages, stack, v, up, down, kind)
+    zero = np.int64(0)  # a literal would be a type of its own, and compiled once more
     o = begin + node * v * length + tile * width
     for a in range(v):
         i = a * width
@@ -178,7 +170,9 @@ def _emit(task, tile, level, parent, node, slot):
         else:
             simd.store(task.block, i, x)
     if not length:
-        _rows(task, tile, v, begin + node * v, nodes * v)
+        aligned = simd.at(job, ALIGNED) != 0
+        start_at = begin + node * v
+        _rows(task, tile, task.block, zero, v, values, start_at, nodes * v, aligned)
 
 
 @part
@@ -192,6 +186,7 @@ def _below_with_lines(task, tile, level):
     nodes, length = of(geometry, level + 1, NODES), simd.at(job, LENGTH)
     values, begin = simd.like(task.messages, simd.at(job, VALUES)), simd.at(job, HEAD + level + 1)
     sink, lower = SINK_NONE, level + 1 < simd.at(job, LOWEST)
+    zero = np.int64(0)
     other = begin >= 0 and simd.at(job, WHAT) != MARGINAL
     if level + 1 == task.depth and simd.at(job, LAST_DOWN) != 0:
         sink = SINK_RAW
@@ -202,9 +197,12 @@ def _below_with_lines(task, tile, level):
     place = begin + node * s * v * length + tile * width
     down_node(task, level, node, slot, lower, sink, values, place, length)
     if sink == SINK_BLOCK:
-        _rows(task, tile, s * v, begin + node * s * v, nodes * v)
+        aligned = simd.at(job, ALIGNED) != 0
+        start_at = begin + node * s * v
+        _rows(task, tile, task.block, zero, s * v, values, start_at, nodes * v, aligned)
     elif sink == SINK_RAW:
-        _raw_rows(task, tile, s, v, node, nodes)
+        out = simd.like(task.block, simd.at(job, LAST_DOWN))
+        _rows(task, tile, task.block, zero, s * v, out, node * s * v, nodes * v, False)
     elif other:
         for j in range(s):
             _emit(task, tile, level + 1, node, node * s + j, j)
@@ -237,63 +235,65 @@ def lines(first, last, job, room, base):
 
 
 @part
-def _belief(task, tile, level, parent, node, slot, total, square):
-    """Of one node: marginal and upward belief in the true symbol, and the sum of squares."""
-    job, geometry = task.job, task.geometry
-    messages, stack, line = task.messages, task.stack, task.line
-    width = simd.width(messages)
-    truth, size = simd.int32_at(simd.at(job, TRUTH)), simd.at(job, BELIEFS_SIZE)
-    out = simd.like(messages, simd.at(job, BELIEFS))
-    place = simd.at(job, HEAD + task.depth + 1 + level)
-    v, nodes = of(geometry, level, SYMBOLS), of(geometry, level, NODES)
-    up = of(geometry, level, ROWS) + parent * of(geometry, level, STEP)
-    up += slot * of(geometry, level, STRIDE)
-    down = of(geometry, level, STACK) + slot * v * width
-    simd.store(line, 0, total)
-    simd.store(line, width, square)
-    for w in range(min(width, task.columns - tile * width)):
-        i = place + (tile * width + w) * nodes + node
-        a = simd.at(truth, i) * width + w
-        raw_true = simd.at(messages, up + a)
-        simd.put(out, i, raw_true * simd.at(stack, down + a))
-        simd.put(out, size + i, raw_true / simd.at(line, w))
-        simd.put(out, 2 * size + i, simd.at(line, width + w))
-
-
-@inline
-def _root_belief(task, tile):
-    """The same numbers of the root."""
-    messages, stack = task.messages, task.stack
-    width = simd.width(messages)
-    up, down = of(task.geometry, 0, ROWS), of(task.geometry, 0, STACK)
-    total, square = simd.same(messages, 0.0), simd.same(messages, 0.0)
-    for a in range(of(task.geometry, 0, SYMBOLS)):
+def _begin_beliefs(task, tile):
+    """The true symbols of the tile, and the numbers of the root."""
+    job, messages, geometry = task.job, task.messages, task.geometry
+    width, truth = simd.width(messages), simd.int32_at(simd.at(job, TRUTH))
+    last = min(width, task.columns - tile * width) - 1
+    for level in range(task.depth + 1):
+        nodes, first = of(geometry, level, NODES), of(geometry, level, FIRST)
+        place = simd.at(job, HEAD + task.depth + 1 + level) + tile * width * nodes
+        whole = nodes - nodes % width
+        for i in range(0, whole, width):
+            out = (first + i) * width
+            simd.get_turned(messages, truth, place + i, nodes, last, task.truth, out)
+        for i in range(whole, nodes):
+            for w in range(width):
+                symbol = simd.at(truth, place + min(w, last) * nodes + i)
+                simd.put(task.truth, (first + i) * width + w, symbol)
+    up, down = of(geometry, 0, ROWS), of(geometry, 0, STACK)
+    zero = simd.same(messages, 0.0)
+    total, square, own, own_raw = zero, zero, zero, zero
+    for a in range(of(geometry, 0, SYMBOLS)):
         raw = simd.load(messages, up + a * width)
-        x = simd.multiply(raw, simd.load(stack, down + a * width))
+        x = simd.multiply(raw, simd.load(task.stack, down + a * width))
         total = simd.add(total, raw)
         square = simd.fma(x, x, square)
-    zero = np.int64(0)  # a literal would be a type of its own, and compiled once more
-    _belief(task, tile, zero, zero, zero, zero, total, square)
+        own = simd.where_equal(task.truth, 0, a, x, own)
+        own_raw = simd.where_equal(task.truth, 0, a, raw, own_raw)
+    put_beliefs(task, 0, own, simd.divide(own_raw, total), square)
+
+
+@part
+def _end_beliefs(task, tile):
+    """The numbers of all nodes, a block of rows per level and kind."""
+    job, geometry, depth = task.job, task.geometry, task.depth
+    width, size = simd.width(task.beliefs), simd.at(job, BELIEFS_SIZE)
+    out = simd.like(task.beliefs, simd.at(job, BELIEFS))
+    every = of(geometry, depth, FIRST) + of(geometry, depth, NODES)
+    last = depth if simd.at(job, LAST_DOWN) != 0 else depth + 1
+    for level in range(last):
+        nodes, first = of(geometry, level, NODES), of(geometry, level, FIRST)
+        place = simd.at(job, HEAD + depth + 1 + level)
+        for q in range(3):
+            offset = (q * every + first) * width
+            _rows(task, tile, task.beliefs, offset, nodes, out, q * size + place, nodes, False)
 
 
 @part
 def _below_with_beliefs(task, tile, level):
     """Messages to the children of the current node of a level, and the numbers of each."""
     job, geometry = task.job, task.geometry
-    width = simd.width(task.messages)
     node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)
     _leaves_again(task, tile, level, node)
-    s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
     last = level + 1 == task.depth and simd.at(job, LAST_DOWN) != 0
     sink = SINK_RAW if last else SINK_NUMBERS
-    down_node(task, level, node, slot, True, sink, task.block, 0, 0)
+    down_node(task, level, node, slot, level + 1 < task.depth, sink, task.block, 0, 0)
     if last:
-        _raw_rows(task, tile, s, v, node, of(geometry, level + 1, NODES))
-        return
-    for j in range(s):
-        total = simd.load(task.block, 2 * j * width)
-        square = simd.load(task.block, (2 * j + 1) * width)
-        _belief(task, tile, level + 1, node, node * s + j, j, total, square)
+        s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
+        out, zero = simd.like(task.block, simd.at(job, LAST_DOWN)), np.int64(0)
+        step = of(geometry, level + 1, NODES) * v
+        _rows(task, tile, task.block, zero, s * v, out, node * s * v, step, False)
 
 
 # ---------------------------------------------------------------------------------------- samples
@@ -411,10 +411,11 @@ def numbers(first, last, job, room, base):
             _draw_rules(task, tile)
         if lowest >= 0:
             start(task, tile, normalise)
-            _root_belief(task, tile)
+            _begin_beliefs(task, tile)
             reset(task)
             for _ in range(of(task.geometry, lowest - 1, NODES)):
                 for level in range(highest(task, lowest), lowest):
                     _below_with_beliefs(task, tile, level)
                     advance(task, level)
+            _end_beliefs(task, tile)
     simd.restore_denormals(state)

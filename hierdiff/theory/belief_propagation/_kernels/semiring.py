@@ -674,12 +674,12 @@ def beliefs(
     """Per sample of ``rows``: belief [n, symbols], log-evidence [n], and what is wanted.
 
     ``counts`` [groups, weights] gathers the samples of ``group`` each; arrays that are not wanted
-    have one row.  Poor samples get NaN.
+    have one row, which all samples use.  Poor samples get NaN.
     """
     tree, raw, work = _tree(grammar), addresses(memo), pointer(terms)
     for n in range(rows.size):
         i = rows[n]
-        row, here = _row(evidence, i), pointer(belief[i])
+        row, here = _row(evidence, i), pointer(belief[min(i, belief.shape[0] - 1)])
         inside(raw, tree, row)
         log_z[i] = close(raw, of(tree, 0, V), row, here)
         if poor(raw):
@@ -689,8 +689,9 @@ def beliefs(
             continue
         if wanted & ENTROPY:
             for a in range(of(tree, 0, V)):
-                if belief[i, a] > 0:
-                    entropy[i, 0] -= belief[i, a] * math.log(belief[i, a])
+                p = at(here, a)
+                if p > 0:
+                    entropy[i, 0] -= p * math.log(p)
         outside(
             raw, tree, here, work, pointer(counts[min(i // group, counts.shape[0] - 1)]),
             pointer(rules[min(i, rules.shape[0] - 1)]),

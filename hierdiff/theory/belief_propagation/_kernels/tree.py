@@ -26,6 +26,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     DOWN,
     EXPONENTS,
+    FIRST,
     NODES,
     RANGES,
     ROOT,
@@ -59,6 +60,7 @@ __all__ = [
     "down_node",
     "first_child",
     "highest",
+    "put_beliefs",
     "reset",
     "start",
     "upward",
@@ -346,6 +348,16 @@ def _pair(task, child, p):
     return simd.multiply(x, simd.load(task.messages, child + simd.at(task.up, p + 1)))
 
 
+@inline
+def put_beliefs(task, me, marginal, below, square):
+    """Three numbers about a node, whose lines stand at ``me``."""
+    size = simd.width(task.beliefs)
+    size *= of(task.geometry, task.depth, FIRST) + of(task.geometry, task.depth, NODES)
+    simd.store(task.beliefs, me, marginal)
+    simd.store(task.beliefs, size + me, below)
+    simd.store(task.beliefs, 2 * size + me, square)
+
+
 @part
 def down_node(task, level, node, slot, lower, sink, values, place, length):
     """Downward messages to all children of one node, and what becomes of their lines.
@@ -367,9 +379,11 @@ def down_node(task, level, node, slot, lower, sink, values, place, length):
     elif s == 1 or weighted:
         kind = 1
     q, out, o = of(geometry, level, DOWN), of(geometry, level + 1, STACK), 0
+    zero = simd.same(messages, 0.0)
     for j in range(s):
         up = child + j * stride
-        total, square = simd.same(messages, 0.0), simd.same(messages, 0.0)
+        total, square, own, own_raw = zero, zero, zero, zero
+        me = (of(geometry, level + 1, FIRST) + node * s + j) * width
         p = simd.at(task.starts, q)
         for b in range(v):
             end = simd.at(task.starts, q + b + 1)
@@ -387,6 +401,8 @@ def down_node(task, level, node, slot, lower, sink, values, place, length):
                 elif sink == SINK_NUMBERS:
                     total = simd.add(total, raw)
                     square = simd.fma(x, x, square)
+                    own = simd.where_equal(task.truth, me, b, x, own)
+                    own_raw = simd.where_equal(task.truth, me, b, raw, own_raw)
                 elif sink == SINK_RAW:
                     simd.store(task.block, o, d)
                 else:
@@ -395,6 +411,5 @@ def down_node(task, level, node, slot, lower, sink, values, place, length):
             o += width
             up += width
         if sink == SINK_NUMBERS:
-            simd.store(task.block, 2 * j * width, total)
-            simd.store(task.block, (2 * j + 1) * width, square)
+            put_beliefs(task, me, own, simd.divide(own_raw, total), square)
         q += v + 1
