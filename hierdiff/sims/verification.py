@@ -124,14 +124,14 @@ class Law(NamedTuple):
         The law in words.
     wrong : str
         The planted wrong one.
-    measure : callable
+    numbers : callable
         Takes a seed; returns :class:`Measured`.
     """
 
     question: str
     text: str
     wrong: str
-    measure: Callable[[int], Measured]
+    numbers: Callable[[int], Measured]
 
 
 class Finding(NamedTuple):
@@ -571,7 +571,7 @@ def _names(name: str, value: Any) -> list[str]:
 
 def _numbers(name: str, seed: int) -> dict[str, Any]:
     """A law as a task."""
-    return {"measured": np.array(LAWS[name].measure(seed), float)}
+    return {"measured": np.array(LAWS[name].numbers(seed), float)}
 
 
 @checked(measured=unchecked)
