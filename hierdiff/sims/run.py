@@ -65,9 +65,9 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def _format(name: str, value: Any) -> str:
-    if value not in FORMATS:
+    if not isinstance(value, str) or value not in FORMATS:
         raise InvalidParameter(f"{name} = {shown(value)} must be one of {', '.join(FORMATS)}")
-    return str(value)
+    return value
 
 
 def _address(name: str, value: Any) -> str | None:
