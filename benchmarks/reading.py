@@ -139,7 +139,7 @@ TARGETS = (
     Target("public call over compiled pass, A 256", 1.3, False, "x", _over_kernel),
     Target("fraction of the machine's bound, A 256", 0.35, True, "", _of_bound),
     Target("one tree of 2^24 leaves, per node", 15, False, "ns", _per_node),
-    Target("a call, smallest tree", 50, False, "us", _time("call", "n = 1", "all marginals", 1e-6)),
+    Target("a call, smallest tree", 50, False, "µs", _time("call", "n = 1", "all marginals", 1e-6)),
     Target("posterior samples against dense torch, A", 300, True, "x",
            _against("size = A", "torch", "dense torch", "posterior samples", "from evidence")),
     Target("denoiser of a mixture of matrix product, K 400 B 1024", 0.9, True, "",

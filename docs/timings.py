@@ -77,11 +77,16 @@ def performance_machine() -> str:
     """What ran where, and what the machine can do."""
     here, trees = run()["machine"], run()["trees"]
     words = "with" if here["AVX-512"] else "without"
+    load = run()["load"].get("15 min", 0)
     text = (
         f"{here['processor']}, {here['processors']} processors {words} AVX-512, "
-        f"{here['memory, GiB']:g} GiB, {here['system']}; mean load "
-        f"{run()['load'].get('15 min', 0):.1f} over the last quarter of an hour of the run. "
+        f"{here['memory, GiB']:g} GiB, {here['system']}. "
     )
+    if load > here["processors"] + 0.5:
+        text += (
+            f"The machine was shared: {load:.0f} programs ran at a time, on average at the end of "
+            "the run, so times are longer than on a quiet one, and the least of them says more. "
+        )
     text += f'"Now" is commit `{trees["now"][:7]}`'
     text += f', "before" `{trees["before"][:7]}`.\n\n' if "before" in trees else ".\n\n"
     units = {"plain stores": ("GB/s", 256 * 2**20), "non-temporal stores": ("GB/s", 256 * 2**20),
@@ -140,11 +145,13 @@ def performance_ratios() -> str:
                 ("plain NumPy", "plain"),
             )
         ]
+        dense = cell(point, "dense torch", "torch")
+        both = "" if dense is None else number(min(dense["wall"]) / least)
         rows.append([size(point), time_of(mine),
                      f"{reading.time_text(low)} to {reading.time_text(high)}",
-                     reading.time_text(least), *others])  # fmt: skip
+                     reading.time_text(least), *others, both])  # fmt: skip
     header = ["size, samples", "median", "80 % of rounds", "least", "dense torch", "sparse torch",
-              "plain NumPy"]  # fmt: skip
+              "plain NumPy", "dense torch, least times"]  # fmt: skip
     return narrow(header, rows)
 
 

@@ -430,6 +430,9 @@ def test_jacobian_divergence_and_spectrum() -> None:
     blocks = np.stack([matrix[:, i * 4 : i * 4 + 4, i * 4 : i * 4 + 4] for i in range(4)])
     expected = (matrix**2).sum(axis=(1, 2)) / (blocks**2).sum(axis=(0, 2, 3))
     assert correlation_length(g, found) == pytest.approx(expected)
+    # clean data: what is left of covariances is rounding, and no length
+    clean = tree_posterior(g, nodes={2: g.sample(2, 0).leaves})
+    assert correlation_length(g, static_correlations(clean)) == pytest.approx(1)
     for wrong in (MaskingNoise(4), GaussianNoise()):
         with pytest.raises(
             InvalidParameter, match=r"has no derivative|it lacks alpha_bar"
