@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--out", help="folder; default a folder again beside the file")
     one.add_argument("--workers", type=int, help="tasks at a time")
     one = commands.add_parser("verify", help="test theory against sampling, law by law")
-    one.add_argument("laws", nargs="*", metavar="law", help="default all")
+    one.add_argument("laws", nargs="*", metavar="law", help="default all; a wrong name lists them")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--out", default="out", help="folder of the laws that are finished")
     one.add_argument("--workers", type=int, help="laws at a time")

@@ -66,9 +66,10 @@ class Progress(tqdm):  # type: ignore[misc]  # tqdm ships no types
             done = self.format_sizeof(self.n) if self.unit_scale else str(self.n)
             words = f"{self.desc or 'work'}: {done} {self.unit}"
             if self.total:
+                words += f", {100 * self.n // self.total} %"
+            if self.total and self.n < self.total:
                 rate = form["rate"] or (self.n - self.initial) / max(form["elapsed"], 1e-9)
-                left = self.format_interval((self.total - self.n) / rate)
-                words += f", {100 * self.n // self.total} %, about {left} left"
+                words += f", about {self.format_interval((self.total - self.n) / rate)} left"
             print(words, file=sys.stderr, flush=True)
         return True
 
