@@ -332,6 +332,24 @@ def alignment() -> str:
     return table(header, rows)
 
 
+def tree_shapes() -> str:
+    """Where tree and class are half lost, with the predictions of a known tree."""
+    words = ("class", "top spans", "bottom spans", "class, known tree")
+    kinds, rows, gaps = result("tree_shapes")["kinds"], [], []
+    for name, x in kinds.items():
+        places = [plus(*x[w]["half"], 3) if w in x else "" for w in words]
+        slopes = [plus(*x[w]["slope"], 1) if w in x else "" for w in words[:3]]
+        rules = ", ".join(f"{m} of arity {s}" for s, m in enumerate(x["rules"], 1) if m)
+        rows.append([rules, str(x["L"]), str(x["leaves"]), *places, f"{x['law']:.3f}", *slopes])
+        if name.startswith("mixed"):
+            gaps.append([str(x["L"]), *(plus(*x["shift"][w], 3) for w in words[1:3])])
+    header = ["rules", "L", "leaves", "class half lost at", "top spans", "bottom spans",
+              "class, known tree", "theory", "slope of class", "of top spans",
+              "of bottom spans"]  # fmt: skip
+    text = table(header, rows) + "\nDistance from the class, on the same data:\n\n"
+    return text + table(["L", "top spans", "bottom spans"], gaps)
+
+
 def networks() -> str:
     """What the studies on networks print at the end, with their commands."""
     rows = []
@@ -352,7 +370,7 @@ def main() -> None:
         representation_peak, memorization, crossover, data_models, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
         local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds, commands, papers,
+        exponents, exponent_tests, threshold_bounds, tree_shapes, commands, papers,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)

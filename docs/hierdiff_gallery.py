@@ -13,6 +13,7 @@ SMALL = {
     "phase_diagram": "--symbols 16 8 --size 500 --copies 3",
     "memorization": "--seeds 8 --test 1000 --ranks 4 6",
     "sample_complexity": "--grammars 6 --small-m 2 3 4 --large-m 2 3 4",
+    "tree_shapes": "--depths 2 3 --grammars 8",
     "susceptibility": "--depths 5 7 --grammars 24",
 }
 """Studies of minutes run smaller in the manual; its tables hold the committed full runs."""

@@ -46,7 +46,7 @@ def flags(kind: type) -> list[list[str]]:
 
 def commands() -> str:
     """All commands with their help, and the flags of every experiment."""
-    names = ["", "list", "sweep", "show", "compare", "plot", "rerun", "cite", "models"]
+    names = ["", "list", "sweep", "show", "compare", "plot", "rerun", "verify", "cite", "models"]
     assert {*names[1:], "run"} <= {*next(iter(parser()._subparsers._group_actions)).choices}
     parts = []
     for name in names:

@@ -66,6 +66,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file")
     one.add_argument("--out", help="folder; default a folder again beside the file")
     one.add_argument("--workers", type=int, help="tasks at a time")
+    one = commands.add_parser("verify", help="test theory against sampling, law by law")
+    one.add_argument("laws", nargs="*", metavar="law", help="default all")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--out", default="out", help="folder of the laws that are finished")
+    one.add_argument("--workers", type=int, help="laws at a time")
+    one.add_argument("--no-resume", action="store_true", help="measure finished laws again")
+    one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("cite", help="BibTeX of the papers behind a function or experiment")
     one.add_argument("name", nargs="?", default="", help="default all papers that are used")
     commands.add_parser("models", help="list the public checkpoints that can be loaded")
@@ -126,6 +133,19 @@ def _rerun(chosen: argparse.Namespace) -> None:
     print(run_again(chosen.file, chosen.out, workers=chosen.workers))
 
 
+def _verify(chosen: argparse.Namespace) -> None:
+    """Exit status 1 if a law is broken, or a planted wrong one is not rejected."""
+    from hierdiff.sims.verification import as_json, ledger, sound, verify
+
+    found = verify(
+        chosen.laws or None, seed=chosen.seed, out=chosen.out, workers=chosen.workers,
+        resume=not chosen.no_resume,
+    )  # fmt: skip
+    print(json.dumps(as_json(found), indent=1) if chosen.json else ledger(found))
+    if not sound(found):
+        raise SystemExit(1)
+
+
 def _cite(chosen: argparse.Namespace) -> None:
     from hierdiff.citations import cite
 
@@ -140,7 +160,7 @@ def _models(_: argparse.Namespace) -> None:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "list": _list, "show": _show, "compare": _compare, "plot": _plot, "rerun": _rerun,
-    "cite": _cite, "models": _models,
+    "verify": _verify, "cite": _cite, "models": _models,
 }  # fmt: skip
 
 
@@ -216,9 +236,10 @@ def _sweep_over(chosen: argparse.Namespace, rest: list[str]) -> None:
         one, grid, out=options.out, part=(int(k), int(n)), also=chosen.also,
         target=target or None, max_points=chosen.max_points, workers=options.workers,
         resume=options.resume, cluster=options.cluster, overwrite=options.overwrite,
-        device=options.device,
+        device=options.device, format=options.format, quiet=options.quiet,
     )  # fmt: skip
-    print(table(found))
+    if not options.quiet:
+        print(table(found))
     print(f"wrote {options.out / f'sweep_{one.name}.nc'}")
 
 

@@ -50,7 +50,8 @@ TABLES = [ROOT / "docs" / "results" / "README.md", ROOT / "validation" / "result
 SCRIPTS = [path for name in ("sims", "theory", "validation", "benchmarks")
            for path in sorted((ROOT / name).glob("*.py"))]  # fmt: skip
 SCRIPTS.append(ROOT / "tests" / "mutation.py")
-HOW = {"out", "summary", "workers", "resume", "cluster", "device", "overwrite", "json", "minutes"}
+HOW = {"out", "summary", "workers", "resume", "cluster", "device", "overwrite", "json", "minutes",
+       "format", "quiet"}  # fmt: skip
 """Options that say where and how something runs, and change none of its numbers."""
 LIMIT = 300
 """Seconds that a block may take on a busy machine: alone it takes one, and the first compiles."""
@@ -657,6 +658,7 @@ SMALL = {
     "critical_exponents": "--sizes 32 8 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
     "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "coverage": "--repetitions 20",
+    "tree_shapes": "--depths 2 3 --grammars 3 --data 2 --levels 7",
     "uturn": "--v 16 --m 4 --depths 3 4 --grammars 12 --data 24 --levels 9 --num-steps 4 8 16",
 }
 """Flags, added to the quoted ones, with which a study takes seconds."""

@@ -134,6 +134,10 @@ SURFACE = {
     ],
     "hierdiff.registry": ["EXPERIMENTS", "RENAMED", "Entry", "experiment"],
     "hierdiff.sims.run": ["RunOptions", "command", "run"],
+    "hierdiff.sims.verification": [
+        "ALPHA", "LAWS", "Finding", "Law", "Measured", "as_json", "judge", "ledger", "sound",
+        "verify",
+    ],
     "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
     "hierdiff.sims.stored_results": [
         "FORMATS", "Score", "describe", "draw", "experiment_of", "results_of", "run_again",

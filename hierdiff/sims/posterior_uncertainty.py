@@ -32,6 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -154,6 +155,7 @@ class PosteriorEntropy:
     """
 
     name: ClassVar[str] = "posterior_entropy"
+    _repr_html_ = experiment_html
 
     v: int = 16
     """Symbols per level."""
@@ -390,6 +392,7 @@ class JacobianSpectrum:
     """
 
     name: ClassVar[str] = "jacobian_spectrum"
+    _repr_html_ = experiment_html
 
     v: int = 8
     """Symbols per level."""

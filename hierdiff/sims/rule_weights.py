@@ -24,6 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
+from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
@@ -98,6 +99,7 @@ class RuleWeights:
     """
 
     name: ClassVar[str] = "rule_weights"
+    _repr_html_ = experiment_html
 
     v: int = 6
     """Symbols per level."""

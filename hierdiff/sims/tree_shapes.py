@@ -96,7 +96,7 @@ class TreeShapes:
             grammars=partial(whole, low=3, high=10**6), seed=natural,
             levels=partial(whole, low=6, high=10**4),
         )  # fmt: skip
-        low, high = (one_level("dense", x) for x in listed("dense", self.dense, rising=True))
+        low, high = listed("dense", self.dense, one_level, rising=True)
         if not 0 < low < high < 1:
             raise InvalidParameter(f"dense = {self.dense} must be two levels between 0 and 1")
         for one in self.kinds().values():
@@ -217,7 +217,8 @@ class TreeShapes:
             law = datasets[f"{stem}_theory"]
             kind = stem.removeprefix("tree_shapes_")
             values["kinds"][kind] = {
-                "leaves": leaves, "L": one.L, "rules": list(one.rules), **found,
+                "leaves": leaves, "L": one.L, "rules": list(one.rules),
+                **{w: x for w, x in found.items() if not np.isnan(x["half"][0])},
                 "law": _place(law.t.values, law.symbol.sel(level=0).values),
                 "shift": distance(datasets[stem]),
             }  # fmt: skip
@@ -331,7 +332,7 @@ def draw(e: TreeShapes, datasets: Datasets) -> Figure:
         law = datasets[f"tree_shapes_mixed_L{L}_theory"]
         curves.plot(law.t, law.symbol.sel(level=0), color=shade, lw=1)
     curves.plot([], [], color="0.4", lw=1, label="class, known tree (theory)")
-    curves.set(xlabel=t_name, ylabel="probability", ylim=(0, 1.03), title="two or three symbols")
+    curves.set(xlabel=t_name, ylabel="probability", ylim=(0, 1.03))
     reference = min(4, e.depths[-1])
     _places(depth, e, datasets, [(f"mixed_L{L}", f"{L}") for L in e.depths], "depth $L$")
     _places(

@@ -14,7 +14,7 @@ from fuzz import Case
 
 from hierdiff import citations, registry, results
 from hierdiff.contracts import LabelledData, Summary
-from hierdiff.sims import Alignment, stored_results, sweep
+from hierdiff.sims import Alignment, stored_results, sweep, verification
 from hierdiff.sims.run import RunOptions, run
 
 EXEMPT = {
@@ -22,6 +22,9 @@ EXEMPT = {
     "hierdiff.contracts.LabelledData": "a pair; whoever takes it checks its parts",
     "hierdiff.contracts.Summary": "a result; the runner prints what it holds",
     "hierdiff.registry.Entry": "a row of the table",
+    "hierdiff.sims.verification.Law": "a row of the table",
+    "hierdiff.sims.verification.Finding": "a result; judge() makes it",
+    "hierdiff.sims.verification.Measured": "five numbers, which judge() checks",
     "hierdiff.sims.stored_results.Score": "a row of a table that scores() makes",
 }
 
@@ -53,6 +56,7 @@ def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     one, file = _stored()
     theory = file.with_name("alignment_theory.nc")
+    finding = verification.judge("nishimori", (0.5, 0.498, 0.001, 39.0, 0.52))
     score = stored_results.Score("p", "simulation", 4, 1.0, 2.0, 0.9)
     small = Alignment(L=1, weights=(1.0, 0.5), objects=6, triplets=5, grammars=2, t=(0.5,))
     return [
@@ -80,6 +84,12 @@ def cases() -> list[Case]:
              {"found": [score]}),
         Case("hierdiff.sims.stored_results.run_again", _again,
              {"path": file, "out": "out", "workers": 1}),
+        Case("hierdiff.sims.verification.verify", verification.verify,
+             {"laws": ["additive-kernel"], "seed": 0, "out": "out", "workers": 1, "resume": True}),
+        Case("hierdiff.sims.verification.judge", verification.judge,
+             {"name": "nishimori", "measured": (0.5, 0.498, 0.001, 39.0, 0.52)}),
+        *(Case(f"hierdiff.sims.verification.{f.__name__}", f, {"found": [finding]})
+          for f in (verification.sound, verification.ledger, verification.as_json)),
         Case("hierdiff.citations.cite", citations.cite, {"item": "critical_noise"}),
         Case("hierdiff.citations.papers_of", citations.papers_of, {"item": "critical_noise"}),
         Case("hierdiff.citations.cited_in", citations.cited_in, {"text": "arXiv 2402.16991"}),
@@ -97,5 +107,5 @@ def cases() -> list[Case]:
         Case("hierdiff.sims.run.run", _run,
              {"experiment": small, "model": None, "data": None, "out": "out", "workers": 1,
               "resume": True, "cluster": None, "summary": None, "overwrite": True,
-              "device": "cpu"}, keep=("cluster",)),
+              "device": "cpu", "format": "png", "quiet": True}, keep=("cluster",)),
     ]  # fmt: skip

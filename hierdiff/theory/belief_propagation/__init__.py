@@ -7,6 +7,7 @@ tree_evidence           what may stand as evidence, and how it is checked
 rule_learning           weights of rules from clean or noisy strings
 denoiser_derivatives    derivatives of the denoiser, static correlations
 passes                  the passes over whole trees, cut into blocks, in threads
+buffers                 memory and threads that stay from one call to the next
 log_domain              fallback in logarithms, one sample at a time
 ======================  =========================================================================
 """

@@ -13,6 +13,7 @@ After a fork the child starts with none of them.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import deque
@@ -101,37 +102,47 @@ def results(size: int, dtype: DTypeLike) -> Array:
 
 
 class Scratch:
-    """Buffers of one thread, of fixed sizes; each starts on a cache line."""
+    """Buffers of one thread; each starts on a cache line."""
 
-    __slots__ = ("memory", "room", "size")
+    __slots__ = ("memory", "room", "shelf")
 
-    def __init__(self, offsets: Array, size: int) -> None:
-        self.memory = simd.aligned(size, np.uint8)
-        self.room = offsets + address(self.memory)
-        self.size = size
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf, self.memory = shelf, simd.aligned(shelf.size, np.uint8)
+        self.room = shelf.offsets + address(self.memory)  # where each buffer starts
 
 
 class Shelf:
-    """Scratch of one set of sizes that was used before."""
+    """Scratch of one set of sizes, some of which was used before."""
 
     def __init__(self, sizes: tuple[int, ...]) -> None:
         """Sizes in bytes, one per buffer."""
         ends = np.cumsum([-(-size // simd.LINE) * simd.LINE for size in sizes])
-        self._offsets = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-        self._size = int(ends[-1])
-        self._free: list[Scratch] = []
+        self.offsets = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        self.size = int(ends[-1])
 
     def take(self) -> Scratch:
         """Scratch for one thread, until it is given back."""
-        try:
-            return self._free.pop()  # one step, also between threads
-        except IndexError:
-            return Scratch(self._offsets, self._size)
+        with _LOCK:
+            for i in range(len(_SCRATCH) - 1, -1, -1):
+                if _SCRATCH[i].shelf is self:
+                    return _SCRATCH.pop(i)
+        return Scratch(self)
 
     def give(self, scratch: Scratch) -> None:
-        """Keep scratch for the next call."""
-        if len(self._free) < available_threads():
-            self._free.append(scratch)
+        """Keep scratch for a later call, and forget what was not used for long."""
+        with _LOCK:
+            _SCRATCH.append(scratch)
+            del _SCRATCH[: -max(_SCRATCH_KEPT, available_threads())]
+
+
+_SCRATCH: list[Scratch] = []
+_SCRATCH_KEPT = 8  # of all sizes together: the blocks of a tree, times threads
+
+
+@functools.lru_cache(maxsize=256)
+def shelf_of(sizes: tuple[int, ...]) -> Shelf:
+    """The one shelf of these sizes, which grammars of the same shape share."""
+    return Shelf(sizes)
 
 
 # ------------------------------------------------------------------------------------------ threads

@@ -52,6 +52,8 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+_ROUNDING = 1e-24
+"""Squared covariances that are rounding: covariances are differences of numbers up to one."""
 
 
 def _asked(
@@ -296,7 +298,7 @@ def correlation_length(grammar: Grammar, correlations: ArrayLike) -> Array:
     Returns
     -------
     array [...]
-        Between 1 and the number of leaves; 1 also where nothing varies.
+        Between 1 and the number of leaves; 1 also where nothing varies beyond rounding.
 
     Raises
     ------
@@ -321,4 +323,5 @@ def correlation_length(grammar: Grammar, correlations: ArrayLike) -> Array:
     sizes = np.cumprod([1, *grammar.s[::-1]])
     numbers = np.diff(sizes, prepend=0)
     total, own = (found * numbers).sum(axis=-1), found[..., 0]
-    return np.where(own > 0, total / np.where(own > 0, own, 1.0), 1.0)
+    varies = own > _ROUNDING
+    return np.where(varies, total / np.where(varies, own, 1.0), 1.0)

@@ -61,6 +61,7 @@ from hierdiff.theory.belief_propagation.passes import (
     Leaves,
     Result,
     centred,
+    copied,
     cut_level,
     known,
     places,
@@ -121,7 +122,7 @@ def leaves_of(
     else:  # the kernels take the largest out themselves
         dense, shift = np.require(given, kind, ["C", "W"]), np.zeros(len(given))
         if private and np.may_share_memory(dense, given):
-            dense = dense.copy()
+            dense = copied(dense, threads)
     empty = nothing.astype(kind)
     exact = Exact(prior, nothing, nothing, given if narrowed else None)
     return Leaves(0, dense, no_symbols, empty, empty, prior.astype(kind), shift, exact)

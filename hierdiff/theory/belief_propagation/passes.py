@@ -38,6 +38,7 @@ from hierdiff.theory.belief_propagation.buffers import (
     available_threads,
     in_threads,
     results,
+    shelf_of,
 )
 
 __all__ = ["available_threads"]
@@ -176,6 +177,14 @@ def centred(dense: Array, threads: int) -> tuple[Array, Array]:
     return out, tops.sum(axis=1)
 
 
+def copied(dense: Array, threads: int) -> Array:
+    """A copy, in memory that may be used again."""
+    out = results(dense.size, dense.dtype).reshape(dense.shape)
+    parts = threads if dense.size >= _SERIAL_WORK else 1
+    in_threads(len(dense), parts, lambda a, b: np.copyto(out[a:b], dense[a:b]))
+    return out
+
+
 # --------------------------------------------------------------------------- tables of a grammar
 
 
@@ -305,7 +314,7 @@ def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool)
     work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
     flat = np.ones((1, g.v[top]), dtype)
     return Plan(
-        top, bottom, dtype, tables, itemsize * messages, work, Shelf(sizes), flat, address(flat)
+        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat, address(flat)
     )
 
 

@@ -109,6 +109,8 @@ def collect(
         words = " and ".join(f"{name} of {n}" for n, name in sizes.items())
         raise InvalidParameter(f"evidence is of different numbers of samples: {words}")
     n = next(iter(sizes), 1)
+    if not n:
+        raise InvalidParameter(f"{sizes[0]} is of no sample; give at least one")
     levels = sorted({key[0] for key, *_ in found})
     width = sum(g.n_nodes(level) * g.v[level] for level in levels)
     memory(f"evidence of {n} samples of {width} symbols", 16.0 * n * width)

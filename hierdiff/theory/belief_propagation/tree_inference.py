@@ -61,6 +61,7 @@ __all__ = ["Explanations", "TreePosterior", "tree_posterior"]
 Array = NDArray[Any]
 GROUP = 64
 """Samples whose counts are added up: sums over all samples hold few numbers at a time."""
+_DIGITS = 1e-290  # a probability above it has all its digits; float64 loses them below 1e-308
 _SERIAL = 2_000_000  # rules times samples below which a second thread costs more than it gives
 
 
@@ -716,7 +717,8 @@ class TreePosterior:
         Notes
         -----
         Validity: exact.  Every question can be asked again: the likeliest derivation of a phrase,
-        its entropy, samples of it.  A symbol of posterior below 1e-308 counts as excluded.
+        its entropy, samples of it.  A symbol counts as excluded if its probability is below 1e-290
+        both given the evidence outside alone and given that at and below the node alone.
 
         Examples
         --------
@@ -733,21 +735,31 @@ class TreePosterior:
                 f"level = {level} holds leaves, which derive nothing; give 0 to {g.L - 1}"
             )
         node = whole("node", node, 0, g.n_nodes(level) - 1)
-        # the prior of this root cancels; it must not exclude anything
+        # the prior 1 / v of this root cancels
         below = Grammar(g.rules[level:], g.weights[level:], leaf_vocabulary=g.leaf_vocabulary)
         inner: dict[Any, Any] = {}
-        for depth in range(below.L + 1):
-            phi = self._evidence.log_phi(g, level + depth)
-            if phi is not None:
-                width = below.n_nodes(depth)
-                inner[depth] = phi[:, node * width : (node + 1) * width]
-        belief = self.marginals[level][:, node]
+        outer: dict[Any, Any] = {}
+        for depth in range(g.L + 1):
+            phi = self._evidence.log_phi(g, depth)
+            if phi is None:
+                continue
+            if depth >= level:
+                width = below.n_nodes(depth - level)
+                inner[depth - level] = phi[:, node * width : (node + 1) * width]
+                phi = phi.copy()
+                phi[:, node * width : (node + 1) * width] = 0.0
+            outer[depth] = phi
+        rest = tree_posterior(g, root=self._evidence.root, nodes=outer, threads=self._threads)
         inside = tree_posterior(below, nodes=inner, threads=self._threads)
-        alone = np.broadcast_to(inside.marginals[0][:, 0], (n, g.v[level]))
+        belief, alone = self.marginals[level][:, node], inside.marginals[0][:, 0]
+        seen = rest.marginals[level][:, node]
         with np.errstate(divide="ignore", invalid="ignore"):
-            # what is inside at this node counts once: outside = belief / alone
-            outside = np.log(belief) - np.log(alone) - inside.log_evidence[:, None]
-        outside = np.where((belief > 0) & (alone > 0), outside, -np.inf)
+            # what is inside at this node counts once; a quotient belief / alone has digits left
+            # where the symbol is unlikely outside, but not where it is unlikely below
+            outside = np.log(seen * g.v[level]) + (rest.log_evidence - self.log_evidence)[:, None]
+            quotient = np.log(belief) - np.log(alone) - inside.log_evidence[:, None]
+        quotient = np.where((belief > 0) & (alone > _DIGITS), quotient, -np.inf)
+        outside = np.where(seen > _DIGITS, outside, quotient)
         old = inner.get(0)
         inner[0] = outside[:, None] if old is None else outside[:, None] + old
         return tree_posterior(below, nodes=inner, threads=self._threads)

@@ -175,9 +175,9 @@ class ParsePosterior:
         starts = np.empty((n, len(sizes), c.n))
         by_level = [np.flatnonzero(c.spans[:, 2] == level) for level in range(len(sizes))]
 
-        def work(first: int, last: int, mu: Array, counts: Array) -> None:
+        def work(first: int, last: int, mu: Array, top: Array, counts: Array) -> None:
             k = last - first
-            roots[first:last] = mu[c.root_row : c.root_row + g.n_classes, :k].T
+            roots[first:last] = top[:, :k].T
             rows = c.leaf_rows[:, None] + np.arange(g.v)
             leaves[first:last] = mu[rows, :k].transpose(2, 0, 1)
             uses[first:last] = counts[:, :k].T
@@ -230,7 +230,7 @@ class ParsePosterior:
         start, end = c.spans[mine, 0], c.spans[mine, 0] + c.spans[mine, 1]
         rows = c.cells[mine, 0][:, None] + np.arange(c.groups.sizes[group])
 
-        def work(first: int, last: int, mu: Array, counts: Array) -> None:
+        def work(first: int, last: int, mu: Array, top: Array, counts: Array) -> None:
             out[first:last, start, end] = mu[rows, : last - first].sum(axis=1).T
 
         self._tiles(work)
@@ -263,7 +263,7 @@ class ParsePosterior:
         row, cell = self._places(trees)
         one, span = np.empty(len(row)), np.empty(len(row))
 
-        def work(first: int, last: int, mu: Array, counts: Array) -> None:
+        def work(first: int, last: int, mu: Array, top: Array, counts: Array) -> None:
             mine = slice(trees.offsets[first], trees.offsets[last])
             lane = trees.owner[mine] - first
             one[mine] = mu[row[mine], lane]
@@ -305,9 +305,9 @@ class ParsePosterior:
     # ------------------------------------------------------------------------------ the passes
 
     def _tiles(
-        self, work: Callable[[int, int, Array, Array], None], *, counting: bool = False
+        self, work: Callable[[int, int, Array, Array, Array], None], *, counting: bool = False
     ) -> None:
-        """Call ``work(first, last, mu [rows, lanes], counts [rules, lanes])`` for all strings."""
+        """Call ``work(first, last, mu, top, counts)`` for all strings, a column per string."""
         threads = max(1, min(self._threads, int(_BLOCK / (2 * kernels.LANES * self._chart.rows))))
         self._chart.affordable(2.0 * threads, "inside-outside")
         jobs = range(0, len(self), kernels.LANES)
@@ -323,14 +323,16 @@ class ParsePosterior:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(one, jobs))
 
-    def _posterior_tile(self, first: int, last: int, counting: bool) -> tuple[Array, Array]:
-        """Posterior mu of all rows, and expected counts of all rules."""
+    def _posterior_tile(self, first: int, last: int, counting: bool) -> tuple[Array, Array, Array]:
+        """Posterior mu of all rows, that of the root's symbol, and expected counts of all rules."""
         c, k = self._chart, last - first
         chart = _inside_tile(c, self._psi[first:last])
         out = np.zeros_like(chart)
         roots = slice(c.root_row, c.root_row + self._prior.shape[1])
         out[roots, :k] = self._prior[first:last].T
-        z = (chart[roots] * out[roots]).sum(axis=0)
+        # a symbol over the whole string need not be the root: chains of unary rules reach it too
+        top = chart[roots] * out[roots]
+        z = top.sum(axis=0)
         uses = np.zeros((len(c.rules) if counting else 0, kernels.LANES))
         kernels.outside(*c.structure(), c.weights, c.closure, chart, out, uses)
         counts = uses
@@ -340,11 +342,12 @@ class ParsePosterior:
             if counting:
                 counts /= z
             mu = chart * out / z
+            top /= z
         for lane in np.flatnonzero(~(z[:k] >= _SMALLEST)):
-            mu[:, lane], of_rules = self._in_logarithms(first + int(lane), counting)
+            mu[:, lane], top[:, lane], of_rules = self._in_logarithms(first + int(lane), counting)
             if counting:
                 counts[:, lane] = of_rules
-        return mu, counts
+        return mu, top, counts
 
     def _by_rule(self, uses: Array, pair: Callable[[Array, Array], Array]) -> Array:
         """Sums of uses over the entries of every rule, and of pairs of rows within cells."""
@@ -359,23 +362,25 @@ class ParsePosterior:
                 counts[r] = g.weights[r] * pair(first + a, first + b).sum(axis=0)
         return counts
 
-    def _in_logarithms(self, i: int, counting: bool) -> tuple[Array, Array]:
+    def _in_logarithms(self, i: int, counting: bool) -> tuple[Array, Array, Array]:
         """The same of one string whose sums leave the range of float64."""
         c = self._chart
         chart, z = self._log_chart(i)
+        roots = slice(c.root_row, c.root_row + self._prior.shape[1])
         out = np.full(c.rows, -np.inf)
         with np.errstate(divide="ignore"):
-            out[c.root_row : c.root_row + self._prior.shape[1]] = np.log(self._prior[i])
+            out[roots] = np.log(self._prior[i])
             weights, closure = np.log(c.weights), np.log(c.closure)
+        top = np.exp(chart[roots] + out[roots] - z)
         uses = np.full(len(c.rules) if counting else 0, -np.inf)
         kernels.outside_log(*c.structure(), weights, closure, chart, out, uses)
         mu = np.exp(chart + out - z)
         if not counting:
-            return mu, uses
+            return mu, top, uses
         scaled = self._by_rule(
             np.exp(uses - z)[:, None], lambda a, b: np.exp(out[a] + chart[b] - z)[:, None]
         )
-        return mu, scaled[:, 0]
+        return mu, top, scaled[:, 0]
 
     def _log_chart(self, i: int, largest: bool = False) -> tuple[Array, float]:
         """Inside sums or maxima of one string in logarithms, and that of Z."""

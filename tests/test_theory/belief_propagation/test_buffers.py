@@ -16,6 +16,8 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
 from hierdiff.theory import posterior
 from hierdiff.theory.belief_propagation import buffers
+from hierdiff.theory.belief_propagation.exact_posterior import leaves_of
+from hierdiff.theory.belief_propagation.passes import job_of
 
 GRAMMAR = RHM(6, 2, 3, 3).draw(0)
 NOISE = UniformNoise(6)
@@ -183,6 +185,28 @@ def test_results_are_not_written_over_the_evidence() -> None:
     log_evidence = np.zeros((4, 27, 6))
     with pytest.raises(InvalidParameter, match=r"out\[0\] shares memory with log_evidence"):
         posterior(GRAMMAR, log_evidence, levels=(3,), out=[log_evidence])
+
+
+# ------------------------------------------------------------------------------------- scratch
+
+
+def test_scratch_is_shared_by_grammars_of_one_shape_and_bounded() -> None:
+    shelves = set()
+    for seed in range(3):
+        grammar = RHM(6, 2, 3, 3).draw(seed)
+        leaves = leaves_of(grammar, evidence(20), None, float, 1, private=False)
+        shelves.add(job_of(grammar, 0, 3, leaves, 1).plan.shelf)
+    assert len(shelves) == 1
+    shelf = shelves.pop()
+    one = shelf.take()
+    assert shelf.take() is not one
+    shelf.give(one)
+    assert shelf.take() is one
+    assert all(place % 64 == 0 for place in one.room)
+    for size in range(1, 40):
+        other = buffers.shelf_of((64 * size, 8))
+        other.give(other.take())
+    assert len(buffers._SCRATCH) <= max(buffers._SCRATCH_KEPT, buffers.available_threads())
 
 
 # ------------------------------------------------------------------------------------- threads

@@ -163,6 +163,18 @@ def test_a_subtree_is_the_posterior_of_what_is_below(g: Grammar, seed: int) -> N
         assert np.exp(found.log_posterior[0, r]) == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize("slope", [700.0, 744.0, 800.0, 2000.0])
+def test_a_subtree_keeps_digits_where_evidence_above_and_below_disagree(slope: float) -> None:
+    same = [[[0]], [[1]], [[2]]]
+    g = Grammar([[[[0], [1], [2]]], same, same])
+    below, above = np.array([0, -slope, -slope - 2]), np.array([-slope, 0, 2])
+    asked = tree_posterior(g, nodes={(3, 0): below, (1, 0): above})
+    for level in range(3):
+        part = asked.subtree(level, 0)
+        np.testing.assert_allclose(part.marginals[-1][0, 0], 1 / 3, rtol=1e-9)
+        assert part.log_evidence == pytest.approx(0, abs=1e-9)
+
+
 def test_symbols_given_are_evidence_in_logarithms() -> None:
     g = FIXTURE
     data = g.sample(6, 0)
@@ -418,6 +430,9 @@ def test_jacobian_divergence_and_spectrum() -> None:
     blocks = np.stack([matrix[:, i * 4 : i * 4 + 4, i * 4 : i * 4 + 4] for i in range(4)])
     expected = (matrix**2).sum(axis=(1, 2)) / (blocks**2).sum(axis=(0, 2, 3))
     assert correlation_length(g, found) == pytest.approx(expected)
+    # clean data: what is left of covariances is rounding, and no length
+    clean = tree_posterior(g, nodes={2: g.sample(2, 0).leaves})
+    assert correlation_length(g, static_correlations(clean)) == pytest.approx(1)
     for wrong in (MaskingNoise(4), GaussianNoise()):
         with pytest.raises(
             InvalidParameter, match=r"has no derivative|it lacks alpha_bar"
@@ -457,6 +472,8 @@ _ZERO = np.zeros((2, 4, 4))
         ("root", {"root": 7}),
         ("root has shape", {"root": [[0]]}),
         ("exclude", {"nodes": {1: [0, 1], (1, 0): 2}}),
+        ("is of no sample", {"root": []}),
+        ("is of no sample", {"log_evidence": UniformNoise(v=4).evidence(np.zeros((0, 4), int), 0.5)}),
     ],
 )  # fmt: skip
 def test_evidence_that_cannot_be(words: str, arguments: dict[str, Any]) -> None:

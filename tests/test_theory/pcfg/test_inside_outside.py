@@ -90,6 +90,20 @@ def test_symbols_that_cover_a_leaf_are_those_of_enumeration() -> None:
             np.testing.assert_allclose(mine[i], theirs, atol=1e-13)
 
 
+@pytest.mark.parametrize("smallest", [0.0, np.inf], ids=["float64", "logarithms"])
+def test_the_root_is_the_top_of_a_chain(smallest: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hierdiff.theory.pcfg.inside_outside._SMALLEST", smallest)
+    prior = np.array([0.5, 0.2, 0.3])
+    g = UNARY.reweighted(UNARY.weights, prior)
+    psi = logs(evidence(g, 3, 3, seed=5) + 0.1)
+    found = parse_posterior(g, psi)
+    each = np.exp([parse_posterior(g, psi, root=a).log_evidence for a in range(3)]).T * prior
+    expected = each / each.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.class_marginals, expected, atol=1e-12)
+    learned = fit_weights(g, [psi], steps=1, fit_prior=True).grammar
+    np.testing.assert_allclose(learned.root_prior, expected.mean(axis=0), atol=1e-12)
+
+
 def test_unary_cycles_are_those_of_repeated_rules() -> None:
     psi = evidence(UNARY, 3, 2, seed=2)
     found = parse_posterior(UNARY, logs(psi))
@@ -101,6 +115,8 @@ def test_unary_cycles_are_those_of_repeated_rules() -> None:
             alone = psi[i].copy()
             alone[1] *= np.arange(UNARY.v) == b
             assert found.leaf_marginals[i, 1, b] == pytest.approx(iterated(UNARY, alone) / z)
+    # chains of unary rules put A and B over the whole string, but the root is always S
+    np.testing.assert_allclose(found.class_marginals, [[1, 0, 0]] * 2, atol=1e-13)
     best = found.best()
     np.testing.assert_allclose(
         best.log_prob[0],
