@@ -42,7 +42,7 @@ __all__ = ["MODULES", "Case", "Column", "Member", "Table", "load", "over", "tabl
 
 HERE = Path(__file__).resolve().parent
 MODULES = (
-    "limits", "belief_propagation", "samples", "mixture", "questions", "pcfg", "programs",
+    "limits", "belief_propagation", "samples", "mixture", "questions", "pcfg", "started_programs",
     "factor_graphs",
 )  # fmt: skip
 """Files beside this one that define tables; a new one is a line here."""
