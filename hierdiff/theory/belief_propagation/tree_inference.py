@@ -728,7 +728,7 @@ class TreePosterior:
         >>> part.grammar.n_leaves, len(part.marginals)
         (4, 3)
         """
-        g, n = self.grammar, len(self)
+        g = self.grammar
         level = whole("level", level, 0, g.L)
         if level == g.L:
             raise InvalidParameter(
