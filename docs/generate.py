@@ -370,7 +370,7 @@ def main() -> None:
         representation_peak, memorization, crossover, data_models, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
         local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds, commands, papers,
+        exponents, exponent_tests, threshold_bounds, tree_shapes, commands, papers,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)

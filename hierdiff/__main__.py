@@ -236,9 +236,10 @@ def _sweep_over(chosen: argparse.Namespace, rest: list[str]) -> None:
         one, grid, out=options.out, part=(int(k), int(n)), also=chosen.also,
         target=target or None, max_points=chosen.max_points, workers=options.workers,
         resume=options.resume, cluster=options.cluster, overwrite=options.overwrite,
-        device=options.device,
+        device=options.device, format=options.format, quiet=options.quiet,
     )  # fmt: skip
-    print(table(found))
+    if not options.quiet:
+        print(table(found))
     print(f"wrote {options.out / f'sweep_{one.name}.nc'}")
 
 

@@ -137,6 +137,8 @@ def parse_flags(
     are those of their values, in ``renamed_values``.  A class with subcommands puts the words into
     the parser's order by its method ``arguments``.
     """
+    if os.environ.get("NO_COLOR"):  # as no-color.org has it; tyro has a variable of its own
+        os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")
     # tyro is imported when flags are read, not by programs that only import the package
     import tyro
 

@@ -50,7 +50,6 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from hierdiff._files import (
     one_line,
@@ -60,6 +59,7 @@ from hierdiff._files import (
     shown,
     write_npz,
 )
+from hierdiff._progress import Progress
 from hierdiff.checks import checked, count
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_version, package_code
@@ -223,7 +223,7 @@ def run_tasks(
     name: str = "tasks",
     cluster: str | None = None,
 ) -> list[Arrays]:
-    """Do all tasks that have not been done, with a progress bar on a terminal.
+    """Do all tasks that have not been done, with a bar on a terminal, and some lines elsewhere.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def run_tasks(
     missing = [i for i in range(len(tasks)) if i not in results]
     run = _run_here if cluster is None else _run_on_cluster
     with contextlib.closing(run(tasks, missing, kept, workers, cluster or "")) as done:
-        bar = tqdm(done, total=len(tasks), initial=len(results), desc=name, disable=None)
+        bar = Progress(done, name, total=len(tasks), initial=len(results), unit="tasks")
         for i, arrays, made in bar:
             results[i] = arrays
             used(made)

@@ -50,7 +50,8 @@ TABLES = [ROOT / "docs" / "results" / "README.md", ROOT / "validation" / "result
 SCRIPTS = [path for name in ("sims", "theory", "validation", "benchmarks")
            for path in sorted((ROOT / name).glob("*.py"))]  # fmt: skip
 SCRIPTS.append(ROOT / "tests" / "mutation.py")
-HOW = {"out", "summary", "workers", "resume", "cluster", "device", "overwrite", "json", "minutes"}
+HOW = {"out", "summary", "workers", "resume", "cluster", "device", "overwrite", "json", "minutes",
+       "format", "quiet"}  # fmt: skip
 """Options that say where and how something runs, and change none of its numbers."""
 LIMIT = 300
 """Seconds that a block may take on a busy machine: alone it takes one, and the first compiles."""

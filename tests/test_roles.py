@@ -113,7 +113,8 @@ def test_experiments(name: str) -> None:
     kind = registry.experiment(name)
     assert not faults(kind, Experiment)
     assert kind.name == name.replace("-", "_")
-    where = {"out", "overwrite", "workers", "resume", "cluster", "device", "summary"}
+    where = {"out", "overwrite", "workers", "resume", "cluster", "device", "summary", "format",
+             "quiet"}  # fmt: skip
     assert not where & set(kind.__dataclass_fields__)
     assert kind.__dataclass_params__.frozen
 

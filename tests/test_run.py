@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -89,6 +90,62 @@ def test_a_run_saves_draws_and_prints(tmp_path: Path, capsys: pytest.CaptureFixt
     assert float(both.y_z.sel(source="simulation")) == 0
 
 
+def test_a_quiet_run_prints_its_claim_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hierdiff._progress.SECONDS", 0.0)
+    run(Square(), out=tmp_path / "a", quiet=True)
+    assert capsys.readouterr() == ("the square is 9\n", "")
+    run(Square(), out=tmp_path / "b")
+    assert capsys.readouterr().err.startswith("tasks: 1 tasks, 100 %")
+    command(Square, ["--quiet", "--out", str(tmp_path / "c")])
+    assert capsys.readouterr().out == "the square is 9\n"
+
+
+@pytest.mark.parametrize("words", [{}, {"NO_COLOR": "1"}, {"NO_COLOR": ""}])
+def test_help_has_no_colours_where_they_are_not_wanted(words: dict[str, str]) -> None:
+    """On a terminal, which a pseudo-terminal is: colours unless NO_COLOR says otherwise."""
+    pty = pytest.importorskip("pty")
+    plain = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "PYTHON_TYRO_ANSI_CODES")}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "hierdiff", "run", "sharpening", "--help"],
+        stdout=theirs, env={**plain, "TERM": "xterm", **words},
+    ):  # fmt: skip
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            text += part
+    os.close(ours)
+    assert b"--quiet" in text
+    assert (b"\x1b[" in text) is not bool(words.get("NO_COLOR"))
+
+
+def test_flags_can_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "sharpening", "--tyro-print-completion", "bash"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    assert "--depths" in text or "--data" in text
+    assert "complete" in text
+
+
+@pytest.mark.parametrize(("form", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89")])
+def test_figures_have_the_format_that_is_asked_for(
+    tmp_path: Path, form: str, start: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(Square(), out=tmp_path, format=form)
+    assert [p.suffix for p in tmp_path.glob("square.*") if p.suffix != ".nc"] == [f".{form}"]
+    assert (tmp_path / f"square.{form}").read_bytes().startswith(start)
+    assert f"square.{form}" in capsys.readouterr().out
+
+
 def test_options_change_no_result_and_no_file_name(tmp_path: Path) -> None:
     run(Square(), out=tmp_path, workers=1)
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "tasks").rglob("*.npz")}
@@ -108,6 +165,7 @@ def test_options_change_no_result_and_no_file_name(tmp_path: Path) -> None:
         ({"experiment": Square}, "experiment = Square is a class; give an instance, Square()"),
         ({"experiment": 3}, "experiment = 3 is an object without name, predict"),
         ({"workers": 0}, "workers = 0"),
+        ({"format": "gif"}, "format = 'gif' must be one of png, pdf, svg"),
         ({"cluster": " "}, "cluster = ' ' is empty"),
         ({"out": ""}, "out = '' must be a path"),
         ({"resume": 2}, "resume = 2"),

@@ -20,7 +20,8 @@ from typing import Any, cast
 import xarray as xr
 
 from hierdiff import results
-from hierdiff.checks import check_fields, checked, shown, unchecked, whole
+from hierdiff._progress import quiet as quietly
+from hierdiff.checks import check_fields, checked, flag, shown, unchecked, whole
 from hierdiff.command_line import execute, parse_flags
 from hierdiff.contracts import DiffusionModel, Experiment
 from hierdiff.errors import InvalidParameter
@@ -60,6 +61,15 @@ def _device(name: str, value: Any) -> str:
     return value
 
 
+FORMATS = ("png", "pdf", "svg")
+
+
+def _format(name: str, value: Any) -> str:
+    if not isinstance(value, str) or value not in FORMATS:
+        raise InvalidParameter(f"{name} = {shown(value)} must be one of {', '.join(FORMATS)}")
+    return value
+
+
 def _address(name: str, value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and value.strip()):
         raise InvalidParameter(f"{name} = {shown(value)} is empty; give an address, or None")
@@ -84,11 +94,15 @@ class RunOptions:
     """Where networks run: cpu, cuda, cuda:1, mps."""
     summary: Path | None = None
     """Also write the numbers of the summary as JSON to this file."""
+    format: str = "png"
+    """Kind of file of the figures: png, pdf or svg."""
+    quiet: bool = False
+    """Print the claim alone, and nothing of the progress."""
 
     def __post_init__(self) -> None:
         check_fields(
             self, out=_path, summary=_optional_path, workers=_workers, cluster=_address,
-            device=_device,
+            device=_device, format=_format, quiet=flag,
         )  # fmt: skip
 
     @property
@@ -110,7 +124,7 @@ class RunOptions:
 
 
 @checked(experiment=unchecked, model=unchecked, data=unchecked, out=_path, workers=_workers,
-         cluster=_address, summary=_optional_path)  # fmt: skip
+         cluster=_address, summary=_optional_path, format=_format)  # fmt: skip
 def run(
     experiment: Experiment,
     model: DiffusionModel | None = None,
@@ -123,6 +137,8 @@ def run(
     summary: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     device: str = "cpu",
+    format: str = "png",
+    quiet: bool = False,
 ) -> dict[str, xr.Dataset]:
     """Run an experiment, save its results and figure, and print its table and claim.
 
@@ -149,6 +165,10 @@ def run(
         Replace results of other parameters in the same folder.
     device : str
         Where networks run.
+    format : {"png", "pdf", "svg"}
+        Kind of file of the figures.
+    quiet : bool
+        Print the claim alone, and nothing of the progress.
 
     Returns
     -------
@@ -177,7 +197,8 @@ def run(
     """
     options = RunOptions(
         out=Path(out), overwrite=overwrite, workers=workers, resume=resume, cluster=cluster,
-        device=device, summary=None if summary is None else Path(summary),
+        device=device, summary=None if summary is None else Path(summary), format=format,
+        quiet=quiet,
     )  # fmt: skip
     return results.tracked(_run)(experiment, model, data, options)
 
@@ -200,14 +221,16 @@ def _run(
     )
     results.task_folder(options.out, name, options.resume)
     results.provenance({})  # the commit of the code that runs, not of one made meanwhile
-    found = experiment.datasets(options, model, data)
+    with quietly(options.quiet):
+        found = experiment.datasets(options, model, data)
     for stem, ds in found.items():
         results.save(ds, options.out / f"{stem}.nc")
     written = [options.out / f"{stem}.nc" for stem in found if stem == name or len(found) == 1]
-    written += _draw(experiment, found, options.out)
+    written += write_figures(experiment, found, options.out, options.format)
     said = experiment.summary(found)
-    print(said.table)
-    print(f"wrote {' and '.join(map(str, written))}")
+    if not options.quiet:
+        print(said.table)
+        print(f"wrote {' and '.join(map(str, written))}")
     if options.summary is not None:
         # without networks nothing but the processor computes
         made = {"device": _device_name(options.device)} if "torch" in sys.modules else {}
@@ -241,7 +264,9 @@ def files_of(experiment: Any) -> tuple[str, ...]:
     return tuple(getattr(experiment, "files", (name, f"{name}_theory")))
 
 
-def _draw(experiment: Experiment, found: Mapping[str, xr.Dataset], out: Path) -> list[Path]:
+def write_figures(
+    experiment: Experiment, found: Mapping[str, xr.Dataset], out: Path, form: str
+) -> list[Path]:
     """Write the figures; returns their files."""
     # matplotlib takes half a second, which a program without figures need not wait for
     from hierdiff.plots import plt
@@ -251,7 +276,7 @@ def _draw(experiment: Experiment, found: Mapping[str, xr.Dataset], out: Path) ->
         figures = {experiment.name: figures}
     paths = []
     for stem, figure in figures.items():
-        paths.append(out / f"{stem}.png")
+        paths.append(out / f"{stem}.{form}")
         figure.savefig(paths[-1], dpi=160)
         plt.close(figure)
     return paths

@@ -37,6 +37,7 @@ from hierdiff.checks import checked, shown, unchecked
 from hierdiff.contracts import Experiment
 from hierdiff.errors import InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.sims.run import FORMATS, run, write_figures
 
 __all__ = [
     "FORMATS",
@@ -51,7 +52,6 @@ __all__ = [
     "values_of",
 ]  # fmt: skip
 
-FORMATS = ("png", "pdf", "svg")
 # two and three standard errors, as the laws of the toolkit are judged
 _NEAR, _FAR = 2.0, 3.0
 
@@ -369,24 +369,13 @@ def draw(
     chosen = experiment_of(path)
     found = results_of(path)
     folder = results.writable_folder(Path(path).parent if out is None else out)
-    # matplotlib takes half a second, which the other functions need not wait for
-    from hierdiff.plots import plt
-
     try:
-        figures = chosen.figure(found)
+        return write_figures(chosen, found, folder, form)
     except KeyError as error:
         raise InvalidParameter(
             f"the figure needs the result {error.args[0]!r}, which is not in "
             f"{str(Path(path).parent)!r}; run the study again"
         ) from None
-    if not isinstance(figures, Mapping):
-        figures = {chosen.name: figures}
-    written = []
-    for stem, figure in figures.items():
-        written.append(folder / f"{stem}.{form}")
-        figure.savefig(written[-1], dpi=160)
-        plt.close(figure)
-    return written
 
 
 # ---------------------------------------------------------------------------------------- compare
@@ -540,8 +529,6 @@ def run_again(
     Validity: numbers are bit-identical for the same code and library versions; another processor
     may round differently.  The sentence names both commits where they differ.
     """
-    from hierdiff.sims.run import run  # the runner imports what draws
-
     chosen, before = experiment_of(path), results_of(path)
     place = Path(path).parent / "again" if out is None else Path(out)
     if place.resolve() == Path(path).parent.resolve():

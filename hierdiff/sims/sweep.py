@@ -250,7 +250,7 @@ def sweep(
     max_points : int
         A larger grid is refused with its estimated time, after its first point was run.
     **options
-        ``workers``, ``resume``, ``cluster``, ``overwrite`` and ``device`` of
+        ``workers``, ``resume``, ``cluster``, ``overwrite``, ``device``, ``format`` and ``quiet`` of
         :func:`hierdiff.sims.run.run`.
 
     Returns
@@ -307,7 +307,8 @@ def sweep(
             continue
         found[slug], repetitions[slug] = _run_point(grown, folder / "points" / slug, goals, options)
         done += 1
-        _progress(slug, len(found), len(mine), time.perf_counter() - began, done)
+        if not options.get("quiet"):
+            _progress(slug, len(found), len(mine), time.perf_counter() - began, done)
     joined = _joined(experiment, grid, points, found, repetitions)
     results.save(joined, folder / f"sweep_{experiment.name}.nc", overwrite=True)
     return joined

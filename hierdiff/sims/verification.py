@@ -31,7 +31,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,14 +123,14 @@ class Law(NamedTuple):
         The law in words.
     wrong : str
         The planted wrong one.
-    measure : callable
+    numbers : callable
         Takes a seed; returns :class:`Measured`.
     """
 
     question: str
     text: str
     wrong: str
-    measure: Callable[[int], Measured]
+    numbers: Callable[[int], Measured]
 
 
 class Finding(NamedTuple):
@@ -571,7 +570,7 @@ def _names(name: str, value: Any) -> list[str]:
 
 def _numbers(name: str, seed: int) -> dict[str, Any]:
     """A law as a task."""
-    return {"measured": np.array(LAWS[name].measure(seed), float)}
+    return {"measured": np.array(LAWS[name].numbers(seed), float)}
 
 
 @checked(measured=unchecked)
@@ -676,7 +675,8 @@ def verify(
     """
     names = _names("laws", laws)
     tasks = [Task(_numbers, (name, seed), {"law": name, "seed": seed}) for name in names]
-    folder = None if out is None else results.task_folder(Path(out), "verify", resume)
+    place = None if out is None else results.writable_folder(out)
+    folder = None if place is None else results.task_folder(place, "verify", resume)
     found = run_tasks(tasks, folder, workers=workers, name="verify")
     return [judge(name, x["measured"]) for name, x in zip(names, found, strict=True)]
 

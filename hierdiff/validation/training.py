@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from hierdiff._files import one_line, remove_leftovers, replacing
 from hierdiff._lazy import renamed
+from hierdiff._progress import Progress
 from hierdiff.checks import check_fields, checked, shown
 from hierdiff.errors import InvalidParameter
 from hierdiff.fingerprints import Fingerprints, code_parts, fingerprint
@@ -193,8 +193,9 @@ def train(
     state = _State(network, config, about)
     if kept is not None and kept.exists() and not state.load(kept):
         state = _State(network, config, about)
-    bar = tqdm(range(state.step, config.steps), desc=name, total=config.steps, initial=state.step,
-               disable=None)  # fmt: skip
+    bar = Progress(
+        range(state.step, config.steps), name, total=config.steps, initial=state.step, unit="steps"
+    )
     for step in bar:
         begun = time.process_time()
         state.update(step, _loss(network, loss, step, config, device))

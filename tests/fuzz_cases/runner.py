@@ -107,5 +107,5 @@ def cases() -> list[Case]:
         Case("hierdiff.sims.run.run", _run,
              {"experiment": small, "model": None, "data": None, "out": "out", "workers": 1,
               "resume": True, "cluster": None, "summary": None, "overwrite": True,
-              "device": "cpu"}, keep=("cluster",)),
+              "device": "cpu", "format": "png", "quiet": True}, keep=("cluster",)),
     ]  # fmt: skip

@@ -179,6 +179,11 @@ def test_the_command_sweeps(
     assert out.splitlines()[0].startswith("m  L  threshold")
     assert len(out.splitlines()) == 4
     assert "2/2 m=2,L=2" in err
+    main(["sweep", "phase-transition", "--grid", "m=1,2", "--grid", "L=2", *words, "--quiet",
+          "--format", "svg", "--out", str(tmp_path / "again"), "--workers", "1"])  # fmt: skip
+    table = tmp_path / "again" / "sweep_phase_transition.nc"
+    assert capsys.readouterr() == (f"wrote {table}\n", "")
+    assert len(list((tmp_path / "again").rglob("phase_transition.svg"))) == 2
     with pytest.raises(SystemExit) as stop:
         main(["sweep", "phase-transition", "--grid", "m=1,2", "--part", "3"])
     assert stop.value.code == 2

@@ -113,15 +113,15 @@ def test_a_corrupted_law_makes_the_exit_status_one(
     law = LAWS["coincidence"]
 
     def broken(seed: int) -> Measured:
-        right = law.measure(seed)
+        right = law.numbers(seed)
         return right._replace(prediction=right.wrong)
 
     def weak(seed: int) -> Measured:
-        right = law.measure(seed)
+        right = law.numbers(seed)
         return right._replace(wrong=right.prediction)
 
     for folder, measure, word in (("a", broken, "BROKEN"), ("b", weak, "NOT REJECTED")):
-        monkeypatch.setitem(verification.LAWS, "coincidence", law._replace(measure=measure))
+        monkeypatch.setitem(verification.LAWS, "coincidence", law._replace(numbers=measure))
         out = ["--out", str(tmp_path / folder), "--workers", "1"]
         assert run("coincidence", "validity", *out) == 1
         assert capsys.readouterr().out.count(word) == 1
@@ -136,7 +136,7 @@ def test_finished_laws_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("measured again")
 
     law = LAWS["additive-kernel"]
-    monkeypatch.setitem(verification.LAWS, "additive-kernel", law._replace(measure=never))
+    monkeypatch.setitem(verification.LAWS, "additive-kernel", law._replace(numbers=never))
     assert verify(["additive-kernel"], out=tmp_path, workers=1) == first
     with pytest.raises(AssertionError, match="measured again"):
         verify(["additive-kernel"], out=tmp_path, workers=1, resume=False)

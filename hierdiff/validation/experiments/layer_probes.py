@@ -31,9 +31,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from tqdm import tqdm
 
 from hierdiff import results
+from hierdiff._progress import Progress
 from hierdiff.checks import (
     Rule,
     check_fields,
@@ -474,7 +474,7 @@ def probe_layers(
     ]
     readers += [(_named(size), models) for size, models in found.networks.items()]
     rows: Rows = {}
-    for name, models in tqdm(readers, "probes", disable=None):
+    for name, models in Progress(readers, "probes", unit="models"):
         for layer, right in _read(found, models, source, seed).items():
             rows[name, layer] = right
     return _label(rows, source, seed, parameters)

@@ -30,8 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from hierdiff._progress import Progress
 from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.validation.pretrained.catalogue import (
@@ -397,9 +396,7 @@ def _continues(reply: Any, have: int, tag: dict[str, Any], file: RemoteFile) -> 
 
 def _receive(reply: Any, file: RemoteFile, part: Path, have: int, total: int | None) -> bool:
     """Append what comes; returns whether it is all."""
-    bar = tqdm(
-        total=total, initial=have, unit="B", unit_scale=True, desc=file.name, disable=None
-    )  # fmt: skip
+    bar = Progress(desc=file.name, total=total, initial=have, unit="B", unit_scale=True)
     with part.open("ab" if have else "wb") as stream, bar:
         while chunk := reply.read(_CHUNK):
             try:

@@ -394,6 +394,37 @@ def test_one_tree_is_like_one_of_many(sizes: tuple[int, int, int, int], dtype: t
             np.testing.assert_array_equal(some, many[level][row])
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("sizes", [(6, 3, 2, 3), (6, 3, 2, 8)])
+def test_beliefs_and_draws_of_extreme_samples(
+    sizes: tuple[int, int, int, int], dtype: type
+) -> None:
+    """Samples out of range are done again like those of the two calls apart."""
+    grammar, random = RHM(*sizes).draw(2), np.random.default_rng(3)
+    truth = grammar.sample(5, 4)
+    log_psi = random.standard_normal((5, grammar.n_leaves, 6))
+    log_psi[[1, 4]] *= 3000
+    inner = [random.random((5, grammar.n_nodes(x))) for x in range(grammar.L)]
+    uniforms = [random.random(5), *inner]
+    root = truth.levels[0][:, 0]
+    for given_root in (None, root):
+        everything_of = (grammar, log_psi, truth, uniforms, given_root, dtype)
+        both, drawn = inference.beliefs_and_sample(*everything_of)
+        apart = true_beliefs(grammar, log_psi, truth, given_root, dtype)
+        alone = posterior(grammar, log_psi, given_root, dtype).sample_with(uniforms)
+        for a, b in (
+            *zip(both.marginal, apart.marginal, strict=True),
+            *zip(both.upward, apart.upward, strict=True),
+            *zip(both.square, apart.square, strict=True),
+            *zip(drawn.levels, alone.levels, strict=True),
+            (both.log_evidence, apart.log_evidence),
+        ):
+            np.testing.assert_array_equal(a, b)
+    twice = [np.repeat(u, 2, axis=0) for u in uniforms]
+    with pytest.raises(InvalidParameter, match="draws; give one for each of 5 samples"):
+        inference.beliefs_and_sample(grammar, log_psi, truth, twice)
+
+
 @pytest.mark.parametrize("n_samples", [1, 3])
 def test_draws_after_evidence_was_narrowed(n_samples: int) -> None:
     """Float64 evidence, float32 messages: exact evidence is kept of extreme samples only."""
