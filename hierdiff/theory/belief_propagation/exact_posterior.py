@@ -72,6 +72,7 @@ from hierdiff.theory.belief_propagation.passes import (
 __all__ = ["NodeBeliefs", "Posterior", "denoise_symbols", "posterior", "true_beliefs"]
 
 Array = NDArray[Any]
+_SMALL = 1 << 20  # numbers that fit anywhere
 
 
 # ------------------------------------------------------------------------------------- the evidence
@@ -107,6 +108,8 @@ def leaves_of(
             Exact(prior, match, other),
         )
     given = array("log_evidence", log_evidence)
+    if given.size > _SMALL:  # before a copy of it is made
+        memory(f"evidence of shape {given.shape}", float(given.size) * kind.itemsize)
     if given.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         given = given.astype(np.float64)
     expected = (grammar.n_leaves, grammar.v[grammar.L])

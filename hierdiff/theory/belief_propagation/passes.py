@@ -6,7 +6,8 @@ leaf evidence of the tree above, and its raw downward messages are the priors of
 scales are powers of two, so the cut changes no bit of any result.
 
 Range.  A message entry that underflows is lost with relative weight below ``2**(MIN - range)``,
-where ``MIN`` is the smallest exponent and ``range`` the smallest sum of exponents along a path.
+where ``MIN`` is the smallest exponent and ``range`` the smallest sum of exponents along a path,
+which may begin with all children of a node: their messages are multiplied in their own units.
 Samples beyond the limits are done again in float64, and then in logarithms.
 
 Level blocks.  Everything with one number per node is a flat array of blocks [n, nodes], root first;

@@ -12,7 +12,8 @@ from numba import njit
 from scipy.special import logsumexp
 
 from hierdiff import RHM, GaussianNoise, Grammar, MaskingNoise
-from hierdiff.theory import posterior, true_beliefs
+from hierdiff.errors import InvalidParameter
+from hierdiff.theory import posterior, tree_posterior, true_beliefs
 from hierdiff.theory.belief_propagation._kernels import simd
 
 
@@ -97,6 +98,32 @@ def test_what_underflows_can_win_later(size: float, dtype: type) -> None:
         share = (draws[i] == 0).mean()
         root = log_posterior(grammar, given[i])[0][0]
         assert abs(share - root) < 4 * np.sqrt(max(root * (1 - root), 1e-9) / 500) + 1e-6
+
+
+@pytest.mark.parametrize("sizes", [(8, 2, 4, 3), (5, 3, 3, 3), (4, 2, 4, 4)])
+@pytest.mark.parametrize(("dtype", "scales"), [(np.float32, [5, 10]), (np.float64, [56, 110])])
+def test_products_of_many_unlikely_children_keep_their_digits(
+    sizes: tuple[int, int, int, int], dtype: type, scales: list[float]
+) -> None:
+    """Messages in their own units multiply: s small ones leave the range, and none of them does."""
+    grammar = RHM(*sizes).draw(1)
+    normals = np.random.default_rng(1).normal(size=(100, grammar.n_leaves, sizes[0]))
+    for scale in scales:
+        found = posterior(grammar, normals * scale, dtype=dtype)
+        tolerance = 1e-5 if dtype is np.float32 else 1e-11
+        flat = np.zeros((1, sizes[0]))  # evidence of the root, so that the other engine is asked
+        asked = tree_posterior(grammar, normals * scale, nodes={0: flat})
+        np.testing.assert_allclose(found.log_evidence, asked.log_evidence, rtol=tolerance)
+        for one, two in zip(found.marginals, asked.marginals, strict=True):
+            np.testing.assert_allclose(one, two, atol=tolerance)
+
+
+def test_evidence_beyond_the_memory_is_refused_before_it_is_copied() -> None:
+    grammar = RHM(32, 8, 2, 12).draw(0)
+    evidence = np.broadcast_to(np.float32(0), (10**7, 4096, 32))
+    with pytest.raises(InvalidParameter, match="evidence of shape") as error:
+        posterior(grammar, evidence)
+    oracles.one_line(error)
 
 
 def test_single_precision_is_rescued_where_it_leaves_its_range() -> None:

@@ -279,9 +279,12 @@ def test_the_ends_of_the_unit_interval_draw_what_is_possible(
 
 
 def plain_range(grammar: Grammar, likelihood: np.ndarray) -> int:
-    """Smallest sum of exponents on a path from a leaf to the root, one sample, in plain NumPy."""
+    """Smallest sum of exponents on a path to the root, one sample, in plain NumPy.
+
+    It begins at a leaf, or with the product of all children of a node in their own units.
+    """
     beliefs = [x * 2.0 ** -np.floor(np.log2(x.sum())) for x in likelihood]
-    lowest = [0] * len(beliefs)
+    lowest, own = [0] * len(beliefs), [0] * len(beliefs)
     for table in reversed(grammar.rules):
         s = table.shape[-1]
         above = []
@@ -290,9 +293,10 @@ def plain_range(grammar: Grammar, likelihood: np.ndarray) -> int:
             total = np.prod([x[table[..., j]] for j, x in enumerate(children)], axis=0).sum(axis=1)
             exponent = int(np.floor(np.log2(total.sum())))
             # zero is one of them: a path that gains nothing counts as none
-            path = exponent + min(0, *lowest[node * s : (node + 1) * s])
-            above.append((total * 2.0**-exponent, path))
-        beliefs, lowest = [x for x, _ in above], [path for _, path in above]
+            together = sum(own[node * s : (node + 1) * s])
+            path = exponent + min(0, together, *lowest[node * s : (node + 1) * s])
+            above.append((total * 2.0**-exponent, path, exponent))
+        beliefs, lowest, own = ([x[i] for x in above] for i in range(3))
     return lowest[0]
 
 

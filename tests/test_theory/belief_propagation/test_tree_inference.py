@@ -447,6 +447,7 @@ def test_jacobian_divergence_and_spectrum() -> None:
 # ---------------------------------------------------------------------------------------- bad input
 
 _ZERO = np.zeros((2, 4, 4))
+_NO_SAMPLE = UniformNoise(v=4).evidence(np.zeros((0, 4), int), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -473,10 +474,7 @@ _ZERO = np.zeros((2, 4, 4))
         ("root has shape", {"root": [[0]]}),
         ("exclude", {"nodes": {1: [0, 1], (1, 0): 2}}),
         ("is of no sample", {"root": []}),
-        (
-            "is of no sample",
-            {"log_evidence": UniformNoise(v=4).evidence(np.zeros((0, 4), int), 0.5)},
-        ),
+        ("is of no sample", {"log_evidence": _NO_SAMPLE}),
     ],
 )  # fmt: skip
 def test_evidence_that_cannot_be(words: str, arguments: dict[str, Any]) -> None:

@@ -8,9 +8,9 @@ its sum into [1, 2), and a parent multiplies by the ``c`` of its children.  No r
 so results do not depend on how a tree was cut into blocks.  The downward message ``D`` is dual to
 ``raw``: sum_a D(a) raw(a) = 1 at every node, so marginal(a) = D(a) raw(a) needs no division.
 
-``range`` is the smallest sum of exponents along a path from a leaf to the root; above a limit that
-depends on the number type, what underflowed on the way cannot matter (see ``passes.py`` one folder
-up).
+``range`` is the smallest sum of exponents along a path to the root, which begins at a leaf or with
+the exponents of all children of a node together; above a limit that depends on the number type,
+what underflowed on the way cannot matter (see ``passes.py`` one folder up).
 
 More than two children.  The message to child j is a sum over rules of D(a) times the messages of
 its s - 1 siblings.  The children go in pairs; the product of D(a) and of all children outside a
@@ -173,6 +173,9 @@ def _up_node(task, level, node):
             path = simd.minimum(
                 simd.load(messages, end + j * of(geometry, level + 1, STRIDE)), path
             )
+        # a product of raw messages has the exponents of all children together: it underflows too
+        none = simd.same(messages, 0.0)
+        path = simd.minimum(simd.subtract(none, simd.exponent(scale)), path)
     weighted = of(geometry, level, WEIGHTED) != 0
     if s == 2 and not weighted:
         total = _up_two(messages, child, out, v, m, task.up, p, scale)
