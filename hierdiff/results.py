@@ -805,6 +805,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     ------
     FileNotFoundError
         If there is no such file.
+    InvalidParameter
+        If it is a folder.
     DamagedFile
         If the file is damaged, or is not a result of hierdiff.
 
@@ -818,6 +820,11 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     Validity: values are compared with the stored checksum; files without one (of older versions)
     are read as they are.  Variables that have another name today are renamed, with a warning.
     """
+    if Path(path).is_dir():
+        inside = ", ".join(sorted(p.name for p in Path(path).glob("*.nc"))[:4])
+        raise InvalidParameter(
+            f"{str(path)!r} is a folder; give a result in it: {inside or 'it has none'}"
+        )
     if not Path(path).exists():
         raise FileNotFoundError(f"no result at {str(path)!r}; run the study that writes it first")
     try:

@@ -283,6 +283,9 @@ def test_files_of_other_programs_are_one_line(
         assert words.startswith("error: ")
         assert words.count("\n") == 1
     with pytest.raises(SystemExit):
+        main(["show", str(tmp_path)])
+    assert "is a folder; give a result in it: other.nc" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         main(["show", str(tmp_path / "nothing.nc")])
     assert "no result at" in capsys.readouterr().err
 

@@ -210,11 +210,14 @@ _KIND = {layout.MARGINAL: "marginal", layout.UPWARD: "up", layout.DOWNWARD: "dow
 
 
 def checked_levels(g: Grammar, levels: Sequence[int]) -> list[int]:
-    """Levels as sorted non-negative integers."""
+    """Levels as sorted non-negative integers; negative ones count from the leaves, which are -1."""
     found = [whole(f"levels[{i}]", x, None) for i, x in enumerate(levels)]
     wrong = [x for x in found if not -g.L - 1 <= x <= g.L]
     if wrong:
-        raise InvalidParameter(f"levels = {levels} holds {wrong[0]}; levels run from 0 to {g.L}")
+        raise InvalidParameter(
+            f"levels = {levels} holds {wrong[0]}; levels run from 0 to {g.L}, "
+            "or from -1, the leaves, upwards"
+        )
     return sorted({x % (g.L + 1) for x in found})
 
 
