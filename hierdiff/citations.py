@@ -342,6 +342,7 @@ def _listed(tree: ast.Module) -> set[str]:
     return set()
 
 
+@functools.cache
 def _top_names() -> list[str]:
     """Every public name without its module, for the nearest ones of a wrong name."""
     trees = (ast.parse(p.read_text(encoding="utf-8")) for p in _files("hierdiff"))

@@ -41,7 +41,7 @@ from hierdiff.checks import checked, count, shown, unchecked
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise
+from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise, has_snr
 from hierdiff.seeds import stream
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import (
@@ -260,7 +260,7 @@ def _slope_law(noise: Any, a: float, b: float, factor: float, seed: int) -> Meas
     grammar = RHM(16, 4, 2, 5).draw(stream(seed, name, "grammar"))
     truth = grammar.sample(n, stream(seed, name, "data"))
     randoms = noise.draw(truth.leaves.shape, stream(seed, name, "noise"))
-    gaussian = isinstance(noise, GaussianNoise)
+    gaussian = has_snr(noise)
     nodes, weights = np.polynomial.legendre.leggauss(3)
 
     def seen(t: float) -> Any:

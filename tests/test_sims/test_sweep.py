@@ -32,6 +32,12 @@ from hierdiff.sims.sweep import grid_of, points_of, sweep
 TINY = PhaseTransition(v=4, m=2, L=2, grammars=3, data=2, levels=5, refine=0)
 
 
+@pytest.fixture
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without figures, which are not the subject and take most of the time."""
+    monkeypatch.setattr("hierdiff.sims.run.write_figures", lambda *_: [])
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one small run."""
@@ -72,6 +78,7 @@ def test_a_refused_point_is_named_before_any_work(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- the sweep
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_every_point_is_the_run_of_its_own(tmp_path: Path) -> None:
     ds = sweep(TINY, {"m": (1, 2), "L": (2, 3)}, out=tmp_path, workers=1)
     for point, one in points_of(TINY, {"m": (1, 2), "L": (2, 3)}):
@@ -87,6 +94,7 @@ def test_every_point_is_the_run_of_its_own(tmp_path: Path) -> None:
     assert set(ds.dims) >= {"m", "L"}
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_finished_points_are_read_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +104,7 @@ def test_finished_points_are_read_and_not_run(
     assert first.threshold.equals(again.threshold)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_results_of_other_parameters_are_not_replaced(tmp_path: Path) -> None:
     sweep(TINY, {"m": (2,)}, out=tmp_path, workers=1)
     other = PhaseTransition(v=4, m=2, L=2, grammars=3, data=3, levels=5, refine=0)
@@ -103,6 +112,7 @@ def test_results_of_other_parameters_are_not_replaced(tmp_path: Path) -> None:
         sweep(other, {"m": (2,)}, out=tmp_path, workers=1)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_parts_on_two_machines_join_to_the_whole(tmp_path: Path) -> None:
     grid = {"m": (1, 2), "L": (2, 3)}
     whole = sweep(TINY, grid, out=tmp_path / "whole", workers=1)
@@ -115,6 +125,7 @@ def test_parts_on_two_machines_join_to_the_whole(tmp_path: Path) -> None:
     assert copied.drop_attrs().equals(whole.drop_attrs())
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_target_adds_grammars_until_the_error_is_small(tmp_path: Path) -> None:
     before = sweep(TINY, {"L": (2,)}, out=tmp_path, workers=1)
     goal = float(before.threshold_error[0]) / 1.5
@@ -145,6 +156,7 @@ def test_a_target_adds_grammars_until_the_error_is_small(tmp_path: Path) -> None
     assert again.threshold.equals(ds.threshold)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_target_out_of_reach_says_what_it_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +169,7 @@ def test_a_target_out_of_reach_says_what_it_would_take(
         sweep(TINY, {"L": (2,)}, out=tmp_path / "b", target={"mass": 1e-6}, workers=1)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_grid_of_a_million_points_says_its_time(tmp_path: Path) -> None:
     grid = {"seed": range(1000), "data": range(1, 1001)}
     with pytest.raises(InvalidParameter, match=r"1000000 points; the first took .* all take about"):

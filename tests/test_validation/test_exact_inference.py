@@ -468,3 +468,15 @@ def test_no_samples() -> None:
     assert log_evidence(SMALL, theta).shape == (0,)
     for function in (marginals, torch_posterior.marginals):
         assert [p.shape for p in function(SMALL, theta)] == [(0, 1, 4), (0, 2, 4), (0, 4, 4)]
+
+
+def test_tables_made_in_inference_mode_serve_derivatives_later() -> None:
+    grammar = RHM(v=5, m=2, s=2, L=2).draw(seed=314)  # its own, so that no table is there yet
+    theta = torch.zeros(1, 4, 5, dtype=torch.float64)
+    with torch.inference_mode():
+        before = log_evidence(grammar, theta, engine="torch")
+    with_slope = theta.clone().requires_grad_()
+    value = log_evidence(grammar, with_slope, engine="torch")
+    value.sum().backward()
+    assert value.item() == before.item()
+    assert float(with_slope.grad.sum()) == pytest.approx(4, abs=1e-12)  # one per leaf

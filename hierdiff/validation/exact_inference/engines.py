@@ -178,6 +178,7 @@ class _Block(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # it is kept, and a later call may want derivatives
 def _block(
     grammar: Grammar, top: int, bottom: int, wanted: tuple[int, ...], device: torch.device
 ) -> _Block:
@@ -253,6 +254,7 @@ class _Output(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
+@torch.inference_mode(mode=False)
 def _places(starts: tuple[int, ...], device: torch.device) -> Tensor:
     # kept, since a copy to the device makes the processor wait
     return torch.tensor(starts, dtype=torch.int64, device=device)

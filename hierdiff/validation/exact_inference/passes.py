@@ -242,6 +242,7 @@ class Tables(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # they are kept, and a later call may want derivatives
 def tables_of(grammar: Grammar, device: torch.device, dtype: torch.dtype) -> Tables:
     def index(x: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x, np.int64)).to(device)
