@@ -196,7 +196,7 @@ def known_tree_beliefs(grammar: PCFG, trees: Parses, log_evidence: ArrayLike) ->
 # --------------------------------------------------------------------------- random grammars, trees
 
 
-@checked(v=count, rules=unchecked, L=partial(whole, low=1, high=64), t=checks.level,
+@checked(v=count, rules=unchecked, L=partial(whole, low=1, high=64), t=checks.one_level,
          length=unchecked, n_classes=count, size=partial(whole, low=2, high=10**7))  # fmt: skip
 def known_tree_dynamics(
     v: int,
