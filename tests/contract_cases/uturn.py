@@ -7,12 +7,21 @@ from typing import Any
 
 import xarray as xr
 from contract import Case
-from contract_cases.phase_transition import DATA, GRAMMAR, OWN, PROCESSES, memory, network
+from contract_cases.phase_transition import (
+    DATA,
+    GRAMMAR,
+    OWN,
+    PROCESSES,
+    TREES,
+    VARYING,
+    memory,
+    network,
+)
 
 from hierdiff import EpsilonNoise, MaskingNoise
 from hierdiff.noise import NoiseProcess
 from hierdiff.sims import SimulatedModel, UTurn
-from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.exact_models import ExactPCFG, ExactRHM
 
 SMALL = UTurn(v=8, m=2, depths=(3,), levels=5, data=12)
 VARIABLES = ("changed",)
@@ -36,6 +45,10 @@ def under(
 
 
 CASES = {
+    "exact, varying trees": Case(
+        SMALL, lambda: (ExactPCFG(VARYING, MASKING), TREES), VARIABLES, population,
+        under(lambda n: ExactPCFG(VARYING, n), TREES, *PROCESSES),
+    ),
     "exact": Case(
         SMALL, lambda: (ExactRHM(GRAMMAR, MASKING), DATA), VARIABLES, population,
         under(lambda n: ExactRHM(GRAMMAR, n), DATA, *PROCESSES, EpsilonNoise(8)),
