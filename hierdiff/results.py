@@ -805,10 +805,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     ------
     FileNotFoundError
         If there is no such file.
-    InvalidParameter
-        If it is a folder.
     DamagedFile
-        If the file is damaged, or is not a result of hierdiff.
+        If the file is damaged, or is not a result of hierdiff, or a folder.
 
     Warns
     -----
@@ -822,7 +820,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     """
     if Path(path).is_dir():
         inside = ", ".join(sorted(p.name for p in Path(path).glob("*.nc"))[:4])
-        raise InvalidParameter(
+        raise DamagedFile(
             f"{str(path)!r} is a folder; give a result in it: {inside or 'it has none'}"
         )
     if not Path(path).exists():

@@ -16,7 +16,7 @@ from hierdiff.errors import InvalidParameter
 
 HERE = Path(__file__).parent
 LIGHT = [m for m in fuzz.public_modules() if not m.startswith("hierdiff.validation")]
-SHARE = 0.5  # of the callables, in the quick test; the slow ones take all
+SHARE = 0.3  # of the callables, in the quick test; the slow ones take all
 GROUPS = fuzz.groups()
 
 

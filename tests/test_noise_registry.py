@@ -239,6 +239,7 @@ def test_other_experiments_take_it() -> None:
     assert TruncatedDenoisers(v=8, m=2, noise="sink").process == SinkNoise(8)
 
 
+@pytest.mark.slow
 def test_a_network_learns_it() -> None:
     """The input of a network is the belief of each leaf alone, unless the process has its own."""
     torch = pytest.importorskip("torch")

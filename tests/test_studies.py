@@ -212,7 +212,14 @@ def test_two_runs_with_other_parameters_do_not_meet(tmp_path: Path) -> None:
     assert '"seed": 1' in load(tmp_path / "phase_transition.nc").attrs["parameters"]
 
 
-@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "theory").glob("derive_*.py")))
+LONG = ("derive_semirings", "derive_snr_peak")  # they take seconds each
+DERIVATIONS = [
+    pytest.param(p.name, marks=pytest.mark.slow if p.stem in LONG else ())
+    for p in sorted((ROOT / "theory").glob("derive_*.py"))
+]
+
+
+@pytest.mark.parametrize("script", DERIVATIONS)
 def test_derivations_end_in_their_assertions(script: str) -> None:
     code, out, err = run(f"theory/{script}")
     assert code == 0, err

@@ -141,6 +141,7 @@ def test_bad_input_is_said() -> None:
         assert words in one_line(error)
 
 
+@pytest.mark.slow
 def test_the_experiment_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Files, resume, and shifts of known sign: rarer synonyms help, more synonyms hurt."""
     runs, small = [], Variants(L=5, grammars=6, data=16, levels=21)

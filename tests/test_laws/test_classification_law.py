@@ -134,6 +134,7 @@ def test_normal_law_of_the_scores(laws: Laws) -> None:
             assert abs(wrong) > 6
 
 
+@pytest.mark.slow
 def test_independent_noise_under_the_likelihood_weight_is_stable(laws: Laws) -> None:
     law = "unshared noise, likelihood weight: stable law at any budget"
     world, n = mixture_classes(), 3000

@@ -301,6 +301,7 @@ def losses(share: float, sets: int, queries: int) -> tuple[Array, Array]:
     return np.array(mean), np.array(still)
 
 
+@pytest.mark.slow
 def test_wide_directions_are_lost_first_where_the_score_vanishes() -> None:
     """The claim of arXiv 2410.08727 holds at zeros of the score..."""
     _, still = losses(1.0, 8, 60)

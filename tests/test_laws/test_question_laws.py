@@ -63,6 +63,7 @@ def test_entropy_is_the_surprise_of_the_truth(noise: object, laws: Laws) -> None
     assert np.abs(np.concatenate(bad)).max() > 8
 
 
+@pytest.mark.slow
 def test_eigenvalues_are_squared_errors_along_eigenvectors(laws: Laws) -> None:
     law = "eigenvalue of Cov(x0 | x_t) = squared error of the denoiser along its eigenvector"
     g, noise = RHM(8, 2, 2, 3).draw(0), GaussianNoise(8)

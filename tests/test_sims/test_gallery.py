@@ -187,6 +187,7 @@ def test_the_tree_of_a_single_model(tmp_path: Path, capsys: pytest.CaptureFixtur
         one.measure(data=[1])
 
 
+@pytest.mark.slow
 def test_the_class_after_a_turn_of_a_single_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +222,7 @@ def test_the_class_after_a_turn_of_a_single_model(
         one.measure(data=grammar)
 
 
+@pytest.mark.slow
 def test_the_threshold_of_a_single_model_beside_density_evolution(tmp_path: Path) -> None:
     """Beliefs of exact inference and the classes of samples have one threshold, that of the
     prediction of the sizes given; the wrong number of rules is told from it."""

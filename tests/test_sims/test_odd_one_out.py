@@ -113,6 +113,7 @@ def planted(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return x, np.take_along_axis(rows, order, axis=1)
 
 
+@pytest.mark.slow
 def test_the_probe_finds_what_decides_and_does_not_score_its_training_objects() -> None:
     x, choices = planted(60, 6000, 0)
     judges = np.tile([0.0, 0.0, 1.0], (len(choices), 1))
@@ -123,6 +124,7 @@ def test_the_probe_finds_what_decides_and_does_not_score_its_training_objects() 
     assert 0 < found.error < 0.1
 
 
+@pytest.mark.slow
 def test_the_leak_is_seen_on_choices_without_any_structure() -> None:
     """Random choices, wide features: unseen objects at chance, training objects far above."""
     rng = np.random.default_rng(2)

@@ -112,6 +112,7 @@ def test_results_of_other_parameters_are_not_replaced(tmp_path: Path) -> None:
         sweep(other, {"m": (2,)}, out=tmp_path, workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_undrawn")
 def test_parts_on_two_machines_join_to_the_whole(tmp_path: Path) -> None:
     grid = {"m": (1, 2), "L": (2, 3)}

@@ -40,6 +40,7 @@ def test_the_law_holds_and_its_planted_wrong_one_is_rejected(name: str) -> None:
     assert abs(x.wrong_z) > 8  # far beyond the budget, so that another seed rejects it as well
 
 
+@pytest.mark.slow
 def test_scores_of_other_seeds_have_the_law_of_scores() -> None:
     """The sum of z^2 over seeds and laws: errors are neither too large nor too small."""
     z = np.array([x.z for seed in (1, 2, 3, 4) for x in found(seed).values()])

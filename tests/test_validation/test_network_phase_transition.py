@@ -141,6 +141,7 @@ def test_digits_and_the_floor_of_pairs(tmp_path: Path, capsys: pytest.CaptureFix
     assert float((ds.similarity[:, 0] - ds.floor).min()) > 0.3
 
 
+@pytest.mark.slow
 def test_a_published_network_is_run_on_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

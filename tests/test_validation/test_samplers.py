@@ -116,6 +116,7 @@ def test_a_wrong_conversion_is_rejected(wrong: str, laws: Any) -> None:
     laws.rejects("reverse chain of a linear denoiser", f"eps read as {wrong}", z)
 
 
+@pytest.mark.slow
 def test_the_determinism_bias(laws: Any) -> None:
     """Ancestral chains keep r of the data, deterministic ones sqrt(r), at any number of steps."""
     x0, r = data(5), retained_share(VARIANCES, SNR)

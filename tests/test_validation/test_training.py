@@ -269,6 +269,7 @@ def test_the_gap_of_exact_inference_to_itself_is_zero() -> None:
     np.testing.assert_allclose(gap, 0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_narrow_leaves_learn_as_the_wide_do() -> None:
     """Beside what each leaf says alone; fewer weights, features of both sweeps at their width."""
     noise, t = GaussianNoise(4), [0.1, 0.2, 0.4]
