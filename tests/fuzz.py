@@ -264,6 +264,23 @@ def drawn(name: str, share: float, seed: int) -> bool:
     return share >= 1 or (zlib.crc32(f"{seed} {name}".encode()) / 2**32) < share
 
 
+@functools.cache
+def compiled() -> None:
+    """Compile the kernels that take seconds, before any call has a limit of time.
+
+    A limit that ends a call in the midst of compilation would also leave the compiler in disorder.
+    """
+    from hierdiff.theory import population_dynamics, posterior, tree_posterior, true_beliefs
+
+    given = pool()
+    grammar, evidence = given["grammar"], given["evidence"]
+    for dtype in (np.float64, np.float32):
+        posterior(grammar, evidence, dtype=dtype).sample(0)
+    true_beliefs(grammar, evidence, given["data"])
+    tree_posterior(grammar, evidence).most_likely()
+    population_dynamics(given["rhm"], given["noise"], 0.3, size=200, copies=2)
+
+
 def cases(
     modules: list[str] | None = None, share: float = 1.0, seed: int = 0
 ) -> tuple[list[Case], list[str]]:
@@ -271,6 +288,7 @@ def cases(
 
     A class is drawn with its methods.  What is not drawn is not called.
     """
+    compiled()
     known, samples = written(), pool()
     skipped = exempt()
     found, missing, seen = [], [], set()
