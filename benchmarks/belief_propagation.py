@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Call, Table, over
+from harness import Call, NotTimed, Table, over
 from limits import available, fma_time, stream_time
 
 __all__ = ["SIZES", "flops", "output_bytes", "world"]
@@ -86,7 +86,7 @@ def into_memory(size: str, batch: int) -> Call:
     from hierdiff.theory import posterior
 
     if "out" not in inspect.signature(posterior).parameters:
-        raise NotImplementedError("posterior takes no memory for its output")
+        raise NotTimed("posterior takes no memory for its output")
     grammar, evidence = compact(SIZES[size], batch)
     levels = range(grammar.L + 1)
     out = [np.empty((batch, grammar.n_nodes(x), grammar.v[x]), np.float32) for x in levels]

@@ -38,7 +38,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["MODULES", "Case", "Column", "Member", "Table", "load", "over", "tables", "time_point"]
+__all__ = [
+    "MODULES",
+    "Case",
+    "Column",
+    "Member",
+    "NotTimed",
+    "Table",
+    "load",
+    "over",
+    "tables",
+    "time_point",
+]
 
 HERE = Path(__file__).resolve().parent
 MODULES = (
@@ -56,6 +67,10 @@ LONG = 3.0
 Call = Callable[[], Any]
 Make = TypeVar("Make", bound=Callable[..., Any])
 Point = Mapping[str, Any]
+
+
+class NotTimed(Exception):
+    """A case that has no meaning at a point, or in an older tree; the table says why."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +236,7 @@ def serve() -> None:
         request = json.loads(line)
         try:
             answer = getattr(worker, request.pop("do"))(**request)
-        except NotImplementedError as error:
+        except NotTimed as error:
             answer = {"error": f"not timed: {error}"}
         except Exception as error:
             words = " ".join(str(error).split())[:200]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 Found = Mapping[str, Any]
+Reading = Callable[[Found, str], float | None]  # a number of a run, by the name of a column
 Cell = Mapping[str, Any]
 
 SPREAD = (0.1, 0.9)
@@ -82,7 +83,9 @@ def cell(found: Found, table: str, point: str, case: str, column: str = "now") -
     return None if one is None or "error" in one or not one["wall"] else one
 
 
-def _against(point: str, peer: str, other: str, table: str = "marginals", case: str = "posterior"):  # type: ignore[no-untyped-def]
+def _against(
+    point: str, peer: str, other: str, table: str = "marginals", case: str = "posterior"
+) -> Reading:
     def seen(found: Found, column: str) -> float | None:
         mine = cell(found, table, point, case, column)
         theirs = cell(found, table, point, other, column_of(peer, column))
@@ -91,7 +94,7 @@ def _against(point: str, peer: str, other: str, table: str = "marginals", case: 
     return seen
 
 
-def _time(table: str, point: str, case: str, unit: float, quantity: str = "wall"):  # type: ignore[no-untyped-def]
+def _time(table: str, point: str, case: str, unit: float, quantity: str = "wall") -> Reading:
     def seen(found: Found, column: str) -> float | None:
         mine = cell(found, table, point, case, column)
         return float(np.median(mine[quantity])) / unit if mine and mine[quantity] else None

@@ -89,7 +89,8 @@ class Columns:
     """Processes by name, started when they are first needed."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        self.given, self.running = given, {}  # type: ignore[var-annotated]
+        self.given = given
+        self.running: dict[str, Column] = {}
         self.capped = bool(given.capped and limits.wide())
 
     def of(self, table: Table) -> dict[str, Column]:
@@ -112,7 +113,7 @@ class Columns:
             python = str(self.given.peers.absolute()) if peer in EXTRA else sys.executable
             features = limits.features() if kind else {}
             self.running[name + kind] = Column(name + kind, tree, features, peer, python)
-        return self.running[name + kind]  # type: ignore[no-any-return]
+        return self.running[name + kind]
 
     def close(self) -> None:
         """End all processes."""

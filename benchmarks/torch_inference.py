@@ -39,6 +39,7 @@ def milliseconds(call: Callable[[], Any], repeats: int) -> float:
         call()
     times = []
     for _ in range(repeats):
+        # torch ships no types for its events
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         first.record()
         call()

@@ -244,6 +244,8 @@ class Tables(NamedTuple):
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)  # they are kept, and a later call may want derivatives
 def tables_of(grammar: Grammar, device: torch.device, dtype: torch.dtype) -> Tables:
+    """Rules and weights of a grammar, as the passes read them on a device."""
+
     def index(x: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x, np.int64)).to(device)
 

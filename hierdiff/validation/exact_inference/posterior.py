@@ -434,6 +434,7 @@ def log_evidence(
 
 
 def expected(given: Given, wanted: Wanted) -> tuple[Tensor, ...]:
+    """Marginals of the wanted levels, then expected uses of the rules of the wanted levels."""
     if not wanted.levels and not wanted.counts:
         return ()
     inputs = (given.theta, given.log_root, *given.log_weights)
