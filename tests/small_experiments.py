@@ -6,12 +6,14 @@ from typing import Any
 
 from hierdiff.sims import (
     ChangedTree,
+    ContrastiveLearning,
     Coverage,
     DataModels,
     Exponents,
     FiniteSizeScaling,
     Information,
     JacobianSpectrum,
+    LocalDenoisers,
     Memorization,
     MostLikelyStrings,
     PhaseDiagram,
@@ -33,6 +35,8 @@ __all__ = ["LAWLESS", "SMALL", "UNMEASURED"]
 
 SMALL: tuple[Any, ...] = (
     ChangedTree(v=8, m=2, L=2, grammars=4, data=16),
+    ContrastiveLearning(values=(3, 3), widths=(2, 5, 9), starts=2, scenes=300, negatives=4, v=4,
+                        m=2, L=2, levels=3, grammars=3, samples=40),
     Coverage(repetitions=20, names=("2 networks", "mean, 4", "wrong: divided")),
     Exponents(sizes=((8, 3, 2),), size=200, copies=3, levels=30, depths=(3, 4, 5),
               leaf_depths=(3, 4, 5), grammars=4, data=4, points=5),
@@ -44,6 +48,8 @@ SMALL: tuple[Any, ...] = (
                  test=300),
     PhaseDiagram(size=100, copies=2, depth=6, symbols=(8,)),
     JacobianSpectrum(v=4, m=2, L=2, grammars=3, data=6, levels=4, ranks=3),
+    LocalDenoisers(v=4, m=2, L=2, noises=("masking",), grammars=3, data=6, levels=3, heights=(1,),
+                   deepest=3),
     MostLikelyStrings(v=6, m=2, L=2, grammars=3, data=20, levels=4),
     PosteriorEntropy(v=4, m=2, L=2, grammars=3, data=6, levels=4),
     RuleWeights(v=4, m=2, L=1, grammars=3, times=(0.0, 0.2), numbers=(50, 100)),

@@ -95,7 +95,8 @@ SURFACE = {
     ],
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "ChangedTree", "Classification", "Composition",
-        "Correlations", "Coverage", "CueConflict", "DataModels", "EmpiricalModel", "Exponents",
+        "ContrastiveLearning", "Correlations", "Coverage", "CueConflict", "DataModels",
+        "EmpiricalModel", "Exponents", "LocalDenoisers",
         "FiniteSizeScaling", "Information", "JacobianSpectrum", "KernelLearning", "Memorization",
         "MostLikelyStrings", "PhaseDiagram", "PhaseTransition", "PosteriorEntropy",
         "Representation", "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights",

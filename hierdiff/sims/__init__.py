@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.attribute_binding import AttributeBinding
     from hierdiff.sims.changed_tree import ChangedTree
     from hierdiff.sims.composition import Composition
+    from hierdiff.sims.contrastive_learning import ContrastiveLearning
     from hierdiff.sims.correlations import Correlations
     from hierdiff.sims.coverage import Coverage
     from hierdiff.sims.critical_exponents import Exponents
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.finite_size_scaling import FiniteSizeScaling
     from hierdiff.sims.information import Information
     from hierdiff.sims.kernel_learning import KernelLearning
+    from hierdiff.sims.local_denoisers import LocalDenoisers
     from hierdiff.sims.memorization import Memorization
     from hierdiff.sims.models.empirical import EmpiricalModel
     from hierdiff.sims.models.finite_steps import SequentialModel, SimulatedModel
@@ -50,6 +52,7 @@ __all__ = [
     "ChangedTree",
     "Classification",
     "Composition",
+    "ContrastiveLearning",
     "Correlations",
     "Coverage",
     "CueConflict",
@@ -60,6 +63,7 @@ __all__ = [
     "Information",
     "JacobianSpectrum",
     "KernelLearning",
+    "LocalDenoisers",
     "Memorization",
     "MostLikelyStrings",
     "PhaseDiagram",
