@@ -659,6 +659,10 @@ SMALL = {
     "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "coverage": "--repetitions 20",
     "tree_shapes": "--depths 2 3 --grammars 3 --data 2 --levels 7",
+    "contrastive_learning": "--values 3 3 --widths 2 5 9 --starts 2 --scenes 300 --negatives 4 "
+    "--v 4 --m 2 --L 2 --levels 3 --grammars 3 --samples 40",
+    "local_denoisers": "--v 8 --m 2 --L 3 --noises masking --grammars 3 --data 8 --levels 4 "
+    "--heights 1 2 --deepest 4",
     "uturn": "--v 16 --m 4 --depths 3 4 --grammars 12 --data 24 --levels 9 --num-steps 4 8 16",
 }
 """Flags, added to the quoted ones, with which a study takes seconds."""
