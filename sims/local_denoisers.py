@@ -22,7 +22,7 @@ results = command(LocalDenoisers)
 
 # %%
 # Lines of the first panel are subtrees, dotted ones density evolution, as in the third.  On the
-# right windows of equal size: covariances of 4,000 strings find the next two or four leaves exactly, and
-# no more than these.
+# right windows of equal size: covariances of 4,000 strings find the next two or four leaves
+# exactly, and no more than these.
 
 figure = LocalDenoisers().figure(results)

@@ -507,8 +507,8 @@ def claim(one: LocalDenoisers, datasets: Datasets) -> str:
         f"{', '.join(words)}; the longest Markov length under {one.noises[0]} is "
         f"{float(last[j]):.0f} leaves of {one.s**one.deepest} at t = {float(last.t[j]):.2f}, and "
         f"{float(np.nanmax(before.values)):.0f} in trees of {one.s ** int(before.depth)}; "
-        f"subtrees predict all beliefs, largest |z| = {_largest_z(one, datasets):.1f}, and density evolution "
-        f"the loss to {_annealing(one, datasets):.3f}"
+        f"subtrees predict all beliefs, largest |z| = {_largest_z(one, datasets):.1f}, and density "
+        f"evolution the loss to {_annealing(one, datasets):.3f}"
     )
 
 

@@ -34,8 +34,8 @@ the window the loss falls as a power: slowly at the threshold, and beyond the sc
 .. math:: \xi \sim |t - t_c|^{-\nu}                                                    \qquad (4)
 
 of :func:`~hierdiff.theory.correlation_length_exponent` fast (``theory/derive_locality.py``).
-So the Markov length stays finite as L grows away from the threshold, and at the threshold it grows with
-the tree until the slow power has reached what a window may cost.
+So the Markov length stays finite as L grows away from the threshold, and at the threshold it grows
+with the tree until the slow power has reached what a window may cost.
 
 References: Niedoba et al., arXiv 2411.19339, Kamb and Ganguli, arXiv 2412.20292 (local machines);
 Lukoianov et al., arXiv 2509.09672 (windows from covariances); Hu et al., arXiv 2508.06614 (Markov
