@@ -141,10 +141,10 @@ SURFACE = {
         "ALPHA", "LAWS", "Finding", "Law", "Measured", "as_json", "judge", "ledger", "sound",
         "verify",
     ],
-    "hierdiff.sims.sweep": ["grid_of", "points_of", "sweep", "table"],
+    "hierdiff.sims.sweep": ["grid_of", "points_of", "rows", "sweep", "table"],
     "hierdiff.sims.stored_results": [
         "FORMATS", "Score", "describe", "draw", "experiment_of", "results_of", "run_again",
-        "score_table", "scores", "values_of",
+        "score_table", "scores", "summary_of", "values_of",
     ],
     "hierdiff.command_line": [
         "command_line", "execute", "in_notebook", "last_words", "parse_flags", "parsed",

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from hierdiff.theory.belief_propagation._kernels import simd
+from hierdiff.theory.belief_propagation._kernels import layout, simd
 
 __all__: list[str] = []  # used inside hierdiff only
 
@@ -108,7 +108,8 @@ class Scratch:
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf, self.memory = shelf, simd.aligned(shelf.size, np.uint8)
-        self.room = shelf.offsets + address(self.memory)  # where each buffer starts
+        self.room = np.zeros(max(layout.ROOM, len(shelf.offsets)), np.int64)
+        self.room[: len(shelf.offsets)] = shelf.offsets + address(self.memory)  # where each starts
 
 
 class Shelf:
@@ -192,3 +193,8 @@ def in_threads(count: int, parts: int, run: Callable[[int, int], None]) -> None:
     finally:  # what they write to must not go before they end
         for task in tasks:
             task.result()
+
+
+def together(parts: int, run: Callable[[], None]) -> None:
+    """Call ``run`` in this thread, and in up to ``parts - 1`` others while it lasts."""
+    in_threads(parts, parts, lambda first, last: run())

@@ -40,6 +40,7 @@ from hierdiff.theory.belief_propagation.buffers import (
     in_threads,
     results,
     shelf_of,
+    together,
 )
 
 __all__ = ["available_threads"]
@@ -505,20 +506,18 @@ def run_job(
         address(result.shifts) if result.shifts.size else 0,
         tops, normalise, done is not None, kept, plan.message_bytes,
     )  # fmt: skip
+    entries[layout.TILES] = job.tiles
     if action is not None:
         action.wants(job, entries, priors)
         run = action.run
     parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
 
-    def part(first: int, last: int) -> None:
+    def part() -> None:
         scratch = plan.shelf.take()
-        run(first, last, entries, scratch.room, plan.base)
+        run(entries, scratch.room, plan.base)
         plan.shelf.give(scratch)
 
-    if parts > 1:
-        in_threads(job.tiles, parts, part)
-    else:
-        part(0, job.tiles)
+    together(min(parts, job.tiles), part)
     return result
 
 

@@ -19,6 +19,11 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "LINE",
     "add",
+    "add_four_pairs",
+    "add_pair",
+    "add_quadruple",
+    "add_two_quadruples",
+    "address",
     "after",
     "aligned",
     "at",
@@ -37,6 +42,7 @@ __all__ = [
     "maximum",
     "minimum",
     "multiply",
+    "one_hot",
     "pair",
     "pointer",
     "put",
@@ -49,6 +55,7 @@ __all__ = [
     "stream",
     "stream_turned",
     "subtract",
+    "take",
     "unscale",
     "where_at_least",
     "where_equal",
@@ -160,6 +167,27 @@ def after(typing_context, base, i):
         return builder.gep(args[0], [args[1]])
 
     return base(base, types.intp), code
+
+
+@intrinsic
+def address(typing_context, base):
+    """The place as a number."""
+
+    def code(context, builder, signature, args):
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(base), code
+
+
+@intrinsic
+def take(typing_context, base, i):
+    """The i-th element, which is then one larger; no two threads get the same."""
+
+    def code(context, builder, signature, args):
+        one = ir.Constant(ir.IntType(64), 1)
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), one, "monotonic")
+
+    return types.int64(base, types.intp), code
 
 
 @intrinsic
@@ -398,6 +426,30 @@ where_equal = _where("==")
 where_at_least = _where(">=")
 
 
+@intrinsic
+def one_hot(typing_context, base, offset, lines, numbers, here, hit, miss):
+    """So many lines from ``offset`` on: ``hit`` where the 32-bit integer is the line's number."""
+
+    def code(context, builder, signature, args):
+        base, offset, lines, numbers, here, hit, miss = args
+        kind = ir.VectorType(ir.IntType(32), signature.args[5].lanes)
+        start = builder.bitcast(builder.gep(numbers, [here]), kind.as_pointer())
+        seen = builder.load(start, align=4)
+        first = builder.bitcast(builder.gep(base, [offset]), hit.type.as_pointer())
+        zero = ir.Constant(ir.IntType(32), 0)
+        mask = ir.Constant(kind, [0] * kind.count)
+        with cgutils.for_range(builder, lines) as loop:
+            line = builder.trunc(loop.index, ir.IntType(32))
+            line = builder.insert_element(ir.Constant(kind, ir.Undefined), line, zero)
+            found = builder.icmp_signed("==", seen, builder.shuffle_vector(line, line, mask))
+            value = builder.select(found, hit, miss)
+            builder.store(value, builder.gep(first, [loop.index]), align=LINE)
+        return context.get_dummy_value()
+
+    number = types.intp
+    return types.void(base, number, number, numbers, number, hit, miss), code
+
+
 def _arithmetic(instruction: str):
     @intrinsic
     def operation(typing_context, a, b):
@@ -438,6 +490,53 @@ def fma(typing_context, a, b, c):
         return _call(builder, "fma", a, *args)
 
     return a(a, b, c), code
+
+
+def _sum_of_products(terms: int, factors: int):
+    @intrinsic
+    def sum_of_products(typing_context, left, i, right, j, index, p, total):
+        """``total`` plus products of lines, one after another, in multiply-adds.
+
+        Their offsets are the 32-bit integers >= 0 at ``index + p``: pairs, one from ``left + i``
+        and one from ``right + j``; or four, whose first and last two are multiplied beforehand.
+        """
+
+        def code(context, builder, signature, args):
+            left, i, right, j, index, p, acc = args
+            left, right = builder.gep(left, [i]), builder.gep(right, [j])
+            word = ir.IntType(64)
+            places = builder.bitcast(builder.gep(index, [p]), word.as_pointer())
+
+            def line(base, offset):
+                return builder.load(_line(builder, base, offset, total), align=LINE)
+
+            def pair(n):
+                both = builder.load(builder.gep(places, [ir.Constant(word, n)]), align=4)
+                low = builder.and_(both, ir.Constant(word, 0xFFFFFFFF))
+                return low, builder.lshr(both, ir.Constant(word, 32))
+
+            for n in range(terms):
+                if factors == 2:
+                    low, high = pair(n)
+                    x, y = line(left, low), line(right, high)
+                else:
+                    x, y = (
+                        builder.fmul(*(line(left, offset) for offset in pair(2 * n + half)))
+                        for half in range(2)
+                    )
+                acc = _call(builder, "fma", total, x, y, acc)
+            return acc
+
+        number = types.intp
+        return total(left, number, right, number, index, number, total), code
+
+    return sum_of_products
+
+
+add_pair = _sum_of_products(1, 2)
+add_four_pairs = _sum_of_products(4, 2)
+add_quadruple = _sum_of_products(1, 4)
+add_two_quadruples = _sum_of_products(2, 4)
 
 
 @intrinsic
