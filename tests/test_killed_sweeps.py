@@ -272,7 +272,7 @@ def test_a_file_that_may_not_grow_is_one_line(place: Path) -> None:
 @pytest.mark.slow
 def test_two_sweeps_of_an_experiment_on_one_folder_are_one(tmp_path: Path) -> None:
     """Results, figures and tasks: each file is whole, and the numbers are those of one process."""
-    words = ["sweep", "phase-transition", "--grid", "m=1,2", "--grid", "seed=0:2", "--v", "4", "--L",
+    words = ["sweep", "phase-transition", "--grid", "m=1,2", "--v", "4", "--L",
              "2", "--grammars", "2", "--data", "2", "--levels", "5", "--refine", "0", "--workers",
              "1", "--quiet"]  # fmt: skip
 
