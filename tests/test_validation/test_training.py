@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def test_weights_are_averaged_and_buffers_are_the_last_ones(tmp_path: Path) -> N
     """Statistics of a batch norm belong to the network; those of its start would be wrong."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    start = copy.deepcopy(network)
     means = [p.detach().clone() for p in network.parameters()]
     batches = torch.randn(12, 8, 3) * 3 + 2
     seen: list[int] = []
@@ -95,8 +97,8 @@ def test_weights_are_averaged_and_buffers_are_the_last_ones(tmp_path: Path) -> N
     def plain(net: nn.Module, step: int) -> torch.Tensor:
         return ((net(batches[step]) - 1) ** 2).mean()
 
-    first = train(network, plain, config, folder=tmp_path).network
-    again = train(network, plain, config, folder=tmp_path).network  # read from the checkpoint
+    first = train(copy.deepcopy(start), plain, config, folder=tmp_path).network
+    again = train(start, plain, config, folder=tmp_path).network  # read from the checkpoint
     torch.testing.assert_close(again.state_dict(), first.state_dict(), rtol=0, atol=0)
 
 
