@@ -94,8 +94,19 @@ def _show(chosen: argparse.Namespace) -> None:
     """What a file holds; of a run also its table and claim."""
     from hierdiff import results
     from hierdiff.errors import InvalidParameter
-    from hierdiff.sims.stored_results import describe, experiment_of, results_of, values_of
+    from hierdiff.sims.stored_results import (
+        describe,
+        experiment_of,
+        results_of,
+        summary_of,
+        summary_text,
+        values_of,
+    )
 
+    if chosen.file.endswith(".json"):
+        made = summary_of(chosen.file)
+        print(results.json_text(made) if chosen.json else summary_text(made))
+        return
     ds = results.load(chosen.file)
     try:
         said = experiment_of(chosen.file).summary(results_of(chosen.file))
@@ -106,7 +117,7 @@ def _show(chosen: argparse.Namespace) -> None:
         found["attributes"] = {str(k): str(x) for k, x in ds.attrs.items()}
         if said is not None:
             found |= {"claim": said.claim, "summary": said.values}
-        print(json.dumps(found, indent=1, default=str))
+        print(results.json_text(found))
         return
     print(describe(ds))
     if said is not None:
@@ -184,6 +195,7 @@ def _sweep(arguments: Sequence[str]) -> None:
         usage="hierdiff sweep EXPERIMENT --grid NAME=VALUES [--grid ...] [flags of the experiment]",
         description="Run an experiment at every point of a grid.  Finished points are read, not "
         "run again.  hierdiff run EXPERIMENT --help lists the flags of the experiment.",
+        allow_abbrev=False,  # --m is a parameter of a grammar, not short for --max-points
     )
     own.add_argument("experiment")
     own.add_argument(
@@ -209,8 +221,9 @@ def _sweep(arguments: Sequence[str]) -> None:
 def _sweep_over(chosen: argparse.Namespace, rest: list[str]) -> None:
     from hierdiff.command_line import parse_flags
     from hierdiff.errors import InvalidParameter
+    from hierdiff.results import json_text
     from hierdiff.sims.run import RunOptions
-    from hierdiff.sims.sweep import grid_of, sweep, table
+    from hierdiff.sims.sweep import grid_of, rows, sweep, table
 
     kind = experiment(chosen.experiment)
     grid = grid_of(kind, chosen.grid)
@@ -238,13 +251,18 @@ def _sweep_over(chosen: argparse.Namespace, rest: list[str]) -> None:
         resume=options.resume, cluster=options.cluster, overwrite=options.overwrite,
         device=options.device, format=options.format, quiet=options.quiet,
     )  # fmt: skip
+    path = options.out / f"sweep_{one.name}.nc"
+    if options.json:
+        print(json_text({"file": str(path), "points": rows(found)}))
+        return
     if not options.quiet:
         print(table(found))
-    print(f"wrote {options.out / f'sweep_{one.name}.nc'}")
+    print(f"wrote {path}")
 
 
 def table() -> str:
     """The experiments with their questions; what needs an extra that is missing says so."""
+    # numpy, which tables of other commands need, would double the time of this one
     width = max(map(len, EXPERIMENTS))
     lines = []
     for name, entry in EXPERIMENTS.items():

@@ -98,11 +98,13 @@ class RunOptions:
     """Kind of file of the figures: png, pdf or svg."""
     quiet: bool = False
     """Print the claim alone, and nothing of the progress."""
+    json: bool = False
+    """Print the claim and the numbers of the summary as JSON, and nothing else."""
 
     def __post_init__(self) -> None:
         check_fields(
             self, out=_path, summary=_optional_path, workers=_workers, cluster=_address,
-            device=_device, format=_format, quiet=flag,
+            device=_device, format=_format, quiet=flag, json=flag,
         )  # fmt: skip
 
     @property
@@ -228,7 +230,7 @@ def _run(
     written = [options.out / f"{stem}.nc" for stem in found if stem == name or len(found) == 1]
     written += write_figures(experiment, found, options.out, options.format)
     said = experiment.summary(found)
-    if not options.quiet:
+    if not options.quiet and not options.json:
         print(said.table)
         print(f"wrote {' and '.join(map(str, written))}")
     if options.summary is not None:
@@ -236,7 +238,11 @@ def _run(
         made = {"device": _device_name(options.device)} if "torch" in sys.modules else {}
         values = {**said.values, "claim": said.claim}
         results.write_summary(options.summary, values, parameters, also=made)
-    print(said.claim)
+    if options.json:
+        words = {"claim": said.claim, "summary": said.values, "files": list(map(str, written))}
+        print(results.json_text(words))
+    else:
+        print(said.claim)
     sys.stdout.flush()
     return found
 
@@ -268,18 +274,20 @@ def write_figures(
     experiment: Experiment, found: Mapping[str, xr.Dataset], out: Path, form: str
 ) -> list[Path]:
     """Write the figures; returns their files."""
-    # matplotlib takes half a second, which a program without figures need not wait for
-    from hierdiff.plots import plt
-
     figures = experiment.figure(found)
     if not isinstance(figures, Mapping):
         figures = {experiment.name: figures}
-    paths = []
-    for stem, figure in figures.items():
-        paths.append(out / f"{stem}.{form}")
-        figure.savefig(paths[-1], dpi=160)
-        plt.close(figure)
-    return paths
+    return [save_figure(figure, out / f"{stem}.{form}") for stem, figure in figures.items()]
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure and close it."""
+    # matplotlib takes half a second, which a program without figures need not wait for
+    from hierdiff.plots import plt
+
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+    return path
 
 
 def _device_name(device: str) -> str:
