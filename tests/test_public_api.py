@@ -40,7 +40,7 @@ SURFACE = {
         "kesten_stigum_annealed", "leaf_correlation", "mmse", "mutual_information",
         "node_information", "population_dynamics", "posterior", "root_map",
         "second_eigenvalue", "sibling_states", "stability", "support_bound",
-        "support_laws", "support_threshold",
+        "specialise", "support_laws", "support_threshold",
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
         "BeliefSlopes", "CriticalExponents", "belief_slopes", "critical_exponents",
         "half_belief_level", "level_set_bound", "level_set_laws", "level_set_threshold",
@@ -52,8 +52,8 @@ SURFACE = {
     "hierdiff.theory.belief_propagation": [
         "Explanations", "LearnedWeights", "NodeBeliefs", "Posterior", "TreePosterior",
         "correlation_length", "denoise_symbols", "denoiser_jacobian", "denoiser_spectrum",
-        "fit_weights", "posterior", "score_divergence", "static_correlations", "tree_posterior",
-        "true_beliefs",
+        "fit_weights", "posterior", "score_divergence", "specialise", "static_correlations",
+        "tree_posterior", "true_beliefs",
     ],
     "hierdiff.theory.rhm": [
         "BeliefSlopes", "CriticalExponents", "CriticalLevel", "Estimate", "KERNELS", "Kernel",
