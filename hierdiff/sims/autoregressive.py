@@ -439,7 +439,8 @@ def claim(ds: xr.Dataset, law: xr.Dataset) -> str:
     z = max(largest_score(law, ds, w) for w in ("loss", "divergence", "agreement"))
     return (
         f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats; half of the "
-        f"class is decided after so many of {law.sizes['leaf']} leaves: {words}; the exact laws hold to |z| <= {z:.1f}"
+        f"class is decided after so many of {law.sizes['leaf']} leaves: {words}; the exact laws "
+        f"hold to |z| <= {z:.1f}"
     )
 
 
