@@ -114,8 +114,8 @@ SURFACE = {
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "NETWORKS", "Ancestral", "DiscreteSchedule", "Execution",
-        "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
-        "print_models",
+        "NetworkModel", "Parameterisation", "forward_backward", "network", "open_model",
+        "own_model", "pretrained", "print_models",
     ],
     "hierdiff.plots": ["Axes", "Figure", "needs", "pick", "plt", "sources", "style", "ticker"],
     "hierdiff.errors": [

@@ -33,6 +33,7 @@ from hierdiff.data.rhm import Grammar
 from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation._kernels import passes as kernels
 from hierdiff.theory.belief_propagation._kernels.leaves import centre
+from hierdiff.theory.belief_propagation._kernels.specialised import Code, code_of, suits
 from hierdiff.theory.belief_propagation.buffers import (
     Shelf,
     address,
@@ -250,6 +251,19 @@ class Known:
         self.plans: dict[Any, Plan] = {}
         self.cuts: dict[Any, int | None] = {}
         self.blocks: dict[Any, Any] = {}
+        self.code: dict[tuple[int, str], Code] = {}  # by level and number type
+
+
+def compile_rules(g: Grammar, dtype: np.dtype[Any]) -> int:
+    """Compile functions for the levels that suit; returns how many have one."""
+    about = known(g)
+    folder = getattr(kernels.lines._cache, "cache_path", None)
+    for level, (rule, weight) in enumerate(zip(g.rules, g.weights, strict=True)):
+        if (level, dtype.char) not in about.code and suits(rule, weight):
+            about.code[level, dtype.char] = code_of(rule, g.v[level + 1], dtype, folder)
+    for mark in [x for x, plan in about.plans.items() if plan.dtype == dtype]:
+        del about.plans[mark]  # those made from now on call the functions
+    return sum(kind == dtype.char for _, kind in about.code)
 
 
 _KNOWN: dict[int, tuple[weakref.ref[Grammar], Known]] = {}
@@ -361,6 +375,9 @@ def _tables(
         offsets = (rule * width + np.arange(s) * stride).reshape(v * m, s)
         flat_weight = np.repeat(weight.reshape(v * m, 1), s, axis=1)
         geometry[i, layout.WEIGHTED] = not bool(np.all(weight == weight[0, 0]))
+        code = known(g).code.get((top + i, dtype.char))
+        if code is not None:
+            geometry[i, [layout.UP_CODE, layout.DOWN_CODE]] = code.up, code.down
         geometry[i, layout.UP] = sum(x.size for x in up)
         geometry[i, layout.DOWN] = sum(x.size for x in starts)
         up.append(offsets.ravel())

@@ -34,7 +34,8 @@ WEIGHTED = 8  # do its rules differ in weight?
 STACK = 9  # where it starts in `stack`
 STEP = 10  # numbers from the first child of one node to that of the next; 0: they share a place
 FIRST = 11  # number of nodes in the levels above
-NUMBER = 12
+UP_CODE, DOWN_CODE = 12, 13  # functions made for its rules, 0: none, use the tables
+NUMBER = 14
 
 LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN = 0, 1, 2  # kinds of evidence
 
