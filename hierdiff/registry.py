@@ -204,6 +204,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "what sampled targets cost a network, beside the exact posterior as its loss",
         "networks",
     ),
+    "network-unmasking": Entry(
+        "hierdiff.validation.experiments.unmasking:NetworkUnmasking",
+        "what parallel unmasking costs a trained network, beside exact conditionals",
+        "networks",
+    ),
     "network-representation": Entry(
         "hierdiff.validation.experiments.representation:NetworkRepresentation",
         "quality of a network's features against noise",

@@ -439,7 +439,8 @@ def claim(ds: xr.Dataset, law: xr.Dataset) -> str:
     z = max(largest_score(law, ds, w) for w in ("loss", "divergence", "agreement"))
     return (
         f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats; half of the "
-        f"class is decided after so many of {law.sizes['leaf']} leaves: {words}; the exact laws hold to |z| <= {z:.1f}"
+        f"class is decided after so many of {law.sizes['leaf']} leaves: {words}; the exact laws "
+        f"hold to |z| <= {z:.1f}"
     )
 
 
@@ -454,7 +455,7 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     for r in sorted(set(law.opened.values.tolist())):
         axes[0].bar([0], [0], color=shades(0.9 * r / top), label=f"opens {r} rules")
     axes[0].set(xlabel="leaf k", ylabel=r"$h_k = H(x_k\,|\,x_{<k})$, nats",
-                title="loss of the next leaf")  # fmt: skip
+                ylim=(0, 1.35 * float(law.loss.max())), title="loss of the next leaf")  # fmt: skip
     right = axes[1].twinx()
     axes[1].errorbar(ds.context, ds.divergence, ds.divergence_error, fmt="ko", ms=4, lw=0.9)
     axes[1].plot(law.context, law.divergence, "k-", lw=0.9)
