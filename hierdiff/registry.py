@@ -109,6 +109,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.information:Information",
         "mutual information per tree level, and its slope against the denoiser",
     ),
+    "contrastive-learning": Entry(
+        "hierdiff.sims.contrastive_learning:ContrastiveLearning",
+        "at which width and with which negatives contrastive learners bind",
+    ),
+    "local-denoisers": Entry(
+        "hierdiff.sims.local_denoisers:LocalDenoisers",
+        "what a denoiser loses that sees a window, and how long the posterior is",
+    ),
     "most-likely-strings": Entry(
         "hierdiff.sims.most_likely_strings:MostLikelyStrings",
         "the most likely string against the string of likeliest leaves",

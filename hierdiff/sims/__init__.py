@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.autoregressive import Autoregressive
     from hierdiff.sims.changed_tree import ChangedTree
     from hierdiff.sims.composition import Composition
+    from hierdiff.sims.contrastive_learning import ContrastiveLearning
     from hierdiff.sims.correlations import Correlations
     from hierdiff.sims.coverage import Coverage
     from hierdiff.sims.critical_exponents import Exponents
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.finite_size_scaling import FiniteSizeScaling
     from hierdiff.sims.information import Information
     from hierdiff.sims.kernel_learning import KernelLearning
+    from hierdiff.sims.local_denoisers import LocalDenoisers
     from hierdiff.sims.memorization import Memorization
     from hierdiff.sims.models.block_unmasking import UnmaskingModel
     from hierdiff.sims.models.empirical import EmpiricalModel
@@ -54,6 +56,7 @@ __all__ = [
     "ChangedTree",
     "Classification",
     "Composition",
+    "ContrastiveLearning",
     "Correlations",
     "Coverage",
     "CueConflict",
@@ -64,6 +67,7 @@ __all__ = [
     "Information",
     "JacobianSpectrum",
     "KernelLearning",
+    "LocalDenoisers",
     "Memorization",
     "MostLikelyStrings",
     "ParallelUnmasking",

@@ -42,6 +42,8 @@ RUNS = pytest.mark.parametrize("one", rows(*SMALL, quick=True))
 CLAIMS = {
     "autoregressive": "losses sum to", "parallel_unmasking": "divergence in nats at",
     "changed_tree": "class changed in", "coverage": "planted wrong ones are rejected",
+    "contrastive_learning": "the spectral learner binds",
+    "local_denoisers": "cost most around the transition",
     "critical_exponents": "class beliefs collapse", "finite_size_scaling": "for infinite depth",
     "information": "masking identity: chi2 = ",
     "jacobian_spectrum": "static correlation length is largest",

@@ -10,6 +10,8 @@ information              mutual information, entropies and free energy, level by
 uturn                    noising and denoising: is the class kept, and when is it decided
 dynamical_correlations   which leaves change together; susceptibility
 token_correlations       correlations between two symbols of a datum
+tree_pairs               contrastive pairs of a tree: which level they reveal
+locality                 denoisers that see a window, and what they lose
 sample_complexity        how many data show the levels of a hierarchy
 truncated_grammars       models of the lower levels only
 parallel_unmasking       what it costs to unmask several leaves at once
