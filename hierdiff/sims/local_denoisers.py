@@ -200,36 +200,53 @@ class LocalDenoisers:
         Returns
         -------
         xarray.Dataset
-            ``belief`` (noise, t, height), ``square`` and ``length`` (noise, t), and ``lengths``
-            (noise, L, t) of trees up to ``deepest``.
+            ``belief`` and ``square`` (noise, t, height), ``length`` (noise, t); no ``nats``.
 
         Notes
         -----
         Validity: eq. (3) of :mod:`hierdiff.theory.rhm.locality`.
         """
         one_of("law", law, ("density",))
+        deep, error = self._deep({"folder": folder, "workers": workers, "cluster": cluster})
+        found, known = deep[:, :, : self.L + 1], error[:, :, : self.L + 1]
+        cost = np.hypot(known, known[..., -1:])  # depths have populations of their own
+        cost[..., -1] = 0.0
+        none = np.full(found.shape, np.nan)
+        return self._labelled(found, known, cost, none, none, "theory")
+
+    def _deep(self, options: dict[str, Any]) -> tuple[Array, Array]:
+        """Leaf beliefs [noise, t, height] of trees of all depths, with errors."""
         tasks = []
         for noise in self.noises:
             parameters = {
-                "version": 1, "question": self.name, "law": law, "v": self.v, "m": self.m,
+                "version": 1, "question": self.name, "law": "density", "v": self.v, "m": self.m,
                 "s": self.s, "noise": noise, "deepest": self.deepest, "seed": self.seed,
                 "times": self.times.tolist(),
             }  # fmt: skip
             arguments = (self.v, self.m, self.s, noise, self.deepest, self.times, self.seed)
             tasks.append(Task(deep_beliefs, arguments, parameters))
-        parts = run_tasks(
-            tasks, name=f"{self.name} law", folder=folder, workers=workers, cluster=cluster
-        )
-        deep, error = (np.stack([p[k] for p in parts]) for k in ("belief", "error"))
+        parts = run_tasks(tasks, name=f"{self.name} law", **options)
+        return np.stack([p["belief"] for p in parts]), np.stack([p["error"] for p in parts])
+
+    def lengths(
+        self,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Markov lengths (noise, depth, t) of trees up to ``deepest``, by density evolution."""
+        deep, _ = self._deep({"folder": folder, "workers": workers, "cluster": cluster})
         depths = list(range(2, self.deepest + 1))
-        lengths = np.stack([self._lengths(deep[:, :, : k + 1]) for k in depths], axis=1)
-        extra = {
-            "lengths": (("noise", "depth", "t"), lengths, "Markov length of a tree of this depth"),
+        found = np.stack([self._lengths(deep[:, :, : k + 1]) for k in depths], axis=1)
+        coords = {
+            "noise": (("noise",), list(self.noises), "noise process"),
+            "depth": (("depth",), depths, "depth of the tree"),
+            "t": (("t",), self.times, "noise level t"),
         }
-        found, known = deep[:, :, : self.L + 1], error[:, :, : self.L + 1]
-        cost = np.hypot(known, known[..., -1:])  # depths have populations of their own
-        cost[..., -1] = 0.0
-        return self._labelled(found, known, cost, extra, "theory", {"depth": depths})
+        plane = (("noise", "depth", "t"), found, "Markov length of a tree of this depth")
+        made = results.provenance(asdict(self))
+        return results.label({"lengths": plane}, coords, "theory", made)
 
     @results.tracked
     @checked
@@ -259,15 +276,10 @@ class LocalDenoisers:
             np.stack([p[k] for p in parts]).reshape(shape).swapaxes(0, 1)
             for k in ("belief", "nats")
         )
-        plane = ("noise", "t", "height")
-        extra = {
-            "nats": (plane, nats.mean(axis=0), "loss of the window, nats per leaf"),
-            "nats_error": (plane, standard_error(nats), "its standard error"),
-        }
         cost = belief[..., -1:] - belief
         return self._labelled(
-            belief.mean(axis=0), standard_error(belief), standard_error(cost), extra, "simulation",
-            {},
+            belief.mean(axis=0), standard_error(belief), standard_error(cost), nats.mean(axis=0),
+            standard_error(nats), "simulation",
         )  # fmt: skip
 
     def windows(
@@ -322,8 +334,8 @@ class LocalDenoisers:
         return np.reshape(flat, belief.shape[:-1])
 
     def _labelled(
-        self, belief: Array, error: Array, cost_error: Array, extra: dict[str, Any], source: str,
-        more: dict[str, list[int]],
+        self, belief: Array, error: Array, cost_error: Array, nats: Array, nats_error: Array,
+        source: str,
     ) -> xr.Dataset:  # fmt: skip
         plane = ("noise", "t", "height")
         variables: dict[str, Any] = {
@@ -332,15 +344,15 @@ class LocalDenoisers:
             "square": (plane, belief[..., -1:] - belief, "excess squared error of the window"),
             "square_error": (plane, cost_error, "its standard error"),
             "length": (("noise", "t"), self._lengths(belief), "Markov length"),
-            **extra,
         }
+        if np.isfinite(nats).any():  # density evolution has beliefs alone
+            variables["nats"] = (plane, nats, "loss of the window, nats per leaf")
+            variables["nats_error"] = (plane, nats_error, "its standard error")
         coords: dict[str, Any] = {
             "noise": (("noise",), list(self.noises), "noise process"),
             "t": (("t",), self.times, "noise level t"),
             "height": (("height",), list(range(self.L + 1)), "height of the window in the tree"),
         }
-        for name, values in more.items():
-            coords[name] = ((name,), values, "depth of the tree")
         return results.label(variables, coords, source, results.provenance(asdict(self)))
 
     def datasets(
@@ -351,6 +363,7 @@ class LocalDenoisers:
         return {
             self.name: self.measure(model, data, **options),
             f"{self.name}_theory": self.predict(**options),
+            f"{self.name}_lengths": self.lengths(**options),
             f"{self.name}_windows": self.windows(**options),
         }
 
@@ -411,19 +424,19 @@ def table(one: LocalDenoisers, datasets: Datasets) -> str:
     windows = datasets[f"{one.name}_windows"]
     lines.append(f"{one.noises[0]}, nats per leaf at the worst noise level, by size of the window")
     for kind in KINDS:
-        cells = []
+        words = []
         for size in windows["size"].values:
             at = windows.sel(kind=kind, size=size)
             i = int(np.argmax(windows.nats.sel(size=size).max("kind").values))
             x, error = float(at.nats[i]), float(at.nats_error[i])
-            cells.append(f"{size}: {x:.4f} ± {error:.4f} (t = {float(at.t[i]):.2f})")
-        lines.append(f"{kind:>12}  " + ", ".join(cells))
+            words.append(f"{size}: {x:.4f} ± {error:.4f} (t = {float(at.t[i]):.2f})")
+        lines.append(f"{kind:>12}  " + ", ".join(words))
     return "\n".join(lines)
 
 
 def numbers(one: LocalDenoisers, datasets: Datasets) -> dict[str, Any]:
     """The numbers of the table, and Markov lengths of all depths."""
-    ds, law = datasets[one.name], datasets[f"{one.name}_theory"]
+    ds, deep = datasets[one.name], datasets[f"{one.name}_lengths"]
     windows = datasets[f"{one.name}_windows"]
     return {
         "t": np.round(ds.t.values, 6).tolist(), "noise": list(one.noises),
@@ -431,7 +444,7 @@ def numbers(one: LocalDenoisers, datasets: Datasets) -> dict[str, Any]:
         "nats": np.round(ds.nats.values, 6).tolist(),
         "nats_error": np.round(ds.nats_error.values, 6).tolist(),
         "length": np.round(ds.length.values, 3).tolist(),
-        "depth": law.depth.values.tolist(), "lengths": np.round(law.lengths.values, 3).tolist(),
+        "depth": deep.depth.values.tolist(), "lengths": np.round(deep.lengths.values, 3).tolist(),
         "size": windows["size"].values.tolist(), "kind": list(KINDS),
         "windows": np.round(windows.nats.values, 6).tolist(),
         "windows_error": np.round(windows.nats_error.values, 6).tolist(),
@@ -440,7 +453,7 @@ def numbers(one: LocalDenoisers, datasets: Datasets) -> dict[str, Any]:
 
 def claim(one: LocalDenoisers, datasets: Datasets) -> str:
     """Where windows cost most, and how the Markov length grows with the tree."""
-    ds, law = datasets[one.name], datasets[f"{one.name}_theory"]
+    ds, deep = datasets[one.name], datasets[f"{one.name}_lengths"]
     h = max(one.L - 2, 0)
     words = []
     for noise in one.noises:
@@ -448,7 +461,7 @@ def claim(one: LocalDenoisers, datasets: Datasets) -> str:
         i = int(np.argmax(a.nats.values))
         words.append(f"{float(a.nats[i]):.3f} ± {float(a.nats_error[i]):.3f} at t = "
                      f"{float(a.t[i]):.2f} ({noise})")  # fmt: skip
-    first = law.lengths.sel(noise=one.noises[0])
+    first = deep.lengths.sel(noise=one.noises[0])
     last, before = first.isel(depth=-1), first.isel(depth=max(len(first.depth) - 3, 0))
     j = int(np.nanargmax(last.values))
     return (
@@ -478,9 +491,10 @@ def draw(one: LocalDenoisers, datasets: Datasets) -> Figure:
         a = ds.sel(noise=noise, height=h)
         axes[1].errorbar(a.t, a.nats, a.nats_error, fmt="o-", ms=3.5, lw=0.9, label=noise)
     axes[1].set(ylabel="excess loss, nats per leaf", title=f"windows of {one.s**h} leaves")
-    for depth in law.depth.values[:: max(1, len(law.depth) // 5)]:
+    deep = datasets[f"{one.name}_lengths"]
+    for depth in deep.depth.values[:: max(1, len(deep.depth) // 5)]:
         colour = plt.get_cmap("plasma")(0.85 * depth / one.deepest)
-        b = law.sel(noise=first, depth=depth)
+        b = deep.sel(noise=first, depth=depth)
         axes[2].plot(b.t, b.lengths, "-", lw=1, color=colour, label=f"{one.s ** int(depth)} leaves")
     axes[2].plot(ds.t, ds.length.sel(noise=first), "ko", ms=4, mfc="none",
                  label=f"{one.s**one.L}, measured")  # fmt: skip

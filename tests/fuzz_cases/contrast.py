@@ -8,21 +8,21 @@ from fuzz import Case
 from hierdiff import RHM, MaskingNoise
 from hierdiff.theory.mixture import covariance_windows
 from hierdiff.theory.rhm import locality, tree_pairs
-from hierdiff.theory.zero_shot import contrastive
+from hierdiff.theory.zero_shot import captioned_scenes, contrastive
 
 _RHM, _ZERO, _MIX = (f"hierdiff.theory.{x}" for x in ("rhm", "zero_shot", "mixture"))
 EXEMPT = {
     f"{_RHM}.locality.ExcessLoss": "a result; its own functions make it",
     f"{_RHM}.tree_pairs.TreePair": "a result; its own functions make it",
     f"{_ZERO}.contrastive.InfoNCE": "a result; its own functions make it",
-    f"{_ZERO}.contrastive.SpectralPart": "a result; its own functions make it",
+    f"{_ZERO}.captioned_scenes.SpectralPart": "a result; its own functions make it",
     f"{_ZERO}.contrastive.Spectrum": "a result; its own functions make it",
 }
 
 
 def cases() -> list[Case]:
     """Small scenes, trees and data."""
-    scenes = contrastive.CaptionedScenes((3, 3), 0.7)
+    scenes = captioned_scenes.CaptionedScenes((3, 3), 0.7)
     swap = scenes.tasks["colour exchanged"]
     grammar, noise = RHM(v=4, m=2, s=2, L=2).draw(seed=0), MaskingNoise(4)
     x_t = noise.corrupt(grammar.sample(3, seed=1).leaves, 0.4, seed=2)
@@ -31,9 +31,10 @@ def cases() -> list[Case]:
     points = np.random.default_rng(0).standard_normal((6, 3))
     zero, rhm, mix = f"{_ZERO}.contrastive", f"{_RHM}.locality", f"{_MIX}.covariance_windows"
     return [
-        Case(f"{zero}.CaptionedScenes", contrastive.CaptionedScenes,
+        Case(f"{_ZERO}.captioned_scenes.CaptionedScenes", captioned_scenes.CaptionedScenes,
              {"values": (3, 3), "fidelity": 0.7, "names": ("shape", "colour")}),
-        Case(f"{zero}.width_thresholds", contrastive.width_thresholds, {"scenes": scenes}),
+        Case(f"{_ZERO}.captioned_scenes.width_thresholds", captioned_scenes.width_thresholds,
+             {"scenes": scenes}),
         Case(f"{zero}.canonical_spectrum", contrastive.canonical_spectrum,
              {"joint": scenes.joint}),
         Case(f"{zero}.spectral_scores", contrastive.spectral_scores,
@@ -44,7 +45,7 @@ def cases() -> list[Case]:
              {"joint": scenes.joint, "width": 2, "wrong": swap[:, 0], "hard": 0.3,
               "negatives": None, "iterations": 20, "seed": 0},
              keep=("iterations",)),  # as many as are asked for are done
-        Case(f"{zero}.denoising_scores", contrastive.denoising_scores,
+        Case(f"{_ZERO}.captioned_scenes.denoising_scores", captioned_scenes.denoising_scores,
              {"scenes": scenes, "masked": 1, "loss": "log"}),
         Case(f"{_RHM}.tree_pairs.tree_pair", tree_pairs.tree_pair,
              {"grammar": grammar, "noise": noise, "t": 0.3, "first": (1, 0), "second": (1, 1),

@@ -10,13 +10,15 @@ from oracles import one_line
 
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory.zero_shot import contrastive
-from hierdiff.theory.zero_shot.contrastive import (
+from hierdiff.theory.zero_shot.captioned_scenes import (
     CaptionedScenes,
-    canonical_spectrum,
     denoising_scores,
+    width_thresholds,
+)
+from hierdiff.theory.zero_shot.contrastive import (
+    canonical_spectrum,
     fit_infonce,
     spectral_scores,
-    width_thresholds,
     zero_shot_accuracy,
 )
 
