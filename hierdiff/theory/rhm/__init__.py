@@ -10,6 +10,7 @@ information              mutual information, entropies and free energy, level by
 uturn                    noising and denoising: is the class kept, and when is it decided
 dynamical_correlations   which leaves change together; susceptibility
 token_correlations       correlations between two symbols of a datum
+speciation               when every level is decided, by free entropies
 sample_complexity        how many data show the levels of a hierarchy
 truncated_grammars       models of the lower levels only
 =======================  ========================================================================
@@ -87,7 +88,16 @@ if TYPE_CHECKING:
         kernel_cost,
         local_exponent,
         next_token_cost,
+        own_symbol_cost,
         resolved_samples,
+        weights_divergence,
+    )
+    from hierdiff.theory.rhm.speciation import (
+        CRITERIA,
+        Criterion,
+        LevelSpeciation,
+        level_speciation,
+        speciation_statistic,
     )
     from hierdiff.theory.rhm.token_correlations import (
         channel,
@@ -112,13 +122,16 @@ else:
     __getattr__, __dir__ = lazy(__name__, __file__)
 
 __all__ = [
+    "CRITERIA",
     "KERNELS",
     "BeliefSlopes",
+    "Criterion",
     "CriticalExponents",
     "CriticalLevel",
     "Estimate",
     "Kernel",
     "KestenStigum",
+    "LevelSpeciation",
     "OrderParameter",
     "annealed_beliefs",
     "annealed_validity",
@@ -154,6 +167,7 @@ __all__ = [
     "level_set_bound",
     "level_set_laws",
     "level_set_threshold",
+    "level_speciation",
     "local_exponent",
     "mmse",
     "mutual_information",
@@ -163,12 +177,14 @@ __all__ = [
     "node_validity",
     "overlap_bound",
     "overlap_threshold",
+    "own_symbol_cost",
     "pair_joint",
     "population_dynamics",
     "resolved_samples",
     "root_map",
     "second_eigenvalue",
     "sibling_states",
+    "speciation_statistic",
     "stability",
     "support_bound",
     "support_exponents",
@@ -183,4 +199,5 @@ __all__ = [
     "upward_derivative",
     "upward_map",
     "validity",
+    "weights_divergence",
 ]
