@@ -21,7 +21,8 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
@@ -53,6 +54,7 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 suppress_warnings = ["config.cache"]
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "hierdiff"
 html_static_path = ["_static"]

@@ -476,5 +476,7 @@ def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
                         mfc=colour if name == "chain_uturn" else "w", label=words)  # fmt: skip
     ax.plot([], [], "s--", color="0.4", mfc="w", ms=4, label="mean = fluctuation (2 nats)")
     ax.plot([], [], "o-", color="0.4", ms=4, label="U-turns; lines: weak signal")
-    ax.set(xscale="log", xlabel="spins N", ylabel="Ornstein-Uhlenbeck time t")
+    ax.set(xscale="log", xlabel="spins N", ylabel="Ornstein-Uhlenbeck time t", xticks=ds.N.values)
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.xaxis.set_minor_locator(plt.NullLocator())
     ax.legend(fontsize=6.5, frameon=False, title="slope against log N", title_fontsize=6.5)

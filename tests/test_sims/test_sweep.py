@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -25,9 +26,10 @@ from hierdiff.sims.stored_results import (
     results_of,
     run_again,
     scores,
+    summary_of,
     values_of,
 )
-from hierdiff.sims.sweep import grid_of, points_of, sweep
+from hierdiff.sims.sweep import grid_of, points_of, sweep, sweep_figure
 
 TINY = PhaseTransition(v=4, m=2, L=2, grammars=3, data=2, levels=5, refine=0)
 
@@ -162,10 +164,14 @@ def test_a_target_out_of_reach_says_what_it_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hierdiff.sims.sweep._MOST", 2)
+    found = float(sweep(TINY, {"L": (2,)}, out=tmp_path, workers=1).threshold_error[0])
     with pytest.raises(
         InvalidParameter, match=r"is not reached with grammars = 6 .*about grammars"
     ):
-        sweep(TINY, {"L": (2,)}, out=tmp_path, target={"threshold": 1e-6}, workers=1)
+        sweep(TINY, {"L": (2,)}, out=tmp_path, target={"threshold": found / 5}, workers=1)
+    # at once, where no number of grammars in reach would do
+    with pytest.raises(InvalidParameter, match=r"with grammars = 3 .*about grammars = .*e\+"):
+        sweep(TINY, {"L": (2,)}, out=tmp_path / "c", target={"threshold": 1e-9}, workers=1)
     with pytest.raises(InvalidParameter, match="no measured result has that variable"):
         sweep(TINY, {"L": (2,)}, out=tmp_path / "b", target={"mass": 1e-6}, workers=1)
 
@@ -207,6 +213,77 @@ def test_the_command_sweeps(
 # ---------------------------------------------------------------------------- what a file answers
 
 
+@pytest.mark.parametrize("word", ["--m", "--t", "--data"])
+def test_flags_of_an_experiment_are_not_short_for_those_of_a_sweep(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--m 2`` was read as ``--max-points 2``, and the experiment ran with its default."""
+    seen: list[Any] = []
+    monkeypatch.setattr("hierdiff.sims.sweep.sweep", lambda one, *_, **__: seen.append(one))
+    monkeypatch.setattr("hierdiff.sims.sweep.table", lambda _: "")
+    values = {"--m": (2,), "--t": (0.25, 0.5), "--data": (7,)}[word]
+    main(["sweep", "phase-transition", "--grid", "L=3", "--v", "4", "--m", "2", word,
+          *map(str, values), "--out", str(tmp_path)])  # fmt: skip
+    assert getattr(seen[0], word[2:]) in (values, values[0])
+    capsys.readouterr()
+
+
+def test_a_sweep_as_json_and_as_a_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--v", "4", "--grammars", "2", "--data", "2", "--levels", "5", "--refine", "0"]
+    main(["sweep", "phase-transition", "--grid", "m=1,2", "--grid", "L=2,3", *words, "--json",
+          "--out", str(tmp_path), "--workers", "1"])  # fmt: skip
+    found = json.loads(capsys.readouterr().out)
+    stored = results.load(found["file"])
+    assert [(x["m"], x["L"]) for x in found["points"]] == [(1, 2), (1, 3), (2, 2), (2, 3)]
+    for point in found["points"]:
+        at = stored.sel(m=point["m"], L=point["L"])
+        assert point["threshold"] == float(at.threshold)
+        assert (point["width"] is None) == bool(np.isnan(at.width))
+    main(["plot", found["file"], "--format", "svg"])
+    path = Path(found["file"]).with_suffix(".svg")
+    assert capsys.readouterr().out == f"wrote {path}\n"
+    assert path.read_text().lstrip().startswith("<?xml")
+    figure = sweep_figure(stored)
+    drawn = [ax.containers for ax in figure.axes]
+    assert [len(x) for x in drawn] == [2]  # a curve per value of m; no threshold has no error
+    with pytest.raises(InvalidParameter, match="no variable with an error"):
+        sweep_figure(stored[["threshold"]])
+
+
+def test_two_results_of_one_source_are_compared_by_the_names_of_their_files(
+    stored: Path, tmp_path: Path
+) -> None:
+    run(dataclasses.replace(TINY, seed=1), out=tmp_path, workers=1)
+    found = scores([stored / "phase_transition.nc", tmp_path / "phase_transition.nc"])
+    ends = {row.source for row in found}
+    assert ends == {f"simulation {tmp_path.name}/phase_transition.nc"}
+    assert len({row.variable for row in found}) > 3
+    with pytest.raises(InvalidParameter, match="are the same file"):
+        scores([stored / "phase_transition.nc"] * 2)
+
+
+def test_a_summary_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results.write_summary(
+        tmp_path / "a.json", {"threshold": 0.25, "claim": "lost at .25"}, {"v": 4}
+    )
+    main(["show", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["threshold  0.25", "", "lost at .25"]
+    assert "parameters v = 4" in lines
+    main(["show", "--json", str(path)])
+    assert json.loads(capsys.readouterr().out)["threshold"] == 0.25
+    other = tmp_path / "other.json"
+    for text in ("{}", "[1]", "no json", '{"made": 3}', '{"made": []}'):
+        other.write_text(text)
+        with pytest.raises(DamagedFile, match="is no summary of hierdiff"):
+            summary_of(other)
+    with pytest.raises(SystemExit):
+        main(["show", str(tmp_path / "nothing.json")])
+    assert "no summary at" in capsys.readouterr().err
+
+
 def test_the_experiment_of_a_file_is_the_one_that_wrote_it(stored: Path) -> None:
     assert experiment_of(stored / "phase_transition.nc") == TINY
     assert list(results_of(stored / "phase_transition.nc")) == [
@@ -216,8 +293,6 @@ def test_the_experiment_of_a_file_is_the_one_that_wrote_it(stored: Path) -> None
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_every_registered_experiment_comes_back_from_its_parameters(name: str) -> None:
-    import dataclasses
-
     kind = experiment(name)
     one = kind()
     words = json.loads(json.dumps(dataclasses.asdict(one), default=_plain))

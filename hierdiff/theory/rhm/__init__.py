@@ -13,6 +13,10 @@ token_correlations       correlations between two symbols of a datum
 speciation               when every level is decided, by free entropies
 sample_complexity        how many data show the levels of a hierarchy
 truncated_grammars       models of the lower levels only
+parallel_unmasking       what it costs to unmask several leaves at once
+unmasking_schedules      ... in a random order, and the best block sizes
+sampler_laws             the law of what such a sampler writes; remasking; other noise
+next_token               the autoregressive twin: next leaf, short contexts, when what is decided
 =======================  ========================================================================
 """
 
@@ -78,6 +82,18 @@ if TYPE_CHECKING:
         upward_derivative,
         upward_map,
     )
+    from hierdiff.theory.rhm.next_token import (
+        context_entropies,
+        context_strings,
+        masked_bound,
+        next_token_entropies,
+        reading_entropies,
+    )
+    from hierdiff.theory.rhm.parallel_unmasking import (
+        even_sizes,
+        spread_order,
+        unmasking_terms,
+    )
     from hierdiff.theory.rhm.sample_complexity import (
         KERNELS,
         Kernel,
@@ -99,6 +115,11 @@ if TYPE_CHECKING:
         level_speciation,
         speciation_statistic,
     )
+    from hierdiff.theory.rhm.sampler_laws import (
+        path_divergence,
+        remasked_log_prob,
+        sampler_log_prob,
+    )
     from hierdiff.theory.rhm.token_correlations import (
         channel,
         context_signal,
@@ -114,6 +135,12 @@ if TYPE_CHECKING:
         node_validity,
         truncated,
         validity,
+    )
+    from hierdiff.theory.rhm.unmasking_schedules import (
+        best_sizes,
+        string_entropy,
+        total_correlation,
+        unmasking_curve,
     )
     from hierdiff.theory.rhm.uturn import class_change, committor
 else:
@@ -136,6 +163,7 @@ __all__ = [
     "annealed_beliefs",
     "annealed_validity",
     "belief_slopes",
+    "best_sizes",
     "channel",
     "class_change",
     "class_truncated",
@@ -144,7 +172,9 @@ __all__ = [
     "coincidence_cost",
     "committor",
     "conditional_entropy",
+    "context_entropies",
     "context_signal",
+    "context_strings",
     "correlation_decay_exponent",
     "correlation_length_exponent",
     "covariance",
@@ -153,6 +183,7 @@ __all__ = [
     "critical_noise",
     "downward_map",
     "effective_epsilon",
+    "even_sizes",
     "finite_depth_threshold",
     "fixed_points",
     "free_energy",
@@ -169,9 +200,11 @@ __all__ = [
     "level_set_threshold",
     "level_speciation",
     "local_exponent",
+    "masked_bound",
     "mmse",
     "mutual_information",
     "next_token_cost",
+    "next_token_entropies",
     "node_information",
     "node_marginals",
     "node_validity",
@@ -179,13 +212,19 @@ __all__ = [
     "overlap_threshold",
     "own_symbol_cost",
     "pair_joint",
+    "path_divergence",
     "population_dynamics",
+    "reading_entropies",
+    "remasked_log_prob",
     "resolved_samples",
     "root_map",
+    "sampler_log_prob",
     "second_eigenvalue",
     "sibling_states",
     "speciation_statistic",
+    "spread_order",
     "stability",
+    "string_entropy",
     "support_bound",
     "support_exponents",
     "support_laws",
@@ -193,9 +232,12 @@ __all__ = [
     "susceptibility",
     "threshold_upper_bound",
     "token_correlation",
+    "total_correlation",
     "transfer_matrix",
     "truncated",
     "tuple_correlation",
+    "unmasking_curve",
+    "unmasking_terms",
     "upward_derivative",
     "upward_map",
     "validity",

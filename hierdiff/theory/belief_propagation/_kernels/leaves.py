@@ -127,14 +127,13 @@ def _load_symbol(task, leaf, row, v):
     hit = simd.load(line, HIT * width)
     flat = simd.unscale(simd.same(line, 1.0 * v))
     rest = simd.where_at_least(seen, here, 0, simd.load(line, MISS * width), flat)
-    for b in range(v):
-        simd.store(messages, row + b * width, simd.where_equal(seen, here, b, hit, rest))
+    simd.one_hot(messages, row, v, seen, here, hit, rest)
     one, zero = simd.same(line, 1.0), simd.same(line, 0.0)
     masked = simd.where_at_least(seen, here, 0, zero, one)
     simd.store(line, MASKS * width, simd.add(simd.load(line, MASKS * width), masked))
 
 
-@inline
+@part
 def _load_likelihoods(task, leaf, row, v, leaves, first):
     """One leaf from ``dense[column, leaf, symbol]``.
 
