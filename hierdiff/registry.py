@@ -133,6 +133,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.rule_weights:RuleWeights",
         "rule weights from noisy strings: their error against the number of strings",
     ),
+    "grammar-learning": Entry(
+        "hierdiff.sims.grammar_learning:GrammarLearning",
+        "grammars learned from strings, level by level: symbols, divergence and denoising errors",
+    ),
+    "speciation": Entry(
+        "hierdiff.sims.speciation:Speciation",
+        "when every level of a grammar, and the class of an Ising chain, is decided",
+    ),
     "variants": Entry(
         "hierdiff.sims.variants:Variants",
         "how unequal, ambiguous and cut rules move the threshold",

@@ -49,6 +49,7 @@ CLAIMS = {
     "jacobian_spectrum": "static correlation length is largest",
     "most_likely_strings": "are no string of the language",
     "posterior_entropy": "half of the entropy of the class",
+    "grammar_learning": "of K/2P", "speciation": "crosses its rivals",
     "rule_weights": "falls as P to the power", "memorization": "unimodal beyond",
     "phase_diagram": "closed form", "representation_peak": "misplaces the peak",
     "representational_similarity": "beliefs resemble", "sample_complexity": "P* grows as m",
