@@ -223,7 +223,8 @@ def ridge_weights(x: ArrayLike, y: ArrayLike, penalty: float) -> Floats:
     Raises
     ------
     InvalidParameter
-        If the shapes do not fit, a number is not finite, or the penalty is not positive.
+        If the shapes do not fit, a number is not finite, or the penalty is not positive or so
+        small beside x that rounding loses it.
 
     Notes
     -----
@@ -239,9 +240,15 @@ def ridge_weights(x: ArrayLike, y: ArrayLike, penalty: float) -> Floats:
         raise InvalidParameter(
             f"x and y have shapes {a.shape} and {b.shape}; give as many rows of each, and columns"
         )
-    if len(a) < a.shape[1]:
-        return np.asarray(a.T @ np.linalg.solve(a @ a.T + penalty * np.eye(len(a)), b))
-    return np.asarray(np.linalg.solve(a.T @ a + penalty * np.eye(a.shape[1]), a.T @ b))
+    try:
+        if len(a) < a.shape[1]:
+            return np.asarray(a.T @ np.linalg.solve(a @ a.T + penalty * np.eye(len(a)), b))
+        return np.asarray(np.linalg.solve(a.T @ a + penalty * np.eye(a.shape[1]), a.T @ b))
+    except np.linalg.LinAlgError:
+        raise InvalidParameter(
+            f"penalty = {penalty:g} is lost in rounding beside x of up to {np.abs(a).max():.2g}; "
+            "scale x, or raise the penalty"
+        ) from None
 
 
 def ridge_probe(features: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE) -> Probe:
