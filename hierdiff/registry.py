@@ -161,6 +161,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
     ),
+    "parallel-unmasking": Entry(
+        "hierdiff.sims.parallel_unmasking:ParallelUnmasking",
+        "what it costs to unmask several leaves at once, by order and number of steps",
+    ),
+    "autoregressive": Entry(
+        "hierdiff.sims.autoregressive:Autoregressive",
+        "entropies of the next leaf, short contexts, and when the class is decided",
+    ),
     # variants of zero-shot classification
     "cue-conflict": Entry(
         "hierdiff.sims.cue_conflict:CueConflict",
@@ -194,6 +202,11 @@ EXPERIMENTS: dict[str, Entry] = {
     "network-exact-targets": Entry(
         "hierdiff.validation.experiments.exact_targets:NetworkExactTargets",
         "what sampled targets cost a network, beside the exact posterior as its loss",
+        "networks",
+    ),
+    "network-unmasking": Entry(
+        "hierdiff.validation.experiments.unmasking:NetworkUnmasking",
+        "what parallel unmasking costs a trained network, beside exact conditionals",
         "networks",
     ),
     "network-representation": Entry(

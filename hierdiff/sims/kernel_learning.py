@@ -38,6 +38,8 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import (
+    BLUE,
+    ORANGE,
     Axes,
     Figure,
     axes_or_new,
@@ -444,7 +446,7 @@ def kernel_label_cost(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = axes_or_new(ax)
     for ds in parts:
         source = str(ds.source.values)
-        for kernel, colour in zip(ds.kernel.values, ("tab:blue", "tab:red"), strict=False):
+        for kernel, colour in zip(ds.kernel.values, (BLUE, ORANGE), strict=False):
             line = ds.kernel_samples.sel(kernel=kernel)
             slope, error = (
                 float(ds[f"kernel_exponent{end}"].sel(kernel=kernel)) for end in ("", "_error")
