@@ -161,6 +161,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
     ),
+    "parallel-unmasking": Entry(
+        "hierdiff.sims.parallel_unmasking:ParallelUnmasking",
+        "what it costs to unmask several leaves at once, by order and number of steps",
+    ),
+    "autoregressive": Entry(
+        "hierdiff.sims.autoregressive:Autoregressive",
+        "entropies of the next leaf, short contexts, and when the class is decided",
+    ),
     # variants of zero-shot classification
     "cue-conflict": Entry(
         "hierdiff.sims.cue_conflict:CueConflict",

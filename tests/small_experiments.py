@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hierdiff.sims import (
+    Autoregressive,
     ChangedTree,
     Coverage,
     DataModels,
@@ -14,6 +15,7 @@ from hierdiff.sims import (
     JacobianSpectrum,
     Memorization,
     MostLikelyStrings,
+    ParallelUnmasking,
     PhaseDiagram,
     PosteriorEntropy,
     RepresentationalSimilarity,
@@ -32,6 +34,7 @@ from hierdiff.sims import (
 __all__ = ["LAWLESS", "SMALL", "UNMEASURED"]
 
 SMALL: tuple[Any, ...] = (
+    Autoregressive(v=4, m=2, L=2, grammars=3, data=20, strings=20, contexts=(0, 1, 3)),
     ChangedTree(v=8, m=2, L=2, grammars=4, data=16),
     Coverage(repetitions=20, names=("2 networks", "mean, 4", "wrong: divided")),
     Exponents(sizes=((8, 3, 2),), size=200, copies=3, levels=30, depths=(3, 4, 5),
@@ -45,6 +48,8 @@ SMALL: tuple[Any, ...] = (
     PhaseDiagram(size=100, copies=2, depth=6, symbols=(8,)),
     JacobianSpectrum(v=4, m=2, L=2, grammars=3, data=6, levels=4, ranks=3),
     MostLikelyStrings(v=6, m=2, L=2, grammars=3, data=20, levels=4),
+    ParallelUnmasking(v=4, m=2, L=2, grammars=3, data=60, strings=20, steps=(1, 2, 4),
+                      sizes=((2, 2), (3, 1))),
     PosteriorEntropy(v=4, m=2, L=2, grammars=3, data=6, levels=4),
     RuleWeights(v=4, m=2, L=1, grammars=3, times=(0.0, 0.2), numbers=(50, 100)),
     RepresentationPeak(seeds=3, test=400, mixtures=((3, 2, 0.3),)),

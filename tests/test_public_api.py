@@ -97,14 +97,14 @@ SURFACE = {
         "snr_slope", "stable_accuracy", "weighting", "x0_error",
     ],
     "hierdiff.sims": [
-        "Alignment", "AttributeBinding", "ChangedTree", "Classification", "Composition",
+        "Alignment", "AttributeBinding", "Autoregressive", "ChangedTree", "Classification", "Composition",
         "Correlations", "Coverage", "CueConflict", "DataModels", "EmpiricalModel", "Exponents",
         "FiniteSizeScaling", "Information", "JacobianSpectrum", "KernelLearning", "Memorization",
-        "MostLikelyStrings", "PhaseDiagram", "PhaseTransition", "PosteriorEntropy",
+        "MostLikelyStrings", "ParallelUnmasking", "PhaseDiagram", "PhaseTransition", "PosteriorEntropy",
         "Representation", "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights",
         "SampleComplexity", "SequentialModel", "Sharpening", "SimulatedModel", "Susceptibility",
         "SynonymLearning", "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
-        "Variants",
+        "UnmaskingModel", "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",
@@ -113,8 +113,8 @@ SURFACE = {
     ],
     "hierdiff.validation": [
         "CATALOGUE", "DDIM", "NETWORKS", "Ancestral", "DiscreteSchedule", "Execution",
-        "NetworkModel", "Parameterisation", "forward_backward", "network", "pretrained",
-        "print_models",
+        "NetworkModel", "Parameterisation", "forward_backward", "network", "open_model",
+        "own_model", "pretrained", "print_models",
     ],
     "hierdiff.plots": ["Axes", "Figure", "needs", "pick", "plt", "sources", "style", "ticker"],
     "hierdiff.errors": [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hierdiff.sims.alignment import Alignment
     from hierdiff.sims.attribute_binding import AttributeBinding
+    from hierdiff.sims.autoregressive import Autoregressive
     from hierdiff.sims.changed_tree import ChangedTree
     from hierdiff.sims.composition import Composition
     from hierdiff.sims.correlations import Correlations
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from hierdiff.sims.information import Information
     from hierdiff.sims.kernel_learning import KernelLearning
     from hierdiff.sims.memorization import Memorization
+    from hierdiff.sims.models.block_unmasking import UnmaskingModel
     from hierdiff.sims.models.empirical import EmpiricalModel
     from hierdiff.sims.models.finite_steps import SequentialModel, SimulatedModel
     from hierdiff.sims.most_likely_strings import MostLikelyStrings
+    from hierdiff.sims.parallel_unmasking import ParallelUnmasking
     from hierdiff.sims.phase_diagram import PhaseDiagram
     from hierdiff.sims.phase_transition import PhaseTransition
     from hierdiff.sims.posterior_uncertainty import JacobianSpectrum, PosteriorEntropy
@@ -47,6 +50,7 @@ else:
 __all__ = [
     "Alignment",
     "AttributeBinding",
+    "Autoregressive",
     "ChangedTree",
     "Classification",
     "Composition",
@@ -62,6 +66,7 @@ __all__ = [
     "KernelLearning",
     "Memorization",
     "MostLikelyStrings",
+    "ParallelUnmasking",
     "PhaseDiagram",
     "PhaseTransition",
     "PosteriorEntropy",
@@ -80,5 +85,6 @@ __all__ = [
     "TreeShapes",
     "TruncatedDenoisers",
     "UTurn",
+    "UnmaskingModel",
     "Variants",
 ]

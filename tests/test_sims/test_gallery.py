@@ -40,6 +40,7 @@ def rows(*kinds: Any, quick: bool) -> list[Any]:
 EVERY = pytest.mark.parametrize("one", rows(*SMALL, quick=False))
 RUNS = pytest.mark.parametrize("one", rows(*SMALL, quick=True))
 CLAIMS = {
+    "autoregressive": "losses sum to", "parallel_unmasking": "divergence in nats at",
     "changed_tree": "class changed in", "coverage": "planted wrong ones are rejected",
     "critical_exponents": "class beliefs collapse", "finite_size_scaling": "for infinite depth",
     "information": "masking identity: chi2 = ",
@@ -56,7 +57,14 @@ CLAIMS = {
     "uturn": "class decided at", "variants": "reference class lost at t",
 }  # fmt: skip
 """Words of the claim of every experiment."""
-ANY_MODEL = {"changed_tree", "tree_loss", "uturn", "variants"}
+ANY_MODEL = {
+    "autoregressive",
+    "changed_tree",
+    "parallel_unmasking",
+    "tree_loss",
+    "uturn",
+    "variants",
+}
 """Experiments that take any model; the others compare many."""
 WITH_LAW = [e for e in SMALL if e.name not in LAWLESS | UNMEASURED]
 WITH_THRESHOLDS = ("data_models", "susceptibility", "uturn")

@@ -228,7 +228,7 @@ def classify_folder(
     rows = slice(None) if limit is None else slice(limit)
     answers = classify_images(model, files[rows], grid, size, encode, folder, _CLASSES)
     ds = (
-        _labelled(answers, labels[rows][answers["row"]], parameters) if conflict is None
+        labelled_scores(answers, labels[rows][answers["row"]], parameters) if conflict is None
         else _conflicts(answers, members, images, parameters)
     )  # fmt: skip
     return ds.assign_attrs(images=shown)
@@ -254,7 +254,7 @@ def classify_images(
         data = encode(pixels)
         tasks = [
             Task(
-                _one_image, (scored, x0, grid, classes),
+                one_image, (scored, x0, grid, classes),
                 {"version": 1, "question": "network classification, grid", "keep": grid.keep,
                  "stages": grid.stages, "seed": grid.seed, "classes": classes},
             )
@@ -267,7 +267,7 @@ def classify_images(
     return {"scores": np.stack(scores), "calls": np.array(calls), "row": np.array(rows)}
 
 
-def _one_image(model: ClassErrors, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
+def one_image(model: ClassErrors, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
     scores, calls = grid_scores(model, x0, range(classes), grid)
     return {"scores": scores, "calls": np.array(calls)}
 
@@ -301,7 +301,10 @@ def _dataset(
     return results.label(variables, coords, "network", results.provenance(given))
 
 
-def _labelled(answers: dict[str, Array], labels: Array, given: Mapping[str, Any]) -> xr.Dataset:
+def labelled_scores(
+    answers: dict[str, Array], labels: Array, given: Mapping[str, Any]
+) -> xr.Dataset:
+    """Scores and accuracy of images whose class is known."""
     scores = answers["scores"]
     right = (scores.argmin(axis=1) == labels).astype(float)
     error = float(np.sqrt(right.mean() * (1 - right.mean()) / len(right)))

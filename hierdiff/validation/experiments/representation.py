@@ -6,8 +6,9 @@ source         what is learned, and how features are read
 ``mixture``    networks on points of a mixture of low-rank Gaussians: SNR, class energies and a
                linear probe of the denoised features, beside the exact law and the memorising
                denoiser, by :meth:`hierdiff.sims.representation.Representation.measure`
-``rhm``        networks on strings of a random grammar, ``digits`` on 8 x 8 digits, ``catalogue`` a
-               published network on images: linear probes of every layer
+``rhm``        networks on strings of a random grammar, ``digits`` on 8 x 8 digits, ``fashion`` on
+               photographs of clothing, ``own`` and ``catalogue`` a network of yours or a
+               published one on images: linear probes of every layer
                (:mod:`hierdiff.validation.experiments.layer_probes`)
 =============  ==================================================================================
 
@@ -49,13 +50,16 @@ from hierdiff.validation.experiments import (
 )
 from hierdiff.validation.experiments.layer_probes import (
     DigitNetworks,
+    FashionNetworks,
     PublishedNetwork,
     StringNetworks,
     labelled_models,
     layer_probe_figure,
     probe_layers,
+    probe_own_layers,
     probe_summary,
 )
+from hierdiff.validation.experiments.own_images import OwnProbed
 from hierdiff.validation.recipes import train_vector_network
 from hierdiff.validation.training import TrainConfig
 
@@ -123,7 +127,7 @@ class NetworkRepresentation:
     )  # fmt: skip
     sources: ClassVar[Mapping[str, type]] = {
         "mixture": MixtureNetworks, "rhm": StringNetworks, "digits": DigitNetworks,
-        "catalogue": PublishedNetwork,
+        "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
@@ -131,6 +135,8 @@ class NetworkRepresentation:
         Annotated[MixtureNetworks, tyro.conf.subcommand("mixture")]
         | Annotated[StringNetworks, tyro.conf.subcommand("rhm")]
         | Annotated[DigitNetworks, tyro.conf.subcommand("digits")]
+        | Annotated[FashionNetworks, tyro.conf.subcommand("fashion")]
+        | Annotated[OwnProbed, tyro.conf.subcommand("own")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
     ) = field(default_factory=MixtureNetworks)
     """Which network on which data."""
@@ -229,6 +235,8 @@ class NetworkRepresentation:
         InvalidParameter
             If a model cannot answer, or is given for another source than the mixture.
         """
+        if isinstance(self.source, OwnProbed):
+            return self._trained(None if folder is None else Path(folder), "cpu", model)
         if model is not None or data is not None:
             return self.experiment.measure(
                 model, data, folder=folder, workers=workers, cluster=cluster
@@ -242,9 +250,9 @@ class NetworkRepresentation:
         if not run.resume:
             clear_checkpoints(run.folder, "vectors-*", "probe-*")
         if not isinstance(self.source, MixtureNetworks):
-            if model is not None:
+            if model is not None and not isinstance(self.source, OwnProbed):
                 _ = self.experiment  # which says that only the mixture takes models
-            return {self.name: self._trained(run.folder, run.device)}
+            return {self.name: self._trained(run.folder, run.device, model)}
         seeds = max(4, self.source.networks)
         memory = replace(self.experiment, seeds=seeds).measure(**run.tasks(self.name))
         if model is None:
@@ -275,10 +283,14 @@ class NetworkRepresentation:
         assert isinstance(self.source, MixtureNetworks)
         return self.source
 
-    def _trained(self, folder: Path | None, device: str) -> xr.Dataset:
+    def _trained(self, folder: Path | None, device: str, model: Any = None) -> xr.Dataset:
         """The measurement on networks that are trained here or published."""
         if isinstance(self.source, MixtureNetworks):
             return self._on_mixture(folder, device)
+        if isinstance(self.source, OwnProbed):
+            return probe_own_layers(
+                self.source, model, folder, device, self.seed, asdict(self)
+            )  # fmt: skip
         found = labelled_models(self.source, self.seed, folder, device)
         return probe_layers(found, self.source, self.seed, asdict(self))
 
