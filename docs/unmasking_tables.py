@@ -37,16 +37,17 @@ def unmasking_sizes() -> str:
     for i, (m, L) in enumerate(zip(s["m"], s["L"], strict=True)):
         for word, name in (("best", "random, best sizes"), ("spread", "spread, equal sizes")):
             cells = [
-                "" if s[word][i][j] is None else plus(abs(s[word][i][j]), s[f"{word}_error"][i][j], 2)
+                "" if s[word][i][j] is None
+                else plus(abs(s[word][i][j]), s[f"{word}_error"][i][j], 2)
                 for j in range(len(steps))
             ]  # fmt: skip
             rows.append([f"{m:.0f}", f"{L:.0f}", name, f"{s['fall'][i]:.2f}", *cells])
     header = ["m", "L", "order", "Z(0) - Z(n-1)", *(f"T = {T}" for T in steps)]
     ends = x["exponents"]
     return table(header, rows) + (
-        f"\nAt the longest strings the divergence falls as T to the power -{plus(*ends['best'], 2)} "
-        f"(random order) and -{plus(*ends['spread'], 2)} (spread), from two steps to four leaves per "
-        "step.\n"
+        "\nAt the longest strings the divergence falls as T to the power "
+        f"-{plus(*ends['best'], 2)} (random order) and -{plus(*ends['spread'], 2)} (spread), "
+        "from two steps to four leaves per step.\n"
     )
 
 
@@ -123,13 +124,17 @@ def claims_u() -> dict[str, tuple[str, str]]:
         for i, (m, L) in enumerate(zip(s["m"], s["L"], strict=True)) if m == 3 and L > 3
     ]  # fmt: skip
     nets = network("unmasking")
-    spread, last = nets["orders"].index("spread"), nets["T"].index(4)
+    i, j = nets["orders"].index("spread"), nets["T"].index(4)
+    whole, price = (
+        plus(nets[w][i][j], nets[f"{w}_error"][i][j], 2) for w in ("divergence", "price")
+    )
     return {
         "U1": (
-            "holds exactly, and is the smaller part: the divergence of block sizes is a Riemann sum "
-            f"of Z(k). At four leaves a step the best sizes cost {min(four):.2f} to {max(four):.2f} "
-            f"nats for 16 to 64 leaves (m = 3). The order matters more: with eight steps for 32 "
-            f"leaves {kl('left to right')} nats left to right, {kl('random')} random, "
+            "holds exactly, and is the smaller part: the divergence of block sizes is a Riemann "
+            f"sum of Z(k). At four leaves a step the best sizes cost {min(four):.2f} to "
+            f"{max(four):.2f} nats for 16 to 64 leaves (m = 3). The order matters "
+            f"more: with eight steps for 32 leaves {kl('left to right')} nats left to right, "
+            f"{kl('random')} random, "
             f"{kl('spread')} spread over the tree; it falls as T to the power "
             f"-{plus(*x['exponents']['best'], 2)} and -{plus(*x['exponents']['spread'], 2)}",
             ORDER,
@@ -147,18 +152,16 @@ def claims_u() -> dict[str, tuple[str, str]]:
             ORDER,
         ),
         "U4": (
-            f"the losses sum to {plus(*twin['sum of losses'], 2)} nats, the logarithm of the number "
-            f"of data being {twin['log number of data']:.2f}; half of the class is decided after "
-            f"{twin['half read']['left to right'][0]:.1f} of 32 leaves from the left, "
-            f"{twin['half read']['spread'][0]:.1f} spread over the tree; c leaves of context make "
-            "levels valid of which a node has c + 1 leaves at most",
+            f"the losses sum to {plus(*twin['sum of losses'], 2)} nats, the logarithm of the "
+            f"number of data being {twin['log number of data']:.2f}; half of the class is "
+            f"decided after {twin['half read']['left to right'][0]:.1f} of 32 leaves from the "
+            f"left, {twin['half read']['spread'][0]:.1f} spread over the tree; c leaves of "
+            "context make levels valid of which a node has c + 1 leaves at most",
             TWIN,
         ),
         "networks": (
-            f"three networks at (8, 3, 2, 4): with four steps in the order spread the divergence is "
-            f"{plus(nets['divergence'][spread][last], nets['divergence_error'][spread][last], 2)}, "
-            f"of which {plus(nets['price'][spread][last], nets['price_error'][spread][last], 2)} are "
-            "the price of the steps",
+            "three networks at (8, 3, 2, 4): with four steps in the order spread the divergence "
+            f"is {whole}, of which {price} are the price of the steps",
             "",
         ),
     }
