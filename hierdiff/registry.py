@@ -109,6 +109,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.information:Information",
         "mutual information per tree level, and its slope against the denoiser",
     ),
+    "contrastive-learning": Entry(
+        "hierdiff.sims.contrastive_learning:ContrastiveLearning",
+        "at which width and with which negatives contrastive learners bind",
+    ),
+    "local-denoisers": Entry(
+        "hierdiff.sims.local_denoisers:LocalDenoisers",
+        "what a denoiser loses that sees a window, and how long the posterior is",
+    ),
     "most-likely-strings": Entry(
         "hierdiff.sims.most_likely_strings:MostLikelyStrings",
         "the most likely string against the string of likeliest leaves",
@@ -124,6 +132,14 @@ EXPERIMENTS: dict[str, Entry] = {
     "rule-weights": Entry(
         "hierdiff.sims.rule_weights:RuleWeights",
         "rule weights from noisy strings: their error against the number of strings",
+    ),
+    "grammar-learning": Entry(
+        "hierdiff.sims.grammar_learning:GrammarLearning",
+        "grammars learned from strings, level by level: symbols, divergence and denoising errors",
+    ),
+    "speciation": Entry(
+        "hierdiff.sims.speciation:Speciation",
+        "when every level of a grammar, and the class of an Ising chain, is decided",
     ),
     "variants": Entry(
         "hierdiff.sims.variants:Variants",
