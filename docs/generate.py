@@ -12,6 +12,13 @@ from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
 from reference import commands, papers
 from reference import draw as draw_reference
+from unmasking_tables import (
+    next_token,
+    remasking,
+    unmasking_networks,
+    unmasking_orders,
+    unmasking_sizes,
+)
 
 from hierdiff import GaussianNoise
 from hierdiff.sims.models.fitted import LABELS, MODELS
@@ -370,7 +377,8 @@ def main() -> None:
         representation_peak, memorization, crossover, data_models, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
         local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds, tree_shapes, commands, papers,
+        exponents, exponent_tests, threshold_bounds, tree_shapes, unmasking_orders, unmasking_sizes,
+        remasking, unmasking_networks, next_token, commands, papers,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)

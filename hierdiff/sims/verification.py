@@ -43,11 +43,13 @@ from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise, has_snr
 from hierdiff.seeds import stream
+from hierdiff.sims.models.block_unmasking import UnmaskingModel
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import (
     denoise_symbols,
     posterior,
 )
+from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.mixture.collapse import (
     mutual_information_mixture,
     mutual_information_sampled,
@@ -64,9 +66,12 @@ from hierdiff.theory.odd_one_out_task import (
 )
 from hierdiff.theory.rhm.broadcast import kesten_stigum, kesten_stigum_annealed
 from hierdiff.theory.rhm.information import pointwise_information, pointwise_slope
+from hierdiff.theory.rhm.next_token import context_entropies
 from hierdiff.theory.rhm.sample_complexity import kernel_accuracy
+from hierdiff.theory.rhm.sampler_laws import sampler_log_prob
 from hierdiff.theory.rhm.token_correlations import concentration, pair_joint
 from hierdiff.theory.rhm.truncated_grammars import annealed_validity, truncated, validity
+from hierdiff.theory.rhm.unmasking_schedules import unmasking_curve
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
 from hierdiff.theory.zero_shot.scores import log_ratio
 from hierdiff.theory.zero_shot.weightings import snr_at
@@ -549,6 +554,42 @@ def _noise_ceiling(seed: int) -> Measured:
     error = math.sqrt((best * (1 - best)).sum()) / len(P)
     agree = float((P**2).sum(1).mean())
     return Measured(float(hits.mean()), noise_ceiling(P), error, math.inf, agree)
+
+
+# ---------------------------------------------------------------------------- parallel unmasking
+
+
+@_law("parallel unmasking", "entropies of the next leaf, random order, sum to log(number of data)",
+      "the class forgotten")  # fmt: skip
+def _unmasking_sum(seed: int) -> Measured:
+    rhm = RHM(8, 3, 2, 4)
+    curve = unmasking_curve(rhm.draw(stream(seed, "curve")), 1000, stream(seed, "curve data"))
+    law = rhm.log_n_data
+    return _units(curve.by_datum.sum(axis=1), law, law - math.log(rhm.v))
+
+
+@_law("parallel unmasking", "share of valid strings = E q/p, four blocks spread over the tree",
+      "exp(-KL)")  # fmt: skip
+def _valid_blocks(seed: int) -> Measured:
+    grammar, n, sizes = RHM(8, 3, 2, 4).draw(stream(seed, "blocks")), 3000, (4, 4, 4, 4)
+    exact = ExactRHM(grammar, MaskingNoise(8), threads=1)
+    sampler = UnmaskingModel(exact, grammar, sizes, "spread")
+    made = sampler.sample(np.full((n, 16), -1), 1.0, stream(seed, "blocks drawn"))
+    valid = grammar.is_valid(made).astype(float)
+    x = grammar.sample(n, stream(seed, "blocks data")).leaves
+    gap = sampler_log_prob(grammar, x, "spread", sizes) - grammar.log_prob(x)
+    ratio = np.exp(gap)
+    error = math.sqrt((valid.var(ddof=1) + ratio.var(ddof=1)) / n)
+    return Measured(float(valid.mean()), float(ratio.mean()), error, math.inf, math.exp(gap.mean()))
+
+
+@_law("parallel unmasking", "entropies of the next leaf, left to right, sum to log(number of data)",
+      "three leaves of context")  # fmt: skip
+def _next_token_sum(seed: int) -> Measured:
+    rhm = RHM(8, 3, 2, 4)
+    grammar, rng = rhm.draw(stream(seed, "tokens")), stream(seed, "tokens data")
+    found = context_entropies(grammar, (3, 15), 1000, rng).by_datum.sum(axis=1)
+    return _units(found[:, 1], rhm.log_n_data, float(found[:, 0].mean()))
 
 
 # ----------------------------------------------------------------------------------- the ledger
