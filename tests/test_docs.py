@@ -661,6 +661,10 @@ SMALL = {
     "parallel_unmasking": "--grammars 2 --data 40 --strings 8 --sizes 3 4 3 5 3 6",
     "autoregressive": "--grammars 2 --data 8 --strings 8",
     "tree_shapes": "--depths 2 3 --grammars 3 --data 2 --levels 7",
+    "contrastive_learning": "--values 3 3 --widths 2 5 9 --starts 2 --scenes 300 --negatives 4 "
+    "--v 4 --m 2 --L 2 --levels 3 --grammars 3 --samples 40",
+    "local_denoisers": "--v 8 --m 2 --L 3 --noises masking --grammars 3 --data 8 --levels 4 "
+    "--heights 1 2 --deepest 4",
     "uturn": "--v 16 --m 4 --depths 3 4 --grammars 12 --data 24 --levels 9 --num-steps 4 8 16",
 }
 """Flags, added to the quoted ones, with which a study takes seconds."""
