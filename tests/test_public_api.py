@@ -100,8 +100,8 @@ SURFACE = {
         "MostLikelyStrings", "PhaseDiagram", "PhaseTransition", "PosteriorEntropy",
         "Representation", "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights",
         "SampleComplexity", "SequentialModel", "Sharpening", "SimulatedModel", "Susceptibility",
-        "SynonymLearning", "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
-        "Variants",
+        "SynonymLearning", "TrainingTime", "TreeLoss", "TreeMixture", "TreeShapes",
+        "TruncatedDenoisers", "UTurn", "Variants",
     ],
     "hierdiff.results": [
         "SOURCES", "OldResult", "compare", "label", "load", "origin", "provenance", "save",

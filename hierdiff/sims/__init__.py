@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.sharpening import Sharpening
     from hierdiff.sims.susceptibility import Susceptibility
     from hierdiff.sims.synonym_learning import SynonymLearning
+    from hierdiff.sims.training_time import TrainingTime
     from hierdiff.sims.tree_loss import TreeLoss
     from hierdiff.sims.tree_mixture import TreeMixture
     from hierdiff.sims.tree_shapes import TreeShapes
@@ -75,6 +76,7 @@ __all__ = [
     "SimulatedModel",
     "Susceptibility",
     "SynonymLearning",
+    "TrainingTime",
     "TreeLoss",
     "TreeMixture",
     "TreeShapes",
