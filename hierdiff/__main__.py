@@ -75,6 +75,17 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("cite", help="BibTeX of the papers behind a function or experiment")
     one.add_argument("name", nargs="?", default="", help="default all papers that are used")
+    one = commands.add_parser("features", help="write features of images to files, chunk by chunk")
+    one.add_argument("--model", required=True, help="module:factory, a folder of diffusers, a name")
+    one.add_argument("--images", required=True, help="digits, fashion, fashion-14, or a folder")
+    one.add_argument("--t", nargs="+", type=float, required=True, help="noise levels")
+    one.add_argument("--layers", nargs="+", default=[], help="submodules; default as declared")
+    one.add_argument("--split", default="test", help="train or test, of a named set")
+    one.add_argument("--out", default="out/features", help="folder of the files")
+    one.add_argument("--chunk", type=int, default=256, help="images in memory at a time")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--device", default="cpu")
+    one.add_argument("--accept-licence", action="store_true")
     commands.add_parser("models", help="list the public checkpoints that can be loaded")
     return parser
 
@@ -110,8 +121,8 @@ def _show(chosen: argparse.Namespace) -> None:
     ds = results.load(chosen.file)
     try:
         said = experiment_of(chosen.file).summary(results_of(chosen.file))
-    except (InvalidParameter, KeyError):  # a file apart from its run still has its own numbers
-        said = None
+    except (InvalidParameter, LookupError, ValueError, AttributeError):
+        said = None  # a file apart from its run, or changed since, still has its own numbers
     if chosen.json:
         found: dict[str, Any] = {"source": str(ds.source.values), "values": values_of(ds)}
         found["attributes"] = {str(k): str(x) for k, x in ds.attrs.items()}
@@ -163,6 +174,20 @@ def _cite(chosen: argparse.Namespace) -> None:
     print(cite(chosen.name), end="")
 
 
+def _features(chosen: argparse.Namespace) -> None:
+    from hierdiff._lazy import import_optional
+
+    import_optional("torch", "'hierdiff[networks]'", "hierdiff features")
+    from hierdiff.validation.feature_files import features_of
+
+    found = features_of(
+        chosen.model, chosen.images, tuple(chosen.t), chosen.out, layers=tuple(chosen.layers),
+        split=chosen.split, chunk=chosen.chunk, seed=chosen.seed, device=chosen.device,
+        accept_licence=chosen.accept_licence,
+    )  # fmt: skip
+    print(f"wrote {found.path}: {len(found)} images, layers {', '.join(found.layers)}")
+
+
 def _models(_: argparse.Namespace) -> None:
     from hierdiff.validation.pretrained.download import print_models
 
@@ -171,7 +196,7 @@ def _models(_: argparse.Namespace) -> None:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "list": _list, "show": _show, "compare": _compare, "plot": _plot, "rerun": _rerun,
-    "verify": _verify, "cite": _cite, "models": _models,
+    "verify": _verify, "cite": _cite, "models": _models, "features": _features,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ follows :class:`hierdiff.contracts.Experiment` and one line in :mod:`hierdiff.re
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import re
 import sys
@@ -20,9 +21,10 @@ from typing import Any, cast
 import xarray as xr
 
 from hierdiff import results
+from hierdiff._lazy import import_optional
 from hierdiff._progress import quiet as quietly
 from hierdiff.checks import check_fields, checked, flag, shown, unchecked, whole
-from hierdiff.command_line import execute, parse_flags
+from hierdiff.command_line import command_line, execute, parse_flags
 from hierdiff.contracts import DiffusionModel, Experiment
 from hierdiff.errors import InvalidParameter
 from hierdiff.fingerprints import fingerprint
@@ -328,7 +330,50 @@ def command(
 
     def work() -> dict[str, xr.Dataset]:
         chosen: Any
-        chosen, options = parse_flags(kind, RunOptions, arguments, program)
-        return results.tracked(_run)(chosen, None, None, options)
+        with command_line():
+            given = sys.argv[1:] if arguments is None else list(arguments)
+        words, name = model_flag(given, hasattr(kind, "arguments"))
+        chosen, options = parse_flags(kind, RunOptions, words, program)
+        model, data = (None, None) if name is None else _model_of(name, options.device)
+        return results.tracked(_run)(chosen, model, data, options)
 
     return execute(work)
+
+
+def model_flag(words: Sequence[str], sources: bool) -> tuple[list[str], str | None]:
+    """The command line without ``--model X``, and X where it is a model for the experiment itself.
+
+    An experiment with sources keeps the flag for the source that takes images; X is a model for
+    its other data where a source stands first, or where X is a factory or a folder and no images
+    are named.
+
+    Examples
+    --------
+    >>> model_flag(["--v", "4", "--model", "mine:net"], False)
+    (['--v', '4'], 'mine:net')
+    >>> model_flag(["--model", "mine:net", "--images", "fashion"], True)[1] is None
+    True
+    """
+    found = list(words)
+    at = next((i for i, w in enumerate(found) if w.partition("=")[0] == "--model"), None)
+    if at is None:
+        return found, None
+    _, equals, value = found[at].partition("=")
+    end = at + 1 if equals else at + 2
+    value = value if equals else (found[at + 1] if at + 1 < len(found) else "")
+    first = found[0] if not found[0].startswith("-") else ""
+    images = any(w.partition("=")[0] == "--images" for w in found)
+    other = bool(first) and first not in ("own", "catalogue")
+    plain = not first and not images and (":" in value or Path(value).is_dir())
+    if not value or (sources and not (other or plain)):
+        return found, None
+    return found[:at] + found[end:], value
+
+
+def _model_of(name: str, device: str) -> tuple[Any, Any]:
+    """A network of one's own, and the data that it declares."""
+    # networks are a layer above this one, and need torch
+    import_optional("torch", "'hierdiff[networks]'", f"--model {name}")
+    reader: Any = importlib.import_module("hierdiff.validation.pretrained.own_models")
+    found = reader.open_model(name, device=device)
+    return found.model, found.data

@@ -33,6 +33,7 @@ from hierdiff.data.rhm import Grammar
 from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation._kernels import passes as kernels
 from hierdiff.theory.belief_propagation._kernels.leaves import centre
+from hierdiff.theory.belief_propagation._kernels.specialised import Code, code_of, suits
 from hierdiff.theory.belief_propagation.buffers import (
     Shelf,
     address,
@@ -206,6 +207,7 @@ class Plan:
     shelf: Shelf
     flat: Array  # a prior [1, v] of ones for the root, and its address
     flat_place: int
+    code: tuple[Code, ...]  # whose addresses are in the geometry
 
     @property
     def geometry(self) -> Array:
@@ -250,6 +252,7 @@ class Known:
         self.plans: dict[Any, Plan] = {}
         self.cuts: dict[Any, int | None] = {}
         self.blocks: dict[Any, Any] = {}
+        self.code: dict[tuple[int, str], Code] = {}  # by level and number type
 
 
 _KNOWN: dict[int, tuple[weakref.ref[Grammar], Known]] = {}
@@ -276,6 +279,18 @@ def plan_of(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: boo
     if plan is None:
         plan = about.plans[mark] = _plan(g, top, bottom, dtype, shared)
     return plan
+
+
+def compile_rules(g: Grammar, dtype: np.dtype[Any]) -> int:
+    """Code for the levels that suit, which plans use from now on; how many levels have one."""
+    about, folder = known(g), getattr(kernels.lines._cache, "cache_path", None)
+    for level, (rule, weight) in enumerate(zip(g.rules, g.weights, strict=True)):
+        if (level, dtype.char) not in about.code and suits(rule, weight):
+            about.code[level, dtype.char] = code_of(rule, g.v[level + 1], dtype, folder)
+    for mark, plan in list(about.plans.items()):
+        if plan.dtype == dtype:
+            about.plans.pop(mark, None)
+    return sum(kind == dtype.char for _, kind in about.code)
 
 
 @dataclass(frozen=True)
@@ -316,8 +331,9 @@ def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool)
     work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
     flat = np.ones((1, g.v[top]), dtype)
     return Plan(
-        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat, address(flat)
-    )
+        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat,
+        address(flat), tuple(known(g).code.values()),
+    )  # fmt: skip
 
 
 def _geometry(g: Grammar, top: int, bottom: int, width: int, shared: bool) -> Array:
@@ -361,6 +377,9 @@ def _tables(
         offsets = (rule * width + np.arange(s) * stride).reshape(v * m, s)
         flat_weight = np.repeat(weight.reshape(v * m, 1), s, axis=1)
         geometry[i, layout.WEIGHTED] = not bool(np.all(weight == weight[0, 0]))
+        code = known(g).code.get((top + i, dtype.char))
+        if code is not None:
+            geometry[i, [layout.UP_CODE, layout.DOWN_CODE]] = code.up, code.down
         geometry[i, layout.UP] = sum(x.size for x in up)
         geometry[i, layout.DOWN] = sum(x.size for x in starts)
         up.append(offsets.ravel())

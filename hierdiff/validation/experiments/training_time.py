@@ -34,6 +34,7 @@ arXiv 2502.12089 (order of the levels); arXiv 2512.20963 (spiky features); Arora
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -119,14 +120,15 @@ def one_network(study: NetworkTrainingTime, P: int, k: int) -> dict[str, Array]:
         if done not in times:
             return {"loss": -float(done)}
         rows.append(read(symbol_model(network, study.process)))
-        share = float(rows[-1].get("copies", 0.0))
-        # the loss decides on stopping: it falls until the training set is repeated
-        return {"loss": np.inf if _excess(share, read.chance) > study.stop else -float(done)}
+        over = _excess(float(rows[-1].get("copies", 0.0)), read.chance)
+        # the loss decides on stopping: it falls until the training set is repeated, or time is up
+        return {"loss": np.inf if over > study.stop or done == study.times[-1] else -float(done)}
 
-    # every step is an evaluation, since times are logarithmic
+    # every step is an evaluation, since times are logarithmic; the rate would fall in the last
+    # hundredth of the steps, which training does not reach
     plan = TrainConfig(
-        steps=study.times[-1], rate=study.rate, warmup=min(10, study.times[-1]), hold=0.99,
-        average=0.0, every=1, patience=1,
+        steps=study.times[-1] + study.times[-1] // 32 + 1, rate=study.rate,
+        warmup=min(10, study.times[-1]), hold=0.99, average=0.0, every=1, patience=1,
     )  # fmt: skip
     train_symbol_network(
         read.grammar, study.process, plan, width=study.width, batch=study.batch, data=read.data,
@@ -518,7 +520,7 @@ def _mean(rows: Any) -> list[float]:
 def values(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
     """The numbers of the table, one entry per size."""
     t = np.array(study.times, float)
-    rows, memory = {}, {}
+    rows, memory, ends = {}, {}, {}
     for P in study.n_train:
         one = ds.sel(n_train=P)
         loss = one.divergence.values
@@ -544,7 +546,7 @@ def values(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> dict[
         if P:
             over = _excess(one.copies.values, one.chance.values[:, None])
             times = [first_crossing(t, x - study.copied) for x in over]
-            memory[P] = times
+            memory[P], ends[P] = times, end
             row |= {"tau_mem": _logs(times), "copied": int(np.isfinite(times).sum()),
                     "chance": float(one.chance.values[0]),
                     "final copies": _mean([x[i] for x, i in zip(over, last, strict=True)]),
@@ -559,6 +561,8 @@ def values(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> dict[
             for r in range(1, study.L + 1)
         ],
         "exponent of tau_mem": _exponent(memory),
+        "exponent between sizes": _local(memory),
+        "exponent of the window's end": _exponent(ends),
         "signs": {name: _sign(study, ds, name) for name in SIGNS},
         "coincidence, found over predicted": _birthday(ds),
     }  # fmt: skip
@@ -572,13 +576,20 @@ def _nearest(ds: xr.Dataset, P: int, last: list[int]) -> list[str]:
 
 
 def _exponent(memory: dict[int, list[float]]) -> list[float] | None:
-    """Slope of log tau_mem against log P, per network, over sizes that all networks memorise."""
+    """Slope of log time against log P, per network, over sizes at which all networks have one."""
     sizes = [P for P, times in memory.items() if np.isfinite(times).all()]
     if len(sizes) < 2:
         return None
     logs = np.log([memory[P] for P in sizes])
     slopes = np.polyfit(np.log(sizes), logs, 1)[0]
     return _mean(slopes)
+
+
+def _local(memory: dict[int, list[float]]) -> list[list[float]]:
+    """The same between neighbouring sizes."""
+    sizes = sorted(P for P, times in memory.items() if np.isfinite(times).all())
+    pairs = [_exponent({P: memory[P] for P in two}) for two in itertools.pairwise(sizes)]
+    return [pair for pair in pairs if pair is not None]
 
 
 def _sign(study: NetworkTrainingTime, ds: xr.Dataset, name: str) -> list[float] | None:
@@ -657,8 +668,12 @@ def claim(study: NetworkTrainingTime, found: dict[str, Any]) -> str:
     )
     if found["exponent of tau_mem"]:
         words += f", exponent {_cell(found['exponent of tau_mem'], '.2f', log=False)}"
-    starts = [rows[str(P)]["window start"] for P in sizes]
-    words += f"; the loss is at its best from step {starts[0][0]:.0f} to {starts[-1][0]:.0f} on"
+    pair = low["window end"], high["window end"]
+    if all(pair):
+        words += (
+            f"; the loss on fresh strings has risen by a quarter after {_cell(pair[0])} and "
+            f"{_cell(pair[1])}"
+        )
     sign = found["signs"]["coincidence"]
     if sign:
         words += (
@@ -695,7 +710,8 @@ def draw(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> Figure:
     axes[2].set(xscale="log", xlabel=r"training time $\tau$, steps",
                 ylabel="copies beyond chance")  # fmt: skip
     for ax in axes[1:]:
-        ax.legend(fontsize=7, frameon=False)
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(fontsize=7, frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -736,4 +752,6 @@ def _diagram(study: NetworkTrainingTime, ds: xr.Dataset, found: dict[str, Any], 
     first = ax.legend(handles=patches, fontsize=6.5, loc="lower right", title="nearest denoiser",
                       title_fontsize=7)  # fmt: skip
     ax.add_artist(first)
-    ax.legend(fontsize=6.5, loc="upper right")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=7, loc="lower left", bbox_to_anchor=(-0.05, 1.0), ncols=3, frameon=False,
+                  columnspacing=1.0, handletextpad=0.3)  # fmt: skip

@@ -34,7 +34,8 @@ WEIGHTED = 8  # do its rules differ in weight?
 STACK = 9  # where it starts in `stack`
 STEP = 10  # numbers from the first child of one node to that of the next; 0: they share a place
 FIRST = 11  # number of nodes in the levels above
-NUMBER = 12
+UP_CODE, DOWN_CODE = 12, 13  # functions made for its rules, 0: none, use the tables
+NUMBER = 14
 
 LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN = 0, 1, 2  # kinds of evidence
 
@@ -123,7 +124,7 @@ ROOM = len(_FIELDS)
 
 
 class Task(types.Type):
-    """A job with the buffers of a thread: the address of its ``room``, whose entries are attributes.
+    """A job with the buffers of a thread: the address of ``room``, whose entries are attributes.
 
     One argument, where a tuple of all addresses would go through memory at every call.  Attributes
     are read anew at each use, so loops take them into variables first.

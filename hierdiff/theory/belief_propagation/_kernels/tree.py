@@ -25,6 +25,7 @@ from hierdiff.theory.belief_propagation._kernels import simd
 from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     DOWN,
+    DOWN_CODE,
     EXPONENTS,
     NODES,
     RANGES,
@@ -37,6 +38,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     STRIDE,
     SYMBOLS,
     UP,
+    UP_CODE,
     WEIGHTED,
     Z,
     of,
@@ -68,6 +70,15 @@ def _up_two(messages, child, out, v, m, index, p, scale):
     """Two children, rules of equal weight: out(a) = scale * sum_k left(r_k0) right(r_k1)."""
     width, zero = simd.width(messages), simd.same(messages, 0.0)
     total, fours, rest = zero, m >> 2, m & 3
+    if m == 4:
+        for _ in range(v):
+            acc = simd.add_four_pairs(messages, child, messages, child, index, p, zero)
+            p += 8
+            acc = simd.multiply(acc, scale)
+            simd.store(messages, out, acc)
+            out += width
+            total = simd.add(total, acc)
+        return total
     for _ in range(v):
         acc = zero
         for _ in range(fours):
@@ -165,8 +176,11 @@ def _up_node(task, level, node):
         # a product of raw messages has the exponents of all children together: it underflows too
         none = simd.same(messages, 0.0)
         path = simd.minimum(simd.subtract(none, simd.exponent(scale)), path)
-    weighted = of(geometry, level, WEIGHTED) != 0
-    if s == 2 and not weighted:
+    weighted, code = of(geometry, level, WEIGHTED) != 0, of(geometry, level, UP_CODE)
+    if code != 0:
+        stride = of(geometry, level + 1, STRIDE)
+        total = simd.call_up(code, messages, child, stride, out, scale)
+    elif s == 2 and not weighted:
         total = _up_two(messages, child, out, v, m, task.up, p, scale)
     elif s == 4 and not weighted:
         total = _up_four(messages, child, out, v, m, task.up, p, scale)
@@ -266,14 +280,8 @@ def start(task, tile, normalise):
 @inline
 def _sum_pairs(left, parent, messages, child, index, p, end):
     """Message to one symbol of a child: the sum over rules that hold it, of two factors each."""
-    acc = simd.same(messages, 0.0)
-    while p + 8 <= end:
-        acc = simd.add_four_pairs(left, parent, messages, child, index, p, acc)
-        p += 8
-    while p < end:
-        acc = simd.add_pair(left, parent, messages, child, index, p, acc)
-        p += 2
-    return acc
+    zero = simd.same(messages, 0.0)
+    return simd.sum_pairs(left, parent, messages, child, index, p, (end - p) >> 1, zero)
 
 
 @inline
@@ -356,6 +364,11 @@ def down_node(task, level, node, slot):
     parent = of(geometry, level, STACK) + slot * of(geometry, level, SYMBOLS) * width
     child = first_child(task, level, node)
     scale = children_scale(task, level, child)
+    code = of(geometry, level, DOWN_CODE)
+    if code != 0:
+        stride, out = of(geometry, level + 1, STRIDE), of(geometry, level + 1, STACK)
+        simd.call_down(code, stack, parent, messages, child, stride, out, scale)
+        return
     weighted = of(geometry, level, WEIGHTED) != 0
     left, pairs = stack, s > 2 or (s == 2 and not weighted)
     if s > 2:
