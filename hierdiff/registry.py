@@ -165,6 +165,10 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.memorization:Memorization",
         "how many data a learner needs before its features have a peak",
     ),
+    "training-time": Entry(
+        "hierdiff.sims.training_time:TrainingTime",
+        "when random features learn the law of the data, and when the data",
+    ),
     "sample-complexity": Entry(
         "hierdiff.sims.sample_complexity:SampleComplexity",
         "with which exponent of m the number of data of a learner of synonyms grows",
@@ -218,6 +222,11 @@ EXPERIMENTS: dict[str, Entry] = {
     "network-exact-targets": Entry(
         "hierdiff.validation.experiments.exact_targets:NetworkExactTargets",
         "what sampled targets cost a network, beside the exact posterior as its loss",
+        "networks",
+    ),
+    "network-training-time": Entry(
+        "hierdiff.validation.experiments.training_time:NetworkTrainingTime",
+        "when a network learns each level of a grammar, and when its training set",
         "networks",
     ),
     "network-unmasking": Entry(

@@ -112,7 +112,7 @@ SURFACE = {
         "PhaseTransition", "PosteriorEntropy", "Representation", "RepresentationPeak",
         "RepresentationalSimilarity", "RuleWeights", "SampleComplexity", "SequentialModel",
         "Sharpening", "SimulatedModel", "Speciation", "Susceptibility", "SynonymLearning",
-        "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
+        "TrainingTime", "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
         "UnmaskingModel", "Variants",
     ],
     "hierdiff.results": [

@@ -56,7 +56,9 @@ from hierdiff.theory.mixture.collapse import (
 )
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
+from hierdiff.theory.mixture.random_features import feature_constants
 from hierdiff.theory.mixture.speciation import log_ratio_moments, speciation_orthogonal
+from hierdiff.theory.mixture.training_time import FeatureFlow, equivalent_flow, flow_curves
 from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,
     label_accuracy,
@@ -66,8 +68,8 @@ from hierdiff.theory.odd_one_out_task import (
 )
 from hierdiff.theory.rhm.broadcast import kesten_stigum, kesten_stigum_annealed
 from hierdiff.theory.rhm.information import pointwise_information, pointwise_slope
-from hierdiff.theory.rhm.next_token import context_entropies
 from hierdiff.theory.rhm.locality import excess_loss, tree_windows
+from hierdiff.theory.rhm.next_token import context_entropies
 from hierdiff.theory.rhm.sample_complexity import kernel_accuracy
 from hierdiff.theory.rhm.sampler_laws import sampler_log_prob
 from hierdiff.theory.rhm.token_correlations import concentration, pair_joint
@@ -478,6 +480,23 @@ def _classes(seed: int, name: str) -> GaussianClasses:
     return GaussianClasses.of(
         LowRankMixture(bases, delta=0.4, residual="ambient", means=means, weights=[0.6, 0.4])
     )
+
+
+@_law("representation", "loss of a rare, wide class along the training of random features",
+      "one class of the mean variance")  # fmt: skip
+def _feature_training(seed: int) -> Measured:
+    tau = [200.0]
+    narrow, wide, mean = (feature_constants(np.tanh, 0.1, x) for x in (0.3, 2.0, 0.64))
+    flow = FeatureFlow((narrow, wide), 8.0, 4.0, (0.8, 0.2))
+    rows = []
+    for k in range(12):  # two sizes, so that the part of order 1/d drops out
+        small, large = (
+            equivalent_flow(flow, tau, d, stream(seed, "feature training", k, d)).test[0, 1]
+            for d in (20, 40)
+        )
+        rows.append(2 * large - small)
+    wrong = flow_curves(FeatureFlow((mean,), 8.0, 4.0), tau).test[0, 0]
+    return _units(np.array(rows), float(flow_curves(flow, tau).test[0, 1]), float(wrong))
 
 
 @_law("classification", "log-likelihood ratio = -1/2 integral of denoising errors over SNR",

@@ -55,6 +55,7 @@ CLAIMS = {
     "representational_similarity": "beliefs resemble", "sample_complexity": "P* grows as m",
     "sharpening": "steepest slopes grow", "susceptibility": "chi of the epsilon-process peaks",
     "tree_loss": "the class is half lost at", "tree_shapes": "beyond the class are half lost",
+    "training_time": "losses of 3 draws are those of the limit",
     "tree_mixture": "half of each level is lost",
     "data_models": "class lost: grammar at SNR",
     "uturn": "class decided at", "variants": "reference class lost at t",
