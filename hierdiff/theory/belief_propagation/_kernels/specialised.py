@@ -91,7 +91,7 @@ class _Writer:
         ]
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c with one rounding."""
+        """A b + c with one rounding."""
         return self.builder.call(self._fma, [a, b, c])
 
     def part(self) -> None:
@@ -175,7 +175,9 @@ def _registers(codegen: Any) -> int:
     return 32 if "+avx512f" in codegen.magic_tuple()[2] else 8
 
 
-def _write(module: ir.Module, name: str, rule: NDArray[Any], symbols: int, dtype: Any, n: int) -> None:
+def _write(
+    module: ir.Module, name: str, rule: NDArray[Any], symbols: int, dtype: Any, n: int
+) -> None:
     element = ir.FloatType() if dtype == np.float32 else ir.DoubleType()
     kind = ir.VectorType(element, LINE // dtype.itemsize)
     _write_up(_Writer(module, f"{name}_up", kind, False), rule, n - 6 if n > 8 else 3)
@@ -185,7 +187,11 @@ def _write(module: ir.Module, name: str, rule: NDArray[Any], symbols: int, dtype
 def _read(codegen: Any, key: str, path: Path) -> Any:
     """A library from disk, or None where there is none, or no whole one."""
     with contextlib.suppress(Exception):  # compiled again
-        digest, size, rest = (data := path.read_bytes())[:32], int.from_bytes(data[32:40]), data[40:]
+        digest, size, rest = (
+            (data := path.read_bytes())[:32],
+            int.from_bytes(data[32:40]),
+            data[40:],
+        )
         if hashlib.blake2b(data[32:], digest_size=32).digest() == digest:
             parts = rest[:size], rest[size:]
             return codegen.unserialize_library((key, "object", parts))
