@@ -1,8 +1,9 @@
 """The table behind the phase explorer: what density evolution says of real noise.
 
-The page computes the epsilon-process and the mixture by itself.  Masking, uniform and Gaussian noise
-need populations of messages, so their level curves lie in a table, on the grammars of the committed
-phase diagram, whose thresholds it repeats.  Made by `python docs/explorer.py`, in under two minutes.
+The page computes the epsilon-process and the mixture by itself.  Masking, uniform and Gaussian
+noise need populations of messages, so their level curves lie in a table, on the grammars of the
+committed phase diagram, whose thresholds it repeats.  Made by ``python docs/explorer.py``, which
+takes about three minutes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DIGITS = 1000  # beliefs are stored as whole thousandths
 
 
 def times(threshold: float) -> NDArray[np.float64]:
-    """Noise levels, in four digits as the table holds them: all of [0, 1], densely at a threshold."""
+    """Noise levels in four digits, as the table holds them, densely at a threshold."""
     near = threshold * np.array(NEAR)
     return np.unique(np.round(np.concatenate([np.linspace(0, 1, 11), near[near < 1]]), 4))
 

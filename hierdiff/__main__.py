@@ -127,8 +127,8 @@ def _show(chosen: argparse.Namespace) -> None:
     ds = results.load(chosen.file)
     try:
         said = experiment_of(chosen.file).summary(results_of(chosen.file))
-    except (InvalidParameter, KeyError):  # a file apart from its run still has its own numbers
-        said = None
+    except (InvalidParameter, LookupError, ValueError, AttributeError):
+        said = None  # a file apart from its run, or changed since, still has its own numbers
     if chosen.json:
         found: dict[str, Any] = {"source": str(ds.source.values), "values": values_of(ds)}
         found["attributes"] = {str(k): str(x) for k, x in ds.attrs.items()}

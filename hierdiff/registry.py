@@ -109,6 +109,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.information:Information",
         "mutual information per tree level, and its slope against the denoiser",
     ),
+    "contrastive-learning": Entry(
+        "hierdiff.sims.contrastive_learning:ContrastiveLearning",
+        "at which width and with which negatives contrastive learners bind",
+    ),
+    "local-denoisers": Entry(
+        "hierdiff.sims.local_denoisers:LocalDenoisers",
+        "what a denoiser loses that sees a window, and how long the posterior is",
+    ),
     "most-likely-strings": Entry(
         "hierdiff.sims.most_likely_strings:MostLikelyStrings",
         "the most likely string against the string of likeliest leaves",
@@ -124,6 +132,14 @@ EXPERIMENTS: dict[str, Entry] = {
     "rule-weights": Entry(
         "hierdiff.sims.rule_weights:RuleWeights",
         "rule weights from noisy strings: their error against the number of strings",
+    ),
+    "grammar-learning": Entry(
+        "hierdiff.sims.grammar_learning:GrammarLearning",
+        "grammars learned from strings, level by level: symbols, divergence and denoising errors",
+    ),
+    "speciation": Entry(
+        "hierdiff.sims.speciation:Speciation",
+        "when every level of a grammar, and the class of an Ising chain, is decided",
     ),
     "variants": Entry(
         "hierdiff.sims.variants:Variants",
@@ -161,6 +177,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
     ),
+    "parallel-unmasking": Entry(
+        "hierdiff.sims.parallel_unmasking:ParallelUnmasking",
+        "what it costs to unmask several leaves at once, by order and number of steps",
+    ),
+    "autoregressive": Entry(
+        "hierdiff.sims.autoregressive:Autoregressive",
+        "entropies of the next leaf, short contexts, and when the class is decided",
+    ),
     # variants of zero-shot classification
     "cue-conflict": Entry(
         "hierdiff.sims.cue_conflict:CueConflict",
@@ -194,6 +218,11 @@ EXPERIMENTS: dict[str, Entry] = {
     "network-exact-targets": Entry(
         "hierdiff.validation.experiments.exact_targets:NetworkExactTargets",
         "what sampled targets cost a network, beside the exact posterior as its loss",
+        "networks",
+    ),
+    "network-unmasking": Entry(
+        "hierdiff.validation.experiments.unmasking:NetworkUnmasking",
+        "what parallel unmasking costs a trained network, beside exact conditionals",
         "networks",
     ),
     "network-representation": Entry(

@@ -108,7 +108,8 @@ def chromium(folder: Path) -> Iterator[Page]:
                 assert run.poll() is None, "the browser ended at once"
                 assert time.monotonic() < end, "the browser did not start"
                 time.sleep(0.05)
-            yield Page(_socket(websocket, port.read_text().split()[0]))
+            with contextlib.closing(_socket(websocket, port.read_text().split()[0])) as socket:
+                yield Page(socket)
         finally:
             run.terminate()
 

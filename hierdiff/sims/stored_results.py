@@ -213,8 +213,13 @@ def results_of(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
             ds = first if place == Path(path) else results.load(place)
             if _words(ds, place) == words:
                 found[place.stem] = ds
-    # a study returns its prediction before what it measures
-    return dict(sorted(found.items(), key=lambda item: (not item[0].endswith("_theory"), item[0])))
+    # a study returns its predictions before what it measures, and may name them as it likes
+    return dict(sorted(found.items(), key=lambda item: (not _is_law(*item), item[0])))
+
+
+def _is_law(stem: str, ds: xr.Dataset) -> bool:
+    """Whether a result is a prediction."""
+    return stem.endswith("_theory") or ("source" in ds.coords and str(ds.source.values) == "theory")
 
 
 # ------------------------------------------------------------------------------------------- show
@@ -286,8 +291,9 @@ def summary_of(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"no summary at {str(path)!r}; run the study that writes it first")
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
+        dict(found["made"].get("parameters") or {})
         found["made"]["commit"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise DamagedFile(
             f"{str(path)!r} is no summary of hierdiff; give a file that --summary wrote"
         ) from None

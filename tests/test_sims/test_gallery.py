@@ -40,12 +40,16 @@ def rows(*kinds: Any, quick: bool) -> list[Any]:
 EVERY = pytest.mark.parametrize("one", rows(*SMALL, quick=False))
 RUNS = pytest.mark.parametrize("one", rows(*SMALL, quick=True))
 CLAIMS = {
+    "autoregressive": "losses sum to", "parallel_unmasking": "divergence in nats at",
     "changed_tree": "class changed in", "coverage": "planted wrong ones are rejected",
+    "contrastive_learning": "the spectral learner binds",
+    "local_denoisers": "cost most around the transition",
     "critical_exponents": "class beliefs collapse", "finite_size_scaling": "for infinite depth",
     "information": "masking identity: chi2 = ",
     "jacobian_spectrum": "static correlation length is largest",
     "most_likely_strings": "are no string of the language",
     "posterior_entropy": "half of the entropy of the class",
+    "grammar_learning": "of K/2P", "speciation": "crosses its rivals",
     "rule_weights": "falls as P to the power", "memorization": "unimodal beyond",
     "phase_diagram": "closed form", "representation_peak": "misplaces the peak",
     "representational_similarity": "beliefs resemble", "sample_complexity": "P* grows as m",
@@ -56,7 +60,14 @@ CLAIMS = {
     "uturn": "class decided at", "variants": "reference class lost at t",
 }  # fmt: skip
 """Words of the claim of every experiment."""
-ANY_MODEL = {"changed_tree", "tree_loss", "uturn", "variants"}
+ANY_MODEL = {
+    "autoregressive",
+    "changed_tree",
+    "parallel_unmasking",
+    "tree_loss",
+    "uturn",
+    "variants",
+}
 """Experiments that take any model; the others compare many."""
 WITH_LAW = [e for e in SMALL if e.name not in LAWLESS | UNMEASURED]
 WITH_THRESHOLDS = ("data_models", "susceptibility", "uturn")

@@ -207,6 +207,7 @@ class Plan:
     shelf: Shelf
     flat: Array  # a prior [1, v] of ones for the root, and its address
     flat_place: int
+    code: tuple[Code, ...]  # whose addresses are in the geometry
 
     @property
     def geometry(self) -> Array:
@@ -254,18 +255,6 @@ class Known:
         self.code: dict[tuple[int, str], Code] = {}  # by level and number type
 
 
-def compile_rules(g: Grammar, dtype: np.dtype[Any]) -> int:
-    """Compile functions for the levels that suit; returns how many have one."""
-    about = known(g)
-    folder = getattr(kernels.lines._cache, "cache_path", None)
-    for level, (rule, weight) in enumerate(zip(g.rules, g.weights, strict=True)):
-        if (level, dtype.char) not in about.code and suits(rule, weight):
-            about.code[level, dtype.char] = code_of(rule, g.v[level + 1], dtype, folder)
-    for mark in [x for x, plan in about.plans.items() if plan.dtype == dtype]:
-        del about.plans[mark]  # those made from now on call the functions
-    return sum(kind == dtype.char for _, kind in about.code)
-
-
 _KNOWN: dict[int, tuple[weakref.ref[Grammar], Known]] = {}
 
 
@@ -290,6 +279,18 @@ def plan_of(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: boo
     if plan is None:
         plan = about.plans[mark] = _plan(g, top, bottom, dtype, shared)
     return plan
+
+
+def compile_rules(g: Grammar, dtype: np.dtype[Any]) -> int:
+    """Code for the levels that suit, which plans use from now on; how many levels have one."""
+    about, folder = known(g), getattr(kernels.lines._cache, "cache_path", None)
+    for level, (rule, weight) in enumerate(zip(g.rules, g.weights, strict=True)):
+        if (level, dtype.char) not in about.code and suits(rule, weight):
+            about.code[level, dtype.char] = code_of(rule, g.v[level + 1], dtype, folder)
+    for mark, plan in list(about.plans.items()):
+        if plan.dtype == dtype:
+            about.plans.pop(mark, None)
+    return sum(kind == dtype.char for _, kind in about.code)
 
 
 @dataclass(frozen=True)
@@ -330,8 +331,9 @@ def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool)
     work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
     flat = np.ones((1, g.v[top]), dtype)
     return Plan(
-        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat, address(flat)
-    )
+        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat,
+        address(flat), tuple(known(g).code.values()),
+    )  # fmt: skip
 
 
 def _geometry(g: Grammar, top: int, bottom: int, width: int, shared: bool) -> Array:

@@ -55,6 +55,7 @@ from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.rhm.information import Estimate
 from hierdiff.theory.rhm.parallel_unmasking import (
     OrderName,
+    controlled,
     exact_conditionals,
     order_ranks,
     unmasking_terms,
@@ -219,10 +220,20 @@ class ContextEntropies:
         return np.asarray(self.by_datum.std(axis=0, ddof=1) / np.sqrt(len(self.by_datum)))
 
     @property
+    def divergence_by_datum(self) -> Array:
+        """Values of single data, [n, contexts], whose mean is KL(p || q_c), eq. (1).
+
+        Where the largest context is the whole string, its sum rule takes out most of the scatter.
+        """
+        total = self.by_datum.sum(axis=1) + self.log_prob[:, None]
+        if self.contexts[-1] < self.by_datum.shape[1] - 1:
+            return np.asarray(total)
+        return np.stack([controlled(column, total[:, -1]) for column in total.T], axis=1)
+
+    @property
     def divergences(self) -> list[Estimate]:
         """KL(p || q_c) of every context, eq. (1)."""
-        total = self.by_datum.sum(axis=1) + self.log_prob[:, None]
-        return [Estimate.of(column) for column in total.T]
+        return [Estimate.of(column) for column in self.divergence_by_datum.T]
 
 
 @checked(n=whole, contexts=unchecked)

@@ -81,7 +81,7 @@ Array = NDArray[Any]
 Beliefs: TypeAlias = Callable[[Array], Array]
 
 OrderName: TypeAlias = Literal["left to right", "spread", "random", "confident", "kept"]
-ORDERS: tuple[str, ...] = get_args(OrderName)
+ORDERS: tuple[OrderName, ...] = get_args(OrderName)
 """Names of orders; a permutation of the leaves is an order as well."""
 FLOOR = 1e-6
 """Smallest probability that a model may give to a true symbol: with zero the divergence would be
@@ -391,7 +391,12 @@ class UnmaskingTerms:
     @property
     def divergence(self) -> Estimate:
         """KL(p || q) in nats, eq. (3)."""
-        return Estimate.of(self._less(self.cross.sum(axis=1)))
+        return Estimate.of(self.divergences)
+
+    @property
+    def divergences(self) -> Array:
+        """Values of single data, [n], whose mean is the divergence."""
+        return self._less(self.cross.sum(axis=1))
 
     @property
     def price(self) -> Estimate:

@@ -50,7 +50,7 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots import Axes, Figure, needs, plt
+from hierdiff.plots import FONT, GUIDE, PALETTE, Axes, Figure, legend, needs, panel, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import tie_split_accuracy
@@ -722,7 +722,7 @@ def _budgets(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
     names = [w for w in ("vdm", "snr", "exp", "uniform", "learned")
              if w in network.weighting.values]  # fmt: skip
     for i, name in enumerate(names):
-        colour, shift = f"C{i}", 1.06 ** (i - len(names) / 2)
+        colour, shift = PALETTE[i], 1.06 ** (i - len(names) / 2)
         if exact is not None:
             ax.plot(exact.budget, exact.accuracy.sel(weighting=name), color=colour, lw=1.1)
         one = network.sel(weighting=name)
@@ -734,8 +734,8 @@ def _budgets(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
     ax.set(xscale="log", xlabel="samples $N$, noise shared by the classes", ylabel="accuracy",
            ylim=(0, 1.02))  # fmt: skip
     title = "circles: network, lines: exact denoiser" if exact is not None else "network"
-    ax.set_title(title, fontsize=9)
-    ax.legend(fontsize=7, frameon=False, loc="lower right", title="weight", title_fontsize=7)
+    panel(ax, "a", title)
+    legend(ax, "weight")
 
 
 def _references(ax: Axes, ds: xr.Dataset, *, right: bool) -> None:
@@ -747,7 +747,7 @@ def _references(ax: Axes, ds: xr.Dataset, *, right: bool) -> None:
             ax.axhline(value, color="0.3", lw=0.9, ls=look)
             text = {"bayes": "Bayes", "linear": "linear classifier", "conv": "conv. classifier"}
             ax.annotate(text[name], (low, value), xytext=(0, -9 if name == "linear" else 2),
-                        textcoords="offset points", fontsize=7, color="0.3")  # fmt: skip
+                        textcoords="offset points", fontsize=FONT, color="0.3")  # fmt: skip
 
 
 def _chance(ax: Axes, ds: xr.Dataset) -> None:
@@ -760,21 +760,21 @@ def _chance(ax: Axes, ds: xr.Dataset) -> None:
         raise InvalidParameter(
             f"the dataset does not state the number of classes; give one from {_MAKER}"
         ) from None
-    ax.axhline(1 / classes, color="0.75", lw=0.8)
+    ax.axhline(1 / classes, **GUIDE)
 
 
 def _levels(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
-    ax.errorbar(network.t, network.single, network.single_error, color="C0", marker="o",
+    ax.errorbar(network.t, network.single, network.single_error, color=PALETTE[0], marker="o",
                 mfc="none", ms=4, elinewidth=0.8, label="network, one sample",
                 ls="none" if exact is not None else "-", lw=0.8)  # fmt: skip
     if exact is not None:
-        ax.plot(exact.t, exact.single, color="C0", lw=1.1, label="exact denoiser, one sample")
-        ax.plot(exact.t, exact.information, color="C3", lw=1.1, ls="--",
+        ax.plot(exact.t, exact.single, color=PALETTE[0], lw=1.1, label="exact denoiser, one sample")
+        ax.plot(exact.t, exact.information, color=PALETTE[3], lw=1.1, ls="--",
                 label="exact posterior $p(c|x_t)$")  # fmt: skip
     _chance(ax, network)
     ax.set(xlabel="time $t$ of the sample (cosine)", ylabel="accuracy", ylim=(0, 1.02))
-    ax.set_title("single noise levels", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    panel(ax, "b", "single noise levels")
+    legend(ax)
 
 
 def _calls(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
@@ -784,11 +784,10 @@ def _calls(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
         for j, word in enumerate(("right", "wrong")):
             if f"calls_{word}" in ds:
                 ax.bar(j + 0.38 * i - 0.19 * (exact is not None), float(ds[f"calls_{word}"]), 0.36,
-                       yerr=float(ds[f"calls_{word}_error"]), color="none", edgecolor=f"C{i}",
-                       ecolor=f"C{i}", hatch="" if i else "///",
+                       yerr=float(ds[f"calls_{word}_error"]), color="none", edgecolor=PALETTE[i],
+                       ecolor=PALETTE[i], hatch="" if i else "///",
                        label=name if j == 0 else None)  # fmt: skip
     ax.set_xticks([0, 1], ["right", "wrong"])
     ax.set(ylabel="calls per class, paired t-tests", xlabel="answer")
-    ax.set_ylim(top=1.2 * ax.get_ylim()[1])  # room for the legend
-    ax.set_title("calls as confidence", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    panel(ax, "c", "calls as confidence")
+    legend(ax)

@@ -35,7 +35,7 @@ from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, listed_images, load_images
 from hierdiff.data.image_folder import low_pass as cut_detail
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.plots import Figure, needs, plt
+from hierdiff.plots import PALETTE, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.denoising_error import ClassErrors
 from hierdiff.tasks import Task, run_tasks
@@ -385,7 +385,7 @@ def folder_figure(ds: xr.Dataset) -> Figure:
         own = scores[rows, ds.label.values]
         other = scores.copy()
         other[rows, ds.label.values] = np.inf
-        ax.hist(other.min(axis=1) - own, bins=30, color="C0", alpha=0.7)
+        ax.hist(other.min(axis=1) - own, bins=30, color=PALETTE[0], alpha=0.7)
         ax.axvline(0, color="0.3", lw=0.8)
         ax.set(
             xlabel="best other score - score of the true class",
@@ -395,7 +395,7 @@ def folder_figure(ds: xr.Dataset) -> Figure:
     else:
         names = ("shape_accuracy", "texture_accuracy", "shape_bias")
         needs(ds, {f"{n}{e}": () for n in names for e in ("", "_error")}, _MAKER)
-        ax.bar(range(3), [float(ds[n]) for n in names], color="C0", alpha=0.7,
+        ax.bar(range(3), [float(ds[n]) for n in names], color=PALETTE[0], alpha=0.7,
                yerr=[float(ds[f"{n}_error"]) for n in names])  # fmt: skip
         ax.set_xticks(range(3), [n.replace("_", " ") for n in names])
         ax.set(ylim=(0, 1), ylabel="share of images, or of decisions")

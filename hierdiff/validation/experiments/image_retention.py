@@ -23,7 +23,7 @@ from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import Figure, level_colours, panel, plt, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution, Process
@@ -321,7 +321,7 @@ def retention_figure(ds: xr.Dataset) -> Figure:
     matplotlib Figure
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharex=True)
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, ds.sizes["layer"]))
+    colours = level_colours(ds.sizes["layer"])
     kept = ds.retention.isel(level=0)
     for ax, name, title in ((axes[0], "similarity", "cosine, as it is (dotted: random pairs)"),
                             (axes[1], "corrected", "above the floor of random pairs")):  # fmt: skip
@@ -335,10 +335,10 @@ def retention_figure(ds: xr.Dataset) -> Figure:
         low, high = (ds.class_interval.sel(end=e) for e in ("low", "high"))
         ax.errorbar(ds.t, kept, (kept - low, high - kept), color="k",
                     marker="s", ms=3.5, mfc="none", lw=0.8, label="class unchanged")  # fmt: skip
-        ax.set(xlabel=str(ds.t.attrs["long_name"]), title=title, ylim=(-0.1, 1.05))
-        ax.title.set_fontsize(9)
+        ax.set(xlabel=str(ds.t.attrs["long_name"]), ylim=(-0.1, 1.05))
+        panel(ax, "ab"[list(axes).index(ax)], title)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=7, frameon=False)
+    shared_legend(figure, axes[0])
     axes[0].set_ylabel("similarity to the start image")
     return figure
 

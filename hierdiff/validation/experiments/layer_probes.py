@@ -56,7 +56,7 @@ from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots import Figure, needs, plt
+from hierdiff.plots import Figure, legend, level_colours, needs, panel, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
@@ -758,7 +758,7 @@ def layer_probe_figure(ds: xr.Dataset) -> Figure:
     for row, kind in zip(axes, kinds, strict=True):
         for ax, reader in zip(row, panels, strict=True):
             chosen = ds.sel(probe=kind).isel(row=np.flatnonzero(ds.reader.values == reader))
-            colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, chosen.sizes["row"]))
+            colours = level_colours(chosen.sizes["row"])
             for k, colour in enumerate(colours):
                 one = chosen.isel(row=k)
                 ax.errorbar(one.t, one.accuracy, one.accuracy_error, color=colour, marker="o",
@@ -769,12 +769,14 @@ def layer_probe_figure(ds: xr.Dataset) -> Figure:
             law = ds.sel(probe=kind).isel(row=ds.row.values == "exact: output")
             if reader != "exact" and "exact" in panels:
                 ax.plot(ds.t, law.accuracy.values[0], "k-", lw=0.8, label="exact: output")
-            ax.set(xscale="log", title=f"{reader}, probe on {kind} labels")
-            ax.title.set_fontsize(9)
+            ax.set(xscale="log")
+            letter = chr(97 + list(axes.flat).index(ax))
+            panel(ax, letter, f"{reader}, probe on {kind} labels")
             ax.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel("accuracy of a linear probe")
-        for ax in row:
-            ax.legend(fontsize=6, frameon=False)
     for ax in axes[-1]:
         ax.set_xlabel(str(ds.t.attrs.get("long_name", "noise level t")))
+    # rows have the same models, so the last one shows what all curves are
+    for ax in axes[-1]:
+        legend(ax)
     return figure

@@ -51,7 +51,18 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
-from hierdiff.plots import Axes, Figure, needs, plt
+from hierdiff.plots import (
+    BLUE,
+    PALETTE,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    needs,
+    panel,
+    panels,
+    plt,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import (
     exact_retention,
@@ -738,17 +749,20 @@ def network_phase_transition(theory: xr.Dataset, chain: xr.Dataset, network: xr.
     )
     _curves(axes[0], theory, chain, network)
     _divergence(axes[1], network)
+    panels(axes[:2], "lines: exact law; full: exact chain; open: network", "from the exact posterior")
     if trained:
         _sizes(axes[2], network)
+        panel(axes[2], "c", "size of the training set")
     else:
-        axes[2].set_axis_off()
+        axes[2].remove()
+        axes = axes[:2]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _curves(ax: Axes, theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> None:
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, theory.sizes["level"]))
+    colours = level_colours(theory.sizes["level"])
     last = theory.sizes["level"] - 1
     for level, colour in enumerate(colours):
         name = {0: "class", last: "leaves"}.get(level, f"level {level}")
@@ -759,10 +773,8 @@ def _curves(ax: Axes, theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
                 ls="none", marker="o", ms=4, mfc=face, elinewidth=0.8,
             )  # fmt: skip
     ax.set(xlabel=str(theory.t.attrs.get("long_name", "noise level t")),
-           ylabel="symbol unchanged", ylim=(0, 1.03),
-           title="lines: exact law; full: exact chain; open: network")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
-    ax.title.set_fontsize(9)
+           ylabel="symbol unchanged", ylim=(0, 1.03))  # fmt: skip
+    legend(ax)
 
 
 def _divergence(ax: Axes, network: xr.Dataset) -> None:
@@ -774,6 +786,7 @@ def _divergence(ax: Axes, network: xr.Dataset) -> None:
         ms=4,
         mfc="none",
         lw=0.8,
+        color=BLUE,
     )
     ax.set(yscale="log", xlabel=str(network.t.attrs.get("long_name", "noise level t")),
            ylabel="KL(exact, network), nats per leaf")  # fmt: skip
@@ -783,14 +796,16 @@ def _sizes(ax: Axes, network: xr.Dataset) -> None:
     place = np.arange(network.sizes["n_train"])
     names = [f"{int(n):,}" if n else "fresh" for n in network.n_train.values]
     ax.errorbar(place, network.size_divergence, network.size_divergence_error, marker="o", ms=4,
-                mfc="none", ls="none", color="C0")  # fmt: skip
+                mfc="none", ls="none", color=PALETTE[0])  # fmt: skip
     ax.set(yscale="log", xticks=place, xticklabels=names, xlabel="training strings",
            xlim=(-0.5, len(place) - 0.5))  # fmt: skip
-    ax.set_ylabel("divergence, nats per leaf", color="C0")
+    ax.set_ylabel("divergence, nats per leaf", color=PALETTE[0])
     other = ax.twinx()
-    other.bar(place - 0.12, network.size_valid, width=0.2, alpha=0.35, color="C2",
+    other.bar(place - 0.12, network.size_valid, width=0.2, alpha=0.35, color=PALETTE[2],
               label="valid")  # fmt: skip
-    other.bar(place + 0.12, network.size_copies, width=0.2, alpha=0.35, color="C3", label="copies")
+    other.bar(
+        place + 0.12, network.size_copies, width=0.2, alpha=0.35, color=PALETTE[3], label="copies"
+    )
     other.set(ylim=(0, 1.35), ylabel="share of what is made from noise")
-    other.legend(fontsize=7, frameon=False, loc="upper right")
+    legend(other)
     other.spines["top"].set_visible(False)

@@ -38,7 +38,7 @@ from hierdiff.checks import check_fields, checked, instance, listed, natural, un
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, needs, plt
+from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, needs, panel, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
@@ -491,7 +491,7 @@ def network_representation_figure(
     columns = 3 if trained else 2
     figure, axes = plt.subplots(1, columns, figsize=(4 * columns, 3.6), layout="constrained")
     captions = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
-    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(captions)))
+    colours = level_colours(len(captions))
     for ax, law in ((axes[0], theory.snr), (axes[1], theory.projection)):
         ax.plot(theory.sigma, law.values[0, 1, 0], "k-", lw=1.2, label="exact law")
     for i, (name, colour) in enumerate(zip(captions, colours, strict=True)):
@@ -508,8 +508,10 @@ def network_representation_figure(
                 ylabel="SNR of denoised features, unseen points")  # fmt: skip
     axes[1].set(xscale="log", xlabel="noise level sigma",
                 ylabel="class by largest energy, unseen points")  # fmt: skip
-    axes[0].legend(fontsize=7, frameon=False)
+    panels(axes[:2], "features of unseen points", "class of unseen points")
+    legend(axes[0])
     if trained:
+        panel(axes[2], "c", "seen and unseen points")
         _denoising(axes[2], network, captions)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -519,10 +521,10 @@ def network_representation_figure(
 def _denoising(ax: Axes, network: xr.Dataset, captions: list[str]) -> None:
     """Denoising error on points of the training set and on others."""
     place = np.arange(len(captions))
-    for split, shift, face in (("train", -0.08, "C3"), ("test", 0.08, "C0")):
+    for split, shift, face in (("train", -0.08, PALETTE[3]), ("test", 0.08, PALETTE[0])):
         one = network.sel(split=split)
         ax.errorbar(place + shift, one.denoising, one.denoising_error, ls="none", marker="o",
                          mfc="none", color=face, label=f"{split} points")  # fmt: skip
     ax.set(xticks=place, xticklabels=captions, ylim=(0, None),
                 ylabel="denoising error at the exact peak")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import oracles
@@ -14,6 +17,7 @@ from scipy.special import logsumexp
 from hierdiff import RHM, GaussianNoise, Grammar, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import posterior, tree_posterior, true_beliefs
+from hierdiff.theory._compiled import TRIED, tried
 from hierdiff.theory.belief_propagation._kernels import simd
 
 
@@ -203,3 +207,35 @@ def test_where_nothing_can_be_written_the_kernels_are_compiled_each_time() -> No
     )
     run = subprocess.run([sys.executable, "-c", planted], capture_output=True, text=True)
     assert "no locator available" in run.stderr
+
+
+def test_the_releases_of_numba_that_were_tried_are_those_that_are_installed_and_allowed() -> None:
+    """A new release is tried before the pin moves; the lowest that is allowed was tried, too."""
+    root = Path(__file__).resolve().parents[3]
+    (pin,) = re.findall(r"^numba==(.*)$", (root / "constraints.txt").read_text(), re.MULTILINE)
+    (low,) = re.findall(r'"numba>=([\d.]+)"', (root / "pyproject.toml").read_text())
+    assert tried(pin)
+    assert tried(low)
+    assert not any(tried(x) for x in ("0.60.1", "0.99.0", "1.0.0", "", "unknown"))
+    assert tried(".".join(map(str, TRIED[1])) + ".0rc1")
+
+
+@pytest.mark.parametrize("untried", [False, True])
+def test_an_untried_numba_keeps_no_code_and_says_so_once(untried: bool, tmp_path: Path) -> None:
+    change = "numba.__version__ = '0.99.1';" if untried else ""
+    code = (
+        f"import numba; {change} import warnings; warnings.simplefilter('always');"
+        "from hierdiff import LowRankMixture; from hierdiff.theory import class_posterior;"
+        "m = LowRankMixture([[[1.0], [0.0]], [[0.0], [1.0]]]);"
+        "print(class_posterior(m, [[2.0, 1.0]], 1.0).round(6).tolist())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[[0.679179, 0.320821]]"
+    assert (
+        run.stderr.count("numba 0.99.1 was not tried with hierdiff, 0.61 to 0.68 were") == untried
+    )
+    assert bool(list(tmp_path.rglob("*.nbi"))) is not untried

@@ -124,7 +124,7 @@ ROOM = len(_FIELDS)
 
 
 class Task(types.Type):
-    """A job with the buffers of a thread: the address of its ``room``, whose entries are attributes.
+    """A job with the buffers of a thread: the address of ``room``, whose entries are attributes.
 
     One argument, where a tuple of all addresses would go through memory at every call.  Attributes
     are read anew at each use, so loops take them into variables first.

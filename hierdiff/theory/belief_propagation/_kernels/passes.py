@@ -88,7 +88,7 @@ def _root_message(task, tile):
             simd.put(out, (tile * width + w) * v + a, simd.at(task.line, w))
 
 
-@part
+@inline
 def _up(task, tile):
     """The upward pass, unless its messages were kept."""
     done = simd.at(task.job, UPWARD_DONE) != 0
@@ -211,7 +211,7 @@ def _marginal_block(task, level, node):
         up += of(geometry, level, STRIDE)
 
 
-@part
+@inline
 def _below_with_lines(task, tile, level):
     """Messages to the children of the current node of a level, and their lines."""
     job, geometry = task.job, task.geometry
@@ -279,7 +279,7 @@ def _put_beliefs(task, me, marginal, below, square):
     simd.store(task.beliefs, 2 * size + me, square)
 
 
-@part
+@inline
 def _begin_beliefs(task, tile):
     """The true symbols of the tile, and the numbers of the root."""
     job, messages, geometry = task.job, task.messages, task.geometry
@@ -309,7 +309,7 @@ def _begin_beliefs(task, tile):
     _put_beliefs(task, 0, own, simd.divide(own_raw, total), square)
 
 
-@part
+@inline
 def _end_beliefs(task, tile):
     """The numbers of all nodes, a block of rows per level and kind."""
     job, geometry, depth = task.job, task.geometry, task.depth
@@ -348,7 +348,7 @@ def _three_numbers(task, level, node):
         me += width
 
 
-@part
+@inline
 def _below_with_beliefs(task, tile, level):
     """Messages to the children of the current node of a level, and the numbers of each."""
     node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)

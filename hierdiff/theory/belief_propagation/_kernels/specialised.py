@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,65 +46,83 @@ class Code(NamedTuple):
     down: int
 
 
-# ------------------------------------------------------------------------------ what code is made of
+# ----------------------------------------------------------------------------- what code is made of
 
 
 class _Lines:
-    """Vectors in memory from an address on."""
+    """Lines in memory from an address on, or the same part of each that fills a register."""
 
-    def __init__(self, builder: ir.IRBuilder, place: Any, kind: ir.VectorType) -> None:
-        self.builder, self.place = builder, builder.bitcast(place, kind.as_pointer())
+    def __init__(self, build: ir.IRBuilder, place: Any, kind: ir.VectorType, step: int) -> None:
+        self.build, self.place, self.step = build, build.bitcast(place, kind.as_pointer()), step
+
+    def _at(self, i: int) -> Any:
+        return self.build.gep(self.place, [ir.Constant(_INTEGER, i * self.step)])
 
     def __getitem__(self, i: int) -> Any:
-        place = self.builder.gep(self.place, [ir.Constant(_INTEGER, i)])
-        return self.builder.load(place, align=LINE)
+        return self.build.load(self._at(i), align=LINE // self.step)
 
     def __setitem__(self, i: int, value: Any) -> None:
-        place = self.builder.gep(self.place, [ir.Constant(_INTEGER, i)])
-        self.builder.store(value, place, align=LINE)
+        self.build.store(value, self._at(i), align=LINE // self.step)
 
 
 class _Writer:
-    """One function: its lines, and its operations."""
+    """One function: what it is given, and its operations, for lines in ``parts`` registers."""
 
-    def __init__(self, module: ir.Module, name: str, kind: ir.VectorType, down: bool) -> None:
-        bytes_ = ir.IntType(8).as_pointer()
-        arguments = [bytes_] * (1 + down) + [_INTEGER, bytes_, kind]
-        result = ir.VoidType() if down else kind
+    def __init__(
+        self, module: ir.Module, name: str, element: ir.Type, lanes: int, parts: int, down: bool
+    ) -> None:
+        bytes_, whole = ir.IntType(8).as_pointer(), ir.VectorType(element, lanes)
+        arguments = [bytes_] * (1 + down) + [_INTEGER, bytes_, whole]
+        result = ir.VoidType() if down else whole
         self.function = ir.Function(module, ir.FunctionType(result, arguments), name)
-        self.builder = ir.IRBuilder(self.function.append_basic_block())
-        self.kind, self.down = kind, down
-        *first, self.stride, out, self.scale = self.function.args
-        self.parent, self.child = _Lines(self.builder, first[0], kind), first[-1]
-        self.out = _Lines(self.builder, out, kind)
-        suffix = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
-        name = f"llvm.fma.v{kind.count}{suffix}"
+        self.build = ir.IRBuilder(self.function.append_basic_block())
+        self.parts, self.kind = parts, ir.VectorType(element, lanes // parts)
+        suffix = "f32" if isinstance(element, ir.FloatType) else "f64"
+        name = f"llvm.fma.v{self.kind.count}{suffix}"
         self._fma = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(kind, [kind] * 3), name
+            module, ir.FunctionType(self.kind, [self.kind] * 3), name
         )
-        self.zero = ir.Constant(kind, [0.0] * kind.count)
+        self.zero = ir.Constant(self.kind, [0.0] * self.kind.count)
+
+    def part(self, number: int) -> None:
+        """Turn to a part of all lines."""
+        *first, stride, out, scale = self.function.args
+        self.parent, self.out = self._lines(first[0], number), self._lines(out, number)
+        self._child, self._stride, self._number = first[-1], stride, number
+        self.scale = scale
+        if self.parts > 1:
+            lanes = range(number * self.kind.count, (number + 1) * self.kind.count)
+            self.scale = self.build.shuffle_vector(scale, scale, _mask(lanes))
+
+    def _lines(self, place: Any, number: int) -> _Lines:
+        place = self.build.bitcast(place, self.kind.as_pointer())
+        place = self.build.gep(place, [ir.Constant(_INTEGER, number)])
+        return _Lines(self.build, place, self.kind, self.parts)
 
     def children(self, s: int) -> list[_Lines]:
         """The lines of all children."""
-        steps = [self.builder.mul(self.stride, ir.Constant(_INTEGER, j)) for j in range(s)]
-        return [
-            _Lines(self.builder, self.builder.gep(self.child, [step]), self.kind) for step in steps
-        ]
+        steps = [self.build.mul(self._stride, ir.Constant(_INTEGER, j)) for j in range(s)]
+        return [self._lines(self.build.gep(self._child, [step]), self._number) for step in steps]
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """A b + c with one rounding."""
-        return self.builder.call(self._fma, [a, b, c])
+        return self.build.call(self._fma, [a, b, c])
 
-    def part(self) -> None:
+    def fence(self) -> None:
         """Nothing is loaded before this that is used behind it only."""
         nothing = ir.FunctionType(ir.VoidType(), [])
-        self.builder.call(ir.InlineAsm(nothing, "", "~{memory}", side_effect=True), [])
+        self.build.call(ir.InlineAsm(nothing, "", "~{memory}", side_effect=True), [])
 
 
-def _write_up(write: _Writer, rule: NDArray[Any], held: int) -> None:
-    """The message of a node: symbol by symbol, rule by rule."""
+def _mask(lanes: Iterable[int]) -> ir.Constant:
+    numbers = list(lanes)
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
+
+
+def _write_up(write: _Writer, rule: NDArray[Any], held: int) -> Any:
+    """The message of a node: symbol by symbol, rule by rule; returns its sum."""
     v, m, s = rule.shape
-    build, child = write.builder, write.children(s)
+    build, child = write.build, write.children(s)
     symbols = int(rule.max()) + 1
     last = {b: child[s - 1][b] for b in range(min(symbols, held))}
     total = write.zero
@@ -120,14 +139,14 @@ def _write_up(write: _Writer, rule: NDArray[Any], held: int) -> None:
         acc = build.fmul(acc, write.scale)
         write.out[a] = acc
         total = build.fadd(total, acc)
-        write.part()
-    build.ret(total)
+        write.fence()
+    return total
 
 
 def _write_down(write: _Writer, rule: NDArray[Any], symbols: int, sums: int) -> None:
     """The messages to the children: as many symbols at once as ``sums`` stay in registers."""
     v, m, s = rule.shape
-    build, child = write.builder, write.children(s)
+    build, child = write.build, write.children(s)
     for g in range(s // 2):  # pairs of children, which share the product of everything else
         rest = [j for j in range(s) if j // 2 != g]
         every = [(j, b) for j in (2 * g, 2 * g + 1) for b in range(symbols)]
@@ -154,11 +173,10 @@ def _write_down(write: _Writer, rule: NDArray[Any], symbols: int, sums: int) -> 
                     for j, b in places:
                         sibling = child[j ^ 1][r[j ^ 1]]
                         found[j, b] = write.fma(x, sibling, found[j, b])
-                write.part()
+                write.fence()
             for (j, b), acc in found.items():
                 write.out[j * symbols + b] = build.fmul(acc, write.scale)
-            write.part()
-    build.ret_void()
+            write.fence()
 
 
 # ------------------------------------------------------------------------------------ compiled code
@@ -170,18 +188,27 @@ def suits(rule: NDArray[Any], weight: NDArray[Any]) -> bool:
     return s in (2, 4) and v * m <= _MOST_RULES and bool(np.all(weight == weight[0, 0]))
 
 
-def _registers(codegen: Any) -> int:
-    """Vectors of 64 bytes that the processor holds: 32 registers with AVX-512, else 16 halves."""
-    return 32 if "+avx512f" in codegen.magic_tuple()[2] else 8
-
-
 def _write(
-    module: ir.Module, name: str, rule: NDArray[Any], symbols: int, dtype: Any, n: int
+    module: ir.Module, name: str, rule: NDArray[Any], symbols: int, dtype: Any, wide: bool
 ) -> None:
+    """Both functions of a level, for registers of 64 bytes, 32 of them, or 16 of 32 bytes."""
     element = ir.FloatType() if dtype == np.float32 else ir.DoubleType()
-    kind = ir.VectorType(element, LINE // dtype.itemsize)
-    _write_up(_Writer(module, f"{name}_up", kind, False), rule, n - 6 if n > 8 else 3)
-    _write_down(_Writer(module, f"{name}_down", kind, True), rule, symbols, n - 8 if n > 8 else 5)
+    lanes, parts, registers = LINE // dtype.itemsize, 1 if wide else 2, 32 if wide else 16
+    # those that are left hold a sum, the total, the scale, and factors of a product
+    up = _Writer(module, f"{name}_up", element, lanes, parts, False)
+    totals = []
+    for number in range(parts):
+        up.part(number)
+        totals.append(_write_up(up, rule, registers - 6))
+    whole = totals[0]
+    if parts == 2:
+        whole = up.build.shuffle_vector(*totals, _mask(range(lanes)))
+    up.build.ret(whole)
+    down = _Writer(module, f"{name}_down", element, lanes, parts, True)
+    for number in range(parts):
+        down.part(number)
+        _write_down(down, rule, symbols, registers * 3 // 4)
+    down.build.ret_void()
 
 
 def _read(codegen: Any, key: str, path: Path) -> Any:
@@ -209,24 +236,36 @@ def _keep(library: Any, path: Path) -> None:
         part.replace(path)
 
 
+_MADE: dict[str, Code] = {}  # code that was loaded stays loaded
+
+
+def _wide(codegen: Any) -> bool:
+    """Whether a register holds a line: 32 of them with AVX-512, else 16 of half the size."""
+    return "+avx512f" in codegen.magic_tuple()[2]
+
+
 def code_of(rule: NDArray[Any], symbols: int, dtype: np.dtype[Any], folder: str | None) -> Code:
     """The two functions of a level, whose children have so many symbols; kept in ``folder``."""
     codegen = cpu_target.target_context.codegen()
-    mark = (SOURCES, codegen.magic_tuple(), str(dtype), symbols, rule.shape)
+    wide = _wide(codegen)
+    mark = (SOURCES, codegen.magic_tuple(), wide, str(dtype), symbols, rule.shape)
     digest = hashlib.blake2b(repr(mark).encode(), digest_size=12)
     digest.update(np.ascontiguousarray(rule, np.int64).tobytes())
     key = f"rules_{digest.hexdigest()}"
     with global_compiler_lock:
+        if key in _MADE:
+            return _MADE[key]
         path = None if folder is None else Path(folder) / f"{key}.o"
         library = None if path is None else _read(codegen, key, path)
         if library is None:
             library = codegen.create_library(key)
             library.enable_object_caching()
             module = library.create_ir_module(key)
-            _write(module, key, rule, symbols, dtype, _registers(codegen))
+            _write(module, key, rule, symbols, dtype, wide)
             library.add_ir_module(module)
             library.finalize()
             if path is not None:
                 _keep(library, path)
         up, down = (library.get_pointer_to_function(f"{key}_{name}") for name in ("up", "down"))
-    return Code(library, up, down)
+        _MADE[key] = Code(library, up, down)
+    return _MADE[key]
