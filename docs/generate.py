@@ -10,7 +10,7 @@ import timings
 from claims import claims
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
-from reference import commands, papers
+from reference import commands, modules, papers
 from reference import draw as draw_reference
 
 from hierdiff import GaussianNoise
@@ -370,7 +370,7 @@ def main() -> None:
         representation_peak, memorization, crossover, data_models, claims, classification,
         single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
         local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds, tree_shapes, commands, papers,
+        exponents, exponent_tests, threshold_bounds, tree_shapes, commands, modules, papers,
     )  # fmt: skip
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
