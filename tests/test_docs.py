@@ -526,8 +526,8 @@ def test_pages_are_made_from_the_committed_files_and_hold_no_nan(
     pages = list((tmp_path / "_generated").glob("*.md"))
     included = {
         name
-        for page in PAGES
-        for name in re.findall(r"\{include\} _generated/(\S+)", page.read_text())
+        for page in [*PAGES, ROOT / "docs" / "api" / "index.md"]
+        for name in re.findall(r"\{include\} (?:\.\./)?_generated/(\S+)", page.read_text())
     }
     assert included == {page.name for page in pages}
     for page in pages:
@@ -560,6 +560,18 @@ def test_every_page_of_the_interface_is_in_its_index() -> None:
     listed = re.findall(r"^hierdiff[\w.]*$", (ROOT / "docs/api/index.md").read_text(), re.MULTILINE)
     assert sorted(listed) == pages
     assert all(resolves(name) for name in pages)
+
+
+def test_every_module_of_the_interface_has_a_line(docs: Any) -> None:
+    """In its group, as a sentence without marks of reStructuredText."""
+    rows = re.findall(r"^\| \{doc\}`(\S+) <\S+>` \| (.*) \|$", docs.modules(), re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(
+        path.stem for path in (ROOT / "docs" / "api").glob("*.rst")
+    )
+    for name, line in rows:
+        assert line.endswith((".", "?")), f"{name}: {line}"
+        assert 15 < len(line) < 200, f"{name}: {line}"
+        assert ":" + "func:" not in line
 
 
 def resolves(name: str) -> bool:
