@@ -27,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given and given[0] == "run":  # all that follows belongs to the experiment
         _run(given[1:])
         return
+    if given and given[0] == "suite":
+        from hierdiff.validation.suite import command
+
+        command(given[1:], program="hierdiff suite")
+        return
     if given and given[0] == "sweep":  # flags that it does not know belong to the experiment
         _sweep(given[1:])
         return
@@ -75,6 +80,18 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("cite", help="BibTeX of the papers behind a function or experiment")
     one.add_argument("name", nargs="?", default="", help="default all papers that are used")
+    commands.add_parser("suite", help="run all studies on networks, in order, within a limit")
+    one = commands.add_parser("features", help="write features of images to files, chunk by chunk")
+    one.add_argument("--model", required=True, help="module:factory, a folder of diffusers, a name")
+    one.add_argument("--images", required=True, help="digits, fashion, fashion-14, or a folder")
+    one.add_argument("--t", nargs="+", type=float, required=True, help="noise levels")
+    one.add_argument("--layers", nargs="+", default=[], help="submodules; default as declared")
+    one.add_argument("--split", default="test", help="train or test, of a named set")
+    one.add_argument("--out", default="out/features", help="folder of the files")
+    one.add_argument("--chunk", type=int, default=256, help="images in memory at a time")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--device", default="cpu")
+    one.add_argument("--accept-licence", action="store_true")
     commands.add_parser("models", help="list the public checkpoints that can be loaded")
     return parser
 
@@ -94,19 +111,30 @@ def _show(chosen: argparse.Namespace) -> None:
     """What a file holds; of a run also its table and claim."""
     from hierdiff import results
     from hierdiff.errors import InvalidParameter
-    from hierdiff.sims.stored_results import describe, experiment_of, results_of, values_of
+    from hierdiff.sims.stored_results import (
+        describe,
+        experiment_of,
+        results_of,
+        summary_of,
+        summary_text,
+        values_of,
+    )
 
+    if chosen.file.endswith(".json"):
+        made = summary_of(chosen.file)
+        print(results.json_text(made) if chosen.json else summary_text(made))
+        return
     ds = results.load(chosen.file)
     try:
         said = experiment_of(chosen.file).summary(results_of(chosen.file))
-    except (InvalidParameter, KeyError):  # a file apart from its run still has its own numbers
-        said = None
+    except (InvalidParameter, LookupError, ValueError, AttributeError):
+        said = None  # a file apart from its run, or changed since, still has its own numbers
     if chosen.json:
         found: dict[str, Any] = {"source": str(ds.source.values), "values": values_of(ds)}
         found["attributes"] = {str(k): str(x) for k, x in ds.attrs.items()}
         if said is not None:
             found |= {"claim": said.claim, "summary": said.values}
-        print(json.dumps(found, indent=1, default=str))
+        print(results.json_text(found))
         return
     print(describe(ds))
     if said is not None:
@@ -152,6 +180,20 @@ def _cite(chosen: argparse.Namespace) -> None:
     print(cite(chosen.name), end="")
 
 
+def _features(chosen: argparse.Namespace) -> None:
+    from hierdiff._lazy import import_optional
+
+    import_optional("torch", "'hierdiff[networks]'", "hierdiff features")
+    from hierdiff.validation.feature_files import features_of
+
+    found = features_of(
+        chosen.model, chosen.images, tuple(chosen.t), chosen.out, layers=tuple(chosen.layers),
+        split=chosen.split, chunk=chosen.chunk, seed=chosen.seed, device=chosen.device,
+        accept_licence=chosen.accept_licence,
+    )  # fmt: skip
+    print(f"wrote {found.path}: {len(found)} images, layers {', '.join(found.layers)}")
+
+
 def _models(_: argparse.Namespace) -> None:
     from hierdiff.validation.pretrained.download import print_models
 
@@ -160,7 +202,7 @@ def _models(_: argparse.Namespace) -> None:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "list": _list, "show": _show, "compare": _compare, "plot": _plot, "rerun": _rerun,
-    "verify": _verify, "cite": _cite, "models": _models,
+    "verify": _verify, "cite": _cite, "models": _models, "features": _features,
 }  # fmt: skip
 
 
@@ -184,6 +226,7 @@ def _sweep(arguments: Sequence[str]) -> None:
         usage="hierdiff sweep EXPERIMENT --grid NAME=VALUES [--grid ...] [flags of the experiment]",
         description="Run an experiment at every point of a grid.  Finished points are read, not "
         "run again.  hierdiff run EXPERIMENT --help lists the flags of the experiment.",
+        allow_abbrev=False,  # --m is a parameter of a grammar, not short for --max-points
     )
     own.add_argument("experiment")
     own.add_argument(
@@ -209,8 +252,9 @@ def _sweep(arguments: Sequence[str]) -> None:
 def _sweep_over(chosen: argparse.Namespace, rest: list[str]) -> None:
     from hierdiff.command_line import parse_flags
     from hierdiff.errors import InvalidParameter
+    from hierdiff.results import json_text
     from hierdiff.sims.run import RunOptions
-    from hierdiff.sims.sweep import grid_of, sweep, table
+    from hierdiff.sims.sweep import grid_of, rows, sweep, table
 
     kind = experiment(chosen.experiment)
     grid = grid_of(kind, chosen.grid)
@@ -238,13 +282,18 @@ def _sweep_over(chosen: argparse.Namespace, rest: list[str]) -> None:
         resume=options.resume, cluster=options.cluster, overwrite=options.overwrite,
         device=options.device, format=options.format, quiet=options.quiet,
     )  # fmt: skip
+    path = options.out / f"sweep_{one.name}.nc"
+    if options.json:
+        print(json_text({"file": str(path), "points": rows(found)}))
+        return
     if not options.quiet:
         print(table(found))
-    print(f"wrote {options.out / f'sweep_{one.name}.nc'}")
+    print(f"wrote {path}")
 
 
 def table() -> str:
     """The experiments with their questions; what needs an extra that is missing says so."""
+    # numpy, which tables of other commands need, would double the time of this one
     width = max(map(len, EXPERIMENTS))
     lines = []
     for name, entry in EXPERIMENTS.items():

@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: small tables, and trees as drawings inside the page.
+"""What is shown of an object: tables for terminals and notebooks, and trees as drawings.
 
 A class shows itself by ``_repr_html_``, which notebooks look for.  Text and lines have the colour
 of the page (``currentColor``), so they are read in light and dark mode; everything that comes from
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["block", "experiment_html", "field_lines", "html_table", "html_tree"]
+__all__ = ["block", "experiment_html", "field_lines", "html_table", "html_tree", "text_table"]
 
 # rows of a table, letters of a cell, and leaves of a drawing that a reader still takes in
 ROWS, LETTERS, LEAVES = 8, 60, 32
@@ -26,6 +26,20 @@ ROWS, LETTERS, LEAVES = 8, 60, 32
 def block(title: str, *parts: str) -> str:
     """A title above tables and drawings, which are HTML already."""
     return f"<div><strong>{html.escape(title)}</strong>{''.join(parts)}</div>"
+
+
+def text_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
+) -> str:
+    """A table of words for a terminal; columns named in ``right`` end on one line."""
+    lines = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = [*(">" if name in right else "<" for name in header)] or ["<"] * len(widths)
+    text = []
+    for line in lines:
+        cells = zip(line, sides, widths, strict=True)
+        text.append("  ".join(f"{x:{side}{width}}" for x, side, width in cells).rstrip())
+    return "\n".join(text)
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], limit: int = ROWS) -> str:

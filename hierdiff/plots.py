@@ -1,5 +1,18 @@
 """Figures from labelled results: theory is a line, simulation points, networks open markers.
 
+=================  ===============================================================================
+what recurs        how it looks
+=================  ===============================================================================
+``FONT``           size of the smallest words, 8 pt: a figure of a column's width stays readable
+``PALETTE``        colours of things that are named: told apart by colour-blind readers, each with a
+                   contrast of at least 3 against white (WCAG 2.1, 1.4.11)
+``shade``          colour of something that is ordered (levels of a tree, depths), first dark; no
+                   shade is too light for a line on white
+``GUIDE``          thresholds, chance, limits: thin, dashed, grey, drawn below the data
+``legend``         below its panel, so never on a curve; ``shared_legend`` once for a whole figure
+``panel``          a letter and what the panel shows
+=================  ===============================================================================
+
 ``MPLBACKEND`` is inherited: a notebook sets it to a module that a program started from its terminal
 cannot load, and importing matplotlib then fails.  A backend that cannot be loaded is therefore
 replaced by Agg when this package first draws, and the programs of this package use Agg whatever the
@@ -9,14 +22,13 @@ environment says.  In a notebook its own backend stays.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from hierdiff.checks import checked, one_of
 from hierdiff.errors import InvalidParameter
@@ -46,6 +58,19 @@ import matplotlib.pyplot as plt  # noqa: E402 (as said above)
 from matplotlib import ticker  # noqa: E402 (as said above)
 from matplotlib.axes import Axes  # noqa: E402 (as said above)
 from matplotlib.figure import Figure  # noqa: E402 (as said above)
+from matplotlib.transforms import ScaledTranslation  # noqa: E402 (as said above)
+
+FONT = 8.0
+"""Smallest size of words, in points."""
+PALETTE = ("#0072B2", "#C04F00", "#00795C", "#AA4499", "#7A5C00", "#555555")
+"""Colours of things that are named, each with a contrast of 4.5 against white."""
+BLUE, ORANGE, GREEN, PURPLE, OCHRE, GREY = PALETTE
+GUIDE = {"color": "0.35", "lw": 0.8, "ls": "--", "zorder": 0}
+"""A line that marks a place: a threshold, chance, a limit."""
+# a sequential map and the share of it that has a contrast of 3 against white; the second is for
+# what is ordered and stands beside levels, such as distances or layers of a network
+_MAPS = {"levels": ("plasma", 0.64), "layers": ("viridis", 0.59)}
+_LETTER, _HANDLE = 0.064, 0.5  # inches of a letter of FONT points, and of a legend's line or marker
 
 _WORDS = frozenset(
     {"band", "condition", "informed", "kernel", "layer", "learner", "model", "phase", "probe",
@@ -181,9 +206,14 @@ def panel_figure(panels: Sequence[tuple[str, Callable[[Axes], Axes]]]) -> Figure
     columns = len(panels) if len(panels) < 4 else 3 if len(panels) < 7 else 4
     rows = -(-len(panels) // columns)
     figure = plt.figure(figsize=(3.9 * columns, 3.3 * rows), layout="constrained")
+    # a last row of fewer panels fills the width, so that no cell is empty
+    last = len(panels) - columns * (rows - 1)
+    grid = figure.add_gridspec(rows, math.lcm(columns, last))
     for i, (title, draw) in enumerate(panels):
-        ax = draw(figure.add_subplot(rows, columns, i + 1))
-        ax.set_title(f"{chr(97 + i)}   {title}", loc="left", fontsize=9)
+        row, k = divmod(i, columns)
+        width = grid.ncols // (columns if row < rows - 1 else last)
+        ax = draw(figure.add_subplot(grid[row, k * width : (k + 1) * width]))
+        panel(ax, chr(97 + i), title)
     return figure
 
 
@@ -210,10 +240,115 @@ def axes_or_new(ax: Axes | None) -> Axes:
     return plt.subplots(figsize=(4.4, 3.4), layout="constrained")[1] if ax is None else ax
 
 
-def colours(count: int) -> NDArray[Any]:
-    """As many colours, from dark to light, none too light for a line."""
-    found: NDArray[Any] = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, count))
-    return found
+def shade(share: float, scale: str = "levels") -> tuple[float, float, float, float]:
+    """Colour of something at a share of an order, from 0 (dark) to 1 (light).
+
+    ``scale`` is "levels", or "layers" for another order in the same figure.
+    """
+    name, end = _MAPS[scale]
+    red, green, blue, alpha = plt.get_cmap(name)(end * min(max(float(share), 0.0), 1.0))
+    return (red, green, blue, alpha)
+
+
+def level_colours(count: int, scale: str = "levels") -> list[tuple[float, float, float, float]]:
+    """Shades of so many things in order."""
+    return [shade(k / max(count - 1, 1), scale) for k in range(count)]
+
+
+def legend(ax: Axes, title: str = "", *, columns: int | None = None) -> None:
+    """The legend of a panel below it, where no curve is; the figure grows by its height.
+
+    Axes of a figure without constrained layout, the caller's own, keep their legend inside.  Call
+    it after the labels of the axes are set.
+    """
+    handles, labels = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    figure, spec = ax.get_figure(root=True), ax.get_subplotspec()
+    own: dict[str, Any] = {"fontsize": FONT, "title_fontsize": FONT, "frameon": False}
+    if figure is None or spec is None or figure.get_layout_engine() is None:
+        ax.legend(handles, labels, title=title or None, **own)
+        return
+    grid = spec.get_gridspec()
+    width = figure.get_figwidth() * len(spec.colspan) / grid.ncols - 0.6
+    columns = columns or _columns(labels, width)
+    # what lies below the axes: numbers and words of the abscissa, which a twin may have
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    twins = [one for one in figure.axes if one.get_subplotspec() == spec]
+    lows = [box.y0 for one in twins if (box := one.xaxis.get_tightbbox(renderer)) is not None]
+    drop = max([ax.bbox.y0 - low for low in lows], default=0.0) / figure.dpi
+    where = ax.transAxes + ScaledTranslation(0, -drop - 0.05, figure.dpi_scale_trans)
+    ax.legend(handles, labels, title=title or None, loc="upper center", bbox_to_anchor=(0.5, 0),
+              bbox_transform=where, ncols=columns, columnspacing=1.0, handlelength=1.5,
+              handletextpad=0.4, borderaxespad=0.0, **own)  # fmt: skip
+    rows = -(-len(handles) // columns) + bool(title)
+    _grow(figure, spec.rowspan.start, 0.16 * rows + 0.05)
+
+
+def shared_legend(figure: Figure, *axes: Axes, title: str = "") -> None:
+    """One legend for the whole figure, below all panels; what has the same name appears once."""
+    found: dict[str, Any] = {}
+    for ax in axes or figure.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if not found:
+        return
+    columns = _columns(list(found), figure.get_figwidth() - 0.6)
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns,
+                  fontsize=FONT, title=title or None, title_fontsize=FONT, frameon=False,
+                  columnspacing=1.2, handlelength=1.5, handletextpad=0.4)  # fmt: skip
+    _grow(figure, -1, 0.16 * (-(-len(found) // columns) + bool(title)) + 0.1)
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """How many entries of a legend stand side by side in so many inches."""
+    # the source of a formula is about twice as long as what is drawn
+    longest = max(len(x) / (2 if "$" in x else 1) for x in labels)
+    return int(min(max(width // (_LETTER * longest + _HANDLE), 1), len(labels)))
+
+
+def _grow(figure: Figure, row: int, height: float) -> None:
+    """Room for the highest legend of a row of panels."""
+    grown: dict[int, float] = figure.__dict__.setdefault("_legend_heights", {})
+    more = max(height - grown.get(row, 0.0), 0.0)
+    grown[row] = grown.get(row, 0.0) + more
+    figure.set_figheight(figure.get_figheight() + more)
+
+
+def mark(ax: Axes, x: float, words: str) -> None:
+    """A labelled guide at a place of the abscissa; the words stand right of it, at the top."""
+    ax.axvline(x, **GUIDE)
+    ax.annotate(
+        words,
+        (x, 1.0),
+        (3, -1),
+        xycoords=("data", "axes fraction"),
+        va="top",
+        ha="left",
+        textcoords="offset points",
+        fontsize=FONT,
+        color="0.25",
+        bbox={"boxstyle": "square,pad=0.1", "fc": "w", "ec": "none", "alpha": 0.8},
+    )
+
+
+def panel(ax: Axes, letter: str, words: str = "") -> None:
+    """A letter, and in words what the panel shows."""
+    ax.set_title(rf"$\mathbf{{{letter}}}$   {words}".rstrip(), loc="left", fontsize=9)
+
+
+def panels(axes: Iterable[Axes], *words: str) -> None:
+    """Letters from a on, in the order of the panels, each with its words."""
+    for k, (ax, one) in enumerate(zip(axes, words, strict=True)):
+        panel(ax, chr(97 + k), one)
+
+
+def plain_log(*axes: Any) -> None:
+    """Numbers at 1, 2 and 5 of every decade of logarithmic axes, written without exponents."""
+    for axis in axes:
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def curve(
@@ -229,8 +364,7 @@ def curve(
 
 def finish(ax: Axes, **labels: Any) -> Axes:
     """Labels of the axes, and a legend where something has a label."""
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=6.5, frameon=False)
     ax.set(**labels)
     ax.spines[["top", "right"]].set_visible(False)
+    legend(ax)
     return ax

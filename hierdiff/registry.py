@@ -133,6 +133,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.rule_weights:RuleWeights",
         "rule weights from noisy strings: their error against the number of strings",
     ),
+    "grammar-learning": Entry(
+        "hierdiff.sims.grammar_learning:GrammarLearning",
+        "grammars learned from strings, level by level: symbols, divergence and denoising errors",
+    ),
+    "speciation": Entry(
+        "hierdiff.sims.speciation:Speciation",
+        "when every level of a grammar, and the class of an Ising chain, is decided",
+    ),
     "variants": Entry(
         "hierdiff.sims.variants:Variants",
         "how unequal, ambiguous and cut rules move the threshold",
@@ -157,6 +165,10 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.memorization:Memorization",
         "how many data a learner needs before its features have a peak",
     ),
+    "training-time": Entry(
+        "hierdiff.sims.training_time:TrainingTime",
+        "when random features learn the law of the data, and when the data",
+    ),
     "sample-complexity": Entry(
         "hierdiff.sims.sample_complexity:SampleComplexity",
         "with which exponent of m the number of data of a learner of synonyms grows",
@@ -168,6 +180,14 @@ EXPERIMENTS: dict[str, Entry] = {
     "correlations": Entry(
         "hierdiff.sims.correlations:Correlations",
         "which leaves change together, and the susceptibility",
+    ),
+    "parallel-unmasking": Entry(
+        "hierdiff.sims.parallel_unmasking:ParallelUnmasking",
+        "what it costs to unmask several leaves at once, by order and number of steps",
+    ),
+    "autoregressive": Entry(
+        "hierdiff.sims.autoregressive:Autoregressive",
+        "entropies of the next leaf, short contexts, and when the class is decided",
     ),
     # variants of zero-shot classification
     "cue-conflict": Entry(
@@ -202,6 +222,16 @@ EXPERIMENTS: dict[str, Entry] = {
     "network-exact-targets": Entry(
         "hierdiff.validation.experiments.exact_targets:NetworkExactTargets",
         "what sampled targets cost a network, beside the exact posterior as its loss",
+        "networks",
+    ),
+    "network-training-time": Entry(
+        "hierdiff.validation.experiments.training_time:NetworkTrainingTime",
+        "when a network learns each level of a grammar, and when its training set",
+        "networks",
+    ),
+    "network-unmasking": Entry(
+        "hierdiff.validation.experiments.unmasking:NetworkUnmasking",
+        "what parallel unmasking costs a trained network, beside exact conditionals",
         "networks",
     ),
     "network-contrastive": Entry(

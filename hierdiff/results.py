@@ -23,8 +23,10 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -74,6 +76,17 @@ _IMPORTED = time.perf_counter()
 _WHERE = frozenset(
     ("accept_licence", "cluster", "device", "out", "overwrite", "resume", "summary", "workers")
 )
+# https://cfconventions.org: units, long names, coordinate variables
+_CONVENTIONS = "CF-1.11"
+# attributes that hierdiff or the conventions take for themselves
+_RESERVED = frozenset(
+    ("checksum", "commit", "command", "comment", "created", "history", "institution", "layout",
+     "parameters", "references", "run", "source", "tasks", "title", "versions")
+)  # fmt: skip
+# the unit at the end of a long name, before what it is averaged or taken over
+_UNIT = re.compile(r"(?:,| in) (nats|bits|seconds|pixels)\b")
+# readers of netCDF take "seconds" for a difference of dates
+_SYMBOLS = {"nats": "nat", "bits": "bit", "seconds": "s", "pixels": "pixel"}
 # a result of a study has some megabytes at most; HDF5 can claim any size without holding it
 _UNPACKED = 2**26
 
@@ -322,7 +335,7 @@ def label(
     source: str,
     attributes: Mapping[str, str],
 ) -> xr.Dataset:
-    """A labelled result: every variable has dims and a long name, the whole a ``source``.
+    """A labelled result: variables have a long name and units, dims a coordinate, all a ``source``.
 
     Parameters
     ----------
@@ -335,7 +348,11 @@ def label(
     Returns
     -------
     xarray.Dataset
-        With the scalar coordinate ``source``.
+        With the scalar coordinate ``source``.  A dimension without a coordinate gets the numbers 0,
+        1, 2, ...  Units are the one that the long name ends with, as "entropy, nats", and else "1",
+        as the CF conventions have it for numbers without a dimension.  Parameters in
+        ``attributes`` that are numbers, words or lists of one kind are attributes by their own
+        name, too.
 
     Raises
     ------
@@ -348,6 +365,8 @@ def label(
     ...            "theory", {})
     >>> ds.p.attrs["long_name"], str(ds.source.values)
     ('probability', 'theory')
+    >>> ds.p.attrs["units"], ds.attrs["Conventions"]
+    ('1', 'CF-1.11')
     """
     if not isinstance(source, str) or source not in SOURCES:
         raise InvalidParameter(f"source = {shown(source)} must be one of {', '.join(SOURCES)}")
@@ -358,14 +377,47 @@ def label(
         if not isinstance(entry, tuple) or len(entry) != 3:
             raise InvalidParameter(f"{name} = {shown(entry)} must be (dims, values, long name)")
     _check_attributes(attributes)
-    data = {
-        k: (dims, np.asarray(x), {"long_name": text}) for k, (dims, x, text) in variables.items()
-    }
-    axes = {k: (dims, np.asarray(x), {"long_name": text}) for k, (dims, x, text) in coords.items()}
+    data = {k: _described(*entry) for k, entry in variables.items()}
+    axes = {k: _described(*entry) for k, entry in coords.items()}
+    plain = {k: x for k, x in attributes.items() if k != "Conventions"}
+    known = {"Conventions": _CONVENTIONS, **_by_name(attributes, {*plain, *_RESERVED}), **plain}
     try:
-        return xr.Dataset(data, {**axes, "source": source}, dict(attributes))
+        ds = xr.Dataset(data, {**axes, "source": source}, known)
     except (ValueError, TypeError) as error:  # sizes that differ, dims that are none
         raise InvalidParameter(f"the labels do not fit the values ({one_line(error)})") from None
+    bare = [str(dim) for dim in ds.dims if dim not in ds.coords]
+    numbers = {d: _described((d,), np.arange(ds.sizes[d]), f"number of the {d}") for d in bare}
+    # a variable may have the name of a dimension that it does not vary along
+    return ds.assign_coords({d: x for d, x in numbers.items() if d not in ds.variables})
+
+
+def _described(dims: Any, values: Any, text: Any) -> tuple[Any, NDArray[Any], dict[str, str]]:
+    """A variable with its long name and, if it is a number, its units."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        return dims, array, {"long_name": text}
+    unit = _UNIT.search(text) if isinstance(text, str) else None
+    return dims, array, {"long_name": text, "units": _SYMBOLS[unit[1]] if unit else "1"}
+
+
+def _by_name(attributes: Mapping[str, str], taken: set[str]) -> dict[str, Any]:
+    """The parameters that netCDF holds as attributes, by name."""
+    try:
+        given = json.loads(attributes.get("parameters", "{}"))
+    except (TypeError, ValueError):
+        return {}
+    found = {}
+    for name, value in given.items() if isinstance(given, dict) else ():
+        kinds = {type(x) for x in value} if isinstance(value, list) else {type(value)}
+        if name in taken or "/" in name or kinds not in ({str}, {int}, {float}, {bool}):
+            continue
+        if isinstance(value, list) and kinds == {str}:
+            value = ", ".join(value)
+        elif kinds == {bool}:  # netCDF has no truth values
+            value = np.asarray(value, int).tolist()
+        if _is_plain_attribute(value):  # not a number beyond 64 bits
+            found[name] = value
+    return found
 
 
 def with_error(
@@ -837,7 +889,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     if not sound:
         raise DamagedFile(f"{str(path)!r} has changed since it was written; run again")
     if "source" not in loaded.coords or loaded.source.ndim:
-        raise DamagedFile(f"{str(path)!r} has no source coordinate; it is no result of hierdiff")
+        raise DamagedFile(f"{str(path)!r} has no source coordinate; give a file that a run wrote")
     return loaded if layout == _LAYOUT else _with_new_names(loaded, path)
 
 
@@ -1073,6 +1125,40 @@ def write_summary(
     with replacing(target) as temporary:
         temporary.write_text(text + "\n")
     return target
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON that every reader takes: numbers that are not finite become null.
+
+    Parameters
+    ----------
+    value : numbers, words, lists, mappings and arrays of them
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(json_text({"p": np.array([0.5, np.nan])}))
+    {
+     "p": [
+      0.5,
+      null
+     ]
+    }
+    """
+    return json.dumps(_finite(value), indent=1, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): _finite(x) for k, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _of_numpy(value: Any) -> Any:

@@ -214,7 +214,7 @@ def test_the_gallery_shows_a_saved_figure_once(
 
 _NUMBERS = {"int": ("0", "-1"), "float": ("nan", "-1", "inf")}
 _SETTINGS = {"seed", "summary", "workers", "threads", "resume", "overwrite", "cluster", "out",
-             "format", "quiet"}  # fmt: skip
+             "format", "quiet", "json"}  # fmt: skip
 
 
 def wrong_flags(kind: Any) -> Iterator[list[str]]:

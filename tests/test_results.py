@@ -392,6 +392,36 @@ def test_a_result_of_an_older_version_is_read_under_new_names(
     assert load(plain).identical(same)  # nothing to say where no name has changed
 
 
+def test_a_result_follows_the_conventions(tmp_path: Path) -> None:
+    """Read by xarray alone: units, a coordinate on every dim, parameters by their names."""
+    given = {"v": 8, "noise": "masking", "t": [0.25, 0.5], "names": ["a", "b"], "deep": True,
+             "none": None, "nested": {"x": 1}, "seed": 2**70, "source": "mine", "mixed": [1, "a"],
+             "empty": []}  # fmt: skip
+    variables = {
+        "h": (("t", "grammar"), np.ones((2, 3)), "entropy of the leaves, nats"),
+        "p": (("t",), [0.1, 0.2], "probability, mean over t"),
+        "word": (("t",), ["a", "b"], "a word"),
+    }
+    ds = label(variables, {"t": (("t",), [0.25, 0.5], "noise level")}, "theory",
+               results.provenance(given))  # fmt: skip
+    path = results.save(ds, tmp_path / "a.nc")
+    with xr.open_dataset(path, engine="h5netcdf") as stored:
+        assert stored.attrs["Conventions"].startswith("CF-1.")
+        assert set(stored.dims) <= set(stored.coords)
+        assert stored.grammar.values.tolist() == [0, 1, 2]
+        units = {name: stored[name].attrs.get("units") for name in stored.variables}
+        assert units == {"h": "nat", "p": "1", "word": None, "t": "1", "grammar": "1",
+                         "source": None}  # fmt: skip
+        assert all(stored[x].attrs["long_name"] for x in (*stored.data_vars, *stored.dims))
+        assert (stored.attrs["v"], stored.attrs["noise"], stored.attrs["deep"]) == (8, "masking", 1)
+        assert stored.attrs["t"].tolist() == [0.25, 0.5]
+        assert stored.attrs["names"] == "a, b"
+        assert not {"none", "nested", "seed", "source", "mixed", "empty"} & set(stored.attrs)
+        table = stored[["h"]].to_dataframe().reset_index()
+    assert list(table.columns) == ["t", "grammar", "h", "source"]
+    assert len(table) == 6
+
+
 def test_a_result_saved_by_hand_is_not_replaced_by_another(tmp_path: Path) -> None:
     path = save(result(2), tmp_path / "x.nc")
     save(result(2, t=[0.0, 1.0]), path)

@@ -114,7 +114,7 @@ def test_experiments(name: str) -> None:
     assert not faults(kind, Experiment)
     assert kind.name == name.replace("-", "_")
     where = {"out", "overwrite", "workers", "resume", "cluster", "device", "summary", "format",
-             "quiet"}  # fmt: skip
+             "quiet", "json"}  # fmt: skip
     assert not where & set(kind.__dataclass_fields__)
     assert kind.__dataclass_params__.frozen
 

@@ -102,6 +102,16 @@ def test_a_quiet_run_prints_its_claim_alone(
     assert capsys.readouterr().out == "the square is 9\n"
 
 
+def test_a_run_prints_json_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(Square, ["--json", "--out", str(tmp_path)])
+    assert json.loads(capsys.readouterr().out) == {
+        "claim": "the square is 9", "summary": {"y": 9.0},
+        "files": [str(tmp_path / "square.nc"), str(tmp_path / "square.png")],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("words", [{}, {"NO_COLOR": "1"}, {"NO_COLOR": ""}])
 def test_help_has_no_colours_where_they_are_not_wanted(words: dict[str, str]) -> None:
     """On a terminal, which a pseudo-terminal is: colours unless NO_COLOR says otherwise."""

@@ -12,6 +12,7 @@ bumps                    images of one Gaussian bump
 rhm_images               strings of a grammar drawn as images
 digits                   labelled images, and the digits of scikit-learn
 fashion                  photographs of clothing with a tree of classes
+image_sets               images by the name of a set, or in a folder, read in parts
 image_folder             images of a folder, prepared as in the papers
 =======================  ========================================================================
 """

@@ -7,7 +7,21 @@ import xarray as xr
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, needs, pick, plt, sources, style
+from hierdiff.plots import (
+    FONT,
+    PURPLE,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    needs,
+    panel,
+    pick,
+    plt,
+    shared_legend,
+    sources,
+    style,
+)
 
 __all__ = ["alignment", "alignment_figure", "layers_figure"]
 
@@ -61,7 +75,7 @@ def alignment(
     ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1] if ax is None else ax
     for ds in parts:
         source = str(ds.source.values)
-        colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, ds.sizes["level"]))
+        colours = level_colours(ds.sizes["level"])
         for level, colour in zip(ds.level.values, colours, strict=True):
             one = ds.sel(level=level, condition=condition)
             if source == "theory":
@@ -71,10 +85,10 @@ def alignment(
             ax.errorbar(one.t, one[quantity], one[f"{quantity}_error"], color=colour, **look)
         if source != "theory":
             ax.axhline(float(ds.ceiling), color="0.3", lw=0.8)
-            ax.axhline(float(ds.label_only), color="tab:red", ls="--", lw=0.8)
-    ax.axhline(1 / 3, color="0.7", lw=0.8)
+            ax.axhline(float(ds.label_only), color=PURPLE, ls="--", lw=0.8)
+    ax.axhline(1 / 3, color="0.55", lw=0.8)
     ax.set(xlabel=str(parts[-1].t.attrs["long_name"]), ylabel="odd-one-out accuracy",
-           ylim=(0.15, 0.8), title=condition)  # fmt: skip
+           ylim=(0.15, 0.8))  # fmt: skip
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -111,12 +125,13 @@ def alignment_figure(*datasets: xr.Dataset) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(8.8, 3.6), layout="constrained", sharey=True)
     for ax, condition in zip(axes, ("unconditional", "class given"), strict=True):
         alignment(*datasets, ax=ax, condition=condition)
+        panel(ax, "a" if condition == "unconditional" else "b", condition)
     axes[1].set_ylabel("")
     axes[0].plot([], [], color="0.3", lw=0.8, label="ceiling")
-    axes[0].plot([], [], color="tab:red", ls="--", lw=0.8, label="label alone")
-    axes[0].plot([], [], color="0.7", lw=0.8, label="chance")
+    axes[0].plot([], [], color=PURPLE, ls="--", lw=0.8, label="label alone")
+    axes[0].plot([], [], color="0.55", lw=0.8, label="chance")
     axes[0].plot([], [], color="k", ls=":", lw=1, label="latents known")
-    axes[0].legend(fontsize=6, frameon=False, ncols=3, loc="upper center")
+    shared_legend(fig, axes[0])
     return fig
 
 
@@ -171,27 +186,27 @@ def layers_figure(network: xr.Dataset, exact: xr.Dataset | None = None) -> Figur
         ax.spines[["top", "right"]].set_visible(False)
     for row in grid:
         row[0].set_ylabel("odd-one-out accuracy")
-        row[0].legend(fontsize=6, frameon=False, ncols=3)
+        legend(row[0])
     grid[0, 0].set_ylim(0.15, max(0.8, float(network.ceiling) + 0.12))
     return fig
 
 
 def _levels(ax: Axes, network: xr.Dataset, exact: xr.Dataset, condition: str) -> None:
     """Beliefs of each level: lines exact, circles read from the network."""
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, network.sizes["level"]))
+    colours = level_colours(network.sizes["level"])
     for level, colour in zip(network.level.values, colours, strict=True):
         line = exact.sel(level=level, condition=condition)
         ax.plot(line.t, line.accuracy, color=colour, lw=1.1, label=f"level {level}, exact")
         one = network.sel(level=level, condition=condition)
         ax.errorbar(one.t, one.accuracy, one.accuracy_error, color=colour, ls="none", marker="o",
                     mfc="none", ms=4, elinewidth=0.8, label=f"level {level}, network")  # fmt: skip
-    ax.set_title(f"beliefs, {condition}", fontsize=9)
+    ax.set_title(f"beliefs, {condition}", fontsize=9, loc="left")
 
 
 def _layers(ax: Axes, network: xr.Dataset, condition: str) -> None:
     """Zero-shot accuracy of raw layers."""
     names = [str(x) for x in network.layer.values]
-    colours = plt.get_cmap("plasma")(np.linspace(0.0, 0.9, len(names)))
+    colours = level_colours(len(names), "layers")
     for name, colour in zip(names, colours, strict=True):
         one = network.sel(layer=name, condition=condition)
         ax.errorbar(one.t, one.layer_accuracy, one.layer_accuracy_error, color=colour, lw=0.9,
@@ -204,19 +219,19 @@ def _layers(ax: Axes, network: xr.Dataset, condition: str) -> None:
         error = network.held_out_error.sel(condition=condition).isel(layer=at)
         ax.errorbar(network.t, best.max("layer"), error, color="k", ls=":", marker="s", mfc="none",
                     ms=3.5, elinewidth=0.7, label="best probe")  # fmt: skip
-    ax.set_title(f"layers as they are, {condition}", fontsize=9)
+    ax.set_title(f"layers as they are, {condition}", fontsize=9, loc="left")
 
 
 def _references(ax: Axes, ds: xr.Dataset) -> None:
     """Ceiling, label alone and chance, each with its name."""
-    lines = [("ceiling", float(ds.ceiling), "0.3", "-"), ("chance", 1 / 3, "0.7", "-")]
+    lines = [("ceiling", float(ds.ceiling), "0.3", "-"), ("chance", 1 / 3, "0.45", "-")]
     if "label_only" in ds:
-        lines.append(("label alone", float(ds.label_only), "tab:red", "--"))
+        lines.append(("label alone", float(ds.label_only), PURPLE, "--"))
     for text, value, colour, dashes in lines:
         ax.axhline(value, color=colour, lw=0.8, ls=dashes)
         below = text != "ceiling"
         ax.annotate(text, (0.78, value), xycoords=("axes fraction", "data"), ha="center",
-                    fontsize=6, color=colour, xytext=(0, -8 if below else 3),
+                    fontsize=FONT, color=colour, xytext=(0, -8 if below else 3),
                     textcoords="offset points",
                     bbox={"boxstyle": "square,pad=0.1", "fc": "w", "ec": "none",
                           "alpha": 0.8})  # fmt: skip

@@ -35,7 +35,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, needs, plt, sources, style
+from hierdiff.plots import GREY, GUIDE, Figure, needs, panel, plt, shared_legend, sources, style
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_COLOURS, WEIGHT_LABELS, with_errors
 from hierdiff.sims.metrics.denoising_error import ErrorPool, prefix_scores, tie_split_accuracy
@@ -376,20 +376,21 @@ def binding_figure(measured: xr.Dataset) -> Figure:
             shift = 0.1 * (i - (len(names) - 1) / 2)
             here = one.sel(weighting=name)
             ax.errorbar(place + shift, here.accuracy, here.accuracy_error,
-                        color=WEIGHT_COLOURS.get(name, "tab:gray"),
+                        color=WEIGHT_COLOURS.get(name, GREY),
                         label=WEIGHT_LABELS.get(name, name), **style("simulation"))  # fmt: skip
-        ax.errorbar(place, one.bayes, fmt="_", color="0.3", ms=24, label="Bayes")
+        ax.errorbar(place, one.bayes, fmt="_", color="0.3", ms=24)
+        ax.plot([], [], "_", color="0.3", ms=9, label="Bayes")
         ax.errorbar(place, one.bag, one.bag_error, fmt="x", color="0.3", ms=5,
                     label="bag of attributes")  # fmt: skip
-        ax.axhline(0.5, color="0.7", lw=0.8, ls=":")
+        ax.axhline(0.5, **GUIDE)
         ax.set_xticks(place, [str(t).replace(": ", ",\n") for t in measured.task.values],
                       fontsize=8)  # fmt: skip
         size = "equal areas" if area == 1 else f"second object's colour {area} times as large"
-        ax.set_title(size, loc="left", fontsize=9)
+        panel(ax, chr(97 + list(areas).index(area)), size)
         ax.set(ylim=(0, 1.02))
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel(f"true prompt wins, N = {int(measured.budget[-1])}")
-    axes[0, 0].legend(fontsize=7, frameon=False, ncols=2, loc="lower left")
+    shared_legend(fig, axes[0, 0])
     return fig
 
 

@@ -33,7 +33,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import ORANGE, Axes, Figure, panel, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import ratio
 from hierdiff.sims.metrics.forward_backward import exact_run, start_data
@@ -363,7 +363,7 @@ def draw(example: xr.Dataset) -> Figure:
         draw_tree(ax, changed)
         leaves, verdict = changed[max(changed)], "changed" if changed[0].all() else "unchanged"
         title = f"{noise}, t = {t:g}: {int(leaves.sum())} of {leaves.size} leaves changed"
-        ax.set_title(f"{title}, class {verdict}", fontsize=9, loc="left")
+        panel(ax, "ab"[list(axes).index(ax)], f"{title}, class {verdict}")
     return figure
 
 
@@ -375,7 +375,7 @@ def draw_tree(ax: Axes, changed: dict[int, Array]) -> None:
     depth = max(changed)
     leaves = changed[depth].size
     x = {k: (np.arange(row.size) + 0.5) * leaves / row.size for k, row in changed.items()}
-    for red, colour, size, width in ((False, "0.75", 7, 0.6), (True, "tab:red", 13, 1.4)):
+    for red, colour, size, width in ((False, "0.55", 7, 0.6), (True, ORANGE, 13, 1.4)):
         for level in range(1, depth + 1):
             s = changed[level].size // changed[level - 1].size
             above = np.repeat(changed[level - 1], s)

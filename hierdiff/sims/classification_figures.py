@@ -7,7 +7,25 @@ import xarray as xr
 
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, needs, plt, sources, style, ticker
+from hierdiff.plots import (
+    BLUE,
+    FONT,
+    GREEN,
+    GREY,
+    OCHRE,
+    ORANGE,
+    PURPLE,
+    Axes,
+    Figure,
+    legend,
+    needs,
+    panels,
+    plt,
+    shared_legend,
+    sources,
+    style,
+    ticker,
+)
 
 __all__ = [
     "WEIGHT_COLOURS",
@@ -18,13 +36,13 @@ __all__ = [
 ]
 
 WEIGHT_COLOURS = {
-    "vdm": "tab:blue",
-    "snr": "tab:orange",
-    "exp": "tab:green",
-    "uniform": "tab:red",
-    "late": "tab:purple",
-    "high": "tab:purple",
-    "learned": "tab:brown",
+    "vdm": BLUE,
+    "snr": ORANGE,
+    "exp": GREEN,
+    "uniform": "0.1",
+    "late": PURPLE,
+    "high": PURPLE,
+    "learned": OCHRE,
 }
 """Colour of a weight, the same in all figures."""
 WEIGHT_LABELS = {
@@ -103,7 +121,7 @@ def accuracy_curves(*datasets: xr.Dataset, ax: Axes | None = None, shared: bool 
     for ds in parts:
         source = str(ds.source.values)
         for weight in map(str, ds.weighting.values):
-            one, colour = ds.sel(weighting=weight), WEIGHT_COLOURS.get(weight, "tab:gray")
+            one, colour = ds.sel(weighting=weight), WEIGHT_COLOURS.get(weight, GREY)
             if source == "theory":
                 ax.plot(ds[dim], one[name], color=colour, **style(source))
                 continue
@@ -111,7 +129,7 @@ def accuracy_curves(*datasets: xr.Dataset, ax: Axes | None = None, shared: bool 
                         label=WEIGHT_LABELS.get(weight, weight), **style(source))  # fmt: skip
         if source == "theory":
             ax.axhline(float(ds.bayes), color="0.3", ls="--", lw=0.8)
-            ax.text(float(ds[dim][0]), float(ds.bayes) + 0.01, "Bayes", fontsize=7, color="0.3")
+            ax.text(float(ds[dim][0]), float(ds.bayes) + 0.01, "Bayes", fontsize=FONT, color="0.3")
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     ax.set(ylim=(0, 1), ylabel="accuracy",
@@ -157,45 +175,45 @@ def classification_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
     fig, axes = plt.subplots(2, 3, figsize=(11, 6.4), layout="constrained")
     accuracy_curves(theory, measured, ax=axes[0, 0])
     accuracy_curves(theory, measured, ax=axes[0, 1], shared=False)
-    axes[0, 1].legend(
-        fontsize=7, frameon=False, ncols=2, loc="center", bbox_to_anchor=(0.5, 0.58),
-        title="weight of the x0 error; lines: limit laws", title_fontsize=7,
-    )  # fmt: skip
     _single(measured, axes[0, 2])
     if "level_accuracy" in measured:
         _levels(measured, axes[1, 0])
         _confusion(measured, axes[1, 2])
     else:
-        axes[1, 0].set_axis_off()
-        axes[1, 2].set_axis_off()
+        for ax in (axes[1, 0], axes[1, 2]):
+            ax.remove()
     _calls(measured, axes[1, 1])
-    for letter, ax in zip("abcdef", axes.flat, strict=True):
-        ax.set_title(letter, loc="left", fontsize=9, weight="bold")
+    words = ("shared noise; lines: limit laws", "independent noise", "a single noise level",
+             "classes of every level", "denoiser calls until the answer",
+             "wrong answers")  # fmt: skip
+    drawn = [pair for pair in zip(axes.flat, words, strict=True) if pair[0] in fig.axes]
+    panels([ax for ax, _ in drawn], *(text for _, text in drawn))
+    shared_legend(fig, axes[0, 0], title="weight of the x0 error")
     return fig
 
 
 def _single(ds: xr.Dataset, ax: Axes) -> None:
-    pairs = [("single", "tab:blue", "squared error, one sample")]
+    pairs = [("single", BLUE, "squared error, one sample")]
     if "information" in ds:
-        pairs.append(("information", "0.4", "exact p(c | x_t)"))
+        pairs.append(("information", GREY, "exact p(c | x_t)"))
     for name, colour, words in pairs:
-        ax.plot(ds.t, ds[name], color=colour, lw=0.6, alpha=0.5)
+        ax.plot(ds.t, ds[name], color=colour, lw=0.8)
         ax.errorbar(ds.t, ds[name], ds[f"{name}_error"], color=colour, label=words,
                     **style("simulation"))  # fmt: skip
     ax.set(xlabel="time t of the only sample", ylabel="accuracy", ylim=(0, 1))
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def _levels(ds: xr.Dataset, ax: Axes) -> None:
     place = ds.level.values
-    ax.errorbar(place, ds.level_accuracy, ds.level_accuracy_error, color="tab:orange",
+    ax.errorbar(place, ds.level_accuracy, ds.level_accuracy_error, color=ORANGE,
                 label="denoising errors, weight SNR", **style("simulation"))  # fmt: skip
     ax.errorbar(place, ds.level_bayes, ds.level_bayes_error, color="0.3", fmt="_", ms=12,
                 elinewidth=0.8, label="Bayes")  # fmt: skip
     ax.set(xlabel="level of the node that is the class", ylabel="accuracy", xticks=place)
     ax.set_ylim(top=1)
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -211,28 +229,28 @@ def _confusion(ds: xr.Dataset, ax: Axes) -> None:
     drawn = ax.imshow(image, cmap="magma_r", aspect="auto", vmin=0)
     width = len(image) + 1
     ax.set_xticks([i * width + (width - 2) / 2 for i in range(ds.sizes["level"])],
-                  [f"level {i}" for i in ds.level.values], fontsize=7)  # fmt: skip
+                  [f"level {i}" for i in ds.level.values], fontsize=FONT)  # fmt: skip
     ax.set(yticks=[], ylabel="true symbol", xlabel="answer (right ones left blank)")
     ax.figure.colorbar(
-        drawn, ax=ax, label="share of the answers", location="top", fraction=0.05, pad=0.02
+        drawn, ax=ax, label="share of the answers", location="right", fraction=0.05, pad=0.02
     )
 
 
 def _calls(ds: xr.Dataset, ax: Axes) -> None:
-    bars = [("all samples", float(ds.budget[-1]), 0.0, "0.7")]
+    bars = [("all samples", float(ds.budget[-1]), 0.0, GREY)]
     for name, words, colour in (
-        ("staged_calls", "stages", "tab:cyan"),
-        ("pruned_calls", "t-tests", "tab:green"),
-        ("calls_right", "... when right", "tab:green"),
-        ("calls_wrong", "... when wrong", "tab:red"),
+        ("staged_calls", "stages", OCHRE),
+        ("pruned_calls", "t-tests", GREEN),
+        ("calls_right", "... when right", GREEN),
+        ("calls_wrong", "... when wrong", PURPLE),
     ):
         if name in ds:
             bars.append((words, float(ds[name]), float(ds[f"{name}_error"]), colour))
     names, values, errors, colours = zip(*bars, strict=True)
     ax.barh(range(len(bars)), values, xerr=errors, color=colours, height=0.6)
     for i, value in enumerate(values):
-        ax.text(value, i, f"  {value:.0f}", va="center", fontsize=7)
-    ax.set_yticks(range(len(bars)), names, fontsize=7)
+        ax.text(value, i, f"  {value:.0f}", va="center", fontsize=FONT)
+    ax.set_yticks(range(len(bars)), names, fontsize=FONT)
     ax.invert_yaxis()
     ax.set(xlabel="denoiser calls per class", xlim=(0, 1.15 * max(values)))
     ax.spines[["top", "right"]].set_visible(False)

@@ -24,7 +24,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
-from hierdiff.plots import Figure, needs, plt, style
+from hierdiff.plots import BLUE, Figure, legend, level_colours, needs, panels, plt, style
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import distance_means, fluctuations, ratio
 from hierdiff.sims.metrics.forward_backward import one_at_a_time
@@ -307,7 +307,7 @@ class Correlations:
             needs(ds, {"correlation": ("distance", "t"), "susceptibility": ("t",)}, "Correlations")
             look = style(str(ds.source.values))
             chosen = range(1, ds.sizes["t"], max(1, ds.sizes["t"] // 5))
-            colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, len(chosen)))
+            colours = level_colours(len(chosen))
             for k, colour in zip(chosen, colours, strict=True):
                 one = ds.isel(t=k)
                 label = None if look["ls"] == "-" else f"t = {float(one.t):.2f}"
@@ -317,14 +317,14 @@ class Correlations:
                 )  # fmt: skip
             axes[1].errorbar(
                 ds.t, ds.susceptibility, ds.susceptibility_error, label=str(ds.source.values),
-                **look,
+                color=BLUE, **look,
             )  # fmt: skip
         axes[0].set(xlabel="height of the common ancestor", ylabel="correlation of two leaves")
         axes[1].set(xlabel=str(ds.t.attrs["long_name"]), ylabel="leaves that change together")
         for ax in axes:
             ax.spines[["top", "right"]].set_visible(False)
-            if ax.get_legend_handles_labels()[1]:
-                ax.legend(fontsize=7, frameon=False)
+            legend(ax)
+        panels(axes, "two leaves against their distance", "susceptibility")
         return figure
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:

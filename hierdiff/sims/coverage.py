@@ -28,7 +28,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, wh
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import BLUE, FONT, GUIDE, ORANGE, Figure, panels, plt, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.sims.cue_conflict import CueConflict, gaussian_bias
 from hierdiff.sims.kernel_learning import kernel_slopes, samples_needed
@@ -663,15 +663,19 @@ def draw(ds: xr.Dataset) -> Figure:
     )
     rows = np.arange(n)[::-1]
     for k, ax in enumerate(axes):
-        colours = np.where(ds.wrong.values, "tab:red", "tab:blue")
+        colours = np.where(ds.wrong.values, ORANGE, BLUE)
         for row, value, error, colour in zip(
             rows, ds.covered[:, k].values, ds.covered_error[:, k].values, colours, strict=True
         ):
             ax.errorbar(value, row, xerr=error, fmt="o", ms=3, lw=0.8, color=colour)
         ax.plot(ds.nominal[:, k], rows, "k|", ms=8, label="promised")
-        ax.axvline(NORMAL[k], color="0.7", lw=0.6)
+        ax.axvline(NORMAL[k], **GUIDE)
         ax.set(xlabel=f"share of ±{k + 1} errors that hold the truth", xlim=(-0.02, 1.02))
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_yticks(rows, ds.case.values, fontsize=7)
-    axes[0].legend(fontsize=7, frameon=False)
+    axes[0].set_yticks(rows, ds.case.values, fontsize=FONT)
+    axes[0].plot([], [], "o", ms=3, color=BLUE, label="covered, with its error")
+    axes[0].plot([], [], "o", ms=3, color=ORANGE, label="the same of a planted wrong error bar")
+    axes[0].set_ylim(-0.8, n - 0.2)
+    panels(axes, "one standard error", "two standard errors")
+    shared_legend(figure, axes[0])
     return figure

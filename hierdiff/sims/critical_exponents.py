@@ -44,8 +44,21 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel, noise_process
-from hierdiff.plots import Figure, plt
-from hierdiff.seeds import generator, stream
+from hierdiff.plots import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    Figure,
+    legend,
+    panels,
+    plain_log,
+    plt,
+    shade,
+    shared_legend,
+)
+from hierdiff.seeds import stream
+from hierdiff.sims.metrics.estimators import resampled
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     belief_slopes,
@@ -472,9 +485,8 @@ def collapse(
         return float(minimize_scalar(chi, (1.1, 1.7), args=(mean,), bounds=(1.05, 1.9),
                                      method="bounded").x)  # fmt: skip
 
-    mean, random = belief.mean(axis=1), generator(seed)
-    draws = random.integers(belief.shape[1], size=(replicas, len(depths), belief.shape[1]))
-    rows = np.arange(len(depths))[:, None]
+    mean, rows = belief.mean(axis=1), np.arange(len(depths))[:, None]
+    draws = resampled(belief.shape[1], replicas, seed, groups=len(depths))
     spread = np.std([best(belief[rows, draw].mean(axis=1)) for draw in draws], ddof=1)
     return [chi(rate, mean), chi(wrong, mean), best(mean), float(spread)]
 
@@ -593,7 +605,7 @@ def claim(ds: xr.Dataset) -> str:
 def draw(ds: xr.Dataset) -> Figure:
     """Growth per level, fixed points, the collapse, leaf slopes."""
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.8), layout="constrained")
-    colours = dict(zip(PROCESSES, ("tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
+    colours = dict(zip(PROCESSES, (BLUE, ORANGE, GREEN, PURPLE), strict=True))
     first = ds.isel(model=0)
     for kind, colour in colours.items():
         x = first.sel(process=kind)
@@ -613,35 +625,42 @@ def draw(ds: xr.Dataset) -> Figure:
         axes[1, 2].errorbar(ds.leaf_L, x.leaf_slope, x.leaf_slope_error, color=colour,
                                    fmt="o", ms=4, label=kind)  # fmt: skip
         axes[1, 2].plot(ds.leaf_L, x.leaf_slope_theory, color=colour, lw=1)
-    axes[0, 0].set(xlabel="level of the linear evolution", ylabel="growth of a perturbation",
-                   title="at the fixed point, " + _size(first))  # fmt: skip
+    axes[0, 0].set(xlabel="level of the linear evolution", ylabel="growth of a perturbation")
     axes[0, 1].axhline(float(first.annealed), color="k", ls="--", lw=0.8, label="$F'(p^*)$")
     axes[0, 1].set(xlabel="levels above the leaves", ylabel="growth of the class slope",
-                   title="coupled populations at $t^* \\mp \\delta$", ylim=(1.0, 1.8))  # fmt: skip
+                   ylim=(1.0, 1.8))  # fmt: skip
     for k in range(ds.sizes["model"]):
         x = ds.isel(model=k)
-        axes[0, 2].plot([k - 0.3, k + 0.3], [float(x.annealed)] * 2, "k--", lw=0.8)
-        axes[0, 2].plot([k - 0.3, k + 0.3], [float(x.support)] * 2, "k:", lw=1)
+        axes[0, 2].plot([k - 0.3, k + 0.3], [float(x.annealed)] * 2, "k--", lw=0.8,
+                        label="$F'(p^*)$")  # fmt: skip
+        axes[0, 2].plot([k - 0.3, k + 0.3], [float(x.support)] * 2, "k:", lw=1,
+                        label="support sets")  # fmt: skip
     axes[0, 2].set_xticks(range(ds.sizes["model"]),
                           [_size(ds.isel(model=k)) for k in range(ds.sizes["model"])])  # fmt: skip
-    axes[0, 2].set(ylabel=r"$\lambda$", title="dashed: $F'(p^*)$, dotted: support sets")
+    axes[0, 2].set(ylabel=r"$\lambda$", xlabel="$(v, m, s)$")
+    quality: list[str] = []
     for ax, rates, name in ((axes[1, 0], first.rate, r"\lambda"),
                             (axes[1, 1], None, "F'(p^*)")):  # fmt: skip
         for kind in ("masking",):
             x = first.sel(process=kind)
             rate = float(first.annealed) if rates is None else float(x.rate)
             for i, L in enumerate(ds.L.values):
-                shade = plt.get_cmap("viridis")(0.85 * i / (ds.sizes["L"] - 1))
+                tint = shade(i / (ds.sizes["L"] - 1))
                 ax.errorbar((x.time[i] - float(x.threshold)) * rate ** float(L), x.class_belief[i],
-                            x.class_belief_error[i], color=shade, fmt="o-", ms=3, lw=0.7,
+                            x.class_belief_error[i], color=tint, fmt="o-", ms=3, lw=0.7,
                             label=f"L = {L}")  # fmt: skip
             q = ds["collapse"].sel(process=kind).values[int(rates is None)]
-        ax.set(xlabel=f"$(t - t^*)\\, {name}^L$", ylabel="belief in the true class (masking)",
-               title=rf"$\chi^2$ per degree {q:.1f}")  # fmt: skip
-    axes[1, 2].set(xlabel="depth L", ylabel="slope of the leaves' belief at $t^*$", yscale="log",
-                   title="lines: density evolution")  # fmt: skip
-    for ax in (axes[0, 0], axes[0, 1], axes[1, 0], axes[1, 2]):
-        ax.legend(fontsize=7, frameon=False)
+        ax.set(xlabel=f"$(t - t^*)\\, {name}^L$", ylabel="belief in the true class (masking)")
+        quality.append(rf"$\chi^2$ per degree {q:.1f}")
+    axes[1, 2].set(xlabel="depth L", ylabel="slope of the leaves' belief at $t^*$", yscale="log")
+    plain_log(axes[1, 2].yaxis)
+    axes[1, 2].set_xticks(ds.leaf_L.values)
+    panels(axes.ravel(), "at the fixed point of " + _size(first),
+           r"coupled populations at $t^* \mp \delta$", r"growth per level $\lambda$",
+           f"collapse with $\\lambda$: {quality[0]}", f"with $F'(p^*)$: {quality[1]}",
+           "leaves; lines: density evolution")  # fmt: skip
+    legend(axes[1, 0])
+    shared_legend(figure, axes[0, 1], axes[0, 2])
     for ax in axes.ravel():
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -41,7 +41,24 @@ from hierdiff.checks import (
 from hierdiff.contracts import Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, needs, plt, sources, style, ticker
+from hierdiff.plots import (
+    BLUE,
+    FONT,
+    GREEN,
+    GREY,
+    GUIDE,
+    ORANGE,
+    PURPLE,
+    Axes,
+    Figure,
+    legend,
+    needs,
+    panels,
+    plt,
+    sources,
+    style,
+    ticker,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.classification_figures import WEIGHT_LABELS, with_errors
 from hierdiff.sims.metrics.denoising_error import (
@@ -507,8 +524,8 @@ def _given_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
     """One model: shape bias against noise, with the closed form of Gaussian classes."""
     needs(measured, with_errors("noise_bias", dims=("sigma2",)), "CueConflict.measure")
     fig, ax = plt.subplots(figsize=(4.4, 3.4), layout="constrained")
-    ax.plot(theory.sigma2, theory.noise_bias, color="0.6", **style("theory"))
-    ax.errorbar(measured.sigma2, measured.noise_bias, measured.noise_bias_error, color="tab:blue",
+    ax.plot(theory.sigma2, theory.noise_bias, color=GREY, **style("theory"))
+    ax.errorbar(measured.sigma2, measured.noise_bias, measured.noise_bias_error, color=BLUE,
                 **style(str(measured.source.values)))  # fmt: skip
     ax.set(xscale="log", xlabel=r"noise $\sigma^2$ = 1/SNR, used alone", ylabel="shape bias",
            ylim=(0, 1.02), title="points: the model, line: Gaussian classes")  # fmt: skip
@@ -552,38 +569,39 @@ def cue_conflict_figure(theory: xr.Dataset, measured: xr.Dataset) -> Figure:
             raise InvalidParameter(f"band = {name!r} is no interval of t; write 'low-high'")
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
     ax = axes[0]
-    ax.plot(theory.sigma2, theory.noise_bias, color="tab:blue", **style("theory"))
+    ax.plot(theory.sigma2, theory.noise_bias, color=BLUE, **style("theory"))
     ax.errorbar(measured.sigma2, measured.noise_bias, measured.noise_bias_error,
-                color="tab:blue", label="Gaussians, shape has more variance",
+                color=BLUE, label="Gaussians, shape has more variance",
                 **style("simulation"))  # fmt: skip
     _bands(measured, ax)
-    ax.axhline(0.5, color="0.7", lw=0.8, ls=":")
+    ax.axhline(0.5, **GUIDE)
     ax.set(xscale="log", xlabel=r"noise $\sigma^2$ = 1/SNR, used alone", ylabel="shape bias")
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)
     ax = axes[1]
     place = np.arange(measured.sizes["weighting"])
-    for k, colour in zip(measured.amplitude.values, ("tab:blue", "tab:orange", "tab:green",
-                                                     "tab:red"), strict=False):  # fmt: skip
+    for k, colour in zip(measured.amplitude.values, (BLUE, ORANGE, GREEN,
+                                                     PURPLE), strict=False):  # fmt: skip
         one = measured.sel(amplitude=k)
         ax.errorbar(place, one.bias, one.bias_error, color=colour,
                     label=f"texture amplitude {k:g}", **style("simulation"))  # fmt: skip
         ax.axhline(float(one.bayes), color=colour, ls="--", lw=0.8)
     ax.set_xticks(
-        place, [WEIGHT_LABELS.get(str(w), str(w)) for w in measured.weighting.values], fontsize=7
+        place, [WEIGHT_LABELS.get(str(w), str(w)) for w in measured.weighting.values], fontsize=FONT
     )
     ax.set(xlabel="weight of the x0 error (dashed: Bayes)", ylabel="shape bias")
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)
     ax = axes[2]
-    ax.errorbar(measured.blur, measured.blur_bias, measured.blur_bias_error, color="tab:blue",
+    ax.errorbar(measured.blur, measured.blur_bias, measured.blur_bias_error, color=BLUE,
                 label="shape bias", **style("simulation"))  # fmt: skip
-    ax.errorbar(measured.blur, measured.blur_matched, measured.blur_matched_error, color="0.5",
+    ax.errorbar(measured.blur, measured.blur_matched, measured.blur_matched_error, color=GREY,
                 label="answers that match a cue", **style("simulation"))  # fmt: skip
     ax.set(xlabel="texture left by the low-pass\n(discriminative control)", ylabel="share")
-    ax.legend(fontsize=7, frameon=False, loc="lower left")
-    for letter, ax in zip("abc", axes, strict=True):
+    legend(ax)
+    panels(axes, "one noise level alone; line: theory", "weights of the error",
+           "control: a classifier of blurred data")  # fmt: skip
+    for ax in axes:
         ax.set(ylim=(0, 1.02))
-        ax.set_title(letter, loc="left", fontsize=9, weight="bold")
         ax.spines[["top", "right"]].set_visible(False)
     return fig
 
@@ -596,7 +614,7 @@ def _bands(ds: xr.Dataset, ax: Axes) -> None:
         one = ds.isel(amplitude=0).sel(band=name)
         value, error = float(one.band_bias), float(one.band_bias_error)
         ax.errorbar(np.sqrt(low * high), value, error, xerr=[[np.sqrt(low * high) - low],
-                    [high - np.sqrt(low * high)]], color="tab:orange", marker="s", ms=3, ls="none",
+                    [high - np.sqrt(low * high)]], color=ORANGE, marker="s", ms=3, ls="none",
                     elinewidth=0.8,
                     label="grammars, equal amplitudes" if i == 0 else None)  # fmt: skip
 

@@ -42,7 +42,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import NoTransition
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PhaseTransition
@@ -368,7 +368,7 @@ def draw(ds: xr.Dataset) -> Figure:
     inside = slice(1, -1)  # SNR infinity and zero have no place on a logarithmic axis
     for ax, name in zip(axes, ("grammar", *MIXTURES), strict=True):
         x = ds.isel(data_model=np.flatnonzero(ds.name.values == name))
-        colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, x.sizes["data_model"]))
+        colours = level_colours(x.sizes["data_model"])
         for i, colour in enumerate(colours):
             one = x.isel(data_model=i)
             ax.errorbar(ds.snr[inside], one.kept[inside], one.kept_error[inside], color=colour,
@@ -377,9 +377,10 @@ def draw(ds: xr.Dataset) -> Figure:
             ax.axvline(float(one.limit), color=colour, ls="--", lw=0.8)
             if np.isfinite(one.spectral):
                 ax.axvline(float(one.spectral), color=colour, ls=":", lw=1)
-        ax.set(xscale="log", xlim=(1e3, 2e-3), xlabel="signal-to-noise ratio", title=name)
-        ax.legend(title="depth" if name == "grammar" else "rank d" if name == "subspaces" else
-                  "dimension d", fontsize=7, frameon=False, title_fontsize=7)  # fmt: skip
+        ax.set(xscale="log", xlim=(1e3, 2e-3), xlabel="signal-to-noise ratio")
+        size = {"grammar": "depth", "subspaces": "rank d"}.get(name, "dimension d")
+        legend(ax, f"{size}; lines: theory of this size (dashed: of infinite size)")
         ax.spines[["top", "right"]].set_visible(False)
+    panels(axes, "grammar", *MIXTURES)
     axes[0].set_ylabel("belief in the class above chance")
     return figure

@@ -33,7 +33,7 @@ from hierdiff.checks import check_fields, checked, count, listed, natural, no_mo
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import GREY, GUIDE, PALETTE, Figure, panels, plt, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import crossing, depth_limit, disorder
 from hierdiff.tasks import Task, run_tasks
@@ -418,39 +418,40 @@ def claim(ds: xr.Dataset) -> str:
 
 def draw(ds: xr.Dataset) -> Figure:
     """Thresholds against depth, and the difference to density evolution against v."""
-    figure, axes = plt.subplots(1, 5, figsize=(16, 3.3), layout="constrained")
+    figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), layout="constrained")
     deep = (ds.v == 32).values
-    for ax, kind in zip(axes, ds.process.values, strict=False):
+    for ax, kind, colour in zip(axes, ds.process.values, PALETTE, strict=False):
         x = ds.sel(process=kind).isel(model=deep)
         place, far = float(x.infinite), float(x.infinite_error)
         ax.axhspan(place - far, place + far, color="0.85", label="density evolution, limit")
         ax.errorbar(x.L - 0.1, x.population, x.population_error, color="k", fmt="-", lw=1,
                     label="density evolution")  # fmt: skip
-        ax.errorbar(x.L + 0.1, x.exact, x.exact_error, fmt="o", ms=4, color="tab:blue",
-                    label="exact inference")  # fmt: skip
+        ax.errorbar(x.L + 0.1, x.exact, x.exact_error, fmt="o", ms=4, color=colour)  # fmt: skip
         ax.errorbar([x.L.max() + 1.5], [x.limit], [x.limit_error], fmt="D", ms=4, mfc="white",
-                    color="tab:blue", label="extrapolated")  # fmt: skip
-        ax.set(xlabel="depth L", ylabel="class lost at t", title=str(kind))
-    axes[0].legend(fontsize=6, frameon=False)
+                    color=colour)  # fmt: skip
+        ax.set(xlabel="depth L", ylabel="class lost at t")
     wide = [i for i in range(ds.sizes["model"]) if int(ds.L[i]) == 8]
     wide.sort(key=lambda i: int(ds.v[i]))
-    for kind, shift in zip(ds.process.values, (0.97, 1.0, 1.03), strict=True):
+    for kind, shift, colour in zip(ds.process.values, (0.97, 1.0, 1.03), PALETTE, strict=False):
         x = ds.sel(process=kind).isel(model=wide)
         gap = (x.exact - x.population) / x.population
         error = np.hypot(x.exact_error, x.population_error) / x.population
-        axes[3].errorbar(x.v * shift, 100 * gap, 100 * error, fmt="o-", ms=3, lw=0.8, label=kind)
-    axes[3].axhline(0, color="0.6", lw=0.6)
+        axes[3].errorbar(x.v * shift, 100 * gap, 100 * error, fmt="o-", ms=3, lw=0.8, color=colour,
+                         label=kind)  # fmt: skip
+    axes[3].axhline(0, **GUIDE)
     axes[3].set_xscale("log", base=2)
-    axes[3].set(xlabel="symbols v (m = v / 4, L = 8)", ylabel="exact less density evolution, %",
-                title="shared rules")  # fmt: skip
-    axes[3].legend(fontsize=6, frameon=False)
-    for kind, shift in zip(ds.process.values, (-0.15, 0.0, 0.15), strict=True):
+    axes[3].set(xlabel="symbols v (m = v / 4, L = 8)", ylabel="exact less density evolution, %")
+    for kind, shift, colour in zip(ds.process.values, (-0.15, 0.0, 0.15), PALETTE, strict=False):
         x = ds.sel(process=kind).isel(model=deep)
         axes[4].errorbar(x.L + shift, 1e6 * x.disorder, 1e6 * x.disorder_error, fmt="o-", ms=3,
-                         lw=0.8, label=kind)  # fmt: skip
-    axes[4].axhline(0, color="0.6", lw=0.6)
-    axes[4].set(xlabel="depth L", ylabel=r"variance over grammars, $10^{-6}$", yscale="symlog",
-                title="disorder")  # fmt: skip
+                         lw=0.8, color=colour, label=kind)  # fmt: skip
+    axes[4].axhline(0, **GUIDE)
+    axes[4].set(xlabel="depth L", ylabel=r"variance over grammars, $10^{-6}$", yscale="symlog")
+    panels(axes, *(f"{kind}" for kind in ds.process.values), "effect of shared rules",
+           "disorder")  # fmt: skip
+    axes[0].plot([], [], "o", ms=4, color=GREY, label="exact inference")
+    axes[0].plot([], [], "D", ms=4, color=GREY, mfc="white", label="extrapolated")
+    shared_legend(figure, axes[0], axes[3])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -31,7 +31,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, wh
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import NOISE, has_snr, noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import BLUE, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import nested_mean, standard_error
 from hierdiff.tasks import Task, run_tasks
@@ -303,7 +303,7 @@ def claim(*datasets: xr.Dataset) -> str:
 def draw(masking: xr.Dataset, gaussian: xr.Dataset) -> Figure:
     """Information per level, and the two identities."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, masking.sizes["level"]))
+    colours = level_colours(masking.sizes["level"])
     for level, colour in zip(masking.level.values, colours, strict=True):
         one = masking.sel(level=level)
         axes[0].errorbar(
@@ -311,17 +311,18 @@ def draw(masking: xr.Dataset, gaussian: xr.Dataset) -> Figure:
             color=colour, marker="o", ms=2.5, lw=0.8, label=f"level {level}",
         )  # fmt: skip
     axes[0].set(xlabel="masked fraction t", ylabel=r"$I(z_l; x_t) / H(z_l)$")
-    axes[0].legend(fontsize=6, frameon=False)
     titles = (r"$-dI/dt$ (masking)", r"$dI/d\,$snr (Gaussian)")
     for ax, ds, sign, title in zip(axes[1:], (masking, gaussian), (-1, 1), titles, strict=True):
         ax.plot(ds.interval, sign * ds.law, "k-", lw=1.1, label="identity")
         ax.errorbar(
             ds.interval, sign * ds.derivative, ds.derivative_error, fmt="o", ms=3.5,
-            label="difference of information",
+            color=BLUE, label="difference of information",
         )  # fmt: skip
         ax.set(xlabel=str(ds.interval.attrs["long_name"]), ylabel=f"{title}, nats")
-        ax.legend(fontsize=7, frameon=False)
     axes[2].set_xscale("log")
+    panels(axes, "information about every level", "identity, masking", "identity, Gaussian")
+    legend(axes[0], columns=4)
+    legend(axes[1])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -44,7 +44,8 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.plots import Figure, plt, ticker
+from hierdiff.plots import GUIDE, Figure, legend, panels, plain_log, plt, ticker
+from hierdiff.sims.models.fitted import LABELS
 from hierdiff.sims.representation import MODEL_COLOURS, Representation, crossover, representation
 from hierdiff.theory.mixture.collapse import mutual_information_mixture
 from hierdiff.theory.mixture.feature_snr import snr, snr_limits, snr_peak
@@ -309,44 +310,38 @@ def draw(
     shown = int(numbers[len(numbers) // 2])
     learners = measured.sel(model=[m for m in measured.model.values if m != "ppca_mixture_own"])
     representation(*laws, learners, ax=axes[0], n_train=shown)
-    axes[0].set_title(f"a   test points, N = {shown}", loc="left", fontsize=9)
-    axes[0].legend(fontsize=6.5, frameon=False, loc="lower left")
     for name in measured.model.values:
         one = measured.sel(model=name, split="test")
         axes[1].errorbar(
             numbers, one.ratio, one.ratio_error, color=MODEL_COLOURS[name], marker="o", ms=3.5,
-            lw=0.8, label=str(name),
+            lw=0.8, label=LABELS[str(name)],
         )  # fmt: skip
     one = measured.sel(model="memorising", split="train")
     axes[1].errorbar(
         numbers, one.ratio, one.ratio_error, color=MODEL_COLOURS["memorising"], marker="o",
         ms=3.5, mfc="white", lw=0.8, ls=":", label="memorising, train",
     )  # fmt: skip
-    axes[1].axhline(1, color="0.3", lw=0.8, ls="--")
+    axes[1].axhline(1, **GUIDE)
     axes[1].set(xscale="log", yscale="log", xlabel="training points N",
                 ylabel=r"$\mathrm{SNR}(\sigma^*)\,/\,\mathrm{SNR}(0.02)$")  # fmt: skip
-    axes[1].set_title(
-        f"b   above the line: a peak (d = {rank_of(measured)})", loc="left", fontsize=9
-    )
-    axes[1].legend(fontsize=6.5, frameon=False, loc="lower right")
     d = np.array([row["d"] for row in rows])
     for name in LEARNERS:
         value, error = np.array([row[name] for row in rows]).T / d
         axes[2].errorbar(d, value, error, color=MODEL_COLOURS[name], marker="o", ms=3.5, lw=0.8,
-                         label=name)  # fmt: skip
+                         label=LABELS[name])  # fmt: skip
     axes[2].plot(d, [row["information"] / row["d"] for row in rows], "k-", lw=1,
                  label=r"$e^{I(\sigma_0)}/d$")  # fmt: skip
     axes[2].set(yscale="log", xlabel="rank d", ylabel=r"crossover $N_c / d$")
-    axes[2].set_title(f"c   K = {classes}", loc="left", fontsize=9)
-    axes[2].legend(fontsize=6.5, frameon=False)
     axes[2].set(xscale="log", xticks=d, xticklabels=d)
-    for axis in (axes[1].xaxis, axes[1].yaxis, axes[2].yaxis):
-        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-        axis.set_minor_formatter(ticker.NullFormatter())
+    plain_log(axes[1].xaxis, axes[1].yaxis, axes[2].yaxis)
     axes[2].xaxis.set_minor_locator(ticker.NullLocator())
     for ax in axes[1:]:
         ax.spines[["top", "right"]].set_visible(False)
+    panels(axes, f"test points, N = {shown}",
+           f"above the line the SNR has a peak (d = {rank_of(measured)})",
+           f"where a peak appears, K = {classes}")  # fmt: skip
+    for ax in axes:
+        legend(ax)
     return figure
 
 

@@ -31,7 +31,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, wh
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import BLUE, ORANGE, PALETTE, Figure, legend, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import nested_mean, standard_error
 from hierdiff.tasks import Task, run_tasks
@@ -298,24 +298,27 @@ def claim(ds: xr.Dataset) -> str:
 def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Three panels against the noise level."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
-    for word, text, form in (
-        ("invalid", "not in the language", "o"), ("less_likely", "not most likely", "x"),
+    for word, text, form, colour in (
+        ("invalid", "not in the language", "o", BLUE),
+        ("less_likely", "not most likely", "x", ORANGE),
     ):  # fmt: skip
         axes[0].errorbar(ds.t, ds[word], ds[f"{word}_error"], fmt=f"{form}-", ms=4, lw=0.9,
-                         label=text)  # fmt: skip
+                         color=colour, label=text)  # fmt: skip
     axes[0].set(ylabel="strings of likeliest leaves", ylim=(0, 1.03))
     for ax, word, text in (
         (axes[1], "leaves_right", "leaves that are right"),
         (axes[2], "string_right", "whole strings that are right"),
     ):
         for k, guess in enumerate(GUESSES):
-            line = ax.errorbar(ds.t, ds[word][k], ds[f"{word}_error"][k], fmt="o", ms=3.5,
-                               label=guess)  # fmt: skip
-            ax.plot(law.t, law[word][k], "-", lw=1, color=line[0].get_color())
+            ax.errorbar(ds.t, ds[word][k], ds[f"{word}_error"][k], fmt="o", ms=3.5,
+                        color=PALETTE[k], label=guess)  # fmt: skip
+            ax.plot(law.t, law[word][k], "-", lw=1, color=PALETTE[k])
         ax.set(ylabel=text)
     axes[2].set_yscale("symlog", linthresh=1e-2)
     for ax in axes:
         ax.set(xlabel=str(ds.t.attrs["long_name"]))
-        ax.legend(fontsize=7, frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
+    panels(axes, "likeliest leaves, one by one", "leaves; lines: theory", "strings; lines: theory")
+    legend(axes[0])
+    legend(axes[1])
     return figure

@@ -29,7 +29,7 @@ from hierdiff.checks import check_fields, checked, count, listed, natural, no_mo
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import noise_process
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import GREY, PALETTE, Axes, Figure, panels, plt, shared_legend
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     critical_level,
@@ -263,17 +263,17 @@ def one_process(ax: Axes, ds: xr.Dataset, kind: str) -> None:
     """Thresholds of one process against the density of rules."""
     x = ds.sel(process=kind)
     cases = sorted({(int(v), int(s)) for v, s in zip(ds.v, ds.s, strict=True)})
-    for (v, s), colour in zip(cases, ("tab:green", "tab:blue", "tab:orange", "tab:red"),
+    for (v, s), colour in zip(cases, PALETTE,
                               strict=False):  # fmt: skip
         part = x.isel(model=np.flatnonzero((ds.v == v) & (ds.s == s)))
         ax.errorbar(part.density, part.threshold, part.threshold_error, color=colour, marker="o",
                     ms=3, lw=1, label=f"v = {v}, s = {s}")  # fmt: skip
-        ax.plot(part.density, part.annealed, color=colour, ls="--", lw=0.8)
+        ax.plot(part.density, part.annealed, color=colour, ls="--", lw=1)
         if kind == "masking":
             ax.plot(part.density, part.support, color=colour, ls=":", lw=1)
         for border in borders(v, s):
             ax.axvline(border, color=colour, lw=0.5, alpha=0.5)
-    ax.set(xlabel="density of rules f", ylim=(0, 1), title=f"{kind} noise")
+    ax.set(xlabel="density of rules f", ylim=(0, 1), ylabel="")
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -282,9 +282,10 @@ def draw(ds: xr.Dataset) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained", sharey=True)
     for ax, kind in zip(axes, PROCESSES, strict=True):
         one_process(ax, ds, kind)
+    panels(axes, *(f"{kind} noise" for kind in PROCESSES))
     axes[0].set_ylabel("noise level t at which the class is lost")
     axes[0].plot([], [], "k--", lw=0.8, label="closed form at the mean belief")
     axes[0].plot([], [], "k:", lw=1, label="support sets (lower bound)")
-    axes[0].plot([], [], color="0.5", lw=0.5, label="borders: $F'(1/v) = 1$, $F'(1) = 1$")
-    axes[0].legend(fontsize=6, frameon=False)
+    axes[0].plot([], [], color=GREY, lw=0.6, label="borders: $F'(1/v) = 1$, $F'(1) = 1$")
+    shared_legend(figure, axes[0])
     return figure

@@ -10,7 +10,22 @@ import xarray as xr
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NOISE, is_channel
-from hierdiff.plots import Axes, Figure, needs, plt, sources, style
+from hierdiff.plots import (
+    BLUE,
+    FONT,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    mark,
+    needs,
+    panel,
+    panels,
+    plt,
+    shared_legend,
+    sources,
+    style,
+)
 
 __all__ = [
     "class_transition",
@@ -25,6 +40,7 @@ _WORDS = {
 }
 
 
+_PANELS = ("belief in every level", "retention of every level", "class near its loss")
 _MAKER = "PhaseTransition.predict or .measure"
 
 
@@ -94,7 +110,7 @@ def phase_transition(
     ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1] if ax is None else ax
     for ds in parts:
         source = str(ds.source.values)
-        colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, ds.sizes["level"]))
+        colours = level_colours(ds.sizes["level"])
         for level, colour in zip(ds.level.values, colours, strict=True):
             curve = ds[quantity].sel(level=level)
             label = _level_name(int(level), ds.sizes["level"]) if source != "theory" else None
@@ -118,11 +134,7 @@ def _mark_thresholds(ax: Axes, ds: xr.Dataset) -> None:
     symbol = _symbol(_process(ds))
     if "critical" in ds and bool(np.isfinite(ds.critical)):
         x = float(ds.critical)
-        ax.axvline(x, color="0.25", ls="--", lw=0.8, zorder=0)
-        ax.annotate(
-            rf"${symbol}^* = {x:.4f}$ ($L \to \infty$)", (x, 1.0), (3, 2),
-            textcoords="offset points", ha="left", va="bottom", fontsize=7, color="0.25",
-        )  # fmt: skip
+        mark(ax, x, rf"${symbol}^* = {x:.4f}$")
 
 
 @checked
@@ -175,10 +187,10 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
         else:
             if "belief_by_grammar" in ds:
                 for one in ds.belief_by_grammar.isel(level=0):
-                    ax.plot(ds.t, one, color="tab:blue", lw=0.4, alpha=0.35, zorder=0)
+                    ax.plot(ds.t, one, color=BLUE, lw=0.4, alpha=0.35, zorder=0, gid="faint")
             error = ds.belief_error.isel(level=0)
             ax.errorbar(
-                ds.t, curve, error, color="tab:blue", label=f"{source}, mean over grammars",
+                ds.t, curve, error, color=BLUE, label=f"{source}, mean over grammars",
                 **style(source),
             )  # fmt: skip
         _axis(ax, ds, "belief in the true class")
@@ -187,17 +199,17 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
         _mark_thresholds(ax, ds)
     width = max(0.04, 0.16 * min(places[0], 1 - places[0]) + 0.02)
     ax.set_xlim(max(0.0, places[0] - width), min(1.0, places[0] + width))
-    ax.legend(loc="lower left", fontsize=7, frameon=False)
+    legend(ax)
     return ax
 
 
 def _mark_half(ax: Axes, ds: xr.Dataset, source: str) -> None:
     x, error = float(ds.threshold), float(ds.threshold_error)
     text = f"{x:.4f}" + (f" ± {error:.4f}" if error else "")
-    colour, lift = ("k", -16) if source == "theory" else ("tab:blue", -4)
+    colour, lift = ("k", -16) if source == "theory" else (BLUE, -4)
     ax.plot([x], [0.5], marker="D", ms=4, color=colour, mfc="white", zorder=5, ls="none")
     ax.annotate(
-        text, (x, 0.5), (-8, lift), textcoords="offset points", ha="right", fontsize=7,
+        text, (x, 0.5), (-8, lift), textcoords="offset points", ha="right", fontsize=FONT,
         color=colour,
     )  # fmt: skip
 
@@ -235,19 +247,21 @@ def phase_transition_processes(*pairs: tuple[xr.Dataset, ...]) -> Figure:
     fig, axes = plt.subplots(
         2, len(pairs), figsize=(3.4 * len(pairs), 6.2), layout="constrained", squeeze=False
     )
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
     for (top, bottom), datasets in zip(axes.T, pairs, strict=True):
         phase_transition(*datasets, ax=top)
-        top.set_title(f"{_process(datasets[0])}", fontsize=10)
+        panel(top, next(letters), f"{_process(datasets[0])}: all levels")
         if any("threshold" in ds for ds in datasets):
             class_transition(*datasets, ax=bottom)
+            panel(bottom, next(letters), "class near its loss")
         else:
-            bottom.set_axis_off()
+            bottom.remove()
     for ax in axes[:, 1:].ravel():
         ax.set_ylabel("")
+    for ax in axes[1]:
         if ax.get_legend():
             ax.get_legend().remove()
-    if axes[0, -1].get_legend_handles_labels()[1]:
-        axes[0, -1].legend(fontsize=6, frameon=False, loc="lower left")
+    shared_legend(fig)
     return fig
 
 
@@ -282,12 +296,10 @@ def phase_transition_figure(*datasets: xr.Dataset) -> Figure:
         1, 2 + has_threshold, figsize=(4.2 * (2 + has_threshold), 3.7), layout="constrained",
         squeeze=False,
     )  # fmt: skip
-    for ax, quantity, letter in zip(axes[0], ("belief", "retention"), "ab", strict=False):
+    for ax, quantity in zip(axes[0], ("belief", "retention"), strict=False):
         phase_transition(*datasets, ax=ax, quantity=quantity)
-        ax.set_title(letter, loc="left", fontweight="bold", fontsize=10)
-    if axes[0, 0].get_legend_handles_labels()[1]:
-        axes[0, 0].legend(fontsize=6, frameon=False, loc="lower left")
     if has_threshold:
         class_transition(*datasets, ax=axes[0, 2])
-        axes[0, 2].set_title("c", loc="left", fontweight="bold", fontsize=10)
+    panels(axes[0], *_PANELS[: 2 + has_threshold])
+    shared_legend(fig, axes[0, 0])
     return fig

@@ -37,7 +37,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, wh
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import GaussianNoise, noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import PALETTE, Figure, legend, mark, panels, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.information import RESOLVED, effective
 from hierdiff.sims.metrics.estimators import nested_mean, standard_error
@@ -326,23 +326,24 @@ def draw_entropy(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     last = ds.sizes["part"] - 1
     for k in ds.part.values:
         full = float(ds.entropy[k].values[-1]) or 1.0
-        colour = plt.get_cmap("viridis")(0.92 * k / last)
+        colour = shade(k / last)
         label = "class" if k == 0 else f"rules, level {k - 1}"
         axes[0].errorbar(ds.t, ds.entropy[k] / full, ds.entropy_error[k] / full, color=colour,
                          fmt="o", ms=3, label=label)  # fmt: skip
         axes[0].plot(law.t, law.entropy[k] / full, "-", lw=0.9, color=colour)
     axes[0].set(ylabel="entropy over that at t = 1")
     for i, h in enumerate(ds.height.values):
-        colour = plt.get_cmap("plasma")(0.85 * i / max(len(ds.height) - 1, 1))
+        colour = shade(i / max(len(ds.height) - 1, 1), "layers")
         axes[1].errorbar(ds.t, ds.information[i], ds.information_error[i], color=colour,
                          marker="o", ms=3, lw=0.9, label=f"height {h}")  # fmt: skip
     axes[1].set(ylabel="mutual information of two leaves, nats", yscale="log",
                 ylim=(max(float(ds.information.max()) * 1e-5, 1e-12), None))  # fmt: skip
     half = float(np.interp(-0.5, -ds.belief.values, ds.t.values))
+    panels(axes, "entropy; lines: theory", "information between two leaves")
     for ax in axes:
-        ax.axvline(half, color="0.4", ls="--", lw=0.8)
+        mark(ax, half, "class half lost")
         ax.set(xlabel=str(ds.t.attrs["long_name"]))
-        ax.legend(fontsize=7, frameon=False, title="dashed: class half lost", title_fontsize=7)
+        legend(ax)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -561,24 +562,25 @@ def draw_spectrum(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Eigenvalues with errors along eigenvectors; correlations; their length."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
     for r in range(ds.sizes["rank"]):
-        colour = plt.get_cmap("viridis")(0.9 * r / max(ds.sizes["rank"] - 1, 1))
+        colour = shade(r / max(ds.sizes["rank"] - 1, 1))
         axes[0].plot(law.t, law.eigenvalue[r], "-", lw=1, color=colour)
         axes[0].errorbar(ds.t, ds.eigenvalue[r], ds.eigenvalue_error[r], fmt="o", ms=3,
                          color=colour, label=f"rank {r + 1}")  # fmt: skip
     axes[0].set(ylabel="eigenvalue of the Jacobian (line)\nsquared error along it (points)")
     for i, h in enumerate(ds.height.values):
-        colour = plt.get_cmap("plasma")(0.85 * i / max(len(ds.height) - 1, 1))
+        colour = shade(i / max(len(ds.height) - 1, 1), "layers")
         axes[1].errorbar(ds.t, ds.static[i], ds.static_error[i], color=colour, marker="o", ms=3,
                          lw=0.9, label=f"height {h}")  # fmt: skip
     axes[1].set(ylabel=r"$G(h)$, squared covariance of two leaves", yscale="log",
                 ylim=(float(ds.static.max()) * 1e-6, None))  # fmt: skip
-    axes[2].errorbar(ds.t, ds.length, ds.length_error, marker="o", ms=3.5, lw=0.9, color="C3")
+    axes[2].errorbar(ds.t, ds.length, ds.length_error, marker="o", ms=3.5, lw=0.9, color=PALETTE[3])
     axes[2].set(ylabel="static correlation length, leaves")
     half = float(np.interp(-0.5, -ds.belief.values, ds.t.values))
+    panels(axes, "spectrum of the Jacobian", "static correlations", "their length")
     for ax in axes:
-        ax.axvline(half, color="0.4", ls="--", lw=0.8)
+        mark(ax, half, "class half lost")
         ax.set(xlabel="noise level t (Gaussian)")
         ax.spines[["top", "right"]].set_visible(False)
     for ax in axes[:2]:
-        ax.legend(fontsize=7, frameon=False, title="dashed: class half lost", title_fontsize=7)
+        legend(ax)
     return figure

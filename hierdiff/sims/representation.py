@@ -47,7 +47,25 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import has_snr
-from hierdiff.plots import Axes, Figure, measured_last, needs, pick, plt, sources, style, ticker
+from hierdiff.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    OCHRE,
+    ORANGE,
+    PURPLE,
+    Axes,
+    Figure,
+    measured_last,
+    needs,
+    panel,
+    pick,
+    plt,
+    shared_legend,
+    sources,
+    style,
+    ticker,
+)
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.sims.metrics.estimators import Crossing, crossing
 from hierdiff.sims.metrics.probes import (
@@ -710,16 +728,16 @@ def _claim(found: dict[str, Any]) -> str:
 
 
 MODEL_COLOURS = {
-    "exact": "tab:blue",
-    "supervised_ppca": "tab:green",
-    "ppca_mixture": "tab:orange",
-    "ppca_mixture_own": "tab:red",
-    "memorising": "tab:purple",
-    "given": "tab:brown",
+    "exact": BLUE,
+    "supervised_ppca": GREEN,
+    "ppca_mixture": ORANGE,
+    "ppca_mixture_own": OCHRE,
+    "memorising": PURPLE,
+    "given": "0.1",
 }
 _LINES = {
     "exact": ("0.1", "-", "population, exact"),
-    "mean_field": ("0.55", "--", "population, mean field"),
+    "mean_field": (GREY, "--", "population, mean field"),
 }
 _MAKER = "Representation.predict or .measure"
 _PLANE = ("model", "split", "n_train", "sigma")
@@ -788,10 +806,10 @@ def representation(
             ax.plot(ds.sigma, curve, color=colour, label=words, **{**style(source), "ls": dashes})
             continue
         for name in map(str, here.model.values):
-            one, colour = here.sel(model=name), MODEL_COLOURS.get(name, "tab:gray")
+            one, colour = here.sel(model=name), MODEL_COLOURS.get(name, GREY)
             error = one[f"{quantity}_error"]
             if name != "exact":  # no law runs through the points of the others
-                ax.plot(ds.sigma, one[quantity], color=colour, lw=0.6, alpha=0.5)
+                ax.plot(ds.sigma, one[quantity], color=colour, lw=0.8)
             ax.errorbar(
                 ds.sigma, one[quantity], error, color=colour, label=LABELS.get(name, name),
                 **style(source),
@@ -843,12 +861,11 @@ def representation_figure(*datasets: xr.Dataset) -> Figure:
     for i, n in enumerate(shown):
         ax = fig.add_subplot(rows, columns, i + 1)
         representation(*datasets, ax=ax, n_train=int(n))
-        ax.set_title(f"{next(letters)}   N = {n}", loc="left", fontsize=9)
-        if i == 0:
-            ax.legend(fontsize=6, frameon=False, loc="lower left")
+        panel(ax, next(letters), f"SNR, N = {n}")
     middle = int(shown[len(shown) // 2])
     for i, q in enumerate(below):
         ax = fig.add_subplot(rows, columns, columns + i + 1)
         representation(*datasets, ax=ax, quantity=q, n_train=middle)
-        ax.set_title(f"{next(letters)}   N = {middle}", loc="left", fontsize=9)
+        panel(ax, next(letters), f"{_AXES[q]}, N = {middle}")
+    shared_legend(fig)
     return fig

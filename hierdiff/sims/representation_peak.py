@@ -38,7 +38,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import BLUE, GREY, Figure, panel, plt, shared_legend
 from hierdiff.sims.representation import Representation, representation
 
 __all__ = ["RepresentationPeak"]
@@ -278,7 +278,7 @@ def line(row: dict[str, Any]) -> str:
 
 def draw(rows: list[dict[str, Any]], datasets: Datasets) -> Figure:
     """One panel per mixture, the peaks marked."""
-    columns = 4
+    columns = min(4, len(rows))
     figure, axes = plt.subplots(
         -(-len(rows) // columns), columns, layout="constrained", squeeze=False,
         figsize=(3.1 * columns, 2.7 * -(-len(rows) // columns)),
@@ -288,15 +288,16 @@ def draw(rows: list[dict[str, Any]], datasets: Datasets) -> Figure:
         parts = [datasets[f"{stem}{part}"] for part in ("_theory", "_mean_field", "")]
         representation(*parts, ax=ax)
         ax.set_yscale("linear")
-        for key, colour in (("exact", "0.1"), ("mean field", "0.55")):
+        for key, colour in (("exact", "0.1"), ("mean field", GREY)):
             ax.plot(*row[key], "v", ms=5, color=colour)
-        ax.axvline(row["measured peak"][0], color="tab:blue", lw=0.7, ls=":")
-        ax.set_title(f"d = {row['d']}, K = {row['K']}, δ = {row['delta']}", fontsize=9)
+        ax.axvline(row["measured peak"][0], color=BLUE, lw=0.8, ls=":", label="measured peak")
+    for k, (ax, row) in enumerate(zip(axes.ravel(), rows, strict=False)):
+        panel(ax, chr(97 + k), f"d = {row['d']}, K = {row['K']}, δ = {row['delta']}")
     for ax in axes.ravel()[len(rows) :]:
-        ax.set_axis_off()
+        ax.remove()
     for ax in axes[:, 1:].ravel():
         ax.set_ylabel("")
-    axes[0, 0].legend(fontsize=6, frameon=False)
+    shared_legend(figure, axes[0, 0])
     return figure
 
 

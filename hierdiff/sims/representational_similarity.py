@@ -24,7 +24,7 @@ from hierdiff.checks import check_fields, checked, listed, natural, no_model, on
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import FONT, Figure, legend, panels, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.sims.metrics.representation_geometry import linear_cka, representational_similarity
@@ -222,19 +222,20 @@ def draw(ds: xr.Dataset) -> Figure:
         square = ds.beliefs.sel(measure=measure).values.reshape(count * times, -1)
         image = ax.imshow(square, vmin=0, vmax=1, cmap="magma")
         ticks = np.arange(count) * times + (times - 1) / 2
-        ax.set_xticks(ticks, [f"level {k}" for k in ds.level.values], fontsize=7)
-        ax.set_yticks(ticks, [f"level {k}" for k in ds.level.values], fontsize=7)
+        ax.set_xticks(ticks, [f"level {k}" for k in ds.level.values], fontsize=FONT)
+        ax.set_yticks(ticks, [f"level {k}" for k in ds.level.values], fontsize=FONT)
         for edge in np.arange(1, count) * times - 0.5:
             ax.axhline(edge, color="w", lw=0.5)
             ax.axvline(edge, color="w", lw=0.5)
-        ax.set_title(f"{measure.upper()}; noise grows inside each block", fontsize=9)
         figure.colorbar(image, ax=ax, shrink=0.8)
     for level in ds.level.values:
         one = ds.sel(measure="rsa", level=level, latent=level)
-        colour = plt.get_cmap("viridis")(level / count)
+        colour = shade(level / max(count - 1, 1))
         axes[2].errorbar(ds.t, one.latents, one.latents_error, fmt="o-", ms=3, lw=0.8,
                          color=colour, label=f"level {level}")  # fmt: skip
     axes[2].set(xlabel="noise level t (gaussian process)", ylabel="RSA with the true latents")
-    axes[2].legend(fontsize=7, frameon=False)
+    panels(axes, *(f"{m.upper()} of beliefs; noise grows in each block" for m in MEASURES),
+           "beliefs against their own latents")  # fmt: skip
+    legend(axes[2])
     axes[2].spines[["top", "right"]].set_visible(False)
     return figure

@@ -30,7 +30,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.noise import noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import Figure, panels, plain_log, plt, shade, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.tasks import Task, run_tasks
@@ -273,18 +273,20 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Error against P with its law; and their ratio."""
     figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.4), layout="constrained")
     for i, t in enumerate(ds.t.values):
-        line = axes[0].errorbar(ds.P, ds.weight_error[i], ds.weight_error_error[i], fmt="o", ms=4,
-                                label=f"t = {t:g}")  # fmt: skip
-        colour = line[0].get_color()
+        colour = shade(i / max(ds.sizes["t"] - 1, 1))
+        axes[0].errorbar(ds.P, ds.weight_error[i], ds.weight_error_error[i], fmt="o", ms=4,
+                         color=colour, label=f"t = {t:g}")  # fmt: skip
         axes[0].plot(law.P, law.weight_error[i], "-", lw=1, color=colour)
         shift = ds.P * 1.04 ** (i - 1)  # so that error bars do not cover each other
         axes[1].errorbar(shift, ds.ratio[i], ds.ratio_error[i], fmt="o", ms=4, color=colour)
-    axes[0].axhline(float(ds.uniform), color="0.5", ls=":", lw=1, label="uniform weights")
+    axes[0].axhline(float(ds.uniform), color="0.35", ls=":", lw=1, label="uniform weights")
     axes[0].set(xscale="log", yscale="log", ylabel="error of a weight (root mean square)")
-    axes[0].legend(fontsize=7, frameon=False, title="lines: Fisher information", title_fontsize=7)
     axes[1].axhline(1, color="k", lw=0.8)
     axes[1].set(xscale="log", ylabel="error over that of the information")
     for ax in axes:
         ax.set(xlabel="number of strings P")
         ax.spines[["top", "right"]].set_visible(False)
+    plain_log(axes[0].yaxis)
+    panels(axes, "error; lines: Fisher information", "in units of the line")
+    shared_legend(figure)
     return figure

@@ -8,6 +8,7 @@ follows :class:`hierdiff.contracts.Experiment` and one line in :mod:`hierdiff.re
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import re
 import sys
@@ -20,9 +21,10 @@ from typing import Any, cast
 import xarray as xr
 
 from hierdiff import results
+from hierdiff._lazy import import_optional
 from hierdiff._progress import quiet as quietly
 from hierdiff.checks import check_fields, checked, flag, shown, unchecked, whole
-from hierdiff.command_line import execute, parse_flags
+from hierdiff.command_line import command_line, execute, parse_flags
 from hierdiff.contracts import DiffusionModel, Experiment
 from hierdiff.errors import InvalidParameter
 from hierdiff.fingerprints import fingerprint
@@ -98,11 +100,13 @@ class RunOptions:
     """Kind of file of the figures: png, pdf or svg."""
     quiet: bool = False
     """Print the claim alone, and nothing of the progress."""
+    json: bool = False
+    """Print the claim and the numbers of the summary as JSON, and nothing else."""
 
     def __post_init__(self) -> None:
         check_fields(
             self, out=_path, summary=_optional_path, workers=_workers, cluster=_address,
-            device=_device, format=_format, quiet=flag,
+            device=_device, format=_format, quiet=flag, json=flag,
         )  # fmt: skip
 
     @property
@@ -228,7 +232,7 @@ def _run(
     written = [options.out / f"{stem}.nc" for stem in found if stem == name or len(found) == 1]
     written += write_figures(experiment, found, options.out, options.format)
     said = experiment.summary(found)
-    if not options.quiet:
+    if not options.quiet and not options.json:
         print(said.table)
         print(f"wrote {' and '.join(map(str, written))}")
     if options.summary is not None:
@@ -236,7 +240,11 @@ def _run(
         made = {"device": _device_name(options.device)} if "torch" in sys.modules else {}
         values = {**said.values, "claim": said.claim}
         results.write_summary(options.summary, values, parameters, also=made)
-    print(said.claim)
+    if options.json:
+        words = {"claim": said.claim, "summary": said.values, "files": list(map(str, written))}
+        print(results.json_text(words))
+    else:
+        print(said.claim)
     sys.stdout.flush()
     return found
 
@@ -268,18 +276,20 @@ def write_figures(
     experiment: Experiment, found: Mapping[str, xr.Dataset], out: Path, form: str
 ) -> list[Path]:
     """Write the figures; returns their files."""
-    # matplotlib takes half a second, which a program without figures need not wait for
-    from hierdiff.plots import plt
-
     figures = experiment.figure(found)
     if not isinstance(figures, Mapping):
         figures = {experiment.name: figures}
-    paths = []
-    for stem, figure in figures.items():
-        paths.append(out / f"{stem}.{form}")
-        figure.savefig(paths[-1], dpi=160)
-        plt.close(figure)
-    return paths
+    return [save_figure(figure, out / f"{stem}.{form}") for stem, figure in figures.items()]
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure and close it."""
+    # matplotlib takes half a second, which a program without figures need not wait for
+    from hierdiff.plots import plt
+
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+    return path
 
 
 def _device_name(device: str) -> str:
@@ -320,7 +330,50 @@ def command(
 
     def work() -> dict[str, xr.Dataset]:
         chosen: Any
-        chosen, options = parse_flags(kind, RunOptions, arguments, program)
-        return results.tracked(_run)(chosen, None, None, options)
+        with command_line():
+            given = sys.argv[1:] if arguments is None else list(arguments)
+        words, name = model_flag(given, hasattr(kind, "arguments"))
+        chosen, options = parse_flags(kind, RunOptions, words, program)
+        model, data = (None, None) if name is None else _model_of(name, options.device)
+        return results.tracked(_run)(chosen, model, data, options)
 
     return execute(work)
+
+
+def model_flag(words: Sequence[str], sources: bool) -> tuple[list[str], str | None]:
+    """The command line without ``--model X``, and X where it is a model for the experiment itself.
+
+    An experiment with sources keeps the flag for the source that takes images; X is a model for
+    its other data where a source stands first, or where X is a factory or a folder and no images
+    are named.
+
+    Examples
+    --------
+    >>> model_flag(["--v", "4", "--model", "mine:net"], False)
+    (['--v', '4'], 'mine:net')
+    >>> model_flag(["--model", "mine:net", "--images", "fashion"], True)[1] is None
+    True
+    """
+    found = list(words)
+    at = next((i for i, w in enumerate(found) if w.partition("=")[0] == "--model"), None)
+    if at is None:
+        return found, None
+    _, equals, value = found[at].partition("=")
+    end = at + 1 if equals else at + 2
+    value = value if equals else (found[at + 1] if at + 1 < len(found) else "")
+    first = found[0] if not found[0].startswith("-") else ""
+    images = any(w.partition("=")[0] == "--images" for w in found)
+    other = bool(first) and first not in ("own", "catalogue")
+    plain = not first and not images and (":" in value or Path(value).is_dir())
+    if not value or (sources and not (other or plain)):
+        return found, None
+    return found[:at] + found[end:], value
+
+
+def _model_of(name: str, device: str) -> tuple[Any, Any]:
+    """A network of one's own, and the data that it declares."""
+    # networks are a layer above this one, and need torch
+    import_optional("torch", "'hierdiff[networks]'", f"--model {name}")
+    reader: Any = importlib.import_module("hierdiff.validation.pretrained.own_models")
+    found = reader.open_model(name, device=device)
+    return found.model, found.data

@@ -33,7 +33,7 @@ from hierdiff import results
 from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import Figure, panels, plain_log, plt, shade, shared_legend
 from hierdiff.sims.composition import Composition
 
 __all__ = ["SampleComplexity"]
@@ -254,7 +254,7 @@ def draw(measured: dict[str, xr.Dataset], points: dict[str, Array]) -> Figure:
     for name, ds in measured.items():
         v = json.loads(ds.attrs["parameters"])["v"]
         for h in ds.height.values:
-            colour = plt.get_cmap("viridis")(0.3 * h)
+            colour = shade(h / 3)
             one = ds.sel(learner="clusters", height=h)
             unit = v * ds.m.values.astype(float) ** (h + 2)
             axes[0].errorbar(
@@ -276,10 +276,12 @@ def draw(measured: dict[str, xr.Dataset], points: dict[str, Array]) -> Figure:
     axes[0].set_xticks(sorted({int(m) for ds in measured.values() for m in ds.m.values}))
     axes[0].xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes[0].minorticks_off()
+    plain_log(axes[0].yaxis)
     axes[1].set(xscale="log", xlabel="$x = m^{h+1} / v$",
                 ylabel="exponent: 0 sparse, 1 dense limit")  # fmt: skip
+    panels(axes, "data in units of the law", "local exponents")
+    shared_legend(figure)
     for ax in axes:
-        ax.legend(fontsize=6, frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 

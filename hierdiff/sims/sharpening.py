@@ -29,7 +29,7 @@ from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.noise import is_channel
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import BLUE, Figure, mark, panels, plt, shade, shared_legend
 from hierdiff.sims.metrics.estimators import crossing
 from hierdiff.sims.phase_transition import PROCESSES, PhaseTransition
 from hierdiff.theory import annealed_beliefs, critical_noise, finite_depth_threshold, stability
@@ -325,22 +325,27 @@ def draw(depths: tuple[int, ...], datasets: Datasets) -> Figure:
     for (above, below), kind in zip(axes.T, PROCESSES, strict=True):
         for L in depths:
             ds = datasets[f"sharpening_{kind}_L{L}"]
-            shade = plt.get_cmap("viridis")(0.9 * L / depths[-1])
-            above.errorbar(ds.t, ds.belief[0], ds.belief_error[0], color=shade, marker="o", ms=2.5,
+            tint = shade((L - depths[0]) / (depths[-1] - depths[0]))
+            above.errorbar(ds.t, ds.belief[0], ds.belief_error[0], color=tint, marker="o", ms=2.5,
                            lw=0.8, label=f"class, L = {L}")  # fmt: skip
-            above.plot(ds.t, ds.belief[-1], color=shade, ls=":", lw=1.2)
+            above.plot(ds.t, ds.belief[-1], color=tint, ls=":", lw=1.2)
         ds = datasets[f"sharpening_{kind}_L{depths[-1]}"]
         half, law = np.array(half_levels(ds)), datasets[f"sharpening_{kind}_theory"]
         place = float(ds.threshold)
-        above.axvline(place, color="0.3", ls="--", lw=0.8)
-        above.set(xlim=(max(place - 0.3, 0), min(place + 0.3, 1)), title=kind, xlabel="noise level")
-        below.errorbar(ds.level, half[:, 0], half[:, 1], fmt="o", ms=4, label="exact inference")
+        mark(above, place, f"half lost: {place:.3f}")
+        above.set(xlim=(max(place - 0.3, 0), min(place + 0.3, 1)), xlabel="noise level")
+        below.errorbar(ds.level, half[:, 0], half[:, 1], fmt="o", ms=4, color=BLUE,
+                       label="exact inference")  # fmt: skip
         below.plot(ds.level, predicted_half(law), "k-", lw=1,
-                   label="recursion" if kind == "epsilon" else "density evolution")  # fmt: skip
-        below.set(xlabel="level (0: class)", ylabel="noise at which half is lost")
-        below.legend(fontsize=7, frameon=False)
+                   label="recursion (epsilon), density evolution")  # fmt: skip
+        below.set(xlabel="level (0: class)")
+        above.plot([], [], color="0.3", ls=":", lw=1.2, label="leaves, same colours")
     axes[0, 0].set(ylabel="belief in the true symbol")
-    axes[0, 0].legend(fontsize=7, frameon=False, title="dotted: leaves", title_fontsize=7)
+    axes[1, 0].set(ylabel="noise at which half is lost")
+    lost = f"levels of L = {depths[-1]}"
+    panels(axes.ravel(), *(f"{kind}: class and leaves" for kind in PROCESSES),
+           *(f"{kind}: {lost}" for kind in PROCESSES))  # fmt: skip
+    shared_legend(figure)
     for ax in axes.ravel():
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -10,7 +10,8 @@ function            what it does
 ``experiment_of``   the experiment that wrote a file, with the parameters that it had
 ``results_of``      all results of that run in the folder of the file, by their stem
 ``describe``        dimensions, variables with their ranges and errors, provenance, claim
-``draw``            the figure of the run, from the stored numbers
+``summary_of``      what a summary holds, which a run wrote as JSON
+``draw``            the figure of the run, from the stored numbers; that of a sweep, too
 ``scores``          z-scores of two or more results against the first, a row per variable
 ``run_again``       a second run of the same experiment, and in how many numbers it differs
 ==================  ======================================================================
@@ -33,11 +34,13 @@ import numpy as np
 import xarray as xr
 
 from hierdiff import results
+from hierdiff._display import text_table
 from hierdiff.checks import checked, shown, unchecked
 from hierdiff.contracts import Experiment
-from hierdiff.errors import InvalidParameter
+from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
-from hierdiff.sims.run import FORMATS, run, write_figures
+from hierdiff.sims.run import FORMATS, run, save_figure, write_figures
+from hierdiff.sims.sweep import is_sweep, sweep_figure
 
 __all__ = [
     "FORMATS",
@@ -49,6 +52,7 @@ __all__ = [
     "run_again",
     "score_table",
     "scores",
+    "summary_of",
     "values_of",
 ]  # fmt: skip
 
@@ -209,8 +213,13 @@ def results_of(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
             ds = first if place == Path(path) else results.load(place)
             if _words(ds, place) == words:
                 found[place.stem] = ds
-    # a study returns its prediction before what it measures
-    return dict(sorted(found.items(), key=lambda item: (not item[0].endswith("_theory"), item[0])))
+    # a study returns its predictions before what it measures, and may name them as it likes
+    return dict(sorted(found.items(), key=lambda item: (not _is_law(*item), item[0])))
+
+
+def _is_law(stem: str, ds: xr.Dataset) -> bool:
+    """Whether a result is a prediction."""
+    return stem.endswith("_theory") or ("source" in ds.coords and str(ds.source.values) == "theory")
 
 
 # ------------------------------------------------------------------------------------------- show
@@ -244,6 +253,65 @@ def values_of(ds: xr.Dataset) -> dict[str, dict[str, float]]:
         if f"{name}_error" in ds and not ds[f"{name}_error"].ndim:
             found[name]["error"] = float(ds[f"{name}_error"])
     return found
+
+
+@checked
+def summary_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a summary holds: the numbers, the claim, and under "made" how it was made.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that ``--summary FILE`` or :func:`hierdiff.results.write_summary` wrote.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DamagedFile
+        If it is no summary of hierdiff.
+
+    Notes
+    -----
+    Validity: for summaries of any version that name how they were made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = results.write_summary(Path(folder) / "found.json", {"threshold": 0.27}, {})
+    ...     summary_of(file)["threshold"]
+    0.27
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no summary at {str(path)!r}; run the study that writes it first")
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        dict(found["made"].get("parameters") or {})
+        found["made"]["commit"]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        raise DamagedFile(
+            f"{str(path)!r} is no summary of hierdiff; give a file that --summary wrote"
+        ) from None
+    return dict(found)
+
+
+def summary_text(found: Mapping[str, Any]) -> str:
+    """A summary in some lines: numbers, claim, provenance."""
+    made = found["made"]
+    names = [k for k in found if k not in ("made", "claim")]
+    rows = [[k, _short(found[k])] for k in names]
+    lines = [text_table([], rows)] if rows else []
+    if "claim" in found:
+        lines += ["", str(found["claim"])]
+    given = made.get("parameters") or {}
+    record = [("parameters", ", ".join(f"{k} = {_short(x)}" for k, x in given.items()))]
+    record += [(k, made[k]) for k in ("command", "commit", "created") if k in made]
+    return "\n".join([*lines, "", *(f"{k:<10} {x}" for k, x in record if x)])
 
 
 @checked(ds=unchecked)
@@ -339,12 +407,12 @@ def _short(value: Any) -> str:
 def draw(
     path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, form: str = "png"
 ) -> list[Path]:
-    """Draw the figure of a stored run again.
+    """Draw the figure of a stored run again, or that of a sweep.
 
     Parameters
     ----------
     path : path-like
-        A result of the run; the others are taken from its folder.
+        A result of the run; the others are taken from its folder.  Or ``sweep_NAME.nc``.
     out : path-like, optional
         Folder for the figures; default that of the file.
     form : {"png", "pdf", "svg"}
@@ -366,9 +434,13 @@ def draw(
     """
     if form not in FORMATS:
         raise InvalidParameter(f"format = {shown(form)} must be one of {', '.join(FORMATS)}")
-    chosen = experiment_of(path)
-    found = results_of(path)
-    folder = results.writable_folder(Path(path).parent if out is None else out)
+    folder = Path(path).parent if out is None else Path(out)
+    first = results.load(path)
+    if is_sweep(first):
+        target = results.writable_folder(folder) / f"{Path(path).stem}.{form}"
+        return [save_figure(sweep_figure(first), target)]
+    chosen, found = experiment_of(path), results_of(path)
+    folder = results.writable_folder(folder)
     try:
         return write_figures(chosen, found, folder, form)
     except KeyError as error:
@@ -414,7 +486,7 @@ def scores(paths: Sequence[str | os.PathLike[str]]) -> list[Score]:
     Parameters
     ----------
     paths : sequence of path-like
-        Two or more files of different sources.
+        Two or more files.  Where two have the same source, the name of the file is added to it.
 
     Returns
     -------
@@ -434,7 +506,7 @@ def scores(paths: Sequence[str | os.PathLike[str]]) -> list[Score]:
     """
     if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Sequence):
         raise InvalidParameter(f"paths = {shown(paths)} must be a list of files")
-    both = results.compare(*[results.load(path) for path in paths])
+    both = results.compare(*_with_names(paths))
     found = []
     for name in map(str, both.data_vars):
         if not name.endswith("_z"):
@@ -453,6 +525,20 @@ def scores(paths: Sequence[str | os.PathLike[str]]) -> list[Score]:
             "no variable of these results has an error; z-scores need the standard error of one"
         )
     return found
+
+
+def _with_names(paths: Sequence[str | os.PathLike[str]]) -> list[xr.Dataset]:
+    """The results; sources that appear twice with as much of their paths as tells them apart."""
+    loaded = [results.load(path) for path in paths]
+    names = [str(ds.source.values) for ds in loaded]
+    if len(loaded) < 2 or len(set(names)) == len(names):
+        return loaded
+    parts = [Path(path).parts for path in paths]
+    for depth in range(1, 1 + max(map(len, parts))):
+        words = [f"{name} {'/'.join(x[-depth:])}" for name, x in zip(names, parts, strict=True)]
+        if len(set(words)) == len(words):
+            return [ds.assign_coords(source=x) for ds, x in zip(loaded, words, strict=True)]
+    raise InvalidParameter(f"{str(paths[0])!r} and another path are the same file; give two files")
 
 
 def score_table(found: Sequence[Score]) -> str:
@@ -476,21 +562,16 @@ def score_table(found: Sequence[Score]) -> str:
     fits = isinstance(found, Sequence) and all(isinstance(row, Score) for row in found)
     if not fits or not found:
         raise InvalidParameter(f"found = {shown(found)} must be a list of scores, not empty")
-    width = max(8, *(len(row.variable) for row in found))
-    across = max(10, *(len(row.source) for row in found))
-    lines = [f"{'variable':<{width}}  {'source':<{across}}  values  rms z  largest  within 2"]
+    header = ["variable", "source", "values", "rms z", "largest", "within 2"]
+    lines = []
     for row in found:
         rms, largest = (f"{x:.2f}".removeprefix("0") for x in (row.rms, row.largest))
-        lines.append(
-            f"{row.variable:<{width}}  {row.source:<{across}}  {row.values:6d}  {rms:>5}  "
-            f"{largest:>7}  {row.near:>8.0%}"
-        )
+        near = f"{row.near:.0%}"
+        lines.append([row.variable, row.source, str(row.values), rms, largest, near])
     worst = max(found, key=lambda row: row.largest)
     far = "" if worst.largest <= _FAR else "; beyond 3 the two differ, or an error is too small"
-    lines.append(
-        f"The largest |z| is {worst.largest:.2f}, of {worst.variable} ({worst.source}){far}."
-    )
-    return "\n".join(lines)
+    claim = f"The largest |z| is {worst.largest:.2f}, of {worst.variable} ({worst.source}){far}."
+    return f"{text_table(header, lines, header[2:])}\n{claim}"
 
 
 # ------------------------------------------------------------------------------------------ rerun

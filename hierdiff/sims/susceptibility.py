@@ -32,7 +32,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, wh
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import is_channel, noise_process
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, mark, panel, plt, shade, shared_legend
 from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.metrics.fluctuations import Peak, peak
 from hierdiff.theory import (
@@ -359,11 +359,11 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
     critical, a = scaling.critical, scaling.a
     fine = fine_grid(RHM(e.v, e.m, e.s, deepest))
 
-    def shade(L: int) -> tuple[float, float, float, float]:
-        return plt.get_cmap("viridis")(0.85 * (L - e.depths[0]) / max(deepest - e.depths[0], 1))
+    def tint(L: int) -> tuple[float, float, float, float]:
+        return shade((L - e.depths[0]) / max(deepest - e.depths[0], 1))
 
     def points(ax: Axes, x: Array, y: Array, error: Array, L: int) -> None:
-        ax.errorbar(x, y, error, color=shade(L), ls="none", marker="o", ms=3, elinewidth=0.8,
+        ax.errorbar(x, y, error, color=tint(L), ls="none", marker="o", ms=3, elinewidth=0.8,
                     label=f"L = {L}")  # fmt: skip
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.8), layout="constrained")
@@ -371,28 +371,26 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
     decay, collapse = axes[1, 1], axes[1, 2]
     for L in e.depths:
         one = RHM(e.v, e.m, e.s, L)
-        axes[0, 0].plot(fine, susceptibility(one, fine), color=shade(L), lw=1.2)
+        axes[0, 0].plot(fine, susceptibility(one, fine), color=tint(L), lw=1.2)
         x = scaling.scaled(L, fine)
         C = leaf_correlation(one, fine)
-        collapse.plot(x, float(e.s) ** (a * L) * C[:, -1] / C[:, 0], color=shade(L), lw=1.2)
+        collapse.plot(x, float(e.s) ** (a * L) * C[:, -1] / C[:, 0], color=tint(L), lw=1.2)
         points(collapse, scaling.scaled(L, scaling.t[L]), *scaling.correlation[L], L)
         for noise, ax in panels.items():
             ds = datasets[f"susceptibility_{noise}_L{L}"]
             points(ax, ds.t.values, ds.susceptibility.values, ds.susceptibility_error.values, L)
             if noise != "epsilon":
                 p = peak_of(datasets[f"susceptibility_{noise}_L{L}_peak"])
-                ax.errorbar([p.place], [p.height], p.height_error, p.place_error, color=shade(L),
+                ax.errorbar([p.place], [p.height], p.height_error, p.place_error, color=tint(L),
                             marker="D", mfc="white", ms=5, zorder=5)  # fmt: skip
         at = int(np.argmin(np.abs(scaling.t[L] - critical)))
         ds, r = datasets[f"susceptibility_epsilon_L{L}"], float(e.s) ** np.arange(1, L + 1)
         points(decay, r, ds.correlation[1:, at].values, ds.correlation_error[1:, at].values, L)
         C = leaf_correlation(one, scaling.t[L][at])
-        decay.plot(r, C[1:] / C[0], color=shade(L), lw=1.2)
+        decay.plot(r, C[1:] / C[0], color=tint(L), lw=1.2)
     r = float(e.s) ** np.arange(1, deepest + 1)
     decay.plot(r, 0.8 * (r / r[0]) ** -a, "k:", lw=1, label=rf"$r^{{-a}}$, $a = {a:.3f}$")
-    axes[0, 0].axvline(critical, color="0.3", ls="--", lw=0.8)
-    axes[0, 0].annotate(rf"$\epsilon^* = {critical:.4f}$", (critical, 1.0), (3, 3), fontsize=7,
-                        textcoords="offset points", color="0.3")  # fmt: skip
+    mark(axes[0, 0], critical, rf"$\epsilon^* = {critical:.4f}$")
     axes[0, 0].set(
         xlim=(critical - 0.15, critical + 0.15),
         xlabel=r"noise level $\epsilon$ (epsilon process)",
@@ -402,15 +400,16 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
         panels[noise].set(
             xlabel=f"noise level $t$ ({noise} process)", ylabel=r"susceptibility $\chi$"
         )
-        panels[noise].axvline(threshold(e.v, e.m, e.s, noise, e.seed), color="0.3", ls="--",
-                              lw=0.8)  # fmt: skip
+        place = threshold(e.v, e.m, e.s, noise, e.seed)
+        mark(panels[noise], place, f"$t^* = {place:.3f}$")
     decay.set(xscale="log", yscale="log", xlabel="distance $r = s^d$ (leaves)",
               ylabel=r"$C(d)/C(0)$ at $\epsilon^*$")  # fmt: skip
     collapse.set(xlabel=r"$(\epsilon - \epsilon^*)\, F'(p^*)^L$", xlim=(-1.6, 1.6),
                  ylabel=r"$s^{aL}\, C(L)/C(0)$, across the root")  # fmt: skip
-    for ax, letter in zip(axes.ravel(), "abcdef", strict=True):
-        ax.set_title(letter, loc="left", fontweight="bold", fontsize=10)
+    titles = ("epsilon; lines: two-state chain", *(f"{noise}; open: the maximum" for noise in REAL),
+              r"decay at $\epsilon^*$", "collapse of all depths")  # fmt: skip
+    for k, (ax, title) in enumerate(zip(axes.ravel(), titles, strict=True)):
+        panel(ax, chr(97 + k), title)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(fontsize=7, frameon=False, title="lines: two-state chain", title_fontsize=7)
-    decay.legend(fontsize=7, frameon=False)
+    shared_legend(figure, axes[0, 0], decay)
     return figure

@@ -27,6 +27,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 import time
 import types
 import typing
@@ -38,17 +39,21 @@ import numpy as np
 import xarray as xr
 
 from hierdiff import results
+from hierdiff._display import text_table
 from hierdiff.checks import checked, number, shown, unchecked, whole
 from hierdiff.contracts import Experiment
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.run import files_of, refuse_no_experiment, run
 
-__all__ = ["grid_of", "points_of", "sweep", "table"]
+__all__ = ["grid_of", "points_of", "rows", "sweep", "table"]
 
 # beyond this many points one is run first, and the time of all is told before the others start
 _MANY = 1000
 # growth of the number of repetitions at a time, and in all
 _STEP, _MOST = 4, 256
+# a target that needs so many times more than that is refused at once: of few repetitions the error
+# itself is known to a factor of two, the number that follows from it to a factor of four
+_HOPELESS = 16
 # fields that count independent repetitions, in the order in which they are looked for
 _REPETITIONS = ("grammars", "repeats", "repetitions", "data")
 
@@ -362,6 +367,9 @@ def _refuse_size(
     """Run the first point, so that the time of all can be told."""
     point = {name: values[0] for name, values in grid.items()}
     one = dataclasses.replace(cast(Any, experiment), **point)
+    if not options.get("quiet"):
+        words = f"the grid has {_size(grid)} points; the first is run to estimate the time of all"
+        print(words, file=sys.stderr, flush=True)
     began = time.perf_counter()
     _run_point(one, out / "points" / _slug(point), {}, options)
     each = time.perf_counter() - began
@@ -459,12 +467,12 @@ def _run_point(
             return found, _count(one)
         n = _count(one)
         factor = max((_error(found, k) / goal) ** 2 for k, goal in goals.items())
-        if n >= _MOST * start:
+        if n >= _MOST * start or n * factor > _HOPELESS * _MOST * start:
             worst = max(goals, key=lambda k: _error(found, k) / goals[k])
             raise InvalidParameter(
                 f"target error {worst} = {goals[worst]:g} is not reached with {counter} = {n} "
                 f"(error {_error(found, worst):.2g}); it would take about "
-                f"{counter} = {math.ceil(n * factor)}; finished tasks are kept"
+                f"{counter} = {n * factor:.2g}; raise the target; finished tasks are kept"
             )
         more = min(math.ceil(1.1 * n * factor), _STEP * n, _MOST * start)
         one = dataclasses.replace(one, **{counter: max(more, n + 1)})
@@ -554,6 +562,49 @@ def _same_axes(a: xr.DataArray, b: xr.DataArray) -> bool:
 
 
 @checked(ds=unchecked)
+def rows(ds: xr.Dataset) -> list[dict[str, Any]]:
+    """The numbers of a sweep as records, one per point.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        As :func:`sweep` returns it.
+
+    Returns
+    -------
+    list of dict
+        Parameters, values and errors by name; NaN where a point or a value is not known.
+
+    Raises
+    ------
+    InvalidParameter
+        If it is no dataset.
+
+    Examples
+    --------
+    >>> both = results.with_error("p", ("m",), [0.25, 0.5], [0.01, 0.02], "p")
+    >>> rows(results.label(both, {"m": (("m",), [2, 4], "parameter m")}, "theory", {}))[1]
+    {'m': 4, 'p': 0.5, 'p_error': 0.02}
+    """
+    axes, names = _columns(ds)
+    found = []
+    for place in itertools.product(*(range(ds.sizes[a]) for a in axes)):
+        at = dict(zip(axes, place, strict=True))
+        row = {a: ds[a].values[i].item() for a, i in at.items()}
+        found.append(row | {name: ds[name].isel(at).values.item() for name in names})
+    return found
+
+
+def _columns(ds: Any) -> tuple[list[str], list[str]]:
+    """The parameters of a sweep, and the variables that have one number per point."""
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidParameter(f"ds = {shown(ds)} must be the result of a sweep")
+    axes = [str(d) for d in ds.dims if str(ds[d].attrs.get("long_name", d)).startswith("parameter")]
+    axes = axes or [str(d) for d in ds.dims][:1]
+    return axes, [x for x in map(str, ds.data_vars) if list(map(str, ds[x].dims)) == axes]
+
+
+@checked(ds=unchecked)
 def table(ds: xr.Dataset) -> str:
     """The numbers of a sweep as a table, one row per point.
 
@@ -574,28 +625,82 @@ def table(ds: xr.Dataset) -> str:
     2  .25 ± .01
     4  .5 ± .02
     """
-    if not isinstance(ds, xr.Dataset):
-        raise InvalidParameter(f"ds = {shown(ds)} must be the result of a sweep")
-    axes = [str(d) for d in ds.dims if str(ds[d].attrs.get("long_name", d)).startswith("parameter")]
-    axes = axes or [str(d) for d in ds.dims][:1]
-    names = [
-        name for name in map(str, ds.data_vars)
-        if list(map(str, ds[name].dims)) == axes and not name.endswith("_error")
-    ]  # fmt: skip
-    rows = [[*axes, *names]]
-    for place in itertools.product(*(range(ds.sizes[a]) for a in axes)):
-        at = dict(zip(axes, place, strict=True))
-        row = [str(ds[a].values[i]) for a, i in at.items()]
+    axes, columns = _columns(ds)
+    names = [name for name in columns if not name.endswith("_error")]
+    lines = []
+    for point in rows(ds):
+        line = [str(point[a]) for a in axes]
         for name in names:
-            x = float(ds[name].isel(at))
-            words = "-" if math.isnan(x) else _digits(x)
-            if f"{name}_error" in ds and not math.isnan(x):
-                words += f" ± {_digits(float(ds[f'{name}_error'].isel(at)), 2)}"
-            row.append(words)
-        rows.append(row)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+            words = "-" if math.isnan(point[name]) else _digits(point[name])
+            if f"{name}_error" in point and not math.isnan(point[name]):
+                words += f" ± {_digits(point[f'{name}_error'], 2)}"
+            line.append(words)
+        lines.append(line)
+    return text_table([*axes, *names], lines)
+
+
+# ----------------------------------------------------------------------------------------- figure
+
+
+def is_sweep(ds: xr.Dataset) -> bool:
+    """Whether a result joins the points of a grid."""
+    try:
+        return bool(json.loads(ds.attrs["parameters"])["grid"])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def sweep_figure(ds: xr.Dataset) -> Any:
+    """The numbers of a sweep against the parameter with most values, a curve per other point.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        As :func:`sweep` returns it.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel per variable that has an error: points with error bars where it was measured, a
+        line where it was predicted.
+
+    Raises
+    ------
+    InvalidParameter
+        If no variable has an error.
+    """
+    from hierdiff.plots import colours, curve, finish, panel_figure
+
+    axes, names = _columns(ds)
+    shown_names = [
+        name for name in names
+        if f"{name}_error" in names and not name.startswith("theory_") and ds[name].notnull().any()
+    ]  # fmt: skip
+    if not shown_names or not axes:
+        raise InvalidParameter("the sweep has no variable with an error; show prints its numbers")
+    numeric = [a for a in axes if ds[a].dtype.kind in "iuf"] or axes
+    x = max(numeric, key=lambda a: ds.sizes[a])
+    others = [a for a in axes if a != x]
+    places = [dict(zip(others, place, strict=True))
+              for place in itertools.product(*(range(ds.sizes[a]) for a in others))]  # fmt: skip
+
+    def panel(name: str) -> Any:
+        def draw(ax: Any) -> Any:
+            for at, colour in zip(places, colours(len(places)), strict=True):
+                one = ds.isel(at)
+                text = ", ".join(f"{a} = {ds[a].values[i]}" for a, i in at.items())
+                for prefix, source in (("", str(ds.source.values)), ("theory_", "theory")):
+                    if f"{prefix}{name}_error" in names:
+                        y, error = one[prefix + name], one[f"{prefix}{name}_error"]
+                        curve(ax, one[x], y, error, source, colour, text)
+            if ds[x].dtype.kind in "iu" and ds.sizes[x] <= 12:
+                ax.set_xticks(ds[x].values)
+            text = textwrap.fill(str(ds[name].attrs.get("long_name", name)), 32)
+            return finish(ax, xlabel=x, ylabel=text)
+
+        return draw
+
+    return panel_figure([(name, panel(name)) for name in shown_names])
 
 
 def _digits(x: float, digits: int = 4) -> str:

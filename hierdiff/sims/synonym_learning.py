@@ -26,11 +26,12 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import (
+    GUIDE,
     Axes,
     Figure,
     axes_or_new,
-    colours,
     finish,
+    level_colours,
     measured_last,
     panel_figure,
     parts_with,
@@ -581,7 +582,7 @@ def synonym_cost(*datasets: xr.Dataset, ax: Axes | None = None, learner: str = "
         if law == "coincidences" and measured:
             ratio = measured[0].samples.sel(learner=learner) / table
             scale = float(np.exp(np.nanmean(np.log(ratio))))
-        for height, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+        for height, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
             line = table.sel(height=height)
             if source == "theory":
                 dashes, words = _LINES[law]
@@ -635,13 +636,13 @@ def synonym_curves(measured: xr.Dataset, ax: Axes | None = None, learner: str = 
     pick(ds, learner=learner)
     ax = axes_or_new(ax)
     widths = np.linspace(0.6, 1.8, ds.sizes["m"])
-    for height, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+    for height, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
         for m, width in zip(ds.m.values, widths, strict=True):
             curve = ds.accuracy.sel(learner=learner, height=height, m=m)
             last = m == ds.m.values[-1]
             ax.plot(ds.scaled, curve, color=colour, lw=width,
                     label=f"height {height}, thicker for larger m" if last else None)  # fmt: skip
-    ax.axhline(0.5, color="0.6", lw=0.6, ls=":")
+    ax.axhline(0.5, **GUIDE)
     ax.set(xscale="log", ylim=(-0.05, 1.05))
     return finish(
         ax, xlabel=r"data $P / (v\,m^{h+2})$", ylabel="score, share of that on infinite data"

@@ -57,7 +57,7 @@ from hierdiff.data.parse_trees import Parses
 from hierdiff.data.pcfg import MAX_LENGTH, PCFG
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, is_channel, noise_name, noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import Figure, panels, plt, shade, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import Crossing, crossing, nested_mean
 from hierdiff.sims.metrics.forward_backward import forward_backward, one_at_a_time
@@ -351,15 +351,16 @@ class TreeLoss:
                 inner = level > (name == "boundary") - 1 and (name == "symbol" or level < self.L)
                 if not inner or (name == "span" and level == 0):
                     continue
-                shade = plt.get_cmap("viridis")(0.9 * level / max(ds.level.values[-1], 1))
+                tint = shade(level / max(ds.level.values[-1], 1))
                 at = ds.sel(level=level)
-                ax.errorbar(ds.t, at[name], at[f"{name}_error"], color=shade, ls="none", marker="o",
+                ax.errorbar(ds.t, at[name], at[f"{name}_error"], color=tint, ls="none", marker="o",
                             ms=3, elinewidth=0.8, label=f"level {level}")  # fmt: skip
                 if name == "symbol" and law is not None:
-                    ax.plot(law.t, law.symbol.sel(level=level), color=shade, lw=1)
-            ax.set(xlabel=str(ds.t.attrs["long_name"]), title=name)
+                    ax.plot(law.t, law.symbol.sel(level=level), color=tint, lw=1)
+            ax.set(xlabel=str(ds.t.attrs["long_name"]))
             ax.spines[["top", "right"]].set_visible(False)
-            ax.legend(fontsize=7, frameon=False)
+        panels(axes, "spans", "boundaries", "symbols; lines: tree known")
+        shared_legend(figure, axes[2])
         axes[0].set(ylabel="probability", ylim=(0, 1.03))
         return figure
 

@@ -41,7 +41,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import GUIDE, Figure, panels, plt, shade, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.odd_one_out import draw_triplets
 from hierdiff.sims.metrics.representation_geometry import cosine_similarity
@@ -283,16 +283,17 @@ def draw(ds: xr.Dataset) -> Figure:
     """Shares with the linear law, and accuracies."""
     figure, axes = plt.subplots(1, 2, figsize=(8.8, 3.5), layout="constrained")
     for level in ds.level.values:
-        one, colour = ds.sel(level=level), plt.get_cmap("viridis")(level / ds.sizes["level"])
+        one, colour = ds.sel(level=level), shade(level / max(ds.sizes["level"] - 1, 1))
         axes[0].errorbar(ds.sigma**2, one.share, one.share_error, fmt="o", ms=3, color=colour,
                          label=f"level {level}")  # fmt: skip
         axes[0].plot(ds.sigma**2, one.linear, color=colour, lw=1)
         axes[1].errorbar(ds.sigma**2, one.accuracy, one.accuracy_error, fmt="o-", ms=3, lw=0.8,
                          color=colour)  # fmt: skip
     axes[0].set(xscale="log", xlabel=r"$\sigma^2$", ylabel="share of the level that is kept")
-    axes[0].legend(fontsize=7, frameon=False, title="lines: linear estimate", title_fontsize=7)
-    axes[1].axhline(1 / 3, color="0.7", lw=0.8)
+    axes[1].axhline(1 / 3, **GUIDE, label="chance")
     axes[1].set(xscale="log", xlabel=r"$\sigma^2$", ylabel="odd-one-out accuracy")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+    panels(axes, "what is kept; lines: linear estimate", "odd one out")
+    shared_legend(figure)
     return figure

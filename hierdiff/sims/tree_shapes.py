@@ -41,7 +41,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import PALETTE, Axes, Figure, legend, panels, plt, shade
 from hierdiff.sims.metrics.estimators import standard_error, student_factor
 from hierdiff.sims.tree_loss import TreeLoss, half_lost_levels
 
@@ -322,15 +322,15 @@ def draw(e: TreeShapes, datasets: Datasets) -> Figure:
     t_name = str(datasets[f"tree_shapes_mixed_L{e.depths[0]}"].t.attrs["long_name"])
     for L in e.depths:
         ds = datasets[f"tree_shapes_mixed_L{L}"]
-        shade = plt.get_cmap("viridis")(0.85 * (L - e.depths[0]) / (e.depths[-1] - e.depths[0]))
-        curves.errorbar(ds.t, ds.symbol.sel(level=0), ds.symbol_error.sel(level=0), color=shade,
+        tint = shade((L - e.depths[0]) / (e.depths[-1] - e.depths[0]))
+        curves.errorbar(ds.t, ds.symbol.sel(level=0), ds.symbol_error.sel(level=0), color=tint,
                         ls="none", marker="o", ms=3, elinewidth=0.8,
                         label=f"class, L = {L}")  # fmt: skip
-        curves.errorbar(ds.t, ds.span.sel(level=L - 1), ds.span_error.sel(level=L - 1), color=shade,
+        curves.errorbar(ds.t, ds.span.sel(level=L - 1), ds.span_error.sel(level=L - 1), color=tint,
                         ls=":", marker="s", mfc="white", ms=3, lw=0.8,
                         label=f"lowest spans, L = {L}")  # fmt: skip
         law = datasets[f"tree_shapes_mixed_L{L}_theory"]
-        curves.plot(law.t, law.symbol.sel(level=0), color=shade, lw=1)
+        curves.plot(law.t, law.symbol.sel(level=0), color=tint, lw=1)
     curves.plot([], [], color="0.4", lw=1, label="class, known tree (theory)")
     curves.set(xlabel=t_name, ylabel="probability", ylim=(0, 1.03))
     reference = min(4, e.depths[-1])
@@ -343,11 +343,12 @@ def draw(e: TreeShapes, datasets: Datasets) -> Figure:
     )  # fmt: skip
     by_variance = [(f"variance{x:g}_L{reference - 1}", f"{x:g}") for x in BY_VARIANCE]
     _places(variance, e, datasets, by_variance, "variance of the arity, mean arity 3")
-    for ax, letter in zip(axes.ravel(), "abcd", strict=True):
-        ax.set_title(letter, loc="left", fontweight="bold", fontsize=10)
+    panels(axes.ravel(), "two or three children, all depths", "places against depth",
+           "against arity", "against the variance of the arity")  # fmt: skip
+    for ax in axes.ravel():
         ax.spines[["top", "right"]].set_visible(False)
-    curves.legend(fontsize=6.5, frameon=False)
-    depth.legend(fontsize=7, frameon=False)
+    legend(curves)
+    legend(depth)
     return figure
 
 
@@ -361,11 +362,11 @@ def _places(
     for k, word in enumerate(_WORDS):
         place, error = np.array([one[word]["half"] for one in found]).T
         ax.errorbar(x + 0.06 * (k - 1.5), place, error, ls="none", marker=marks[word], ms=5,
-                    mfc="white", color=f"C{k}", label=word)  # fmt: skip
+                    mfc="white", color=PALETTE[k], label=word)  # fmt: skip
     law = []
     for stem, _ in rows:
         ds = datasets[f"tree_shapes_{stem}_theory"]
         law.append(_place(ds.t.values, ds.symbol.sel(level=0).values))
-    ax.plot(x + 0.09, law, color="C3", lw=1, label="class, known tree (theory)")
+    ax.plot(x + 0.09, law, color=PALETTE[3], lw=1, label="class, known tree (theory)")
     ax.set(xticks=x, xticklabels=[word for _, word in rows], xlabel=label,
            ylabel="noise level at which half is lost", ylim=(0, 1))  # fmt: skip

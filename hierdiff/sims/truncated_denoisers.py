@@ -29,12 +29,14 @@ from hierdiff.data.rhm import RHM, Grammar, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
 from hierdiff.plots import (
+    FONT,
+    GREEN,
     Axes,
     Figure,
     axes_or_new,
-    colours,
     curve,
     finish,
+    level_colours,
     measured_last,
     panel_figure,
     parts_with,
@@ -266,7 +268,13 @@ class TruncatedDenoisers:
                 (f"strings, {_GIVEN[word]}", _strings_of(law, measured, word)) for word in names
             ]
         # the class from a model without label is chance, and B its phase
-        panels += [(f"phases, {_GIVEN[word]}", _phases_of(measured, word)) for word in names]
+        panels += [
+            (
+                f"phases, {_GIVEN[word]}: A invalid, B wrong class, C right",
+                _phases_of(measured, word),
+            )
+            for word in names
+        ]
         return panels
 
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
@@ -501,12 +509,12 @@ def string_validity(*datasets: xr.Dataset, ax: Axes | None = None, informed: str
     for ds in parts:
         source, here = str(ds.source.values), ds.sel(informed=informed).sel(t=1.0)
         depth = ds.sizes["level"] - 1
-        shades = colours(depth)
+        shades = level_colours(depth)
         for level in range(depth):
             words = "whole string valid" if level == 0 else f"valid at height {depth - level}"
             share, error = here.validity.isel(level=level), here.validity_error.isel(level=level)
             curve(ax, ds.known, share, error, source, shades[level], words)
-        curve(ax, ds.known, here.right, here.right_error, source, "tab:red", "right class")
+        curve(ax, ds.known, here.right, here.right_error, source, GREEN, "right class")
     ax.set(ylim=(-0.03, 1.03), xticks=parts[0].known.values)
     return finish(ax, xlabel="height up to which rules are known", ylabel="share, from pure noise")
 
@@ -553,7 +561,8 @@ def string_phases(measured: xr.Dataset, ax: Axes | None = None, informed: str = 
             where = np.flatnonzero(names[i] == name)
             if where.size and (name != "transitional" or where.size > 4):
                 place = float(ds.t.values[where].mean())
-                ax.text(place, known, name, ha="center", va="center", fontsize=7)
+                ax.text(place, known, name, ha="center", va="center", fontsize=FONT,
+                        color="k" if name in ("B", "transitional") else "w")  # fmt: skip
     ax.set(yticks=ds.known.values)
     return finish(
         ax,

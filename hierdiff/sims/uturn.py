@@ -16,6 +16,7 @@ A datum is noised to level t, and the reverse process leads back to data.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import masks
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import BLUE, PALETTE, Axes, Figure, legend, panel, plain_log, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import falls_through, mean_and_error
 from hierdiff.sims.metrics.forward_backward import (
@@ -470,55 +471,57 @@ def claim(ds: xr.Dataset) -> str:
 
 def draw(ds: xr.Dataset) -> Figure:
     """Class change, and what was measured of committors, speciation times, finite chains."""
-    panels = [_draw_changes]
-    panels += [_draw_paths, _draw_times] if "speciation" in ds else []
-    panels += [_draw_chains] if "broken" in ds else []
+    parts = [(_draw_changes, r"change of the class; lines: $1 - E\sum p^2$")]
+    if "speciation" in ds:
+        parts += [(_draw_paths, "committors of single paths"), (_draw_times, "speciation times")]
+    parts += [(_draw_chains, "chains of finitely many steps")] if "broken" in ds else []
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(1 + 3 * len(panels), 3.3), layout="constrained", squeeze=False
+        1, len(parts), figsize=(1 + 3 * len(parts), 3.3), layout="constrained", squeeze=False
     )
-    for ax, panel in zip(axes[0], panels, strict=True):
-        panel(ax, ds)
+    for k, (ax, (draw_panel, words)) in enumerate(zip(axes[0], parts, strict=True)):
+        draw_panel(ax, ds)
+        panel(ax, chr(97 + k), words)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _draw_changes(ax: Axes, ds: xr.Dataset) -> None:
     for L in ds.L.values:
-        x, colour = ds.sel(L=L), plt.get_cmap("viridis")(0.9 * L / max(float(ds.L.max()), 1))
+        x, colour = ds.sel(L=L), shade((L - ds.L.values[0]) / max(float(np.ptp(ds.L.values)), 1))
         if "law" in ds:
             ax.plot(ds.t, x.law, color=colour, lw=1)
         ax.errorbar(ds.t, x.changed, x.changed_error, color=colour, fmt="o", ms=2.5, lw=0.8,
                     label=f"L = {L}")  # fmt: skip
     ax.set(xlabel="noise level t of the turn", ylabel="probability that the class changes")
-    ax.legend(fontsize=7, frameon=False, title_fontsize=7,
-              title="lines: $1 - E\\sum p^2$" if "law" in ds else None)  # fmt: skip
+    legend(ax)
 
 
 def _draw_paths(ax: Axes, ds: xr.Dataset) -> None:
-    for path in ds.paths.values:
-        ax.plot(ds.t, path, lw=0.7, alpha=0.7)
+    for path, colour in zip(ds.paths.values, itertools.cycle(PALETTE), strict=False):
+        ax.plot(ds.t, path, lw=0.8, color=colour)
     widest = min(1.0, 1.5 * float((ds.speciation + ds.speciation_spread).max()))
     ax.set(xlabel="noise level t, falling to the right", xlim=(widest, 0.0),
            ylabel=f"committor of the final class, L = {int(ds.L[-1])}")  # fmt: skip
 
 
 def _draw_times(ax: Axes, ds: xr.Dataset) -> None:
-    ax.errorbar(ds.L, ds.speciation, ds.speciation_spread, color="0.7", fmt="none", capsize=3,
+    ax.errorbar(ds.L, ds.speciation, ds.speciation_spread, color="0.55", fmt="none", capsize=3,
                 label="spread of trajectories")  # fmt: skip
-    ax.errorbar(ds.L, ds.speciation, ds.speciation_error, fmt="o", ms=4, label="mean")
+    ax.errorbar(ds.L, ds.speciation, ds.speciation_error, fmt="o", ms=4, color=BLUE, label="mean")
     if "critical" in ds:
         ax.axhline(float(ds.critical), color="k", lw=1, label="density evolution")
     ax.set(xlabel="depth L", ylabel="noise level at which the class is decided",
            xticks=ds.L.values)  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)
 
 
 def _draw_chains(ax: Axes, ds: xr.Dataset) -> None:
-    ax.errorbar(ds.steps, ds.broken, ds.broken_error, fmt="o", ms=4)
+    ax.errorbar(ds.steps, ds.broken, ds.broken_error, fmt="o", ms=4, color=BLUE)
     fit = order(ds)
     mid = float(np.exp(np.log(ds.broken).mean() + fit.order * np.log(ds.steps).mean()))
     ax.plot(ds.steps, mid * ds.steps.values.astype(float) ** -fit.order, "k-", lw=1,
             label=f"order {fit.order:.2f} ± {fit.error:.2f}")  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="steps of the chain",
            ylabel="strings outside the language")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
+    plain_log(ax.xaxis, ax.yaxis)
+    legend(ax)

@@ -31,7 +31,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NOISE, noise_name
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import FONT, GUIDE, PALETTE, Figure, legend, panels, plt
 from hierdiff.seeds import Seed, stream
 from hierdiff.sims.metrics.estimators import crossing, falls_through, standard_error
 from hierdiff.sims.metrics.forward_backward import exact_run, overlap, start_data
@@ -455,32 +455,35 @@ def claim(ds: xr.Dataset) -> str:
 def draw(ds: xr.Dataset, law: xr.Dataset | None = None) -> Figure:
     """Curves of the class, and thresholds with errors; density evolution as lines and crosses."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    colours = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, ds.sizes["variant"]))
+    # more variants than colours: with the marker each pair is there once
+    count = ds.sizes["variant"]
+    colours = [PALETTE[k % len(PALETTE)] for k in range(count)]
+    marks = ["os^Dv"[k // len(PALETTE) % 5] for k in range(count)]
     rows = np.arange(ds.sizes["variant"])[::-1]
-    for row, name, colour in zip(rows, ds.variant.values, colours, strict=True):
+    for row, name, colour, mark in zip(rows, ds.variant.values, colours, marks, strict=True):
         x = ds.sel(variant=name)
         known = law is not None and name in law.variant
         axes[0].errorbar(
-            x.t, x.belief, x.belief_error, color=colour, marker="o", ms=2, label=name,
+            x.t, x.belief, x.belief_error, color=colour, marker=mark, ms=3, label=name,
             ls="none" if known else "-", lw=0.8,
         )  # fmt: skip
-        axes[1].errorbar(x.threshold, row, xerr=x.threshold_error, fmt="o", ms=4, color=colour)
+        axes[1].errorbar(x.threshold, row, xerr=x.threshold_error, fmt=mark, ms=4.5, color=colour)
         if law is not None and known:
             y = law.sel(variant=name)
             axes[0].plot(y.t, y.belief, color=colour, lw=1.2)
             first = "density evolution" if row == rows[0] else None
             axes[1].plot(y.threshold, row, "|", color="k", ms=12, label=first)
-    axes[0].axhline(0.5, color="0.6", lw=0.6)
+    axes[0].axhline(0.5, **GUIDE)
     axes[0].set(xlabel="noise level t", ylabel="belief in the class, 0: chance, 1: certainty")
     reference = ds.isel(variant=0)
-    axes[1].axvline(float(reference.threshold), color="0.3", ls="--", lw=0.8)
-    axes[1].set_yticks(rows, ds.variant.values, fontsize=7)
+    axes[1].axvline(float(reference.threshold), **GUIDE)
+    axes[1].set_yticks(rows, ds.variant.values, fontsize=FONT)
     axes[1].set_ylim(-0.7, len(rows) - 0.3)
     for tick, colour in zip(axes[1].get_yticklabels(), colours, strict=True):
         tick.set_color(colour)  # the key to the curves on the left
     axes[1].set_xlabel("noise level at which the class is lost")
-    if law is not None:
-        axes[1].legend(fontsize=7, frameon=False, loc="lower right")
+    panels(axes, "loss of the class; marks as on the right", "its place")
+    legend(axes[1])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -43,18 +43,22 @@ from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise, has_snr
 from hierdiff.seeds import stream
+from hierdiff.sims.models.block_unmasking import UnmaskingModel
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import (
     denoise_symbols,
     posterior,
 )
+from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.mixture.collapse import (
     mutual_information_mixture,
     mutual_information_sampled,
 )
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
+from hierdiff.theory.mixture.random_features import feature_constants
 from hierdiff.theory.mixture.speciation import log_ratio_moments, speciation_orthogonal
+from hierdiff.theory.mixture.training_time import FeatureFlow, equivalent_flow, flow_curves
 from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,
     label_accuracy,
@@ -65,10 +69,13 @@ from hierdiff.theory.odd_one_out_task import (
 from hierdiff.theory.rhm.broadcast import kesten_stigum, kesten_stigum_annealed
 from hierdiff.theory.rhm.information import pointwise_information, pointwise_slope
 from hierdiff.theory.rhm.locality import excess_loss, tree_windows
+from hierdiff.theory.rhm.next_token import context_entropies
 from hierdiff.theory.rhm.sample_complexity import kernel_accuracy
+from hierdiff.theory.rhm.sampler_laws import sampler_log_prob
 from hierdiff.theory.rhm.token_correlations import concentration, pair_joint
 from hierdiff.theory.rhm.tree_pairs import tree_pair
 from hierdiff.theory.rhm.truncated_grammars import annealed_validity, truncated, validity
+from hierdiff.theory.rhm.unmasking_schedules import unmasking_curve
 from hierdiff.theory.zero_shot.captioned_scenes import CaptionedScenes
 from hierdiff.theory.zero_shot.contrastive import canonical_spectrum, spectral_scores
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
@@ -475,6 +482,23 @@ def _classes(seed: int, name: str) -> GaussianClasses:
     )
 
 
+@_law("representation", "loss of a rare, wide class along the training of random features",
+      "one class of the mean variance")  # fmt: skip
+def _feature_training(seed: int) -> Measured:
+    tau = [200.0]
+    narrow, wide, mean = (feature_constants(np.tanh, 0.1, x) for x in (0.3, 2.0, 0.64))
+    flow = FeatureFlow((narrow, wide), 8.0, 4.0, (0.8, 0.2))
+    rows = []
+    for k in range(12):  # two sizes, so that the part of order 1/d drops out
+        small, large = (
+            equivalent_flow(flow, tau, d, stream(seed, "feature training", k, d)).test[0, 1]
+            for d in (20, 40)
+        )
+        rows.append(2 * large - small)
+    wrong = flow_curves(FeatureFlow((mean,), 8.0, 4.0), tau).test[0, 0]
+    return _units(np.array(rows), float(flow_curves(flow, tau).test[0, 1]), float(wrong))
+
+
 @_law("classification", "log-likelihood ratio = -1/2 integral of denoising errors over SNR",
       "without the half")  # fmt: skip
 def _likelihood_ratio(seed: int) -> Measured:
@@ -609,6 +633,42 @@ def _noise_ceiling(seed: int) -> Measured:
     error = math.sqrt((best * (1 - best)).sum()) / len(P)
     agree = float((P**2).sum(1).mean())
     return Measured(float(hits.mean()), noise_ceiling(P), error, math.inf, agree)
+
+
+# ---------------------------------------------------------------------------- parallel unmasking
+
+
+@_law("parallel unmasking", "entropies of the next leaf, random order, sum to log(number of data)",
+      "the class forgotten")  # fmt: skip
+def _unmasking_sum(seed: int) -> Measured:
+    rhm = RHM(8, 3, 2, 4)
+    curve = unmasking_curve(rhm.draw(stream(seed, "curve")), 1000, stream(seed, "curve data"))
+    law = rhm.log_n_data
+    return _units(curve.by_datum.sum(axis=1), law, law - math.log(rhm.v))
+
+
+@_law("parallel unmasking", "share of valid strings = E q/p, four blocks spread over the tree",
+      "exp(-KL)")  # fmt: skip
+def _valid_blocks(seed: int) -> Measured:
+    grammar, n, sizes = RHM(8, 3, 2, 4).draw(stream(seed, "blocks")), 3000, (4, 4, 4, 4)
+    exact = ExactRHM(grammar, MaskingNoise(8), threads=1)
+    sampler = UnmaskingModel(exact, grammar, sizes, "spread")
+    made = sampler.sample(np.full((n, 16), -1), 1.0, stream(seed, "blocks drawn"))
+    valid = grammar.is_valid(made).astype(float)
+    x = grammar.sample(n, stream(seed, "blocks data")).leaves
+    gap = sampler_log_prob(grammar, x, "spread", sizes) - grammar.log_prob(x)
+    ratio = np.exp(gap)
+    error = math.sqrt((valid.var(ddof=1) + ratio.var(ddof=1)) / n)
+    return Measured(float(valid.mean()), float(ratio.mean()), error, math.inf, math.exp(gap.mean()))
+
+
+@_law("parallel unmasking", "entropies of the next leaf, left to right, sum to log(number of data)",
+      "three leaves of context")  # fmt: skip
+def _next_token_sum(seed: int) -> Measured:
+    rhm = RHM(8, 3, 2, 4)
+    grammar, rng = rhm.draw(stream(seed, "tokens")), stream(seed, "tokens data")
+    found = context_entropies(grammar, (3, 15), 1000, rng).by_datum.sum(axis=1)
+    return _units(found[:, 1], rhm.log_n_data, float(found[:, 0].mean()))
 
 
 # ----------------------------------------------------------------------------------- the ledger

@@ -5,12 +5,43 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import re
+import warnings
 from pathlib import Path
 
+import numba
 from numba import njit
 from numba.core.caching import FunctionCache
 
-__all__ = ["SOURCES", "inline", "jit", "part"]
+__all__ = ["SOURCES", "TRIED", "UntriedNumba", "inline", "jit", "part"]
+
+TRIED = ((0, 61), (0, 68))
+"""First and last release of Numba with whose private parts the kernels were tried.
+
+Private are the cache of compiled functions, here, and the builders of LLVM's code, in the kernels
+of belief propagation.  A release is tried by ``pytest tests/test_theory`` and then named here.
+"""
+
+
+class UntriedNumba(UserWarning):
+    """Numba is of a release that was not tried with these kernels."""
+
+
+def tried(version):
+    """Whether the release of a version of Numba was tried."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return found is not None and TRIED[0] <= tuple(map(int, found.groups())) <= TRIED[1]
+
+
+_KEEPS = tried(numba.__version__)
+if not _KEEPS:
+    first, last = (".".join(map(str, release)) for release in TRIED)
+    warnings.warn(
+        f"numba {numba.__version__} was not tried with hierdiff, {first} to {last} were; kernels "
+        f"are compiled anew in every process; install numba {last} to keep them",
+        UntriedNumba,
+        stacklevel=2,
+    )
 
 _FOLDER = Path(__file__).parent
 SOURCES = hashlib.blake2b(
@@ -55,8 +86,9 @@ def jit(function=None, *, fastmath=False):
     if function is None:
         return functools.partial(jit, fastmath=fastmath)
     dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
-    with contextlib.suppress(RuntimeError):  # no folder can be written: compile every time
-        dispatcher._cache = _Cache(function)
+    if _KEEPS:
+        with contextlib.suppress(RuntimeError):  # no folder can be written: compile every time
+            dispatcher._cache = _Cache(function)
     return dispatcher
 
 

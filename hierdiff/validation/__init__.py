@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
     from hierdiff.validation.diffusion.schedules import DiscreteSchedule
     from hierdiff.validation.execution import Execution
+    from hierdiff.validation.pretrained.own_models import open_model, own_model
 else:
     from hierdiff._lazy import lazy
 
@@ -47,6 +48,8 @@ __all__ = [
     "Parameterisation",
     "forward_backward",
     "network",
+    "open_model",
+    "own_model",
     "pretrained",
     "print_models",
 ]

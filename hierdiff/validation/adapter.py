@@ -130,11 +130,16 @@ class NetworkModel:
         The condition that stands for none, which ``given(None)`` takes.
     execution : Execution
         Device, batches, precision.
+    shape : tuple of int, optional
+        Of one datum, such as (1, 28, 28), where the network takes no other.
+    classes : int, optional
+        Number of labels, of a network that is conditioned on one.
 
     Raises
     ------
     InvalidParameter
-        For an unknown layer, noise or name; later, for an input of the wrong shape.
+        For an unknown layer, noise or name, or a label that the network does not have; later, for
+        an input of the wrong shape.
 
     Notes
     -----
@@ -168,6 +173,8 @@ class NetworkModel:
     condition: Any = None
     null_condition: Any = None
     execution: Execution = field(default_factory=Execution)
+    shape: tuple[int, ...] | None = None
+    classes: int | None = None
 
     _conditioning: NoiseConditioning = field(init=False, repr=False)
     _device: torch.device = field(init=False, repr=False)
@@ -179,7 +186,7 @@ class NetworkModel:
     def __post_init__(self) -> None:
         check_fields(
             self, parameterisation=unchecked, condition=unchecked,
-            null_condition=unchecked, sampler=_sampler,
+            null_condition=unchecked, sampler=_sampler, shape=_datum_shape, classes=_classes,
         )  # fmt: skip
         kind = self._kind
         instance("parameterisation", kind, Parameterisation)
@@ -201,7 +208,9 @@ class NetworkModel:
                 )
         check_layers(self.module, self.layers)
         if self.condition is not None:
-            object.__setattr__(self, "condition", _condition(self.module, self.condition))
+            found = _condition(self.module, self.condition)
+            _refuse_labels(found, self.classes, self.null_condition)
+            object.__setattr__(self, "condition", found)
         if self.null_condition is not None:
             _condition(self.module, self.null_condition)
         device = self.execution.place(self.module)
@@ -336,6 +345,11 @@ class NetworkModel:
             wanted, good = "[n, ...] real numbers", x.ndim >= 2
         if not good or x.dtype.kind not in "iuf":
             raise InvalidParameter(f"x_t has shape {x.shape} and type {x.dtype}; give {wanted}")
+        if self.shape is not None and x.shape[1:] != self.shape:
+            raise InvalidParameter(
+                f"x_t has shape {x.shape} and the network takes data of shape {self.shape}; give "
+                "data of this shape, or a network made for those"
+            )
         levels = levels_of(t, len(x)) * np.ones(len(x))
         ratio = noise.snr(levels) if has_snr(noise) else token_ratio(levels)
         return x, levels, ratio
@@ -436,6 +450,31 @@ def _condition(module: nn.Module, condition: Any) -> Array:
     # one size of table is the number of classes; tables of several sizes code other things too
     last = tables.pop() - 1 if len(tables) == 1 else None
     return frozen(integers("condition", found, high=last))
+
+
+def _refuse_labels(labels: Array, classes: int | None, null: Any) -> None:
+    """Refuse a label that is neither a class nor the one that stands for none."""
+    if classes is None or labels.dtype.kind == "f":
+        return
+    bad = (labels < 0) | (labels >= classes)
+    if null is not None and np.ndim(null) == 0:
+        bad &= labels != null
+    if bad.any():
+        raise InvalidParameter(
+            f"condition = {labels[bad].flat[0]} is none of the {classes} classes of the network; "
+            f"give 0 to {classes - 1}"
+        )
+
+
+def _datum_shape(name: str, value: Any) -> tuple[int, ...] | None:
+    """Extents of one datum, if they are said."""
+    if value is None:
+        return None
+    return tuple(int(k) for k in integers(name, value, 1, ndim=1))
+
+
+def _classes(name: str, value: Any) -> int | None:
+    return None if value is None else count(name, value)
 
 
 @checked(num_steps=count, batch_size=count)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from hierdiff._files import one_line, remove_leftovers, replacing
 from hierdiff._lazy import renamed
@@ -69,7 +70,7 @@ class TrainConfig:
     hold: float = 0.0
     """Share of the steps after the warm-up at the highest rate, before it falls."""
     average: float = 0.997
-    """Weight decay of the running average of the weights; 0 keeps the last ones."""
+    """Share of the past in the running average of the weights; 0 keeps the last ones."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     every: int = 500
@@ -117,7 +118,7 @@ class TrainResult:
     Attributes
     ----------
     network
-        With the averaged weights, in evaluation mode.
+        With the averaged weights and the last buffers, in evaluation mode.
     history
         One dictionary per evaluation: step, loss (mean since the last one), and what ``evaluate``
         returned.
@@ -206,7 +207,9 @@ def train(
                 state.save(kept)
             if stop:
                 break
-    return TrainResult(state.averaged.eval(), tuple(state.history), state.step, state.cpu_seconds)
+    return TrainResult(
+        state.averaged.module.eval(), tuple(state.history), state.step, state.cpu_seconds
+    )
 
 
 def _loss(
@@ -285,7 +288,9 @@ class _State:
 
     def __init__(self, network: nn.Module, config: TrainConfig, about: dict[str, Any]) -> None:
         self.network, self.config, self.about = network, config, about
-        self.averaged = copy.deepcopy(network).requires_grad_(False)
+        self.averaged = AveragedModel(network, multi_avg_fn=self._average).requires_grad_(False)
+        # the random start counts as the first network, so no step replaces the average by itself
+        self.averaged.n_averaged.fill_(1)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
         self.step, self.best, self.waited = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
@@ -298,20 +303,22 @@ class _State:
         torch.autograd.backward(value)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimiser.step()
-        # early averages forget the random start
-        share = min(self.config.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            pairs = zip(self.averaged.parameters(), self.network.parameters(), strict=True)
-            for mean, new in pairs:
-                mean.lerp_(new, 1 - share)
+        self.averaged.update_parameters(self.network)  # and copies buffers, as of batch norms
         self.sum, self.count, self.step = self.sum + float(value.detach()), self.count + 1, step + 1
+
+    @torch.no_grad()
+    def _average(self, means: Any, news: Any, known: Tensor | int) -> None:
+        # early averages forget the random start
+        share = min(self.config.average, int(known) / (9 + int(known)))
+        for mean, new in zip(means, news, strict=True):
+            mean.lerp_(new, 1 - share)
 
     def note(self, evaluate: Evaluation | None) -> bool:
         """Add to the history; whether to stop early."""
         entry = {"step": float(self.step), "loss": self.sum / max(self.count, 1)}
         if evaluate is not None:
             with torch.no_grad():
-                entry |= evaluate(self.averaged.eval())
+                entry |= evaluate(self.averaged.module.eval())
         self.sum, self.count = 0.0, 0
         self.history.append(entry)
         better = entry["loss"] < self.best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from hierdiff import results
 from hierdiff.__main__ import main
@@ -25,9 +27,10 @@ from hierdiff.sims.stored_results import (
     results_of,
     run_again,
     scores,
+    summary_of,
     values_of,
 )
-from hierdiff.sims.sweep import grid_of, points_of, sweep
+from hierdiff.sims.sweep import grid_of, points_of, sweep, sweep_figure
 
 TINY = PhaseTransition(v=4, m=2, L=2, grammars=3, data=2, levels=5, refine=0)
 
@@ -162,10 +165,14 @@ def test_a_target_out_of_reach_says_what_it_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hierdiff.sims.sweep._MOST", 2)
+    found = float(sweep(TINY, {"L": (2,)}, out=tmp_path, workers=1).threshold_error[0])
     with pytest.raises(
         InvalidParameter, match=r"is not reached with grammars = 6 .*about grammars"
     ):
-        sweep(TINY, {"L": (2,)}, out=tmp_path, target={"threshold": 1e-6}, workers=1)
+        sweep(TINY, {"L": (2,)}, out=tmp_path, target={"threshold": found / 5}, workers=1)
+    # at once, where no number of grammars in reach would do
+    with pytest.raises(InvalidParameter, match=r"with grammars = 3 .*about grammars = .*e\+"):
+        sweep(TINY, {"L": (2,)}, out=tmp_path / "c", target={"threshold": 1e-9}, workers=1)
     with pytest.raises(InvalidParameter, match="no measured result has that variable"):
         sweep(TINY, {"L": (2,)}, out=tmp_path / "b", target={"mass": 1e-6}, workers=1)
 
@@ -207,6 +214,79 @@ def test_the_command_sweeps(
 # ---------------------------------------------------------------------------- what a file answers
 
 
+@pytest.mark.parametrize("word", ["--m", "--t", "--data"])
+def test_flags_of_an_experiment_are_not_short_for_those_of_a_sweep(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--m 2`` was read as ``--max-points 2``, and the experiment ran with its default."""
+    seen: list[Any] = []
+    monkeypatch.setattr("hierdiff.sims.sweep.sweep", lambda one, *_, **__: seen.append(one))
+    monkeypatch.setattr("hierdiff.sims.sweep.table", lambda _: "")
+    values = {"--m": (2,), "--t": (0.25, 0.5), "--data": (7,)}[word]
+    main(["sweep", "phase-transition", "--grid", "L=3", "--v", "4", "--m", "2", word,
+          *map(str, values), "--out", str(tmp_path)])  # fmt: skip
+    assert getattr(seen[0], word[2:]) in (values, values[0])
+    capsys.readouterr()
+
+
+def test_a_sweep_as_json_and_as_a_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--v", "4", "--grammars", "2", "--data", "2", "--levels", "5", "--refine", "0"]
+    main(["sweep", "phase-transition", "--grid", "m=1,2", "--grid", "L=2,3", *words, "--json",
+          "--out", str(tmp_path), "--workers", "1"])  # fmt: skip
+    found = json.loads(capsys.readouterr().out)
+    stored = results.load(found["file"])
+    assert [(x["m"], x["L"]) for x in found["points"]] == [(1, 2), (1, 3), (2, 2), (2, 3)]
+    for point in found["points"]:
+        at = stored.sel(m=point["m"], L=point["L"])
+        assert point["threshold"] == float(at.threshold)
+        assert (point["width"] is None) == bool(np.isnan(at.width))
+    main(["plot", found["file"], "--format", "svg"])
+    path = Path(found["file"]).with_suffix(".svg")
+    assert capsys.readouterr().out == f"wrote {path}\n"
+    assert path.read_text().lstrip().startswith("<?xml")
+    figure = sweep_figure(stored)
+    drawn = [ax.containers for ax in figure.axes]
+    assert [len(x) for x in drawn] == [2]  # a curve per value of m; no threshold has no error
+    with pytest.raises(InvalidParameter, match="no variable with an error"):
+        sweep_figure(stored[["threshold"]])
+
+
+def test_two_results_of_one_source_are_compared_by_the_names_of_their_files(
+    stored: Path, tmp_path: Path
+) -> None:
+    run(dataclasses.replace(TINY, seed=1), out=tmp_path, workers=1)
+    found = scores([stored / "phase_transition.nc", tmp_path / "phase_transition.nc"])
+    ends = {row.source for row in found}
+    assert ends == {f"simulation {tmp_path.name}/phase_transition.nc"}
+    assert len({row.variable for row in found}) > 3
+    with pytest.raises(InvalidParameter, match="are the same file"):
+        scores([stored / "phase_transition.nc"] * 2)
+
+
+def test_a_summary_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results.write_summary(
+        tmp_path / "a.json", {"threshold": 0.25, "claim": "lost at .25"}, {"v": 4}
+    )
+    main(["show", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["threshold  0.25", "", "lost at .25"]
+    assert "parameters v = 4" in lines
+    main(["show", "--json", str(path)])
+    assert json.loads(capsys.readouterr().out)["threshold"] == 0.25
+    other = tmp_path / "other.json"
+    foreign = ("{}", "[1]", "no json", "[" * 100_000, '{"made": 3}', '{"made": []}',
+               '{"made": {"commit": "a", "parameters": [1]}}')  # fmt: skip
+    for text in foreign:
+        other.write_text(text)
+        with pytest.raises(DamagedFile, match="is no summary of hierdiff"):
+            summary_of(other)
+    with pytest.raises(SystemExit):
+        main(["show", str(tmp_path / "nothing.json")])
+    assert "no summary at" in capsys.readouterr().err
+
+
 def test_the_experiment_of_a_file_is_the_one_that_wrote_it(stored: Path) -> None:
     assert experiment_of(stored / "phase_transition.nc") == TINY
     assert list(results_of(stored / "phase_transition.nc")) == [
@@ -216,8 +296,6 @@ def test_the_experiment_of_a_file_is_the_one_that_wrote_it(stored: Path) -> None
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_every_registered_experiment_comes_back_from_its_parameters(name: str) -> None:
-    import dataclasses
-
     kind = experiment(name)
     one = kind()
     words = json.loads(json.dumps(dataclasses.asdict(one), default=_plain))
@@ -302,6 +380,39 @@ def test_files_of_other_programs_are_one_line(
     with pytest.raises(SystemExit):
         main(["show", str(tmp_path / "nothing.nc")])
     assert "no result at" in capsys.readouterr().err
+
+
+_RUN = '{"study": "PhaseTransition", "parameters": {"v": 4, "m": 2, "L": 2}}'
+
+
+@pytest.mark.parametrize(
+    ("dims", "labels", "attributes"),
+    [
+        ((), {}, {"parameters": '{"grid": {"m": [1]}}'}),
+        (("k",), {"k": ["a", "b"]}, {"parameters": '{"grid": {"k": ["a", "b"]}}'}),
+        (("k",), {"k": [1, 2]}, {"parameters": '{"grid"', "run": "{}"}),
+        (("k",), {"k": [1, 2]}, {"run": _RUN}), (("k",), {}, {"run": '{"study": 3}'}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["show", "plot", "compare", "rerun"])
+def test_a_file_that_only_looks_like_a_result_is_no_traceback(
+    dims: Any, labels: Any, attributes: Any, command: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("hierdiff.sims.stored_results.run", lambda *_, **__: {})
+    values = np.ones([2] * len(dims))
+    coords = {**labels, "source": "simulation"}
+    ds = xr.Dataset({"p": (dims, values), "p_error": (dims, values)}, coords, attributes)
+    ds.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    code: Any = 0
+    try:
+        main([command, str(tmp_path / "other.nc")])
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr().err
+    assert code in (0, 2)
+    assert said.count("\n") == (code == 2)
+    assert not code or said.startswith("error: ")
 
 
 def test_a_run_of_a_given_model_cannot_be_run_again(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 
@@ -435,12 +436,98 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("HIERDIFF_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("HIERDIFF_CACHE")
-    for platform, variable in (("linux", "XDG_CACHE_HOME"), ("win32", "LOCALAPPDATA")):
-        monkeypatch.setattr("sys.platform", platform)
-        monkeypatch.setenv(variable, str(tmp_path))
+    assert cache_folder() == Path(platformdirs.user_cache_dir("hierdiff", appauthor=False))
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         assert cache_folder() == tmp_path / "hierdiff"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert cache_folder().parts[-3:] == ("Library", "Caches", "hierdiff")
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    """A repository of one file, as huggingface.co serves it."""
+
+    server: Server
+
+    def log_message(self, *args: Any) -> None:
+        """Silence."""
+
+    def do_HEAD(self) -> None:
+        self.answer(with_content=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_content=True)
+
+    def answer(self, *, with_content: bool) -> None:
+        code = self.server.codes[0] if self.server.codes else 200
+        if self.path.split("?")[0] != f"/owner/name/resolve/{'a' * 40}/unet/w.pt":
+            code = code if code != 200 else 404
+        self.send_response(code)
+        if code != 200:
+            kind = {401: "GatedRepo", 404: "EntryNotFound"}.get(code, "")
+            self.send_header("X-Error-Code", kind)
+        body = self.server.content if code == 200 else b""
+        self.send_header("X-Repo-Commit", "a" * 40)
+        self.send_header("ETag", '"hub"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_content and body:
+            self.wfile.write(body)
+        self.close_connection = True
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    pytest.importorskip("huggingface_hub")
+    running = Server(("127.0.0.1", 0), HubHandler)
+    running.codes = []
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.server_address[1]}")
+    yield running
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def of_hub(path: str = "unet/w.pt", **known: Any) -> RemoteFile:
+    return RemoteFile(
+        f"https://huggingface.co/owner/name/resolve/{'a' * 40}/{path}", "w.pt",
+        **{"sha256": SHA, "size": len(CONTENT), **known},
+    )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library, about progress without a terminal
+def test_a_file_of_the_hub_comes_by_its_library(hub: Server, tmp_path: Path) -> None:
+    path = fetch(of_hub(), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert [p.name for p in tmp_path.iterdir()] == ["w.pt"]
+    hub.codes.append(500)  # never asked again
+    assert fetch(of_hub(), tmp_path) == path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_the_hub_is_verified_and_refused_in_one_line(
+    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.content = CONTENT[:-1] + b"!"
+    with pytest.raises(DamagedFile, match="has sha256") as damaged:
+        fetch(of_hub(), tmp_path)
+    said(damaged.value)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Unreachable, match=r"is not there \(404\)") as missing:
+        fetch(of_hub("other.pt"), tmp_path)
+    said(missing.value)
+    hub.codes = [401]
+    with pytest.raises(Unreachable, match="accept its licence") as gated:
+        fetch(of_hub(), tmp_path)
+    said(gated.value)
+    with pytest.raises(InvalidParameter, match=r"needs .* GB and .* has"):
+        fetch(of_hub(size=10**18), tmp_path)
+    hub.codes = [503]
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between the attempts of the library
+    with pytest.raises(Unreachable, match=r"did not arrive .*which resumes") as broken:
+        fetch(of_hub(), tmp_path)
+    said(broken.value)
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def test_the_catalogue_is_complete(

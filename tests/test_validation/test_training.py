@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,46 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     again = train(fresh(seed=6), fragile, plan, folder=tmp_path)
     np.testing.assert_array_equal(weights(again.network), weights(whole.network))
     assert 0 < resumed.cpu_seconds == again.cpu_seconds  # kept with the checkpoint
+
+
+def test_weights_are_averaged_and_buffers_are_the_last_ones(tmp_path: Path) -> None:
+    """Statistics of a batch norm belong to the network; those of its start would be wrong."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    start = copy.deepcopy(network)
+    means = [p.detach().clone() for p in network.parameters()]
+    batches = torch.randn(12, 8, 3) * 3 + 2
+    seen: list[int] = []
+
+    def loss(net: nn.Module, step: int) -> torch.Tensor:
+        if net is network and net.training:
+            if step:  # after the update of the step before
+                share = min(0.9, step / (9 + step))
+                for mean, new in zip(means, network.parameters(), strict=True):
+                    mean.lerp_(new.detach(), 1 - share)
+            seen.append(step)
+        return ((net(batches[step]) - 1) ** 2).mean()
+
+    config = TrainConfig(steps=12, every=6, warmup=2, average=0.9)
+    found = train(network, loss, config).network
+    assert seen == list(range(12))
+    for mean, new in zip(means, network.parameters(), strict=True):
+        mean.lerp_(new.detach(), 1 - min(0.9, 12 / 21))
+    for mean, stored in zip(means, found.parameters(), strict=True):
+        torch.testing.assert_close(mean, stored, rtol=0, atol=0)
+    norm, last = found[1], network[1]  # type: ignore[index]
+    assert int(norm.num_batches_tracked) == 12
+    torch.testing.assert_close(norm.running_mean, last.running_mean, rtol=0, atol=0)
+    torch.testing.assert_close(norm.running_var, last.running_var, rtol=0, atol=0)
+    assert float(norm.running_mean.abs().max()) > 0.1
+    assert not any(p.requires_grad for p in found.parameters())
+
+    def plain(net: nn.Module, step: int) -> torch.Tensor:
+        return ((net(batches[step]) - 1) ** 2).mean()
+
+    first = train(copy.deepcopy(start), plain, config, folder=tmp_path).network
+    again = train(start, plain, config, folder=tmp_path).network  # read from the checkpoint
+    torch.testing.assert_close(again.state_dict(), first.state_dict(), rtol=0, atol=0)
 
 
 def test_a_damaged_or_foreign_checkpoint_is_set_aside(tmp_path: Path) -> None:

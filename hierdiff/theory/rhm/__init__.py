@@ -12,8 +12,13 @@ dynamical_correlations   which leaves change together; susceptibility
 token_correlations       correlations between two symbols of a datum
 tree_pairs               contrastive pairs of a tree: which level they reveal
 locality                 denoisers that see a window, and what they lose
+speciation               when every level is decided, by free entropies
 sample_complexity        how many data show the levels of a hierarchy
 truncated_grammars       models of the lower levels only
+parallel_unmasking       what it costs to unmask several leaves at once
+unmasking_schedules      ... in a random order, and the best block sizes
+sampler_laws             the law of what such a sampler writes; remasking; other noise
+next_token               the autoregressive twin: next leaf, short contexts, when what is decided
 =======================  ========================================================================
 """
 
@@ -79,6 +84,18 @@ if TYPE_CHECKING:
         upward_derivative,
         upward_map,
     )
+    from hierdiff.theory.rhm.next_token import (
+        context_entropies,
+        context_strings,
+        masked_bound,
+        next_token_entropies,
+        reading_entropies,
+    )
+    from hierdiff.theory.rhm.parallel_unmasking import (
+        even_sizes,
+        spread_order,
+        unmasking_terms,
+    )
     from hierdiff.theory.rhm.sample_complexity import (
         KERNELS,
         Kernel,
@@ -89,7 +106,21 @@ if TYPE_CHECKING:
         kernel_cost,
         local_exponent,
         next_token_cost,
+        own_symbol_cost,
         resolved_samples,
+        weights_divergence,
+    )
+    from hierdiff.theory.rhm.sampler_laws import (
+        path_divergence,
+        remasked_log_prob,
+        sampler_log_prob,
+    )
+    from hierdiff.theory.rhm.speciation import (
+        CRITERIA,
+        Criterion,
+        LevelSpeciation,
+        level_speciation,
+        speciation_statistic,
     )
     from hierdiff.theory.rhm.token_correlations import (
         channel,
@@ -107,6 +138,12 @@ if TYPE_CHECKING:
         truncated,
         validity,
     )
+    from hierdiff.theory.rhm.unmasking_schedules import (
+        best_sizes,
+        string_entropy,
+        total_correlation,
+        unmasking_curve,
+    )
     from hierdiff.theory.rhm.uturn import class_change, committor
 else:
     from hierdiff._lazy import lazy
@@ -114,17 +151,21 @@ else:
     __getattr__, __dir__ = lazy(__name__, __file__)
 
 __all__ = [
+    "CRITERIA",
     "KERNELS",
     "BeliefSlopes",
+    "Criterion",
     "CriticalExponents",
     "CriticalLevel",
     "Estimate",
     "Kernel",
     "KestenStigum",
+    "LevelSpeciation",
     "OrderParameter",
     "annealed_beliefs",
     "annealed_validity",
     "belief_slopes",
+    "best_sizes",
     "channel",
     "class_change",
     "class_truncated",
@@ -133,7 +174,9 @@ __all__ = [
     "coincidence_cost",
     "committor",
     "conditional_entropy",
+    "context_entropies",
     "context_signal",
+    "context_strings",
     "correlation_decay_exponent",
     "correlation_length_exponent",
     "covariance",
@@ -142,6 +185,7 @@ __all__ = [
     "critical_noise",
     "downward_map",
     "effective_epsilon",
+    "even_sizes",
     "finite_depth_threshold",
     "fixed_points",
     "free_energy",
@@ -156,22 +200,33 @@ __all__ = [
     "level_set_bound",
     "level_set_laws",
     "level_set_threshold",
+    "level_speciation",
     "local_exponent",
+    "masked_bound",
     "mmse",
     "mutual_information",
     "next_token_cost",
+    "next_token_entropies",
     "node_information",
     "node_marginals",
     "node_validity",
     "overlap_bound",
     "overlap_threshold",
+    "own_symbol_cost",
     "pair_joint",
+    "path_divergence",
     "population_dynamics",
+    "reading_entropies",
+    "remasked_log_prob",
     "resolved_samples",
     "root_map",
+    "sampler_log_prob",
     "second_eigenvalue",
     "sibling_states",
+    "speciation_statistic",
+    "spread_order",
     "stability",
+    "string_entropy",
     "support_bound",
     "support_exponents",
     "support_laws",
@@ -179,10 +234,14 @@ __all__ = [
     "susceptibility",
     "threshold_upper_bound",
     "token_correlation",
+    "total_correlation",
     "transfer_matrix",
     "truncated",
     "tuple_correlation",
+    "unmasking_curve",
+    "unmasking_terms",
     "upward_derivative",
     "upward_map",
     "validity",
+    "weights_divergence",
 ]

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hierdiff.checks import Rule, checked
+from hierdiff.data.digits import LabelledImages
+from hierdiff.data.image_sets import IMAGE_SETS, named_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.networks import architecture_for
 from hierdiff.validation.pretrained.catalogue import CATALOGUE
@@ -23,8 +26,11 @@ __all__ = [
     "architecture_rule",
     "checkpoint_suffix",
     "clear_checkpoints",
+    "folder_stem",
     "known_checkpoint",
     "source_arguments",
+    "trained_images",
+    "training_sizes",
 ]
 
 
@@ -44,6 +50,29 @@ def clear_checkpoints(folder: Path, *names: str) -> None:
     for name in names:
         for old in folder.glob(f"{name}/checkpoint.pt"):
             old.unlink()
+
+
+def trained_images(source: object, split: str, seed: int) -> LabelledImages:
+    """Images of a source that is trained here: digits, or Fashion-MNIST of the source's size."""
+    size = getattr(source, "size", None)
+    word = "digits" if size is None else "fashion" if size == 28 else f"fashion-{size}"
+    return named_images(word, split, seed=seed)
+
+
+def folder_stem(source: object) -> str:
+    """Begin of the names of checkpoints: the images, with the sizes of a network on larger ones."""
+    size = getattr(source, "size", None)
+    if size is None:
+        return "digits"
+    words = [str(x) for x in training_sizes(source).values()]
+    sizes = "".join("-" + re.sub(r"\D", "", word) for word in words)
+    return f"fashion{size}{sizes}"
+
+
+def training_sizes(source: object) -> dict[str, object]:
+    """Sizes of the network and batch that a source of larger images has, as keywords."""
+    names = ("channels", "multipliers", "batch")
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
 
 
 @checked
@@ -77,7 +106,8 @@ def source_arguments(sources: Mapping[str, type], arguments: Sequence[str]) -> l
         the names of published networks, which its field ``name`` takes.
     arguments : sequence of str
         Flags in any order; the source stands first, or in the old spelling ``--model NAME``, which
-        is noted on standard error.
+        is noted on standard error.  ``--model`` with a factory or a folder and ``--images`` is the
+        source "own".
 
     Returns
     -------
@@ -130,6 +160,15 @@ def source_arguments(sources: Mapping[str, type], arguments: Sequence[str]) -> l
     return [*before, chosen, *after]
 
 
+def _own_images(name: str, flags: list[list[str]]) -> bool:
+    """Whether the flags name images for a model that is no published one on a folder."""
+    words = [w for g in flags for w in g]
+    images = next((g[1] for g in flags if g[0] == "--images" and len(g) > 1), None)
+    joined = any(w.startswith("--images=") for w in words)
+    published = name in {entry.name for entry in CATALOGUE}
+    return (images is not None or joined) and (not published or images in IMAGE_SETS)
+
+
 def _chosen(
     sources: Mapping[str, type], groups: list[list[str]]
 ) -> tuple[str | None, list[list[str]]]:
@@ -143,6 +182,8 @@ def _chosen(
         return (None, flags) if asked else (next(iter(sources)), flags)
     flags.remove(old)
     name = (old[1:] or [old[0].partition("=")[2]])[0]
+    if name not in sources and "own" in sources and _own_images(name, flags):
+        return "own", [*flags, old]
     if name in sources:
         new, chosen = name, name
     elif "catalogue" in sources:

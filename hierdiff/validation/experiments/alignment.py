@@ -6,6 +6,8 @@ source         objects and responses
 ``rhm``        strings of a random grammar, simulated observers who see its trees; what a linear
                readout finds in every level of the network stands beside the exact beliefs
 ``digits``     8 x 8 digits, simulated observers who see a stated hierarchy of shapes
+``fashion``    photographs of clothing (Fashion-MNIST), observers who see families and classes
+``own``        a network of yours on a set of images, with its class tree or responses of people
 ``catalogue``  images and odd-one-out responses of people, in the format of THINGS
 =============  ==================================================================================
 
@@ -46,7 +48,8 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.data.digits import LabelledImages, digits
+from hierdiff.data.digits import LabelledImages
+from hierdiff.data.fashion import FASHION_FAMILIES, family_of
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
@@ -70,9 +73,13 @@ from hierdiff.validation.experiments import (
     architecture_rule,
     checkpoint_suffix,
     clear_checkpoints,
+    folder_stem,
     known_checkpoint,
     source_arguments,
+    trained_images,
+    training_sizes,
 )
+from hierdiff.validation.experiments.own_images import OwnObjects, even_rows, own_objects
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import things_objects
 from hierdiff.validation.training import TrainConfig
@@ -81,6 +88,7 @@ __all__ = [
     "DIGIT_GROUPS",
     "CatalogueObjects",
     "DigitObjects",
+    "FashionObjects",
     "GrammarObjects",
     "NetworkAlignment",
     "digit_similarity",
@@ -100,6 +108,11 @@ _SHARE = partial(number, above=0, below=1)
 DIGIT_GROUPS = (((0, 6), (8, 9)), ((1, 4, 7), (2, 3, 5)))
 """Shape hierarchy of the digits, by construction: with and without a closed loop; then one loop
 wide or below, two loops or one above, straight strokes, open curves."""
+FASHION_GROUPS: tuple[tuple[tuple[int, ...], ...], ...] = tuple(
+    (tuple(int(k) for k in np.flatnonzero(family_of(np.arange(10)) == family)),)
+    for family in range(len(FASHION_FAMILIES))
+)
+"""Families of clothing, each of one group of classes."""
 
 
 def _weights(name: str, value: Any) -> tuple[float, ...] | None:
@@ -185,6 +198,32 @@ class DigitObjects:
 
 
 @dataclass(frozen=True)
+class FashionObjects(DigitObjects):
+    """A network trained here on photographs of clothing, and observers who see the class tree."""
+
+    weights: tuple[float, float, float] = (0.5, 0.0, 0.5)
+    """Weights of the simulated observers: family, the same again, class."""
+    size: Literal[14, 28] = 14
+    """Pixels of a side; 14 are means over 2 x 2 pixels."""
+    channels: int = 32
+    """Width of the network at full size."""
+    multipliers: tuple[int, ...] = (1, 2)
+    """Width at each resolution over that."""
+    batch: int = 64
+    """Images per training step."""
+    steps: int = 2000
+    """Training steps."""
+
+    def __post_init__(self) -> None:
+        DigitObjects.__post_init__(self)
+        check_fields(
+            self, weights=_weights, temperature=positive, objects=_OBJECTS, steps=_COUNT,
+            label_share=_SHARE, channels=_COUNT, batch=_COUNT, architecture=unchecked,
+            multipliers=partial(listed, rule=_COUNT, distinct=False),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class CatalogueObjects:
     """A published network, and odd-one-out responses of people to images (THINGS)."""
 
@@ -215,7 +254,8 @@ class CatalogueObjects:
 
 
 SOURCES: dict[str, type] = {
-    "rhm": GrammarObjects, "digits": DigitObjects, "catalogue": CatalogueObjects
+    "rhm": GrammarObjects, "digits": DigitObjects, "fashion": FashionObjects, "own": OwnObjects,
+    "catalogue": CatalogueObjects,
 }  # fmt: skip
 """Sources by the name of their subcommand."""
 
@@ -236,6 +276,8 @@ class NetworkAlignment:
     network: (
         Annotated[GrammarObjects, tyro.conf.subcommand("rhm", prefix_name=False)]
         | Annotated[DigitObjects, tyro.conf.subcommand("digits", prefix_name=False)]
+        | Annotated[FashionObjects, tyro.conf.subcommand("fashion", prefix_name=False)]
+        | Annotated[OwnObjects, tyro.conf.subcommand("own", prefix_name=False)]
         | Annotated[CatalogueObjects, tyro.conf.subcommand("catalogue", prefix_name=False)]
     ) = field(default_factory=GrammarObjects)
     """The network, its objects and the responses."""
@@ -412,6 +454,8 @@ class NetworkAlignment:
             return model or self._train_strings(folder, device), self._strings()
         if isinstance(one, DigitObjects):
             return model or self._train_digits(folder, device), self._digits()
+        if isinstance(one, OwnObjects):
+            return own_objects(one, model, device, self.seed, self.ties, self.max_triplets)
         own, objects = things_objects(
             one.name, one.images or Path(), one.triplets or Path(), labels=one.labels,
             null=one.null, layers=one.layers, accept_licence=one.accept_licence,
@@ -431,9 +475,10 @@ class NetworkAlignment:
     def _train_digits(self, folder: Path | None, device: str) -> NetworkModel:
         one = cast(DigitObjects, self.network)
         model, _ = train_image_network(
-            digits("train", seed=self.seed), _plan(one.steps, device), batch=64,
+            trained_images(one, "train", self.seed), _plan(one.steps, device),
             label_share=one.label_share, seed=self.seed, network=one.architecture,
-            folder=self._place(folder, "digits", "label_share"),
+            folder=self._place(folder, folder_stem(one), "label_share"),
+            **cast(Any, {"batch": 64, **training_sizes(one)}),
         )  # fmt: skip
         pooling: dict[str, Pooling] = dict.fromkeys(one.layers or _DIGIT_LAYERS, "space")
         return replace(model, layers=pooling)
@@ -457,8 +502,12 @@ class NetworkAlignment:
 
     def _digits(self) -> ComparedObjects:
         one = cast(DigitObjects, self.network)
-        data = digits("test", seed=self.seed)[: one.objects]
-        task = self._task(digit_similarity(data.labels, one.weights), one.temperature)
+        data = trained_images(one, "test", self.seed)
+        groups: Any = DIGIT_GROUPS
+        if isinstance(one, FashionObjects):
+            data, groups = data[even_rows(data.labels)], FASHION_GROUPS
+        data = data[: one.objects]
+        task = self._task(digit_similarity(data.labels, one.weights, groups), one.temperature)
         return ComparedObjects(data.images, task, labels=data.labels)
 
     def _task(self, similarity: Array, temperature: float) -> TripletTask:

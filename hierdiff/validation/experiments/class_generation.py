@@ -28,7 +28,7 @@ from hierdiff.checks import check_fields, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, load_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import BLUE, ORANGE, Figure, legend, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import phase_of_strings
 from hierdiff.sims.metrics.estimators import likelihood_interval
@@ -193,15 +193,15 @@ def generation_figure(ds: xr.Dataset) -> Figure:
     rows = [np.concatenate(list(shown[i : i + 4]), axis=1) for i in range(0, len(shown) - 3, 4)]
     axes[0].imshow(np.concatenate(rows or [shown[0]]))
     axes[0].set_axis_off()
-    axes[0].set_title("classes " + ", ".join(str(int(c)) for c in classes[:8]), fontsize=8)
+    panels(axes, "classes " + ", ".join(str(int(c)) for c in classes[:8]), "recognised")
     place = np.arange(ds.sizes["images"])
-    for name, shift in (("recognised", -0.1), ("right", 0.1)):
+    for name, shift, colour in (("recognised", -0.1, BLUE), ("right", 0.1, ORANGE)):
         ends = ds[f"{name}_interval"].values
         share = ds[name].values
         axes[1].errorbar(place + shift, share, (share - ends[:, 0], ends[:, 1] - share), ls="none",
-                         marker="o", mfc="none", label=name)  # fmt: skip
+                         marker="o", mfc="none", color=colour, label=name)  # fmt: skip
     axes[1].set(xticks=place, ylim=(-0.05, 1.05))
     axes[1].set_xticklabels(ds.images.values, rotation=15, fontsize=8)
-    axes[1].legend(fontsize=7, frameon=False)
+    legend(axes[1])
     axes[1].spines[["top", "right"]].set_visible(False)
     return figure

@@ -7,6 +7,8 @@ source          what is classified
                 denoiser on the same samples and Bayes' ceiling
 ``digits``      8 x 8 digits that the network was not trained on; with a linear and a
                 convolutional classifier trained on the same images
+``fashion``     photographs of clothing (Fashion-MNIST), the same
+``own``         images of a set or a folder by a conditional network of yours, by the published grid
 ``catalogue``   folders of images by a published network, by the published grid of times with fixed
                 noise (:mod:`hierdiff.validation.experiments.image_folders`)
 ==============  =================================================================================
@@ -20,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -44,22 +46,31 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import Run, Summary
-from hierdiff.data.digits import LabelledImages, digits
+from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots import Axes, Figure, needs, plt
+from hierdiff.plots import FONT, GUIDE, PALETTE, Axes, Figure, legend, needs, panel, plt
 from hierdiff.seeds import generator, stream
 from hierdiff.sims.classification_figures import accuracy_table, current_names
 from hierdiff.sims.metrics.denoising_error import tie_split_accuracy
 from hierdiff.sims.zero_shot_classification import Classification, draw_classes
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.weightings import snr_at
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.experiments import (
     architecture_rule,
     checkpoint_suffix,
+    folder_stem,
     image_folders,
     source_arguments,
+    trained_images,
+    training_sizes,
+)
+from hierdiff.validation.experiments.own_images import (
+    OwnClassified,
+    classify_own,
+    even_rows,
 )
 from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
@@ -67,6 +78,7 @@ from hierdiff.validation.training import TrainConfig, train
 
 __all__ = [
     "DigitNetwork",
+    "FashionNetwork",
     "NetworkClassification",
     "PublishedNetwork",
     "TreeNetwork",
@@ -77,6 +89,7 @@ Array: TypeAlias = NDArray[Any]
 
 _REPEATS = 4  # single samples per datum and time
 _CONV_STEPS = 400  # training steps of the convolutional classifier: its accuracy has settled
+_LINEAR = 4000  # images on which the linear classifier is fitted at most
 _MAKER = "NetworkClassification"
 _COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counted
 
@@ -175,6 +188,27 @@ class DigitNetwork:
 
 
 @dataclass(frozen=True)
+class FashionNetwork(DigitNetwork):
+    """A conditional U-Net trained here on photographs of clothing (Fashion-MNIST)."""
+
+    size: Literal[14, 28] = 14
+    """Pixels of a side; 14 are means over 2 x 2 pixels."""
+    channels: int = 32
+    """Width of the network at full size."""
+    multipliers: tuple[int, ...] = (1, 2)
+    """Width at each resolution over that."""
+    batch: int = 64
+    """Images per training step."""
+    steps: int = 2000
+    """Training steps."""
+
+    def __post_init__(self) -> None:
+        DigitNetwork.__post_init__(self)
+        check_fields(self, channels=_COUNT, batch=_COUNT, multipliers=_COUNTS,
+                     architecture=unchecked, **_SCORING)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class PublishedNetwork:
     """A conditional network of ``hierdiff models`` on a folder of images."""
 
@@ -227,6 +261,8 @@ def _classification(
 Source: TypeAlias = (
     Annotated[TreeNetwork, subcommand("rhm", prefix_name=False)]
     | Annotated[DigitNetwork, subcommand("digits", prefix_name=False)]
+    | Annotated[FashionNetwork, subcommand("fashion", prefix_name=False)]
+    | Annotated[OwnClassified, subcommand("own", prefix_name=False)]
     | Annotated[PublishedNetwork, subcommand("catalogue", prefix_name=False)]
 )
 """The network and the data, a subcommand of the command line."""
@@ -250,7 +286,8 @@ class NetworkClassification:
     _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = ("network_classification", "network_classification_exact")
     sources: ClassVar[Mapping[str, type]] = {
-        "rhm": TreeNetwork, "digits": DigitNetwork, "catalogue": PublishedNetwork,
+        "rhm": TreeNetwork, "digits": DigitNetwork, "fashion": FashionNetwork,
+        "own": OwnClassified, "catalogue": PublishedNetwork,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {
         "levels": "times", "own_budgets": "independent_budgets",
@@ -274,9 +311,10 @@ class NetworkClassification:
     def experiment(self) -> Classification:
         """The experiment that the network is put to."""
         s = self.source
-        if isinstance(s, PublishedNetwork):
+        if isinstance(s, (PublishedNetwork, OwnClassified)):
             raise InvalidParameter(
-                f"{s.name} is scored by the published protocol; rhm and digits by Classification"
+                "images of a folder are scored by the published protocol; rhm, digits and fashion "
+                "by Classification"
             )
         return _classification(s, self.seed, s.size if isinstance(s, TreeNetwork) else _DIGITS)
 
@@ -331,8 +369,12 @@ class NetworkClassification:
             if model is not None or data is not None:
                 raise InvalidParameter("model is given; choose rhm or digits to score it")
             return self._published(None if folder is None else Path(folder), "cpu")
+        if isinstance(self.source, OwnClassified):
+            return self._own(model, None if folder is None else Path(folder), "cpu")
         if model is None:
             model, data = self.trained()
+        elif data is None:
+            model, data = self._given(model)
         return self._scored(model, data, folder)
 
     def datasets(self, run: Run, model: Any = None, data: Any = None) -> dict[str, xr.Dataset]:
@@ -343,8 +385,12 @@ class NetworkClassification:
         folder = run.tasks(self.name)["folder"]
         if isinstance(self.source, PublishedNetwork):
             return {self.name: self._published(folder, run.device)}
+        if isinstance(self.source, OwnClassified):
+            return {self.name: self._own(model, folder, run.device)}
         if model is None:
             model, data = self.trained(run.folder, run.device)
+        elif data is None:
+            model, data = self._given(model)
         network = self._scored(model, data, folder)
         if isinstance(self.source, DigitNetwork):
             network = network.assign(self._references(data))
@@ -363,7 +409,7 @@ class NetworkClassification:
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Accuracy of the network, with the exact denoiser's or that of trained classifiers."""
         network, *exact = datasets.values()
-        if isinstance(self.source, PublishedNetwork):
+        if isinstance(self.source, (PublishedNetwork, OwnClassified)):
             return image_folders.summary(network)
         values = _values(network)
         if exact:
@@ -393,14 +439,27 @@ class NetworkClassification:
                 folder=self._checkpoint(folder, "v", "m", "s", "L", "width", "label_share"),
             )  # fmt: skip
             return GaussianRHMNetwork(network, data), (x0, labels)
-        training, rest = digits("train", seed=self.seed), digits("test", seed=self.seed)
-        test = rest[_even(rest.labels)[: e.data]]
+        training, rest = (trained_images(s, k, self.seed) for k in ("train", "test"))
+        test = rest[even_rows(rest.labels)[: e.data]]
         model, _ = train_image_network(
-            training, _plan(cast(DigitNetwork, s).steps, device), batch=64,
+            training, _plan(cast(DigitNetwork, s).steps, device),
             label_share=cast(DigitNetwork, s).label_share, seed=self.seed,
             network=cast(DigitNetwork, s).architecture,
             folder=self._checkpoint(folder, "label_share"),
+            **cast(Any, {"batch": 64, **training_sizes(s)}),
         )  # fmt: skip
+        return model, (test.images.astype(float), test.labels)
+
+    def _given(self, model: Any) -> tuple[Any, Any]:
+        """A model of one's own, and the data of the source for it."""
+        s, e = self.source, self.experiment
+        if isinstance(s, TreeNetwork):
+            data, x0, labels, _ = draw_classes(e, 0)
+            if isinstance(model, NetworkModel):
+                model = GaussianRHMNetwork(model, data)
+            return model, (x0, labels)
+        rest = trained_images(s, "test", self.seed)
+        test = rest[even_rows(rest.labels)[: e.data]]
         return model, (test.images.astype(float), test.labels)
 
     def _checkpoint(self, folder: Path | None, *names: str) -> Path | None:
@@ -411,6 +470,7 @@ class NetworkClassification:
         fields = [f"{name}{getattr(self.source, name)}" for name in names]
         data = Grammar if isinstance(self.source, TreeNetwork) else LabelledImages
         suffix = checkpoint_suffix(data, getattr(self.source, "architecture", None))
+        kind = folder_stem(self.source) if kind == "fashion" else kind
         return folder / ("-".join(["classification", kind, *fields, f"seed{self.seed}"]) + suffix)
 
     def _scored(self, model: Any, data: Any, folder: Any) -> xr.Dataset:
@@ -422,7 +482,7 @@ class NetworkClassification:
 
     def _references(self, data: Any) -> dict[str, Any]:
         """Two classifiers trained on the images that the network was trained on."""
-        training, (x0, labels) = digits("train", seed=self.seed), data
+        training, (x0, labels) = trained_images(self.source, "train", self.seed), data
         test = LabelledImages(x0.astype(np.float32), labels)
         found: dict[str, Any] = {}
         for name, right in (
@@ -434,6 +494,10 @@ class NetworkClassification:
             found[f"{name}_error"] = ((), error, {"long_name": "standard error"})
             found[f"{name}_by_datum"] = (("datum",), right, {"long_name": text})
         return found
+
+    def _own(self, model: Any, folder: Path | None, device: str) -> xr.Dataset:
+        one = cast(OwnClassified, self.source)
+        return classify_own(one, model, folder, device, self.seed, asdict(self))
 
     def _published(self, folder: Path | None, device: str) -> xr.Dataset:
         s = cast(PublishedNetwork, self.source)
@@ -449,15 +513,6 @@ def _plan(steps: int, device: str) -> TrainConfig:
                 device=device)  # fmt: skip
 
 
-def _even(labels: Array) -> Array:
-    """Rows in an order that takes all classes in turn."""
-    rank = np.empty(len(labels), np.intp)
-    for k in np.unique(labels):
-        rows = np.flatnonzero(labels == k)
-        rank[rows] = np.arange(len(rows))
-    return np.lexsort((labels, rank))
-
-
 # Classifiers trained on the same images
 
 
@@ -465,8 +520,13 @@ def _linear_accuracy(train_set: LabelledImages, test: LabelledImages) -> Array:
     """Whether a logistic regression on the pixels is right, [n]."""
     from hierdiff.sims.metrics.probes import linear_probe
 
-    flat = [x.images.reshape(len(x), -1).astype(float) for x in (train_set, test)]
-    fitted = linear_probe(flat[0], train_set.labels)
+    # more images change the accuracy by less than its error, and the fit takes minutes
+    some = train_set[even_rows(train_set.labels)[:_LINEAR]] if len(train_set) > _LINEAR else (
+        train_set
+    )  # fmt: skip
+    flat = [x.images.reshape(len(x), -1).astype(float) for x in (some, test)]
+    # answers do not change any more at a gradient a hundred times the default
+    fitted = linear_probe(flat[0], some.labels, tolerance=1e-4 if len(some) == _LINEAR else 1e-6)
     return np.asarray(fitted.predict(flat[1]) == test.labels, float)
 
 
@@ -662,7 +722,7 @@ def _budgets(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
     names = [w for w in ("vdm", "snr", "exp", "uniform", "learned")
              if w in network.weighting.values]  # fmt: skip
     for i, name in enumerate(names):
-        colour, shift = f"C{i}", 1.06 ** (i - len(names) / 2)
+        colour, shift = PALETTE[i], 1.06 ** (i - len(names) / 2)
         if exact is not None:
             ax.plot(exact.budget, exact.accuracy.sel(weighting=name), color=colour, lw=1.1)
         one = network.sel(weighting=name)
@@ -674,8 +734,8 @@ def _budgets(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
     ax.set(xscale="log", xlabel="samples $N$, noise shared by the classes", ylabel="accuracy",
            ylim=(0, 1.02))  # fmt: skip
     title = "circles: network, lines: exact denoiser" if exact is not None else "network"
-    ax.set_title(title, fontsize=9)
-    ax.legend(fontsize=7, frameon=False, loc="lower right", title="weight", title_fontsize=7)
+    panel(ax, "a", title)
+    legend(ax, "weight")
 
 
 def _references(ax: Axes, ds: xr.Dataset, *, right: bool) -> None:
@@ -687,7 +747,7 @@ def _references(ax: Axes, ds: xr.Dataset, *, right: bool) -> None:
             ax.axhline(value, color="0.3", lw=0.9, ls=look)
             text = {"bayes": "Bayes", "linear": "linear classifier", "conv": "conv. classifier"}
             ax.annotate(text[name], (low, value), xytext=(0, -9 if name == "linear" else 2),
-                        textcoords="offset points", fontsize=7, color="0.3")  # fmt: skip
+                        textcoords="offset points", fontsize=FONT, color="0.3")  # fmt: skip
 
 
 def _chance(ax: Axes, ds: xr.Dataset) -> None:
@@ -700,21 +760,21 @@ def _chance(ax: Axes, ds: xr.Dataset) -> None:
         raise InvalidParameter(
             f"the dataset does not state the number of classes; give one from {_MAKER}"
         ) from None
-    ax.axhline(1 / classes, color="0.75", lw=0.8)
+    ax.axhline(1 / classes, **GUIDE)
 
 
 def _levels(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
-    ax.errorbar(network.t, network.single, network.single_error, color="C0", marker="o",
+    ax.errorbar(network.t, network.single, network.single_error, color=PALETTE[0], marker="o",
                 mfc="none", ms=4, elinewidth=0.8, label="network, one sample",
                 ls="none" if exact is not None else "-", lw=0.8)  # fmt: skip
     if exact is not None:
-        ax.plot(exact.t, exact.single, color="C0", lw=1.1, label="exact denoiser, one sample")
-        ax.plot(exact.t, exact.information, color="C3", lw=1.1, ls="--",
+        ax.plot(exact.t, exact.single, color=PALETTE[0], lw=1.1, label="exact denoiser, one sample")
+        ax.plot(exact.t, exact.information, color=PALETTE[3], lw=1.1, ls="--",
                 label="exact posterior $p(c|x_t)$")  # fmt: skip
     _chance(ax, network)
     ax.set(xlabel="time $t$ of the sample (cosine)", ylabel="accuracy", ylim=(0, 1.02))
-    ax.set_title("single noise levels", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    panel(ax, "b", "single noise levels")
+    legend(ax)
 
 
 def _calls(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
@@ -724,11 +784,10 @@ def _calls(ax: Axes, network: xr.Dataset, exact: xr.Dataset | None) -> None:
         for j, word in enumerate(("right", "wrong")):
             if f"calls_{word}" in ds:
                 ax.bar(j + 0.38 * i - 0.19 * (exact is not None), float(ds[f"calls_{word}"]), 0.36,
-                       yerr=float(ds[f"calls_{word}_error"]), color="none", edgecolor=f"C{i}",
-                       ecolor=f"C{i}", hatch="" if i else "///",
+                       yerr=float(ds[f"calls_{word}_error"]), color="none", edgecolor=PALETTE[i],
+                       ecolor=PALETTE[i], hatch="" if i else "///",
                        label=name if j == 0 else None)  # fmt: skip
     ax.set_xticks([0, 1], ["right", "wrong"])
     ax.set(ylabel="calls per class, paired t-tests", xlabel="answer")
-    ax.set_ylim(top=1.2 * ax.get_ylim()[1])  # room for the legend
-    ax.set_title("calls as confidence", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    panel(ax, "c", "calls as confidence")
+    legend(ax)

@@ -56,7 +56,20 @@ from hierdiff.data.bumps import Bumps
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise
-from hierdiff.plots import Axes, Figure, needs, plt
+from hierdiff.plots import (
+    BLUE,
+    GREEN,
+    OCHRE,
+    ORANGE,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    needs,
+    panel,
+    plt,
+    shared_legend,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
@@ -671,8 +684,9 @@ _COLOURS = {"A": "#b2182b", "B": "#e8a33d", "C": "#2a788e", "transitional": "#e5
 
 
 _LINES = (
-    ("one_bump", "one bump", "k"), ("x_accuracy", "right x", "C0"), ("y_accuracy", "right y", "C1"),
-    ("geodesic_rsa", "order (RSA along)", "C2"), ("interaction", "interaction share", "C4"),
+    ("one_bump", "one bump", "k"), ("x_accuracy", "right x", BLUE),
+    ("y_accuracy", "right y", ORANGE), ("geodesic_rsa", "order (RSA along)", GREEN),
+    ("interaction", "interaction share", OCHRE),
 )  # fmt: skip
 
 
@@ -725,13 +739,14 @@ def network_composition_figure(
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3.4 * rows),
                                 layout="constrained", squeeze=False)  # fmt: skip
     for spare in axes.ravel()[count:]:
-        spare.set_axis_off()
+        spare.remove()
     each = iter(axes.ravel())
     for name in names:
-        _readings(next(each), bumps[name].isel(seed=0), name)
+        ax = next(each)
+        _readings(ax, bumps[name].isel(seed=0))
+        panel(ax, chr(97 + names.index(name)), f"{name} labels; phases A to C shaded")
     if names:
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center",
-                      ncols=5, fontsize=8, frameon=False)  # fmt: skip
+        shared_legend(figure, axes[0, 0])
     if images is not None:
         ax = next(each)
         half = len(images) // 2
@@ -745,13 +760,15 @@ def network_composition_figure(
         ax.set_axis_off()
         asked = "" if places is None else ", asked for at the crosses"
         kind = f", {names[-1]} labels" if names else ""
-        ax.set_title(f"made at the end{kind}{asked}", fontsize=9)
+        panel(ax, chr(97 + len(names)), f"made at the end{kind}{asked}")
     if levels is not None:
-        _levels(next(each), levels)
+        ax = next(each)
+        _levels(ax, levels)
+        panel(ax, chr(96 + count), "grammar: levels are learned from below")
     return figure
 
 
-def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
+def _readings(ax: Axes, ds: xr.Dataset) -> None:
     steps = ds.step.values
     edges = np.concatenate([[0], (steps[1:] + steps[:-1]) / 2, [steps[-1]]])
     words = [str(x) for x in ds.phase.values]
@@ -763,12 +780,11 @@ def _readings(ax: Axes, ds: xr.Dataset, name: str) -> None:
     for key, label, colour in _LINES:
         ax.plot(steps, ds[key], marker="o", ms=3, mfc="none", lw=0.9, color=colour, label=label)
     ax.set(xlabel="training step", ylim=(-0.1, 1.12), xlim=(0, steps[-1]))
-    ax.set_title(f"{name} labels", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def _levels(ax: Axes, ds: xr.Dataset) -> None:
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, ds.sizes["level"]))
+    colours = level_colours(ds.sizes["level"])
     for level, colour in zip(ds.level.values, colours, strict=True):
         one = ds.valid.sel(level=level)
         n = ds.sizes["seed"]
@@ -777,6 +793,5 @@ def _levels(ax: Axes, ds: xr.Dataset) -> None:
         ax.errorbar(ds.step, one.mean("seed"), error, marker="o", ms=3, mfc="none", lw=0.9,
                     color=colour, label=name)  # fmt: skip
     ax.set(xlabel="training step", ylabel="valid nodes in strings it makes")
-    ax.set_title("grammar: levels are learned from below", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)
     ax.spines[["top", "right"]].set_visible(False)

@@ -44,7 +44,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import BLUE, ORANGE, Figure, legend, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.theory import denoise_symbols
@@ -312,18 +312,20 @@ class NetworkExactTargets:
         law, ds = datasets[f"{self.name}_theory"], datasets[self.name]
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         words = {"sample": "sampled targets", "posterior": "exact posterior"}
-        for target, marker in zip(_TARGETS, "so", strict=True):
+        for target, marker, colour in zip(_TARGETS, "so", (BLUE, ORANGE), strict=True):
             one = ds.sel(target=target)
             left.errorbar(one.step, one.divergence, one.divergence_error, marker=marker, ms=5,
-                          mfc="none", lw=1, capsize=2, label=words[target])  # fmt: skip
+                          mfc="none", lw=1, capsize=2, color=colour,
+                          label=words[target])  # fmt: skip
         left.set(xlabel="training steps", ylabel="divergence from exact, nats per leaf")
         left.set_ylim(bottom=0)
-        left.legend(frameon=False, fontsize=8)
+        legend(left)
         right.plot(law.t, law.excess, "k-", lw=1, label=r"exact: $E[1 - \sum_a p(a|x_t)^2]$")
         right.errorbar(ds.t, ds.excess, ds.excess_error, fmt="o", ms=5, mfc="none", capsize=2,
-                       label="networks")  # fmt: skip
+                       color=BLUE, label="networks")  # fmt: skip
         right.set(xlabel="noise level t", ylabel="added squared gradient per leaf")
-        right.legend(frameon=False, fontsize=8)
+        legend(right)
+        panels((left, right), "networks against exact inference", "what sampled targets add")
         for ax in (left, right):
             ax.spines[["top", "right"]].set_visible(False)
         return figure

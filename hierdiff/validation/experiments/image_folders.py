@@ -35,7 +35,7 @@ from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, listed_images, load_images
 from hierdiff.data.image_folder import low_pass as cut_detail
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.plots import Figure, needs, plt
+from hierdiff.plots import PALETTE, Figure, needs, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.denoising_error import ClassErrors
 from hierdiff.tasks import Task, run_tasks
@@ -228,7 +228,7 @@ def classify_folder(
     rows = slice(None) if limit is None else slice(limit)
     answers = classify_images(model, files[rows], grid, size, encode, folder, _CLASSES)
     ds = (
-        _labelled(answers, labels[rows][answers["row"]], parameters) if conflict is None
+        labelled_scores(answers, labels[rows][answers["row"]], parameters) if conflict is None
         else _conflicts(answers, members, images, parameters)
     )  # fmt: skip
     return ds.assign_attrs(images=shown)
@@ -254,7 +254,7 @@ def classify_images(
         data = encode(pixels)
         tasks = [
             Task(
-                _one_image, (scored, x0, grid, classes),
+                one_image, (scored, x0, grid, classes),
                 {"version": 1, "question": "network classification, grid", "keep": grid.keep,
                  "stages": grid.stages, "seed": grid.seed, "classes": classes},
             )
@@ -267,7 +267,7 @@ def classify_images(
     return {"scores": np.stack(scores), "calls": np.array(calls), "row": np.array(rows)}
 
 
-def _one_image(model: ClassErrors, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
+def one_image(model: ClassErrors, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
     scores, calls = grid_scores(model, x0, range(classes), grid)
     return {"scores": scores, "calls": np.array(calls)}
 
@@ -301,7 +301,10 @@ def _dataset(
     return results.label(variables, coords, "network", results.provenance(given))
 
 
-def _labelled(answers: dict[str, Array], labels: Array, given: Mapping[str, Any]) -> xr.Dataset:
+def labelled_scores(
+    answers: dict[str, Array], labels: Array, given: Mapping[str, Any]
+) -> xr.Dataset:
+    """Scores and accuracy of images whose class is known."""
     scores = answers["scores"]
     right = (scores.argmin(axis=1) == labels).astype(float)
     error = float(np.sqrt(right.mean() * (1 - right.mean()) / len(right)))
@@ -382,7 +385,7 @@ def folder_figure(ds: xr.Dataset) -> Figure:
         own = scores[rows, ds.label.values]
         other = scores.copy()
         other[rows, ds.label.values] = np.inf
-        ax.hist(other.min(axis=1) - own, bins=30, color="C0", alpha=0.7)
+        ax.hist(other.min(axis=1) - own, bins=30, color=PALETTE[0], alpha=0.7)
         ax.axvline(0, color="0.3", lw=0.8)
         ax.set(
             xlabel="best other score - score of the true class",
@@ -392,7 +395,7 @@ def folder_figure(ds: xr.Dataset) -> Figure:
     else:
         names = ("shape_accuracy", "texture_accuracy", "shape_bias")
         needs(ds, {f"{n}{e}": () for n in names for e in ("", "_error")}, _MAKER)
-        ax.bar(range(3), [float(ds[n]) for n in names], color="C0", alpha=0.7,
+        ax.bar(range(3), [float(ds[n]) for n in names], color=PALETTE[0], alpha=0.7,
                yerr=[float(ds[f"{n}_error"]) for n in names])  # fmt: skip
         ax.set_xticks(range(3), [n.replace("_", " ") for n in names])
         ax.set(ylim=(0, 1), ylabel="share of images, or of decisions")

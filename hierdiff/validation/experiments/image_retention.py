@@ -12,23 +12,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hierdiff.checks import check_fields, checked, natural, reals
+from hierdiff.checks import check_fields, checked, natural, reals, unchecked
 from hierdiff.contracts import Summary
-from hierdiff.data.digits import LabelledImages, digits
+from hierdiff.data.digits import LabelledImages
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import Figure, level_colours, panel, plt, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution, Process
-from hierdiff.validation.experiments import checkpoint_suffix
+from hierdiff.validation.experiments import (
+    checkpoint_suffix,
+    folder_stem,
+    trained_images,
+    training_sizes,
+)
 from hierdiff.validation.pretrained.catalogue import checkpoint
+from hierdiff.validation.pretrained.latent_diffusion import Encoder
 from hierdiff.validation.pretrained.loading import pretrained
 from hierdiff.validation.recipes import train_image_network
 from hierdiff.validation.reference_layers import (
@@ -68,24 +74,33 @@ class Classes:
     classifier : ReferenceClassifier
     eight : bool
         Whether images are rounded as files hold them.
+    decode : callable, optional
+        From what a network makes to images, where it works on latents.
     """
 
     classifier: ReferenceClassifier
     eight: bool = False
+    decode: Encoder | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, decode=unchecked)
 
     @checked
     def __call__(self, images: Array) -> Array:
         """Classes [n]."""
-        seen = eight_bits(images) if self.eight else images
+        seen = self.pixels(images)
         step = self.classifier.batch
         parts = [
             self.classifier.activations(seen[first : first + step])["logits"].argmax(axis=1)
             for first in range(0, len(seen), step)
         ]  # fmt: skip
         return np.concatenate(parts)
+
+    @checked
+    def pixels(self, images: Array) -> Array:
+        """Images as the classifier is given them."""
+        seen = images if self.decode is None else self.decode(images)
+        return eight_bits(seen) if self.eight else seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +119,8 @@ class ImageScene:
         Images from which the statistics of the layers are taken.
     eight
         Whether samples are rounded to eight bits before they are classified.
+    decode
+        From the network's data to images, where it works on latents; ``images`` are latents then.
     """
 
     model: NetworkModel
@@ -111,20 +128,22 @@ class ImageScene:
     images: Array
     reference: Array
     eight: bool
+    decode: Encoder | None = None
 
     @property
     def data(self) -> tuple[Array, Array, Classes]:
         """Images, their classes, and the classifier: what :class:`PhaseTransition` measures."""
-        start = Classes(self.classifier)
-        return self.images, start(self.images), Classes(self.classifier, self.eight)
+        start = Classes(self.classifier, decode=self.decode)
+        ends = Classes(self.classifier, self.eight, self.decode)
+        return self.images, start(self.images), ends
 
 
 @checked
 def digit_scene(
     folder: Path | None, *, data: int, steps: int, num_steps: int, seed: int, device: str,
-    architecture: str | None = None,
+    architecture: str | None = None, source: object = None,
 ) -> ImageScene:  # fmt: skip
-    """Digits, with a network and a classifier that are trained here.
+    """Digits or photographs of clothing, with a network and a classifier that are trained here.
 
     Parameters
     ----------
@@ -140,6 +159,8 @@ def digit_scene(
     device : str
     architecture : str, optional
         Name of the network.
+    source : object, optional
+        With a size of Fashion-MNIST, and sizes of the network for it.
 
     Returns
     -------
@@ -149,16 +170,20 @@ def digit_scene(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    train_set, test = digits(seed=seed), digits("test")
+    train_set = trained_images(source, "train", seed)
+    test = trained_images(source, "test", 0)
+    stem = folder_stem(source)
     plan = TrainConfig(steps=steps, every=300, warmup=50, rate=2e-3, average=0.995, device=device)
     suffix = checkpoint_suffix(LabelledImages, architecture)
     model, _ = train_image_network(
         train_set, plan, num_steps=num_steps, seed=seed, network=architecture,
-        folder=_place(folder, f"digits-{seed}{suffix}"),
+        folder=_place(folder, f"{stem}-{seed}{suffix}"), **cast(Any, training_sizes(source)),
     )  # fmt: skip
-    short = TrainConfig(steps=400, every=400, warmup=20, average=0.98, device=device)
+    count = getattr(source, "classifier_steps", 400)
+    short = TrainConfig(steps=count, every=400, warmup=20, average=0.98, device=device)
+    name = "classifier" if stem == "digits" else f"classifier-{stem}"
     classifier, _ = train_classifier(
-        train_set, short, seed=seed, folder=_place(folder, f"classifier-{seed}")
+        train_set, short, seed=seed, folder=_place(folder, f"{name}-{seed}")
     )
     return ImageScene(model, classifier, test.images[:data], train_set.images, False)
 
@@ -248,11 +273,10 @@ def layer_similarity(
     floor : Similarity
     """
     statistics = layer_statistics(scene.classifier, scene.reference)
-    floor = floor_of_pairs(scene.classifier, statistics, scene.images, stream(seed, "pairs"))
-    seen = []
-    for made in samples:
-        new = eight_bits(made) if scene.eight else made
-        seen.append(similarity(scene.classifier, statistics, scene.images, new))
+    start = Classes(scene.classifier, decode=scene.decode).pixels(scene.images)
+    ends = Classes(scene.classifier, scene.eight, scene.decode)
+    floor = floor_of_pairs(scene.classifier, statistics, start, stream(seed, "pairs"))
+    seen = [similarity(scene.classifier, statistics, start, ends.pixels(x)) for x in samples]
     return seen, floor
 
 
@@ -297,7 +321,7 @@ def retention_figure(ds: xr.Dataset) -> Figure:
     matplotlib Figure
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharex=True)
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, ds.sizes["layer"]))
+    colours = level_colours(ds.sizes["layer"])
     kept = ds.retention.isel(level=0)
     for ax, name, title in ((axes[0], "similarity", "cosine, as it is (dotted: random pairs)"),
                             (axes[1], "corrected", "above the floor of random pairs")):  # fmt: skip
@@ -311,10 +335,10 @@ def retention_figure(ds: xr.Dataset) -> Figure:
         low, high = (ds.class_interval.sel(end=e) for e in ("low", "high"))
         ax.errorbar(ds.t, kept, (kept - low, high - kept), color="k",
                     marker="s", ms=3.5, mfc="none", lw=0.8, label="class unchanged")  # fmt: skip
-        ax.set(xlabel=str(ds.t.attrs["long_name"]), title=title, ylim=(-0.1, 1.05))
-        ax.title.set_fontsize(9)
+        ax.set(xlabel=str(ds.t.attrs["long_name"]), ylim=(-0.1, 1.05))
+        panel(ax, "ab"[list(axes).index(ax)], title)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=7, frameon=False)
+    shared_legend(figure, axes[0])
     axes[0].set_ylabel("similarity to the start image")
     return figure
 

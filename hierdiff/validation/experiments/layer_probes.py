@@ -15,6 +15,8 @@ source         what is probed
 =============  ==================================================================================
 ``rhm``        networks on strings of a random grammar, beside exact beliefs of every level
 ``digits``     networks on 8 x 8 digits, beside the low-rank mixture of the classes
+``fashion``    networks on photographs of clothing (Fashion-MNIST), the same
+``own``        a network of yours on a set of images; its features go to files, chunk by chunk
 ``catalogue``  a published network on images in a folder per class
 =============  ==================================================================================
 """
@@ -25,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import xarray as xr
@@ -48,13 +50,13 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel, Summary
-from hierdiff.data.digits import LabelledImages, digits
+from hierdiff.data.digits import LabelledImages
 from hierdiff.data.image_folder import ImageFolder, load_images
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots import Figure, needs, plt
+from hierdiff.plots import Figure, legend, level_colours, needs, panel, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.probes import ridge_probe
@@ -63,7 +65,15 @@ from hierdiff.theory import ExactRHM
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.validation.adapter import Pooling
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.experiments import architecture_rule, checkpoint_suffix
+from hierdiff.validation.experiments import (
+    architecture_rule,
+    checkpoint_suffix,
+    folder_stem,
+    trained_images,
+    training_sizes,
+)
+from hierdiff.validation.experiments.own_images import OwnProbed, even_rows, probed_rows
+from hierdiff.validation.feature_files import FeatureFile
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.latent_diffusion import encoder_of
 from hierdiff.validation.pretrained.loading import pretrained
@@ -73,6 +83,7 @@ from hierdiff.validation.training import TrainConfig
 
 __all__ = [
     "DigitNetworks",
+    "FashionNetworks",
     "InteriorPeak",
     "PublishedNetwork",
     "StringNetworks",
@@ -179,6 +190,36 @@ class DigitNetworks:
 
 
 @dataclass(frozen=True)
+class FashionNetworks(DigitNetworks):
+    """Networks trained here on photographs of clothing (Fashion-MNIST)."""
+
+    size: Literal[14, 28] = 14
+    """Pixels of a side; 14 are means over 2 x 2 pixels."""
+    channels: int = 32
+    """Width of the network at full size."""
+    multipliers: tuple[int, ...] = (1, 2)
+    """Width at each resolution over that."""
+    batch: int = 64
+    """Images per training step."""
+    n_train: tuple[int, ...] = (100, 0)
+    """Training images; 0 takes all there are."""
+    steps: int = 2000
+    """Training steps."""
+    fit: int = 4000
+    """Images on which probes are fitted."""
+    test: int | None = 2000
+    """Test images."""
+
+    def __post_init__(self) -> None:
+        DigitNetworks.__post_init__(self)
+        check_fields(
+            self, n_train=_SIZES, networks=_COUNT, steps=_COUNT, test=_count_or_none, shots=_COUNT,
+            fit=_COUNT, channels=_COUNT, batch=_COUNT, t=partial(listed, rule=one_level),
+            multipliers=partial(listed, rule=_COUNT, distinct=False), architecture=unchecked,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class PublishedNetwork:
     """An image network of ``hierdiff models`` on a folder of images."""
 
@@ -207,7 +248,7 @@ class PublishedNetwork:
             )
 
 
-Source: TypeAlias = StringNetworks | DigitNetworks | PublishedNetwork
+Source: TypeAlias = StringNetworks | DigitNetworks | PublishedNetwork | OwnProbed
 
 
 # --- models and data ------------------------------------------------------------------------------
@@ -310,8 +351,8 @@ def mixture_of_classes(x: ArrayLike, labels: ArrayLike, rank: int) -> LowRankMix
 
 
 def _digits(source: DigitNetworks, seed: int, folder: Path | None, device: str) -> LabelledModels:
-    """8 x 8 digits; the mixture of their classes and memorising denoisers as references."""
-    training, test = digits("train", seed=seed), digits("test", seed=seed)
+    """Digits or clothing; the mixture of the classes and memorising denoisers as references."""
+    training, test = (trained_images(source, split, seed) for split in ("train", "test"))
     steps = source.steps
     plan = TrainConfig(steps=steps, every=steps, warmup=min(50, steps), rate=2e-3, average=0.995,
                 device=device)  # fmt: skip
@@ -326,16 +367,20 @@ def _digits(source: DigitNetworks, seed: int, folder: Path | None, device: str) 
         for k in range(source.networks):
             order = stream(seed, "training set", k).permutation(len(training))
             rows = order[: size or len(training)]
-            key = f"probe-digits-{size}-{seed}-{k}"
+            key = f"probe-{folder_stem(source)}-{size}-{seed}-{k}"
             key += checkpoint_suffix(LabelledImages, source.architecture)
             model, _ = train_image_network(
-                training[rows], plan, batch=64, seed=seed + 1000 * k, network=source.architecture,
+                training[rows], plan, seed=seed + 1000 * k, network=source.architecture,
                 folder=None if folder is None else folder / key,
+                **cast(Any, {"batch": 64, **training_sizes(source)}),
             )  # fmt: skip
             made.append(cast(DiffusionModel, replace(model, layers=layers)))
             if size and not k:
                 references[f"memorising, N = {size}"] = EmpiricalModel(vectors[rows], noise)
         networks[size] = tuple(made)
+    if isinstance(source, FashionNetworks):  # 60,000 images in published order; classes in turn
+        training = training[even_rows(training.labels)[: source.fit]]
+        test = test[even_rows(test.labels)]
     take = slice(source.test)
     return LabelledModels(
         (training.images, training.labels), (test.images[take], test.labels[take]), noise,
@@ -462,6 +507,8 @@ def labelled_models(source: Source, seed: int, folder: Path | None, device: str)
         return _strings(source, seed, folder, device)
     if isinstance(source, DigitNetworks):
         return _digits(source, seed, folder, device)
+    if isinstance(source, OwnProbed):
+        raise InvalidParameter("features of a network of yours are read from files; run the study")
     return _photographs(source, seed, device)
 
 
@@ -478,6 +525,28 @@ def probe_layers(
         for layer, right in _read(found, models, source, seed).items():
             rows[name, layer] = right
     return _label(rows, source, seed, parameters)
+
+
+def probe_own_layers(
+    source: OwnProbed, model: Any, folder: Path | None, device: str, seed: int,
+    parameters: Mapping[str, Any],
+) -> xr.Dataset:  # fmt: skip
+    """Accuracy and interior-peak gain of every layer of a network of one's own."""
+    rows = probed_rows(source, model, folder, device, seed, _few_probes)
+    return _label(rows, source, seed, parameters)
+
+
+def _few_probes(
+    fit: FeatureFile, layer: str, level: int, y_fit: Array, test: Array, y_test: Array,
+    shots: int, seed: int,
+) -> Array:  # fmt: skip
+    """Right or wrong by probes on a few rows of a file, [fits, n]."""
+    small = []
+    for repeat in range(_REPEATS):
+        rows = _few(y_fit, shots, stream(seed, "few", repeat))
+        probe = ridge_probe(fit.read(layer, level, rows), y_fit[rows], ridge=_RIDGE)
+        small.append(probe.predict(test) == y_test)
+    return np.array(small)
 
 
 def _read(
@@ -689,7 +758,7 @@ def layer_probe_figure(ds: xr.Dataset) -> Figure:
     for row, kind in zip(axes, kinds, strict=True):
         for ax, reader in zip(row, panels, strict=True):
             chosen = ds.sel(probe=kind).isel(row=np.flatnonzero(ds.reader.values == reader))
-            colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, chosen.sizes["row"]))
+            colours = level_colours(chosen.sizes["row"])
             for k, colour in enumerate(colours):
                 one = chosen.isel(row=k)
                 ax.errorbar(one.t, one.accuracy, one.accuracy_error, color=colour, marker="o",
@@ -700,12 +769,14 @@ def layer_probe_figure(ds: xr.Dataset) -> Figure:
             law = ds.sel(probe=kind).isel(row=ds.row.values == "exact: output")
             if reader != "exact" and "exact" in panels:
                 ax.plot(ds.t, law.accuracy.values[0], "k-", lw=0.8, label="exact: output")
-            ax.set(xscale="log", title=f"{reader}, probe on {kind} labels")
-            ax.title.set_fontsize(9)
+            ax.set(xscale="log")
+            letter = chr(97 + list(axes.flat).index(ax))
+            panel(ax, letter, f"{reader}, probe on {kind} labels")
             ax.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel("accuracy of a linear probe")
-        for ax in row:
-            ax.legend(fontsize=6, frameon=False)
     for ax in axes[-1]:
         ax.set_xlabel(str(ds.t.attrs.get("long_name", "noise level t")))
+    # rows have the same models, so the last one shows what all curves are
+    for ax in axes[-1]:
+        legend(ax)
     return figure

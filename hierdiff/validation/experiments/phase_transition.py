@@ -5,6 +5,8 @@ source         what is noised and denoised
 =============  ==================================================================================
 ``rhm``        strings of a random grammar by a network that is trained here, level by level
 ``digits``     8 x 8 digits: the class, and the layers of a classifier above the floor of pairs
+``fashion``    photographs of clothing (Fashion-MNIST), the same
+``own``        images of a set or a folder by a network of yours
 ``catalogue``  images of a folder by a network of ``hierdiff models``
 =============  ==================================================================================
 
@@ -49,7 +51,18 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, has_snr, noise_name, noise_process
-from hierdiff.plots import Axes, Figure, needs, plt
+from hierdiff.plots import (
+    BLUE,
+    PALETTE,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    needs,
+    panel,
+    panels,
+    plt,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import (
     exact_retention,
@@ -78,6 +91,7 @@ from hierdiff.validation.experiments.image_retention import (
     layer_variables,
     retention_figure,
 )
+from hierdiff.validation.experiments.own_images import OwnRetention, own_scene
 from hierdiff.validation.networks import sizes_of
 from hierdiff.validation.recipes import divergence_to_exact, train_symbol_network
 from hierdiff.validation.training import TrainConfig
@@ -85,6 +99,7 @@ from hierdiff.validation.training import TrainConfig
 __all__ = [
     "CatalogueNetwork",
     "DigitNetwork",
+    "FashionNetwork",
     "GrammarNetwork",
     "NetworkPhaseTransition",
     "copied",
@@ -222,6 +237,30 @@ class DigitNetwork:
 
 
 @dataclass(frozen=True)
+class FashionNetwork(DigitNetwork):
+    """A network trained here on photographs of clothing (Fashion-MNIST)."""
+
+    size: Literal[14, 28] = 14
+    """Pixels of a side; 14 are means over 2 x 2 pixels."""
+    channels: int = 32
+    """Width of the network at full size."""
+    multipliers: tuple[int, ...] = (1, 2)
+    """Width at each resolution over that."""
+    batch: int = 64
+    """Images per training step."""
+    steps: int = 2000
+    """Training steps."""
+    classifier_steps: int = 1500
+    """Training steps of the classifier whose layers are compared."""
+
+    def __post_init__(self) -> None:
+        DigitNetwork.__post_init__(self)
+        check_fields(self, t=_levels, data=_data, channels=_COUNT, batch=_COUNT,
+                     classifier_steps=_COUNT, multipliers=partial(listed, rule=_COUNT,
+                     distinct=False), architecture=unchecked)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class CatalogueNetwork:
     """A published network on images of a folder."""
 
@@ -253,7 +292,8 @@ class CatalogueNetwork:
 
 
 SOURCES: dict[str, type] = {
-    "rhm": GrammarNetwork, "digits": DigitNetwork, "catalogue": CatalogueNetwork
+    "rhm": GrammarNetwork, "digits": DigitNetwork, "fashion": FashionNetwork,
+    "own": OwnRetention, "catalogue": CatalogueNetwork,
 }  # fmt: skip
 """Sources by the name of their subcommand."""
 
@@ -273,6 +313,8 @@ class NetworkPhaseTransition:
     network: (
         Annotated[GrammarNetwork, tyro.conf.subcommand("rhm", prefix_name=False)]
         | Annotated[DigitNetwork, tyro.conf.subcommand("digits", prefix_name=False)]
+        | Annotated[FashionNetwork, tyro.conf.subcommand("fashion", prefix_name=False)]
+        | Annotated[OwnRetention, tyro.conf.subcommand("own", prefix_name=False)]
         | Annotated[CatalogueNetwork, tyro.conf.subcommand("catalogue", prefix_name=False)]
     ) = field(default_factory=GrammarNetwork)
     """The network and its data."""
@@ -398,7 +440,7 @@ class NetworkPhaseTransition:
                 model = self._train(place, "network", None, self.network.steps)[0]
             data = self._truth() if data is None else data
         elif model is None or data is None:
-            scene = self._scene(place)
+            scene = self._scene(place, model=model)
             model, data = scene.model if model is None else model, data or scene.data
         ds = self.question.measure(model, data, folder=folder, workers=workers, cluster=cluster)
         return self._ours(ds)
@@ -546,13 +588,17 @@ class NetworkPhaseTransition:
 
     # -------------------------------------------------------------------------------- images
 
-    def _scene(self, folder: Path | None, device: str = "cpu") -> ImageScene:
+    def _scene(
+        self, folder: Path | None, device: str = "cpu", model: DiffusionModel | None = None
+    ) -> ImageScene:
         one = self.network
         if isinstance(one, DigitNetwork):
             return digit_scene(
                 folder, data=one.data, steps=one.steps, num_steps=one.num_steps, seed=self.seed,
-                device=device, architecture=one.architecture,
+                device=device, architecture=one.architecture, source=one,
             )  # fmt: skip
+        if isinstance(one, OwnRetention):
+            return own_scene(one, model, folder, device, self.seed)
         one = cast(CatalogueNetwork, one)
         return folder_scene(
             one.name, one.images or Path(), one.classifier, accept_licence=one.accept_licence,
@@ -561,8 +607,9 @@ class NetworkPhaseTransition:
 
     def _images(self, run: Run, model: DiffusionModel | None) -> dict[str, xr.Dataset]:
         """Class and layers; several processes share the tasks, and the first one collects."""
-        scene = self._scene(run.folder, run.device)
-        scene = scene if model is None else replace(scene, model=cast(Any, model))
+        scene = self._scene(run.folder, run.device, model)
+        own = isinstance(self.network, OwnRetention)
+        scene = scene if model is None or own else replace(scene, model=cast(Any, model))
         levels, question = np.array(self.network.levels), self.question
         start = start_data(scene.model, scene.data, len(scene.images), self.seed)
         tasks = sampling_tasks(scene.model, start, levels, question.seed)
@@ -702,17 +749,22 @@ def network_phase_transition(theory: xr.Dataset, chain: xr.Dataset, network: xr.
     )
     _curves(axes[0], theory, chain, network)
     _divergence(axes[1], network)
+    panels(
+        axes[:2], "lines: exact law; full: exact chain; open: network", "from the exact posterior"
+    )
     if trained:
         _sizes(axes[2], network)
+        panel(axes[2], "c", "size of the training set")
     else:
-        axes[2].set_axis_off()
+        axes[2].remove()
+        axes = axes[:2]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _curves(ax: Axes, theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> None:
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, theory.sizes["level"]))
+    colours = level_colours(theory.sizes["level"])
     last = theory.sizes["level"] - 1
     for level, colour in enumerate(colours):
         name = {0: "class", last: "leaves"}.get(level, f"level {level}")
@@ -723,10 +775,8 @@ def _curves(ax: Axes, theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
                 ls="none", marker="o", ms=4, mfc=face, elinewidth=0.8,
             )  # fmt: skip
     ax.set(xlabel=str(theory.t.attrs.get("long_name", "noise level t")),
-           ylabel="symbol unchanged", ylim=(0, 1.03),
-           title="lines: exact law; full: exact chain; open: network")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
-    ax.title.set_fontsize(9)
+           ylabel="symbol unchanged", ylim=(0, 1.03))  # fmt: skip
+    legend(ax)
 
 
 def _divergence(ax: Axes, network: xr.Dataset) -> None:
@@ -738,6 +788,7 @@ def _divergence(ax: Axes, network: xr.Dataset) -> None:
         ms=4,
         mfc="none",
         lw=0.8,
+        color=BLUE,
     )
     ax.set(yscale="log", xlabel=str(network.t.attrs.get("long_name", "noise level t")),
            ylabel="KL(exact, network), nats per leaf")  # fmt: skip
@@ -747,14 +798,16 @@ def _sizes(ax: Axes, network: xr.Dataset) -> None:
     place = np.arange(network.sizes["n_train"])
     names = [f"{int(n):,}" if n else "fresh" for n in network.n_train.values]
     ax.errorbar(place, network.size_divergence, network.size_divergence_error, marker="o", ms=4,
-                mfc="none", ls="none", color="C0")  # fmt: skip
+                mfc="none", ls="none", color=PALETTE[0])  # fmt: skip
     ax.set(yscale="log", xticks=place, xticklabels=names, xlabel="training strings",
            xlim=(-0.5, len(place) - 0.5))  # fmt: skip
-    ax.set_ylabel("divergence, nats per leaf", color="C0")
+    ax.set_ylabel("divergence, nats per leaf", color=PALETTE[0])
     other = ax.twinx()
-    other.bar(place - 0.12, network.size_valid, width=0.2, alpha=0.35, color="C2",
+    other.bar(place - 0.12, network.size_valid, width=0.2, alpha=0.35, color=PALETTE[2],
               label="valid")  # fmt: skip
-    other.bar(place + 0.12, network.size_copies, width=0.2, alpha=0.35, color="C3", label="copies")
+    other.bar(
+        place + 0.12, network.size_copies, width=0.2, alpha=0.35, color=PALETTE[3], label="copies"
+    )
     other.set(ylim=(0, 1.35), ylabel="share of what is made from noise")
-    other.legend(fontsize=7, frameon=False, loc="upper right")
+    legend(other)
     other.spines["top"].set_visible(False)

@@ -6,8 +6,9 @@ source         what is learned, and how features are read
 ``mixture``    networks on points of a mixture of low-rank Gaussians: SNR, class energies and a
                linear probe of the denoised features, beside the exact law and the memorising
                denoiser, by :meth:`hierdiff.sims.representation.Representation.measure`
-``rhm``        networks on strings of a random grammar, ``digits`` on 8 x 8 digits, ``catalogue`` a
-               published network on images: linear probes of every layer
+``rhm``        networks on strings of a random grammar, ``digits`` on 8 x 8 digits, ``fashion`` on
+               photographs of clothing, ``own`` and ``catalogue`` a network of yours or a
+               published one on images: linear probes of every layer
                (:mod:`hierdiff.validation.experiments.layer_probes`)
 =============  ==================================================================================
 
@@ -37,7 +38,7 @@ from hierdiff.checks import check_fields, checked, instance, listed, natural, un
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, needs, plt
+from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, needs, panel, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error, student_factor, welch_score
 from hierdiff.sims.representation import Representation
@@ -49,13 +50,16 @@ from hierdiff.validation.experiments import (
 )
 from hierdiff.validation.experiments.layer_probes import (
     DigitNetworks,
+    FashionNetworks,
     PublishedNetwork,
     StringNetworks,
     labelled_models,
     layer_probe_figure,
     probe_layers,
+    probe_own_layers,
     probe_summary,
 )
+from hierdiff.validation.experiments.own_images import OwnProbed
 from hierdiff.validation.recipes import train_vector_network
 from hierdiff.validation.training import TrainConfig
 
@@ -123,7 +127,7 @@ class NetworkRepresentation:
     )  # fmt: skip
     sources: ClassVar[Mapping[str, type]] = {
         "mixture": MixtureNetworks, "rhm": StringNetworks, "digits": DigitNetworks,
-        "catalogue": PublishedNetwork,
+        "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
@@ -131,6 +135,8 @@ class NetworkRepresentation:
         Annotated[MixtureNetworks, tyro.conf.subcommand("mixture")]
         | Annotated[StringNetworks, tyro.conf.subcommand("rhm")]
         | Annotated[DigitNetworks, tyro.conf.subcommand("digits")]
+        | Annotated[FashionNetworks, tyro.conf.subcommand("fashion")]
+        | Annotated[OwnProbed, tyro.conf.subcommand("own")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
     ) = field(default_factory=MixtureNetworks)
     """Which network on which data."""
@@ -229,6 +235,8 @@ class NetworkRepresentation:
         InvalidParameter
             If a model cannot answer, or is given for another source than the mixture.
         """
+        if isinstance(self.source, OwnProbed):
+            return self._trained(None if folder is None else Path(folder), "cpu", model)
         if model is not None or data is not None:
             return self.experiment.measure(
                 model, data, folder=folder, workers=workers, cluster=cluster
@@ -242,9 +250,9 @@ class NetworkRepresentation:
         if not run.resume:
             clear_checkpoints(run.folder, "vectors-*", "probe-*")
         if not isinstance(self.source, MixtureNetworks):
-            if model is not None:
+            if model is not None and not isinstance(self.source, OwnProbed):
                 _ = self.experiment  # which says that only the mixture takes models
-            return {self.name: self._trained(run.folder, run.device)}
+            return {self.name: self._trained(run.folder, run.device, model)}
         seeds = max(4, self.source.networks)
         memory = replace(self.experiment, seeds=seeds).measure(**run.tasks(self.name))
         if model is None:
@@ -275,10 +283,14 @@ class NetworkRepresentation:
         assert isinstance(self.source, MixtureNetworks)
         return self.source
 
-    def _trained(self, folder: Path | None, device: str) -> xr.Dataset:
+    def _trained(self, folder: Path | None, device: str, model: Any = None) -> xr.Dataset:
         """The measurement on networks that are trained here or published."""
         if isinstance(self.source, MixtureNetworks):
             return self._on_mixture(folder, device)
+        if isinstance(self.source, OwnProbed):
+            return probe_own_layers(
+                self.source, model, folder, device, self.seed, asdict(self)
+            )  # fmt: skip
         found = labelled_models(self.source, self.seed, folder, device)
         return probe_layers(found, self.source, self.seed, asdict(self))
 
@@ -479,7 +491,7 @@ def network_representation_figure(
     columns = 3 if trained else 2
     figure, axes = plt.subplots(1, columns, figsize=(4 * columns, 3.6), layout="constrained")
     captions = [f"N = {int(n):,}" if n else "fresh data" for n in network.n_train.values]
-    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(captions)))
+    colours = level_colours(len(captions))
     for ax, law in ((axes[0], theory.snr), (axes[1], theory.projection)):
         ax.plot(theory.sigma, law.values[0, 1, 0], "k-", lw=1.2, label="exact law")
     for i, (name, colour) in enumerate(zip(captions, colours, strict=True)):
@@ -496,8 +508,10 @@ def network_representation_figure(
                 ylabel="SNR of denoised features, unseen points")  # fmt: skip
     axes[1].set(xscale="log", xlabel="noise level sigma",
                 ylabel="class by largest energy, unseen points")  # fmt: skip
-    axes[0].legend(fontsize=7, frameon=False)
+    panels(axes[:2], "features of unseen points", "class of unseen points")
+    legend(axes[0])
     if trained:
+        panel(axes[2], "c", "seen and unseen points")
         _denoising(axes[2], network, captions)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -507,10 +521,10 @@ def network_representation_figure(
 def _denoising(ax: Axes, network: xr.Dataset, captions: list[str]) -> None:
     """Denoising error on points of the training set and on others."""
     place = np.arange(len(captions))
-    for split, shift, face in (("train", -0.08, "C3"), ("test", 0.08, "C0")):
+    for split, shift, face in (("train", -0.08, PALETTE[3]), ("test", 0.08, PALETTE[0])):
         one = network.sel(split=split)
         ax.errorbar(place + shift, one.denoising, one.denoising_error, ls="none", marker="o",
                          mfc="none", color=face, label=f"{split} points")  # fmt: skip
     ax.set(xticks=place, xticklabels=captions, ylim=(0, None),
                 ylabel="denoising error at the exact peak")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)

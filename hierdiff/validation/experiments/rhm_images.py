@@ -42,7 +42,7 @@ from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.plots import Figure, needs, plt
+from hierdiff.plots import FONT, ORANGE, Axes, Figure, legend, level_colours, needs, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.forward_backward import exact_retention, start_data
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
@@ -343,6 +343,11 @@ class RHMImages:
             made[:, :6],
             {"long_name": "the same, noised and denoised"},
         )
+        network["moved"] = (
+            ("t", "shown", "patch_row", "patch_column"),
+            np.stack([_moved(self.data_model, start.x0[:6], x[:6]) for x in made]),
+            {"long_name": "whether a patch shows another symbol than at the start"},
+        )
         names = (f"{self.name}_theory", f"{self.name}_chain", self.name)
         return dict(zip(names, (self.predict(), chain, network), strict=True))
 
@@ -500,7 +505,7 @@ def rhm_images_figure(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
     start, made = (reals(name, network[name].values, least=1) for name in ("start", "made"))
     figure = plt.figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3, width_ratios=(5, 4, 4))
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, theory.sizes["level"]))
+    colours = level_colours(theory.sizes["level"])
     last = theory.sizes["level"] - 1
     for level, colour in enumerate(colours):
         name = {0: "class", last: "patches"}.get(level, f"level {level}")
@@ -510,18 +515,16 @@ def rhm_images_figure(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
                              color=colour, ls="none", marker="o", ms=4, mfc=face,
                              elinewidth=0.8)  # fmt: skip
     axes[0].set(xlabel="noise level t (pixels)", ylabel="symbol unchanged", ylim=(0, 1.03))
-    axes[0].set_title("lines: exact law; full: exact chain; open: network", fontsize=9)
-    axes[0].legend(fontsize=7, frameon=False)
+    legend(axes[0])
     if "layers" in network:
-        shades = plt.get_cmap("plasma")(np.linspace(0, 0.85, network.sizes["layer"]))
+        shades = level_colours(network.sizes["layer"], "layers")
         for layer, shade in zip(network.layer.values, shades, strict=True):
             one = network.sel(layer=layer)
             axes[1].errorbar(one.t, one.layers, one.layers_error, color=shade, marker="o", ms=3,
                              lw=0.8, mfc="none", label=str(layer))  # fmt: skip
-        axes[1].legend(fontsize=7, frameon=False)
     axes[1].set(xlabel="noise level t (pixels)", ylim=(-0.1, 1.03))
     axes[1].set_ylabel("similarity above the floor")
-    axes[1].set_title("layers of a classifier of the class", fontsize=9)
+    legend(axes[1])
     for ax in axes[:2]:
         ax.spines[["top", "right"]].set_visible(False)
     rows = [start, *made]
@@ -529,12 +532,36 @@ def rhm_images_figure(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset
     axes[2].imshow(strip, interpolation="nearest")
     side = start.shape[-1] + 1
     names = ["start", *(f"t = {t:g}" for t in network.t.values)]
-    axes[2].set_yticks(side * (np.arange(len(rows)) + 0.5) - 0.5, names, fontsize=7)
+    axes[2].set_yticks(side * (np.arange(len(rows)) + 0.5) - 0.5, names, fontsize=FONT)
     axes[2].set_xticks([])
-    axes[2].set_title("noised to t and denoised by the network", fontsize=9)
+    if "moved" in network:
+        _mark_moved(axes[2], network["moved"].values, side)
+    panels(axes, "lines: exact law; full: exact chain; open: network",
+           "layers of a classifier of the class",
+           "by the network; framed: changed")  # fmt: skip
     axes[2].spines[:].set_visible(False)
     axes[2].tick_params(length=0)
     return figure
+
+
+def _moved(data: TreeImages, before: Array, after: Array) -> Array:
+    """Which patches show another symbol, [n, rows, columns]."""
+    row, column = data.places
+    found = np.zeros((len(before), row.max() + 1, column.max() + 1), bool)
+    found[:, row, column] = data.read(before) != data.read(after)
+    return found
+
+
+def _mark_moved(ax: Axes, moved: Array, side: int) -> None:
+    """A frame around every patch that has changed; the sheet has the images of the start on top."""
+    rows = moved.shape[2]
+    patch = (side - 1) / rows
+    # matplotlib takes half a second, and is here already when a figure is drawn
+    from matplotlib.patches import Rectangle
+
+    for t, k, i, j in zip(*np.nonzero(moved), strict=True):
+        corner = (k * side + j * patch - 0.5, (t + 1) * side + i * patch - 0.5)
+        ax.add_patch(Rectangle(corner, patch, patch, fill=False, ec=ORANGE, lw=0.8))
 
 
 def _shown(image: Array) -> Array:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import importlib
 import json
 import os
 import re
 import shutil
-import sys
 import threading
 import time
 import urllib.error
@@ -30,6 +30,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
+from hierdiff._files import one_line
+from hierdiff._lazy import import_optional
 from hierdiff._progress import Progress
 from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
@@ -48,6 +52,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _CHUNK = 1 << 20
+_HUB_FILE = re.compile(
+    r"https://huggingface\.co/(?P<repository>[\w.-]+/[\w.-]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
+)
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -65,8 +72,8 @@ def cache_folder() -> Path:
 
     Notes
     -----
-    Validity: XDG_CACHE_HOME or ~/.cache on Linux, ~/Library/Caches on macOS, LOCALAPPDATA on
-    Windows, each with ``hierdiff`` below.
+    Validity: as platformdirs finds it: XDG_CACHE_HOME or ~/.cache on Linux, ~/Library/Caches on
+    macOS, the local application data on Windows, each with ``hierdiff`` below.
 
     Examples
     --------
@@ -76,11 +83,7 @@ def cache_folder() -> Path:
     chosen = os.environ.get("HIERDIFF_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "hierdiff"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "hierdiff"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hierdiff"
+    return platformdirs.user_cache_path("hierdiff", appauthor=False)
 
 
 @checked
@@ -120,7 +123,8 @@ def fetch(
     -----
     Validity: any number of processes and threads.  Addresses are https and stay so over redirects.
     Where no hash is published, the server must name a length or send the file in chunks, and a part
-    is only resumed if the server names the same version of it.
+    is only resumed if the server names the same version of it.  Files of huggingface.co come by
+    huggingface-hub, which reads HF_TOKEN and HF_ENDPOINT; size and hash are compared all the same.
 
     Examples
     --------
@@ -148,6 +152,8 @@ def fetch(
             if target.exists():  # another process was first
                 verify(target, file)
                 return target
+            if hub := _HUB_FILE.fullmatch(file.url):
+                return _from_hub(file, target, **hub.groupdict())
             return _filled(file, target, suffix, attempts, pause)
     except HierdiffError:
         raise
@@ -187,6 +193,48 @@ def _filled(file: RemoteFile, target: Path, suffix: str, attempts: int, pause: f
     part.replace(target)
     _tag(part).unlink(missing_ok=True)
     return target
+
+
+def _from_hub(file: RemoteFile, target: Path, repository: str, revision: str, path: str) -> Path:
+    """The target, by huggingface-hub: with the user's token and mirror, resumed, in parts."""
+    hub = import_optional("huggingface_hub", "'hierdiff[networks]'", f"{file.name} of {repository}")
+    errors = importlib.import_module("huggingface_hub.errors")
+    _check_size(file, target, file.size, 0)
+    beside = target.with_name(f".{target.name}.hub")  # what a broken transfer left is used again
+    try:
+        arrived = Path(
+            hub.hf_hub_download(
+                repository, path, revision=revision, local_dir=beside, library_name="hierdiff",
+                endpoint=os.environ.get("HF_ENDPOINT"),
+            )
+        )  # fmt: skip
+    except (errors.GatedRepoError, errors.RepositoryNotFoundError):
+        raise _refused(file, 401) from None
+    except errors.LocalEntryNotFoundError as error:  # no connection; of the kind that follows
+        raise _stopped(file, target, one_line(error)) from None
+    except (errors.RevisionNotFoundError, errors.EntryNotFoundError):
+        raise _refused(file, 404) from None
+    except OSError as error:  # of the disk; those of a connection are of this kind, too
+        if error.errno is not None and error.filename is not None:
+            raise
+        raise _stopped(file, target, one_line(error)) from None
+    except Exception as error:  # of the library for transfers, which are many
+        raise _stopped(file, target, one_line(error)) from None
+    try:
+        verify(arrived, file, target)
+    except DamagedFile:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    arrived.replace(target)
+    shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+def _stopped(file: RemoteFile, target: Path, reason: str) -> Unreachable:
+    return Unreachable(
+        f"{file.url} did not arrive ({reason}); check the network and run again, which resumes, or "
+        f"copy the file to {target}"
+    )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,16 @@
-"""Latent diffusion models of diffusers: their networks, and the autoencoder before and behind them.
+"""Networks of diffusers, and the autoencoder before and behind those on latents.
 
-The networks, a DiT or a conditional U-Net, are called as this package calls networks; the
-autoencoder makes latents of images, and images of latents.  diffusers is optional.
+=========  ========================  ===========================================================
+kind       class of diffusers        condition
+=========  ========================  ===========================================================
+"dit"      DiTTransformer2DModel     a class
+"unet"     UNet2DConditionModel      text [n, tokens, width]
+"image"    UNet2DModel               none, or a class
+"sd3"      SD3Transformer2DModel     text and its summary, packed by :func:`pack_text`
+=========  ========================  ===========================================================
+
+They are called as this package calls networks; the autoencoder makes latents of images, and images
+of latents.  diffusers is optional.
 """
 
 from __future__ import annotations
@@ -22,16 +31,25 @@ from hierdiff.validation._checks import check_names, one_per_row, tensor
 from hierdiff.validation.pretrained.catalogue import Checkpoint
 
 __all__ = [
+    "KINDS",
     "DiffusersNetwork",
     "Encoder",
+    "autoencoder_maps",
     "decoder_of",
     "diffusers_network",
     "encoder_of",
+    "pack_text",
 ]
 
 Array: TypeAlias = NDArray[Any]
 Encoder: TypeAlias = Callable[[Array], Array]
 _AUTOENCODER = "stabilityai/sd-vae-ft-ema"
+Kind: TypeAlias = Literal["dit", "unet", "image", "sd3"]
+KINDS: dict[str, Kind] = {
+    "DiTTransformer2DModel": "dit", "UNet2DConditionModel": "unet", "UNet2DModel": "image",
+    "SD3Transformer2DModel": "sd3",
+}  # fmt: skip
+"""Kinds by the class of diffusers, as config.json names it."""
 
 
 @checked
@@ -70,7 +88,8 @@ def encoder_of(entry: Checkpoint, device: str = "cpu") -> tuple[int, Encoder]:
     """
     if entry.latent_scale is None:
         return entry.shape[1], lambda images: images
-    return 8 * entry.shape[1], _autoencoder(float(entry.latent_scale), device)
+    maps = autoencoder_maps(_autoencoder_network(device), float(entry.latent_scale))
+    return 8 * entry.shape[1], maps[0]
 
 
 @checked
@@ -99,17 +118,7 @@ def decoder_of(entry: Checkpoint, device: str = "cpu") -> Encoder:
     """
     if entry.latent_scale is None:
         return lambda data: data
-    network, scale = _autoencoder_network(device), float(entry.latent_scale)
-
-    def decode(latents: Array) -> Array:
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(latents), 4):
-                batch = torch.from_numpy(np.float32(latents[start : start + 4])).to(device)
-                parts.append(network.decode(batch / scale).sample.float().cpu().numpy())
-        return np.concatenate(parts)
-
-    return decode
+    return autoencoder_maps(_autoencoder_network(device), float(entry.latent_scale))[1]
 
 
 def _autoencoder_network(device: str) -> Any:
@@ -123,29 +132,86 @@ def _autoencoder_network(device: str) -> Any:
         ) from None
 
 
-def _autoencoder(scale: float, device: str) -> Encoder:
-    network = _autoencoder_network(device)
+def autoencoder_maps(
+    network: nn.Module, scale: float, shift: float = 0.0
+) -> tuple[Encoder, Encoder]:  # fmt: skip
+    """The maps from images to latents, and back, of an autoencoder of diffusers.
 
-    def encode(images: Array) -> Array:
+    Parameters
+    ----------
+    network : nn.Module
+        AutoencoderKL.
+    scale, shift : float
+        Latents z are handed about as scale (z - shift).
+
+    Returns
+    -------
+    encode, decode : callable
+
+    Notes
+    -----
+    Validity: the mean of the encoder, four images at a time.
+    """
+    device = next(network.parameters()).device
+    coder: Any = network
+
+    def through(data: Array, call: Callable[[Tensor], Tensor]) -> Array:
         parts = []
         with torch.no_grad():
-            for start in range(0, len(images), 4):
-                batch = torch.from_numpy(images[start : start + 4]).to(device)
-                parts.append(network.encode(batch).latent_dist.mean.float().cpu().numpy())
-        return np.asarray(scale * np.concatenate(parts))
+            for start in range(0, len(data), 4):
+                batch = torch.from_numpy(np.float32(data[start : start + 4])).to(device)
+                parts.append(call(batch).float().cpu().numpy())
+        return np.concatenate(parts)
 
-    return encode
+    def encode(images: Array) -> Array:
+        return through(images, lambda x: scale * (coder.encode(x).latent_dist.mean - shift))
+
+    def decode(latents: Array) -> Array:
+        return through(latents, lambda z: coder.decode(z / scale + shift).sample)
+
+    return encode, decode
+
+
+@checked
+def pack_text(tokens: Array, pooled: Array) -> Array:
+    """Text embeddings [n, tokens, width] and their summaries [n, width'] as one condition.
+
+    Returns
+    -------
+    array [n, tokens + 1, width]
+        The summary is the last row, filled up with zeros.
+
+    Raises
+    ------
+    InvalidParameter
+        If the summary is wider than the embeddings, or there are not as many.
+
+    Examples
+    --------
+    >>> pack_text(np.ones((1, 2, 3)), np.full((1, 2), 5.0))[0, -1].tolist()
+    [5.0, 5.0, 0.0]
+    """
+    if tokens.ndim != 3 or pooled.ndim != 2 or len(tokens) != len(pooled) or (
+        pooled.shape[1] > tokens.shape[2]
+    ):  # fmt: skip
+        raise InvalidParameter(
+            f"tokens of shape {tokens.shape} and pooled of shape {pooled.shape} do not go "
+            "together; give [n, tokens, width] and [n, at most width]"
+        )
+    last = np.zeros((len(tokens), 1, tokens.shape[2]), tokens.dtype)
+    last[:, 0, : pooled.shape[1]] = pooled
+    return np.concatenate([tokens, last], axis=1)
 
 
 class DiffusersNetwork(nn.Module):
-    """A DiT or a conditional U-Net of diffusers; its layers are named ``inner. ...``.
+    """A network of diffusers; its layers are named ``inner. ...``.
 
     Parameters
     ----------
     inner : nn.Module
-        DiTTransformer2DModel or UNet2DConditionModel.
-    kind : {"dit", "unet"}
-        Whether the condition is a class, or an embedding of text [n, tokens, width].
+        Of a class of :data:`KINDS`.
+    kind : {"dit", "unet", "image", "sd3"}
+        How it is called, see the module's table.
 
     Notes
     -----
@@ -153,38 +219,51 @@ class DiffusersNetwork(nn.Module):
     """
 
     @checked
-    def __init__(self, inner: nn.Module, kind: Literal["dit", "unet"]) -> None:
+    def __init__(self, inner: nn.Module, kind: Kind) -> None:
         super().__init__()
         self.inner, self.kind = inner, kind
 
     def forward(self, x: Tensor, time: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Noisy latents and times to the prediction."""
+        """Noisy data and times to the prediction."""
         tensor("x", x, None, None, None, None)
         one_per_row("time", time, x)
-        if condition is None:
+        if condition is None and self.kind != "image":
             raise InvalidParameter(
                 "the network is conditional; give condition=1000 (no class) for DiT, or an array "
                 "of text embeddings [1 or n, 77, 768] for Stable Diffusion"
             )
-        tensor("condition", condition)
-        if self.kind == "dit":
-            answer = self.inner(x, timestep=time, class_labels=condition, return_dict=False)
-        else:
-            answer = self.inner(x, time, encoder_hidden_states=condition, return_dict=False)
+        if condition is not None:
+            tensor("condition", condition)
+        answer = self._called(x, time, condition)
         out: Tensor = answer[0]
         return out
+
+    def _called(self, x: Tensor, time: Tensor, condition: Tensor | None) -> Any:
+        if self.kind == "dit":
+            return self.inner(x, timestep=time, class_labels=condition, return_dict=False)
+        if self.kind == "image":
+            return self.inner(x, time, class_labels=condition, return_dict=False)
+        text: Any = condition
+        if self.kind == "unet":
+            return self.inner(x, time, encoder_hidden_states=text, return_dict=False)
+        wide: Any = self.inner
+        width = int(wide.config.pooled_projection_dim)
+        return self.inner(
+            x, encoder_hidden_states=text[:, :-1], pooled_projections=text[:, -1, :width],
+            timestep=time, return_dict=False,
+        )  # fmt: skip
 
 
 @checked
 def diffusers_network(
-    kind: Literal["dit", "unet"], config: Mapping[str, Any], weights: Mapping[str, Tensor]
+    kind: Kind, config: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> DiffusersNetwork:
     """Network of a configuration with given weights.
 
     Parameters
     ----------
-    kind : {"dit", "unet"}
-        Which class of diffusers.
+    kind : {"dit", "unet", "image", "sd3"}
+        Which class of diffusers, see the module's table.
     config : mapping
         As in its config.json.
     weights : mapping of str to tensor
@@ -206,7 +285,7 @@ def diffusers_network(
     Validity: diffusers 0.42.
     """
     library = import_optional("diffusers", "diffusers", "this network")
-    name = {"dit": "DiTTransformer2DModel", "unet": "UNet2DConditionModel"}[kind]
+    name = {kind: name for name, kind in KINDS.items()}[kind]
     kind_of = getattr(library, name)
     # without memory first: a configuration that is not that of the weights may be a larger network
     with torch.device("meta"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracles
@@ -11,10 +15,13 @@ import pytest
 from numba import njit
 from scipy.special import logsumexp
 
-from hierdiff import RHM, GaussianNoise, Grammar, MaskingNoise
+from hierdiff import RHM, Derivations, GaussianNoise, Grammar, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import posterior, tree_posterior, true_beliefs
+from hierdiff.theory._compiled import TRIED, tried
+from hierdiff.theory.belief_propagation import exact_posterior, passes
 from hierdiff.theory.belief_propagation._kernels import simd
+from hierdiff.theory.belief_propagation.exact_posterior import leaves_of
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -118,6 +125,61 @@ def test_products_of_many_unlikely_children_keep_their_digits(
             np.testing.assert_allclose(one, two, atol=tolerance)
 
 
+def _outputs(grammar: Grammar, log_psi: np.ndarray, dtype: type, threads: int) -> list[np.ndarray]:
+    p = posterior(grammar, log_psi, dtype=dtype, threads=threads)
+    truth = Derivations(tuple(np.zeros((len(log_psi), grammar.n_nodes(x)), int)
+                              for x in range(grammar.L + 1)))  # fmt: skip
+    b = true_beliefs(grammar, log_psi, truth, dtype=dtype, threads=threads)
+    return [*p.marginals, *p.up, *p.down, p.log_evidence, *b.marginal, *b.upward, *b.square,
+            b.log_evidence]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [(8, 2, 2, 5), (6, 2, 3, 3), (8, 2, 4, 3)])
+@pytest.mark.parametrize(("dtype", "scales"), [(np.float32, (4, 14)), (np.float64, (50, 150))])
+def test_nothing_depends_on_cuts_batch_and_threads_at_the_limit_of_the_range(
+    sizes: tuple[int, int, int, int],
+    dtype: type,
+    scales: tuple[float, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Evidence around the limit beyond which a sample is done again, and entries that underflow.
+
+    Trees are cut at every level, once and twice; each sample has the same range wherever it is, so
+    the same ones are done again, and all results are the same bit for bit.
+    """
+    grammar, n = RHM(*sizes).draw(1), 256
+    normals = np.random.default_rng(2).normal(size=(n, grammar.n_leaves, sizes[0]))
+    # neighbours at odds, as far apart as the range reaches
+    log_psi = normals * np.linspace(*scales, n)[:, None, None]
+    own = passes.known(grammar)
+
+    def all_of(cut: Any, rows: slice, threads: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        monkeypatch.setattr(passes, "_cut", cut)
+        own.cuts.clear()
+        own.blocks.clear()
+        leaves = leaves_of(grammar, log_psi[rows], None, dtype, 1, private=False)
+        _, result = passes.upward(grammar, 0, grammar.L, leaves, 1)
+        return result.ranges, _outputs(grammar, log_psi[rows], dtype, threads)
+
+    ranges, expected = all_of(lambda *_: None, slice(n), 1)
+    limit = exact_posterior._RANGE_LIMIT[np.dtype(dtype)]
+    assert 0.1 < (ranges < limit).mean() < 0.9
+    assert np.abs(ranges - limit).min() < 3
+    for level in range(1, grammar.L):
+        for rows, threads in (
+            (slice(n), 2),
+            (slice(n), 1),
+            *((slice(i, i + 1), 1) for i in (0, 99)),
+        ):
+            # a block above is cut once more, where it has a level to spare
+            found = all_of(lambda v, *_: min(level, len(v) - 2), rows, threads)  # noqa: B023
+            np.testing.assert_array_equal(found[0], ranges[rows])
+            for mine, whole in zip(found[1], expected, strict=True):
+                np.testing.assert_array_equal(mine, whole[rows])
+    own.cuts.clear()
+    own.blocks.clear()
+
+
 def test_evidence_beyond_the_memory_is_refused_before_it_is_copied() -> None:
     grammar = RHM(32, 8, 2, 12).draw(0)
     evidence = np.broadcast_to(np.float32(0), (10**7, 4096, 32))
@@ -203,3 +265,35 @@ def test_where_nothing_can_be_written_the_kernels_are_compiled_each_time() -> No
     )
     run = subprocess.run([sys.executable, "-c", planted], capture_output=True, text=True)
     assert "no locator available" in run.stderr
+
+
+def test_the_releases_of_numba_that_were_tried_are_those_that_are_installed_and_allowed() -> None:
+    """A new release is tried before the pin moves; the lowest that is allowed was tried, too."""
+    root = Path(__file__).resolve().parents[3]
+    (pin,) = re.findall(r"^numba==(.*)$", (root / "constraints.txt").read_text(), re.MULTILINE)
+    (low,) = re.findall(r'"numba>=([\d.]+)"', (root / "pyproject.toml").read_text())
+    assert tried(pin)
+    assert tried(low)
+    assert not any(tried(x) for x in ("0.60.1", "0.99.0", "1.0.0", "", "unknown"))
+    assert tried(".".join(map(str, TRIED[1])) + ".0rc1")
+
+
+@pytest.mark.parametrize("untried", [False, True])
+def test_an_untried_numba_keeps_no_code_and_says_so_once(untried: bool, tmp_path: Path) -> None:
+    change = "numba.__version__ = '0.99.1';" if untried else ""
+    code = (
+        f"import numba; {change} import warnings; warnings.simplefilter('always');"
+        "from hierdiff import LowRankMixture; from hierdiff.theory import class_posterior;"
+        "m = LowRankMixture([[[1.0], [0.0]], [[0.0], [1.0]]]);"
+        "print(class_posterior(m, [[2.0, 1.0]], 1.0).round(6).tolist())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[[0.679179, 0.320821]]"
+    assert (
+        run.stderr.count("numba 0.99.1 was not tried with hierdiff, 0.61 to 0.68 were") == untried
+    )
+    assert bool(list(tmp_path.rglob("*.nbi"))) is not untried

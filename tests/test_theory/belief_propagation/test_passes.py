@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from numba import njit
 from hierdiff import RHM, Grammar, UniformNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import posterior, true_beliefs
+from hierdiff.theory.belief_propagation import buffers, passes
 from hierdiff.theory.belief_propagation import exact_posterior as inference
-from hierdiff.theory.belief_propagation import passes
 from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation._kernels import leaves as kernels
 from hierdiff.theory.belief_propagation.exact_posterior import leaves_of
@@ -130,12 +131,48 @@ def test_threads_are_used_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> Non
     job = job_of(grammar, 0, 2, leaves, 3)
     work = tiles * (1 + 3) * 3 * (6 * 2 * 3 + 3 * 6)
     assert tiles * job.plan.work == work
+    together = threading.Barrier(3)
     for enough, parts in ((work, 1), (work - 1, 3)):
         monkeypatch.setattr(passes, "_SERIAL_WORK", enough)
-        done: list[tuple[int, int]] = []
-        passes.run_job(job, None, run=lambda first, last, *_: done.append((first, last)))  # noqa: B023
-        assert len(done) == parts
-        assert [i for part in sorted(done) for i in range(*part)] == list(range(tiles))
+        done: list[int] = []
+        workers: set[int] = set()
+
+        def run(entries: np.ndarray, room: np.ndarray, base: np.ndarray) -> None:
+            workers.add(threading.get_ident())  # noqa: B023
+            if parts == 3:  # noqa: B023
+                together.wait(10)  # nobody is so fast that others have nothing to do
+            while (tile := _taken(entries)) < entries[layout.TILES]:
+                done.append(tile)  # noqa: B023
+
+        passes.run_job(job, None, run=run)
+        assert len(workers) == parts
+        assert sorted(done) == list(range(tiles))
+
+
+@njit
+def _taken(job):
+    return simd.take(simd.pointer(job), layout.NEXT)
+
+
+def test_a_thread_that_comes_late_is_not_waited_for() -> None:
+    """Its work was done by others; what it gets to see is nothing."""
+    gate, calls = threading.Event(), []
+
+    def slow() -> None:
+        gate.wait(10)
+
+    workers = max(buffers._WORKERS, 1)
+    busy = [buffers._Part(slow) for _ in range(workers)]
+    buffers._hand_out(busy)
+    try:
+        buffers.together(2, lambda: calls.append(threading.get_ident()))
+        assert calls == [threading.get_ident()]
+    finally:
+        gate.set()
+        for part in busy:
+            part.wait()
+    buffers.together(1, lambda: calls.append(0))
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -5,20 +5,37 @@ A call of compiled code costs a microsecond per array that it is given; so it is
 keeps the arrays alive.
 
 Layout of ``messages``: level by level, node by node; an inner node has ``v`` lines of its upward
-message, then a line with its scale, then one with its path's range; a leaf has its ``v`` lines.
+message, then a line with its scale, then one with its path's range; a leaf has its ``v`` lines,
+unless it is the root of a tree below, an inner node of the whole tree.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
+from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import (
+    infer_getattr,
+    intrinsic,
+    lower_getattr_generic,
+    models,
+    register_model,
+)
 
 from hierdiff.theory._compiled import inline
 from hierdiff.theory.belief_propagation._kernels import simd
 
-__all__ = ["LIKELIHOODS", "LOGARITHMS", "SYMBOLS_SEEN", "Task", "of", "task_of"]
+__all__ = [
+    "LIKELIHOODS",
+    "LOGARITHMS",
+    "MESSAGES_BELOW",
+    "SYMBOLS_SEEN",
+    "Task",
+    "has_scale",
+    "of",
+    "task_of",
+    "turn_to",
+]
 
 # columns of the geometry table, which has one row per level
 SYMBOLS, BRANCHES, RULES, NODES = 0, 1, 2, 3  # v_l, s_l, m_l, number of nodes
@@ -28,9 +45,10 @@ WEIGHTED = 8  # do its rules differ in weight?
 STACK = 9  # where it starts in `stack`
 STEP = 10  # numbers from the first child of one node to that of the next; 0: they share a place
 FIRST = 11  # number of nodes in the levels above
-NUMBER = 12
+UP_CODE, DOWN_CODE = 12, 13  # functions made for its rules, 0: none, use the tables
+NUMBER = 14
 
-LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN = 0, 1, 2  # kinds of evidence
+LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN, MESSAGES_BELOW = 0, 1, 2, 3  # kinds of evidence
 
 MARGINAL, DOWNWARD, UPWARD = 0, 1, 2  # what an output holds; the last two sum to one
 
@@ -44,11 +62,14 @@ GEOMETRY, UP_TABLE, UP_WEIGHTS, RULE_SYMBOLS, DOWN_TABLE, DOWN_WEIGHTS, STARTS, 
 
 # the evidence: dense [columns, leaves, v] of logarithms or likelihoods; or int32 symbols
 # [columns, leaves], -1 is "nothing known", with likelihoods of the observed and of each other
-# symbol, the larger of which is 1, PIECES columns sharing one; the root's prior [ROOTS, v_0]
+# symbol, the larger of which is 1, PIECES columns sharing one; or messages of the roots of trees
+# below, [columns, leaves, v + 2], with scale and range as in `messages`; the root's prior
+# [ROOTS, v_0], or the downward message itself of a root inside a tree
 KIND, COLUMNS, DENSE, SEEN, MATCH, OTHER, PIECES, ROOT, ROOTS = range(8, 17)
 
 # results per column: log p = log(z) - log(2) exponents + sum of shifts, what was taken out of
-# logarithms; the root's message [columns, v_0] in units where its sum is in [1, 2)
+# logarithms; the root's message [columns, v_0] in units where its sum is in [1, 2); ON, in the
+# place of that, takes [columns, v_0 + 2] for the tree above
 Z, EXPONENTS, RANGES, SHIFTS, TOPS = range(17, 22)
 
 # what is to be done: NORMALISE the prior, UPWARD_DONE (the messages of every tile are kept,
@@ -66,7 +87,11 @@ TRUTH, BELIEFS, BELIEFS_SIZE = range(32, 35)
 # draws, in blocks [columns, repeats, nodes] at the same places; int32
 REPEATS, ROOT_NUMBERS, NUMBERS, DRAWN = range(35, 39)
 
-HEAD = 39  # and then twice one place per level
+TILES, NEXT = range(39, 41)  # how many there are, and the next one, which threads count up
+
+ON, INSIDE = range(41, 43)  # see above; whether ROOT holds downward messages
+
+HEAD = 43  # and then twice one place per level
 
 
 @intrinsic
@@ -80,64 +105,105 @@ def of(typing_context, geometry, level, column):
     return types.int64(geometry, types.int64, types.int64), code
 
 
-class Task(NamedTuple):
-    """A job with the buffers of a thread, as places; each buffer starts on a cache line."""
+# ----------------------------------------------------------------------------- what a thread sees
 
-    job: Any
-    geometry: Any
-    up: Any
-    up_weights: Any
-    rules: Any
-    down: Any
-    down_weights: Any
-    starts: Any
-    depth: int
-    kind: int
-    columns: int
-    dense: Any
-    seen: Any
-    shifts: Any
-    messages: Any
-    stack: Any
-    products: Any  # for each rule and pair of children, the product of everything else
-    block: Any  # lines of the children of one node, before they become rows
-    line: Any
-    symbols: Any  # int32: those that a tile saw, lanes side by side
-    slots: Any  # int64 per level: place of the current node among its siblings
-    nodes: Any  # int64 per level: number of the current node
-    truth: Any  # int32: true symbols of a tile's nodes, lanes side by side
-    beliefs: Any  # and three numbers about each, as lines, in three blocks of all nodes
+# entries of `room`, an int64 array per thread: first the addresses of its buffers, each on a cache
+# line, then entries of the job, copied so that one address leads to all of them
+_BUFFERS = (
+    "own",  # messages, unless those of all tiles are kept
+    "stack",
+    "products",  # for each rule and pair of children, the product of everything else
+    "block",  # lines of the children of one node, before they become rows
+    "line",
+    "symbols",  # int32: those that a tile saw, lanes side by side
+    "slots",  # int64 per level: place of the current node among its siblings
+    "nodes",  # int64 per level: number of the current node
+    "truth",  # int32: true symbols of a tile's nodes, lanes side by side
+    "beliefs",  # and three numbers about each, as lines, in three blocks of all nodes
+)  # fmt: skip
+_COPIED = {
+    "geometry": GEOMETRY, "up": UP_TABLE, "up_weights": UP_WEIGHTS, "rules": RULE_SYMBOLS,
+    "down": DOWN_TABLE, "down_weights": DOWN_WEIGHTS, "starts": STARTS, "depth": DEPTH,
+    "kind": KIND, "columns": COLUMNS, "dense": DENSE, "seen": SEEN, "shifts": SHIFTS,
+}  # fmt: skip
+_PLACES = tuple(_COPIED.values())
+_FIELDS = (*_BUFFERS, *_COPIED, "job", "messages")
+_INTEGERS = {
+    "symbols": types.int32, "slots": types.int64, "nodes": types.int64, "truth": types.int32,
+    "geometry": types.int64, "up": types.int32, "rules": types.int32, "down": types.int32,
+    "starts": types.int64, "seen": types.int32, "job": types.int64,
+}  # fmt: skip
+_NUMBERS = ("depth", "kind", "columns")
+_FIRST, _JOB, _MESSAGES = len(_BUFFERS), _FIELDS.index("job"), _FIELDS.index("messages")
+ROOM = len(_FIELDS)
+"""Entries of ``room``."""
+
+
+class Task(types.Type):
+    """A job with the buffers of a thread: the address of ``room``, whose entries are attributes.
+
+    One argument, where a tuple of all addresses would go through memory at every call.  Attributes
+    are read anew at each use, so loops take them into variables first.
+    """
+
+    def __init__(self, element: types.Float) -> None:
+        self.element = element  # of messages and all other numbers
+        super().__init__(name=f"Task({element})")
+
+
+@register_model(Task)
+class _TaskModel(models.PrimitiveModel):
+    def __init__(self, manager, frontend_type) -> None:
+        super().__init__(manager, frontend_type, ir.IntType(64).as_pointer())
+
+
+@infer_getattr
+class _Attributes(AttributeTemplate):
+    key = Task
+
+    def generic_resolve(self, task, name):
+        if name in _NUMBERS:
+            return types.int64
+        return types.CPointer(_INTEGERS.get(name, task.element)) if name in _FIELDS else None
+
+
+@lower_getattr_generic(Task)
+def _attribute(context, builder, task, room, name):
+    place = ir.Constant(ir.IntType(64), _FIELDS.index(name))
+    value = builder.load(builder.gep(room, [place]))
+    if name in _NUMBERS:
+        return value
+    kind = types.CPointer(_INTEGERS.get(name, task.element))
+    return builder.inttoptr(value, context.get_value_type(kind))
+
+
+@intrinsic
+def _as_task(typing_context, room, base):
+    def code(context, builder, signature, args):
+        return args[0]
+
+    return Task(base.dtype)(room, base), code
 
 
 @inline
-def task_of(job, room, tile, base):
-    """All places; ``base`` is one of the messages' type, and stands for no number."""
-    messages = simd.at(room, 0)
-    if simd.at(job, KEPT) != 0:
-        messages = simd.at(job, KEPT) + tile * simd.at(job, MESSAGES)
-    return Task(
-        job,
-        simd.int64_at(simd.at(job, GEOMETRY)),
-        simd.int32_at(simd.at(job, UP_TABLE)),
-        simd.like(base, simd.at(job, UP_WEIGHTS)),
-        simd.int32_at(simd.at(job, RULE_SYMBOLS)),
-        simd.int32_at(simd.at(job, DOWN_TABLE)),
-        simd.like(base, simd.at(job, DOWN_WEIGHTS)),
-        simd.int64_at(simd.at(job, STARTS)),
-        simd.at(job, DEPTH),
-        simd.at(job, KIND),
-        simd.at(job, COLUMNS),
-        simd.like(base, simd.at(job, DENSE)),
-        simd.int32_at(simd.at(job, SEEN)),
-        simd.like(base, simd.at(job, SHIFTS)),
-        simd.like(base, messages),
-        simd.like(base, simd.at(room, 1)),
-        simd.like(base, simd.at(room, 2)),
-        simd.like(base, simd.at(room, 3)),
-        simd.like(base, simd.at(room, 4)),
-        simd.int32_at(simd.at(room, 5)),
-        simd.int64_at(simd.at(room, 6)),
-        simd.int64_at(simd.at(room, 7)),
-        simd.int32_at(simd.at(room, 8)),
-        simd.like(base, simd.at(room, 9)),
-    )
+def task_of(job, room, base):
+    """Everything that a thread needs; ``base`` is a place of the messages' type, of no number."""
+    for i in range(len(_PLACES)):
+        simd.put(room, _FIRST + i, simd.at(job, _PLACES[i]))
+    simd.put(room, _JOB, simd.address(job))
+    return _as_task(room, base)
+
+
+@inline
+def has_scale(task, level):
+    """Whether the nodes of a level have lines with scale and range."""
+    return (level < task.depth) | (task.kind == MESSAGES_BELOW)
+
+
+@inline
+def turn_to(task, room, tile):
+    """Use the messages of a tile: the thread's own, or its part where those of all are kept."""
+    kept, place = simd.at(task.job, KEPT), simd.at(room, 0)
+    if kept != 0:
+        place = kept + tile * simd.at(task.job, MESSAGES)
+    simd.put(room, _MESSAGES, place)

@@ -15,6 +15,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     LOGARITHMS,
     MATCH,
+    MESSAGES_BELOW,
     NODES,
     OTHER,
     PIECES,
@@ -127,14 +128,13 @@ def _load_symbol(task, leaf, row, v):
     hit = simd.load(line, HIT * width)
     flat = simd.unscale(simd.same(line, 1.0 * v))
     rest = simd.where_at_least(seen, here, 0, simd.load(line, MISS * width), flat)
-    for b in range(v):
-        simd.store(messages, row + b * width, simd.where_equal(seen, here, b, hit, rest))
+    simd.one_hot(messages, row, v, seen, here, hit, rest)
     one, zero = simd.same(line, 1.0), simd.same(line, 0.0)
     masked = simd.where_at_least(seen, here, 0, zero, one)
     simd.store(line, MASKS * width, simd.add(simd.load(line, MASKS * width), masked))
 
 
-@inline
+@part
 def _load_likelihoods(task, leaf, row, v, leaves, first):
     """One leaf from ``dense[column, leaf, symbol]``.
 
@@ -179,6 +179,9 @@ def load_leaves(task, parent, first):
     for leaf in range(parent * s, parent * s + s):
         if task.kind == SYMBOLS_SEEN:
             _load_symbol(task, leaf, row, v)
+        elif task.kind == MESSAGES_BELOW:
+            place, step, size = leaf * (v + 2), leaves * (v + 2), v + 2
+            gather(task.dense, place, step, task.columns, first, size, task.messages, row)
         else:
             _load_likelihoods(task, leaf, row, v, leaves, first)
         row += of(geometry, depth, STRIDE)

@@ -23,9 +23,11 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     LENGTH,
     LOWEST,
     MARGINAL,
+    NEXT,
     NODES,
     NORMALISE,
     NUMBERS,
+    ON,
     REPEATS,
     ROOT_NUMBERS,
     ROWS,
@@ -35,6 +37,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     STRIDE,
     SYMBOLS,
     SYMBOLS_SEEN,
+    TILES,
     TOPS,
     TRUTH,
     UP,
@@ -45,20 +48,15 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     WHAT,
     of,
     task_of,
+    turn_to,
 )
 from hierdiff.theory.belief_propagation._kernels.leaves import load_leaves, prepare
 from hierdiff.theory.belief_propagation._kernels.tree import (
-    SINK_BLOCK,
-    SINK_LINES,
-    SINK_NONE,
-    SINK_NUMBERS,
-    SINK_RAW,
     advance,
     children_scale,
     down_node,
     first_child,
     highest,
-    put_beliefs,
     reset,
     start,
     upward,
@@ -79,19 +77,23 @@ def _leaves_again(task, tile, level, node):
 
 @inline
 def _root_message(task, tile):
-    """The root's message, in units where its sum is in [1, 2)."""
-    messages, geometry = task.messages, task.geometry
-    width = simd.width(messages)
-    out = simd.like(messages, simd.at(task.job, TOPS))
-    v, up = of(geometry, 0, SYMBOLS), of(geometry, 0, ROWS)
-    c = simd.load(messages, up + v * width)
-    for a in range(v):
-        simd.store(task.line, 0, simd.multiply(simd.load(messages, up + a * width), c))
+    """The root's message, in units where its sum is in [1, 2); or all its lines as they are."""
+    messages, geometry, line = task.messages, task.geometry, task.line
+    width, lines = simd.width(messages), of(geometry, 0, SYMBOLS)
+    up, c, place = of(geometry, 0, ROWS), simd.same(messages, 1.0), simd.at(task.job, TOPS)
+    if place != 0:
+        c = simd.load(messages, up + lines * width)
+    else:
+        place = simd.at(task.job, ON)
+        lines += 2
+    out = simd.like(messages, place)
+    for a in range(lines):
+        simd.store(line, 0, simd.multiply(simd.load(messages, up + a * width), c))
         for w in range(min(width, task.columns - tile * width)):
-            simd.put(out, (tile * width + w) * v + a, simd.at(task.line, w))
+            simd.put(out, (tile * width + w) * lines + a, simd.at(line, w))
 
 
-@part
+@inline
 def _up(task, tile):
     """The upward pass, unless its messages were kept."""
     done = simd.at(task.job, UPWARD_DONE) != 0
@@ -99,7 +101,7 @@ def _up(task, tile):
         prepare(task, tile * simd.width(task.messages))
     if not done:
         upward(task, tile)
-    if simd.at(task.job, TOPS) != 0:
+    if (simd.at(task.job, TOPS) != 0) | (simd.at(task.job, ON) != 0):
         _root_message(task, tile)
 
 
@@ -175,48 +177,86 @@ def _emit(task, tile, level, parent, node, slot):
         _rows(task, tile, task.block, zero, v, values, start_at, nodes * v, aligned)
 
 
-@part
+@inline
+def _raw_rows(task, tile, level, node):
+    """Downward messages to the children of a node, as they are, for the trees below a cut."""
+    geometry = task.geometry
+    s, v = of(geometry, level - 1, BRANCHES), of(geometry, level, SYMBOLS)
+    out = simd.like(task.stack, simd.at(task.job, LAST_DOWN))
+    step, place = of(geometry, level, NODES) * v, node * s * v
+    _rows(task, tile, task.stack, of(geometry, level, STACK), s * v, out, place, step, False)
+
+
+@inline
+def _marginal_lines(task, level, node, values, place, length):
+    """Marginals of the children of a node of the level above: lines ``length`` apart."""
+    geometry, messages, stack = task.geometry, task.messages, task.stack
+    width, v = simd.width(messages), of(geometry, level, SYMBOLS)
+    up, down = first_child(task, level - 1, node), of(geometry, level, STACK)
+    for _ in range(of(geometry, level - 1, BRANCHES)):
+        for i in range(0, v * width, width):
+            x = simd.multiply(simd.load(messages, up + i), simd.load(stack, down + i))
+            simd.stream(values, place, x)
+            place += length
+        up += of(geometry, level, STRIDE)
+        down += v * width
+
+
+@inline
+def _marginal_block(task, level, node):
+    """The same as lines of ``block``."""
+    geometry, messages, stack, block = task.geometry, task.messages, task.stack, task.block
+    width, v, o = simd.width(messages), of(geometry, level, SYMBOLS), 0
+    up, down = first_child(task, level - 1, node), of(geometry, level, STACK)
+    for _ in range(of(geometry, level - 1, BRANCHES)):
+        for i in range(0, v * width, width):
+            x = simd.multiply(simd.load(messages, up + i), simd.load(stack, down + o))
+            simd.store(block, o, x)
+            o += width
+        up += of(geometry, level, STRIDE)
+
+
+@inline
 def _below_with_lines(task, tile, level):
     """Messages to the children of the current node of a level, and their lines."""
     job, geometry = task.job, task.geometry
     width = simd.width(task.messages)
     node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)
     _leaves_again(task, tile, level, node)
+    down_node(task, level, node, slot)
     s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
     nodes, length = of(geometry, level + 1, NODES), simd.at(job, LENGTH)
-    values, begin = simd.like(task.messages, simd.at(job, VALUES)), simd.at(job, HEAD + level + 1)
-    sink, lower = SINK_NONE, level + 1 < simd.at(job, LOWEST)
-    zero = np.int64(0)
-    other = begin >= 0 and simd.at(job, WHAT) != MARGINAL
+    begin = simd.at(job, HEAD + level + 1)
     if level + 1 == task.depth and simd.at(job, LAST_DOWN) != 0:
-        sink = SINK_RAW
-    elif other:
-        lower = True  # its lines are taken from the stack
+        _raw_rows(task, tile, level + 1, node)
+    elif begin >= 0 and simd.at(job, WHAT) == MARGINAL:
+        values = simd.like(task.messages, simd.at(job, VALUES))
+        if length != 0:
+            place = begin + node * s * v * length + tile * width
+            _marginal_lines(task, level + 1, node, values, place, length)
+        else:
+            zero, row = np.int64(0), node * s * v
+            _marginal_block(task, level + 1, node)
+            aligned = simd.at(job, ALIGNED) != 0
+            _rows(task, tile, task.block, zero, s * v, values, begin + row, nodes * v, aligned)
     elif begin >= 0:
-        sink = SINK_LINES if length != 0 else SINK_BLOCK
-    place = begin + node * s * v * length + tile * width
-    down_node(task, level, node, slot, lower, sink, values, place, length)
-    if sink == SINK_BLOCK:
-        aligned = simd.at(job, ALIGNED) != 0
-        start_at = begin + node * s * v
-        _rows(task, tile, task.block, zero, s * v, values, start_at, nodes * v, aligned)
-    elif sink == SINK_RAW:
-        out = simd.like(task.block, simd.at(job, LAST_DOWN))
-        _rows(task, tile, task.block, zero, s * v, out, node * s * v, nodes * v, False)
-    elif other:
         for j in range(s):
             _emit(task, tile, level + 1, node, node * s + j, j)
 
 
 @jit
-def lines(first, last, job, room, base):
-    """Marginals or messages of the tiles ``first`` to ``last``; ``base`` is of their type."""
+def lines(job, room, base):
+    """Marginals or messages of all tiles that nobody took yet; ``base`` is of their type."""
     state = simd.skip_denormals()
     wanted, places = simd.pointer(job), simd.pointer(room)
     lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
     zero = np.int64(0)  # a literal would be a type of its own, and compiled once more
-    for tile in range(first, last):
-        task = task_of(wanted, places, tile, simd.pointer(base))
+    task = task_of(wanted, places, simd.pointer(base))
+    while True:
+        tile = simd.take(wanted, NEXT)
+        if tile >= simd.at(wanted, TILES):
+            break
+        turn_to(task, places, tile)
         _up(task, tile)
         if lowest >= 0:
             start(task, tile, normalise)
@@ -234,7 +274,17 @@ def lines(first, last, job, room, base):
 # ------------------------------------------------------------------------------------------ beliefs
 
 
-@part
+@inline
+def _put_beliefs(task, me, marginal, below, square):
+    """Three numbers about a node, whose lines stand at ``me``."""
+    size = simd.width(task.beliefs)
+    size *= of(task.geometry, task.depth, FIRST) + of(task.geometry, task.depth, NODES)
+    simd.store(task.beliefs, me, marginal)
+    simd.store(task.beliefs, size + me, below)
+    simd.store(task.beliefs, 2 * size + me, square)
+
+
+@inline
 def _begin_beliefs(task, tile):
     """The true symbols of the tile, and the numbers of the root."""
     job, messages, geometry = task.job, task.messages, task.geometry
@@ -261,10 +311,10 @@ def _begin_beliefs(task, tile):
         square = simd.fma(x, x, square)
         own = simd.where_equal(task.truth, 0, a, x, own)
         own_raw = simd.where_equal(task.truth, 0, a, raw, own_raw)
-    put_beliefs(task, 0, own, simd.divide(own_raw, total), square)
+    _put_beliefs(task, 0, own, simd.divide(own_raw, total), square)
 
 
-@part
+@inline
 def _end_beliefs(task, tile):
     """The numbers of all nodes, a block of rows per level and kind."""
     job, geometry, depth = task.job, task.geometry, task.depth
@@ -280,20 +330,39 @@ def _end_beliefs(task, tile):
             _rows(task, tile, task.beliefs, offset, nodes, out, q * size + place, nodes, False)
 
 
-@part
+@inline
+def _three_numbers(task, level, node):
+    """The numbers of each child of a node of the level above."""
+    geometry, messages, stack, truth = task.geometry, task.messages, task.stack, task.truth
+    width, v = simd.width(messages), of(geometry, level, SYMBOLS)
+    s = of(geometry, level - 1, BRANCHES)
+    up, down = first_child(task, level - 1, node), of(geometry, level, STACK)
+    me, zero = (of(geometry, level, FIRST) + node * s) * width, simd.same(messages, 0.0)
+    for _ in range(s):
+        total, square, own, own_raw = zero, zero, zero, zero
+        for b in range(v):
+            raw = simd.load(messages, up + b * width)
+            x = simd.multiply(raw, simd.load(stack, down + b * width))
+            total = simd.add(total, raw)
+            square = simd.fma(x, x, square)
+            own = simd.where_equal(truth, me, b, x, own)
+            own_raw = simd.where_equal(truth, me, b, raw, own_raw)
+        _put_beliefs(task, me, own, simd.divide(own_raw, total), square)
+        up += of(geometry, level, STRIDE)
+        down += v * width
+        me += width
+
+
+@inline
 def _below_with_beliefs(task, tile, level):
     """Messages to the children of the current node of a level, and the numbers of each."""
-    job, geometry = task.job, task.geometry
     node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)
     _leaves_again(task, tile, level, node)
-    last = level + 1 == task.depth and simd.at(job, LAST_DOWN) != 0
-    sink = SINK_RAW if last else SINK_NUMBERS
-    down_node(task, level, node, slot, level + 1 < task.depth, sink, task.block, 0, 0)
-    if last:
-        s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
-        out, zero = simd.like(task.block, simd.at(job, LAST_DOWN)), np.int64(0)
-        step = of(geometry, level + 1, NODES) * v
-        _rows(task, tile, task.block, zero, s * v, out, node * s * v, step, False)
+    down_node(task, level, node, slot)
+    if level + 1 == task.depth and simd.at(task.job, LAST_DOWN) != 0:
+        _raw_rows(task, tile, level + 1, node)
+    else:
+        _three_numbers(task, level + 1, node)
 
 
 # ---------------------------------------------------------------------------------------- samples
@@ -400,14 +469,18 @@ def _draw_rules(task, tile):
 
 
 @jit
-def numbers(first, last, job, room, base):
-    """Samples and beliefs of the tiles ``first`` to ``last``, or the upward pass alone."""
+def numbers(job, room, base):
+    """Samples and beliefs of all tiles that nobody took yet, or the upward pass alone."""
     state = simd.skip_denormals()
     wanted, places = simd.pointer(job), simd.pointer(room)
     lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
     drawing = simd.at(wanted, DRAWN) != 0
-    for tile in range(first, last):
-        task = task_of(wanted, places, tile, simd.pointer(base))
+    task = task_of(wanted, places, simd.pointer(base))
+    while True:
+        tile = simd.take(wanted, NEXT)
+        if tile >= simd.at(wanted, TILES):
+            break
+        turn_to(task, places, tile)
         _up(task, tile)
         if drawing:
             if simd.at(wanted, ROOT_NUMBERS) != 0:

@@ -19,9 +19,16 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "LINE",
     "add",
+    "add_four_pairs",
+    "add_pair",
+    "add_quadruple",
+    "add_two_quadruples",
+    "address",
     "after",
     "aligned",
     "at",
+    "call_down",
+    "call_up",
     "divide",
     "exp",
     "exponent",
@@ -37,6 +44,7 @@ __all__ = [
     "maximum",
     "minimum",
     "multiply",
+    "one_hot",
     "pair",
     "pointer",
     "put",
@@ -49,6 +57,7 @@ __all__ = [
     "stream",
     "stream_turned",
     "subtract",
+    "take",
     "unscale",
     "where_at_least",
     "where_equal",
@@ -160,6 +169,27 @@ def after(typing_context, base, i):
         return builder.gep(args[0], [args[1]])
 
     return base(base, types.intp), code
+
+
+@intrinsic
+def address(typing_context, base):
+    """The place as a number."""
+
+    def code(context, builder, signature, args):
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(base), code
+
+
+@intrinsic
+def take(typing_context, base, i):
+    """The i-th element, which is then one larger; no two threads get the same."""
+
+    def code(context, builder, signature, args):
+        one = ir.Constant(ir.IntType(64), 1)
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), one, "monotonic")
+
+    return types.int64(base, types.intp), code
 
 
 @intrinsic
@@ -398,6 +428,73 @@ where_equal = _where("==")
 where_at_least = _where(">=")
 
 
+def _function(builder, place, result, arguments):
+    """What is called by its address."""
+    kind = ir.FunctionType(result, arguments)
+    return builder.inttoptr(place, kind.as_pointer())
+
+
+@intrinsic
+def call_up(typing_context, place, base, child, stride, out, scale):
+    """The function at an address: a node's upward message, see ``specialised.py``."""
+
+    def code(context, builder, signature, args):
+        place, base, child, stride, out, scale = args
+        bytes_, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+        child, out = (builder.bitcast(builder.gep(base, [x]), bytes_) for x in (child, out))
+        size = ir.Constant(word, signature.args[1].dtype.bitwidth // 8)
+        arguments = [bytes_, word, bytes_, scale.type]
+        function = _function(builder, place, scale.type, arguments)
+        return builder.call(function, [child, builder.mul(stride, size), out, scale])
+
+    number = types.intp
+    return scale(types.int64, base, number, number, number, scale), code
+
+
+@intrinsic
+def call_down(typing_context, place, parents, parent, base, child, stride, out, scale):
+    """The function at an address: downward messages to the children of a node."""
+
+    def code(context, builder, signature, args):
+        place, parents, parent, base, child, stride, out, scale = args
+        bytes_, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+        places = ((parents, parent), (base, child), (parents, out))
+        parent, child, out = (builder.bitcast(builder.gep(x, [i]), bytes_) for x, i in places)
+        size = ir.Constant(word, signature.args[1].dtype.bitwidth // 8)
+        arguments = [bytes_, bytes_, word, bytes_, scale.type]
+        function = _function(builder, place, ir.VoidType(), arguments)
+        builder.call(function, [parent, child, builder.mul(stride, size), out, scale])
+        return context.get_dummy_value()
+
+    number = types.intp
+    result = types.void(types.int64, parents, number, base, number, number, number, scale)
+    return result, code
+
+
+@intrinsic
+def one_hot(typing_context, base, offset, lines, numbers, here, hit, miss):
+    """So many lines from ``offset`` on: ``hit`` where the 32-bit integer is the line's number."""
+
+    def code(context, builder, signature, args):
+        base, offset, lines, numbers, here, hit, miss = args
+        kind = ir.VectorType(ir.IntType(32), signature.args[5].lanes)
+        start = builder.bitcast(builder.gep(numbers, [here]), kind.as_pointer())
+        seen = builder.load(start, align=4)
+        first = builder.bitcast(builder.gep(base, [offset]), hit.type.as_pointer())
+        zero = ir.Constant(ir.IntType(32), 0)
+        mask = ir.Constant(kind, [0] * kind.count)
+        with cgutils.for_range(builder, lines) as loop:
+            line = builder.trunc(loop.index, ir.IntType(32))
+            line = builder.insert_element(ir.Constant(kind, ir.Undefined), line, zero)
+            found = builder.icmp_signed("==", seen, builder.shuffle_vector(line, line, mask))
+            value = builder.select(found, hit, miss)
+            builder.store(value, builder.gep(first, [loop.index]), align=LINE)
+        return context.get_dummy_value()
+
+    number = types.intp
+    return types.void(base, number, number, numbers, number, hit, miss), code
+
+
 def _arithmetic(instruction: str):
     @intrinsic
     def operation(typing_context, a, b):
@@ -438,6 +535,119 @@ def fma(typing_context, a, b, c):
         return _call(builder, "fma", a, *args)
 
     return a(a, b, c), code
+
+
+def _sum_of_products(terms: int, factors: int):
+    @intrinsic
+    def sum_of_products(typing_context, left, i, right, j, index, p, total):
+        """``total`` plus products of lines, one after another, in multiply-adds.
+
+        Their offsets are the 32-bit integers >= 0 at ``index + p``: pairs, one from ``left + i``
+        and one from ``right + j``; or four, whose first and last two are multiplied beforehand.
+        """
+
+        def code(context, builder, signature, args):
+            left, i, right, j, index, p, acc = args
+            left, right = builder.gep(left, [i]), builder.gep(right, [j])
+            word = ir.IntType(64)
+            places = builder.bitcast(builder.gep(index, [p]), word.as_pointer())
+
+            def line(base, offset):
+                return builder.load(_line(builder, base, offset, total), align=LINE)
+
+            def pair(n):
+                both = builder.load(builder.gep(places, [ir.Constant(word, n)]), align=4)
+                low = builder.and_(both, ir.Constant(word, 0xFFFFFFFF))
+                return low, builder.lshr(both, ir.Constant(word, 32))
+
+            for n in range(terms):
+                if factors == 2:
+                    low, high = pair(n)
+                    x, y = line(left, low), line(right, high)
+                else:
+                    x, y = (
+                        builder.fmul(*(line(left, offset) for offset in pair(2 * n + half)))
+                        for half in range(2)
+                    )
+                acc = _call(builder, "fma", total, x, y, acc)
+            return acc
+
+        number = types.intp
+        return total(left, number, right, number, index, number, total), code
+
+    return sum_of_products
+
+
+def _unrolled(most: int):
+    @intrinsic
+    def sum_pairs(typing_context, left, i, right, j, index, p, count, zero):
+        """The sum of ``count`` products of two lines, the same as by :func:`add_pair`.
+
+        Each count up to a limit has code of its own: loops of few steps cost as much as they do.
+        """
+
+        def code(context, builder, signature, args):
+            left, i, right, j, index, p, count, zero = args
+            left, right = builder.gep(left, [i]), builder.gep(right, [j])
+            word = ir.IntType(64)
+            places = builder.bitcast(builder.gep(index, [p]), word.as_pointer())
+            kind = signature.args[7]
+
+            def step(places, n, acc):
+                both = builder.load(builder.gep(places, [ir.Constant(word, n)]), align=4)
+                low = builder.and_(both, ir.Constant(word, 0xFFFFFFFF))
+                high = builder.lshr(both, ir.Constant(word, 32))
+                x, y = (
+                    builder.load(_line(builder, base, offset, kind), align=LINE)
+                    for base, offset in ((left, low), (right, high))
+                )
+                return _call(builder, "fma", kind, x, y, acc)
+
+            end = builder.append_basic_block("sum.end")
+            more = builder.append_basic_block("sum.more")
+            choice = builder.switch(count, more)
+            found = []
+            for n in range(most + 1):
+                here = builder.append_basic_block(f"sum.{n}")
+                choice.add_case(ir.Constant(word, n), here)
+                builder.position_at_end(here)
+                acc = zero
+                for k in range(n):
+                    acc = step(places, k, acc)
+                found.append((acc, here))
+                builder.branch(end)
+            builder.position_at_end(more)
+            before = builder.block
+            loop = builder.append_basic_block("sum.loop")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            acc, done = builder.phi(zero.type), builder.phi(word)
+            acc.add_incoming(zero, before)
+            done.add_incoming(ir.Constant(word, 0), before)
+            place = builder.gep(places, [done])
+            total = step(place, 0, acc)
+            following = builder.add(done, ir.Constant(word, 1))
+            acc.add_incoming(total, builder.block)
+            done.add_incoming(following, builder.block)
+            found.append((total, builder.block))
+            builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
+            builder.position_at_end(end)
+            result = builder.phi(zero.type)
+            for value, block in found:
+                result.add_incoming(value, block)
+            return result
+
+        number = types.intp
+        return zero(left, number, right, number, index, number, number, zero), code
+
+    return sum_pairs
+
+
+sum_pairs = _unrolled(8)
+add_pair = _sum_of_products(1, 2)
+add_four_pairs = _sum_of_products(4, 2)
+add_quadruple = _sum_of_products(1, 4)
+add_two_quadruples = _sum_of_products(2, 4)
 
 
 @intrinsic

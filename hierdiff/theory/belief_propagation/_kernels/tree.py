@@ -4,8 +4,9 @@ A tile holds as many samples as a vector has lanes, so every message entry is on
 rule costs one load and one fused multiply-add per child.  Nodes are visited depth first.
 
 Scaling.  ``raw(a)`` is an upward message in its own units; ``c`` is the power of two that brings
-its sum into [1, 2), and a parent multiplies by the ``c`` of its children.  No rounding is involved,
-so results do not depend on how a tree was cut into blocks.  The downward message ``D`` is dual to
+its sum into [1, 2), and a parent multiplies by the ``c`` of its children.  No rounding is involved.
+Where a tree is cut, the block above gets ``raw``, ``c`` and ``range`` of the roots below and gives
+``D`` back, so that every product and every underflow is that of the whole tree.  The downward message ``D`` is dual to
 ``raw``: sum_a D(a) raw(a) = 1 at every node, so marginal(a) = D(a) raw(a) needs no division.
 
 ``range`` is the smallest sum of exponents along a path to the root, which begins at a leaf or with
@@ -25,8 +26,9 @@ from hierdiff.theory.belief_propagation._kernels import simd
 from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     DOWN,
+    DOWN_CODE,
     EXPONENTS,
-    FIRST,
+    INSIDE,
     NODES,
     RANGES,
     ROOT,
@@ -38,8 +40,10 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     STRIDE,
     SYMBOLS,
     UP,
+    UP_CODE,
     WEIGHTED,
     Z,
+    has_scale,
     of,
 )
 from hierdiff.theory.belief_propagation._kernels.leaves import (
@@ -50,40 +54,41 @@ from hierdiff.theory.belief_propagation._kernels.leaves import (
 )
 
 __all__ = [
-    "SINK_BLOCK",
-    "SINK_LINES",
-    "SINK_NONE",
-    "SINK_NUMBERS",
-    "SINK_RAW",
     "advance",
     "children_scale",
     "down_node",
     "first_child",
     "highest",
-    "put_beliefs",
     "reset",
     "start",
     "upward",
 ]
 
-LOW = 0xFFFFFFFF  # the first of a pair of indices
 
-# what becomes of the lines of the children of a node: nothing, lines [v, LENGTH] of the output,
-# lines of `block` (which become rows), lines of `block` without the upward message, three numbers
-SINK_NONE, SINK_LINES, SINK_BLOCK, SINK_RAW, SINK_NUMBERS = 0, 1, 2, 3, 4
+_LOW = 0xFFFFFFFF  # the first of a pair of indices
 
 
 @inline
 def _up_two(messages, child, out, v, m, index, p, scale):
     """Two children, rules of equal weight: out(a) = scale * sum_k left(r_k0) right(r_k1)."""
-    width = simd.width(messages)
-    total = simd.same(messages, 0.0)
+    width, zero = simd.width(messages), simd.same(messages, 0.0)
+    total, fours, rest = zero, m >> 2, m & 3
+    if m == 4:
+        for _ in range(v):
+            acc = simd.add_four_pairs(messages, child, messages, child, index, p, zero)
+            p += 8
+            acc = simd.multiply(acc, scale)
+            simd.store(messages, out, acc)
+            out += width
+            total = simd.add(total, acc)
+        return total
     for _ in range(v):
-        acc = simd.same(messages, 0.0)
-        for _ in range(m):
-            pair = simd.pair(index, p)
-            left = simd.load(messages, child + (pair & LOW))
-            acc = simd.fma(left, simd.load(messages, child + (pair >> 32)), acc)
+        acc = zero
+        for _ in range(fours):
+            acc = simd.add_four_pairs(messages, child, messages, child, index, p, acc)
+            p += 8
+        for _ in range(rest):
+            acc = simd.add_pair(messages, child, messages, child, index, p, acc)
             p += 2
         acc = simd.multiply(acc, scale)
         simd.store(messages, out, acc)
@@ -95,17 +100,15 @@ def _up_two(messages, child, out, v, m, index, p, scale):
 @inline
 def _up_four(messages, child, out, v, m, index, p, scale):
     """Four children, rules of equal weight."""
-    width = simd.width(messages)
-    total = simd.same(messages, 0.0)
+    width, zero = simd.width(messages), simd.same(messages, 0.0)
+    total, twos, rest = zero, m >> 1, m & 1
     for _ in range(v):
-        acc = simd.same(messages, 0.0)
-        for _ in range(m):
-            one, two = simd.pair(index, p), simd.pair(index, p + 2)
-            left = simd.load(messages, child + (one & LOW))
-            left = simd.multiply(left, simd.load(messages, child + (one >> 32)))
-            right = simd.load(messages, child + (two & LOW))
-            right = simd.multiply(right, simd.load(messages, child + (two >> 32)))
-            acc = simd.fma(left, right, acc)
+        acc = zero
+        for _ in range(twos):
+            acc = simd.add_two_quadruples(messages, child, messages, child, index, p, acc)
+            p += 8
+        for _ in range(rest):
+            acc = simd.add_quadruple(messages, child, messages, child, index, p, acc)
             p += 4
         acc = simd.multiply(acc, scale)
         simd.store(messages, out, acc)
@@ -141,7 +144,7 @@ def children_scale(task, level, child):
     """Product of the scales of all children of a node, the factor in its own message."""
     messages, geometry = task.messages, task.geometry
     scale = simd.same(messages, 1.0)
-    if level + 1 < task.depth:
+    if has_scale(task, level + 1):
         end = child + of(geometry, level + 1, SYMBOLS) * simd.width(messages)
         for j in range(of(geometry, level, BRANCHES)):
             c = simd.load(messages, end + j * of(geometry, level + 1, STRIDE))
@@ -167,7 +170,7 @@ def _up_node(task, level, node):
     out = of(geometry, level, ROWS) + node * of(geometry, level, STRIDE)
     scale = children_scale(task, level, child)
     path = simd.same(messages, 0.0)
-    if level + 1 < task.depth:
+    if has_scale(task, level + 1):
         end = child + (of(geometry, level + 1, SYMBOLS) + 1) * width
         for j in range(s):
             path = simd.minimum(
@@ -176,8 +179,11 @@ def _up_node(task, level, node):
         # a product of raw messages has the exponents of all children together: it underflows too
         none = simd.same(messages, 0.0)
         path = simd.minimum(simd.subtract(none, simd.exponent(scale)), path)
-    weighted = of(geometry, level, WEIGHTED) != 0
-    if s == 2 and not weighted:
+    weighted, code = of(geometry, level, WEIGHTED) != 0, of(geometry, level, UP_CODE)
+    if code != 0:
+        stride = of(geometry, level + 1, STRIDE)
+        total = simd.call_up(code, messages, child, stride, out, scale)
+    elif s == 2 and not weighted:
         total = _up_two(messages, child, out, v, m, task.up, p, scale)
     elif s == 4 and not weighted:
         total = _up_four(messages, child, out, v, m, task.up, p, scale)
@@ -250,7 +256,10 @@ def upward(task, tile):
 
 @part
 def start(task, tile, normalise):
-    """Downward message of the root from its prior; z = sum_a prior(a) upward(a)."""
+    """Downward message of the root from its prior; z = sum_a prior(a) upward(a).
+
+    That of a root inside a tree, in the units of the whole tree, is there already.
+    """
     messages, stack, geometry = task.messages, task.stack, task.geometry
     root = simd.like(messages, simd.at(task.job, ROOT))
     width = simd.width(messages)
@@ -265,6 +274,8 @@ def start(task, tile, normalise):
     z = simd.multiply(z, c)
     if normalise:
         c = simd.divide(c, z)
+    if simd.at(task.job, INSIDE) != 0:
+        c = simd.same(messages, 1.0)
     for a in range(v):
         i = down + a * width
         simd.store(stack, i, simd.multiply(simd.load(stack, i), c))
@@ -275,19 +286,19 @@ def start(task, tile, normalise):
 
 
 @inline
-def _sum_rules(task, left, parent, child, p, end, kind, s, weighted):
-    """Message to one symbol of a child: the sum over rules that hold it."""
-    messages, index = task.messages, task.down
+def _sum_pairs(left, parent, messages, child, index, p, end):
+    """Message to one symbol of a child: the sum over rules that hold it, of two factors each."""
+    zero = simd.same(messages, 0.0)
+    return simd.sum_pairs(left, parent, messages, child, index, p, (end - p) >> 1, zero)
+
+
+@inline
+def _sum_rules(task, parent, child, p, end, s, weighted):
+    """The same for one child, or two whose rules differ in weight."""
+    messages, stack, index = task.messages, task.stack, task.down
     acc = simd.same(messages, 0.0)
-    if kind == 2:  # one of two factors each
-        while p < end:
-            pair = simd.pair(index, p)
-            d = simd.load(left, parent + (pair & LOW))
-            acc = simd.fma(d, simd.load(messages, child + (pair >> 32)), acc)
-            p += 2
-        return acc
-    while p < end:  # one child, or two whose rules differ in weight
-        x = simd.load(left, parent + simd.at(index, p))
+    while p < end:
+        x = simd.load(stack, parent + simd.at(index, p))
         if s == 2:
             x = simd.multiply(x, simd.load(messages, child + simd.at(index, p + 1)))
         if weighted:
@@ -304,6 +315,7 @@ def _products(task, level, parent, child):
     An odd last child is paired with the one before it, whose own pair stays what it is.
     """
     geometry, messages, out = task.geometry, task.messages, task.products
+    stack, index = task.stack, task.up
     width = simd.width(messages)
     v, m = of(geometry, level, SYMBOLS), of(geometry, level, RULES)
     s, p = of(geometry, level, BRANCHES), of(geometry, level, UP)
@@ -311,16 +323,16 @@ def _products(task, level, parent, child):
     odd = s > 2 * pairs
     o = 0
     for a in range(v):
-        d = simd.load(task.stack, parent + a * width)
+        d = simd.load(stack, parent + a * width)
         for _ in range(m):
             x = d
             if weighted:
                 x = simd.multiply(x, simd.same(messages, simd.at(task.up_weights, p)))
             if s == 4:
-                one, two = simd.pair(task.up, p), simd.pair(task.up, p + 2)
-                left = simd.load(messages, child + (one & LOW))
+                one, two = simd.pair(index, p), simd.pair(index, p + 2)
+                left = simd.load(messages, child + (one & _LOW))
                 left = simd.multiply(left, simd.load(messages, child + (one >> 32)))
-                right = simd.load(messages, child + (two & LOW))
+                right = simd.load(messages, child + (two & _LOW))
                 right = simd.multiply(right, simd.load(messages, child + (two >> 32)))
                 simd.store(out, o, simd.multiply(x, right))
                 simd.store(out, o + width, simd.multiply(x, left))
@@ -330,12 +342,12 @@ def _products(task, level, parent, child):
                 for g in range(pairs):
                     simd.store(out, o + g * width, before)
                     if g == pairs - 1 and odd:
-                        last = simd.load(messages, child + simd.at(task.up, p + s - 3))
+                        last = simd.load(messages, child + simd.at(index, p + s - 3))
                         simd.store(out, o + pairs * width, simd.multiply(before, last))
                     before = simd.multiply(before, _pair(task, child, p + 2 * g))
                 after = simd.same(messages, 1.0)
                 if odd:
-                    after = simd.load(messages, child + simd.at(task.up, p + s - 1))
+                    after = simd.load(messages, child + simd.at(index, p + s - 1))
                 for g in range(pairs - 1, -1, -1):
                     i = o + g * width
                     simd.store(out, i, simd.multiply(simd.load(out, i), after))
@@ -351,68 +363,36 @@ def _pair(task, child, p):
     return simd.multiply(x, simd.load(task.messages, child + simd.at(task.up, p + 1)))
 
 
-@inline
-def put_beliefs(task, me, marginal, below, square):
-    """Three numbers about a node, whose lines stand at ``me``."""
-    size = simd.width(task.beliefs)
-    size *= of(task.geometry, task.depth, FIRST) + of(task.geometry, task.depth, NODES)
-    simd.store(task.beliefs, me, marginal)
-    simd.store(task.beliefs, size + me, below)
-    simd.store(task.beliefs, 2 * size + me, square)
-
-
 @part
-def down_node(task, level, node, slot, lower, sink, values, place, length):
-    """Downward messages to all children of one node, and what becomes of their lines.
-
-    They stay on the stack where there is something ``lower``, or numbers to take from them.
-    """
-    geometry, messages, stack = task.geometry, task.messages, task.stack
-    width = simd.width(messages)
+def down_node(task, level, node, slot):
+    """Downward messages to all children of one node, onto the stack of the level below."""
+    geometry, messages, stack, starts = task.geometry, task.messages, task.stack, task.starts
+    index, width = task.down, simd.width(messages)
     s, v = of(geometry, level, BRANCHES), of(geometry, level + 1, SYMBOLS)
     parent = of(geometry, level, STACK) + slot * of(geometry, level, SYMBOLS) * width
     child = first_child(task, level, node)
-    stride = of(geometry, level + 1, STRIDE)
     scale = children_scale(task, level, child)
+    code = of(geometry, level, DOWN_CODE)
+    if code != 0:
+        stride, out = of(geometry, level + 1, STRIDE), of(geometry, level + 1, STACK)
+        simd.call_down(code, stack, parent, messages, child, stride, out, scale)
+        return
     weighted = of(geometry, level, WEIGHTED) != 0
-    left, kind = stack, 2
+    left, pairs = stack, s > 2 or (s == 2 and not weighted)
     if s > 2:
         _products(task, level, parent, child)
         left, parent = task.products, 0
-    elif s == 1 or weighted:
-        kind = 1
-    q, out, o = of(geometry, level, DOWN), of(geometry, level + 1, STACK), 0
-    zero = simd.same(messages, 0.0)
-    for j in range(s):
-        up = child + j * stride
-        total, square, own, own_raw = zero, zero, zero, zero
-        me = (of(geometry, level + 1, FIRST) + node * s + j) * width
-        p = simd.at(task.starts, q)
-        for b in range(v):
-            end = simd.at(task.starts, q + b + 1)
-            d = _sum_rules(task, left, parent, child, p, end, kind, s, weighted)
-            d = simd.multiply(d, scale)
-            p = end
-            if lower:
-                simd.store(stack, out, d)
-            if sink != SINK_NONE:
-                raw = simd.load(messages, up)
-                x = simd.multiply(raw, d)
-                if sink == SINK_LINES:
-                    simd.stream(values, place, x)
-                    place += length
-                elif sink == SINK_NUMBERS:
-                    total = simd.add(total, raw)
-                    square = simd.fma(x, x, square)
-                    own = simd.where_equal(task.truth, me, b, x, own)
-                    own_raw = simd.where_equal(task.truth, me, b, raw, own_raw)
-                elif sink == SINK_RAW:
-                    simd.store(task.block, o, d)
-                else:
-                    simd.store(task.block, o, x)
+    q, out = of(geometry, level, DOWN), of(geometry, level + 1, STACK)
+    p = simd.at(starts, q)
+    for _ in range(s):
+        for _ in range(v):
+            q += 1
+            end = simd.at(starts, q)
+            if pairs:
+                d = _sum_pairs(left, parent, messages, child, index, p, end)
+            else:
+                d = _sum_rules(task, parent, child, p, end, s, weighted)
+            simd.store(stack, out, simd.multiply(d, scale))
             out += width
-            o += width
-            up += width
-        if sink == SINK_NUMBERS:
-            put_beliefs(task, me, own, simd.divide(own_raw, total), square)
-        q += v + 1
+            p = end
+        q += 1
