@@ -234,6 +234,16 @@ EXPERIMENTS: dict[str, Entry] = {
         "what parallel unmasking costs a trained network, beside exact conditionals",
         "networks",
     ),
+    "network-contrastive": Entry(
+        "hierdiff.validation.experiments.dual_encoders:NetworkContrastive",
+        "trained dual encoders beside the optimum, by width and negatives",
+        "networks",
+    ),
+    "network-locality": Entry(
+        "hierdiff.validation.experiments.local_networks:NetworkLocality",
+        "how much of a network exact denoisers of windows explain",
+        "networks",
+    ),
     "network-representation": Entry(
         "hierdiff.validation.experiments.representation:NetworkRepresentation",
         "quality of a network's features against noise",

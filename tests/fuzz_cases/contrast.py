@@ -18,6 +18,14 @@ EXEMPT = {
     f"{_ZERO}.captioned_scenes.SpectralPart": "a result; its own functions make it",
     f"{_ZERO}.contrastive.Spectrum": "a result; its own functions make it",
 }
+_NETWORKS = "hierdiff.validation.experiments"
+EXEMPT |= {
+    f"{_NETWORKS}.{name}.{word}": "trains networks; its arguments are those of the experiment, or "
+    "come from the runner"
+    for name in ("dual_encoders.NetworkContrastive", "local_networks.NetworkLocality")
+    for word in ("datasets", "figure", "measure", "predict", "summary")
+}
+EXEMPT[f"{_NETWORKS}.dual_encoders.DualEncoder"] = "a module of torch, built by the experiment"
 
 
 def cases() -> list[Case]:

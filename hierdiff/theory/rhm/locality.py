@@ -28,9 +28,14 @@ depth h, so windows that follow the tree cost
 .. math:: b_L - b_h, \qquad b_h \text{ the leaf belief of depth } h                    \qquad (3)
 
 by density evolution (:func:`~hierdiff.theory.population_dynamics`).  The Markov length is the
-number of leaves of the smallest such window that costs at most a given number.  Away from the
-threshold b_h converges exponentially in h and the length stays finite as L grows; at the threshold
-it converges as a power of h, and the length grows with the tree.
+number of leaves of the smallest such window that costs at most a given number.  In the width w of
+the window the loss falls as a power: slowly at the threshold, and beyond the scale
+
+.. math:: \xi \sim |t - t_c|^{-\nu}                                                    \qquad (4)
+
+of :func:`~hierdiff.theory.correlation_length_exponent` fast (``theory/derive_locality.py``).  So the
+Markov length stays finite as L grows away from the threshold, and at the threshold it grows with
+the tree until the slow power has reached what a window may cost.
 
 References: Niedoba et al., arXiv 2411.19339, Kamb and Ganguli, arXiv 2412.20292 (local machines);
 Lukoianov et al., arXiv 2509.09672 (windows from covariances); Hu et al., arXiv 2508.06614 (Markov
