@@ -106,8 +106,9 @@ SURFACE = {
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "Autoregressive", "ChangedTree", "Classification",
         "Composition", "Correlations", "Coverage", "CueConflict", "DataModels",
-        "EmpiricalModel", "Exponents", "FiniteSizeScaling", "Information", "JacobianSpectrum",
-        "GrammarLearning", "KernelLearning", "LearnedGrammar", "Speciation", "Memorization", "MostLikelyStrings", "ParallelUnmasking",
+        "EmpiricalModel", "Exponents", "FiniteSizeScaling", "GrammarLearning", "Information",
+        "JacobianSpectrum", "KernelLearning", "LearnedGrammar", "Memorization",
+        "MostLikelyStrings", "ParallelUnmasking", "Speciation",
         "PhaseDiagram", "PhaseTransition", "PosteriorEntropy", "Representation",
         "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights", "SampleComplexity",
         "SequentialModel", "Sharpening", "SimulatedModel", "Susceptibility", "SynonymLearning",
