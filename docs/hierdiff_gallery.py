@@ -17,6 +17,8 @@ SMALL = {
     "memorization": "--seeds 8 --test 1000 --ranks 4 6",
     "sample_complexity": "--grammars 6 --small-m 2 3 4 --large-m 2 3 4",
     "tree_shapes": "--depths 2 3 --grammars 8",
+    "contrastive_learning": "--widths 2 4 9 10 16 25 --starts 2",
+    "local_denoisers": "--grammars 4 --data 30 --heights 1 2 --deepest 8",
     "susceptibility": "--depths 5 7 --grammars 24",
 }
 """Studies of minutes run smaller in the manual; its tables hold the committed full runs."""

@@ -57,6 +57,8 @@ SURFACE = {
     ],
     "hierdiff.theory.rhm": [
         "BeliefSlopes", "CriticalExponents", "CriticalLevel", "Estimate", "KERNELS", "Kernel",
+        "CRITERIA", "Criterion", "LevelSpeciation", "level_speciation", "own_symbol_cost",
+        "speciation_statistic", "weights_divergence",
         "KestenStigum", "OrderParameter", "annealed_beliefs", "annealed_validity",
         "belief_slopes", "best_sizes", "channel", "class_change", "class_truncated",
         "classification_cost", "clustering_cost", "coincidence_cost", "committor",
@@ -82,6 +84,11 @@ SURFACE = {
         "fit_weights", "known_tree_beliefs", "known_tree_dynamics", "next_token_law",
         "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
+    "hierdiff.theory.ising": [
+        "ChainPosterior", "ChainSpeciation", "chain_posterior", "class_information",
+        "half_change_divergence", "speciation_law", "speciation_times", "spin_evidence",
+        "weak_signal_divergence",
+    ],
     "hierdiff.theory.mixture": [
         "bayes_accuracy", "class_posterior", "collapse_time", "decompose", "denoise",
         "empirical_denoise", "empirical_posterior", "empirical_score", "jacobian",
@@ -98,13 +105,14 @@ SURFACE = {
     ],
     "hierdiff.sims": [
         "Alignment", "AttributeBinding", "Autoregressive", "ChangedTree", "Classification",
-        "Composition", "Correlations", "Coverage", "CueConflict", "DataModels",
-        "EmpiricalModel", "Exponents", "FiniteSizeScaling", "Information", "JacobianSpectrum",
-        "KernelLearning", "Memorization", "MostLikelyStrings", "ParallelUnmasking",
-        "PhaseDiagram", "PhaseTransition", "PosteriorEntropy", "Representation",
-        "RepresentationPeak", "RepresentationalSimilarity", "RuleWeights", "SampleComplexity",
-        "SequentialModel", "Sharpening", "SimulatedModel", "Susceptibility", "SynonymLearning",
-        "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
+        "Composition", "ContrastiveLearning", "Correlations", "Coverage", "CueConflict",
+        "DataModels", "EmpiricalModel", "Exponents", "FiniteSizeScaling", "GrammarLearning",
+        "Information", "JacobianSpectrum", "KernelLearning", "LearnedGrammar", "LocalDenoisers",
+        "Memorization", "MostLikelyStrings", "ParallelUnmasking", "PhaseDiagram",
+        "PhaseTransition", "PosteriorEntropy", "Representation", "RepresentationPeak",
+        "RepresentationalSimilarity", "RuleWeights", "SampleComplexity", "SequentialModel",
+        "Sharpening", "SimulatedModel", "Speciation", "Susceptibility", "SynonymLearning",
+        "TrainingTime", "TreeLoss", "TreeMixture", "TreeShapes", "TruncatedDenoisers", "UTurn",
         "UnmaskingModel", "Variants",
     ],
     "hierdiff.results": [
