@@ -45,7 +45,7 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import Axes, Figure, colours, plt
+from hierdiff.plots import Axes, Figure, level_colours, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -557,7 +557,7 @@ def _middle(ds: xr.Dataset) -> int:
 
 def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds))
-    for h, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+    for h, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
         for c, mark in (("symbols", "o-"), ("tokens", "s:")):
             y = one.sel(context=c, height=h)
             ax.errorbar(ds.P, y.recovered, y.recovered_error, fmt=mark, ms=3, lw=1, color=colour,
@@ -571,7 +571,7 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
 
 
 def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
-    for h, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+    for h, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
         for c, mark in (("symbols", "o"), ("tokens", "s")):
             y, x = ds.sel(context=c, height=h), law.sel(context=c, height=h)
             ratio = np.log(y.samples / x.samples).values
@@ -593,7 +593,7 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds)).sel(context="symbols")
     ax.errorbar(ds.P, one.strings, one.strings_error, fmt="ko-", ms=4, lw=1, label="strings")
     ax.plot(ds.P, law.strings.isel(m=_middle(ds)), "k--", lw=1, label="K / 2P")
-    shades = colours(ds.sizes["height0"])
+    shades = level_colours(ds.sizes["height0"])
     for h, colour in zip(ds.height0.values, shades, strict=True):
         y = one.divergence.sel(height0=h)
         ax.plot(ds.P, y.where(y > 1e-3), "o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")
