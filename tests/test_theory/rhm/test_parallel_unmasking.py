@@ -347,3 +347,30 @@ def test_what_has_no_answer_is_refused_in_one_line(call: Any, words: str) -> Non
     with pytest.raises(InvalidParameter, match=words) as error:
         call(grammar, grammar.sample(5, 0).leaves)
     one_line(error)
+
+
+def within(values: list[float], seen: float) -> bool:
+    """Whether a number seen on one grammar is one of these, which other grammars have."""
+    return abs(seen - np.mean(values)) < 4.5 * np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values))
+
+
+def test_numbers_that_a_prototype_has_seen() -> None:
+    """THEORY_2026, section C: 16 leaves at random order, and the order at 32 leaves."""
+    rhm = RHM(8, 3, 2, 4)
+    curves = [unmasking_curve(rhm.draw(g), 300, g) for g in range(6)]
+    for g, curve in enumerate(curves):
+        assert string_entropy(rhm.draw(g)) == pytest.approx(18.559, abs=5e-4)
+        assert abs(curve.total.value - 18.559) < 4.5 * curve.total.error
+    for steps, seen in ((1, 12.86), (2, 6.07), (4, 2.66), (8, 0.87)):
+        found = [c.divergence(even_sizes(16, steps)).value for c in curves]
+        assert within(found, seen), (steps, found)
+    assert within([c.best(4)[1].value for c in curves], 2.63)
+    for order, seen in (("left to right", 20.5), ("random", 2.0), ("spread", 0.46)):
+        found = []
+        for g in range(6):
+            grammar = RHM(8, 3, 2, 5).draw(g)
+            x = grammar.sample(150, g).leaves
+            terms = unmasking_terms(grammar, x, order, even_sizes(32, 8), seed=g)
+            found.append(terms.divergence.value)
+        assert within(found, seen), (order, found)
+    assert not within(found, 2.0)  # the last one, spread, is not what random order costs
