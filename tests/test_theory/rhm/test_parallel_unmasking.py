@@ -146,6 +146,9 @@ def test_the_curve_agrees_with_tables(name: str) -> None:
         exact = want[starts] @ sizes - entropy
         found = curve.divergence(sizes)
         assert abs(found.value - exact) < 4.5 * found.error + 1e-9
+    later = curve.divergence([2, 1], revealed=1)
+    gap = later.value - (2 * want[1] + want[3] - want[1:].sum())
+    assert abs(gap) < 4.5 * later.error + 1e-9
     dual = curve.dual_total_correlation
     assert abs(dual.value - (entropy - N * want[-1])) < 4.5 * dual.error + 1e-9
     if grammar.is_unambiguous:
@@ -340,6 +343,8 @@ def test_a_model_pays_its_errors_and_the_price() -> None:
         (lambda g, x: path_divergence(g, GaussianNoise(V), [1, 0], 10, 0), "masking or uniform"),
         (lambda g, x: path_divergence(g, MaskingNoise(V), [0, 1], 10, 0), "fall from 1 to 0"),
         (lambda g, x: unmasking_curve(g, 1, 0), "n = 1"),
+        (lambda g, x: unmasking_curve(g, 4, 0).divergence([2, 2], revealed=1), "sum to 4"),
+        (lambda g, x: unmasking_curve(g, 4, 0).divergence([1], revealed=4), "revealed = 4"),
     ],
 )  # fmt: skip
 def test_what_has_no_answer_is_refused_in_one_line(call: Any, words: str) -> None:
