@@ -19,6 +19,7 @@ from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
+from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
     remasking,
@@ -432,6 +433,9 @@ def main() -> None:
         exponents,
         exponent_tests,
         threshold_bounds,
+        training_features,
+        training_networks,
+        training_signs,
         tree_shapes,
         unmasking_orders,
         unmasking_sizes,
