@@ -117,7 +117,8 @@ def claims_c() -> dict[str, tuple[str, str]]:
     return {
         "C1": (
             "a statement about width and negatives, not about contrast: the spectral learner binds "
-            f"nothing at widths up to 9 and {at('theory', 25)} at 25 (Bayes {x['bayes'][task]:.3f}); "
+            f"nothing at widths up to 9 and {at('theory', 25)} at 25 "
+            f"(Bayes {x['bayes'][task]:.3f}); "
             f"InfoNCE has {at('infonce', 2)} at width 2 and {at('infonce', 8)} at 8, with eight "
             f"negatives {at('counted', 8)} at 8, with hard negatives {at('hard', 2)} at 2",
             CONTRAST,
