@@ -287,8 +287,8 @@ class NetworkTrainingTime:
             self, noise=partial(noise_name, channel=True), architecture=architecture_rule(Grammar),
             n_train=partial(listed, rule=partial(whole, high=10**7)),
             times=_times, networks=partial(whole, low=2, high=10**4), width=_COUNT, batch=_COUNT,
-            rate=partial(number, above=0, high=10), stop=partial(number, above=0, high=1),
-            copied=partial(number, above=0, below=1),
+            rate=partial(number, low=1e-6, high=10), stop=partial(number, low=1e-3, high=1),
+            copied=partial(number, low=1e-3, below=1),
             t=partial(listed, rule=one_level, rising=True), test=_MANY, samples=_MANY,
             num_steps=_COUNT, seed=natural,
         )  # fmt: skip
