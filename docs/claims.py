@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contrast_tables import claims_c
 from exponents import claims_p
 from network_claims import network_claims
 from pages import HERE, plus, result, table
@@ -163,7 +164,7 @@ def claims_b() -> dict[str, Verdict]:
 def claims() -> str:
     """The whole table."""
     done = claims_p()
-    done |= claims_r() | claims_h() | claims_z() | claims_b()
+    done |= claims_r() | claims_h() | claims_z() | claims_b() | claims_c()
     rows, networks, later = [], network_claims(), claims_u()
     networks["U1"] = later.pop("networks")[0]
     done |= later | claims_m()

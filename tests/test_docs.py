@@ -239,8 +239,8 @@ def options_of(command: str) -> dict[str, Any]:
 
 
 def options_of_hierdiff(arguments: list[str]) -> dict[str, Any]:
-    """Of ``hierdiff run NAME ...`` and ``sweep``; the other commands have few flags."""
-    if arguments[:1] not in (["run"], ["sweep"]) or len(arguments) == 1:
+    """Of ``hierdiff run NAME ...`` and its like; the other commands have few flags."""
+    if arguments[:1] not in (["run"], ["sweep"], ["suite"], ["reproduce"]) or len(arguments) == 1:
         main.parser().parse_args(arguments)
         return {}
     parse = tyro.cli
