@@ -724,7 +724,11 @@ def _diagram(study: NetworkTrainingTime, ds: xr.Dataset, found: dict[str, Any], 
     order = sorted(range(len(study.n_train)), key=lambda i: study.n_train[i] or 10**12)
     near = ds.near.mean("network", skipna=True).values[order]  # [size, time, reference]
     blank = np.isnan(near[..., : study.L + 1]).any(axis=-1)
-    nearest = np.where(blank, study.L + 1, np.nanargmin(np.where(np.isnan(near), np.inf, near), -1))
+    nearest = np.where(np.isnan(near), np.inf, near).argmin(axis=-1).astype(float)
+    for row, missing in zip(nearest, blank, strict=True):
+        # networks that have stopped repeat their training set; others were not read
+        last = row[~missing][-1]
+        row[missing] = last if last == study.L + 1 else np.nan
     colours = ["#e8e8e8", *plt.get_cmap("Blues")(np.linspace(0.25, 0.85, study.L)), "#d95f02"]
     edges = np.arange(len(order) + 1) - 0.5
     t = np.array(study.times, float)
