@@ -287,8 +287,8 @@ class NetworkTrainingTime:
             self, noise=partial(noise_name, channel=True), architecture=architecture_rule(Grammar),
             n_train=partial(listed, rule=partial(whole, high=10**7)),
             times=_times, networks=partial(whole, low=2, high=10**4), width=_COUNT, batch=_COUNT,
-            rate=partial(number, above=0, high=10), stop=partial(number, above=0, high=1),
-            copied=partial(number, above=0, below=1),
+            rate=partial(number, low=1e-6, high=10), stop=partial(number, low=1e-3, high=1),
+            copied=partial(number, low=1e-3, below=1),
             t=partial(listed, rule=one_level, rising=True), test=_MANY, samples=_MANY,
             num_steps=_COUNT, seed=natural,
         )  # fmt: skip
@@ -724,7 +724,11 @@ def _diagram(study: NetworkTrainingTime, ds: xr.Dataset, found: dict[str, Any], 
     order = sorted(range(len(study.n_train)), key=lambda i: study.n_train[i] or 10**12)
     near = ds.near.mean("network", skipna=True).values[order]  # [size, time, reference]
     blank = np.isnan(near[..., : study.L + 1]).any(axis=-1)
-    nearest = np.where(blank, study.L + 1, np.nanargmin(np.where(np.isnan(near), np.inf, near), -1))
+    nearest = np.where(np.isnan(near), np.inf, near).argmin(axis=-1).astype(float)
+    for row, missing in zip(nearest, blank, strict=True):
+        # networks that have stopped repeat their training set; others were not read
+        last = row[~missing][-1]
+        row[missing] = last if last == study.L + 1 else np.nan
     colours = ["#e8e8e8", *plt.get_cmap("Blues")(np.linspace(0.25, 0.85, study.L)), "#d95f02"]
     edges = np.arange(len(order) + 1) - 0.5
     t = np.array(study.times, float)
