@@ -658,6 +658,8 @@ SMALL = {
     "critical_exponents": "--sizes 32 8 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
     "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "coverage": "--repetitions 20",
+    "grammar_learning": "--v 6 --L 4 --multiplicities 2 3 --grammars 3 --sizes 3 8 --test 40",
+    "speciation": "--v 8 --m 2 --L 3 --grammars 3 --data 8 --levels 9 --spins 32 64 --chains 80",
     "tree_shapes": "--depths 2 3 --grammars 3 --data 2 --levels 7",
     "uturn": "--v 16 --m 4 --depths 3 4 --grammars 12 --data 24 --levels 9 --num-steps 4 8 16",
 }
