@@ -8,13 +8,29 @@ import shutil
 import numpy as np
 import timings
 from claims import claims
+from contrast_tables import (
+    contrastive_learning,
+    contrastive_networks,
+    local_denoisers,
+    local_networks,
+    revealed_levels,
+)
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
-from reference import commands, papers
+from reference import commands, modules, papers
 from reference import draw as draw_reference
+from training_tables import training_features, training_networks, training_signs
+from unmasking_tables import (
+    next_token,
+    remasking,
+    unmasking_networks,
+    unmasking_orders,
+    unmasking_sizes,
+)
 
 from hierdiff import GaussianNoise
 from hierdiff.sims.models.fitted import LABELS, MODELS
+from hierdiff.validation.suite import STUDIES
 
 
 def laws() -> str:
@@ -412,18 +428,83 @@ def networks() -> str:
     return table(["command", "device", "result"], rows)
 
 
+def network_runs() -> str:
+    """Every committed run on networks, with its size, and the studies that wait for a GPU."""
+    rows, large = [], set()
+    for path in sorted((ROOT / "validation" / "results").glob("*.json")):
+        found = json.loads(path.read_text())
+        made = found["made"]
+        device = str(made.get("device", "cpu"))
+        size = made.get("size", "CPU" if device == "cpu" else "GPU")
+        if size == "GPU":
+            large.add(made["command"].partition("--only ")[2].partition(" ")[0])
+        seconds = made.get("wall_seconds", made.get("seconds"))
+        took = "" if seconds is None else f"{seconds:.0f} s"
+        said = found["claim"] if "claim" in found else found["closing"]
+        rows.append([f"`{path.name}`", size, device, took, said.partition(";")[0]])
+    text = table(["file", "size", "device", "wall time", "result"], rows)
+    waits = [[f"`{s.name}`", f"about {s.seconds} s", s.text] for s in STUDIES
+             if s.name not in large]  # fmt: skip
+    if not waits:
+        return text + "\nNo study waits.\n"
+    return (
+        text
+        + "\nThese studies of the suite wait for a GPU:\n\n"
+        + table(["study", "time on one accelerator", "question"], waits)
+    )
+
+
 def main() -> None:
     """Write all pages."""
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        *timings.PAGES, laws, coverage, thresholds, closed_form, phase_diagram,
-        representation_peak, memorization, crossover, data_models, claims, classification,
-        single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
-        local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds, tree_shapes, grammar_learning, speciation_levels,
-        speciation_chains, commands, papers,
-    )  # fmt: skip
+        *timings.PAGES,
+        laws,
+        coverage,
+        thresholds,
+        closed_form,
+        phase_diagram,
+        representation_peak,
+        memorization,
+        crossover,
+        data_models,
+        claims,
+        classification,
+        single_level,
+        cue_conflict,
+        attribute_binding,
+        alignment,
+        composition,
+        sample_complexity,
+        local_exponents,
+        factors,
+        networks,
+        network_runs,
+        exponents,
+        exponent_tests,
+        threshold_bounds,
+        training_features,
+        training_networks,
+        training_signs,
+        tree_shapes,
+        grammar_learning,
+        speciation_levels,
+        speciation_chains,
+        unmasking_orders,
+        unmasking_sizes,
+        remasking,
+        unmasking_networks,
+        next_token,
+        commands,
+        modules,
+        papers,
+        contrastive_learning,
+        contrastive_networks,
+        local_networks,
+        revealed_levels,
+        local_denoisers,
+    )
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
     timings.draw(folder)

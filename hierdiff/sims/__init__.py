@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.autoregressive import Autoregressive
     from hierdiff.sims.changed_tree import ChangedTree
     from hierdiff.sims.composition import Composition
+    from hierdiff.sims.contrastive_learning import ContrastiveLearning
     from hierdiff.sims.correlations import Correlations
     from hierdiff.sims.coverage import Coverage
     from hierdiff.sims.critical_exponents import Exponents
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.grammar_learning import GrammarLearning
     from hierdiff.sims.information import Information
     from hierdiff.sims.kernel_learning import KernelLearning
+    from hierdiff.sims.local_denoisers import LocalDenoisers
     from hierdiff.sims.memorization import Memorization
     from hierdiff.sims.models.block_unmasking import UnmaskingModel
     from hierdiff.sims.models.empirical import EmpiricalModel
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.speciation import Speciation
     from hierdiff.sims.susceptibility import Susceptibility
     from hierdiff.sims.synonym_learning import SynonymLearning
+    from hierdiff.sims.training_time import TrainingTime
     from hierdiff.sims.tree_loss import TreeLoss
     from hierdiff.sims.tree_mixture import TreeMixture
     from hierdiff.sims.tree_shapes import TreeShapes
@@ -57,6 +60,7 @@ __all__ = [
     "ChangedTree",
     "Classification",
     "Composition",
+    "ContrastiveLearning",
     "Correlations",
     "Coverage",
     "CueConflict",
@@ -69,6 +73,7 @@ __all__ = [
     "JacobianSpectrum",
     "KernelLearning",
     "LearnedGrammar",
+    "LocalDenoisers",
     "Memorization",
     "MostLikelyStrings",
     "ParallelUnmasking",
@@ -86,6 +91,7 @@ __all__ = [
     "Speciation",
     "Susceptibility",
     "SynonymLearning",
+    "TrainingTime",
     "TreeLoss",
     "TreeMixture",
     "TreeShapes",

@@ -229,8 +229,11 @@ class GrammarLearning:
         for m in self.multiplicities:
             for g in range(self.grammars):
                 numbers = self._tried(m)
-                words = {k: x for k, x in asdict(self).items()
-                         if k not in ("multiplicities", "grammars", "sizes", "success_threshold")}
+                words = {
+                    k: x
+                    for k, x in asdict(self).items()
+                    if k not in ("multiplicities", "grammars", "sizes", "success_threshold")
+                }
                 words |= {"version": 1, "question": self.name, "m": m, "numbers": numbers, "g": g}
                 arguments = (self.rhm(m), self.a, numbers, self.test, self.times, self.seed, g)
                 tasks.append(Task(one_grammar, arguments, words))
@@ -337,8 +340,12 @@ def one_grammar(
             below = [float(x.mean(axis=0).sum()) for x in parted]
             one["divergence"] = -np.diff([*below, 0.0])[::-1]
             one["strings"] = np.array(below[0])
-            one["denoiser"] = np.array([divergence(p, model.denoise(x, t))
-                                        for p, x, t in zip(best, noisy, times, strict=True)])
+            one["denoiser"] = np.array(
+                [
+                    divergence(p, model.denoise(x, t))
+                    for p, x, t in zip(best, noisy, times, strict=True)
+                ]
+            )
             one["valid"] = language_mass(truth, model.learned)[0][0]
             for name, value in one.items():
                 parts.setdefault(name, []).append(value)
@@ -447,8 +454,12 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
             other = law.sel(context=[x for x in CONTEXTS if x != c][0], height=h)
             # the law's slope over the m that have a value
             known = np.isfinite(one.samples.values)
-            slopes = [local_exponent(ds.m.values[known], x.samples.values[known])
-                      if known.sum() > 1 else float("nan") for x in (what, other)]
+            slopes = [
+                local_exponent(ds.m.values[known], x.samples.values[known])
+                if known.sum() > 1
+                else float("nan")
+                for x in (what, other)
+            ]
             row = {
                 "samples": one.samples.values.tolist(),
                 "samples error": one.samples_error.values.tolist(),
@@ -480,15 +491,19 @@ def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     for c in CONTEXTS:
         for h in ds.height.values:
             one, what = ds.sel(context=c, height=h), found[f"{c}, height {h}"]["exponent, law"]
-            cells = "".join(f"{f'{x:.0f} ± {e:.0f}':>16}" for x, e in
-                            zip(one.samples.values, one.samples_error.values, strict=True))
+            cells = "".join(
+                f"{f'{x:.0f} ± {e:.0f}':>16}"
+                for x, e in zip(one.samples.values, one.samples_error.values, strict=True)
+            )
             slope = f"{float(one.exponent):.2f} ± {float(one.exponent_error):.2f}"
             words = f"{c}, height {h}"
             lines.append(f"{words:>18}{cells}{slope:>15}{what:>6.2f}")
     i = len(ds.m) // 2
     heights = "".join(f"{f'D_{h}':>8}" for h in ds.height0.values)
-    lines.append(f"\nown symbols, m = {int(ds.m[i])}\n{'P':>7}{'KL of strings':>19}{'K/2P':>8}{heights}"
-                 f"{'denoiser':>10}{'valid':>7}{'split':>7}{'merged':>8}{'rare':>7}{'common':>8}")
+    lines.append(
+        f"\nown symbols, m = {int(ds.m[i])}\n{'P':>7}{'KL of strings':>19}{'K/2P':>8}{heights}"
+        f"{'denoiser':>10}{'valid':>7}{'split':>7}{'merged':>8}{'rare':>7}{'common':>8}"
+    )
     top = int(ds.height.values[-1])
     for j, P in enumerate(ds.P.values):
         one = ds.isel(m=i, P=j).sel(context="symbols")

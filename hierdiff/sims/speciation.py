@@ -401,17 +401,23 @@ def table(ds: xr.Dataset, law: xr.Dataset, found: Mapping[str, Any]) -> str:
             cells.append(f"{f'{float(x.speciation):.4f} ± {float(x.speciation_error):.4f}':>18}"
                          f"{float(y.speciation):>8.4f}")  # fmt: skip
         lines.append(f"{l:>6}" + "".join(cells))
-    lines.append(f"\n{'class in':>12}{'N':>7}{'U-turn':>18}{'law':>8}{'free entropy':>18}{'law':>8}")
+    lines.append(
+        f"\n{'class in':>12}{'N':>7}{'U-turn':>18}{'law':>8}{'free entropy':>18}{'law':>8}"
+    )
     for kind in KINDS:
         for N in ds.N.values:
             one, what = ds.sel(kind=kind, N=N), law.sel(kind=kind, N=N)
             turn = f"{float(one.chain_uturn):.4f} ± {float(one.chain_uturn_error):.4f}"
             free = f"{float(one.free_entropy):.4f} ± {float(one.free_entropy_error):.4f}"
-            lines.append(f"{kind:>12}{N:>7}{turn:>18}{float(what.chain_uturn):>8.4f}{free:>18}"
-                         f"{float(what.free_entropy):>8.4f}")
+            lines.append(
+                f"{kind:>12}{N:>7}{turn:>18}{float(what.chain_uturn):>8.4f}{free:>18}"
+                f"{float(what.free_entropy):>8.4f}"
+            )
         row = found[kind]
-        lines.append(f"{kind:>12}  slope {row['slope'][0]:.4f} ± {row['slope'][1]:.4f}, law at "
-                     f"these N {row['slope, law at these N']:.4f}, limit {row['limit']:g}")
+        lines.append(
+            f"{kind:>12}  slope {row['slope'][0]:.4f} ± {row['slope'][1]:.4f}, law at "
+            f"these N {row['slope, law at these N']:.4f}, limit {row['limit']:g}"
+        )
     return "\n".join(lines)
 
 

@@ -10,6 +10,8 @@ information              mutual information, entropies and free energy, level by
 uturn                    noising and denoising: is the class kept, and when is it decided
 dynamical_correlations   which leaves change together; susceptibility
 token_correlations       correlations between two symbols of a datum
+tree_pairs               contrastive pairs of a tree: which level they reveal
+locality                 denoisers that see a window, and what they lose
 speciation               when every level is decided, by free entropies
 sample_complexity        how many data show the levels of a hierarchy
 truncated_grammars       models of the lower levels only
@@ -108,17 +110,17 @@ if TYPE_CHECKING:
         resolved_samples,
         weights_divergence,
     )
+    from hierdiff.theory.rhm.sampler_laws import (
+        path_divergence,
+        remasked_log_prob,
+        sampler_log_prob,
+    )
     from hierdiff.theory.rhm.speciation import (
         CRITERIA,
         Criterion,
         LevelSpeciation,
         level_speciation,
         speciation_statistic,
-    )
-    from hierdiff.theory.rhm.sampler_laws import (
-        path_divergence,
-        remasked_log_prob,
-        sampler_log_prob,
     )
     from hierdiff.theory.rhm.token_correlations import (
         channel,
