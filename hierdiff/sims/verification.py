@@ -385,9 +385,7 @@ def _calibration(seed: int) -> Measured:
       "1 nat")  # fmt: skip
 def _chains_mean(seed: int) -> Measured:
     chains = IsingChains.by_field(300, 0.3, 0.3)
-    ratio, _ = class_information(
-        chains, speciation_law(chains), 2000, stream(seed, "chains, mean")
-    )
+    ratio, _ = class_information(chains, speciation_law(chains), 2000, stream(seed, "chains, mean"))
     return _units(ratio, 2.0, 1.0)
 
 
