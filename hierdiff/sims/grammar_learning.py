@@ -451,7 +451,7 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
     for c in CONTEXTS:
         for h in ds.height.values:
             one, what = ds.sel(context=c, height=h), law.sel(context=c, height=h)
-            other = law.sel(context=[x for x in CONTEXTS if x != c][0], height=h)
+            other = law.sel(context=next(x for x in CONTEXTS if x != c), height=h)
             # the law's slope over the m that have a value
             known = np.isfinite(one.samples.values)
             slopes = [

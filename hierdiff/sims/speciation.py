@@ -4,9 +4,9 @@ r"""When every level of a grammar is decided, and when the class of an Ising cha
 together (:mod:`hierdiff.theory.rhm.speciation`).  Density evolution predicts the noise level of the
 crossing; U-turns measure where half of the symbols are kept, from exact posterior samples.
 
-*Chains.*  Two classes of Ising chains are decided at half of log N where the class shows in the mean
-of the spins (opposite fields), at a quarter where it shows in their covariance alone (couplings of
-opposite sign), in the time t of the Ornstein-Uhlenbeck process
+*Chains.*  Two classes of Ising chains are decided at half of log N where the class shows in the
+mean of the spins (opposite fields), at a quarter where it shows in their covariance alone
+(couplings of opposite sign), in the time t of the Ornstein-Uhlenbeck process
 (:mod:`hierdiff.theory.ising.speciation`).
 """
 
