@@ -8,10 +8,25 @@ import shutil
 import numpy as np
 import timings
 from claims import claims
+from contrast_tables import (
+    contrastive_learning,
+    contrastive_networks,
+    local_denoisers,
+    local_networks,
+    revealed_levels,
+)
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
-from reference import commands, papers
+from reference import commands, modules, papers
 from reference import draw as draw_reference
+from training_tables import training_features, training_networks, training_signs
+from unmasking_tables import (
+    next_token,
+    remasking,
+    unmasking_networks,
+    unmasking_orders,
+    unmasking_sizes,
+)
 
 from hierdiff import GaussianNoise
 from hierdiff.sims.models.fitted import LABELS, MODELS
@@ -381,8 +396,10 @@ def network_runs() -> str:
              if s.name not in large]  # fmt: skip
     if not waits:
         return text + "\nNo study waits.\n"
-    return text + "\nThese studies of the suite wait for a GPU:\n\n" + table(
-        ["study", "time on one accelerator", "question"], waits
+    return (
+        text
+        + "\nThese studies of the suite wait for a GPU:\n\n"
+        + table(["study", "time on one accelerator", "question"], waits)
     )
 
 
@@ -391,12 +408,49 @@ def main() -> None:
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        *timings.PAGES, laws, coverage, thresholds, closed_form, phase_diagram,
-        representation_peak, memorization, crossover, data_models, claims, classification,
-        single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
-        local_exponents, factors, networks, network_runs,
-        exponents, exponent_tests, threshold_bounds, tree_shapes, commands, papers,
-    )  # fmt: skip
+        *timings.PAGES,
+        laws,
+        coverage,
+        thresholds,
+        closed_form,
+        phase_diagram,
+        representation_peak,
+        memorization,
+        crossover,
+        data_models,
+        claims,
+        classification,
+        single_level,
+        cue_conflict,
+        attribute_binding,
+        alignment,
+        composition,
+        sample_complexity,
+        local_exponents,
+        factors,
+        networks,
+        network_runs,
+        exponents,
+        exponent_tests,
+        threshold_bounds,
+        training_features,
+        training_networks,
+        training_signs,
+        tree_shapes,
+        unmasking_orders,
+        unmasking_sizes,
+        remasking,
+        unmasking_networks,
+        next_token,
+        commands,
+        modules,
+        papers,
+        contrastive_learning,
+        contrastive_networks,
+        local_networks,
+        revealed_levels,
+        local_denoisers,
+    )
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
     timings.draw(folder)

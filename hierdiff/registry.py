@@ -165,6 +165,10 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.memorization:Memorization",
         "how many data a learner needs before its features have a peak",
     ),
+    "training-time": Entry(
+        "hierdiff.sims.training_time:TrainingTime",
+        "when random features learn the law of the data, and when the data",
+    ),
     "sample-complexity": Entry(
         "hierdiff.sims.sample_complexity:SampleComplexity",
         "with which exponent of m the number of data of a learner of synonyms grows",
@@ -220,9 +224,24 @@ EXPERIMENTS: dict[str, Entry] = {
         "what sampled targets cost a network, beside the exact posterior as its loss",
         "networks",
     ),
+    "network-training-time": Entry(
+        "hierdiff.validation.experiments.training_time:NetworkTrainingTime",
+        "when a network learns each level of a grammar, and when its training set",
+        "networks",
+    ),
     "network-unmasking": Entry(
         "hierdiff.validation.experiments.unmasking:NetworkUnmasking",
         "what parallel unmasking costs a trained network, beside exact conditionals",
+        "networks",
+    ),
+    "network-contrastive": Entry(
+        "hierdiff.validation.experiments.dual_encoders:NetworkContrastive",
+        "trained dual encoders beside the optimum, by width and negatives",
+        "networks",
+    ),
+    "network-locality": Entry(
+        "hierdiff.validation.experiments.local_networks:NetworkLocality",
+        "how much of a network exact denoisers of windows explain",
         "networks",
     ),
     "network-representation": Entry(

@@ -26,8 +26,8 @@ from hierdiff.theory.rhm.unmasking_schedules import string_entropy
 # %%
 # The number of data, leaf by leaf
 # --------------------------------
-# A datum is a class and a rule for every inner node, all equally likely and each datum once.  A rule
-# begins with the first leaf below it; leaf 0 begins one rule of every level, and the class.
+# A datum is a class and a rule for every inner node, all equally likely and each datum once.  A
+# rule begins with the first leaf below it; leaf 0 begins one rule of every level, and the class.
 
 v, m, s, L = sp.symbols("v m s L", positive=True)
 rhm = RHM(v=4, m=3, s=2, L=3)
@@ -45,14 +45,14 @@ assert math.isclose(math.log(4) + opened.sum() * math.log(3), string_entropy(gra
 # The sum rule
 # ------------
 # H(x) = sum_k H(x_k | x_<k) by the chain rule, whatever the tree.  A model that had to decide each
-# rule at its first leaf would have h_k = r_k log m.  The entropy of a symbol is at most log v, which
-# is less than r_k log m at the first leaves: rules must be decided late.
+# rule at its first leaf would have h_k = r_k log m.  The entropy of a symbol is at most log v,
+# which is less than r_k log m at the first leaves: rules must be decided late.
 
 assert opened[0] * math.log(3) + math.log(4) > math.log(4)
 
 # %%
-# Here are all strings of this grammar, and the entropies by counting: for uniform data H(x_k | x_<k)
-# is the mean logarithm of a ratio of numbers of strings that begin alike.
+# Here are all strings of this grammar, and the entropies by counting: for uniform data H(x_k |
+# x_<k) is the mean logarithm of a ratio of numbers of strings that begin alike.
 
 data = grammar.sample(200_000, seed=0).leaves
 strings = np.unique(data, axis=0)
@@ -74,8 +74,8 @@ assert np.abs(z).max() < 4
 # %%
 # Short contexts
 # --------------
-# A model that sees the last c leaves writes q_c(x) = prod p(x_k | x_{k-c} ... x_{k-1}).  The mean of
-# log p - log q_c is sum_k h_k(c) - H(x): what the context does not hold.
+# A model that sees the last c leaves writes q_c(x) = prod p(x_k | x_{k-c} ... x_{k-1}).  The mean
+# of log p - log q_c is sum_k h_k(c) - H(x): what the context does not hold.
 
 pairs = {}
 for k in range(8):
@@ -88,9 +88,9 @@ exact = sum(pairs.values()) - string_entropy(grammar)
 assert abs(found.divergences[1].value - exact) < 4 * found.divergences[1].error
 
 # %%
-# A node of height l has s^l leaves.  If c is at least s^l - 1 the context of its last leaf holds all
-# the others, so these are jointly possible: all nodes of height l are valid, and those above need
-# not be.
+# A node of height l has s^l leaves.  If c is at least s^l - 1 the context of its last leaf holds
+# all the others, so these are jointly possible: all nodes of height l are valid, and those above
+# need not be.
 
 for c, height in ((0, 0), (1, 1), (2, 1), (3, 2), (7, 3)):
     made = context_strings(grammar, c, 4000, seed=2)
@@ -101,8 +101,8 @@ for c, height in ((0, 0), (1, 1), (2, 1), (3, 2), (7, 3)):
 # %%
 # When is the class decided?
 # --------------------------
-# H(z_0 | x_S) falls as leaves are read.  It cannot fall faster than leaves bring information: after k
-# leaves it is at least H(z_0) - k log v, and it falls with any leaf on average.
+# H(z_0 | x_S) falls as leaves are read.  It cannot fall faster than leaves bring information: after
+# k leaves it is at least H(z_0) - k log v, and it falls with any leaf on average.
 
 curve = reading_entropies(grammar, data[:3000], "left to right")[0].mean(axis=0)
 assert (np.diff(curve) < 0.01).all()
@@ -122,9 +122,9 @@ for n in (4, 6):
         assert weight == sp.Rational(1, j)
 
 # %%
-# So each number j of masked leaves counts once, with the mean over its leaves: the sum over steps of
-# a random order, in which one of j masked leaves is revealed.  With exact conditionals every order
-# gives log p(x) by the chain rule, so the bound is an equality for every string and order.
+# So each number j of masked leaves counts once, with the mean over its leaves: the sum over steps
+# of a random order, in which one of j masked leaves is revealed.  With exact conditionals every
+# order gives log p(x) by the chain rule, so the bound is an equality for every string and order.
 
 few = data[:100]
 for seed in (0, 1):

@@ -124,15 +124,15 @@
     if (text !== undefined) made.textContent = text;
     return made;
   };
-  // viridis from dark to .8, as hierdiff.plots.level_colours has it
-  const SHADES = ["#440154", "#472c7a", "#3b518b", "#2c718e", "#21908d", "#27ad81", "#5cc863"];
+  // plasma from dark to .64, as hierdiff.plots.level_colours has it
+  const SHADES = ["#0d0887", "#44039e", "#6f00a8", "#9613a1", "#b83289", "#d35171", "#e87059"];
   function shade(share) {
     const at = clamp(share, 0, 1) * (SHADES.length - 1), i = Math.min(Math.floor(at), SHADES.length - 2);
     const [a, b] = [SHADES[i], SHADES[i + 1]].map((x) =>
       [1, 3, 5].map((k) => parseInt(x.slice(k, k + 2), 16)));
     return `rgb(${a.map((x, k) => Math.round(x + (at - i) * (b[k] - x))).join(",")})`;
   }
-  const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [420, 280, 48, 42, 26, 12];
+  const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [420, 290, 56, 48, 28, 14];
   const short = (x) => Number(x.toPrecision(3)).toString();
 
   function draw(id, { title, x, y, lines, marks = [], log = false }) {
@@ -147,12 +147,12 @@
     const py = (one) => HEIGHT - BOTTOM - ((HEIGHT - BOTTOM - TOP) * (one - y0)) / (y1 - y0);
     const text = (at, words, more = {}) =>
       svg.append(element("text", { x: at[0], y: at[1], ...more }, words));
-    text([LEFT, 16], title, { class: "title" });
+    text([LEFT, 18], title, { class: "title" });
     const frame = `M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}`;
     svg.append(element("path", { d: frame, class: "frame" }));
     for (const one of x.ticks) {
       svg.append(element("path", { d: `M${px(one)} ${HEIGHT - BOTTOM}v5`, class: "frame" }));
-      text([px(one), HEIGHT - BOTTOM + 17], short(one), { "text-anchor": "middle" });
+      text([px(one), HEIGHT - BOTTOM + 19], short(one), { "text-anchor": "middle" });
     }
     for (const one of y.ticks) {
       svg.append(element("path", { d: `M${LEFT} ${py(one)}h-5`, class: "frame" }));
@@ -160,17 +160,9 @@
     }
     text([(LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8], x.words, { "text-anchor": "middle" });
     const middle = (TOP + HEIGHT - BOTTOM) / 2;
-    text([12, middle], y.words, {
-      "text-anchor": "middle", transform: `rotate(-90 12 ${middle})`,
+    text([14, middle], y.words, {
+      "text-anchor": "middle", transform: `rotate(-90 14 ${middle})`,
     });
-    for (const mark of marks) {
-      if (!(mark.x >= x0 && mark.x <= x1)) continue;
-      const at = px(mark.x), right = at > 0.62 * WIDTH;
-      svg.append(element("path", { d: `M${at} ${TOP}V${HEIGHT - BOTTOM}`, class: mark.kind }));
-      text([at + (right ? -4 : 4), TOP + mark.row * 14 + 8], mark.words, {
-        "text-anchor": right ? "end" : "start", class: "halo",
-      });
-    }
     for (const line of lines) {
       const points = line.x.map((one, i) => [px(one), py(clamp(line.y[i], y0, y1))])
         .filter(([a, b]) => Number.isFinite(a) && Number.isFinite(b))
@@ -181,6 +173,14 @@
       });
       drawn.append(element("title", {}, line.words ?? title));
       svg.append(drawn);
+    }
+    for (const mark of marks) {
+      if (!(mark.x >= x0 && mark.x <= x1)) continue;
+      const at = px(mark.x), right = at > 0.78 * WIDTH;
+      svg.append(element("path", { d: `M${at} ${TOP}V${HEIGHT - BOTTOM}`, class: mark.kind }));
+      text([at + (right ? -4 : 4), TOP + mark.row * 17 + 10], mark.words, {
+        "text-anchor": right ? "end" : "start", class: "halo",
+      });
     }
   }
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,7 +85,11 @@ class IsingChains:
             raise InvalidParameter(f"fields have shape {h.shape}; give [K, N] with K >= 1, N >= 2")
         shape = (len(h), h.shape[1] - 1)
         j = reals("couplings", couplings, -_STRONGEST, _STRONGEST, shape=shape)
-        w = np.full(len(h), 1 / len(h)) if weights is None else probabilities("weights", weights, axis=0)
+        w = (
+            np.full(len(h), 1 / len(h))
+            if weights is None
+            else probabilities("weights", weights, axis=0)
+        )
         if w.shape != (len(h),):
             raise InvalidParameter(f"weights have shape {w.shape}; give one per class: ({len(h)},)")
         for name, value in (("couplings", j), ("fields", h), ("weights", w / w.sum())):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hierdiff.sims.speciation import Speciation
     from hierdiff.sims.susceptibility import Susceptibility
     from hierdiff.sims.synonym_learning import SynonymLearning
+    from hierdiff.sims.training_time import TrainingTime
     from hierdiff.sims.tree_loss import TreeLoss
     from hierdiff.sims.tree_mixture import TreeMixture
     from hierdiff.sims.tree_shapes import TreeShapes
@@ -71,8 +72,8 @@ __all__ = [
     "Information",
     "JacobianSpectrum",
     "KernelLearning",
-    "LocalDenoisers",
     "LearnedGrammar",
+    "LocalDenoisers",
     "Memorization",
     "MostLikelyStrings",
     "ParallelUnmasking",
@@ -90,6 +91,7 @@ __all__ = [
     "Speciation",
     "Susceptibility",
     "SynonymLearning",
+    "TrainingTime",
     "TreeLoss",
     "TreeMixture",
     "TreeShapes",

@@ -39,7 +39,8 @@ from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import nested_mean
 from hierdiff.sims.metrics.forward_backward import one_at_a_time
 from hierdiff.sims.models.block_unmasking import UnmaskingModel
-from hierdiff.sims.parallel_unmasking import grammar_of, largest_score
+from hierdiff.sims.parallel_unmasking import grammar_of
+from hierdiff.sims.parallel_unmasking_figure import largest_score
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.exact_models import ExactRHM
@@ -222,14 +223,17 @@ class Autoregressive:
             )
         affordable(rhm, max(self.data, self.strings))
 
+    @checked
     def grammar(self, g: int) -> Grammar:
         """The random grammar of number g."""
         return RHM(self.v, self.m, self.s, self.L).draw(stream(self.seed, "grammar", g))
 
+    @checked
     def contexts_of(self, grammar: Grammar) -> tuple[int, ...]:
         """The contexts, and all leaves before the last one."""
         return (*(c for c in self.contexts if c < grammar.n_leaves - 1), grammar.n_leaves - 1)
 
+    @checked
     def reads(self, grammar: Grammar) -> list[int]:
         """Numbers of leaves that are read before a datum is completed."""
         return list(range(0, grammar.n_leaves + 1, max(1, grammar.n_leaves // 16)))

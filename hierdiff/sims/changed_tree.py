@@ -375,7 +375,7 @@ def draw_tree(ax: Axes, changed: dict[int, Array]) -> None:
     depth = max(changed)
     leaves = changed[depth].size
     x = {k: (np.arange(row.size) + 0.5) * leaves / row.size for k, row in changed.items()}
-    for red, colour, size, width in ((False, "0.6", 7, 0.6), (True, ORANGE, 13, 1.4)):
+    for red, colour, size, width in ((False, "0.55", 7, 0.6), (True, ORANGE, 13, 1.4)):
         for level in range(1, depth + 1):
             s = changed[level].size // changed[level - 1].size
             above = np.repeat(changed[level - 1], s)

@@ -555,7 +555,7 @@ def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:
             text = f"InfoNCE, {one.negatives} negatives" if name == "counted" else text
             ax.errorbar(ds.width, ds.accuracy, ds.accuracy_error, fmt="o-", ms=3.5, lw=0.8,
                         capsize=2, color=f"C{(0, 3, 4)[i]}", label=text)  # fmt: skip
-        ax.set(xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.47, 0.95))
+        ax.set(xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.42, 0.95))
     axes[0].legend(fontsize=7, frameon=False)
     axes[1].legend(fontsize=7, frameon=False, loc="lower right")
     for ax in axes:

@@ -45,7 +45,7 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import Axes, Figure, colours, plt
+from hierdiff.plots import Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -229,8 +229,11 @@ class GrammarLearning:
         for m in self.multiplicities:
             for g in range(self.grammars):
                 numbers = self._tried(m)
-                words = {k: x for k, x in asdict(self).items()
-                         if k not in ("multiplicities", "grammars", "sizes", "success_threshold")}
+                words = {
+                    k: x
+                    for k, x in asdict(self).items()
+                    if k not in ("multiplicities", "grammars", "sizes", "success_threshold")
+                }
                 words |= {"version": 1, "question": self.name, "m": m, "numbers": numbers, "g": g}
                 arguments = (self.rhm(m), self.a, numbers, self.test, self.times, self.seed, g)
                 tasks.append(Task(one_grammar, arguments, words))
@@ -337,8 +340,12 @@ def one_grammar(
             below = [float(x.mean(axis=0).sum()) for x in parted]
             one["divergence"] = -np.diff([*below, 0.0])[::-1]
             one["strings"] = np.array(below[0])
-            one["denoiser"] = np.array([divergence(p, model.denoise(x, t))
-                                        for p, x, t in zip(best, noisy, times, strict=True)])
+            one["denoiser"] = np.array(
+                [
+                    divergence(p, model.denoise(x, t))
+                    for p, x, t in zip(best, noisy, times, strict=True)
+                ]
+            )
             one["valid"] = language_mass(truth, model.learned)[0][0]
             for name, value in one.items():
                 parts.setdefault(name, []).append(value)
@@ -447,8 +454,12 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
             other = law.sel(context=[x for x in CONTEXTS if x != c][0], height=h)
             # the law's slope over the m that have a value
             known = np.isfinite(one.samples.values)
-            slopes = [local_exponent(ds.m.values[known], x.samples.values[known])
-                      if known.sum() > 1 else float("nan") for x in (what, other)]
+            slopes = [
+                local_exponent(ds.m.values[known], x.samples.values[known])
+                if known.sum() > 1
+                else float("nan")
+                for x in (what, other)
+            ]
             row = {
                 "samples": one.samples.values.tolist(),
                 "samples error": one.samples_error.values.tolist(),
@@ -480,15 +491,19 @@ def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     for c in CONTEXTS:
         for h in ds.height.values:
             one, what = ds.sel(context=c, height=h), found[f"{c}, height {h}"]["exponent, law"]
-            cells = "".join(f"{f'{x:.0f} ± {e:.0f}':>16}" for x, e in
-                            zip(one.samples.values, one.samples_error.values, strict=True))
+            cells = "".join(
+                f"{f'{x:.0f} ± {e:.0f}':>16}"
+                for x, e in zip(one.samples.values, one.samples_error.values, strict=True)
+            )
             slope = f"{float(one.exponent):.2f} ± {float(one.exponent_error):.2f}"
             words = f"{c}, height {h}"
             lines.append(f"{words:>18}{cells}{slope:>15}{what:>6.2f}")
     i = len(ds.m) // 2
     heights = "".join(f"{f'D_{h}':>8}" for h in ds.height0.values)
-    lines.append(f"\nown symbols, m = {int(ds.m[i])}\n{'P':>7}{'KL of strings':>19}{'K/2P':>8}{heights}"
-                 f"{'denoiser':>10}{'valid':>7}{'split':>7}{'merged':>8}{'rare':>7}{'common':>8}")
+    lines.append(
+        f"\nown symbols, m = {int(ds.m[i])}\n{'P':>7}{'KL of strings':>19}{'K/2P':>8}{heights}"
+        f"{'denoiser':>10}{'valid':>7}{'split':>7}{'merged':>8}{'rare':>7}{'common':>8}"
+    )
     top = int(ds.height.values[-1])
     for j, P in enumerate(ds.P.values):
         one = ds.isel(m=i, P=j).sel(context="symbols")
@@ -526,13 +541,18 @@ def claim(found: Mapping[str, Any]) -> str:
 
 def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Four panels; points are learners, lines the laws."""
-    figure, axes = plt.subplots(1, 4, figsize=(14.5, 3.5), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(14.5, 3.3), layout="constrained")
     _draw_recovered(axes[0], ds)
     _draw_costs(axes[1], ds, law)
     _draw_divergence(axes[2], ds, law)
     _draw_errors(axes[3], ds)
+    m = int(ds.m[_middle(ds)])
+    panels(axes, f"symbols found, m = {m}", "cost of a height; lines: law",
+           f"what is wrong, m = {m}", f"errors at height {int(ds.height[-1])}")  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+    for ax, title in zip(axes, ("", "slopes; one factor per line", "", ""), strict=True):
+        legend(ax, title)
     return figure
 
 
@@ -542,7 +562,7 @@ def _middle(ds: xr.Dataset) -> int:
 
 def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds))
-    for h, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+    for h, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
         for c, mark in (("symbols", "o-"), ("tokens", "s:")):
             y = one.sel(context=c, height=h)
             ax.errorbar(ds.P, y.recovered, y.recovered_error, fmt=mark, ms=3, lw=1, color=colour,
@@ -550,13 +570,12 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
                         label=f"height {h}" if c == "symbols" else None)  # fmt: skip
     ax.plot([], [], "s:", color="0.4", mfc="w", ms=3, label="tokens as context")
     ax.axhline(0.5, color="0.7", lw=0.6)
-    ax.set(xscale="log", xlabel="number of strings P", title=f"m = {int(one.m)}",
+    ax.set(xscale="log", xlabel="number of strings P",
            ylabel="symbols recovered (0: chance)")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
 
 
 def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
-    for h, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+    for h, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
         for c, mark in (("symbols", "o"), ("tokens", "s")):
             y, x = ds.sel(context=c, height=h), law.sel(context=c, height=h)
             ratio = np.log(y.samples / x.samples).values
@@ -570,15 +589,13 @@ def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
            ylabel="strings P* that a height costs")  # fmt: skip
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    ax.legend(fontsize=6, frameon=False, title="slopes; lines: law, one factor each",
-              title_fontsize=6)  # fmt: skip
 
 
 def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds)).sel(context="symbols")
     ax.errorbar(ds.P, one.strings, one.strings_error, fmt="ko-", ms=4, lw=1, label="strings")
     ax.plot(ds.P, law.strings.isel(m=_middle(ds)), "k--", lw=1, label="K / 2P")
-    shades = colours(ds.sizes["height0"])
+    shades = level_colours(ds.sizes["height0"])
     for h, colour in zip(ds.height0.values, shades, strict=True):
         y = one.divergence.sel(height0=h)
         ax.plot(ds.P, y.where(y > 1e-3), "o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")
@@ -586,13 +603,10 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.plot(ds.P, worse.strings, "s:", color="0.5", mfc="w", ms=3, label="strings, tokens")
     ax.set(xscale="log", yscale="log", xlabel="number of strings P", ylim=(1e-3, None),
            ylabel="divergence from the truth (nats)")  # fmt: skip
-    ax.legend(fontsize=6, frameon=False, ncol=2)
 
 
 def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds), height=-1).sel(context="symbols")
     for name, mark in (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:")):
         ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, label=name)
-    ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong",
-           title=f"height {int(one.height)}, own symbols")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
+    ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong")

@@ -30,7 +30,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_factor
 from hierdiff.tasks import Task, run_tasks
@@ -120,8 +120,8 @@ class Speciation:
             spins=partial(listed, rule=partial(whole_number, low=30, high=2**20), least=2,
                           rising=True),
             chains=partial(whole_number, low=40, high=10**7),
-            J=partial(number, above=0, high=5),
-            h=partial(number, above=0, high=5),
+            J=partial(number, low=0.01, high=5),
+            h=partial(number, low=0.01, high=5),
             L=count,
             seed=natural,
         )  # fmt: skip
@@ -401,17 +401,23 @@ def table(ds: xr.Dataset, law: xr.Dataset, found: Mapping[str, Any]) -> str:
             cells.append(f"{f'{float(x.speciation):.4f} ± {float(x.speciation_error):.4f}':>18}"
                          f"{float(y.speciation):>8.4f}")  # fmt: skip
         lines.append(f"{l:>6}" + "".join(cells))
-    lines.append(f"\n{'class in':>12}{'N':>7}{'U-turn':>18}{'law':>8}{'free entropy':>18}{'law':>8}")
+    lines.append(
+        f"\n{'class in':>12}{'N':>7}{'U-turn':>18}{'law':>8}{'free entropy':>18}{'law':>8}"
+    )
     for kind in KINDS:
         for N in ds.N.values:
             one, what = ds.sel(kind=kind, N=N), law.sel(kind=kind, N=N)
             turn = f"{float(one.chain_uturn):.4f} ± {float(one.chain_uturn_error):.4f}"
             free = f"{float(one.free_entropy):.4f} ± {float(one.free_entropy_error):.4f}"
-            lines.append(f"{kind:>12}{N:>7}{turn:>18}{float(what.chain_uturn):>8.4f}{free:>18}"
-                         f"{float(what.free_entropy):>8.4f}")
+            lines.append(
+                f"{kind:>12}{N:>7}{turn:>18}{float(what.chain_uturn):>8.4f}{free:>18}"
+                f"{float(what.free_entropy):>8.4f}"
+            )
         row = found[kind]
-        lines.append(f"{kind:>12}  slope {row['slope'][0]:.4f} ± {row['slope'][1]:.4f}, law at "
-                     f"these N {row['slope, law at these N']:.4f}, limit {row['limit']:g}")
+        lines.append(
+            f"{kind:>12}  slope {row['slope'][0]:.4f} ± {row['slope'][1]:.4f}, law at "
+            f"these N {row['slope, law at these N']:.4f}, limit {row['limit']:g}"
+        )
     return "\n".join(lines)
 
 
@@ -430,24 +436,25 @@ def claim(found: Mapping[str, Any]) -> str:
 
 def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Three panels: what U-turns keep, where levels are decided, chains."""
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.7), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
     _draw_kept(axes[0], ds)
     _draw_levels(axes[1], ds, law)
     _draw_chains(axes[2], ds, law)
+    panels(axes, "U-turns", "where a level is decided", "Ising chains")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+    for ax, title in zip(axes, ("level; dotted: branch", "", "slope against log N"), strict=True):
+        legend(ax, title)
     return figure
 
 
 def _draw_kept(ax: Axes, ds: xr.Dataset) -> None:
-    for l in ds.level.values:
-        colour = plt.get_cmap("viridis")(0.9 * l / max(int(ds.level.max()), 1))
+    for l, colour in zip(ds.level.values, level_colours(ds.sizes["level"]), strict=True):
         one = ds.sel(level=l)
         ax.errorbar(ds.t, one.kept, one.kept_error, fmt="o-", ms=2, lw=0.8, color=colour,
                     label=f"{l}" + (" (class)" if l == 0 else ""))  # fmt: skip
         ax.axvline(float(one.sel(criterion="branch").speciation), color=colour, lw=0.6, ls=":")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="symbols that a U-turn keeps")
-    ax.legend(fontsize=6, frameon=False, title="level; dotted: branch", title_fontsize=6)
 
 
 def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
@@ -462,7 +469,6 @@ def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.errorbar(ds.uturn, ds.level, xerr=ds.uturn_error, fmt="ko", ms=4, label="U-turns")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="level (0: class)", yticks=ds.level.values)
     ax.invert_yaxis()
-    ax.legend(fontsize=6.5, frameon=False)
 
 
 def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
@@ -479,4 +485,3 @@ def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.set(xscale="log", xlabel="spins N", ylabel="Ornstein-Uhlenbeck time t", xticks=ds.N.values)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    ax.legend(fontsize=6.5, frameon=False, title="slope against log N", title_fontsize=6.5)

@@ -124,7 +124,7 @@ def cases() -> list[Case]:
              geometric_memorisation.gap_opening,
              {"upper": 4.0, "lower": 0.25}),
         Case(f"{home}.mixture.random_features.feature_constants", random_features.feature_constants,
-             {"activation": np.tanh, "time": 0.1}),
+             {"activation": np.tanh, "time": 0.1, "variance": 2.0}),
         Case(f"{home}.mixture.random_features.feature_bulks", random_features.feature_bulks,
              {"constants": constants, "psi_p": 40.0, "psi_n": 4.0}),
         Case(f"{home}.mixture.random_features.FeatureConstants", random_features.FeatureConstants,

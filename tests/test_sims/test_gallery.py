@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import xarray as xr
+from figures import faults
 from small_experiments import LAWLESS, SMALL, UNMEASURED
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, UniformNoise, results
 from hierdiff.errors import InvalidParameter
+from hierdiff.plots import plt
 from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims import KernelLearning, SimulatedModel, SynonymLearning, UTurn, Variants
 from hierdiff.sims.changed_tree import ChangedTree
@@ -55,6 +57,7 @@ CLAIMS = {
     "representational_similarity": "beliefs resemble", "sample_complexity": "P* grows as m",
     "sharpening": "steepest slopes grow", "susceptibility": "chi of the epsilon-process peaks",
     "tree_loss": "the class is half lost at", "tree_shapes": "beyond the class are half lost",
+    "training_time": "losses of 3 draws are those of the limit",
     "tree_mixture": "half of each level is lost",
     "data_models": "class lost: grammar at SNR",
     "uturn": "class decided at", "variants": "reference class lost at t",
@@ -289,6 +292,15 @@ def test_a_run_writes_its_files_and_prints_a_table_and_a_claim(
     assert claims["made"]["seed"] == one.seed
     for ds in found.values():
         assert not {"out", "workers", "overwrite"} & json.loads(ds.attrs["parameters"]).keys()
+
+
+@RUNS
+def test_the_figure_of_a_run_can_be_read(one: Any, ran: Callable[[Any], Ran]) -> None:
+    """Words of 8 pt, contrast, legends off the data, panels that say what they show."""
+    drawn = one.figure(ran(one).found)
+    for figure in drawn.values() if isinstance(drawn, dict) else [drawn]:
+        assert not faults(figure)
+        plt.close(figure)
 
 
 def test_a_second_run_takes_all_from_the_finished_tasks(ran: Callable[[Any], Ran]) -> None:

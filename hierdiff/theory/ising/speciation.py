@@ -406,4 +406,3 @@ def _root(t: Array, curve: Array) -> float:
         )
     i = int(below[0])
     return float(t[i - 1] + (t[i] - t[i - 1]) * curve[i - 1] / (curve[i - 1] - curve[i]))
-

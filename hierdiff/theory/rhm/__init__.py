@@ -110,17 +110,17 @@ if TYPE_CHECKING:
         resolved_samples,
         weights_divergence,
     )
+    from hierdiff.theory.rhm.sampler_laws import (
+        path_divergence,
+        remasked_log_prob,
+        sampler_log_prob,
+    )
     from hierdiff.theory.rhm.speciation import (
         CRITERIA,
         Criterion,
         LevelSpeciation,
         level_speciation,
         speciation_statistic,
-    )
-    from hierdiff.theory.rhm.sampler_laws import (
-        path_divergence,
-        remasked_log_prob,
-        sampler_log_prob,
     )
     from hierdiff.theory.rhm.token_correlations import (
         channel,

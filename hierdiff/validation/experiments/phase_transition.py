@@ -749,7 +749,9 @@ def network_phase_transition(theory: xr.Dataset, chain: xr.Dataset, network: xr.
     )
     _curves(axes[0], theory, chain, network)
     _divergence(axes[1], network)
-    panels(axes[:2], "lines: exact law; full: exact chain; open: network", "from the exact posterior")
+    panels(
+        axes[:2], "lines: exact law; full: exact chain; open: network", "from the exact posterior"
+    )
     if trained:
         _sizes(axes[2], network)
         panel(axes[2], "c", "size of the training set")

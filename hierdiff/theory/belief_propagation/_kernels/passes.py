@@ -27,6 +27,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     NODES,
     NORMALISE,
     NUMBERS,
+    ON,
     REPEATS,
     ROOT_NUMBERS,
     ROWS,
@@ -76,16 +77,20 @@ def _leaves_again(task, tile, level, node):
 
 @inline
 def _root_message(task, tile):
-    """The root's message, in units where its sum is in [1, 2)."""
-    messages, geometry = task.messages, task.geometry
-    width = simd.width(messages)
-    out = simd.like(messages, simd.at(task.job, TOPS))
-    v, up = of(geometry, 0, SYMBOLS), of(geometry, 0, ROWS)
-    c = simd.load(messages, up + v * width)
-    for a in range(v):
-        simd.store(task.line, 0, simd.multiply(simd.load(messages, up + a * width), c))
+    """The root's message, in units where its sum is in [1, 2); or all its lines as they are."""
+    messages, geometry, line = task.messages, task.geometry, task.line
+    width, lines = simd.width(messages), of(geometry, 0, SYMBOLS)
+    up, c, place = of(geometry, 0, ROWS), simd.same(messages, 1.0), simd.at(task.job, TOPS)
+    if place != 0:
+        c = simd.load(messages, up + lines * width)
+    else:
+        place = simd.at(task.job, ON)
+        lines += 2
+    out = simd.like(messages, place)
+    for a in range(lines):
+        simd.store(line, 0, simd.multiply(simd.load(messages, up + a * width), c))
         for w in range(min(width, task.columns - tile * width)):
-            simd.put(out, (tile * width + w) * v + a, simd.at(task.line, w))
+            simd.put(out, (tile * width + w) * lines + a, simd.at(line, w))
 
 
 @inline
@@ -96,7 +101,7 @@ def _up(task, tile):
         prepare(task, tile * simd.width(task.messages))
     if not done:
         upward(task, tile)
-    if simd.at(task.job, TOPS) != 0:
+    if (simd.at(task.job, TOPS) != 0) | (simd.at(task.job, ON) != 0):
         _root_message(task, tile)
 
 
