@@ -5,6 +5,7 @@ from __future__ import annotations
 from exponents import claims_p
 from network_claims import network_claims
 from pages import HERE, plus, result, table
+from unmasking_tables import claims_u
 
 Verdict = tuple[str, str]
 """What was found, and by which command."""
@@ -162,7 +163,9 @@ def claims() -> str:
     """The whole table."""
     done = claims_p()
     done |= claims_r() | claims_h() | claims_z() | claims_b()
-    rows, networks = [], network_claims()
+    rows, networks, later = [], network_claims(), claims_u()
+    networks["U1"] = later.pop("networks")[0]
+    done |= later
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():
         name, text, waits = (part.strip() for part in line.split("|"))
         verdict, how = done.get(name, (f"open: waits for {waits}", ""))

@@ -29,6 +29,7 @@ extensions = [
     "mathml",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "hierdiff_gallery",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 exclude_patterns = ["_build", "_generated/*.md", "**/GALLERY_HEADER.rst", "results/README.md"]

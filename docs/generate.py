@@ -10,11 +10,19 @@ import timings
 from claims import claims
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
-from reference import commands, papers
+from reference import commands, modules, papers
 from reference import draw as draw_reference
+from unmasking_tables import (
+    next_token,
+    remasking,
+    unmasking_networks,
+    unmasking_orders,
+    unmasking_sizes,
+)
 
 from hierdiff import GaussianNoise
 from hierdiff.sims.models.fitted import LABELS, MODELS
+from hierdiff.validation.suite import STUDIES
 
 
 def laws() -> str:
@@ -350,6 +358,65 @@ def tree_shapes() -> str:
     return text + table(["L", "top spans", "bottom spans"], gaps)
 
 
+def contrastive_learning() -> str:
+    """Binding and attributes by width, for every learner."""
+    found = result("contrastive_learning")
+    task = len(found["task"]) - 1
+    names = {"theory": "spectral", "infonce": "InfoNCE", "hard": "hard negatives",
+             "counted": "few negatives"}  # fmt: skip
+    rows = []
+    for j, width in enumerate(found["width"]):
+        cells = [plus(found[n][0][i][j], found[n][1][i][j], 3) for i in (task, 0) for n in names]
+        rows.append([str(width), *cells])
+    bayes = [f"{found['bayes'][i]:.3f}" for i in (task, 0)]
+    rows.append(["Bayes", *(b for b in bayes for _ in names)])
+    header = ["width", *(f"binding, {n}" for n in names.values()),
+              *(f"shape, {n}" for n in names.values())]  # fmt: skip
+    return table(header, rows)
+
+
+def revealed_levels() -> str:
+    """What contrastive pairs of a tree reveal without noise, and at half of it."""
+    found = result("contrastive_learning")
+    rows, middle = [], len(found["t"]) // 2
+    for pair, name in enumerate(("leaves and class", "two halves", "two leaves")):
+        for i in (0, middle):
+            cells = [plus(a, b, 3) for a, b in zip(found["revealed"][pair][i],
+                                                   found["revealed_error"][pair][i],
+                                                   strict=True)]  # fmt: skip
+            rows.append([name, f"{found['t'][i]:.2f}", *cells])
+    header = ["pair", "t", *(f"level {k}" for k in range(len(rows[0]) - 2))]
+    return table(header, rows)
+
+
+def local_denoisers() -> str:
+    """What windows cost at their worst noise level, and Markov lengths by depth."""
+    found = result("local_denoisers")
+    rows = []
+    for name, nats, errors in zip(found["noise"], found["nats"], found["nats_error"], strict=True):
+        cells = []
+        for h in range(len(nats[0]) - 1):
+            i = max(range(len(nats)), key=lambda k: nats[k][h])
+            cells.append(f"{plus(nats[i][h], errors[i][h], 3)} (t = {found['t'][i]:.2f})")
+        rows.append([name, *cells])
+    header = ["noise", *(f"height {h}" for h in range(len(rows[0]) - 1))]
+    text = table(header, rows) + "\nWindows of equal size, masking, at their worst:\n\n"
+    kinds = []
+    for k, kind in enumerate(found["kind"]):
+        cells = []
+        for j in range(len(found["size"])):
+            i = max(range(len(found["windows"][k])), key=lambda t: found["windows"][k][t][j])
+            cells.append(plus(found["windows"][k][i][j], found["windows_error"][k][i][j], 3))
+        kinds.append([kind, *cells])
+    text += table(["window", *(f"{x} leaves" for x in found["size"])], kinds)
+    text += "\nLongest Markov length in leaves, by density evolution:\n\n"
+    lengths = [
+        [name, *(f"{max(row):.0f}" for row in found["lengths"][i])]
+        for i, name in enumerate(found["noise"])
+    ]
+    return text + table(["noise", *(f"depth {d}" for d in found["depth"])], lengths)
+
+
 def networks() -> str:
     """What the studies on networks print at the end, with their commands."""
     rows = []
@@ -361,17 +428,75 @@ def networks() -> str:
     return table(["command", "device", "result"], rows)
 
 
+def network_runs() -> str:
+    """Every committed run on networks, with its size, and the studies that wait for a GPU."""
+    rows, large = [], set()
+    for path in sorted((ROOT / "validation" / "results").glob("*.json")):
+        found = json.loads(path.read_text())
+        made = found["made"]
+        device = str(made.get("device", "cpu"))
+        size = made.get("size", "CPU" if device == "cpu" else "GPU")
+        if size == "GPU":
+            large.add(made["command"].partition("--only ")[2].partition(" ")[0])
+        seconds = made.get("wall_seconds", made.get("seconds"))
+        took = "" if seconds is None else f"{seconds:.0f} s"
+        said = found["claim"] if "claim" in found else found["closing"]
+        rows.append([f"`{path.name}`", size, device, took, said.partition(";")[0]])
+    text = table(["file", "size", "device", "wall time", "result"], rows)
+    waits = [[f"`{s.name}`", f"about {s.seconds} s", s.text] for s in STUDIES
+             if s.name not in large]  # fmt: skip
+    if not waits:
+        return text + "\nNo study waits.\n"
+    return (
+        text
+        + "\nThese studies of the suite wait for a GPU:\n\n"
+        + table(["study", "time on one accelerator", "question"], waits)
+    )
+
+
 def main() -> None:
     """Write all pages."""
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     pages = (
-        *timings.PAGES, laws, coverage, thresholds, closed_form, phase_diagram,
-        representation_peak, memorization, crossover, data_models, claims, classification,
-        single_level, cue_conflict, attribute_binding, alignment, composition, sample_complexity,
-        local_exponents, factors, networks,
-        exponents, exponent_tests, threshold_bounds, tree_shapes, commands, papers,
-    )  # fmt: skip
+        *timings.PAGES,
+        laws,
+        coverage,
+        thresholds,
+        closed_form,
+        phase_diagram,
+        representation_peak,
+        memorization,
+        crossover,
+        data_models,
+        claims,
+        classification,
+        single_level,
+        cue_conflict,
+        attribute_binding,
+        alignment,
+        composition,
+        sample_complexity,
+        local_exponents,
+        factors,
+        networks,
+        network_runs,
+        exponents,
+        exponent_tests,
+        threshold_bounds,
+        tree_shapes,
+        unmasking_orders,
+        unmasking_sizes,
+        remasking,
+        unmasking_networks,
+        next_token,
+        commands,
+        modules,
+        papers,
+        contrastive_learning,
+        revealed_levels,
+        local_denoisers,
+    )
     for figure in (ROOT / "validation" / "results").glob("*.png"):
         shutil.copy(figure, folder / figure.name)
     timings.draw(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import io
@@ -12,7 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from pages import table
+from pages import HERE, ROOT, table
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.__main__ import main as hierdiff_main
@@ -64,6 +65,27 @@ def commands() -> str:
         )
         parts.append(table(header, flags(experiment(name))))
     return "\n".join(parts)
+
+
+def modules() -> str:
+    """The public modules by subject, each with the first line of its docstring."""
+    index = (HERE / "api" / "index.md").read_text()
+    parts = []
+    for block in re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL):
+        (subject,) = re.findall(r"^:caption: (.*)$", block, re.MULTILINE)
+        names = re.findall(r"^hierdiff[\w.]*$", block, re.MULTILINE)
+        rows = [[f"{{doc}}`{name} <{name}>`", _first_line(name)] for name in names]
+        parts.append(f"## {subject}\n\n{table(['module', 'what it holds'], rows)}")
+    return "\n".join(parts)
+
+
+def _first_line(module: str) -> str:
+    """The sentence that a module begins with, in Markdown."""
+    place = ROOT.joinpath(*module.split("."))
+    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    line = " ".join(text.partition("\n\n")[0].split())
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", line).replace("``", "`")
 
 
 def papers() -> str:

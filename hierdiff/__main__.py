@@ -27,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given and given[0] == "run":  # all that follows belongs to the experiment
         _run(given[1:])
         return
+    if given and given[0] == "suite":
+        from hierdiff.validation.suite import command
+
+        command(given[1:], program="hierdiff suite")
+        return
     if given and given[0] == "sweep":  # flags that it does not know belong to the experiment
         _sweep(given[1:])
         return
@@ -75,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("cite", help="BibTeX of the papers behind a function or experiment")
     one.add_argument("name", nargs="?", default="", help="default all papers that are used")
+    commands.add_parser("suite", help="run all studies on networks, in order, within a limit")
     one = commands.add_parser("features", help="write features of images to files, chunk by chunk")
     one.add_argument("--model", required=True, help="module:factory, a folder of diffusers, a name")
     one.add_argument("--images", required=True, help="digits, fashion, fashion-14, or a folder")
@@ -121,8 +127,8 @@ def _show(chosen: argparse.Namespace) -> None:
     ds = results.load(chosen.file)
     try:
         said = experiment_of(chosen.file).summary(results_of(chosen.file))
-    except (InvalidParameter, KeyError):  # a file apart from its run still has its own numbers
-        said = None
+    except (InvalidParameter, LookupError, ValueError, AttributeError):
+        said = None  # a file apart from its run, or changed since, still has its own numbers
     if chosen.json:
         found: dict[str, Any] = {"source": str(ds.source.values), "values": values_of(ds)}
         found["attributes"] = {str(k): str(x) for k, x in ds.attrs.items()}

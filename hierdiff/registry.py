@@ -109,6 +109,14 @@ EXPERIMENTS: dict[str, Entry] = {
         "hierdiff.sims.information:Information",
         "mutual information per tree level, and its slope against the denoiser",
     ),
+    "contrastive-learning": Entry(
+        "hierdiff.sims.contrastive_learning:ContrastiveLearning",
+        "at which width and with which negatives contrastive learners bind",
+    ),
+    "local-denoisers": Entry(
+        "hierdiff.sims.local_denoisers:LocalDenoisers",
+        "what a denoiser loses that sees a window, and how long the posterior is",
+    ),
     "most-likely-strings": Entry(
         "hierdiff.sims.most_likely_strings:MostLikelyStrings",
         "the most likely string against the string of likeliest leaves",
@@ -124,6 +132,14 @@ EXPERIMENTS: dict[str, Entry] = {
     "rule-weights": Entry(
         "hierdiff.sims.rule_weights:RuleWeights",
         "rule weights from noisy strings: their error against the number of strings",
+    ),
+    "grammar-learning": Entry(
+        "hierdiff.sims.grammar_learning:GrammarLearning",
+        "grammars learned from strings, level by level: symbols, divergence and denoising errors",
+    ),
+    "speciation": Entry(
+        "hierdiff.sims.speciation:Speciation",
+        "when every level of a grammar, and the class of an Ising chain, is decided",
     ),
     "variants": Entry(
         "hierdiff.sims.variants:Variants",
@@ -148,6 +164,10 @@ EXPERIMENTS: dict[str, Entry] = {
     "memorization": Entry(
         "hierdiff.sims.memorization:Memorization",
         "how many data a learner needs before its features have a peak",
+    ),
+    "training-time": Entry(
+        "hierdiff.sims.training_time:TrainingTime",
+        "when random features learn the law of the data, and when the data",
     ),
     "sample-complexity": Entry(
         "hierdiff.sims.sample_complexity:SampleComplexity",
@@ -202,6 +222,26 @@ EXPERIMENTS: dict[str, Entry] = {
     "network-exact-targets": Entry(
         "hierdiff.validation.experiments.exact_targets:NetworkExactTargets",
         "what sampled targets cost a network, beside the exact posterior as its loss",
+        "networks",
+    ),
+    "network-training-time": Entry(
+        "hierdiff.validation.experiments.training_time:NetworkTrainingTime",
+        "when a network learns each level of a grammar, and when its training set",
+        "networks",
+    ),
+    "network-unmasking": Entry(
+        "hierdiff.validation.experiments.unmasking:NetworkUnmasking",
+        "what parallel unmasking costs a trained network, beside exact conditionals",
+        "networks",
+    ),
+    "network-contrastive": Entry(
+        "hierdiff.validation.experiments.dual_encoders:NetworkContrastive",
+        "trained dual encoders beside the optimum, by width and negatives",
+        "networks",
+    ),
+    "network-locality": Entry(
+        "hierdiff.validation.experiments.local_networks:NetworkLocality",
+        "how much of a network exact denoisers of windows explain",
         "networks",
     ),
     "network-representation": Entry(

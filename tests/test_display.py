@@ -28,6 +28,8 @@ SHOWN = {
     "none": DATA[:0],
     "posterior": BELIEFS,
     "mixture": LowRankMixture.random(60, 2, 12, delta=0.2, seed=0),
+    "many classes": LowRankMixture.random(80, 2, 40, delta=0.2, seed=0),
+    "many ranks": LowRankMixture([np.eye(40)[:, : 1 + k % 3] for k in range(30)]),
     "summary": Summary("a < b\n1   2", "a is below b & c.", {}),
 }
 

@@ -530,8 +530,8 @@ def test_pages_are_made_from_the_committed_files_and_hold_no_nan(
     pages = list((tmp_path / "_generated").glob("*.md"))
     included = {
         name
-        for page in PAGES
-        for name in re.findall(r"\{include\} _generated/(\S+)", page.read_text())
+        for page in [*PAGES, ROOT / "docs" / "api" / "index.md"]
+        for name in re.findall(r"\{include\} (?:\.\./)?_generated/(\S+)", page.read_text())
     }
     assert included == {page.name for page in pages}
     for page in pages:
@@ -564,6 +564,18 @@ def test_every_page_of_the_interface_is_in_its_index() -> None:
     listed = re.findall(r"^hierdiff[\w.]*$", (ROOT / "docs/api/index.md").read_text(), re.MULTILINE)
     assert sorted(listed) == pages
     assert all(resolves(name) for name in pages)
+
+
+def test_every_module_of_the_interface_has_a_line(docs: Any) -> None:
+    """In its group, as a sentence without marks of reStructuredText."""
+    rows = re.findall(r"^\| \{doc\}`(\S+) <\S+>` \| (.*) \|$", docs.modules(), re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(
+        path.stem for path in (ROOT / "docs" / "api").glob("*.rst")
+    )
+    for name, line in rows:
+        assert line.endswith((".", "?")), f"{name}: {line}"
+        assert 15 < len(line) < 200, f"{name}: {line}"
+        assert ":" + "func:" not in line
 
 
 def resolves(name: str) -> bool:
@@ -662,7 +674,13 @@ SMALL = {
     "critical_exponents": "--sizes 32 8 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
     "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "coverage": "--repetitions 20",
+    "parallel_unmasking": "--grammars 2 --data 40 --strings 8 --sizes 3 4 3 5 3 6",
+    "autoregressive": "--grammars 2 --data 8 --strings 8",
     "tree_shapes": "--depths 2 3 --grammars 3 --data 2 --levels 7",
+    "contrastive_learning": "--values 3 3 --widths 2 5 9 --starts 2 --scenes 300 --negatives 4 "
+    "--v 4 --m 2 --L 2 --levels 3 --grammars 3 --samples 40",
+    "local_denoisers": "--v 8 --m 2 --L 3 --noises masking --grammars 3 --data 8 --levels 4 "
+    "--heights 1 2 --deepest 4",
     "uturn": "--v 16 --m 4 --depths 3 4 --grammars 12 --data 24 --levels 9 --num-steps 4 8 16",
 }
 """Flags, added to the quoted ones, with which a study takes seconds."""

@@ -67,6 +67,27 @@ def test_binder_installs_this_tree_with_pinned_versions() -> None:
     assert "." in lines
 
 
+def test_pages_of_the_gallery_have_a_link_to_binder_where_their_repository_has_a_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from hierdiff_gallery import binder_link
+
+    clone, ref = "READTHEDOCS_GIT_CLONE_URL", "READTHEDOCS_GIT_IDENTIFIER"
+    start, end = "https://mybinder.org/v2/", "?urlpath=lab/tree/sims/uturn.py"
+    for url in ("https://github.com/a/b", "https://github.com/a/b.git", "git@github.com:a/b.git"):
+        found = binder_link("auto_sims/uturn", {clone: url, ref: "v0.1"})
+        assert found == f"{start}gh/a/b/v0.1{end}"
+    lab = {clone: "https://gitlab.com/a/c/b", ref: "x/y"}
+    assert binder_link("auto_sims/uturn", lab) == f"{start}gl/a%2Fc%2Fb/x%2Fy{end}"
+    here = {clone: "https://github.com/a/b"}
+    for name in ("index", "auto_sims/index", "api/hierdiff.noise", "auto_sims/sub/uturn"):
+        assert binder_link(name, here) == ""
+    for other in ({}, {clone: "/work/clone"}, {clone: "https://example.org/a/b"}):
+        assert binder_link("auto_sims/uturn", other) == ""
+    assert (ROOT / ".binder" / "postBuild").stat().st_mode & 0o111
+
+
 def test_links_of_the_readme_are_addresses_on_pypi() -> None:
     """The substitutions of the build, done here; .ci/packages looks at a wheel."""
     hook = TOML["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]

@@ -74,6 +74,7 @@ Residual: TypeAlias = Literal["span", "ambient"]
 _KIND = "hierdiff.LowRankMixture 1"
 _SMALLEST_DELTA = 1e-150  # its square is a normal number
 _MOST_CLASSES = 1 << 24  # that a list of ranks is made for
+_SHOWN = 12  # ranks in a line that stands for the object
 _LARGEST_MEAN = 1e140  # squared distances of means stay finite, in any dimension that fits memory
 # least residual variance, in units of the data's mean variance; the excess outweighs the rounding
 # of the way back to the data's units, so that the documented 1e-6 is never undercut
@@ -173,8 +174,12 @@ class LowRankMixture:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
+        ranks = str(self.ranks)
+        if self.n_classes > _SHOWN:  # a line stays a line
+            same = len(set(self.ranks)) == 1
+            ranks = f"{self.ranks[0]}" if same else f"{str(self.ranks[:_SHOWN])[:-1]}, ...)"
         return (
-            f"LowRankMixture(D={self.dim}, K={self.n_classes}, ranks={self.ranks},"
+            f"LowRankMixture(D={self.dim}, K={self.n_classes}, ranks={ranks},"
             f" delta={self.delta:g}, residual={self.residual!r})"
         )
 

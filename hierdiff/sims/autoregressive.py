@@ -39,7 +39,8 @@ from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import nested_mean
 from hierdiff.sims.metrics.forward_backward import one_at_a_time
 from hierdiff.sims.models.block_unmasking import UnmaskingModel
-from hierdiff.sims.parallel_unmasking import grammar_of, largest_score
+from hierdiff.sims.parallel_unmasking import grammar_of
+from hierdiff.sims.parallel_unmasking_figure import largest_score
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.exact_models import ExactRHM
@@ -222,14 +223,17 @@ class Autoregressive:
             )
         affordable(rhm, max(self.data, self.strings))
 
+    @checked
     def grammar(self, g: int) -> Grammar:
         """The random grammar of number g."""
         return RHM(self.v, self.m, self.s, self.L).draw(stream(self.seed, "grammar", g))
 
+    @checked
     def contexts_of(self, grammar: Grammar) -> tuple[int, ...]:
         """The contexts, and all leaves before the last one."""
         return (*(c for c in self.contexts if c < grammar.n_leaves - 1), grammar.n_leaves - 1)
 
+    @checked
     def reads(self, grammar: Grammar) -> list[int]:
         """Numbers of leaves that are read before a datum is completed."""
         return list(range(0, grammar.n_leaves + 1, max(1, grammar.n_leaves // 16)))
@@ -439,7 +443,8 @@ def claim(ds: xr.Dataset, law: xr.Dataset) -> str:
     z = max(largest_score(law, ds, w) for w in ("loss", "divergence", "agreement"))
     return (
         f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats; half of the "
-        f"class is decided after so many of {law.sizes['leaf']} leaves: {words}; the exact laws hold to |z| <= {z:.1f}"
+        f"class is decided after so many of {law.sizes['leaf']} leaves: {words}; the exact laws "
+        f"hold to |z| <= {z:.1f}"
     )
 
 
@@ -454,7 +459,7 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     for r in sorted(set(law.opened.values.tolist())):
         axes[0].bar([0], [0], color=shades(0.9 * r / top), label=f"opens {r} rules")
     axes[0].set(xlabel="leaf k", ylabel=r"$h_k = H(x_k\,|\,x_{<k})$, nats",
-                title="loss of the next leaf")  # fmt: skip
+                ylim=(0, 1.35 * float(law.loss.max())), title="loss of the next leaf")  # fmt: skip
     right = axes[1].twinx()
     axes[1].errorbar(ds.context, ds.divergence, ds.divergence_error, fmt="ko", ms=4, lw=0.9)
     axes[1].plot(law.context, law.divergence, "k-", lw=0.9)

@@ -57,7 +57,8 @@ from hierdiff.plots import (
     shade,
     shared_legend,
 )
-from hierdiff.seeds import generator, stream
+from hierdiff.seeds import stream
+from hierdiff.sims.metrics.estimators import resampled
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory import (
     belief_slopes,
@@ -484,9 +485,8 @@ def collapse(
         return float(minimize_scalar(chi, (1.1, 1.7), args=(mean,), bounds=(1.05, 1.9),
                                      method="bounded").x)  # fmt: skip
 
-    mean, random = belief.mean(axis=1), generator(seed)
-    draws = random.integers(belief.shape[1], size=(replicas, len(depths), belief.shape[1]))
-    rows = np.arange(len(depths))[:, None]
+    mean, rows = belief.mean(axis=1), np.arange(len(depths))[:, None]
+    draws = resampled(belief.shape[1], replicas, seed, groups=len(depths))
     spread = np.std([best(belief[rows, draw].mean(axis=1)) for draw in draws], ddof=1)
     return [chi(rate, mean), chi(wrong, mean), best(mean), float(spread)]
 

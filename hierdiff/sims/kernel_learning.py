@@ -50,6 +50,7 @@ from hierdiff.plots import (
     parts_with,
 )
 from hierdiff.seeds import Seed, generator, stream
+from hierdiff.sims.metrics.probes import ridge_weights
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.rhm.sample_complexity import KERNELS, Kernel, kernel_cost, local_exponent
 
@@ -338,12 +339,7 @@ def composed_accuracy(
     every = np.divmod(np.arange(n * n), n)
     targets = np.concatenate([stripes[x] + level[y], stripes[y] + level[x]], axis=1)
     known, asked = _features(kernel, x, y, n), _features(kernel, *every, n)
-    gram = known @ known.T if len(known) < known.shape[1] else known.T @ known
-    gram[np.diag_indices(len(gram))] += _RIDGE
-    if len(known) < known.shape[1]:
-        answer = (asked @ known.T) @ np.linalg.solve(gram, targets)
-    else:
-        answer = asked @ np.linalg.solve(gram, known.T @ targets)
+    answer = asked @ ridge_weights(known, targets, _RIDGE)
     found = [_read(part, stripes) for part in (answer[:, :n], answer[:, n:])]
     return float(np.mean((found[0] == every[0]) & (found[1] == every[1])))
 

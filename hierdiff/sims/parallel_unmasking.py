@@ -51,11 +51,20 @@ from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise, NoiseProcess, UniformNoise
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import nested_mean
 from hierdiff.sims.metrics.forward_backward import one_at_a_time
 from hierdiff.sims.models.block_unmasking import UnmaskingModel
+from hierdiff.sims.parallel_unmasking_figure import (
+    again_table,
+    claim,
+    draw,
+    exponent,
+    largest_score,
+    sizes_table,
+    table,
+)
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.parallel_unmasking import (
@@ -107,7 +116,7 @@ def unmask_task(
             )
             found["divergence"][:, i, j] = terms.log_ratio
             found["learning"][:, i, j] = (terms.cross - terms.marginal).sum(axis=1)
-            found["price"][:, i, j] = terms.divergences - found["learning"][:, i, j]
+            found["price"][:, i, j] = terms.prices
             sampler = UnmaskingModel(maker, grammar, tuple(sizes.tolist()), order)
             made = sampler.sample(masked, 1.0, stream(seed, "strings", g, order, T))
             validity[:, i, j] = np.stack(grammar.valid_per_level(made), axis=1)
@@ -248,6 +257,7 @@ class ParallelUnmasking:
         """Numbers of calls at which remasking is compared with smaller steps."""
         return tuple(T for T in self.steps if T > 1)[-3:-1] or self.steps[-1:]
 
+    @checked
     def grammar(self, g: int) -> Grammar:
         """The random grammar of number g."""
         return RHM(self.v, self.m, self.s, self.L).draw(stream(self.seed, "grammar", g))
@@ -541,6 +551,7 @@ class ParallelUnmasking:
         if sizes is not None:
             names = ("m", "L", "best", "best_error", "spread", "spread_error", "fall", "tc", "dtc")
             values["schedules"] = {w: _listed(sizes[w]) for w in names}
+            values["exponents"] = {w: list(exponent(sizes, w)) for w in ("best", "spread")}
         if again is not None:
             words = ("remasked", "remasked_error", "path", "path_error", "calls", "again")
             values["remasking"] = {w: _listed(again[w]) for w in words}
@@ -595,148 +606,3 @@ def _listed(x: xr.DataArray) -> list[Any]:
     out[np.isnan(values)] = None
     found: list[Any] = out.tolist()
     return found
-
-
-def largest_score(law: xr.Dataset, ds: xr.Dataset, word: str) -> float:
-    """Largest z-score between prediction and measurement, where both have an error."""
-    gap = law[word].values - ds[word].values
-    error = np.hypot(law[f"{word}_error"].values, ds[f"{word}_error"].values)
-    z = np.abs(gap[(error > 1e-9) & np.isfinite(gap)]) / error[(error > 1e-9) & np.isfinite(gap)]
-    return float(z.max()) if z.size else 0.0
-
-
-# ------------------------------------------------------------------------------ tables and figure
-
-
-def _pm(value: float, error: float, digits: int = 2) -> str:
-    return "-" if np.isnan(value) else f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
-def table(ds: xr.Dataset) -> str:
-    """Divergence and share of valid strings, a row per number of steps."""
-    words = [str(o) for o in ds.order.values]
-    lines = []
-    for word, title, digits in (
-        ("divergence", "KL(p || q), nats", 2), ("valid", "share of valid strings", 3),
-    ):  # fmt: skip
-        lines += [title, f"{'T':>5}" + "".join(f"{w:>18}" for w in words)]
-        for j, T in enumerate(ds["T"].values):
-            cells = [_pm(float(ds[word][i, j]), float(ds[f"{word}_error"][i, j]), digits)
-                     for i in range(len(words))]  # fmt: skip
-            lines.append(f"{T:>5}" + "".join(f"{c:>18}" for c in cells))
-    return "\n".join(lines)
-
-
-def sizes_table(ds: xr.Dataset) -> str:
-    """Divergence of the best block sizes at random order, a row per grammar."""
-    steps = ds["T"].values
-    lines = [
-        "best block sizes, random order (second row: order spread), KL in nats at T steps",
-        f"{'m':>3}{'L':>3}{'leaves':>8}{'Z(0)-Z(n-1)':>14}"
-        + "".join(f"{f'T={T}':>15}" for T in steps),
-    ]
-    for i in range(ds.sizes["size"]):
-        one = ds.isel(size=i)
-        fall = _pm(float(one.fall), float(one.fall_error))
-        head = f"{int(one.m):>3}{int(one.L):>3}{int(one.leaves):>8}{fall:>14}"
-        for word, start in (("best", head), ("spread", " " * 28)):
-            cells = [_pm(float(one[word][j]), float(one[f"{word}_error"][j]))
-                     for j in range(len(steps))]  # fmt: skip
-            lines.append(start + "".join(f"{c:>15}" for c in cells))
-    return "\n".join(lines)
-
-
-def again_table(ds: xr.Dataset) -> str:
-    """Remasking at equal calls, and the divergence of paths."""
-    words = ["no remasking" if not a else f"{a} at a time" for a in ds.again.values]
-    lines = ["share of valid strings at equal calls; with remasking half of them reveal",
-             f"{'order':<16}{'calls':>6}" + "".join(f"{w:>18}" for w in words)]  # fmt: skip
-    for order in ds.order.values:
-        for calls in ds.calls.values:
-            one = ds.sel(order=order, calls=calls)
-            cells = [_pm(float(one.remasked[k]), float(one.remasked_error[k]), 3)
-                     for k in range(ds.sizes["again"])]  # fmt: skip
-            lines.append(f"{order:<16}{calls:>6}" + "".join(f"{c:>18}" for c in cells))
-    lines += ["divergence of paths, evenly spaced noise levels, nats",
-              f"{'T':>5}" + "".join(f"{p:>18}" for p in ds.process.values)]  # fmt: skip
-    for j, T in enumerate(ds["T"].values):
-        cells = [_pm(float(ds.path[i, j]), float(ds.path_error[i, j]))
-                 for i in range(ds.sizes["process"])]  # fmt: skip
-        lines.append(f"{T:>5}" + "".join(f"{c:>18}" for c in cells))
-    return "\n".join(lines)
-
-
-def claim(ds: xr.Dataset, law: xr.Dataset | None, sizes: xr.Dataset | None) -> str:
-    """What order and block sizes are worth at a middle number of steps."""
-    T = int(ds["T"].values[min(ds.sizes["T"] - 1, ds.sizes["T"] // 2)])
-    one = ds.sel(T=T)
-    cells = ", ".join(
-        f"{o} {_pm(float(one.divergence[i]), float(one.divergence_error[i]))}"
-        for i, o in enumerate(map(str, ds.order.values))
-    )
-    text = f"divergence in nats at {T} steps: {cells}"
-    if law is not None:
-        text += f"; the exact law holds to |z| <= {largest_score(law, ds, 'divergence'):.1f}"
-    if sizes is not None:
-        gain = float(np.nanmax((1 - sizes.best / sizes.even).where(sizes.even > 0.1).values))
-        text += f"; the best block sizes save {100 * gain:.0f} % of the divergence at most"
-    return text
-
-
-def draw(name: str, datasets: Datasets) -> Figure:
-    """Divergence against T by order, share of valid strings, and collapse of the best sizes."""
-    ds, law = datasets[name], datasets.get(f"{name}_theory")
-    sizes = datasets.get(f"{name}_schedules")
-    figure, axes = plt.subplots(
-        1, 2 if sizes is None else 3, figsize=(8.2 if sizes is None else 12, 3.7),
-        layout="constrained",
-    )  # fmt: skip
-    for i, order in enumerate(map(str, ds.order.values)):
-        colour = f"C{i}"
-        style: dict[str, Any] = {"color": colour, "ms": 4.5, "lw": 0.9}
-        last = ds.divergence[i].values > 1e-3  # one at a time costs nothing: no place on the axis
-        axes[0].errorbar(ds["T"][last], ds.divergence[i][last], ds.divergence_error[i][last],
-                         fmt="o", label=order, **style)  # fmt: skip
-        axes[1].errorbar(ds["T"], ds.valid[i], ds.valid_error[i], fmt="o", label=order, **style)
-        if law is not None:
-            at = law.sel(order=order)
-            axes[0].plot(law["T"], at.divergence.where(at.divergence > 1e-3), "-", **style)
-            axes[1].plot(law["T"], at.valid, "-", **style)
-            if order != "kept":
-                axes[1].plot(law["T"], np.exp(-at.divergence), ":", color=colour, lw=1)
-    axes[0].set(xlabel="number of steps T", ylabel=r"divergence $KL(p\,||\,q)$, nats",
-                xscale="log", yscale="log", title="what the order is worth")  # fmt: skip
-    axes[1].set(xlabel="number of steps T", ylabel="share of valid strings", xscale="log",
-                title=r"its visible cost (dotted: $e^{-KL}$)")  # fmt: skip
-    axes[0].legend(fontsize=7, frameon=False)
-    for ax in axes[:2]:
-        ax.set_xticks(ds["T"].values, [str(T) for T in ds["T"].values])
-        ax.minorticks_off()
-    if sizes is not None:
-        _collapse(axes[2], sizes)
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _collapse(ax: Any, ds: xr.Dataset) -> None:
-    """Best divergence against leaves per step, in units of the fall of Z."""
-    markers = dict(zip(sorted(set(ds.L.values.tolist())), "v^osD*", strict=False))
-    colours = {m: f"C{k}" for k, m in enumerate(sorted(set(ds.m.values.tolist())))}
-    for i in range(ds.sizes["size"]):
-        one = ds.isel(size=i)
-        m, L = int(one.m), int(one.L)
-        k = int(one.leaves) / ds["T"].values
-        many = k > 1
-        ax.errorbar(k[many], (one.best / one.fall).values[many],
-                    (one.best_error / one.fall).values[many], fmt=markers.get(L, "x"), ms=4.5,
-                    lw=0.9, mfc="none", color=colours[m], label=f"m = {m}, L = {L}")  # fmt: skip
-    k = np.linspace(1.5, ax.get_xlim()[1], 200)
-    ax.plot(k, (k - 1) / 2, "k-", lw=0.8, label="(n/T - 1) / 2")
-    ax.set(xlabel="leaves per step n/T", xscale="log", yscale="log",
-           ylabel=r"$KL^*(T)\;/\;[Z(0) - Z(n-1)]$",
-           title="random order, best sizes: one curve")  # fmt: skip
-    ticks = [2, 4, 8, 16, 32, 64]
-    ax.set_xticks(ticks, [str(x) for x in ticks])
-    ax.minorticks_off()
-    ax.legend(fontsize=6, frameon=False, ncol=2)

@@ -291,8 +291,9 @@ def summary_of(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"no summary at {str(path)!r}; run the study that writes it first")
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
+        dict(found["made"].get("parameters") or {})
         found["made"]["commit"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise DamagedFile(
             f"{str(path)!r} is no summary of hierdiff; give a file that --summary wrote"
         ) from None

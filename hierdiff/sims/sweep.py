@@ -676,7 +676,7 @@ def sweep_figure(ds: xr.Dataset) -> Any:
         name for name in names
         if f"{name}_error" in names and not name.startswith("theory_") and ds[name].notnull().any()
     ]  # fmt: skip
-    if not shown_names:
+    if not shown_names or not axes:
         raise InvalidParameter("the sweep has no variable with an error; show prints its numbers")
     numeric = [a for a in axes if ds[a].dtype.kind in "iuf"] or axes
     x = max(numeric, key=lambda a: ds.sizes[a])

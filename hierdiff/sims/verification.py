@@ -43,18 +43,22 @@ from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise, has_snr
 from hierdiff.seeds import stream
+from hierdiff.sims.models.block_unmasking import UnmaskingModel
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import (
     denoise_symbols,
     posterior,
 )
+from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.mixture.collapse import (
     mutual_information_mixture,
     mutual_information_sampled,
 )
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
+from hierdiff.theory.mixture.random_features import feature_constants
 from hierdiff.theory.mixture.speciation import log_ratio_moments, speciation_orthogonal
+from hierdiff.theory.mixture.training_time import FeatureFlow, equivalent_flow, flow_curves
 from hierdiff.theory.odd_one_out_task import (
     expected_accuracy,
     label_accuracy,
@@ -64,9 +68,16 @@ from hierdiff.theory.odd_one_out_task import (
 )
 from hierdiff.theory.rhm.broadcast import kesten_stigum, kesten_stigum_annealed
 from hierdiff.theory.rhm.information import pointwise_information, pointwise_slope
+from hierdiff.theory.rhm.locality import excess_loss, tree_windows
+from hierdiff.theory.rhm.next_token import context_entropies
 from hierdiff.theory.rhm.sample_complexity import kernel_accuracy
+from hierdiff.theory.rhm.sampler_laws import sampler_log_prob
 from hierdiff.theory.rhm.token_correlations import concentration, pair_joint
+from hierdiff.theory.rhm.tree_pairs import tree_pair
 from hierdiff.theory.rhm.truncated_grammars import annealed_validity, truncated, validity
+from hierdiff.theory.rhm.unmasking_schedules import unmasking_curve
+from hierdiff.theory.zero_shot.captioned_scenes import CaptionedScenes
+from hierdiff.theory.zero_shot.contrastive import canonical_spectrum, spectral_scores
 from hierdiff.theory.zero_shot.gaussian_classes import GaussianClasses, design_accuracy
 from hierdiff.theory.zero_shot.scores import log_ratio
 from hierdiff.theory.zero_shot.weightings import snr_at
@@ -227,6 +238,40 @@ def _nishimori(seed: int) -> Measured:
         )
     )  # fmt: skip
     return _pairs(true, squares, largest)
+
+
+@_law("phase transition", "squared loss of a window = difference of beliefs, uniform noise",
+      "the loss in nats")  # fmt: skip
+def _window(seed: int) -> Measured:
+    noise, found = UniformNoise(8), []
+    for g in range(_GRAMMARS):
+        grammar = RHM(8, 3, 2, 4).draw(stream(seed, "window grammar", g))
+        small, whole = (
+            excess_loss(grammar, noise, 0.3, tree_windows(grammar, h), 80,
+                        stream(seed, "window data", g))
+            for h in (2, 4)
+        )  # fmt: skip
+        gap = whole.belief.value - small.belief.value
+        found.append((small.square.value, gap, small.nats.value))
+    square, beliefs, nats = np.array(found).T
+    return _pairs(square, beliefs, nats)
+
+
+@_law("phase transition", "squared singular values of leaves and class = order parameter",
+      "the belief in the class")  # fmt: skip
+def _class_spectrum(seed: int) -> Measured:
+    noise, found = MaskingNoise(8), []
+    for g in range(_GRAMMARS):
+        grammar = RHM(8, 3, 2, 4).draw(stream(seed, "spectrum grammar", g))
+        pair = tree_pair(grammar, noise, 0.5, (0, 0), (0, 0), n=200, text=True,
+                         seed=stream(seed, "spectrum views", g))  # fmt: skip
+        truth = grammar.sample(400, stream(seed, "spectrum data", g))
+        x_t = noise.corrupt(truth.leaves, 0.5, stream(seed, "spectrum noise", g))
+        p = posterior(grammar, noise.evidence(x_t, 0.5), levels=(0,)).marginals[0][:, 0]
+        belief = p[np.arange(400), truth.levels[0][:, 0]].mean()
+        found.append(((pair.values**2).sum() / 7 - 1 / 7, (8 * belief - 1) / 7, belief))
+    values, order, belief = np.array(found).T
+    return _pairs(values, order, belief)
 
 
 @_law("phase transition", "surprise of the true class = entropy of the belief, Gaussian noise",
@@ -437,6 +482,23 @@ def _classes(seed: int, name: str) -> GaussianClasses:
     )
 
 
+@_law("representation", "loss of a rare, wide class along the training of random features",
+      "one class of the mean variance")  # fmt: skip
+def _feature_training(seed: int) -> Measured:
+    tau = [200.0]
+    narrow, wide, mean = (feature_constants(np.tanh, 0.1, x) for x in (0.3, 2.0, 0.64))
+    flow = FeatureFlow((narrow, wide), 8.0, 4.0, (0.8, 0.2))
+    rows = []
+    for k in range(12):  # two sizes, so that the part of order 1/d drops out
+        small, large = (
+            equivalent_flow(flow, tau, d, stream(seed, "feature training", k, d)).test[0, 1]
+            for d in (20, 40)
+        )
+        rows.append(2 * large - small)
+    wrong = flow_curves(FeatureFlow((mean,), 8.0, 4.0), tau).test[0, 0]
+    return _units(np.array(rows), float(flow_curves(flow, tau).test[0, 1]), float(wrong))
+
+
 @_law("classification", "log-likelihood ratio = -1/2 integral of denoising errors over SNR",
       "without the half")  # fmt: skip
 def _likelihood_ratio(seed: int) -> Measured:
@@ -478,6 +540,28 @@ def _finite_budget(seed: int) -> Measured:
     law = float(design_accuracy(lam, gap, weight, snr_at(t)))
     wrong = float(design_accuracy(lam, gap, np.repeat(weight, 50), snr_at(np.repeat(t, 50))))
     return _share(float((score[:, 0] < score[:, 1]).sum()), n, law, wrong)
+
+
+@_law("classification", "contrastive binding at width 25, closed form", "ties are lost")
+def _contrastive_binding(seed: int) -> Measured:
+    v, kept, n = 5, 0.8, 4 * _N
+    scenes = CaptionedScenes((v, v), kept)
+    scores = spectral_scores(canonical_spectrum(scenes.joint), 25, seed=0)
+    rng = stream(seed, "scenes")
+    captions = rng.integers(len(scenes.captions), size=n)
+    seen = scenes.captions[captions]
+    seen = np.where(rng.random(seen.shape) < kept, seen, rng.integers(v, size=seen.shape))
+    looks = np.sort(seen[..., 0] * v + seen[..., 1], axis=1)
+    # images are numbered as pairs of looks in order
+    images = looks[:, 0] * v**2 - looks[:, 0] * (looks[:, 0] - 1) // 2 + looks[:, 1] - looks[:, 0]
+    wrong = scenes.tasks["colour exchanged"][captions, 0]
+    gap = scores[images, captions] - scores[images, wrong]
+    right, other = kept + (1 - kept) / v, (1 - kept) / v
+    none = 1 - right - other
+    up, down = right**2 + 2 * right * none, other**2 + 2 * other * none
+    lost = up**2 + down**2
+    hits = (gap > 1e-9) + 0.5 * (np.abs(gap) <= 1e-9)
+    return _units(hits, lost + (1 - (up + down) ** 2) / 2, lost)
 
 
 # --------------------------------------------------------------------------------- composition
@@ -549,6 +633,42 @@ def _noise_ceiling(seed: int) -> Measured:
     error = math.sqrt((best * (1 - best)).sum()) / len(P)
     agree = float((P**2).sum(1).mean())
     return Measured(float(hits.mean()), noise_ceiling(P), error, math.inf, agree)
+
+
+# ---------------------------------------------------------------------------- parallel unmasking
+
+
+@_law("parallel unmasking", "entropies of the next leaf, random order, sum to log(number of data)",
+      "the class forgotten")  # fmt: skip
+def _unmasking_sum(seed: int) -> Measured:
+    rhm = RHM(8, 3, 2, 4)
+    curve = unmasking_curve(rhm.draw(stream(seed, "curve")), 1000, stream(seed, "curve data"))
+    law = rhm.log_n_data
+    return _units(curve.by_datum.sum(axis=1), law, law - math.log(rhm.v))
+
+
+@_law("parallel unmasking", "share of valid strings = E q/p, four blocks spread over the tree",
+      "exp(-KL)")  # fmt: skip
+def _valid_blocks(seed: int) -> Measured:
+    grammar, n, sizes = RHM(8, 3, 2, 4).draw(stream(seed, "blocks")), 3000, (4, 4, 4, 4)
+    exact = ExactRHM(grammar, MaskingNoise(8), threads=1)
+    sampler = UnmaskingModel(exact, grammar, sizes, "spread")
+    made = sampler.sample(np.full((n, 16), -1), 1.0, stream(seed, "blocks drawn"))
+    valid = grammar.is_valid(made).astype(float)
+    x = grammar.sample(n, stream(seed, "blocks data")).leaves
+    gap = sampler_log_prob(grammar, x, "spread", sizes) - grammar.log_prob(x)
+    ratio = np.exp(gap)
+    error = math.sqrt((valid.var(ddof=1) + ratio.var(ddof=1)) / n)
+    return Measured(float(valid.mean()), float(ratio.mean()), error, math.inf, math.exp(gap.mean()))
+
+
+@_law("parallel unmasking", "entropies of the next leaf, left to right, sum to log(number of data)",
+      "three leaves of context")  # fmt: skip
+def _next_token_sum(seed: int) -> Measured:
+    rhm = RHM(8, 3, 2, 4)
+    grammar, rng = rhm.draw(stream(seed, "tokens")), stream(seed, "tokens data")
+    found = context_entropies(grammar, (3, 15), 1000, rng).by_datum.sum(axis=1)
+    return _units(found[:, 1], rhm.log_n_data, float(found[:, 0].mean()))
 
 
 # ----------------------------------------------------------------------------------- the ledger

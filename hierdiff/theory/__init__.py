@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Posterior,
         denoise_symbols,
         posterior,
+        specialise,
         true_beliefs,
     )
     from hierdiff.theory.belief_propagation.rule_learning import LearnedWeights, fit_weights
@@ -239,6 +240,7 @@ __all__ = [
     "snr_clean",
     "snr_mean_field",
     "snr_peak",
+    "specialise",
     "speciation_time",
     "stability",
     "static_correlations",

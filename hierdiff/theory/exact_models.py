@@ -11,6 +11,7 @@ with the class posterior :math:`w_k` and the class denoisers :math:`D_k` of
 :mod:`hierdiff.theory.mixture.posterior`; both ends of the process, SNR 0 and infinity, are limits.
 ``ExactImages`` infers the symbols behind noisy images (:mod:`hierdiff.data.rhm_images`), and
 ``ExactPCFG`` sums over all trees of a string (:mod:`hierdiff.theory.pcfg.inside_outside`).
+``ExactIsing`` sums over all chains of spins (:mod:`hierdiff.theory.ising.transfer_matrices`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.data.derivations import Derivations
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.parse_trees import Parses
 from hierdiff.data.pcfg import PCFG
@@ -53,6 +55,7 @@ from hierdiff.theory.belief_propagation.exact_posterior import (
 )
 from hierdiff.theory.belief_propagation.tree_evidence import NodeEvidence
 from hierdiff.theory.belief_propagation.tree_inference import TreePosterior, tree_posterior
+from hierdiff.theory.ising.transfer_matrices import ChainPosterior, chain_posterior, spin_evidence
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
 from hierdiff.theory.pcfg.inside_outside import (
     ParsePosterior,
@@ -65,6 +68,7 @@ __all__ = [
     "ConditionedRHM",
     "ExactGaussianRHM",
     "ExactImages",
+    "ExactIsing",
     "ExactMixture",
     "ExactPCFG",
     "ExactRHM",
@@ -685,3 +689,118 @@ class ExactPCFG:
         """Which strings [n, leaves] have a derivation, bool [n]."""
         found = symbols_of("leaves", leaves, 0, self.grammar.v)
         return valid_strings(self.grammar, found)
+
+
+# ------------------------------------------------------------------------- mixtures of Ising chains
+
+
+@dataclass(frozen=True, eq=False)
+class ExactIsing:
+    r"""The exact diffusion model of a mixture of Ising chains.
+
+    .. math:: \hat x_0(x_t) = E[x_0 \mid x_t] = \sum_k p(k \mid x_t)\, E[x_0 \mid x_t, k]
+
+    Parameters
+    ----------
+    data : IsingChains
+        Where the data come from.
+    noise : NoiseProcess
+        Of two symbols, as ``MaskingNoise(2)`` or ``UniformNoise(2)`` (spins flip); or Gaussian of
+        vectors, ``GaussianNoise()``, on spins -1 and +1 (``data.vectors(x0)``).
+    class_label : int, optional
+        Condition on a class.
+
+    Raises
+    ------
+    InvalidParameter
+        If the noise has another number of symbols, or there is no such class.
+
+    Notes
+    -----
+    Validity: exact for any chains; of vectors, SNR below 1e-16 or above 1e16 counts as 1e-16 or
+    1e16.
+
+    Examples
+    --------
+    >>> from hierdiff import MaskingNoise
+    >>> model = ExactIsing(IsingChains.by_coupling(3, J=1.0), MaskingNoise(2))
+    >>> model.class_marginals(np.array([[1, 1, -1]]), 0.3).round(6).tolist()
+    [[0.880797, 0.119203]]
+    >>> model.given(0).denoise(np.array([[1, 1, -1]]), 0.3)[0, 2].round(6).tolist()
+    [0.119203, 0.880797]
+    """
+
+    data: IsingChains
+    noise: NoiseProcess
+    class_label: int | None = None
+
+    source = "theory"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.noise.v != 2 and not (self.noise.v is None and has_snr(self.noise)):
+            raise InvalidParameter(
+                f"the noise has v = {self.noise.v} symbols and spins have 2; make it with v=2, or "
+                "GaussianNoise() for vectors"
+            )
+        if self.class_label is not None:
+            whole("class_label", self.class_label, 0, self.data.n_classes - 1)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.data.n_classes
+
+    @property
+    def prior(self) -> Array:
+        """Probability of every class, [K]."""
+        return self.data.weights
+
+    @checked
+    def given(self, label: int | None) -> Self:
+        """The model conditioned on a class; None is the unconditional one."""
+        return replace(self, class_label=label)
+
+    @checked(x_t=array)
+    def posterior(self, x_t: Array, t: ArrayLike) -> ChainPosterior:
+        """All that is known about classes and spins given x_t."""
+        if self.noise.v is None:
+            x = finite_reals("x_t", x_t, (None, self.data.N))
+            levels = np.broadcast_to(levels_of(t, len(x)), (len(x),))
+            snr = np.clip(cast(GaussianNoise, self.noise).snr(levels), _LOWEST, _HIGHEST)
+            evidence = spin_evidence(x, snr)
+        else:
+            evidence = self.noise.log_evidence(x_t, t)
+        return chain_posterior(self.data, evidence, self.class_label)
+
+    @checked(x_t=array)
+    def denoise(self, x_t: Array, t: ArrayLike) -> Array:
+        """E[x0 | x_t]: of one-hot symbols [n, N, 2], of vectors [n, N]."""
+        up = self.posterior(x_t, t).up
+        return 2 * up - 1 if self.noise.v is None else np.stack([1 - up, up], axis=2)
+
+    @checked(x_t=array)
+    def class_marginals(self, x_t: Array, t: ArrayLike) -> Array:
+        """Posterior probability of every class, [n, K]."""
+        return self.posterior(x_t, t).class_marginals
+
+    @checked(x_t=array)
+    def sample(self, x_t: Array, t: ArrayLike, seed: Seed) -> Array:
+        """An exact draw of x0 given x_t: symbols, or spins for noise of vectors, [n, N]."""
+        drawn, _ = self.posterior(x_t, t).sample(seed)
+        return 2.0 * drawn - 1 if self.noise.v is None else drawn
+
+    @checked(x_t=array)
+    def features(self, x_t: Array, t: ArrayLike) -> dict[str, Array]:
+        """Representations: class posterior [n, K], mean spins [n, N]."""
+        found = self.posterior(x_t, t)
+        return {"class": found.class_marginals, "spins": 2 * found.up - 1}
+
+    @checked(x0=array)
+    def classify(self, x0: Array) -> Array:
+        """The likeliest class of clean data, [n], as studies of U-turns read samples."""
+        if self.noise.v is None:
+            x0 = (finite_reals("x0", x0, (None, self.data.N)) > 0).astype(np.int64)
+        with np.errstate(divide="ignore"):
+            evidence = np.log(np.eye(2)[symbols_of("x0", x0, 0, 2)])
+        return chain_posterior(self.data, evidence).class_marginals.argmax(axis=1)

@@ -13,7 +13,7 @@ from fuzz import Case
 from torch import Tensor, nn
 
 from hierdiff.data import image_sets
-from hierdiff.validation import experiments, feature_files
+from hierdiff.validation import experiments, feature_files, suite
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.experiments import alignment, classification, layer_probes, own_images
@@ -24,7 +24,15 @@ _P = "hierdiff.validation.pretrained.own_models."
 _F = "hierdiff.validation.feature_files."
 _E = "hierdiff.validation.experiments."
 _D = "hierdiff.data.image_sets."
+_V = "hierdiff.validation."
 _SOURCE = None
+
+EXEMPT = {
+    f"{_V}suite.Study": "a record of the table",
+    f"{_V}suite.run_suite": "starts programs; its argument is a Suite, which is checked",
+    f"{_V}suite.command": "reads a command line, and starts programs",
+    f"{_V}throughput.main": "reads a command line",
+}
 _SIZES = {"size": 14, "channels": 32, "multipliers": (1, 2), "batch": 4}
 
 
@@ -84,7 +92,12 @@ def _autoencoder() -> nn.Module:
 def cases() -> list[Case]:
     """Arguments that the names of parameters do not give."""
     own: dict[str, Any] = {"model": "mine:network", "images": "digits", "accept_licence": False}
+    small = suite.Suite(only=("bumps-32",), out=Path("no such folder"))
     return [
+        Case(f"{_V}suite.Suite", suite.Suite,
+             {"only": ("bumps-32",), "tiny": True, "minutes": 1.0, "device": "cpu",
+              "out": Path("x"), "list": True}),
+        Case(f"{_V}suite.suite_table", suite.suite_table, {"suite": small}),
         Case(f"{_E}folder_stem", experiments.folder_stem, {"source": _SOURCE}),
         Case(f"{_E}training_sizes", experiments.training_sizes, {"source": _SOURCE}),
         Case(f"{_E}trained_images", experiments.trained_images,

@@ -166,6 +166,8 @@ def cases() -> list[Case]:
             belief_propagation.denoise_symbols,
             {"grammar": _GRAMMAR, "noise": gauss, "x_t": np.full((3, 4, 4), 0.5), "t": 0.3},
         ),
+        Case("hierdiff.theory.belief_propagation.exact_posterior.specialise",
+             belief_propagation.specialise, {"grammar": _GRAMMAR, "dtype": np.float64}),
         Case("hierdiff.theory.belief_propagation.exact_posterior.Posterior.sample", seen.sample,
              {"seed": 0, "n_samples": 2}),
         Case("hierdiff.theory.belief_propagation.exact_posterior.Posterior.sample_with",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise
+from hierdiff.sims.autoregressive import Autoregressive
+from hierdiff.sims.models.block_unmasking import UnmaskingModel
+from hierdiff.sims.parallel_unmasking import ParallelUnmasking
+from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm import next_token, parallel_unmasking, sampler_laws, unmasking_schedules
 
 _HOME = "hierdiff.theory.rhm"
@@ -15,6 +20,14 @@ EXEMPT = {
         "next_token.ContextEntropies", "unmasking_schedules.UnmaskingCurve",
     )
 }  # fmt: skip
+EXEMPT |= {
+    f"hierdiff.validation.experiments.unmasking.NetworkUnmasking.{name}": "trains networks; its "
+    "arguments are those of the experiment, or come from the runner"
+    for name in ("datasets", "figure", "measure", "summary")
+}
+EXEMPT["hierdiff.sims.parallel_unmasking_figure.draw"] = (
+    "its datasets are those of the experiment; the runner passes them"
+)
 
 _GRAMMAR = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
 _X = _GRAMMAR.sample(3, seed=1).leaves
@@ -27,6 +40,13 @@ def cases() -> list[Case]:
     one = {"grammar": _GRAMMAR, "n": 4, "seed": 0, "model": None}
     curve = unmasking_schedules.unmasking_curve(_GRAMMAR, 6, 0)
     home = f"{_HOME}.unmasking_schedules.UnmaskingCurve"
+    exact = ExactRHM(_GRAMMAR, MaskingNoise(4))
+    blocks = UnmaskingModel(exact, _GRAMMAR, (2, 2), "kept", 1, 2)
+    one_run = {"folder": None, "workers": 1, "cluster": None}
+    small = ParallelUnmasking(v=4, m=2, L=2, grammars=2, data=4, strings=4, steps=(1, 4),
+                              sizes=((2, 1),))  # fmt: skip
+    twin = Autoregressive(v=4, m=2, L=2, grammars=2, data=4, strings=4, contexts=(0, 3))
+    sims, masked = "hierdiff.sims", np.full((3, 4), -1)
     return [
         Case(f"{_HOME}.parallel_unmasking.unmasking_terms", parallel_unmasking.unmasking_terms,
              walk),
@@ -52,6 +72,24 @@ def cases() -> list[Case]:
         Case(f"{_HOME}.next_token.context_strings", next_token.context_strings,
              {**one, "context": 2}),
         Case(f"{_HOME}.next_token.reading_entropies", next_token.reading_entropies, walk),
+        Case(f"{sims}.models.block_unmasking.UnmaskingModel", UnmaskingModel,
+             {"model": exact, "grammar": _GRAMMAR, "sizes": (2, 2), "order": "random",
+              "rounds": 1, "again": 2}),
+        *(
+            Case(f"{sims}.models.block_unmasking.UnmaskingModel.{word}", getattr(blocks, word),
+                 {"x_t": masked, "t": 1.0, **({"seed": 0} if word == "sample" else {})})
+            for word in ("sample", "denoise", "features")
+        ),
+        *(
+            Case(f"{sims}.parallel_unmasking.ParallelUnmasking.{word}", getattr(small, word),
+                 one_run, keep=("cluster",))
+            for word in ("schedules", "remasking")
+        ),
+        Case(f"{sims}.parallel_unmasking.ParallelUnmasking.grammar", small.grammar, {"g": 1}),
+        Case(f"{sims}.autoregressive.Autoregressive.grammar", twin.grammar, {"g": 1}),
+        Case(f"{sims}.autoregressive.Autoregressive.reads", twin.reads, {"grammar": _GRAMMAR}),
+        Case(f"{sims}.autoregressive.Autoregressive.contexts_of", twin.contexts_of,
+             {"grammar": _GRAMMAR}),
         Case(f"{_HOME}.next_token.half_read", next_token.half_read, {"curve": [2.0, 1.0, 0.0]},
              nan=("curve",)),
         Case(f"{_HOME}.next_token.masked_bound", next_token.masked_bound, walk),

@@ -22,6 +22,7 @@ from hierdiff.sims.metrics.probes import (
     projection_accuracy,
     quadratic_probe,
     ridge_probe,
+    ridge_weights,
 )
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr
 from hierdiff.theory.mixture.posterior import denoise
@@ -89,6 +90,20 @@ def test_labels_may_be_any_words_and_their_order_does_not_matter() -> None:
     words = np.array(["wolf", "ant", "bee"])
     found = linear_probe(x, words[y]).predict(x)
     np.testing.assert_array_equal(found, words[linear_probe(x, y).predict(x)])
+
+
+@pytest.mark.parametrize("shape", [(30, 5), (5, 30), (1, 3), (7, 7)])
+def test_ridge_weights_are_the_minimum_on_either_side(shape: tuple[int, int]) -> None:
+    """No direction lowers |XW - Y|^2 + rho |W|^2; the wide and the tall system agree."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(shape), rng.standard_normal((shape[0], 2))
+    w = ridge_weights(x, y, 0.3)
+    np.testing.assert_allclose(x.T @ (x @ w - y) + 0.3 * w, 0, atol=1e-12)
+    tall = np.linalg.solve(x.T @ x + 0.3 * np.eye(shape[1]), x.T @ y)
+    np.testing.assert_allclose(w, tall, atol=1e-12)
+    for bad in ((x, y[:-1], 0.3), (x, y, 0.0), (x[:, :0], y, 0.3), (x, y[:, 0], 0.3)):
+        with pytest.raises(InvalidParameter):
+            ridge_weights(*bad)
 
 
 def test_ridge_probe_solves_the_normal_equations() -> None:

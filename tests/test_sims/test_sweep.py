@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from hierdiff import results
 from hierdiff.__main__ import main
@@ -275,7 +276,9 @@ def test_a_summary_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     main(["show", "--json", str(path)])
     assert json.loads(capsys.readouterr().out)["threshold"] == 0.25
     other = tmp_path / "other.json"
-    for text in ("{}", "[1]", "no json", '{"made": 3}', '{"made": []}'):
+    foreign = ("{}", "[1]", "no json", "[" * 100_000, '{"made": 3}', '{"made": []}',
+               '{"made": {"commit": "a", "parameters": [1]}}')  # fmt: skip
+    for text in foreign:
         other.write_text(text)
         with pytest.raises(DamagedFile, match="is no summary of hierdiff"):
             summary_of(other)
@@ -377,6 +380,39 @@ def test_files_of_other_programs_are_one_line(
     with pytest.raises(SystemExit):
         main(["show", str(tmp_path / "nothing.nc")])
     assert "no result at" in capsys.readouterr().err
+
+
+_RUN = '{"study": "PhaseTransition", "parameters": {"v": 4, "m": 2, "L": 2}}'
+
+
+@pytest.mark.parametrize(
+    ("dims", "labels", "attributes"),
+    [
+        ((), {}, {"parameters": '{"grid": {"m": [1]}}'}),
+        (("k",), {"k": ["a", "b"]}, {"parameters": '{"grid": {"k": ["a", "b"]}}'}),
+        (("k",), {"k": [1, 2]}, {"parameters": '{"grid"', "run": "{}"}),
+        (("k",), {"k": [1, 2]}, {"run": _RUN}), (("k",), {}, {"run": '{"study": 3}'}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["show", "plot", "compare", "rerun"])
+def test_a_file_that_only_looks_like_a_result_is_no_traceback(
+    dims: Any, labels: Any, attributes: Any, command: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("hierdiff.sims.stored_results.run", lambda *_, **__: {})
+    values = np.ones([2] * len(dims))
+    coords = {**labels, "source": "simulation"}
+    ds = xr.Dataset({"p": (dims, values), "p_error": (dims, values)}, coords, attributes)
+    ds.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    code: Any = 0
+    try:
+        main([command, str(tmp_path / "other.nc")])
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr().err
+    assert code in (0, 2)
+    assert said.count("\n") == (code == 2)
+    assert not code or said.startswith("error: ")
 
 
 def test_a_run_of_a_given_model_cannot_be_run_again(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def test_scores_of_other_seeds_have_the_law_of_scores() -> None:
 
 def test_all_five_questions_have_laws() -> None:
     assert {law.question for law in LAWS.values()} == {
-        "phase transition", "representation", "classification", "composition", "alignment"
+        "phase transition", "representation", "classification", "composition", "alignment",
+        "parallel unmasking",
     }  # fmt: skip
     assert len({law.text for law in LAWS.values()}) == len(LAWS) >= 15
 

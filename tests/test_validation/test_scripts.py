@@ -13,7 +13,7 @@ WRONG = {
     "phase_transition": ["--data", "1"], "rhm_images": ["--data", "1"],
     "representation": ["--networks", "1"], "classification": ["catalogue"],
     "composition": ["--samples", "3"], "alignment": ["--model", "adm-256"],
-    "exact_posterior_loss": ["--networks", "1"],
+    "exact_posterior_loss": ["--networks", "1"], "suite": ["--only", "no-such-study"],
 }  # fmt: skip
 
 

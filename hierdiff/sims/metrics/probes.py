@@ -43,6 +43,7 @@ __all__ = [
     "projection_accuracy",
     "quadratic_probe",
     "ridge_probe",
+    "ridge_weights",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -200,6 +201,56 @@ def quadratic_probe(
     )
 
 
+@checked(penalty=partial(number, above=0))
+def ridge_weights(x: ArrayLike, y: ArrayLike, penalty: float) -> Floats:
+    r"""Least squares with a penalty, by the smaller of its two linear systems.
+
+    .. math:: W = (X^T X + \rho I)^{-1} X^T Y = X^T (X X^T + \rho I)^{-1} Y
+
+    Parameters
+    ----------
+    x : array [n, width]
+        Inputs, as they are: neither centred nor scaled.
+    y : array [n, outputs]
+    penalty : float
+        :math:`\rho`.
+
+    Returns
+    -------
+    array [width, outputs]
+        Minimiser of :math:`|XW - Y|^2 + \rho |W|^2`.
+
+    Raises
+    ------
+    InvalidParameter
+        If the shapes do not fit, a number is not finite, or the penalty is not positive or so
+        small beside x that rounding loses it.
+
+    Notes
+    -----
+    Validity: exact up to rounding, which the two systems differ by.
+
+    Examples
+    --------
+    >>> ridge_weights([[1.0], [2.0]], [[2.0], [4.0]], 5.0).tolist()
+    [[1.0]]
+    """
+    a, b = reals("x", x, ndim=2), reals("y", y, ndim=2)
+    if len(a) != len(b) or not a.size or not b.size:
+        raise InvalidParameter(
+            f"x and y have shapes {a.shape} and {b.shape}; give as many rows of each, and columns"
+        )
+    try:
+        if len(a) < a.shape[1]:
+            return np.asarray(a.T @ np.linalg.solve(a @ a.T + penalty * np.eye(len(a)), b))
+        return np.asarray(np.linalg.solve(a.T @ a + penalty * np.eye(a.shape[1]), a.T @ b))
+    except np.linalg.LinAlgError:
+        raise InvalidParameter(
+            f"penalty = {penalty:g} is lost in rounding beside x of up to {np.abs(a).max():.2g}; "
+            "scale x, or raise the penalty"
+        ) from None
+
+
 def ridge_probe(features: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE) -> Probe:
     r"""Least squares on one-hot labels, :math:`\min |XW - Y|^2 + \rho |W|^2`, in closed form.
 
@@ -230,9 +281,8 @@ def ridge_probe(features: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE)
     x, y, classes = _training(features, labels, ridge)
     scaling = _scaling_of(x)
     z, hot = scaling.apply(x), np.eye(len(classes))[y]
-    normal = z.T @ z + ridge * np.eye(z.shape[1])
-    weights = np.linalg.solve(normal, z.T @ (hot - hot.mean(0)))
-    residual = normal @ weights - z.T @ (hot - hot.mean(0))
+    weights = ridge_weights(z, hot - hot.mean(0), ridge)
+    residual = z.T @ (z @ weights - (hot - hot.mean(0))) + ridge * weights
     return Probe(classes, weights, hot.mean(0), float(np.abs(residual).max()), 1, scaling.apply)
 
 

@@ -31,6 +31,7 @@ from scipy.spatial.distance import pdist, squareform
 from hierdiff.checks import checked, count, number, reals
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
+from hierdiff.sims.metrics.probes import ridge_weights
 
 __all__ = [
     "anova_shares",
@@ -201,22 +202,16 @@ def held_out_r2(Z: ArrayLike, Y: ArrayLike, *, ridge: float = 1e-3, seed: Seed =
     missed = spread = 0.0
     for fit, test in (halves, halves[::-1]):
         mean, target = features[fit].mean(axis=0), labels[fit].mean(axis=0)
-        weights = _ridge(features[fit] - mean, labels[fit] - target, ridge)
+        x = features[fit] - mean
+        scale = float((x**2).sum()) / x.shape[1]
+        penalty = ridge * scale if scale > 0 else 1.0
+        weights = ridge_weights(x, labels[fit] - target, penalty)
         gap = labels[test] - target - (features[test] - mean) @ weights
         missed += float((gap**2).sum())
         spread += float(((labels[test] - target) ** 2).sum())
     if spread == 0:
         raise InvalidParameter("the labels do not vary; give labels of different points")
     return 1 - missed / spread
-
-
-def _ridge(x: FloatArray, y: FloatArray, ridge: float) -> FloatArray:
-    """Weights [width, coordinates], by the smaller of the two systems."""
-    scale = float((x**2).sum()) / x.shape[1]
-    penalty = ridge * scale if scale > 0 else 1.0
-    if len(x) < x.shape[1]:
-        return np.asarray(x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y))
-    return np.asarray(np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y))
 
 
 def anova_shares(Z: ArrayLike) -> FloatArray:
@@ -529,12 +524,7 @@ def representational_similarity(one: ArrayLike, other: ArrayLike) -> float:
     1.0
     """
     x, y = _pair(one, other)
-    a, b = pdist(x), pdist(y)
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    from scipy.stats import spearmanr  # heavy, and needed here alone
-
-    return float(np.round(spearmanr(a, b).statistic, 15))
+    return float(np.round(_rank_correlation(pdist(x), pdist(y)), 15))
 
 
 @checked

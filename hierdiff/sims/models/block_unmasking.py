@@ -96,9 +96,9 @@ class UnmaskingModel:
     def __post_init__(self) -> None:
         check_fields(
             self, sizes=partial(listed, rule=partial(whole, low=1), distinct=False),
-            order=partial(one_of, options=ORDERS), rounds=natural,
-            again=partial(whole, low=1, high=self.grammar.n_leaves),
+            order=partial(one_of, options=ORDERS), rounds=natural, again=partial(whole, low=1),
         )  # fmt: skip
+        whole("again", self.again, 1, self.grammar.n_leaves)
         block_sizes("sizes", self.sizes, self.grammar.n_leaves)
         conditionals_of(self.grammar, self.model)
 

@@ -6,6 +6,10 @@ height.  With :math:`n_{tb}` the number of times that tuple t was seen with toke
 :math:`p_b` the share of b,
 
 .. math:: z_{tb} = \frac{n_{tb} / n_t - p_b}{\sqrt{p_b}}, \qquad \hat z_t = z_t / |z_t| .
+
+:func:`synonyms` poses the task at one height of a known grammar, with its exact law.  A learner
+that knows no grammar counts the tuples of its own strings (:func:`sibling_tuples`) and clusters
+them (:func:`tuple_clusters`); :mod:`hierdiff.sims.models.learned_grammar` climbs the levels so.
 """
 
 from __future__ import annotations
@@ -26,13 +30,25 @@ from hierdiff.seeds import Seed, generator
 from hierdiff.theory.rhm.sample_complexity import resolved_samples
 from hierdiff.theory.rhm.token_correlations import node_marginals, pair_joint
 
-__all__ = ["LEARNERS", "Context", "Synonyms", "learning_curve", "scores", "synonyms"]
+__all__ = [
+    "LEARNERS",
+    "Context",
+    "SiblingTuples",
+    "Synonyms",
+    "learning_curve",
+    "scores",
+    "sibling_tuples",
+    "synonyms",
+    "tuple_clusters",
+]
 
 FloatArray: TypeAlias = NDArray[np.float64]
 Context: TypeAlias = Literal["token", "leaves"]
 
 LEARNERS = ("clusters", "nearest")
 _CHUNK = 1 << 17  # strings that are drawn at a time
+_ROUNDS = 50
+"""Most rounds of reassignment; the likelihood rises in each, and a handful suffices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,3 +295,166 @@ def _more(task: Synonyms, n: int, rng: np.random.Generator) -> NDArray[np.int64]
         tokens = drawn.leaves[:, -len(offsets) :] + offsets
         total += np.bincount((row[:, None] * shape[1] + tokens).ravel(), minlength=len(total))
     return total.reshape(shape)
+
+
+# -------------------------------------------------------------- tuples of the learner's own symbols
+
+
+@dataclass(frozen=True, eq=False)
+class SiblingTuples:
+    """Tuples of siblings in strings, and how often each was seen with each context.
+
+    Attributes
+    ----------
+    rows : int array [T, s]
+        The tuples that occur.
+    number : int array [P, nodes]
+        Which of them every node of the next height writes.
+    counts : array [T, contexts, v]
+        How often each was seen with each symbol, for every place of the tuple among its siblings
+        and every place of the context.
+    occurrences : array [T]
+        How often each was seen.
+    """
+
+    rows: NDArray[np.integer[Any]]
+    number: NDArray[np.intp]
+    counts: FloatArray
+    occurrences: FloatArray
+
+
+@checked(s=count)
+def sibling_tuples(
+    symbols: ArrayLike, contexts: ArrayLike, s: int, times: ArrayLike | None = None
+) -> SiblingTuples:
+    r"""Count the tuples of siblings, and what stands below the siblings of their parents.
+
+    Parameters
+    ----------
+    symbols : int array [P, nodes]
+        Symbols of one height, the learner's own.
+    contexts : int array [P, nodes]
+        What is read as context at each of these nodes: the same symbols, or tokens below them.
+    s : int
+        Symbols of a tuple; the number of nodes is a multiple of s.
+    times : array [P], optional
+        How often each string was seen (default: once).
+
+    Returns
+    -------
+    SiblingTuples
+        Of tuple i (place j among its siblings) the contexts are the s (s - 1) nodes below the other
+        siblings.  Without siblings, at the root, there are no contexts.
+
+    Raises
+    ------
+    InvalidParameter
+        For shapes that do not fit or negative numbers.
+
+    Notes
+    -----
+    Validity: exact counts; all nodes of a height share their rules and are pooled.
+
+    Examples
+    --------
+    >>> found = sibling_tuples([[0, 1, 1, 1]], [[0, 1, 1, 1]], 2)
+    >>> found.rows.tolist(), found.number.tolist(), found.counts.shape
+    ([[0, 1], [1, 1]], [[0, 1]], (2, 4, 2))
+    >>> found.counts[0].astype(int).tolist()  # (0, 1) was seen at place 0 alone, with 1 and 1
+    [[0, 1], [0, 1], [0, 0], [0, 0]]
+    """
+    own = integers("symbols", symbols, 0, 2**31 - 1, ndim=2)
+    seen = integers("contexts", contexts, 0, 2**31 - 1, shape=own.shape)
+    if not own.size or own.shape[1] % s:
+        raise InvalidParameter(
+            f"symbols have shape {own.shape}; give a multiple of s = {s} nodes, and one string"
+        )
+    weight = np.ones(len(own)) if times is None else reals("times", times, 0, shape=(len(own),))
+    nodes = own.shape[1] // s
+    rows, number = np.unique(own.reshape(-1, s), axis=0, return_inverse=True)
+    number = number.reshape(len(own), nodes)
+    each = np.broadcast_to(weight[:, None], number.shape)
+    occurrences = np.bincount(number.ravel(), each.ravel(), len(rows))
+    parts = []
+    v = int(seen.max()) + 1
+    if nodes % s == 0:
+        tuples, below = number.reshape(len(own), -1, s), seen.reshape(len(own), -1, s, s)
+        each = np.broadcast_to(weight[:, None], tuples.shape[:2]).ravel()
+        for place in range(s):
+            for sibling in (i for i in range(s) if i != place):
+                for child in range(s):
+                    pair = tuples[:, :, place] * v + below[:, :, sibling, child]
+                    parts.append(np.bincount(pair.ravel(), each, len(rows) * v))
+    shape = (len(rows), len(parts), v)
+    counts = np.stack(parts).reshape(-1, *shape[::2]).swapaxes(0, 1) if parts else np.zeros(shape)
+    return SiblingTuples(rows, number.astype(np.intp), counts, occurrences)
+
+
+@checked(symbols=count)
+def tuple_clusters(counts: ArrayLike, symbols: int) -> NDArray[np.intp]:
+    r"""Cluster tuples by their contexts: Ward on directions, then reassignment by likelihood.
+
+    .. math:: k_t \leftarrow \arg\max_k \sum_{c,b} n_{tcb} \log q_{kcb}, \qquad
+       q_{kcb} = \frac{\sum_{t: k_t = k} n_{tcb} + p_{cb}}{\sum_{t: k_t = k} n_{tc} + 1}
+
+    Parameters
+    ----------
+    counts : array [T, contexts, v]
+        As :class:`SiblingTuples` has them.
+    symbols : int
+        Number of clusters that are sought; fewer tuples are a cluster each.
+
+    Returns
+    -------
+    int array [T]
+        Numbers of clusters from 0, none of them empty.
+
+    Raises
+    ------
+    InvalidParameter
+        For a table of another shape or negative counts.
+
+    Notes
+    -----
+    Validity: Ward weighs all tuples alike; the reassignment weighs them by what was seen of them.
+    p are the contexts of all tuples, which a cluster has as one count more, so that no q is zero.
+
+    Examples
+    --------
+    >>> tuple_clusters([[[9, 1]], [[1, 8]], [[7, 2]], [[0, 5]]], 2).tolist()
+    [0, 1, 0, 1]
+    """
+    table = reals("counts", counts, 0, 1e18)
+    if table.ndim != 3 or not len(table):
+        raise InvalidParameter(f"counts have shape {table.shape}; give [tuples, contexts, v]")
+    if len(table) <= symbols:
+        return np.arange(len(table))
+    total = table.sum(axis=2, keepdims=True)
+    p = table.sum(axis=0)
+    p = p / np.maximum(p.sum(axis=1, keepdims=True), 1e-300)
+    z = np.divide(table, total, out=np.zeros_like(table), where=total > 0) - (total > 0) * p
+    z = (z / np.sqrt(np.where(p > 0, p, 1.0))).reshape(len(table), -1)
+    norm = np.linalg.norm(z, axis=1, keepdims=True)
+    z = np.where(norm > 1e-12, z / np.where(norm > 1e-12, norm, 1.0), 0.0)
+    found = fcluster(linkage(pdist(z), "ward"), symbols, "maxclust") - 1
+    for _ in range(_ROUNDS):
+        better = _reassigned(table, found, p)
+        if np.array_equal(better, found):
+            break
+        found = better
+    # numbered in the order of their first tuples, so that equal partitions are equal arrays
+    _, first, number = np.unique(found, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[number].astype(np.intp)
+
+
+def _reassigned(table: FloatArray, clusters: NDArray[Any], p: FloatArray) -> NDArray[np.intp]:
+    """The likeliest cluster of every tuple, from the contexts of the clusters."""
+    flat = table.reshape(len(table), -1)
+    member = np.zeros((int(clusters.max()) + 1, len(table)))
+    member[clusters, np.arange(len(table))] = 1.0
+    kept = member.sum(axis=1) > 0
+    law = (member[kept] @ flat).reshape(-1, *table.shape[1:]) + p
+    law /= law.sum(axis=2, keepdims=True) + (law.sum(axis=2, keepdims=True) == 0)
+    # a symbol that no tuple was seen with has no count, and its logarithm does not matter
+    likely = flat @ np.log(np.where(law > 0, law, 1.0)).reshape(len(law), -1).T
+    return np.flatnonzero(kept)[likely.argmax(axis=1)]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Posterior,
         denoise_symbols,
         posterior,
+        specialise,
         true_beliefs,
     )
     from hierdiff.theory.belief_propagation.rule_learning import LearnedWeights, fit_weights
@@ -55,6 +56,7 @@ __all__ = [
     "fit_weights",
     "posterior",
     "score_divergence",
+    "specialise",
     "static_correlations",
     "tree_posterior",
     "true_beliefs",

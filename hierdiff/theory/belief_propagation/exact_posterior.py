@@ -61,6 +61,7 @@ from hierdiff.theory.belief_propagation.passes import (
     Leaves,
     Result,
     centred,
+    compile_rules,
     copied,
     cut_level,
     known,
@@ -69,7 +70,14 @@ from hierdiff.theory.belief_propagation.passes import (
     walk,
 )
 
-__all__ = ["NodeBeliefs", "Posterior", "denoise_symbols", "posterior", "true_beliefs"]
+__all__ = [
+    "NodeBeliefs",
+    "Posterior",
+    "denoise_symbols",
+    "posterior",
+    "specialise",
+    "true_beliefs",
+]
 
 Array = NDArray[Any]
 _SMALL = 1 << 20  # numbers that fit anywhere
@@ -870,6 +878,52 @@ def true_beliefs(
     latents = latents_of(grammar, "truth", truth, len(leaves))
     parts, evidence = beliefs(grammar, leaves, latents, workers)
     return NodeBeliefs(tuple(parts[0]), tuple(parts[1]), tuple(parts[2]), evidence)
+
+
+@checked
+def specialise(grammar: Grammar, dtype: DTypeLike = np.float64) -> int:
+    r"""Compile the rules of a grammar into code, so that later inference on it is faster.
+
+    The sums over rules that :func:`posterior` does from a table become straight code, about twice
+    as fast, for everything that passes messages in ``dtype``: marginals, beliefs, samples.
+
+    Parameters
+    ----------
+    grammar : Grammar
+        Equal grammars share their code.
+    dtype : float64 or float32
+        Precision of the messages.
+
+    Returns
+    -------
+    int
+        Levels that have code: those with two or four children per node, rules of equal weight, and
+        no more than 4,096 of them.  The others use the table.
+
+    Raises
+    ------
+    InvalidParameter
+        If ``dtype`` is none of the two.
+
+    Notes
+    -----
+    Validity: results are the same, bit for bit.  Compiling takes half a millisecond per rule, for
+    (v, m, s, L) = (32, 8, 2, 10) one to two seconds, and a hundredth of that once it is on disk,
+    beside Numba's cache.  So it pays for a grammar that is asked often; without it nothing is
+    compiled per grammar.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, UniformNoise
+    >>> grammar, noise = RHM(v=4, m=2, s=2, L=3).draw(seed=0), UniformNoise(v=4)
+    >>> evidence = noise.evidence(grammar.sample(5, seed=1).leaves, 0.2)
+    >>> before = posterior(grammar, evidence).log_evidence
+    >>> specialise(grammar)
+    3
+    >>> bool((posterior(grammar, evidence).log_evidence == before).all())
+    True
+    """
+    return compile_rules(grammar, precision("dtype", dtype))
 
 
 def beliefs_and_sample(

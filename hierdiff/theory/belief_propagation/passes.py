@@ -2,8 +2,8 @@
 
 Blocks.  A tree that does not fit into the cache, or a batch too small to fill the lanes of a
 vector, is cut at a level: the subtrees below are columns of their own, their root messages are the
-leaf evidence of the tree above, and its raw downward messages are the priors of the subtrees.  All
-scales are powers of two, so the cut changes no bit of any result.
+leaves of the tree above, and its raw downward messages are those of the roots below.  All units are
+those of the whole tree, so the cut changes no bit of any result, nor the range of a sample.
 
 Range.  A message entry that underflows is lost with relative weight below ``2**(MIN - range)``,
 where ``MIN`` is the smallest exponent and ``range`` the smallest sum of exponents along a path,
@@ -207,6 +207,7 @@ class Plan:
     shelf: Shelf
     flat: Array  # a prior [1, v] of ones for the root, and its address
     flat_place: int
+    code: tuple[Code, ...]  # whose addresses are in the geometry
 
     @property
     def geometry(self) -> Array:
@@ -254,18 +255,6 @@ class Known:
         self.code: dict[tuple[int, str], Code] = {}  # by level and number type
 
 
-def compile_rules(g: Grammar, dtype: np.dtype[Any]) -> int:
-    """Compile functions for the levels that suit; returns how many have one."""
-    about = known(g)
-    folder = getattr(kernels.lines._cache, "cache_path", None)
-    for level, (rule, weight) in enumerate(zip(g.rules, g.weights, strict=True)):
-        if (level, dtype.char) not in about.code and suits(rule, weight):
-            about.code[level, dtype.char] = code_of(rule, g.v[level + 1], dtype, folder)
-    for mark in [x for x, plan in about.plans.items() if plan.dtype == dtype]:
-        del about.plans[mark]  # those made from now on call the functions
-    return sum(kind == dtype.char for _, kind in about.code)
-
-
 _KNOWN: dict[int, tuple[weakref.ref[Grammar], Known]] = {}
 
 
@@ -283,13 +272,27 @@ def known(g: Grammar) -> Known:
     return found[1]
 
 
-def plan_of(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
+def plan_of(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], kind: int) -> Plan:
     """The tables of a block of levels."""
-    mark, about = (top, bottom, dtype.char, shared), known(g)
+    logarithms = kind == layout.LOGARITHMS  # which lie in memory as likelihoods do
+    kind = layout.LIKELIHOODS if logarithms else kind
+    mark, about = (top, bottom, dtype.char, kind), known(g)
     plan = about.plans.get(mark)
     if plan is None:
-        plan = about.plans[mark] = _plan(g, top, bottom, dtype, shared)
+        plan = about.plans[mark] = _plan(g, top, bottom, dtype, kind)
     return plan
+
+
+def compile_rules(g: Grammar, dtype: np.dtype[Any]) -> int:
+    """Code for the levels that suit, which plans use from now on; how many levels have one."""
+    about, folder = known(g), getattr(kernels.lines._cache, "cache_path", None)
+    for level, (rule, weight) in enumerate(zip(g.rules, g.weights, strict=True)):
+        if (level, dtype.char) not in about.code and suits(rule, weight):
+            about.code[level, dtype.char] = code_of(rule, g.v[level + 1], dtype, folder)
+    for mark, plan in list(about.plans.items()):
+        if plan.dtype == dtype:
+            about.plans.pop(mark, None)
+    return sum(kind == dtype.char for _, kind in about.code)
 
 
 @dataclass(frozen=True)
@@ -304,9 +307,10 @@ def _known(content: _Content) -> Known:
     return Known(content.grammar)
 
 
-def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool) -> Plan:
+def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], kind: int) -> Plan:
     depth, width = bottom - top, simd.lanes(dtype)
-    geometry = _geometry(g, top, bottom, width, shared)
+    shared = kind == layout.SYMBOLS_SEEN
+    geometry = _geometry(g, top, bottom, width, kind)
     tables = _tables(g, top, bottom, dtype, geometry)
     last, itemsize = geometry[-1], dtype.itemsize
     column = {name: geometry[:, getattr(layout, name)] for name in ("SYMBOLS", "NODES", "RULES")}
@@ -330,17 +334,19 @@ def _plan(g: Grammar, top: int, bottom: int, dtype: np.dtype[Any], shared: bool)
     work = int((column["NODES"][:-1] * (3 * rules * branches + 3 * branches * v[1:])).sum())
     flat = np.ones((1, g.v[top]), dtype)
     return Plan(
-        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat, address(flat)
-    )
+        top, bottom, dtype, tables, itemsize * messages, work, shelf_of(sizes), flat,
+        address(flat), tuple(known(g).code.values()),
+    )  # fmt: skip
 
 
-def _geometry(g: Grammar, top: int, bottom: int, width: int, shared: bool) -> Array:
-    depth = bottom - top
+def _geometry(g: Grammar, top: int, bottom: int, width: int, kind: int) -> Array:
+    depth, shared = bottom - top, kind == layout.SYMBOLS_SEEN
+    inner = depth + (kind == layout.MESSAGES_BELOW)
     geometry = np.zeros((depth + 1, layout.NUMBER), np.int64)
     nodes, rows, stack = 1, 0, 0
     for i in range(depth + 1):
         v = g.v[top + i]
-        stride = (v + 2) * width if i < depth else v * width
+        stride = (v + 2) * width if i < inner else v * width
         geometry[i, [layout.SYMBOLS, layout.NODES, layout.ROWS, layout.STRIDE]] = (
             v, nodes, rows, stride,
         )  # fmt: skip
@@ -439,8 +445,7 @@ class Job:
 
 def job_of(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> Job:
     """The passes over the levels ``top`` .. ``bottom``, the last of which holds the evidence."""
-    shared = leaves.kind == layout.SYMBOLS_SEEN
-    return Job(plan_of(g, top, bottom, leaves.root.dtype, shared), leaves, threads)
+    return Job(plan_of(g, top, bottom, leaves.root.dtype, leaves.kind), leaves, threads)
 
 
 class Result:
@@ -503,14 +508,17 @@ def run_job(
     *,
     priors: int = 0,
     tops: int = 0,
+    on: int = 0,
+    inside: bool = False,
     kept: int = 0,
     done: Result | None = None,
     run: Callable[..., None] = kernels.numbers,
 ) -> Result:
     """Run compiled code over all tiles, in as many threads as pay.
 
-    The rest are addresses, 0 for none: ``tops`` takes the messages of the roots, ``priors`` the
-    raw downward messages of the last level.  ``kept`` holds the upward messages of all tiles; with
+    The rest are addresses, 0 for none: ``tops`` takes the messages of the roots, ``on`` the same
+    for the tree above, ``priors`` the raw downward messages of the last level, which are the roots
+    of the trees below, ``inside`` the whole one.  ``kept`` holds the upward messages of all tiles; with
     ``done`` they are there, together with the result of the upward pass.
     """
     plan, leaves, n = job.plan, job.leaves, job.n
@@ -523,7 +531,7 @@ def run_job(
         address(result.shifts) if result.shifts.size else 0,
         tops, normalise, done is not None, kept, plan.message_bytes,
     )  # fmt: skip
-    entries[layout.TILES] = job.tiles
+    entries[layout.TILES], entries[layout.ON], entries[layout.INSIDE] = job.tiles, on, inside
     if action is not None:
         action.wants(job, entries, priors)
         run = action.run
@@ -615,17 +623,17 @@ class _Below:
     ) -> None:  # fmt: skip
         dtype, nodes = leaves.root.dtype, known(g).nodes
         pieces, v = nodes[cut] // nodes[top], g.v[cut]
-        plan = plan_of(g, cut, bottom, dtype, leaves.kind == layout.SYMBOLS_SEEN)
+        plan = plan_of(g, cut, bottom, dtype, leaves.kind)
         self.leaves = leaves.cut(pieces, plan.flat, plan.flat_place)
         self.job = Job(plan, self.leaves, threads)
-        self.tops = np.empty((len(leaves), pieces, v), dtype)
+        self.tops = np.empty((len(leaves), pieces, v + 2), dtype)
         size = self.job.tiles * plan.message_bytes
         self.kept = results(size, np.uint8) if keep and size <= _KEPT_BYTES else None
         self.place = 0 if self.kept is None else address(self.kept)
         tops = address(self.tops)
-        self.result = run_job(self.job, None, tops=tops, kept=self.place, run=run)
+        self.result = run_job(self.job, None, on=tops, kept=self.place, run=run)
         self.above = Leaves(
-            layout.LIKELIHOODS, self.tops, _NO_SYMBOLS, _NOTHING, _NOTHING, leaves.root,
+            layout.MESSAGES_BELOW, self.tops, _NO_SYMBOLS, _NOTHING, _NOTHING, leaves.root,
             leaves.shift, where=(tops, 0, 0, 0, leaves.places[4]),
         )  # fmt: skip
 
@@ -636,7 +644,7 @@ class _Below:
             leaves = leaves.cut(1, root, place)
         job = Job(self.job.plan, leaves, self.job.threads)
         done = None if self.kept is None else self.result
-        run_job(job, action, False, priors=priors, kept=self.place, done=done)
+        run_job(job, action, False, priors=priors, kept=self.place, done=done, inside=True)
 
 
 def _merge(above: Result, below: Result) -> Result:
@@ -644,7 +652,8 @@ def _merge(above: Result, below: Result) -> Result:
     return Result(
         above.z,
         above.exponents + np.add.reduce(below.exponents.reshape(n, -1), axis=1),
-        above.ranges + np.minimum.reduce(below.ranges.reshape(n, -1), axis=1),
+        # that of the whole tree, but not-a-number where any evidence is
+        above.ranges + np.add.reduce((below.ranges * 0).reshape(n, -1), axis=1),
         below.shifts.reshape(n, below.shifts.size // n),
     )
 

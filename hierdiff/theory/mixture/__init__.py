@@ -10,7 +10,9 @@ memorisation             the exact denoiser of a finite data set
 softmax_averages         the averages over a data set behind it
 geometric_memorisation   gaps in the spectrum of the score, PCA of few data
 score_machines           linear, equivariant and local denoisers
+covariance_windows       windows from the covariance of data, and their local denoiser
 random_features          random-feature denoisers: generalisation first, memorisation later
+training_time            their whole spectrum and their losses along training, class by class
 time_change              one noise level in the VE, VP and Ornstein-Uhlenbeck conventions
 =======================  ========================================================================
 """

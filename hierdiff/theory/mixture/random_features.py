@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -47,15 +48,19 @@ _NODES = 160  # of Gauss-Hermite quadrature, exact to rounding for smooth activa
 
 @dataclass(frozen=True)
 class FeatureConstants:
-    r"""Constants :math:`\mu_1, v^2, s^2` of an activation at a time, with ``time`` itself."""
+    r"""Constants :math:`\mu_1, v^2, s^2` of an activation at a time, with ``time`` itself.
+
+    ``variance`` is that of the data, 1 but for classes of unequal variance.
+    """
 
     time: float
     linear: float
     over_data: float
     over_noise: float
+    variance: float = 1.0
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, variance=partial(number, above=0))
         if not (self.time > 0 and self.linear and min(self.over_data, self.over_noise) > -1e-9):
             raise InvalidParameter(
                 f"{self} must have time > 0, a linear part and no negative variance; see"
@@ -68,22 +73,30 @@ class FeatureConstants:
         return float(-np.expm1(-2 * self.time))
 
 
-@checked(time=unchecked)
-def feature_constants(activation: Callable[[Floats], Floats], time: float) -> FeatureConstants:
+@checked(time=unchecked, variance=partial(number, low=1e-6, high=1e6))
+def feature_constants(
+    activation: Callable[[Floats], Floats], time: float, variance: float = 1.0
+) -> FeatureConstants:
     r"""Split the features' variance into linear, data and noise parts.
 
     .. math::
 
-        \mu_1 = E[u\varrho(u)], \quad
-        v^2 = E_h\big[(E_z\varrho(e^{-t}h+\sqrt{\Delta_t}z))^2\big] - e^{-2t}\mu_1^2, \quad
-        s^2 = E[\varrho^2] - v^2 - \mu_1^2
+        \mu_1 = E[u\varrho(ru)] / r, \quad
+        v^2 = E_h\big[(E_z\varrho(e^{-t}\sigma h+\sqrt{\Delta_t}z))^2\big]
+        - e^{-2t}\sigma^2\mu_1^2, \quad
+        s^2 = E[\varrho(ru)^2] - v^2 - r^2\mu_1^2
+
+    with :math:`\sigma^2` the variance of the data and :math:`r^2 = e^{-2t}\sigma^2 + \Delta_t` that
+    of the noisy ones.
 
     Parameters
     ----------
     activation : function
-        :math:`\varrho`, elementwise, of mean 0 under N(0, 1), e.g. ``np.tanh``.
+        :math:`\varrho`, elementwise, of mean 0 under N(0, r^2), e.g. ``np.tanh``.
     time : float
         t > 0.
+    variance : float
+        Variance of the data, 1e-6 to 1e6.
 
     Returns
     -------
@@ -115,26 +128,43 @@ def feature_constants(activation: Callable[[Floats], Floats], time: float) -> Fe
         )
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     weights = weights / weights.sum()
-    values = _applied(activation, nodes)
+    signal, noise = np.exp(-time) * np.sqrt(variance), np.sqrt(-np.expm1(-2 * time))
+    radius = 1.0 if variance == 1 else float(np.hypot(signal, noise))
+    values = applied(activation, radius * nodes)
     if abs(float(weights @ values)) > 1e-8:
         raise InvalidParameter(
-            f"the activation has mean {float(weights @ values):.3g} under N(0, 1), which adds an"
-            " outlier; subtract it"
+            f"the activation has mean {float(weights @ values):.3g} under N(0, {radius**2:.3g}),"
+            " which adds an outlier; subtract it, or take an odd one"
         )
-    signal, noise = np.exp(-time), np.sqrt(-np.expm1(-2 * time))
-    averaged = _applied(activation, signal * nodes[:, None] + noise * nodes) @ weights
-    linear = float(weights @ (nodes * values))
+    averaged = applied(activation, signal * nodes[:, None] + noise * nodes) @ weights
+    linear = float(weights @ (nodes * values)) / radius
     kept = float(weights @ averaged**2)
     return FeatureConstants(
         time=float(time),
         linear=linear,
         over_data=float(kept - (signal * linear) ** 2),
         over_noise=float(weights @ values**2 - kept - (noise * linear) ** 2),
+        variance=variance,
     )
 
 
-def _applied(activation: Callable[[Floats], Floats], points: Floats) -> Floats:
-    """What an activation makes of points, as numbers of their shape."""
+def applied(activation: Callable[[Floats], Floats], points: Floats) -> Floats:
+    """What an activation makes of points, as numbers of their shape.
+
+    Raises
+    ------
+    InvalidParameter
+        If it takes no arrays, or returns another shape or NaN.
+
+    Notes
+    -----
+    Validity: any elementwise function.
+
+    Examples
+    --------
+    >>> applied(np.tanh, np.zeros(2))
+    array([0., 0.])
+    """
     try:
         found = activation(points)
     except TypeError as error:

@@ -10,6 +10,9 @@ information              mutual information, entropies and free energy, level by
 uturn                    noising and denoising: is the class kept, and when is it decided
 dynamical_correlations   which leaves change together; susceptibility
 token_correlations       correlations between two symbols of a datum
+tree_pairs               contrastive pairs of a tree: which level they reveal
+locality                 denoisers that see a window, and what they lose
+speciation               when every level is decided, by free entropies
 sample_complexity        how many data show the levels of a hierarchy
 truncated_grammars       models of the lower levels only
 parallel_unmasking       what it costs to unmask several leaves at once
@@ -103,12 +106,21 @@ if TYPE_CHECKING:
         kernel_cost,
         local_exponent,
         next_token_cost,
+        own_symbol_cost,
         resolved_samples,
+        weights_divergence,
     )
     from hierdiff.theory.rhm.sampler_laws import (
         path_divergence,
         remasked_log_prob,
         sampler_log_prob,
+    )
+    from hierdiff.theory.rhm.speciation import (
+        CRITERIA,
+        Criterion,
+        LevelSpeciation,
+        level_speciation,
+        speciation_statistic,
     )
     from hierdiff.theory.rhm.token_correlations import (
         channel,
@@ -139,13 +151,16 @@ else:
     __getattr__, __dir__ = lazy(__name__, __file__)
 
 __all__ = [
+    "CRITERIA",
     "KERNELS",
     "BeliefSlopes",
+    "Criterion",
     "CriticalExponents",
     "CriticalLevel",
     "Estimate",
     "Kernel",
     "KestenStigum",
+    "LevelSpeciation",
     "OrderParameter",
     "annealed_beliefs",
     "annealed_validity",
@@ -185,6 +200,7 @@ __all__ = [
     "level_set_bound",
     "level_set_laws",
     "level_set_threshold",
+    "level_speciation",
     "local_exponent",
     "masked_bound",
     "mmse",
@@ -196,6 +212,7 @@ __all__ = [
     "node_validity",
     "overlap_bound",
     "overlap_threshold",
+    "own_symbol_cost",
     "pair_joint",
     "path_divergence",
     "population_dynamics",
@@ -206,6 +223,7 @@ __all__ = [
     "sampler_log_prob",
     "second_eigenvalue",
     "sibling_states",
+    "speciation_statistic",
     "spread_order",
     "stability",
     "string_entropy",
@@ -225,4 +243,5 @@ __all__ = [
     "upward_derivative",
     "upward_map",
     "validity",
+    "weights_divergence",
 ]

@@ -436,6 +436,15 @@ def _some_levels(
     rhm: RHM, noise: NoiseProcess, times: Array, drawn: _Draws, room: _Room
 ) -> tuple[Array, Array]:
     """The same for at most ``LANES`` noise levels."""
+    top, tree, marginal = _evolved(rhm, noise, times, drawn, room)
+    up = [means_of(top[:, 0]), *(means_of(level[:, 0]) for level in tree)]
+    return np.array(up), np.array([up[0], *(means_of(level) for level in marginal)])
+
+
+def _evolved(
+    rhm: RHM, noise: NoiseProcess, times: Array, drawn: _Draws, room: _Room
+) -> tuple[Array, Array, Array]:
+    """Messages of the root and of the levels, and marginal beliefs of the levels."""
     L, v, size, lanes = rhm.L, rhm.v, drawn.orders.shape[2], len(times)
     tree = room.tree[: L * size * v * lanes].reshape(L, size, v, lanes)
     top = room.top[: size * rhm.n_classes * lanes].reshape(size, rhm.n_classes, lanes)
@@ -447,8 +456,21 @@ def _some_levels(
         room.tree, room.top, v, rhm.n_classes, drawn.orders, drawn.keys, rhm.m, _digits(v, rhm.s),
         seen, lanes, row, codes, room.down, room.marginal,
     )  # fmt: skip
-    up = [means_of(top[:, 0]), *(means_of(level[:, 0]) for level in tree)]
-    return np.array(up), np.array([up[0], *(means_of(level) for level in marginal)])
+    return top, tree, marginal
+
+
+def belief_population(
+    rhm: RHM, noise: NoiseProcess, times: Array, size: int, random: np.random.Generator
+) -> Array:
+    """Marginal beliefs in the true symbol of one population, [L + 1, size, T], root first."""
+    check_sizes(rhm, size, 2, rhm.L)
+    same_symbols(rhm, noise)
+    room, drawn = _Room.of(rhm, size, kernels.LANES), _Draws.of(rhm, noise, size, random)
+    parts = []
+    for i in range(0, len(times), kernels.LANES):
+        top, _, marginal = _evolved(rhm, noise, times[i : i + kernels.LANES], drawn, room)
+        parts.append(np.concatenate([top[None, :, 0], marginal]))
+    return np.concatenate(parts, axis=2)
 
 
 def means_of(beliefs: Array) -> Array:

@@ -401,7 +401,12 @@ class UnmaskingTerms:
     @property
     def price(self) -> Estimate:
         """The part that exact conditionals pay on the same way, eq. (1)."""
-        return Estimate.of(self._less(self.marginal.sum(axis=1)))
+        return Estimate.of(self.prices)
+
+    @property
+    def prices(self) -> Array:
+        """Values of single data, [n], whose mean is the price."""
+        return self._less(self.marginal.sum(axis=1))
 
     @property
     def learning(self) -> Estimate:

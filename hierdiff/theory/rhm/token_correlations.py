@@ -376,7 +376,7 @@ def tuple_correlation(rhm: RHM, l: int) -> float:
 
 
 @checked
-def context_signal(rhm: RHM, l: int) -> float:
+def context_signal(rhm: RHM, l: int, steps: int | None = None) -> float:
     r"""What one token tells of the symbol above a tuple: S, a sum of squared covariances.
 
     .. math:: S = v \sum_{a,b} C_{ab}^2 = \frac{1 - m/v^{s-1}}{m^{l}}\, \frac{v-1}{v+1}
@@ -390,6 +390,8 @@ def context_signal(rhm: RHM, l: int) -> float:
     rhm : RHM
     l : int
         Height of the lowest common ancestor, 1 to L.
+    steps : int, optional
+        Levels from the ancestor down to the symbol b, 1 to l; default l, a token.
 
     Returns
     -------
@@ -399,7 +401,7 @@ def context_signal(rhm: RHM, l: int) -> float:
     Raises
     ------
     InvalidParameter
-        If l is no height between 1 and L, or there is nothing to correlate.
+        If l is no height between 1 and L, steps are no steps, or there is nothing to correlate.
 
     Notes
     -----
@@ -411,5 +413,5 @@ def context_signal(rhm: RHM, l: int) -> float:
     >>> round(context_signal(RHM(v=16, m=4, s=2, L=2), 2) * 4**2, 6)
     0.622837
     """
-    steps = _premises(rhm, l, 1) - 1
-    return float(rhm.v * _siblings(rhm, l) * _damping(rhm) ** steps)
+    down = _premises(rhm, l, 1) if steps is None else whole("steps", steps, 1, _premises(rhm, l, 1))
+    return float(rhm.v * _siblings(rhm, l) * _damping(rhm) ** (down - 1))

@@ -6,6 +6,8 @@ weightings               weights of denoising errors as functions of time
 gaussian_classes         Gaussian classes, and two of them with one covariance
 rhm_classes              classes of a hierarchical grammar, and of any of its nodes
 scenes                   shape and texture in conflict, and scenes of two objects
+captioned_scenes         scenes and captions: spectra, tasks, the denoising classifier
+contrastive              contrastive learners of a joint law
 =======================  ========================================================================
 """
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracles
@@ -14,11 +15,13 @@ import pytest
 from numba import njit
 from scipy.special import logsumexp
 
-from hierdiff import RHM, GaussianNoise, Grammar, MaskingNoise
+from hierdiff import RHM, Derivations, GaussianNoise, Grammar, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import posterior, tree_posterior, true_beliefs
 from hierdiff.theory._compiled import TRIED, tried
+from hierdiff.theory.belief_propagation import exact_posterior, passes
 from hierdiff.theory.belief_propagation._kernels import simd
+from hierdiff.theory.belief_propagation.exact_posterior import leaves_of
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -120,6 +123,61 @@ def test_products_of_many_unlikely_children_keep_their_digits(
         np.testing.assert_allclose(found.log_evidence, asked.log_evidence, rtol=tolerance)
         for one, two in zip(found.marginals, asked.marginals, strict=True):
             np.testing.assert_allclose(one, two, atol=tolerance)
+
+
+def _outputs(grammar: Grammar, log_psi: np.ndarray, dtype: type, threads: int) -> list[np.ndarray]:
+    p = posterior(grammar, log_psi, dtype=dtype, threads=threads)
+    truth = Derivations(tuple(np.zeros((len(log_psi), grammar.n_nodes(x)), int)
+                              for x in range(grammar.L + 1)))  # fmt: skip
+    b = true_beliefs(grammar, log_psi, truth, dtype=dtype, threads=threads)
+    return [*p.marginals, *p.up, *p.down, p.log_evidence, *b.marginal, *b.upward, *b.square,
+            b.log_evidence]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [(8, 2, 2, 5), (6, 2, 3, 3), (8, 2, 4, 3)])
+@pytest.mark.parametrize(("dtype", "scales"), [(np.float32, (4, 14)), (np.float64, (50, 150))])
+def test_nothing_depends_on_cuts_batch_and_threads_at_the_limit_of_the_range(
+    sizes: tuple[int, int, int, int],
+    dtype: type,
+    scales: tuple[float, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Evidence around the limit beyond which a sample is done again, and entries that underflow.
+
+    Trees are cut at every level, once and twice; each sample has the same range wherever it is, so
+    the same ones are done again, and all results are the same bit for bit.
+    """
+    grammar, n = RHM(*sizes).draw(1), 256
+    normals = np.random.default_rng(2).normal(size=(n, grammar.n_leaves, sizes[0]))
+    # neighbours at odds, as far apart as the range reaches
+    log_psi = normals * np.linspace(*scales, n)[:, None, None]
+    own = passes.known(grammar)
+
+    def all_of(cut: Any, rows: slice, threads: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        monkeypatch.setattr(passes, "_cut", cut)
+        own.cuts.clear()
+        own.blocks.clear()
+        leaves = leaves_of(grammar, log_psi[rows], None, dtype, 1, private=False)
+        _, result = passes.upward(grammar, 0, grammar.L, leaves, 1)
+        return result.ranges, _outputs(grammar, log_psi[rows], dtype, threads)
+
+    ranges, expected = all_of(lambda *_: None, slice(n), 1)
+    limit = exact_posterior._RANGE_LIMIT[np.dtype(dtype)]
+    assert 0.1 < (ranges < limit).mean() < 0.9
+    assert np.abs(ranges - limit).min() < 3
+    for level in range(1, grammar.L):
+        for rows, threads in (
+            (slice(n), 2),
+            (slice(n), 1),
+            *((slice(i, i + 1), 1) for i in (0, 99)),
+        ):
+            # a block above is cut once more, where it has a level to spare
+            found = all_of(lambda v, *_: min(level, len(v) - 2), rows, threads)  # noqa: B023
+            np.testing.assert_array_equal(found[0], ranges[rows])
+            for mine, whole in zip(found[1], expected, strict=True):
+                np.testing.assert_array_equal(mine, whole[rows])
+    own.cuts.clear()
+    own.blocks.clear()
 
 
 def test_evidence_beyond_the_memory_is_refused_before_it_is_copied() -> None:

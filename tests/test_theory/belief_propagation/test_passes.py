@@ -13,8 +13,8 @@ from numba import njit
 from hierdiff import RHM, Grammar, UniformNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import posterior, true_beliefs
-from hierdiff.theory.belief_propagation import exact_posterior as inference
 from hierdiff.theory.belief_propagation import buffers, passes
+from hierdiff.theory.belief_propagation import exact_posterior as inference
 from hierdiff.theory.belief_propagation._kernels import layout, simd
 from hierdiff.theory.belief_propagation._kernels import leaves as kernels
 from hierdiff.theory.belief_propagation.exact_posterior import leaves_of

@@ -5,7 +5,8 @@ A call of compiled code costs a microsecond per array that it is given; so it is
 keeps the arrays alive.
 
 Layout of ``messages``: level by level, node by node; an inner node has ``v`` lines of its upward
-message, then a line with its scale, then one with its path's range; a leaf has its ``v`` lines.
+message, then a line with its scale, then one with its path's range; a leaf has its ``v`` lines,
+unless it is the root of a tree below, an inner node of the whole tree.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ from numba.extending import (
 from hierdiff.theory._compiled import inline
 from hierdiff.theory.belief_propagation._kernels import simd
 
-__all__ = ["LIKELIHOODS", "LOGARITHMS", "SYMBOLS_SEEN", "Task", "of", "task_of", "turn_to"]
+__all__ = [
+    "LIKELIHOODS",
+    "LOGARITHMS",
+    "MESSAGES_BELOW",
+    "SYMBOLS_SEEN",
+    "Task",
+    "has_scale",
+    "of",
+    "task_of",
+    "turn_to",
+]
 
 # columns of the geometry table, which has one row per level
 SYMBOLS, BRANCHES, RULES, NODES = 0, 1, 2, 3  # v_l, s_l, m_l, number of nodes
@@ -37,7 +48,7 @@ FIRST = 11  # number of nodes in the levels above
 UP_CODE, DOWN_CODE = 12, 13  # functions made for its rules, 0: none, use the tables
 NUMBER = 14
 
-LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN = 0, 1, 2  # kinds of evidence
+LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN, MESSAGES_BELOW = 0, 1, 2, 3  # kinds of evidence
 
 MARGINAL, DOWNWARD, UPWARD = 0, 1, 2  # what an output holds; the last two sum to one
 
@@ -51,11 +62,14 @@ GEOMETRY, UP_TABLE, UP_WEIGHTS, RULE_SYMBOLS, DOWN_TABLE, DOWN_WEIGHTS, STARTS, 
 
 # the evidence: dense [columns, leaves, v] of logarithms or likelihoods; or int32 symbols
 # [columns, leaves], -1 is "nothing known", with likelihoods of the observed and of each other
-# symbol, the larger of which is 1, PIECES columns sharing one; the root's prior [ROOTS, v_0]
+# symbol, the larger of which is 1, PIECES columns sharing one; or messages of the roots of trees
+# below, [columns, leaves, v + 2], with scale and range as in `messages`; the root's prior
+# [ROOTS, v_0], or the downward message itself of a root inside a tree
 KIND, COLUMNS, DENSE, SEEN, MATCH, OTHER, PIECES, ROOT, ROOTS = range(8, 17)
 
 # results per column: log p = log(z) - log(2) exponents + sum of shifts, what was taken out of
-# logarithms; the root's message [columns, v_0] in units where its sum is in [1, 2)
+# logarithms; the root's message [columns, v_0] in units where its sum is in [1, 2); ON, in the
+# place of that, takes [columns, v_0 + 2] for the tree above
 Z, EXPONENTS, RANGES, SHIFTS, TOPS = range(17, 22)
 
 # what is to be done: NORMALISE the prior, UPWARD_DONE (the messages of every tile are kept,
@@ -75,7 +89,9 @@ REPEATS, ROOT_NUMBERS, NUMBERS, DRAWN = range(35, 39)
 
 TILES, NEXT = range(39, 41)  # how many there are, and the next one, which threads count up
 
-HEAD = 41  # and then twice one place per level
+ON, INSIDE = range(41, 43)  # see above; whether ROOT holds downward messages
+
+HEAD = 43  # and then twice one place per level
 
 
 @intrinsic
@@ -124,7 +140,7 @@ ROOM = len(_FIELDS)
 
 
 class Task(types.Type):
-    """A job with the buffers of a thread: the address of its ``room``, whose entries are attributes.
+    """A job with the buffers of a thread: the address of ``room``, whose entries are attributes.
 
     One argument, where a tuple of all addresses would go through memory at every call.  Attributes
     are read anew at each use, so loops take them into variables first.
@@ -176,6 +192,12 @@ def task_of(job, room, base):
         simd.put(room, _FIRST + i, simd.at(job, _PLACES[i]))
     simd.put(room, _JOB, simd.address(job))
     return _as_task(room, base)
+
+
+@inline
+def has_scale(task, level):
+    """Whether the nodes of a level have lines with scale and range."""
+    return (level < task.depth) | (task.kind == MESSAGES_BELOW)
 
 
 @inline

@@ -15,6 +15,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     BRANCHES,
     LOGARITHMS,
     MATCH,
+    MESSAGES_BELOW,
     NODES,
     OTHER,
     PIECES,
@@ -178,6 +179,9 @@ def load_leaves(task, parent, first):
     for leaf in range(parent * s, parent * s + s):
         if task.kind == SYMBOLS_SEEN:
             _load_symbol(task, leaf, row, v)
+        elif task.kind == MESSAGES_BELOW:
+            place, step, size = leaf * (v + 2), leaves * (v + 2), v + 2
+            gather(task.dense, place, step, task.columns, first, size, task.messages, row)
         else:
             _load_likelihoods(task, leaf, row, v, leaves, first)
         row += of(geometry, depth, STRIDE)

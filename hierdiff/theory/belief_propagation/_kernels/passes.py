@@ -27,6 +27,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     NODES,
     NORMALISE,
     NUMBERS,
+    ON,
     REPEATS,
     ROOT_NUMBERS,
     ROWS,
@@ -76,19 +77,23 @@ def _leaves_again(task, tile, level, node):
 
 @inline
 def _root_message(task, tile):
-    """The root's message, in units where its sum is in [1, 2)."""
-    messages, geometry = task.messages, task.geometry
-    width = simd.width(messages)
-    out = simd.like(messages, simd.at(task.job, TOPS))
-    v, up = of(geometry, 0, SYMBOLS), of(geometry, 0, ROWS)
-    c = simd.load(messages, up + v * width)
-    for a in range(v):
-        simd.store(task.line, 0, simd.multiply(simd.load(messages, up + a * width), c))
+    """The root's message, in units where its sum is in [1, 2); or all its lines as they are."""
+    messages, geometry, line = task.messages, task.geometry, task.line
+    width, lines = simd.width(messages), of(geometry, 0, SYMBOLS)
+    up, c, place = of(geometry, 0, ROWS), simd.same(messages, 1.0), simd.at(task.job, TOPS)
+    if place != 0:
+        c = simd.load(messages, up + lines * width)
+    else:
+        place = simd.at(task.job, ON)
+        lines += 2
+    out = simd.like(messages, place)
+    for a in range(lines):
+        simd.store(line, 0, simd.multiply(simd.load(messages, up + a * width), c))
         for w in range(min(width, task.columns - tile * width)):
-            simd.put(out, (tile * width + w) * v + a, simd.at(task.line, w))
+            simd.put(out, (tile * width + w) * lines + a, simd.at(line, w))
 
 
-@part
+@inline
 def _up(task, tile):
     """The upward pass, unless its messages were kept."""
     done = simd.at(task.job, UPWARD_DONE) != 0
@@ -96,7 +101,7 @@ def _up(task, tile):
         prepare(task, tile * simd.width(task.messages))
     if not done:
         upward(task, tile)
-    if simd.at(task.job, TOPS) != 0:
+    if (simd.at(task.job, TOPS) != 0) | (simd.at(task.job, ON) != 0):
         _root_message(task, tile)
 
 
@@ -211,7 +216,7 @@ def _marginal_block(task, level, node):
         up += of(geometry, level, STRIDE)
 
 
-@part
+@inline
 def _below_with_lines(task, tile, level):
     """Messages to the children of the current node of a level, and their lines."""
     job, geometry = task.job, task.geometry
@@ -279,7 +284,7 @@ def _put_beliefs(task, me, marginal, below, square):
     simd.store(task.beliefs, 2 * size + me, square)
 
 
-@part
+@inline
 def _begin_beliefs(task, tile):
     """The true symbols of the tile, and the numbers of the root."""
     job, messages, geometry = task.job, task.messages, task.geometry
@@ -309,7 +314,7 @@ def _begin_beliefs(task, tile):
     _put_beliefs(task, 0, own, simd.divide(own_raw, total), square)
 
 
-@part
+@inline
 def _end_beliefs(task, tile):
     """The numbers of all nodes, a block of rows per level and kind."""
     job, geometry, depth = task.job, task.geometry, task.depth
@@ -348,7 +353,7 @@ def _three_numbers(task, level, node):
         me += width
 
 
-@part
+@inline
 def _below_with_beliefs(task, tile, level):
     """Messages to the children of the current node of a level, and the numbers of each."""
     node, slot = simd.at(task.nodes, level), simd.at(task.slots, level)

@@ -46,7 +46,7 @@ class Code(NamedTuple):
     down: int
 
 
-# ------------------------------------------------------------------------------ what code is made of
+# ----------------------------------------------------------------------------- what code is made of
 
 
 class _Lines:
@@ -105,7 +105,7 @@ class _Writer:
         return [self._lines(self.build.gep(self._child, [step]), self._number) for step in steps]
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c with one rounding."""
+        """A b + c with one rounding."""
         return self.build.call(self._fma, [a, b, c])
 
     def fence(self) -> None:
@@ -232,25 +232,36 @@ def _keep(library: Any, path: Path) -> None:
         part.replace(path)
 
 
+_MADE: dict[str, Code] = {}  # code that was loaded stays loaded
+
+
+def _wide(codegen: Any) -> bool:
+    """Whether a register holds a line: 32 of them with AVX-512, else 16 of half the size."""
+    return "+avx512f" in codegen.magic_tuple()[2]
+
+
 def code_of(rule: NDArray[Any], symbols: int, dtype: np.dtype[Any], folder: str | None) -> Code:
     """The two functions of a level, whose children have so many symbols; kept in ``folder``."""
     codegen = cpu_target.target_context.codegen()
-    mark = (SOURCES, codegen.magic_tuple(), str(dtype), symbols, rule.shape)
+    wide = _wide(codegen)
+    mark = (SOURCES, codegen.magic_tuple(), wide, str(dtype), symbols, rule.shape)
     digest = hashlib.blake2b(repr(mark).encode(), digest_size=12)
     digest.update(np.ascontiguousarray(rule, np.int64).tobytes())
     key = f"rules_{digest.hexdigest()}"
     with global_compiler_lock:
+        if key in _MADE:
+            return _MADE[key]
         path = None if folder is None else Path(folder) / f"{key}.o"
         library = None if path is None else _read(codegen, key, path)
         if library is None:
             library = codegen.create_library(key)
             library.enable_object_caching()
             module = library.create_ir_module(key)
-            wide = "+avx512f" in codegen.magic_tuple()[2]
             _write(module, key, rule, symbols, dtype, wide)
             library.add_ir_module(module)
             library.finalize()
             if path is not None:
                 _keep(library, path)
         up, down = (library.get_pointer_to_function(f"{key}_{name}") for name in ("up", "down"))
-    return Code(library, up, down)
+        _MADE[key] = Code(library, up, down)
+    return _MADE[key]

@@ -4,8 +4,9 @@ A tile holds as many samples as a vector has lanes, so every message entry is on
 rule costs one load and one fused multiply-add per child.  Nodes are visited depth first.
 
 Scaling.  ``raw(a)`` is an upward message in its own units; ``c`` is the power of two that brings
-its sum into [1, 2), and a parent multiplies by the ``c`` of its children.  No rounding is involved,
-so results do not depend on how a tree was cut into blocks.  The downward message ``D`` is dual to
+its sum into [1, 2), and a parent multiplies by the ``c`` of its children.  No rounding is involved.
+Where a tree is cut, the block above gets ``raw``, ``c`` and ``range`` of the roots below and gives
+``D`` back, so that every product and every underflow is that of the whole tree.  The downward message ``D`` is dual to
 ``raw``: sum_a D(a) raw(a) = 1 at every node, so marginal(a) = D(a) raw(a) needs no division.
 
 ``range`` is the smallest sum of exponents along a path to the root, which begins at a leaf or with
@@ -27,6 +28,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     DOWN,
     DOWN_CODE,
     EXPONENTS,
+    INSIDE,
     NODES,
     RANGES,
     ROOT,
@@ -41,6 +43,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     UP_CODE,
     WEIGHTED,
     Z,
+    has_scale,
     of,
 )
 from hierdiff.theory.belief_propagation._kernels.leaves import (
@@ -141,7 +144,7 @@ def children_scale(task, level, child):
     """Product of the scales of all children of a node, the factor in its own message."""
     messages, geometry = task.messages, task.geometry
     scale = simd.same(messages, 1.0)
-    if level + 1 < task.depth:
+    if has_scale(task, level + 1):
         end = child + of(geometry, level + 1, SYMBOLS) * simd.width(messages)
         for j in range(of(geometry, level, BRANCHES)):
             c = simd.load(messages, end + j * of(geometry, level + 1, STRIDE))
@@ -167,7 +170,7 @@ def _up_node(task, level, node):
     out = of(geometry, level, ROWS) + node * of(geometry, level, STRIDE)
     scale = children_scale(task, level, child)
     path = simd.same(messages, 0.0)
-    if level + 1 < task.depth:
+    if has_scale(task, level + 1):
         end = child + (of(geometry, level + 1, SYMBOLS) + 1) * width
         for j in range(s):
             path = simd.minimum(
@@ -253,7 +256,10 @@ def upward(task, tile):
 
 @part
 def start(task, tile, normalise):
-    """Downward message of the root from its prior; z = sum_a prior(a) upward(a)."""
+    """Downward message of the root from its prior; z = sum_a prior(a) upward(a).
+
+    That of a root inside a tree, in the units of the whole tree, is there already.
+    """
     messages, stack, geometry = task.messages, task.stack, task.geometry
     root = simd.like(messages, simd.at(task.job, ROOT))
     width = simd.width(messages)
@@ -268,6 +274,8 @@ def start(task, tile, normalise):
     z = simd.multiply(z, c)
     if normalise:
         c = simd.divide(c, z)
+    if simd.at(task.job, INSIDE) != 0:
+        c = simd.same(messages, 1.0)
     for a in range(v):
         i = down + a * width
         simd.store(stack, i, simd.multiply(simd.load(stack, i), c))

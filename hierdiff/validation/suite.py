@@ -1,0 +1,474 @@
+"""The networks' studies as one command: in order of worth, resumable, within a limit of time.
+
+    hierdiff suite --device cuda --minutes 9 --out out/suite     # on one accelerator
+    hierdiff suite --list --out out/suite                        # what is done, what waits
+    hierdiff suite --tiny --device cpu                           # every study, in minutes
+
+A study is an entry of :data:`STUDIES`: a name, its question, the seconds it takes on one
+accelerator, and two command lines of ``python -m``, at its own size and at a tiny one.  Another
+study is one more entry.  Each runs in a process of its own, so that one that fails, or exhausts the
+memory, stops nothing else.
+
+==================  ============================================================================
+in ``--out``        what it is
+==================  ============================================================================
+``NAME.json``       numbers, claim, provenance; under "made" also size, device and wall time
+``NAME.png``        the figure
+``NAME/``           results, checkpoints and finished tasks, from which a second call goes on
+``NAME.log``        what the study printed
+``suite.json``      state of every study
+==================  ============================================================================
+
+At the limit a running study is interrupted as by Ctrl-C: finished tasks and checkpoints stay, and
+the same command goes on where it stopped.  A finished study is not run again, unless its command
+line has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hierdiff._files import replacing
+from hierdiff.checks import check_fields, checked, listed, number, shown, text
+from hierdiff.command_line import command_line, execute, parsed
+from hierdiff.errors import InvalidParameter
+
+__all__ = ["STUDIES", "Study", "Suite", "command", "run_suite", "suite_table"]
+
+_RUN = "hierdiff run"
+# an interrupted study saves its tasks; torch may have a kernel to finish first
+_GRACE = 20.0
+# with less time left a study would only import its libraries
+_LEAST = 10.0
+
+
+class Study(NamedTuple):
+    """A study of the suite.
+
+    Attributes
+    ----------
+    name : str
+        Stem of its files.
+    text : str
+        Its question in a few words.
+    seconds : int
+        What it takes on one data-centre accelerator, about.
+    module : str
+        "hierdiff run EXPERIMENT", or a module for ``python -m``.
+    full, tiny : str
+        Flags at both sizes.
+    images : str
+        The set of images that it needs, which may not be on this machine.
+    """
+
+    name: str
+    text: str
+    seconds: int
+    module: str
+    full: str
+    tiny: str
+    images: str = ""
+
+
+_STRINGS = (
+    "rhm --v 16 --m 4 --L {L} --width 128 --steps {steps} --focus .06 .3 --data 1000 "
+    "--t .05 .08 .1 .12 .14 .16 .18 .2 .25 .3 .4 .6 1 --n-train"
+)
+_TINY_STRINGS = (
+    "rhm --v 4 --m 2 --L 2 --width 16 --steps 20 --data 12 --t .1 .3 1 --num-steps 4 --n-train"
+)
+
+STUDIES: tuple[Study, ...] = (
+    Study(
+        "throughput", "images per second of ADM-256, against a plain float32 loop", 60,
+        "hierdiff.validation.throughput",
+        "--channels-last --images 32 --batch 32 --steps 50",
+        "--small --images 2 --batch 2 --steps 2 --repeats 1",
+    ),
+    Study(
+        "fashion-classification", "denoising error as classifier of clothing, 28 x 28", 60,
+        f"{_RUN} network-classification",
+        "fashion --size 28 --channels 64 --batch 128 --steps 6000 --data 300",
+        "fashion --size 14 --steps 4 --batch 8 --data 20 --budgets 2 4 --independent-budgets 2 "
+        "--times .3 --keep 2 1",
+        images="fashion",
+    ),
+    Study(
+        "fashion-transition", "loss of the class of clothing, 28 x 28, and layers", 60,
+        f"{_RUN} network-phase-transition",
+        "fashion --size 28 --channels 64 --batch 128 --steps 6000 --data 300 "
+        "--classifier-steps 3000",
+        "fashion --size 14 --steps 4 --batch 8 --data 6 --num-steps 4 --t .1 .5 "
+        "--classifier-steps 4",
+        images="fashion",
+    ),
+    Study(
+        "rhm-images-64", "rendered grammars, 64 x 64, beside exact pixels", 100,
+        f"{_RUN} network-rhm-images",
+        "--L 4 --patch 4 --channels 64 --multipliers 1 2 2 2 --batch 128 --steps 2500 --data 128 "
+        "--num-steps 50 --bfloat16",
+        "--L 1 --patch 4 --channels 32 --multipliers 1 --batch 8 --steps 4 --data 8 --num-steps 4 "
+        "--t .3 1 --classifier-steps 4",
+    ),
+    Study(
+        "rhm-images-deep", "the same with five levels of patches of 2 x 2", 100,
+        f"{_RUN} network-rhm-images",
+        "--L 5 --patch 2 --channels 64 --multipliers 1 2 2 2 --batch 128 --steps 2500 --data 128 "
+        "--num-steps 50 --bfloat16",
+        "--L 2 --patch 2 --channels 32 --multipliers 1 --batch 8 --steps 4 --data 8 --num-steps 4 "
+        "--t .3 1 --classifier-steps 4",
+    ),
+    Study(
+        "rhm-strings-5", "strings of (16, 4, 2, 5), tree network", 60,
+        f"{_RUN} network-phase-transition",
+        f"{_STRINGS.format(L=5, steps=6000)} 0 --n-train-steps 400", f"{_TINY_STRINGS} 0 "
+        "--n-train-steps 4",
+    ),
+    Study(
+        "rhm-strings-6", "strings of (16, 4, 2, 6), tree network", 70,
+        f"{_RUN} network-phase-transition",
+        f"{_STRINGS.format(L=6, steps=6000)} 0 --n-train-steps 400",
+        f"{_TINY_STRINGS.replace('--L 2', '--L 3')} 0 --n-train-steps 4",
+    ),
+    Study(
+        "rhm-transformer-5", "strings of (16, 4, 2, 5), transformer", 60,
+        f"{_RUN} network-phase-transition",
+        f"{_STRINGS.format(L=5, steps=8000)} 0 --n-train-steps 400 --architecture transformer",
+        f"{_TINY_STRINGS} 0 --n-train-steps 4 --architecture transformer",
+    ),
+    Study(
+        "bumps-32", "phases of bump networks, 32 x 32, attenuated code", 90,
+        f"{_RUN} network-composition",
+        "--parts bumps --size 32 --sigma 2.5 --margin 5 --channels 48 --multipliers 1 2 2 "
+        "--batch 128 --attenuated-steps 2500 --seeds 3",
+        "--parts bumps --size 8 --channels 32 --multipliers 1 --batch 8 --steps 4 "
+        "--attenuated-steps 4 --seeds 1",
+    ),
+    Study(
+        "memory-sizes", "copies and divergence against the size of the training set", 120,
+        f"{_RUN} network-phase-transition",
+        "rhm --v 8 --m 2 --L 4 --steps 4000 --t .1 .2 .3 .4 .6 1 --n-train 256 1024 4096 16384 0 "
+        "--n-train-steps 3000",
+        f"{_TINY_STRINGS} 8 0 --n-train-steps 4",
+    ),
+)  # fmt: skip
+"""Every study, the one of most worth first."""
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    found = listed(name, value, text, least=0)
+    known = [study.name for study in STUDIES]
+    for word in found:
+        if word not in known:
+            raise InvalidParameter(
+                f"only = {shown(word)} is no study of the suite; known are {', '.join(known)}"
+            )
+    return found
+
+
+def _minutes(name: str, value: Any) -> float | None:
+    return None if value is None else number(name, value, above=0)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Run the studies on networks in order of worth; a second call goes on."""
+
+    only: tuple[str, ...] = ()
+    """Studies by name; default all."""
+    tiny: bool = False
+    """Every study at a size of seconds, to see that it runs."""
+    minutes: float | None = None
+    """Stop after so many minutes."""
+    device: str = "cpu"
+    """Where networks run: cpu, cuda, cuda:1, mps."""
+    out: Path = Path("out/suite")
+    """Folder for results, figures and what a second call needs."""
+    list: bool = False
+    """Say what is done and what waits, and run nothing."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, only=_names, minutes=_minutes, device=text, out=_folder)
+
+    @property
+    def chosen(self) -> tuple[Study, ...]:
+        """The studies, in order of worth."""
+        return tuple(s for s in STUDIES if not self.only or s.name in self.only)
+
+
+def _folder(name: str, value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        raise InvalidParameter(f"{name} = {shown(value)} must be a path; give a folder")
+    return Path(value)
+
+
+# ------------------------------------------------------------------------------------------- state
+
+
+def _state(out: Path) -> dict[str, dict[str, Any]]:
+    """State of every study that was begun; a file that was cut off is no state."""
+    try:
+        found = json.loads((out / "suite.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    studies = found.get("studies") if isinstance(found, dict) else None
+    return studies if isinstance(studies, dict) else {}
+
+
+def _keep(out: Path, state: dict[str, dict[str, Any]]) -> None:
+    with replacing(out / "suite.json") as temporary:
+        temporary.write_text(json.dumps({"studies": state}, indent=1) + "\n")
+
+
+def _words(study: Study, suite: Suite) -> list[str]:
+    """What follows ``python -m``, but for the places of files."""
+    flags = study.tiny if suite.tiny else study.full
+    return [*study.module.split(), *flags.split(), "--device", suite.device]
+
+
+def _is_done(study: Study, suite: Suite, state: dict[str, dict[str, Any]]) -> bool:
+    one = state.get(study.name, {})
+    there = (suite.out / f"{study.name}.json").is_file()
+    return there and one.get("status") == "done" and one.get("words") == _words(study, suite)
+
+
+def _missing(study: Study) -> str:
+    """Why a study cannot run on this machine, in one line; "" if it can."""
+    if study.images != "fashion":
+        return ""
+    from hierdiff.data.fashion import fashion_folder
+
+    try:
+        fashion_folder()
+    except InvalidParameter as error:
+        return str(error)
+    return ""
+
+
+@checked
+def suite_table(suite: Suite) -> str:
+    """What is done and what waits, a line per study.
+
+    Parameters
+    ----------
+    suite : Suite
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(suite_table(Suite(only=("bumps-32",), out=Path("no such folder"))))
+    study    state  seconds  question
+    bumps-32 waits  about 90 phases of bump networks, 32 x 32, attenuated code
+    """
+    state = _state(suite.out)
+    rows = [["study", "state", "seconds", "question"]]
+    for study in suite.chosen:
+        one = state.get(study.name, {})
+        same = one.get("words") == _words(study, suite)
+        word = str(one.get("status", "waits")) if same else "waits"
+        took = one.get("wall_seconds") if same else None
+        rows.append([study.name, word, f"about {study.seconds}" if took is None else f"{took:.0f}",
+                     study.text])  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join(
+        " ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    )
+
+
+# --------------------------------------------------------------------------------------------- run
+
+
+@checked(say=lambda name, value: value)
+def run_suite(suite: Suite, say: Callable[[str], None] = print) -> dict[str, str]:
+    """Run the studies that are not done, and say of each what became of it.
+
+    Parameters
+    ----------
+    suite : Suite
+    say : callable
+        Is given a line per study.
+
+    Returns
+    -------
+    dict of str
+        "done", "stopped" (at the limit; a second call goes on), "failed", "skipped" (its images are
+        not on this machine) or "waits", by the name of the study.
+
+    Raises
+    ------
+    InvalidParameter
+        If the folder cannot be written.
+
+    Notes
+    -----
+    Validity: wall times count what earlier calls spent on the same study.
+    """
+    try:
+        suite.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidParameter(
+            f"out = {suite.out} cannot be made ({error.strerror}); give another folder"
+        ) from None
+    end = None if suite.minutes is None else time.monotonic() + 60 * suite.minutes
+    state, found = _state(suite.out), dict.fromkeys((s.name for s in suite.chosen), "waits")
+    for study in suite.chosen:
+        if _is_done(study, suite, state):
+            found[study.name] = "done"
+            say(f"{study.name}: done before, {state[study.name]['wall_seconds']:.0f} s")
+            continue
+        why = _missing(study)
+        if why:
+            found[study.name] = "skipped"
+            say(f"{study.name}: skipped; {why}")
+            continue
+        left = None if end is None else end - time.monotonic()
+        if left is not None and left < _LEAST:
+            say(f"{study.name}: waits; the limit of {suite.minutes:g} minutes is reached")
+            break
+        found[study.name] = _one(study, suite, state, left, say)
+        if found[study.name] == "stopped":
+            break
+    return found
+
+
+def _one(
+    study: Study, suite: Suite, state: dict[str, dict[str, Any]], left: float | None,
+    say: Callable[[str], None],
+) -> str:  # fmt: skip
+    """Run one study; returns what became of it."""
+    words, out = _words(study, suite), suite.out
+    before = state.get(study.name, {})
+    spent = float(before.get("wall_seconds", 0.0)) if before.get("words") == words else 0.0
+    summary = out / f"{study.name}.json"
+    files = ["--out", str(out / study.name), "--summary", str(summary)]
+    # results of other sizes in the same folder are replaced
+    also = ["--overwrite"] if study.module.startswith(_RUN) else []
+    entry: dict[str, Any] = {
+        "status": "running",
+        "words": words,
+        "wall_seconds": spent,
+        "tiny": suite.tiny,
+    }
+    state[study.name] = entry
+    _keep(out, state)
+    begun = time.monotonic()
+    try:
+        code = _process([sys.executable, "-m", *words, *files, *also], out / f"{study.name}.log",
+                        left)  # fmt: skip
+    finally:  # also after Ctrl-C: the study was interrupted with this program
+        entry["wall_seconds"] = round(spent + time.monotonic() - begun, 1)
+        if entry["status"] == "running":
+            entry["status"] = "stopped"
+        _keep(out, state)
+    status = "stopped" if code is None else "done" if code == 0 and summary.is_file() else "failed"
+    entry["status"] = status
+    took = f"{entry['wall_seconds']:.0f} s"
+    if status == "done":
+        claim = _finish(study, suite, summary, float(entry["wall_seconds"]))
+        say(f"{study.name}: done, {took}: {claim}")
+    elif status == "stopped":
+        say(f"{study.name}: stopped at the limit after {took}; the same command goes on")
+    else:
+        say(f"{study.name}: failed after {took}: {_last_line(out / f'{study.name}.log')}")
+    _keep(out, state)
+    return status
+
+
+def _process(words: Sequence[str], log: Path, left: float | None) -> int | None:
+    """Exit status of a program, or None if it was stopped at its limit."""
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            words, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "MPLBACKEND": "agg"}
+        )
+        try:
+            return process.wait(None if left is None else max(left - _LEAST / 2, 1.0))
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                if process.poll() is not None:
+                    break
+                process.send_signal(sign)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE)
+
+
+def _finish(study: Study, suite: Suite, summary: Path, seconds: float) -> str:
+    """Say in the study's own file how it was made here, and put its figure beside it."""
+    found: dict[str, Any] = json.loads(summary.read_text())
+    made = found.setdefault("made", {})
+    made["study"] = made.get("command", "")
+    made["command"] = " ".join(["suite.py", "--only", study.name, *(["--tiny"] * suite.tiny)])
+    size = "tiny" if suite.tiny else "CPU" if suite.device == "cpu" else "GPU"
+    made |= {"size": size, "wall_seconds": seconds}
+    made.setdefault("device", suite.device)
+    with replacing(summary) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    figures = sorted((suite.out / study.name).glob("*.png"))
+    if figures:
+        shutil.copy(figures[0], suite.out / f"{study.name}.png")
+    return str(found.get("claim", ""))
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = [x for x in log.read_text(errors="replace").splitlines() if x.strip()]
+    except OSError:
+        lines = []
+    return lines[-1][:300] if lines else f"it printed nothing; see {log}"
+
+
+@checked(arguments=lambda name, value: value)
+def command(arguments: Sequence[str] | None = None, *, program: str = "") -> dict[str, str]:
+    """Run the suite with the flags of the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: the command line.
+    program : str
+        Name in the usage line; default that of the script.
+
+    Returns
+    -------
+    dict of str
+        As :func:`run_suite`.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 if a study failed, 2 for bad input, 130 after Ctrl-C.
+    """
+    import tyro
+
+    def work() -> dict[str, str]:
+        with command_line():
+            words = sys.argv[1:] if arguments is None else list(arguments)
+        suite = parsed(lambda: tyro.cli(Suite, args=words, prog=program or None))
+        if suite.list:
+            print(suite_table(suite))
+            return {}
+        found = run_suite(suite, lambda line: print(line, flush=True))
+        counts = {word: list(found.values()).count(word) for word in dict.fromkeys(found.values())}
+        said = ", ".join(f"{n} {word}" for word, n in counts.items())
+        print(f"{said}; results in {suite.out}")
+        if "failed" in counts:
+            raise SystemExit(1)
+        return found
+
+    return execute(work)

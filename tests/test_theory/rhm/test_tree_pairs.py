@@ -1,0 +1,97 @@
+"""Contrastive pairs of a tree against enumeration of all strings and masks."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from hierdiff import RHM, Grammar, MaskingNoise
+from hierdiff.errors import InvalidParameter
+from hierdiff.theory import posterior
+from hierdiff.theory.rhm.tree_pairs import tree_pair
+
+GRAMMAR = RHM(v=3, m=2, s=2, L=2).draw(seed=1)
+
+
+def law_of_strings(grammar: Grammar) -> np.ndarray:
+    """p(string) of four leaves of three symbols."""
+    strings = np.array(list(itertools.product(range(3), repeat=4)))
+    p = np.zeros(len(strings))
+    valid = grammar.is_valid(strings)
+    with np.errstate(divide="ignore"):
+        evidence = np.log(np.eye(3)[strings[valid]])
+    p[valid] = np.exp(posterior(grammar, evidence, levels=()).log_evidence)
+    assert abs(p.sum() - 1) < 1e-12
+    return p.reshape(3, 3, 3, 3)
+
+
+def singular(joint: np.ndarray) -> np.ndarray:
+    x, y = joint.sum(axis=1), joint.sum(axis=0)
+    kept = joint[x > 0][:, y > 0]
+    return np.linalg.svd(kept / np.sqrt(np.outer(x[x > 0], y[y > 0])))[1]
+
+
+def test_two_halves_seen_through_masks() -> None:
+    t = 0.4
+    mask = np.vstack([(1 - t) * np.eye(3), np.full((1, 3), t)])
+    law = law_of_strings(GRAMMAR)
+    joint = np.einsum("abcd,ia,jb,kc,ld->ijkl", law, mask, mask, mask, mask).reshape(16, 16)
+    exact = singular(joint)[:3]
+    found = tree_pair(GRAMMAR, MaskingNoise(3), t, (1, 0), (1, 1), n=60_000, seed=0)
+    assert np.abs(found.values - exact).max() < 0.01
+
+
+def test_two_leaves_without_noise_are_exact() -> None:
+    law = law_of_strings(GRAMMAR)
+    for other, axes in ((1, (2, 3)), (3, (1, 2))):
+        exact = singular(law.sum(axis=axes))
+        found = tree_pair(GRAMMAR, MaskingNoise(3), 0.0, (2, 0), (2, other), n=3, seed=0)
+        assert np.abs(found.values[: len(exact)] - exact).max() < 1e-10
+        # a leaf that is seen reveals itself, up to the rank of the pair
+        assert found.revealed[2, -1] <= 1 + 1e-12
+
+
+def test_the_class_is_all_there_without_noise_and_gone_at_the_end() -> None:
+    grammar = RHM(v=6, m=2, s=2, L=3).draw(seed=0)
+    clean = tree_pair(grammar, MaskingNoise(6), 0.0, (0, 0), (0, 0), n=60, text=True)
+    assert np.abs(clean.values - 1).max() < 1e-9
+    assert abs(clean.revealed[0, -1] - 1) < 1e-9
+    assert clean.belief == pytest.approx(1)
+    noise = tree_pair(grammar, MaskingNoise(6), 1.0, (0, 0), (0, 0), n=60, text=True)
+    assert np.abs(noise.values[1:]).max() < 1e-7
+    assert np.abs(noise.revealed).max() < 1e-9
+
+
+def test_squared_singular_values_are_the_belief_in_the_class() -> None:
+    """Eq. (3), an identity for classes of equal probability."""
+    grammar = RHM(v=6, m=2, s=2, L=3).draw(seed=0)
+    found = tree_pair(grammar, MaskingNoise(6), 0.5, (0, 0), (0, 0), n=600, seed=1, text=True)
+    order = (6 * found.belief - 1) / 5
+    # the first singular value is 1 up to the error of means, which the trace contains
+    assert ((found.values**2).sum() - 1) / 5 == pytest.approx(order, abs=1e-12)
+
+
+def test_halves_reveal_the_top_of_their_own_view_more_than_the_class() -> None:
+    grammar = RHM(v=16, m=4, s=2, L=3).draw(seed=0)
+    found = tree_pair(grammar, MaskingNoise(16), 0.0, (1, 0), (1, 1), n=400, seed=0)
+    assert found.revealed[1, -1] > 0.9
+    assert found.revealed[0, -1] < 0.5
+    assert (np.diff(found.revealed, axis=1) >= -1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (((1, 0), (1, 2)), "is no node"),
+        (((3, 0), (1, 1)), "is no node"),
+        (((0, 0), (1, 1)), "share leaves"),
+        (((1, 0), (2, 1)), "share leaves"),
+    ],
+)
+def test_views_outside_of_the_tree_or_on_one_another_are_refused(
+    arguments: tuple[tuple[int, int], tuple[int, int]], words: str
+) -> None:
+    with pytest.raises(InvalidParameter, match=words):
+        tree_pair(GRAMMAR, MaskingNoise(3), 0.2, *arguments)
