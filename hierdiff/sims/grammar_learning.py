@@ -45,7 +45,7 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import Axes, Figure, colours, plt
+from hierdiff.plots import Axes, Figure, legend, level_colours, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -557,7 +557,7 @@ def _middle(ds: xr.Dataset) -> int:
 
 def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds))
-    for h, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+    for h, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
         for c, mark in (("symbols", "o-"), ("tokens", "s:")):
             y = one.sel(context=c, height=h)
             ax.errorbar(ds.P, y.recovered, y.recovered_error, fmt=mark, ms=3, lw=1, color=colour,
@@ -567,11 +567,11 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
     ax.axhline(0.5, color="0.7", lw=0.6)
     ax.set(xscale="log", xlabel="number of strings P", title=f"m = {int(one.m)}",
            ylabel="symbols recovered (0: chance)")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)
 
 
 def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
-    for h, colour in zip(ds.height.values, colours(ds.sizes["height"]), strict=True):
+    for h, colour in zip(ds.height.values, level_colours(ds.sizes["height"]), strict=True):
         for c, mark in (("symbols", "o"), ("tokens", "s")):
             y, x = ds.sel(context=c, height=h), law.sel(context=c, height=h)
             ratio = np.log(y.samples / x.samples).values
@@ -585,15 +585,14 @@ def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
            ylabel="strings P* that a height costs")  # fmt: skip
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    ax.legend(fontsize=6, frameon=False, title="slopes; lines: law, one factor each",
-              title_fontsize=6)  # fmt: skip
+    legend(ax, "slopes; lines: law, one factor each")  # fmt: skip
 
 
 def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds)).sel(context="symbols")
     ax.errorbar(ds.P, one.strings, one.strings_error, fmt="ko-", ms=4, lw=1, label="strings")
     ax.plot(ds.P, law.strings.isel(m=_middle(ds)), "k--", lw=1, label="K / 2P")
-    shades = colours(ds.sizes["height0"])
+    shades = level_colours(ds.sizes["height0"])
     for h, colour in zip(ds.height0.values, shades, strict=True):
         y = one.divergence.sel(height0=h)
         ax.plot(ds.P, y.where(y > 1e-3), "o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")
@@ -601,7 +600,7 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.plot(ds.P, worse.strings, "s:", color="0.5", mfc="w", ms=3, label="strings, tokens")
     ax.set(xscale="log", yscale="log", xlabel="number of strings P", ylim=(1e-3, None),
            ylabel="divergence from the truth (nats)")  # fmt: skip
-    ax.legend(fontsize=6, frameon=False, ncol=2)
+    legend(ax)
 
 
 def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
@@ -610,4 +609,4 @@ def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
         ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, label=name)
     ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong",
            title=f"height {int(one.height)}, own symbols")  # fmt: skip
-    ax.legend(fontsize=7, frameon=False)
+    legend(ax)

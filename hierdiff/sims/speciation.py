@@ -30,7 +30,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import PALETTE, Axes, Figure, legend, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_factor
 from hierdiff.tasks import Task, run_tasks
@@ -447,19 +447,19 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
 
 def _draw_kept(ax: Axes, ds: xr.Dataset) -> None:
     for l in ds.level.values:
-        colour = plt.get_cmap("viridis")(0.9 * l / max(int(ds.level.max()), 1))
+        colour = shade(l / max(int(ds.level.max()), 1))
         one = ds.sel(level=l)
         ax.errorbar(ds.t, one.kept, one.kept_error, fmt="o-", ms=2, lw=0.8, color=colour,
                     label=f"{l}" + (" (class)" if l == 0 else ""))  # fmt: skip
         ax.axvline(float(one.sel(criterion="branch").speciation), color=colour, lw=0.6, ls=":")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="symbols that a U-turn keeps")
-    ax.legend(fontsize=6, frameon=False, title="level; dotted: branch", title_fontsize=6)
+    legend(ax, "level; dotted: branch")
 
 
 def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     names = {"branch": "branch = rivals", "fluctuation": "mean = fluctuation",
              "information": "half of the information"}  # fmt: skip
-    for c, colour in zip(CRITERIA, ("C0", "C3", "C2"), strict=True):
+    for c, colour in zip(CRITERIA, (PALETTE[0], PALETTE[3], PALETTE[2]), strict=True):
         ax.plot(law.speciation.sel(criterion=c), law.level, "-", lw=1.2, color=colour,
                 label=f"{names[c]}, theory")  # fmt: skip
         one = ds.sel(criterion=c)
@@ -468,11 +468,11 @@ def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.errorbar(ds.uturn, ds.level, xerr=ds.uturn_error, fmt="ko", ms=4, label="U-turns")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="level (0: class)", yticks=ds.level.values)
     ax.invert_yaxis()
-    ax.legend(fontsize=6.5, frameon=False)
+    legend(ax)
 
 
 def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
-    for kind, colour in zip(KINDS, ("C0", "C1"), strict=True):
+    for kind, colour in zip(KINDS, (PALETTE[0], PALETTE[1]), strict=True):
         one, what = ds.sel(kind=kind), law.sel(kind=kind)
         for name, mark, style in (("chain_uturn", "o", "-"), ("free_entropy", "s", "--")):
             ax.plot(ds.N, what[name], style, lw=1, color=colour)
@@ -485,4 +485,4 @@ def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.set(xscale="log", xlabel="spins N", ylabel="Ornstein-Uhlenbeck time t", xticks=ds.N.values)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    ax.legend(fontsize=6.5, frameon=False, title="slope against log N", title_fontsize=6.5)
+    legend(ax, "slope against log N")

@@ -669,7 +669,7 @@ def sweep_figure(ds: xr.Dataset) -> Any:
     InvalidParameter
         If no variable has an error.
     """
-    from hierdiff.plots import colours, curve, finish, panel_figure
+    from hierdiff.plots import curve, finish, level_colours, panel_figure
 
     axes, names = _columns(ds)
     shown_names = [
@@ -686,7 +686,7 @@ def sweep_figure(ds: xr.Dataset) -> Any:
 
     def panel(name: str) -> Any:
         def draw(ax: Any) -> Any:
-            for at, colour in zip(places, colours(len(places)), strict=True):
+            for at, colour in zip(places, level_colours(len(places)), strict=True):
                 one = ds.isel(at)
                 text = ", ".join(f"{a} = {ds[a].values[i]}" for a, i in at.items())
                 for prefix, source in (("", str(ds.source.values)), ("theory_", "theory")):
