@@ -45,7 +45,7 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import Axes, Figure, legend, level_colours, plt
+from hierdiff.plots import GUIDE, PALETTE, Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -546,6 +546,9 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     _draw_costs(axes[1], ds, law)
     _draw_divergence(axes[2], ds, law)
     _draw_errors(axes[3], ds)
+    m, last = int(ds.m[_middle(ds)]), int(ds.height[-1])
+    panels(axes, f"symbols found, m = {m}", "cost of every height", f"divergence, m = {m}",
+           f"errors at height {last}")  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -564,8 +567,8 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
                         mfc=colour if c == "symbols" else "w",
                         label=f"height {h}" if c == "symbols" else None)  # fmt: skip
     ax.plot([], [], "s:", color="0.4", mfc="w", ms=3, label="tokens as context")
-    ax.axhline(0.5, color="0.7", lw=0.6)
-    ax.set(xscale="log", xlabel="number of strings P", title=f"m = {int(one.m)}",
+    ax.axhline(0.5, **GUIDE)
+    ax.set(xscale="log", xlabel="number of strings P",
            ylabel="symbols recovered (0: chance)")  # fmt: skip
     legend(ax)
 
@@ -597,7 +600,7 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
         y = one.divergence.sel(height0=h)
         ax.plot(ds.P, y.where(y > 1e-3), "o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")
     worse = ds.isel(m=_middle(ds)).sel(context="tokens")
-    ax.plot(ds.P, worse.strings, "s:", color="0.5", mfc="w", ms=3, label="strings, tokens")
+    ax.plot(ds.P, worse.strings, "s:", color="0.4", mfc="w", ms=3, label="strings, tokens")
     ax.set(xscale="log", yscale="log", xlabel="number of strings P", ylim=(1e-3, None),
            ylabel="divergence from the truth (nats)")  # fmt: skip
     legend(ax)
@@ -605,8 +608,9 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
 
 def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds), height=-1).sel(context="symbols")
-    for name, mark in (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:")):
-        ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, label=name)
-    ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong",
-           title=f"height {int(one.height)}, own symbols")  # fmt: skip
+    marks = (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:"))
+    for (name, mark), colour in zip(marks, PALETTE, strict=False):
+        ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, color=colour,
+                    label=name)  # fmt: skip
+    ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong")
     legend(ax)

@@ -166,8 +166,12 @@ def _collapse(ax: Any, ds: xr.Dataset) -> None:
                     lw=0.9, mfc="none", color=colours[m], label=f"m = {m}, L = {L}")  # fmt: skip
     k = np.linspace(1.5, ax.get_xlim()[1], 200)
     ax.plot(k, (k - 1) / 2, "k-", lw=0.8, label="(n/T - 1) / 2")
-    ax.set(xlabel="leaves per step n/T", xscale="log", yscale="log",
-           ylabel=r"$KL^*(T)\;/\;[Z(0) - Z(n-1)]$")
+    ax.set(
+        xlabel="leaves per step n/T",
+        xscale="log",
+        yscale="log",
+        ylabel=r"$KL^*(T)\;/\;[Z(0) - Z(n-1)]$",
+    )
     panel(ax, "c", "random order, best sizes: one curve")
     ticks = [2, 4, 8, 16, 32, 64]
     ax.set_xticks(ticks, [str(x) for x in ticks])

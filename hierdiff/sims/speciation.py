@@ -30,7 +30,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import PALETTE, Axes, Figure, legend, plt, shade
+from hierdiff.plots import PALETTE, Axes, Figure, legend, panels, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_factor
 from hierdiff.tasks import Task, run_tasks
@@ -440,6 +440,7 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     _draw_kept(axes[0], ds)
     _draw_levels(axes[1], ds, law)
     _draw_chains(axes[2], ds, law)
+    panels(axes, "what a U-turn keeps", "where levels are decided", "Ising chains")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -451,7 +452,7 @@ def _draw_kept(ax: Axes, ds: xr.Dataset) -> None:
         one = ds.sel(level=l)
         ax.errorbar(ds.t, one.kept, one.kept_error, fmt="o-", ms=2, lw=0.8, color=colour,
                     label=f"{l}" + (" (class)" if l == 0 else ""))  # fmt: skip
-        ax.axvline(float(one.sel(criterion="branch").speciation), color=colour, lw=0.6, ls=":")
+        ax.axvline(float(one.sel(criterion="branch").speciation), color=colour, lw=0.8, ls=":")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="symbols that a U-turn keeps")
     legend(ax, "level; dotted: branch")
 

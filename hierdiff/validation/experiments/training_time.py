@@ -703,7 +703,8 @@ def draw(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> Figure:
                              ms=3, mfc="none", lw=1, label=name)  # fmt: skip
     for r, height in enumerate(found["plateaus"][:-1]):
         axes[1].axhline(height, color="k", lw=0.8, ls=":")
-        axes[1].annotate(f"{r} levels known", (t[-1], height), fontsize=FONT, ha="right", va="bottom")
+        axes[1].annotate(f"{r} levels known", (t[-1], height), fontsize=FONT, ha="right",
+                         va="bottom")  # fmt: skip
     axes[1].set(xscale="log", yscale="log", xlabel=r"training time $\tau$, steps",
                 ylabel="divergence from the exact posterior")  # fmt: skip
     axes[2].axhline(study.copied, color="k", lw=0.8, ls=":")
