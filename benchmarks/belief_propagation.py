@@ -9,6 +9,7 @@ unless a case says otherwise.  Sizes A, B and C are (v, m, s, L) = (32, 8, 2, 10
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,11 @@ SIZES = {"A": (32, 8, 2, 10), "B": (16, 4, 2, 8), "C": (8, 2, 4, 4)}
 LEVEL = 0.3
 
 
-def world(sizes: tuple[int, int, int, int], n: int) -> tuple[Any, Any, Any, Any]:
+def world(sizes: tuple[int, int, int, int], n: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:
     """Grammar, data, noise process and observation."""
     from hierdiff import RHM, UniformNoise
 
-    grammar = RHM(*sizes).draw(0)
+    grammar = RHM(*sizes).draw(seed)
     truth = grammar.sample(n, 1)
     noise = UniformNoise(sizes[0])
     return grammar, truth, noise, noise.corrupt(truth.leaves, LEVEL, 2)
@@ -93,6 +94,18 @@ def into_memory(size: str, batch: int) -> Call:
     return float32(posterior, grammar, evidence, out=out)
 
 
+@MARGINALS.case("posterior, specialised")
+def with_code(size: str, batch: int) -> Call:
+    """The rules compiled beforehand; of another grammar, since equal ones share their code."""
+    from hierdiff import theory
+
+    if not hasattr(theory, "specialise"):
+        raise NotTimed("rules cannot be compiled")
+    grammar, _, noise, x_t = world(SIZES[size], batch, seed=1)
+    theory.specialise(grammar, "float32")
+    return float32(theory.posterior, grammar, noise.evidence(x_t, LEVEL))
+
+
 @MARGINALS.case("posterior, evidence as an array")
 def from_array(size: str, batch: int) -> Call:
     from hierdiff.theory import posterior
@@ -134,6 +147,30 @@ def stores(size: str, batch: int) -> tuple[Call, float]:
 @MARGINALS.case("multiply-adds", peer="limits")
 def multiply_adds(size: str, batch: int) -> tuple[Call, float]:
     return fma_time(flops(SIZES[size], batch))
+
+
+COMPILING = Table(
+    "compiling rules", "The rules of a grammar into code, each grammar once",
+    points=over(size="ABC"), quick=over(size="C"), capped=True, seconds=0.5,
+)  # fmt: skip
+
+
+@COMPILING.case("specialise, float32")
+def compiling(size: str) -> Call:
+    from hierdiff import RHM
+
+    try:
+        from hierdiff.theory.belief_propagation._kernels.specialised import code_of
+    except ImportError:
+        raise NotTimed("rules cannot be compiled") from None
+    seeds = itertools.count(2)
+
+    def call() -> list[Any]:
+        grammar = RHM(*SIZES[size]).draw(next(seeds))
+        sizes = zip(grammar.rules, grammar.v[1:], strict=True)
+        return [code_of(rule, v, np.dtype(np.float32), None) for rule, v in sizes]
+
+    return call
 
 
 def torch_input(size: str, batch: int) -> tuple[Any, list[Any], Any]:

@@ -132,11 +132,15 @@ class Target(NamedTuple):
     seen: Any
 
 
+_MARGINALS = (("A", 32, 1000), ("A", 256, 2000), ("B", 256, 800), ("C", 256, 200))
 TARGETS = (
     *(Target(f"marginals against dense torch, {size} {batch}", target, True, "x",
              _against(f"size = {size}, batch = {batch}", "torch", "dense torch"))
-      for size, batch, target in (("A", 32, 1000), ("A", 256, 2000), ("B", 256, 800),
-                                  ("C", 256, 200))),
+      for size, batch, target in _MARGINALS),
+    *(Target(f"the same, specialised, {size} {batch}", target, True, "x",
+             _against(f"size = {size}, batch = {batch}", "torch", "dense torch",
+                      case="posterior, specialised"))
+      for size, batch, target in _MARGINALS),
     *(Target(f"one sample, {size}", 0.2, False, "ms",
              _time("marginals", f"size = {size}, batch = 1", "posterior", 1e-3)) for size in "ABC"),
     Target("public call over compiled pass, A 256", 1.3, False, "x", _over_kernel),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contrast_tables import claims_c
 from exponents import claims_p
 from network_claims import network_claims
 from pages import HERE, plus, result, table
+from training_tables import claims_m
 from unmasking_tables import claims_u
 
 Verdict = tuple[str, str]
@@ -162,10 +164,10 @@ def claims_b() -> dict[str, Verdict]:
 def claims() -> str:
     """The whole table."""
     done = claims_p()
-    done |= claims_r() | claims_h() | claims_z() | claims_b()
+    done |= claims_r() | claims_h() | claims_z() | claims_b() | claims_c()
     rows, networks, later = [], network_claims(), claims_u()
     networks["U1"] = later.pop("networks")[0]
-    done |= later
+    done |= later | claims_m()
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():
         name, text, waits = (part.strip() for part in line.split("|"))
         verdict, how = done.get(name, (f"open: waits for {waits}", ""))

@@ -8,10 +8,18 @@ import shutil
 import numpy as np
 import timings
 from claims import claims
+from contrast_tables import (
+    contrastive_learning,
+    contrastive_networks,
+    local_denoisers,
+    local_networks,
+    revealed_levels,
+)
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
+from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
     remasking,
@@ -358,65 +366,6 @@ def tree_shapes() -> str:
     return text + table(["L", "top spans", "bottom spans"], gaps)
 
 
-def contrastive_learning() -> str:
-    """Binding and attributes by width, for every learner."""
-    found = result("contrastive_learning")
-    task = len(found["task"]) - 1
-    names = {"theory": "spectral", "infonce": "InfoNCE", "hard": "hard negatives",
-             "counted": "few negatives"}  # fmt: skip
-    rows = []
-    for j, width in enumerate(found["width"]):
-        cells = [plus(found[n][0][i][j], found[n][1][i][j], 3) for i in (task, 0) for n in names]
-        rows.append([str(width), *cells])
-    bayes = [f"{found['bayes'][i]:.3f}" for i in (task, 0)]
-    rows.append(["Bayes", *(b for b in bayes for _ in names)])
-    header = ["width", *(f"binding, {n}" for n in names.values()),
-              *(f"shape, {n}" for n in names.values())]  # fmt: skip
-    return table(header, rows)
-
-
-def revealed_levels() -> str:
-    """What contrastive pairs of a tree reveal without noise, and at half of it."""
-    found = result("contrastive_learning")
-    rows, middle = [], len(found["t"]) // 2
-    for pair, name in enumerate(("leaves and class", "two halves", "two leaves")):
-        for i in (0, middle):
-            cells = [plus(a, b, 3) for a, b in zip(found["revealed"][pair][i],
-                                                   found["revealed_error"][pair][i],
-                                                   strict=True)]  # fmt: skip
-            rows.append([name, f"{found['t'][i]:.2f}", *cells])
-    header = ["pair", "t", *(f"level {k}" for k in range(len(rows[0]) - 2))]
-    return table(header, rows)
-
-
-def local_denoisers() -> str:
-    """What windows cost at their worst noise level, and Markov lengths by depth."""
-    found = result("local_denoisers")
-    rows = []
-    for name, nats, errors in zip(found["noise"], found["nats"], found["nats_error"], strict=True):
-        cells = []
-        for h in range(len(nats[0]) - 1):
-            i = max(range(len(nats)), key=lambda k: nats[k][h])
-            cells.append(f"{plus(nats[i][h], errors[i][h], 3)} (t = {found['t'][i]:.2f})")
-        rows.append([name, *cells])
-    header = ["noise", *(f"height {h}" for h in range(len(rows[0]) - 1))]
-    text = table(header, rows) + "\nWindows of equal size, masking, at their worst:\n\n"
-    kinds = []
-    for k, kind in enumerate(found["kind"]):
-        cells = []
-        for j in range(len(found["size"])):
-            i = max(range(len(found["windows"][k])), key=lambda t: found["windows"][k][t][j])
-            cells.append(plus(found["windows"][k][i][j], found["windows_error"][k][i][j], 3))
-        kinds.append([kind, *cells])
-    text += table(["window", *(f"{x} leaves" for x in found["size"])], kinds)
-    text += "\nLongest Markov length in leaves, by density evolution:\n\n"
-    lengths = [
-        [name, *(f"{max(row):.0f}" for row in found["lengths"][i])]
-        for i, name in enumerate(found["noise"])
-    ]
-    return text + table(["noise", *(f"depth {d}" for d in found["depth"])], lengths)
-
-
 def networks() -> str:
     """What the studies on networks print at the end, with their commands."""
     rows = []
@@ -484,6 +433,9 @@ def main() -> None:
         exponents,
         exponent_tests,
         threshold_bounds,
+        training_features,
+        training_networks,
+        training_signs,
         tree_shapes,
         unmasking_orders,
         unmasking_sizes,
@@ -494,6 +446,8 @@ def main() -> None:
         modules,
         papers,
         contrastive_learning,
+        contrastive_networks,
+        local_networks,
         revealed_levels,
         local_denoisers,
     )

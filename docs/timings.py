@@ -147,11 +147,14 @@ def performance_ratios() -> str:
         ]
         dense = cell(point, "dense torch", "torch")
         both = "" if dense is None else number(min(dense["wall"]) / least)
+        code = cell(point, "posterior, specialised")
         rows.append([size(point), time_of(mine),
                      f"{reading.time_text(low)} to {reading.time_text(high)}",
-                     reading.time_text(least), *others, both])  # fmt: skip
+                     reading.time_text(least), *others, both, time_of(code),
+                     ratio(dense, code)])  # fmt: skip
     header = ["size, samples", "median", "80 % of rounds", "least", "dense torch", "sparse torch",
-              "plain NumPy", "dense torch, least times"]  # fmt: skip
+              "plain NumPy", "dense torch, least times", "specialised",
+              "dense torch / specialised"]  # fmt: skip
     return narrow(header, rows)
 
 

@@ -27,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given and given[0] == "run":  # all that follows belongs to the experiment
         _run(given[1:])
         return
+    if given and given[0] == "reproduce":
+        from hierdiff.validation import reproduce
+
+        reproduce.command(given[1:], program="hierdiff reproduce")
+        return
     if given and given[0] == "suite":
         from hierdiff.validation.suite import command
 
@@ -80,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("cite", help="BibTeX of the papers behind a function or experiment")
     one.add_argument("name", nargs="?", default="", help="default all papers that are used")
+    commands.add_parser("reproduce", help="run the protocol of one of the five papers")
     commands.add_parser("suite", help="run all studies on networks, in order, within a limit")
     one = commands.add_parser("features", help="write features of images to files, chunk by chunk")
     one.add_argument("--model", required=True, help="module:factory, a folder of diffusers, a name")

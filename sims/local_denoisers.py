@@ -21,7 +21,8 @@ from hierdiff.sims.run import command
 results = command(LocalDenoisers)
 
 # %%
-# Lines of the first and third panel are density evolution.  On the right windows of equal size:
-# covariances of 4,000 strings find the next two or four leaves exactly, and no more than these.
+# Lines of the first panel are subtrees, dotted ones density evolution, as in the third.  On the
+# right windows of equal size: covariances of 4,000 strings find the next two or four leaves
+# exactly, and no more than these.
 
 figure = LocalDenoisers().figure(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ import pytest
 from hierdiff import RHM, Derivations, Grammar, LowRankMixture, MaskingNoise
 from hierdiff._display import block, experiment_html, field_lines, html_table, html_tree
 from hierdiff.contracts import Summary
+from hierdiff.data.pcfg import PCFG
 from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.theory import posterior
 
@@ -28,6 +30,9 @@ SHOWN = {
     "none": DATA[:0],
     "posterior": BELIEFS,
     "mixture": LowRankMixture.random(60, 2, 12, delta=0.2, seed=0),
+    "trees that vary": PCFG.random(4, {1: 1, 2: 2}, 3, 0),
+    "general trees": PCFG.from_text("S -> S S [0.3] | '<b>' [0.5] | 'b' [0.2]"),
+    "endless": PCFG.from_text("S -> S S [0.5] | 'a' [0.5]"),
     "many classes": LowRankMixture.random(80, 2, 40, delta=0.2, seed=0),
     "many ranks": LowRankMixture([np.eye(40)[:, : 1 + k % 3] for k in range(30)]),
     "summary": Summary("a < b\n1   2", "a is below b & c.", {}),
@@ -99,6 +104,16 @@ def test_a_grammar_shows_its_rules_and_a_tree() -> None:
     assert parsed(deep).count("text") == 63
     assert "9 levels below are not drawn" in deep
     assert Grammar([[[[0, 1]]]])._repr_html_()
+
+
+def test_a_grammar_whose_trees_vary_shows_its_rules_and_a_tree() -> None:
+    general = SHOWN["general trees"]
+    text = general._repr_html_()
+    assert "<td>S</td><td>S S</td><td>0.3</td>" in text
+    assert "<td>S</td><td>&lt;b&gt;</td><td>0.5</td>" in text
+    assert f"<pre>{html.escape(general.sample(1, seed=0).to_text())}</pre>" in text
+    assert "<pre>(" in SHOWN["trees that vary"]._repr_html_()
+    assert "<pre>" not in SHOWN["endless"]._repr_html_()
 
 
 def test_a_tree_joins_children_to_their_parent() -> None:

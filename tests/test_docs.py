@@ -239,8 +239,8 @@ def options_of(command: str) -> dict[str, Any]:
 
 
 def options_of_hierdiff(arguments: list[str]) -> dict[str, Any]:
-    """Of ``hierdiff run NAME ...`` and ``sweep``; the other commands have few flags."""
-    if arguments[:1] not in (["run"], ["sweep"]) or len(arguments) == 1:
+    """Of ``hierdiff run NAME ...`` and its like; the other commands have few flags."""
+    if arguments[:1] not in (["run"], ["sweep"], ["suite"], ["reproduce"]) or len(arguments) == 1:
         main.parser().parse_args(arguments)
         return {}
     parse = tyro.cli
@@ -676,6 +676,7 @@ SMALL = {
     "coverage": "--repetitions 20",
     "parallel_unmasking": "--grammars 2 --data 40 --strings 8 --sizes 3 4 3 5 3 6",
     "autoregressive": "--grammars 2 --data 8 --strings 8",
+    "training_time": "--psi-p 4 --psi-n 2 2.5 --dimension 8 --draws 2 --points 4",
     "tree_shapes": "--depths 2 3 --grammars 3 --data 2 --levels 7",
     "contrastive_learning": "--values 3 3 --widths 2 5 9 --starts 2 --scenes 300 --negatives 4 "
     "--v 4 --m 2 --L 2 --levels 3 --grammars 3 --samples 40",

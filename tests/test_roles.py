@@ -13,17 +13,19 @@ from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, contracts
 from hierdiff.contracts import DataModel, DiffusionModel, Experiment, NoiseProcess, Sample, Sampler
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.rhm_images import TreeImages, random_templates
 from hierdiff.noise import NOISE
-from hierdiff.sims import EmpiricalModel, SequentialModel, SimulatedModel
+from hierdiff.sims import EmpiricalModel, LearnedGrammar, SequentialModel, SimulatedModel
 from hierdiff.theory import ExactMixture, ExactRHM
-from hierdiff.theory.exact_models import ExactImages
+from hierdiff.theory.exact_models import ExactImages, ExactIsing
 from hierdiff.theory.zero_shot import GaussianClasses
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 
 GRAMMAR = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
 QUAD = RHM(v=4, m=2, s=4, L=1).draw(seed=0)
 MIXTURE = LowRankMixture.random(6, rank=2, classes=2, seed=0)
+CHAINS = IsingChains.by_coupling(4, 0.5)
 TREES = TreeImages(QUAD, random_templates(4, 1, 2, seed=0))
 
 
@@ -60,6 +62,7 @@ DATA: list[Callable[[], Any]] = [
     lambda: GRAMMAR, lambda: MIXTURE, lambda: Bumps(d_x=8, d_y=8), lambda: TREES,
     lambda: LabelledImages(np.zeros((4, 1, 8, 8), np.float32), np.arange(4)),
     lambda: GaussianRHM(GRAMMAR), lambda: GaussianClasses([[0.0], [1.0]], [[1.0]]),
+    lambda: CHAINS,
 ]  # fmt: skip
 
 
@@ -86,6 +89,8 @@ MODELS = [
     EXACT, SimulatedModel(EXACT, 4), SequentialModel(EXACT),
     ExactMixture(MIXTURE, GaussianNoise()),
     EmpiricalModel(np.zeros((3, 2)) + np.arange(3)[:, None], GaussianNoise()),
+    ExactIsing(CHAINS, MaskingNoise(2)),
+    LearnedGrammar.fit(GRAMMAR.sample(40, seed=1).leaves, MaskingNoise(4), symbols=4),
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ varying arity as a data model.
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._display import block, html_table
 from hierdiff.checks import (
     checked,
     count,
@@ -67,6 +69,7 @@ MAX_ARITY = 16
 """Symbols of a right-hand side; the binarised grammar has one more symbol for each of them."""
 MAX_LENGTH = 4096
 """Leaves of a string of given length; the table of lengths takes seconds there."""
+_DRAWN = 64  # mean length up to which a notebook shows a tree
 Rule = tuple[int, tuple[int, ...], float]
 
 
@@ -629,6 +632,19 @@ class PCFG:
             return f"PCFG(N={self.N}, v={self.v}, rules={len(self.weights)})"
         v = self.level_sizes[0] if len(set(self.level_sizes)) == 1 else self.level_sizes
         return f"PCFG(L={self.L}, v={v}, arities={self.arities}, rules={len(self.weights)})"
+
+    def _repr_html_(self) -> str:
+        word = self.names
+        rows = [
+            [word[a], " ".join(word[b] for b in children), f"{w:.4g}"]
+            for a, children, w in self.rules
+        ]
+        # one tree, of fixed seed, in brackets: nodes of any number of children have no levels
+        few = self.mean_length <= _DRAWN
+        tree = self.sample(1, seed=0).to_text() if few else ""
+        shown = f"<pre>{html.escape(tree)}</pre>" if 0 < len(tree) < 20 * _DRAWN else ""
+        table = html_table(["symbol", "right-hand side", "probability"], rows, limit=24)
+        return block(repr(self), table, shown)
 
     @property
     def rules(self) -> list[Rule]:

@@ -567,7 +567,7 @@ def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:
             text = f"InfoNCE, {one.negatives} negatives" if name == "counted" else text
             ax.errorbar(ds.width, ds.accuracy, ds.accuracy_error, fmt="o-", ms=3.5, lw=0.8,
                         capsize=2, color=PALETTE[(0, 3, 4)[i]], label=text)  # fmt: skip
-        ax.set(xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.47, 0.95))
+        ax.set(xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.42, 0.95))
     panels(axes, "spectrum by part", _binding(law), _attribute(law))
     legend(axes[0])
     shared_legend(figure, axes[1])

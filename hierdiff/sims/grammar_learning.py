@@ -541,16 +541,18 @@ def claim(found: Mapping[str, Any]) -> str:
 
 def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Four panels; points are learners, lines the laws."""
-    figure, axes = plt.subplots(1, 4, figsize=(14.5, 3.5), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(14.5, 3.3), layout="constrained")
     _draw_recovered(axes[0], ds)
     _draw_costs(axes[1], ds, law)
     _draw_divergence(axes[2], ds, law)
     _draw_errors(axes[3], ds)
-    m, last = int(ds.m[_middle(ds)]), int(ds.height[-1])
-    panels(axes, f"symbols found, m = {m}", "cost of every height", f"divergence, m = {m}",
-           f"errors at height {last}")  # fmt: skip
+    m = int(ds.m[_middle(ds)])
+    panels(axes, f"symbols found, m = {m}", "cost of a height; lines: law",
+           f"what is wrong, m = {m}", f"errors at height {int(ds.height[-1])}")  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+    for ax, title in zip(axes, ("", "slopes; one factor per line", "", ""), strict=True):
+        legend(ax, title)
     return figure
 
 
@@ -570,7 +572,6 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
     ax.axhline(0.5, **GUIDE)
     ax.set(xscale="log", xlabel="number of strings P",
            ylabel="symbols recovered (0: chance)")  # fmt: skip
-    legend(ax)
 
 
 def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
@@ -588,7 +589,6 @@ def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
            ylabel="strings P* that a height costs")  # fmt: skip
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    legend(ax, "slopes; lines: law, one factor each")  # fmt: skip
 
 
 def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
@@ -603,7 +603,6 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.plot(ds.P, worse.strings, "s:", color="0.4", mfc="w", ms=3, label="strings, tokens")
     ax.set(xscale="log", yscale="log", xlabel="number of strings P", ylim=(1e-3, None),
            ylabel="divergence from the truth (nats)")  # fmt: skip
-    legend(ax)
 
 
 def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
@@ -613,4 +612,3 @@ def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
         ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, color=colour,
                     label=name)  # fmt: skip
     ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong")
-    legend(ax)

@@ -7,9 +7,10 @@ leaf.  For windows that follow the tree
 
 .. math:: E|p - p^W|^2 = b_L - b_h
 
-with the leaf belief b_h of a tree of depth h, by density evolution: the prediction.  The
-measurement is exact inference on sampled grammars.  The Markov length, in leaves, is that of the
-smallest window which costs at most ``tolerance``.
+with the leaf belief b_h of a tree of depth h.  The prediction takes it from subtrees of the same
+grammars, with strings and noise of their own; density evolution has it for rules that are drawn
+anew at every node, at any depth.  The measurement is exact inference on windows.  The Markov
+length, in leaves, is that of the smallest window which costs at most ``tolerance``.
 
 At equal size the study compares windows that follow the tree, windows of neighbours, and windows
 from the covariance of strings (:mod:`hierdiff.theory.mixture.covariance_windows`).
@@ -44,6 +45,7 @@ from hierdiff.theory.rhm.locality import (
     excess_loss,
     markov_length,
     sliding_windows,
+    subtree_belief,
     tree_windows,
 )
 
@@ -80,6 +82,19 @@ def tree_losses(
             )  # fmt: skip
             belief[i, h], nats[i, h] = found.belief.value, found.nats.value
     return {"belief": belief, "nats": nats}
+
+
+def subtree_beliefs(
+    rhm: RHM, process: str, times: Array, data: int, seed: int, g: int
+) -> dict[str, Array]:
+    """Belief in the true leaf of subtrees [t, height]."""
+    grammar, noise = rhm.draw(stream(seed, "grammar", g)), noise_process(process, rhm.v)
+    found = [
+        [subtree_belief(grammar, noise, float(t), h, data,
+                        stream(seed, "subtrees", process, g, i, h)).value
+         for h in range(rhm.L + 1)] for i, t in enumerate(times)
+    ]  # fmt: skip
+    return {"belief": np.array(found)}
 
 
 def window_losses(
@@ -135,11 +150,11 @@ class LocalDenoisers:
     """Depth."""
     noises: tuple[str, ...] = ("masking", "uniform", "gaussian")
     """Noise processes."""
-    grammars: int = 8
+    grammars: int = 6
     """Random grammars."""
-    data: int = 60
+    data: int = 40
     """Data per grammar."""
-    levels: int = 13
+    levels: int = 12
     """Noise levels between 0 and 0.9."""
     heights: tuple[int, ...] = (1, 2, 4)
     """Windows of s**height leaves are compared at equal size, under the first noise process."""
@@ -185,17 +200,18 @@ class LocalDenoisers:
     @checked
     def predict(
         self,
-        law: Literal["density"] = "density",
+        law: Literal["subtree", "density"] = "subtree",
         *,
         folder: str | os.PathLike[str] | None = None,
         workers: int | None = None,
         cluster: str | None = None,
     ) -> xr.Dataset:
-        """Belief in the true leaf by density evolution, and the Markov length of every depth.
+        """Belief in the true leaf of trees of every depth up to L, and the Markov length.
 
         Parameters
         ----------
-        law : {"density"}
+        law : {"subtree", "density"}
+            Subtrees of the same grammars, or density evolution.
 
         Returns
         -------
@@ -204,10 +220,27 @@ class LocalDenoisers:
 
         Notes
         -----
-        Validity: eq. (3) of :mod:`hierdiff.theory.rhm.locality`.
+        Validity: "subtree" is exact; "density" holds for rules that are drawn anew at every node
+        and symbols that are equally frequent.
         """
-        one_of("law", law, ("density",))
-        deep, error = self._deep({"folder": folder, "workers": workers, "cluster": cluster})
+        one_of("law", law, ("subtree", "density"))
+        options: dict[str, Any] = {"folder": folder, "workers": workers, "cluster": cluster}
+        if law == "subtree":
+            rhm = RHM(self.v, self.m, self.s, self.L)
+            tasks = [
+                Task(subtree_beliefs, (rhm, noise, self.times, self.data, self.seed, g),
+                     self._named("subtree", noise, g))
+                for noise in self.noises for g in range(self.grammars)
+            ]  # fmt: skip
+            parts = run_tasks(tasks, name=f"{self.name} subtrees", **options)
+            shape = (len(self.noises), self.grammars, self.levels, self.L + 1)
+            belief = np.stack([p["belief"] for p in parts]).reshape(shape).swapaxes(0, 1)
+            return self._labelled(
+                belief.mean(axis=0), standard_error(belief),
+                standard_error(belief[..., -1:] - belief), np.full(shape[1:], np.nan),
+                np.full(shape[1:], np.nan), "theory",
+            )  # fmt: skip
+        deep, error = self._deep(options)
         found, known = deep[:, :, : self.L + 1], error[:, :, : self.L + 1]
         cost = np.hypot(known, known[..., -1:])  # depths have populations of their own
         cost[..., -1] = 0.0
@@ -363,6 +396,7 @@ class LocalDenoisers:
         return {
             self.name: self.measure(model, data, **options),
             f"{self.name}_theory": self.predict(**options),
+            f"{self.name}_density": self.predict("density", **options),
             f"{self.name}_lengths": self.lengths(**options),
             f"{self.name}_windows": self.windows(**options),
         }
@@ -397,10 +431,14 @@ def deep_beliefs(
 
 def _largest_z(one: LocalDenoisers, datasets: Datasets) -> float:
     both = results.compare(datasets[f"{one.name}_theory"], datasets[one.name])
-    # of the loss: the beliefs of a finite grammar are above those of the law at any noise level,
-    # since its symbols are not equally frequent, and this cancels
-    z = np.abs(both.square_z.isel(height=slice(0, -1)).values)
+    z = np.abs(both.belief_z.values)
     return float(z[np.isfinite(z)].max(initial=0.0))
+
+
+def _annealing(one: LocalDenoisers, datasets: Datasets) -> float:
+    """Largest distance of density evolution from the measured squared loss."""
+    gap = datasets[f"{one.name}_density"].square - datasets[one.name].square
+    return float(np.abs(gap.values).max())
 
 
 def table(one: LocalDenoisers, datasets: Datasets) -> str:
@@ -440,7 +478,7 @@ def numbers(one: LocalDenoisers, datasets: Datasets) -> dict[str, Any]:
     windows = datasets[f"{one.name}_windows"]
     return {
         "t": np.round(ds.t.values, 6).tolist(), "noise": list(one.noises),
-        "largest z": _largest_z(one, datasets),
+        "largest z": _largest_z(one, datasets), "annealing": _annealing(one, datasets),
         "nats": np.round(ds.nats.values, 6).tolist(),
         "nats_error": np.round(ds.nats_error.values, 6).tolist(),
         "length": np.round(ds.length.values, 3).tolist(),
@@ -468,21 +506,23 @@ def claim(one: LocalDenoisers, datasets: Datasets) -> str:
         f"windows of a quarter of the tree cost most around the transition, nats per leaf: "
         f"{', '.join(words)}; the longest Markov length under {one.noises[0]} is "
         f"{float(last[j]):.0f} leaves of {one.s**one.deepest} at t = {float(last.t[j]):.2f}, and "
-        f"{float(np.nanmax(before.values)):.0f} in trees of {one.s ** int(before.depth)}; density "
-        f"evolution holds to |z| <= {_largest_z(one, datasets):.1f}"
+        f"{float(np.nanmax(before.values)):.0f} in trees of {one.s ** int(before.depth)}; "
+        f"subtrees predict all beliefs, largest |z| = {_largest_z(one, datasets):.1f}, and density "
+        f"evolution the loss to {_annealing(one, datasets):.3f}"
     )
 
 
 def draw(one: LocalDenoisers, datasets: Datasets) -> Figure:
     """Loss by height, loss by process, Markov length, windows of equal size."""
     ds, law = datasets[one.name], datasets[f"{one.name}_theory"]
-    windows = datasets[f"{one.name}_windows"]
+    windows, anneal = datasets[f"{one.name}_windows"], datasets[f"{one.name}_density"]
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.7), layout="constrained")
     first = one.noises[0]
     for h in range(one.L):
         colour = shade(h / max(one.L, 1))
         a, b = ds.sel(noise=first, height=h), law.sel(noise=first, height=h)
         axes[0].plot(b.t, b.square, "-", lw=1, color=colour)
+        axes[0].plot(b.t, anneal.sel(noise=first, height=h).square, ":", lw=1, color=colour)
         axes[0].errorbar(a.t, a.square, a.square_error, fmt="o", ms=3.5, color=colour,
                          label=f"{one.s**h} leaves")  # fmt: skip
     axes[0].set(ylabel="excess squared error")
@@ -507,7 +547,7 @@ def draw(one: LocalDenoisers, datasets: Datasets) -> Figure:
             axes[3].errorbar(a.t, a.nats, a.nats_error, fmt=marks[kind], ms=3.5, lw=0.9,
                              color=PALETTE[k], label=f"{kind}, {size}")  # fmt: skip
     axes[3].set(ylabel="excess loss, nats per leaf")
-    panels(axes, f"{first}; lines: density evolution", f"windows of {one.s**h} leaves",
+    panels(axes, f"{first}; lines: subtrees, dotted: annealed", f"windows of {one.s**h} leaves",
            f"{first}, by size of the tree", f"{first}, windows of equal size")  # fmt: skip
     for ax in axes:
         ax.set_xlabel("noise level t")

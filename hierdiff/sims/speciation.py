@@ -30,7 +30,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import PALETTE, Axes, Figure, legend, panels, plt, shade
+from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_factor
 from hierdiff.tasks import Task, run_tasks
@@ -120,8 +120,8 @@ class Speciation:
             spins=partial(listed, rule=partial(whole_number, low=30, high=2**20), least=2,
                           rising=True),
             chains=partial(whole_number, low=40, high=10**7),
-            J=partial(number, above=0, high=5),
-            h=partial(number, above=0, high=5),
+            J=partial(number, low=0.01, high=5),
+            h=partial(number, low=0.01, high=5),
             L=count,
             seed=natural,
         )  # fmt: skip
@@ -436,25 +436,25 @@ def claim(found: Mapping[str, Any]) -> str:
 
 def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Three panels: what U-turns keep, where levels are decided, chains."""
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.7), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
     _draw_kept(axes[0], ds)
     _draw_levels(axes[1], ds, law)
     _draw_chains(axes[2], ds, law)
-    panels(axes, "what a U-turn keeps", "where levels are decided", "Ising chains")
+    panels(axes, "U-turns", "where a level is decided", "Ising chains")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+    for ax, title in zip(axes, ("level; dotted: branch", "", "slope against log N"), strict=True):
+        legend(ax, title)
     return figure
 
 
 def _draw_kept(ax: Axes, ds: xr.Dataset) -> None:
-    for l in ds.level.values:
-        colour = shade(l / max(int(ds.level.max()), 1))
+    for l, colour in zip(ds.level.values, level_colours(ds.sizes["level"]), strict=True):
         one = ds.sel(level=l)
         ax.errorbar(ds.t, one.kept, one.kept_error, fmt="o-", ms=2, lw=0.8, color=colour,
                     label=f"{l}" + (" (class)" if l == 0 else ""))  # fmt: skip
         ax.axvline(float(one.sel(criterion="branch").speciation), color=colour, lw=0.8, ls=":")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="symbols that a U-turn keeps")
-    legend(ax, "level; dotted: branch")
 
 
 def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
@@ -469,7 +469,6 @@ def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.errorbar(ds.uturn, ds.level, xerr=ds.uturn_error, fmt="ko", ms=4, label="U-turns")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="level (0: class)", yticks=ds.level.values)
     ax.invert_yaxis()
-    legend(ax)
 
 
 def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
@@ -486,4 +485,3 @@ def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.set(xscale="log", xlabel="spins N", ylabel="Ornstein-Uhlenbeck time t", xticks=ds.N.values)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    legend(ax, "slope against log N")

@@ -64,6 +64,8 @@ def cases() -> list[Case]:
              {"grammar": grammar, "noise": noise, "x_t": x_t, "t": 0.4, "windows": windows}),
         Case(f"{rhm}.excess_loss", locality.excess_loss,
              {"grammar": grammar, "noise": noise, "t": 0.4, "windows": windows, "n": 4, "seed": 0}),
+        Case(f"{rhm}.subtree_belief", locality.subtree_belief,
+             {"grammar": grammar, "noise": noise, "t": 0.4, "height": 1, "n": 4, "seed": 0}),
         Case(f"{rhm}.markov_length", locality.markov_length,
              {"widths": (1.0, 2.0, 4.0), "excess": [0.3, 0.1, 0.0], "tolerance": 0.05},
              nan=("excess", "tolerance")),  # where no window is good enough

@@ -13,7 +13,7 @@ from fuzz import Case
 from torch import Tensor, nn
 
 from hierdiff.data import image_sets
-from hierdiff.validation import experiments, feature_files, suite
+from hierdiff.validation import experiments, feature_files, reproduce, suite
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.experiments import alignment, classification, layer_probes, own_images
@@ -32,6 +32,9 @@ EXEMPT = {
     f"{_V}suite.run_suite": "starts programs; its argument is a Suite, which is checked",
     f"{_V}suite.command": "reads a command line, and starts programs",
     f"{_V}throughput.main": "reads a command line",
+    f"{_V}reproduce.Paper": "a record of the table",
+    f"{_V}reproduce.command": "reads a command line, and trains networks",
+    f"{_V}reproduce.reproduce": "trains networks; its arguments are checked records",
 }
 _SIZES = {"size": 14, "channels": 32, "multipliers": (1, 2), "batch": 4}
 
@@ -97,6 +100,10 @@ def cases() -> list[Case]:
         Case(f"{_V}suite.Suite", suite.Suite,
              {"only": ("bumps-32",), "tiny": True, "minutes": 1.0, "device": "cpu",
               "out": Path("x"), "list": True}),
+        Case(f"{_V}reproduce.Reproduction", reproduce.Reproduction,
+             {"paper": "2402.03305", "images": None, "classifier": None, "triplets": None,
+              "model": None, "extra": "", "accept_licence": False, "tiny": True}),
+        Case(f"{_V}reproduce.report", reproduce.report, {"paper": "2402.03305", "claim": "x"}),
         Case(f"{_V}suite.suite_table", suite.suite_table, {"suite": small}),
         Case(f"{_E}folder_stem", experiments.folder_stem, {"source": _SOURCE}),
         Case(f"{_E}training_sizes", experiments.training_sizes, {"source": _SOURCE}),

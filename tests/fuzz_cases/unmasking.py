@@ -64,7 +64,7 @@ def cases() -> list[Case]:
              one),
         Case(f"{_HOME}.unmasking_schedules.best_sizes", unmasking_schedules.best_sizes,
              {"curve": [2.0, 1.0, 0.5], "steps": 2}),
-        Case(f"{home}.divergence", curve.divergence, {"sizes": [2, 2]}),
+        Case(f"{home}.divergence", curve.divergence, {"sizes": [2, 1], "revealed": 1}),
         Case(f"{home}.best", curve.best, {"steps": 2}),
         Case(f"{home}.smooth_limit", curve.smooth_limit, {"steps": 2}),
         Case(f"{_HOME}.next_token.context_entropies", next_token.context_entropies,

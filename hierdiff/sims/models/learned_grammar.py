@@ -103,8 +103,8 @@ class LearnedGrammar:
 
     References
     ----------
-    Favero, Sclocchi, Cagnetta, Frossard, Wyart, arXiv 2502.12089 (clustering by context); Good,
-    Biometrika 40, 237 (1953).
+    Favero, Sclocchi, Cagnetta, Frossard, Wyart, arXiv 2502.12089 (clustering by context);
+    Good, Biometrika 40, 237 (1953).
 
     Examples
     --------

@@ -134,11 +134,12 @@ class Shelf:
         """Keep scratch for a later call, and forget what was not used for long."""
         with _LOCK:
             _SCRATCH.append(scratch)
-            del _SCRATCH[: -max(_SCRATCH_KEPT, available_threads())]
+            del _SCRATCH[:-_SCRATCH_KEPT]
 
 
 _SCRATCH: list[Scratch] = []
-_SCRATCH_KEPT = 8  # of all sizes together: the blocks of a tree, times threads
+# of all sizes together: the blocks of a tree, or one per thread
+_SCRATCH_KEPT = max(8, os.cpu_count() or 1)
 
 
 @functools.lru_cache(maxsize=256)

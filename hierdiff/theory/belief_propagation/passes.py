@@ -195,7 +195,7 @@ def copied(dense: Array, threads: int) -> Array:
 class Plan:
     """The levels ``top`` to ``bottom`` of a grammar as the kernels take them, for one number type.
 
-    With ``shared`` all parents of leaves keep their leaves at the same place.
+    Where symbols are seen, all parents of leaves keep their leaves at the same place.
     """
 
     top: int
@@ -518,8 +518,8 @@ def run_job(
 
     The rest are addresses, 0 for none: ``tops`` takes the messages of the roots, ``on`` the same
     for the tree above, ``priors`` the raw downward messages of the last level, which are the roots
-    of the trees below, ``inside`` the whole one.  ``kept`` holds the upward messages of all tiles; with
-    ``done`` they are there, together with the result of the upward pass.
+    of the trees below, ``inside`` the whole one.  ``kept`` holds the upward messages of all tiles;
+    with ``done`` they are there, together with the result of the upward pass.
     """
     plan, leaves, n = job.plan, job.leaves, job.n
     entries = plan.template.copy()

@@ -33,9 +33,9 @@ the window the loss falls as a power: slowly at the threshold, and beyond the sc
 
 .. math:: \xi \sim |t - t_c|^{-\nu}                                                    \qquad (4)
 
-of :func:`~hierdiff.theory.correlation_length_exponent` fast (``theory/derive_locality.py``).  So the
-Markov length stays finite as L grows away from the threshold, and at the threshold it grows with
-the tree until the slow power has reached what a window may cost.
+of :func:`~hierdiff.theory.correlation_length_exponent` fast (``theory/derive_locality.py``).
+So the Markov length stays finite as L grows away from the threshold, and at the threshold it grows
+with the tree until the slow power has reached what a window may cost.
 
 References: Niedoba et al., arXiv 2411.19339, Kamb and Ganguli, arXiv 2412.20292 (local machines);
 Lukoianov et al., arXiv 2509.09672 (windows from covariances); Hu et al., arXiv 2508.06614 (Markov
@@ -55,7 +55,7 @@ from hierdiff.checks import checked, listed, memory, number, one_level, reals, u
 from hierdiff.contracts import NoiseProcess, SymbolEvidence
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.seeds import Seed
+from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.exact_posterior import denoise_symbols, posterior
 from hierdiff.theory.rhm.information import Estimate, observed
 from hierdiff.theory.rhm.token_correlations import node_marginals
@@ -66,6 +66,7 @@ __all__ = [
     "explained_share",
     "markov_length",
     "sliding_windows",
+    "subtree_belief",
     "tree_windows",
     "windowed_denoise",
 ]
@@ -329,6 +330,66 @@ def excess_loss(
     _, x_t = observed(grammar, noise, t, n, seed)
     exact = denoise_symbols(grammar, noise, x_t, t)
     return _compared(exact, windowed_denoise(grammar, noise, x_t, t, windows))
+
+
+@checked(t=one_level, n=partial(whole, low=2))
+def subtree_belief(
+    grammar: Grammar, noise: NoiseProcess, t: float, height: int, n: int, seed: Seed
+) -> Estimate:
+    """Mean belief b_h in the true leaf of the exact denoisers of all subtrees of a height.
+
+    Parameters
+    ----------
+    grammar : Grammar
+    noise : NoiseProcess
+        Masking, uniform or Gaussian.
+    t : float
+        Noise level in [0, 1].
+    height : int
+        h, 0 to L.
+    n : int
+        Data of each subtree, at least 2.
+    seed : Seed
+        Source of randomness.
+
+    Returns
+    -------
+    Estimate
+        Averaged over leaves.
+
+    Raises
+    ------
+    InvalidParameter
+        For a height beyond the tree, or n < 2.
+
+    Notes
+    -----
+    Validity: exact for any grammar, each subtree with the frequencies of the symbol at its top; the
+    belief of windows that follow the tree.
+
+    Examples
+    --------
+    >>> from hierdiff import RHM, MaskingNoise
+    >>> grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
+    >>> round(subtree_belief(grammar, MaskingNoise(4), 0.0, 1, 3, seed=0).value, 12)
+    1.0
+    """
+    if whole("height", height, 0) > grammar.L:
+        raise InvalidParameter(f"height = {height} exceeds the {grammar.L} levels of the tree")
+    rng, level = generator(seed), grammar.L - height
+    parts = []
+    for node in range(grammar.n_nodes(level)):
+        if height:
+            below = _subtree(grammar, level, node)
+            _, x_t = observed(below, noise, t, n, rng)
+            p = denoise_symbols(below, noise, x_t, t)
+        else:
+            prior = node_marginals(grammar, level)[node]
+            x0 = rng.choice(len(prior), size=(n, 1), p=prior / prior.sum())
+            weight = np.exp(noise.log_evidence(noise.corrupt(x0, t, rng), t)) * prior
+            p = weight / weight.sum(axis=2, keepdims=True)
+        parts.append((p**2).sum(axis=2).mean(axis=1))
+    return Estimate.of(np.mean(parts, axis=0))
 
 
 def _compared(exact: Floats, local: Floats) -> ExcessLoss:

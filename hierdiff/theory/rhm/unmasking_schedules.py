@@ -153,9 +153,20 @@ class UnmaskingCurve:
         """DTC of eq. (2)."""
         return Estimate.of(-self.log_prob - self.by_datum.shape[1] * self.by_datum[:, -1])
 
-    def divergence(self, sizes: ArrayLike) -> Estimate:
-        """KL(p || q) of block sizes at random order, eq. (1)."""
-        return Estimate.of(self._divergences(block_sizes("sizes", sizes, self.by_datum.shape[1])))
+    def divergence(self, sizes: ArrayLike, revealed: int = 0) -> Estimate:
+        """KL(p || q) of block sizes at random order, eq. (1).
+
+        With k leaves ``revealed`` already, as at noise level t = 1 - k / n, the sizes sum to the
+        others, and the divergence is that of their completion, on average.
+        """
+        n = self.by_datum.shape[1]
+        k = whole("revealed", revealed, 0, n - 1)
+        blocks = block_sizes("sizes", sizes, n - k)
+        if not k:
+            return Estimate.of(self._divergences(blocks))
+        # what is left of the sum rule is known datum by datum alone
+        rest = self.by_datum[:, k:]
+        return Estimate.of(rest[:, np.cumsum(blocks) - blocks] @ blocks - rest.sum(axis=1))
 
     def _divergences(self, blocks: Array) -> Array:
         """Values [n] whose mean is eq. (1), with the sum rule as control."""

@@ -113,13 +113,13 @@ class NetworkContrastive:
     """Values of every attribute of an object."""
     fidelity: tuple[float, ...] = (0.8, 0.8)
     """Share of each attribute that an image keeps."""
-    widths: tuple[int, ...] = (2, 4, 8, 16, 25)
+    widths: tuple[int, ...] = (2, 8, 25)
     """Widths of the embeddings."""
     hidden: int = 128
     """Units of the hidden layers."""
     batch: int = 256
     """Scenes per step."""
-    steps: int = 1500
+    steps: int = 1000
     """Training steps."""
     networks: int = 3
     """Networks per width."""

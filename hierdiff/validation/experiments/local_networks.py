@@ -88,11 +88,11 @@ class NetworkLocality:
     """Forward process."""
     architecture: str = "tree_unet"
     """Name of the network (``hierdiff.validation.NETWORKS``, or module:function)."""
-    width: int = 48
+    width: int = 32
     """Features per node of the network."""
-    steps: int = 1200
+    steps: int = 800
     """Training steps."""
-    batch: int = 128
+    batch: int = 64
     """Data per training step."""
     networks: int = 3
     """Networks, each on a grammar of its own."""

@@ -10,12 +10,18 @@ import pytest
 from hierdiff import RHM, GaussianNoise, Grammar, MaskingNoise, UniformNoise
 from hierdiff.contracts import NoiseProcess
 from hierdiff.errors import InvalidParameter
-from hierdiff.theory import denoise_symbols
+from hierdiff.theory import (
+    annealed_beliefs,
+    correlation_length_exponent,
+    critical_noise,
+    denoise_symbols,
+)
 from hierdiff.theory.rhm.locality import (
     excess_loss,
     explained_share,
     markov_length,
     sliding_windows,
+    subtree_belief,
     tree_windows,
     windowed_denoise,
 )
@@ -86,6 +92,29 @@ def test_the_squared_excess_is_a_difference_of_beliefs() -> None:
     gap = whole.belief.value - part.belief.value
     assert part.square.value > 0.03
     assert abs(part.square.value - gap) < 5 * np.hypot(part.square.error, whole.belief.error)
+
+
+@pytest.mark.parametrize("height", [0, 1, 2])
+def test_windows_that_follow_the_tree_have_the_belief_of_its_subtrees(height: int) -> None:
+    grammar, noise = RHM(v=8, m=3, s=2, L=3).draw(seed=0), UniformNoise(8)
+    window = excess_loss(grammar, noise, 0.3, tree_windows(grammar, height), 3000, seed=2).belief
+    below = subtree_belief(grammar, noise, 0.3, height, 3000, seed=3)
+    assert abs(window.value - below.value) < 4.5 * np.hypot(window.error, below.error)
+
+
+def test_the_scale_of_the_loss_diverges_with_the_exponent_of_the_correlation_length() -> None:
+    """Annealed recursion: a decade nearer to the threshold is nu log2(10) levels of the tree."""
+    rhm = RHM(32, 4, 2, 1)
+    threshold, nu = critical_noise(rhm), correlation_length_exponent(rhm)
+    heights = []
+    for decade in (4, 5):
+        epsilon = threshold - 10.0**-decade
+        beliefs = [annealed_beliefs(RHM(32, 4, 2, d), epsilon).marginal[-1] for d in range(1, 31)]
+        local = np.diff(np.log2(np.abs(np.diff(beliefs))))
+        h = int(np.argmax(local < -1.75))  # between the slow power, -0.47, and the fast one, -3.04
+        heights.append(h - (local[h] + 1.75) / (local[h] - local[h - 1]))
+    assert heights[1] - heights[0] == pytest.approx(nu * np.log2(10), abs=0.1)
+    assert abs(heights[1] - heights[0] - np.log2(10)) > 1  # as for a scale that is 1 / distance
 
 
 def test_losses_fall_as_windows_grow() -> None:

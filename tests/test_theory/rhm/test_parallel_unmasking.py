@@ -146,6 +146,9 @@ def test_the_curve_agrees_with_tables(name: str) -> None:
         exact = want[starts] @ sizes - entropy
         found = curve.divergence(sizes)
         assert abs(found.value - exact) < 4.5 * found.error + 1e-9
+    later = curve.divergence([2, 1], revealed=1)
+    gap = later.value - (2 * want[1] + want[3] - want[1:].sum())
+    assert abs(gap) < 4.5 * later.error + 1e-9
     dual = curve.dual_total_correlation
     assert abs(dual.value - (entropy - N * want[-1])) < 4.5 * dual.error + 1e-9
     if grammar.is_unambiguous:
@@ -340,6 +343,8 @@ def test_a_model_pays_its_errors_and_the_price() -> None:
         (lambda g, x: path_divergence(g, GaussianNoise(V), [1, 0], 10, 0), "masking or uniform"),
         (lambda g, x: path_divergence(g, MaskingNoise(V), [0, 1], 10, 0), "fall from 1 to 0"),
         (lambda g, x: unmasking_curve(g, 1, 0), "n = 1"),
+        (lambda g, x: unmasking_curve(g, 4, 0).divergence([2, 2], revealed=1), "sum to 4"),
+        (lambda g, x: unmasking_curve(g, 4, 0).divergence([1], revealed=4), "revealed = 4"),
     ],
 )  # fmt: skip
 def test_what_has_no_answer_is_refused_in_one_line(call: Any, words: str) -> None:
@@ -347,3 +352,30 @@ def test_what_has_no_answer_is_refused_in_one_line(call: Any, words: str) -> Non
     with pytest.raises(InvalidParameter, match=words) as error:
         call(grammar, grammar.sample(5, 0).leaves)
     one_line(error)
+
+
+def within(values: list[float], seen: float) -> bool:
+    """Whether a number seen on one grammar is one of these, which other grammars have."""
+    return abs(seen - np.mean(values)) < 4.5 * np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values))
+
+
+def test_numbers_that_a_prototype_has_seen() -> None:
+    """THEORY_2026, section C: 16 leaves at random order, and the order at 32 leaves."""
+    rhm = RHM(8, 3, 2, 4)
+    curves = [unmasking_curve(rhm.draw(g), 300, g) for g in range(6)]
+    for g, curve in enumerate(curves):
+        assert string_entropy(rhm.draw(g)) == pytest.approx(18.559, abs=5e-4)
+        assert abs(curve.total.value - 18.559) < 4.5 * curve.total.error
+    for steps, seen in ((1, 12.86), (2, 6.07), (4, 2.66), (8, 0.87)):
+        found = [c.divergence(even_sizes(16, steps)).value for c in curves]
+        assert within(found, seen), (steps, found)
+    assert within([c.best(4)[1].value for c in curves], 2.63)
+    for order, seen in (("left to right", 20.5), ("random", 2.0), ("spread", 0.46)):
+        found = []
+        for g in range(6):
+            grammar = RHM(8, 3, 2, 5).draw(g)
+            x = grammar.sample(150, g).leaves
+            terms = unmasking_terms(grammar, x, order, even_sizes(32, 8), seed=g)
+            found.append(terms.divergence.value)
+        assert within(found, seen), (order, found)
+    assert not within(found, 2.0)  # the last one, spread, is not what random order costs

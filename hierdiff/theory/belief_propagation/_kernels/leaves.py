@@ -170,8 +170,18 @@ def _load_likelihoods(task, leaf, row, v, leaves, first):
 
 
 @part
+def _load_message(task, leaf, row, lines, leaves, first):
+    """All lines of the root of a tree below."""
+    place, step = leaf * lines, leaves * lines
+    gather(task.dense, place, step, task.columns, first, lines, task.messages, row)
+
+
+@part
 def load_leaves(task, parent, first):
-    """Put the evidence of all leaves of one parent into their lines."""
+    """Put the evidence of all leaves of one parent into their lines.
+
+    What is long stands in functions of its own: it would take registers from what is short.
+    """
     geometry, depth = task.geometry, task.depth
     s, v = of(geometry, depth - 1, BRANCHES), of(geometry, depth, SYMBOLS)
     leaves = of(geometry, depth, NODES)
@@ -180,8 +190,7 @@ def load_leaves(task, parent, first):
         if task.kind == SYMBOLS_SEEN:
             _load_symbol(task, leaf, row, v)
         elif task.kind == MESSAGES_BELOW:
-            place, step, size = leaf * (v + 2), leaves * (v + 2), v + 2
-            gather(task.dense, place, step, task.columns, first, size, task.messages, row)
+            _load_message(task, leaf, row, v + 2, leaves, first)
         else:
             _load_likelihoods(task, leaf, row, v, leaves, first)
         row += of(geometry, depth, STRIDE)

@@ -6,8 +6,9 @@ rule costs one load and one fused multiply-add per child.  Nodes are visited dep
 Scaling.  ``raw(a)`` is an upward message in its own units; ``c`` is the power of two that brings
 its sum into [1, 2), and a parent multiplies by the ``c`` of its children.  No rounding is involved.
 Where a tree is cut, the block above gets ``raw``, ``c`` and ``range`` of the roots below and gives
-``D`` back, so that every product and every underflow is that of the whole tree.  The downward message ``D`` is dual to
-``raw``: sum_a D(a) raw(a) = 1 at every node, so marginal(a) = D(a) raw(a) needs no division.
+``D`` back, so that every product and every underflow is that of the whole tree.  The downward
+message ``D`` is dual to ``raw``: sum_a D(a) raw(a) = 1 at every node, so marginal(a) = D(a) raw(a)
+needs no division.
 
 ``range`` is the smallest sum of exponents along a path to the root, which begins at a leaf or with
 the exponents of all children of a node together; above a limit that depends on the number type,
