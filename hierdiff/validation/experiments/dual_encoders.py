@@ -43,7 +43,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import PALETTE, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.contrastive_learning import one_learner
 from hierdiff.sims.metrics.estimators import standard_error, student_error
@@ -309,7 +309,7 @@ class NetworkContrastive:
         law, ds = datasets[f"{self.name}_theory"], datasets[self.name]
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         for ax, task in zip(axes, (ds.task.values[-1], ds.task.values[0]), strict=True):
-            for kind, colour in zip(KINDS, ("C0", "C3"), strict=True):
+            for kind, colour in zip(KINDS, (PALETTE[0], PALETTE[3]), strict=True):
                 a, b = (x.sel(negatives=kind, task=task) for x in (law, ds))
                 ax.errorbar(a.width, a.accuracy, a.accuracy_error, fmt="-", lw=1, color=colour)
                 ax.errorbar(b.width, b.accuracy, b.accuracy_error, fmt="o", ms=5, mfc="none",
