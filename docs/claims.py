@@ -161,13 +161,47 @@ def claims_b() -> dict[str, Verdict]:
     }
 
 
+def claims_g() -> dict[str, Verdict]:
+    """G1, G2, S1 and S2, from the studies of learned grammars and of speciation."""
+    found, decided = result("grammar_learning"), result("speciation")
+    own, tokens = (
+        [plus(*found[f"{c}, height {h}"]["exponent"], 2) for h in (2, 3)]
+        for c in ("symbols", "tokens")
+    )
+    one = found["divergence"]
+    ratio = plus(one["strings"][-1] / one["law"][-1], one["error"][-1] / one["law"][-1], 2)
+    near, far = (decided[c]["largest distance from the U-turns"] for c in ("branch", "fluctuation"))
+    slopes = [plus(*decided[kind]["slope"], 3) for kind in ("mean", "covariance")]
+    learning, speciation = "`python sims/grammar_learning.py`", "`python sims/speciation.py`"
+    return {
+        "G1": (
+            f"of who reads tokens around a tuple: m to the power {' and '.join(tokens)} at heights "
+            f"2 and 3; not of who reads own symbols: {' and '.join(own)}, the same law at all "
+            "heights",
+            learning,
+        ),
+        "G2": (f"holds: {ratio} of it at P = {one['P'][-1]:,}, m = {one['m']}", learning),
+        "S1": (
+            "not for levels, whose symbols have many rivals: U-turns keep half of them up to "
+            f"{far:.2f} earlier; where the branch crosses all rivals together it is right to "
+            f"{near:.3f}",
+            speciation,
+        ),
+        "S2": (
+            f"holds where the class shows in the mean of Ising spins ({slopes[0]}); it is a "
+            f"quarter where it shows in the covariance alone ({slopes[1]})",
+            speciation,
+        ),
+    }
+
+
 def claims() -> str:
     """The whole table."""
     done = claims_p()
     done |= claims_r() | claims_h() | claims_z() | claims_b() | claims_c()
     rows, networks, later = [], network_claims(), claims_u()
     networks["U1"] = later.pop("networks")[0]
-    done |= later | claims_m()
+    done |= later | claims_m() | claims_g()
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():
         name, text, waits = (part.strip() for part in line.split("|"))
         verdict, how = done.get(name, (f"open: waits for {waits}", ""))

@@ -366,6 +366,57 @@ def tree_shapes() -> str:
     return text + table(["L", "top spans", "bottom spans"], gaps)
 
 
+def grammar_learning() -> str:
+    """Costs of heights with their exponents, and what a learner has wrong against P."""
+    found = result("grammar_learning")
+    rows = []
+    for context in ("symbols", "tokens"):
+        for h in (1, 2, 3):
+            x = found[f"{context}, height {h}"]
+            cells = [plus(a, e, 0) for a, e in zip(x["samples"], x["samples error"], strict=True)]
+            law = f"{x['exponent, law']:.2f}"
+            rows.append([context, str(h), *cells, plus(*x["exponent"], 2), law])
+    header = ["context", "height", *(f"P*, m = {m}" for m in found["m"]), "exponent in m", "law"]
+    text = table(header, rows)
+    one, lines = found["divergence"], []
+    for j, P in enumerate(one["P"]):
+        parts = [f"{part[j]:.3f}" for part in reversed(one["by height"])]
+        lines.append([f"{P:,}", plus(one["strings"][j], one["error"][j], 3),
+                      f"{one['law'][j]:.3f}", *parts])  # fmt: skip
+    top = len(one["by height"]) - 1
+    header = ["P", "KL of strings, nats", "K / 2P", *(f"D_{h}" for h in range(top, -1, -1))]
+    return f"{text}\nOwn symbols as contexts, m = {one['m']}:\n\n{table(header, lines)}"
+
+
+def speciation_levels() -> str:
+    """Where every level is decided, by U-turns and by three criteria."""
+    found, rows = result("speciation"), []
+    names = ("branch", "fluctuation", "information")
+    for l in found["level"]:
+        row = [str(l), plus(found["uturn"][0][l], found["uturn"][1][l], 3)]
+        for name in names:
+            x = found[name]
+            row += [plus(x["measured"][l], x["error"][l], 3), f"{x['theory'][l]:.3f}"]
+        rows.append(row)
+    header = ["level", "U-turns", "branch = rivals", "theory", "mean = fluctuation", "theory",
+              "half of the information", "theory"]  # fmt: skip
+    return table(header, rows)
+
+
+def speciation_chains() -> str:
+    """Slopes of the speciation time of chains against log N."""
+    found = result("speciation")
+    rows = [
+        [f"the {kind}", plus(*x["slope"], 4), f"{x['slope, law at these N']:.4f}",
+         f"{x['limit']:g}", f"{x['z']:.1f}", f"{x['z, wrong slope']:.0f}",
+         f"{max(map(abs, x['z of the times'])):.1f}"]
+        for kind, x in ((k, found[k]) for k in ("mean", "covariance"))
+    ]  # fmt: skip
+    header = ["class in", "slope", "law at these N", "limit", "z", "z of the other slope",
+              "largest z of the times"]  # fmt: skip
+    return table(header, rows)
+
+
 def networks() -> str:
     """What the studies on networks print at the end, with their commands."""
     rows = []
@@ -437,6 +488,9 @@ def main() -> None:
         training_networks,
         training_signs,
         tree_shapes,
+        grammar_learning,
+        speciation_levels,
+        speciation_chains,
         unmasking_orders,
         unmasking_sizes,
         remasking,

@@ -674,6 +674,8 @@ SMALL = {
     "critical_exponents": "--sizes 32 8 2 --size 600 --copies 3 --levels 40 --depths 3 4 5 "
     "--leaf-depths 3 5 7 --grammars 4 --data 4 --points 5",
     "coverage": "--repetitions 20",
+    "grammar_learning": "--v 6 --L 4 --multiplicities 2 3 --grammars 3 --sizes 3 8 --test 40",
+    "speciation": "--v 8 --m 2 --L 3 --grammars 3 --data 8 --levels 9 --spins 32 64 --chains 80",
     "parallel_unmasking": "--grammars 2 --data 40 --strings 8 --sizes 3 4 3 5 3 6",
     "autoregressive": "--grammars 2 --data 8 --strings 8",
     "training_time": "--psi-p 4 --psi-n 2 2.5 --dimension 8 --draws 2 --points 4",

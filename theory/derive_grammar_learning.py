@@ -64,8 +64,8 @@ for height in (2, 3):
 # Strings instead of contexts
 # ---------------------------
 # A string has s^(L - h) nodes of height h.  A tuple has probability 1 / (v m), and stands at each
-# of s places in a share 1 / s; per place it has s (s - 1) contexts.  So P = v m s n / s^(L - h) with
-# K = s^2 (s - 1), and S ~ m^-2 gives P ~ m^3 for m^2 >> v at every height.
+# of s places in a share 1 / s; per place it has s (s - 1) contexts.  So P = v m s n / s^(L - h)
+# with K = s^2 (s - 1), and S ~ m^-2 gives P ~ m^3 for m^2 >> v at every height.
 
 s, h, L = 2, sp.Symbol("h"), 4
 cost = (v * m * s / s ** (L - h)) * needed.subs(K, s**2 * (s - 1))

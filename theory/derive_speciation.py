@@ -46,9 +46,9 @@ assert abs(weights @ belief / weights.sum() - 0.75) < 1e-9
 # %%
 # The divergence for a weak signal
 # --------------------------------
-# With y = sqrt(s) sigma + z the law of class k relative to that of the noise is E exp(sqrt(s) sigma y
-# - s |sigma|^2 / 2).  For two spins we expand the divergence exactly in the signal, by integrating
-# each order over z.  First classes of opposite means, the spins coupled:
+# With y = sqrt(s) sigma + z the law of class k relative to that of the noise is E exp(sqrt(s)
+# sigma y - s |sigma|^2 / 2).  For two spins we expand the divergence exactly in the signal, by
+# integrating each order over z.  First classes of opposite means, the spins coupled:
 
 r = sp.Symbol("r")  # sqrt(s)
 z1, z2, y1, y2 = sp.symbols("z1 z2 y1 y2")
@@ -68,9 +68,7 @@ def divergence(law, other, order):
     """KL of two laws of two spins behind noise, up to r^order."""
 
     def log_density(p):
-        total = sum(
-            w * sp.exp(r * (u * y1 + v * y2)) for (u, v), w in zip(STRINGS, p, strict=True)
-        )
+        total = sum(w * sp.exp(r * (u * y1 + v * y2)) for (u, v), w in zip(STRINGS, p, strict=True))
         return sp.series(sp.log(total), r, 0, order + 1).removeO()
 
     ratio = sp.expand(log_density(law) - log_density(other))
@@ -134,9 +132,10 @@ assert abs(weak_signal_divergence(IsingChains.by_coupling(10_000, 0.5), 1e-4) / 
 # %%
 # Symbols with many rivals
 # ------------------------
-# A node of a grammar chooses among v symbols.  If the belief p in the truth has two peaks, at 1 in a
-# share f of the data and at 1/v else, the excess i = log(v p) has the mean f log v and the variance
-# f (1 - f) log^2 v: the mean meets the fluctuation where f = 1/2, as the branch meets its rivals.
+# A node of a grammar chooses among v symbols.  If the belief p in the truth has two peaks, at 1 in
+# a share f of the data and at 1/v else, the excess i = log(v p) has the mean f log v and the
+# variance f (1 - f) log^2 v: the mean meets the fluctuation where f = 1/2, as the branch meets its
+# rivals.
 
 f = sp.Symbol("f", positive=True)
 assert sp.solve(sp.Eq(f**2, f * (1 - f)), f) == [sp.Rational(1, 2)]

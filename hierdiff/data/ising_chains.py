@@ -157,7 +157,7 @@ class IsingChains:
         return cls.mattis(np.stack([np.ones(N), (-1.0) ** np.arange(N)]), J)
 
     @property
-    def N(self) -> int:
+    def N(self) -> int:  # noqa: N802 (the letter of the papers)
         """Number of spins."""
         return self.fields.shape[1]
 

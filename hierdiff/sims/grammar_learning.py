@@ -45,7 +45,7 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import Axes, Figure, legend, level_colours, panels, plt
+from hierdiff.plots import GUIDE, PALETTE, Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -451,7 +451,7 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
     for c in CONTEXTS:
         for h in ds.height.values:
             one, what = ds.sel(context=c, height=h), law.sel(context=c, height=h)
-            other = law.sel(context=[x for x in CONTEXTS if x != c][0], height=h)
+            other = law.sel(context=next(x for x in CONTEXTS if x != c), height=h)
             # the law's slope over the m that have a value
             known = np.isfinite(one.samples.values)
             slopes = [
@@ -569,7 +569,7 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
                         mfc=colour if c == "symbols" else "w",
                         label=f"height {h}" if c == "symbols" else None)  # fmt: skip
     ax.plot([], [], "s:", color="0.4", mfc="w", ms=3, label="tokens as context")
-    ax.axhline(0.5, color="0.7", lw=0.6)
+    ax.axhline(0.5, **GUIDE)
     ax.set(xscale="log", xlabel="number of strings P",
            ylabel="symbols recovered (0: chance)")  # fmt: skip
 
@@ -600,13 +600,15 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
         y = one.divergence.sel(height0=h)
         ax.plot(ds.P, y.where(y > 1e-3), "o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")
     worse = ds.isel(m=_middle(ds)).sel(context="tokens")
-    ax.plot(ds.P, worse.strings, "s:", color="0.5", mfc="w", ms=3, label="strings, tokens")
+    ax.plot(ds.P, worse.strings, "s:", color="0.4", mfc="w", ms=3, label="strings, tokens")
     ax.set(xscale="log", yscale="log", xlabel="number of strings P", ylim=(1e-3, None),
            ylabel="divergence from the truth (nats)")  # fmt: skip
 
 
 def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds), height=-1).sel(context="symbols")
-    for name, mark in (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:")):
-        ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, label=name)
+    marks = (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:"))
+    for (name, mark), colour in zip(marks, PALETTE, strict=False):
+        ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, color=colour,
+                    label=name)  # fmt: skip
     ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong")

@@ -38,18 +38,25 @@ from numpy.typing import NDArray
 
 from hierdiff import results
 from hierdiff.checks import checked, count, shown, unchecked
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise, MaskingNoise, UniformNoise, has_snr
 from hierdiff.seeds import stream
 from hierdiff.sims.models.block_unmasking import UnmaskingModel
+from hierdiff.sims.models.learned_grammar import LearnedGrammar, node_divergence
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import (
     denoise_symbols,
     posterior,
 )
 from hierdiff.theory.exact_models import ExactRHM
+from hierdiff.theory.ising.speciation import (
+    class_information,
+    speciation_law,
+    weak_signal_divergence,
+)
 from hierdiff.theory.mixture.collapse import (
     mutual_information_mixture,
     mutual_information_sampled,
@@ -70,7 +77,7 @@ from hierdiff.theory.rhm.broadcast import kesten_stigum, kesten_stigum_annealed
 from hierdiff.theory.rhm.information import pointwise_information, pointwise_slope
 from hierdiff.theory.rhm.locality import excess_loss, tree_windows
 from hierdiff.theory.rhm.next_token import context_entropies
-from hierdiff.theory.rhm.sample_complexity import kernel_accuracy
+from hierdiff.theory.rhm.sample_complexity import kernel_accuracy, weights_divergence
 from hierdiff.theory.rhm.sampler_laws import sampler_log_prob
 from hierdiff.theory.rhm.token_correlations import concentration, pair_joint
 from hierdiff.theory.rhm.tree_pairs import tree_pair
@@ -374,6 +381,23 @@ def _calibration(seed: int) -> Measured:
     return _pairs(right[sure], top[sure], np.ones(int(sure.sum())))
 
 
+@_law("phase transition", "Ising chains in opposite fields: E log-likelihood ratio at t_S = 2 nats",
+      "1 nat")  # fmt: skip
+def _chains_mean(seed: int) -> Measured:
+    chains = IsingChains.by_field(300, 0.3, 0.3)
+    ratio, _ = class_information(chains, speciation_law(chains), 2000, stream(seed, "chains, mean"))
+    return _units(ratio, 2.0, 1.0)
+
+
+@_law("phase transition", "Ising chains of opposite couplings: divergence by the covariance, SNR^2",
+      "twice as much, 1/2 in the place of 1/4")  # fmt: skip
+def _chains_covariance(seed: int) -> Measured:
+    chains, t = IsingChains.by_coupling(600, 0.5), 1.9
+    ratio, _ = class_information(chains, t, 2000, stream(seed, "chains, covariance"))
+    expected = weak_signal_divergence(chains, 1 / math.expm1(2 * t))
+    return _units(ratio, expected, 2 * expected)
+
+
 # ---------------------------------------------------------------------- representation: mixtures
 
 _CASE = (3, 5, 0.2, 0.3257)
@@ -584,6 +608,21 @@ def _coincidence(seed: int) -> Measured:
         joint = pair_joint(grammar, (rhm.L - 1, 0), (rhm.L, 2))
         found.append((joint.sum(axis=0) ** 2).sum())
     return _units(np.array(found), concentration(rhm, rhm.L), 1 / rhm.v)
+
+
+@_law("composition", "divergence of a grammar with counted weights = K / 2P",
+      "K = all weights, sums of one or not")  # fmt: skip
+def _weights_divergence(seed: int) -> Measured:
+    rhm, P = RHM(6, 2, 2, 3), 1000
+    grammar = rhm.draw(stream(4, "weights grammar"))
+    test = grammar.sample(500, stream(seed, "weights test")).leaves
+    found = []
+    for i in range(30):
+        drawn = grammar.sample(P, stream(seed, "weights data", i)).leaves
+        model = LearnedGrammar.fit(drawn, MaskingNoise(6), symbols=6, smoothing=0.0, threads=1)
+        found.append(node_divergence(grammar, model.learned, test)[0].mean())
+    every = rhm.v * rhm.m * rhm.L / (2 * P)
+    return _units(np.array(found), weights_divergence(rhm, P), every)
 
 
 @_law("composition", "accuracy of an additive kernel by counting", "coordinates seen together")

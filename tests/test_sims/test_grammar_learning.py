@@ -169,7 +169,8 @@ def test_experiments_take_a_learned_grammar() -> None:
         model = LearnedGrammar.fit(TINY.sample(2000, seed=2).leaves, noise, symbols=6)
         turned = UTurn(v=6, m=2, depths=(3,), levels=5).measure(model, (TINY, truth))
         assert turned.valid.values.min() > 0.8
-        moved = PhaseTransition(v=6, m=2, L=3, noise=noise.name, levels=5, refine=0).measure(model, (TINY, truth))
+        study = PhaseTransition(v=6, m=2, L=3, noise=noise.name, levels=5, refine=0)
+        moved = study.measure(model, (TINY, truth))
         assert moved.retention.values[0, 0] == 1
 
 

@@ -1,4 +1,4 @@
-"""Mixtures of Ising chains: enumeration, a plain twin of the kernels, and the laws of speciation."""
+"""Mixtures of Ising chains: enumeration, a plain twin of the kernels, laws of speciation."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ def test_a_sample_does_not_depend_on_the_batch() -> None:
     np.testing.assert_array_equal(CHAINS.sample(9, 1).x0[:4], CHAINS.sample(4, 1).x0)
 
 
-@pytest.mark.parametrize("data", [IsingChains.by_field(9, 0.4, 0.3), IsingChains.by_coupling(9, 0.6)])
+@pytest.mark.parametrize(
+    "data", [IsingChains.by_field(9, 0.4, 0.3), IsingChains.by_coupling(9, 0.6)]
+)
 def test_the_divergence_has_the_orders_of_a_weak_signal(data: IsingChains) -> None:
     """The coefficients by enumeration of all chains."""
     strings = np.array(list(itertools.product((0, 1), repeat=data.N)))
@@ -163,7 +165,9 @@ def test_the_divergence_has_the_orders_of_a_weak_signal(data: IsingChains) -> No
     assert weak_signal_divergence(data, s) == pytest.approx(first + second, rel=1e-4)
 
 
-@pytest.mark.parametrize("data", [IsingChains.by_field(2, 0.4, 0.3), IsingChains.by_coupling(2, 0.6)])
+@pytest.mark.parametrize(
+    "data", [IsingChains.by_field(2, 0.4, 0.3), IsingChains.by_coupling(2, 0.6)]
+)
 def test_the_divergence_of_two_spins_by_quadrature(data: IsingChains) -> None:
     x, w = np.polynomial.hermite_e.hermegauss(40)
     strings = np.array(list(itertools.product((0, 1), repeat=2)))

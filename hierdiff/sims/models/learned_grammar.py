@@ -274,7 +274,7 @@ class LearnedGrammar:
         return Derivations._of((*levels, x.astype(np.int32)))
 
 
-# ------------------------------------------------------------------------------------------ climbing
+# ----------------------------------------------------------------------------------------- climbing
 
 
 def _depth(shape: tuple[int, ...], s: int) -> int:
@@ -468,10 +468,11 @@ def _tuple_law(rules: Array, weights: Array) -> tuple[Array, Array]:
 
 @checked
 def language_mass(truth: Grammar, learned: Grammar) -> tuple[Array, ...]:
-    r"""Probability that what a learned grammar writes below a node is possible in the true one.
+    r"""Probability that what a learned grammar writes below a node is possible in the truth.
 
-    .. math:: Q_l(k, a) = \sum_{t} \hat\pi_l(t \mid k) \sum_{r \in R_l(a)} \prod_j Q_{l+1}(t_j, r_j),
-       \qquad M_{l,i} = \sum_k \hat p_{l,i}(k) \sum_{a:\, p_{l,i}(a) > 0} Q_l(k, a)
+    .. math:: Q_l(k, a) = \sum_{t} \hat\pi_l(t \mid k) \sum_{r \in R_l(a)}
+       \prod_j Q_{l+1}(t_j, r_j), \qquad
+       M_{l,i} = \sum_k \hat p_{l,i}(k) \sum_{a:\, p_{l,i}(a) > 0} Q_l(k, a)
 
     with the tuples t of own symbols, and the rules r of the true symbol a.  At the root M is the
     share of generated strings that are in the language.

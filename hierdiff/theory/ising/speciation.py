@@ -10,17 +10,17 @@ D_kl                    E ell, the divergence of the two classes
 m_k, C_k                means of the spins, and their covariances
 ======================  =========================================================================
 
-Classes are decided where the mean of the log-likelihood ratio, the free entropy of a class less that
-of its rival, meets its fluctuation, E[ell]^2 = Var[ell].  Far from the data the signal per spin is
-weak, and ell is a sum of many small terms.  It is Gaussian, and a Gaussian log-likelihood ratio has
-Var = 2 E, so **the classes are decided at D_kl = 2 nats**.  To leading order in the SNR
+Classes are decided where the mean of the log-likelihood ratio, the free entropy of a class less
+that of its rival, meets its fluctuation, E[ell]^2 = Var[ell].  Far from the data the signal per
+spin is weak, and ell is a sum of many small terms.  It is Gaussian, and a Gaussian log-likelihood
+ratio has Var = 2 E, so **the classes are decided at D_kl = 2 nats**.  To leading order in the SNR
 
 .. math:: D_{kl} = \frac{\mathrm{snr}}2\, |m_k - m_l|^2
    + \frac{\mathrm{snr}^2}4\, \lVert C_k - C_l \rVert_F^2 .
 
 Both sums are extensive, and correlations of the spins screen them in the next order
-(:func:`weak_signal_divergence`).  Classes in a field are seen in their means, classes without one in their
-covariances alone,
+(:func:`weak_signal_divergence`).  Classes in a field are seen in their means, classes without one
+in their covariances alone,
 
 .. math::
    \text{field:} \quad & D \simeq 2 N m^2\, \mathrm{snr},
@@ -30,11 +30,11 @@ covariances alone,
 
 The slope against log N is 1/2 where the class shows in the mean, 1/4 where it shows in the
 covariance alone.  A U-turn changes the class with 1 - E sum p^2; of a Gaussian ell it is half as
-large as at t = infinity at D_kl = 1.70 nats (:func:`half_change_divergence`), a constant shift of t.
+large as at t = infinity at D_kl = 1.70 nats (:func:`half_change_divergence`), a constant shift.
 
-References: Biroli, Bonnaire, de Bortoli, Mezard, arXiv 2402.18491 (speciation at half of log of the
-dimension); Achilli et al., arXiv 2602.04404 (mean and fluctuation).  The quarter, and both laws with
-their constants, are derived here.
+References: Biroli, Bonnaire, de Bortoli, Mezard, arXiv 2402.18491 (speciation at half of the
+logarithm of the dimension); Achilli et al., arXiv 2602.04404 (mean and fluctuation).  The quarter,
+and both laws with their constants, are derived here.
 """
 
 from __future__ import annotations
@@ -244,8 +244,8 @@ def speciation_law(
     low, high = -80.0, 20.0  # logarithms of the SNR
     if strengths.at(math.exp(high)) < divergence:
         raise NoTransition(
-            f"classes {k} and {l} differ by less than {divergence:g} nats at any noise; give others,"
-            " or longer chains"
+            f"classes {k} and {l} differ by less than {divergence:g} nats at any noise; give "
+            "others, or longer chains"
         )
     log_snr = brentq(lambda x: strengths.at(math.exp(x)) - divergence, low, high, xtol=1e-12)
     return 0.5 * math.log1p(math.exp(-log_snr))

@@ -17,7 +17,7 @@ datum, so the crossing is that of the typical datum, the median,
    \text{level } l \text{ is decided at } t_l: \; P(p_a > \tfrac12) = \tfrac12 .
 
 A U-turn keeps the symbol with :math:`E \sum_b p_b^2 = E\, p_a`; where the law of p_a is symmetric,
-or where it has two peaks at 0 and 1, the mean is one half (up to 1/2v) at the same place.  Two other
+or has two peaks at 0 and 1, the mean is one half (up to 1/2v) at the same place.  Two other
 criteria, for comparison:
 
 .. math:: \text{fluctuation:}\quad E[i_l]^2 = \mathrm{Var}[i_l], \qquad
