@@ -168,7 +168,7 @@ class GrammarLearning:
         Returns
         -------
         xarray.Dataset
-            ``samples`` (context, height, m), ``exponent`` (context, height), ``strings`` (m, P).
+            ``samples`` (context, height, m), ``exponent`` (context, height), ``strings`` (context, m, P).
 
         Notes
         -----
@@ -181,10 +181,11 @@ class GrammarLearning:
         cost = np.maximum.accumulate(cost, axis=1)
         x = np.array(self.multiplicities)
         slope = np.array([[local_exponent(x, line) for line in table] for table in cost])
-        law_of = [[weights_divergence(self.rhm(m), float(P)) for P in self.numbers] for m in x]
+        line = [[weights_divergence(self.rhm(m), float(P)) for P in self.numbers] for m in x]
+        law_of = np.array([line] * len(CONTEXTS))  # contexts do not matter any more
         variables = {
             **_costs(cost, 0 * cost, slope, 0 * slope),
-            **_pair("strings", ("m", "P"), np.array(law_of), 0 * np.array(law_of),
+            **_pair("strings", ("context", "m", "P"), law_of, 0 * law_of,
                     "divergence of strings, nats"),
         }  # fmt: skip
         return self._labelled(variables, "theory")
@@ -479,7 +480,7 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
         "m": int(ds.m[i]), "P": ds.P.values[: last + 1].tolist(),
         "strings": one.strings.values[: last + 1].tolist(),
         "error": one.strings_error.values[: last + 1].tolist(),
-        "law": law.strings.isel(m=i).values[: last + 1].tolist(),
+        "law": law.strings.isel(m=i).sel(context="symbols").values[: last + 1].tolist(),
         "by height": one.divergence.values[:, : last + 1].tolist(),
     }  # fmt: skip
     return found
@@ -515,7 +516,7 @@ def table(ds: xr.Dataset, law: xr.Dataset) -> str:
         high = one.sel(height=top)
         lines.append(
             f"{P:>7}{f'{float(one.strings):.3f} ± {float(one.strings_error):.3f}':>19}"
-            f"{float(law.strings.isel(m=i, P=j)):>8.3f}{cells}"
+            f"{float(law.strings.isel(context=0, m=i, P=j)):>8.3f}{cells}"
             f"{float(one.denoiser.isel(t=len(ds.t) // 2)):>10.4f}{float(one.valid):>7.2f}"
             f"{float(high.split):>7.3f}{float(high.merged):>8.3f}{float(high.rare):>7.3f}"
             f"{float(high.common):>8.3f}"
@@ -571,7 +572,7 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
                         mfc=colour if c == "symbols" else "w",
                         label=f"height {h}" if c == "symbols" else None)  # fmt: skip
     ax.plot([], [], "s:", color="0.4", mfc="w", ms=3, label="tokens as context")
-    ax.axhline(0.5, color="0.7", lw=0.6)
+    ax.axhline(0.5, color="0.35", lw=0.6, ls=":")
     ax.set(xscale="log", xlabel="number of strings P",
            ylabel="symbols recovered (0: chance)")  # fmt: skip
 
@@ -596,19 +597,21 @@ def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
 def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds)).sel(context="symbols")
     ax.errorbar(ds.P, one.strings, one.strings_error, fmt="ko-", ms=4, lw=1, label="strings")
-    ax.plot(ds.P, law.strings.isel(m=_middle(ds)), "k--", lw=1, label="K / 2P")
+    ax.plot(ds.P, law.strings.isel(context=0, m=_middle(ds)), "k--", lw=1, label="K / 2P")
     shades = level_colours(ds.sizes["height0"])
     for h, colour in zip(ds.height0.values, shades, strict=True):
         y = one.divergence.sel(height0=h)
         ax.plot(ds.P, y.where(y > 1e-3), "o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")
     worse = ds.isel(m=_middle(ds)).sel(context="tokens")
-    ax.plot(ds.P, worse.strings, "s:", color="0.5", mfc="w", ms=3, label="strings, tokens")
+    ax.plot(ds.P, worse.strings, "s:", color="0.4", mfc="w", ms=3, label="strings, tokens")
     ax.set(xscale="log", yscale="log", xlabel="number of strings P", ylim=(1e-3, None),
            ylabel="divergence from the truth (nats)")  # fmt: skip
 
 
 def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds), height=-1).sel(context="symbols")
-    for name, mark in (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:")):
-        ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, label=name)
+    kinds = (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:"))
+    for (name, mark), colour in zip(kinds, ("k", "#5a5a5a", "#a04a00", "C0"), strict=True):
+        ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, color=colour,
+                    label=name)  # fmt: skip
     ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong")

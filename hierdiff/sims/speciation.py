@@ -472,7 +472,7 @@ def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
 
 
 def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
-    for kind, colour in zip(KINDS, ("C0", "C1"), strict=True):
+    for kind, colour in zip(KINDS, ("C0", "#a04a00"), strict=True):
         one, what = ds.sel(kind=kind), law.sel(kind=kind)
         for name, mark, style in (("chain_uturn", "o", "-"), ("free_entropy", "s", "--")):
             ax.plot(ds.N, what[name], style, lw=1, color=colour)
