@@ -8,6 +8,7 @@ from pages import network, plus, result, table
 
 FEATURES = "`python sims/training_time.py`"
 NETWORKS = "`python validation/training_time.py`"
+TURNS = "exponent of the window's end"
 
 
 def _times(pair: list[float] | None) -> str:
@@ -81,12 +82,13 @@ def claims_m() -> dict[str, tuple[str, str]]:
     }
     return {
         "M1": (
-            f"in random features tau_mem grows as N to the {slopes[1]:.2f} and tau_gen falls as N to "
-            f"the {slopes[0]:.2f} at 256 features per dimension, towards 1 and 0 for more; in "
+            f"in random features tau_mem goes as N to the {slopes[1]:.2f} and tau_gen as N to the "
+            f"{slopes[0]:.2f} at 256 features per dimension, towards 1 and 0 for more; in "
             f"networks on strings from {_times(first['tau_mem'])} steps at P = {min(sizes)} to "
-            f"{_times(last['tau_mem'])} at {max(sizes)}, with the exponent "
+            f"{_times(last['tau_mem'])} at {max(sizes)} for a fifth of copies, with the exponent "
             f"{plus(*x['exponent of tau_mem'], 2)}, which rises from {local[0]:.2f} to "
-            f"{local[-1]:.2f} between neighbouring sizes",
+            f"{local[-1]:.2f} between neighbouring sizes, while the loss on fresh strings turns "
+            f"at a time that goes as P to the {plus(*x[TURNS], 2)}",
             f"{FEATURES}, {NETWORKS}",
         ),
         "M2": (

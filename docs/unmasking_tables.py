@@ -140,7 +140,8 @@ def claims_u() -> dict[str, tuple[str, str]]:
             ORDER,
         ),
         "U2": (
-            "not on grammars: the leaves of which the model is surest stand beside revealed ones, "
+            "not on random grammars with exact conditionals: the leaves of which the model is "
+            "surest stand beside revealed ones, "
             f"and cost {kl('confident')} nats with eight steps, more than a random order",
             ORDER,
         ),

@@ -316,18 +316,22 @@ def _grow(figure: Figure, row: int, height: float) -> None:
 
 
 def mark(ax: Axes, x: float, words: str) -> None:
-    """A labelled guide at a place of the abscissa; the words stand right of it, at the top."""
+    """A labelled guide at a place of the abscissa; the words stand right of it, at the top.
+
+    There are no words for a place outside the limits of the axes.
+    """
     ax.axvline(x, **GUIDE)
     ax.annotate(
         words,
-        (x, 1.0),
-        (3, -1),
+        (x, 0.99),
+        (3, 0),
         xycoords=("data", "axes fraction"),
         va="top",
         ha="left",
         textcoords="offset points",
         fontsize=FONT,
         color="0.25",
+        annotation_clip=True,
         bbox={"boxstyle": "square,pad=0.1", "fc": "w", "ec": "none", "alpha": 0.8},
     )
 

@@ -87,12 +87,8 @@ def curves_too_light(figure: Figure) -> list[str]:
     found = []
     for ax in figure.axes:
         for line in ax.lines:
-            if (
-                line.get_gid() == "faint"
-                or ax.images
-                or not line.get_visible()
-                or not len(line.get_xdata())
-            ):
+            faint = line.get_gid() == "faint" or bool(ax.images)  # white lines divide an image
+            if faint or not line.get_visible() or not len(line.get_xydata()):
                 continue
             colour = line.get_color()
             if contrast(colour) < 3 and (line.get_linestyle() != "None" or filled(line)):

@@ -112,8 +112,8 @@ joint, spectrum = scenes.joint, canonical_spectrum(scenes.joint)
 swap = scenes.tasks["colour exchanged"]
 bayes = zero_shot_accuracy(joint, joint, swap)
 for width in (9, 10, 25):
-    found = zero_shot_accuracy(joint, spectral_scores(spectrum, width), swap)
-    print(f"spectral learner of width {width}: {found:.3f} (Bayes {bayes:.3f})")
+    accuracy = zero_shot_accuracy(joint, spectral_scores(spectrum, width), swap)
+    print(f"spectral learner of width {width}: {accuracy:.3f} (Bayes {bayes:.3f})")
 assert abs(zero_shot_accuracy(joint, spectral_scores(spectrum, 25), swap) - bayes) < 1e-12
 
 # %%
@@ -125,9 +125,9 @@ assert abs(zero_shot_accuracy(joint, spectral_scores(spectrum, 25), swap) - baye
 # would spend on attributes alone:
 
 for K in (1, 8, 64, None):
-    found = fit_infonce(joint, 8, negatives=K, iterations=150, seed=0)
+    learner = fit_infonce(joint, 8, negatives=K, iterations=150, seed=0)
     word = "infinitely many" if K is None else str(K)
-    print(f"{word} negatives: {zero_shot_accuracy(joint, found.scores, swap):.3f}")
+    print(f"{word} negatives: {zero_shot_accuracy(joint, learner.scores, swap):.3f}")
 
 # %%
 # And two dimensions are enough once captions of the same attributes, bound otherwise, are among the
@@ -135,5 +135,5 @@ for K in (1, 8, 64, None):
 
 hard = fit_infonce(joint, 2, wrong=swap[:, 0], hard=0.5, seed=0)
 plain = fit_infonce(joint, 2, seed=0)
-for word, found in (("plain", plain), ("hard", hard)):
-    print(f"width 2, {word} negatives: {zero_shot_accuracy(joint, found.scores, swap):.3f}")
+for word, learner in (("plain", plain), ("hard", hard)):
+    print(f"width 2, {word} negatives: {zero_shot_accuracy(joint, learner.scores, swap):.3f}")

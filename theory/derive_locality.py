@@ -59,7 +59,7 @@ def information(windows):
     for leaf, window in enumerate(windows):
         entropies = []
         for seen in (np.ones(4, bool), window):
-            table: dict[tuple, np.ndarray] = {}
+            table: dict[tuple[int, ...], np.ndarray] = {}
             for mask in masks:
                 weight = probability * t ** mask.sum() * (1 - t) ** (~mask).sum()
                 x_t = np.where(mask | ~seen, -1, strings)

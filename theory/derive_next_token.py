@@ -126,8 +126,8 @@ for n in (4, 6):
 # of a random order, in which one of j masked leaves is revealed.  With exact conditionals every
 # order gives log p(x) by the chain rule, so the bound is an equality for every string and order.
 
-few = data[:100]
+some = data[:100]
 for seed in (0, 1):
-    assert np.allclose(masked_bound(grammar, few, seed=seed), grammar.log_prob(few))
+    assert np.allclose(masked_bound(grammar, some, seed=seed), grammar.log_prob(some))
 
 print("losses of the next leaf: " + ", ".join(f"{x:.3f}" for x in h) + " nats")

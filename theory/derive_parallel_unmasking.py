@@ -68,7 +68,8 @@ def q(x, blocks):
 
 blocks = [[0, 2], [1, 3]]
 divergence = sum(float(w) * math.log(w / q(x, blocks)) for x, w in p.items())
-parts, shown = [], []
+parts: list[float] = []
+shown: list[int] = []
 for block in blocks:
     part = 0.0
     for x, w in p.items():
@@ -148,14 +149,14 @@ assert sp.simplify(total - ((length * sp.sqrt(fall)) ** 2 / T - length * fall) /
 
 u = np.linspace(0, 1, 301)
 steep = np.exp(-4 * u)
-sizes = best_sizes(steep, 20)
+best_of = best_sizes(steep, 20)
 cost, even = (
-    steep[np.cumsum(k) - k] @ k - steep.sum() for k in (sizes, even_sizes(len(steep), 20))
+    steep[np.cumsum(k) - k] @ k - steep.sum() for k in (best_of, even_sizes(len(steep), 20))
 )
 limit = (np.sqrt(-np.diff(steep)).sum() ** 2 / 20 - steep[0] + steep[-1]) / 2
 assert abs(cost / limit - 1) < 0.05
 assert even > 1.05 * cost
-assert sizes[0] < sizes[-1]  # small steps where Z falls fast
+assert best_of[0] < best_of[-1]  # small steps where Z falls fast
 
 # %%
 # Orders that depend on the string

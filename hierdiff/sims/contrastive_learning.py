@@ -38,7 +38,19 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_name, noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import (
+    GREEN,
+    GUIDE,
+    ORANGE,
+    PALETTE,
+    PURPLE,
+    Figure,
+    legend,
+    panels,
+    plt,
+    shade,
+    shared_legend,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.tasks import Task, run_tasks
@@ -521,14 +533,14 @@ def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:
     law, top = datasets[f"{one.name}_theory"], datasets[f"{one.name}_ceilings"]
     figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.8), layout="constrained")
     parts, begin = one.world.parts(), 1
-    colours = {"binding": "C3", "together": "C2", "pairs": "C1", "constant": "0.4"}
+    colours = {"binding": PURPLE, "together": GREEN, "pairs": ORANGE, "constant": "0.4"}
     shown: set[str] = set()
     for part in parts:
         word = next((w for w in colours if w in part.text), "attribute")
         label = {"pairs": "pairs of values", "together": "values together"}.get(word, word)
         axes[0].plot(
             np.arange(begin, begin + part.number), np.full(part.number, part.value), "o", ms=3,
-            color=colours.get(word, "C0"), label=None if label in shown else label,
+            color=colours.get(word, PALETTE[0]), label=None if label in shown else label,
         )  # fmt: skip
         shown.add(label)
         begin += part.number
@@ -545,7 +557,7 @@ def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:
             lw=1,
             label="Bayes, denoising classifier",
         )
-        ax.axhline(0.5, color="0.7", lw=0.8)
+        ax.axhline(0.5, **GUIDE)
         ax.plot(at.width, at.accuracy, "k-", lw=1.2, label="spectral optimum, exact")
         drawn = datasets[one.name].sel(task=task)
         ax.errorbar(drawn.width, drawn.accuracy, drawn.accuracy_error, fmt="k.", ms=5,
@@ -554,10 +566,11 @@ def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:
             ds = datasets[f"{one.name}_{name}"].sel(task=task)
             text = f"InfoNCE, {one.negatives} negatives" if name == "counted" else text
             ax.errorbar(ds.width, ds.accuracy, ds.accuracy_error, fmt="o-", ms=3.5, lw=0.8,
-                        capsize=2, color=f"C{(0, 3, 4)[i]}", label=text)  # fmt: skip
+                        capsize=2, color=PALETTE[(0, 3, 4)[i]], label=text)  # fmt: skip
         ax.set(xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.42, 0.95))
-    axes[0].legend(fontsize=7, frameon=False)
-    axes[1].legend(fontsize=7, frameon=False, loc="lower right")
+    panels(axes, "spectrum by part", _binding(law), _attribute(law))
+    legend(axes[0])
+    shared_legend(figure, axes[1])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -567,19 +580,19 @@ def draw_trees(one: ContrastiveLearning, trees: xr.Dataset) -> Figure:
     """The class by its spectrum; levels revealed by each pair, against noise."""
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
     axes[0].plot(trees.t, trees.order, "k-", lw=1, label="density evolution: order parameter")
-    axes[0].errorbar(trees.t, trees.square, trees.square_error, fmt="o", ms=4,
+    axes[0].errorbar(trees.t, trees.square, trees.square_error, fmt="o", ms=4, color=PALETTE[0],
                      label=r"spectrum: mean $\sigma_k^2$")  # fmt: skip
-    axes[0].set(title="leaves and class", ylabel="class", ylim=(-0.02, 1.05))
-    axes[0].legend(fontsize=7, frameon=False)
+    axes[0].set(ylabel="class", ylim=(-0.02, 1.05))
     for ax, pair in zip(axes[1:], trees.pair.values, strict=True):
         for level in trees.level.values:
             at = trees.sel(pair=pair, level=level)
-            colour = plt.get_cmap("viridis")(level / max(one.L, 1))
+            colour = shade(level / max(one.L, 1))
             ax.errorbar(at.t, at.revealed, at.revealed_error, fmt="o-", ms=3, lw=1, color=colour,
                         label=f"level {level}")  # fmt: skip
-        ax.set(title=str(pair), ylabel=r"revealed, $R^2$", ylim=(-0.02, 1.05))
-    axes[1].legend(fontsize=7, frameon=False)
+        ax.set(ylabel=r"revealed, $R^2$", ylim=(-0.02, 1.05))
     for ax in axes:
         ax.set_xlabel(str(trees.t.attrs["long_name"]))
         ax.spines[["top", "right"]].set_visible(False)
+    panels(axes, "leaves and class", *map(str, trees.pair.values))
+    shared_legend(figure, axes[0], axes[1])
     return figure

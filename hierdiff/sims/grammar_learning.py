@@ -45,7 +45,17 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import Axes, Figure, legend, level_colours, panels, plt, ticker
+from hierdiff.plots import (
+    GUIDE,
+    PALETTE,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    panels,
+    plt,
+    ticker,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -168,7 +178,8 @@ class GrammarLearning:
         Returns
         -------
         xarray.Dataset
-            ``samples`` (context, height, m), ``exponent`` (context, height), ``strings`` (context, m, P).
+            ``samples`` (context, height, m), ``exponent`` (context, height), ``strings``
+            (context, m, P).
 
         Notes
         -----
@@ -572,7 +583,7 @@ def _draw_recovered(ax: Axes, ds: xr.Dataset) -> None:
                         mfc=colour if c == "symbols" else "w",
                         label=f"height {h}" if c == "symbols" else None)  # fmt: skip
     ax.plot([], [], "s:", color="0.4", mfc="w", ms=3, label="tokens as context")
-    ax.axhline(0.5, color="0.35", lw=0.6, ls=":")
+    ax.axhline(0.5, **GUIDE)
     ax.set(xscale="log", xlabel="number of strings P",
            ylabel="symbols recovered (0: chance)")  # fmt: skip
 
@@ -610,8 +621,8 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
 
 def _draw_errors(ax: Axes, ds: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds), height=-1).sel(context="symbols")
-    kinds = (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:"))
-    for (name, mark), colour in zip(kinds, ("k", "#5a5a5a", "#a04a00", "C0"), strict=True):
+    marks = (("split", "o-"), ("merged", "s-"), ("rare", "^:"), ("common", "v:"))
+    for (name, mark), colour in zip(marks, PALETTE, strict=False):
         ax.errorbar(ds.P, one[name], one[f"{name}_error"], fmt=mark, ms=3, lw=1, color=colour,
                     label=name)  # fmt: skip
     ax.set(xscale="log", xlabel="number of strings P", ylabel="share of nodes that are wrong")

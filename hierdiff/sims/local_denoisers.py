@@ -35,7 +35,7 @@ from hierdiff.contracts import DiffusionModel, NoiseProcess, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import has_snr, noise_name, noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import PALETTE, Figure, legend, panels, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.tasks import Task, run_tasks
@@ -519,35 +519,38 @@ def draw(one: LocalDenoisers, datasets: Datasets) -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.7), layout="constrained")
     first = one.noises[0]
     for h in range(one.L):
-        colour = plt.get_cmap("viridis")(h / max(one.L, 1))
+        colour = shade(h / max(one.L, 1))
         a, b = ds.sel(noise=first, height=h), law.sel(noise=first, height=h)
         axes[0].plot(b.t, b.square, "-", lw=1, color=colour)
         axes[0].plot(b.t, anneal.sel(noise=first, height=h).square, ":", lw=1, color=colour)
         axes[0].errorbar(a.t, a.square, a.square_error, fmt="o", ms=3.5, color=colour,
                          label=f"{one.s**h} leaves")  # fmt: skip
-    axes[0].set(ylabel="excess squared error", title=f"{first}; lines: subtrees, dotted: annealed")
+    axes[0].set(ylabel="excess squared error")
     h = max(one.L - 2, 0)
-    for noise in one.noises:
+    for noise, colour in zip(one.noises, PALETTE, strict=False):
         a = ds.sel(noise=noise, height=h)
-        axes[1].errorbar(a.t, a.nats, a.nats_error, fmt="o-", ms=3.5, lw=0.9, label=noise)
-    axes[1].set(ylabel="excess loss, nats per leaf", title=f"windows of {one.s**h} leaves")
+        axes[1].errorbar(a.t, a.nats, a.nats_error, fmt="o-", ms=3.5, lw=0.9, color=colour,
+                         label=noise)  # fmt: skip
+    axes[1].set(ylabel="excess loss, nats per leaf")
     deep = datasets[f"{one.name}_lengths"]
     for depth in deep.depth.values[:: max(1, len(deep.depth) // 5)]:
-        colour = plt.get_cmap("plasma")(0.85 * depth / one.deepest)
+        colour = shade(depth / one.deepest, "layers")
         b = deep.sel(noise=first, depth=depth)
         axes[2].plot(b.t, b.lengths, "-", lw=1, color=colour, label=f"{one.s ** int(depth)} leaves")
     axes[2].plot(ds.t, ds.length.sel(noise=first), "ko", ms=4, mfc="none",
                  label=f"{one.s**one.L}, measured")  # fmt: skip
-    axes[2].set(ylabel="Markov length, leaves", yscale="log", title=f"{first}, by size of the tree")
+    axes[2].set(ylabel="Markov length, leaves", yscale="log")
     marks = dict(zip(KINDS, ("o-", "s--", "^:"), strict=True))
     for k, size in enumerate(windows["size"].values):
         for kind in KINDS:
             a = windows.sel(kind=kind, size=size)
             axes[3].errorbar(a.t, a.nats, a.nats_error, fmt=marks[kind], ms=3.5, lw=0.9,
-                             color=f"C{k}", label=f"{kind}, {size}")  # fmt: skip
-    axes[3].set(ylabel="excess loss, nats per leaf", title=f"{first}, windows of equal size")
+                             color=PALETTE[k], label=f"{kind}, {size}")  # fmt: skip
+    axes[3].set(ylabel="excess loss, nats per leaf")
+    panels(axes, f"{first}; lines: subtrees, dotted: annealed", f"windows of {one.s**h} leaves",
+           f"{first}, by size of the tree", f"{first}, windows of equal size")  # fmt: skip
     for ax in axes:
         ax.set_xlabel("noise level t")
-        ax.legend(fontsize=6.5, frameon=False)
+        legend(ax)
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -30,7 +30,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import Axes, Figure, legend, level_colours, panels, plt, ticker
+from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, panels, plt, ticker
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_factor
 from hierdiff.tasks import Task, run_tasks
@@ -453,14 +453,14 @@ def _draw_kept(ax: Axes, ds: xr.Dataset) -> None:
         one = ds.sel(level=l)
         ax.errorbar(ds.t, one.kept, one.kept_error, fmt="o-", ms=2, lw=0.8, color=colour,
                     label=f"{l}" + (" (class)" if l == 0 else ""))  # fmt: skip
-        ax.axvline(float(one.sel(criterion="branch").speciation), color=colour, lw=0.6, ls=":")
+        ax.axvline(float(one.sel(criterion="branch").speciation), color=colour, lw=0.8, ls=":")
     ax.set(xlabel=str(ds.t.attrs["long_name"]), ylabel="symbols that a U-turn keeps")
 
 
 def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     names = {"branch": "branch = rivals", "fluctuation": "mean = fluctuation",
              "information": "half of the information"}  # fmt: skip
-    for c, colour in zip(CRITERIA, ("C0", "C3", "C2"), strict=True):
+    for c, colour in zip(CRITERIA, (PALETTE[0], PALETTE[3], PALETTE[2]), strict=True):
         ax.plot(law.speciation.sel(criterion=c), law.level, "-", lw=1.2, color=colour,
                 label=f"{names[c]}, theory")  # fmt: skip
         one = ds.sel(criterion=c)
@@ -472,7 +472,7 @@ def _draw_levels(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
 
 
 def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
-    for kind, colour in zip(KINDS, ("C0", "#a04a00"), strict=True):
+    for kind, colour in zip(KINDS, (PALETTE[0], PALETTE[1]), strict=True):
         one, what = ds.sel(kind=kind), law.sel(kind=kind)
         for name, mark, style in (("chain_uturn", "o", "-"), ("free_entropy", "s", "--")):
             ax.plot(ds.N, what[name], style, lw=1, color=colour)

@@ -37,7 +37,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import FONT, PALETTE, Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.tasks import Task, run_tasks
@@ -223,12 +223,14 @@ class TrainingTime:
         self._spectra(axes[0])
         self._losses(datasets[self.name], axes[1])
         self._window(axes[2])
+        panels(axes, "spectrum of the features", "losses along training; lines: theory",
+               "window of good training times")  # fmt: skip
         for ax in axes:
             ax.spines[["top", "right"]].set_visible(False)
         return figure
 
     def _colours(self) -> Array:
-        return np.asarray(plt.get_cmap("viridis")(np.linspace(0, 0.85, len(self.psi_n))))
+        return np.asarray(level_colours(len(self.psi_n)))
 
     def _spectra(self, ax: Axes) -> None:
         for psi_n, colour in zip(self.psi_n, self._colours(), strict=True):
@@ -241,11 +243,11 @@ class TrainingTime:
                 ax.fill_between(grid, 0, density, color=colour, alpha=0.15)
             ax.plot([], [], color=colour, label=rf"$\psi_n$ = {psi_n:g}")
         ax.axvline(flow.floor, color="k", lw=0.8, ls=":")
-        ax.annotate("atom", (flow.floor, 0.98), xycoords=("data", "axes fraction"), fontsize=7,
+        ax.annotate("atom", (flow.floor, 0.98), xycoords=("data", "axes fraction"), fontsize=FONT,
                     rotation=90, va="top", ha="right")  # fmt: skip
         ax.set(xscale="log", xlabel=r"eigenvalue $\lambda$ of the features",
                ylabel=r"$\lambda\rho(\lambda)$", ylim=(0, None))  # fmt: skip
-        ax.legend(fontsize=7, frameon=False)
+        legend(ax)
 
     def _losses(self, ds: xr.Dataset, ax: Axes) -> None:
         grid = np.geomspace(self.times[0], self.times[-1], 200)
@@ -263,7 +265,7 @@ class TrainingTime:
         ax.plot([], [], "ks", mfc="w", ms=4, label="training data")
         ax.set(xscale="log", xlabel=r"training time $\tau$", ylabel="denoising loss",
                ylim=(0, None))  # fmt: skip
-        ax.legend(fontsize=7, frameon=False)
+        legend(ax)
 
     def _window(self, ax: Axes) -> None:
         for wide, style in ((1.0, "--"), (_WIDER, "-")):
@@ -272,15 +274,15 @@ class TrainingTime:
                 continue
             x, early, late, best = np.array(rows).T
             text = rf"$\psi_p$ = {self.psi_p * wide:g}"
-            ax.plot(x, early, color="C0", ls=style, lw=1.2, label=rf"$\tau_{{gen}}$, {text}")
-            ax.plot(x, late, color="C1", ls=style, lw=1.2, label=rf"$\tau_{{mem}}$, {text}")
+            ax.plot(x, early, color=PALETTE[0], ls=style, lw=1.2, label=rf"$\tau_{{gen}}$, {text}")
+            ax.plot(x, late, color=PALETTE[1], ls=style, lw=1.2, label=rf"$\tau_{{mem}}$, {text}")
             if wide > 1:
                 ax.fill_between(x, early, late, color="#cfe3f5", label="window")
                 ax.plot(x, best, "k:", lw=1.2, label="least loss on fresh data")
-                ax.plot(x, late[0] * x / x[0], color="0.6", lw=0.8, ls="-.", label="slope 1")
+                ax.plot(x, late[0] * x / x[0], color="0.4", lw=0.8, ls="-.", label="slope 1")
         ax.set(xscale="log", yscale="log", xlabel=r"data per dimension $\psi_n$",
                ylabel=r"training time $\tau$")  # fmt: skip
-        ax.legend(fontsize=6.5, frameon=False, loc="upper left")
+        legend(ax)
 
     def _times(self, grid: Any, wide: float = 1.0) -> list[tuple[float, float, float, float]]:
         """psi_n, both times, and the time of the least loss, where there is a window."""

@@ -170,8 +170,7 @@ def images_for(found: OpenModel, place: str, split: str = "test") -> ImageSet:
     """
     channels, side = 3, 256
     if found.shape is not None and len(found.shape) == 3:
-        # eight pixels on a side become one number of a latent, in all autoencoders of diffusers
-        channels, side = (3, 8 * found.shape[1]) if found.latent else found.shape[:2]
+        channels, side = (3, found.factor * found.shape[1]) if found.latent else found.shape[:2]
     elif place not in IMAGE_SETS:
         raise InvalidParameter(
             f"model {found.name} does not say the shape of its images; declare shape, such as "

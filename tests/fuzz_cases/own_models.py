@@ -13,29 +13,40 @@ from fuzz import Case
 from torch import Tensor, nn
 
 from hierdiff.data import image_sets
+from hierdiff.errors import HierdiffError
 from hierdiff.validation import experiments, feature_files, reproduce, suite
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.experiments import alignment, classification, layer_probes, own_images
 from hierdiff.validation.experiments import phase_transition as transition
-from hierdiff.validation.pretrained import latent_diffusion, own_models
+from hierdiff.validation.pretrained import latent_diffusion, own_models, prompts
 
 _P = "hierdiff.validation.pretrained.own_models."
+_T = "hierdiff.validation.pretrained.prompts."
 _F = "hierdiff.validation.feature_files."
 _E = "hierdiff.validation.experiments."
 _D = "hierdiff.data.image_sets."
 _V = "hierdiff.validation."
 _SOURCE = None
 
-EXEMPT = {
-    f"{_V}suite.Study": "a record of the table",
-    f"{_V}suite.run_suite": "starts programs; its argument is a Suite, which is checked",
-    f"{_V}suite.command": "reads a command line, and starts programs",
-    f"{_V}throughput.main": "reads a command line",
-    f"{_V}reproduce.Paper": "a record of the table",
-    f"{_V}reproduce.command": "reads a command line, and trains networks",
-    f"{_V}reproduce.reproduce": "trains networks; its arguments are checked records",
-}
+EXEMPT = (
+    {
+        f"{_V}suite.Study": "a record of the table",
+        f"{_V}suite.run_suite": "starts programs; its argument is a Suite, which is checked",
+        f"{_V}suite.command": "reads a command line, and starts programs",
+        f"{_V}throughput.main": "reads a command line",
+        f"{_T}ClipClassifier.scores": "needs a CLIP, whose images are checked by their shape",
+    }
+    | {
+        f"{_T}PromptedNetwork.{word}": "hands on to the network, whose arguments are checked"
+        for word in ("denoise", "features", "given", "sample")
+    }
+    | {
+        f"{_V}reproduce.Paper": "a record of the table",
+        f"{_V}reproduce.command": "reads a command line, and trains networks",
+        f"{_V}reproduce.reproduce": "trains networks; its arguments are checked records",
+    }
+)
 _SIZES = {"size": 14, "channels": 32, "multipliers": (1, 2), "batch": 4}
 
 
@@ -88,6 +99,33 @@ def _saved(
     ).layers)  # fmt: skip
 
 
+def _two() -> prompts.Prompts:
+    return prompts.Prompts(("a", "b"), (0, 1), ("x", "y"))
+
+
+def _table(path: Any, templates: Any) -> Any:
+    place: Any = path
+    if str(path) == "p.csv":
+        place = _scratch() / "p.csv"
+        place.write_text("classname,classidx\ncat,0\ndog,1\n")
+    return prompts.read_prompts(place, templates)
+
+
+def _refused(function: Any) -> Any:
+    """What cannot work without files, whose refusal is the proper answer."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except HierdiffError as error:
+            if "\n" in str(error):
+                raise
+            return str(error)
+
+    return call
+
+
 def _autoencoder() -> nn.Module:
     return nn.Conv2d(1, 1, 1)
 
@@ -104,6 +142,22 @@ def cases() -> list[Case]:
              {"paper": "2402.03305", "images": None, "classifier": None, "triplets": None,
               "model": None, "extra": "", "accept_licence": False, "tiny": True}),
         Case(f"{_V}reproduce.report", reproduce.report, {"paper": "2402.03305", "claim": "x"}),
+        Case(f"{_T}Prompts", prompts.Prompts,
+             {"texts": ("a", "b"), "classes": (0, 1), "names": ("x", "y")}),
+        Case(f"{_T}Prompts.of", prompts.Prompts.of,
+             {"names": ("cat", "dog"), "templates": ("a {}.",)}),
+        Case(f"{_T}read_prompts", _table, {"path": "p.csv", "templates": ("a {}.",)}),
+        Case(f"{_T}class_scores", prompts.class_scores,
+             lambda: {"scores": np.array([[1.0, 2.0]]), "prompts": _two()}),
+        Case(f"{_T}encode_prompts", _refused(prompts.encode_prompts),
+             {"folder": Path("no folder"), "texts": ("a", "b"), "device": "cpu"}),
+        Case(f"{_T}clip_classifier", _refused(prompts.clip_classifier),
+             lambda: {"folder": Path("no folder"), "prompts": _two(), "device": "cpu"}),
+        Case(f"{_T}ClipClassifier", prompts.ClipClassifier,
+             lambda: {"module": nn.Linear(2, 2), "directions": np.eye(2), "size": 8}),
+        Case(f"{_T}PromptedNetwork", prompts.PromptedNetwork,
+             lambda: {"model": _model(), "embeddings": np.zeros((2, 3, 4)), "null": None,
+                      "condition": None}, keep=("condition", "null")),  # the network looks at them
         Case(f"{_V}suite.suite_table", suite.suite_table, {"suite": small}),
         Case(f"{_E}folder_stem", experiments.folder_stem, {"source": _SOURCE}),
         Case(f"{_E}training_sizes", experiments.training_sizes, {"source": _SOURCE}),

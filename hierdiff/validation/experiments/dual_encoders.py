@@ -5,7 +5,8 @@ in d dimensions.  A batch of B scenes gives every image its own caption and B - 
 
 .. math:: -\frac1B \sum_i \log \frac{e^{f(x_i)\cdot g(y_i)}}{\sum_j e^{f(x_i)\cdot g(y_j)}} ,
 
-and with hard negatives the captions of all scenes whose objects have exchanged a value as well.
+and with hard negatives half of the weight of the sum is on the caption of the same scene whose
+objects have exchanged a value, as in eq. (2) of :mod:`hierdiff.theory.zero_shot.contrastive`.
 Accuracy is exact for the network that was trained: all images and captions are embedded, and the
 answers are averaged with the law of the scenes.  The prediction is the minimum of the loss over
 tables of embeddings.
@@ -13,6 +14,7 @@ tables of embeddings.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -41,7 +43,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import PALETTE, Figure, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.contrastive_learning import one_learner
 from hierdiff.sims.metrics.estimators import standard_error, student_error
@@ -88,6 +90,11 @@ class DualEncoder(nn.Module):
         scores: Tensor = self.image(images) @ self.caption(captions).T
         return scores
 
+    def pairs(self, images: Tensor, captions: Tensor) -> Tensor:
+        """Scores [n] of each image and its own caption."""
+        scores: Tensor = (self.image(images) * self.caption(captions)).sum(dim=1)
+        return scores
+
 
 def one_hot(objects: Array, values: tuple[int, ...]) -> Tensor:
     """Objects [n, object, attribute] as [n, 2 x sum of values]."""
@@ -113,13 +120,13 @@ class NetworkContrastive:
     """Values of every attribute of an object."""
     fidelity: tuple[float, ...] = (0.8, 0.8)
     """Share of each attribute that an image keeps."""
-    widths: tuple[int, ...] = (2, 8, 25)
+    widths: tuple[int, ...] = (2, 8)
     """Widths of the embeddings."""
     hidden: int = 128
     """Units of the hidden layers."""
     batch: int = 256
     """Scenes per step."""
-    steps: int = 1000
+    steps: int = 800
     """Training steps."""
     networks: int = 3
     """Networks per width."""
@@ -234,7 +241,7 @@ class NetworkContrastive:
         torch.manual_seed(1000 * self.seed + 10 * k + KINDS.index(kind))
         network = DualEncoder(self.values, width, self.hidden)
 
-        def loss(module: nn.Module, step: int) -> Tensor:
+        def loss(module: Any, step: int) -> Tensor:
             rng = stream(self.seed, "scenes", kind, width, k, step)
             which = rng.integers(len(captions), size=self.batch)
             seen = captions[which].copy()
@@ -244,12 +251,15 @@ class NetworkContrastive:
             seen = np.take_along_axis(
                 seen, np.argsort(self._looks(seen), axis=1)[..., None], axis=1
             )  # fmt: skip
-            named = captions[np.concatenate([which, swap[which]]) if kind == "hard" else which]
             where = next(module.parameters()).device
-            scores = module(one_hot(seen, self.values).to(where),
-                            one_hot(named, self.values).to(where))  # fmt: skip
-            truth = torch.arange(self.batch, device=where)
-            return nn.functional.cross_entropy(scores, truth)
+            images = one_hot(seen, self.values).to(where)
+            scores = module(images, one_hot(captions[which], self.values).to(where))
+            rest = scores.logsumexp(dim=1) - math.log(self.batch)
+            if kind == "hard":  # as much weight on the exchanged caption as on all of the batch
+                other = module.pairs(images, one_hot(captions[swap[which]], self.values).to(where))
+                rest = torch.logaddexp(rest, other) - math.log(2)
+            mean: Tensor = (rest - scores.diagonal()).mean()
+            return mean
 
         plan = TrainConfig(
             steps=self.steps, every=self.steps, warmup=max(1, self.steps // 10), average=0.99,
@@ -299,7 +309,7 @@ class NetworkContrastive:
         law, ds = datasets[f"{self.name}_theory"], datasets[self.name]
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         for ax, task in zip(axes, (ds.task.values[-1], ds.task.values[0]), strict=True):
-            for kind, colour in zip(KINDS, ("C0", "C3"), strict=True):
+            for kind, colour in zip(KINDS, (PALETTE[0], PALETTE[3]), strict=True):
                 a, b = (x.sel(negatives=kind, task=task) for x in (law, ds))
                 ax.errorbar(a.width, a.accuracy, a.accuracy_error, fmt="-", lw=1, color=colour)
                 ax.errorbar(b.width, b.accuracy, b.accuracy_error, fmt="o", ms=5, mfc="none",

@@ -362,7 +362,12 @@ def summary(ds: xr.Dataset) -> Summary:
         f"{len(np.unique(ds.label))} classes, chance {chance:.3f} (z = {z:.1f}), {calls:.0f} calls "
         "per class"
     )
-    return Summary("\n".join(lines), claim, {"accuracy": [accuracy, error]})
+    values = {"accuracy": [accuracy, error]}
+    for name in ("clip_accuracy", "minus_clip"):
+        if name in ds:
+            values[name] = [float(ds[name]), float(ds[f"{name}_error"])]
+            lines.append(f"{name.replace('_', ' ')}: {values[name][0]:.3f} ± {values[name][1]:.3f}")
+    return Summary("\n".join(lines), claim, values)
 
 
 def _scores(ds: xr.Dataset) -> NDArray[Any]:

@@ -39,7 +39,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, NoiseProcess, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.noise import noise_name, noise_process
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import FONT, Figure, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.theory import denoise_symbols
@@ -251,7 +251,7 @@ class NetworkLocality:
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.7), layout="constrained", sharey=True)
         for ax, kind in zip(axes, KINDS, strict=True):
             for h in ds.height.values:
-                colour = plt.get_cmap("viridis")(h / max(self.L, 1) * 0.9)
+                colour = shade(h / max(self.L, 1) * 0.9)
                 a, b = (x.sel(kind=kind, height=h) for x in (law, ds))
                 ax.plot(a.t, a.explained, "-", lw=1, color=colour)
                 ax.errorbar(b.t, b.explained, b.explained_error, fmt="o", ms=5, mfc="none",
@@ -259,10 +259,9 @@ class NetworkLocality:
                             label=f"{self.s ** int(h)} leaves")  # fmt: skip
             ax.set(xlabel=str(ds.t.attrs["long_name"]), title=f"windows: {kind}")
             ax.spines[["top", "right"]].set_visible(False)
-        axes[0].set(
-            ylabel=r"share explained, $r^2$", ylim=(min(0.0, float(ds.explained.min())), 1.03)
-        )
-        axes[0].legend(frameon=False, fontsize=7, title="lines: the exact denoiser",
+        least = min(float(x.explained.min()) for x in (law, ds))
+        axes[0].set(ylabel=r"share explained, $r^2$", ylim=(least - 0.05, 1.01))
+        axes[0].legend(frameon=False, fontsize=FONT, title="lines: the exact denoiser",
                        title_fontsize=7)  # fmt: skip
         return figure
 

@@ -65,6 +65,13 @@ from hierdiff.validation.pretrained.own_models import (
     open_model,
     refuse_condition,
 )
+from hierdiff.validation.pretrained.prompts import (
+    PromptedNetwork,
+    class_scores,
+    clip_classifier,
+    encode_prompts,
+    read_prompts,
+)
 from hierdiff.validation.reference_layers import convnext, train_classifier
 from hierdiff.validation.training import TrainConfig
 
@@ -128,10 +135,20 @@ class OwnClassified:
     """Classes kept after each stage, where stages are given."""
     stages: tuple[int, ...] | None = None
     """Samples at the end of each stage, cumulative; default one stage of the whole grid of 250."""
+    prompts: Path | None = None
+    """CSV of classname, classidx and optionally prompt, for a text network in a folder."""
+    templates: tuple[str, ...] = ("a photo of a {}.",)
+    """Prompts of every class, where the CSV has none."""
+    clip: Path | None = None
+    """Folder of a CLIP of transformers, which classifies the same images by the same prompts."""
 
     def __post_init__(self) -> None:
         counts = partial(listed, rule=_COUNT, distinct=False)
         check_fields(self, data=_optional(_TWO), keep=counts, stages=_optional(counts))
+        if self.clip is not None and self.prompts is None:
+            raise InvalidParameter(
+                f"clip = {self.clip} classifies by prompts; give --prompts FILE.csv"
+            )
 
 
 @dataclass(frozen=True)
@@ -225,11 +242,27 @@ def opened(source: Own, model: Any, device: str = "cpu") -> tuple[OpenModel, Ima
     )  # fmt: skip
     encode, _ = found.maps()
     images = images_for(found, source.images)
+    if found.condition.startswith("text"):
+        found = _prompted(found, source, device)
     pixels, kept = images.read([0])
     if not len(kept):
         raise InvalidParameter(f"images = {images.name}: {images.files[0]} cannot be read")
     fitting(found, encode(pixels), 0 if found.classes else None)
     return found, images
+
+
+def _prompted(found: OpenModel, source: Own, device: str) -> OpenModel:
+    """A text network whose labels are the prompts of the source."""
+    table = source.prompts if isinstance(source, OwnClassified) else None
+    if not isinstance(source, OwnClassified) or table is None:
+        raise InvalidParameter(
+            f"model {found.name} must be conditioned on text; classify by it with --prompts "
+            "FILE.csv (hierdiff run network-classification)"
+        )
+    prompts = read_prompts(table, source.templates)
+    embeddings = encode_prompts(Path(found.name), prompts.texts, device=device)
+    model = PromptedNetwork(found.network, embeddings)
+    return replace(found, model=model, condition="")
 
 
 def _free(found: OpenModel, study: str) -> OpenModel:
@@ -301,16 +334,31 @@ def classify_own(
             "of its labels"
         )
     labels = images.of_classes("classification")
-    integers("labels of the images", labels, 0, classes - 1)
+    prompts = None
+    if isinstance(found.model, PromptedNetwork):
+        prompts = read_prompts(cast(Path, source.prompts), source.templates)
+        if source.stages and len(prompts.texts) > len(prompts.names):
+            raise InvalidParameter(
+                "stages drop prompts, and the score of a class is the mean of its prompts; give "
+                "one prompt per class, or no stages"
+            )
+    integers("labels of the images", labels, 0, (len(prompts.names) if prompts else classes) - 1)
     rows = even_rows(labels)[: source.data]
     grid = image_folders.FixedGrid(
         _grid_snr(found), source.keep if source.stages else (1,),
         source.stages or (len(image_folders.GRID),), 42 + seed,
     )  # fmt: skip
     encode, scored = found.maps()[0], ClassErrors(found.model, classes)
+    clip = None if source.clip is None or prompts is None else clip_classifier(
+        source.clip, prompts, device=device
+    )  # fmt: skip
     scores, calls, kept = [], [], []
+    beside: list[Array] = []
     for start in range(0, len(rows), _BLOCK):
         pixels, read = images.read(rows[start : start + _BLOCK])
+        if clip is not None:
+            seen = pixels if pixels.shape[1] == 3 else pixels.repeat(3, axis=1)
+            beside.append(clip.scores(seen).argmin(axis=1) == labels[read])
         tasks = [
             Task(
                 image_folders.one_image, (scored, x0, grid, classes),
@@ -323,9 +371,26 @@ def classify_own(
             scores.append(one["scores"])
             calls.append(int(one["calls"]))
         kept += list(read)
-    answers = {"scores": np.stack(scores), "calls": np.array(calls), "row": np.array(kept)}
+    every = np.stack(scores) if prompts is None else class_scores(np.stack(scores), prompts)
+    answers = {"scores": every, "calls": np.array(calls), "row": np.array(kept)}
     ds = image_folders.labelled_scores(answers, labels[np.array(kept)], parameters)
+    if beside:
+        ds = ds.assign(_beside_clip(np.concatenate(beside), every, labels[np.array(kept)]))
     return ds.assign_attrs(images=f"{len(kept)} of {len(images)} images of {images.name}")
+
+
+def _beside_clip(right: Array, scores: Array, labels: Array) -> dict[str, Any]:
+    """Accuracy of CLIP, and of the network minus it, paired by image."""
+    own = scores.argmin(axis=1) == labels
+    gap = own.astype(float) - right
+    n = len(right)
+    found = {}
+    for name, x, words in (("clip_accuracy", right.astype(float), "accuracy of CLIP"),
+                           ("minus_clip", gap, "accuracy minus that of CLIP, paired")):  # fmt: skip
+        found[name] = ((), x.mean(), {"long_name": words})
+        error = max(float(x.std(ddof=1)) / np.sqrt(n), 1 / n)
+        found[f"{name}_error"] = ((), error, {"long_name": f"standard error of: {words}"})
+    return found
 
 
 def _grid_snr(found: OpenModel) -> Array:

@@ -58,6 +58,7 @@ from hierdiff.checks import (
     one_level,
     one_of,
     reals,
+    shown,
     unchecked,
     whole,
 )
@@ -65,7 +66,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
-from hierdiff.plots import Axes, Figure, plt
+from hierdiff.plots import FONT, Axes, Figure, legend, level_colours, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.memory import (
@@ -102,9 +103,12 @@ def _times(name: str, value: Any) -> tuple[int, ...]:
 
 def _measured(name: str, value: Any) -> Array:
     """Numbers, some of which may not have been measured: NaN."""
-    found = np.asarray(value)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        found = np.empty(0, dtype=object)
     if found.dtype.kind not in "fiu":
-        raise InvalidParameter(f"{name} of type {found.dtype} must be real numbers")
+        raise InvalidParameter(f"{name} = {shown(value)} must be real numbers")
     return found.astype(float)
 
 
@@ -287,8 +291,8 @@ class NetworkTrainingTime:
             self, noise=partial(noise_name, channel=True), architecture=architecture_rule(Grammar),
             n_train=partial(listed, rule=partial(whole, high=10**7)),
             times=_times, networks=partial(whole, low=2, high=10**4), width=_COUNT, batch=_COUNT,
-            rate=partial(number, above=0, high=10), stop=partial(number, above=0, high=1),
-            copied=partial(number, above=0, below=1),
+            rate=partial(number, low=1e-6, high=10), stop=partial(number, low=1e-3, high=1),
+            copied=partial(number, low=1e-3, below=1),
             t=partial(listed, rule=one_level, rising=True), test=_MANY, samples=_MANY,
             num_steps=_COUNT, seed=natural,
         )  # fmt: skip
@@ -690,7 +694,7 @@ def draw(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     found = values(study, ds, law)
     _diagram(study, ds, found, axes[0])
-    t, colours = ds.time.values, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(study.n_train)))
+    t, colours = ds.time.values, level_colours(len(study.n_train))
     for P, colour in zip(study.n_train, colours, strict=True):
         one = ds.sel(n_train=P)
         name = f"P = {P}" if P else "fresh"
@@ -703,7 +707,8 @@ def draw(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> Figure:
                              ms=3, mfc="none", lw=1, label=name)  # fmt: skip
     for r, height in enumerate(found["plateaus"][:-1]):
         axes[1].axhline(height, color="k", lw=0.8, ls=":")
-        axes[1].annotate(f"{r} levels known", (t[-1], height), fontsize=7, ha="right", va="bottom")
+        axes[1].annotate(f"{r} levels known", (t[-1], height), fontsize=FONT, ha="right",
+                         va="bottom")  # fmt: skip
     axes[1].set(xscale="log", yscale="log", xlabel=r"training time $\tau$, steps",
                 ylabel="divergence from the exact posterior")  # fmt: skip
     axes[2].axhline(study.copied, color="k", lw=0.8, ls=":")
@@ -711,7 +716,7 @@ def draw(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> Figure:
                 ylabel="copies beyond chance")  # fmt: skip
     for ax in axes[1:]:
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize=7, frameon=False)
+            legend(ax)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -724,7 +729,11 @@ def _diagram(study: NetworkTrainingTime, ds: xr.Dataset, found: dict[str, Any], 
     order = sorted(range(len(study.n_train)), key=lambda i: study.n_train[i] or 10**12)
     near = ds.near.mean("network", skipna=True).values[order]  # [size, time, reference]
     blank = np.isnan(near[..., : study.L + 1]).any(axis=-1)
-    nearest = np.where(blank, study.L + 1, np.nanargmin(np.where(np.isnan(near), np.inf, near), -1))
+    nearest = np.where(np.isnan(near), np.inf, near).argmin(axis=-1).astype(float)
+    for row, missing in zip(nearest, blank, strict=True):
+        # networks that have stopped repeat their training set; others were not read
+        last = row[~missing][-1]
+        row[missing] = last if last == study.L + 1 else np.nan
     colours = ["#e8e8e8", *plt.get_cmap("Blues")(np.linspace(0.25, 0.85, study.L)), "#d95f02"]
     edges = np.arange(len(order) + 1) - 0.5
     t = np.array(study.times, float)
@@ -749,9 +758,9 @@ def _diagram(study: NetworkTrainingTime, ds: xr.Dataset, found: dict[str, Any], 
     words = ["leaves alone", *(f"rules of {r} level{'s' * (r > 1)}" for r in range(1, study.L)),
              "the grammar", "the training set"]  # fmt: skip
     patches = [Patch(color=c, label=w) for c, w in zip(colours, words, strict=True)]
-    first = ax.legend(handles=patches, fontsize=6.5, loc="lower right", title="nearest denoiser",
-                      title_fontsize=7)  # fmt: skip
+    first = ax.legend(handles=patches, fontsize=FONT, loc="lower right", title="nearest denoiser",
+                      title_fontsize=FONT, labelspacing=0.15, handlelength=1.2,
+                      borderpad=0.2)  # fmt: skip
     ax.add_artist(first)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=7, loc="lower left", bbox_to_anchor=(-0.05, 1.0), ncols=3, frameon=False,
-                  columnspacing=1.0, handletextpad=0.3)  # fmt: skip
+        legend(ax)  # fmt: skip

@@ -29,7 +29,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, un
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import Figure, plt
+from hierdiff.plots import PALETTE, Figure, legend, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.parallel_unmasking import ParallelUnmasking
@@ -228,26 +228,27 @@ class NetworkUnmasking:
         figure, axes = plt.subplots(1, 3, figsize=(12, 3.7), layout="constrained")
         for i, order in enumerate(map(str, ds.order.values)):
             at, line = ds.sel(order=order), law.sel(order=order)
-            style: dict[str, Any] = {"color": f"C{i}", "ms": 5, "mfc": "none", "capsize": 2}
+            style: dict[str, Any] = {"color": PALETTE[i], "ms": 5, "mfc": "none", "capsize": 2}
             axes[0].plot(law["T"], line.divergence.where(line.divergence > 1e-3), "-", lw=1,
-                         color=f"C{i}")  # fmt: skip
+                         color=PALETTE[i])  # fmt: skip
             axes[0].errorbar(ds["T"], at.divergence, at.divergence_error, fmt="o", label=order,
                              **style)  # fmt: skip
-            axes[1].plot(ds["T"], at.price.where(at.price > 1e-3), "--", lw=1, color=f"C{i}")
+            axes[1].plot(ds["T"], at.price.where(at.price > 1e-3), "--", lw=1, color=PALETTE[i])
             axes[1].errorbar(ds["T"], at.learning, at.learning_error, fmt="o-", lw=0.8,
                              label=order, **style)  # fmt: skip
             axes[2].errorbar(ds["T"], at.valid, at.valid_error, fmt="o-", lw=0.8, label=order,
                              **style)  # fmt: skip
-        axes[0].set(yscale="log", ylabel=r"divergence $KL(p\,||\,q)$, nats",
-                    title="networks (points) and exact (lines)")  # fmt: skip
-        axes[1].set(yscale="log", ylabel="nats", title="network's error (points), price (dashed)")
-        axes[2].set(ylabel="share of valid strings", ylim=(0, 1.03), title="valid strings")
+        axes[0].set(yscale="log", ylabel=r"divergence $KL(p\,||\,q)$, nats")
+        axes[1].set(yscale="log", ylabel="nats")
+        axes[2].set(ylabel="share of valid strings", ylim=(0, 1.03))
         for ax in axes:
             ax.set(xscale="log", xlabel="number of steps T")
             ax.set_xticks(ds["T"].values, [str(T) for T in ds["T"].values])
             ax.minorticks_off()
-            ax.legend(fontsize=7, frameon=False)
             ax.spines[["top", "right"]].set_visible(False)
+            legend(ax)
+        panels(axes, "networks (points), exact (lines)", "own error (points), price (dashed)",
+               "valid strings")  # fmt: skip
         return figure
 
     def summary(self, datasets: Datasets) -> Summary:

@@ -99,6 +99,8 @@ class OpenModel:
         Whether its data are latents of images.
     data
         The data that the factory declares, if it does.
+    factor
+        Pixels on a side that become one number of a latent.
     """
 
     name: str
@@ -108,9 +110,10 @@ class OpenModel:
     decode: Encoder | None = None
     latent: bool = False
     data: Any = None
+    factor: int = 8
 
     def __post_init__(self) -> None:
-        check_fields(self, model=unchecked, data=unchecked)
+        check_fields(self, factor=count, model=unchecked, data=unchecked)
         instance("model", self.model, DiffusionModel)
 
     @property
@@ -501,7 +504,8 @@ def _from_folder(folder: Path, run: Execution) -> OpenModel:
     # networks of images have one or three channels, and latents four or more
     latent = inner not in (1, 3)
     encode, decode = _autoencoder(folder / "vae", run) if latent else (None, None)
-    return OpenModel(str(folder), model, words, encode, decode, latent)
+    factor = _factor(folder / "vae") if encode else 8
+    return OpenModel(str(folder), model, words, encode, decode, latent, factor=factor)
 
 
 def _long(conditioning: NoiseConditioning) -> Any:
@@ -602,6 +606,11 @@ def _autoencoder(folder: Path, run: Execution) -> tuple[Encoder | None, Encoder 
     scale, shift = (float(config.get(k) or d) for k, d in (("scaling_factor", 1.0),
                                                             ("shift_factor", 0.0)))  # fmt: skip
     return autoencoder_maps(made.to(device).eval(), scale, shift)
+
+
+def _factor(folder: Path) -> int:
+    """By how much an autoencoder shrinks an image: half at every block but the last."""
+    return int(2 ** (len(_table(folder / "config.json").get("block_out_channels", [0] * 4)) - 1))
 
 
 # -------------------------------------------------------------------------- model and data together
