@@ -64,7 +64,7 @@ def gaussian_mean(polynomial):
     return found
 
 
-def divergence(law, other, order):
+def two_spins(law, other, order):
     """KL of two laws of two spins behind noise, up to r^order."""
 
     def log_density(p):
@@ -81,7 +81,7 @@ def divergence(law, other, order):
 
 c = sp.Symbol("c")  # second moment E sigma_1 sigma_2
 opposite = [[(1 + k * mean * (u + v) + c * u * v) / 4 for u, v in STRINGS] for k in (1, -1)]
-series = divergence(*opposite, 4)
+series = two_spins(*opposite, 4)
 C = sp.Matrix([[1 - mean**2, c - mean**2], [c - mean**2, 1 - mean**2]])
 away = sp.Matrix([2 * mean, 2 * mean])
 first, second = (away.T * away)[0] / 2, -(away.T * C * away)[0] / 2
@@ -91,7 +91,7 @@ assert sp.simplify(series.coeff(r, 4) - second) == 0
 # Then classes of zero mean and opposite couplings:
 
 coupled = [[(1 + k * c * u * v) / 4 for u, v in STRINGS] for k in (1, -1)]
-series = divergence(*coupled, 6)
+series = two_spins(*coupled, 6)
 C, gap = sp.Matrix([[1, -c], [-c, 1]]), sp.Matrix([[0, 2 * c], [2 * c, 0]])
 second, third = (gap * gap).trace() / 4, -(C * gap * gap).trace() / 2
 assert series.coeff(r, 2) == 0

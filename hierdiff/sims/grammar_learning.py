@@ -45,7 +45,17 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import GUIDE, PALETTE, Axes, Figure, legend, level_colours, panels, plt
+from hierdiff.plots import (
+    GUIDE,
+    PALETTE,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    panels,
+    plt,
+    ticker,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -438,8 +448,10 @@ def _pair(name: str, dims: tuple[str, ...], value: Array, error: Array, words: s
 
 def _costs(cost: Array, error: Array, slope: Array, slope_error: Array) -> dict[str, Any]:
     dims = ("context", "height", "m")
-    out: dict[str, Any] = _pair("samples", dims, cost, error, "strings P*, geometric mean")
-    return out | _pair("exponent", dims[:2], slope, slope_error, "slope of ln P* against ln m")
+    return {
+        **_pair("samples", dims, cost, error, "strings P*, geometric mean"),
+        **_pair("exponent", dims[:2], slope, slope_error, "slope of ln P* against ln m"),
+    }
 
 
 # ------------------------------------------------------------------------------- table and figure
@@ -588,7 +600,7 @@ def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.set(xscale="log", yscale="log", xticks=ds.m.values, xlabel="rules per symbol m",
            ylabel="strings P* that a height costs")  # fmt: skip
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    ax.xaxis.set_minor_locator(plt.NullLocator())
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
