@@ -127,8 +127,8 @@ assert math.isclose(n * Z[0] - H, total_correlation(grammar))
 # The best block sizes
 # --------------------
 # A block of k leaves costs the fall of Z inside of it, which is D k (k - 1) / 2 where Z is
-# straight, with its slope -D.  Per leaf that is D (k - 1) / 2, and a step is used up every k leaves.  So we
-# minimise the integral of D (k - 1) / 2 + mu / k over u, leaf by leaf in k:
+# straight, with its slope -D.  Per leaf that is D (k - 1) / 2, and a step is used up every k
+# leaves.  So we minimise the integral of D (k - 1) / 2 + mu / k over u, leaf by leaf in k:
 
 fall, size, mu, T, length = sp.symbols("fall size mu T length", positive=True)
 price = fall * (size - 1) / 2 + mu / size
