@@ -47,7 +47,7 @@ assert abs(weights @ belief / weights.sum() - 0.75) < 1e-9
 # The divergence for a weak signal
 # --------------------------------
 # With y = sqrt(s) sigma + z the law of class k relative to that of the noise is E exp(sqrt(s)
-# sigma y - s |sigma|^2 / 2).  For two spins we expand the divergence exactly in the signal, by
+# sigma y - s sigma^2 / 2).  For two spins we expand the divergence exactly in the signal, by
 # integrating each order over z.  First classes of opposite means, the spins coupled:
 
 r = sp.Symbol("r")  # sqrt(s)
@@ -109,7 +109,7 @@ assert sp.simplify(series.coeff(r, 6) - third) == 0
 time = sp.solve(sp.Eq(2 * N * mean**2 * sp.exp(-2 * t), 2), t)[0]
 assert sp.simplify(sp.exp(2 * time) - N * mean**2) == 0
 
-# Without a field the covariances are (+-tau)^{|i - j|}: they differ at odd distances.
+# Without a field the covariances are (+-tau)^distance: they differ at odd distances.
 
 one_side = 4 * tau**2 / (1 - tau**4)  # of (2 tau^distance)^2, distances 1, 3, 5 ...
 assert sp.series(one_side, tau, 0, 8).removeO() == 4 * tau**2 + 4 * tau**6
