@@ -59,7 +59,8 @@ def local_denoisers() -> str:
             cells.append(plus(found["windows"][k][i][j], found["windows_error"][k][i][j], 3))
         kinds.append([kind, *cells])
     text += table(["window", *(f"{x} leaves" for x in found["size"])], kinds)
-    text += "\nLongest Markov length in leaves, by density evolution:\n\n"
+    text += "\nLongest Markov length in leaves, by density evolution, "
+    text += "whose populations scatter by some ten per cent:\n\n"
     lengths = [
         [name, *(f"{max(row):.0f}" for row in found["lengths"][i])]
         for i, name in enumerate(found["noise"])

@@ -373,7 +373,10 @@ def grammar_learning() -> str:
     for context in ("symbols", "tokens"):
         for h in (1, 2, 3):
             x = found[f"{context}, height {h}"]
-            cells = [plus(a, e, 0) for a, e in zip(x["samples"], x["samples error"], strict=True)]
+            cells = [  # where a grammar shows a height in the fewest strings, there is no number
+                plus(a, e, 0) if a is not None and a == a else "below the range"
+                for a, e in zip(x["samples"], x["samples error"], strict=True)
+            ]
             law = f"{x['exponent, law']:.2f}"
             rows.append([context, str(h), *cells, plus(*x["exponent"], 2), law])
     header = ["context", "height", *(f"P*, m = {m}" for m in found["m"]), "exponent in m", "law"]

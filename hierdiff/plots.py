@@ -65,7 +65,7 @@ FONT = 8.0
 PALETTE = ("#0072B2", "#C04F00", "#00795C", "#AA4499", "#7A5C00", "#555555")
 """Colours of things that are named, each with a contrast of 4.5 against white."""
 BLUE, ORANGE, GREEN, PURPLE, OCHRE, GREY = PALETTE
-GUIDE = {"color": "0.35", "lw": 0.8, "ls": "--", "zorder": 0}
+GUIDE: dict[str, Any] = {"color": "0.35", "lw": 0.8, "ls": "--", "zorder": 0}
 """A line that marks a place: a threshold, chance, a limit."""
 # a sequential map and the share of it that has a contrast of 3 against white; the second is for
 # what is ordered and stands beside levels, such as distances or layers of a network

@@ -126,9 +126,9 @@ assert math.isclose(n * Z[0] - H, total_correlation(grammar))
 # %%
 # The best block sizes
 # --------------------
-# A block of k leaves costs the fall of Z inside of it, which is |Z'| k (k - 1) / 2 where Z is
-# straight.  Per leaf that is |Z'| (k - 1) / 2, and a step is used up every k leaves.  So we
-# minimise the integral of |Z'| (k - 1) / 2 + mu / k over u, leaf by leaf in k:
+# A block of k leaves costs the fall of Z inside of it, which is D k (k - 1) / 2 where Z is
+# straight, with its slope -D.  Per leaf that is D (k - 1) / 2, and a step is used up every k
+# leaves.  So we minimise the integral of D (k - 1) / 2 + mu / k over u, leaf by leaf in k:
 
 fall, size, mu, T, length = sp.symbols("fall size mu T length", positive=True)
 price = fall * (size - 1) / 2 + mu / size
@@ -136,8 +136,8 @@ best = sp.solve(sp.diff(price, size), size)[0]
 assert sp.simplify(best - sp.sqrt(2 * mu / fall)) == 0
 
 # %%
-# Sizes are proportional to |Z'|^(-1/2).  With T = int du / k the factor is known, and what is left
-# is the squared integral of sqrt(|Z'|) over 2 T, less half of the fall of Z.  For Z' constant:
+# Sizes are proportional to D^(-1/2).  With T = int du / k the factor is known, and what is left
+# is the squared integral of sqrt(D) over 2 T, less half of the fall of Z.  For constant D:
 
 constant = sp.solve(sp.Eq(length / best, T), mu)[0]
 total = length * fall * (best.subs(mu, constant) - 1) / 2

@@ -47,7 +47,7 @@ assert abs(weights @ belief / weights.sum() - 0.75) < 1e-9
 # The divergence for a weak signal
 # --------------------------------
 # With y = sqrt(s) sigma + z the law of class k relative to that of the noise is E exp(sqrt(s)
-# sigma y - s |sigma|^2 / 2).  For two spins we expand the divergence exactly in the signal, by
+# sigma y - s sigma^2 / 2).  For two spins we expand the divergence exactly in the signal, by
 # integrating each order over z.  First classes of opposite means, the spins coupled:
 
 r = sp.Symbol("r")  # sqrt(s)
@@ -64,7 +64,7 @@ def gaussian_mean(polynomial):
     return found
 
 
-def divergence(law, other, order):
+def two_spins(law, other, order):
     """KL of two laws of two spins behind noise, up to r^order."""
 
     def log_density(p):
@@ -81,7 +81,7 @@ def divergence(law, other, order):
 
 c = sp.Symbol("c")  # second moment E sigma_1 sigma_2
 opposite = [[(1 + k * mean * (u + v) + c * u * v) / 4 for u, v in STRINGS] for k in (1, -1)]
-series = divergence(*opposite, 4)
+series = two_spins(opposite[0], opposite[1], 4)
 C = sp.Matrix([[1 - mean**2, c - mean**2], [c - mean**2, 1 - mean**2]])
 away = sp.Matrix([2 * mean, 2 * mean])
 first, second = (away.T * away)[0] / 2, -(away.T * C * away)[0] / 2
@@ -91,7 +91,7 @@ assert sp.simplify(series.coeff(r, 4) - second) == 0
 # Then classes of zero mean and opposite couplings:
 
 coupled = [[(1 + k * c * u * v) / 4 for u, v in STRINGS] for k in (1, -1)]
-series = divergence(*coupled, 6)
+series = two_spins(coupled[0], coupled[1], 6)
 C, gap = sp.Matrix([[1, -c], [-c, 1]]), sp.Matrix([[0, 2 * c], [2 * c, 0]])
 second, third = (gap * gap).trace() / 4, -(C * gap * gap).trace() / 2
 assert series.coeff(r, 2) == 0
@@ -109,7 +109,7 @@ assert sp.simplify(series.coeff(r, 6) - third) == 0
 time = sp.solve(sp.Eq(2 * N * mean**2 * sp.exp(-2 * t), 2), t)[0]
 assert sp.simplify(sp.exp(2 * time) - N * mean**2) == 0
 
-# Without a field the covariances are (+-tau)^{|i - j|}: they differ at odd distances.
+# Without a field the covariances are (+-tau)^distance: they differ at odd distances.
 
 one_side = 4 * tau**2 / (1 - tau**4)  # of (2 tau^distance)^2, distances 1, 3, 5 ...
 assert sp.series(one_side, tau, 0, 8).removeO() == 4 * tau**2 + 4 * tau**6

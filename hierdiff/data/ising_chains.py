@@ -159,7 +159,7 @@ class IsingChains:
     @property
     def N(self) -> int:  # noqa: N802 (the letter of the papers)
         """Number of spins."""
-        return self.fields.shape[1]
+        return int(self.fields.shape[1])
 
     @property
     def n_classes(self) -> int:

@@ -451,37 +451,33 @@ def claim(ds: xr.Dataset, law: xr.Dataset) -> str:
 def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     """Three panels: losses along the string, short contexts, agreement as leaves are read."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.7), layout="constrained")
-    top = max(int(law.opened.max()), 1)
-    colours = [shade(r / top) for r in law.opened.values]
+    top, depth = max(int(law.opened.max()), 1), max(int(ds.level[-1]), 1)
+    colours = [shade(1 - r / top) for r in law.opened.values]
     axes[0].bar(law.leaf, law.loss, color=colours, width=0.85)
     axes[0].errorbar(ds.leaf, ds.loss, ds.loss_error, fmt="k.", ms=3, lw=0.8, label="measured")
     for r in sorted(set(law.opened.values.tolist())):
-        axes[0].bar([0], [0], color=shade(r / top), label=f"opens {r} rules")
-    axes[0].set(xlabel="leaf k", ylabel=r"$h_k = H(x_k\,|\,x_{<k})$, nats",
-                ylim=(0, 1.35 * float(law.loss.max())))  # fmt: skip
+        axes[0].bar([0], [0], color=shade(1 - r / top), label=f"opens {r} rules")
+    axes[0].set(xlabel="leaf k", ylabel=r"$h_k = H(x_k\,|\,x_{<k})$, nats")
     right = axes[1].twinx()
     axes[1].errorbar(ds.context, ds.divergence, ds.divergence_error, fmt="ko", ms=4, lw=0.9)
     axes[1].plot(law.context, law.divergence, "k-", lw=0.9)
     for level in ds.level.values[:-1]:
         at = ds.validity.sel(level=level)
-        right.plot(ds.context, at, "o--", ms=3, lw=0.7, mfc="none",
-                   color=shade(level / max(ds.level.values[-1], 1)),
+        right.plot(ds.context, at, "o--", ms=3, lw=0.7, mfc="none", color=shade(level / depth),
                    label=f"valid, level {level}")  # fmt: skip
     axes[1].set(xlabel="leaves of context c", ylabel=r"$KL(p\,||\,q_c)$, nats (black)")
     right.set(ylabel="share of valid nodes", ylim=(0, 1.03))
-    legend(right)
     for i, order in enumerate(map(str, ds.order.values)):
-        for level, form in ((0, "-"), (max(int(ds.level[-1]) - 2, 1), "--")):
+        for level, form in ((0, "-"), (max(depth - 2, 1), "--")):
             at, line = (x.sel(order=order, level=level) for x in (ds, law))
             axes[2].plot(law.read, line.agreement, form, lw=1, color=PALETTE[i],
                          label=f"{order}, level {level}")  # fmt: skip
             axes[2].errorbar(ds.read, at.agreement, at.agreement_error, fmt="o", ms=3, lw=0.8,
                              color=PALETTE[i])  # fmt: skip
     axes[2].set(xlabel="leaves read", ylabel="latent decided as in the datum", ylim=(0, 1.03))
-    panels(axes, "loss of the next leaf", "what a short context costs",
-           "when is the class decided")  # fmt: skip
-    legend(axes[0])
-    legend(axes[2])
     for ax in axes[::2]:
         ax.spines[["top", "right"]].set_visible(False)
+    for ax in (axes[0], right, axes[2]):
+        legend(ax)
+    panels(axes, "loss of the next leaf", "what a short context costs", "when the class is decided")
     return figure

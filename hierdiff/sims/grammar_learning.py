@@ -45,7 +45,17 @@ from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.data.rhm_variants import zipf
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import GUIDE, PALETTE, Axes, Figure, legend, level_colours, panels, plt
+from hierdiff.plots import (
+    GUIDE,
+    PALETTE,
+    Axes,
+    Figure,
+    legend,
+    level_colours,
+    panels,
+    plt,
+    ticker,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.models.learned_grammar import (
@@ -168,7 +178,8 @@ class GrammarLearning:
         Returns
         -------
         xarray.Dataset
-            ``samples`` (context, height, m), ``exponent`` (context, height), ``strings`` (m, P).
+            ``samples`` (context, height, m), ``exponent`` (context, height), ``strings``
+            (context, m, P).
 
         Notes
         -----
@@ -181,10 +192,11 @@ class GrammarLearning:
         cost = np.maximum.accumulate(cost, axis=1)
         x = np.array(self.multiplicities)
         slope = np.array([[local_exponent(x, line) for line in table] for table in cost])
-        law_of = [[weights_divergence(self.rhm(m), float(P)) for P in self.numbers] for m in x]
+        line = [[weights_divergence(self.rhm(m), float(P)) for P in self.numbers] for m in x]
+        law_of = np.array([line] * len(CONTEXTS))  # contexts do not matter any more
         variables = {
             **_costs(cost, 0 * cost, slope, 0 * slope),
-            **_pair("strings", ("m", "P"), np.array(law_of), 0 * np.array(law_of),
+            **_pair("strings", ("context", "m", "P"), law_of, 0 * law_of,
                     "divergence of strings, nats"),
         }  # fmt: skip
         return self._labelled(variables, "theory")
@@ -438,8 +450,10 @@ def _pair(name: str, dims: tuple[str, ...], value: Array, error: Array, words: s
 
 def _costs(cost: Array, error: Array, slope: Array, slope_error: Array) -> dict[str, Any]:
     dims = ("context", "height", "m")
-    out: dict[str, Any] = _pair("samples", dims, cost, error, "strings P*, geometric mean")
-    return out | _pair("exponent", dims[:2], slope, slope_error, "slope of ln P* against ln m")
+    return {
+        **_pair("samples", dims, cost, error, "strings P*, geometric mean"),
+        **_pair("exponent", dims[:2], slope, slope_error, "slope of ln P* against ln m"),
+    }
 
 
 # ------------------------------------------------------------------------------- table and figure
@@ -477,7 +491,7 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
         "m": int(ds.m[i]), "P": ds.P.values[: last + 1].tolist(),
         "strings": one.strings.values[: last + 1].tolist(),
         "error": one.strings_error.values[: last + 1].tolist(),
-        "law": law.strings.isel(m=i).values[: last + 1].tolist(),
+        "law": law.strings.isel(m=i).sel(context="symbols").values[: last + 1].tolist(),
         "by height": one.divergence.values[:, : last + 1].tolist(),
     }  # fmt: skip
     return found
@@ -513,7 +527,7 @@ def table(ds: xr.Dataset, law: xr.Dataset) -> str:
         high = one.sel(height=top)
         lines.append(
             f"{P:>7}{f'{float(one.strings):.3f} ± {float(one.strings_error):.3f}':>19}"
-            f"{float(law.strings.isel(m=i, P=j)):>8.3f}{cells}"
+            f"{float(law.strings.isel(context=0, m=i, P=j)):>8.3f}{cells}"
             f"{float(one.denoiser.isel(t=len(ds.t) // 2)):>10.4f}{float(one.valid):>7.2f}"
             f"{float(high.split):>7.3f}{float(high.merged):>8.3f}{float(high.rare):>7.3f}"
             f"{float(high.common):>8.3f}"
@@ -588,13 +602,13 @@ def _draw_costs(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.set(xscale="log", yscale="log", xticks=ds.m.values, xlabel="rules per symbol m",
            ylabel="strings P* that a height costs")  # fmt: skip
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    ax.xaxis.set_minor_locator(plt.NullLocator())
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     one = ds.isel(m=_middle(ds)).sel(context="symbols")
     ax.errorbar(ds.P, one.strings, one.strings_error, fmt="ko-", ms=4, lw=1, label="strings")
-    ax.plot(ds.P, law.strings.isel(m=_middle(ds)), "k--", lw=1, label="K / 2P")
+    ax.plot(ds.P, law.strings.isel(context=0, m=_middle(ds)), "k--", lw=1, label="K / 2P")
     shades = level_colours(ds.sizes["height0"])
     for h, colour in zip(ds.height0.values, shades, strict=True):
         y = one.divergence.sel(height0=h)

@@ -527,9 +527,9 @@ def draw(one: LocalDenoisers, datasets: Datasets) -> Figure:
                          label=f"{one.s**h} leaves")  # fmt: skip
     axes[0].set(ylabel="excess squared error")
     h = max(one.L - 2, 0)
-    for noise, colour in zip(one.noises, PALETTE, strict=False):
+    for noise, own in zip(one.noises, PALETTE, strict=False):
         a = ds.sel(noise=noise, height=h)
-        axes[1].errorbar(a.t, a.nats, a.nats_error, fmt="o-", ms=3.5, lw=0.9, color=colour,
+        axes[1].errorbar(a.t, a.nats, a.nats_error, fmt="o-", ms=3.5, lw=0.9, color=own,
                          label=noise)  # fmt: skip
     axes[1].set(ylabel="excess loss, nats per leaf")
     deep = datasets[f"{one.name}_lengths"]

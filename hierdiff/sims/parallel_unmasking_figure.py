@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hierdiff.plots import PALETTE, Figure, legend, panel, panels, plt
+from hierdiff.plots import PALETTE, Figure, legend, level_colours, panels, plt
 from hierdiff.sims.models.finite_steps import convergence_order
 
 __all__ = ["draw"]
@@ -125,7 +125,7 @@ def draw(name: str, datasets: Datasets) -> Figure:
         layout="constrained",
     )  # fmt: skip
     for i, order in enumerate(map(str, ds.order.values)):
-        colour = PALETTE[i]
+        colour = PALETTE[i % len(PALETTE)]
         style: dict[str, Any] = {"color": colour, "ms": 4.5, "lw": 0.9}
         last = ds.divergence[i].values > 1e-3  # one at a time costs nothing: no place on the axis
         axes[0].errorbar(ds["T"][last], ds.divergence[i][last], ds.divergence_error[i][last],
@@ -140,22 +140,25 @@ def draw(name: str, datasets: Datasets) -> Figure:
     axes[0].set(xlabel="number of steps T", ylabel=r"divergence $KL(p\,||\,q)$, nats",
                 xscale="log", yscale="log")  # fmt: skip
     axes[1].set(xlabel="number of steps T", ylabel="share of valid strings", xscale="log")
-    panels(axes[:2], "what the order is worth", "its visible cost; dotted: exp(-KL)")
     for ax in axes[:2]:
         ax.set_xticks(ds["T"].values, [str(T) for T in ds["T"].values])
         ax.minorticks_off()
-    legend(axes[0])
+        legend(ax)
+    words = ["what the order is worth (lines: exact)", r"its visible cost (dotted: $e^{-KL}$)"]
     if sizes is not None:
         _collapse(axes[2], sizes)
+        words.append("best block sizes, random order")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+    panels(axes, *words)
     return figure
 
 
 def _collapse(ax: Any, ds: xr.Dataset) -> None:
     """Best divergence against leaves per step, in units of the fall of Z."""
     markers = dict(zip(sorted(set(ds.L.values.tolist())), "v^osD*", strict=False))
-    colours = {m: PALETTE[k] for k, m in enumerate(sorted(set(ds.m.values.tolist())))}
+    rules = sorted(set(ds.m.values.tolist()))
+    colours = dict(zip(rules, level_colours(len(rules)), strict=True))
     for i in range(ds.sizes["size"]):
         one = ds.isel(size=i)
         m, L = int(one.m), int(one.L)
@@ -164,15 +167,10 @@ def _collapse(ax: Any, ds: xr.Dataset) -> None:
         ax.errorbar(k[many], (one.best / one.fall).values[many],
                     (one.best_error / one.fall).values[many], fmt=markers.get(L, "x"), ms=4.5,
                     lw=0.9, mfc="none", color=colours[m], label=f"m = {m}, L = {L}")  # fmt: skip
-    k = np.linspace(1.5, ax.get_xlim()[1], 200)
+    k = np.linspace(1.5, max(float(ds.leaves.max()), 2.0), 200)
     ax.plot(k, (k - 1) / 2, "k-", lw=0.8, label="(n/T - 1) / 2")
-    ax.set(
-        xlabel="leaves per step n/T",
-        xscale="log",
-        yscale="log",
-        ylabel=r"$KL^*(T)\;/\;[Z(0) - Z(n-1)]$",
-    )
-    panel(ax, "c", "random order, best sizes: one curve")
+    ax.set(xlabel="leaves per step n/T", xscale="log", yscale="log",
+           ylabel=r"$KL^*(T)\;/\;[Z(0) - Z(n-1)]$")  # fmt: skip
     ticks = [2, 4, 8, 16, 32, 64]
     ax.set_xticks(ticks, [str(x) for x in ticks])
     ax.minorticks_off()

@@ -30,7 +30,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
-from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, panels, plt
+from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, panels, plt, ticker
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_factor
 from hierdiff.tasks import Task, run_tasks
@@ -484,4 +484,4 @@ def _draw_chains(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     ax.plot([], [], "o-", color="0.4", ms=4, label="U-turns; lines: weak signal")
     ax.set(xscale="log", xlabel="spins N", ylabel="Ornstein-Uhlenbeck time t", xticks=ds.N.values)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    ax.xaxis.set_minor_locator(plt.NullLocator())
+    ax.xaxis.set_minor_locator(ticker.NullLocator())

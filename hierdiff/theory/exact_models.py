@@ -803,4 +803,4 @@ class ExactIsing:
             x0 = (finite_reals("x0", x0, (None, self.data.N)) > 0).astype(np.int64)
         with np.errstate(divide="ignore"):
             evidence = np.log(np.eye(2)[symbols_of("x0", x0, 0, 2)])
-        return chain_posterior(self.data, evidence).class_marginals.argmax(axis=1)
+        return np.asarray(chain_posterior(self.data, evidence).class_marginals.argmax(axis=1))

@@ -22,7 +22,11 @@ from hierdiff._files import one_line
 from hierdiff.checks import shown, whole
 from hierdiff.errors import HierdiffError, InvalidParameter
 
+# the name of torch 2.5 and later; 2.4 has it below cuda alone
+OUT_OF_MEMORY: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+
 __all__ = [
+    "OUT_OF_MEMORY",
     "FiniteOutputs",
     "batch_number",
     "called",
@@ -99,7 +103,7 @@ def called(who: str, module: Any, *inputs: Tensor) -> Any:
     """What a network of unknown shape returns; an input it cannot take is an error in one line."""
     try:
         return module(*inputs)
-    except torch.OutOfMemoryError:
+    except OUT_OF_MEMORY:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if isinstance(error, HierdiffError):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from hierdiff.checks import check_fields, checked, count, shown, text, whole
 from hierdiff.errors import HierdiffError, InvalidParameter
 from hierdiff.tasks import Task, run_tasks, unfinished
+from hierdiff.validation._checks import OUT_OF_MEMORY
 
 __all__ = [
     "Execution",
@@ -237,7 +238,7 @@ def in_batches(work: Callable[[Rows], None], n: int, batch_size: int) -> None:
         full = False
         try:
             work(rows)
-        except torch.OutOfMemoryError:
+        except OUT_OF_MEMORY:
             full = True
         # outside the handler, whose traceback would keep the tensors alive
         if not full:

@@ -7,6 +7,7 @@ from fuzz import Case
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.data.ising_chains import IsingChains
+from hierdiff.sims import Speciation
 from hierdiff.sims.models import context_clustering, learned_grammar
 from hierdiff.theory.exact_models import ExactIsing
 from hierdiff.theory.ising import speciation as chains
@@ -45,6 +46,7 @@ def cases() -> list[Case]:
     exact, theory = "hierdiff.theory.exact_models.ExactIsing", "hierdiff.theory.ising"
     pair = {"data": _CHAINS, "k": 0, "l": 1}
     words = ("posterior", "denoise", "features")
+    study = Speciation(spins=(32, 64))
     return [
         Case(one, learned_grammar.LearnedGrammar,
              {"learned": model.learned, "noise": _NOISE, "strings": 3, "labelled": False,
@@ -80,6 +82,7 @@ def cases() -> list[Case]:
         Case("hierdiff.theory.rhm.speciation.level_speciation", levels.level_speciation,
              {"rhm": _RHM, "noise": _NOISE, "t": [0.2, 0.5, 0.8], "criterion": "branch",
               "size": 100, "copies": 2, "seed": 0}),
+        Case("hierdiff.sims.speciation.Speciation.chain", study.chain, {"kind": "mean", "N": 40}),
         Case(home, IsingChains, {"couplings": np.ones((2, 2)), "fields": np.ones((2, 3)),
                                  "weights": [0.5, 0.5]}),
         Case(f"{home}.mattis", IsingChains.mattis, {"templates": [[1, -1]], "J": 0.5, "h": 0.1}),

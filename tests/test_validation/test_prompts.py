@@ -38,7 +38,7 @@ def tokenizer(folder: Path) -> int:
     """A tokenizer of single letters in CLIP's layout; returns its number of tokens."""
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,"]
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{x}</w>" for x in letters)]
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     (folder / "tokenizer_config.json").write_text(json.dumps(
@@ -151,8 +151,9 @@ def test_text_prompts_and_clip_through_the_study(tmp_path: Path) -> None:
         for i in range(2):
             pixels = rng.integers(256, size=(64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
-    table = write(tmp_path / "p.csv", "classname,classidx,prompt\n"
-                  "cat,0,a cat.\ncat,0,a photo of a cat.\ndog,1,a dog.\ndog,1,one dog.\n")  # fmt: skip
+    rows = ("classname,classidx,prompt", "cat,0,a cat.", "cat,0,a photo of a cat.",
+            "dog,1,a dog.", "dog,1,one dog.")  # fmt: skip
+    table = write(tmp_path / "p.csv", "\n".join(rows) + "\n")
     source = OwnClassified(
         str(tmp_path / "sd"), str(tmp_path / "images"), data=4, prompts=table,
         clip=tmp_path / "clip", stages=None,
@@ -166,8 +167,8 @@ def test_text_prompts_and_clip_through_the_study(tmp_path: Path) -> None:
         ]
     assert ds.sizes == {"image": 4, "class": 2}
     assert np.isfinite(ds.scores.values).all()
-    assert 0 <= float(ds.clip) <= 1
-    assert float(ds.minus_clip) == pytest.approx(float(ds.accuracy) - float(ds.clip))
+    assert 0 <= float(ds.clip_accuracy) <= 1
+    assert float(ds.minus_clip) == pytest.approx(float(ds.accuracy) - float(ds.clip_accuracy))
 
 
 def test_clip_is_the_cosine_of_its_towers(tmp_path: Path) -> None:

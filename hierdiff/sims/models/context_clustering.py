@@ -387,7 +387,9 @@ def sibling_tuples(
                     parts.append(np.bincount(pair.ravel(), each, len(rows) * v))
     shape = (len(rows), len(parts), v)
     counts = np.stack(parts).reshape(-1, *shape[::2]).swapaxes(0, 1) if parts else np.zeros(shape)
-    return SiblingTuples(rows, number.astype(np.intp), counts, occurrences)
+    return SiblingTuples(
+        rows, number.astype(np.intp), counts.astype(float), occurrences.astype(float)
+    )
 
 
 @checked(symbols=count)
@@ -457,4 +459,4 @@ def _reassigned(table: FloatArray, clusters: NDArray[Any], p: FloatArray) -> NDA
     law /= law.sum(axis=2, keepdims=True) + (law.sum(axis=2, keepdims=True) == 0)
     # a symbol that no tuple was seen with has no count, and its logarithm does not matter
     likely = flat @ np.log(np.where(law > 0, law, 1.0)).reshape(len(law), -1).T
-    return np.flatnonzero(kept)[likely.argmax(axis=1)]
+    return np.asarray(np.flatnonzero(kept)[likely.argmax(axis=1)])

@@ -71,7 +71,7 @@ class ChainPosterior:
         kernels.chain_marginals(
             self.data.start, self.data.transitions, self._weight, self._scale, likelihood, found
         )
-        return np.einsum("nk,nki->ni", self.class_marginals, found)
+        return np.asarray(np.einsum("nk,nki->ni", self.class_marginals, found))
 
     def sample(self, seed: Seed) -> tuple[Array, Array]:
         """Draw spins as symbols int32 [n, N], and their classes [n], given the evidence."""

@@ -111,6 +111,10 @@ def speciation_statistic(beliefs: Array, v: int, criterion: Criterion = "branch"
     """
     if criterion not in CRITERIA:
         raise InvalidParameter(f"criterion = {criterion!r} is not known; use {', '.join(CRITERIA)}")
+    if not beliefs.ndim or not len(beliefs):
+        raise InvalidParameter(
+            f"beliefs have shape {beliefs.shape}; give one node or more, [n, ...]"
+        )
     if criterion == "branch":
         return np.asarray(((beliefs > 0.5) + 0.5 * (beliefs == 0.5)).mean(axis=0) - 0.5)
     # beliefs below the smallest double do not change a mean

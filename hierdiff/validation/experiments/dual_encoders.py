@@ -241,7 +241,7 @@ class NetworkContrastive:
         torch.manual_seed(1000 * self.seed + 10 * k + KINDS.index(kind))
         network = DualEncoder(self.values, width, self.hidden)
 
-        def loss(module: nn.Module, step: int) -> Tensor:
+        def loss(module: Any, step: int) -> Tensor:
             rng = stream(self.seed, "scenes", kind, width, k, step)
             which = rng.integers(len(captions), size=self.batch)
             seen = captions[which].copy()
@@ -258,7 +258,8 @@ class NetworkContrastive:
             if kind == "hard":  # as much weight on the exchanged caption as on all of the batch
                 other = module.pairs(images, one_hot(captions[swap[which]], self.values).to(where))
                 rest = torch.logaddexp(rest, other) - math.log(2)
-            return (rest - scores.diagonal()).mean()
+            mean: Tensor = (rest - scores.diagonal()).mean()
+            return mean
 
         plan = TrainConfig(
             steps=self.steps, every=self.steps, warmup=max(1, self.steps // 10), average=0.99,

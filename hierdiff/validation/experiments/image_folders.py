@@ -363,7 +363,7 @@ def summary(ds: xr.Dataset) -> Summary:
         "per class"
     )
     values = {"accuracy": [accuracy, error]}
-    for name in ("clip", "minus_clip"):
+    for name in ("clip_accuracy", "minus_clip"):
         if name in ds:
             values[name] = [float(ds[name]), float(ds[f"{name}_error"])]
             lines.append(f"{name.replace('_', ' ')}: {values[name][0]:.3f} ± {values[name][1]:.3f}")

@@ -259,9 +259,8 @@ class NetworkLocality:
                             label=f"{self.s ** int(h)} leaves")  # fmt: skip
             ax.set(xlabel=str(ds.t.attrs["long_name"]), title=f"windows: {kind}")
             ax.spines[["top", "right"]].set_visible(False)
-        axes[0].set(
-            ylabel=r"share explained, $r^2$", ylim=(min(0.0, float(ds.explained.min())), 1.03)
-        )
+        least = min(float(x.explained.min()) for x in (law, ds))
+        axes[0].set(ylabel=r"share explained, $r^2$", ylim=(least - 0.05, 1.01))
         axes[0].legend(frameon=False, fontsize=FONT, title="lines: the exact denoiser",
                        title_fontsize=7)  # fmt: skip
         return figure

@@ -385,7 +385,7 @@ def _beside_clip(right: Array, scores: Array, labels: Array) -> dict[str, Any]:
     gap = own.astype(float) - right
     n = len(right)
     found = {}
-    for name, x, words in (("clip", right.astype(float), "accuracy of CLIP"),
+    for name, x, words in (("clip_accuracy", right.astype(float), "accuracy of CLIP"),
                            ("minus_clip", gap, "accuracy minus that of CLIP, paired")):  # fmt: skip
         found[name] = ((), x.mean(), {"long_name": words})
         error = max(float(x.std(ddof=1)) / np.sqrt(n), 1 / n)

@@ -624,7 +624,8 @@ class NetworkPhaseTransition:
             for k in range(len(levels))
         ]
         variables, coords = layer_variables(*layer_similarity(scene, samples, self.seed))
-        layers = results.label(variables, {**coords}, "network", {})
+        coords["t"] = (("t",), ds.t.values, str(ds.t.attrs["long_name"]))
+        layers = results.label(variables, coords, "network", {})
         return {self.name: ds.merge(layers, compat="override", combine_attrs="override")}
 
 

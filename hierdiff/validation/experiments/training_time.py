@@ -58,6 +58,7 @@ from hierdiff.checks import (
     one_level,
     one_of,
     reals,
+    shown,
     unchecked,
     whole,
 )
@@ -102,9 +103,12 @@ def _times(name: str, value: Any) -> tuple[int, ...]:
 
 def _measured(name: str, value: Any) -> Array:
     """Numbers, some of which may not have been measured: NaN."""
-    found = np.asarray(value)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        found = np.empty(0, dtype=object)
     if found.dtype.kind not in "fiu":
-        raise InvalidParameter(f"{name} of type {found.dtype} must be real numbers")
+        raise InvalidParameter(f"{name} = {shown(value)} must be real numbers")
     return found.astype(float)
 
 
@@ -755,7 +759,8 @@ def _diagram(study: NetworkTrainingTime, ds: xr.Dataset, found: dict[str, Any], 
              "the grammar", "the training set"]  # fmt: skip
     patches = [Patch(color=c, label=w) for c, w in zip(colours, words, strict=True)]
     first = ax.legend(handles=patches, fontsize=FONT, loc="lower right", title="nearest denoiser",
-                      title_fontsize=7)  # fmt: skip
+                      title_fontsize=FONT, labelspacing=0.15, handlelength=1.2,
+                      borderpad=0.2)  # fmt: skip
     ax.add_artist(first)
     if ax.get_legend_handles_labels()[0]:
         legend(ax)  # fmt: skip

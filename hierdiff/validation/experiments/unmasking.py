@@ -29,7 +29,7 @@ from hierdiff.checks import check_fields, checked, natural, no_model, one_of, un
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import PALETTE, Figure, legend, plt
+from hierdiff.plots import PALETTE, Figure, legend, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.parallel_unmasking import ParallelUnmasking
@@ -238,16 +238,17 @@ class NetworkUnmasking:
                              label=order, **style)  # fmt: skip
             axes[2].errorbar(ds["T"], at.valid, at.valid_error, fmt="o-", lw=0.8, label=order,
                              **style)  # fmt: skip
-        axes[0].set(yscale="log", ylabel=r"divergence $KL(p\,||\,q)$, nats",
-                    title="networks (points) and exact (lines)")  # fmt: skip
-        axes[1].set(yscale="log", ylabel="nats", title="network's error (points), price (dashed)")
-        axes[2].set(ylabel="share of valid strings", ylim=(0, 1.03), title="valid strings")
+        axes[0].set(yscale="log", ylabel=r"divergence $KL(p\,||\,q)$, nats")
+        axes[1].set(yscale="log", ylabel="nats")
+        axes[2].set(ylabel="share of valid strings", ylim=(0, 1.03))
         for ax in axes:
             ax.set(xscale="log", xlabel="number of steps T")
             ax.set_xticks(ds["T"].values, [str(T) for T in ds["T"].values])
             ax.minorticks_off()
-            legend(ax)
             ax.spines[["top", "right"]].set_visible(False)
+            legend(ax)
+        panels(axes, "networks (points), exact (lines)", "own error (points), price (dashed)",
+               "valid strings")  # fmt: skip
         return figure
 
     def summary(self, datasets: Datasets) -> Summary:

@@ -1,15 +1,15 @@
 r"""Networks of one's own as models: a factory, a folder of diffusers, or a name of the catalogue.
 
-=========================  =====================================================================
-source                     what is read
-=========================  =====================================================================
-``package.module:factory`` a function without arguments that returns a ``torch.nn.Module`` with
-                           the declarations below as attributes, or a
-                           :class:`~hierdiff.validation.adapter.NetworkModel`
-a folder                   what ``save_pretrained`` of diffusers wrote: a pipeline, or a network
-                           with its ``scheduler_config.json``; nothing in it is executed
-a name                     of ``hierdiff models``
-=========================  =====================================================================
+==========================  ====================================================================
+source                      what is read
+==========================  ====================================================================
+``package.module:factory``  a function without arguments that returns a ``torch.nn.Module`` with
+                            the declarations below as attributes, or a
+                            :class:`~hierdiff.validation.adapter.NetworkModel`
+a folder                    what ``save_pretrained`` of diffusers wrote: a pipeline, or a network
+                            with its ``scheduler_config.json``; nothing in it is executed
+a name                      of ``hierdiff models``
+==========================  ====================================================================
 
 A module is called as ``module(x, time)``, or ``module(x, time, label)``.  Its declarations are
 those of :func:`own_model`, ``parameterisation`` and ``schedule`` being necessary:

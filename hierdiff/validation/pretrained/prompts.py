@@ -34,7 +34,7 @@ from torch import nn
 
 from hierdiff._files import one_line
 from hierdiff._lazy import import_optional
-from hierdiff.checks import check_fields, checked, integers, listed, text, unchecked
+from hierdiff.checks import check_fields, checked, integers, listed, reals, text, unchecked
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.pretrained.latent_diffusion import pack_text
@@ -199,8 +199,8 @@ def class_scores(scores: ArrayLike, prompts: Prompts) -> Array:
     >>> class_scores([[1.0, 3.0, 0.5]], Prompts(("a", "b", "c"), (0, 0, 1), ("x", "y"))).tolist()
     [[2.0, 0.5]]
     """
-    x = np.asarray(scores, float)
-    if x.ndim != 2 or x.shape[1] != len(prompts.texts):
+    x = reals("scores", scores, ndim=2, infinite=True)
+    if x.shape[1] != len(prompts.texts):
         raise InvalidParameter(
             f"scores have shape {x.shape} for {len(prompts.texts)} prompts; give [n, prompts]"
         )

@@ -214,7 +214,8 @@ def _write(
 def _read(codegen: Any, key: str, path: Path) -> Any:
     """A library from disk, or None where there is none, or no whole one."""
     with contextlib.suppress(Exception):  # compiled again
-        digest, size, rest = (data := path.read_bytes())[:32], int.from_bytes(data[32:40]), data[40:]
+        data = path.read_bytes()
+        digest, size, rest = data[:32], int.from_bytes(data[32:40]), data[40:]
         if hashlib.blake2b(data[32:], digest_size=32).digest() == digest:
             parts = rest[:size], rest[size:]
             return codegen.unserialize_library((key, "object", parts))
