@@ -364,7 +364,7 @@ class ContrastiveLearning:
         rhm, tasks = RHM(self.v, self.m, self.s, self.L), []
         for g in range(self.grammars):
             parameters = {
-                "version": 1, "question": self.name, "law": "trees", "v": self.v, "m": self.m,
+                "version": 2, "question": self.name, "law": "trees", "v": self.v, "m": self.m,
                 "s": self.s, "L": self.L, "noise": self.noise, "times": self.times.tolist(),
                 "samples": self.samples, "seed": self.seed, "grammar": g,
             }  # fmt: skip

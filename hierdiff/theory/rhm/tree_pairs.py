@@ -11,12 +11,15 @@ Q                  :math:`D^{-1/2}\, E[b\,b^T]\, D^{-1/2}`, what x keeps of u: I
 z                  symbol of any other node
 =================  =============================================================================
 
-Given u and w the two views are independent, so the joint law has rank v at most and its spectrum is
-that of a v x v matrix,
+Given u and w the two views are independent if w does not lie below u.  The joint law then has rank
+v at most, and its spectrum is that of a v x v matrix,
 
 .. math::
    \frac{p(x,y)}{\sqrt{p(x)p(y)}} \;\sim\; Q^{1/2}\, D^{-1/2} J D'^{-1/2}\, Q'^{1/2}, \qquad
    \phi_k(x) = \sum_u b_u(x)\, D_u^{-1/2}\, (Q^{-1/2} w_k)_u .                        \qquad (1)
+
+The caption of a node w inside of the first view depends on x beyond u; there b(x) and Q are those
+of w, J = D', and the formula is the same.
 
 Whatever the loss, a contrastive learner of x is a function of b(x): of the symbol at the top of its
 own view, not of what joins the two views.  The level that it reveals is measured by the share of
@@ -87,9 +90,13 @@ class TreePair(NamedTuple):
 
 
 def _view(
-    grammar: Grammar, noise: NoiseProcess, t: float, node: Node, n: int, rng: np.random.Generator
-) -> tuple[Floats, list[Floats], float]:
-    """Q of a node, its cross moments with every level below, and the mean belief in the truth."""
+    grammar: Grammar, noise: NoiseProcess, t: float, node: Node, n: int, rng: np.random.Generator,
+    inner: Node | None = None,
+) -> tuple[Floats, list[Floats], float]:  # fmt: skip
+    """Q of a node, its moments with every level from it down, and the mean belief in its truth.
+
+    With a node inside of the view, Q and the moments are those of this node.
+    """
     level, position = node
     prior = node_marginals(grammar, level)[position]
     # every symbol equally often, weighted: means over symbols have no scatter
@@ -107,7 +114,13 @@ def _view(
         )  # fmt: skip
         x_t = noise.corrupt(below.sample(len(root), rng, root=root).leaves, t, rng)
         marginals = list(posterior(below, noise.evidence(x_t, t)).marginals)
+    belief = float(weight @ (marginals[0][:, 0] ** 2).sum(axis=1))
     top = marginals[0][:, 0]
+    if inner is not None:
+        depth = inner[0] - level
+        first = position * (grammar.n_nodes(inner[0]) // grammar.n_nodes(level))
+        top = marginals[depth][:, inner[1] - first]
+        prior = node_marginals(grammar, inner[0])[inner[1]]
     cross = []
     for p in marginals:
         mean = np.einsum("n,nja->ja", weight, p)
@@ -115,7 +128,7 @@ def _view(
         cross.append(law / np.sqrt(np.maximum(mean[:, :, None] * prior, 1e-300)))
     scale = np.sqrt(np.maximum(np.outer(prior, prior), 1e-300))
     q = np.einsum("n,nu,na->ua", weight, top, top) / scale
-    return q, cross, float(weight @ (top**2).sum(axis=1))
+    return q, cross, belief
 
 
 def _log(p: Floats) -> Floats:
@@ -160,7 +173,8 @@ def tree_pair(
     seed : Seed
         Source of randomness.
     text : bool
-        The second view is the symbol of its node itself, as a caption; it may then stand anywhere.
+        The second view is the symbol of its node itself, as a caption; it may then stand anywhere,
+        inside of the first view as well.
 
     Returns
     -------
@@ -200,24 +214,42 @@ def tree_pair(
     memory(f"n = {n} samples", 16.0 * n * sum(grammar.n_nodes(i) * v
                                               for i, v in enumerate(grammar.v)))  # fmt: skip
     rng = generator(seed)
-    q, cross, belief = _view(grammar, noise, t, first, n, rng)
+    inside = first[0] < second[0] and _ancestor(grammar, second, first[0]) == first[1]
+    q, cross, belief = _view(grammar, noise, t, first, n, rng, second if inside else None)
     root, inverse = _powers(q)
     other = np.eye(grammar.v[second[0]])
     if not text:
         other, _ = _powers(_view(grammar, noise, t, second, n, rng)[0])
-    w, values, _ = np.linalg.svd(root @ _whitened(grammar, first, second) @ other)
-    k = min(w.shape[1], len(values))
-    w, features = w[:, 1:k], inverse @ w[:, 1:k]
+    known = second if inside else first
+    spectrum = root @ _whitened(grammar, known, second) @ other
+    values = np.asarray(np.linalg.svd(spectrum, compute_uv=False), np.float64)
+    k = len(values)
+    constant = root @ np.sqrt(node_marginals(grammar, known[0])[known[1]])
+    features = inverse @ _varying(spectrum, constant / np.linalg.norm(constant))[:, : k - 1]
     revealed = np.zeros((grammar.L + 1, k))
     for level in range(grammar.L + 1):
         if level <= first[0]:
             above = _leaves(grammar, first)[0] // _width(grammar, level)
-            moments = (_whitened(grammar, (level, above), first) @ root @ w)[None]
+            # of the node itself the moments are Q, and those of a caption inside go through it
+            moments = (_whitened(grammar, (level, above), first) @ cross[0][0] @ features)[None]
         else:
             moments = cross[level - first[0]] @ features
         square = (moments**2).sum(axis=1).mean(axis=0) / max(grammar.v[level] - 1, 1)
         revealed[level, 1:] = np.cumsum(square)
     return TreePair(values[:k], revealed, belief)
+
+
+def _varying(spectrum: Floats, constant: Floats) -> Floats:
+    """Left singular vectors beside that of the constant function, largest singular value first.
+
+    The constant reveals nothing.  Other singular values may be 1 too, as of clean views, and then a
+    decomposition mixes it with functions that do reveal something: so it is taken out beforehand.
+    """
+    rest = spectrum - np.outer(constant, constant @ spectrum)
+    square = rest @ rest.T
+    shift = 2 * max(float(np.trace(square)), 1.0)
+    _, vectors = np.linalg.eigh(square + shift * np.outer(constant, constant))
+    return np.asarray(vectors[:, -2::-1])
 
 
 def _width(grammar: Grammar, level: int) -> int:

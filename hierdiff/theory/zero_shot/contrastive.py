@@ -306,7 +306,8 @@ def fit_infonce(
     wrong : int array [captions], optional
         Hard negative of every caption.
     hard : float
-        eta, share of hard negatives in [0, 1); with ``negatives`` one of them is hard if eta > 0.
+        eta, share of hard negatives in [0, 1).  With ``negatives`` one hard negative stands beside
+        the K others if eta > 0, whatever its size.
     negatives : int, optional
         K; default infinitely many.
     iterations : int

@@ -81,6 +81,72 @@ def test_halves_reveal_the_top_of_their_own_view_more_than_the_class() -> None:
     assert (np.diff(found.revealed, axis=1) >= -1e-12).all()
 
 
+def derivations(grammar: Grammar) -> list[tuple[list[list[int]], float]]:
+    """All derivations, symbols by level, with their probabilities."""
+    rows = [([[c]], float(p)) for c, p in enumerate(grammar.root_prior)]
+    for rules, weights in zip(grammar.rules, grammar.weights, strict=True):
+        grown = []
+        for levels, p in rows:
+            for chosen in itertools.product(range(rules.shape[1]), repeat=len(levels[-1])):
+                pairs = list(zip(levels[-1], chosen, strict=True))
+                below = [int(x) for a, k in pairs for x in rules[a, k]]
+                grown.append(([*levels, below], p * float(np.prod([weights[x] for x in pairs]))))
+        rows = grown
+    return rows
+
+
+def enumerated(grammar: Grammar, t: float, first: tuple[int, int], caption: tuple[int, int]):
+    """Singular values, and what all features reveal of every level, by masks and derivations."""
+    rows, width = derivations(grammar), grammar.n_leaves // grammar.n_nodes(first[0])
+    mine = range(first[1] * width, (first[1] + 1) * width)
+    joint, latent = {}, [{} for _ in range(grammar.L + 1)]
+    for levels, p in rows:
+        for hidden in itertools.product((False, True), repeat=width):
+            q = p * float(np.prod([t if h else 1 - t for h in hidden]))
+            x = tuple(-1 if h else levels[-1][i] for h, i in zip(hidden, mine, strict=True))
+            key = x, levels[caption[0]][caption[1]]
+            joint[key] = joint.get(key, 0) + q
+            for level, symbols in enumerate(levels):
+                for node, z in enumerate(symbols):
+                    latent[level][x, node, z] = latent[level].get((x, node, z), 0) + q
+    views = sorted({x for (x, _), q in joint.items() if q > 0})
+    law = np.array([[joint.get((x, y), 0) for y in range(grammar.v[caption[0]])] for x in views])
+    px, py = law.sum(axis=1), law.sum(axis=0)
+    rest = law / np.sqrt(np.outer(px, py)) - np.sqrt(np.outer(px, py))
+    u, values, _ = np.linalg.svd(rest, full_matrices=False)
+    phi = u[:, values > 1e-9] / np.sqrt(px)[:, None]
+    revealed = []
+    for level, table in enumerate(latent):
+        span = grammar.n_leaves // grammar.n_nodes(level)
+        shares = []
+        for node in range(grammar.n_nodes(level)):
+            if node * span // width != first[1] and mine[0] // span != node:
+                continue
+            both = np.array([[table.get((x, node, z), 0) for z in range(grammar.v[level])]
+                             for x in views])  # fmt: skip
+            there = both.sum(axis=0) > 0
+            shares.append(((phi.T @ both[:, there]) ** 2 / both[:, there].sum(axis=0)).sum())
+        revealed.append(np.mean(shares) / (grammar.v[level] - 1))
+    return np.r_[1.0, values[:-1]], np.array(revealed)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.4])
+@pytest.mark.parametrize(
+    ("first", "caption"), [((0, 0), (0, 0)), ((0, 0), (1, 1)), ((1, 1), (2, 3)), ((1, 0), (0, 0))]
+)
+def test_captions_above_at_and_inside_of_the_view(
+    t: float, first: tuple[int, int], caption: tuple[int, int]
+) -> None:
+    """Of unequal weights; clean captions have several singular values of 1 beside the constant."""
+    drawn = RHM(v=3, m=2, s=2, L=2).draw(seed=3)
+    weights = [np.tile([0.7, 0.3], (3, 1)), np.array([[0.8, 0.2], [0.5, 0.5], [0.4, 0.6]])]
+    grammar = Grammar(drawn.rules, weights, [0.5, 0.3, 0.2], leaf_vocabulary=3)
+    values, revealed = enumerated(grammar, t, first, caption)
+    found = tree_pair(grammar, MaskingNoise(3), t, first, caption, n=20_000, seed=0, text=True)
+    assert np.abs(found.values - values).max() < 0.02
+    assert np.abs(found.revealed[:, -1] - revealed).max() < 0.02
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
