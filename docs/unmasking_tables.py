@@ -133,7 +133,7 @@ def claims_u() -> dict[str, tuple[str, str]]:
             "holds exactly, but the order of the leaves matters more: the divergence of block "
             "sizes is a Riemann sum of Z(k). At four leaves a step the best sizes cost "
             f"{min(four):.2f} to {max(four):.2f} nats for 16 to 64 leaves (m = 3). With eight "
-            f"steps for 32 leaves it is {kl('left to right')} nats left to right, "
+            f"steps for 32 leaves the price is {kl('left to right')} nats left to right, "
             f"{kl('random')} random, "
             f"{kl('spread')} spread over the tree; it falls as T to the power "
             f"-{plus(*x['exponents']['best'], 2)} and -{plus(*x['exponents']['spread'], 2)}",
