@@ -25,7 +25,8 @@ from hierdiff.theory.rhm.locality import sliding_windows, tree_windows, windowed
 # %%
 # The loss is a conditional information
 # -------------------------------------
-# Given the window, the outside changes the belief in leaf i from :math:`p^W` to p.  By the chain rule
+# Given the window, the outside changes the belief in leaf i from :math:`p^W` to p.  By the chain
+# rule
 #
 # .. math:: E \log \frac{p(x_i \mid x_t)}{p(x_i \mid x_{t,W})}
 #    = I(x_i; x_t) - I(x_i; x_{t,W}) = I(x_i;\, x_{t,\setminus W} \mid x_{t,W}) .
@@ -90,8 +91,8 @@ for windows in (sliding_windows(4, 1), sliding_windows(4, 2), tree_windows(gramm
 # A power of the width
 # --------------------
 # For the annealed recursion of the epsilon-process beliefs of any depth are known.  A window of
-# :math:`2^h` leaves in a long string loses what the depths beyond h add.  The exponent of the width,
-# at the threshold and at distances of :math:`10^{-2}` to :math:`10^{-5}` below it:
+# :math:`2^h` leaves in a long string loses what the depths beyond h add.  The exponent of the
+# width, at the threshold and at distances of :math:`10^{-2}` to :math:`10^{-5}` below it:
 
 rhm = RHM(32, 4, 2, 1)
 threshold, nu = critical_noise(rhm), correlation_length_exponent(rhm)
@@ -131,5 +132,5 @@ assert abs(levels[-1] - nu * np.log2(10)) < 0.15
 
 # %%
 # So local denoisers are exact almost everywhere: at a given accuracy a window of some leaves
-# suffices, however long the string.  The exception are noise levels so near the threshold that the
+# suffices, however long the string.  Exceptions are noise levels so near the threshold that the
 # scale :math:`\xi` is the length of the string.
