@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from fuzz import Case
+from small_experiments import SMALL
 
 from hierdiff import RHM, MaskingNoise
 from hierdiff.theory.mixture import covariance_windows
@@ -38,7 +39,15 @@ def cases() -> list[Case]:
     beliefs = locality.windowed_denoise(grammar, noise, x_t, 0.4, windows)
     points = np.random.default_rng(0).standard_normal((6, 3))
     zero, rhm, mix = f"{_ZERO}.contrastive", f"{_RHM}.locality", f"{_MIX}.covariance_windows"
+    run = {"folder": None, "workers": 1, "cluster": None}
+    parts = {"contrastive_learning": ("trees",), "local_denoisers": ("lengths", "windows")}
+    methods = [
+        Case(f"{type(one).__module__}.{type(one).__qualname__}.{word}", getattr(one, word), run,
+             keep=("cluster",))  # an address that nobody answers takes seconds
+        for one in SMALL for word in parts.get(one.name, ())
+    ]  # fmt: skip
     return [
+        *methods,
         Case(f"{_ZERO}.captioned_scenes.CaptionedScenes", captioned_scenes.CaptionedScenes,
              {"values": (3, 3), "fidelity": 0.7, "names": ("shape", "colour")}),
         Case(f"{_ZERO}.captioned_scenes.width_thresholds", captioned_scenes.width_thresholds,

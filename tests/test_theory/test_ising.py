@@ -36,7 +36,7 @@ def joint() -> np.ndarray:
     spins = 2.0 * STRINGS - 1
     energy = CHAINS.fields @ spins.T + CHAINS.couplings @ (spins[:, 1:] * spins[:, :-1]).T
     law = np.exp(energy)
-    return CHAINS.weights[:, None] * law / law.sum(axis=1, keepdims=True)
+    return np.asarray(CHAINS.weights[:, None] * law / law.sum(axis=1, keepdims=True))
 
 
 def plain(data: IsingChains, log_evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

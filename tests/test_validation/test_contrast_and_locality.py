@@ -16,10 +16,10 @@ from hierdiff.validation.experiments.dual_encoders import NetworkContrastive
 from hierdiff.validation.experiments.local_networks import NetworkLocality
 
 ENCODERS = NetworkContrastive(
-    values=(3, 3), widths=(2, 4), hidden=32, batch=64, steps=150, networks=2
+    values=(3, 3), widths=(2, 4), hidden=32, batch=64, steps=40, networks=2
 )
 LOCAL = NetworkLocality(
-    v=4, m=2, L=2, width=16, steps=60, batch=32, networks=2, t=(0.3, 0.6), data=60
+    v=4, m=2, L=2, width=16, steps=20, batch=32, networks=2, t=(0.3, 0.6), data=60
 )
 
 
@@ -44,7 +44,7 @@ def test_from_one_command_and_again_from_its_checkpoints(
 
 
 def test_hard_negatives_teach_binding() -> None:
-    ds = replace(ENCODERS, widths=(2,), steps=300).measure()
+    ds = replace(ENCODERS, widths=(2,), steps=250).measure()
     at = ds.accuracy.sel(task="colour exchanged", width=2)
     assert float(at.sel(negatives="hard")) > 0.75
 
