@@ -398,6 +398,31 @@ def test_features_in_files_are_those_in_memory(
     np.testing.assert_allclose(by_chunks.logits(every), in_memory.logits(every), atol=1e-9)
 
 
+def test_features_do_not_depend_on_the_chunk_or_on_other_rows(tmp_path: Path) -> None:
+    model = own_model(Scaled(), "x0", shape=(1, 8, 8), layers={"first": "keep"})
+    found, images = open_model(model), few()
+    whole = save_features(found, images, (0.3,), tmp_path / "a", chunk=40).read("first")
+    parts = save_features(found, images, (0.3,), tmp_path / "b", chunk=7).read("first")
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    some = save_features(found, images, (0.3,), tmp_path / "c", rows=[30, 4], chunk=7).read("first")
+    np.testing.assert_allclose(some, whole[[30, 4]], atol=1e-5)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_chunks_that_are_missing_or_of_another_run_are_seen(tmp_path: Path, lost: bool) -> None:
+    """HDF5 by itself reads zeros, or features of the other run."""
+    model = own_model(Scaled(), "x0", shape=(1, 8, 8), layers={"first": "keep"})
+    found, images = open_model(model), few()
+    save_features(found, images, (0.3,), tmp_path / "a", chunk=20)
+    save_features(found, images, (0.3,), tmp_path / "b", chunk=20, seed=1)
+    part = tmp_path / "a" / "part-00001.h5"
+    part.unlink()
+    if not lost:
+        part.write_bytes((tmp_path / "b" / "part-00001.h5").read_bytes())
+    with pytest.raises(DamagedFile, match=r"part-00001\.h5 is missing, or belongs to another"):
+        FeatureFile(tmp_path / "a")
+
+
 def test_an_interrupted_file_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Scaled()
     model = own_model(network, "x0", shape=(1, 8, 8), layers={"first": "keep"})
