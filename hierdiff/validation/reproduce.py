@@ -282,7 +282,7 @@ class Reproduction:
     model: str | None = None
     """A name of ``hierdiff models``; default that of the paper."""
     extra: str = ""
-    """More flags of the experiment, in one word, as "--data 100"."""
+    """More flags of the experiment, in one word: --extra="--data 100"."""
     accept_licence: bool = False
     """That you accept the terms of the checkpoint."""
     tiny: bool = False
