@@ -121,6 +121,8 @@ PAPERS: dict[str, Paper] = {
             "linear probes of DiT-XL/2 on images with classes, at noise levels of the paper's grid",
             "here: ridge regression on one-hot labels, pooled over tokens, on all labels and on "
             "five per class; whether a curve rises is decided on other data than its peak",
+            'here: at most 4,000 images are fitted (--extra "--fit N"); outputs of more than 4,096 '
+            "numbers are not probed, those of DiT's latents are",
         ),
         "network-representation",
         "catalogue --name {model} --images {images} --accept-licence "
