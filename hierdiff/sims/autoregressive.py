@@ -463,8 +463,17 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     axes[1].plot(law.context, law.divergence, "k-", lw=0.9)
     for level in ds.level.values[:-1]:
         at = ds.validity.sel(level=level)
-        right.plot(ds.context, at, "o--", ms=3, lw=0.7, mfc="none", color=shade(level / depth),
-                   label=f"valid, level {level}")  # fmt: skip
+        right.errorbar(
+            ds.context,
+            at,
+            ds.validity_error.sel(level=level),
+            fmt="o--",
+            ms=3,
+            lw=0.7,
+            mfc="none",
+            color=shade(level / depth),
+            label=f"valid, level {level}",
+        )
     axes[1].set(xlabel="leaves of context c", ylabel=r"$KL(p\,||\,q_c)$, nats (black)")
     right.set(ylabel="share of valid nodes", ylim=(0, 1.03))
     for i, order in enumerate(map(str, ds.order.values)):
@@ -477,7 +486,17 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     axes[2].set(xlabel="leaves read", ylabel="latent decided as in the datum", ylim=(0, 1.03))
     for ax in axes[::2]:
         ax.spines[["top", "right"]].set_visible(False)
-    for ax in (axes[0], right, axes[2]):
-        legend(ax)
-    panels(axes, "loss of the next leaf", "what a short context costs", "when the class is decided")
+    for ax, words in ((axes[0], ""), (right, ""), (axes[2], "lines: exact; points: measured")):
+        legend(ax, words)
+    for ax in (axes[1], right):
+        ax.spines["top"].set_visible(False)
+    half = dict(zip(map(str, law.order.values), (row[0] for row in halves(law)), strict=True))
+    ends = [f"{x:.0f} ({o})" for o, x in half.items() if x is not None]
+    c = len(law.context) // 2
+    panels(
+        axes, f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats",
+        f"{int(law.context[c])} leaves of context: {float(law.divergence[c]):.1f} nats, "
+        f"class valid {float(ds.validity[c, 0]):.0%}",
+        f"class half: {', '.join(ends[:: max(len(ends) - 1, 1)]) or '-'}",
+    )  # fmt: skip
     return figure

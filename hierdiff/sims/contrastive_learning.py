@@ -21,6 +21,7 @@ for leaves and class: the order parameter of the phase transition, by density ev
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -568,7 +569,15 @@ def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:
             ax.errorbar(ds.width, ds.accuracy, ds.accuracy_error, fmt="o-", ms=3.5, lw=0.8,
                         capsize=2, color=PALETTE[(0, 3, 4)[i]], label=text)  # fmt: skip
         ax.set(xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.42, 0.95))
-    panels(axes, "spectrum by part", _binding(law), _attribute(law))
+    first = 1 + sum(p.number for p in itertools.takewhile(lambda p: "binding" not in p.text, parts))
+    known = [law.accuracy.sel(task=task).values for task in titles]
+    binds = [f"d = {int(d)}" for d, a in zip(law.width.values, known[0], strict=True) if a > 0.51]
+    best = [float(top.bayes.sel(task=task)) for task in titles]
+    near = [f"d = {int(d)}" for d, a in zip(law.width.values, known[1], strict=True)
+            if a > 0.5 + 0.9 * (best[1] - 0.5)]  # fmt: skip
+    panels(axes, f"spectrum: binding from number {first}",
+           f"{titles[0]}: above 1/2 from {(binds or ['no width'])[0]} (spectral)",
+           f"{titles[1]}: 9/10 of Bayes from {(near or ['no width'])[0]} (spectral)")  # fmt: skip
     legend(axes[0])
     shared_legend(figure, axes[1])
     for ax in axes:
@@ -582,7 +591,7 @@ def draw_trees(one: ContrastiveLearning, trees: xr.Dataset) -> Figure:
     axes[0].plot(trees.t, trees.order, "k-", lw=1, label="density evolution: order parameter")
     axes[0].errorbar(trees.t, trees.square, trees.square_error, fmt="o", ms=4, color=PALETTE[0],
                      label=r"spectrum: mean $\sigma_k^2$")  # fmt: skip
-    axes[0].set(ylabel="class", ylim=(-0.02, 1.05))
+    axes[0].set(ylabel="order parameter of the class", ylim=(-0.02, 1.05))
     for ax, pair in zip(axes[1:], trees.pair.values, strict=True):
         for level in trees.level.values:
             at = trees.sel(pair=pair, level=level)
@@ -593,6 +602,13 @@ def draw_trees(one: ContrastiveLearning, trees: xr.Dataset) -> Figure:
     for ax in axes:
         ax.set_xlabel(str(trees.t.attrs["long_name"]))
         ax.spines[["top", "right"]].set_visible(False)
-    panels(axes, "leaves and class", *map(str, trees.pair.values))
+    words = []
+    for pair in map(str, trees.pair.values):
+        clean = trees.revealed.sel(pair=pair).isel(t=0)
+        level = int(np.argmax(clean.values))
+        words.append(f"{pair}: level {int(trees.level[level])}, "
+                     f"$R^2$ = {float(clean[level]):.2f}")  # fmt: skip
+    far = float(np.abs(trees.square - trees.order).max())
+    panels(axes, f"leaves and class: both agree to {far:.3f}", *words)
     shared_legend(figure, axes[0], axes[1])
     return figure

@@ -560,12 +560,23 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     _draw_costs(axes[1], ds, law)
     _draw_divergence(axes[2], ds, law)
     _draw_errors(axes[3], ds)
-    m = int(ds.m[_middle(ds)])
-    panels(axes, f"symbols found, m = {m}", "cost of a height; lines: law",
-           f"what is wrong, m = {m}", f"errors at height {int(ds.height[-1])}")  # fmt: skip
+    m, top = int(ds.m[_middle(ds)]), int(ds.height[-1])
+    slopes = [f"{float(ds.exponent.sel(context=c, height=top)):.1f} ({c})"
+              for c in ("symbols", "tokens")]  # fmt: skip
+    one = ds.sel(context="symbols").isel(m=_middle(ds))
+    law_of = law.strings.isel(context=0, m=_middle(ds))
+    # where about half of the nodes are right
+    i = int(np.argmin(np.abs(one.rare.sel(height=top).values - 0.5)))
+    P, rare, common = int(ds.P[i]), *(float(one[w].sel(height=top)[i]) for w in ("rare", "common"))
+    panels(
+        axes, f"m = {m}: height {top} costs {float(one.samples.sel(height=top)):.0f} strings",
+        f"height {top}: m to the {' or '.join(slopes)}",
+        f"m = {m}: at last {float(one.strings[-1] / law_of[-1]):.2f} of K / 2P",
+        f"P = {P}: {rare:.2f} rare, {common:.2f} common",
+    )  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-    for ax, title in zip(axes, ("", "slopes; one factor per line", "", ""), strict=True):
+    for ax, title in zip(axes, ("", "slopes; lines: law, one factor each", "", ""), strict=True):
         legend(ax, title)
     return figure
 
@@ -612,9 +623,13 @@ def _draw_divergence(ax: Axes, ds: xr.Dataset, law: xr.Dataset) -> None:
     shades = level_colours(ds.sizes["height0"])
     for h, colour in zip(ds.height0.values, shades, strict=True):
         y = one.divergence.sel(height0=h)
-        ax.plot(ds.P, y.where(y > 1e-3), "o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")
+        # an error that reaches below the axis has no end on it
+        low = np.minimum(one.divergence_error.sel(height0=h), 0.999 * y)
+        ax.errorbar(ds.P, y.where(y > 1e-3), [low, one.divergence_error.sel(height0=h)],
+                    fmt="o-", ms=2.5, lw=0.9, color=colour, label=f"$D_{h}$")  # fmt: skip
     worse = ds.isel(m=_middle(ds)).sel(context="tokens")
-    ax.plot(ds.P, worse.strings, "s:", color="0.4", mfc="w", ms=3, label="strings, tokens")
+    ax.errorbar(ds.P, worse.strings, worse.strings_error, fmt="s:", color="0.4", mfc="w", ms=3,
+                label="strings, tokens")  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="number of strings P", ylim=(1e-3, None),
            ylabel="divergence from the truth (nats)")  # fmt: skip
 

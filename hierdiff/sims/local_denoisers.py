@@ -35,7 +35,7 @@ from hierdiff.contracts import DiffusionModel, NoiseProcess, Run, Summary
 from hierdiff.data.rhm import affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import has_snr, noise_name, noise_process
-from hierdiff.plots import PALETTE, Figure, legend, panels, plt, shade
+from hierdiff.plots import PALETTE, Figure, legend, panels, plain_log, plt, shade
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import standard_error
 from hierdiff.tasks import Task, run_tasks
@@ -522,9 +522,11 @@ def draw(one: LocalDenoisers, datasets: Datasets) -> Figure:
         colour = shade(h / max(one.L, 1))
         a, b = ds.sel(noise=first, height=h), law.sel(noise=first, height=h)
         axes[0].plot(b.t, b.square, "-", lw=1, color=colour)
+        axes[0].fill_between(b.t, b.square - b.square_error, b.square + b.square_error,
+                             color=colour, alpha=0.15, lw=0)  # fmt: skip
         axes[0].plot(b.t, anneal.sel(noise=first, height=h).square, ":", lw=1, color=colour)
         axes[0].errorbar(a.t, a.square, a.square_error, fmt="o", ms=3.5, color=colour,
-                         label=f"{one.s**h} leaves")  # fmt: skip
+                         label=f"{one.s**h} {'leaf' if h == 0 else 'leaves'}")  # fmt: skip
     axes[0].set(ylabel="excess squared error")
     h = max(one.L - 2, 0)
     for noise, own in zip(one.noises, PALETTE, strict=False):
@@ -547,10 +549,21 @@ def draw(one: LocalDenoisers, datasets: Datasets) -> Figure:
             axes[3].errorbar(a.t, a.nats, a.nats_error, fmt=marks[kind], ms=3.5, lw=0.9,
                              color=PALETTE[k], label=f"{kind}, {size}")  # fmt: skip
     axes[3].set(ylabel="excess loss, nats per leaf")
-    panels(axes, f"{first}; lines: subtrees, dotted: annealed", f"windows of {one.s**h} leaves",
-           f"{first}, by size of the tree", f"{first}, windows of equal size")  # fmt: skip
-    for ax in axes:
+    plain_log(axes[2].yaxis)
+    most = ds.nats.sel(noise=first, height=h)
+    i = int(np.argmax(most.values))
+    error = float(ds.nats_error.sel(noise=first, height=h)[i])
+    last = deep.lengths.sel(noise=first).isel(depth=-1)
+    size = int(windows["size"][-1])
+    wide = [f"{float(windows.nats.sel(kind=kind, size=size).max()):.2f}" for kind in KINDS]
+    alone = ds.square.sel(noise=first, height=0).values
+    panels(axes, f"{first}: one leaf loses most at t = {float(ds.t[np.argmax(alone)]):.2f}",
+           f"{one.s**h} leaves: {float(most[i]):.3f} ± {error:.3f} nats ({first})",
+           f"{first}: {float(last.max()):.0f} of {one.s**one.deepest} leaves at most",
+           f"{first}, {size} leaves: {' / '.join(wide)} nats")  # fmt: skip
+    notes = ("lines: subtrees; dotted: annealed", "", "", " / ".join(KINDS))
+    for ax, note in zip(axes, notes, strict=True):
         ax.set_xlabel("noise level t")
-        legend(ax)
+        legend(ax, note)
         ax.spines[["top", "right"]].set_visible(False)
     return figure

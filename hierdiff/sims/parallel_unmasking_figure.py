@@ -143,11 +143,23 @@ def draw(name: str, datasets: Datasets) -> Figure:
     for ax in axes[:2]:
         ax.set_xticks(ds["T"].values, [str(T) for T in ds["T"].values])
         ax.minorticks_off()
-        legend(ax)
-    words = ["what the order is worth (lines: exact)", r"its visible cost (dotted: $e^{-KL}$)"]
+    # as in the claim: a middle number of steps, the cheapest order and the dearest of them
+    T = int(ds["T"].values[min(ds.sizes["T"] - 1, ds.sizes["T"] // 2)])
+    one = ds.sel(T=T, order=[o for o in ds.order.values if o != "kept"])  # its number is a bound
+    low, high = int(np.argmin(one.divergence.values)), int(np.argmax(one.divergence.values))
+    ends = ", ".join(f"{one.order.values[i]} {float(one.divergence[i]):.2g}" for i in (high, low))
+    words = [f"T = {T}: {ends} nats",
+             f"T = {T}: {float(one.valid[low]):.0%} valid ({one.order.values[low]})"]  # fmt: skip
+    legend(axes[0], "lines: exact")
+    legend(axes[1], "lines: exact; dotted: $e^{-KL}$, a lower bound")
     if sizes is not None:
         _collapse(axes[2], sizes)
-        words.append("best block sizes, random order")
+        at = (sizes.best / sizes.fall).where(sizes.leaves == 4 * sizes["T"])
+        ends = [float(f(at.values)) for f in (np.nanmin, np.nanmax)] if at.notnull().any() else []
+        words.append(
+            "best sizes, random order"
+            + (f": {ends[0]:.1f} to {ends[1]:.1f} at n/T = 4" if ends else "")
+        )
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     panels(axes, *words)

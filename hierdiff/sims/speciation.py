@@ -440,10 +440,17 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     _draw_kept(axes[0], ds)
     _draw_levels(axes[1], ds, law)
     _draw_chains(axes[2], ds, law)
-    panels(axes, "U-turns", "where a level is decided", "Ising chains")
+    root, error = float(ds.uturn[0]), float(ds.uturn_error[0])
+    gap = np.abs(ds.uturn - ds.speciation.sel(criterion=CRITERIA[0])).max()
+    slopes = [f"{float(ds.slope.sel(kind=k)):.3f}" for k in KINDS]
+    panels(axes, f"U-turns: class decided at t = {root:.3f} ± {error:.3f}",
+           f"branch = rivals: to {float(gap):.3f} of U-turns",
+           f"Ising chains: {' and '.join(slopes)} of log N")  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-    for ax, title in zip(axes, ("level; dotted: branch", "", "slope against log N"), strict=True):
+    for ax, title in zip(
+        axes, ("level; dotted: branch", "crosses: measured", "slope against log N"), strict=True
+    ):
         legend(ax, title)
     return figure
 

@@ -223,8 +223,14 @@ class TrainingTime:
         self._spectra(axes[0])
         self._losses(datasets[self.name], axes[1])
         self._window(axes[2])
-        panels(axes, "spectrum of the features", "losses along training; lines: theory",
-               "window of good training times")  # fmt: skip
+        rows, slopes = self._times(self.psi_n), self._slopes()
+        last = "window of good training times"
+        if slopes:
+            last = (rf"$\tau_{{gen}}$ as N to the {slopes[0]:.2f}, "
+                    rf"$\tau_{{mem}}$ to the {slopes[1]:.2f}")  # fmt: skip
+        panels(axes, "spectrum: two bulks" if rows else "spectrum: the bulks have merged",
+               f"least loss at $\\tau$ = {rows[-1][3]:.0f} ($\\psi_n$ = {rows[-1][0]:g})"
+               if rows else "losses along training", last)  # fmt: skip
         for ax in axes:
             ax.spines[["top", "right"]].set_visible(False)
         return figure
@@ -263,6 +269,7 @@ class TrainingTime:
                                 color=colour)  # fmt: skip
         ax.plot([], [], "ko", mfc="w", ms=4, label="fresh data")
         ax.plot([], [], "ks", mfc="w", ms=4, label="training data")
+        ax.plot([], [], "k-", lw=1, label="theory")
         ax.set(xscale="log", xlabel=r"training time $\tau$", ylabel="denoising loss",
                ylim=(0, None))  # fmt: skip
         legend(ax)
@@ -282,7 +289,15 @@ class TrainingTime:
                 ax.plot(x, late[0] * x / x[0], color="0.4", lw=0.8, ls="-.", label="slope 1")
         ax.set(xscale="log", yscale="log", xlabel=r"data per dimension $\psi_n$",
                ylabel=r"training time $\tau$")  # fmt: skip
-        legend(ax)
+        legend(ax, columns=2)
+
+    def _slopes(self) -> list[float]:
+        """Exponents of N in both times, with many features for 4 to 32 data per dimension."""
+        wide = self._times((4.0, 8.0, 16.0, 32.0), _WIDER)
+        if len(wide) < 2:
+            return []
+        logs = np.log(np.array(wide))
+        return [float(np.polyfit(logs[:, 0], logs[:, j], 1)[0]) for j in (1, 2)]
 
     def _times(self, grid: Any, wide: float = 1.0) -> list[tuple[float, float, float, float]]:
         """psi_n, both times, and the time of the least loss, where there is a window."""
@@ -322,8 +337,7 @@ class TrainingTime:
         }  # fmt: skip
         words, wide = "no window between the bulks", self._times((4.0, 8.0, 16.0, 32.0), _WIDER)
         if len(wide) > 1:
-            logs = np.log(np.array(wide))
-            slopes = [float(np.polyfit(logs[:, 0], logs[:, j], 1)[0]) for j in (1, 2)]
+            slopes = self._slopes()
             values["exponents"] = slopes
             words = (
                 f"with {_WIDER * self.psi_p:g} features per dimension tau_gen goes as N to the "

@@ -9,7 +9,7 @@ from contract import GIVEN, Case
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
-from hierdiff.sims import Alignment, EmpiricalModel, SimulatedModel
+from hierdiff.sims import Alignment, EmpiricalModel, LearnedGrammar, SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
@@ -33,6 +33,12 @@ def network(noise: NoiseProcess) -> NetworkModel:
     return symbol_model(tree_unet(GRAMMAR, noise, width=8, conditional=True), noise, num_steps=4)
 
 
+def learned(noise: NoiseProcess) -> LearnedGrammar:
+    """A grammar learned from strings with their classes, which the responses are given."""
+    drawn = GRAMMAR.sample(400, 3)
+    return LearnedGrammar.fit(drawn.leaves, noise, symbols=8, labels=drawn.labels)
+
+
 def under(make: Any, data: Any, processes: tuple[NoiseProcess, ...] = PROCESSES) -> Case:
     return Case(
         SMALL, lambda: (make(FIRST), data), VARIABLES,
@@ -48,5 +54,6 @@ CASES = {
     "chain": under(lambda n: SimulatedModel(ExactRHM(GRAMMAR, n), 4), (GRAMMAR, DATA)),
     # under masking noise it holds most strings of the readout impossible
     "fitted": under(lambda n: EmpiricalModel(TRAINING, n), (GRAMMAR, OWN), PROCESSES[1:]),
+    "fitted, grammar": under(learned, (GRAMMAR, DATA)),
     "network": under(network, (GRAMMAR, DATA)),
 }

@@ -8,7 +8,7 @@ import torch
 from contract import Case
 
 from hierdiff import RHM, MaskingNoise
-from hierdiff.sims import Autoregressive, EmpiricalModel, SimulatedModel
+from hierdiff.sims import Autoregressive, EmpiricalModel, LearnedGrammar, SimulatedModel
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
@@ -37,6 +37,12 @@ CASES = {
     ),
     "fitted": Case(
         SMALL, lambda: (EmpiricalModel(GRAMMAR.sample(60, 2).leaves, NOISE), (GRAMMAR, DATA)),
+        VARIABLES, law,
+    ),
+    "fitted, grammar": Case(
+        SMALL,
+        lambda: (LearnedGrammar.fit(GRAMMAR.sample(400, 3).leaves, NOISE, symbols=6),
+                 (GRAMMAR, DATA)),
         VARIABLES, law,
     ),
     "network": Case(SMALL, lambda: (network(), (GRAMMAR, DATA)), VARIABLES, law),

@@ -11,7 +11,13 @@ from contract import Case
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
-from hierdiff.sims import Composition, EmpiricalModel, SimulatedModel, TruncatedDenoisers
+from hierdiff.sims import (
+    Composition,
+    EmpiricalModel,
+    LearnedGrammar,
+    SimulatedModel,
+    TruncatedDenoisers,
+)
 from hierdiff.theory import ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
@@ -43,6 +49,11 @@ def memory(noise: NoiseProcess) -> EmpiricalModel:
     return EmpiricalModel(np.unique(GRAMMAR.sample(2000, 2).leaves, axis=0), noise)
 
 
+def learned(noise: NoiseProcess) -> LearnedGrammar:
+    """A grammar learned from so few strings that some of its symbols are wrong."""
+    return LearnedGrammar.fit(GRAMMAR.sample(12, 3).leaves, noise, symbols=6)
+
+
 def under(make: Any) -> Any:
     processes = (UniformNoise(6), GaussianNoise(6))
     return lambda: [(replace(SMALL, noise=n.name), make(n), GRAMMAR) for n in processes]
@@ -64,6 +75,9 @@ CASES = {
     "chain": Case(SMALL, lambda: (chain(MaskingNoise(6)), GRAMMAR), VARIABLES, law, under(chain)),
     "fitted": Case(
         SMALL, lambda: (memory(MaskingNoise(6)), GRAMMAR), VARIABLES, law
+    ),
+    "fitted, grammar": Case(
+        SMALL, lambda: (learned(MaskingNoise(6)), GRAMMAR), VARIABLES, law, under(learned)
     ),
     "network": Case(
         SMALL, lambda: (network(MaskingNoise(6)), GRAMMAR), VARIABLES, law, under(network)

@@ -8,7 +8,7 @@ from contract import GIVEN, Case
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
 from hierdiff.noise import NoiseProcess
-from hierdiff.sims import Correlations, EmpiricalModel
+from hierdiff.sims import Correlations, EmpiricalModel, LearnedGrammar
 from hierdiff.theory.exact_models import ExactRHM
 
 GRAMMAR = RHM(8, 2, 2, 3).draw(0)
@@ -17,6 +17,11 @@ SMALL = Correlations(v=8, m=2, L=3, noise="epsilon", trajectories=8, low=0.3, hi
 VARIABLES = ("covariance", "correlation", "susceptibility")
 PROCESSES: tuple[NoiseProcess, ...] = (MaskingNoise(8), UniformNoise(8), GaussianNoise(8))
 TRAINING = GRAMMAR.sample(60, 2).leaves
+
+
+def learned(noise: NoiseProcess) -> LearnedGrammar:
+    return LearnedGrammar.fit(GRAMMAR.sample(400, 3).leaves, noise, symbols=8)
+
 
 CASES = {
     "exact": Case(
@@ -35,6 +40,11 @@ CASES = {
         lambda e, ds: e.predict(t=ds.t.values),
         lambda: [(replace(SMALL, noise=n.name), EmpiricalModel(TRAINING, n), TRAINING[:6])
                  for n in PROCESSES],
+    ),
+    "fitted, grammar": Case(
+        SMALL, lambda: (learned(EpsilonNoise(8)), DATA), VARIABLES,
+        lambda e, ds: e.predict(t=ds.t.values),
+        lambda: [(replace(SMALL, noise=n.name), learned(n), DATA) for n in PROCESSES],
     ),
 }  # fmt: skip
 CANNOT = {

@@ -11,10 +11,11 @@ import xarray as xr
 from contract import GIVEN, Case
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, LowRankMixture, MaskingNoise, UniformNoise
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.pcfg import PCFG
 from hierdiff.noise import NoiseProcess
-from hierdiff.sims import EmpiricalModel, PhaseTransition, SimulatedModel
-from hierdiff.theory.exact_models import ExactPCFG, ExactRHM
+from hierdiff.sims import EmpiricalModel, LearnedGrammar, PhaseTransition, SimulatedModel
+from hierdiff.theory.exact_models import ExactIsing, ExactPCFG, ExactRHM
 from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.networks.tree_unet import tree_unet
 
@@ -39,6 +40,11 @@ def memory(noise: NoiseProcess) -> EmpiricalModel:
     return EmpiricalModel(GRAMMAR.sample(60, 2).leaves, noise)
 
 
+def learned(noise: NoiseProcess) -> LearnedGrammar:
+    """A grammar learned from strings alone."""
+    return LearnedGrammar.fit(GRAMMAR.sample(400, 3).leaves, noise, symbols=8)
+
+
 def under(make: Any, data: Any, *noises: NoiseProcess) -> Any:
     return lambda: [(replace(SMALL, noise=n.name), make(n), data) for n in noises]
 
@@ -50,6 +56,17 @@ MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.1, seed=0)
 
 VARYING = PCFG.random(8, {2: 1, 3: 1}, 3, 0)
 TREES = VARYING.sample(12, 1, length=16)
+
+CHAINS = IsingChains.by_coupling(6, J=1.0)
+
+
+def of_chains(noise: NoiseProcess) -> tuple[ExactIsing, Any]:
+    """Spins with their classes, and what reads the class of a sample."""
+    model = ExactIsing(CHAINS, noise)
+    x0, labels = CHAINS.sample(24, 1)
+    x0 = CHAINS.vectors(x0) if noise.v is None else x0
+    return model, (x0, labels, model.classify)
+
 
 CASES = {
     "exact, varying trees": Case(
@@ -78,6 +95,15 @@ CASES = {
     "fitted": Case(
         SMALL, lambda: (memory(MaskingNoise(8)), OWN), VARIABLES, population,
         under(memory, OWN, *PROCESSES),
+    ),
+    "fitted, grammar": Case(
+        SMALL, lambda: (learned(MaskingNoise(8)), (GRAMMAR, DATA)), VARIABLES, population,
+        under(learned, (GRAMMAR, DATA), *PROCESSES),
+    ),
+    "exact, chains": Case(
+        SMALL, lambda: of_chains(MaskingNoise(2)), VARIABLES, population,
+        lambda: [(replace(SMALL, noise=n.name), *of_chains(n))
+                 for n in (UniformNoise(2), GaussianNoise())],
     ),
     "network": Case(
         SMALL, lambda: (network(MaskingNoise(8)), (GRAMMAR, DATA)), VARIABLES, population,

@@ -14,6 +14,7 @@ from contract_cases.phase_transition import (
     PROCESSES,
     TREES,
     VARYING,
+    learned,
     memory,
     network,
 )
@@ -60,6 +61,10 @@ CASES = {
     "fitted": Case(
         SMALL, lambda: (memory(MASKING), OWN), VARIABLES, population,
         under(memory, OWN, *PROCESSES),
+    ),
+    "fitted, grammar": Case(
+        SMALL, lambda: (learned(MASKING), (GRAMMAR, DATA)), VARIABLES, population,
+        under(learned, (GRAMMAR, DATA), *PROCESSES),
     ),
     "network": Case(
         SMALL, lambda: (network(MASKING), (GRAMMAR, DATA)), VARIABLES, population,

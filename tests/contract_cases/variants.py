@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 from contract import Case
-from contract_cases.phase_transition import DATA, GRAMMAR, OWN, PROCESSES, memory, network
+from contract_cases.phase_transition import DATA, GRAMMAR, OWN, PROCESSES, learned, memory, network
 
 from hierdiff import RHM, EpsilonNoise, MaskingNoise
 from hierdiff.noise import NoiseProcess
@@ -47,6 +47,10 @@ CASES = {
     "fitted": Case(
         SMALL, lambda: (memory(MASKING), OWN), VARIABLES, population,
         under(memory, OWN, *PROCESSES),
+    ),
+    "fitted, grammar": Case(
+        SMALL, lambda: (learned(MASKING), (GRAMMAR, DATA)), VARIABLES, population,
+        under(learned, (GRAMMAR, DATA), *PROCESSES),
     ),
     "network": Case(
         SMALL, lambda: (network(MASKING), (GRAMMAR, DATA)), VARIABLES, population,

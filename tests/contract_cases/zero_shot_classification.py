@@ -10,11 +10,13 @@ from contract import Case
 
 from hierdiff import RHM, GaussianNoise, LowRankMixture
 from hierdiff.data.derivations import Derivations
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.pcfg import PCFG
-from hierdiff.sims import Classification, SimulatedModel
+from hierdiff.sims import Classification, LearnedGrammar, SimulatedModel
 from hierdiff.sims.models.fitted import fit_supervised
 from hierdiff.theory.exact_models import (
     ExactGaussianRHM,
+    ExactIsing,
     ExactMixture,
     ExactPCFG,
     ExactRHM,
@@ -34,6 +36,7 @@ PLAIN = replace(SMALL, weightings=("vdm", "snr", "exp"))
 GRAMMAR = RHM(4, 2, 2, 2).draw(0)
 VARYING = PCFG.random(4, {2: 1, 3: 1}, 2, 0)
 EMISSIONS = GaussianRHM(GRAMMAR, 0.42)
+CHAINS = IsingChains.by_coupling(6, J=1.0)
 MIXTURE = LowRankMixture.random(6, 2, 3, delta=0.3, residual="ambient", seed=0)
 
 
@@ -54,6 +57,19 @@ def hard() -> Derivations:
 def vectors() -> tuple[np.ndarray, np.ndarray]:
     x0, labels = MIXTURE.sample(30, 1)
     return every((x0, labels))
+
+
+def learned() -> LearnedGrammar:
+    """A grammar learned from strings with their classes."""
+    drawn = GRAMMAR.sample(400, 3)
+    every((drawn.x0, drawn.labels))
+    return LearnedGrammar.fit(drawn.leaves, GaussianNoise(4), symbols=4, labels=drawn.labels)
+
+
+def spins() -> tuple[np.ndarray, np.ndarray]:
+    """Chains of strong and of weak coupling as vectors."""
+    x0, labels = CHAINS.sample(24, 1)
+    return every((CHAINS.vectors(x0), labels))
 
 
 def fitted() -> ExactMixture:
@@ -88,10 +104,14 @@ CASES = {
     "exact, vectors": Case(
         SMALL, lambda: (ExactMixture(MIXTURE, GaussianNoise()), vectors()), VARIABLES
     ),
+    "exact, chains": Case(
+        SMALL, lambda: (ExactIsing(CHAINS, GaussianNoise()), spins()), VARIABLES
+    ),
     "chain": Case(
         SMALL, lambda: (SimulatedModel(ExactRHM(GRAMMAR, GaussianNoise(4)), 4), hard()), VARIABLES
     ),
     "fitted": Case(SMALL, lambda: (fitted(), vectors()), VARIABLES),
+    "fitted, grammar": Case(SMALL, lambda: (learned(), hard()), VARIABLES),
     "network": Case(PLAIN, lambda: (symbols(), hard()), VARIABLES),
     "network, emissions": Case(
         PLAIN, lambda: (GaussianRHMNetwork(symbols(), EMISSIONS), EMISSIONS.sample(24, 1)), CEILING

@@ -43,7 +43,7 @@ from hierdiff.checks import (
 )
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import PALETTE, Figure, plt
+from hierdiff.plots import GUIDE, PALETTE, Figure, panels, plt, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.sims.contrastive_learning import one_learner
 from hierdiff.sims.metrics.estimators import standard_error, student_error
@@ -311,16 +311,25 @@ class NetworkContrastive:
         for ax, task in zip(axes, (ds.task.values[-1], ds.task.values[0]), strict=True):
             for kind, colour in zip(KINDS, (PALETTE[0], PALETTE[3]), strict=True):
                 a, b = (x.sel(negatives=kind, task=task) for x in (law, ds))
-                ax.errorbar(a.width, a.accuracy, a.accuracy_error, fmt="-", lw=1, color=colour)
+                # no line: nothing was computed between the widths
+                ax.errorbar(a.width, a.accuracy, a.accuracy_error, fmt="_", ms=16, color=colour,
+                            label=f"minimum, negatives {kind}")  # fmt: skip
                 ax.errorbar(b.width, b.accuracy, b.accuracy_error, fmt="o", ms=5, mfc="none",
-                            capsize=2, color=colour, label=f"negatives {kind}")  # fmt: skip
-            ax.axhline(0.5, color="0.7", lw=0.8)
+                            capsize=2, color=colour,
+                            label=f"networks, negatives {kind}")  # fmt: skip
+            ax.axhline(0.5, **GUIDE)
             ax.set(
-                xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.45, 0.95)
-            )
+                xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.45, 0.95),
+                xticks=self.widths,
+            )  # fmt: skip
             ax.spines[["top", "right"]].set_visible(False)
-        axes[0].legend(frameon=False, fontsize=8, title="lines: minimum of the loss",
-                       title_fontsize=8)  # fmt: skip
+        d, words = self.widths[0], []
+        for task in (ds.task.values[-1], ds.task.values[0]):
+            at = ds.accuracy.sel(task=task, width=d)
+            cells = ", ".join(f"{float(at.sel(negatives=k)):.2f} ({k})" for k in KINDS)
+            words.append(f"{task}, d = {d}: {cells}")
+        panels(axes, *words)
+        shared_legend(figure, axes[0])
         return figure
 
     def summary(self, datasets: Datasets) -> Summary:

@@ -39,7 +39,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, NoiseProcess, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.noise import noise_name, noise_process
-from hierdiff.plots import FONT, Figure, plt, shade
+from hierdiff.plots import Figure, panels, plt, shade, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.theory import denoise_symbols
@@ -256,13 +256,19 @@ class NetworkLocality:
                 ax.plot(a.t, a.explained, "-", lw=1, color=colour)
                 ax.errorbar(b.t, b.explained, b.explained_error, fmt="o", ms=5, mfc="none",
                             capsize=2, color=colour,
-                            label=f"{self.s ** int(h)} leaves")  # fmt: skip
-            ax.set(xlabel=str(ds.t.attrs["long_name"]), title=f"windows: {kind}")
+                            label=f"{self.s ** int(h)} {'leaves' if h else 'leaf'}")  # fmt: skip
+            ax.set(xlabel=str(ds.t.attrs["long_name"]))
             ax.spines[["top", "right"]].set_visible(False)
         least = min(float(x.explained.min()) for x in (law, ds))
         axes[0].set(ylabel=r"share explained, $r^2$", ylim=(least - 0.05, 1.01))
-        axes[0].legend(frameon=False, fontsize=FONT, title="lines: the exact denoiser",
-                       title_fontsize=7)  # fmt: skip
+        words = []
+        for kind in KINDS:
+            lowest = ds.explained.sel(kind=kind).min("t")
+            h = int(np.argmax(lowest.values))
+            words.append(f"{kind}: {self.s ** int(ds.height[h])} leaves at least "
+                         f"{float(lowest[h]):.2f}, all {float(lowest[-1]):.2f}")  # fmt: skip
+        panels(axes, *words)
+        shared_legend(figure, axes[0], title="points: networks; lines: the exact denoiser")
         return figure
 
     def summary(self, datasets: Datasets) -> Summary:

@@ -66,7 +66,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
-from hierdiff.plots import FONT, Axes, Figure, legend, level_colours, plt
+from hierdiff.plots import FONT, Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.memory import (
@@ -707,16 +707,25 @@ def draw(study: NetworkTrainingTime, ds: xr.Dataset, law: xr.Dataset) -> Figure:
                              ms=3, mfc="none", lw=1, label=name)  # fmt: skip
     for r, height in enumerate(found["plateaus"][:-1]):
         axes[1].axhline(height, color="k", lw=0.8, ls=":")
-        axes[1].annotate(f"{r} levels known", (t[-1], height), fontsize=FONT, ha="right",
+        axes[1].annotate(f"{r} known", (t[0], height), fontsize=FONT, ha="left",
                          va="bottom")  # fmt: skip
     axes[1].set(xscale="log", yscale="log", xlabel=r"training time $\tau$, steps",
                 ylabel="divergence from the exact posterior")  # fmt: skip
     axes[2].axhline(study.copied, color="k", lw=0.8, ls=":")
     axes[2].set(xscale="log", xlabel=r"training time $\tau$, steps",
                 ylabel="copies beyond chance")  # fmt: skip
-    for ax in axes[1:]:
+    turns, copied = found["exponent of the window's end"], found["exponent of tau_mem"]
+    words = ["nearest exact denoiser", "loss on fresh strings", "copies"]
+    if turns is not None:
+        words[1] += f": turns as P to the {turns[0]:.2f} ± {turns[1]:.2f}"
+    if copied is not None:
+        words[2] += (f": {study.copied:.0%} at a time as P to the {copied[0]:.2f} ± "
+                     f"{copied[1]:.2f}")  # fmt: skip
+    panels(axes, *words)
+    notes = ("dotted: rules of so many levels known", f"dotted: {study.copied:.0%}")
+    for ax, note in zip(axes[1:], notes, strict=True):
         if ax.get_legend_handles_labels()[0]:
-            legend(ax)
+            legend(ax, note)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 

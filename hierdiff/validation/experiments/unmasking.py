@@ -246,9 +246,21 @@ class NetworkUnmasking:
             ax.set_xticks(ds["T"].values, [str(T) for T in ds["T"].values])
             ax.minorticks_off()
             ax.spines[["top", "right"]].set_visible(False)
-            legend(ax)
-        panels(axes, "networks (points), exact (lines)", "own error (points), price (dashed)",
-               "valid strings")  # fmt: skip
+        for ax, words in zip(
+            axes, ("points: networks; lines: exact", "points: own error; dashed: price", ""),
+            strict=True,
+        ):  # fmt: skip
+            legend(ax, words)
+        last = ds.isel(T=-1)
+        i = int(np.argmin(last.divergence.values))
+        name, T = str(ds.order.values[i]), int(ds["T"][-1])
+        cells = [f"{float(last[w][i]):.{k}f} ± {float(last[f'{w}_error'][i]):.{k}f}"
+                 for w, k in (("divergence", 2), ("valid", 3))]  # fmt: skip
+        one = ds.isel(order=i)
+        enough = one["T"].values[(one.learning > one.price).values]
+        panels(axes, f"T = {T}: {cells[0]} nats ({name}); exact: 0",
+               f"{name}: own error is larger from T = {int(enough[0]) if len(enough) else '-'}",
+               f"T = {T}: {cells[1]} valid ({name})")  # fmt: skip
         return figure
 
     def summary(self, datasets: Datasets) -> Summary:
