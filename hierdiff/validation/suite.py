@@ -114,6 +114,20 @@ STUDIES: tuple[Study, ...] = (
         images="fashion",
     ),
     Study(
+        "fashion-probes", "the class in every layer of networks of clothing, 28 x 28", 90,
+        f"{_RUN} network-representation",
+        "fashion --size 28 --channels 64 --batch 128 --steps 6000",
+        "fashion --size 14 --steps 4 --batch 8 --n-train 20 0 --fit 40 --test 20 --t .02 .3",
+        images="fashion",
+    ),
+    Study(
+        "fashion-triplets", "odd-one-out of clothing beside its class tree, 28 x 28", 60,
+        f"{_RUN} network-alignment",
+        "fashion --size 28 --channels 64 --batch 128 --steps 6000",
+        "fashion --size 14 --steps 4 --batch 8 --objects 30 --t .1 .5 --max-triplets 200",
+        images="fashion",
+    ),
+    Study(
         "rhm-images-64", "rendered grammars, 64 x 64, beside exact pixels", 100,
         f"{_RUN} network-rhm-images",
         "--L 4 --patch 4 --channels 64 --multipliers 1 2 2 2 --batch 128 --steps 2500 --data 128 "

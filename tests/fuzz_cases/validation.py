@@ -71,6 +71,7 @@ EXEMPT = {
     f"{_V}{name}": "a named tuple of what a function returns, which computes nothing"
     for name in (
         "reference_layers.Similarity", "diffusion.parameterisation.Prediction",
+        "diffusion.parameterisation.EDMCoefficients",
         "diffusion.schedules.StepLevels", "diffusion.samplers.Retention",
     )
 } | {
@@ -90,6 +91,13 @@ EXEMPT = {
 
 
 # ------------------------------------------------------------------------------------- stand-ins
+
+
+class _KeepsFirst(nn.Module):
+    """A network that returns what it sees."""
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        return x
 
 
 @functools.cache
@@ -486,6 +494,9 @@ def _forwards() -> list[Case]:
         ("experiments.rhm_images.ExactDenoiser", ExactDenoiser, "forward",
          lambda: ExactDenoiser(_exact()),
          lambda: {"x": torch.zeros(2, 1, 4, 4), "log_snr": two}),
+        ("diffusion.parameterisation.Preconditioned", parameterisation.Preconditioned, "forward",
+         lambda: parameterisation.Preconditioned(_KeepsFirst()),
+         lambda: {"x": torch.zeros(2, 3), "sigma": two}),
         ("diffusion.parameterisation.Parameterisation", Parameterisation, "network_input", kind,
          pair(tensors=("x_t",))),
         ("diffusion.parameterisation.Parameterisation", Parameterisation, "clean", kind,

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import FloatArray, check_fields, checked, natural, reals, unchecked
+from hierdiff.checks import FloatArray, check_fields, checked, flag, natural, reals, unchecked
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
@@ -89,7 +89,7 @@ class Classes:
     jpeg: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self, decode=unchecked)
+        check_fields(self, decode=unchecked, eight=flag, jpeg=flag)
 
     @checked
     def __call__(self, images: Array) -> Array:
