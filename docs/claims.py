@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from contrast_tables import claims_c
 from exponents import claims_p
 from network_claims import network_claims
-from pages import HERE, plus, result, table
+from pages import HERE, capital, parts, plus, result, table
 from training_tables import claims_m
 from unmasking_tables import claims_u
 
@@ -69,7 +71,7 @@ def claims_h() -> dict[str, Verdict]:
     )
     return {
         "H2": (
-            f"depends on the judges: at t = {top['t'][1]:g} the best unconditional level of an "
+            f"depends on the observers: at t = {top['t'][1]:g} the best unconditional level of an "
             f"exact model is {' and '.join(words)}, 0 being the class",
             "`python sims/alignment.py --grammars 40` and `python sims/alignment.py --grammars 40 "
             "--weights 0.25 1 1 0.5 0.25`",
@@ -153,7 +155,7 @@ def claims_b() -> dict[str, Verdict]:
             command,
         ),
         "B3": (
-            "what a learner must pay: labels for 60 % accuracy grow as N to the "
+            "it has a price in labels: labels for 60 % accuracy grow as N to the "
             f"{kernels['additive']} if it adds what it knows of x and of y, and to the "
             f"{kernels['product']} if it must see them together",
             command,
@@ -175,15 +177,15 @@ def claims_g() -> dict[str, Verdict]:
     learning, speciation = "`python sims/grammar_learning.py`", "`python sims/speciation.py`"
     return {
         "G1": (
-            f"of who reads tokens around a tuple: m to the power {' and '.join(tokens)} at heights "
-            f"2 and 3; not of who reads own symbols: {' and '.join(own)}, the same law at all "
-            "heights",
+            f"holds if tokens around a tuple are read: m to the power {' and '.join(tokens)} at "
+            f"heights 2 and 3; not if own symbols are read: {' and '.join(own)}, the same law at "
+            "all heights",
             learning,
         ),
         "G2": (f"holds: {ratio} of it at P = {one['P'][-1]:,}, m = {one['m']}", learning),
         "S1": (
-            "not for levels, whose symbols have many rivals: U-turns keep half of them up to "
-            f"{far:.2f} earlier; where the branch crosses all rivals together it is right to "
+            "does not hold for levels, whose symbols have many rivals: U-turns keep half of them "
+            f"up to {far:.2f} earlier; where the branch crosses all rivals together it is right to "
             f"{near:.3f}",
             speciation,
         ),
@@ -196,15 +198,26 @@ def claims_g() -> dict[str, Verdict]:
 
 
 def claims() -> str:
-    """The whole table."""
+    """A table of verdicts, and a section per claim with its numbers and commands."""
     done = claims_p()
     done |= claims_r() | claims_h() | claims_z() | claims_b() | claims_c()
-    rows, networks, later = [], network_claims(), claims_u()
+    rows, sections, networks, later = [], [], network_claims(), claims_u()
     networks["U1"] = later.pop("networks")[0]
     done |= later | claims_m() | claims_g()
     for line in (HERE / "results" / "claims_list.txt").read_text().splitlines():
         name, text, waits = (part.strip() for part in line.split("|"))
         verdict, how = done.get(name, (f"open: waits for {waits}", ""))
-        rows.append([name, text, verdict, how, networks.get(name, "open")])
-    header = ["claim", "what is claimed", "theory and simulation", "command", "networks"]
-    return table(header, rows)
+        found, label = networks.get(name, "open"), f"claim-{name.lower()}"
+        # the verdict is what stands before the first number
+        rows.append([f"[{name}](#{label})", text, re.split(r"[:;.] ", verdict)[0]])
+        lines = [
+            f"({label})=\n### {name}. {capital(text)}",
+            f"**Exact models.** {capital(verdict)}.",
+        ]
+        lines += [f"Made by {how}."] if how else []
+        lines.append("**Networks.** " + ("Open." if found == "open" else ""))
+        if found != "open":
+            lines.append("\n".join(f"* {capital(part)}" for part in parts(found)))
+        sections.append("\n\n".join(lines) + "\n")
+    heads = table(["claim", "what the papers claim", "what was found on exact models"], rows)
+    return "\n".join([heads, "## Numbers and commands\n", *sections])

@@ -76,9 +76,25 @@ def words_of_images(_: Any, doctree: nodes.document) -> None:
             image["alt"] = f"Figure of {stem.replace('_', ' ')}"
 
 
+def whole_pictures_and_numbers(_: Any, doctree: nodes.document) -> None:
+    """Figures can be scrolled where the page is narrow, and an error stays beside its value."""
+    for image in list(doctree.findall(nodes.image)):
+        if isinstance(image.parent, nodes.section):
+            box = nodes.container(classes=["picture"])
+            image.replace_self(box)
+            box += image
+        elif isinstance(image.parent, nodes.paragraph):
+            image.parent["classes"].append("picture")
+    for entry in doctree.findall(nodes.entry):
+        for text in list(entry.findall(nodes.Text)):
+            if " ± " in text:
+                text.parent.replace(text, nodes.Text(text.replace(" ± ", "\u00a0±\u00a0")))
+
+
 def setup(app: Any) -> None:
     """Connect what is defined above."""
     app.connect("doctree-read", words_of_images)
+    app.connect("doctree-read", whole_pictures_and_numbers)
 
 
 html_math_renderer = "mathml"

@@ -125,7 +125,7 @@ def claims_c() -> dict[str, tuple[str, str]]:
             CONTRAST,
         ),
         "C2": (
-            "of the symbol at the top of its own view: two halves of a string reveal "
+            "they reveal the symbol at the top of their own view: two halves of a string reveal "
             f"{plus(x['revealed'][1][0][1], x['revealed_error'][1][0][1], 2)} of the level below "
             f"the class and {plus(x['revealed'][1][0][0], x['revealed_error'][1][0][0], 2)} of the "
             "class; leaves and class lose the class where the diffusion model does (largest z "
@@ -133,7 +133,7 @@ def claims_c() -> dict[str, tuple[str, str]]:
             CONTRAST,
         ),
         "C3": (
-            "but for the transition: windows of a quarter of 64 leaves cost at most "
+            "holds except near the transition: windows of a quarter of 64 leaves cost at most "
             f"{', '.join(worst)} in nats per leaf; the Markov length grows with the tree there "
             "and nowhere else",
             LOCAL,

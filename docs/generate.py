@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -16,7 +17,7 @@ from contrast_tables import (
     revealed_levels,
 )
 from exponents import exponent_tests, exponents, threshold_bounds
-from pages import HERE, ROOT, parameters, plus, result, table
+from pages import HERE, ROOT, parameters, parts, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
 from training_tables import training_features, training_networks, training_signs
@@ -422,13 +423,16 @@ def speciation_chains() -> str:
 
 def networks() -> str:
     """What the studies on networks print at the end, with their commands."""
-    rows = []
+    runs = []
     for path in sorted((ROOT / "validation" / "results").glob("*.json")):
         found = json.loads(path.read_text())
         made = found["made"]
-        said = found["claim"] if "claim" in found else found["closing"]
-        rows.append([f"`python validation/{made['command']}`", made.get("device", "cpu"), said])
-    return table(["command", "device", "result"], rows)
+        # where the files were written changes no number
+        command = re.sub(r" --(out|summary) \S+", "", made["command"])
+        lines = [f"* `python validation/{command}`, {made.get('device', 'cpu')}"]
+        lines += [f"  * {part}" for part in parts(found.get("claim") or found["closing"])]
+        runs.append("\n".join(lines))
+    return "\n".join(runs) + "\n"
 
 
 def network_runs() -> str:
@@ -444,8 +448,8 @@ def network_runs() -> str:
         seconds = made.get("wall_seconds", made.get("seconds"))
         took = "" if seconds is None else f"{seconds:.0f} s"
         said = found["claim"] if "claim" in found else found["closing"]
-        rows.append([f"`{path.name}`", size, device, took, said.partition(";")[0]])
-    text = table(["file", "size", "device", "wall time", "result"], rows)
+        rows.append([f"`{path.stem}`", parts(said)[0], size, took])
+    text = table(["file", "first number", "size", "wall time"], rows)
     waits = [[f"`{s.name}`", f"about {s.seconds} s", s.text] for s in STUDIES
              if s.name not in large]  # fmt: skip
     if not waits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     lines = [header, ["---"] * len(header), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def capital(text: str) -> str:
+    """A text that begins as a sentence does."""
+    return text[:1].upper() + text[1:]
+
+
+def parts(text: str) -> list[str]:
+    """What stands between semicolons; those inside of parentheses separate nothing."""
+    return re.split(r";\s+(?![^()]*\))", text)
 
 
 def result(name: str) -> Any:

@@ -47,7 +47,8 @@ def training_networks() -> str:
             *(_times(one) for one in row["level times"]),
         ])  # fmt: skip
     header = [
-        "P", "least divergence, nats per leaf", "loss at its best from", "to", "20 % copies at",
+        "P", "least divergence, nats per leaf", "loss at its best from", "loss at its best to",
+        "20 % copies at",
         *(f"level {r} learned at" for r in range(1, count + 1)),
     ]  # fmt: skip
     plateaus = ", ".join(f"{value:.3f}" for value in x["plateaus"])

@@ -130,10 +130,10 @@ def claims_u() -> dict[str, tuple[str, str]]:
     )
     return {
         "U1": (
-            "holds exactly, and is the smaller part: the divergence of block sizes is a Riemann "
-            f"sum of Z(k). At four leaves a step the best sizes cost {min(four):.2f} to "
-            f"{max(four):.2f} nats for 16 to 64 leaves (m = 3). The order matters "
-            f"more: with eight steps for 32 leaves {kl('left to right')} nats left to right, "
+            "holds exactly, but the order of the leaves matters more: the divergence of block "
+            "sizes is a Riemann sum of Z(k). At four leaves a step the best sizes cost "
+            f"{min(four):.2f} to {max(four):.2f} nats for 16 to 64 leaves (m = 3). With eight "
+            f"steps for 32 leaves the price is {kl('left to right')} nats left to right, "
             f"{kl('random')} random, "
             f"{kl('spread')} spread over the tree; it falls as T to the power "
             f"-{plus(*x['exponents']['best'], 2)} and -{plus(*x['exponents']['spread'], 2)}",
@@ -146,7 +146,7 @@ def claims_u() -> dict[str, tuple[str, str]]:
             ORDER,
         ),
         "U3": (
-            f"only where the order is bad: at {x['remasking']['calls'][-1]:.0f} calls "
+            f"holds only where the order is bad: at {x['remasking']['calls'][-1]:.0f} calls "
             f"{share('random', 0)} of the strings are valid without and {share('random', 2)} with "
             f"remasking in random order, {share('confident', 0)} and {share('confident', 2)} where "
             "the surest leaves come first",

@@ -25,7 +25,7 @@ from hierdiff.theory.rhm.locality import sliding_windows, tree_windows, windowed
 # %%
 # The loss is a conditional information
 # -------------------------------------
-# Given the window, the outside changes the belief in leaf i from p^W to p.  By the chain rule
+# Given the window, the outside changes the belief in leaf i from :math:`p^W` to p.  By the chain rule
 #
 # .. math:: E \log \frac{p(x_i \mid x_t)}{p(x_i \mid x_{t,W})}
 #    = I(x_i; x_t) - I(x_i; x_{t,W}) = I(x_i;\, x_{t,\setminus W} \mid x_{t,W}) .
@@ -83,14 +83,15 @@ for windows in (sliding_windows(4, 1), sliding_windows(4, 2), tree_windows(gramm
 # -------------------
 # With flat evidence outside, the messages from above carry the frequency of the symbol at the top
 # of the subtree and nothing else.  Where symbols are equally frequent the windowed denoiser is the
-# denoiser of a tree of depth h, and the squared loss is b_L - b_h.
+# denoiser of a tree of depth h, and the squared loss is
+# :math:`b_L - b_h`.
 
 # %%
 # A power of the width
 # --------------------
-# For the annealed recursion of the epsilon-process beliefs of any depth are known.  A window of 2^h
-# leaves in a long string loses what the depths beyond h add.  The exponent of the width, at the
-# threshold and at distances of 10^-2 ... 10^-5 below it:
+# For the annealed recursion of the epsilon-process beliefs of any depth are known.  A window of
+# :math:`2^h` leaves in a long string loses what the depths beyond h add.  The exponent of the width,
+# at the threshold and at distances of :math:`10^{-2}` to :math:`10^{-5}` below it:
 
 rhm = RHM(32, 4, 2, 1)
 threshold, nu = critical_noise(rhm), correlation_length_exponent(rhm)
@@ -114,7 +115,7 @@ print(f"at the threshold {slow:.2f}, beyond the scale {fast:.2f}")
 # %%
 # Off the threshold the fast power is that of the fixed point without noise.  Beliefs stay near the
 # unstable fixed point for log(1/distance) / log(slope) levels before they get there, so the scale
-# grows as distance to the power -nu: by nu log2(10) levels for every decade.
+# grows as the distance to the power :math:`-\nu`: by :math:`\nu\log_2 10` levels for every decade.
 
 heights = []
 for decade in (2, 3, 4, 5):
@@ -130,5 +131,5 @@ assert abs(levels[-1] - nu * np.log2(10)) < 0.15
 
 # %%
 # So local denoisers are exact almost everywhere: at a given accuracy a window of some leaves
-# suffices, however long the string, but for noise levels so near the threshold that the scale is
-# the string.
+# suffices, however long the string.  The exception are noise levels so near the threshold that the
+# scale :math:`\xi` is the length of the string.

@@ -176,7 +176,9 @@
     }
     for (const mark of marks) {
       if (!(mark.x >= x0 && mark.x <= x1)) continue;
-      const at = px(mark.x), right = at > 0.78 * WIDTH;
+      const at = px(mark.x), right = at > 0.78 * WIDTH ||
+        // words of a mark would run into the next one
+        (at > LEFT + 90 && marks.some((one) => px(one.x) > at + 6 && px(one.x) < at + 90));
       svg.append(element("path", { d: `M${at} ${TOP}V${HEIGHT - BOTTOM}`, class: mark.kind }));
       text([at + (right ? -4 : 4), TOP + mark.row * 17 + 10], mark.words, {
         "text-anchor": right ? "end" : "start", class: "halo",

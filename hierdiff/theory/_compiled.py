@@ -12,6 +12,7 @@ from pathlib import Path
 import numba
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 
 __all__ = ["SOURCES", "TRIED", "UntriedNumba", "inline", "jit", "part"]
 
@@ -78,18 +79,38 @@ class _Cache(FunctionCache):
             super().save_overload(*args)
 
 
-def jit(function=None, *, fastmath=False):
+def jit(function=None, *, fastmath=False, effort=3):
     """Compile on first use, keep on disk, and release the interpreter while running.
 
-    ``fastmath`` names the liberties that floating-point operations may take.
+    ``fastmath`` names the liberties that floating-point operations may take, ``effort`` is LLVM's
+    level of optimisation.  Kernels that spell out their vectors run as fast with 2 as with 3, which
+    takes a third longer to compile.
     """
     if function is None:
-        return functools.partial(jit, fastmath=fastmath)
+        return functools.partial(jit, fastmath=fastmath, effort=effort)
     dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    if effort < 3:
+        dispatcher.compile = _with_effort(dispatcher.compile, effort)
     if _KEEPS:
         with contextlib.suppress(RuntimeError):  # no folder can be written: compile every time
             dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+def _with_effort(compile, effort):
+    """Numba knows one level for all that it compiles; lowered here while one function is."""
+
+    @functools.wraps(compile)
+    def lowered(signature):
+        with global_compiler_lock:  # compilations in other threads wait, and keep their level
+            kept = numba.config.OPT
+            numba.config.OPT = min(kept, type(kept)(effort))
+            try:
+                return compile(signature)
+            finally:
+                numba.config.OPT = kept
+
+    return lowered
 
 
 part = njit(nogil=True, error_model="numpy")

@@ -11,8 +11,8 @@ dataset              content
 ``t0/LAYER``, ...    features [n, width] of a layer at the first level, and so on
 ===================  ===========================================================================
 
-All levels of an image share one draw of the noise.  A chunk is used again if the images, the
-weights, the levels and the seed are the same.
+All levels of an image share one draw of the noise, which its row number names.  A chunk is used
+again if the images, the weights, the levels and the seed are the same.
 
 A linear probe on such a file needs sums over its rows only: with features z scaled as in
 :func:`hierdiff.sims.metrics.probes.ridge_probe`,
@@ -84,6 +84,14 @@ class FeatureFile:
                 f"folder = {self.folder} holds no {_FILE}; write it with save_features, or run "
                 "hierdiff features again if it was interrupted"
             )
+        # HDF5 reads zeros where a file is missing, and whatever stands in one that was overwritten
+        for part, key in enumerate(self._read("keys").tolist()):
+            path = self.folder / _part(part)
+            if not _holds(path, key.decode()):
+                raise DamagedFile(
+                    f"{path} is missing, or belongs to another run than {_FILE}; write the "
+                    "features again"
+                )
 
     @property
     def path(self) -> Path:
@@ -117,6 +125,8 @@ class FeatureFile:
 
     def _read(self, name: str) -> Any:
         with self._open() as file:
+            if name not in file:
+                raise DamagedFile(f"{self.path} has no {name}; write the features again")
             return file[name][...]
 
     @checked(level=natural, rows=unchecked)
@@ -265,18 +275,23 @@ def save_features(
     encode = found.maps()[0]
     fitting(found, encode(images.read(chosen[:1])[0]))
     place.mkdir(parents=True, exist_ok=True)
-    mark = fingerprint((model, tuple(t), seed, output))
+    mark = fingerprint((model, tuple(t), seed, output, "noise by row"))
     starts = range(0, len(chosen), chunk)
-    parts = []
+    parts, keys = [], []
     for part, start in enumerate(Progress(list(starts), "features", unit="chunks")):
         pixels, kept = images.read(chosen[start : start + chunk])
-        path = place / f"part-{part:05d}.h5"
+        path = place / _part(part)
         key = fingerprint((mark, pixels, kept))
         if not _holds(path, key):
-            _write(path, key, found, encode(pixels), kept, images.labels, t, seed, start, output)
+            _write(path, key, found, encode(pixels), kept, images.labels, t, seed, output)
         parts.append(path)
-    _join(place, parts, t)
+        keys.append(key)
+    _join(place, parts, keys, t)
     return FeatureFile(place)
+
+
+def _part(number: int) -> str:
+    return f"part-{number:05d}.h5"
 
 
 def _holds(path: Path, key: str) -> bool:
@@ -290,12 +305,16 @@ def _holds(path: Path, key: str) -> bool:
 
 def _write(
     path: Path, key: str, found: OpenModel, x0: Array, rows: Array, labels: Array | None,
-    t: Sequence[float], seed: int, start: int, output: bool,
+    t: Sequence[float], seed: int, output: bool,
 ) -> None:  # fmt: skip
     """One chunk, all levels, under its final name when it is whole."""
     model: DiffusionModel = found.model
     noise: Any = model.noise
-    randoms = stream(seed, "feature noise", start).standard_normal(x0.shape, dtype=np.float32)
+    # by image, so that neither the chunk nor an image that cannot be read changes another's noise
+    randoms = np.stack([
+        stream(seed, "feature noise", int(row)).standard_normal(x0.shape[1:], dtype=np.float32)
+        for row in rows
+    ])  # fmt: skip
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         for i, level in enumerate(t):
             x_t = noise.corrupt_with(x0, level, randoms).astype(np.float32)
@@ -311,7 +330,7 @@ def _write(
         file.attrs["layers"] = list(values)
 
 
-def _join(folder: Path, parts: Sequence[Path], t: Sequence[float]) -> None:
+def _join(folder: Path, parts: Sequence[Path], keys: Sequence[str], t: Sequence[float]) -> None:
     """The file in which the chunks are one array each."""
     rows, labels = [], []
     for path in parts:
@@ -333,6 +352,7 @@ def _join(folder: Path, parts: Sequence[Path], t: Sequence[float]) -> None:
                 whole.create_virtual_dataset(name, layout)
         whole["row"], whole["labels"] = np.concatenate(rows), np.concatenate(labels)
         whole["t"] = np.asarray(t, float)
+        whole["keys"] = np.array(keys, dtype="S")
         whole.attrs["layers"] = layers
 
 

@@ -197,3 +197,8 @@ def test_a_class_needs_labels() -> None:
     with pytest.raises(InvalidParameter, match="without labels") as error:
         model.given(1)
     one_line(error)
+
+
+def test_no_string_has_no_log_probability() -> None:
+    found = node_log_probability(TINY, np.empty((0, 8), int))
+    assert [x.shape for x in found] == [(0, 1), (0, 2), (0, 4), (0, 8)]

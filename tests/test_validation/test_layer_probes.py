@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,6 +150,7 @@ def test_photographs_are_read_from_folders(
     from PIL import Image
 
     from hierdiff.data.digits import LabelledImages
+    from hierdiff.data.image_folder import load_images
     from hierdiff.validation.recipes import train_image_network
     from hierdiff.validation.training import TrainConfig
 
@@ -171,6 +174,23 @@ def test_photographs_are_read_from_folders(
     assert "network: middle_block" in ds.row.values
     assert float(ds.accuracy.sel(probe="all", row="network: output")[0]) > 0.8
     assert "rises before it falls" in capsys.readouterr().out
+
+    # of data larger than the limit only layers are probed, and no more images opened than are used
+    opened: list[int] = []
+
+    def loading(files: Any, size: int) -> Any:
+        opened.append(len(files))
+        return load_images(files, size)
+
+    monkeypatch.setattr(layer_probes, "load_images", loading)
+    monkeypatch.setattr(layer_probes, "LARGEST_PROBED", 3 * 8 * 8 - 1)
+    few = NetworkRepresentation(replace(study.source, fit=10, test=6))  # type: ignore[type-var]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the broken image may be among them
+        (small,) = run(few, out=tmp_path / "few").values()
+    assert opened == [16]
+    assert "network: middle_block" in small.row.values
+    assert "network: output" not in small.row.values
     for folder in ("bright", "dark"):
         for i in range(1, 10):
             (tmp_path / "images" / folder / f"{i}.png").unlink()

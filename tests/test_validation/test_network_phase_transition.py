@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import xarray as xr
 from oracles import one_line
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise
+from hierdiff.data.image_folder import eight_bits
 from hierdiff.errors import InvalidParameter
 from hierdiff.results import load
 from hierdiff.sims.metrics.forward_backward import (
@@ -24,7 +26,9 @@ from hierdiff.sims.metrics.forward_backward import (
 )
 from hierdiff.sims.run import run
 from hierdiff.theory import ExactRHM
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule, step_levels
 from hierdiff.validation.execution import Execution
+from hierdiff.validation.experiments.image_retention import PublishedStart
 from hierdiff.validation.experiments.phase_transition import (
     CatalogueNetwork,
     DigitNetwork,
@@ -213,6 +217,79 @@ def test_a_published_network_is_run_on_a_folder(
     assert run(NetworkPhaseTransition(source), out=tmp_path / "shared") == {}
     assert len(list((tmp_path / "shared").glob("tasks/*/*.npz"))) == 2
     assert not list((tmp_path / "shared").glob("*.nc"))
+
+
+def test_the_start_of_the_authors_is_one_level_further() -> None:
+    """Equal to the protocol step by step; the ratios are those of the authors' code."""
+    noise, chain = GaussianNoise(schedule="linear"), DiscreteSchedule.linear().respaced("250")
+    start = PublishedStart(None, "linear", chain)
+    steps = [step_levels(chain, noise, k, "published") for k in range(1, 250)]
+    own = np.array([s.model_t for s in steps])
+    expected = noise.snr(np.array([s.added for s in steps]))
+    np.testing.assert_allclose(start.added(own), expected, rtol=1e-9)
+    assert float(start.added(step_levels(chain, noise, 250).model_t)) == pytest.approx(0, abs=1e-12)
+    assert float(start.added(0.0)) == np.inf
+    # noise over signal amplitude, against that of the level at which the chain starts
+    ratio = np.sqrt(noise.snr(own) / start.added(own))
+    assert ratio[0] == pytest.approx(2.64, abs=5e-3)
+    assert ratio[24] == pytest.approx(1.042, abs=5e-4)
+    x0, eps = np.ones((1, 3)), np.full((1, 3), 2.0)
+    seen = start.corrupt_with(x0, own[0], eps)
+    np.testing.assert_allclose(seen, noise.corrupt_at_snr(x0, expected[0], eps))
+    assert not np.allclose(seen, noise.corrupt_with(x0, own[0], eps))
+    np.testing.assert_array_equal(start.snr(own), noise.snr(own))  # the network is told the other
+    t = np.linspace(0.001, 1, 500)
+    assert (np.diff(start.added(t)) <= 0).all()
+    assert (start.added(t) < noise.snr(t)).all()
+    with pytest.raises(InvalidParameter, match="v = None") as error:
+        PublishedStart(3, "linear", chain)
+    one_line(error)
+
+
+def test_the_variants_of_the_authors_change_what_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each flag alone does its one thing, on a tiny network and classifier."""
+    from PIL import Image
+
+    from hierdiff.validation.adapter import NetworkModel
+    from hierdiff.validation.diffusion.samplers import Ancestral
+    from hierdiff.validation.experiments import image_retention as module
+    from hierdiff.validation.reference_layers import ConvClassifier, ReferenceClassifier
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        pixels = rng.integers(256, size=(16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    model = NetworkModel(
+        torch.nn.Conv2d(3, 3, 1), GaussianNoise(schedule="linear"), "eps",
+        sampler=Ancestral(DiscreteSchedule.linear().respaced("5"), clip=1.0),
+    )  # fmt: skip
+    monkeypatch.setattr(module, "pretrained", lambda *_, **__: model)
+    look = ConvClassifier(3, 16, 4, width=8)
+    monkeypatch.setattr(module, "convnext", lambda _: ReferenceClassifier(look, look.names))
+    whole = module.load_images
+    monkeypatch.setattr(module, "load_images", lambda files, _: whole(files, 16))
+
+    def scene(**variants: Any) -> Any:
+        return module.folder_scene(
+            "adm-256", tmp_path, tmp_path, accept_licence=False, data=None, device="cpu", **variants
+        )
+
+    plain, stored = scene(), scene(jpeg=True)
+    np.testing.assert_array_equal(
+        stored.ends.pixels(plain.images), eight_bits(plain.images, jpeg=True)
+    )
+    np.testing.assert_array_equal(plain.ends.pixels(plain.images), eight_bits(plain.images))
+    made = [-plain.images]
+    one, other = (module.layer_similarity(s, made, 0)[0][0].cosine for s in
+                  (plain, scene(moment=True)))  # fmt: skip
+    assert any(np.abs(one[k] - other[k]).max() > 1e-3 for k in one)
+    behind = scene(protocol="published").model.noise
+    assert isinstance(behind, PublishedStart)
+    assert len(behind.chain) == 5
+    assert type(plain.model.noise) is GaussianNoise
 
 
 def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,8 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.sims.metrics.probes import ridge_probe
 from hierdiff.sims.run import model_flag
 from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.parameterisation import Parameterisation
+from hierdiff.validation.experiments import known_checkpoint
 from hierdiff.validation.experiments.alignment import NetworkAlignment
 from hierdiff.validation.experiments.classification import NetworkClassification
 from hierdiff.validation.experiments.own_images import (
@@ -34,6 +39,9 @@ from hierdiff.validation.experiments.own_images import (
 from hierdiff.validation.experiments.phase_transition import NetworkPhaseTransition
 from hierdiff.validation.experiments.representation import NetworkRepresentation
 from hierdiff.validation.feature_files import FeatureFile, chunked_ridge_probe, save_features
+from hierdiff.validation.pretrained.catalogue import HUB_FOLDERS, catalogue_table, checkpoint
+from hierdiff.validation.pretrained.download import Unreachable, fetch_folder, print_models
+from hierdiff.validation.pretrained.latent_diffusion import pack_text
 from hierdiff.validation.pretrained.own_models import fitting, open_model, own_model
 
 try:
@@ -398,6 +406,31 @@ def test_features_in_files_are_those_in_memory(
     np.testing.assert_allclose(by_chunks.logits(every), in_memory.logits(every), atol=1e-9)
 
 
+def test_features_do_not_depend_on_the_chunk_or_on_other_rows(tmp_path: Path) -> None:
+    model = own_model(Scaled(), "x0", shape=(1, 8, 8), layers={"first": "keep"})
+    found, images = open_model(model), few()
+    whole = save_features(found, images, (0.3,), tmp_path / "a", chunk=40).read("first")
+    parts = save_features(found, images, (0.3,), tmp_path / "b", chunk=7).read("first")
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    some = save_features(found, images, (0.3,), tmp_path / "c", rows=[30, 4], chunk=7).read("first")
+    np.testing.assert_allclose(some, whole[[30, 4]], atol=1e-5)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_chunks_that_are_missing_or_of_another_run_are_seen(tmp_path: Path, lost: bool) -> None:
+    """HDF5 by itself reads zeros, or features of the other run."""
+    model = own_model(Scaled(), "x0", shape=(1, 8, 8), layers={"first": "keep"})
+    found, images = open_model(model), few()
+    save_features(found, images, (0.3,), tmp_path / "a", chunk=20)
+    save_features(found, images, (0.3,), tmp_path / "b", chunk=20, seed=1)
+    part = tmp_path / "a" / "part-00001.h5"
+    part.unlink()
+    if not lost:
+        part.write_bytes((tmp_path / "b" / "part-00001.h5").read_bytes())
+    with pytest.raises(DamagedFile, match=r"part-00001\.h5 is missing, or belongs to another"):
+        FeatureFile(tmp_path / "a")
+
+
 def test_an_interrupted_file_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Scaled()
     model = own_model(network, "x0", shape=(1, 8, 8), layers={"first": "keep"})
@@ -514,3 +547,197 @@ def test_a_model_of_strings_is_given_to_the_study_of_strings(tmp_path: Path) -> 
     with pytest.raises(InvalidParameter) as error:
         run(NetworkPhaseTransition(source), wrong, out=tmp_path / "b", quiet=True)
     one_line(error)
+
+
+def edm_folder(folder: Path, **table: Any) -> Any:
+    """A small class-conditional network in the layout of the EDM folder of the catalogue."""
+    network = pipeline(folder, 10)
+    given = {
+        "_class_name": "KarrasEDMScheduler", "precondition_type": "cm_edm", "rho": 7.0,
+        "prediction_type": "sample", "sigma_data": 0.5, "sigma_max": 80.0, "sigma_min": 0.002,
+    }  # fmt: skip
+    place = folder / "scheduler" / "scheduler_config.json"
+    place.write_text(json.dumps(given | table))
+    return network
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("cm_edm", 250.0), ("edm", 0.25)])
+def test_a_folder_of_edm_has_its_coefficients(tmp_path: Path, kind: str, scale: float) -> None:
+    network = edm_folder(tmp_path, precondition_type=kind)
+    found = open_model(tmp_path)
+    model = found.network.given(3)
+    assert (found.shape, found.classes, found.condition) == ((1, 8, 8), 10, "class 0 ... 9")
+    x_t = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
+    snr = float(model.noise.snr(0.4))
+    sigma, x = snr**-0.5, torch.from_numpy(x_t) * float(np.sqrt(1 + 1 / snr))
+    total = sigma**2 + 0.25
+    with torch.inference_mode():
+        time = torch.full((2,), scale * np.log(sigma))
+        raw = network(x / total**0.5, time, class_labels=torch.tensor([3, 3])).sample
+        expected = 0.25 / total * x + sigma * 0.5 / total**0.5 * raw
+    np.testing.assert_allclose(model.denoise(x_t, 0.4), expected.numpy(), rtol=1e-4, atol=1e-5)
+    ends = model.sample(x_t, 0.4, 1)
+    assert np.isfinite(ends).all()
+
+
+def test_the_schedulers_of_edm_in_diffusers_agree(tmp_path: Path) -> None:
+    """The library's own coefficients, for both signs of F."""
+    diffusers = pytest.importorskip("diffusers")
+    x, sigma = torch.randn(2, 1, 8, 8), torch.full((2,), 0.7)
+    for sign in ("epsilon", "v_prediction"):
+        folder = tmp_path / sign
+        network = pipeline(folder)
+        scheduler = diffusers.EDMEulerScheduler(prediction_type=sign)
+        scheduler.save_pretrained(folder / "scheduler")
+        module = open_model(folder).network.module
+        with torch.inference_mode():
+            given = scheduler.precondition_inputs(x, sigma[0])
+            raw = network(given, scheduler.precondition_noise(sigma)).sample
+            expected = scheduler.precondition_outputs(x, raw, sigma[0])
+            torch.testing.assert_close(module(x, sigma), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_consistency_models_are_no_denoisers(tmp_path: Path) -> None:
+    edm_folder(tmp_path, _class_name="CMStochasticIterativeScheduler")
+    with pytest.raises(InvalidParameter, match="consistency model") as error:
+        open_model(tmp_path)
+    one_line(error)
+    edm_folder(tmp_path, precondition_type="odd")
+    with pytest.raises(InvalidParameter, match="'odd'") as error:
+        open_model(tmp_path)
+    one_line(error)
+
+
+class Hub:
+    """The hub's answers about a folder of this machine, as huggingface-hub gives them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.calls = folder, 0
+
+    def model_info(self, repository: str, *, revision: str, files_metadata: bool) -> Any:
+        self.calls += 1
+        siblings = []
+        for path in sorted(p for p in self.folder.rglob("*") if p.is_file()):
+            content = path.read_bytes()
+            large = path.suffix == ".safetensors"
+            siblings.append(SimpleNamespace(
+                rfilename=path.relative_to(self.folder).as_posix(), size=len(content),
+                blob_id=hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+                lfs=SimpleNamespace(sha256=hashlib.sha256(content).hexdigest()) if large else None,
+            ))  # fmt: skip
+        return SimpleNamespace(siblings=siblings, sha="0" * 40)
+
+    def download(self, repository: str, *, local_dir: Path, allow_patterns: list[str],
+                 **_: Any) -> None:  # fmt: skip
+        for name in allow_patterns:
+            target = local_dir / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.folder / name, target)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    library = pytest.importorskip("huggingface_hub")
+    found = Hub(tmp_path / "remote")
+    found.folder.mkdir()
+    monkeypatch.setattr(library, "HfApi", lambda **_: found)
+    monkeypatch.setattr(library, "snapshot_download", found.download)
+    monkeypatch.setenv("HIERDIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HIERDIFF_OFFLINE", raising=False)
+    return found
+
+
+def test_a_folder_of_the_hub_is_compared_with_the_digests_of_the_hub(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # what the folder says of the time is overruled by the catalogue
+    edm_folder(hub.folder, precondition_type="edm")
+    half = hub.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    half.write_bytes(b"a lower precision")
+    found = open_model("edm-imagenet-64")
+    assert found.name == "edm-imagenet-64"
+    assert found.network.module.time_scale == 250.0
+    entry = next(x for x in HUB_FOLDERS if x.name == found.name)
+    place = fetch_folder(entry, offline=True)
+    assert hub.calls == 1  # the second use asks nobody
+    assert not list(place.rglob("*fp16*"))
+    print_models()
+    assert capsys.readouterr().out.count("(in the cache)") == 1
+    weights = place / "unet" / "diffusion_pytorch_model.safetensors"
+    content = weights.read_bytes()
+    for changed in (content[:-1] + bytes([content[-1] ^ 1]), content[:-4]):
+        weights.write_bytes(changed)
+        with pytest.raises(DamagedFile, match="not the file that the hub describes") as error:
+            open_model("edm-imagenet-64")
+        one_line(error)
+    weights.unlink()
+    with pytest.raises(DamagedFile, match="is missing"):
+        fetch_folder(entry)
+    shutil.rmtree(place)
+    with pytest.raises(Unreachable, match="network is off"):
+        fetch_folder(entry, offline=True)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(hub, "model_info", refuse)
+    with pytest.raises(Unreachable, match="no route") as off:
+        fetch_folder(entry)
+    one_line(off)
+
+
+def test_stable_diffusion_two_and_three_by_name(hub: Hub) -> None:
+    """Small random networks in both layouts, through the same names that a user gives."""
+    diffusers = pytest.importorskip("diffusers")
+    with pytest.raises(InvalidParameter, match="accept_licence=True"):
+        open_model("stable-diffusion-2.1")
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((2, 4, 8, 8)).astype(np.float32)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(32, 32),
+        layers_per_block=1, cross_attention_dim=8, attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )  # fmt: skip
+    unet.save_pretrained(hub.folder / "unet")
+    diffusers.DDIMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
+        prediction_type="v_prediction",
+    ).save_pretrained(hub.folder / "scheduler")  # fmt: skip
+    (hub.folder / "model_index.json").write_text("{}")
+    two = open_model("stable-diffusion-2.1", accept_licence=True)
+    assert two.latent
+    assert (two.shape, two.condition) == ((4, 8, 8), "text embedding")
+    assert two.network.parameterisation == Parameterisation("v")
+    model = two.network.given(np.ones((1, 3, 8), np.float32))
+    assert model.denoise(x, 0.5).shape == x.shape
+    shutil.rmtree(hub.folder)
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1,
+        attention_head_dim=8, num_attention_heads=2, joint_attention_dim=16,
+        caption_projection_dim=16, pooled_projection_dim=8, pos_embed_max_size=8,
+    )  # fmt: skip
+    transformer.save_pretrained(hub.folder / "transformer", max_shard_size="40KB")
+    assert len(list((hub.folder / "transformer").glob("*.safetensors"))) > 1  # as published: parts
+    diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(hub.folder / "scheduler")
+    (hub.folder / "model_index.json").write_text("{}")
+    three = open_model("stable-diffusion-3-medium", accept_licence=True)
+    assert three.network.parameterisation == Parameterisation("flow", "flow")
+    text = pack_text(np.ones((1, 3, 16), np.float32), np.ones((1, 8), np.float32))
+    assert three.network.given(text).denoise(x, 0.5).shape == x.shape
+
+
+def test_folders_of_the_hub_in_the_catalogue() -> None:
+    table = catalogue_table()
+    for entry in HUB_FOLDERS:
+        for words in (entry.name, entry.repository, entry.licence, entry.obtain, entry.citation):
+            assert words in table
+        assert entry.acceptance == (entry.licence != "MIT")
+        with pytest.raises(InvalidParameter, match="folder of the hub") as error:
+            checkpoint(entry.name)
+        one_line(error)
+        with pytest.raises(InvalidParameter, match="folder of the hub"):
+            known_checkpoint(entry.name)
+    assert table.count("not exercised with real weights") == len(HUB_FOLDERS)
+    with pytest.raises(InvalidParameter, match="owner/name"):
+        replace(HUB_FOLDERS[0], repository="somewhere")

@@ -16,8 +16,10 @@ from hierdiff.theory.mixture.posterior import denoise
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.parameterisation import (
     Parameterisation,
+    Preconditioned,
     amplitudes,
     column,
+    edm_coefficients,
     split_channels,
 )
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule, FlowTime, LogSNR, Sigma
@@ -181,3 +183,81 @@ def test_unknown_names(bad: tuple[str, str]) -> None:
     with pytest.raises(InvalidParameter) as error:
         Parameterisation(*bad)
     assert "\n" not in str(error.value)
+
+
+def test_the_coefficients_of_edm_are_those_of_the_paper() -> None:
+    """Table 1 of arXiv 2206.00364, with unit variance of what F sees and of what it must return."""
+    sigma, data = np.geomspace(0.002, 80, 9), 0.5
+    c = edm_coefficients(sigma, data)
+    total = sigma**2 + data**2
+    np.testing.assert_allclose(c.skip, data**2 / total, rtol=1e-14)
+    np.testing.assert_allclose(c.out, sigma * data / np.sqrt(total), rtol=1e-14)
+    np.testing.assert_allclose(c.inner, 1 / np.sqrt(total), rtol=1e-14)
+    np.testing.assert_allclose(c.noise, np.log(sigma) / 4, rtol=1e-14)
+    np.testing.assert_allclose(edm_coefficients(sigma, data, 250).noise, 1000 * c.noise)
+    # var(c_in x) = 1, and var((x0 - c_skip x) / c_out) = 1, for white data of this deviation
+    np.testing.assert_allclose(c.inner**2 * total, 1, rtol=1e-14)
+    target = (1 - c.skip) ** 2 * data**2 + c.skip**2 * sigma**2
+    np.testing.assert_allclose(target / c.out**2, 1, rtol=1e-12)
+    for bad in ({"sigma": 0.0}, {"sigma": 1.0, "sigma_data": 0.0}, {"sigma": 1, "time_scale": -1}):
+        with pytest.raises(InvalidParameter):
+            edm_coefficients(**bad)
+
+
+class WhiteF(nn.Module):
+    """F of white Gaussian data of deviation tau, from c_in x and c_noise = k ln sigma alone."""
+
+    def __init__(self, tau: float, data: float, k: float) -> None:
+        super().__init__()
+        self.tau, self.data, self.k = tau, data, k
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        sigma = torch.exp(time / self.k).reshape(-1, *(1,) * (x.ndim - 1))
+        total = sigma**2 + self.data**2
+        best = self.tau**2 / (self.tau**2 + sigma**2)
+        return (best - self.data**2 / total) * total.sqrt() / (sigma * self.data / total.sqrt()) * x
+
+
+@pytest.mark.parametrize("k", [0.25, 250.0])
+def test_a_preconditioned_network_is_the_posterior_mean(k: float) -> None:
+    """Exact for Gaussian data; with the other time of its kind it is far from it."""
+    noise, tau, data = GaussianNoise(schedule="linear"), 1.3, 0.5
+    x0 = tau * np.random.default_rng(0).standard_normal((4, 3, 4, 4))
+    kind, every = Parameterisation("x0", "ve"), np.array([0.05, 0.3, 0.6, 0.9])
+    x_t = noise.corrupt(x0, every, 1)
+    a, s = (np.sqrt(noise.snr(every) / (1 + noise.snr(every))), np.sqrt(1 / (1 + noise.snr(every))))
+    expected = (a * tau**2 / (a**2 * tau**2 + s**2))[:, None, None, None] * x_t
+
+    def error(time_scale: float) -> float:
+        network = Preconditioned(WhiteF(tau, data, k), data, time_scale)
+        model = NetworkModel(network, noise, kind, noise_conditioning=Sigma(1e9))
+        return float(np.abs(model.denoise(x_t, every) - expected).max())
+
+    assert error(k) < 1e-5
+    assert error(2 * k) > 0.05
+
+
+def test_a_preconditioned_network_at_the_ends_of_its_range() -> None:
+    """c_noise stays in the range of training; at sigma = 0 the answer is x."""
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def forward(self, x: Tensor, time: Tensor) -> Tensor:
+            seen.append(time)
+            return torch.ones_like(x)
+
+    network = Preconditioned(Watch(), smallest=0.01, largest=10)
+    x = torch.ones(3, 2)
+    found = network(x, torch.tensor([0.0, 1.0, 1000.0]))
+    expected = torch.tensor([np.log(0.01), 0.0, np.log(10.0)], dtype=torch.float32) / 4
+    torch.testing.assert_close(seen[0], expected)
+    torch.testing.assert_close(found[0], x[0])
+    c = edm_coefficients(1000.0)  # the scales are those of the true sigma
+    assert found[2, 0].item() == pytest.approx(float(c.skip + c.out))
+    other = Preconditioned(Watch(), negative=True)(x, torch.ones(3))
+    one = edm_coefficients(1.0)
+    assert other[0, 0].item() == pytest.approx(float(one.skip - one.out))
+    with pytest.raises(InvalidParameter, match="largest"):
+        Preconditioned(Watch(), smallest=2, largest=1)
+    with pytest.raises(InvalidParameter, match="sigma has shape"):
+        network(x, torch.ones(2))

@@ -52,6 +52,22 @@ def test_what_a_protocol_needs_is_said(capsys: pytest.CaptureFixture[str]) -> No
     assert "--accept-licence" not in Reproduction("2502.05743", images=Path("x")).words
 
 
+def test_the_variants_of_the_authors_are_one_flag() -> None:
+    kind = experiment(PAPERS["2402.16991"].experiment)
+    study, _ = parse_flags(
+        kind, RunOptions, Reproduction("2402.16991", **FILES, authors=True).words
+    )
+    one = study.network
+    assert (one.protocol, one.moment, one.jpeg) == ("published", True, True)
+    usual, _ = parse_flags(kind, RunOptions, Reproduction("2402.16991", **FILES).words)
+    one = usual.network
+    assert (one.protocol, one.moment, one.jpeg) == ("consistent", False, False)
+    for bad in ({"paper": "2502.05743", **FILES}, {"paper": "2402.16991", "tiny": True}):
+        with pytest.raises(InvalidParameter, match="authors means nothing") as error:
+            Reproduction(**bad, authors=True)
+        one_line(error)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("paper", PAPERS)
 def test_a_tiny_run_prints_both_columns(

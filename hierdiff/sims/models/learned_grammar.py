@@ -445,7 +445,7 @@ def node_log_probability(grammar: Grammar, leaves: ArrayLike) -> tuple[Array, ..
         if level < grammar.L:
             rules, weights = grammar.rules[level], grammar.weights[level]
             s = rules.shape[2]
-            below = up.reshape(len(x), -1, s, up.shape[2])
+            below = up.reshape(len(x), grammar.n_nodes(level), s, up.shape[2])
             rows, law = _tuple_law(rules, weights)
             product = below[:, :, 0, rows[:, 0]]
             for j in range(1, s):

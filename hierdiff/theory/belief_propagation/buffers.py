@@ -222,9 +222,7 @@ def _hand_out(parts: list[_Part]) -> None:
     if len(parts) > _WORKERS:
         with _LOCK:
             while len(parts) > _WORKERS:
-                threading.Thread(
-                    target=_work, args=(_QUEUE,), name="hierdiff", daemon=True
-                ).start()
+                threading.Thread(target=_work, args=(_QUEUE,), name="hierdiff", daemon=True).start()
                 _WORKERS += 1
     for part in parts:
         _QUEUE.put(part)
@@ -238,8 +236,7 @@ def in_threads(count: int, parts: int, run: Callable[[int, int], None]) -> None:
         return
     bounds = [count * i // parts for i in range(parts + 1)]
     others = [
-        _Part(functools.partial(run, first, last))
-        for first, last in itertools.pairwise(bounds[1:])
+        _Part(functools.partial(run, first, last)) for first, last in itertools.pairwise(bounds[1:])
     ]
     _hand_out(others)
     try:

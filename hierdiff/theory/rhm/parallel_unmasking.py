@@ -85,7 +85,7 @@ ORDERS: tuple[OrderName, ...] = get_args(OrderName)
 """Names of orders; a permutation of the leaves is an order as well."""
 FLOOR = 1e-6
 """Smallest probability that a model may give to a true symbol: with zero the divergence would be
-infinite.  Exact inference never gives less."""
+infinite.  Exact inference needs none."""
 MAX_LEAVES = 10**6
 _TIE = 9  # digits: leaves that are alike by symmetry differ by rounding alone
 _STATES = 1 << 21  # numbers of beliefs that are held at a time
@@ -227,6 +227,18 @@ def order_ranks(grammar: Grammar, order: OrderName | ArrayLike, n: int, seed: Se
 # ---------------------------------------------------------------------------- a walk through blocks
 
 
+def least_log_prob(grammar: Grammar) -> float:
+    """A bound below log p of every derivation and, for a scale of their number, -n log v.
+
+    No conditional of a possible symbol is less likely.
+    """
+    prior = grammar.root_prior
+    found = float(np.log(prior[prior > 0].min()))
+    for level, weights in enumerate(grammar.weights):
+        found += grammar.n_nodes(level) * float(np.log(weights[weights > 0].min()))
+    return min(found, -grammar.n_leaves * float(np.log(grammar.leaf_vocabulary)))
+
+
 def exact_conditionals(grammar: Grammar) -> Beliefs:
     """Conditionals of all leaves given those that are not -1.
 
@@ -235,7 +247,7 @@ def exact_conditionals(grammar: Grammar) -> Beliefs:
     that agree with most of the leaves.
     """
     v = grammar.leaf_vocabulary
-    wrong = -(2 * grammar.n_leaves * np.log(v) + 100)
+    wrong = 2 * least_log_prob(grammar) - 100
 
     def beliefs(states: Array) -> Array:
         evidence = SymbolEvidence(states, 0.0, wrong, v)
@@ -337,7 +349,7 @@ def walk(
         start += int(size)
 
 
-def _rejected(p: Array, x: Array, seen: Array, block: Array) -> Array:
+def _rejected(p: Array, x: Array, seen: Array, block: Array, floor: float) -> Array:
     """Minus the log-probability that no other draw ranks above the block, eq. (2), [n]."""
     scores = p.round(_TIE)
     own = np.take_along_axis(scores, x[..., None], axis=2)[..., 0]
@@ -349,7 +361,7 @@ def _rejected(p: Array, x: Array, seen: Array, block: Array) -> Array:
     below |= (scores == lowest[..., None]) & (place > last)[..., None]
     chance = (p * below).sum(axis=2)
     left = np.where(seen | block, 1.0, chance)
-    return np.asarray(-np.log(np.maximum(left, FLOOR)).sum(axis=1))
+    return np.asarray(-np.log(np.maximum(left, floor)).sum(axis=1))
 
 
 # ------------------------------------------------------------------------ the terms of eqs. 1 to 3
@@ -496,9 +508,9 @@ def unmasking_terms(
 
     Notes
     -----
-    Validity: exact conditionals for any grammar; means over data have Monte Carlo errors.  For a
-    uniform grammar the total of ``joint`` is the same for all data.  The noise level that a model
-    is given is the share of hidden leaves.
+    Validity: exact conditionals for any grammar; means over data have Monte Carlo errors.  The
+    total of ``chain`` is H(x) on average, not datum by datum.  The noise level that a model is
+    given is the share of hidden leaves.
 
     Examples
     --------
@@ -552,7 +564,7 @@ def _terms(
         out[3, :, j] = -np.where(block, true, 0).sum(axis=1)
         if kept:
             # the draws select themselves: means over draws that were not kept say nothing
-            out[3, :, j] += _rejected(q, x, seen, block)
+            out[3, :, j] += _rejected(q, x, seen, block, np.finfo(float).tiny if same else FLOOR)
             out[0, :, j] = out[2, :, j] = out[3, :, j]
             continue
         out[0, :, j] = np.where(block, entr(p).sum(axis=2), 0).sum(axis=1)

@@ -44,6 +44,7 @@ from hierdiff.theory.rhm.parallel_unmasking import (
     OrderName,
     block_sizes,
     exact_conditionals,
+    least_log_prob,
     order_ranks,
     walk,
 )
@@ -104,17 +105,17 @@ def sampler_log_prob(
         raise InvalidParameter(
             f"order = {order!r} leads to a string in many ways; give a fixed order or 'confident'"
         )
-    ranks, exact, out = (
-        order_ranks(grammar, order, len(x), 0),
-        exact_conditionals(grammar),
-        np.zeros(len(x)),
-    )
+    ranks, exact = order_ranks(grammar, order, len(x), 0), exact_conditionals(grammar)
+    least, out = least_log_prob(grammar), np.zeros(len(x))
     for _, block, p in walk(exact, x, ranks, order, blocks) if len(x) else ():
         true = np.take_along_axis(p, x[..., None], axis=2)[..., 0]
         with np.errstate(divide="ignore"):
-            out += np.where(block, np.log(true), 0).sum(axis=1)
-    # what exact conditionals exclude has the rate of wrong symbols, see exact_conditionals
-    return np.where(out < -(grammar.n_leaves * np.log(grammar.leaf_vocabulary) + 50), -np.inf, out)
+            log = np.log(true)
+        # what exact conditionals exclude has the rate of wrong symbols, see exact_conditionals;
+        # a product of possible symbols may be smaller than that, so each is judged by itself
+        log = np.where(log < least - 50, -np.inf, log)
+        out += np.where(block, log, 0).sum(axis=1)
+    return out
 
 
 @checked(order=unchecked, sizes=unchecked, strings=unchecked, again=unchecked)
@@ -179,7 +180,9 @@ def remasked_log_prob(
     hidden[:, places] = -1
     p = np.take_along_axis(exact_conditionals(grammar)(hidden), x[..., None], axis=2)[..., 0]
     with np.errstate(divide="ignore"):
-        return np.asarray(rest + np.log(p[:, places]).sum(axis=1))
+        log = np.log(p[:, places])
+    log = np.where(log < least_log_prob(grammar) - 50, -np.inf, log)  # as in sampler_log_prob
+    return np.asarray(rest + log.sum(axis=1))
 
 
 # ---------------------------------------------------------------------------- other noise processes

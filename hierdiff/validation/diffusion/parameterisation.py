@@ -15,6 +15,19 @@ c x_t         what the network sees: c = 1 (vp), 1/a (ve: x0 + sigma eps), 1/(a+
    \text{flow} = \epsilon - x_0:\ & \hat x_0 = (x_t - s\,\text{flow}) / (a + s)
 
 "x0" is the mean itself, "logits" its softmax over the last axis (one-hot symbols).
+
+Networks F of EDM are wrapped by :class:`Preconditioned`, which returns the mean at scale "ve",
+
+.. math::
+   \hat x_0 = c_{skip}\,x + c_{out}\,F(c_{in}\,x, c_{noise}), \qquad
+   x = x_0 + \sigma\epsilon, \qquad
+   c_{skip} = \frac{\sigma_d^2}{\sigma^2 + \sigma_d^2}, \quad
+   c_{out} = \frac{\sigma \sigma_d}{\sqrt{\sigma^2 + \sigma_d^2}}, \quad
+   c_{in} = \frac{1}{\sqrt{\sigma^2 + \sigma_d^2}}, \quad
+   c_{noise} = k \ln \sigma,
+
+with k = 1/4 (Karras et al., arXiv 2206.00364, Table 1), or 250 for the networks of Song et al.,
+arXiv 2303.01469, whose time is a thousand times longer.
 """
 
 from __future__ import annotations
@@ -25,13 +38,22 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
-from hierdiff.checks import FloatArray, check_fields, checked, snr_of
+from hierdiff.checks import FloatArray, check_fields, checked, number, reals, snr_of
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation._checks import tensor
 
-__all__ = ["Parameterisation", "Prediction", "amplitudes", "column", "split_channels"]
+__all__ = [
+    "EDMCoefficients",
+    "Parameterisation",
+    "Preconditioned",
+    "Prediction",
+    "amplitudes",
+    "column",
+    "edm_coefficients",
+    "split_channels",
+]
 
 Output: TypeAlias = Literal["eps", "v", "x0", "score", "flow", "logits"]
 Scale: TypeAlias = Literal["vp", "ve", "flow", "evidence"]
@@ -179,6 +201,122 @@ class Parameterisation:
                 "many channels"
             )
         return Prediction(self.clean(output, x_t, snr), variance)
+
+
+class EDMCoefficients(NamedTuple):
+    """Coefficients of EDM, arrays of the shape of sigma; see the module's equation."""
+
+    skip: FloatArray
+    out: FloatArray
+    inner: FloatArray
+    noise: FloatArray
+
+
+@checked
+def edm_coefficients(
+    sigma: ArrayLike, sigma_data: float = 0.5, time_scale: float = 0.25
+) -> EDMCoefficients:
+    """Coefficients c_skip, c_out, c_in, c_noise of EDM.
+
+    Parameters
+    ----------
+    sigma : float or array
+        Noise over signal amplitude, above 0.
+    sigma_data : float
+        Standard deviation of the data for which the network was made.
+    time_scale : float
+        The factor k of c_noise = k ln sigma.
+
+    Returns
+    -------
+    EDMCoefficients
+
+    Raises
+    ------
+    InvalidParameter
+        If a number is not positive.
+
+    Notes
+    -----
+    Validity: float64; for white Gaussian data of this standard deviation F = 0 is exact.
+
+    References
+    ----------
+    Karras et al., arXiv 2206.00364, Table 1.
+
+    Examples
+    --------
+    >>> [round(float(c), 6) for c in edm_coefficients(0.5)]
+    [0.5, 0.353553, 1.414214, -0.173287]
+    """
+    noise = reals("sigma", sigma, 1e-100, 1e100)
+    data = number("sigma_data", sigma_data, above=0)
+    scale = number("time_scale", time_scale, above=0)
+    both = np.hypot(noise, data)
+    return EDMCoefficients(
+        (data / both) ** 2, noise * data / both, 1 / both, np.asarray(scale * np.log(noise))
+    )
+
+
+class Preconditioned(nn.Module):
+    """A network F of EDM as one that returns E[x0 | x] for x = x0 + sigma eps and sigma.
+
+    It goes with ``Parameterisation("x0", "ve")`` and the noise conditioning
+    :class:`~hierdiff.validation.diffusion.schedules.Sigma`; its layers are named ``inner. ...``.
+
+    Parameters
+    ----------
+    inner : nn.Module
+        Called as inner(c_in x, c_noise), with a third argument for the condition if there is one.
+    sigma_data, time_scale : float
+        As in :func:`edm_coefficients`.
+    smallest, largest : float
+        Range of sigma in training; beyond it c_noise is that of the nearest end.
+    negative : bool
+        Whether F has the opposite sign, as "v_prediction" of diffusers' EDM schedulers says.
+
+    Raises
+    ------
+    InvalidParameter
+        If a number is not positive, or the range is empty.
+
+    Notes
+    -----
+    Validity: sigma >= 0.  Below ``smallest`` the answer is x up to c_out ~ sigma times F.
+
+    Examples
+    --------
+    >>> class Zero(nn.Module):
+    ...     def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    ...         return torch.zeros_like(x)
+    >>> Preconditioned(Zero())(torch.ones(1, 1), torch.tensor([0.5]))
+    tensor([[0.5000]])
+    """
+
+    @checked
+    def __init__(
+        self, inner: nn.Module, sigma_data: float = 0.5, time_scale: float = 0.25,
+        smallest: float = 0.002, largest: float = 80.0, negative: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.inner, self.negative = inner, negative
+        self.sigma_data = number("sigma_data", sigma_data, above=0)
+        self.time_scale = number("time_scale", time_scale, above=0)
+        self.smallest = number("smallest", smallest, above=0)
+        self.largest = number("largest", largest, above=self.smallest)
+
+    def forward(self, x: Tensor, sigma: Tensor, *condition: Tensor) -> Tensor:
+        """Posterior mean of x0."""
+        tensor("x", x, ...)
+        levels = tensor("sigma", sigma, len(x)).detach().double().cpu().numpy()
+        # sigma = 0 leaves x as it is; a number this small is 0 in the type of x
+        c = edm_coefficients(np.maximum(levels, 1e-30), self.sigma_data, self.time_scale)
+        known = np.clip(levels, self.smallest, self.largest)
+        time = edm_coefficients(known, self.sigma_data, self.time_scale).noise
+        given = torch.as_tensor(time, dtype=x.dtype).to(x.device)
+        found: Tensor = self.inner(column(c.inner, x) * x, given, *condition)
+        _alike("the output", found, x)
+        return column(c.skip, x) * x + column(-c.out if self.negative else c.out, x) * found
 
 
 @checked

@@ -20,7 +20,7 @@ from hierdiff.data.digits import LabelledImages
 from hierdiff.data.image_sets import IMAGE_SETS, named_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.validation.networks import architecture_for
-from hierdiff.validation.pretrained.catalogue import CATALOGUE
+from hierdiff.validation.pretrained.catalogue import CATALOGUE, HUB_FOLDERS
 
 __all__ = [
     "architecture_rule",
@@ -87,6 +87,10 @@ def known_checkpoint(name: str) -> str:
 'adm-256'? (hierdiff models names them all)
     """
     names = [entry.name for entry in CATALOGUE]
+    if name in {folder.name for folder in HUB_FOLDERS}:
+        raise InvalidParameter(
+            f"name = {name!r} is a folder of the hub; give it as --model {name} with --images"
+        )
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
         raise InvalidParameter(

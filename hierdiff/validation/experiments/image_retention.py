@@ -10,22 +10,24 @@ above the floor :math:`c_{pairs}` of random pairs of images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import check_fields, checked, natural, reals, unchecked
+from hierdiff.checks import FloatArray, check_fields, checked, natural, reals, unchecked
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
 from hierdiff.plots import Figure, level_colours, panel, plt, shared_legend
 from hierdiff.seeds import stream
 from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution, Process
 from hierdiff.validation.experiments import (
     checkpoint_suffix,
@@ -51,6 +53,7 @@ from hierdiff.validation.training import TrainConfig
 __all__ = [
     "Classes",
     "ImageScene",
+    "PublishedStart",
     "digit_scene",
     "folder_scene",
     "half_lost",
@@ -76,11 +79,14 @@ class Classes:
         Whether images are rounded as files hold them.
     decode : callable, optional
         From what a network makes to images, where it works on latents.
+    jpeg : bool
+        Whether they go through a JPEG file, too.
     """
 
     classifier: ReferenceClassifier
     eight: bool = False
     decode: Encoder | None = None
+    jpeg: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, decode=unchecked)
@@ -100,7 +106,7 @@ class Classes:
     def pixels(self, images: Array) -> Array:
         """Images as the classifier is given them."""
         seen = images if self.decode is None else self.decode(images)
-        return eight_bits(seen) if self.eight else seen
+        return eight_bits(seen, jpeg=self.jpeg) if self.eight else seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +127,10 @@ class ImageScene:
         Whether samples are rounded to eight bits before they are classified.
     decode
         From the network's data to images, where it works on latents; ``images`` are latents then.
+    moment
+        Whether activations are divided by the root of their second moment, as published.
+    jpeg
+        Whether samples go through a JPEG file, as published.
     """
 
     model: NetworkModel
@@ -129,13 +139,76 @@ class ImageScene:
     reference: Array
     eight: bool
     decode: Encoder | None = None
+    moment: bool = False
+    jpeg: bool = False
+
+    @property
+    def ends(self) -> Classes:
+        """The classifier of samples."""
+        return Classes(self.classifier, self.eight, self.decode, self.jpeg)
 
     @property
     def data(self) -> tuple[Array, Array, Classes]:
         """Images, their classes, and the classifier: what :class:`PhaseTransition` measures."""
         start = Classes(self.classifier, decode=self.decode)
-        ends = Classes(self.classifier, self.eight, self.decode)
-        return self.images, start(self.images), ends
+        return self.images, start(self.images), self.ends
+
+
+@dataclass(frozen=True)
+class PublishedStart(GaussianNoise):
+    r"""Noise of the level behind the one that is named: what the authors' code adds.
+
+    A chain that starts at index i of its K levels is given data with the SNR of index i + 1, and
+    pure noise for i = K - 1; between the levels log SNR is linear in the index, and the SNR falls
+    to 0 linearly behind the last but one.
+
+    Parameters
+    ----------
+    v, schedule
+        As in :class:`hierdiff.noise.GaussianNoise`; the schedule is that of the levels.
+    chain : DiscreteSchedule
+        The levels that are visited.
+
+    Raises
+    ------
+    InvalidParameter
+        If there are symbols, or fewer than two levels.
+
+    Notes
+    -----
+    Validity: equal to :func:`hierdiff.validation.diffusion.schedules.step_levels` at the levels of
+    the chain, but for the last one, which is pure noise here as in the authors' code.
+
+    References
+    ----------
+    Code of Sclocchi et al., arXiv 2402.16991.
+    """
+
+    chain: DiscreteSchedule = field(default_factory=lambda: DiscreteSchedule.linear().respaced(250))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, schedule=unchecked)
+        if self.v is not None or len(self.chain) < 2:
+            raise InvalidParameter(
+                f"v = {self.v} and {len(self.chain)} levels; give v = None and two levels or more"
+            )
+
+    @checked
+    def added(self, t: ArrayLike) -> FloatArray:
+        """SNR of the data that a chain from level t is given."""
+        ratio, levels = self.snr(t), self.chain.snr
+        last = len(levels) - 1
+        with np.errstate(divide="ignore"):
+            index = np.interp(-np.log(ratio), -np.log(levels), np.arange(last + 1.0)) + 1
+        # of clean data nothing is taken away
+        inside = np.exp(np.interp(index, np.arange(last + 1.0), np.log(levels)))
+        found = np.where(index <= last, inside, levels[-1] * (last + 1 - index))
+        return np.where(np.isinf(ratio), np.inf, found)
+
+    def corrupt_with(self, x0: ArrayLike, t: ArrayLike, randoms: ArrayLike) -> NDArray[Any]:
+        """Noisy data of the shape of x0."""
+        return self.corrupt_at_snr(x0, self.added(t), randoms)
 
 
 @checked
@@ -195,7 +268,8 @@ def _place(folder: Path | None, name: str) -> Path | None:
 @checked
 def folder_scene(
     name: str, images: Path, classifier: Path | None, *, accept_licence: bool, data: int | None,
-    device: str,
+    device: str, protocol: Literal["consistent", "published"] = "consistent",
+    moment: bool = False, jpeg: bool = False,
 ) -> ImageScene:  # fmt: skip
     """Images of a folder, with a published network of pixels and a published classifier.
 
@@ -212,6 +286,10 @@ def folder_scene(
     data : int, optional
         Images to start from; default all.
     device : str
+    protocol : {"consistent", "published"}
+        Whether noise of the level where the chain starts is added, or of the next one.
+    moment, jpeg : bool
+        As in :class:`ImageScene`.
 
     Returns
     -------
@@ -250,7 +328,19 @@ def folder_scene(
     reference = convnext(classifier)
     model = pretrained(name, accept_licence=accept_licence, execution=execution)
     reference.module.to(process.device(device))
-    return ImageScene(model, reference, pixels, pixels, True)
+    if protocol == "published":
+        model = replace(model, noise=_behind(model))
+    return ImageScene(model, reference, pixels, pixels, True, moment=moment, jpeg=jpeg)
+
+
+def _behind(model: NetworkModel) -> PublishedStart:
+    """The noise that the authors' code adds for the chain of a network."""
+    noise, chain = model.noise, getattr(model.sampler, "levels", None)
+    if not isinstance(noise, GaussianNoise) or not isinstance(chain, DiscreteSchedule):
+        raise InvalidParameter(
+            "protocol = 'published' needs a chain of listed levels and Gaussian noise; leave it out"
+        )
+    return PublishedStart(None, noise.schedule, chain)
 
 
 @checked(seed=natural)
@@ -272,9 +362,9 @@ def layer_similarity(
     seen : list of Similarity
     floor : Similarity
     """
-    statistics = layer_statistics(scene.classifier, scene.reference)
+    statistics = layer_statistics(scene.classifier, scene.reference, moment=scene.moment)
     start = Classes(scene.classifier, decode=scene.decode).pixels(scene.images)
-    ends = Classes(scene.classifier, scene.eight, scene.decode)
+    ends = scene.ends
     floor = floor_of_pairs(scene.classifier, statistics, start, stream(seed, "pairs"))
     seen = [similarity(scene.classifier, statistics, start, ends.pixels(x)) for x in samples]
     return seen, floor

@@ -72,7 +72,12 @@ from hierdiff.validation.experiments import (
     trained_images,
     training_sizes,
 )
-from hierdiff.validation.experiments.own_images import OwnProbed, even_rows, probed_rows
+from hierdiff.validation.experiments.own_images import (
+    LARGEST_PROBED,
+    OwnProbed,
+    even_rows,
+    probed_rows,
+)
 from hierdiff.validation.feature_files import FeatureFile
 from hierdiff.validation.pretrained.catalogue import checkpoint
 from hierdiff.validation.pretrained.latent_diffusion import encoder_of
@@ -230,7 +235,9 @@ class PublishedNetwork:
     accept_licence: bool = False
     """Accept the terms of the checkpoint."""
     layers: tuple[str, ...] = ()
-    """Submodules that are probed; default its blocks."""
+    """Submodules that are probed; default its blocks, and outputs of at most 4,096 numbers."""
+    fit: int | None = 4000
+    """Images on which probes are fitted."""
     test: int | None = None
     """Test images, default a fifth of all."""
     shots: int = 5
@@ -239,7 +246,7 @@ class PublishedNetwork:
     """Noise levels."""
 
     def __post_init__(self) -> None:
-        _check(self, test=_count_or_none)
+        _check(self, test=_count_or_none, fit=_count_or_none)
         checkpoint(self.name)
         if self.images is None:
             raise InvalidParameter(
@@ -410,11 +417,14 @@ def _photographs(source: PublishedNetwork, seed: int, device: str) -> LabelledMo
     if entry.condition:
         network = network.given(1000)
     size, encode = encoder_of(entry, device)
-    pixels, kept = load_images(files, size)
-    x, y = encode(pixels), labels[kept]
-    order = stream(seed, "split").permutation(len(x))
-    cut = source.test or len(x) // 5
-    test, fit = order[:cut], order[cut:]
+    order = stream(seed, "split").permutation(len(files))
+    cut = source.test or len(files) // 5
+    # images that are neither fitted nor read are not opened
+    order = order[: None if source.fit is None else cut + source.fit]
+    pixels, kept = load_images([files[row] for row in order], size)
+    x, y = encode(pixels), labels[order[kept]]
+    rows = np.arange(len(x))
+    test, fit = rows[:cut], rows[cut:]
     some = np.intersect1d(y[fit], y[test])
     if cut < 1 or len(some) < 2:
         raise InvalidParameter(
@@ -581,7 +591,9 @@ def _features(
     layers = model.features(seen, t) if inside or not data.flat else {}
     if model.source == "simulation":
         layers = {}  # a memorising model has no layers but its output
-    every = {**layers, "output": model.denoise(seen, t)}
+    # of large data the layers are enough, as of a network of one's own
+    large = layers and seen[0].size > LARGEST_PROBED
+    every = layers if large else {**layers, "output": model.denoise(seen, t)}
     return {k: np.asarray(f).reshape(len(x_t), -1) for k, f in every.items()}
 
 

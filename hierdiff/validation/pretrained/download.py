@@ -7,6 +7,7 @@ name in the cache   what it is
 ``F.part``          what has arrived so far; ``F.part.tag`` says of which version of the file
 ``.F.lock``         held by the process that downloads; others wait for it, and find the file
 ``F.sha256``        hash of a file whose hash nobody published, from its first arrival
+``digests.json``    what the hub says of the files of a folder, and that all of them were right
 ==================  ============================================================================
 """
 
@@ -32,19 +33,29 @@ from typing import Any
 
 import platformdirs
 
-from hierdiff._files import one_line
+from hierdiff._files import one_line, replacing
 from hierdiff._lazy import import_optional
 from hierdiff._progress import Progress
 from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
 from hierdiff.validation.pretrained.catalogue import (
     CATALOGUE,
+    HUB_FOLDERS,
     Checkpoint,
+    HubFolder,
     RemoteFile,
     catalogue_table,
 )
 
-__all__ = ["Unreachable", "cache_folder", "fetch", "folder_of", "print_models", "verify"]
+__all__ = [
+    "Unreachable",
+    "cache_folder",
+    "fetch",
+    "fetch_folder",
+    "folder_of",
+    "print_models",
+    "verify",
+]
 
 try:
     import fcntl
@@ -228,6 +239,107 @@ def _from_hub(file: RemoteFile, target: Path, repository: str, revision: str, pa
     arrived.replace(target)
     shutil.rmtree(beside, ignore_errors=True)
     return target
+
+
+@checked
+def fetch_folder(entry: HubFolder, *, offline: bool = False) -> Path:
+    """The folder of the hub in the cache, downloaded if it is not there.
+
+    Parameters
+    ----------
+    entry : HubFolder
+        What to get.
+    offline : bool
+        Never use the network.
+
+    Returns
+    -------
+    Path
+        A folder whose files have the digests that the hub gave for them.
+
+    Raises
+    ------
+    DamagedFile
+        If a file is missing, or its size or digest is not the one of the hub.
+    MissingPackage
+        If huggingface-hub is not installed.
+    Unreachable
+        If the folder is not in the cache and the network is off or refuses.
+
+    Notes
+    -----
+    Validity: the hub gives a SHA-256 for large files, and git's name (SHA-1) for small ones.  Both
+    are kept in ``digests.json`` when all are right, and asked for at every later use.  HF_TOKEN and
+    HF_ENDPOINT are read by huggingface-hub.
+    """
+    target = _folders_of(entry) / entry.revision
+    record = target / "digests.json"
+    if record.is_file():
+        try:
+            digests = json.loads(record.read_text())
+        except ValueError:
+            raise DamagedFile(f"{record} is no JSON; delete {target} and run again") from None
+        _compare(target, digests)
+        return target
+    address = f"https://huggingface.co/{entry.repository}"
+    if offline:
+        raise Unreachable(
+            f"{target} is not there and the network is off; run once with HIERDIFF_OFFLINE unset"
+        )
+    hub = import_optional("huggingface_hub", "'hierdiff[networks]'", f"the folder {address}")
+    wanted = [f"{part}/{name}" for part in entry.parts for name in ("*.json", "*.safetensors")]
+    wanted.append("model_index.json")
+    try:
+        told = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT")).model_info(
+            entry.repository, revision=entry.revision, files_metadata=True
+        )
+        named = [s.rfilename for s in told.siblings]
+        chosen = sorted(set(hub.utils.filter_repo_objects(named, allow_patterns=wanted)))
+        # a lower precision of the same weights lies beside them, and is not needed
+        chosen = [name for name in chosen if ".fp16." not in name and ".non_ema." not in name]
+        hub.snapshot_download(
+            entry.repository, revision=told.sha, local_dir=target, allow_patterns=chosen,
+            library_name="hierdiff", endpoint=os.environ.get("HF_ENDPOINT"),
+        )  # fmt: skip
+    except Exception as error:  # the hub's own types, and those of the library for transfers
+        raise Unreachable(
+            f"{address} did not arrive ({type(error).__name__}: {one_line(error)[:120]}); "
+            f"{entry.obtain}; check the network and run again, which resumes"
+        ) from None
+    digests = {s.rfilename: _digest_of(s) for s in told.siblings if s.rfilename in chosen}
+    _compare(target, digests)
+    with replacing(record) as temporary:
+        temporary.write_text(json.dumps(digests, indent=1) + "\n")
+    return target
+
+
+def _digest_of(sibling: Any) -> dict[str, Any]:
+    """Size and digest of a file, as the hub tells them."""
+    lfs = sibling.lfs
+    kind, value = ("git", sibling.blob_id) if lfs is None else ("sha256", lfs.sha256)
+    return {"size": sibling.size, kind: value}
+
+
+def _compare(folder: Path, digests: dict[str, dict[str, Any]]) -> None:
+    """Raise DamagedFile unless every file of a folder is the one that the hub describes."""
+    for name, one in digests.items():
+        path, size = folder / name, one.get("size")
+        if not path.is_file():
+            raise DamagedFile(f"{path} is missing; delete {folder} and run again")
+        found_size = path.stat().st_size
+        # git hashes a file behind a line with its length
+        git = "git" in one
+        digest = hashlib.sha1(b"blob %d\0" % found_size) if git else hashlib.sha256()
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+        expected = str(one.get("git" if git else "sha256"))
+        if found_size != (found_size if size is None else size) or digest.hexdigest() != expected:
+            raise DamagedFile(
+                f"{path} is not the file that the hub describes ({found_size} bytes, "
+                f"{digest.hexdigest()[:16]}... instead of {expected[:16]}...); delete it and "
+                f"{folder / 'digests.json'}, and run again"
+            )
 
 
 def _stopped(file: RemoteFile, target: Path, reason: str) -> Unreachable:
@@ -515,6 +627,11 @@ def folder_of(entry: Checkpoint) -> Path:
     return cache_folder() / "models" / entry.name
 
 
+def _folders_of(entry: HubFolder) -> Path:
+    """Where the revisions of a folder of the hub are kept."""
+    return cache_folder() / "models" / entry.name
+
+
 def print_models() -> None:
     """Print the catalogue, with what is in the cache, and where the cache is.
 
@@ -528,5 +645,6 @@ def print_models() -> None:
     adm-256  ADM, ImageNet 256 x 256, unconditional...
     """
     present = [x.name for x in CATALOGUE if (folder_of(x) / x.weights.name).exists()]
-    print(catalogue_table(present))
+    folders = [x for x in HUB_FOLDERS if any(_folders_of(x).glob("*/digests.json"))]
+    print(catalogue_table([*present, *(x.name for x in folders)]))
     print(f"cache     {cache_folder()} (set HIERDIFF_CACHE to change it)")

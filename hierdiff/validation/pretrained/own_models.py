@@ -8,7 +8,7 @@ source                      what is read
                             :class:`~hierdiff.validation.adapter.NetworkModel`
 a folder                    what ``save_pretrained`` of diffusers wrote: a pipeline, or a network
                             with its ``scheduler_config.json``; nothing in it is executed
-a name                      of ``hierdiff models``
+a name                      of ``hierdiff models``, a file or a folder of the hub
 ==========================  ====================================================================
 
 A module is called as ``module(x, time)``, or ``module(x, time, label)``.  Its declarations are
@@ -32,6 +32,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -48,7 +49,7 @@ from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr
 from hierdiff.validation._checks import check_names
 from hierdiff.validation.adapter import NetworkModel, Pooling
-from hierdiff.validation.diffusion.parameterisation import Output, Parameterisation
+from hierdiff.validation.diffusion.parameterisation import Output, Parameterisation, Preconditioned
 from hierdiff.validation.diffusion.samplers import Ancestral, Sampler
 from hierdiff.validation.diffusion.schedules import (
     DiscreteSchedule,
@@ -57,7 +58,8 @@ from hierdiff.validation.diffusion.schedules import (
     Sigma,
 )
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.pretrained.catalogue import CATALOGUE, checkpoint
+from hierdiff.validation.pretrained.catalogue import CATALOGUE, HUB_FOLDERS, checkpoint
+from hierdiff.validation.pretrained.download import fetch_folder
 from hierdiff.validation.pretrained.latent_diffusion import (
     KINDS,
     Encoder,
@@ -77,6 +79,8 @@ _DECLARED = (
 )  # fmt: skip
 _WEIGHTS = "diffusion_pytorch_model"
 _NETWORKS = ("unet", "transformer")
+# a wrapped network of EDM clips what it is told itself, and keeps the true sigma for its scales
+_INFINITE = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,6 +345,8 @@ folder and no module:factory; give one of these
     word = str(source)
     if is_catalogue_name(word):
         return _published(word, accept_licence, run)
+    if word in {folder.name for folder in HUB_FOLDERS}:
+        return _of_hub(word, accept_licence, run)
     path = Path(source)
     if path.is_dir():
         return _from_folder(path, run)
@@ -443,11 +449,25 @@ def _published(name: str, accept_licence: bool, run: Execution) -> OpenModel:
     )  # fmt: skip
 
 
+def _of_hub(name: str, accept_licence: bool, run: Execution) -> OpenModel:
+    """A folder of the hub, verified by the hub's digests."""
+    entry = next(folder for folder in HUB_FOLDERS if folder.name == name)
+    if entry.acceptance and not accept_licence:
+        raise InvalidParameter(
+            f"{name} is under {entry.licence}; read {entry.licence_url} and pass "
+            "accept_licence=True"
+        )
+    import_optional("diffusers", "diffusers", f"model {name}")
+    offline = os.environ.get("HIERDIFF_OFFLINE", "") == "1"
+    found = _from_folder(fetch_folder(entry, offline=offline), run, entry.time_scale)
+    return replace(found, name=name)
+
+
 # ----------------------------------------------------------------------------- folders of diffusers
 
 
-def _from_folder(folder: Path, run: Execution) -> OpenModel:
-    """A pipeline, or a network with its scheduler."""
+def _from_folder(folder: Path, run: Execution, time_scale: float | None = None) -> OpenModel:
+    """A pipeline, or a network with its scheduler; of EDM, with another time than it says."""
     place = folder
     if (folder / "model_index.json").is_file():
         parts = [folder / name for name in _NETWORKS if (folder / name / "config.json").is_file()]
@@ -473,10 +493,14 @@ def _from_folder(folder: Path, run: Execution) -> OpenModel:
     kind, outer = KINDS[name], int(config.get("out_channels") or config["in_channels"])
     inner = int(config["in_channels"])
     places = [folder / "scheduler", folder, folder.parent / "scheduler"]
-    output, conditioning = _scheduler(folder, places)
+    file = _scheduler_file(folder, places)
+    table = _table(file)
+    output, conditioning = _scheduler(file, table)
     weights = _weights(place)
-    network = diffusers_network(kind, config, weights)
-    flow = output == "flow"
+    network: nn.Module = diffusers_network(kind, config, weights)
+    flow, edm = output == "flow", isinstance(conditioning, Sigma)
+    if edm:
+        network = _preconditioned(network, file, table, time_scale)
     side = config.get("sample_size")
     sides = tuple(side) if isinstance(side, (list, tuple)) else (side, side)
     labels = config.get("num_embeds_ada_norm" if kind == "dit" else "num_class_embeds")
@@ -486,7 +510,7 @@ def _from_folder(folder: Path, run: Execution) -> OpenModel:
     model = NetworkModel(
         network,
         GaussianNoise(schedule="cosine" if flow or _ends_late(conditioning) else "linear"),
-        Parameterisation(output, "flow" if flow else "vp", learned),
+        Parameterisation(output, "flow" if flow else "ve" if edm else "vp", learned),
         noise_conditioning=conditioning,
         sampler=Ancestral(
             conditioning.respaced("250") if _long(conditioning) else 100,
@@ -519,8 +543,8 @@ def _ends_late(conditioning: NoiseConditioning) -> bool:
     return isinstance(conditioning, DiscreteSchedule) and float(conditioning.snr[-1]) < 0.9 * end
 
 
-def _scheduler(folder: Path, places: list[Path]) -> tuple[Output, Any]:
-    """What a network predicts, and its times, from the scheduler's table."""
+def _scheduler_file(folder: Path, places: list[Path]) -> Path:
+    """Where the scheduler's table is."""
     files = [place / "scheduler_config.json" for place in places]
     file = next((f for f in files if f.is_file()), None)
     if file is None:
@@ -528,10 +552,22 @@ def _scheduler(folder: Path, places: list[Path]) -> tuple[Output, Any]:
             f"model = {folder} has no schedule; save the whole pipeline, or put its "
             "scheduler_config.json there"
         )
-    table = _table(file)
+    return file
+
+
+def _scheduler(file: Path, table: Mapping[str, Any]) -> tuple[Output, Any]:
+    """What a network predicts, and its times, from the scheduler's table."""
     T = int(table.get("num_train_timesteps", 1000))
-    if "FlowMatch" in str(table.get("_class_name")):
+    name = str(table.get("_class_name"))
+    if "FlowMatch" in name:
         return "flow", FlowTime(float(T))
+    if name.startswith("CMStochastic"):
+        raise InvalidParameter(
+            f"{file} is that of a consistency model, which returns the end of a path and not the "
+            "mean E[x0 | x_t]; give the network that it was distilled from"
+        )
+    if "EDM" in name:
+        return "x0", Sigma(_INFINITE)
     outputs: dict[str, Output] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
     word = str(table.get("prediction_type", "epsilon"))
     if word not in outputs:
@@ -557,6 +593,28 @@ def _scheduler(folder: Path, places: list[Path]) -> tuple[Output, Any]:
     raise InvalidParameter(
         f"{file} has beta_schedule {law!r}; known are linear, scaled_linear, squaredcos_cap_v2"
     )
+
+
+def _preconditioned(
+    network: nn.Module, file: Path, table: Mapping[str, Any], time_scale: float | None
+) -> nn.Module:
+    """A network of EDM with the coefficients of its scheduler.
+
+    "epsilon" and "sample" are names for the sign of F in diffusers' schedulers, and c_noise is
+    250 ln sigma for "cm_edm".
+    """
+    signs = {"epsilon": False, "sample": False, "edm": False, "v_prediction": True}
+    scales = {"edm": 0.25, "cm_edm": 250.0}
+    sign, kind = str(table.get("prediction_type", "epsilon")), table.get("precondition_type", "edm")
+    if sign not in signs or kind not in scales:
+        raise InvalidParameter(
+            f"{file} has prediction_type {sign!r} and precondition_type {kind!r}; known are "
+            f"{', '.join(signs)}, and {', '.join(scales)}"
+        )
+    return Preconditioned(
+        network, float(table.get("sigma_data", 0.5)), time_scale or scales[str(kind)],
+        float(table.get("sigma_min", 0.002)), float(table.get("sigma_max", 80.0)), signs[sign],
+    )  # fmt: skip
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -359,6 +359,32 @@ def within(values: list[float], seen: float) -> bool:
     return abs(seen - np.mean(values)) < 4.5 * np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values))
 
 
+@pytest.mark.parametrize("rare", [1e-3, 1e-40, 1e-80])
+def test_rare_strings_are_possible(rare: float) -> None:
+    """log q is that of rare symbols; only strings outside of the language have -inf."""
+    rules = [[[[0, 1], [1, 0]], [[2, 2], [2, 2]], [[3, 3], [3, 3]]]]
+    grammar = Grammar(rules, [[[1 - rare, rare], [0.5, 0.5], [0.5, 0.5]]], [0.5, 0.3, 0.2])
+    expected = math.log(rare / 2)
+    for sizes in ([1, 1], [2]):
+        q = sampler_log_prob(grammar, [[1, 0], [1, 2], [0, 0]], "left to right", sizes)
+        exact = [expected, -np.inf, -np.inf]
+        if len(sizes) == 1:  # each leaf by itself
+            exact = [2 * expected, expected + math.log(0.3), 2 * math.log(0.5) + math.log1p(-rare)
+                     + math.log(rare)]  # fmt: skip
+        assert q == pytest.approx(exact, rel=1e-9)
+    again = remasked_log_prob(grammar, [[1, 0], [1, 2]], "left to right", [2], [1])
+    assert again == pytest.approx([expected, -np.inf], rel=1e-9)
+    # kept: the first leaf is drawn rare, and so is what the second may not beat
+    terms = unmasking_terms(grammar, [[1, 0]], "kept", [1, 1])
+    assert terms.surprise.sum() == pytest.approx(-2 * expected, rel=1e-9)
+
+
+def test_a_product_of_many_rare_symbols_is_possible() -> None:
+    grammar = Grammar([[[[0] * 16, [1] * 16, [2] * 16, [3] * 16]]], [[[0.997, 1e-3, 1e-3, 1e-3]]])
+    q = sampler_log_prob(grammar, [[1] * 16], "left to right", [16])
+    assert q == pytest.approx([16 * math.log(1e-3)], rel=1e-12)
+
+
 def test_numbers_that_a_prototype_has_seen() -> None:
     """THEORY_2026, section C: 16 leaves at random order, and the order at 32 leaves."""
     rhm = RHM(8, 3, 2, 4)

@@ -244,7 +244,7 @@ def _below_with_lines(task, tile, level):
             _emit(task, tile, level + 1, node, node * s + j, j)
 
 
-@jit
+@jit(effort=2)
 def lines(job, room, base):
     """Marginals or messages of all tiles that nobody took yet; ``base`` is of their type."""
     state = simd.skip_denormals()
