@@ -22,7 +22,7 @@ from hierdiff.sims.run import command
 results = command(ParallelUnmasking)
 
 # %%
-# Left: at eight steps the tree order *spread* costs some fifty times less than left to right, and
+# Left: at eight steps the tree order *spread* costs some sixty times less than left to right, and
 # less than choosing the leaves of which the model is surest.  Middle: the visible cost.  Right: in
 # a random order with the best block sizes, the price depends on the number of leaves per step
 # alone, not on the depth.

@@ -145,7 +145,9 @@ def draw(name: str, datasets: Datasets) -> Figure:
         ax.minorticks_off()
     # as in the claim: a middle number of steps, the cheapest order and the dearest of them
     T = int(ds["T"].values[min(ds.sizes["T"] - 1, ds.sizes["T"] // 2)])
-    one = ds.sel(T=T, order=[o for o in ds.order.values if o != "kept"])  # its number is a bound
+    # the number of "kept" is a bound and no price
+    priced = [o for o in ds.order.values if o != "kept"] or list(ds.order.values)
+    one = ds.sel(T=T, order=priced)
     low, high = int(np.argmin(one.divergence.values)), int(np.argmax(one.divergence.values))
     ends = ", ".join(f"{one.order.values[i]} {float(one.divergence[i]):.2g}" for i in (high, low))
     words = [f"T = {T}: {ends} nats",
@@ -155,11 +157,10 @@ def draw(name: str, datasets: Datasets) -> Figure:
     if sizes is not None:
         _collapse(axes[2], sizes)
         at = (sizes.best / sizes.fall).where(sizes.leaves == 4 * sizes["T"])
-        ends = [float(f(at.values)) for f in (np.nanmin, np.nanmax)] if at.notnull().any() else []
-        words.append(
-            "best sizes, random order"
-            + (f": {ends[0]:.1f} to {ends[1]:.1f} at n/T = 4" if ends else "")
-        )
+        title = "best sizes, random order"
+        if at.notnull().any():
+            title += f": {float(at.min()):.1f} to {float(at.max()):.1f} at n/T = 4"
+        words.append(title)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     panels(axes, *words)
