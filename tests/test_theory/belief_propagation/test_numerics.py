@@ -9,16 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import oracles
 import pytest
 from numba import njit
+from numba.core import event
+from numba.core.caching import NullCache
 from scipy.special import logsumexp
 
 from hierdiff import RHM, Derivations, GaussianNoise, Grammar, MaskingNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.theory import posterior, tree_posterior, true_beliefs
-from hierdiff.theory._compiled import TRIED, tried
+from hierdiff.theory._compiled import TRIED, jit, tried
 from hierdiff.theory.belief_propagation import exact_posterior, passes
 from hierdiff.theory.belief_propagation._kernels import simd
 from hierdiff.theory.belief_propagation.exact_posterior import leaves_of
@@ -297,3 +300,24 @@ def test_an_untried_numba_keeps_no_code_and_says_so_once(untried: bool, tmp_path
         run.stderr.count("numba 0.99.1 was not tried with hierdiff, 0.61 to 0.68 were") == untried
     )
     assert bool(list(tmp_path.rglob("*.nbi"))) is not untried
+
+
+def test_less_effort_is_for_one_function_alone_and_changes_no_number() -> None:
+    level, seen = int(numba.config.OPT), []
+
+    class Levels(event.Listener):  # type: ignore[misc]
+        def on_start(self, event: Any) -> None:
+            seen.append(int(numba.config.OPT))
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    def plain(x: float) -> float:
+        return x * 2.5 + 1 / x
+
+    quick, usual = jit(plain, effort=2), jit(plain)
+    quick._cache = usual._cache = NullCache()
+    with event.install_listener("numba:compile", Levels()):
+        assert quick(3.0) == usual(3.0) == plain(3.0)
+    assert seen == [2, level]
+    assert int(numba.config.OPT) == level
