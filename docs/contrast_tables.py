@@ -95,7 +95,8 @@ def local_networks() -> str:
             for h in range(len(found["size"]))
         ]
         rows.append([f"{t:.2f}", *cells])
-    header = ["t", *(f"{x} {'leaves' if x > 1 else 'leaf'}: networks; exact" for x in found["size"])]
+    words = [f"{x} {'leaves' if x > 1 else 'leaf'}" for x in found["size"]]
+    header = ["t", *(f"{w}: networks; exact" for w in words)]
     return table(header, rows)
 
 

@@ -63,7 +63,8 @@ def remasking() -> str:
             ]
             rows.append([order, f"{calls:.0f}", *cells])
     header = ["order", "calls", "no remasking",
-              *(f"{a:.0f} {'leaves' if a > 1 else 'leaf'} a round" for a in r["again"][1:])]  # fmt: skip
+              *(f"{a:.0f} {'leaves' if a > 1 else 'leaf'} a round"
+                for a in r["again"][1:])]  # fmt: skip
     text = (
         table(header, rows) + "\nDivergence of paths at T evenly spaced noise levels, in nats:\n\n"
     )
