@@ -430,7 +430,13 @@ def catalogue_table(cached: Sequence[str] = ()) -> str:
             f"  source    {_HUB}{folder.repository}: {', '.join(folder.parts)}",
             f"  revision  {folder.revision}",
             "  content   every file is compared with the hub's own digest of it (huggingface-hub)",
-            f"  obtain    {folder.obtain}; then --model {folder.name}",
+            f"  obtain    {folder.obtain}; then "
+            + (
+                "open_model(...).network.given(text embeddings) from Python; for --prompts save "
+                "the whole pipeline and give its folder"
+                if folder.condition.startswith("text")
+                else f"--model {folder.name}"
+            ),
             f"  cite      {folder.citation}",
             "  tried     small random weights in this layout; not exercised with real weights",
         ]
