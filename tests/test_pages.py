@@ -281,6 +281,9 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
     "probe_width": (0,),  # leaves the probe out
     "p": (0.0, 1e-300),  # a test that never drops a class
     "names": ((),),  # all cases
+    "only": ((),),  # all studies
+    "model": ("",),  # asked for when the study runs
+    "heights": ((0,),),  # windows of one leaf
     "cluster": ("nonsense",),  # an address is known to be wrong once nobody answers
     "layers": ((), ("nonsense",), ("",)),  # all layers; names are known once the network is built
     "delta": (0.0,),  # no residual

@@ -25,13 +25,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import check_fields, checked, count, integers, one_of, reals, shown, unchecked
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    count,
+    integers,
+    one_of,
+    reals,
+    shown,
+    text,
+    unchecked,
+)
 from hierdiff.data.digits import LabelledImages, digits
 from hierdiff.data.fashion import FASHION_CLASSES, class_similarity, fashion
 from hierdiff.data.image_folder import ImageFolder, load_images
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["IMAGE_SETS", "ImageSet", "image_set", "named_images", "set_similarity"]
+__all__ = ["IMAGE_SETS", "ImageSet", "image_place", "image_set", "named_images", "set_similarity"]
 
 Array = NDArray[Any]
 
@@ -166,6 +176,28 @@ def named_images(name: str, split: str = "train", *, seed: int = 0) -> LabelledI
     return fashion(split, size=IMAGE_SETS[name][1])
 
 
+def image_place(name: str, value: Any) -> str:
+    """Images in words: one of :data:`IMAGE_SETS`, or a folder.
+
+    Raises
+    ------
+    InvalidParameter
+        For words that are neither.
+
+    Examples
+    --------
+    >>> image_place("images", "digits")
+    'digits'
+    """
+    word = text(name, str(value) if isinstance(value, os.PathLike) else value)
+    if word in IMAGE_SETS or (word and Path(word).is_dir()):
+        return word
+    raise InvalidParameter(
+        f"{name} = {word!r} is no folder and no set; give a folder of images, or one of "
+        f"{', '.join(IMAGE_SETS)}"
+    )
+
+
 @checked(size=partial(count), channels=partial(one_of, options=(1, 3)), split=_split)
 def image_set(
     place: str | os.PathLike[str],
@@ -206,12 +238,7 @@ def image_set(
         found = named_images(word, split, seed=seed)
         names = FASHION_CLASSES if word.startswith("fashion") else tuple("0123456789")
         return ImageSet(word, IMAGE_SETS[word], found.labels, names, found.images)
-    if not Path(place).is_dir():
-        raise InvalidParameter(
-            f"images = {word!r} is no folder and no set; give a folder of images, or one of "
-            f"{', '.join(IMAGE_SETS)}"
-        )
-    folder = ImageFolder.of(Path(place))
+    folder = ImageFolder.of(Path(image_place("images", place)))
     labels = None if folder.labels is None or not folder.names else np.array(folder.labels)
     return ImageSet(word, (channels, size, size), labels, folder.names, files=folder.files)
 

@@ -220,7 +220,7 @@ class ContrastiveLearning:
             fidelity=partial(listed, rule=partial(number, above=0, high=1), distinct=False),
             widths=partial(listed, rule=partial(whole, low=1), least=2, rising=True),
             starts=partial(whole, low=2, high=1000),
-            hard=partial(number, above=0, below=1),
+            hard=partial(number, low=1e-3, below=1),  # less is none, and has a law of its own
             negatives=partial(whole, low=1),
             scenes=partial(whole, low=2, high=10**6),
             noise=partial(noise_name, channel=True),

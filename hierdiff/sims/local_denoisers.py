@@ -174,7 +174,8 @@ class LocalDenoisers:
             data=partial(whole, low=2, high=10**8),
             levels=partial(whole, low=2, high=10**5),
             heights=partial(listed, rule=partial(whole, low=0), rising=True),
-            tolerance=partial(number, above=0),
+            # below 1e-6 nats no sample sees it, and no leaf carries more than its symbol
+            tolerance=partial(number, low=1e-6, high=10.0),
             deepest=partial(whole, low=1, high=64),
             seed=natural,
         )

@@ -29,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -192,7 +193,17 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _minutes(name: str, value: Any) -> float | None:
-    return None if value is None else number(name, value, above=0)
+    return None if value is None else number(name, value, low=1e-6, high=1e5)  # up to ten weeks
+
+
+def _device(name: str, value: Any) -> str:
+    """A device by name; whether torch has it here is said by the first study."""
+    word = text(name, value)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", word):
+        raise InvalidParameter(
+            f"{name} = {word!r} is no device; give cpu, cuda, cuda:1, mps or auto"
+        )
+    return word
 
 
 @dataclass(frozen=True)
@@ -213,7 +224,7 @@ class Suite:
     """Say what is done and what waits, and run nothing."""
 
     def __post_init__(self) -> None:
-        check_fields(self, only=_names, minutes=_minutes, device=text, out=_folder)
+        check_fields(self, only=_names, minutes=_minutes, device=_device, out=_folder)
 
     @property
     def chosen(self) -> tuple[Study, ...]:

@@ -39,7 +39,14 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
-from hierdiff.data.image_sets import IMAGE_SETS, ImageSet, image_set, named_images, set_similarity
+from hierdiff.data.image_sets import (
+    IMAGE_SETS,
+    ImageSet,
+    image_place,
+    image_set,
+    named_images,
+    set_similarity,
+)
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import has_snr
 from hierdiff.seeds import stream
@@ -62,11 +69,13 @@ from hierdiff.validation.feature_files import (
 from hierdiff.validation.pretrained.own_models import (
     OpenModel,
     fitting,
+    model_place,
     open_model,
     refuse_condition,
 )
 from hierdiff.validation.pretrained.prompts import (
     PromptedNetwork,
+    Prompts,
     class_scores,
     clip_classifier,
     encode_prompts,
@@ -112,7 +121,10 @@ class OwnRetention:
     """Images to start from."""
 
     def __post_init__(self) -> None:
-        check_fields(self, t=_optional(_T), data=_optional(_TWO), classifier_steps=_COUNT)
+        check_fields(
+            self, model=model_place, images=image_place, t=_optional(_T), data=_optional(_TWO),
+            classifier_steps=_COUNT,
+        )  # fmt: skip
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -145,7 +157,11 @@ class OwnClassified:
 
     def __post_init__(self) -> None:
         counts = partial(listed, rule=_COUNT, distinct=False)
-        check_fields(self, data=_optional(_TWO), keep=counts, stages=_optional(counts))
+        check_fields(
+            self, model=model_place, images=image_place, data=_optional(_TWO), keep=counts,
+            stages=_optional(counts),
+        )  # fmt: skip
+        Prompts.of(("one", "another"), self.templates)
         if self.clip is not None and self.prompts is None:
             raise InvalidParameter(
                 f"clip = {self.clip} classifies by prompts; give --prompts FILE.csv"
@@ -174,7 +190,10 @@ class OwnProbed:
     """Noise levels."""
 
     def __post_init__(self) -> None:
-        check_fields(self, fit=_optional(_TWO), test=_optional(_TWO), shots=_COUNT, t=_T)
+        check_fields(
+            self, model=model_place, images=image_place, fit=_optional(_TWO), test=_optional(_TWO),
+            shots=_COUNT, t=_T,
+        )  # fmt: skip
         if any(np.diff(self.t) <= 0):
             raise InvalidParameter(f"t = {self.t} must be two or more increasing noise levels")
 
@@ -201,7 +220,8 @@ class OwnObjects:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, objects=partial(whole, low=9, high=10**6), temperature=positive,
+            self, model=model_place, images=image_place,
+            objects=partial(whole, low=9, high=10**6), temperature=positive,
         )  # fmt: skip
 
 

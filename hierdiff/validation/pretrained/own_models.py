@@ -43,7 +43,7 @@ import numpy as np
 from torch import nn
 
 from hierdiff._lazy import import_optional
-from hierdiff.checks import array, check_fields, checked, count, instance, shown, unchecked
+from hierdiff.checks import array, check_fields, checked, count, instance, shown, text, unchecked
 from hierdiff.contracts import DiffusionModel
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.noise import GaussianNoise, NoiseProcess, has_snr
@@ -70,7 +70,7 @@ from hierdiff.validation.pretrained.latent_diffusion import (
 )
 from hierdiff.validation.pretrained.loading import pretrained, read_weights
 
-__all__ = ["OpenModel", "fitting", "is_catalogue_name", "open_model", "own_model"]
+__all__ = ["OpenModel", "fitting", "is_catalogue_name", "model_place", "open_model", "own_model"]
 
 Schedule: TypeAlias = Literal["linear", "cosine", "scaled_linear", "flow", "edm"]
 _DECLARED = (
@@ -178,6 +178,32 @@ def is_catalogue_name(name: str) -> bool:
     (True, False)
     """
     return name in {entry.name for entry in CATALOGUE}
+
+
+def model_place(name: str, value: Any) -> str:
+    """A model in words: a name of ``hierdiff models``, a folder, or module:factory.
+
+    An option that nobody set, "", is taken: a study asks for its model when it runs.
+
+    Raises
+    ------
+    InvalidParameter
+        For words that are none of these.
+
+    Examples
+    --------
+    >>> model_place("model", "my.module:network")
+    'my.module:network'
+    """
+    word = "" if value == "" else text(name, str(value) if isinstance(value, Path) else value)
+    named = not word or is_catalogue_name(word) or word in {place.name for place in HUB_FOLDERS}
+    module, colon, function = word.partition(":")
+    if named or Path(word).is_dir() or (colon and module and function.isidentifier()):
+        return word
+    raise InvalidParameter(
+        f"{name} = {word!r} is no name of hierdiff models, no folder and no module:factory; "
+        "give one of these"
+    )
 
 
 @checked(schedule=unchecked, null_condition=unchecked, num_steps=count, shape=unchecked)
@@ -350,12 +376,7 @@ folder and no module:factory; give one of these
     path = Path(source)
     if path.is_dir():
         return _from_folder(path, run)
-    module, colon, function = word.partition(":")
-    if not (colon and module and function.isidentifier()):
-        raise InvalidParameter(
-            f"model = {word!r} is no name of hierdiff models, no folder and no module:factory; "
-            "give one of these"
-        )
+    module, _, function = model_place("model", word).partition(":")
     return _opened(word, _made_by(word, module, function), run)
 
 
