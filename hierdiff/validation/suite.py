@@ -414,12 +414,18 @@ def _one(
     return status
 
 
+def _heed_interrupts() -> None:
+    """A shell's background programs ignore SIGINT, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _process(words: Sequence[str], log: Path, left: float | None) -> int | None:
     """Exit status of a program, or None if it was stopped at its limit."""
     with log.open("w") as file:
         process = subprocess.Popen(
-            words, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "MPLBACKEND": "agg"}
-        )
+            words, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "MPLBACKEND": "agg"},
+            preexec_fn=None if os.name == "nt" else _heed_interrupts,
+        )  # fmt: skip
         try:
             return process.wait(None if left is None else max(left - _LEAST / 2, 1.0))
         except subprocess.TimeoutExpired:

@@ -124,7 +124,8 @@ def test_the_source_is_a_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "refused"),
     [(("--v", "4"), "--v means nothing for mixture; it belongs to rhm"),
      (("digits", "--rank", "3"), "--rank means nothing for digits; it belongs to mixture"),
-     (("rhm", "--images", "DIR"), "--images means nothing for rhm; it belongs to catalogue")],
+     (("rhm", "--images", "DIR"),
+      "--images means nothing for rhm; it belongs to own and catalogue")],
 )  # fmt: skip
 def test_what_means_nothing_for_a_source_is_refused(words: tuple[str, ...], refused: str) -> None:
     with pytest.raises(InvalidParameter, match=refused) as error:

@@ -129,6 +129,8 @@ def test_an_interrupted_suite_goes_on(table: list[Study], tmp_path: Path) -> Non
     """Ctrl-C, and a state that was cut off."""
     out = tmp_path / "out"
     code = (
+        # as from a terminal, also where the tests run in the background of a shell
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from hierdiff.validation import suite\nfrom hierdiff.validation.suite import *\n"
         f"suite.STUDIES = {tuple(map(tuple, table))!r}\n"
         "suite.STUDIES = tuple(Study(*s) for s in suite.STUDIES)\n"

@@ -247,7 +247,7 @@ def path_divergence(
     if levels[0] != 1 or levels[-1] != 0 or (np.diff(levels) >= 0).any():
         raise InvalidParameter(f"times = {shown(times)} must fall from 1 to 0")
     whole("n", n, 2)
-    if noise.v != grammar.leaf_vocabulary or not (masks(noise) or noise.name == "uniform"):
+    if noise.v != grammar.leaf_vocabulary or not hasattr(noise, "keep"):
         raise InvalidParameter(
             f"noise = {shown(noise)} has no factorised steps in closed form for this grammar; give "
             f"masking or uniform noise with v = {grammar.leaf_vocabulary}"

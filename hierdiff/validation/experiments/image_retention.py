@@ -335,12 +335,13 @@ def folder_scene(
 
 def _behind(model: NetworkModel) -> PublishedStart:
     """The noise that the authors' code adds for the chain of a network."""
-    noise, chain = model.noise, getattr(model.sampler, "levels", None)
-    if not isinstance(noise, GaussianNoise) or not isinstance(chain, DiscreteSchedule):
+    schedule = getattr(model.noise, "schedule", None)
+    chain = getattr(model.sampler, "levels", None)
+    if schedule is None or not isinstance(chain, DiscreteSchedule):
         raise InvalidParameter(
             "protocol = 'published' needs a chain of listed levels and Gaussian noise; leave it out"
         )
-    return PublishedStart(None, noise.schedule, chain)
+    return PublishedStart(None, schedule, chain)
 
 
 @checked(seed=natural)

@@ -65,7 +65,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import NoiseProcess, noise_name, noise_process
+from hierdiff.noise import NoiseProcess, masks, noise_name, noise_process
 from hierdiff.plots import FONT, Axes, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import student_error
@@ -306,7 +306,7 @@ class NetworkTrainingTime:
                 f"n_train = {max(self.n_train)} is not below the {there} strings of the grammar; "
                 "none would be left to generalise to"
             )
-        if self.noise == "masking" or not 0 < self.t[0] < self.t[-1] < 1:
+        if masks(noise_process(self.noise, self.v)) or not 0 < self.t[0] < self.t[-1] < 1:
             raise InvalidParameter(
                 f"noise = {self.noise!r} at t = {self.t} excludes strings of a training set, whose "
                 "posterior then has no value on fresh data; use uniform or gaussian, 0 < t < 1"
