@@ -20,6 +20,9 @@ SMALL = {
     "contrastive_learning": "--widths 2 4 9 10 16 25 --starts 2",
     "local_denoisers": "--grammars 4 --data 30 --heights 1 2 --deepest 8",
     "susceptibility": "--depths 5 7 --grammars 24",
+    "grammar_learning": "--multiplicities 2 3 4 --grammars 4 --sizes 2 13 --test 200",
+    "parallel_unmasking": "--grammars 4 --data 120 --strings 200",
+    "training_time": "--draws 4",
 }
 """Studies of minutes run smaller in the manual; its tables hold the committed full runs."""
 
