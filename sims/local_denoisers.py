@@ -13,16 +13,11 @@ not.  Run it as ``python sims/local_denoisers.py --out DIR``; it takes about thr
 """
 
 # %%
-# Strings of 64 leaves; masking, uniform and Gaussian noise.
+# Strings of 64 leaves; masking, uniform and Gaussian noise.  Lines of the first panel are subtrees,
+# dotted ones density evolution, as in the third.  On the right windows of equal size: covariances
+# of 4,000 strings find the next two or four leaves exactly, and no more than these.
 
 from hierdiff.sims import LocalDenoisers
 from hierdiff.sims.run import command
 
 results = command(LocalDenoisers)
-
-# %%
-# Lines of the first panel are subtrees, dotted ones density evolution, as in the third.  On the
-# right windows of equal size: covariances of 4,000 strings find the next two or four leaves
-# exactly, and no more than these.
-
-figure = LocalDenoisers().figure(results)

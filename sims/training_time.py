@@ -15,15 +15,11 @@ Run it as ``python sims/training_time.py --out DIR``; classes of unequal varianc
 """
 
 # %%
-# Tanh features, sixteen per dimension, and two to eight data per dimension.
+# Tanh features, sixteen per dimension, and two to eight data per dimension.  Left: the two bulks.
+# Middle: the loss on fresh data has its minimum inside the window.  Right: the window opens with
+# the number of data, at its upper side.
 
 from hierdiff.sims import TrainingTime
 from hierdiff.sims.run import command
 
 results = command(TrainingTime)
-
-# %%
-# Left: the two bulks.  Middle: the loss on fresh data has its minimum inside the window.  Right:
-# the window opens with the number of data, at its upper side.
-
-figure = TrainingTime().figure(results)

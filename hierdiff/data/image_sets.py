@@ -41,7 +41,7 @@ from hierdiff.data.fashion import FASHION_CLASSES, class_similarity, fashion
 from hierdiff.data.image_folder import ImageFolder, load_images
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["IMAGE_SETS", "ImageSet", "image_place", "image_set", "named_images", "set_similarity"]
+__all__ = ["IMAGE_SETS", "ImageSet", "image_set", "named_images", "set_similarity"]
 
 Array = NDArray[Any]
 

@@ -70,7 +70,7 @@ from hierdiff.validation.pretrained.latent_diffusion import (
 )
 from hierdiff.validation.pretrained.loading import pretrained, read_weights
 
-__all__ = ["OpenModel", "fitting", "is_catalogue_name", "model_place", "open_model", "own_model"]
+__all__ = ["OpenModel", "fitting", "is_catalogue_name", "open_model", "own_model"]
 
 Schedule: TypeAlias = Literal["linear", "cosine", "scaled_linear", "flow", "edm"]
 _DECLARED = (
