@@ -155,7 +155,16 @@ def _registries() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_registries")
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        # their blocks train networks, or ask every question of a large tree
+        pytest.param(
+            p, id=p.name, marks=[pytest.mark.slow] if p.stem in ("extending", "questions") else []
+        )
+        for p in WITH_CODE
+    ],
+)
 def test_every_block_of_python_runs_and_gives_the_numbers_in_its_comments(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +306,11 @@ def test_every_quoted_command_exists_with_its_flags(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for folder in ("DIR", "path/to/pipeline"):  # that readers put their own in the place of
+    for folder in (
+        "DIR",
+        "path/to/pipeline",
+        "path/to/stable-diffusion-2-1",
+    ):  # that readers put their own in the place of
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     if re.search(r" (-h|--help|--version)\b", command):

@@ -212,7 +212,13 @@ def test_two_runs_with_other_parameters_do_not_meet(tmp_path: Path) -> None:
     assert '"seed": 1' in load(tmp_path / "phase_transition.nc").attrs["parameters"]
 
 
-LONG = ("derive_semirings", "derive_snr_peak")  # they take seconds each
+LONG = (
+    "derive_contrastive",
+    "derive_semirings",
+    "derive_snr_peak",
+    "derive_speciation",
+    "derive_training_time",
+)  # they take seconds each
 DERIVATIONS = [
     pytest.param(p.name, marks=pytest.mark.slow if p.stem in LONG else ())
     for p in sorted((ROOT / "theory").glob("derive_*.py"))

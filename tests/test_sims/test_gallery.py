@@ -28,7 +28,7 @@ from hierdiff.theory import ExactMixture, ExactRHM, critical_level
 
 LEARNERS = (KernelLearning(), SynonymLearning())
 """Experiments on learners, which are no denoisers."""
-MINUTES = {"critical_exponents", "memorization", "sharpening", "susceptibility"}
+MINUTES = {"critical_exponents", "memorization", "sharpening", "susceptibility", "training_time"}
 """Experiments that take seconds even in small; they run with the slow tests."""
 
 
