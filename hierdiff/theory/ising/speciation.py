@@ -157,7 +157,7 @@ def _strengths(data: IsingChains, k: int, l: int) -> _Strengths:
     )
 
 
-@checked(snr=partial(number, low=0))
+@checked(snr=partial(number, low=0, high=1e12))  # an expansion in small snr
 def weak_signal_divergence(data: IsingChains, snr: float, k: int = 0, l: int = 1) -> float:
     r"""Divergence of two classes of noisy chains, for a weak signal.
 
@@ -202,7 +202,7 @@ def weak_signal_divergence(data: IsingChains, snr: float, k: int = 0, l: int = 1
     return _strengths(data, *_classes(data, k, l)).at(snr)
 
 
-@checked(divergence=partial(number, above=0))
+@checked(divergence=partial(number, low=1e-9, high=1e9))
 def speciation_law(
     data: IsingChains, divergence: float = DECIDED, k: int = 0, l: int = 1
 ) -> float:  # fmt: skip
@@ -251,7 +251,7 @@ def speciation_law(
     return 0.5 * math.log1p(math.exp(-log_snr))
 
 
-@checked(t=partial(number, above=0), n=count)
+@checked(t=partial(number, low=1e-9, high=300.0), n=count)
 def class_information(
     data: IsingChains, t: float, n: int, seed: Seed
 ) -> tuple[Array, Array]:  # fmt: skip

@@ -132,9 +132,10 @@ def _autoencoder_network(device: str) -> Any:
         ) from None
 
 
+@checked
 def autoencoder_maps(
     network: nn.Module, scale: float, shift: float = 0.0
-) -> tuple[Encoder, Encoder]:  # fmt: skip
+) -> tuple[Encoder, Encoder]:
     """The maps from images to latents, and back, of an autoencoder of diffusers.
 
     Parameters
@@ -147,6 +148,11 @@ def autoencoder_maps(
     Returns
     -------
     encode, decode : callable
+
+    Raises
+    ------
+    InvalidParameter
+        If the network is no torch module.
 
     Notes
     -----
