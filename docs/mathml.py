@@ -40,7 +40,10 @@ def mathml(tex: str, *, block: bool = False) -> str:
     left = re.search(r"\\[A-Za-z]+|&#x0005C;[A-Za-z]+", made)
     if left:
         raise ValueError(f"{left[0]} is not known to latex2mathml")
-    head, body = re.match(r"(<math[^>]*>)(.*)</math>$", made, re.DOTALL).groups()  # type: ignore[union-attr]
+    whole = re.match(r"(<math[^>]*>)(.*)</math>$", made, re.DOTALL)
+    if whole is None:
+        raise ValueError(f"latex2mathml made no formula of {tex!r}")
+    head, body = whole.groups()
     source = f'<annotation encoding="application/x-tex">{escape(tex)}</annotation>'
     return f"{head}<semantics>{body}{source}</semantics></math>"
 

@@ -268,6 +268,7 @@ def classify_images(
 
 
 def one_image(model: ClassErrors, x0: Array, grid: FixedGrid, classes: int) -> dict[str, Array]:
+    """Scores of one image for every class on a fixed grid, and the calls that they took: a task."""
     scores, calls = grid_scores(model, x0, range(classes), grid)
     return {"scores": scores, "calls": np.array(calls)}
 
