@@ -50,6 +50,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation.tree_inference import tree_posterior
 from hierdiff.theory.rhm.information import Estimate
+from hierdiff.theory.rhm.next_token import TokenEntropies
 from hierdiff.theory.rhm.parallel_unmasking import (
     FLOOR,
     block_sizes,
@@ -119,7 +120,7 @@ def best_sizes(curve: ArrayLike, steps: int) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class UnmaskingCurve:
+class UnmaskingCurve(TokenEntropies):
     """Z(k), with what follows from it.
 
     Attributes
@@ -129,24 +130,6 @@ class UnmaskingCurve:
     log_prob : array [n]
         log p(x) of the data.
     """
-
-    by_datum: Array
-    log_prob: Array
-
-    @property
-    def mean(self) -> Array:
-        """Z(k), the mean entropy of the next leaf, [leaves]."""
-        return np.asarray(self.by_datum.mean(axis=0))
-
-    @property
-    def error(self) -> Array:
-        """Its standard error."""
-        return np.asarray(self.by_datum.std(axis=0, ddof=1) / np.sqrt(len(self.by_datum)))
-
-    @property
-    def total(self) -> Estimate:
-        """The sum of Z, which is the entropy of the string."""
-        return Estimate.of(self.by_datum.sum(axis=1))
 
     @property
     def dual_total_correlation(self) -> Estimate:
