@@ -445,7 +445,7 @@ def _with(value: Any, error: Any, digits: int) -> str:
     """A number with its error; "-" where there is no number."""
     if not np.isfinite(float(value)):
         return "-"
-    return f"{float(value) + 0:.{digits}f} ± {float(error):.{digits}f}"
+    return f"{round(float(value), digits) + 0:.{digits}f} ± {float(error):.{digits}f}"
 
 
 def _row(ds: xr.Dataset, name: str, digits: int, **at: Any) -> list[str]:
@@ -479,15 +479,9 @@ def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _class_half(law: xr.Dataset, digits: int) -> dict[str, str]:
-    """Leaves read when half of the class is decided, by order of reading."""
-    return {str(o): _with(law.half.sel(order=o, level=0), law.half_error.sel(order=o, level=0),
-                          digits) for o in law.order.values}  # fmt: skip
-
-
 def claim(ds: xr.Dataset, law: xr.Dataset) -> str:
     """The sum rule, the context that the class needs, and when it is decided."""
-    words = ", ".join(f"{order} {x}" for order, x in _class_half(law, 2).items())
+    words = ", ".join(f"{o} {_row(law, 'half', 2, order=o)[0]}" for o in law.order.values)
     z = max(largest_score(law, ds, w) for w in COMPARED)
     return (
         f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats; half of the "
@@ -538,7 +532,9 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
         legend(ax, words)
     for ax in (axes[1], right):
         ax.spines["top"].set_visible(False)
-    ends = [f"{x} ({order})" for order, x in _class_half(law, 1).items() if x != "-"]
+    places = law.half.sel(level=0)
+    ends = [f"{float(x):.0f} ({o})" for o, x in zip(law.order.values, places, strict=True)
+            if np.isfinite(float(x))]  # fmt: skip
     c = len(law.context) // 2
     panels(
         axes, f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats",

@@ -447,8 +447,9 @@ def _costs(cost: Array, error: Array, slope: Array, slope_error: Array) -> dict[
     dims = ("context", "height", "m")
     return {
         **results.with_error("samples", dims, cost, error, "strings P*, geometric mean"),
-        **results.with_error("exponent", dims[:2], slope, slope_error, "slope of ln P* against ln m"),
-    }
+        **results.with_error("exponent", dims[:2], slope, slope_error,
+                             "slope of ln P* against ln m"),
+    }  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- table and figure
