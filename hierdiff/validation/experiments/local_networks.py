@@ -594,7 +594,7 @@ def draw_images(ds: xr.Dataset, law: xr.Dataset) -> Figure:
         ax.set(ylabel=r"share explained, $r^2$")
         mean = ds.explained.sel(kind=kind).mean("t")
         j = int(np.argmax(mean.values))
-        titles.append(f"{kind}: {_pixels(ds.pixels[j])}, {float(mean[j]):.2f} on average")
+        titles.append(f"{kind}: {_pixels(ds.pixels[j])}, mean {float(mean[j]):.2f}")
     for n, kind in enumerate(map(str, ds.kind.values)):
         at = ds.sel(kind=kind)
         j = int(np.argmax(at.explained.mean("t").values))
@@ -610,5 +610,5 @@ def draw_images(ds: xr.Dataset, law: xr.Dataset) -> Figure:
         ax.spines[["top", "right"]].set_visible(False)
     panels(axes, *titles)
     legend(axes[3])
-    shared_legend(figure, axes[0], title="points: networks; lines: a Gaussian's exact denoiser")
+    legend(axes[0], "points: networks; lines: a Gaussian's denoiser")
     return figure
