@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus
 from hierdiff.checks import check_fields, checked, listed, natural, one_of, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
@@ -441,17 +441,10 @@ def half_decided(agreement: Array, reads: list[int]) -> tuple[Array, Array]:
     return value, error * student_factor(len(units))
 
 
-def _with(value: Any, error: Any, digits: int) -> str:
-    """A number with its error; "-" where there is no number."""
-    if not np.isfinite(float(value)):
-        return "-"
-    return f"{round(float(value), digits) + 0:.{digits}f} ± {float(error):.{digits}f}"
-
-
 def _row(ds: xr.Dataset, name: str, digits: int, **at: Any) -> list[str]:
     """All numbers of a row with their errors."""
     x, error = ds[name].sel(at), ds[f"{name}_error"].sel(at)
-    return [_with(a, e, digits) for a, e in zip(x.values, error.values, strict=True)]
+    return [plus_minus(a, e, digits) for a, e in zip(x.values, error.values, strict=True)]
 
 
 def table(ds: xr.Dataset, law: xr.Dataset) -> str:
@@ -466,7 +459,7 @@ def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     lines += ["", f"{'context':>8}{'loss per leaf':>18}{'KL, nats':>18}"
               + "".join(f"{f'valid, level {level}':>18}" for level in levels)]  # fmt: skip
     for c in law.context.values:
-        cells = [_with(law[w].sel(context=c), law[f"{w}_error"].sel(context=c), 3)
+        cells = [plus_minus(law[w].sel(context=c), law[f"{w}_error"].sel(context=c), 3)
                  for w in ("short_loss", "divergence")]  # fmt: skip
         cells += _row(ds, "validity", 4, context=c)[:-1]
         lines.append(f"{c:>8}" + "".join(f"{x:>18}" for x in cells))

@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -222,8 +222,8 @@ class TreeShapes:
                 "law": _place(law.t.values, law.symbol.sel(level=0).values),
                 "shift": distance(datasets[stem]),
             }  # fmt: skip
-            cells = [_cell(found[w]["half"]) for w in _WORDS]
-            slopes = [_cell(found[w]["slope"], 2) for w in _WORDS[:3]]
+            cells = [plus_minus(*found[w]["half"]) for w in _WORDS]
+            slopes = [plus_minus(*found[w]["slope"], 2) for w in _WORDS[:3]]
             lines.append(f"{kind:<16}{leaves:>7}" + "".join(f"{c:>20}" for c in cells)
                          + f"{slopes[0]:>18}{slopes[1]:>16}{slopes[2]:>16}")  # fmt: skip
         return Summary("\n".join(lines), claim(self, values["kinds"]), values)
@@ -288,10 +288,6 @@ def distance(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
 def _gap(t: Array, span: Array, top: Array, rows: Array) -> float:
     """Half-lost place of the mean of some grammars' spans, less that of their class."""
     return _place(t, span[rows].mean(axis=0)) - _place(t, top[rows].mean(axis=0))
-
-
-def _cell(x: tuple[float, float], digits: int = 3) -> str:
-    return "-" if np.isnan(x[0]) else f"{x[0]:.{digits}f} ± {x[1]:.{digits}f}"
 
 
 def claim(e: TreeShapes, kinds: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -515,10 +515,6 @@ class NetworkLocality:
         return Summary("\n".join(lines), claim, values)
 
 
-def _pm(value: Any, error: Any, digits: int = 3) -> str:
-    return f"{float(value):.{digits}f} ± {float(error):.{digits}f}"
-
-
 def image_summary(one: NetworkLocality, ds: xr.Dataset, law: xr.Dataset) -> Summary:
     """r^2 of every machine at every size and noise level, and squared errors."""
     lines = [f"share r^2 of networks on {one.images} that windows explain"]
@@ -535,17 +531,17 @@ def image_summary(one: NetworkLocality, ds: xr.Dataset, law: xr.Dataset) -> Summ
                 stated = ""
                 if kind in law.kind:
                     stated = f" ({float(law.explained.sel(at).sel(pixels=k)):.3f})"
-                cells.append(_pm(a, b) + stated)
+                cells.append(plus_minus(a, b) + stated)
             lines.append(f"{t:>6.2f}" + "".join(f"{c:>26}" for c in cells))
     lines += ["", "squared error per pixel, the best window of each machine",
               f"{'t':>6}{'network':>18}" + "".join(f"{k:>28}" for k in ds.kind.values)]  # fmt: skip
     for t in ds.t.values:
-        row = _pm(ds.network_square.sel(t=t), ds.network_square_error.sel(t=t), 4)
+        row = plus_minus(ds.network_square.sel(t=t), ds.network_square_error.sel(t=t), 4)
         cells = []
         for kind in ds.kind.values:
             at = ds.sel(t=t, kind=kind)
             j = int(np.argmin(at.square.values))
-            cells.append(f"{_pm(at.square[j], at.square_error[j], 4)} ({int(at.pixels[j])})")
+            cells.append(f"{plus_minus(at.square[j], at.square_error[j], 4)} ({int(at.pixels[j])})")
         lines.append(f"{t:>6.2f}{row:>18}" + "".join(f"{c:>28}" for c in cells))
     mean = ds.explained.mean("t").values
     kind, size = np.unravel_index(int(np.argmax(mean)), mean.shape)
@@ -553,7 +549,7 @@ def image_summary(one: NetworkLocality, ds: xr.Dataset, law: xr.Dataset) -> Summ
     def least(name: str, j: int) -> str:
         at = ds.sel(kind=name).isel(pixels=j)
         i = int(np.argmin(at.explained.values))
-        return f"{_pm(at.explained[i], at.explained_error[i])} (t = {float(ds.t[i]):.2f})"
+        return f"{plus_minus(at.explained[i], at.explained_error[i])} (t = {float(ds.t[i]):.2f})"
 
     best = str(ds.kind.values[kind])
     claim = (
