@@ -15,6 +15,7 @@ from contrast_tables import (
     local_denoisers,
     local_networks,
     revealed_levels,
+    text_levels,
 )
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, parts, plus, result, table
@@ -510,10 +511,12 @@ def main() -> None:
         contrastive_networks,
         local_networks,
         revealed_levels,
+        text_levels,
         local_denoisers,
     )
-    for figure in (ROOT / "validation" / "results").glob("*.png"):
-        shutil.copy(figure, folder / figure.name)
+    for results in (ROOT / "validation" / "results", HERE / "results"):
+        for figure in results.glob("*.png"):
+            shutil.copy(figure, folder / figure.name)
     timings.draw(folder)
     draw_reference(folder)
     for page in pages:

@@ -42,7 +42,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import PALETTE, Axes, Figure, legend, panels, plt, shade
-from hierdiff.sims.metrics.estimators import standard_error, student_factor
+from hierdiff.sims.metrics.estimators import jackknife, standard_error, student_factor
 from hierdiff.sims.tree_loss import TreeLoss, half_lost_levels
 
 __all__ = ["TreeShapes"]
@@ -280,18 +280,14 @@ def distance(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
         span = ds.span_by_datum.sel(level=level).values.mean(axis=1)
         if span.mean(axis=0)[0] - span.mean(axis=0)[-1] < 0.1:
             continue
-        n = len(top)
-        whole_gap = _place(t, span.mean(axis=0)) - _place(t, top.mean(axis=0))
-        left_out = np.array(
-            [
-                _place(t, np.delete(span, g, 0).mean(axis=0))
-                - _place(t, np.delete(top, g, 0).mean(axis=0))
-                for g in range(n)
-            ]
-        )
-        error = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
-        out[word] = (float(whole_gap), float(error * student_factor(n)))
+        gap, error = jackknife(partial(_gap, t, span, top), len(top))
+        out[word] = (float(gap), float(error) * student_factor(len(top)))
     return out
+
+
+def _gap(t: Array, span: Array, top: Array, rows: Array) -> float:
+    """Half-lost place of the mean of some grammars' spans, less that of their class."""
+    return _place(t, span[rows].mean(axis=0)) - _place(t, top[rows].mean(axis=0))
 
 
 def _cell(x: tuple[float, float], digits: int = 3) -> str:

@@ -80,7 +80,7 @@ from hierdiff.theory.rhm.next_token import context_entropies
 from hierdiff.theory.rhm.sample_complexity import kernel_accuracy, weights_divergence
 from hierdiff.theory.rhm.sampler_laws import sampler_log_prob
 from hierdiff.theory.rhm.token_correlations import concentration, pair_joint
-from hierdiff.theory.rhm.tree_pairs import tree_pair
+from hierdiff.theory.rhm.tree_pairs import occluded_text, tree_pair
 from hierdiff.theory.rhm.truncated_grammars import annealed_validity, truncated, validity
 from hierdiff.theory.rhm.unmasking_schedules import unmasking_curve
 from hierdiff.theory.zero_shot.captioned_scenes import CaptionedScenes
@@ -279,6 +279,23 @@ def _class_spectrum(seed: int) -> Measured:
         found.append(((pair.values**2).sum() / 7 - 1 / 7, (8 * belief - 1) / 7, belief))
     values, order, belief = np.array(found).T
     return _pairs(values, order, belief)
+
+
+@_law("phase transition", "squared singular values of a text of level 2 = mean of 1 / p(seen)",
+      "symbols of the level independent")  # fmt: skip
+def _text_spectrum(seed: int) -> Measured:
+    v, kept, found = 4, 0.7, []
+    for g in range(_GRAMMARS):
+        grammar = RHM(v, 2, 2, 2).draw(stream(seed, "text grammar", g))
+        rng = stream(seed, "text strings", g)
+        strings = grammar.sample(2 * _DATA, rng).leaves
+        seen = np.where(rng.random(strings.shape) < kept, strings, -1)
+        evidence = np.where(seen[..., None] < 0, 0.0, MaskingNoise(v).evidence(strings, 0.0))
+        drawn = np.exp(-posterior(grammar, evidence, levels=()).log_evidence).mean()
+        found.append(((occluded_text(grammar, 2, kept).values ** 2).sum(), drawn))
+    exact, drawn = np.array(found).T
+    # independent symbols have v**4 strings, eq. (6)
+    return _pairs(drawn, exact, np.full(len(found), (1 + (v - 1) * kept) ** 4))
 
 
 @_law("phase transition", "surprise of the true class = entropy of the belief, Gaussian noise",
