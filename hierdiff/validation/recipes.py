@@ -592,6 +592,7 @@ def train_vector_network(
     width: int = 256,
     depth: int = 3,
     batch: int = 256,
+    sigmas: tuple[float, float] = (0.01, 5.0),
     network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
@@ -603,7 +604,7 @@ def train_vector_network(
     mixture : LowRankMixture
     config : TrainConfig
         How long to train.
-    data, batch
+    data, batch, sigmas
         As in :func:`vector_loss`.
     width, depth
         Features and hidden layers.
@@ -632,7 +633,7 @@ def train_vector_network(
     """
     usual = {"width": 256, "depth": 3, "seed": seed}
     _, module = _made(network, mixture, None, seed, usual, width=width, depth=depth, seed=seed)
-    loss = vector_loss(mixture, data=data, batch=batch, seed=seed)
+    loss = vector_loss(mixture, data=data, batch=batch, sigmas=sigmas, seed=seed)
     done = train(module, loss, config, folder=folder, name="vectors")
     model = NetworkModel(
         done.network,

@@ -59,6 +59,14 @@ from hierdiff.validation.experiments.layer_probes import (
     probe_own_layers,
     probe_summary,
 )
+from hierdiff.validation.experiments.noise_levels import (
+    DigitLevels,
+    MixtureLevels,
+    levels_figure,
+    levels_summary,
+    read_digits,
+    read_mixture,
+)
 from hierdiff.validation.experiments.own_images import OwnProbed
 from hierdiff.validation.recipes import train_vector_network
 from hierdiff.validation.training import TrainConfig
@@ -128,6 +136,7 @@ class NetworkRepresentation:
     sources: ClassVar[Mapping[str, type]] = {
         "mixture": MixtureNetworks, "rhm": StringNetworks, "digits": DigitNetworks,
         "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
+        "levels": MixtureLevels, "digit-levels": DigitLevels,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
@@ -138,6 +147,8 @@ class NetworkRepresentation:
         | Annotated[FashionNetworks, tyro.conf.subcommand("fashion")]
         | Annotated[OwnProbed, tyro.conf.subcommand("own")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+        | Annotated[MixtureLevels, tyro.conf.subcommand("levels")]
+        | Annotated[DigitLevels, tyro.conf.subcommand("digit-levels")]
     ) = field(default_factory=MixtureNetworks)
     """Which network on which data."""
     seed: int = 0
@@ -228,7 +239,8 @@ class NetworkRepresentation:
         xarray.Dataset
             For the mixture ``snr``, ``linear``, ``projection`` (model, split, n_train, sigma),
             ``ratio``, ``linear_rise``, ``projection_rise`` and ``denoising`` (model, split,
-            n_train); for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row).
+            n_train); for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row), for
+            levels as :mod:`hierdiff.validation.experiments.noise_levels` says.
 
         Raises
         ------
@@ -248,7 +260,7 @@ class NetworkRepresentation:
     ) -> dict[str, xr.Dataset]:
         """For the mixture exact law, memorising denoiser and networks; else all rows in one."""
         if not run.resume:
-            clear_checkpoints(run.folder, "vectors-*", "probe-*")
+            clear_checkpoints(run.folder, "vectors-*", "probe-*", "levels-*")
         if not isinstance(self.source, MixtureNetworks):
             if model is not None and not isinstance(self.source, OwnProbed):
                 _ = self.experiment  # which says that only the mixture takes models
@@ -268,10 +280,14 @@ class NetworkRepresentation:
         """Features against noise, and for networks on a mixture the denoising errors."""
         if isinstance(self.source, MixtureNetworks):
             return network_representation_figure(*datasets.values())
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_figure(datasets[self.name])
         return layer_probe_figure(datasets[self.name])
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
-        """Which networks rise before they fall."""
+        """Which networks rise before they fall, or what a second noise level is worth."""
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_summary(datasets[self.name])
         if not isinstance(self.source, MixtureNetworks):
             return probe_summary(datasets[self.name])
         theory, memory, network = datasets.values()
@@ -291,6 +307,10 @@ class NetworkRepresentation:
             return probe_own_layers(
                 self.source, model, folder, device, self.seed, asdict(self)
             )  # fmt: skip
+        if isinstance(self.source, MixtureLevels):
+            return read_mixture(self.source, self.seed, folder, device, asdict(self))
+        if isinstance(self.source, DigitLevels):
+            return read_digits(self.source, self.seed, folder, device, asdict(self))
         found = labelled_models(self.source, self.seed, folder, device)
         return probe_layers(found, self.source, self.seed, asdict(self))
 
