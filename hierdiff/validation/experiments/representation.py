@@ -61,6 +61,14 @@ from hierdiff.validation.experiments.layer_probes import (
     probe_own_layers,
     probe_summary,
 )
+from hierdiff.validation.experiments.noise_levels import (
+    DigitLevels,
+    MixtureLevels,
+    levels_figure,
+    levels_summary,
+    read_digits,
+    read_mixture,
+)
 from hierdiff.validation.experiments.own_images import OwnProbed
 from hierdiff.validation.experiments.snr_factors import (
     MixtureFactors,
@@ -135,8 +143,10 @@ class NetworkRepresentation:
         "network_representation_memorising", "network_representation_mean_field",
     )  # fmt: skip
     sources: ClassVar[Mapping[str, type]] = {
-        "mixture": MixtureNetworks, "factors": MixtureFactors, "rhm": StringNetworks, "digits": DigitNetworks,
+        "mixture": MixtureNetworks, "factors": MixtureFactors, "rhm": StringNetworks,
+        "digits": DigitNetworks,
         "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
+        "levels": MixtureLevels, "digit-levels": DigitLevels,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
@@ -148,6 +158,8 @@ class NetworkRepresentation:
         | Annotated[FashionNetworks, tyro.conf.subcommand("fashion")]
         | Annotated[OwnProbed, tyro.conf.subcommand("own")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+        | Annotated[MixtureLevels, tyro.conf.subcommand("levels")]
+        | Annotated[DigitLevels, tyro.conf.subcommand("digit-levels")]
     ) = field(default_factory=MixtureNetworks)
     """Which network on which data."""
     seed: int = 0
@@ -244,7 +256,8 @@ class NetworkRepresentation:
             ``ratio``, ``linear_rise``, ``projection_rise`` and ``denoising`` (model, split,
             n_train); for ``factors`` those of
             :func:`hierdiff.validation.experiments.snr_factors.separated_factors` (run, sigma);
-            for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row).
+            for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row),
+            and for levels those of :mod:`hierdiff.validation.experiments.noise_levels`.
 
         Raises
         ------
@@ -264,7 +277,7 @@ class NetworkRepresentation:
     ) -> dict[str, xr.Dataset]:
         """Exact law, what stands beside it, and networks; of layers all rows in one."""
         if not run.resume:
-            clear_checkpoints(run.folder, "vectors-*", "probe-*", "factors-*")
+            clear_checkpoints(run.folder, "vectors-*", "probe-*", "factors-*", "levels-*")
         if isinstance(self.source, MixtureFactors):
             return {
                 f"{self.name}_theory": self.predict(),
@@ -293,13 +306,17 @@ class NetworkRepresentation:
             return factor_figure(network, theory, closed)
         if isinstance(self.source, MixtureNetworks):
             return network_representation_figure(*datasets.values())
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_figure(datasets[self.name])
         return layer_probe_figure(datasets[self.name])
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
-        """Which networks rise before they fall."""
+        """Which networks rise before they fall, or what a second noise level is worth."""
         if isinstance(self.source, MixtureFactors):
             theory, closed, network = datasets.values()
             return factor_summary(network, theory, closed)
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_summary(datasets[self.name])
         if not isinstance(self.source, MixtureNetworks):
             return probe_summary(datasets[self.name])
         theory, memory, network = datasets.values()
@@ -323,6 +340,10 @@ class NetworkRepresentation:
             return probe_own_layers(
                 self.source, model, folder, device, self.seed, asdict(self)
             )  # fmt: skip
+        if isinstance(self.source, MixtureLevels):
+            return read_mixture(self.source, self.seed, folder, device, asdict(self))
+        if isinstance(self.source, DigitLevels):
+            return read_digits(self.source, self.seed, folder, device, asdict(self))
         found = labelled_models(self.source, self.seed, folder, device)
         return probe_layers(found, self.source, self.seed, asdict(self))
 
