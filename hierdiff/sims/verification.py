@@ -61,6 +61,7 @@ from hierdiff.theory.mixture.collapse import (
     mutual_information_mixture,
     mutual_information_sampled,
 )
+from hierdiff.theory.mixture.covariance_windows import windowed_gaussian, windowed_variance
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
 from hierdiff.theory.mixture.random_features import feature_constants
@@ -280,6 +281,21 @@ def _class_spectrum(seed: int) -> Measured:
         found.append(((pair.values**2).sum() / 7 - 1 / 7, (8 * belief - 1) / 7, belief))
     values, order, belief = np.array(found).T
     return _pairs(values, order, belief)
+
+
+@_law("representation", "squared error of Gaussian windows = variance that they leave",
+      "that of the window of all sites")  # fmt: skip
+def _gaussian_window(seed: int) -> Measured:
+    places = np.arange(10)
+    near, every = np.abs(places[:, None] - places) <= 1, np.ones((10, 10), bool)
+    root = np.linalg.cholesky(0.9 ** np.abs(places[:, None] - places))
+    # a sample of this covariance exactly, from which windows take theirs
+    data = np.vstack([root.T, -root.T]) * math.sqrt(10)
+    clean = stream(seed, "window data").standard_normal((2000, 10)) @ root.T
+    noisy = clean + 0.6 * stream(seed, "window noise").standard_normal(clean.shape)
+    error = ((windowed_gaussian(data, noisy, 0.6, near) - clean) ** 2).sum(axis=1)
+    left, least = (float(windowed_variance(data, 0.6, w).sum()) for w in (near, every))
+    return _units(error, left, least)
 
 
 @_law("phase transition", "squared singular values of a text of level 2 = mean of 1 / p(seen)",

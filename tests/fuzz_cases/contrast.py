@@ -96,6 +96,10 @@ def cases() -> list[Case]:
              {"outputs": beliefs, "local": beliefs}),
         Case(f"{mix}.covariance_windows", covariance_windows.covariance_windows,
              {"data": points, "size": 2, "sigma": 0.5}),
+        *(Case(f"{mix}.{f.__name__}", f, {"data": points, "sigma": 0.5,
+                                          "windows": np.eye(3, dtype=bool), **more})
+          for f, more in ((covariance_windows.windowed_gaussian, {"x": points[:2]}),
+                          (covariance_windows.windowed_variance, {}))),
         Case(f"{mix}.windowed_average", covariance_windows.windowed_average,
              {"data": points, "x": points[:2], "sigma": 0.5, "windows": np.eye(3, dtype=bool)}),
     ]  # fmt: skip
