@@ -570,8 +570,10 @@ def _digit_summary(ds: xr.Dataset) -> Summary:
             row = {str(r): {"accuracy": _pair(one.sel(reading=r), "accuracy"),
                             "gain": _pair(one.sel(reading=r), "gain")}
                    for r in ds.reading.values}  # fmt: skip
-            paired = (ds.gain_by_network.sel(layer=layer, probe=probe, reading="mean")
-                      - ds.gain_by_network.sel(layer=layer, probe=probe, reading="twice")).values
+            paired = (
+                ds.gain_by_network.sel(layer=layer, probe=probe, reading="mean")
+                - ds.gain_by_network.sel(layer=layer, probe=probe, reading="twice")
+            ).values
             row["two levels over one twice"] = {
                 "gain": [float(paired.mean()), float(student_error(paired))]
             }
@@ -586,7 +588,9 @@ def _digit_summary(ds: xr.Dataset) -> Summary:
         top = max(gains, key=lambda x: x[0])
         words.append(f"{better} of {len(gains)} layers by a probe on {probe} data (at most "
                      f"{top[0]:+.3f} ± {top[1]:.3f})")  # fmt: skip
-    claim = "at two calls each, two noise levels beat one level read twice in " + " and ".join(words)
+    claim = "at two calls each, two noise levels beat one level read twice in " + " and ".join(
+        words
+    )
     return Summary("\n".join(lines), claim, values)
 
 
