@@ -665,19 +665,24 @@ def train_vector_network(
     return model, done
 
 
-@checked(batch=batch_number)
+@checked(batch=batch_number, stripes=fraction)
 def bump_loss(
-    bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64, seed: int = 0
-) -> Callable[[nn.Module, int], Tensor]:
+    bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64,
+    weights: NDArray[np.float64] | None = None, stripes: float = 0.0, seed: int = 0,
+) -> Callable[[nn.Module, int], Tensor]:  # fmt: skip
     """Squared error of eps on random bumps, a batch per step.
 
     Parameters
     ----------
     bumps : Bumps
-        Its training labels are drawn with equal weights.
     schedule : DiscreteSchedule
     batch : int
         Images per step.
+    weights : array [len(bumps.labels)], optional
+        Frequencies of the training labels, default equal; 0 leaves a label out.
+    stripes : float
+        Share of the images that are a stripe at one coordinate, drawn from all of its values, while
+        the label of the other one is null (NaN).
     seed : int
         Names the streams of all steps.
 
@@ -689,17 +694,21 @@ def bump_loss(
     Raises
     ------
     InvalidParameter
-        If ``batch`` < 1.
+        If ``batch`` < 1, the weights are no frequencies or the share is outside [0, 1].
 
     Notes
     -----
     Validity: intensities [0, 1] become [-1, 1].
     """
+    if weights is not None:
+        bumps.sample(1, 0, weights)  # refuses what is no frequency
     share = schedule.snr / (1 + schedule.snr)
 
     def loss(network: nn.Module, step: int) -> Tensor:
         random = generator(stream(seed, "training", step))
-        images, labels = bumps.sample(batch, random)
+        images, labels = bumps.sample(batch, random, weights)
+        if stripes:
+            images, labels = _with_stripes(bumps, images, labels, stripes, random)
         index = random.integers(len(schedule), size=batch)
         clean = (2 * images - 1)[:, None].astype(np.float32)
         eps = random.standard_normal(clean.shape, dtype=np.float32)
@@ -713,6 +722,22 @@ def bump_loss(
     return loss
 
 
+def _with_stripes(
+    bumps: Bumps, images: Array, labels: Array, share: float, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """Some of the images as stripes: at x along columns, or at y along rows."""
+    pixels, labels = np.arange(bumps.size), labels.copy()
+    chosen, axes = random.random(len(labels)) < share, random.integers(2, size=len(labels))
+    for axis, values in enumerate((bumps.x, bumps.y)):
+        rows = np.flatnonzero(chosen & (axes == axis))
+        place = values[random.integers(len(values), size=len(rows))]
+        light = np.exp(-((pixels - place[:, None]) ** 2) / (2 * bumps.sigma**2))
+        light = light[:, None, :] if axis == 0 else light[:, :, None]
+        images[rows] = 1 - light if bumps.dark else light
+        labels[rows, axis], labels[rows, 1 - axis] = place, np.nan
+    return images, labels
+
+
 @checked(batch=batch_number)
 def train_bump_network(
     bumps: Bumps,
@@ -723,6 +748,8 @@ def train_bump_network(
     multipliers: tuple[float, ...] = (1, 2),
     blocks: int = 1,
     batch: int = 64,
+    weights: NDArray[np.float64] | None = None,
+    stripes: float = 0.0,
     num_steps: int = 20,
     network: str | None = None,
     seed: int = 0,
@@ -741,7 +768,7 @@ def train_bump_network(
         default the position alone.
     channels, multipliers, blocks
         Sizes, as in :class:`hierdiff.validation.networks.adm.ADMConfig`.
-    batch, seed
+    batch, weights, stripes, seed
         As in :func:`bump_loss`; the seed also names the initial weights.
     num_steps : int
         Steps of the deterministic sampler.
@@ -773,7 +800,7 @@ def train_bump_network(
         blocks=blocks, attenuation=attenuation, seed=seed,
     )  # fmt: skip
     schedule = DiscreteSchedule.linear()
-    loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
+    loss = bump_loss(bumps, schedule, batch=batch, weights=weights, stripes=stripes, seed=seed)
     done = train(module, loss, config, folder=folder, evaluate=evaluate, name="bumps")
     return bump_model(done.network, num_steps), done
 
