@@ -42,7 +42,7 @@ __all__ = [
     "crossing", "depth_limit", "disorder", "falls_through", "jackknife", "likelihood_interval",
     "mean_and_error", "nested_mean",
     "resampled", "shared_error", "standard_error", "student_error", "student_factor",
-    "welch_score",
+    "student_score", "welch_score",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -121,6 +121,43 @@ def student_error(values: ArrayLike) -> Array:
     1.837
     """
     return np.asarray(standard_error(values) * student_factor(len(np.asarray(values))))
+
+
+def student_score(values: ArrayLike) -> Array:
+    r"""Mean over a few units as the normal score of equal probability, by Student's test against 0.
+
+    .. math:: \tau = \sqrt n\, \bar x / s, \qquad P(|N| > |z|) = P(|\tau_{n-1}| > |\tau|)
+
+    Parameters
+    ----------
+    values : array [n, ...]
+        Such as a paired difference of every network.
+
+    Returns
+    -------
+    array [...]
+        z with the sign of the mean; 0 where all values are 0, infinite where they are alike.
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`standard_error`.
+
+    Notes
+    -----
+    Validity: units with normal scatter.
+
+    Examples
+    --------
+    >>> round(float(student_score([1.0, 2.0, 3.0])), 2)
+    1.79
+    """
+    x, error = reals("values", values), standard_error(values)
+    mean = np.asarray(x.mean(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(mean == 0, 0.0, mean / error)
+    z = special.ndtri(special.stdtr(float(len(x) - 1), -np.abs(t)))
+    return np.asarray(0.0 - np.sign(mean) * z)
 
 
 def welch_score(one: tuple[float, float, int], other: tuple[float, float, int]) -> float:
