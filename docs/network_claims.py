@@ -9,6 +9,7 @@ from pages import network, plus
 from hierdiff.sims.bump_phases import crossing_time
 from hierdiff.sims.metrics.estimators import student_error
 
+_TURNS = "exponent of the window's end"
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",
     "H1": "waits for the THINGS images and judgements",
@@ -29,6 +30,9 @@ def network_claims() -> dict[str, str]:
     _probes(add)
     _judges(add)
     _phases(add)
+    _contrast(add)
+    _windows(add)
+    _training(add)
     for name, text in _WAITS.items():
         said.setdefault(name, []).append(text)
     return {name: "; ".join(parts) for name, parts in said.items()}
@@ -223,6 +227,81 @@ def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
     gap = _mean([b - a for a, b in zip(x, y, strict=True)], 0)
     add(("B3",), f"{title}: accuracy 0.6 in x at step {_mean(x, 0)}, in y {gap} steps later; share "
         f"of the interaction {last['interaction']}", command)  # fmt: skip
+
+
+def _contrast(add) -> None:
+    """Dual encoders that were trained, beside the minimum of their loss."""
+    found = network("contrastive")
+    if found is None:
+        return
+    rows = []
+    for k, name in enumerate(found["negatives"]):
+        cells = [
+            f"{plus(*(found['network'][i][k][-1][j] for i in (0, 1)), 3)} at width {width} "
+            f"(minimum of the loss {plus(*(found['theory'][i][k][-1][j] for i in (0, 1)), 3)})"
+            for j, width in enumerate(found["width"])
+        ]
+        rows.append(f"with {'hard negatives' if name == 'hard' else f'negatives {name}'}, they "
+                    f"bind in {' and '.join(cells)} of the scenes")  # fmt: skip
+    n = found["made"]["parameters"]["networks"]
+    rows[0] = f"dual encoders, {n} networks per width: {rows[0]}"
+    for row in rows:
+        add(("C1",), row, "contrastive.py")
+
+
+def _windows(add) -> None:
+    """How local networks are, at the noise level where whole inference explains them least."""
+    found = network("locality")
+    if found is None:
+        return
+    (nets, errors), law = found["network"], found["theory"][0][0]
+    whole, n = [row[-1] for row in nets[0]], found["made"]["parameters"]["networks"]
+    i = whole.index(min(whole))
+    j = max(range(len(found["size"])), key=lambda k: nets[0][i][k])
+    add(("C3",), f"networks are more local than their data: at t = {found['t'][i]:.2f} exact "
+        f"inference in windows of {found['size'][j]} of {found['size'][-1]} leaves explains "
+        f"{plus(nets[0][i][j], errors[0][i][j], 3)} of their outputs (of the exact denoiser "
+        f"{law[i][j]:.3f}), on all leaves {plus(whole[i], errors[0][i][-1], 3)} ({n} networks)",
+        "locality.py")  # fmt: skip
+
+
+def _training(add) -> None:
+    """Memory, levels and signs of memory along the training of networks on strings."""
+    x = network("training_time")
+    if x is None:
+        return
+    sizes = {int(P): row for P, row in x["sizes"].items() if int(P)}
+    fresh, n = x["sizes"]["0"], x["networks"]
+    copied = [P for P, row in sizes.items() if row["tau_mem"]]
+    first, last = min(copied), max(copied)
+    local = [pair[0] for pair in x["exponent between sizes"]]
+
+    def steps(pair: list[float]) -> str:
+        """A time, whose error is one of its logarithm."""
+        return plus(pair[0], pair[0] * pair[1], 0)
+
+    add(("M1",), f"strings, {n} networks per size: a fifth of the samples are copies after "
+        f"{steps(sizes[first]['tau_mem'])} steps at P = {first} and "
+        f"{steps(sizes[last]['tau_mem'])} at {last}, as P to the "
+        f"{plus(*x['exponent of tau_mem'], 2)} ({local[0]:.2f} between the smallest and "
+        f"{local[-1]:.2f} between the largest sizes)", "training_time.py")  # fmt: skip
+    add(("M1",), "the loss on fresh strings has turned after "
+        f"{steps(sizes[first]['window end'])} steps at P = {first} and "
+        f"{steps(sizes[last]['window end'])} at {last}, as P to the {plus(*x[_TURNS], 2)}",
+        "training_time.py")  # fmt: skip
+    learned = ", ".join(
+        f"level {k + 1} after {steps(pair)} steps in {fresh['networks that learn'][k]} of {n}"
+        for k, pair in enumerate(fresh["level times"]) if pair
+    )  # fmt: skip
+    least = {k: min(P for P, row in sizes.items() if row["networks that learn"][k])
+             for k in range(len(fresh["level times"]))
+             if any(row["networks that learn"][k] for row in sizes.values())}  # fmt: skip
+    words = ", ".join(f"level {k + 1} P = {P}" for k, P in least.items())
+    add(("M2",), f"fresh strings: {learned}", "training_time.py")
+    add(("M2",), f"least training sets from which a network learns: {words}", "training_time.py")
+    signs = ", ".join(f"{name} {plus(*pair, 3)}" for name, pair in x["signs"].items())
+    add(("M3",), "probability to rank a network that copies above one that does not: "
+        f"{signs}", "training_time.py")  # fmt: skip
 
 
 def _order_first(steps: list[int], order: list[list[float]], place: list[list[float]]) -> str:
