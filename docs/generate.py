@@ -9,6 +9,13 @@ import shutil
 import numpy as np
 import timings
 from claims import claims
+from clothing_tables import (
+    clothing_judges,
+    clothing_order,
+    clothing_probes,
+    clothing_triplets,
+    clothing_turns,
+)
 from contrast_tables import (
     contrastive_learning,
     contrastive_networks,
@@ -495,6 +502,11 @@ def main() -> None:
         training_features,
         training_networks,
         training_signs,
+        clothing_turns,
+        clothing_probes,
+        clothing_judges,
+        clothing_order,
+        clothing_triplets,
         tree_shapes,
         grammar_learning,
         speciation_levels,

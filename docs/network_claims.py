@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from clothing_tables import clothing_claims
 from pages import network, plus
 
 from hierdiff.sims.bump_phases import crossing_time
@@ -33,6 +34,8 @@ def network_claims() -> dict[str, str]:
     _contrast(add)
     _windows(add)
     _training(add)
+    for names, text, command in clothing_claims():
+        add(names, text, command)
     for name, text in _WAITS.items():
         said.setdefault(name, []).append(text)
     return {name: "; ".join(parts) for name, parts in said.items()}
