@@ -162,10 +162,10 @@ assert squares == {sp.factor(a * (1 + (1 - a) * c)), sp.factor(a * (1 - (1 - a) 
 # The numbers of a grammar against the closed form:
 
 grammar = RHM(v=16, m=4, s=2, L=2).draw(seed=0)
-found = occluded_text(grammar, 1, 0.8)
+texts = occluded_text(grammar, 1, 0.8)
 parts = text_parts(grammar, 1, 0.8)
 stated = np.repeat([part.value for part in parts], [part.number for part in parts])
-assert np.abs(found.values - stated).max() < 1e-7
+assert np.abs(texts.values - stated).max() < 1e-7
 for part in (parts[0], parts[1], parts[-1]):
     print(f"{part.text}: {part.value:.3f}, {part.number}")
 

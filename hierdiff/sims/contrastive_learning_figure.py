@@ -133,8 +133,9 @@ def numbers(one: ContrastiveLearning, datasets: Datasets) -> dict[str, Any]:
         "largest z of drawn strings": text_score(texts),
     }  # fmt: skip
     for word in ("half", "half_error", "square", "drawn", "drawn_error"):
-        x = texts[word].values
-        found["text"][word] = np.where(np.isnan(x), None, x.astype(object)).tolist()
+        x = texts[word].values.astype(object)
+        x[np.isnan(texts[word].values)] = None
+        found["text"][word] = x.tolist()
     full = texts.revealed.isel(width=[int(np.flatnonzero(texts.width.values == n)[0])
                                       for n in found["text"]["strings"]])  # fmt: skip
     found["text"]["full"] = [[None if np.isnan(x) else float(x) for x in full.values[i, :, i]]

@@ -291,7 +291,7 @@ def _gaussian_window(seed: int) -> Measured:
     root = np.linalg.cholesky(0.9 ** np.abs(places[:, None] - places))
     # a sample of this covariance exactly, from which windows take theirs
     data = np.vstack([root.T, -root.T]) * math.sqrt(10)
-    clean = stream(seed, "window data").standard_normal((2000, 10)) @ root.T
+    clean = stream(seed, "window data").standard_normal((4000, 10)) @ root.T
     noisy = clean + 0.6 * stream(seed, "window noise").standard_normal(clean.shape)
     error = ((windowed_gaussian(data, noisy, 0.6, near) - clean) ** 2).sum(axis=1)
     left, least = (float(windowed_variance(data, 0.6, w).sum()) for w in (near, every))
@@ -306,8 +306,9 @@ def _text_spectrum(seed: int) -> Measured:
         grammar = RHM(v, 2, 2, 2).draw(stream(seed, "text grammar", g))
         rng = stream(seed, "text strings", g)
         strings = grammar.sample(2 * _DATA, rng).leaves
-        seen = np.where(rng.random(strings.shape) < kept, strings, -1)
-        evidence = np.where(seen[..., None] < 0, 0.0, MaskingNoise(v).evidence(strings, 0.0))
+        seen = rng.random((*strings.shape, 1)) < kept
+        with np.errstate(divide="ignore"):
+            evidence = np.where(seen, np.log(np.eye(v))[strings], 0.0)
         drawn = np.exp(-posterior(grammar, evidence, levels=()).log_evidence).mean()
         found.append(((occluded_text(grammar, 2, kept).values ** 2).sum(), drawn))
     exact, drawn = np.array(found).T

@@ -262,7 +262,7 @@ def windowed_gaussian(data: ArrayLike, x: ArrayLike, sigma: float, windows: Arra
     mean = y.mean(axis=0)
     flat = (z - mean).reshape(len(z), -1)
     parts = [flat[:, there] @ weights for there, weights in filters]
-    return (mean + np.stack(parts, axis=1)).reshape(np.shape(x))
+    return np.asarray((mean + np.stack(parts, axis=1)).reshape(np.shape(x)))
 
 
 @checked(data=unchecked, windows=unchecked, sigma=_LEVEL)

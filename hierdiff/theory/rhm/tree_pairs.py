@@ -420,8 +420,9 @@ def _spectrum_of(strings: _Strings, k: Floats) -> TextPair:
         # the variance of a one-hot symbol, in these units, is the number of used symbols less one
         rows[1][i] = squares * (share / np.maximum((prior > 0).sum(axis=1) - 1, 1)).mean(axis=1)
     rows[1][-1] = squares / max(n - 1, 1)
-    begins = np.flatnonzero(np.r_[True, squares[:-1] - squares[1:] > _EQUAL]) if n > 1 else []
-    for first, last in zip(begins, [*begins[1:], n - 1] if n > 1 else [], strict=True):
+    # where groups of equal values begin; one string has none
+    begins = np.flatnonzero(np.r_[True, squares[:-1] - squares[1:] > _EQUAL][: n - 1])
+    for first, last in zip(begins, [*begins[1:], n - 1][: len(begins)], strict=True):
         rows[1][:, first:last] = rows[1][:, first:last].mean(axis=1, keepdims=True)
     shares = np.cumsum(np.hstack(rows), axis=1)
     return TextPair(np.sqrt(np.r_[1.0, squares]), shares[:-1], shares[-1])

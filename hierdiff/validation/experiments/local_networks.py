@@ -539,19 +539,20 @@ def image_summary(one: NetworkLocality, ds: xr.Dataset, law: xr.Dataset) -> Summ
         row = plus_minus(ds.network_square.sel(t=t), ds.network_square_error.sel(t=t), 4)
         cells = []
         for kind in ds.kind.values:
-            at = ds.sel(t=t, kind=kind)
-            j = int(np.argmin(at.square.values))
-            cells.append(f"{plus_minus(at.square[j], at.square_error[j], 4)} ({int(at.pixels[j])})")
+            found = ds.sel(t=t, kind=kind)
+            j = int(np.argmin(found.square.values))
+            cell = plus_minus(found.square[j], found.square_error[j], 4)
+            cells.append(f"{cell} ({int(ds.pixels[j])})")
         lines.append(f"{t:>6.2f}{row:>18}" + "".join(f"{c:>28}" for c in cells))
     mean = ds.explained.mean("t").values
-    kind, size = np.unravel_index(int(np.argmax(mean)), mean.shape)
+    row_of, size = np.unravel_index(int(np.argmax(mean)), mean.shape)
 
     def least(name: str, j: int) -> str:
         at = ds.sel(kind=name).isel(pixels=j)
         i = int(np.argmin(at.explained.values))
         return f"{plus_minus(at.explained[i], at.explained_error[i])} (t = {float(ds.t[i]):.2f})"
 
-    best = str(ds.kind.values[kind])
+    best = str(ds.kind.values[row_of])
     claim = (
         f"networks on {one.images} are explained best by the machine '{best}' with windows of "
         f"{int(ds.pixels[size])} of {one.sizes[-1]} pixels: at every noise level to at least "
