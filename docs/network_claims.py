@@ -26,6 +26,8 @@ def network_claims() -> dict[str, str]:
             said.setdefault(name, []).append(f"{text} (`python validation/{command}`)")
 
     _strings(add)
+    for name in ("correlated_changes", "correlated_changes_transformer"):
+        _changes(add, network(name))
     _images(add)
     _features(add)
     _probes(add)
@@ -67,6 +69,48 @@ def _strings(add) -> None:
     add(("P3",), f"at t = 0.4 the class comes back with {values[0]}, a leaf with {values[1]}; from "
         f"pure noise {values[2]} and {values[3]} ({len(runs)} networks)",
         "phase_transition.py")  # fmt: skip
+
+
+def _changes(add, found: dict | None) -> None:
+    """Networks on several grammars and depths: slopes, half losses, correlated changes."""
+    if found is None:
+        return
+    rows, count = found["depths"], found["networks"]
+    kind = found["architecture"].replace("_", " ").replace("unet", "U-Net")
+    command = "phase_transition.py grammars"
+    if list(rows) != ["4"]:
+        command += " --depths " + " ".join(rows)
+    if found["architecture"] != "tree_unet":
+        command += f" --architecture {found['architecture']}"
+
+    def each(name: str, digits: int) -> str:
+        return "; ".join(
+            f"{plus(*row[name]['network'], digits)} at L = {L} (exact "
+            f"{plus(*row[name]['exact'], digits)}, minus exact chain "
+            f"{plus(*row[name]['minus chain'], digits)})" for L, row in rows.items()
+        )  # fmt: skip
+
+    last = rows[list(rows)[-1]]
+    who = f"{kind}, {count} networks per depth, each on a grammar of its own"
+    add(("P1",), f"{who}: steepest slope of the class per unit of t {each('class_slope', 2)}",
+        command)  # fmt: skip
+    add(("P2",), f"{who}: steepest slope of a leaf {each('leaf_slope', 2)}", command)
+    k = found["t"].index(0.4)
+    cells = [plus(last["retention"][x][0][level][k], last["retention"][x][1][level][k], 3)
+             for x in ("network", "exact") for level in (0, -1)]  # fmt: skip
+    add(("P3",), f"{who}: at t = 0.4 and L = {list(rows)[-1]} the class comes back with {cells[0]} "
+        f"(exact {cells[2]}), a leaf with {cells[1]} ({cells[3]})", command)  # fmt: skip
+    halves = [", ".join(f"{t:.3f}" for t in last["half"][x][0] if t is not None)
+              for x in ("network", "exact")]  # fmt: skip
+    add(("P5",), f"{who}: half lost, class to leaves, at t = {halves[0]} (exact {halves[1]}) at "
+        f"L = {list(rows)[-1]}", command)  # fmt: skip
+    alone = plus(*last["peak_height"]["one step minus chain"], 2)
+    limit = found["exponents"]
+    add(("P6",), f"{who}: largest susceptibility {each('peak_height', 2)}, at t = "
+        f"{each('peak_place', 3)}; every leaf drawn by itself from the network's beliefs has "
+        f"{alone} beside the exact chain; decay of C(d) {each('decay', 2)}, where infinitely deep "
+        f"trees have a = {plus(*limit['a'], 2)} at t* = {plus(*limit['t*'], 3)}",
+        command)  # fmt: skip
 
 
 def _images(add) -> None:

@@ -89,6 +89,10 @@ _STRINGS = (
 _TINY_STRINGS = (
     "rhm --v 4 --m 2 --L 2 --width 16 --steps 20 --data 12 --t .1 .3 1 --num-steps 4 --n-train"
 )
+_TINY_GRAMMARS = (
+    "grammars --v 4 --depths 2 --networks 2 --width 16 --steps 4 --leaves 64 --data 4 "
+    "--trajectories 2 --num-steps 2 --t .1 .2 .3 .5 1"
+)
 
 STUDIES: tuple[Study, ...] = (
     Study(
@@ -140,6 +144,18 @@ STUDIES: tuple[Study, ...] = (
         f"{_RUN} network-phase-transition",
         f"{_STRINGS.format(L=5, steps=8000)} 0 --n-train-steps 400 --architecture transformer",
         f"{_TINY_STRINGS} 0 --n-train-steps 4 --architecture transformer",
+    ),
+    Study(
+        "correlated-changes", "slopes and blocks of changes, 3 grammars at L = 4, 5, 6", 120,
+        f"{_RUN} network-phase-transition",
+        "grammars --depths 4 5 6 --data 200 --leaves 8192",
+        _TINY_GRAMMARS,
+    ),
+    Study(
+        "correlated-transformers", "the same by transformers at L = 4, 5", 90,
+        f"{_RUN} network-phase-transition",
+        "grammars --depths 4 5 --data 200 --leaves 8192 --architecture transformer",
+        f"{_TINY_GRAMMARS} --architecture transformer",
     ),
     Study(
         "bumps-32", "phases of bump networks, 32 x 32, attenuated code", 90,

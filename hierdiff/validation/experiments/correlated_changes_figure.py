@@ -63,7 +63,7 @@ def _data_score(ds: xr.Dataset, one: str, other: str) -> tuple[Array, Array]:
 # ----------------------------------------------------------------------------------------- figure
 
 
-@checked(source=unchecked, parts=unchecked)
+@checked(parts=unchecked)
 def changes_figure(
     source: GrammarNetworks, parts: Parts, theory: xr.Dataset, network: xr.Dataset
 ) -> Figure:
@@ -213,7 +213,7 @@ def _distances(
 # ---------------------------------------------------------------------------------------- summary
 
 
-@checked(source=unchecked, parts=unchecked)
+@checked(parts=unchecked)
 def changes_summary(
     source: GrammarNetworks, parts: Parts, theory: xr.Dataset, network: xr.Dataset
 ) -> Summary:
