@@ -135,8 +135,9 @@ class NetworkRepresentation:
         "network_representation_memorising", "network_representation_mean_field",
     )  # fmt: skip
     sources: ClassVar[Mapping[str, type]] = {
-        "mixture": MixtureNetworks, "factors": MixtureFactors, "rhm": StringNetworks, "digits": DigitNetworks,
-        "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
+        "mixture": MixtureNetworks, "factors": MixtureFactors, "rhm": StringNetworks,
+        "digits": DigitNetworks, "fashion": FashionNetworks, "own": OwnProbed,
+        "catalogue": PublishedNetwork,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
