@@ -28,6 +28,7 @@ from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, parts, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
+from representation_tables import network_factors, objectives
 from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
@@ -490,6 +491,8 @@ def main() -> None:
         cue_conflict,
         attribute_binding,
         alignment,
+        network_factors,
+        objectives,
         composition,
         sample_complexity,
         local_exponents,

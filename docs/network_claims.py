@@ -13,7 +13,7 @@ from hierdiff.sims.metrics.estimators import student_error
 _TURNS = "exponent of the window's end"
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",
-    "H1": "waits for the THINGS images and judgements",
+    "H1": "responses of people wait for the THINGS images",
 }
 
 
@@ -30,8 +30,10 @@ def network_claims() -> dict[str, str]:
         _changes(add, network(name))
     _images(add)
     _features(add)
+    _factors(add)
     _probes(add)
     _judges(add)
+    _objectives(add)
     _phases(add)
     _contrast(add)
     _windows(add)
@@ -150,6 +152,65 @@ def _features(add) -> None:
         f"{found['exact ratio']:.2f}; accuracy of the class energy changes by {energy[first]} and "
         f"{energy[final]}, of a linear probe, which sees no class of a mixture without means but "
         f"by chance, by {rise[first]} and {rise[final]}", "representation.py")  # fmt: skip
+
+
+def _scored(x: list[float], digits: int = 3) -> str:
+    """Mean over networks with Student error and normal score."""
+    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} (z = {x[2]:.1f})"
+
+
+def _factors(add) -> None:
+    """Denoising strength and class confidence, apart."""
+    found = network("representation_factors")
+    if found is None:
+        return
+    up, steps = found["rising steps of the strength"]
+    down, _ = found["falling steps of the confidence"]
+    first, last = found["confidence at first and last level"]
+    gap, wrong = found["gap, mean over levels"], found["closed form rejected at"]
+    kinds = len({tuple(x) for x in found["mixtures"]})
+    text = (
+        f"{found['networks']} networks on {kinds} mixtures, each with and without the class: given "
+        f"the class the SNR rises in {up} of {steps} steps of the noise, the class confidence that "
+        f"the outputs imply falls in {down}, from {first[0]:.3f} to {last[0]:.3f}; beyond the peak "
+        f"ln SNR changes by {_scored(found['after the peak, ln snr'], 2)}, given the class by "
+        f"{_scored(found['after the peak, ln strength'], 2)}: the fall is confusion; network less "
+        f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
+        f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
+        f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
+        f"confidence of the closed form is rejected with z = {wrong[3]:.1f} at sigma = {wrong[0]:g}"
+    )
+    add(("R3",), text, "representation.py factors")
+
+
+def _objectives(add) -> None:
+    """Denoising networks beside classifiers of the same size on the same triplets."""
+    found = network("alignment_grammars")
+    if found is None:
+        return
+    n, t = found["networks"], found["t"]
+    parts, layers, gains = [], [], []
+    for name, one in found["observers"].items():
+        best = one["best"]
+        parts.append(
+            f"{name} levels {plus(*best['denoiser'][:2], 3)} and "
+            f"{plus(*best['classifier'][:2], 3)}, difference "
+            f"{_scored(one['denoiser less classifier'])}, exact beliefs "
+            f"{one['exact'][0][0]:.3f}, untrained {best['untrained'][0]:.3f}, errors in common "
+            f"kappa = {plus(*one['kappa']['denoiser and classifier'][0][:2], 2)}"
+        )
+        layers.append(f"{name} levels {_scored(one['intermediate less root']['denoiser'])}")
+        gains.append(
+            f"{name} levels {_scored(one['gain'][0])} and {_scored(one['gain'][-1])} (exact "
+            f"{one['gain, exact'][0][0]:+.3f} and {one['gain, exact'][-1][0]:+.3f})"
+        )
+    add(("H1",), f"best layer of a denoising network and of a classifier of the same size on the "
+        f"same triplets, {n} grammars, observers who weigh " + "; ".join(parts),
+        "alignment.py grammars")  # fmt: skip
+    add(("H2",), f"layers between less features of the root, {n} grammars, observers who weigh "
+        + "; ".join(layers), "alignment.py grammars")  # fmt: skip
+    add(("H3",), f"the class adds to the layers of {n} networks at t = {t[0]:g} and {t[-1]:g}, "
+        "observers who weigh " + "; ".join(gains), "alignment.py grammars")  # fmt: skip
 
 
 def _judges(add) -> None:

@@ -112,6 +112,20 @@ STUDIES: tuple[Study, ...] = (
         images="fashion",
     ),
     Study(
+        "mixture-factors", "denoising strength and class confidence of networks, apart", 90,
+        f"{_RUN} network-representation",
+        "factors --networks 4 --steps 8000 --width 384 --test 6000",
+        "factors --classes 2 --ranks 2 --deltas .2 --dim 6 --networks 2 --steps 4 --width 16 "
+        "--depth 1 --test 20 --sigmas .2 .6",
+    ),
+    Study(
+        "grammar-objectives", "odd one out of denoising and of classifying networks", 120,
+        f"{_RUN} network-alignment",
+        "grammars --L 4 --networks 4 --steps 6000 --width 96 --batch 128 --objects 400",
+        "grammars --v 4 --m 2 --L 2 --networks 2 --steps 4 --width 8 --objects 20 --n-readout 40 "
+        "--max-triplets 60 --t .1 .8",
+    ),
+    Study(
         "rhm-images-64", "rendered grammars, 64 x 64, beside exact pixels", 100,
         f"{_RUN} network-rhm-images",
         "--L 4 --patch 4 --channels 64 --multipliers 1 2 2 2 --batch 128 --steps 2500 --data 128 "

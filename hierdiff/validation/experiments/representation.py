@@ -144,8 +144,8 @@ class NetworkRepresentation:
     )  # fmt: skip
     sources: ClassVar[Mapping[str, type]] = {
         "mixture": MixtureNetworks, "factors": MixtureFactors, "rhm": StringNetworks,
-        "digits": DigitNetworks,
-        "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
+        "digits": DigitNetworks, "fashion": FashionNetworks, "own": OwnProbed,
+        "catalogue": PublishedNetwork,
         "levels": MixtureLevels, "digit-levels": DigitLevels,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
