@@ -61,6 +61,7 @@ from hierdiff.theory.mixture.collapse import (
     mutual_information_mixture,
     mutual_information_sampled,
 )
+from hierdiff.theory.mixture.covariance_windows import windowed_gaussian, windowed_variance
 from hierdiff.theory.mixture.feature_snr import bayes_accuracy, snr, snr_mean_field
 from hierdiff.theory.mixture.posterior import class_posterior, denoise
 from hierdiff.theory.mixture.random_features import feature_constants
@@ -81,7 +82,7 @@ from hierdiff.theory.rhm.next_token import context_entropies
 from hierdiff.theory.rhm.sample_complexity import kernel_accuracy, weights_divergence
 from hierdiff.theory.rhm.sampler_laws import sampler_log_prob
 from hierdiff.theory.rhm.token_correlations import concentration, pair_joint
-from hierdiff.theory.rhm.tree_pairs import tree_pair
+from hierdiff.theory.rhm.tree_pairs import occluded_text, tree_pair
 from hierdiff.theory.rhm.truncated_grammars import annealed_validity, truncated, validity
 from hierdiff.theory.rhm.unmasking_schedules import unmasking_curve
 from hierdiff.theory.zero_shot.captioned_scenes import CaptionedScenes
@@ -280,6 +281,39 @@ def _class_spectrum(seed: int) -> Measured:
         found.append(((pair.values**2).sum() / 7 - 1 / 7, (8 * belief - 1) / 7, belief))
     values, order, belief = np.array(found).T
     return _pairs(values, order, belief)
+
+
+@_law("representation", "squared error of Gaussian windows = variance that they leave",
+      "that of the window of all sites")  # fmt: skip
+def _gaussian_window(seed: int) -> Measured:
+    places = np.arange(10)
+    near, every = np.abs(places[:, None] - places) <= 1, np.ones((10, 10), bool)
+    root = np.linalg.cholesky(0.9 ** np.abs(places[:, None] - places))
+    # a sample of this covariance exactly, from which windows take theirs
+    data = np.vstack([root.T, -root.T]) * math.sqrt(10)
+    clean = stream(seed, "window data").standard_normal((4000, 10)) @ root.T
+    noisy = clean + 0.6 * stream(seed, "window noise").standard_normal(clean.shape)
+    error = ((windowed_gaussian(data, noisy, 0.6, near) - clean) ** 2).sum(axis=1)
+    left, least = (float(windowed_variance(data, 0.6, w).sum()) for w in (near, every))
+    return _units(error, left, least)
+
+
+@_law("phase transition", "squared singular values of a text of level 2 = mean of 1 / p(seen)",
+      "symbols of the level independent")  # fmt: skip
+def _text_spectrum(seed: int) -> Measured:
+    v, kept, found = 4, 0.7, []
+    for g in range(_GRAMMARS):
+        grammar = RHM(v, 2, 2, 2).draw(stream(seed, "text grammar", g))
+        rng = stream(seed, "text strings", g)
+        strings = grammar.sample(2 * _DATA, rng).leaves
+        seen = rng.random((*strings.shape, 1)) < kept
+        with np.errstate(divide="ignore"):
+            evidence = np.where(seen, np.log(np.eye(v))[strings], 0.0)
+        drawn = np.exp(-posterior(grammar, evidence, levels=()).log_evidence).mean()
+        found.append(((occluded_text(grammar, 2, kept).values ** 2).sum(), drawn))
+    exact, drawn = np.array(found).T
+    # independent symbols have v**4 strings, eq. (6)
+    return _pairs(drawn, exact, np.full(len(found), (1 + (v - 1) * kept) ** 4))
 
 
 @_law("phase transition", "surprise of the true class = entropy of the belief, Gaussian noise",
@@ -650,7 +684,9 @@ def _coincidence(seed: int) -> Measured:
 @_law("composition", "divergence of a grammar with counted weights = K / 2P",
       "K = all weights, sums of one or not")  # fmt: skip
 def _weights_divergence(seed: int) -> Measured:
-    rhm, P = RHM(6, 2, 2, 3), 1000
+    # the law is that of weights under the right symbols: of 1,000 strings the learner takes one
+    # symbol for another about once in a hundred sets, of 4,000 never in 500
+    rhm, P = RHM(6, 2, 2, 3), 4000
     grammar = rhm.draw(stream(4, "weights grammar"))
     test = grammar.sample(500, stream(seed, "weights test")).leaves
     found = []

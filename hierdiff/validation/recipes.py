@@ -516,10 +516,10 @@ def train_image_network(
     return model, done
 
 
-@checked(batch=batch_number, sigmas=interval)
+@checked(batch=batch_number, sigmas=interval, label_share=fraction)
 def vector_loss(
     mixture: LowRankMixture, *, data: NDArray[np.float64] | None = None, batch: int = 256,
-    sigmas: tuple[float, float] = (0.01, 5.0), seed: int = 0,
+    sigmas: tuple[float, float] = (0.01, 5.0), label_share: float = 0.0, seed: int = 0,
 ) -> Callable[[nn.Module, int], Tensor]:  # fmt: skip
     """Squared error in units of c_out, at noise levels uniform in log sigma.
 
@@ -533,6 +533,8 @@ def vector_loss(
         Data per step.
     sigmas : (float, float)
         Range of noise relative to the signal.
+    label_share : float
+        Share of the fresh data whose class is given to the network, which then has classes.
     seed : int
         Names the streams of all steps.
 
@@ -544,13 +546,18 @@ def vector_loss(
     Raises
     ------
     InvalidParameter
-        If the training set has another shape, or the range does not increase.
+        If the training set has another shape, the range does not increase, or classes are asked of
+        a training set, which has none.
 
     Notes
     -----
     Validity: its minimum over functions is the posterior mean under the data that it sees: the
-    mixture's, or the training set's.
+    mixture's, or the training set's; given the class, that of the class.
     """
+    if data is not None and label_share:
+        raise InvalidParameter(
+            f"label_share = {label_share} needs classes, which data lack; leave one of them out"
+        )
     if data is not None:
         data = reals("data", data, shape=(None, mixture.dim), least=1)
     if not 0 < sigmas[0] < sigmas[1]:
@@ -559,8 +566,9 @@ def vector_loss(
 
     def loss(network: nn.Module, step: int) -> Tensor:
         random = generator(stream(seed, "training", step))
+        k: Array | None = None
         if data is None:
-            x0 = mixture.sample(batch, random)[0]
+            x0, k = mixture.sample(batch, random)
         else:
             x0 = data[random.integers(len(data), size=batch)]
         low, high = np.log(sigmas)
@@ -571,14 +579,18 @@ def vector_loss(
         x, clean, level = (
             torch.from_numpy(v.astype(np.float32)).to(device) for v in (noisy, x0, log_snr)
         )
+        label: tuple[Tensor, ...] = ()
+        if k is not None and label_share:
+            shown_class = np.where(random.random(batch) < label_share, k, mixture.n_classes)
+            label = (torch.from_numpy(shown_class.astype(np.int64)).to(device),)
         if hasattr(network, "scales") and hasattr(network, "inner"):
             # the same without the division of a product by its factor
             skip, out, _ = cast(Any, network).scales(level, x)
-            return nn.functional.mse_loss(cast(Any, network).inner(x, level),
+            return nn.functional.mse_loss(cast(Any, network).inner(x, level, *label),
                                           (clean - skip * x) / out)  # fmt: skip
         kept = torch.from_numpy((a**2).astype(np.float32)).to(device)
         out = (variance * (1 - kept) / (kept * variance + 1 - kept)).sqrt()
-        return nn.functional.mse_loss(network(x, level) / out, clean / out)
+        return nn.functional.mse_loss(network(x, level, *label) / out, clean / out)
 
     return loss
 
@@ -593,6 +605,7 @@ def train_vector_network(
     depth: int = 3,
     batch: int = 256,
     sigmas: tuple[float, float] = (0.01, 5.0),
+    label_share: float = 0.0,
     network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
@@ -604,7 +617,7 @@ def train_vector_network(
     mixture : LowRankMixture
     config : TrainConfig
         How long to train.
-    data, batch, sigmas
+    data, batch, sigmas, label_share
         As in :func:`vector_loss`.
     width, depth
         Features and hidden layers.
@@ -619,7 +632,8 @@ def train_vector_network(
     Returns
     -------
     model : NetworkModel
-        On vectors with ``GaussianNoise()``.
+        On vectors with ``GaussianNoise()``; if classes were given in training, ``given`` conditions
+        it on one.
     trained : TrainResult
 
     Raises
@@ -631,15 +645,21 @@ def train_vector_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    usual = {"width": 256, "depth": 3, "seed": seed}
-    _, module = _made(network, mixture, None, seed, usual, width=width, depth=depth, seed=seed)
-    loss = vector_loss(mixture, data=data, batch=batch, sigmas=sigmas, seed=seed)
+    usual = {"width": 256, "depth": 3, "conditional": False, "seed": seed}
+    _, module = _made(
+        network, mixture, None, seed, usual, width=width, depth=depth, conditional=label_share > 0,
+        seed=seed,
+    )  # fmt: skip
+    loss = vector_loss(
+        mixture, data=data, batch=batch, sigmas=sigmas, label_share=label_share, seed=seed
+    )
     done = train(module, loss, config, folder=folder, name="vectors")
     model = NetworkModel(
         done.network,
         GaussianNoise(),
         "x0",
         noise_conditioning=LogSNR(),
+        classes=mixture.n_classes if label_share else None,
         execution=Execution(batch_size=4096),
     )
     return model, done
