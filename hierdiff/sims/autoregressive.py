@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table, with_error
 from hierdiff.checks import check_fields, checked, listed, natural, one_of, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
@@ -414,26 +414,29 @@ def halves(ds: xr.Dataset) -> list[list[float | None]]:
 
 def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     """Losses by opened rules, contexts with validity, half-way points of all levels."""
-    lines = ["mean loss at leaves that open r rules, nats",
-             f"{'r':>4}{'leaves':>8}{'exact':>10}{'measured':>10}"]  # fmt: skip
+    opened = []
     for r in sorted(set(law.opened.values.tolist())):
         at = law.opened.values == r
-        lines.append(f"{r:>4}{int(at.sum()):>8}{float(law.loss[at].mean()):>10.3f}"
-                     f"{float(ds.loss[at].mean()):>10.3f}")  # fmt: skip
-    levels = ds.level.values[:-1]
-    lines += ["", f"{'context':>8}{'loss per leaf':>18}{'KL, nats':>18}  validity of levels "
-              + " ".join(f"{level:>6}" for level in levels)]  # fmt: skip
+        losses = (f"{float(x.loss[at].mean()):.3f}" for x in (law, ds))
+        opened.append([r, int(at.sum()), *losses])
+    levels, short = ds.level.values[:-1], []
     for j, c in enumerate(law.context.values):
-        loss, kl = (f"{float(law[w][j]):.3f} ± {float(law[f'{w}_error'][j]):.3f}"
+        loss, kl = (with_error(law[w][j], law[f"{w}_error"][j], digits=3)
                     for w in ("short_loss", "divergence"))  # fmt: skip
-        cells = " ".join(f"{float(ds.validity[j, level]):>6.3f}" for level in levels)
-        lines.append(f"{c:>8}{loss:>18}{kl:>18}{'':>21}{cells}")
-    heads = "".join(f"{f'level {k}':>10}" for k in law.level.values)
-    lines += ["", "leaves read when a level is half decided", f"{'order':<16}{heads}"]
-    for order, row in zip(law.order.values, halves(law), strict=True):
-        cells = "".join(f"{'-' if x is None else f'{x:.1f}':>10}" for x in row)
-        lines.append(f"{order:<16}{cells}")
-    return "\n".join(lines)
+        short.append([c, loss, kl, *(f"{float(ds.validity[j, level]):.3f}" for level in levels)])
+    decided = [
+        [order, *("-" if x is None else f"{x:.1f}" for x in row)]
+        for order, row in zip(law.order.values, halves(law), strict=True)
+    ]
+    return "\n".join([
+        "mean loss at leaves that open r rules, nats",
+        text_table(["r", "leaves", "exact", "measured"], opened), "",
+        "loss of short contexts, and share of valid symbols by level",
+        text_table(["context", "loss per leaf", "KL, nats", *(f"level {k}" for k in levels)],
+                   short), "",
+        "leaves read when a level is half decided",
+        text_table(["order", *(f"level {k}" for k in law.level.values)], decided),
+    ])  # fmt: skip
 
 
 def claim(ds: xr.Dataset, law: xr.Dataset) -> str:

@@ -33,7 +33,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table, with_error
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -454,27 +454,30 @@ def table(one: ContrastiveLearning, datasets: Datasets) -> str:
     task, other = _binding(law), _attribute(law)
     names = ["theory", *LEARNERS]
     words = ["spectral", *LEARNERS.values()]
-    lines = [f"{task} (binding), then {other}, by width", f"{'d':>4}" + "".join(
-        f"{w:>27}" for w in words)]  # fmt: skip
+    rows = []
     for d in law.width.values:
         cells = []
         for name in names:
             at = datasets[f"{one.name}_{name}"].sel(width=d)
-            cells.append(f"{float(at.accuracy.sel(task=task)):.3f} ± "
-                         f"{float(at.accuracy_error.sel(task=task)):.3f}, "
+            both = (at[k].sel(task=task) for k in ("accuracy", "accuracy_error"))
+            cells.append(f"{with_error(*both, digits=3)}, "
                          f"{float(at.accuracy.sel(task=other)):.3f}")  # fmt: skip
-        lines.append(f"{d:>4}" + "".join(f"{c:>27}" for c in cells))
+        rows.append([d, *cells])
     top = datasets[f"{one.name}_ceilings"]
-    bayes = [float(top.bayes.sel(task=x)) for x in (task, other)]
-    lines.append(f"Bayes, and the denoising classifier: {bayes[0]:.3f}, {bayes[1]:.3f}")
-    trees = datasets[f"{one.name}_trees"]
-    lines.append("share of a latent that is revealed without noise, root first")
+    bayes = [f"{float(top.bayes.sel(task=x)):.3f}" for x in (task, other)]
+    trees = datasets[f"{one.name}_trees"].isel(t=0)
+    pairs = []
     for pair in trees.pair.values:
-        row = trees.sel(pair=pair).isel(t=0)
-        cells = [f"{float(a):.3f} ± {float(b):.3f}"
+        row = trees.sel(pair=pair)
+        cells = [with_error(a, b, digits=3)
                  for a, b in zip(row.revealed, row.revealed_error, strict=True)]  # fmt: skip
-        lines.append(f"{pair:>18}: " + ", ".join(cells))
-    return "\n".join(lines)
+        pairs.append([pair, *cells])
+    return "\n".join([
+        f"{task} (binding), then {other}, by width d", text_table(["d", *words], rows), "",
+        f"Bayes, and the denoising classifier: {', '.join(bayes)}", "",
+        "share of a latent that is revealed without noise",
+        text_table(["pair", *(f"level {k}" for k in range(len(pairs[0]) - 1))], pairs),
+    ])  # fmt: skip
 
 
 def _scores(one: ContrastiveLearning, datasets: Datasets) -> tuple[float, float]:

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table, with_error
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
@@ -518,19 +518,15 @@ def _findings(laws: list[xr.Dataset], measured: xr.Dataset) -> dict[str, Any]:
 
 def _table(found: dict[str, Any]) -> str:
     """Exponents of all learners and heights, beside the laws."""
-    lines = [
-        f"{'exponent in m':>20} {'all m':>14} {'m^(h+2)':>9} {'coincid.':>9} {'tokens':>9} "
-        f"{'two largest m':>14} {'coincid.':>9}"
-    ]
-    for name, row in found.items():
-        if name == "resolved":
-            continue
-        every, last = (f"{x[0]:.2f} ± {x[1]:.2f}" for x in (row["exponent"], row["two largest m"]))
-        lines.append(
-            f"{name:>20} {every:>14} {row['correlations']:>9.2f} {row['coincidences']:>9.2f} "
-            f"{row['next_token']:>9.2f} {last:>14} {row['coincidences, two largest m']:>9.2f}"
-        )
-    return "\n".join(lines)
+    header = ["exponent in m", "all m", "m^(h+2)", "coincid.", "tokens", "two largest m",
+              "coincid."]  # fmt: skip
+    rows = [
+        [name, with_error(*row["exponent"], digits=2),
+         *(f"{row[k]:.2f}" for k in ("correlations", "coincidences", "next_token")),
+         with_error(*row["two largest m"], digits=2), f"{row['coincidences, two largest m']:.2f}"]
+        for name, row in found.items() if name != "resolved"
+    ]  # fmt: skip
+    return text_table(header, rows)
 
 
 def _claim(found: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hierdiff._display import text_table
 from hierdiff.noise import GaussianNoise
 from hierdiff.results import write_summary
 from hierdiff.validation.adapter import NetworkModel
@@ -129,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "images per second, adapter": options.images / float(np.median(times["adapter"])),
         "ratio": float(np.median(ratio)), "largest change of E[x0 | x_t]": float(gap),
     }  # fmt: skip
-    for name, value in found.items():
-        print(f"{name:32s}{value if isinstance(value, (str, int)) else f'{value:.4g}'}")
+    words = {k: x if isinstance(x, (str, int)) else f"{x:.4g}" for k, x in found.items()}
+    print(text_table([], [[k, x] for k, x in words.items()]))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     claim = (

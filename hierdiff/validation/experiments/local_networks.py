@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table, with_error
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -274,13 +274,17 @@ class NetworkLocality:
     def summary(self, datasets: Datasets) -> Summary:
         """r^2 of every window at every noise level, of networks and of the exact denoiser."""
         law, ds = datasets[f"{self.name}_theory"], datasets[self.name]
-        lines = ["windows that follow the tree: r^2 of networks, and of the exact denoiser"]
-        lines.append(f"{'t':>6}" + "".join(f"{self.s ** int(h):>24}" for h in ds.height.values))
+        rows = []
         for t in ds.t.values:
             a, b = (x.sel(kind="tree", t=t) for x in (law, ds))
-            rows = zip(b.explained, b.explained_error, a.explained, strict=True)
-            cells = [f"{float(p):.3f} ± {float(e):.3f}, {float(q):.3f}" for p, e, q in rows]
-            lines.append(f"{t:>6.2f}" + "".join(f"{c:>24}" for c in cells))
+            triples = zip(b.explained, b.explained_error, a.explained, strict=True)
+            cells = [f"{with_error(p, e, digits=3)}, {float(q):.3f}" for p, e, q in triples]
+            rows.append([f"{t:.2f}", *cells])
+        words = [f"{self.s ** int(h)} leaves" for h in ds.height.values]
+        table = (
+            "windows that follow the tree: r^2 of networks, and of the exact denoiser\n"
+            + text_table(["t", *words], rows)
+        )
         tree = ds.explained.sel(kind="tree")
         i = int(np.argmin(tree.isel(height=-1).values))
         at = tree.isel(t=i)
@@ -301,4 +305,4 @@ class NetworkLocality:
                       np.round(x.explained_error.values, 5).tolist()]
                for name, x in (("network", ds), ("theory", law))},
         }  # fmt: skip
-        return Summary("\n".join(lines), claim, values)
+        return Summary(table, claim, values)
