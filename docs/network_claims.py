@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from clothing_tables import clothing_claims
 from pages import network, plus
 
 from hierdiff.sims.bump_phases import crossing_time
@@ -12,7 +13,7 @@ from hierdiff.sims.metrics.estimators import student_error
 _TURNS = "exponent of the window's end"
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",
-    "H1": "waits for the THINGS images and judgements",
+    "H1": "responses of people wait for the THINGS images",
 }
 
 
@@ -25,14 +26,20 @@ def network_claims() -> dict[str, str]:
             said.setdefault(name, []).append(f"{text} (`python validation/{command}`)")
 
     _strings(add)
+    for name in ("correlated_changes", "correlated_changes_transformer"):
+        _changes(add, network(name))
     _images(add)
     _features(add)
+    _factors(add)
     _probes(add)
     _judges(add)
+    _objectives(add)
     _phases(add)
     _contrast(add)
     _windows(add)
     _training(add)
+    for names, text, command in clothing_claims():
+        add(names, text, command)
     for name, text in _WAITS.items():
         said.setdefault(name, []).append(text)
     return {name: "; ".join(parts) for name, parts in said.items()}
@@ -64,6 +71,48 @@ def _strings(add) -> None:
     add(("P3",), f"at t = 0.4 the class comes back with {values[0]}, a leaf with {values[1]}; from "
         f"pure noise {values[2]} and {values[3]} ({len(runs)} networks)",
         "phase_transition.py")  # fmt: skip
+
+
+def _changes(add, found: dict | None) -> None:
+    """Networks on several grammars and depths: slopes, half losses, correlated changes."""
+    if found is None:
+        return
+    rows, count = found["depths"], found["networks"]
+    kind = found["architecture"].replace("_", " ").replace("unet", "U-Net")
+    command = "phase_transition.py grammars"
+    if list(rows) != ["4"]:
+        command += " --depths " + " ".join(rows)
+    if found["architecture"] != "tree_unet":
+        command += f" --architecture {found['architecture']}"
+
+    def each(name: str, digits: int) -> str:
+        return "; ".join(
+            f"{plus(*row[name]['network'], digits)} at L = {L} (exact "
+            f"{plus(*row[name]['exact'], digits)}, minus exact chain "
+            f"{plus(*row[name]['minus chain'], digits)})" for L, row in rows.items()
+        )  # fmt: skip
+
+    last = rows[list(rows)[-1]]
+    who = f"{kind}, {count} networks per depth, each on a grammar of its own"
+    add(("P1",), f"{who}: steepest slope of the class per unit of t {each('class_slope', 2)}",
+        command)  # fmt: skip
+    add(("P2",), f"{who}: steepest slope of a leaf {each('leaf_slope', 2)}", command)
+    k = found["t"].index(0.4)
+    cells = [plus(last["retention"][x][0][level][k], last["retention"][x][1][level][k], 3)
+             for x in ("network", "exact") for level in (0, -1)]  # fmt: skip
+    add(("P3",), f"{who}: at t = 0.4 and L = {list(rows)[-1]} the class comes back with {cells[0]} "
+        f"(exact {cells[2]}), a leaf with {cells[1]} ({cells[3]})", command)  # fmt: skip
+    halves = [", ".join(f"{t:.3f}" for t in last["half"][x][0] if t is not None)
+              for x in ("network", "exact")]  # fmt: skip
+    add(("P5",), f"{who}: half lost, class to leaves, at t = {halves[0]} (exact {halves[1]}) at "
+        f"L = {list(rows)[-1]}", command)  # fmt: skip
+    alone = plus(*last["peak_height"]["one step minus chain"], 2)
+    limit = found["exponents"]
+    add(("P6",), f"{who}: largest susceptibility {each('peak_height', 2)}, at t = "
+        f"{each('peak_place', 3)}; every leaf drawn by itself from the network's beliefs has "
+        f"{alone} beside the exact chain; decay of C(d) {each('decay', 2)}, where infinitely deep "
+        f"trees have a = {plus(*limit['a'], 2)} at t* = {plus(*limit['t*'], 3)}",
+        command)  # fmt: skip
 
 
 def _images(add) -> None:
@@ -103,6 +152,65 @@ def _features(add) -> None:
         f"{found['exact ratio']:.2f}; accuracy of the class energy changes by {energy[first]} and "
         f"{energy[final]}, of a linear probe, which sees no class of a mixture without means but "
         f"by chance, by {rise[first]} and {rise[final]}", "representation.py")  # fmt: skip
+
+
+def _scored(x: list[float], digits: int = 3) -> str:
+    """Mean over networks with Student error and normal score."""
+    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} (z = {x[2]:.1f})"
+
+
+def _factors(add) -> None:
+    """Denoising strength and class confidence, apart."""
+    found = network("representation_factors")
+    if found is None:
+        return
+    up, steps = found["rising steps of the strength"]
+    down, _ = found["falling steps of the confidence"]
+    first, last = found["confidence at first and last level"]
+    gap, wrong = found["gap, mean over levels"], found["closed form rejected at"]
+    kinds = len({tuple(x) for x in found["mixtures"]})
+    text = (
+        f"{found['networks']} networks on {kinds} mixtures, each with and without the class: given "
+        f"the class the SNR rises in {up} of {steps} steps of the noise, the class confidence that "
+        f"the outputs imply falls in {down}, from {first[0]:.3f} to {last[0]:.3f}; beyond the peak "
+        f"ln SNR changes by {_scored(found['after the peak, ln snr'], 2)}, given the class by "
+        f"{_scored(found['after the peak, ln strength'], 2)}: the fall is confusion; network less "
+        f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
+        f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
+        f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
+        f"confidence of the closed form is rejected with z = {wrong[3]:.1f} at sigma = {wrong[0]:g}"
+    )
+    add(("R3",), text, "representation.py factors")
+
+
+def _objectives(add) -> None:
+    """Denoising networks beside classifiers of the same size on the same triplets."""
+    found = network("alignment_grammars")
+    if found is None:
+        return
+    n, t = found["networks"], found["t"]
+    parts, layers, gains = [], [], []
+    for name, one in found["observers"].items():
+        best = one["best"]
+        parts.append(
+            f"{name} levels {plus(*best['denoiser'][:2], 3)} and "
+            f"{plus(*best['classifier'][:2], 3)}, difference "
+            f"{_scored(one['denoiser less classifier'])}, exact beliefs "
+            f"{one['exact'][0][0]:.3f}, untrained {best['untrained'][0]:.3f}, errors in common "
+            f"kappa = {plus(*one['kappa']['denoiser and classifier'][0][:2], 2)}"
+        )
+        layers.append(f"{name} levels {_scored(one['intermediate less root']['denoiser'])}")
+        gains.append(
+            f"{name} levels {_scored(one['gain'][0])} and {_scored(one['gain'][-1])} (exact "
+            f"{one['gain, exact'][0][0]:+.3f} and {one['gain, exact'][-1][0]:+.3f})"
+        )
+    add(("H1",), f"best layer of a denoising network and of a classifier of the same size on the "
+        f"same triplets, {n} grammars, observers who weigh " + "; ".join(parts),
+        "alignment.py grammars")  # fmt: skip
+    add(("H2",), f"layers between less features of the root, {n} grammars, observers who weigh "
+        + "; ".join(layers), "alignment.py grammars")  # fmt: skip
+    add(("H3",), f"the class adds to the layers of {n} networks at t = {t[0]:g} and {t[-1]:g}, "
+        "observers who weigh " + "; ".join(gains), "alignment.py grammars")  # fmt: skip
 
 
 def _judges(add) -> None:

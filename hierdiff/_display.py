@@ -19,18 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "block",
-    "experiment_html",
-    "field_lines",
-    "html_table",
-    "html_tree",
+    "block", "experiment_html", "field_lines", "html_table", "html_tree", "plus_minus",
     "text_table",
-    "with_error",
-]
+]  # fmt: skip
 
 # rows of a table, letters of a cell, and leaves of a drawing that a reader still takes in
 ROWS, LETTERS, LEAVES = 8, 60, 32
 WIDTH = 80  # letters of a line, as terminals and pipes have them
+
+
+def plus_minus(value: Any, error: Any, digits: int = 3) -> str:
+    """A number with its error for a printed table; "-" where there is no number.
+
+    >>> plus_minus(0.12345, 0.002), plus_minus(-1e-9, 0.0, 2), plus_minus(float("nan"), 0.1)
+    ('0.123 ± 0.002', '0.00 ± 0.00', '-')
+    """
+    if not np.isfinite(float(value)):
+        return "-"
+    # a rounded zero has no sign
+    return f"{round(float(value), digits) + 0:.{digits}f} ± {float(error):.{digits}f}"
 
 
 def block(title: str, *parts: str) -> str:
@@ -84,11 +91,6 @@ def _numeric(cells: Sequence[str]) -> bool:
     """Whether cells are numbers, perhaps with an error, a sign or a sum; empty ones may be."""
     found = [x for x in cells if x not in {"", "-"}]
     return bool(found) and all(re.match(r"[-+]?(\.?\d|nan|inf)", x) for x in found)
-
-
-def with_error(value: Any, error: Any, *, digits: int = 4) -> str:
-    """A number with its standard error."""
-    return f"{float(value):.{digits}f} ± {float(error):.{digits}f}"
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], limit: int = ROWS) -> str:

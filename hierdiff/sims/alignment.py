@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     array,
     check_fields,
@@ -688,7 +688,7 @@ def _table(ds: xr.Dataset) -> str:
         for t in ds.t.values:
             one = ds.sel(condition=condition, t=t)
             cells = zip(one.accuracy.values, one.accuracy_error.values, strict=True)
-            rows.append([condition, f"{t:.2f}", *(with_error(a, e, digits=3) for a, e in cells)])
+            rows.append([condition, f"{t:.2f}", *(plus_minus(a, e) for a, e in cells)])
     return text_table(["", "t", *(f"level {k}" for k in ds.level.values)], rows, keys=2)
 
 
@@ -789,7 +789,7 @@ def layer_table(ds: xr.Dataset) -> str:
         for c, t in cells:
             one = ds.sel(condition=c, layer=layer, t=t)
             held = float(one.held_out)
-            row.append(with_error(one.layer_accuracy, one.layer_accuracy_error, digits=3)
+            row.append(plus_minus(one.layer_accuracy, one.layer_accuracy_error)
                        + (f" ({held:.2f})" if np.isfinite(held) else ""))  # fmt: skip
         rows.append(row)
     return text_table(["layer", *(f"{short[c]}, t = {t:g}" for c, t in cells)], rows)

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -431,7 +431,7 @@ def _table(found: Mapping[str, Any], most: str) -> str:
     for area, tasks in found.items():
         for task, row in tasks.items():
             cells = [*(row[name][most] for name in names), row["bayes"], row["bag"]]
-            rows.append([area, task, *(with_error(x, error, digits=3) for x, error, *_ in cells)])
+            rows.append([area, task, *(plus_minus(x, error) for x, error, *_ in cells)])
     return text_table(["area", "task", *heads], rows, keys=2)
 
 

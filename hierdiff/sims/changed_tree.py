@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -280,7 +280,7 @@ class ChangedTree:
         for t in self.t:
             x = ds.sel(t=t)
             cells = zip(x.changed.values, x.changed_error.values, strict=True)
-            rows.append([f"{t:g}", *(with_error(a, e, digits=3) for a, e in cells)])
+            rows.append([f"{t:g}", *(plus_minus(a, e) for a, e in cells)])
         size = (ds.changed[:, -1] * leaves / ds.branches).values
         lost = [f"{float(x.changed[0]):.3f} ± {float(x.changed_error[0]):.3f}"
                 for x in (ds.isel(t=0), ds.isel(t=1))]  # fmt: skip

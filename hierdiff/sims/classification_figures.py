@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from hierdiff._display import text_table, with_error
+from hierdiff._display import plus_minus, text_table
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import (
@@ -281,7 +281,7 @@ def accuracy_table(theory: xr.Dataset | None, measured: xr.Dataset) -> str:
     for weight in measured.weighting.values:
         one = measured.sel(weighting=weight)
         pairs = zip(one.accuracy.values, one.accuracy_error.values, strict=True)
-        cells = [with_error(p, e, digits=3) for p, e in pairs]
+        cells = [plus_minus(p, e) for p, e in pairs]
         if theory is not None and weight in theory.weighting.values:
             law = theory.accuracy.sel(weighting=weight).values
             cells = [f"{cell} ({q:.3f})" for cell, q in zip(cells, law, strict=True)]

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM
@@ -334,7 +334,7 @@ class Correlations:
         rows = []
         for t in ds.t.values:
             one = ds.sel(t=t)
-            cells = [with_error(one[k], one[f"{k}_error"], digits=3)
+            cells = [plus_minus(one[k], one[f"{k}_error"])
                      for k in ("unchanged", "susceptibility")]  # fmt: skip
             rows.append([f"{t:.2f}", *cells])
         table = text_table(["t", "unchanged", "susceptibility"], rows)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -621,7 +621,7 @@ def table(ds: xr.Dataset) -> str:
             word
             for k in (0, 1)
             for word in (f"{float(x.covered[k]):.3f}",
-                         with_error(x.nominal[k], x.covered_error[k], digits=3))
+                         plus_minus(x.nominal[k], x.covered_error[k]))
         ]  # fmt: skip
         rows.append([name, int(x.repetitions), *cells])
     return text_table(header, rows)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -529,7 +529,7 @@ def table(ds: xr.Dataset) -> str:
         for kind in PROCESSES:
             one = row(ds, k, kind)
             rows.append(
-                [size, kind, *(with_error(*one[n][:2], digits=d) for n, d in digits.items())]
+                [size, kind, *(plus_minus(*one[n][:2], digits=d) for n, d in digits.items())]
             )
         for name, value in (("support sets", x.support), ("recursion", x.annealed)):
             rows.append([size, name, f"{float(value):.4f}", *[""] * (len(digits) - 1)])

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -667,7 +667,7 @@ def _table(found: Mapping[str, Any]) -> str:
     name = "Gaussian classes" if "weights" in found else "model"
     rows += [(f"{name}, sigma^2 = {s}", row[:2]) for s, row in found["gaussian"].items()]
     lines = [
-        [words, *(with_error(x, e, digits=3) for x, e in zip(row[::2], row[1::2], strict=True))]
+        [words, *(plus_minus(x, e) for x, e in zip(row[::2], row[1::2], strict=True))]
         for words, row in rows
     ]
     return text_table(["classifier", "shape bias", "match a cue"], lines)

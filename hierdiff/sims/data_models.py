@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from hierdiff import GaussianNoise, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -328,7 +328,7 @@ def table(ds: xr.Dataset) -> str:
     header = ["data", "size", "half lost at SNR", "theory", "z", "infinite size", "spectral"]
     rows = []
     for x in (ds.isel(data_model=i) for i in range(ds.sizes["data_model"])):
-        cells = [with_error(x[k], x[f"{k}_error"]) for k in ("half", "theory")]
+        cells = [plus_minus(x[k], x[f"{k}_error"], digits=4) for k in ("half", "theory")]
         rows.append([x.name.item(), int(x["size"]), *cells, f"{float(x.z):.1f}",
                      f"{float(x.limit):.4f}", f"{float(x.spectral):.4f}"])  # fmt: skip
     return text_table(header, rows, keys=2)

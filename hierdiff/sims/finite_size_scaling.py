@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -351,7 +351,9 @@ def table(ds: xr.Dataset) -> str:
     for kind in ds.process.values:
         for k in range(ds.sizes["model"]):
             one = ds.sel(process=kind).isel(model=k)
-            cells = [with_error(one[n], one[f"{n}_error"]) for n in ("exact", "population")]
+            cells = [
+                plus_minus(one[n], one[f"{n}_error"], digits=4) for n in ("exact", "population")
+            ]
             score = float(scores.sel(process=kind)[k])
             rows.append([kind, int(one.v), int(one.L), *cells, f"{score:.1f}", variance(one)])
     return text_table(header, rows, keys=3)

@@ -26,7 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -274,7 +274,7 @@ def table(ds: xr.Dataset) -> str:
     for level in ds.level.values:
         one = ds.sel(level=level).isel(end=pick)
         pairs = zip(one.remaining.values, one.remaining_error.values, strict=True)
-        rows.append([level, *(with_error(x, e, digits=3) for x, e in pairs)])
+        rows.append([level, *(plus_minus(x, e) for x, e in pairs)])
     header = ["level", *(f"t = {t:.3f}" for t in ds.end.values[pick])]
     return f"entropy left, nats\n{text_table(header, rows)}"
 

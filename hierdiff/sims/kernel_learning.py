@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -229,7 +229,7 @@ class KernelLearning:
                 "samples, theory": wanted.kernel_samples.values.tolist(),
             }
             law_slope = f"{float(wanted.kernel_exponent):.2f}"
-            lines.append([k, with_error(slope, error, digits=2), law_slope])
+            lines.append([k, plus_minus(slope, error, digits=2), law_slope])
         words = " and ".join(
             f"{x['exponent'][0]:.2f} ± {x['exponent'][1]:.2f} ({k.removeprefix('kernel, ')})"
             for k, x in values.items()

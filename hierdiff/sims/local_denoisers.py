@@ -29,7 +29,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, NoiseProcess, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -455,7 +455,7 @@ def table(one: LocalDenoisers, datasets: Datasets) -> str:
             cells = []
             for h in shown:
                 x, y = a.sel(height=h), b.sel(height=h)
-                cells += [with_error(x.nats, x.nats_error),
+                cells += [plus_minus(x.nats, x.nats_error, digits=4),
                           f"{float(x.square):.4f}: {float(y.square):.4f}"]  # fmt: skip
             lengths = f"{float(a.length):.1f}: {float(b.length):.1f}"
             rows.append([noise, f"{t:.2f}", *cells, lengths])
@@ -464,7 +464,7 @@ def table(one: LocalDenoisers, datasets: Datasets) -> str:
         for size in windows["size"].values:
             at = windows.sel(kind=kind, size=size)
             i = int(np.argmax(windows.nats.sel(size=size).max("kind").values))
-            worst.append([kind, size, with_error(at.nats[i], at.nats_error[i]),
+            worst.append([kind, size, plus_minus(at.nats[i], at.nats_error[i], digits=4),
                           f"{float(at.t[i]):.2f}"])  # fmt: skip
     return "\n".join([
         text_table(header, rows, keys=2), "",

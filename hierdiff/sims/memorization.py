@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -266,7 +266,7 @@ def table(measured: xr.Dataset) -> str:
     rows = []
     for n in measured.n_train.values:
         cells = [measured.sel(n_train=n, model=m, split=s) for m, s in columns]
-        rows.append([n, *(with_error(one.ratio, one.ratio_error) for one in cells)])
+        rows.append([n, *(plus_minus(one.ratio, one.ratio_error, digits=4) for one in cells)])
     return text_table(["N", *(f"{m}, {s}" for m, s in columns)], rows)
 
 
@@ -274,7 +274,7 @@ def crossover_table(rows: list[dict[str, Any]]) -> str:
     """Crossovers in units of the rank, a row per rank."""
     lines = [
         [row["d"],
-         *(with_error(*(x / row["d"] for x in row[name][:2]), digits=2) for name in LEARNERS),
+         *(plus_minus(*(x / row["d"] for x in row[name][:2]), digits=2) for name in LEARNERS),
          f"{row['information'] / row['d']:.1f}"]
         for row in rows
     ]  # fmt: skip

@@ -26,7 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -265,9 +265,7 @@ def table(ds: xr.Dataset) -> str:
     rows = []
     for i, t in enumerate(ds.t.values):
         one = ds.isel(t=i)
-        shares = [
-            with_error(one[w], one[f"{w}_error"], digits=3) for w in ("invalid", "less_likely")
-        ]
+        shares = [plus_minus(one[w], one[f"{w}_error"]) for w in ("invalid", "less_likely")]
         pairs = ["{:.3f}, {:.3f}".format(*one[w].values) for w in ("leaves_right", "string_right")]
         rows.append([f"{t:.2f}", *shares, *pairs])
     return text_table(header, rows)

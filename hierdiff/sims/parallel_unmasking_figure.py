@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hierdiff._display import text_table
+from hierdiff._display import plus_minus, text_table
 from hierdiff.plots import PALETTE, Figure, legend, level_colours, panels, plt
 from hierdiff.sims.models.finite_steps import convergence_order
 
@@ -25,10 +25,6 @@ def largest_score(law: xr.Dataset, ds: xr.Dataset, word: str) -> float:
     return float(z.max()) if z.size else 0.0
 
 
-def _pm(value: float, error: float, digits: int = 2) -> str:
-    return "-" if np.isnan(value) else f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
 def table(ds: xr.Dataset) -> str:
     """Divergence and share of valid strings, a row per number of steps."""
     words = [str(o) for o in ds.order.values]
@@ -37,7 +33,7 @@ def table(ds: xr.Dataset) -> str:
         ("divergence", "KL(p || q), nats", 2), ("valid", "share of valid strings", 3),
     ):  # fmt: skip
         rows = [
-            [T, *(_pm(float(ds[word][i, j]), float(ds[f"{word}_error"][i, j]), digits)
+            [T, *(plus_minus(float(ds[word][i, j]), float(ds[f"{word}_error"][i, j]), digits)
                   for i in range(len(words)))]
             for j, T in enumerate(ds["T"].values)
         ]  # fmt: skip
@@ -53,9 +49,11 @@ def sizes_table(ds: xr.Dataset) -> str:
         one = ds.isel(size=i)
         head = [int(one.m), int(one.L), int(one.leaves)]
         for word in ("best", "spread"):
-            cells = [_pm(float(one[word][j]), float(one[f"{word}_error"][j]))
+            cells = [plus_minus(float(one[word][j]), float(one[f"{word}_error"][j]), 2)
                      for j in range(len(steps))]  # fmt: skip
-            rows.append([*head, word, _pm(float(one.fall), float(one.fall_error)), *cells])
+            rows.append(
+                [*head, word, plus_minus(float(one.fall), float(one.fall_error), 2), *cells]
+            )
     header = ["m", "L", "leaves", "sizes", "Z(0)-Z(n-1)", *(f"T={T}" for T in steps)]
     return (
         "KL in nats at T steps, random order; block sizes: the best, and those of spread\n"
@@ -70,12 +68,12 @@ def again_table(ds: xr.Dataset) -> str:
     for order in ds.order.values:
         for calls in ds.calls.values:
             one = ds.sel(order=order, calls=calls)
-            cells = [_pm(float(one.remasked[k]), float(one.remasked_error[k]), 3)
+            cells = [plus_minus(float(one.remasked[k]), float(one.remasked_error[k]), 3)
                      for k in range(ds.sizes["again"])]  # fmt: skip
             rows.append([order, calls, *cells])
     valid = text_table(["order", "calls", *words], rows, keys=2)
     rows = [
-        [T, *(_pm(float(ds.path[i, j]), float(ds.path_error[i, j]))
+        [T, *(plus_minus(float(ds.path[i, j]), float(ds.path_error[i, j]), 2)
               for i in range(ds.sizes["process"]))]
         for j, T in enumerate(ds["T"].values)
     ]  # fmt: skip
@@ -91,14 +89,14 @@ def claim(ds: xr.Dataset, law: xr.Dataset | None, sizes: xr.Dataset | None) -> s
     T = int(ds["T"].values[min(ds.sizes["T"] - 1, ds.sizes["T"] // 2)])
     one = ds.sel(T=T)
     cells = ", ".join(
-        f"{o} {_pm(float(one.divergence[i]), float(one.divergence_error[i]))}"
+        f"{o} {plus_minus(float(one.divergence[i]), float(one.divergence_error[i]), 2)}"
         for i, o in enumerate(map(str, ds.order.values))
     )
     text = f"divergence in nats at {T} steps: {cells}"
     if law is not None:
         text += f"; the exact law holds to |z| <= {largest_score(law, ds, 'divergence'):.1f}"
     if sizes is not None:
-        falls = [_pm(*exponent(sizes, w)) for w in ("best", "spread")]
+        falls = [plus_minus(*exponent(sizes, w), 2) for w in ("best", "spread")]
         text += (
             f"; with T it falls as T to the power -{falls[0]} (random order, best sizes) and "
             f"-{falls[1]} (spread)"

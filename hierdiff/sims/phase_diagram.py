@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter, NoTransition
@@ -216,7 +216,7 @@ def table(ds: xr.Dataset) -> str:
         cells = zip(x.threshold, x.threshold_error, strict=True)
         rows.append([*(int(x[k]) for k in "vms"), f"{float(x.density):.3f}",
                      f"{float(x.critical):.4f}", f"{float(x.support):.4f}",
-                     *(with_error(a, b) for a, b in cells)])  # fmt: skip
+                     *(plus_minus(a, b, digits=4) for a, b in cells)])  # fmt: skip
     return text_table(["v", "m", "s", "f", "epsilon*", "support", *PROCESSES], rows, keys=3)
 
 

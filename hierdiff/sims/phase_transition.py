@@ -22,7 +22,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -773,7 +773,7 @@ def _table(ds: xr.Dataset, columns: int = 6) -> str:
     for level in ds.level.values:
         row = ds.sel(level=level).isel(t=pick)
         cells = zip(row.belief.values, row.belief_error.values, strict=True)
-        rows.append([level, *(with_error(p, e) for p, e in cells)])
+        rows.append([level, *(plus_minus(p, e, digits=4) for p, e in cells)])
     return text_table(["level", *(f"t = {t:.3f}" for t in times)], rows)
 
 

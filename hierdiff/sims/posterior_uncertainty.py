@@ -32,7 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -292,7 +292,7 @@ def entropy_table(ds: xr.Dataset) -> str:
         full = float(one.entropy.values[-1]) or 1.0
         cells = zip(one.entropy.values[pick], one.entropy_error.values[pick], strict=True)
         name = "root" if k == 0 else f"rules, level {k - 1}"
-        rows.append([name, *(with_error(x / full, e / full, digits=3) for x, e in cells)])
+        rows.append([name, *(plus_minus(x / full, e / full) for x, e in cells)])
     header = ["entropy left", *(f"t = {t:.3f}" for t in ds.t.values[pick])]
     return text_table(header, rows)
 
@@ -528,7 +528,7 @@ def spectrum_table(ds: xr.Dataset, law: xr.Dataset) -> str:
             (one.length, one.length_error),
         )
         rows.append([f"{t:.2f}", f"{float(one.belief):.3f}",
-                     *(with_error(x, e, digits=3) for x, e in pairs)])  # fmt: skip
+                     *(plus_minus(x, e) for x, e in pairs)])  # fmt: skip
     header = ["t", "class", "largest eigenvalue", "error along it", "trace", "correlation length"]
     return text_table(header, rows)
 

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     array,
     check_fields,
@@ -671,7 +671,9 @@ def _table(measured: xr.Dataset) -> str:
     for model in test.model.values:
         for n in test.n_train.values:
             one = test.sel(model=model, n_train=n)
-            rows.append([model, n, *(with_error(one[q], one[f"{q}_error"]) for q in names)])
+            rows.append(
+                [model, n, *(plus_minus(one[q], one[f"{q}_error"], digits=4) for q in names)]
+            )
     return text_table(["model", "N", *names], rows, keys=2)
 
 

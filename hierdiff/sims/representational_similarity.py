@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_level, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -186,7 +186,7 @@ def table(ds: xr.Dataset) -> str:
     for level in ds.level.values:
         one = ds.sel(measure="rsa", level=level, latent=level)
         cells = zip(one.latents.values, one.latents_error.values, strict=True)
-        rows.append([level, *(with_error(a, e, digits=3) for a, e in cells)])
+        rows.append([level, *(plus_minus(a, e) for a, e in cells)])
     best = np.array(digest(ds)["rsa"]).argmax(axis=0)
     rows.append(["best", *(f"level {k}" for k in best)])
     return text_table(["level", *(f"t = {t:g}" for t in ds.t.values)], rows)

@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
@@ -237,9 +237,10 @@ def table(ds: xr.Dataset) -> str:
     for t in ds.t.values:
         for P in ds.P.values:
             one = ds.sel(t=t, P=P)
-            rows.append([f"{t:.2f}", P, with_error(one.weight_error, one.weight_error_error),
+            error = plus_minus(one.weight_error, one.weight_error_error, digits=4)
+            rows.append([f"{t:.2f}", P, error,
                          f"{float(one.stated):.4f}",
-                         with_error(one.ratio, one.ratio_error, digits=2),
+                         plus_minus(one.ratio, one.ratio_error, digits=2),
                          f"{float(one.steps):.0f}"])  # fmt: skip
     return text_table(["t", "P", "error", "stated", "over the law", "steps"], rows, keys=2)
 

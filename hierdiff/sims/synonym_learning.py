@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
@@ -300,8 +300,7 @@ class SynonymLearning:
             "m": (list(self.multiplicities), "rules per symbol m"),
             "scaled": (self.scaled, "data P / (v m^(h+2))"),
         }
-        used = {dim for dims, _, _ in variables.values() for dim in dims}
-        coords = {name: ((name,), *axis) for name, axis in axes.items() if name in used}
+        coords = results.coordinates(variables, axes)
         attributes = {**results.provenance(asdict(self)), **({"law": law} if law else {})}
         return results.label(variables, coords, source, attributes)
 
@@ -521,9 +520,9 @@ def _table(found: dict[str, Any]) -> str:
     header = ["exponent in m", "all m", "m^(h+2)", "coincid.", "tokens", "two largest m",
               "coincid."]  # fmt: skip
     rows = [
-        [name, with_error(*row["exponent"], digits=2),
+        [name, plus_minus(*row["exponent"], digits=2),
          *(f"{row[k]:.2f}" for k in ("correlations", "coincidences", "next_token")),
-         with_error(*row["two largest m"], digits=2), f"{row['coincidences, two largest m']:.2f}"]
+         plus_minus(*row["two largest m"], digits=2), f"{row['coincidences, two largest m']:.2f}"]
         for name, row in found.items() if name != "resolved"
     ]  # fmt: skip
     return text_table(header, rows)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -324,7 +324,7 @@ class TrainingTime:
         for psi_n, early, late, best in rows:
             end = ds.sel(psi_n=psi_n, part="test").isel(tau=-1, group=-1)
             lines.append([f"{psi_n:g}", *(f"{x:.1f}" for x in (early, late, best)),
-                          with_error(end.loss, end.loss_error)])  # fmt: skip
+                          plus_minus(end.loss, end.loss_error, digits=4)])  # fmt: skip
         header = ["psi_n", "tau_gen", "tau_mem", "least loss at", "end, fresh"]
         values: dict[str, Any] = {
             "times": [list(row) for row in rows], "largest z": z, "losses": int(count),

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -248,7 +248,7 @@ def table(ds: xr.Dataset) -> str:
     for level in ds.level.values:
         one = ds.sel(level=level).isel(sigma=slice(None, None, 2))
         cells = zip(one.share.values, one.share_error.values, one.linear.values, strict=True)
-        rows.append([level, *(f"{with_error(a, e, digits=3)} ({x:.3f})" for a, e, x in cells)])
+        rows.append([level, *(f"{plus_minus(a, e)} ({x:.3f})" for a, e, x in cells)])
     return text_table(["level", *(f"sigma = {s:g}" for s in ds.sigma.values[::2])], rows)
 
 

@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -402,23 +402,23 @@ def table(ds: xr.Dataset) -> str:
     """A row per depth and one per number of steps, or one per noise level of samples."""
     if "speciation" not in ds:
         rows: list[list[object]]
-        rows = [[f"{float(x.t):.3f}", with_error(x.changed, x.changed_error)]
+        rows = [[f"{float(x.t):.3f}", plus_minus(x.changed, x.changed_error, digits=4)]
                 for x in (ds.isel(L=0, t=k) for k in range(ds.sizes["t"]))]  # fmt: skip
         parts = [text_table(["t", "class changes"], rows)]
         if "difference" in ds:
             z = np.abs(scores(ds, "difference")).max()
             parts.append(f"largest |z|, counted less computed: {z:.1f}")
         return "\n\n".join(parts)
-    rows = [[int(x.L), with_error(x.speciation, x.speciation_error),
+    rows = [[int(x.L), plus_minus(x.speciation, x.speciation_error, digits=4),
              f"{float(x.speciation_spread):.4f}"]
             for x in (ds.sel(L=L) for L in ds.L.values)]  # fmt: skip
     parts = [text_table(["L", "class decided at t", "spread"], rows)]
     if "broken" in ds:
-        rows = [[int(x.steps), with_error(x.broken, x.broken_error)]
+        rows = [[int(x.steps), plus_minus(x.broken, x.broken_error, digits=4)]
                 for x in (ds.sel(steps=n) for n in ds.steps.values)]  # fmt: skip
         parts.append(text_table(["steps", "outside the language"], rows))
         fit = order(ds)
-        facts = [["order of convergence in 1 / steps", with_error(fit.order, fit.error, digits=2)]]
+        facts = [["order of convergence in 1 / steps", plus_minus(fit.order, fit.error, digits=2)]]
     else:
         facts = []
     z = {n: np.abs(scores(ds, n)).max() for n in ("difference", "martingale")}

@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -402,11 +402,11 @@ def table(ds: xr.Dataset, law: xr.Dataset | None = None) -> str:
             missing.append(f"{name}: class not recoverable, {float(x.belief[0]):.3f} at t = 0")
             continue
         shift = "-" if np.isnan(d) else f"{d:+.4f} ± {de:.4f}"
-        row = [name, with_error(t, te), shift, f"{d / de:.1f}" if de > 0 else "-"]
+        row = [name, plus_minus(t, te, digits=4), shift, f"{d / de:.1f}" if de > 0 else "-"]
         if law is not None:
             y = law.sel(variant=name) if name in law.variant else None
             row += ["", ""] if y is None else [
-                with_error(y.threshold, y.threshold_error),
+                plus_minus(y.threshold, y.threshold_error, digits=4),
                 f"{(t - float(y.threshold)) / np.hypot(te, float(y.threshold_error)):.1f}",
             ]  # fmt: skip
         rows.append(row)

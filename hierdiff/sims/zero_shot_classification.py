@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -818,7 +818,7 @@ def _quantities(found: dict[str, Any]) -> str:
     for b, alone in found["unshared"].get("exp", {}).items():
         if b in found["accuracy"]["exp"]:
             rows.append((f"exp, N = {b}, independent noise", alone, 3))
-    lines = [[words, with_error(x, error, digits=d)] for words, (x, error), d in rows]
+    lines = [[words, plus_minus(x, error, digits=d)] for words, (x, error), d in rows]
     lines.append(["best time of a single sample", f"{found['best time']:g}"])
     if found.get("z", {}).get("accuracy"):
         lines.append(["limit law from N = 30 on, max |z|", f"{found['z']['accuracy']:.1f}"])

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -341,7 +341,7 @@ class NetworkContrastive:
             cells = []
             for kind in KINDS:
                 a, b = (x.sel(negatives=kind, task=task, width=d) for x in (law, ds))
-                cells.append(f"{with_error(b.accuracy, b.accuracy_error, digits=3)}, "
+                cells.append(f"{plus_minus(b.accuracy, b.accuracy_error)}, "
                              f"{float(a.accuracy):.3f}")  # fmt: skip
             rows.append([d, *cells])
         table = f"{task}: networks, and the minimum of the loss\n{text_table(['d', *KINDS], rows)}"

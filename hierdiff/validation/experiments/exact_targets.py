@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -337,7 +337,7 @@ class NetworkExactTargets:
         z = float(np.abs(both.excess_z).max())
         rows = []
         for step in ds.step.values:
-            cells = [with_error(x.divergence, x.divergence_error)
+            cells = [plus_minus(x.divergence, x.divergence_error, digits=4)
                      for x in (ds.sel(target=k, step=step) for k in _TARGETS)]  # fmt: skip
             rows.append([step, *cells])
         ratios = {

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -441,7 +441,7 @@ def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     """Class and leaves at every noise level."""
     rows = []
     for k, t in enumerate(network.t.values):
-        cells = [with_error(ds.retention[level, k], ds.retention_error[level, k], digits=3)
+        cells = [plus_minus(ds.retention[level, k], ds.retention_error[level, k])
                  for level in (0, -1) for ds in (theory, chain, network)]  # fmt: skip
         rows.append([f"{t:.2f}", *cells, f"{float(network.valid[k]):.3f}"])
     three = ("exact", "exact chain", "network")

@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, text_table, with_error
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
@@ -271,7 +271,7 @@ class NetworkUnmasking:
         for order in ds.order.values:
             for T in ds["T"].values:
                 one = ds.sel(order=order, T=T)
-                cells = [with_error(one[w], one[f"{w}_error"], digits=2)
+                cells = [plus_minus(one[w], one[f"{w}_error"], digits=2)
                          for w in ("divergence", "price", "learning", "valid")]  # fmt: skip
                 rows.append([order, T, *cells])
         table = text_table(["order", "T", *heads], rows, keys=2)
