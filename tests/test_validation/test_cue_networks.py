@@ -176,7 +176,7 @@ def test_captions_bind_and_their_swaps_are_captions() -> None:
 def test_prompts_of_a_scene_are_the_captions_that_name_it() -> None:
     captions = Captions(4)
     values = np.array([[[0, 1, 2], [3, 2, 0]]])  # first: shape 0, colour 3; second: 1, 2
-    named = {name: captions.table[captions.asked(values, ASKED[name])[0]].tolist()
+    named = {name: captions.table[captions.asked(values, name)[0]].tolist()
              for name in ASKED}  # fmt: skip
     assert named["pair"] == [[0, 3], [1, 2]]
     assert named["pair swapped"] == [[0, 2], [1, 3]]
@@ -195,7 +195,7 @@ def test_posterior_of_captions_against_single_densities() -> None:
     x0, values = scenes[3].sample(40, 1)
     p = binding_networks._posterior(scenes[3], captions, x0)
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    own = captions.asked(values, PROMPTS["pair"])
+    own = captions.asked(values, "pair")
     log_p = scenes[3].log_density(x0, values, tuple(PROMPTS[w] for w in ("pair", "pair swapped")))
     rows, swap = np.arange(40), captions.wrong["pair"][:, 0]
     np.testing.assert_allclose(

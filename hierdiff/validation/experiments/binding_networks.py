@@ -35,11 +35,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff.checks import check_fields, listed, positive, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    integers,
+    listed,
+    one_of,
+    positive,
+    whole,
+)
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM
@@ -238,9 +246,14 @@ class Captions:
             found[(*one, *other)] = found[(*other, *one)] = k
         return found
 
-    def number(self, one: Any, other: Any) -> Array:
+    @checked
+    def number(self, one: ArrayLike, other: ArrayLike) -> Array:
         """Numbers [n] of captions of two objects [n, attribute], -1 for what is not named."""
-        both = np.concatenate([np.asarray(one), np.asarray(other)], axis=1)
+        top = self.v - 1
+        first = integers("one", one, -1, top, shape=(None, 2))
+        both = np.concatenate(
+            [first, integers("other", other, -1, top, shape=(len(first), 2))], axis=1
+        )
         found = self._numbers[tuple(both.T)]
         if (found < 0).any():
             row = both[int(np.argmax(found < 0))].tolist()
@@ -249,10 +262,13 @@ class Captions:
             )
         return np.asarray(found)
 
-    def asked(self, values: Array, prompt: Prompt) -> Array:
-        """Numbers [n] of a prompt for scenes with the values [n, attribute, code]."""
-        named = np.concatenate([values, np.full((len(values), 2, 1), -1)], axis=2)
-        codes = prompt[0]
+    @checked
+    def asked(self, values: ArrayLike, prompt: str) -> Array:
+        """Numbers [n] of a prompt by its name, for scenes with the values [n, attribute, code]."""
+        one_of("prompt", prompt, tuple(ASKED))
+        codes_of = integers("values", values, 0, self.v - 1, shape=(None, 2, 3))
+        named = np.concatenate([codes_of, np.full((len(codes_of), 2, 1), -1)], axis=2)
+        codes = ASKED[prompt][0]
         blocks = [named[:, b % 2, code] for b, code in enumerate(codes)]
         return self.number(np.stack(blocks[:2], axis=1), np.stack(blocks[2:], axis=1))
 
@@ -466,7 +482,7 @@ def _asked(
         scenes, canvas = drawn.scenes[area], drawn.canvas[area]
         x0, values = scenes.sample(source.data, stream(seed, "scenes", area))
         log_p = scenes.log_density(x0, values, prompts)
-        labels = [i * total + drawn.captions.asked(values, prompt) for prompt in prompts]
+        labels = [i * total + drawn.captions.asked(values, name) for name in names]
         images = canvas.render(x0)
         rng = stream(seed, "pool", area)
         t = 1 - rng.random((source.data, source.samples))

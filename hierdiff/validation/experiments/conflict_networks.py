@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff.checks import check_fields, listed, number, positive, whole
+from hierdiff.checks import check_fields, checked, listed, number, positive, reals, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages
 from hierdiff.data.fashion import FASHION_CLASSES, fashion
@@ -96,15 +96,15 @@ class ConflictNetworks:
     """Networks, each on a grammar and histograms of its own."""
     channels: int = 32
     """Width of both networks."""
-    steps: int = 3000
+    steps: int = 2200
     """Training steps of the denoising network."""
-    classifier_steps: int = 600
+    classifier_steps: int = 500
     """Training steps of the discriminative network."""
     batch: int = 64
     """Fresh images per step."""
-    data: int = 120
+    data: int = 100
     """Images with conflicting cues per level and amplitude; half as many where cues agree."""
-    samples: int = 30
+    samples: int = 25
     """Samples (t, eps) per image, shared by the classes."""
     sigma2: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
     """Noise levels that are tried alone."""
@@ -152,15 +152,15 @@ class ComposedPhotographs:
     """Networks of different seeds."""
     channels: int = 32
     """Width of both networks."""
-    steps: int = 1200
+    steps: int = 600
     """Training steps of the denoising network."""
-    classifier_steps: int = 400
+    classifier_steps: int = 200
     """Training steps of the discriminative network."""
     batch: int = 64
     """Images per step."""
-    data: int = 100
+    data: int = 80
     """Composed photographs per amplitude."""
-    samples: int = 30
+    samples: int = 20
     """Samples (t, eps) per photograph, shared by the classes."""
     sigma2: tuple[float, ...] = (0.03, 0.3, 3.0)
     """Noise levels that are tried alone."""
@@ -323,6 +323,7 @@ class RenderedScene:
         return self.canvas.picture(images)[:, 0]
 
 
+@checked(amplitude=partial(number, low=0, high=1e6))
 def compose_silhouettes(shapes: ArrayLike, textures: ArrayLike, amplitude: float = 1.0) -> Array:
     r"""Silhouettes of some photographs, filled with the nearest pixels of others.
 
@@ -356,12 +357,14 @@ def compose_silhouettes(shapes: ArrayLike, textures: ArrayLike, amplitude: float
     """
     from scipy.ndimage import distance_transform_edt
 
-    a, b = (np.asarray(x, float) for x in (shapes, textures))
+    a, b = (
+        reals(name, x, low=-1e6, high=1e6)
+        for name, x in (("shapes", shapes), ("textures", textures))
+    )
     if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1:
         raise InvalidParameter(
             f"shapes of shape {a.shape} and textures of shape {b.shape} must both be [n, 1, h, w]"
         )
-    number("amplitude", amplitude, low=0)
     out = np.full(a.shape, -1.0)
     for k, (form, paint) in enumerate(zip(a[:, 0], b[:, 0], strict=True)):
         inside, own = form > _FOREGROUND, paint > _FOREGROUND
