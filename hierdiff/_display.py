@@ -12,14 +12,14 @@ import html
 import inspect
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "block", "experiment_html", "field_lines", "html_table", "html_tree", "plus_minus",
+    "block", "experiment_html", "field_lines", "html_table", "html_tree", "pair_text", "plus_minus",
     "text_table",
 ]  # fmt: skip
 
@@ -38,6 +38,12 @@ def plus_minus(value: Any, error: Any, digits: int = 3) -> str:
         return "-"
     # a rounded zero has no sign
     return f"{round(float(value), digits) + 0:.{digits}f} ± {float(error):.{digits}f}"
+
+
+def pair_text(values: Iterable[Any], digits: int = 3) -> str:
+    """:func:`plus_minus` of a number and its error that stand together; more of them is left."""
+    value, error, *_ = values
+    return plus_minus(value, error, digits)
 
 
 def block(title: str, *parts: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from hierdiff import results
-from hierdiff._display import plus_minus, text_table
+from hierdiff._display import pair_text, plus_minus, text_table
 from hierdiff.plots import (
     GREEN,
     GUIDE,
@@ -60,7 +60,7 @@ def table(one: ContrastiveLearning, datasets: Datasets) -> str:
         for name in names:
             at = datasets[f"{one.name}_{name}"].sel(width=d)
             both = (at[k].sel(task=task) for k in ("accuracy", "accuracy_error"))
-            cells.append(f"{plus_minus(*both)}, {float(at.accuracy.sel(task=other)):.3f}")
+            cells.append(f"{pair_text(both)}, {float(at.accuracy.sel(task=other)):.3f}")
         rows.append([d, *cells])
     top = datasets[f"{one.name}_ceilings"]
     bayes = [f"{float(top.bayes.sel(task=x)):.3f}" for x in (task, other)]

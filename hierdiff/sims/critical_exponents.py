@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -528,9 +528,7 @@ def table(ds: xr.Dataset) -> str:
         size = f"({int(x.v)}, {int(x.m)}, {int(x.s)})"
         for kind in PROCESSES:
             one = row(ds, k, kind)
-            rows.append(
-                [size, kind, *(plus_minus(*one[n][:2], digits=d) for n, d in digits.items())]
-            )
+            rows.append([size, kind, *(pair_text(one[n], d) for n, d in digits.items())])
         for name, value in (("support sets", x.support), ("recursion", x.annealed)):
             rows.append([size, name, f"{float(value):.4f}", *[""] * (len(digits) - 1)])
     header = ["(v, m, s)", "process", "lambda", "nu", "lambda^2/s", "E p", "E sum p^2", "t*"]

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -274,7 +274,7 @@ def crossover_table(rows: list[dict[str, Any]]) -> str:
     """Crossovers in units of the rank, a row per rank."""
     lines = [
         [row["d"],
-         *(plus_minus(*(x / row["d"] for x in row[name][:2]), digits=2) for name in LEARNERS),
+         *(pair_text((x / row["d"] for x in row[name]), 2) for name in LEARNERS),
          f"{row['information'] / row['d']:.1f}"]
         for row in rows
     ]  # fmt: skip

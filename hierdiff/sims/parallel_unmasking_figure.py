@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hierdiff._display import plus_minus, text_table
+from hierdiff._display import pair_text, plus_minus, text_table
 from hierdiff.plots import PALETTE, Figure, legend, level_colours, panels, plt
 from hierdiff.sims.models.finite_steps import convergence_order
 
@@ -96,7 +96,7 @@ def claim(ds: xr.Dataset, law: xr.Dataset | None, sizes: xr.Dataset | None) -> s
     if law is not None:
         text += f"; the exact law holds to |z| <= {largest_score(law, ds, 'divergence'):.1f}"
     if sizes is not None:
-        falls = [plus_minus(*exponent(sizes, w), 2) for w in ("best", "spread")]
+        falls = [pair_text(exponent(sizes, w), 2) for w in ("best", "spread")]
         text += (
             f"; with T it falls as T to the power -{falls[0]} (random order, best sizes) and "
             f"-{falls[1]} (spread)"

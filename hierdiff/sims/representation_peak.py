@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -266,7 +266,7 @@ def line(row: dict[str, Any]) -> list[object]:
     return [
         *(row[k] for k in ("d", "K", "delta")), f"{height:.4f} @ {place:.4f}",
         f"{high:.4f} @ {far:.4f}", *(f"{row[k]:.3f}" for k in ("too far", "too high")),
-        plus_minus(*row["measured peak"], digits=4),
+        pair_text(row["measured peak"], 4),
         *(f"{row[k]:.1f}" for k in ("z", "largest z of SNR")),
     ]  # fmt: skip
 

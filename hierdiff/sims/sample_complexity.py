@@ -30,7 +30,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.plots import Figure, panels, plain_log, plt, shade, shared_legend
@@ -236,8 +236,8 @@ def table(found: dict[str, dict[int, dict[str, Any]]]) -> str:
     header = ["context", "height", "exponent in m", "law", "two largest m", "law",
               "entry by entry", "censored"]  # fmt: skip
     lines = [
-        [name, h, plus_minus(*row["exponent"], digits=2), f"{row['coincidences']:.2f}",
-         plus_minus(*row["two largest m"], digits=2), f"{row['coincidences, two largest m']:.2f}",
+        [name, h, pair_text(row["exponent"], 2), f"{row['coincidences']:.2f}",
+         pair_text(row["two largest m"], 2), f"{row['coincidences, two largest m']:.2f}",
          h + 2, row["censored"]]
         for name, rows in found.items() for h, row in rows.items()
     ]  # fmt: skip

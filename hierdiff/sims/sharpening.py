@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.noise import is_channel
@@ -295,7 +295,7 @@ def table(found: dict[str, Any]) -> str:
     header = ["process", "L", "class lost at", "slope of the class", "of the leaves"]
     digits = {"threshold": 4, "class slope": 2, "leaf slope": 3}
     rows = [
-        [kind, row["L"], *(plus_minus(*row[n][:2], digits=d) for n, d in digits.items())]
+        [kind, row["L"], *(pair_text(row[n], d) for n, d in digits.items())]
         for kind, x in found["processes"].items() for row in x["depths"]
     ]  # fmt: skip
     return text_table(header, rows, keys=2)

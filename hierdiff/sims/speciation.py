@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, number, one_of
 from hierdiff.checks import whole as whole_number
 from hierdiff.contracts import DiffusionModel, Run, Summary
@@ -409,7 +409,7 @@ def table(ds: xr.Dataset, law: xr.Dataset, found: Mapping[str, Any]) -> str:
                 f"{float(what.free_entropy):.4f}",
             ])  # fmt: skip
         row = found[kind]
-        slopes.append([kind, plus_minus(*row["slope"], digits=4),
+        slopes.append([kind, pair_text(row["slope"], 4),
                        f"{row['slope, law at these N']:.4f}", f"{row['limit']:g}"])  # fmt: skip
     header = ["class in", "N", "U-turn", "law", "free entropy", "law"]
     chains = text_table(header, rows, keys=2)

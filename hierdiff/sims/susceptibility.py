@@ -27,7 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
@@ -225,8 +225,8 @@ class Susceptibility:
         for row in values["peaks"]:
             law = values["chain"][str(row["L"])]
             chain = f"{law[1]:.3f} at {law[0]:.4f}" if row["noise"] == "epsilon" else ""
-            rows.append([row["noise"], row["L"], plus_minus(*row["place"], digits=4),
-                         plus_minus(*row["height"], digits=4), chain])  # fmt: skip
+            rows.append([row["noise"], row["L"], pair_text(row["place"], 4),
+                         pair_text(row["height"], 4), chain])  # fmt: skip
         header = ["process", "L", "chi is largest at", "largest chi", "two-state chain"]
         facts = [
             ["chi measured / chain, by depth", ", ".join(f"{x:.3f}" for x in values["ratio"])],

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
@@ -520,9 +520,9 @@ def _table(found: dict[str, Any]) -> str:
     header = ["exponent in m", "all m", "m^(h+2)", "coincid.", "tokens", "two largest m",
               "coincid."]  # fmt: skip
     rows = [
-        [name, plus_minus(*row["exponent"], digits=2),
+        [name, pair_text(row["exponent"], 2),
          *(f"{row[k]:.2f}" for k in ("correlations", "coincidences", "next_token")),
-         plus_minus(*row["two largest m"], digits=2), f"{row['coincidences, two largest m']:.2f}"]
+         pair_text(row["two largest m"], 2), f"{row['coincidences, two largest m']:.2f}"]
         for name, row in found.items() if name != "resolved"
     ]  # fmt: skip
     return text_table(header, rows)

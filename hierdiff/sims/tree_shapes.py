@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -222,8 +222,8 @@ class TreeShapes:
                 "law": _place(law.t.values, law.symbol.sel(level=0).values),
                 "shift": distance(datasets[stem]),
             }  # fmt: skip
-            cells = [plus_minus(*found[w]["half"]) for w in _WORDS]
-            slopes = [plus_minus(*found[w]["slope"], 2) for w in _WORDS[:3]]
+            cells = [pair_text(found[w]["half"]) for w in _WORDS]
+            slopes = [pair_text(found[w]["slope"], 2) for w in _WORDS[:3]]
             lines.append([kind, leaves, *cells, *slopes])
         return Summary(text_table(header, lines), claim(self, values["kinds"]), values)
 

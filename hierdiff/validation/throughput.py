@@ -182,8 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     claim = (
         f"{found['images per second, adapter']:.3g} images per second of {found['network']} "
-        f"through {start + 1} steps, {found['ratio']:.2f} times a plain float32 loop; posteriors of "
-        f"trees {found['ratio of posteriors']:.2f} times as fast on the device as by compiled "
+        f"through {start + 1} steps, {found['ratio']:.2f} times a plain float32 loop; posteriors "
+        f"of trees {found['ratio of posteriors']:.2f} times as fast on the device as by compiled "
         f"passes on {_CORES} threads"
     )
     if options.summary:

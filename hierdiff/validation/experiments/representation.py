@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus, text_table
+from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -473,7 +473,7 @@ def _table(theory: xr.Dataset, network: xr.Dataset, values: dict[str, Any]) -> s
             "denoising error, test")  # fmt: skip
     shown = [k for k in keys if all(k in x for x in values["networks"].values())]
     rows = [
-        [_named(int(n)), f"{x['peak at']:.3f}", *(plus_minus(*x[k][:2], digits=4) for k in shown)]
+        [_named(int(n)), f"{x['peak at']:.3f}", *(pair_text(x[k], 4) for k in shown)]
         for n, x in values["networks"].items()
     ]
     empty = [""] * (len(shown) - 1)
