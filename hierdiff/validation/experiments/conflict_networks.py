@@ -528,6 +528,19 @@ Draw: TypeAlias = Callable[[int, np.random.Generator], list[tuple[EmissionImages
 """Fresh images, by the canvas on which they are drawn."""
 
 
+def noisy_and_mean(
+    canvas: EmissionImages, some: Fresh, alpha: Floats, sigma: Floats, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Noisy images, and the mean of their noise given the symbols."""
+    a, b = alpha[:, None, None], sigma[:, None, None]
+    images = some.images(canvas, rng)
+    eps = rng.standard_normal(images.shape, dtype=np.float32)
+    x_t = (a[..., None] * images + b[..., None] * eps).astype(np.float32)
+    mean = b * (canvas.read(x_t) - a * some.bare) / (b**2 + a**2 * some.spread**2)
+    # pixels that no template reaches have no emission noise: there eps is known
+    return x_t, eps + canvas.render(mean - canvas.read(eps))
+
+
 def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int], Tensor]:
     r"""Squared error of eps on fresh images, most of it where classes are told apart.
 
@@ -553,14 +566,9 @@ def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int]
         for canvas, some in parts:
             rows = index[start : start + len(some.labels)]
             start += len(rows)
-            a, b = clean[rows, None, None], sigma[rows, None, None]
-            images = some.images(canvas, rng)
-            eps = rng.standard_normal(images.shape, dtype=np.float32)
-            x_t = (a[..., None] * images + b[..., None] * eps).astype(np.float32)
-            seen, own = canvas.read(x_t), canvas.read(eps)
-            mean = b * (seen - a * some.bare) / (b**2 + a**2 * some.spread**2)
+            x_t, target = noisy_and_mean(canvas, some, clean[rows], sigma[rows], rng)
             noisy.append(x_t)
-            targets.append(eps + canvas.render(mean - own))
+            targets.append(target)
         where = next(network.parameters()).device
         x, t, label, target = (
             torch.from_numpy(v).to(where)
