@@ -277,6 +277,12 @@ def test_a_study_of_seconds_writes_numbers_and_a_figure(source: Any, tmp_path: P
     assert str(ds.source.values) == "network"
 
 
+def _drawn_at(templates: Any, leaves: int) -> EmissionImages:
+    """All leaves of one kind in one place."""
+    zero = np.zeros(leaves, int)
+    return EmissionImages(templates, zero, zero, zero, 1)
+
+
 def test_what_cannot_be_asked_is_refused() -> None:
     cases: list[tuple[Any, str]] = [
         (lambda: ConflictNetworks(v=2), "at least 3"),
@@ -293,8 +299,8 @@ def test_what_cannot_be_asked_is_refused() -> None:
         (lambda: NetworkClassification(CONFLICT).measure(object()), "cues agree"),
         (lambda: NetworkClassification(BINDING).predict(), "no law predicts"),
         (lambda: frequency_templates(9, 4, 0), "larger patch"),
-        (lambda: EmissionImages(np.ones((1, 2, 1, 2, 2)), [0], [0], [0], 1), "orthonormal"),
-        (lambda: EmissionImages(frequency_templates(2, 2, 0), [0, 0], [0, 0], [0, 0], 1),
+        (lambda: _drawn_at(np.ones((1, 2, 1, 2, 2)), 1), "orthonormal"),
+        (lambda: _drawn_at(frequency_templates(2, 2, 0), 2),
          "one place"),
     ]  # fmt: skip
     for call, words in cases:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -185,34 +185,6 @@ Judge: TypeAlias = Callable[[Array, int], Array]
 """Images of a case to classes [n]."""
 
 
-class Scene(Protocol):
-    """Images in which cues agree, for training, and in which they do not."""
-
-    cases: tuple[str, ...]
-    n_classes: int
-    pictures: tuple[str, ...]
-    conditions: int
-    """Sets of classes that the denoising network is conditioned on: of every case, or one."""
-
-    def trained(self, seed: int, folder: Path | None, device: str) -> tuple[NetworkModel, Judge]:
-        """The denoising network, and what the discriminative one answers; both trained here."""
-
-    def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
-        """Images, classes of their shapes, classes of their textures."""
-
-    def agreeing(self, case: int, n: int, seed: int) -> tuple[Array, Array]:
-        """Images whose cues agree, none of which was trained on, and their classes."""
-
-    def low_passed(self, images: Array, case: int, factor: float) -> Array:
-        """Images without fast detail, as far as the factor says."""
-
-    def exact(self, case: int) -> ExactCues | None:
-        """The optimal denoiser, where it is known."""
-
-    def shown(self, case: int, seed: int) -> Array:
-        """Pictures [picture, height, width] for the figure, as ``pictures`` names them."""
-
-
 @dataclass(frozen=True, eq=False)
 class ExactCues:
     """The optimal denoiser of rendered shape and texture, in pixels."""
@@ -259,7 +231,13 @@ def quarters(leaves: int) -> tuple[Array, Array]:
 
 
 class RenderedScene:
-    """Images of one grammar with textures of several levels and amplitudes."""
+    """Images of one grammar with textures of several levels and amplitudes.
+
+    The methods that :class:`PhotographScene` has as well: ``trained`` returns the denoising network
+    and what the discriminative one answers, ``conflict`` images with the classes of their shapes
+    and textures, ``agreeing`` images whose cues agree, ``low_passed`` images without fast detail,
+    ``exact`` the optimal denoiser where it is known, ``shown`` pictures for the figure.
+    """
 
     def __init__(self, source: ConflictNetworks, g: int, seed: int) -> None:
         self.source, self.place = source, f"conflict-{seed}-{g}"
@@ -566,9 +544,9 @@ def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int]
         for canvas, some in parts:
             rows = index[start : start + len(some.labels)]
             start += len(rows)
-            x_t, target = noisy_and_mean(canvas, some, clean[rows], sigma[rows], rng)
+            x_t, mean = noisy_and_mean(canvas, some, clean[rows], sigma[rows], rng)
             noisy.append(x_t)
-            targets.append(target)
+            targets.append(mean)
         where = next(network.parameters()).device
         x, t, label, target = (
             torch.from_numpy(v).to(where)
@@ -722,7 +700,7 @@ def _one_network(
     source: Source, g: int, seed: int, folder: Path | None, device: str
 ) -> dict[str, Any]:
     """Both networks on one set of images, and the exact optimum."""
-    scene: Scene = source.scene(g, seed)
+    scene = source.scene(g, seed)
     own = seed * 1000 + g
     network, judge = scene.trained(own, folder, device)
     test = CueConflict(samples=source.samples, sigma2=source.sigma2, gaussian_samples=4, seed=own)
@@ -781,7 +759,8 @@ def conflict_summary(ds: xr.Dataset) -> Summary:
     """Shape bias of all networks and of their optimum, and a law that is wrong."""
     cases, weights = map(str, ds.case.values), [str(w) for w in ds.weighting.values]
     strong, *_, weak = ds.low_pass.values
-    exact, values = "exact_bias" in ds, {"networks": int(ds.sizes["network"])}
+    exact = "exact_bias" in ds
+    values: dict[str, Any] = {"networks": int(ds.sizes["network"])}
     heads = ["network, exp", "network, vdm", *(["exact, exp", "exact, vdm"] if exact else []),
              "discriminative", "low-passed"]  # fmt: skip
     lines = [f"{'shape bias':>18}" + "".join(f"{h:>16}" for h in heads)]
@@ -815,7 +794,9 @@ def _laws(ds: xr.Dataset) -> dict[str, Any]:
     """Network minus exact over all cases, and minus a law in which amplitude does not matter."""
     names, one = [str(c) for c in ds.case.values], {"weighting": "exp"}
     gap = ds.bias_minus_exact_by_network.sel(one)
-    found = {"network minus exact": [float(gap.mean()), float(student_error(gap.mean("case")))]}
+    found: dict[str, Any] = {
+        "network minus exact": [float(gap.mean()), float(student_error(gap.mean("case")))]
+    }
     strong, weak = _extremes(names)
     net, law = (ds[f"{x}bias_by_network"].sel(one) for x in ("", "exact_"))
     wrong = (net.sel(case=weak).values - law.sel(case=strong).values).mean(axis=1)
