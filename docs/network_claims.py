@@ -33,8 +33,8 @@ def network_claims() -> dict[str, str]:
     _factors(add)
     _probes(add)
     _judges(add)
-    _cues(add)
     _objectives(add)
+    _cues(add)
     _phases(add)
     _contrast(add)
     _windows(add)
@@ -179,7 +179,7 @@ def _factors(add) -> None:
         f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
         f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
         f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
-        f"confidence of the closed form is rejected with z = {wrong[3]:.1f} at sigma = {wrong[0]:g}"
+        f"closed form misses the confidence by {_scored(wrong[1:4])} at sigma = {wrong[0]:g}"
     )
     add(("R3",), text, "representation.py factors")
 

@@ -86,6 +86,7 @@ from hierdiff.validation.experiments.correlated_changes import (
     GrammarNetworks,
     depth_changes,
     exact_dataset,
+    focus_rule,
     network_dataset,
     trained_networks,
     trained_on_strings,
@@ -140,15 +141,6 @@ def _levels(name: str, value: Any) -> tuple[float, ...] | None:
     return levels
 
 
-def _focus(name: str, value: Any) -> tuple[Any, ...] | None:
-    if value is None:
-        return None
-    levels = listed(name, value, one_level, least=2)
-    if len(levels) != 2 or not levels[0] < levels[1]:
-        raise InvalidParameter(f"{name} = {value} must be two rising levels in [0, 1]")
-    return levels
-
-
 def _data(name: str, value: Any) -> int | None:
     if value is not None and whole(name, value, high=10**9) < 2:
         raise InvalidParameter(f"{name} = {value} give no error bar; use at least 2")
@@ -200,8 +192,8 @@ class GrammarNetwork:
     def __post_init__(self) -> None:
         check_fields(
             self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0), t=_levels,
-            focus=_focus, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT, num_steps=_COUNT,
-            n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
+            focus=focus_rule, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT,
+            num_steps=_COUNT, n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
             architecture=architecture_rule(Grammar),
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
