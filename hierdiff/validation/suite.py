@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hierdiff._display import text_table
 from hierdiff._files import replacing
 from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
@@ -144,10 +145,8 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "fashion-conflict", "silhouettes of clothing filled with other clothing, 14 x 14", 120,
         f"{_RUN} network-classification",
-        "composed --channels 64 --batch 128 --steps 6000 --classifier-steps 2000 --data 300 "
-        "--samples 100",
-        "composed --networks 2 --steps 3 --classifier-steps 3 --batch 4 --data 4 --samples 2 "
-        "--sigma2 .1 1",
+        "composed --channels 64 --batch 128 --steps 6000 --data 300 --samples 100",
+        "composed --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --sigma2 .1 1",
         images="fashion",
     ),
     Study(
@@ -334,7 +333,7 @@ def suite_table(suite: Suite) -> str:
     bumps-32 waits  about 90 phases of bump networks, 32 x 32, attenuated code
     """
     state = _state(suite.out)
-    rows = [["study", "state", "seconds", "question"]]
+    rows = []
     for study in suite.chosen:
         one = state.get(study.name, {})
         same = one.get("words") == _words(study, suite)
@@ -342,11 +341,7 @@ def suite_table(suite: Suite) -> str:
         took = one.get("wall_seconds") if same else None
         rows.append([study.name, word, f"about {study.seconds}" if took is None else f"{took:.0f}",
                      study.text])  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        " ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    )
+    return text_table(["study", "state", "seconds", "question"], rows, wrap=True)
 
 
 # --------------------------------------------------------------------------------------------- run
