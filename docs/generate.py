@@ -9,6 +9,13 @@ import shutil
 import numpy as np
 import timings
 from claims import claims
+from clothing_tables import (
+    clothing_judges,
+    clothing_order,
+    clothing_probes,
+    clothing_triplets,
+    clothing_turns,
+)
 from contrast_tables import (
     contrastive_learning,
     contrastive_networks,
@@ -18,10 +25,12 @@ from contrast_tables import (
     revealed_levels,
     text_levels,
 )
+from cue_tables import binding_networks, composed_networks, conflict_networks
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, parts, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
+from representation_tables import network_factors, objectives
 from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
@@ -484,6 +493,8 @@ def main() -> None:
         cue_conflict,
         attribute_binding,
         alignment,
+        network_factors,
+        objectives,
         composition,
         sample_complexity,
         local_exponents,
@@ -496,6 +507,11 @@ def main() -> None:
         training_features,
         training_networks,
         training_signs,
+        clothing_turns,
+        clothing_probes,
+        clothing_judges,
+        clothing_order,
+        clothing_triplets,
         tree_shapes,
         grammar_learning,
         speciation_levels,
@@ -511,6 +527,9 @@ def main() -> None:
         contrastive_learning,
         contrastive_networks,
         local_images,
+        conflict_networks,
+        composed_networks,
+        binding_networks,
         local_networks,
         revealed_levels,
         text_levels,

@@ -173,7 +173,8 @@ def claims_u() -> dict[str, tuple[str, str]]:
         ),
         "networks": (
             "three networks at (8, 3, 2, 4): with four steps in the order spread the divergence "
-            f"is {whole}, of which {price} are the price of the steps",
+            f"is {whole}, of which {price} are the price of the steps "
+            "(`python validation/unmasking.py`)",
             "",
         ),
     }

@@ -137,7 +137,8 @@ SURFACE = {
         "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
         "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
         "jackknife", "likelihood_interval", "mean_and_error", "nested_mean", "resampled",
-        "shared_error", "standard_error", "student_error", "student_factor", "welch_score",
+        "shared_error", "standard_error", "student_error", "student_factor", "student_score",
+        "welch_score",
     ],
     "hierdiff.tasks": [
         "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",

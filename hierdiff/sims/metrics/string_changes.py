@@ -47,6 +47,7 @@ __all__ = [
     "READINGS",
     "Readings",
     "StringChanges",
+    "changes_task",
     "depth_gaps",
     "depth_readings",
     "half_loss",
@@ -140,6 +141,26 @@ def string_changes(
     return StringChanges(np.stack(variances), np.stack(share, axis=1), valid)
 
 
+@checked(truth=unchecked, key=unchecked)
+def changes_task(
+    model: DiffusionModel, grammar: Grammar, truth: Derivations, t: float, trajectories: int,
+    seed: int, key: tuple[int, ...] = (),
+) -> dict[str, Array]:  # fmt: skip
+    """The same as named arrays, for a :class:`hierdiff.tasks.Task`.
+
+    Parameters
+    ----------
+    model, grammar, truth, t, trajectories, seed, key
+        As for :func:`string_changes`.
+
+    Returns
+    -------
+    dict of str to array
+        The fields of :class:`StringChanges`.
+    """
+    return string_changes(model, grammar, truth, t, trajectories, seed, key)._asdict()
+
+
 # --------------------------------------------------------------------------------------- readings
 
 
@@ -161,7 +182,7 @@ class Readings(NamedTuple):
     valid: Array
 
 
-@checked(ds=unchecked)
+@checked
 def read_sampler(ds: xr.Dataset, sampler: str, s: int) -> Readings:
     """Retention, susceptibility, correlation and valid strings of one sampler, per network."""
     one = ds.sel(sampler=sampler)
@@ -183,7 +204,7 @@ def _over(values: ArrayLike) -> tuple[Array, Array]:
             np.where(good, student_error(filled), np.nan))  # fmt: skip
 
 
-@checked(ds=unchecked)
+@checked
 def susceptibility_gap(
     ds: xr.Dataset, one: str = "network", other: str = "chain"
 ) -> tuple[Array, Array]:

@@ -58,7 +58,6 @@ from hierdiff.checks import (
     whole,
 )
 from hierdiff.contracts import DiffusionModel
-from hierdiff.data.derivations import Derivations
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.noise import NoiseProcess, noise_name, noise_process
@@ -66,9 +65,9 @@ from hierdiff.seeds import stream
 from hierdiff.sims.metrics.string_changes import (
     READINGS,
     StringChanges,
+    changes_task,
     depth_gaps,
     depth_readings,
-    string_changes,
 )
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.tasks import Task, run_tasks
@@ -88,6 +87,7 @@ __all__ = [
     "depth_changes",
     "exact_dataset",
     "exponents_of",
+    "focus_rule",
     "network_dataset",
     "trained_networks",
     "trained_on_strings",
@@ -103,7 +103,7 @@ FOCUS = {"gaussian": (0.08, 0.35), "masking": (0.1, 0.7), "uniform": (0.05, 0.5)
 (v, m, s) = (8, 2, 2)."""
 
 _LEVELS = {
-    "gaussian": (0.08, 0.12, 0.15, 0.18, 0.21, 0.24, 0.27, 0.3, 0.35, 0.4, 0.6, 1.0),
+    "gaussian": (0.08, 0.12, 0.15, 0.18, 0.21, 0.24, 0.27, 0.3, 0.4, 0.6, 1.0),
     "masking": (0.15, 0.3, 0.4, 0.5, 0.6, 0.68, 0.76, 0.84, 0.92, 1.0),
     "uniform": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0),
 }
@@ -121,7 +121,14 @@ def _noise_levels(name: str, value: Any) -> tuple[float, ...] | None:
     return levels
 
 
-def _focus(name: str, value: Any) -> tuple[float, float] | None:
+def focus_rule(name: str, value: Any) -> tuple[float, float] | None:
+    """The check of a field that holds two rising noise levels, or None.
+
+    Examples
+    --------
+    >>> focus_rule("focus", [0.1, 0.4])
+    (0.1, 0.4)
+    """
     if value is None:
         return None
     levels = listed(name, value, one_level, least=2)
@@ -171,7 +178,7 @@ class GrammarNetworks:
     (8, 2, 2)."""
     t: tuple[float, ...] | None = None
     """Noise levels, at least five; default around the largest susceptibility at (8, 2, 2)."""
-    data: int = 80
+    data: int = 60
     """Data per network."""
     trajectories: int = 8
     """Noised and denoised copies of each datum; covariances are taken over them."""
@@ -181,7 +188,7 @@ class GrammarNetworks:
     def __post_init__(self) -> None:
         check_fields(
             self, depths=_depths, noise=partial(noise_name, channel=True), t=_noise_levels,
-            networks=partial(whole, low=2, high=10**4), focus=_focus,
+            networks=partial(whole, low=2, high=10**4), focus=focus_rule,
             architecture=architecture_rule(Grammar), width=_COUNT, steps=_COUNT, leaves=_COUNT,
             data=partial(whole, low=2, high=10**8), num_steps=_COUNT,
             trajectories=partial(whole, low=2, high=10**8),
@@ -254,7 +261,7 @@ def trained_on_strings(
     return symbol_model(model.module, source.process, num_steps=source.num_steps), done.cpu_seconds
 
 
-@checked(source=unchecked)
+@checked
 def trained_networks(
     source: GrammarNetworks, L: int, seed: int, folder: Path | None = None, device: str = "cpu"
 ) -> tuple[list[NetworkModel], float]:
@@ -293,17 +300,10 @@ def trained_networks(
     return models, took
 
 
-def _task(
-    model: DiffusionModel, grammar: Grammar, truth: Derivations, t: float, trajectories: int,
-    seed: int, key: tuple[int, ...],
-) -> dict[str, Array]:  # fmt: skip
-    return string_changes(model, grammar, truth, t, trajectories, seed, key)._asdict()
-
-
 # ------------------------------------------------------------------------------------- one depth
 
 
-@checked(source=unchecked, models=unchecked, samplers=unchecked)
+@checked(models=unchecked, samplers=partial(listed, rule=unchecked), L=count, seed=natural)
 def depth_changes(
     source: GrammarNetworks, L: int, seed: int, models: Sequence[NetworkModel] = (),
     samplers: Sequence[str] = SAMPLERS, **options: Any,
@@ -338,8 +338,7 @@ def depth_changes(
     -----
     Validity: networks run one after the other, exact inference in as many threads as there are.
     """
-    unknown = [name for name in samplers if name not in SAMPLERS]
-    if unknown or not samplers:
+    if any(name not in SAMPLERS for name in samplers):
         raise InvalidParameter(
             f"samplers = {tuple(samplers)} must be some of {', '.join(SAMPLERS)}"
         )
@@ -350,16 +349,10 @@ def depth_changes(
         )
     parts: dict[str, list[Array]] = {name: [] for name in StringChanges._fields}
     for name in samplers:
-        tasks = []
-        for k in range(source.networks):
-            grammar = source.grammar(L, k, seed)
-            truth = grammar.sample(source.data, stream(seed, "data", L, k))
-            model = _sampler(name, source, grammar, models[k] if models else None)
-            for t in source.levels:
-                about = {"version": 1, "question": "correlated changes", "sampler": name, "L": L,
-                         "network": k, "t": t, "seed": seed}  # fmt: skip
-                given = (model, grammar, truth, t, source.trajectories, seed, (L, k))
-                tasks.append(Task(_task, given, about))
+        tasks = [
+            task for k in range(source.networks)
+            for task in _tasks(source, L, k, seed, name, models[k] if models else None)
+        ]  # fmt: skip
         alone = {"workers": 1} if name in needed else {}
         done = run_tasks(tasks, name=f"L = {L}, {name}", **{**options, **alone})
         for word, found in parts.items():
@@ -382,6 +375,22 @@ def depth_changes(
     }
     kind = "network" if needed else "simulation"
     return results.label(variables, coords, kind, {})
+
+
+def _tasks(
+    source: GrammarNetworks, L: int, k: int, seed: int, name: str, model: NetworkModel | None
+) -> list[Task]:
+    """One sampler on one grammar, a task per noise level."""
+    grammar = source.grammar(L, k, seed)
+    truth = grammar.sample(source.data, stream(seed, "data", L, k))
+    sampler = _sampler(name, source, grammar, model)
+    about = {"version": 1, "question": "correlated changes", "sampler": name, "L": L,
+             "network": k, "seed": seed}  # fmt: skip
+    return [
+        Task(changes_task, (sampler, grammar, truth, t, source.trajectories, seed, (L, k)),
+             {**about, "t": t})
+        for t in source.levels
+    ]  # fmt: skip
 
 
 def _sampler(
@@ -423,7 +432,7 @@ _EXPONENTS = {
 }
 
 
-@checked(source=unchecked)
+@checked
 def exponents_of(source: GrammarNetworks, seed: int) -> Exponents:
     """Density evolution of the source's noise process.
 
@@ -455,7 +464,7 @@ def exponents_of(source: GrammarNetworks, seed: int) -> Exponents:
     )  # fmt: skip
 
 
-@checked(source=unchecked, parts=unchecked, attributes=unchecked)
+@checked(parts=unchecked, attributes=unchecked)
 def exact_dataset(
     source: GrammarNetworks, parts: Mapping[int, xr.Dataset], seed: int,
     attributes: Mapping[str, str],
@@ -490,7 +499,7 @@ def exact_dataset(
     return results.label(variables, _depth_coords(parts), "theory", attributes)
 
 
-@checked(source=unchecked, parts=unchecked, attributes=unchecked)
+@checked(parts=unchecked, attributes=unchecked)
 def network_dataset(
     source: GrammarNetworks, parts: Mapping[int, xr.Dataset], seconds: Sequence[float],
     attributes: Mapping[str, str],

@@ -43,7 +43,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -86,10 +86,7 @@ from hierdiff.validation.training import TrainConfig
 __all__ = [
     "MixtureFactors",
     "factor_figure",
-    "factor_law",
-    "factor_summary",
     "implied_beliefs",
-    "measure_factors",
     "separated_factors",
 ]
 
@@ -276,16 +273,18 @@ def separated_factors(
     x, k = balanced_sample(mixture, n, rng)
     noise = rng.standard_normal(x.shape)
     exact = ExactMixture(mixture, GaussianNoise())
-    found: list[list[dict[str, float]]] = [[], []]
+    found: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
     for sigma in sigmas:
         y = x + sigma * noise
         known = _outputs(exact, y, sigma, mixture)
         seen = _outputs(model, y, sigma, mixture)
         for out, one in zip(found, (seen, known), strict=True):
             out.append(_factors(one, known, y, k, mixture, sigma))
-    return cast(Any, tuple(
-        {name: np.array([row[name] for row in rows]) for name in _NAMES} for rows in found
-    ))  # fmt: skip
+    return _columns(found[0]), _columns(found[1])
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, Array]:
+    return {name: np.array([row[name] for row in rows]) for name in _NAMES}
 
 
 def _outputs(
@@ -314,7 +313,7 @@ def _factors(
         return feature_snr(features, k, bases)
 
     def mixed(outputs: Array, weights: Array) -> Array:
-        return np.einsum("nk,knd->nd", weights, outputs)
+        return np.asarray(np.einsum("nk,knd->nd", weights, outputs))
 
     gains = np.zeros(2)  # mean squares, of the true block and of the others
     for c, basis in enumerate(bases):
@@ -592,8 +591,9 @@ def factor_figure(ds: xr.Dataset, law: xr.Dataset, closed: xr.Dataset) -> Figure
               ("by confidence", PALETTE[4], "^", "by beliefs"))  # fmt: skip
     for name, colour, marker, words in styles:
         one = ds.sel(quantity=name)
-        axes[2].errorbar(one.sigma, one.gap, one.gap_error, color=colour, marker=marker, mfc="none",
-                         ms=4.5, lw=0.9, capsize=2, label=f"network less exact: {words}")  # fmt: skip
+        axes[2].errorbar(one.sigma, one.gap, one.gap_error, color=colour, marker=marker,
+                         mfc="none", ms=4.5, lw=0.9, capsize=2,
+                         label=f"network less exact: {words}")  # fmt: skip
     axes[2].axhline(0, color="0.5", lw=0.8)
     axes[0].set(xscale="log", yscale="log", ylabel="SNR of denoised features")
     axes[1].set(xscale="log", ylabel="class confidence", ylim=(0, 1.05))
