@@ -191,11 +191,6 @@ class SymbolEvidence:
             return found
         return int(self.symbols.shape[1])
 
-    @cached_property
-    def _place(self) -> int:
-        """Address of the symbols."""
-        return int(self.symbols.ctypes.data)
-
     def dense(self) -> FloatArray:
         """Natural logarithm of the evidence of every symbol, [n, leaves, v]."""
         shape = (*self.symbols.shape, self.v)

@@ -145,10 +145,8 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "fashion-conflict", "silhouettes of clothing filled with other clothing, 14 x 14", 120,
         f"{_RUN} network-classification",
-        "composed --channels 64 --batch 128 --steps 6000 --classifier-steps 2000 --data 300 "
-        "--samples 100",
-        "composed --networks 2 --steps 3 --classifier-steps 3 --batch 4 --data 4 --samples 2 "
-        "--sigma2 .1 1",
+        "composed --channels 64 --batch 128 --steps 6000 --data 300 --samples 100",
+        "composed --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --sigma2 .1 1",
         images="fashion",
     ),
     Study(

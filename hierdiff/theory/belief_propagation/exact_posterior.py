@@ -107,11 +107,10 @@ def leaves_of(
         likelihoods = np.exp(logarithms).astype(kind, copy=False)
         prior, converted, place = _root(grammar, root, n, kind)
         two = address(likelihoods)
-        seen = log_evidence._place if symbols is log_evidence.symbols else address(symbols)
         return Leaves(
             2, _NO_DENSE[kind], symbols, likelihoods[0], likelihoods[1], converted, shift,
             Exact(prior, match, other),
-            where=(0, seen, two, two + n * kind.itemsize, place),
+            where=(0, address(symbols), two, two + n * kind.itemsize, place),
         )  # fmt: skip
     given = array("log_evidence", log_evidence)
     if given.size > _SMALL:  # before a copy of it is made
@@ -908,7 +907,9 @@ def specialise(grammar: Grammar, dtype: DTypeLike = np.float64) -> int:
     r"""Compile the rules of a grammar into code, so that later inference on it is faster.
 
     The sums over rules that :func:`posterior` does from a table become straight code, about twice
-    as fast, for everything that passes messages in ``dtype``: marginals, beliefs, samples.
+    as fast, for everything that passes messages in ``dtype``: marginals, beliefs, samples.  Where
+    every level has code, the passes over the whole tree have, too; they serve compact evidence and
+    trees that are not cut, and gain most where symbols and rules are few.
 
     Parameters
     ----------
@@ -926,14 +927,16 @@ def specialise(grammar: Grammar, dtype: DTypeLike = np.float64) -> int:
     Raises
     ------
     InvalidParameter
-        If ``dtype`` is none of the two.
+        If ``dtype`` is none of the two, or ``HIERDIFF_REGISTERS`` is set to something else.
 
     Notes
     -----
     Validity: results are the same, bit for bit.  Compiling takes half a millisecond per rule, for
     (v, m, s, L) = (32, 8, 2, 10) one to two seconds, and a hundredth of that once it is on disk,
     beside Numba's cache.  So it pays for a grammar that is asked often; without it nothing is
-    compiled per grammar.
+    compiled per grammar.  The first call on a machine measures, in a tenth of a second, whether
+    code for registers of 64 or of 32 bytes is faster there; the environment variable
+    ``HIERDIFF_REGISTERS`` decides instead if it is "64" or "32".
 
     Examples
     --------

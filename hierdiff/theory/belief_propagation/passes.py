@@ -107,6 +107,9 @@ class Leaves:
     pieces: int = 1  # columns that share an entry of `match` and `other`
     where: tuple[int, ...] = ()  # addresses, where they are known already
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "where": ()}  # a copy has its numbers elsewhere
+
     def __len__(self) -> int:
         return int(self.symbols.shape[0] if self.kind == 2 else self.dense.shape[0])
 

@@ -123,9 +123,9 @@ class ImbalanceNetworks:
         if len(self.ratios) < 3:
             raise InvalidParameter(f"ratios = {self.ratios} give no curve; name three or more")
         for r in self.ratios:
-            _ = self.bumps(r)
+            _ = self._bumps(r)
 
-    def bumps(self, ratio: float) -> Bumps:
+    def _bumps(self, ratio: float) -> Bumps:
         """The labels of a ratio."""
         root = float(np.sqrt(ratio))
         return Bumps(size=self.size, sigma=self.sigma, margin=self.margin,
@@ -166,17 +166,17 @@ class LabelCounts:
             num_steps=_COUNT, architecture=architecture_rule(Bumps),
         )  # fmt: skip
         for n in self.values:
-            if len(self.counts(n)) < 2:
+            if len(self._counts(n)) < 2:
                 raise InvalidParameter(
                     f"labels = {self.labels} leave fewer than two numbers of trained pairs for "
                     f"N = {n}, whose pairs are {n * n}; name smaller ones"
                 )
 
-    def counts(self, n: int) -> tuple[int, ...]:
+    def _counts(self, n: int) -> tuple[int, ...]:
         """The numbers of trained pairs that leave some of N^2 out."""
         return tuple(p for p in self.labels if p <= n * n - 4)
 
-    def bumps(self, n: int) -> Bumps:
+    def _bumps(self, n: int) -> Bumps:
         """N values of each coordinate, a pixel apart."""
         return Bumps(size=n + 2 * self.margin, sigma=self.sigma, margin=self.margin)
 
@@ -195,9 +195,9 @@ class ManifoldNetwork:
     """Width of the bump in pixels."""
     margin: float = 2.0
     """Distance of the labels from the edge."""
-    steps: int = 3000
+    steps: int = 2400
     """Training steps."""
-    checkpoints: int = 20
+    checkpoints: int = 12
     """Evaluations."""
     samples: int = 200
     """Labels under which images are made at each."""
@@ -291,7 +291,7 @@ def _imbalance(
         rows.append([])
         for k in range(source.networks):
             key = f"factors-imbalance-{r:g}-{source.spacing:g}-{source.size}-{seed}-{k}"
-            history = _train(source, source.bumps(r), key, every, device, folder,
+            history = _train(source, source._bumps(r), key, every, device, folder,
                              seed + 1000 * k, evaluate)  # fmt: skip
             steps = [int(h["step"]) for h in history]
             rows[-1].append([[h[n] for h in history] for n in ("both", "x", "y", "one_bump")])
@@ -307,7 +307,7 @@ def _imbalance(
                              "step at which the accuracy of a coordinate is 0.6")  # fmt: skip
     variables["label_number"] = (
         ("ratio",),
-        [len(source.bumps(r).labels) for r in source.ratios],
+        [len(source._bumps(r).labels) for r in source.ratios],
         "labels",
     )
     coords: dict[str, Any] = {
@@ -419,11 +419,11 @@ def _label_counts(
     shape = (len(source.stripes), len(source.values), len(source.labels), source.networks)
     values = np.full((3, *shape), np.nan)
     cases = [(i, j, a, k) for k in range(source.networks) for j, n in enumerate(source.values)
-             for a, p in enumerate(source.labels) if p in source.counts(n)
+             for a, p in enumerate(source.labels) if p in source._counts(n)
              for i in range(len(source.stripes))]  # fmt: skip
     for i, j, a, k in Progress(cases, "networks", unit="networks"):
         n, p, share = source.values[j], source.labels[a], source.stripes[i]
-        bumps = source.bumps(n)
+        bumps = source._bumps(n)
         # fewer trained pairs are a part of more, and the same for every share of stripes
         order = stream(seed, "trained pairs", n, k).permutation(n * n)
         weights = np.zeros(n * n)
