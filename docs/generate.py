@@ -22,11 +22,14 @@ from contrast_tables import (
     local_denoisers,
     local_networks,
     revealed_levels,
+    text_levels,
 )
+from cue_tables import binding_networks, composed_networks, conflict_networks
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, parts, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
+from representation_tables import network_factors, objectives
 from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
@@ -489,6 +492,8 @@ def main() -> None:
         cue_conflict,
         attribute_binding,
         alignment,
+        network_factors,
+        objectives,
         composition,
         sample_complexity,
         local_exponents,
@@ -520,12 +525,17 @@ def main() -> None:
         papers,
         contrastive_learning,
         contrastive_networks,
+        conflict_networks,
+        composed_networks,
+        binding_networks,
         local_networks,
         revealed_levels,
+        text_levels,
         local_denoisers,
     )
-    for figure in (ROOT / "validation" / "results").glob("*.png"):
-        shutil.copy(figure, folder / figure.name)
+    for results in (ROOT / "validation" / "results", HERE / "results"):
+        for figure in results.glob("*.png"):
+            shutil.copy(figure, folder / figure.name)
     timings.draw(folder)
     draw_reference(folder)
     for page in pages:

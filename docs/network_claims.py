@@ -10,9 +10,10 @@ from pages import network, plus
 from hierdiff.sims.bump_phases import crossing_time
 from hierdiff.sims.metrics.estimators import student_error
 
+_TURNS = "exponent of the window's end"
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",
-    "H1": "waits for the THINGS images and judgements",
+    "H1": "responses of people wait for the THINGS images",
 }
 
 
@@ -25,11 +26,19 @@ def network_claims() -> dict[str, str]:
             said.setdefault(name, []).append(f"{text} (`python validation/{command}`)")
 
     _strings(add)
+    for name in ("correlated_changes", "correlated_changes_transformer"):
+        _changes(add, network(name))
     _images(add)
     _features(add)
+    _factors(add)
     _probes(add)
     _judges(add)
+    _objectives(add)
+    _cues(add)
     _phases(add)
+    _contrast(add)
+    _windows(add)
+    _training(add)
     for names, text, command in clothing_claims():
         add(names, text, command)
     for name, text in _WAITS.items():
@@ -63,6 +72,48 @@ def _strings(add) -> None:
     add(("P3",), f"at t = 0.4 the class comes back with {values[0]}, a leaf with {values[1]}; from "
         f"pure noise {values[2]} and {values[3]} ({len(runs)} networks)",
         "phase_transition.py")  # fmt: skip
+
+
+def _changes(add, found: dict | None) -> None:
+    """Networks on several grammars and depths: slopes, half losses, correlated changes."""
+    if found is None:
+        return
+    rows, count = found["depths"], found["networks"]
+    kind = found["architecture"].replace("_", " ").replace("unet", "U-Net")
+    command = "phase_transition.py grammars"
+    if list(rows) != ["4"]:
+        command += " --depths " + " ".join(rows)
+    if found["architecture"] != "tree_unet":
+        command += f" --architecture {found['architecture']}"
+
+    def each(name: str, digits: int) -> str:
+        return "; ".join(
+            f"{plus(*row[name]['network'], digits)} at L = {L} (exact "
+            f"{plus(*row[name]['exact'], digits)}, minus exact chain "
+            f"{plus(*row[name]['minus chain'], digits)})" for L, row in rows.items()
+        )  # fmt: skip
+
+    last = rows[list(rows)[-1]]
+    who = f"{kind}, {count} networks per depth, each on a grammar of its own"
+    add(("P1",), f"{who}: steepest slope of the class per unit of t {each('class_slope', 2)}",
+        command)  # fmt: skip
+    add(("P2",), f"{who}: steepest slope of a leaf {each('leaf_slope', 2)}", command)
+    k = found["t"].index(0.4)
+    cells = [plus(last["retention"][x][0][level][k], last["retention"][x][1][level][k], 3)
+             for x in ("network", "exact") for level in (0, -1)]  # fmt: skip
+    add(("P3",), f"{who}: at t = 0.4 and L = {list(rows)[-1]} the class comes back with {cells[0]} "
+        f"(exact {cells[2]}), a leaf with {cells[1]} ({cells[3]})", command)  # fmt: skip
+    halves = [", ".join(f"{t:.3f}" for t in last["half"][x][0] if t is not None)
+              for x in ("network", "exact")]  # fmt: skip
+    add(("P5",), f"{who}: half lost, class to leaves, at t = {halves[0]} (exact {halves[1]}) at "
+        f"L = {list(rows)[-1]}", command)  # fmt: skip
+    alone = plus(*last["peak_height"]["one step minus chain"], 2)
+    limit = found["exponents"]
+    add(("P6",), f"{who}: largest susceptibility {each('peak_height', 2)}, at t = "
+        f"{each('peak_place', 3)}; every leaf drawn by itself from the network's beliefs has "
+        f"{alone} beside the exact chain; decay of C(d) {each('decay', 2)}, where infinitely deep "
+        f"trees have a = {plus(*limit['a'], 2)} at t* = {plus(*limit['t*'], 3)}",
+        command)  # fmt: skip
 
 
 def _images(add) -> None:
@@ -104,6 +155,65 @@ def _features(add) -> None:
         f"by chance, by {rise[first]} and {rise[final]}", "representation.py")  # fmt: skip
 
 
+def _scored(x: list[float], digits: int = 3) -> str:
+    """Mean over networks with Student error and normal score."""
+    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} (z = {x[2]:.1f})"
+
+
+def _factors(add) -> None:
+    """Denoising strength and class confidence, apart."""
+    found = network("representation_factors")
+    if found is None:
+        return
+    up, steps = found["rising steps of the strength"]
+    down, _ = found["falling steps of the confidence"]
+    first, last = found["confidence at first and last level"]
+    gap, wrong = found["gap, mean over levels"], found["closed form rejected at"]
+    kinds = len({tuple(x) for x in found["mixtures"]})
+    text = (
+        f"{found['networks']} networks on {kinds} mixtures, each with and without the class: given "
+        f"the class the SNR rises in {up} of {steps} steps of the noise, the class confidence that "
+        f"the outputs imply falls in {down}, from {first[0]:.3f} to {last[0]:.3f}; beyond the peak "
+        f"ln SNR changes by {_scored(found['after the peak, ln snr'], 2)}, given the class by "
+        f"{_scored(found['after the peak, ln strength'], 2)}: the fall is confusion; network less "
+        f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
+        f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
+        f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
+        f"closed form misses the confidence by {_scored(wrong[1:4])} at sigma = {wrong[0]:g}"
+    )
+    add(("R3",), text, "representation.py factors")
+
+
+def _objectives(add) -> None:
+    """Denoising networks beside classifiers of the same size on the same triplets."""
+    found = network("alignment_grammars")
+    if found is None:
+        return
+    n, t = found["networks"], found["t"]
+    parts, layers, gains = [], [], []
+    for name, one in found["observers"].items():
+        best = one["best"]
+        parts.append(
+            f"{name} levels {plus(*best['denoiser'][:2], 3)} and "
+            f"{plus(*best['classifier'][:2], 3)}, difference "
+            f"{_scored(one['denoiser less classifier'])}, exact beliefs "
+            f"{one['exact'][0][0]:.3f}, untrained {best['untrained'][0]:.3f}, errors in common "
+            f"kappa = {plus(*one['kappa']['denoiser and classifier'][0][:2], 2)}"
+        )
+        layers.append(f"{name} levels {_scored(one['intermediate less root']['denoiser'])}")
+        gains.append(
+            f"{name} levels {_scored(one['gain'][0])} and {_scored(one['gain'][-1])} (exact "
+            f"{one['gain, exact'][0][0]:+.3f} and {one['gain, exact'][-1][0]:+.3f})"
+        )
+    add(("H1",), f"best layer of a denoising network and of a classifier of the same size on the "
+        f"same triplets, {n} grammars, observers who weigh " + "; ".join(parts),
+        "alignment.py grammars")  # fmt: skip
+    add(("H2",), f"layers between less features of the root, {n} grammars, observers who weigh "
+        + "; ".join(layers), "alignment.py grammars")  # fmt: skip
+    add(("H3",), f"the class adds to the layers of {n} networks at t = {t[0]:g} and {t[-1]:g}, "
+        "observers who weigh " + "; ".join(gains), "alignment.py grammars")  # fmt: skip
+
+
 def _judges(add) -> None:
     found = network("classification")
     if found is not None:
@@ -127,6 +237,59 @@ def _judges(add) -> None:
         add(("H3",), f"the class adds {_mean(gains[0], 3)} at t = {t[0]:g} and "
             f"{_mean(gains[1], 3)} at t = {t[-1]:g} to the layers ({len(runs)} networks)",
             "alignment.py")  # fmt: skip
+
+
+def _cues(add) -> None:
+    """Cue conflicts and binding: errors over networks, Student's."""
+    found = network("classification_conflict")
+    if found is not None:
+        cases = found["cases"]
+        rows = []
+        for case, row in cases.items():
+            seen, exact = row["bias"]["exp"], row["exact_bias"]["exp"]
+            judge = list(row["blur_bias"].values())
+            rows.append(
+                f"texture at {case}: shape bias {plus(*seen, 3)} (exact {plus(*exact, 3)}), "
+                f"discriminative {plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
+            )
+        effects = [
+            f"{name} {plus(*found[name]['network'], 3)} (exact {plus(*found[name]['exact'], 3)})"
+            for name in ("effect of a small amplitude", "effect of the level") if name in found
+        ]  # fmt: skip
+        gap = found["network minus exact"]
+        add(("Z2",), f"rendered grammars, {found['networks']} networks, weight exp(-7t): "
+            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {plus(*gap, 3)}",
+            "classification.py conflict")  # fmt: skip
+    found = network("classification_composed")
+    if found is not None:
+        rows = []
+        for case, row in found["cases"].items():
+            judge = list(row["blur_bias"].values())
+            rows.append(
+                f"contrast {case}: shape bias {plus(*row['bias']['exp'], 3)}, discriminative "
+                f"{plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
+            )
+        add(("Z2",), f"silhouettes of clothing filled with other clothing, {found['networks']} "
+            f"networks: {', '.join(rows)}", "classification.py composed")  # fmt: skip
+    found = network("classification_binding")
+    if found is not None:
+        first, *_, last = found["denoising"]
+        pair = found["denoising"][first]["pair"]
+        small = found["denoising"][last]["first: colour"]
+        dual = found["dual"][first]["pair"]
+        widths = ", ".join(
+            f"{plus(*dual['dual_accuracy'][d], 3)} at width {d} (minimum of the loss "
+            f"{plus(*dual['dual_optimum'][d], 3)})" for d in dual["dual_accuracy"]
+        )  # fmt: skip
+        add(("Z3",), f"rendered scenes, {found['networks']} denoising networks: the true pair wins "
+            f"with {plus(*pair['accuracy']['exp'], 3)} (exact "
+            f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), network minus "
+            f"exact {plus(*found['network minus exact'], 3)}; with {last} times the area the "
+            f"colour of the small object {plus(*small['accuracy']['exp'], 3)}, at high noise "
+            f"{plus(*small['accuracy']['high'], 3)} (exact "
+            f"{plus(*small['exact_accuracy']['exp'], 3)} and "
+            f"{plus(*small['exact_accuracy']['high'], 3)}); dual encoders {widths}",
+            "classification.py binding")  # fmt: skip
 
 
 def _probes(add) -> None:
@@ -226,6 +389,81 @@ def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
     gap = _mean([b - a for a, b in zip(x, y, strict=True)], 0)
     add(("B3",), f"{title}: accuracy 0.6 in x at step {_mean(x, 0)}, in y {gap} steps later; share "
         f"of the interaction {last['interaction']}", command)  # fmt: skip
+
+
+def _contrast(add) -> None:
+    """Dual encoders that were trained, beside the minimum of their loss."""
+    found = network("contrastive")
+    if found is None:
+        return
+    rows = []
+    for k, name in enumerate(found["negatives"]):
+        cells = [
+            f"{plus(*(found['network'][i][k][-1][j] for i in (0, 1)), 3)} at width {width} "
+            f"(minimum of the loss {plus(*(found['theory'][i][k][-1][j] for i in (0, 1)), 3)})"
+            for j, width in enumerate(found["width"])
+        ]
+        rows.append(f"with {'hard negatives' if name == 'hard' else f'negatives {name}'}, they "
+                    f"bind in {' and '.join(cells)} of the scenes")  # fmt: skip
+    n = found["made"]["parameters"]["networks"]
+    rows[0] = f"dual encoders, {n} networks per width: {rows[0]}"
+    for row in rows:
+        add(("C1",), row, "contrastive.py")
+
+
+def _windows(add) -> None:
+    """How local networks are, at the noise level where whole inference explains them least."""
+    found = network("locality")
+    if found is None:
+        return
+    (nets, errors), law = found["network"], found["theory"][0][0]
+    whole, n = [row[-1] for row in nets[0]], found["made"]["parameters"]["networks"]
+    i = whole.index(min(whole))
+    j = max(range(len(found["size"])), key=lambda k: nets[0][i][k])
+    add(("C3",), f"networks are more local than their data: at t = {found['t'][i]:.2f} exact "
+        f"inference in windows of {found['size'][j]} of {found['size'][-1]} leaves explains "
+        f"{plus(nets[0][i][j], errors[0][i][j], 3)} of their outputs (of the exact denoiser "
+        f"{law[i][j]:.3f}), on all leaves {plus(whole[i], errors[0][i][-1], 3)} ({n} networks)",
+        "locality.py")  # fmt: skip
+
+
+def _training(add) -> None:
+    """Memory, levels and signs of memory along the training of networks on strings."""
+    x = network("training_time")
+    if x is None:
+        return
+    sizes = {int(P): row for P, row in x["sizes"].items() if int(P)}
+    fresh, n = x["sizes"]["0"], x["networks"]
+    copied = [P for P, row in sizes.items() if row["tau_mem"]]
+    first, last = min(copied), max(copied)
+    local = [pair[0] for pair in x["exponent between sizes"]]
+
+    def steps(pair: list[float]) -> str:
+        """A time, whose error is one of its logarithm."""
+        return plus(pair[0], pair[0] * pair[1], 0)
+
+    add(("M1",), f"strings, {n} networks per size: a fifth of the samples are copies after "
+        f"{steps(sizes[first]['tau_mem'])} steps at P = {first} and "
+        f"{steps(sizes[last]['tau_mem'])} at {last}, as P to the "
+        f"{plus(*x['exponent of tau_mem'], 2)} ({local[0]:.2f} between the smallest and "
+        f"{local[-1]:.2f} between the largest sizes)", "training_time.py")  # fmt: skip
+    add(("M1",), "the loss on fresh strings has turned after "
+        f"{steps(sizes[first]['window end'])} steps at P = {first} and "
+        f"{steps(sizes[last]['window end'])} at {last}, as P to the {plus(*x[_TURNS], 2)}",
+        "training_time.py")  # fmt: skip
+    learned = ", ".join(
+        f"level {k + 1} after {steps(pair)} steps in {fresh['networks that learn'][k]} of {n}"
+        for k, pair in enumerate(fresh["level times"]) if pair
+    )  # fmt: skip
+    least = {k: min(P for P, row in sizes.items() if row["networks that learn"][k])
+             for k in range(len(fresh["level times"]))
+             if any(row["networks that learn"][k] for row in sizes.values())}  # fmt: skip
+    words = ", ".join(f"level {k + 1} P = {P}" for k, P in least.items())
+    add(("M2",), f"fresh strings: {learned}", "training_time.py")
+    add(("M2",), f"least training sets from which a network learns: {words}", "training_time.py")
+    signs = ", ".join(f"{name} {plus(*pair, 3)}" for name, pair in x["signs"].items())
+    add(("M3",), "probability to rank a network that copies above one that does not: "
+        f"{signs}", "training_time.py")  # fmt: skip
 
 
 def _order_first(steps: list[int], order: list[list[float]], place: list[list[float]]) -> str:

@@ -39,6 +39,7 @@ SURFACE = {
         "free_energy", "has_transition", "information_slope", "kesten_stigum",
         "kesten_stigum_annealed", "leaf_correlation", "mmse", "mutual_information",
         "node_information", "population_dynamics", "posterior", "root_map",
+        "PopulationSusceptibility", "population_susceptibility",
         "second_eigenvalue", "sibling_states", "stability", "support_bound",
         "specialise", "support_laws", "support_threshold",
         "susceptibility", "transfer_matrix", "true_beliefs", "upward_derivative", "upward_map",
@@ -72,6 +73,7 @@ SURFACE = {
         "local_exponent", "masked_bound", "mmse", "mutual_information", "next_token_cost",
         "next_token_entropies", "node_information", "node_marginals", "node_validity",
         "overlap_bound", "overlap_threshold", "pair_joint", "path_divergence",
+        "PopulationSusceptibility", "population_susceptibility",
         "population_dynamics", "reading_entropies", "remasked_log_prob", "resolved_samples",
         "root_map", "sampler_log_prob", "second_eigenvalue", "sibling_states", "spread_order",
         "stability", "string_entropy", "support_bound", "support_exponents", "support_laws",
@@ -134,8 +136,9 @@ SURFACE = {
     "hierdiff.sims.metrics.estimators": [
         "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
         "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
-        "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
-        "standard_error", "student_error", "student_factor", "welch_score",
+        "jackknife", "likelihood_interval", "mean_and_error", "nested_mean", "resampled",
+        "shared_error", "standard_error", "student_error", "student_factor", "student_score",
+        "welch_score",
     ],
     "hierdiff.tasks": [
         "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",

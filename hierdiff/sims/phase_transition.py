@@ -9,6 +9,7 @@ a threshold the class is lost, over a range of noise that shrinks as lambda^-L w
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -520,7 +521,7 @@ class PhaseTransition:
         if not is_channel(self.process):
             return law.predict(), measured
         theory = law.predict(
-            "population", measured.t.values, size=_SIZE, copies=_COPIES, **options
+            "population", between(measured.t.values), size=_SIZE, copies=_COPIES, **options
         )  # fmt: skip
         return theory, measured
 
@@ -707,6 +708,19 @@ def _curves(values: dict[str, tuple[Array, Array]]) -> dict[str, Any]:
     return variables
 
 
+def between(times: Array, step: float = 0.025) -> Array:
+    """Noise levels of a curve: those given, and evenly between them where they are further apart.
+
+    Comparisons need the given ones; where the class is lost they are close already.
+    """
+    parts = [
+        np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)), endpoint=False)
+        for a, b in itertools.pairwise(times)
+        if b > a
+    ]
+    return np.concatenate([*parts, times[-1:]])
+
+
 def _bracket(times: Array, curve: Array) -> tuple[float, float] | None:
     """The neighbouring noise levels between which a curve falls through one half."""
     below = np.flatnonzero(curve < 0.5)
@@ -755,12 +769,12 @@ def _table(ds: xr.Dataset, columns: int = 6) -> str:
     """The belief in the true symbol, a row per level and a column per noise level."""
     pick = [round(i * (ds.sizes["t"] - 1) / (columns - 1)) for i in range(columns)]
     times = ds.t.values[pick]
-    lines = ["level " + "".join(f"{f't = {t:.3f}':>16}" for t in times)]
+    rows = []
     for level in ds.level.values:
         row = ds.sel(level=level).isel(t=pick)
         cells = zip(row.belief.values, row.belief_error.values, strict=True)
-        lines.append(f"{level:>5} " + "".join(f"{f'{p:.4f} ± {e:.4f}':>16}" for p, e in cells))
-    return "\n".join(lines)
+        rows.append([level, *(plus_minus(p, e, digits=4) for p, e in cells)])
+    return text_table(["level", *(f"t = {t:.3f}" for t in times)], rows)
 
 
 def _claim(experiment: PhaseTransition, *pair: xr.Dataset) -> str:

@@ -8,9 +8,9 @@ common ancestor has height d,
 
 is the number of leaves that change together.  Covariances are over trajectories of one datum, then
 averaged over data and grammars.  For the epsilon-process the annealed two-state chain predicts all
-of it without a free parameter.  At its threshold :math:`C \sim r^{-a}`, with :math:`r = s^d` and
-:math:`a = 2 - 2/\nu`, and all depths collapse onto one function of
-:math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`.
+of it without a free parameter; for real noise density evolution predicts chi.  At its threshold
+:math:`C \sim r^{-a}`, with :math:`r = s^d` and :math:`a = 2 - 2/\nu`, and all depths collapse onto
+one function of :math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
@@ -44,6 +44,7 @@ from hierdiff.theory import (
 from hierdiff.theory.rhm.dynamical_correlations import (
     correlation_decay_exponent,
     leaf_correlation,
+    population_susceptibility,
     susceptibility,
 )
 
@@ -220,18 +221,20 @@ class Susceptibility:
     def summary(self, datasets: Datasets) -> Summary:
         """Maxima at all depths, their law, and the collapse."""
         values = self._values(datasets)
-        lines = [f"{'process':<10}{'L':>4}{'chi is largest at':>22}{'largest chi':>20}"
-                 f"{'two-state chain':>22}"]  # fmt: skip
+        rows = []
         for row in values["peaks"]:
-            place, height = (f"{a:.4f} ± {e:.4f}" for a, e in (row["place"], row["height"]))
             law = values["chain"][str(row["L"])]
             chain = f"{law[1]:.3f} at {law[0]:.4f}" if row["noise"] == "epsilon" else ""
-            lines.append(f"{row['noise']:<10}{row['L']:>4}{place:>22}{height:>20}{chain:>22}")
-        ratios, gaps = ("".join(f"{x:>10.3f}" for x in values[k]) for k in ("ratio", "gap"))
-        lines.append(f"{'chi measured / chain, by depth':<36}{ratios}")
-        lines.append(f"{'largest |C(d)/C(0) - chain|':<36}{gaps}")
-        lines.append(f"{'exponents':<36}{values['a']:>10.4f} (a){values['nu']:>10.4f} (nu)")
-        return Summary("\n".join(lines), claim(self, values), values)
+            rows.append([row["noise"], row["L"], pair_text(row["place"], 4),
+                         pair_text(row["height"], 4), chain])  # fmt: skip
+        header = ["process", "L", "chi is largest at", "largest chi", "two-state chain"]
+        facts = [
+            ["chi measured / chain, by depth", ", ".join(f"{x:.3f}" for x in values["ratio"])],
+            ["largest |C(d)/C(0) - chain|", ", ".join(f"{x:.3f}" for x in values["gap"])],
+            ["exponents a, nu", f"{values['a']:.4f}, {values['nu']:.4f}"],
+        ]
+        table = f"{text_table(header, rows, keys=2)}\n\n{text_table([], facts)}"
+        return Summary(table, claim(self, values), values)
 
     def _values(self, datasets: Datasets) -> dict[str, Any]:
         """Maxima, their law, agreement with the chain, and the spread of the collapse."""
@@ -353,6 +356,16 @@ def claim(e: Susceptibility, values: Mapping[str, Any]) -> str:
     )
 
 
+def population_lines(e: Susceptibility, noise: str, low: float, high: float) -> tuple[Array, Array]:
+    """Noise levels of the lines of real noise, and chi [L, level] by density evolution."""
+    t = np.linspace(low, high, 40)
+    found = population_susceptibility(
+        RHM(e.v, e.m, e.s, e.depths[-1]), noise_process(noise, e.v), t, depths=e.depths,
+        size=4000, copies=2, seed=e.seed,
+    )  # fmt: skip
+    return t, found.value
+
+
 def draw(e: Susceptibility, datasets: Datasets) -> Figure:
     """Above and below left: chi of all processes; then C against distance, and the collapse."""
     scaling, deepest = Scaling.of(e, datasets), e.depths[-1]
@@ -368,6 +381,11 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.8), layout="constrained")
     panels = dict(zip(PROCESSES, (*axes[0], axes[1, 0]), strict=True))
+    for noise in REAL:
+        t = datasets[f"susceptibility_{noise}_L{deepest}"].t.values
+        t, chi = population_lines(e, noise, float(t[0]), float(t[-1]))
+        for L, row in zip(e.depths, chi, strict=True):
+            panels[noise].plot(t, row, color=tint(L), lw=1.2)
     decay, collapse = axes[1, 1], axes[1, 2]
     for L in e.depths:
         one = RHM(e.v, e.m, e.s, L)
@@ -406,7 +424,8 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
               ylabel=r"$C(d)/C(0)$ at $\epsilon^*$")  # fmt: skip
     collapse.set(xlabel=r"$(\epsilon - \epsilon^*)\, F'(p^*)^L$", xlim=(-1.6, 1.6),
                  ylabel=r"$s^{aL}\, C(L)/C(0)$, across the root")  # fmt: skip
-    titles = ("epsilon; lines: two-state chain", *(f"{noise}; open: the maximum" for noise in REAL),
+    titles = ("epsilon; line: two-state chain",
+              *(f"{noise}; line: density evolution" for noise in REAL),
               r"decay at $\epsilon^*$", "collapse of all depths")  # fmt: skip
     for k, (ax, title) in enumerate(zip(axes.ravel(), titles, strict=True)):
         panel(ax, chr(97 + k), title)

@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hierdiff._display import text_table
 from hierdiff._files import replacing
 from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
@@ -89,6 +90,10 @@ _STRINGS = (
 _TINY_STRINGS = (
     "rhm --v 4 --m 2 --L 2 --width 16 --steps 20 --data 12 --t .1 .3 1 --num-steps 4 --n-train"
 )
+_TINY_GRAMMARS = (
+    "grammars --v 4 --depths 2 --networks 2 --width 16 --steps 4 --leaves 64 --data 4 "
+    "--trajectories 2 --num-steps 2 --t .1 .2 .3 .5 1"
+)
 
 STUDIES: tuple[Study, ...] = (
     Study(
@@ -105,6 +110,43 @@ STUDIES: tuple[Study, ...] = (
         "--networks 2 --n-train 20 0 --steps 3 --batch 4 --data 20 --num-steps 4 --t .1 .4 1 "
         "--probe-t .05 .3 --fit 40 --test 20 --strata 2 --triplet-t .1 .5 --objects 40 "
         "--triplets 20",
+        images="fashion",
+    ),
+    Study(
+        "mixture-factors", "denoising strength and class confidence of networks, apart", 90,
+        f"{_RUN} network-representation",
+        "factors --networks 4 --steps 8000 --width 384 --test 6000",
+        "factors --classes 2 --ranks 2 --deltas .2 --dim 6 --networks 2 --steps 4 --width 16 "
+        "--depth 1 --test 20 --sigmas .2 .6",
+    ),
+    Study(
+        "grammar-objectives", "odd one out of denoising and of classifying networks", 120,
+        f"{_RUN} network-alignment",
+        "grammars --L 4 --networks 4 --steps 6000 --width 96 --batch 128 --objects 400",
+        "grammars --v 4 --m 2 --L 2 --networks 2 --steps 4 --width 8 --objects 20 --n-readout 40 "
+        "--max-triplets 60 --t .1 .8",
+    ),
+    Study(
+        "cue-conflict", "shape against texture: networks on rendered grammars, exact beside", 240,
+        f"{_RUN} network-classification",
+        "conflict --channels 64 --batch 256 --steps 6000 --classifier-steps 2000 --data 300 "
+        "--samples 100",
+        "conflict --networks 2 --v 3 --L 2 --levels 2 1 --steps 3 --classifier-steps 3 --batch 4 "
+        "--data 4 --samples 2 --sigma2 .1 1",
+    ),
+    Study(
+        "binding", "attributes bound: denoising networks and dual encoders on rendered scenes", 240,
+        f"{_RUN} network-classification",
+        "binding --channels 64 --batch 256 --steps 6000 --encoder-steps 6000 --encoder-batch 512 "
+        "--data 300 --samples 100",
+        "binding --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --widths 2 4 --hidden 8 "
+        "--encoder-steps 3 --encoder-batch 8 --scenes 10",
+    ),
+    Study(
+        "fashion-conflict", "silhouettes of clothing filled with other clothing, 14 x 14", 120,
+        f"{_RUN} network-classification",
+        "composed --channels 64 --batch 128 --steps 6000 --data 300 --samples 100",
+        "composed --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --sigma2 .1 1",
         images="fashion",
     ),
     Study(
@@ -140,6 +182,18 @@ STUDIES: tuple[Study, ...] = (
         f"{_RUN} network-phase-transition",
         f"{_STRINGS.format(L=5, steps=8000)} 0 --n-train-steps 400 --architecture transformer",
         f"{_TINY_STRINGS} 0 --n-train-steps 4 --architecture transformer",
+    ),
+    Study(
+        "correlated-changes", "slopes and blocks of changes, 3 grammars at L = 4, 5, 6", 120,
+        f"{_RUN} network-phase-transition",
+        "grammars --depths 4 5 6 --data 200 --leaves 8192",
+        _TINY_GRAMMARS,
+    ),
+    Study(
+        "correlated-transformers", "the same by transformers at L = 4, 5", 90,
+        f"{_RUN} network-phase-transition",
+        "grammars --depths 4 5 --data 200 --leaves 8192 --architecture transformer",
+        f"{_TINY_GRAMMARS} --architecture transformer",
     ),
     Study(
         "bumps-32", "phases of bump networks, 32 x 32, attenuated code", 90,
@@ -279,7 +333,7 @@ def suite_table(suite: Suite) -> str:
     bumps-32 waits  about 90 phases of bump networks, 32 x 32, attenuated code
     """
     state = _state(suite.out)
-    rows = [["study", "state", "seconds", "question"]]
+    rows = []
     for study in suite.chosen:
         one = state.get(study.name, {})
         same = one.get("words") == _words(study, suite)
@@ -287,11 +341,7 @@ def suite_table(suite: Suite) -> str:
         took = one.get("wall_seconds") if same else None
         rows.append([study.name, word, f"about {study.seconds}" if took is None else f"{took:.0f}",
                      study.text])  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        " ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    )
+    return text_table(["study", "state", "seconds", "question"], rows, wrap=True)
 
 
 # --------------------------------------------------------------------------------------------- run

@@ -16,7 +16,7 @@ from oracles import one_line
 from hierdiff import RHM, GaussianNoise, MaskingNoise
 from hierdiff.data.image_folder import eight_bits
 from hierdiff.errors import InvalidParameter
-from hierdiff.results import load
+from hierdiff.results import compare, load
 from hierdiff.sims.metrics.forward_backward import (
     exact_retention,
     forward_backward,
@@ -24,10 +24,13 @@ from hierdiff.sims.metrics.forward_backward import (
     partial_levels,
     start_data,
 )
+from hierdiff.sims.metrics.string_changes import susceptibility_gap
 from hierdiff.sims.run import run
 from hierdiff.theory import ExactRHM
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule, step_levels
 from hierdiff.validation.execution import Execution
+from hierdiff.validation.experiments import correlated_changes
+from hierdiff.validation.experiments.correlated_changes import GrammarNetworks
 from hierdiff.validation.experiments.image_retention import PublishedStart
 from hierdiff.validation.experiments.phase_transition import (
     CatalogueNetwork,
@@ -292,6 +295,62 @@ def test_the_variants_of_the_authors_change_what_is_compared(
     assert type(plain.model.noise) is GaussianNoise
 
 
+GRAMMARS = GrammarNetworks(
+    v=4, m=2, depths=(1, 2), networks=2, width=8, steps=2, leaves=64, data=6, trajectories=3,
+    num_steps=2, noise="masking", t=(0.2, 0.4, 0.6, 0.8, 1.0),
+)  # fmt: skip
+
+
+def test_several_grammars_are_one_study_that_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = (0.5, 0.1)
+    monkeypatch.setattr(  # seconds of density evolution, which has its own tests
+        correlated_changes, "exponents_of", lambda *_: correlated_changes.Exponents(*[one] * 4)
+    )
+    study, name = NetworkPhaseTransition(GRAMMARS), "network_phase_transition"
+    found = run(study, out=tmp_path, summary=tmp_path / "claims.json")
+    assert list(found) == [f"{name}_theory", name, f"{name}_L1", f"{name}_L2"]
+    assert found[f"{name}_L2"].share.dims == ("sampler", "network", "datum", "level", "t")
+    assert "one step alone" in capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    said = json.loads((tmp_path / "claims.json").read_text())
+    assert set(said["depths"]) == {"1", "2"}
+    assert (tmp_path / "claims.json").stat().st_size < 100_000
+    # the law and the networks carry the same labels, so they have a z-score
+    both = compare(found[f"{name}_theory"], found[name])
+    assert "L" in both.leaf_slope_z.dims
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/checkpoint.pt")}
+    assert len(stamps) == 4  # two networks at each depth
+    second = run(study, out=tmp_path)
+    assert stamps == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/checkpoint.pt")}
+    for key, ds in found.items():
+        for word, values in ds.data_vars.items():
+            np.testing.assert_array_equal(values, second[key][word])
+    with pytest.raises(InvalidParameter, match="give a model to the source rhm") as error:
+        study.measure(ExactRHM(GRAMMARS.grammar(1, 0, 0), MaskingNoise(4)), None)
+    one_line(error)
+
+
+@pytest.mark.slow
+def test_trained_networks_change_leaves_together_as_exact_inference_does() -> None:
+    source = replace(
+        GRAMMARS, depths=(2,), width=32, steps=600, leaves=512, data=150, trajectories=8,
+        num_steps=8,
+    )  # fmt: skip
+    models, _ = correlated_changes.trained_networks(source, 2, 0)
+    ds = correlated_changes.depth_changes(source, 2, 0, models)
+    score = {}
+    for one, other in (("network", "chain"), ("one step", "chain")):
+        gap, error = susceptibility_gap(ds, one, other)
+        score[one] = gap.mean(axis=0) / np.maximum(np.sqrt((error**2).sum(axis=0)) / 2, 1e-9)
+        if one == "network":
+            assert np.abs(gap.mean(axis=0)).max() < 0.3
+    # planted: the same beliefs in single leaves, drawn each by itself
+    assert score["one step"][2:].max() < -4
+    assert np.abs(score["network"]).max() < np.abs(score["one step"]).max() / 2
+
+
 def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
     cases = [
         (lambda: replace(STRINGS, t=(0.0, 0.5)), "noise levels"),
@@ -305,6 +364,16 @@ def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
          "classifier"),
         (lambda: NetworkPhaseTransition(DigitNetwork()).predict(), "no law"),
         (lambda: NetworkPhaseTransition(3), "network = 3"),
+        (lambda: replace(GRAMMARS, networks=1), "networks = 1"),
+        (lambda: replace(GRAMMARS, s=1), "no pair of leaves"),
+        (lambda: replace(GRAMMARS, depths=(3, 2)), "increasing depths"),
+        (lambda: replace(GRAMMARS, t=(0.1, 0.2)), "t"),
+        (lambda: replace(GRAMMARS, t=(0.5, 0.4, 0.3, 0.2, 0.1)), "rising noise levels"),
+        (lambda: replace(GRAMMARS, trajectories=1), "trajectories = 1"),
+        (lambda: replace(GRAMMARS, architecture="vector_mlp"), "not for Grammar"),
+        (lambda: correlated_changes.depth_changes(GRAMMARS, 1, 0), "0 models for 2 networks"),
+        (lambda: correlated_changes.depth_changes(GRAMMARS, 1, 0, samplers=("best",)),
+         "must be some of"),
         (lambda: exact_retention(GRAMMAR, MaskingNoise(4), [0.5], 1, 0), "error bar"),
     ]  # fmt: skip
     for call, words in cases:

@@ -13,6 +13,8 @@ source         what is followed
                levels are learned from the leaves up
 ``catalogue``  a published class-conditional network, whose images a reference classifier reads
                (:mod:`hierdiff.validation.experiments.class_generation`)
+others         ``imbalance`` of the two coordinates, ``label-counts`` with and without stripes, and
+               the ``manifold`` in every phase (:mod:`hierdiff.validation.experiments.bump_factors`)
 =============  ==================================================================================
 
 A network on strings that is given is measured by
@@ -36,7 +38,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -91,6 +93,14 @@ from hierdiff.validation.experiments import (
     clear_checkpoints,
     source_arguments,
 )
+from hierdiff.validation.experiments.bump_factors import (
+    ImbalanceNetworks,
+    LabelCounts,
+    ManifoldNetwork,
+    factors_figure,
+    factors_summary,
+    measure_factors,
+)
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
     generate_under_classes,
@@ -116,6 +126,7 @@ _COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counte
 _MULTIPLE = partial(number, low=1e-6, high=1e6)
 _MAKER = "NetworkComposition"
 _SHOWN = 8  # images of the figure
+_FACTORS = (ImbalanceNetworks, LabelCounts, ManifoldNetwork)
 
 
 @dataclass(frozen=True)
@@ -258,6 +269,7 @@ class NetworkComposition:
     files: ClassVar[tuple[str, ...]] = ("network_composition", "network_composition_*")
     sources: ClassVar[Mapping[str, type]] = {
         "small": TrainedNetworks, "catalogue": PublishedNetwork,
+        "imbalance": ImbalanceNetworks, "label-counts": LabelCounts, "manifold": ManifoldNetwork,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {
         "worlds": "labels", "evaluations": "checkpoints", "looks": "samples",
@@ -269,6 +281,9 @@ class NetworkComposition:
     source: (
         Annotated[TrainedNetworks, tyro.conf.subcommand("small")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+        | Annotated[ImbalanceNetworks, tyro.conf.subcommand("imbalance")]
+        | Annotated[LabelCounts, tyro.conf.subcommand("label-counts")]
+        | Annotated[ManifoldNetwork, tyro.conf.subcommand("manifold")]
     ) = field(default_factory=TrainedNetworks)
     """Which network on which data."""
     seed: int = 0
@@ -294,6 +309,11 @@ class NetworkComposition:
             For a network of the catalogue.
         """
         s = self.source
+        if isinstance(s, _FACTORS):
+            raise InvalidParameter(
+                "networks on bumps are trained here, and no grammar says what they know; use the "
+                "source small"
+            )
         if not isinstance(s, TrainedNetworks):
             raise InvalidParameter(
                 f"{s.name} makes images, of which no grammar says what is valid; use the source "
@@ -360,6 +380,9 @@ class NetworkComposition:
                 model, data, folder=folder, workers=workers, cluster=cluster
             )
         s = self.source
+        if isinstance(s, _FACTORS):
+            where = None if folder is None else Path(folder)
+            return measure_factors(s, self.seed, where, "cpu", asdict(self))
         if not isinstance(s, TrainedNetworks):
             return generate_under_classes(s, self.seed, folder, "cpu", asdict(self))
         if "levels" in s.parts:
@@ -374,8 +397,11 @@ class NetworkComposition:
             return {f"{self.name}_theory": self.predict(),
                     self.name: self.measure(model, data, **run.tasks(self.name))}  # fmt: skip
         if not run.resume:
-            clear_checkpoints(run.folder, "bumps-*", "levels-*")
+            clear_checkpoints(run.folder, "bumps-*", "levels-*", "factors-*")
         s = self.source
+        if isinstance(s, _FACTORS):
+            found = measure_factors(s, self.seed, run.folder, run.device, asdict(self))
+            return {self.name: found}
         if not isinstance(s, TrainedNetworks):
             folder = run.tasks(self.name)["folder"]
             found = generate_under_classes(s, self.seed, folder, run.device, asdict(self))
@@ -391,6 +417,8 @@ class NetworkComposition:
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
         """Phases and readings along training, images, and validity of the levels."""
         found = self._parts(datasets)
+        if isinstance(self.source, _FACTORS):
+            return factors_figure(self.source, found[""])
         if not isinstance(self.source, TrainedNetworks):
             return generation_figure(found[""])
         if "theory" in found:
@@ -403,6 +431,8 @@ class NetworkComposition:
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Phases, steps at which x and y are placed right, and the order of the levels."""
         found = self._parts(datasets)
+        if isinstance(self.source, _FACTORS):
+            return factors_summary(self.source, found[""])
         if not isinstance(self.source, TrainedNetworks):
             return generation_summary(found[""], self.source.name)
         if "theory" in found:
@@ -615,17 +645,19 @@ def _table(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> list[s
     """Readings of the first network along training; what follows for every set of labels."""
     lines, bumps = [], {name: ds for name, ds in found.items() if name != "levels"}
     for name, ds in bumps.items():
-        lines.append(f"{'labels':>9} {'step':>6} {'phase':>13} " + " ".join(
-            f"{n.replace('_', ' ')[:12]:>12}" for n in READINGS))  # fmt: skip
+        rows = []
         for k, step in enumerate(ds.step.values):
             one = ds.isel(seed=0, step=k)
-            lines.append(f"{name:>9} {int(step):>6} {one.phase.values!s:>13} " + " ".join(
-                f"{float(one[n]):>12.2f}" for n in READINGS))  # fmt: skip
+            rows.append([name, int(step), one.phase.values, *(f"{float(one[n]):.2f}"
+                                                              for n in READINGS)])  # fmt: skip
+        header = ["labels", "step", "phase", *(n.replace("_", " ") for n in READINGS)]
+        lines += [text_table(header, rows, keys=3), ""]
     for name in bumps:
         x = values[name]
-        lines.append(f"{name:>9} phases {_courses(x['phases'])}")
+        lines.append(f"{name} labels: phases {_courses(x['phases'])}")
         for axis, times in x["crossing"].items():
-            lines.append(f"{name:>9} accuracy 0.6 in {axis} at step {_crossing(times, x['steps'])}")
+            at = _crossing(times, x["steps"])
+            lines.append(f"{name} labels: accuracy 0.6 in {axis} at step {at}")
     if "levels" in found:
         x, mean = values["levels"], found["levels"].valid.mean("seed")
         half = np.array(x["half valid at"])
@@ -633,9 +665,7 @@ def _table(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> list[s
         rows = [["step", *(f"level {l}" for l in mean.level.values)]]
         for s in mean.step.values[:: max(1, mean.sizes["step"] // 6)]:
             rows.append([str(int(s)), *(f"{share:.2f}" for share in mean.sel(step=s).values)])
-        width = max(12, *map(len, cells))
-        lines += [f"{row[0]:>9} " + " ".join(f"{c:>{width}}" for c in row[1:])
-                  for row in [*rows, cells]]  # fmt: skip
+        lines += ["", text_table(rows[0], [*rows[1:], cells])]
     return lines
 
 

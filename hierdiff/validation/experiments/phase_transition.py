@@ -4,6 +4,7 @@ r"""The phase transition with a network as the model.
 source         what is noised and denoised
 =============  ==================================================================================
 ``rhm``        strings of a random grammar by a network that is trained here, level by level
+``grammars``   strings of several grammars and depths, a network each: slopes, correlated changes
 ``digits``     8 x 8 digits: the class, and the layers of a classifier above the floor of pairs
 ``fashion``    photographs of clothing (Fashion-MNIST), the same
 ``own``        images of a set or a folder by a network of yours
@@ -34,7 +35,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -42,6 +43,7 @@ from hierdiff.checks import (
     integers,
     listed,
     natural,
+    no_model,
     one_level,
     unchecked,
     whole,
@@ -72,14 +74,26 @@ from hierdiff.sims.metrics.forward_backward import (
 from hierdiff.sims.models.finite_steps import SimulatedModel
 from hierdiff.sims.phase_transition import PhaseTransition, sampling_tasks
 from hierdiff.theory.exact_models import ExactRHM
-from hierdiff.validation.adapter import NetworkModel, symbol_model
+from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import run_shared, usable_device
 from hierdiff.validation.experiments import (
     architecture_rule,
-    checkpoint_suffix,
     clear_checkpoints,
     known_checkpoint,
     source_arguments,
+)
+from hierdiff.validation.experiments.correlated_changes import (
+    GrammarNetworks,
+    depth_changes,
+    exact_dataset,
+    focus_rule,
+    network_dataset,
+    trained_networks,
+    trained_on_strings,
+)
+from hierdiff.validation.experiments.correlated_changes_figure import (
+    changes_figure,
+    changes_summary,
 )
 from hierdiff.validation.experiments.image_retention import (
     ImageScene,
@@ -93,9 +107,7 @@ from hierdiff.validation.experiments.image_retention import (
     retention_figure,
 )
 from hierdiff.validation.experiments.own_images import OwnRetention, own_scene
-from hierdiff.validation.networks import sizes_of
-from hierdiff.validation.recipes import divergence_to_exact, train_symbol_network
-from hierdiff.validation.training import TrainConfig
+from hierdiff.validation.recipes import divergence_to_exact
 
 __all__ = [
     "CatalogueNetwork",
@@ -109,8 +121,6 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 
-# three quarters of the noise levels of training lie here: around the transition at (8, 2, 2, 4)
-_FOCUS = {"gaussian": (0.08, 0.35), "masking": (0.1, 0.7), "uniform": (0.05, 0.5)}
 _LEVELS = {
     "gaussian": (0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0),
     "masking": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
@@ -128,15 +138,6 @@ def _levels(name: str, value: Any) -> tuple[float, ...] | None:
     levels = listed(name, value, one_level, least=2)
     if not all(0 < t <= 1 for t in levels):
         raise InvalidParameter(f"{name} = {value} must be noise levels in (0, 1]")
-    return levels
-
-
-def _focus(name: str, value: Any) -> tuple[Any, ...] | None:
-    if value is None:
-        return None
-    levels = listed(name, value, one_level, least=2)
-    if len(levels) != 2 or not levels[0] < levels[1]:
-        raise InvalidParameter(f"{name} = {value} must be two rising levels in [0, 1]")
     return levels
 
 
@@ -191,8 +192,8 @@ class GrammarNetwork:
     def __post_init__(self) -> None:
         check_fields(
             self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0), t=_levels,
-            focus=_focus, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT, num_steps=_COUNT,
-            n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
+            focus=focus_rule, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT,
+            num_steps=_COUNT, n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
             architecture=architecture_rule(Grammar),
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
@@ -300,8 +301,8 @@ class CatalogueNetwork:
 
 
 SOURCES: dict[str, type] = {
-    "rhm": GrammarNetwork, "digits": DigitNetwork, "fashion": FashionNetwork,
-    "own": OwnRetention, "catalogue": CatalogueNetwork,
+    "rhm": GrammarNetwork, "grammars": GrammarNetworks, "digits": DigitNetwork,
+    "fashion": FashionNetwork, "own": OwnRetention, "catalogue": CatalogueNetwork,
 }  # fmt: skip
 """Sources by the name of their subcommand."""
 
@@ -310,7 +311,8 @@ SOURCES: dict[str, type] = {
 class NetworkPhaseTransition:
     """Loss of the class and of every level when a network noises and denoises, beside exact BP.
 
-    Trains networks here (``rhm``, ``digits``) or takes a published one (``catalogue``).
+    Trains networks here (``rhm``, ``grammars``, ``digits``) or takes a published one
+    (``catalogue``).
 
     Notes
     -----
@@ -320,6 +322,7 @@ class NetworkPhaseTransition:
 
     network: (
         Annotated[GrammarNetwork, tyro.conf.subcommand("rhm", prefix_name=False)]
+        | Annotated[GrammarNetworks, tyro.conf.subcommand("grammars", prefix_name=False)]
         | Annotated[DigitNetwork, tyro.conf.subcommand("digits", prefix_name=False)]
         | Annotated[FashionNetwork, tyro.conf.subcommand("fashion", prefix_name=False)]
         | Annotated[OwnRetention, tyro.conf.subcommand("own", prefix_name=False)]
@@ -331,7 +334,9 @@ class NetworkPhaseTransition:
 
     name: ClassVar[str] = "network_phase_transition"
     _repr_html_ = experiment_html
-    files: ClassVar[tuple[str, ...]] = (name, f"{name}_theory", f"{name}_chain")
+    files: ClassVar[tuple[str, ...]] = (
+        name, f"{name}_theory", f"{name}_chain", f"{name}_L*",
+    )  # fmt: skip
     renamed: ClassVar[dict[str, str]] = {"chain": "num_steps"}
 
     def __post_init__(self) -> None:
@@ -374,7 +379,8 @@ class NetworkPhaseTransition:
         Returns
         -------
         xarray.Dataset
-            ``retention`` and ``belief``, which are equal, with errors, on (level, t).
+            ``retention`` and ``belief``, which are equal, with errors, on (level, t).  Of several
+            grammars as :func:`~hierdiff.validation.experiments.correlated_changes.exact_dataset`.
 
         Raises
         ------
@@ -386,6 +392,9 @@ class NetworkPhaseTransition:
         Validity: exact inference on 8,000 data of this grammar.
         """
         one = self.network
+        if isinstance(one, GrammarNetworks):
+            exact = {L: depth_changes(one, L, self.seed, samplers=("exact",)) for L in one.depths}
+            return exact_dataset(one, exact, self.seed, results.provenance(asdict(self)))
         if not isinstance(one, GrammarNetwork):
             raise InvalidParameter(
                 "no law predicts the class of images; predict the source rhm, or measure these"
@@ -431,18 +440,23 @@ class NetworkPhaseTransition:
         Returns
         -------
         xarray.Dataset
-            As :meth:`PhaseTransition.measure` returns it.
+            As :meth:`PhaseTransition.measure` returns it.  Of several grammars as
+            :func:`~hierdiff.validation.experiments.correlated_changes.network_dataset`.
 
         Raises
         ------
         InvalidParameter
-            As :meth:`PhaseTransition.measure`.
+            As :meth:`PhaseTransition.measure`; if a model is given for several grammars.
 
         Notes
         -----
         Validity: that of the model.
         """
         place = None if folder is None else Path(folder)
+        if isinstance(self.network, GrammarNetworks):
+            self._no_model(model, data)
+            options = {"folder": folder, "workers": workers, "cluster": cluster}
+            return self._depths(place, options)[self.name]
         if isinstance(self.network, GrammarNetwork):
             if model is None:
                 model = self._train(place, "network", None, self.network.steps)[0]
@@ -469,12 +483,17 @@ class NetworkPhaseTransition:
             clear_checkpoints(run.folder, "network-*", "size-*", "digits-*", "classifier-*")
         if isinstance(self.network, GrammarNetwork):
             return self._strings(run, model, data)
+        if isinstance(self.network, GrammarNetworks):
+            self._no_model(model, data)
+            return self._depths(run.folder, run.tasks(self.name), run.device)
         return self._images(run, model)
 
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure | dict[str, Figure]:
         """Three curves per level, divergence and training sets; or class and layers of images."""
         if not datasets:
             return {}
+        if isinstance(self.network, GrammarNetworks):
+            return changes_figure(self.network, self._of_depths(datasets), *self._ends(datasets))
         if not isinstance(self.network, GrammarNetwork):
             return retention_figure(datasets[self.name])
         return network_phase_transition(*self._parts(datasets))
@@ -483,6 +502,8 @@ class NetworkPhaseTransition:
         """How far the network is from exact inference, or where images lose their class."""
         if not datasets:
             return Summary("", "another process collects the results", {})
+        if isinstance(self.network, GrammarNetworks):
+            return changes_summary(self.network, self._of_depths(datasets), *self._ends(datasets))
         if not isinstance(self.network, GrammarNetwork):
             return image_summary(datasets[self.name])
         parts = self._parts(datasets)
@@ -494,7 +515,37 @@ class NetworkPhaseTransition:
     def _parts(self, datasets: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, ...]:
         return tuple(datasets[f"{self.name}{end}"] for end in ("_theory", "_chain", ""))
 
+    def _ends(self, datasets: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset]:
+        return datasets[f"{self.name}_theory"], datasets[self.name]
+
+    def _of_depths(self, datasets: Mapping[str, xr.Dataset]) -> dict[int, xr.Dataset]:
+        depths = cast(GrammarNetworks, self.network).depths
+        return {L: datasets[f"{self.name}_L{L}"] for L in depths}
+
     # ------------------------------------------------------------------------------- strings
+
+    def _no_model(self, model: DiffusionModel | None, data: Any) -> None:
+        no_model(
+            self.name, model, data,
+            "it trains a network on every grammar; give a model to the source rhm, or to "
+            "Correlations.measure",
+        )  # fmt: skip
+
+    def _depths(
+        self, folder: Path | None, options: dict[str, Any], device: str = "cpu"
+    ) -> dict[str, xr.Dataset]:
+        """Networks of several depths, exact inference, and what is read from both."""
+        one = cast(GrammarNetworks, self.network)
+        parts, seconds = {}, []
+        about = results.provenance(asdict(self))
+        for L in one.depths:
+            models, took = trained_networks(one, L, self.seed, folder, device)
+            parts[L] = depth_changes(one, L, self.seed, models, **options).assign_attrs(about)
+            seconds.append(took)
+        theory = exact_dataset(one, parts, self.seed, about)
+        network = network_dataset(one, parts, seconds, about)
+        by_depth = {f"{self.name}_L{L}": ds for L, ds in parts.items()}
+        return {f"{self.name}_theory": theory, self.name: network, **by_depth}
 
     def _truth(self) -> tuple[Grammar, Any]:
         grammar = self.grammar
@@ -507,19 +558,10 @@ class NetworkPhaseTransition:
         """A network, and the processor seconds that it took."""
         one = cast(GrammarNetwork, self.network)
         key = f"{name}-{one.noise}-{one.v}-{one.m}-{one.s}-{one.L}-{self.seed}"
-        key += checkpoint_suffix(Grammar, one.architecture)
-        # narrow leaves are enough, where a network has a size for them
-        leaves = "leaf_width" in (sizes_of(cast(str, one.architecture)) or ())
-        plan = TrainConfig(
-            steps=steps, every=min(500, steps), warmup=min(100, steps), device=device
-        )
-        model, done = train_symbol_network(
-            self.grammar, one.process, plan, width=one.width, batch=one.batch, data=data,
-            focus=one.focus or _FOCUS.get(one.noise), network=one.architecture, seed=self.seed,
-            leaf_width=min(one.width, max(16, one.width // 4)) if leaves else None,
-            folder=None if folder is None else folder / key,
+        return trained_on_strings(
+            one, self.grammar, self.seed, None if folder is None else folder / key,
+            batch=one.batch, steps=steps, data=data, device=device,
         )  # fmt: skip
-        return symbol_model(model.module, one.process, num_steps=one.num_steps), done.cpu_seconds
 
     def _strings(self, run: Run, model: DiffusionModel | None, data: Any) -> dict[str, xr.Dataset]:
         one, grammar, took = cast(GrammarNetwork, self.network), self.grammar, None
@@ -689,16 +731,16 @@ def _values(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[
 
 def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     """Class and divergence at every noise level."""
-    head = f"{'t':>6} {'exact':>8} {'exact, chain':>16} {'network, chain':>16}"
-    lines = [head + f" {'leaves unchanged':>16} {'valid':>10} {'KL, nats':>18}"]
+    rows = []
     for k, t in enumerate(network.t.values):
-        cells = [f"{float(ds.retention[level, k]):.3f} ± {float(ds.retention_error[level, k]):.3f}"
+        cells = [plus_minus(ds.retention[level, k], ds.retention_error[level, k])
                  for ds, level in ((chain, 0), (network, 0), (network, -1))]  # fmt: skip
-        gap = f"{float(network.divergence[k]):.5f} ± {float(network.divergence_error[k]):.5f}"
-        lines.append(f"{t:6.2f} {float(theory.retention[0, k]):8.3f} "
-                     + " ".join(f"{c:>16}" for c in cells)
-                     + f" {float(network.valid[k]):10.3f} {gap:>18}")  # fmt: skip
-    return "\n".join(lines)
+        gap = plus_minus(network.divergence[k], network.divergence_error[k], digits=5)
+        rows.append([f"{t:.2f}", f"{float(theory.retention[0, k]):.3f}", *cells,
+                     f"{float(network.valid[k]):.3f}", gap])  # fmt: skip
+    header = ["t", "exact", "exact, chain", "network, chain", "leaves unchanged", "valid",
+              "KL, nats"]  # fmt: skip
+    return text_table(header, rows)
 
 
 def _facts(found: dict[str, Any]) -> list[str]:

@@ -6,6 +6,8 @@ source         what is learned, and how features are read
 ``mixture``    networks on points of a mixture of low-rank Gaussians: SNR, class energies and a
                linear probe of the denoised features, beside the exact law and the memorising
                denoiser, by :meth:`hierdiff.sims.representation.Representation.measure`
+``factors``    networks on several mixtures, with and without the class: denoising strength and
+               class confidence apart (:mod:`hierdiff.validation.experiments.snr_factors`)
 ``rhm``        networks on strings of a random grammar, ``digits`` on 8 x 8 digits, ``fashion`` on
                photographs of clothing, ``own`` and ``catalogue`` a network of yours or a
                published one on images: linear probes of every layer
@@ -33,7 +35,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -59,7 +61,22 @@ from hierdiff.validation.experiments.layer_probes import (
     probe_own_layers,
     probe_summary,
 )
+from hierdiff.validation.experiments.noise_levels import (
+    DigitLevels,
+    MixtureLevels,
+    levels_figure,
+    levels_summary,
+    read_digits,
+    read_mixture,
+)
 from hierdiff.validation.experiments.own_images import OwnProbed
+from hierdiff.validation.experiments.snr_factors import (
+    MixtureFactors,
+    factor_figure,
+    factor_law,
+    factor_summary,
+    measure_factors,
+)
 from hierdiff.validation.recipes import train_vector_network
 from hierdiff.validation.training import TrainConfig
 
@@ -123,21 +140,26 @@ class NetworkRepresentation:
     _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (
         "network_representation", "network_representation_theory",
-        "network_representation_memorising",
+        "network_representation_memorising", "network_representation_mean_field",
     )  # fmt: skip
     sources: ClassVar[Mapping[str, type]] = {
-        "mixture": MixtureNetworks, "rhm": StringNetworks, "digits": DigitNetworks,
-        "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
+        "mixture": MixtureNetworks, "factors": MixtureFactors, "rhm": StringNetworks,
+        "digits": DigitNetworks, "fashion": FashionNetworks, "own": OwnProbed,
+        "catalogue": PublishedNetwork,
+        "levels": MixtureLevels, "digit-levels": DigitLevels,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
     source: (
         Annotated[MixtureNetworks, tyro.conf.subcommand("mixture")]
+        | Annotated[MixtureFactors, tyro.conf.subcommand("factors")]
         | Annotated[StringNetworks, tyro.conf.subcommand("rhm")]
         | Annotated[DigitNetworks, tyro.conf.subcommand("digits")]
         | Annotated[FashionNetworks, tyro.conf.subcommand("fashion")]
         | Annotated[OwnProbed, tyro.conf.subcommand("own")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+        | Annotated[MixtureLevels, tyro.conf.subcommand("levels")]
+        | Annotated[DigitLevels, tyro.conf.subcommand("digit-levels")]
     ) = field(default_factory=MixtureNetworks)
     """Which network on which data."""
     seed: int = 0
@@ -191,12 +213,15 @@ class NetworkRepresentation:
         -------
         xarray.Dataset
             As there, with the sizes of the networks' training sets; it depends on none of them.
+            For ``factors`` ``snr``, ``strength``, ``rate`` and ``confidence`` (run, sigma).
 
         Raises
         ------
         InvalidParameter
-            For other sources than the mixture.
+            For other sources than these two.
         """
+        if isinstance(self.source, MixtureFactors):
+            return factor_law(self.source, law, asdict(self))
         experiment = self.experiment
         sizes = self._mixture.n_train
         found = experiment.predict(law).isel(n_train=[0] * len(sizes))
@@ -219,7 +244,8 @@ class NetworkRepresentation:
         ----------
         model, data
             For the mixture, as in
-            :meth:`hierdiff.sims.representation.Representation.measure`.
+            :meth:`hierdiff.sims.representation.Representation.measure`; ``factors`` takes a model
+            that can be conditioned on the class.
         folder, workers, cluster
             As in :func:`hierdiff.tasks.run_tasks`.
 
@@ -228,14 +254,17 @@ class NetworkRepresentation:
         xarray.Dataset
             For the mixture ``snr``, ``linear``, ``projection`` (model, split, n_train, sigma),
             ``ratio``, ``linear_rise``, ``projection_rise`` and ``denoising`` (model, split,
-            n_train); for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row).
+            n_train); for ``factors`` those of
+            :func:`hierdiff.validation.experiments.snr_factors.separated_factors` (run, sigma);
+            for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row),
+            and for levels those of :mod:`hierdiff.validation.experiments.noise_levels`.
 
         Raises
         ------
         InvalidParameter
             If a model cannot answer, or is given for another source than the mixture.
         """
-        if isinstance(self.source, OwnProbed):
+        if isinstance(self.source, (OwnProbed, MixtureFactors)):
             return self._trained(None if folder is None else Path(folder), "cpu", model)
         if model is not None or data is not None:
             return self.experiment.measure(
@@ -246,9 +275,15 @@ class NetworkRepresentation:
     def datasets(
         self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
-        """For the mixture exact law, memorising denoiser and networks; else all rows in one."""
+        """Exact law, what stands beside it, and networks; of layers all rows in one."""
         if not run.resume:
-            clear_checkpoints(run.folder, "vectors-*", "probe-*")
+            clear_checkpoints(run.folder, "vectors-*", "probe-*", "factors-*", "levels-*")
+        if isinstance(self.source, MixtureFactors):
+            return {
+                f"{self.name}_theory": self.predict(),
+                f"{self.name}_mean_field": self.predict("mean_field"),
+                self.name: self._trained(run.folder, run.device, model),
+            }
         if not isinstance(self.source, MixtureNetworks):
             if model is not None and not isinstance(self.source, OwnProbed):
                 _ = self.experiment  # which says that only the mixture takes models
@@ -265,13 +300,23 @@ class NetworkRepresentation:
         }  # fmt: skip
 
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
-        """Features against noise, and for networks on a mixture the denoising errors."""
+        """Features against noise, and for networks on a mixture what makes them so."""
+        if isinstance(self.source, MixtureFactors):
+            theory, closed, network = datasets.values()
+            return factor_figure(network, theory, closed)
         if isinstance(self.source, MixtureNetworks):
             return network_representation_figure(*datasets.values())
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_figure(datasets[self.name])
         return layer_probe_figure(datasets[self.name])
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
-        """Which networks rise before they fall."""
+        """Which networks rise before they fall, or what a second noise level is worth."""
+        if isinstance(self.source, MixtureFactors):
+            theory, closed, network = datasets.values()
+            return factor_summary(network, theory, closed)
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_summary(datasets[self.name])
         if not isinstance(self.source, MixtureNetworks):
             return probe_summary(datasets[self.name])
         theory, memory, network = datasets.values()
@@ -287,10 +332,18 @@ class NetworkRepresentation:
         """The measurement on networks that are trained here or published."""
         if isinstance(self.source, MixtureNetworks):
             return self._on_mixture(folder, device)
+        if isinstance(self.source, MixtureFactors):
+            return measure_factors(
+                self.source, self.seed, folder, device, asdict(self), model
+            )  # fmt: skip
         if isinstance(self.source, OwnProbed):
             return probe_own_layers(
                 self.source, model, folder, device, self.seed, asdict(self)
             )  # fmt: skip
+        if isinstance(self.source, MixtureLevels):
+            return read_mixture(self.source, self.seed, folder, device, asdict(self))
+        if isinstance(self.source, DigitLevels):
+            return read_digits(self.source, self.seed, folder, device, asdict(self))
         found = labelled_models(self.source, self.seed, folder, device)
         return probe_layers(found, self.source, self.seed, asdict(self))
 
@@ -408,27 +461,29 @@ def _named(n: int) -> str:
 def _table(theory: xr.Dataset, network: xr.Dataset, values: dict[str, Any]) -> str:
     """SNR on test points at every noise level; then what is read off the curves of every size."""
     names = [_named(n) for n in network.n_train.values]
-    lines = [f"{'sigma':>7} {'exact':>8} " + " ".join(f"{x:>16}" for x in names)]
-    test = network.isel(model=0).sel(split="test")
+    rows, test = [], network.isel(model=0).sel(split="test")
     for k, sigma in enumerate(network.sigma.values):
-        cells = [f"{float(test.snr[i, k]):.2f} ± {float(test.snr_error[i, k]):.2f}"
-                 for i in range(len(names))]  # fmt: skip
+        cells = [
+            plus_minus(test.snr[i, k], test.snr_error[i, k], digits=2) for i in range(len(names))
+        ]
         law = float(theory.snr.values[0, 1, 0][k])
-        lines.append(f"{sigma:7.3f} {law:8.2f} " + " ".join(f"{c:>16}" for c in cells))
+        rows.append([f"{sigma:.3f}", f"{law:.2f}", *cells])
+    curves = text_table(["sigma", "exact", *names], rows)
     keys = ("ratio", "projection rise", "linear rise", "denoising error, train",
             "denoising error, test")  # fmt: skip
     shown = [k for k in keys if all(k in x for x in values["networks"].values())]
-    lines += ["", f"{'trained on':>16} {'peak at':>8} " + " ".join(f"{k:>22}" for k in shown)]
-    for n, x in values["networks"].items():
-        cells = [f"{x[k][0]:.4f} ± {x[k][1]:.4f}" for k in shown]
-        row = " ".join(f"{c:>22}" for c in cells)
-        lines.append(f"{_named(int(n)):>16} {x['peak at']:>8.3f} {row}")
-    for n, (a, b) in values["memorising"].items():
-        cell, name = f"{a:.4f} ± {b:.4f}", f"memory, N = {n}"
-        lines.append(f"{name:>16} {'':>8} {cell:>22}")
-    ratio = f"{values['exact ratio']:.4f}"
-    lines.append(f"{'exact law':>16} {values['exact peak']:>8.3f} {ratio:>22}")
-    return "\n".join(lines)
+    rows = [
+        [_named(int(n)), f"{x['peak at']:.3f}", *(pair_text(x[k], 4) for k in shown)]
+        for n, x in values["networks"].items()
+    ]
+    empty = [""] * (len(shown) - 1)
+    rows += [
+        [f"memory, N = {n}", "", plus_minus(a, b, digits=4), *empty]
+        for n, (a, b) in values["memorising"].items()
+    ]
+    rows.append(["exact law", f"{values['exact peak']:.3f}", f"{values['exact ratio']:.4f}",
+                 *empty])  # fmt: skip
+    return f"{curves}\n\n{text_table(['trained on', 'peak at', *shown], rows)}"
 
 
 def _claim(values: dict[str, Any]) -> str:
