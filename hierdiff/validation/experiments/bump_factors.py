@@ -49,7 +49,18 @@ from hierdiff.checks import check_fields, listed, number, positive, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import BLUE, GREEN, GUIDE, ORANGE, Figure, legend, level_colours, panel, plt
+from hierdiff.plots import (
+    BLUE,
+    GREEN,
+    GUIDE,
+    ORANGE,
+    Figure,
+    legend,
+    level_colours,
+    panel,
+    plt,
+    ticker,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
@@ -390,7 +401,7 @@ def _imbalance_figure(ds: xr.Dataset) -> Figure:
         axes[1].errorbar(ds.ratio.values[known], times[known].mean(axis=1),
                          student_error(times[known].T), color=dark, marker="o", ms=4, mfc="none",
                          lw=0.8, label=f"accuracy 0.6 in {a}")  # fmt: skip
-    axes[1].set(xscale="log", xlabel="imbalance d_y / d_x", ylabel="training step", ylim=(0, None))
+    axes[1].set(xlabel="imbalance d_y / d_x", ylabel="training step", ylim=(0, None))
     panel(axes[1], "b", "when each coordinate is learned")
     log = np.log(ds.crossing.values[..., 0] / ds.crossing.values[..., 1])
     known = np.isfinite(log).all(axis=1)
@@ -401,7 +412,13 @@ def _imbalance_figure(ds: xr.Dataset) -> Figure:
                          label="networks")  # fmt: skip
     axes[2].plot(ds.ratio, ds.ratio, "k-", lw=1, label="learned apart: by how often each is seen")
     axes[2].axhline(1, color="0.5", ls="--", lw=1, label="learned together")
-    axes[2].set(xscale="log", yscale="log", xlabel="imbalance d_y / d_x", ylabel="t_x / t_y")
+    axes[2].set(yscale="log", xlabel="imbalance d_y / d_x", ylabel="t_x / t_y")
+    for ax in axes[1:]:
+        ax.set(xscale="log", xticks=ds.ratio, xticklabels=[f"{r:g}" for r in ds.ratio.values])
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes[2].yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes[2].yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    axes[2].yaxis.set_minor_formatter(ticker.NullFormatter())
     panel(axes[2], "c", "together or apart")
     for ax in axes:
         legend(ax)
