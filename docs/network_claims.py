@@ -218,8 +218,8 @@ def _coordinates(add) -> None:
                           strict=True) if x)  # fmt: skip
         who = f"{found['networks']} networks at each of {len(found['ratios'])} ratios"
         add(("B3",), f"labels r times rarer in x than in y, {who}: steps to accuracy 0.6 keep a "
-            f"ratio that grows as r to the {plus(*found['exponent'], 2)} (1 if each is learned by how often it is seen); "
-            f"ln of the ratio {words}", "composition.py imbalance")  # fmt: skip
+            f"ratio that grows as r to the {plus(*found['exponent'], 2)} (1 if each is "
+            f"learned by how often it is seen); ln of the ratio {words}", "composition.py imbalance")  # fmt: skip
     found = network("composition_labels")
     if found is not None:
         parts = found["made"]["parameters"]["source"]

@@ -186,6 +186,12 @@ STUDIES: tuple[Study, ...] = (
         "levels --networks 2 --steps 4 --test 100 --sigmas .1 .5",
     ),
     Study(
+        "digit-levels", "layers of networks of digits, probed at two noise levels together", 60,
+        f"{_RUN} network-representation",
+        "digit-levels --networks 5",
+        "digit-levels --networks 2 --steps 4 --t .02 .2 --layers middle_block --test 40",
+    ),
+    Study(
         "bump-imbalance", "x and y of bumps at five ratios of their spacings", 90,
         f"{_RUN} network-composition",
         "imbalance --architecture bump_unet --networks 3 --steps 800",
