@@ -208,6 +208,8 @@ class ManifoldNetwork:
     """Distance of the labels from the edge."""
     steps: int = 2400
     """Training steps."""
+    rate: float = 2e-3
+    """Highest learning rate."""
     checkpoints: int = 12
     """Evaluations."""
     samples: int = 200
@@ -223,7 +225,7 @@ class ManifoldNetwork:
 
     def __post_init__(self) -> None:
         _bump_fields(
-            self, attenuation=positive, spacing=positive, checkpoints=_COUNT,
+            self, attenuation=positive, spacing=positive, rate=positive, checkpoints=_COUNT,
             samples=partial(whole, low=20, high=10**9),
             feature_samples=partial(whole, low=20, high=5000),
         )  # fmt: skip
@@ -257,11 +259,11 @@ def measure_factors(
 
 def _train(
     source: Source, bumps: Bumps, key: str, every: int, device: str, folder: Path | None,
-    seed: int, evaluate: Callable[[nn.Module], dict[str, float]], **rest: Any,
+    seed: int, evaluate: Callable[[nn.Module], dict[str, float]], rate: float = 2e-3, **rest: Any,
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Train a network; returns its history."""
     # the rate stays up while positions are learned; one that falls freezes what is half learned
-    plan = TrainConfig(steps=source.steps, every=every, rate=2e-3, average=0.98,
+    plan = TrainConfig(steps=source.steps, every=every, rate=rate, average=0.98,
                        warmup=min(50, source.steps), hold=0.8, device=device)  # fmt: skip
     key += checkpoint_suffix(Bumps, source.architecture)
     _, done = train_bump_network(
@@ -625,7 +627,7 @@ def _manifold(
     every = max(1, source.steps // source.checkpoints)
     key = f"factors-manifold-{source.attenuation:g}-{source.spacing:g}-{source.size}-{seed}"
     history = _train(source, bumps, key, every, device, folder, seed, evaluate,
-                     attenuation=source.attenuation)  # fmt: skip
+                     rate=source.rate, attenuation=source.attenuation)  # fmt: skip
 
     def stored(name: str, shape: tuple[int, ...]) -> Array:
         count = int(np.prod(shape))
