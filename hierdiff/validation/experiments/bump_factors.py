@@ -714,7 +714,7 @@ def _manifold_figure(ds: xr.Dataset) -> Figure:
     chosen = _chosen_steps(ds) or {"last": ds.sizes["step"] - 1}
     columns = len(chosen)
     figure, axes = plt.subplots(3, columns, figsize=(3.5 * columns, 8.2), squeeze=False,
-                                layout="constrained", height_ratios=(1, 2, 2))  # fmt: skip
+                                layout="constrained", height_ratios=(1.3, 2, 2))  # fmt: skip
     place = ds.label.values
     low, high = place.min(axis=0), place.max(axis=0)
     unit = (place - low) / np.where(high > low, high - low, 1)
@@ -736,9 +736,13 @@ def _manifold_figure(ds: xr.Dataset) -> Figure:
     for row, (key, words) in enumerate((("pca", "principal components"), ("isomap", "Isomap")), 1):
         for column, i in enumerate(chosen.values()):
             ax = axes[row, column]
-            ax.scatter(*ds[key].values[i].T, c=colours, s=12, lw=0)
-            ax.set(xticks=[], yticks=[], aspect="equal")
-            ax.margins(0.06)
+            found = ds[key].values[i]
+            centre = (found.max(axis=0) + found.min(axis=0)) / 2
+            reach = 0.55 * float(np.ptp(found, axis=0).max())
+            ax.scatter(*found.T, c=colours, s=14, lw=0)
+            ax.set(xticks=[], yticks=[], aspect="equal",
+                   xlim=(centre[0] - reach, centre[0] + reach),
+                   ylim=(centre[1] - reach, centre[1] + reach))  # fmt: skip
             order = float(ds.geodesic_rsa[i])
             panel(ax, next(letters), words if row == 1 else f"{words}, order {order:.2f}")
     figure.supxlabel("red grows with x, blue with y; crosses: the places that were asked for",
