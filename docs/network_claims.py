@@ -35,6 +35,7 @@ def network_claims() -> dict[str, str]:
     _probes(add)
     _judges(add)
     _objectives(add)
+    _cues(add)
     _phases(add)
     _coordinates(add)
     _contrast(add)
@@ -180,7 +181,7 @@ def _factors(add) -> None:
         f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
         f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
         f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
-        f"confidence of the closed form is rejected with z = {wrong[3]:.1f} at sigma = {wrong[0]:g}"
+        f"closed form misses the confidence by {_scored(wrong[1:4])} at sigma = {wrong[0]:g}"
     )
     add(("R3",), text, "representation.py factors")
 
@@ -301,6 +302,59 @@ def _judges(add) -> None:
         add(("H3",), f"the class adds {_mean(gains[0], 3)} at t = {t[0]:g} and "
             f"{_mean(gains[1], 3)} at t = {t[-1]:g} to the layers ({len(runs)} networks)",
             "alignment.py")  # fmt: skip
+
+
+def _cues(add) -> None:
+    """Cue conflicts and binding: errors over networks, Student's."""
+    found = network("classification_conflict")
+    if found is not None:
+        cases = found["cases"]
+        rows = []
+        for case, row in cases.items():
+            seen, exact = row["bias"]["exp"], row["exact_bias"]["exp"]
+            judge = list(row["blur_bias"].values())
+            rows.append(
+                f"texture at {case}: shape bias {plus(*seen, 3)} (exact {plus(*exact, 3)}), "
+                f"discriminative {plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
+            )
+        effects = [
+            f"{name} {plus(*found[name]['network'], 3)} (exact {plus(*found[name]['exact'], 3)})"
+            for name in ("effect of a small amplitude", "effect of the level") if name in found
+        ]  # fmt: skip
+        gap = found["network minus exact"]
+        add(("Z2",), f"rendered grammars, {found['networks']} networks, weight exp(-7t): "
+            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {plus(*gap, 3)}",
+            "classification.py conflict")  # fmt: skip
+    found = network("classification_composed")
+    if found is not None:
+        rows = []
+        for case, row in found["cases"].items():
+            judge = list(row["blur_bias"].values())
+            rows.append(
+                f"contrast {case}: shape bias {plus(*row['bias']['exp'], 3)}, discriminative "
+                f"{plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
+            )
+        add(("Z2",), f"silhouettes of clothing filled with other clothing, {found['networks']} "
+            f"networks: {', '.join(rows)}", "classification.py composed")  # fmt: skip
+    found = network("classification_binding")
+    if found is not None:
+        first, *_, last = found["denoising"]
+        pair = found["denoising"][first]["pair"]
+        small = found["denoising"][last]["first: colour"]
+        dual = found["dual"][first]["pair"]
+        widths = ", ".join(
+            f"{plus(*dual['dual_accuracy'][d], 3)} at width {d} (minimum of the loss "
+            f"{plus(*dual['dual_optimum'][d], 3)})" for d in dual["dual_accuracy"]
+        )  # fmt: skip
+        add(("Z3",), f"rendered scenes, {found['networks']} denoising networks: the true pair wins "
+            f"with {plus(*pair['accuracy']['exp'], 3)} (exact "
+            f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), network minus "
+            f"exact {plus(*found['network minus exact'], 3)}; with {last} times the area the "
+            f"colour of the small object {plus(*small['accuracy']['exp'], 3)}, at high noise "
+            f"{plus(*small['accuracy']['high'], 3)} (exact "
+            f"{plus(*small['exact_accuracy']['exp'], 3)} and "
+            f"{plus(*small['exact_accuracy']['high'], 3)}); dual encoders {widths}",
+            "classification.py binding")  # fmt: skip
 
 
 def _probes(add) -> None:

@@ -8,8 +8,9 @@ chain of finitely many steps, and the network through the same chain.  What lies
 two is the chain's, between the last two the network's.  Beside them stands the divergence of the
 network's beliefs from exact ones, which no sampler hides, and what small training sets do to it.
 
-Other data::
+Several networks and depths, with leaf slopes and correlated changes; other data::
 
+    python validation/phase_transition.py grammars --depths 4 5 --out out/grammars
     python validation/phase_transition.py digits --out out/digits
     python validation/phase_transition.py catalogue --name adm-256 --images DIR --classifier FILE
 """

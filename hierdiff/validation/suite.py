@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hierdiff._display import text_table
 from hierdiff._files import replacing
 from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
@@ -124,6 +125,29 @@ STUDIES: tuple[Study, ...] = (
         "grammars --L 4 --networks 4 --steps 6000 --width 96 --batch 128 --objects 400",
         "grammars --v 4 --m 2 --L 2 --networks 2 --steps 4 --width 8 --objects 20 --n-readout 40 "
         "--max-triplets 60 --t .1 .8",
+    ),
+    Study(
+        "cue-conflict", "shape against texture: networks on rendered grammars, exact beside", 240,
+        f"{_RUN} network-classification",
+        "conflict --channels 64 --batch 256 --steps 6000 --classifier-steps 2000 --data 300 "
+        "--samples 100",
+        "conflict --networks 2 --v 3 --L 2 --levels 2 1 --steps 3 --classifier-steps 3 --batch 4 "
+        "--data 4 --samples 2 --sigma2 .1 1",
+    ),
+    Study(
+        "binding", "attributes bound: denoising networks and dual encoders on rendered scenes", 240,
+        f"{_RUN} network-classification",
+        "binding --channels 64 --batch 256 --steps 6000 --encoder-steps 6000 --encoder-batch 512 "
+        "--data 300 --samples 100",
+        "binding --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --widths 2 4 --hidden 8 "
+        "--encoder-steps 3 --encoder-batch 8 --scenes 10",
+    ),
+    Study(
+        "fashion-conflict", "silhouettes of clothing filled with other clothing, 14 x 14", 120,
+        f"{_RUN} network-classification",
+        "composed --channels 64 --batch 128 --steps 6000 --data 300 --samples 100",
+        "composed --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --sigma2 .1 1",
+        images="fashion",
     ),
     Study(
         "rhm-images-64", "rendered grammars, 64 x 64, beside exact pixels", 100,
@@ -341,7 +365,7 @@ def suite_table(suite: Suite) -> str:
     bumps-32 waits  about 90 phases of bump networks, 32 x 32, attenuated code
     """
     state = _state(suite.out)
-    rows = [["study", "state", "seconds", "question"]]
+    rows = []
     for study in suite.chosen:
         one = state.get(study.name, {})
         same = one.get("words") == _words(study, suite)
@@ -349,11 +373,7 @@ def suite_table(suite: Suite) -> str:
         took = one.get("wall_seconds") if same else None
         rows.append([study.name, word, f"about {study.seconds}" if took is None else f"{took:.0f}",
                      study.text])  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        " ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    )
+    return text_table(["study", "state", "seconds", "question"], rows, wrap=True)
 
 
 # --------------------------------------------------------------------------------------------- run

@@ -49,6 +49,7 @@ def cases() -> list[Case]:
              {"model": ExactRHM(_GRAMMAR, MaskingNoise(4)), "grammar": _GRAMMAR,
               "truth": _GRAMMAR.sample(2, 0), "t": 0.5, "trajectories": 3, "seed": 0,
               "key": (1, 2)}),
+        Case(f"{_E}.focus_rule", changes.focus_rule, {"name": "focus", "value": (0.1, 0.4)}),
         Case(f"{_E}.GrammarNetworks", changes.GrammarNetworks, small),
         Case(f"{_E}.GrammarNetworks.grammar", source.grammar, {"L": 2, "k": 0, "seed": 0}),
         Case(f"{_E}.depth_changes", changes.depth_changes,

@@ -100,7 +100,7 @@ def _picture(ax: Axes, image: Array) -> None:
 
 def _sheet(ds: xr.Dataset) -> Figure:
     """Two photographs of every class, and what the network makes for it."""
-    real, made = ds.real.values[_TREE], ds.made.values[_TREE]
+    real, made = ds.photographs.values[_TREE], ds.made.values[_TREE]
     classes, n, k = len(real), real.shape[1], made.shape[1]
     width, height = 0.55, 0.55
     figure, axes = plt.subplots(

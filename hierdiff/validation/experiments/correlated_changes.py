@@ -87,6 +87,7 @@ __all__ = [
     "depth_changes",
     "exact_dataset",
     "exponents_of",
+    "focus_rule",
     "network_dataset",
     "trained_networks",
     "trained_on_strings",
@@ -120,7 +121,14 @@ def _noise_levels(name: str, value: Any) -> tuple[float, ...] | None:
     return levels
 
 
-def _focus(name: str, value: Any) -> tuple[float, float] | None:
+def focus_rule(name: str, value: Any) -> tuple[float, float] | None:
+    """The check of a field that holds two rising noise levels, or None.
+
+    Examples
+    --------
+    >>> focus_rule("focus", [0.1, 0.4])
+    (0.1, 0.4)
+    """
     if value is None:
         return None
     levels = listed(name, value, one_level, least=2)
@@ -180,7 +188,7 @@ class GrammarNetworks:
     def __post_init__(self) -> None:
         check_fields(
             self, depths=_depths, noise=partial(noise_name, channel=True), t=_noise_levels,
-            networks=partial(whole, low=2, high=10**4), focus=_focus,
+            networks=partial(whole, low=2, high=10**4), focus=focus_rule,
             architecture=architecture_rule(Grammar), width=_COUNT, steps=_COUNT, leaves=_COUNT,
             data=partial(whole, low=2, high=10**8), num_steps=_COUNT,
             trajectories=partial(whole, low=2, high=10**8),

@@ -24,6 +24,7 @@ from hierdiff.plots import (
     panels,
     plt,
     shade,
+    ticker,
 )
 from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.sims.metrics.string_changes import (
@@ -142,7 +143,7 @@ def _halves(ax: Axes, source: GrammarNetworks, parts: Parts, tints: Mapping[int,
         ax.plot(height, exact.mean(axis=0), "-", color=tints[L], lw=1.2)
         _points(ax, height, *_mean(found), tints[L], label=f"L = {L}, network (line: exact)")
     ax.set(xlabel="height of the level above the leaves", ylabel="half lost at t")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     legend(ax)
 
 

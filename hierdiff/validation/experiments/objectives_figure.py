@@ -109,7 +109,7 @@ def _in_order(names: list[str]) -> list[str]:
 def _latents(ax: Axes, ds: xr.Dataset) -> None:
     """R^2 of every level: the best layer of both objectives, and exact beliefs."""
     level = ds.level.values
-    for i, (k, ls) in enumerate(((0, "-"), (len(ds.t) // 2, "--"))):
+    for i, (k, ls) in enumerate(((0, "-"), (min(1, len(ds.t) - 1), "--"))):
         t = float(ds.t[k])
         ax.plot(level, ds.exact_r2.isel(t=k), color="0.25", ls=ls, lw=1.1,
                 label=f"exact $R^2$, t = {t:g}")  # fmt: skip

@@ -35,7 +35,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -86,6 +86,7 @@ from hierdiff.validation.experiments.correlated_changes import (
     GrammarNetworks,
     depth_changes,
     exact_dataset,
+    focus_rule,
     network_dataset,
     trained_networks,
     trained_on_strings,
@@ -140,15 +141,6 @@ def _levels(name: str, value: Any) -> tuple[float, ...] | None:
     return levels
 
 
-def _focus(name: str, value: Any) -> tuple[Any, ...] | None:
-    if value is None:
-        return None
-    levels = listed(name, value, one_level, least=2)
-    if len(levels) != 2 or not levels[0] < levels[1]:
-        raise InvalidParameter(f"{name} = {value} must be two rising levels in [0, 1]")
-    return levels
-
-
 def _data(name: str, value: Any) -> int | None:
     if value is not None and whole(name, value, high=10**9) < 2:
         raise InvalidParameter(f"{name} = {value} give no error bar; use at least 2")
@@ -200,8 +192,8 @@ class GrammarNetwork:
     def __post_init__(self) -> None:
         check_fields(
             self, n_train=partial(listed, rule=partial(whole, high=10**9), least=0), t=_levels,
-            focus=_focus, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT, num_steps=_COUNT,
-            n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
+            focus=focus_rule, data=_data, steps=_COUNT, width=_COUNT, batch=_COUNT,
+            num_steps=_COUNT, n_train_steps=_COUNT, noise=partial(noise_name, channel=True),
             architecture=architecture_rule(Grammar),
         )  # fmt: skip
         RHM(self.v, self.m, self.s, self.L)
@@ -739,16 +731,16 @@ def _values(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[
 
 def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     """Class and divergence at every noise level."""
-    head = f"{'t':>6} {'exact':>8} {'exact, chain':>16} {'network, chain':>16}"
-    lines = [head + f" {'leaves unchanged':>16} {'valid':>10} {'KL, nats':>18}"]
+    rows = []
     for k, t in enumerate(network.t.values):
-        cells = [f"{float(ds.retention[level, k]):.3f} ± {float(ds.retention_error[level, k]):.3f}"
+        cells = [plus_minus(ds.retention[level, k], ds.retention_error[level, k])
                  for ds, level in ((chain, 0), (network, 0), (network, -1))]  # fmt: skip
-        gap = f"{float(network.divergence[k]):.5f} ± {float(network.divergence_error[k]):.5f}"
-        lines.append(f"{t:6.2f} {float(theory.retention[0, k]):8.3f} "
-                     + " ".join(f"{c:>16}" for c in cells)
-                     + f" {float(network.valid[k]):10.3f} {gap:>18}")  # fmt: skip
-    return "\n".join(lines)
+        gap = plus_minus(network.divergence[k], network.divergence_error[k], digits=5)
+        rows.append([f"{t:.2f}", f"{float(theory.retention[0, k]):.3f}", *cells,
+                     f"{float(network.valid[k]):.3f}", gap])  # fmt: skip
+    header = ["t", "exact", "exact, chain", "network, chain", "leaves unchanged", "valid",
+              "KL, nats"]  # fmt: skip
+    return text_table(header, rows)
 
 
 def _facts(found: dict[str, Any]) -> list[str]:
