@@ -27,7 +27,7 @@ SMALL = MixtureLevels(
 
 
 def test_forms_are_the_signal_to_noise_ratio_and_best_weights_cancel_what_two_share() -> None:
-    mixture = SMALL.mixture(0)
+    mixture = SMALL._mixture(0)
     x, labels = balanced_sample(mixture, 600, 1)
     rng = np.random.default_rng(0)
     half = np.arange(len(x)) % 2
@@ -49,7 +49,7 @@ def test_forms_are_the_signal_to_noise_ratio_and_best_weights_cancel_what_two_sh
 def test_the_snrs_of_two_noises_add_in_the_features() -> None:
     """The exact denoiser on two copies is on the law of one, at the combined level and no other."""
     source = replace(SMALL, sigmas=(0.6, 0.9), test=12_000)
-    mixture, levels = source.mixture(0), np.array(source.sigmas)
+    mixture, levels = source._mixture(0), np.array(source.sigmas)
     units = []
     for k in range(6):
         x, labels = balanced_sample(mixture, source.test // 6, 10 + k)

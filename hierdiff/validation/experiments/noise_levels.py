@@ -142,9 +142,9 @@ class MixtureLevels:
                 f"test = {self.test} leaves halves of fewer than four points per class; give at "
                 f"least 8 K = {8 * self.classes}"
             )
-        _ = self.mixture(0)
+        _ = self._mixture(0)
 
-    def mixture(self, seed: int) -> LowRankMixture:
+    def _mixture(self, seed: int) -> LowRankMixture:
         """The data distribution, the same for all networks."""
         return LowRankMixture.random(
             self.dim, self.rank, self.classes, delta=self.delta, seed=stream(seed, "world")
@@ -184,7 +184,7 @@ def read_mixture(
     parameters: Mapping[str, Any],
 ) -> xr.Dataset:  # fmt: skip
     """SNR of all readings, exact and by networks, and the curves of shared and own denoisers."""
-    mixture, rows, curves, pairs = source.mixture(seed), [], [], []
+    mixture, rows, curves, pairs = source._mixture(seed), [], [], []
     levels = np.array(source.sigmas)
     for k in range(source.networks):
         x, labels = balanced_sample(mixture, source.test, stream(seed, "test", k))
@@ -214,7 +214,7 @@ def _trained(
     key = f"levels-{'all' if sigma is None else f'{sigma:g}'}-{words}"
     band = (0.01, 5.0) if sigma is None else (sigma * (1 - _BAND), sigma * (1 + _BAND))
     model, _ = train_vector_network(
-        source.mixture(seed), plan, width=source.width, depth=source.depth, sigmas=band,
+        source._mixture(seed), plan, width=source.width, depth=source.depth, sigmas=band,
         seed=seed + 1000 * k, folder=None if folder is None else folder / key,
     )  # fmt: skip
 
@@ -296,7 +296,8 @@ def _readings(
     combined = _Forms(np.array(sums), mixture, labels, half)
     apart = list(combinations(range(n), 2))
     # the two noises are alike, so a pair of levels is tried with either order of them
-    pairs: list[tuple[int, ...]] = [(i, n + j) for i, j in apart] + [(j, n + i) for i, j in apart]
+    pairs: list[tuple[int, ...]] = [(i, n + j) for i, j in apart]
+    pairs += [(j, n + i) for i, j in apart]
     candidates: dict[str, tuple[_Forms, list[tuple[int, ...]]]] = {
         "one": (forms, [(i,) for i in range(n)]),
         "twice": (forms, [(i, n + i) for i in range(n)]),
@@ -625,8 +626,11 @@ def _mixture_figure(ds: xr.Dataset) -> Figure:
         one = ds.sel(reader=reader)
         axes[1].errorbar(one.reading_snr, place + shift, xerr=one.reading_snr_error, ls="none",
                          marker="o", ms=5, mfc="none", color=colour, label=reader)  # fmt: skip
-    axes[1].set(yticks=place, yticklabels=[_NAMES[r] for r in READINGS], xlim=(0, None),
+    axes[1].set(xscale="log", yticks=place, yticklabels=[_NAMES[r] for r in READINGS],
                 xlabel="SNR of features at the best levels")  # fmt: skip
+    axes[1].xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes[1].xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    axes[1].xaxis.set_minor_formatter(ticker.NullFormatter())
     axes[1].invert_yaxis()
     panel(axes[1], "b", "what a second call is worth")
     if columns == 3:
@@ -645,8 +649,8 @@ def _mixture_figure(ds: xr.Dataset) -> Figure:
 
 def _noise_axis(ax: Axes, x: str, y: str) -> None:
     ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
         axis.set_minor_formatter(ticker.NullFormatter())
 
