@@ -176,7 +176,7 @@ def claims_c() -> dict[str, tuple[str, str]]:
             "class; leaves and class lose the class where the diffusion model does (largest z "
             f"{x['largest z of the order parameter']:.1f}). Texts that tell all symbols of a level "
             "need more width for the class: half of it takes "
-            + " and ".join(f"{plus(h[0], e[0], 0)} of {n} for level {k}" for h, e, n, k in zip(
+            + " and ".join(f"{plus(h[0], e[0], 1)} of {n} for level {k}" for h, e, n, k in zip(
                 x["text"]["half"], x["text"]["half_error"], x["text"]["strings"],
                 x["text"]["level"], strict=True)),
             CONTRAST,
