@@ -97,7 +97,7 @@
   function mixtureNow() {
     const { K, d, delta } = state, key = [K, d, delta].join();
     if (mixture.key !== key) {
-      const sigma = Array.from({ length: 49 }, (_, i) => 0.01 * 400 ** (i / 48));
+      const sigma = Array.from({ length: 97 }, (_, i) => 0.01 * 400 ** (i / 96));
       const snr = sigma.map((x) => theory.snr(K, d, delta, x));
       mixture = { key, sigma, snr, peak: theory.snrPeak(K, d, delta) };
     }
