@@ -39,6 +39,22 @@ def revealed_levels() -> str:
     return table(header, rows)
 
 
+def text_levels() -> str:
+    """Widths at which texts of whole levels reveal half of what they do at full width."""
+    found = result("contrastive_learning")["text"]
+    rows = []
+    for i, level in enumerate(found["level"]):
+        cells = ["" if x is None else plus(x, error, 1)
+                 for x, error in zip(found["half"][i], found["half_error"][i],
+                                     strict=True)]  # fmt: skip
+        rows.append([f"all of level {level}", str(found["strings"][i]), *cells,
+                     f"{found['square'][i]:.2f}",
+                     plus(found["drawn"][i], found["drawn_error"][i], 2)])  # fmt: skip
+    header = ["text", "strings", *(f"width, {part}" for part in found["part"]),
+              "sum of squared singular values", "drawn strings"]  # fmt: skip
+    return table(header, rows)
+
+
 def local_denoisers() -> str:
     """What windows cost at their worst noise level, and Markov lengths by depth."""
     found = result("local_denoisers")
@@ -130,7 +146,11 @@ def claims_c() -> dict[str, tuple[str, str]]:
             f"{plus(x['revealed'][1][0][1], x['revealed_error'][1][0][1], 2)} of the level below "
             f"the class and {plus(x['revealed'][1][0][0], x['revealed_error'][1][0][0], 2)} of the "
             "class; leaves and class lose the class where the diffusion model does (largest z "
-            f"{x['largest z of the order parameter']:.1f})",
+            f"{x['largest z of the order parameter']:.1f}). Texts that tell all symbols of a level "
+            "need more width for the class: half of it takes "
+            + " and ".join(f"{plus(h[0], e[0], 0)} of {n} for level {k}" for h, e, n, k in zip(
+                x["text"]["half"], x["text"]["half_error"], x["text"]["strings"],
+                x["text"]["level"], strict=True)),
             CONTRAST,
         ),
         "C3": (

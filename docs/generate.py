@@ -9,17 +9,26 @@ import shutil
 import numpy as np
 import timings
 from claims import claims
+from clothing_tables import (
+    clothing_judges,
+    clothing_order,
+    clothing_probes,
+    clothing_triplets,
+    clothing_turns,
+)
 from contrast_tables import (
     contrastive_learning,
     contrastive_networks,
     local_denoisers,
     local_networks,
     revealed_levels,
+    text_levels,
 )
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, parts, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
+from representation_tables import network_factors, objectives
 from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
@@ -482,6 +491,8 @@ def main() -> None:
         cue_conflict,
         attribute_binding,
         alignment,
+        network_factors,
+        objectives,
         composition,
         sample_complexity,
         local_exponents,
@@ -494,6 +505,11 @@ def main() -> None:
         training_features,
         training_networks,
         training_signs,
+        clothing_turns,
+        clothing_probes,
+        clothing_judges,
+        clothing_order,
+        clothing_triplets,
         tree_shapes,
         grammar_learning,
         speciation_levels,
@@ -510,10 +526,12 @@ def main() -> None:
         contrastive_networks,
         local_networks,
         revealed_levels,
+        text_levels,
         local_denoisers,
     )
-    for figure in (ROOT / "validation" / "results").glob("*.png"):
-        shutil.copy(figure, folder / figure.name)
+    for results in (ROOT / "validation" / "results", HERE / "results"):
+        for figure in results.glob("*.png"):
+            shutil.copy(figure, folder / figure.name)
     timings.draw(folder)
     draw_reference(folder)
     for page in pages:

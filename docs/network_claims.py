@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+from clothing_tables import clothing_claims
 from pages import network, plus
 
 from hierdiff.sims.bump_phases import crossing_time
 from hierdiff.sims.metrics.estimators import student_error
 
+_TURNS = "exponent of the window's end"
 _WAITS = {
     "P4": "public checkpoints wait for weights and photographs",
-    "H1": "waits for the THINGS images and judgements",
+    "H1": "responses of people wait for the THINGS images",
 }
 
 
@@ -28,9 +30,16 @@ def network_claims() -> dict[str, str]:
         _changes(add, network(name))
     _images(add)
     _features(add)
+    _factors(add)
     _probes(add)
     _judges(add)
+    _objectives(add)
     _phases(add)
+    _contrast(add)
+    _windows(add)
+    _training(add)
+    for names, text, command in clothing_claims():
+        add(names, text, command)
     for name, text in _WAITS.items():
         said.setdefault(name, []).append(text)
     return {name: "; ".join(parts) for name, parts in said.items()}
@@ -143,6 +152,65 @@ def _features(add) -> None:
         f"{found['exact ratio']:.2f}; accuracy of the class energy changes by {energy[first]} and "
         f"{energy[final]}, of a linear probe, which sees no class of a mixture without means but "
         f"by chance, by {rise[first]} and {rise[final]}", "representation.py")  # fmt: skip
+
+
+def _scored(x: list[float], digits: int = 3) -> str:
+    """Mean over networks with Student error and normal score."""
+    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} (z = {x[2]:.1f})"
+
+
+def _factors(add) -> None:
+    """Denoising strength and class confidence, apart."""
+    found = network("representation_factors")
+    if found is None:
+        return
+    up, steps = found["rising steps of the strength"]
+    down, _ = found["falling steps of the confidence"]
+    first, last = found["confidence at first and last level"]
+    gap, wrong = found["gap, mean over levels"], found["closed form rejected at"]
+    kinds = len({tuple(x) for x in found["mixtures"]})
+    text = (
+        f"{found['networks']} networks on {kinds} mixtures, each with and without the class: given "
+        f"the class the SNR rises in {up} of {steps} steps of the noise, the class confidence that "
+        f"the outputs imply falls in {down}, from {first[0]:.3f} to {last[0]:.3f}; beyond the peak "
+        f"ln SNR changes by {_scored(found['after the peak, ln snr'], 2)}, given the class by "
+        f"{_scored(found['after the peak, ln strength'], 2)}: the fall is confusion; network less "
+        f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
+        f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
+        f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
+        f"confidence of the closed form is rejected with z = {wrong[3]:.1f} at sigma = {wrong[0]:g}"
+    )
+    add(("R3",), text, "representation.py factors")
+
+
+def _objectives(add) -> None:
+    """Denoising networks beside classifiers of the same size on the same triplets."""
+    found = network("alignment_grammars")
+    if found is None:
+        return
+    n, t = found["networks"], found["t"]
+    parts, layers, gains = [], [], []
+    for name, one in found["observers"].items():
+        best = one["best"]
+        parts.append(
+            f"{name} levels {plus(*best['denoiser'][:2], 3)} and "
+            f"{plus(*best['classifier'][:2], 3)}, difference "
+            f"{_scored(one['denoiser less classifier'])}, exact beliefs "
+            f"{one['exact'][0][0]:.3f}, untrained {best['untrained'][0]:.3f}, errors in common "
+            f"kappa = {plus(*one['kappa']['denoiser and classifier'][0][:2], 2)}"
+        )
+        layers.append(f"{name} levels {_scored(one['intermediate less root']['denoiser'])}")
+        gains.append(
+            f"{name} levels {_scored(one['gain'][0])} and {_scored(one['gain'][-1])} (exact "
+            f"{one['gain, exact'][0][0]:+.3f} and {one['gain, exact'][-1][0]:+.3f})"
+        )
+    add(("H1",), f"best layer of a denoising network and of a classifier of the same size on the "
+        f"same triplets, {n} grammars, observers who weigh " + "; ".join(parts),
+        "alignment.py grammars")  # fmt: skip
+    add(("H2",), f"layers between less features of the root, {n} grammars, observers who weigh "
+        + "; ".join(layers), "alignment.py grammars")  # fmt: skip
+    add(("H3",), f"the class adds to the layers of {n} networks at t = {t[0]:g} and {t[-1]:g}, "
+        "observers who weigh " + "; ".join(gains), "alignment.py grammars")  # fmt: skip
 
 
 def _judges(add) -> None:
@@ -267,6 +335,81 @@ def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
     gap = _mean([b - a for a, b in zip(x, y, strict=True)], 0)
     add(("B3",), f"{title}: accuracy 0.6 in x at step {_mean(x, 0)}, in y {gap} steps later; share "
         f"of the interaction {last['interaction']}", command)  # fmt: skip
+
+
+def _contrast(add) -> None:
+    """Dual encoders that were trained, beside the minimum of their loss."""
+    found = network("contrastive")
+    if found is None:
+        return
+    rows = []
+    for k, name in enumerate(found["negatives"]):
+        cells = [
+            f"{plus(*(found['network'][i][k][-1][j] for i in (0, 1)), 3)} at width {width} "
+            f"(minimum of the loss {plus(*(found['theory'][i][k][-1][j] for i in (0, 1)), 3)})"
+            for j, width in enumerate(found["width"])
+        ]
+        rows.append(f"with {'hard negatives' if name == 'hard' else f'negatives {name}'}, they "
+                    f"bind in {' and '.join(cells)} of the scenes")  # fmt: skip
+    n = found["made"]["parameters"]["networks"]
+    rows[0] = f"dual encoders, {n} networks per width: {rows[0]}"
+    for row in rows:
+        add(("C1",), row, "contrastive.py")
+
+
+def _windows(add) -> None:
+    """How local networks are, at the noise level where whole inference explains them least."""
+    found = network("locality")
+    if found is None:
+        return
+    (nets, errors), law = found["network"], found["theory"][0][0]
+    whole, n = [row[-1] for row in nets[0]], found["made"]["parameters"]["networks"]
+    i = whole.index(min(whole))
+    j = max(range(len(found["size"])), key=lambda k: nets[0][i][k])
+    add(("C3",), f"networks are more local than their data: at t = {found['t'][i]:.2f} exact "
+        f"inference in windows of {found['size'][j]} of {found['size'][-1]} leaves explains "
+        f"{plus(nets[0][i][j], errors[0][i][j], 3)} of their outputs (of the exact denoiser "
+        f"{law[i][j]:.3f}), on all leaves {plus(whole[i], errors[0][i][-1], 3)} ({n} networks)",
+        "locality.py")  # fmt: skip
+
+
+def _training(add) -> None:
+    """Memory, levels and signs of memory along the training of networks on strings."""
+    x = network("training_time")
+    if x is None:
+        return
+    sizes = {int(P): row for P, row in x["sizes"].items() if int(P)}
+    fresh, n = x["sizes"]["0"], x["networks"]
+    copied = [P for P, row in sizes.items() if row["tau_mem"]]
+    first, last = min(copied), max(copied)
+    local = [pair[0] for pair in x["exponent between sizes"]]
+
+    def steps(pair: list[float]) -> str:
+        """A time, whose error is one of its logarithm."""
+        return plus(pair[0], pair[0] * pair[1], 0)
+
+    add(("M1",), f"strings, {n} networks per size: a fifth of the samples are copies after "
+        f"{steps(sizes[first]['tau_mem'])} steps at P = {first} and "
+        f"{steps(sizes[last]['tau_mem'])} at {last}, as P to the "
+        f"{plus(*x['exponent of tau_mem'], 2)} ({local[0]:.2f} between the smallest and "
+        f"{local[-1]:.2f} between the largest sizes)", "training_time.py")  # fmt: skip
+    add(("M1",), "the loss on fresh strings has turned after "
+        f"{steps(sizes[first]['window end'])} steps at P = {first} and "
+        f"{steps(sizes[last]['window end'])} at {last}, as P to the {plus(*x[_TURNS], 2)}",
+        "training_time.py")  # fmt: skip
+    learned = ", ".join(
+        f"level {k + 1} after {steps(pair)} steps in {fresh['networks that learn'][k]} of {n}"
+        for k, pair in enumerate(fresh["level times"]) if pair
+    )  # fmt: skip
+    least = {k: min(P for P, row in sizes.items() if row["networks that learn"][k])
+             for k in range(len(fresh["level times"]))
+             if any(row["networks that learn"][k] for row in sizes.values())}  # fmt: skip
+    words = ", ".join(f"level {k + 1} P = {P}" for k, P in least.items())
+    add(("M2",), f"fresh strings: {learned}", "training_time.py")
+    add(("M2",), f"least training sets from which a network learns: {words}", "training_time.py")
+    signs = ", ".join(f"{name} {plus(*pair, 3)}" for name, pair in x["signs"].items())
+    add(("M3",), "probability to rank a network that copies above one that does not: "
+        f"{signs}", "training_time.py")  # fmt: skip
 
 
 def _order_first(steps: list[int], order: list[list[float]], place: list[list[float]]) -> str:

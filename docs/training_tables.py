@@ -8,7 +8,6 @@ from pages import network, plus, result, table
 
 FEATURES = "`python sims/training_time.py`"
 NETWORKS = "`python validation/training_time.py`"
-TURNS = "exponent of the window's end"
 
 
 def _times(pair: list[float] | None) -> str:
@@ -70,40 +69,26 @@ def training_signs() -> str:
 
 
 def claims_m() -> dict[str, tuple[str, str]]:
-    """M1 to M3: random features, and networks in the same sentence."""
+    """M1 to M3: random features, and networks where they alone were followed."""
     x: Any = network("training_time")
     slopes = result("training_time")["exponents"]
-    sizes = [int(P) for P, row in x["sizes"].items() if int(P) and row["tau_mem"]]
-    first, last = (x["sizes"][str(P)] for P in (min(sizes), max(sizes)))
-    local = [pair[0] for pair in x["exponent between sizes"]]
     fresh = x["sizes"]["0"]["level times"]
-    learned = {
-        r: [int(P) for P, row in x["sizes"].items() if int(P) and row["level times"][r - 1]]
-        for r in (1, 2)
-    }
     return {
         "M1": (
-            f"in random features tau_mem goes as N to the {slopes[1]:.2f} and tau_gen as N to the "
-            f"{slopes[0]:.2f} at 256 features per dimension, towards 1 and 0 for more; in "
-            f"networks on strings from {_times(first['tau_mem'])} steps at P = {min(sizes)} to "
-            f"{_times(last['tau_mem'])} at {max(sizes)} for a fifth of copies, with the exponent "
-            f"{plus(*x['exponent of tau_mem'], 2)}, which rises from {local[0]:.2f} to "
-            f"{local[-1]:.2f} between neighbouring sizes, while the loss on fresh strings turns "
-            f"at a time that goes as P to the {plus(*x[TURNS], 2)}",
-            f"{FEATURES}, {NETWORKS}",
+            "depends on the width: in random features tau_mem goes as N to the "
+            f"{slopes[1]:.2f} and tau_gen as N to the {slopes[0]:.2f} at 256 features per "
+            "dimension, towards 1 and 0 for more",
+            FEATURES,
         ),
         "M2": (
-            f"levels are learned one by one at times that do not depend on P: the first after "
-            f"{_times(fresh[0])} steps, the second after {_times(fresh[1])}, a ratio of "
-            f"{fresh[1][0] / fresh[0][0]:.0f} where v m^(l+1), which counts data, has m = 3; the "
-            f"second level needs P >= {min(learned[2])}, the first is learned from "
-            f"{min(learned[1])} strings",
+            "followed in networks alone: levels are learned one by one at times that do not depend "
+            f"on P, with a ratio of {fresh[1][0] / fresh[0][0]:.0f} between the second and the "
+            "first where v m^(l+1), which counts data, has m = 3",
             NETWORKS,
         ),
         "M3": (
-            "not in these networks: spiky features rank memory above none with probability "
-            f"{plus(*x['signs']['spikiness'], 2)}, coincidences among samples with "
-            f"{plus(*x['signs']['coincidence'], 3)}",
+            "followed in networks alone: not spiky features but coincidences among samples show "
+            "memory",
             NETWORKS,
         ),
     }

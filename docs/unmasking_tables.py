@@ -96,12 +96,19 @@ def next_token() -> str:
     levels = len(x["validity"][0]) - 1
     rows = [
         [str(c), plus(abs(x["divergence"][j]), x["divergence_error"][j], 2),
-         *(f"{x['validity'][j][level]:.3f}" for level in range(levels))]
+         *(plus(x["validity"][j][level], x["validity_error"][j][level], 4)
+           for level in range(levels))]
         for j, c in enumerate(x["contexts"])
     ]  # fmt: skip
     header = ["leaves of context", "KL, nats", *(f"valid, level {k}" for k in range(levels))]
     text = table(header, rows) + "\nLeaves read when a level is half decided:\n\n"
-    rows = [[order, *(f"{h:.1f}" for h in row)] for order, row in x["half read"].items()]
+    rows = []
+    for word in ("half read", "half read, measured"):
+        end = word.removeprefix("half read")
+        for order, row in x[word].items():
+            errors = x[f"{word}_error"][order]
+            cells = [plus(a, b, 2) for a, b in zip(row, errors, strict=True)]
+            rows.append([f"{order}{end or ', exact'}", *cells])
     return text + table(["order of reading", *(f"level {k}" for k in range(levels + 1))], rows)
 
 
@@ -118,6 +125,9 @@ def claims_u() -> dict[str, tuple[str, str]]:
     def share(order: str, k: int) -> str:
         r = x["remasking"]
         return plus(r["remasked"][at[order]][-1][k], r["remasked_error"][at[order]][-1][k], 3)
+
+    def half(order: str) -> str:
+        return plus(twin["half read"][order][0], twin["half read_error"][order][0], 1)
 
     s = x["schedules"]
     four = [
@@ -156,14 +166,15 @@ def claims_u() -> dict[str, tuple[str, str]]:
         "U4": (
             f"the losses sum to {plus(*twin['sum of losses'], 2)} nats, the logarithm of the "
             f"number of data being {twin['log number of data']:.2f}; half of the class is "
-            f"decided after {twin['half read']['left to right'][0]:.1f} of 32 leaves from the "
-            f"left, {twin['half read']['spread'][0]:.1f} spread over the tree; c leaves of "
-            "context make levels valid of which a node has c + 1 leaves at most",
+            f"decided after {half('left to right')} of 32 leaves from the "
+            f"left, {half('random')} in random order, {half('spread')} spread over the tree; c "
+            "leaves of context make levels valid of which a node has c + 1 leaves at most",
             TWIN,
         ),
         "networks": (
             "three networks at (8, 3, 2, 4): with four steps in the order spread the divergence "
-            f"is {whole}, of which {price} are the price of the steps",
+            f"is {whole}, of which {price} are the price of the steps "
+            "(`python validation/unmasking.py`)",
             "",
         ),
     }

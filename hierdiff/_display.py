@@ -17,10 +17,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["block", "experiment_html", "field_lines", "html_table", "html_tree", "text_table"]
+__all__ = [
+    "block", "experiment_html", "field_lines", "html_table", "html_tree", "plus_minus",
+    "text_table",
+]  # fmt: skip
 
 # rows of a table, letters of a cell, and leaves of a drawing that a reader still takes in
 ROWS, LETTERS, LEAVES = 8, 60, 32
+
+
+def plus_minus(value: Any, error: Any, digits: int = 3) -> str:
+    """A number with its error for a printed table; "-" where there is no number.
+
+    >>> plus_minus(0.12345, 0.002), plus_minus(-1e-9, 0.0, 2), plus_minus(float("nan"), 0.1)
+    ('0.123 ± 0.002', '0.00 ± 0.00', '-')
+    """
+    if not np.isfinite(float(value)):
+        return "-"
+    # a rounded zero has no sign
+    return f"{round(float(value), digits) + 0:.{digits}f} ± {float(error):.{digits}f}"
 
 
 def block(title: str, *parts: str) -> str:

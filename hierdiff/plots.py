@@ -73,8 +73,8 @@ _MAPS = {"levels": ("plasma", 0.64), "layers": ("viridis", 0.59)}
 _LETTER, _HANDLE = 0.064, 0.5  # inches of a letter of FONT points, and of a legend's line or marker
 
 _WORDS = frozenset(
-    {"band", "condition", "informed", "kernel", "layer", "learner", "model", "phase", "probe",
-     "reader", "row", "split", "task", "weighting"}
+    {"band", "condition", "informed", "kernel", "layer", "learner", "model", "objective",
+     "observer", "phase", "probe", "quantity", "reader", "row", "split", "task", "weighting"}
 )  # fmt: skip
 """Variables and dimensions of words; all others are numbers."""
 

@@ -229,6 +229,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "when a network learns each level of a grammar, and when its training set",
         "networks",
     ),
+    "network-clothing": Entry(
+        "hierdiff.validation.experiments.clothing:NetworkClothing",
+        "five questions on photographs of clothing, to networks trained once for all",
+        "networks",
+    ),
     "network-unmasking": Entry(
         "hierdiff.validation.experiments.unmasking:NetworkUnmasking",
         "what parallel unmasking costs a trained network, beside exact conditionals",

@@ -449,6 +449,34 @@ def with_error(
     }
 
 
+def coordinates(
+    variables: Mapping[str, tuple[tuple[str, ...], Any, str]],
+    axes: Mapping[str, tuple[Any, str]],
+) -> dict[str, tuple[tuple[str, ...], Any, str]]:
+    """Coordinates of the dimensions that variables have, as :func:`label` takes them.
+
+    An experiment states its axes once; a prediction or a measurement uses some of them.
+
+    Parameters
+    ----------
+    variables : mapping of name to (dims, values, long name)
+    axes : mapping of dimension to (values, long name)
+
+    Returns
+    -------
+    dict
+        Name to (dims, values, long name), in the order of ``axes``.
+
+    Examples
+    --------
+    >>> axes = {"t": ([0.1, 0.2], "noise level t"), "level": ([0, 1], "level, root = 0")}
+    >>> coordinates(with_error("p", ("t",), [0.5, 0.1], [0.0, 0.0], "probability"), axes)
+    {'t': (('t',), [0.1, 0.2], 'noise level t')}
+    """
+    used = {dim for dims, _, _ in variables.values() for dim in dims}
+    return {name: ((name,), *axis) for name, axis in axes.items() if name in used}
+
+
 @checked
 def writable_folder(path: str | os.PathLike[str]) -> Path:
     """The folder, made if need be and tried by writing to it.

@@ -25,6 +25,7 @@ results = command(ContrastiveLearning)
 # %%
 # The line of Bayes is also that of the denoising classifier, whose scores use the same scenes.
 # Second figure: leaves and class lose the class as the diffusion model does (line: density
-# evolution); two halves reveal the level below the class.
+# evolution); two halves reveal the level below the class.  Third figure: the more a text tells, the
+# more width the class takes.
 
 figures = ContrastiveLearning().figure(results)

@@ -6,7 +6,7 @@ A scene has two objects that differ in every attribute; the caption names both, 
 derive the singular values of :math:`p(x,y)/\sqrt{p(x)p(y)}` for one attribute by exchange symmetry,
 multiply them for several, and find that attributes come before binding at any number of values and
 any noise, but places that are seen exactly are bound before attributes are known.  Then we count
-negatives.
+negatives, and let the text tell all symbols of a level of a tree.
 """
 
 import itertools
@@ -14,6 +14,8 @@ import itertools
 import numpy as np
 import sympy as sp
 
+from hierdiff import RHM
+from hierdiff.theory.rhm.tree_pairs import occluded_text, text_parts, text_widths
 from hierdiff.theory.zero_shot.captioned_scenes import CaptionedScenes, width_thresholds
 from hierdiff.theory.zero_shot.contrastive import (
     canonical_spectrum,
@@ -137,3 +139,39 @@ hard = fit_infonce(joint, 2, wrong=swap[:, 0], hard=0.5, seed=0)
 plain = fit_infonce(joint, 2, seed=0)
 for word, learner in (("plain", plain), ("hard", hard)):
     print(f"width 2, {word} negatives: {zero_shot_accuracy(joint, learner.scores, swap):.3f}")
+
+# %%
+# A text that tells two symbols
+# -----------------------------
+# On a tree the text may be the string of all symbols of a level.  Take a pair of symbols, each seen
+# with probability a.  The squared singular values are those of the mean of conditional
+# expectations, K = (1-a)^2 E_0 + a (1-a) (E_1 + E_2) + a^2 1.  On a function of both symbols that
+# has no mean given either, K is a^2.  Let f(1) and g(2) have unit variance and correlation c: then
+# E_1 g = c f and E_2 f = c g, and on their span E_1 + E_2 is a 2 x 2 matrix with eigenvalues 1 + c
+# and 1 - c.
+
+a, c = sp.symbols("a c", positive=True)
+both = sp.Matrix([[1, c], [c, 1]])  # E_1 + E_2 on f, g
+K = a * (1 - a) * both + a**2 * sp.eye(2)
+squares = set(map(sp.factor, K.eigenvals()))
+assert squares == {sp.factor(a * (1 + (1 - a) * c)), sp.factor(a * (1 - (1 - a) * c))}
+
+# %%
+# a (1 - (1 - a) c) exceeds a^2 unless c = 1: single symbols come before what the text tells about
+# both.  There are 2(v - 1) functions of single symbols, and N - 2v + 1 of the N strings are left.
+# The numbers of a grammar against the closed form:
+
+grammar = RHM(v=16, m=4, s=2, L=2).draw(seed=0)
+texts = occluded_text(grammar, 1, 0.8)
+parts = text_parts(grammar, 1, 0.8)
+stated = np.repeat([part.value for part in parts], [part.number for part in parts])
+assert np.abs(texts.values - stated).max() < 1e-7
+for part in (parts[0], parts[1], parts[-1]):
+    print(f"{part.text}: {part.value:.3f}, {part.number}")
+
+# %%
+# The class is a function of both symbols.  A text of the class alone needs the width v = 16 for it;
+# a text that tells both symbols, and a text of the four symbols below, need more for half of it:
+
+for level in (1, 2):
+    print(f"text of level {level}:", text_widths(occluded_text(grammar, level, 0.8), 0.5))

@@ -11,6 +11,7 @@ data: what a linear readout finds in the network should respond as they do.
 Run it on digits, or on responses of people to images::
 
     python validation/alignment.py digits --out out/digits
+    python validation/alignment.py grammars --out out/grammars  # beside classifiers, with errors
     python validation/alignment.py catalogue --name adm-256 --images DIR --triplets FILE
 """
 

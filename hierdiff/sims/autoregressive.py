@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus
 from hierdiff.checks import check_fields, checked, listed, natural, one_of, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
@@ -36,7 +36,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise, draw_symbols
 from hierdiff.plots import PALETTE, Figure, legend, panels, plt, shade
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.estimators import nested_mean
+from hierdiff.sims.metrics.estimators import jackknife, nested_mean, student_factor
 from hierdiff.sims.metrics.forward_backward import one_at_a_time
 from hierdiff.sims.models.block_unmasking import UnmaskingModel
 from hierdiff.sims.parallel_unmasking import grammar_of
@@ -65,6 +65,8 @@ Array = NDArray[Any]
 Datasets = Mapping[str, xr.Dataset]
 ORDERS: tuple[OrderName, ...] = ("left to right", "random", "spread")
 """Orders in which a datum is read."""
+COMPARED = ("loss", "divergence", "agreement", "half")
+"""What both prediction and measurement have."""
 _TEXT = {
     "loss": "loss at the next leaf, nats",
     "total": "sum of the losses of a string, nats",
@@ -73,10 +75,13 @@ _TEXT = {
     "agreement": "probability that a latent is decided as in the datum",
     "validity": "share of nodes with a derivation, short context",
     "bound_gap": "log p(x) less the variational bound of the masked model, nats",
+    "rule_loss": "mean loss at the leaves that open r rules, nats",
+    "half": "number of leaves after which a level is half decided",
 }
 _DIMS = {
     "loss": ("leaf",), "total": (), "short_loss": ("context",), "divergence": ("context",),
     "agreement": ("order", "read", "level"), "validity": ("context", "level"), "bound_gap": (),
+    "rule_loss": ("rules",), "half": ("order", "level"),
 }  # fmt: skip
 
 
@@ -174,7 +179,8 @@ class Autoregressive:
 
     Notes
     -----
-    Validity: entropies are exact up to means over data and grammars, whose errors are given.
+    Validity: entropies are exact up to means over data and grammars.  Errors are over grammars, or
+    over the data of one grammar, with Student's factor; those of ``half`` are by the jackknife.
 
     Examples
     --------
@@ -262,8 +268,9 @@ class Autoregressive:
         Returns
         -------
         xarray.Dataset
-            ``loss`` on (leaf), ``short_loss`` and ``divergence`` on (context), ``agreement`` on
-            (order, read, level), with errors.
+            ``loss`` on (leaf), ``rule_loss`` on (rules), ``short_loss`` and ``divergence`` on
+            (context), ``agreement`` on (order, read, level), ``half`` on (order, level), with
+            errors.
         """
         one_of("law", law, ("exact",))
         if grammar is not None:
@@ -340,23 +347,32 @@ class Autoregressive:
         self, found: dict[str, Array], source: str, grammar: Grammar,
         model: DiffusionModel | None = None,
     ) -> xr.Dataset:  # fmt: skip
+        opened = opened_rules(grammar)
+        kinds = sorted(set(opened.tolist()))
+        loss = np.asarray(found["loss"])
+        found = found | {"rule_loss": np.stack([loss[..., opened == r].mean(axis=2) for r in kinds],
+                                               axis=2)}  # fmt: skip
         variables: dict[str, Any] = {}
         for name, values in found.items():
             mean = nested_mean(values)
-            error = mean.error
+            error = mean.error * student_factor(mean.units)
             if name in ("agreement", "validity") and source != "theory":
                 # of draws that are all alike the error is below one in their number
                 error = np.maximum(error, 1 / (values.shape[0] * values.shape[1]))
-            variables[name] = (_DIMS[name], mean.mean, _TEXT[name])
-            variables[f"{name}_error"] = (_DIMS[name], error, f"standard error of: {_TEXT[name]}")
-        coords = {
-            "leaf": (("leaf",), np.arange(grammar.n_leaves), "leaf k, from the left"),
-            "context": (("context",), list(self.contexts_of(grammar)), "leaves of context"),
-            "order": (("order",), list(ORDERS), "order of reading"),
-            "read": (("read",), self.reads(grammar), "number of leaves that are read"),
-            "level": (("level",), np.arange(grammar.L + 1), "level, root = 0"),
-            "opened": (("leaf",), opened_rules(grammar), "rules that begin with the leaf"),
+            variables |= results.with_error(name, _DIMS[name], mean.mean, error, _TEXT[name])
+        reads = self.reads(grammar)
+        half = half_decided(found["agreement"], reads)
+        variables |= results.with_error("half", _DIMS["half"], *half, _TEXT["half"])
+        axes: dict[str, tuple[Any, str]] = {
+            "leaf": (np.arange(grammar.n_leaves), "leaf k, from the left"),
+            "context": (list(self.contexts_of(grammar)), "leaves of context"),
+            "order": (list(ORDERS), "order of reading"),
+            "read": (reads, "number of leaves that are read"),
+            "level": (np.arange(grammar.L + 1), "level, root = 0"),
+            "rules": (kinds, "rules that begin with a leaf"),
         }
+        coords = results.coordinates(variables, axes)
+        coords["opened"] = (("leaf",), opened, "rules that begin with the leaf")
         fields = asdict(self)
         if model is not None:  # the sizes are the model's, not those of the experiment's flags
             fields = {k: fields[k] for k in ("contexts", "data", "strings", "seed")}
@@ -389,58 +405,77 @@ class Autoregressive:
             "divergence": law.divergence.values.tolist(),
             "divergence_error": law.divergence_error.values.tolist(),
             "validity": ds.validity.values.tolist(),
-            "half read": {str(o): half for o, half in zip(law.order.values, halves(law),
-                                                            strict=True)},
-            "z": {w: largest_score(law, ds, w) for w in ("loss", "divergence", "agreement")},
+            "validity_error": ds.validity_error.values.tolist(),
+            **{f"{word}{end}": {str(o): _known(one[f"half{end}"].sel(order=o).values)
+                                for o in one.order.values}
+               for word, one in (("half read", law), ("half read, measured", ds))
+               for end in ("", "_error")},
+            "rules": law.rules.values.tolist(),
+            "rule_loss": [law.rule_loss.values.tolist(), law.rule_loss_error.values.tolist()],
+            "z": {w: largest_score(law, ds, w) for w in COMPARED},
             "bound gap": [float(ds.bound_gap), float(ds.bound_gap_error)],
         }  # fmt: skip
         return Summary(table(ds, law), claim(ds, law), values)
 
 
-def halves(ds: xr.Dataset) -> list[list[float | None]]:
-    """Number of leaves after which every level is half decided, [order][level]."""
-    out = []
-    for order in ds.order.values:
-        row: list[float | None] = []
-        for level in ds.level.values:
-            curve = 1 - ds.agreement.sel(order=order, level=level).values
-            # from places on the grid of reads to numbers of leaves
-            place = half_read(curve)
-            known = np.isfinite(place)
-            row.append(float(np.interp(place, np.arange(len(curve)), ds.read)) if known else None)
-        out.append(row)
-    return out
+def _known(row: Array) -> list[float | None]:
+    return [float(x) if np.isfinite(x) else None for x in row]
+
+
+def half_decided(agreement: Array, reads: list[int]) -> tuple[Array, Array]:
+    """Number of leaves after which every level is half decided, and its error, [order, level].
+
+    Agreement is [grammar, datum, order, read, level]; the error is over grammars, or over the data
+    of a single one, by the jackknife with Student's factor.  Both are NaN where agreement does not
+    rise, the error also where it does not without one of the units.
+    """
+    units = agreement.mean(axis=1) if len(agreement) > 1 else agreement[0]
+
+    def places(rows: Array) -> Array:
+        curves = 1 - np.moveaxis(units[rows].mean(axis=0), 1, 2)  # [order, level, read]
+        found = np.array([[half_read(curve) for curve in table] for table in curves])
+        # from places on the grid of reads to numbers of leaves
+        return np.where(np.isnan(found), np.nan, np.interp(found, np.arange(len(reads)), reads))
+
+    value, error = jackknife(places, len(units))
+    return value, error * student_factor(len(units))
+
+
+def _row(ds: xr.Dataset, name: str, digits: int, **at: Any) -> list[str]:
+    """All numbers of a row with their errors."""
+    x, error = ds[name].sel(at), ds[f"{name}_error"].sel(at)
+    return [plus_minus(a, e, digits) for a, e in zip(x.values, error.values, strict=True)]
 
 
 def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     """Losses by opened rules, contexts with validity, half-way points of all levels."""
     lines = ["mean loss at leaves that open r rules, nats",
-             f"{'r':>4}{'leaves':>8}{'exact':>10}{'measured':>10}"]  # fmt: skip
-    for r in sorted(set(law.opened.values.tolist())):
-        at = law.opened.values == r
-        lines.append(f"{r:>4}{int(at.sum()):>8}{float(law.loss[at].mean()):>10.3f}"
-                     f"{float(ds.loss[at].mean()):>10.3f}")  # fmt: skip
+             f"{'r':>4}{'leaves':>8}{'exact':>18}{'measured':>18}"]  # fmt: skip
+    columns = zip(law.rules.values, _row(law, "rule_loss", 3), _row(ds, "rule_loss", 3),
+                  strict=True)  # fmt: skip
+    lines += [f"{r:>4}{int((law.opened.values == r).sum()):>8}{a:>18}{b:>18}"
+              for r, a, b in columns]  # fmt: skip
     levels = ds.level.values[:-1]
-    lines += ["", f"{'context':>8}{'loss per leaf':>18}{'KL, nats':>18}  validity of levels "
-              + " ".join(f"{level:>6}" for level in levels)]  # fmt: skip
-    for j, c in enumerate(law.context.values):
-        loss, kl = (f"{float(law[w][j]):.3f} ± {float(law[f'{w}_error'][j]):.3f}"
-                    for w in ("short_loss", "divergence"))  # fmt: skip
-        cells = " ".join(f"{float(ds.validity[j, level]):>6.3f}" for level in levels)
-        lines.append(f"{c:>8}{loss:>18}{kl:>18}{'':>21}{cells}")
-    heads = "".join(f"{f'level {k}':>10}" for k in law.level.values)
-    lines += ["", "leaves read when a level is half decided", f"{'order':<16}{heads}"]
-    for order, row in zip(law.order.values, halves(law), strict=True):
-        cells = "".join(f"{'-' if x is None else f'{x:.1f}':>10}" for x in row)
-        lines.append(f"{order:<16}{cells}")
+    lines += ["", f"{'context':>8}{'loss per leaf':>18}{'KL, nats':>18}"
+              + "".join(f"{f'valid, level {level}':>18}" for level in levels)]  # fmt: skip
+    for c in law.context.values:
+        cells = [plus_minus(law[w].sel(context=c), law[f"{w}_error"].sel(context=c), 3)
+                 for w in ("short_loss", "divergence")]  # fmt: skip
+        cells += _row(ds, "validity", 4, context=c)[:-1]
+        lines.append(f"{c:>8}" + "".join(f"{x:>18}" for x in cells))
+    heads = "".join(f"{f'level {k}':>14}" for k in law.level.values)
+    lines += ["", "leaves read when a level is half decided", f"{'order':<26}{heads}"]
+    for order in map(str, law.order.values):
+        for one, word in ((law, "exact"), (ds, "measured")):
+            cells = _row(one, "half", 2, order=order)
+            lines.append(f"{f'{order}, {word}':<26}" + "".join(f"{x:>14}" for x in cells))
     return "\n".join(lines)
 
 
 def claim(ds: xr.Dataset, law: xr.Dataset) -> str:
     """The sum rule, the context that the class needs, and when it is decided."""
-    half = dict(zip(map(str, law.order.values), (row[0] for row in halves(law)), strict=True))
-    words = ", ".join(f"{o} {'-' if x is None else f'{x:.1f}'}" for o, x in half.items())
-    z = max(largest_score(law, ds, w) for w in ("loss", "divergence", "agreement"))
+    words = ", ".join(f"{o} {_row(law, 'half', 2, order=o)[0]}" for o in law.order.values)
+    z = max(largest_score(law, ds, w) for w in COMPARED)
     return (
         f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats; half of the "
         f"class is decided after so many of {law.sizes['leaf']} leaves: {words}; the exact laws "
@@ -490,8 +525,9 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
         legend(ax, words)
     for ax in (axes[1], right):
         ax.spines["top"].set_visible(False)
-    half = dict(zip(map(str, law.order.values), (row[0] for row in halves(law)), strict=True))
-    ends = [f"{x:.0f} ({o})" for o, x in half.items() if x is not None]
+    places = law.half.sel(level=0)
+    ends = [f"{float(x):.0f} ({o})" for o, x in zip(law.order.values, places, strict=True)
+            if np.isfinite(float(x))]  # fmt: skip
     c = len(law.context) // 2
     panels(
         axes, f"losses sum to {float(law.total):.2f} ± {float(law.total_error):.2f} nats",

@@ -16,12 +16,15 @@ On trees a contrastive pair reveals the symbol at the top of its own view
 .. math:: \frac{1}{v-1} \sum_{k>0} \sigma_k^2 = \frac{v\,E[b_{true}] - 1}{v - 1}
 
 for leaves and class: the order parameter of the phase transition, by density evolution.
+
+A text may be the string of all symbols of a level.  Of images that show each of them with
+probability a the squared singular values sum to the mean of 1 / p(what is seen): the prediction
+counts strings, the measurement draws them and takes the evidence of belief propagation.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -36,27 +39,26 @@ from hierdiff import RHM, results
 from hierdiff._display import experiment_html
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
-from hierdiff.data.rhm import affordable
+from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import noise_name, noise_process
-from hierdiff.plots import (
-    GREEN,
-    GUIDE,
-    ORANGE,
-    PALETTE,
-    PURPLE,
-    Figure,
-    legend,
-    panels,
-    plt,
-    shade,
-    shared_legend,
-)
+from hierdiff.plots import Figure
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.estimators import standard_error
+from hierdiff.sims.contrastive_learning_figure import (
+    LEARNERS,
+    PAIRS,
+    claim,
+    draw_scenes,
+    draw_texts,
+    draw_trees,
+    numbers,
+    table,
+)
+from hierdiff.sims.metrics.estimators import standard_error, student_error
 from hierdiff.tasks import Task, run_tasks
+from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.rhm.density_evolution import population_dynamics
-from hierdiff.theory.rhm.tree_pairs import tree_pair
+from hierdiff.theory.rhm.tree_pairs import occluded_text, text_parts, text_widths, tree_pair
 from hierdiff.theory.zero_shot.captioned_scenes import CaptionedScenes, denoising_scores
 from hierdiff.theory.zero_shot.contrastive import (
     Spectrum,
@@ -72,12 +74,9 @@ Array = NDArray[Any]
 Datasets = Mapping[str, xr.Dataset]
 Law = Literal["spectral", "infonce", "hard", "counted"]
 
-LEARNERS = {
-    "infonce": "InfoNCE", "hard": "InfoNCE, hard negatives", "counted": "InfoNCE, few negatives",
-}  # fmt: skip
-PAIRS = {"class": "leaves and class", "halves": "two halves", "leaves": "two leaves"}
-"""Contrastive pairs of a tree."""
 _ACCURACY = "zero-shot accuracy"
+_STRINGS = 4096
+"""Most strings of a text; their spectrum takes about a minute per grammar."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -159,6 +158,37 @@ def one_tree(
     return {"revealed": revealed, "square": square}
 
 
+def one_text(
+    rhm: RHM, level: int, kept: float, widths: Array, samples: int, seed: int, g: int
+) -> dict[str, Array]:
+    """Singular values [width], shares [level or string, width] and half widths of one text.
+
+    Also the sum of squared singular values, and 1 / p(what is seen) of strings that are drawn.
+    """
+    grammar = rhm.draw(stream(seed, "grammar", g))
+    found = occluded_text(grammar, level, kept)
+    inside = np.minimum(widths, len(found.values)) - 1
+    rows = np.vstack([found.revealed, found.string])
+    top = Grammar(grammar.rules[:level], grammar.weights[:level], grammar.root_prior,
+                  leaf_vocabulary=grammar.v[level])  # fmt: skip
+    rng = stream(seed, "texts", g, level)
+    strings = top.sample(samples, rng).leaves
+    seen = rng.random(strings.shape) < kept
+    with np.errstate(divide="ignore"):
+        evidence = np.where(seen[..., None], np.log(np.eye(top.v[-1]))[strings], 0.0)
+    log_p = posterior(top, evidence, levels=(), threads=1).log_evidence
+    stated = np.full(len(widths), np.nan)
+    if strings.shape[1] == 2:  # eq. (7)
+        parts = text_parts(grammar, level, kept)
+        line = np.repeat([part.value for part in parts], [part.number for part in parts])
+        stated = line[inside]
+    return {
+        "value": found.values[inside], "stated": stated, "shares": rows[:, inside],
+        "half": np.array(list(text_widths(found, 0.5).values()), float),
+        "square": np.array((found.values**2).sum()), "drawn": np.exp(-log_p),
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ContrastiveLearning:
     """What contrastive learners bind, against width and negatives; what they reveal of a tree.
@@ -177,7 +207,7 @@ class ContrastiveLearning:
 
     name: ClassVar[str] = "contrastive_learning"
     _repr_html_ = experiment_html
-    files: ClassVar[tuple[str, ...]] = (name, f"{name}_trees")
+    files: ClassVar[tuple[str, ...]] = (name, f"{name}_trees", f"{name}_texts")
 
     values: tuple[int, ...] = (5, 5)
     """Values of every attribute of an object: shape, colour, position, size."""
@@ -209,6 +239,10 @@ class ContrastiveLearning:
     """Random grammars."""
     samples: int = 600
     """Strings per grammar and noise level."""
+    text_levels: tuple[int, ...] = (1, 2)
+    """Levels of which a text tells all symbols."""
+    kept: float = 0.8
+    """Probability that an image shows a symbol of such a level."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -227,6 +261,8 @@ class ContrastiveLearning:
             levels=partial(whole, low=2, high=10**4),
             grammars=partial(whole, low=2, high=10**6),
             samples=partial(whole, low=2, high=10**7),
+            text_levels=partial(listed, rule=partial(whole, low=1), least=1, rising=True),
+            kept=partial(number, low=0, high=1),
             seed=natural,
         )
         scenes = CaptionedScenes(self.values, self.fidelity)
@@ -236,6 +272,19 @@ class ContrastiveLearning:
             if value > most:
                 raise InvalidParameter(f"{name} = {value} exceeds the {most} captions; give less")
         affordable(RHM(self.v, self.m, self.s, self.L), self.samples)
+        if self.text_levels[-1] > self.L:
+            raise InvalidParameter(
+                f"text_levels = {self.text_levels[-1]} is outside of the tree; give 1 to {self.L}"
+            )
+        if self._strings(self.text_levels[-1]) > _STRINGS:
+            raise InvalidParameter(
+                f"text_levels = {self.text_levels[-1]} has {self._strings(self.text_levels[-1])} "
+                f"strings; give levels of at most {_STRINGS}"
+            )
+
+    def _strings(self, level: int) -> int:
+        """Strings of a level, each of which has one derivation."""
+        return int(self.v * self.m ** ((self.s**level - 1) // (self.s - 1)))
 
     @property
     def world(self) -> CaptionedScenes:
@@ -396,6 +445,72 @@ class ContrastiveLearning:
         }
         return results.label(variables, coords, "simulation", results.provenance(asdict(self)))
 
+    def texts(
+        self,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+    ) -> xr.Dataset:
+        """Spectra of texts that tell all symbols of a level, and the levels revealed, by width."""
+        rhm, tasks = RHM(self.v, self.m, self.s, self.L), []
+        most = self._strings(self.text_levels[-1])
+        ends = [2 * self.v - 1, *(self._strings(level) for level in self.text_levels)]
+        widths = np.unique(np.r_[np.geomspace(1, most, 25).round(), ends]).astype(int)
+        widths = widths[widths <= most]
+        for level in self.text_levels:
+            for g in range(self.grammars):
+                parameters = {
+                    "version": 1, "question": self.name, "law": "texts", "v": self.v, "m": self.m,
+                    "s": self.s, "L": self.L, "level": level, "kept": self.kept,
+                    "widths": widths.tolist(), "samples": self.samples, "seed": self.seed,
+                    "grammar": g,
+                }  # fmt: skip
+                arguments = (rhm, level, self.kept, widths, self.samples, self.seed, g)
+                tasks.append(Task(one_text, arguments, parameters))
+        parts = run_tasks(
+            tasks, name=f"{self.name} texts", folder=folder, workers=workers, cluster=cluster
+        )
+        names = [*(f"level {i}" for i in range(self.text_levels[-1] + 1)), "string"]
+        plane, shape = ("text", "part", "width"), (len(self.text_levels), len(names), len(widths))
+        rows = {"revealed": np.full((self.grammars, *shape), np.nan),
+                "half": np.full((self.grammars, *shape[:2]), np.nan)}  # fmt: skip
+        every = {k: np.stack([p[k] for p in parts]).reshape(
+            len(self.text_levels), self.grammars, *np.shape(parts[0][k]))
+            for k in ("value", "stated", "square", "drawn")}  # fmt: skip
+        for i, level in enumerate(self.text_levels):
+            inside = widths <= self._strings(level)
+            every["value"][i][:, ~inside] = every["stated"][i][:, ~inside] = np.nan
+            for g, p in enumerate(parts[i * self.grammars : (i + 1) * self.grammars]):
+                places = [*range(level + 1), -1]
+                rows["half"][g, i, places] = p["half"]
+                rows["revealed"][g, i, places] = np.where(inside, p["shares"], np.nan)
+        dims = {"revealed": plane, "half": plane[:2], "value": ("text", "width")}
+        words = {"revealed": "share of a latent that is revealed", "value": "singular value",
+                 "half": "width at which half of what is revealed at full width is"}  # fmt: skip
+        rows["value"] = np.moveaxis(every["value"], 1, 0)
+        variables: dict[str, Any] = {
+            "stated": (("text", "width"), every["stated"].mean(axis=1), "value in closed form"),
+            "square": (("text",), every["square"].mean(axis=1), "sum of squared singular values"),
+        }
+        for name, x in rows.items():
+            known = np.nan_to_num(x)
+            variables |= results.with_error(
+                name, dims[name], x.mean(axis=0), student_error(known) + 0 * x.mean(axis=0),
+                words[name],
+            )  # fmt: skip
+        drawn = every["drawn"]  # [text, grammar, string]; grammars are those of the law
+        spread = np.sqrt(drawn.var(axis=2, ddof=1).mean(axis=1) / drawn[0].size)
+        variables |= results.with_error("drawn", ("text",), drawn.mean(axis=(1, 2)), spread,
+                                        "mean of 1 / p(what is seen)")  # fmt: skip
+        axes: dict[str, tuple[Any, str]] = {
+            "text": (list(self.text_levels), "level of which the text tells all symbols"),
+            "part": (names, "what is revealed"),
+            "width": (widths, "width d of the embeddings"),
+        }
+        coords = results.coordinates(variables, axes)
+        return results.label(variables, coords, "theory", results.provenance(asdict(self)))
+
     def _labelled(
         self, accuracy: Array, source: str, law: str, error: Array | None = None
     ) -> xr.Dataset:
@@ -425,6 +540,7 @@ class ContrastiveLearning:
             found[f"{self.name}_{law}"] = self.predict(law, **options)
         found[f"{self.name}_ceilings"] = self.ceilings()
         found[f"{self.name}_trees"] = self.trees(**options)
+        found[f"{self.name}_texts"] = self.texts(**options)
         return found
 
     def figure(self, datasets: Datasets) -> Mapping[str, Figure]:
@@ -432,183 +548,9 @@ class ContrastiveLearning:
         return {
             self.name: draw_scenes(self, datasets),
             f"{self.name}_trees": draw_trees(self, datasets[f"{self.name}_trees"]),
+            f"{self.name}_texts": draw_texts(self, datasets[f"{self.name}_texts"]),
         }
 
     def summary(self, datasets: Datasets) -> Summary:
         """Accuracy of binding at every width, and the level that each pair reveals."""
         return Summary(table(self, datasets), claim(self, datasets), numbers(self, datasets))
-
-
-def _binding(ds: xr.Dataset) -> str:
-    """The task of exchanged values."""
-    return str(ds.task.values[-1])
-
-
-def _attribute(ds: xr.Dataset) -> str:
-    return str(ds.task.values[0])
-
-
-def table(one: ContrastiveLearning, datasets: Datasets) -> str:
-    """A row per width, then what trees reveal without noise."""
-    law = datasets[f"{one.name}_theory"]
-    task, other = _binding(law), _attribute(law)
-    names = ["theory", *LEARNERS]
-    words = ["spectral", *LEARNERS.values()]
-    lines = [f"{task} (binding), then {other}, by width", f"{'d':>4}" + "".join(
-        f"{w:>27}" for w in words)]  # fmt: skip
-    for d in law.width.values:
-        cells = []
-        for name in names:
-            at = datasets[f"{one.name}_{name}"].sel(width=d)
-            cells.append(f"{float(at.accuracy.sel(task=task)):.3f} ± "
-                         f"{float(at.accuracy_error.sel(task=task)):.3f}, "
-                         f"{float(at.accuracy.sel(task=other)):.3f}")  # fmt: skip
-        lines.append(f"{d:>4}" + "".join(f"{c:>27}" for c in cells))
-    top = datasets[f"{one.name}_ceilings"]
-    bayes = [float(top.bayes.sel(task=x)) for x in (task, other)]
-    lines.append(f"Bayes, and the denoising classifier: {bayes[0]:.3f}, {bayes[1]:.3f}")
-    trees = datasets[f"{one.name}_trees"]
-    lines.append("share of a latent that is revealed without noise, root first")
-    for pair in trees.pair.values:
-        row = trees.sel(pair=pair).isel(t=0)
-        cells = [f"{float(a):.3f} ± {float(b):.3f}"
-                 for a, b in zip(row.revealed, row.revealed_error, strict=True)]  # fmt: skip
-        lines.append(f"{pair:>18}: " + ", ".join(cells))
-    return "\n".join(lines)
-
-
-def _scores(one: ContrastiveLearning, datasets: Datasets) -> tuple[float, float]:
-    """Largest z of drawn scenes and of the order parameter."""
-    both = results.compare(datasets[f"{one.name}_theory"], datasets[one.name])
-    z = np.abs(both.accuracy_z.values)
-    trees = datasets[f"{one.name}_trees"]
-    error = np.hypot(trees.square_error, trees.order_error).values
-    gap = np.abs(trees.square - trees.order).values
-    order = gap[error > 1e-6] / error[error > 1e-6]
-    return float(z[np.isfinite(z)].max(initial=0.0)), float(order.max(initial=0.0))
-
-
-def numbers(one: ContrastiveLearning, datasets: Datasets) -> dict[str, Any]:
-    """The numbers of the table."""
-    law, trees = datasets[f"{one.name}_theory"], datasets[f"{one.name}_trees"]
-    z, top = _scores(one, datasets), datasets[f"{one.name}_ceilings"]
-    found: dict[str, Any] = {
-        "width": law.width.values.tolist(), "task": law.task.values.tolist(),
-        "bayes": top.bayes.values.tolist(), "denoising": top.denoising.values.tolist(),
-        "largest z of drawn scenes": z[0], "largest z of the order parameter": z[1],
-        "parts": [[p.text, p.value, p.number] for p in one.world.parts()[:6]],
-    }  # fmt: skip
-    for name in ("theory", *LEARNERS):
-        ds = datasets[f"{one.name}_{name}"]
-        found[name] = [ds.accuracy.values.tolist(), ds.accuracy_error.values.tolist()]
-    found["t"] = trees.t.values.tolist()
-    for word in ("square", "square_error", "order", "revealed", "revealed_error"):
-        found[word] = trees[word].values.tolist()
-    return found
-
-
-def claim(one: ContrastiveLearning, datasets: Datasets) -> str:
-    """Width and negatives at which learners bind; what two halves reveal."""
-    law, trees = datasets[f"{one.name}_theory"], datasets[f"{one.name}_trees"]
-    task = _binding(law)
-    row = law.accuracy.sel(task=task)
-    blind = [int(d) for d, x in zip(law.width, row, strict=True) if abs(float(x) - 0.5) < 1e-6]
-    first = int(law.width[0])
-    hard = float(datasets[f"{one.name}_hard"].accuracy.sel(task=task, width=first))
-    plain = float(datasets[f"{one.name}_infonce"].accuracy.sel(task=task, width=first))
-    halves = trees.revealed.sel(pair=PAIRS["halves"]).isel(t=0).values
-    z = _scores(one, datasets)
-    bayes = float(datasets[f"{one.name}_ceilings"].bayes.sel(task=task))
-    upto = f"nothing up to width {blind[-1]}" if blind else "at every width that was tried"
-    return (
-        f"the spectral learner binds {upto} and has {float(row[-1]):.3f} at width "
-        f"{int(law.width[-1])} (Bayes {bayes:.3f}); InfoNCE of width "
-        f"{first} has {plain:.3f}, with hard negatives {hard:.3f}; two halves of a tree reveal "
-        f"{halves[1]:.2f} of the symbol at their top and {halves[0]:.2f} of the class; largest |z| "
-        f"of drawn scenes {z[0]:.1f}, of the class and its order parameter {z[1]:.1f}"
-    )
-
-
-def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:
-    """Spectrum by part; binding and attributes against width."""
-    law, top = datasets[f"{one.name}_theory"], datasets[f"{one.name}_ceilings"]
-    figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.8), layout="constrained")
-    parts, begin = one.world.parts(), 1
-    colours = {"binding": PURPLE, "together": GREEN, "pairs": ORANGE, "constant": "0.4"}
-    shown: set[str] = set()
-    for part in parts:
-        word = next((w for w in colours if w in part.text), "attribute")
-        label = {"pairs": "pairs of values", "together": "values together"}.get(word, word)
-        axes[0].plot(
-            np.arange(begin, begin + part.number), np.full(part.number, part.value), "o", ms=3,
-            color=colours.get(word, PALETTE[0]), label=None if label in shown else label,
-        )  # fmt: skip
-        shown.add(label)
-        begin += part.number
-    axes[0].set(
-        xlabel="number k", ylabel=r"singular value $\sigma_k$", xscale="log", ylim=(0, 1.05)
-    )
-    titles = (_binding(law), _attribute(law))
-    for ax, task in zip(axes[1:], titles, strict=True):
-        at = law.sel(task=task)
-        ax.axhline(
-            float(top.bayes.sel(task=task)),
-            color="k",
-            ls=":",
-            lw=1,
-            label="Bayes, denoising classifier",
-        )
-        ax.axhline(0.5, **GUIDE)
-        ax.plot(at.width, at.accuracy, "k-", lw=1.2, label="spectral optimum, exact")
-        drawn = datasets[one.name].sel(task=task)
-        ax.errorbar(drawn.width, drawn.accuracy, drawn.accuracy_error, fmt="k.", ms=5,
-                    label="the same on drawn scenes")  # fmt: skip
-        for i, (name, text) in enumerate(LEARNERS.items()):
-            ds = datasets[f"{one.name}_{name}"].sel(task=task)
-            text = f"InfoNCE, {one.negatives} negatives" if name == "counted" else text
-            ax.errorbar(ds.width, ds.accuracy, ds.accuracy_error, fmt="o-", ms=3.5, lw=0.8,
-                        capsize=2, color=PALETTE[(0, 3, 4)[i]], label=text)  # fmt: skip
-        ax.set(xlabel="width d of the embeddings", ylabel=f"accuracy, {task}", ylim=(0.42, 0.95))
-    first = 1 + sum(p.number for p in itertools.takewhile(lambda p: "binding" not in p.text, parts))
-    known = [law.accuracy.sel(task=task).values for task in titles]
-    binds = [f"d = {int(d)}" for d, a in zip(law.width.values, known[0], strict=True) if a > 0.51]
-    best = [float(top.bayes.sel(task=task)) for task in titles]
-    near = [f"d = {int(d)}" for d, a in zip(law.width.values, known[1], strict=True)
-            if a > 0.5 + 0.9 * (best[1] - 0.5)]  # fmt: skip
-    panels(axes, f"spectrum: binding from number {first}",
-           f"{titles[0]}: above 1/2 from {(binds or ['no width'])[0]} (spectral)",
-           f"{titles[1]}: 9/10 of Bayes from {(near or ['no width'])[0]} (spectral)")  # fmt: skip
-    legend(axes[0])
-    shared_legend(figure, axes[1])
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def draw_trees(one: ContrastiveLearning, trees: xr.Dataset) -> Figure:
-    """The class by its spectrum; levels revealed by each pair, against noise."""
-    figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
-    axes[0].plot(trees.t, trees.order, "k-", lw=1, label="density evolution: order parameter")
-    axes[0].errorbar(trees.t, trees.square, trees.square_error, fmt="o", ms=4, color=PALETTE[0],
-                     label=r"spectrum: mean $\sigma_k^2$")  # fmt: skip
-    axes[0].set(ylabel="order parameter of the class", ylim=(-0.02, 1.05))
-    for ax, pair in zip(axes[1:], trees.pair.values, strict=True):
-        for level in trees.level.values:
-            at = trees.sel(pair=pair, level=level)
-            colour = shade(level / max(one.L, 1))
-            ax.errorbar(at.t, at.revealed, at.revealed_error, fmt="o-", ms=3, lw=1, color=colour,
-                        label=f"level {level}")  # fmt: skip
-        ax.set(ylabel=r"revealed, $R^2$", ylim=(-0.02, 1.05))
-    for ax in axes:
-        ax.set_xlabel(str(trees.t.attrs["long_name"]))
-        ax.spines[["top", "right"]].set_visible(False)
-    words = []
-    for pair in map(str, trees.pair.values):
-        clean = trees.revealed.sel(pair=pair).isel(t=0)
-        level = int(np.argmax(clean.values))
-        words.append(f"{pair}: level {int(trees.level[level])}, "
-                     f"$R^2$ = {float(clean[level]):.2f}")  # fmt: skip
-    far = float(np.abs(trees.square - trees.order).max())
-    panels(axes, f"leaves and class: both agree to {far:.3f}", *words)
-    shared_legend(figure, axes[0], axes[1])
-    return figure

@@ -28,6 +28,7 @@ from hierdiff.plots import BLUE, Figure, legend, level_colours, needs, panels, p
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.fluctuations import distance_means, fluctuations, ratio
 from hierdiff.sims.metrics.forward_backward import one_at_a_time
+from hierdiff.sims.phase_transition import between
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.rhm.dynamical_correlations import leaf_correlation, susceptibility
@@ -297,19 +298,19 @@ class Correlations:
         measured = self.measure(model, data, **run.tasks(self.name))
         if is_channel(self.process):
             return {self.name: measured}
-        theory = self.predict(t=measured.t.values)
+        theory = self.predict(t=between(measured.t.values, 0.0025))
         return {f"{self.name}_theory": theory, self.name: measured}
 
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
         """Correlation against distance at some noise levels, and susceptibility against noise."""
         figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
+        chosen = _shown(next(reversed(datasets.values())).t.values)
         for ds in datasets.values():
             needs(ds, {"correlation": ("distance", "t"), "susceptibility": ("t",)}, "Correlations")
             look = style(str(ds.source.values))
-            chosen = range(1, ds.sizes["t"], max(1, ds.sizes["t"] // 5))
             colours = level_colours(len(chosen))
-            for k, colour in zip(chosen, colours, strict=True):
-                one = ds.isel(t=k)
+            for t, colour in zip(chosen, colours, strict=True):
+                one = ds.sel(t=t, method="nearest")
                 label = None if look["ls"] == "-" else f"t = {float(one.t):.2f}"
                 axes[0].errorbar(
                     one.distance, one.correlation, one.correlation_error, color=colour,
@@ -346,8 +347,14 @@ class Correlations:
             f"{float(ds.susceptibility_error[k]):.2f}"
         )
         if f"{self.name}_theory" in datasets:
-            claim += f" (theory {float(datasets[f'{self.name}_theory'].susceptibility[k]):.2f})"
+            law = datasets[f"{self.name}_theory"].susceptibility
+            claim += f" (theory {float(law.sel(t=ds.t[k], method='nearest')):.2f})"
         return Summary("\n".join(lines), claim, values)
+
+
+def _shown(times: Array) -> Array:
+    """Noise levels of the panel of distances, about five."""
+    return np.asarray(times[1 :: max(1, len(times) // 5)])
 
 
 def _measure_grammar(

@@ -196,7 +196,7 @@ class GrammarLearning:
         law_of = np.array([line] * len(CONTEXTS))  # contexts do not matter any more
         variables = {
             **_costs(cost, 0 * cost, slope, 0 * slope),
-            **_pair("strings", ("context", "m", "P"), law_of, 0 * law_of,
+            **results.with_error("strings", ("context", "m", "P"), law_of, 0 * law_of,
                     "divergence of strings, nats"),
         }  # fmt: skip
         return self._labelled(variables, "theory")
@@ -289,7 +289,7 @@ class GrammarLearning:
         for name, (dims, words) in tables.items():
             values = np.moveaxis(every[name], 1, 0)  # [grammar, m, context, ..., P]
             by_dims = np.moveaxis(values, 1, -2)
-            out |= _pair(name, dims, by_dims.mean(axis=0), _error(by_dims), words)
+            out |= results.with_error(name, dims, by_dims.mean(axis=0), _error(by_dims), words)
         return out
 
     def _labelled(self, variables: dict[str, Any], source: str) -> xr.Dataset:
@@ -301,8 +301,7 @@ class GrammarLearning:
             "P": (self.numbers, "number of strings P"),
             "t": (list(self.times), "noise level t of the masking process"),
         }
-        used = {dim for dims, _, _ in variables.values() for dim in dims}
-        coords = {name: ((name,), *axis) for name, axis in axes.items() if name in used}
+        coords = results.coordinates(variables, axes)
         return results.label(variables, coords, source, results.provenance(asdict(self)))
 
     def datasets(
@@ -444,16 +443,13 @@ def _slope(x: Array, y: Array, error: Array) -> tuple[Array, Array]:
     return slope, np.sqrt((weights**2 * np.nan_to_num(error) ** 2).sum(axis=0))
 
 
-def _pair(name: str, dims: tuple[str, ...], value: Array, error: Array, words: str) -> Any:
-    return results.with_error(name, dims, value, error, words)
-
-
 def _costs(cost: Array, error: Array, slope: Array, slope_error: Array) -> dict[str, Any]:
     dims = ("context", "height", "m")
     return {
-        **_pair("samples", dims, cost, error, "strings P*, geometric mean"),
-        **_pair("exponent", dims[:2], slope, slope_error, "slope of ln P* against ln m"),
-    }
+        **results.with_error("samples", dims, cost, error, "strings P*, geometric mean"),
+        **results.with_error("exponent", dims[:2], slope, slope_error,
+                             "slope of ln P* against ln m"),
+    }  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- table and figure

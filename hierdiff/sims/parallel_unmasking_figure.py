@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hierdiff._display import plus_minus
 from hierdiff.plots import PALETTE, Figure, legend, level_colours, panels, plt
 from hierdiff.sims.models.finite_steps import convergence_order
 
@@ -24,10 +25,6 @@ def largest_score(law: xr.Dataset, ds: xr.Dataset, word: str) -> float:
     return float(z.max()) if z.size else 0.0
 
 
-def _pm(value: float, error: float, digits: int = 2) -> str:
-    return "-" if np.isnan(value) else f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
 def table(ds: xr.Dataset) -> str:
     """Divergence and share of valid strings, a row per number of steps."""
     words = [str(o) for o in ds.order.values]
@@ -37,7 +34,7 @@ def table(ds: xr.Dataset) -> str:
     ):  # fmt: skip
         lines += [title, f"{'T':>5}" + "".join(f"{w:>18}" for w in words)]
         for j, T in enumerate(ds["T"].values):
-            cells = [_pm(float(ds[word][i, j]), float(ds[f"{word}_error"][i, j]), digits)
+            cells = [plus_minus(float(ds[word][i, j]), float(ds[f"{word}_error"][i, j]), digits)
                      for i in range(len(words))]  # fmt: skip
             lines.append(f"{T:>5}" + "".join(f"{c:>18}" for c in cells))
     return "\n".join(lines)
@@ -53,10 +50,10 @@ def sizes_table(ds: xr.Dataset) -> str:
     ]
     for i in range(ds.sizes["size"]):
         one = ds.isel(size=i)
-        fall = _pm(float(one.fall), float(one.fall_error))
+        fall = plus_minus(float(one.fall), float(one.fall_error), 2)
         head = f"{int(one.m):>3}{int(one.L):>3}{int(one.leaves):>8}{fall:>14}"
         for word, start in (("best", head), ("spread", " " * 28)):
-            cells = [_pm(float(one[word][j]), float(one[f"{word}_error"][j]))
+            cells = [plus_minus(float(one[word][j]), float(one[f"{word}_error"][j]), 2)
                      for j in range(len(steps))]  # fmt: skip
             lines.append(start + "".join(f"{c:>15}" for c in cells))
     return "\n".join(lines)
@@ -70,13 +67,13 @@ def again_table(ds: xr.Dataset) -> str:
     for order in ds.order.values:
         for calls in ds.calls.values:
             one = ds.sel(order=order, calls=calls)
-            cells = [_pm(float(one.remasked[k]), float(one.remasked_error[k]), 3)
+            cells = [plus_minus(float(one.remasked[k]), float(one.remasked_error[k]), 3)
                      for k in range(ds.sizes["again"])]  # fmt: skip
             lines.append(f"{order:<16}{calls:>6}" + "".join(f"{c:>18}" for c in cells))
     lines += ["divergence of paths, evenly spaced noise levels, nats",
               f"{'T':>5}" + "".join(f"{p:>18}" for p in ds.process.values)]  # fmt: skip
     for j, T in enumerate(ds["T"].values):
-        cells = [_pm(float(ds.path[i, j]), float(ds.path_error[i, j]))
+        cells = [plus_minus(float(ds.path[i, j]), float(ds.path_error[i, j]), 2)
                  for i in range(ds.sizes["process"])]  # fmt: skip
         lines.append(f"{T:>5}" + "".join(f"{c:>18}" for c in cells))
     return "\n".join(lines)
@@ -87,14 +84,14 @@ def claim(ds: xr.Dataset, law: xr.Dataset | None, sizes: xr.Dataset | None) -> s
     T = int(ds["T"].values[min(ds.sizes["T"] - 1, ds.sizes["T"] // 2)])
     one = ds.sel(T=T)
     cells = ", ".join(
-        f"{o} {_pm(float(one.divergence[i]), float(one.divergence_error[i]))}"
+        f"{o} {plus_minus(float(one.divergence[i]), float(one.divergence_error[i]), 2)}"
         for i, o in enumerate(map(str, ds.order.values))
     )
     text = f"divergence in nats at {T} steps: {cells}"
     if law is not None:
         text += f"; the exact law holds to |z| <= {largest_score(law, ds, 'divergence'):.1f}"
     if sizes is not None:
-        falls = [_pm(*exponent(sizes, w)) for w in ("best", "spread")]
+        falls = [plus_minus(*exponent(sizes, w), 2) for w in ("best", "spread")]
         text += (
             f"; with T it falls as T to the power -{falls[0]} (random order, best sizes) and "
             f"-{falls[1]} (spread)"

@@ -9,6 +9,7 @@ a threshold the class is lost, over a range of noise that shrinks as lambda^-L w
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -520,7 +521,7 @@ class PhaseTransition:
         if not is_channel(self.process):
             return law.predict(), measured
         theory = law.predict(
-            "population", measured.t.values, size=_SIZE, copies=_COPIES, **options
+            "population", between(measured.t.values), size=_SIZE, copies=_COPIES, **options
         )  # fmt: skip
         return theory, measured
 
@@ -705,6 +706,19 @@ def _curves(values: dict[str, tuple[Array, Array]]) -> dict[str, Any]:
         variables[name] = (("level", "t"), mean, _TEXT[name])
         variables[f"{name}_error"] = (("level", "t"), error, f"standard error of: {_TEXT[name]}")
     return variables
+
+
+def between(times: Array, step: float = 0.025) -> Array:
+    """Noise levels of a curve: those given, and evenly between them where they are further apart.
+
+    Comparisons need the given ones; where the class is lost they are close already.
+    """
+    parts = [
+        np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)), endpoint=False)
+        for a, b in itertools.pairwise(times)
+        if b > a
+    ]
+    return np.concatenate([*parts, times[-1:]])
 
 
 def _bracket(times: Array, curve: Array) -> tuple[float, float] | None:

@@ -195,7 +195,7 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
             )  # fmt: skip
         _axis(ax, ds, "belief in the true class")
         if "threshold" in ds:
-            _mark_half(ax, ds, source)
+            _mark_half(ax, ds, source, float(ds.threshold) > min(places))
         _mark_thresholds(ax, ds)
     width = max(0.04, 0.16 * min(places[0], 1 - places[0]) + 0.02)
     ax.set_xlim(max(0.0, places[0] - width), min(1.0, places[0] + width))
@@ -203,14 +203,15 @@ def class_transition(*datasets: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _mark_half(ax: Axes, ds: xr.Dataset, source: str) -> None:
+def _mark_half(ax: Axes, ds: xr.Dataset, source: str, right: bool) -> None:
+    """The place where the class is half lost, in words on the side away from the other one."""
     x, error = float(ds.threshold), float(ds.threshold_error)
     text = f"{x:.4f}" + (f" ± {error:.4f}" if error else "")
     colour, lift = ("k", -16) if source == "theory" else (BLUE, -4)
     ax.plot([x], [0.5], marker="D", ms=4, color=colour, mfc="white", zorder=5, ls="none")
     ax.annotate(
-        text, (x, 0.5), (-8, lift), textcoords="offset points", ha="right", fontsize=FONT,
-        color=colour,
+        text, (x, 0.5), (8 if right else -8, -lift if right else lift),
+        textcoords="offset points", ha="left" if right else "right", fontsize=FONT, color=colour,
     )  # fmt: skip
 
 

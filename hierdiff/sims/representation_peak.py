@@ -39,6 +39,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import BLUE, GREY, Figure, panel, plt, shared_legend
+from hierdiff.sims.metrics.estimators import jackknife
 from hierdiff.sims.representation import Representation, representation
 
 __all__ = ["RepresentationPeak"]
@@ -248,9 +249,8 @@ def top(sigma: Array, curve: Array) -> float:
 
 def located(sigma: Array, curves: Array) -> tuple[float, float]:
     """Peak of the mean over seeds of curves [seed, sigma], with a jackknife error."""
-    n = len(curves)
-    left_out = np.array([top(sigma, np.delete(curves, i, axis=0).mean(axis=0)) for i in range(n)])
-    return top(sigma, curves.mean(axis=0)), float(np.sqrt((n - 1) * left_out.var()))
+    place, error = jackknife(lambda rows: top(sigma, curves[rows].mean(axis=0)), len(curves))
+    return float(place), float(error)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -32,7 +32,7 @@ from hierdiff.data.rhm import affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, panels, plt, ticker
 from hierdiff.seeds import stream
-from hierdiff.sims.metrics.estimators import student_factor
+from hierdiff.sims.metrics.estimators import jackknife, student_error, student_factor
 from hierdiff.tasks import Task, run_tasks
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
 from hierdiff.theory.ising.speciation import (
@@ -256,18 +256,13 @@ class Speciation:
             curves = np.stack([kept - level, share - 0.5, excess - spread, excess - 0.5])
             return np.array([[first_fall(self.times, line) for line in table] for table in curves])
 
-        every = np.arange(self.grammars)
-        value = crossings(every)
-        left_out = np.stack([crossings(every[every != g]) for g in every])
-        n = self.grammars
-        error = np.sqrt((n - 1) / n * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0))
-        error *= student_factor(n)
+        value, error = jackknife(crossings, self.grammars)
+        error = error * student_factor(self.grammars)
         kept = units["kept"]
-        kept_error = kept.std(axis=0, ddof=1) / np.sqrt(n) * student_factor(n)
         return {
             **_pair("speciation", ("criterion", "level"), value[1:], error[1:]),
             **_pair("uturn", ("level",), value[0], error[0]),
-            **results.with_error("kept", ("level", "t"), kept.mean(axis=0), kept_error,
+            **results.with_error("kept", ("level", "t"), kept.mean(axis=0), student_error(kept),
                                  "share of symbols that a U-turn keeps"),
         }  # fmt: skip
 
@@ -289,8 +284,7 @@ class Speciation:
             "N": (list(self.spins), "spins of a chain"),
             "t": (self.times, f"noise level t of the {self.noise} process"),
         }
-        used = {dim for dims, _, _ in variables.values() for dim in dims}
-        coords = {name: ((name,), *axis) for name, axis in axes.items() if name in used}
+        coords = results.coordinates(variables, axes)
         return results.label(variables, coords, source, results.provenance(asdict(self)))
 
     def datasets(

@@ -8,9 +8,9 @@ common ancestor has height d,
 
 is the number of leaves that change together.  Covariances are over trajectories of one datum, then
 averaged over data and grammars.  For the epsilon-process the annealed two-state chain predicts all
-of it without a free parameter.  At its threshold :math:`C \sim r^{-a}`, with :math:`r = s^d` and
-:math:`a = 2 - 2/\nu`, and all depths collapse onto one function of
-:math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`.
+of it without a free parameter; for real noise density evolution predicts chi.  At its threshold
+:math:`C \sim r^{-a}`, with :math:`r = s^d` and :math:`a = 2 - 2/\nu`, and all depths collapse onto
+one function of :math:`(\epsilon - \epsilon^*)\, F'(p^*)^L`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from hierdiff.theory import (
 from hierdiff.theory.rhm.dynamical_correlations import (
     correlation_decay_exponent,
     leaf_correlation,
+    population_susceptibility,
     susceptibility,
 )
 
@@ -353,6 +354,16 @@ def claim(e: Susceptibility, values: Mapping[str, Any]) -> str:
     )
 
 
+def population_lines(e: Susceptibility, noise: str, low: float, high: float) -> tuple[Array, Array]:
+    """Noise levels of the lines of real noise, and chi [L, level] by density evolution."""
+    t = np.linspace(low, high, 40)
+    found = population_susceptibility(
+        RHM(e.v, e.m, e.s, e.depths[-1]), noise_process(noise, e.v), t, depths=e.depths,
+        size=4000, copies=2, seed=e.seed,
+    )  # fmt: skip
+    return t, found.value
+
+
 def draw(e: Susceptibility, datasets: Datasets) -> Figure:
     """Above and below left: chi of all processes; then C against distance, and the collapse."""
     scaling, deepest = Scaling.of(e, datasets), e.depths[-1]
@@ -368,6 +379,11 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.8), layout="constrained")
     panels = dict(zip(PROCESSES, (*axes[0], axes[1, 0]), strict=True))
+    for noise in REAL:
+        t = datasets[f"susceptibility_{noise}_L{deepest}"].t.values
+        t, chi = population_lines(e, noise, float(t[0]), float(t[-1]))
+        for L, row in zip(e.depths, chi, strict=True):
+            panels[noise].plot(t, row, color=tint(L), lw=1.2)
     decay, collapse = axes[1, 1], axes[1, 2]
     for L in e.depths:
         one = RHM(e.v, e.m, e.s, L)
@@ -406,7 +422,8 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
               ylabel=r"$C(d)/C(0)$ at $\epsilon^*$")  # fmt: skip
     collapse.set(xlabel=r"$(\epsilon - \epsilon^*)\, F'(p^*)^L$", xlim=(-1.6, 1.6),
                  ylabel=r"$s^{aL}\, C(L)/C(0)$, across the root")  # fmt: skip
-    titles = ("epsilon; lines: two-state chain", *(f"{noise}; open: the maximum" for noise in REAL),
+    titles = ("epsilon; line: two-state chain",
+              *(f"{noise}; line: density evolution" for noise in REAL),
               r"decay at $\epsilon^*$", "collapse of all depths")  # fmt: skip
     for k, (ax, title) in enumerate(zip(axes.ravel(), titles, strict=True)):
         panel(ax, chr(97 + k), title)

@@ -300,8 +300,7 @@ class SynonymLearning:
             "m": (list(self.multiplicities), "rules per symbol m"),
             "scaled": (self.scaled, "data P / (v m^(h+2))"),
         }
-        used = {dim for dims, _, _ in variables.values() for dim in dims}
-        coords = {name: ((name,), *axis) for name, axis in axes.items() if name in used}
+        coords = results.coordinates(variables, axes)
         attributes = {**results.provenance(asdict(self)), **({"law": law} if law else {})}
         return results.label(variables, coords, source, attributes)
 

@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -42,7 +42,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import PALETTE, Axes, Figure, legend, panels, plt, shade
-from hierdiff.sims.metrics.estimators import standard_error, student_factor
+from hierdiff.sims.metrics.estimators import jackknife, standard_error, student_factor
 from hierdiff.sims.tree_loss import TreeLoss, half_lost_levels
 
 __all__ = ["TreeShapes"]
@@ -222,8 +222,8 @@ class TreeShapes:
                 "law": _place(law.t.values, law.symbol.sel(level=0).values),
                 "shift": distance(datasets[stem]),
             }  # fmt: skip
-            cells = [_cell(found[w]["half"]) for w in _WORDS]
-            slopes = [_cell(found[w]["slope"], 2) for w in _WORDS[:3]]
+            cells = [plus_minus(*found[w]["half"]) for w in _WORDS]
+            slopes = [plus_minus(*found[w]["slope"], 2) for w in _WORDS[:3]]
             lines.append(f"{kind:<16}{leaves:>7}" + "".join(f"{c:>20}" for c in cells)
                          + f"{slopes[0]:>18}{slopes[1]:>16}{slopes[2]:>16}")  # fmt: skip
         return Summary("\n".join(lines), claim(self, values["kinds"]), values)
@@ -280,22 +280,14 @@ def distance(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
         span = ds.span_by_datum.sel(level=level).values.mean(axis=1)
         if span.mean(axis=0)[0] - span.mean(axis=0)[-1] < 0.1:
             continue
-        n = len(top)
-        whole_gap = _place(t, span.mean(axis=0)) - _place(t, top.mean(axis=0))
-        left_out = np.array(
-            [
-                _place(t, np.delete(span, g, 0).mean(axis=0))
-                - _place(t, np.delete(top, g, 0).mean(axis=0))
-                for g in range(n)
-            ]
-        )
-        error = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
-        out[word] = (float(whole_gap), float(error * student_factor(n)))
+        gap, error = jackknife(partial(_gap, t, span, top), len(top))
+        out[word] = (float(gap), float(error) * student_factor(len(top)))
     return out
 
 
-def _cell(x: tuple[float, float], digits: int = 3) -> str:
-    return "-" if np.isnan(x[0]) else f"{x[0]:.{digits}f} ± {x[1]:.{digits}f}"
+def _gap(t: Array, span: Array, top: Array, rows: Array) -> float:
+    """Half-lost place of the mean of some grammars' spans, less that of their class."""
+    return _place(t, span[rows].mean(axis=0)) - _place(t, top[rows].mean(axis=0))
 
 
 def claim(e: TreeShapes, kinds: Mapping[str, Any]) -> str:

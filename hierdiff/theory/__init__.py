@@ -98,8 +98,10 @@ if TYPE_CHECKING:
         population_dynamics,
     )
     from hierdiff.theory.rhm.dynamical_correlations import (
+        PopulationSusceptibility,
         correlation_decay_exponent,
         leaf_correlation,
+        population_susceptibility,
         second_eigenvalue,
         sibling_states,
         susceptibility,
@@ -166,6 +168,7 @@ __all__ = [
     "LearnedWeights",
     "NodeBeliefs",
     "OrderParameter",
+    "PopulationSusceptibility",
     "Posterior",
     "ShapeTexture",
     "TreePosterior",
@@ -230,6 +233,7 @@ __all__ = [
     "overlap_bound",
     "overlap_threshold",
     "population_dynamics",
+    "population_susceptibility",
     "posterior",
     "root_map",
     "score",

@@ -516,10 +516,10 @@ def train_image_network(
     return model, done
 
 
-@checked(batch=batch_number, sigmas=interval)
+@checked(batch=batch_number, sigmas=interval, label_share=fraction)
 def vector_loss(
     mixture: LowRankMixture, *, data: NDArray[np.float64] | None = None, batch: int = 256,
-    sigmas: tuple[float, float] = (0.01, 5.0), seed: int = 0,
+    sigmas: tuple[float, float] = (0.01, 5.0), label_share: float = 0.0, seed: int = 0,
 ) -> Callable[[nn.Module, int], Tensor]:  # fmt: skip
     """Squared error in units of c_out, at noise levels uniform in log sigma.
 
@@ -533,6 +533,8 @@ def vector_loss(
         Data per step.
     sigmas : (float, float)
         Range of noise relative to the signal.
+    label_share : float
+        Share of the fresh data whose class is given to the network, which then has classes.
     seed : int
         Names the streams of all steps.
 
@@ -544,13 +546,18 @@ def vector_loss(
     Raises
     ------
     InvalidParameter
-        If the training set has another shape, or the range does not increase.
+        If the training set has another shape, the range does not increase, or classes are asked of
+        a training set, which has none.
 
     Notes
     -----
     Validity: its minimum over functions is the posterior mean under the data that it sees: the
-    mixture's, or the training set's.
+    mixture's, or the training set's; given the class, that of the class.
     """
+    if data is not None and label_share:
+        raise InvalidParameter(
+            f"label_share = {label_share} needs classes, which data lack; leave one of them out"
+        )
     if data is not None:
         data = reals("data", data, shape=(None, mixture.dim), least=1)
     if not 0 < sigmas[0] < sigmas[1]:
@@ -559,8 +566,9 @@ def vector_loss(
 
     def loss(network: nn.Module, step: int) -> Tensor:
         random = generator(stream(seed, "training", step))
+        k: Array | None = None
         if data is None:
-            x0 = mixture.sample(batch, random)[0]
+            x0, k = mixture.sample(batch, random)
         else:
             x0 = data[random.integers(len(data), size=batch)]
         low, high = np.log(sigmas)
@@ -571,14 +579,18 @@ def vector_loss(
         x, clean, level = (
             torch.from_numpy(v.astype(np.float32)).to(device) for v in (noisy, x0, log_snr)
         )
+        label: tuple[Tensor, ...] = ()
+        if k is not None and label_share:
+            shown_class = np.where(random.random(batch) < label_share, k, mixture.n_classes)
+            label = (torch.from_numpy(shown_class.astype(np.int64)).to(device),)
         if hasattr(network, "scales") and hasattr(network, "inner"):
             # the same without the division of a product by its factor
             skip, out, _ = cast(Any, network).scales(level, x)
-            return nn.functional.mse_loss(cast(Any, network).inner(x, level),
+            return nn.functional.mse_loss(cast(Any, network).inner(x, level, *label),
                                           (clean - skip * x) / out)  # fmt: skip
         kept = torch.from_numpy((a**2).astype(np.float32)).to(device)
         out = (variance * (1 - kept) / (kept * variance + 1 - kept)).sqrt()
-        return nn.functional.mse_loss(network(x, level) / out, clean / out)
+        return nn.functional.mse_loss(network(x, level, *label) / out, clean / out)
 
     return loss
 
@@ -592,6 +604,8 @@ def train_vector_network(
     width: int = 256,
     depth: int = 3,
     batch: int = 256,
+    sigmas: tuple[float, float] = (0.01, 5.0),
+    label_share: float = 0.0,
     network: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
@@ -603,7 +617,7 @@ def train_vector_network(
     mixture : LowRankMixture
     config : TrainConfig
         How long to train.
-    data, batch
+    data, batch, sigmas, label_share
         As in :func:`vector_loss`.
     width, depth
         Features and hidden layers.
@@ -618,7 +632,8 @@ def train_vector_network(
     Returns
     -------
     model : NetworkModel
-        On vectors with ``GaussianNoise()``.
+        On vectors with ``GaussianNoise()``; if classes were given in training, ``given`` conditions
+        it on one.
     trained : TrainResult
 
     Raises
@@ -630,33 +645,44 @@ def train_vector_network(
     -----
     Validity: the same weights for the same arguments on one device.
     """
-    usual = {"width": 256, "depth": 3, "seed": seed}
-    _, module = _made(network, mixture, None, seed, usual, width=width, depth=depth, seed=seed)
-    loss = vector_loss(mixture, data=data, batch=batch, seed=seed)
+    usual = {"width": 256, "depth": 3, "conditional": False, "seed": seed}
+    _, module = _made(
+        network, mixture, None, seed, usual, width=width, depth=depth, conditional=label_share > 0,
+        seed=seed,
+    )  # fmt: skip
+    loss = vector_loss(
+        mixture, data=data, batch=batch, sigmas=sigmas, label_share=label_share, seed=seed
+    )
     done = train(module, loss, config, folder=folder, name="vectors")
     model = NetworkModel(
         done.network,
         GaussianNoise(),
         "x0",
         noise_conditioning=LogSNR(),
+        classes=mixture.n_classes if label_share else None,
         execution=Execution(batch_size=4096),
     )
     return model, done
 
 
-@checked(batch=batch_number)
+@checked(batch=batch_number, stripes=fraction)
 def bump_loss(
-    bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64, seed: int = 0
-) -> Callable[[nn.Module, int], Tensor]:
+    bumps: Bumps, schedule: DiscreteSchedule, *, batch: int = 64,
+    weights: NDArray[np.float64] | None = None, stripes: float = 0.0, seed: int = 0,
+) -> Callable[[nn.Module, int], Tensor]:  # fmt: skip
     """Squared error of eps on random bumps, a batch per step.
 
     Parameters
     ----------
     bumps : Bumps
-        Its training labels are drawn with equal weights.
     schedule : DiscreteSchedule
     batch : int
         Images per step.
+    weights : array [len(bumps.labels)], optional
+        Frequencies of the training labels, default equal; 0 leaves a label out.
+    stripes : float
+        Share of the images that are a stripe at one coordinate, drawn from all of its values, while
+        the label of the other one is null (NaN).
     seed : int
         Names the streams of all steps.
 
@@ -668,17 +694,21 @@ def bump_loss(
     Raises
     ------
     InvalidParameter
-        If ``batch`` < 1.
+        If ``batch`` < 1, the weights are no frequencies or the share is outside [0, 1].
 
     Notes
     -----
     Validity: intensities [0, 1] become [-1, 1].
     """
+    if weights is not None:
+        bumps.sample(1, 0, weights)  # refuses what is no frequency
     share = schedule.snr / (1 + schedule.snr)
 
     def loss(network: nn.Module, step: int) -> Tensor:
         random = generator(stream(seed, "training", step))
-        images, labels = bumps.sample(batch, random)
+        images, labels = bumps.sample(batch, random, weights)
+        if stripes:
+            images, labels = _with_stripes(bumps, images, labels, stripes, random)
         index = random.integers(len(schedule), size=batch)
         clean = (2 * images - 1)[:, None].astype(np.float32)
         eps = random.standard_normal(clean.shape, dtype=np.float32)
@@ -692,6 +722,22 @@ def bump_loss(
     return loss
 
 
+def _with_stripes(
+    bumps: Bumps, images: Array, labels: Array, share: float, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """Some of the images as stripes: at x along columns, or at y along rows."""
+    pixels, labels = np.arange(bumps.size), labels.copy()
+    chosen, axes = random.random(len(labels)) < share, random.integers(2, size=len(labels))
+    for axis, values in enumerate((bumps.x, bumps.y)):
+        rows = np.flatnonzero(chosen & (axes == axis))
+        place = values[random.integers(len(values), size=len(rows))]
+        light = np.exp(-((pixels - place[:, None]) ** 2) / (2 * bumps.sigma**2))
+        light = light[:, None, :] if axis == 0 else light[:, :, None]
+        images[rows] = 1 - light if bumps.dark else light
+        labels[rows, axis], labels[rows, 1 - axis] = place, np.nan
+    return images, labels
+
+
 @checked(batch=batch_number)
 def train_bump_network(
     bumps: Bumps,
@@ -702,6 +748,8 @@ def train_bump_network(
     multipliers: tuple[float, ...] = (1, 2),
     blocks: int = 1,
     batch: int = 64,
+    weights: NDArray[np.float64] | None = None,
+    stripes: float = 0.0,
     num_steps: int = 20,
     network: str | None = None,
     seed: int = 0,
@@ -720,7 +768,7 @@ def train_bump_network(
         default the position alone.
     channels, multipliers, blocks
         Sizes, as in :class:`hierdiff.validation.networks.adm.ADMConfig`.
-    batch, seed
+    batch, weights, stripes, seed
         As in :func:`bump_loss`; the seed also names the initial weights.
     num_steps : int
         Steps of the deterministic sampler.
@@ -752,7 +800,7 @@ def train_bump_network(
         blocks=blocks, attenuation=attenuation, seed=seed,
     )  # fmt: skip
     schedule = DiscreteSchedule.linear()
-    loss = bump_loss(bumps, schedule, batch=batch, seed=seed)
+    loss = bump_loss(bumps, schedule, batch=batch, weights=weights, stripes=stripes, seed=seed)
     done = train(module, loss, config, folder=folder, evaluate=evaluate, name="bumps")
     return bump_model(done.network, num_steps), done
 

@@ -296,7 +296,7 @@ class Reproduction:
     """The same experiment with a network that is trained here for a few steps."""
 
     def __post_init__(self) -> None:
-        check_fields(self, paper=_paper, extra=_words)
+        check_fields(self, paper=_paper, extra=text)
         missing = [w for w in self.entry.needs if getattr(self, w) is None]
         if missing and not self.tiny:
             what = {"images": "a folder of images", "triplets": "a file of responses",
@@ -334,10 +334,6 @@ class Reproduction:
         if self.authors:
             words += ["--protocol", "published", "--moment", "--jpeg"]
         return [*words, *self.extra.split()]
-
-
-def _words(name: str, value: Any) -> str:
-    return "" if value == "" else text(name, value)
 
 
 @checked

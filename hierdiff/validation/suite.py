@@ -96,41 +96,34 @@ _TINY_GRAMMARS = (
 
 STUDIES: tuple[Study, ...] = (
     Study(
-        "throughput", "images per second of ADM-256, against a plain float32 loop", 60,
+        "throughput", "images per second of ADM-256, posteriors per second of trees", 60,
         "hierdiff.validation.throughput",
         "--channels-last --images 32 --batch 32 --steps 50",
         "--small --images 2 --batch 2 --steps 2 --repeats 1",
     ),
     Study(
-        "fashion-classification", "denoising error as classifier of clothing, 28 x 28", 60,
-        f"{_RUN} network-classification",
-        "fashion --size 28 --channels 64 --batch 128 --steps 6000 --data 300",
-        "fashion --size 14 --steps 4 --batch 8 --data 20 --budgets 2 4 --independent-budgets 2 "
-        "--times .3 --keep 2 1",
+        "fashion", "five questions on photographs of clothing, 28 x 28", 300,
+        f"{_RUN} network-clothing",
+        "--size 28 --channels 64 --multipliers 1 2 --classifier-width 64 --batch 128 --steps 3000 "
+        "--data 500 --fit 4000 --test 2000 --bfloat16",
+        "--networks 2 --n-train 20 0 --steps 3 --batch 4 --data 20 --num-steps 4 --t .1 .4 1 "
+        "--probe-t .05 .3 --fit 40 --test 20 --strata 2 --triplet-t .1 .5 --objects 40 "
+        "--triplets 20",
         images="fashion",
     ),
     Study(
-        "fashion-transition", "loss of the class of clothing, 28 x 28, and layers", 60,
-        f"{_RUN} network-phase-transition",
-        "fashion --size 28 --channels 64 --batch 128 --steps 6000 --data 300 "
-        "--classifier-steps 3000",
-        "fashion --size 14 --steps 4 --batch 8 --data 6 --num-steps 4 --t .1 .5 "
-        "--classifier-steps 4",
-        images="fashion",
-    ),
-    Study(
-        "fashion-probes", "the class in every layer of networks of clothing, 28 x 28", 90,
+        "mixture-factors", "denoising strength and class confidence of networks, apart", 90,
         f"{_RUN} network-representation",
-        "fashion --size 28 --channels 64 --batch 128 --steps 6000",
-        "fashion --size 14 --steps 4 --batch 8 --n-train 20 0 --fit 40 --test 20 --t .02 .3",
-        images="fashion",
+        "factors --networks 4 --steps 8000 --width 384 --test 6000",
+        "factors --classes 2 --ranks 2 --deltas .2 --dim 6 --networks 2 --steps 4 --width 16 "
+        "--depth 1 --test 20 --sigmas .2 .6",
     ),
     Study(
-        "fashion-triplets", "odd-one-out of clothing beside its class tree, 28 x 28", 60,
+        "grammar-objectives", "odd one out of denoising and of classifying networks", 120,
         f"{_RUN} network-alignment",
-        "fashion --size 28 --channels 64 --batch 128 --steps 6000",
-        "fashion --size 14 --steps 4 --batch 8 --objects 30 --t .1 .5 --max-triplets 200",
-        images="fashion",
+        "grammars --L 4 --networks 4 --steps 6000 --width 96 --batch 128 --objects 400",
+        "grammars --v 4 --m 2 --L 2 --networks 2 --steps 4 --width 8 --objects 20 --n-readout 40 "
+        "--max-triplets 60 --t .1 .8",
     ),
     Study(
         "rhm-images-64", "rendered grammars, 64 x 64, beside exact pixels", 100,

@@ -15,6 +15,12 @@ _RHM, _ZERO, _MIX = (f"hierdiff.theory.{x}" for x in ("rhm", "zero_shot", "mixtu
 EXEMPT = {
     f"{_RHM}.locality.ExcessLoss": "a result; its own functions make it",
     f"{_RHM}.tree_pairs.TreePair": "a result; its own functions make it",
+    f"{_RHM}.tree_pairs.TextPair": "a result; its own functions make it",
+    f"{_RHM}.tree_pairs.TextPart": "a result; its own functions make it",
+    **{
+        f"hierdiff.sims.contrastive_learning_figure.{name}": "draws the datasets of its experiment"
+        for name in ("draw_scenes", "draw_texts", "draw_trees")
+    },
     f"{_ZERO}.contrastive.InfoNCE": "a result; its own functions make it",
     f"{_ZERO}.captioned_scenes.SpectralPart": "a result; its own functions make it",
     f"{_ZERO}.contrastive.Spectrum": "a result; its own functions make it",
@@ -40,7 +46,7 @@ def cases() -> list[Case]:
     points = np.random.default_rng(0).standard_normal((6, 3))
     zero, rhm, mix = f"{_ZERO}.contrastive", f"{_RHM}.locality", f"{_MIX}.covariance_windows"
     run = {"folder": None, "workers": 1, "cluster": None}
-    parts = {"contrastive_learning": ("trees",), "local_denoisers": ("lengths", "windows")}
+    parts = {"contrastive_learning": ("trees", "texts"), "local_denoisers": ("lengths", "windows")}
     methods = [
         Case(f"{type(one).__module__}.{type(one).__qualname__}.{word}", getattr(one, word), run,
              keep=("cluster",))  # an address that nobody answers takes seconds
@@ -67,6 +73,14 @@ def cases() -> list[Case]:
         Case(f"{_RHM}.tree_pairs.tree_pair", tree_pairs.tree_pair,
              {"grammar": grammar, "noise": noise, "t": 0.3, "first": (1, 0), "second": (1, 1),
               "n": 20, "seed": 0, "text": False}),
+        Case(f"{_RHM}.tree_pairs.occluded_text", tree_pairs.occluded_text,
+             {"grammar": grammar, "level": 1, "kept": 0.7}),
+        Case(f"{_RHM}.tree_pairs.noisy_text", tree_pairs.noisy_text,
+             {"grammar": grammar, "noise": noise, "t": 0.3, "level": 1, "n": 40, "seed": 0}),
+        Case(f"{_RHM}.tree_pairs.text_parts", tree_pairs.text_parts,
+             {"grammar": grammar, "level": 1, "kept": 0.7}),
+        Case(f"{_RHM}.tree_pairs.text_widths", tree_pairs.text_widths,
+             {"pair": tree_pairs.occluded_text(grammar, 1, 0.7), "share": 0.9}),
         Case(f"{rhm}.sliding_windows", locality.sliding_windows, {"n_leaves": 4, "width": 2}),
         Case(f"{rhm}.tree_windows", locality.tree_windows, {"grammar": grammar, "height": 1}),
         Case(f"{rhm}.windowed_denoise", locality.windowed_denoise,
@@ -82,6 +96,10 @@ def cases() -> list[Case]:
              {"outputs": beliefs, "local": beliefs}),
         Case(f"{mix}.covariance_windows", covariance_windows.covariance_windows,
              {"data": points, "size": 2, "sigma": 0.5}),
+        *(Case(f"{mix}.{f.__name__}", f, {"data": points, "sigma": 0.5,
+                                          "windows": np.eye(3, dtype=bool), **more})
+          for f, more in ((covariance_windows.windowed_gaussian, {"x": points[:2]}),
+                          (covariance_windows.windowed_variance, {}))),
         Case(f"{mix}.windowed_average", covariance_windows.windowed_average,
              {"data": points, "x": points[:2], "sigma": 0.5, "windows": np.eye(3, dtype=bool)}),
     ]  # fmt: skip

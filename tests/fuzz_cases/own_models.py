@@ -140,7 +140,7 @@ def cases() -> list[Case]:
               "out": Path("x"), "list": True}),
         Case(f"{_V}reproduce.Reproduction", reproduce.Reproduction,
              {"paper": "2402.03305", "images": None, "classifier": None, "triplets": None,
-              "model": None, "extra": "", "accept_licence": False, "tiny": True}),
+              "model": None, "extra": "", "accept_licence": False, "authors": False, "tiny": True}),
         Case(f"{_V}reproduce.report", reproduce.report, {"paper": "2402.03305", "claim": "x"}),
         Case(f"{_T}Prompts", prompts.Prompts,
              {"texts": ("a", "b"), "classes": (0, 1), "names": ("x", "y")}),

@@ -21,10 +21,11 @@ from hierdiff.sims.correlations import Correlations
 from hierdiff.sims.metrics.fluctuations import peak, ratio
 from hierdiff.theory.rhm.dynamical_correlations import (
     leaf_correlation,
+    population_susceptibility,
     second_eigenvalue,
     susceptibility,
 )
-from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise
+from hierdiff.theory.rhm.mean_field import annealed_beliefs, critical_noise, effective_epsilon
 
 ALPHA = 1e-4
 BIAS, CHI_BIAS = 0.5, 1.3
@@ -114,6 +115,33 @@ def masking(L: int, low: float, high: float, levels: int) -> xr.Dataset:
         L=L, noise="masking", grammars=24, data=8, trajectories=48, low=low, high=high,
         levels=levels, seed=12,
     ).measure()  # fmt: skip
+
+
+@pytest.mark.parametrize(("noise", "t"), [("masking", 0.26), ("uniform", 0.17), ("gaussian", 0.23)])
+def test_density_evolution_has_the_susceptibility_of_real_noise(
+    noise: str, t: float, laws: Laws
+) -> None:
+    experiment = Correlations(
+        L=5, noise=noise, grammars=GRAMMARS, data=4, trajectories=48, low=t, high=t, levels=1,
+        seed=14,
+    )  # fmt: skip
+    ds = experiment.measure()
+    law = population_susceptibility(experiment.rhm, experiment.process, t, size=4000, copies=6)
+    # planted: the chain, with leaves that are as uncertain on average
+    chain = float(susceptibility(experiment.rhm, effective_epsilon(experiment.process, t)))
+    chi, error = float(ds.susceptibility[0]), float(ds.susceptibility_error[0])
+
+    def z(value: float, allowed: float = CHI_BIAS / experiment.v) -> float:
+        return float(max(abs(chi - value) - allowed * value, 0) / np.hypot(error, law.error))
+
+    text = "susceptibility by density evolution against exact samples"
+    laws.holds(
+        text, z(float(law.value)), without=z(float(law.value), 0.0),
+        allowance=f"{CHI_BIAS} / v of chi: a grammar's nodes share rules, a population's do not",
+    )  # fmt: skip
+    assert z(float(law.value)) < Z
+    laws.rejects(text, "the chain of the epsilon-process", z(chain))
+    assert z(chain) > 2 * Z
 
 
 @pytest.mark.slow

@@ -39,10 +39,10 @@ from hierdiff.seeds import Seed, generator
 
 __all__ = [
     "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap", "clustered_interval",
-    "crossing", "depth_limit", "disorder", "falls_through", "likelihood_interval", "mean_and_error",
-    "nested_mean",
+    "crossing", "depth_limit", "disorder", "falls_through", "jackknife", "likelihood_interval",
+    "mean_and_error", "nested_mean",
     "resampled", "shared_error", "standard_error", "student_error", "student_factor",
-    "welch_score",
+    "student_score", "welch_score",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -121,6 +121,43 @@ def student_error(values: ArrayLike) -> Array:
     1.837
     """
     return np.asarray(standard_error(values) * student_factor(len(np.asarray(values))))
+
+
+def student_score(values: ArrayLike) -> Array:
+    r"""Mean over a few units as the normal score of equal probability, by Student's test against 0.
+
+    .. math:: \tau = \sqrt n\, \bar x / s, \qquad P(|N| > |z|) = P(|\tau_{n-1}| > |\tau|)
+
+    Parameters
+    ----------
+    values : array [n, ...]
+        Such as a paired difference of every network.
+
+    Returns
+    -------
+    array [...]
+        z with the sign of the mean; 0 where all values are 0, infinite where they are alike.
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`standard_error`.
+
+    Notes
+    -----
+    Validity: units with normal scatter.
+
+    Examples
+    --------
+    >>> round(float(student_score([1.0, 2.0, 3.0])), 2)
+    1.79
+    """
+    x, error = reals("values", values), standard_error(values)
+    mean = np.asarray(x.mean(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(mean == 0, 0.0, mean / error)
+    z = special.ndtri(special.stdtr(float(len(x) - 1), -np.abs(t)))
+    return np.asarray(0.0 - np.sign(mean) * z)
 
 
 def welch_score(one: tuple[float, float, int], other: tuple[float, float, int]) -> float:
@@ -321,6 +358,53 @@ def nested_mean(values: ArrayLike) -> Nested:
         by_grammar.mean(axis=0), error, by_grammar, quenched, np.sqrt(within),
         grammars if grammars > 1 else data,
     )  # fmt: skip
+
+
+def jackknife(statistic: Callable[[Array], Any], units: int) -> tuple[Array, Array]:
+    r"""A statistic of all units, and its standard error from leaving out one unit after the other.
+
+    .. math:: \sigma_{jack}^2 = \frac{n - 1}{n} \sum_i (\theta_{-i} - \overline{\theta_{-}})^2
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes the numbers of the units that are kept, [units] or [units - 1], and returns an array.
+    units : int
+        Number n of independent units, at least two.
+
+    Returns
+    -------
+    value, error : arrays
+        NaN where the statistic is, of all units (both) or of all but one (the error).
+
+    Raises
+    ------
+    InvalidParameter
+        If there are fewer than two units.
+
+    Notes
+    -----
+    Validity: statistics that are smooth in the means of their units, as crossings and ratios; of a
+    mean it is :func:`standard_error`, and covers as that does (times :func:`student_factor`: as a
+    normal variable).  A quantile is not smooth, and its error is wrong at any n.
+
+    References
+    ----------
+    Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 1982, eq. (3.3).
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 3.0])
+    >>> [float(a) for a in jackknife(lambda rows: x[rows].mean(), 2)]
+    [2.0, 1.0]
+    """
+    n = whole("units", units, 2)
+    every = np.arange(n)
+    value = np.asarray(statistic(every), float)
+    left_out = np.stack([np.asarray(statistic(every[every != i]), float) for i in every])
+    spread = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
+    error = np.sqrt((n - 1) / n * spread)
+    return value, np.asarray(np.where(np.isnan(value), np.nan, error))
 
 
 # -------------------------------------------------------------------------------------- bootstrap

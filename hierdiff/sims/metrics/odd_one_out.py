@@ -49,6 +49,7 @@ __all__ = [
     "Probed",
     "TripletTask",
     "draw_triplets",
+    "error_consistency",
     "leading_components",
     "object_folds",
     "paired_difference",
@@ -233,6 +234,57 @@ def paired_difference(one: ArrayLike, other: ArrayLike, triplets: ArrayLike) -> 
             f"scores of shapes {a.shape}, {b.shape} must match {len(rows)} triplets"
         )
     return float((a - b).mean()), float(shared_error(a - b, rows))
+
+
+@checked
+def error_consistency(one: ArrayLike, other: ArrayLike) -> Array:
+    r"""Cohen's kappa of the errors of two responders on the same trials.
+
+    .. math:: \kappa = \frac{c_{obs} - c_{exp}}{1 - c_{exp}}, \qquad
+       c_{obs} = \frac1k \sum_i [p_i q_i + (1 - p_i)(1 - q_i)], \qquad
+       c_{exp} = \bar p\,\bar q + (1 - \bar p)(1 - \bar q)
+
+    Parameters
+    ----------
+    one, other : array [..., k]
+        Probability that each is right on every trial; 0 or 1 for responses that are given.
+
+    Returns
+    -------
+    array [...]
+        1 for the same errors, 0 for errors that are independent at these accuracies; 0 where both
+        are always right.
+
+    Raises
+    ------
+    InvalidParameter
+        For other shapes, or numbers outside [0, 1].
+
+    Notes
+    -----
+    Validity: exact mean over the responses of two that are drawn independently given the trial.
+
+    References
+    ----------
+    Geirhos, Meding and Wichmann, Beyond accuracy, arXiv 2006.16736, eq. (1)-(3).
+
+    Examples
+    --------
+    >>> error_consistency([1, 1, 0, 0], [1, 1, 0, 0]).tolist()
+    1.0
+    >>> error_consistency([1, 1, 0, 0], [1, 0, 1, 0]).tolist()
+    0.0
+    """
+    p, q = reals("one", one, 0, 1, least=1), reals("other", other, 0, 1, least=1)
+    if not p.ndim or p.shape != q.shape:
+        raise InvalidParameter(
+            f"one and other of shapes {p.shape} and {q.shape} must be rows of the same trials"
+        )
+    a, b = p.mean(axis=-1), q.mean(axis=-1)
+    seen = (p * q + (1 - p) * (1 - q)).mean(axis=-1)
+    chance = a * b + (1 - a) * (1 - b)
+    room = 1 - chance
+    return np.asarray(np.divide(seen - chance, room, out=np.zeros_like(room), where=room > 1e-12))
 
 
 @checked(n_objects=count)

@@ -13,7 +13,7 @@ score_machines           linear, equivariant and local denoisers
 covariance_windows       windows from the covariance of data, and their local denoiser
 random_features          random-feature denoisers: generalisation first, memorisation later
 training_time            their whole spectrum and their losses along training, class by class
-time_change              one noise level in the VE, VP and Ornstein-Uhlenbeck conventions
+time_change              noise levels in the VE, VP and Ornstein-Uhlenbeck conventions; combined
 =======================  ========================================================================
 """
 

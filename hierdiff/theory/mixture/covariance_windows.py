@@ -18,7 +18,18 @@ windows is the exact denoiser of the training data that sees a window of each si
 .. math:: D(x)[i] = \sum_n W_n\, y_n[i], \qquad
    W_n \propto e^{-|x_{\Omega_i} - y_{n,\Omega_i}|^2 / 2\sigma^2},                      \qquad (2)
 
-which :func:`~hierdiff.theory.mixture.score_machines.local_denoise` computes for squares.
+which :func:`~hierdiff.theory.mixture.score_machines.local_denoise` computes for squares.  The
+Gaussian denoiser of the same windows knows the mean :math:`m` and the covariance of the data alone,
+
+.. math:: D(x)[i] = m_i + C_{i\Omega_i} (C_{\Omega_i\Omega_i} + \sigma^2)^{-1} (x - m)_{\Omega_i},
+   \qquad v_i = C_{ii} - C_{i\Omega_i} (C_{\Omega_i\Omega_i} + \sigma^2)^{-1} C_{\Omega_i i} ,
+   \qquad (3)
+
+with the squared error :math:`v_i` on any data of that covariance.  It is the best linear denoiser
+of its window.  For Gaussian data the estimate of a window is that of all sites, averaged over
+what is outside; so the share of the denoiser of all sites that windows explain is
+
+.. math:: r^2 = 1 - \frac{\sum_i (v_i - v_i^{all})}{\sum_i (C_{ii} - v_i^{all})} . \qquad (4)
 
 References: Lukoianov et al., arXiv 2509.09672 (locality from data covariance); Kamb and Ganguli,
 arXiv 2412.20292 (local score machine).
@@ -34,7 +45,9 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.checks import array, checked, memory, number, reals, unchecked, whole
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["covariance_windows", "windowed_average"]
+__all__ = [
+    "covariance_windows", "windowed_average", "windowed_gaussian", "windowed_variance",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -148,15 +161,7 @@ def windowed_average(data: ArrayLike, x: ArrayLike, sigma: float, windows: Array
     """
     y = _sites("data", data)
     z = _sites("x", x, (y.shape[1], y.shape[2]))
-    try:
-        seen = np.asarray(windows)
-    except ValueError:  # rows of unequal length
-        seen = np.empty(0)
-    if seen.dtype != bool or seen.shape != (y.shape[1], y.shape[1]):
-        raise InvalidParameter(
-            f"windows are {seen.dtype} of shape {seen.shape}; give truth values [site, sites], "
-            f"({y.shape[1]}, {y.shape[1]})"
-        )
+    seen = _windows(windows, y.shape[1])
     memory(f"{len(z)} noisy data beside {len(y)} of training", 24.0 * len(y) * y[0].size)
     out, mask = np.empty(z.shape), seen.T.astype(float)
     for i, one in enumerate(z):
@@ -166,3 +171,127 @@ def windowed_average(data: ArrayLike, x: ArrayLike, sigma: float, windows: Array
         weight /= weight.sum(axis=0)
         out[i] = np.einsum("ns,nsc->sc", weight, y)
     return out.reshape(np.shape(x))
+
+
+def _windows(windows: ArrayLike, sites: int) -> NDArray[np.bool_]:
+    """Truth values [site, sites]."""
+    try:
+        seen = np.asarray(windows)
+    except ValueError:  # rows of unequal length
+        seen = np.empty(0)
+    if seen.dtype != bool or seen.shape != (sites, sites):
+        raise InvalidParameter(
+            f"windows are {seen.dtype} of shape {seen.shape}; give truth values [site, sites], "
+            f"({sites}, {sites})"
+        )
+    return seen
+
+
+def _filters(
+    data: Floats, sigma: float, windows: NDArray[np.bool_]
+) -> tuple[list[tuple[NDArray[np.intp], Floats]], Floats]:
+    """Per site the numbers that its window sees and their weights, and the variance that is left.
+
+    Numbers are those of the flat data [n, sites x channels].
+    """
+    n, sites, channels = data.shape
+    if n < 2:
+        raise InvalidParameter(f"n = {n} datum has no covariance; give at least 2")
+    memory(f"the covariance of {sites} sites", 40.0 * (sites * channels) ** 2)
+    flat = (data - data.mean(axis=0)).reshape(n, -1)
+    # in units of the largest deviation, so that squares neither overflow nor vanish
+    unit = float(np.abs(flat).max()) or 1.0
+    c = (flat / unit).T @ (flat / unit) / n
+    noise = (sigma / unit) ** 2
+    found, left = [], np.empty(sites)
+    for i in range(sites):
+        own = np.arange(i * channels, (i + 1) * channels)
+        there = np.flatnonzero(np.repeat(windows[i], channels))
+        try:
+            weights = np.linalg.solve(
+                c[np.ix_(there, there)] + noise * np.eye(len(there)), c[np.ix_(there, own)]
+            )
+        except np.linalg.LinAlgError:
+            raise InvalidParameter(
+                f"sigma = {sigma} is too small beside data of size {unit:g}; raise it"
+            ) from None
+        found.append((there, weights))
+        left[i] = np.trace(c[np.ix_(own, own)]) - (weights * c[np.ix_(there, own)]).sum()
+    return found, np.maximum(left, 0.0) * unit**2
+
+
+@checked(data=unchecked, x=unchecked, windows=unchecked, sigma=_LEVEL)
+def windowed_gaussian(data: ArrayLike, x: ArrayLike, sigma: float, windows: ArrayLike) -> Floats:
+    r"""Best linear denoiser that sees a window of each site, eq. (3).
+
+    Parameters
+    ----------
+    data : array [N, sites] or [N, sites, channels]
+        At least two data, for mean and covariance.
+    x : array [n, sites] or [n, sites, channels]
+        Noisy data in the units of the clean ones.
+    sigma : float
+        Noise level, > 0.
+    windows : bool array [site, sites]
+
+    Returns
+    -------
+    array of the shape of ``x``
+
+    Raises
+    ------
+    InvalidParameter
+        For shapes that do not match, fewer than two data, NaN, sigma <= 0.
+
+    Notes
+    -----
+    Validity: the exact posterior mean for Gaussian data; the best linear one for any data with this
+    mean and covariance.  A site that is in no window of its own is estimated from the others, and
+    by its mean where the window is empty.
+
+    Examples
+    --------
+    >>> data = np.array([[1.0, 1.0], [-1.0, -1.0]])
+    >>> seen = np.array([[True, False], [True, True]])
+    >>> windowed_gaussian(data, [[1.0, 1.0]], 1.0, seen).round(3).tolist()
+    [[0.5, 0.667]]
+    """
+    y = _sites("data", data)
+    z = _sites("x", x, (y.shape[1], y.shape[2]))
+    filters, _ = _filters(y, sigma, _windows(windows, y.shape[1]))
+    mean = y.mean(axis=0)
+    flat = (z - mean).reshape(len(z), -1)
+    parts = [flat[:, there] @ weights for there, weights in filters]
+    return np.asarray((mean + np.stack(parts, axis=1)).reshape(np.shape(x)))
+
+
+@checked(data=unchecked, windows=unchecked, sigma=_LEVEL)
+def windowed_variance(data: ArrayLike, sigma: float, windows: ArrayLike) -> Floats:
+    r"""Squared error of :func:`windowed_gaussian` per site, summed over channels, eq. (3).
+
+    Parameters
+    ----------
+    data, sigma, windows
+        As in :func:`windowed_gaussian`.
+
+    Returns
+    -------
+    array [sites]
+
+    Raises
+    ------
+    InvalidParameter
+        As in :func:`windowed_gaussian`.
+
+    Notes
+    -----
+    Validity: exact for data that have the covariance of the given ones, Gaussian or not.
+
+    Examples
+    --------
+    >>> data = np.array([[1.0, 1.0], [-1.0, -1.0]])
+    >>> windowed_variance(data, 1.0, np.array([[True, False], [True, True]])).round(3).tolist()
+    [0.5, 0.333]
+    """
+    y = _sites("data", data)
+    return _filters(y, sigma, _windows(windows, y.shape[1]))[1]

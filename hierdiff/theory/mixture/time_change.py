@@ -1,4 +1,4 @@
-r"""One noise level in the conventions of the literature: VE, VP, Ornstein-Uhlenbeck.
+r"""Noise levels: in the conventions of the literature (VE, VP, Ornstein-Uhlenbeck), and combined.
 
 =====================  ==========================================================================
 :math:`\sigma`         noise relative to the signal: :math:`x_t = s_t (x_0 + \sigma\varepsilon)`
@@ -7,6 +7,12 @@ VP                     :math:`s_t^2 = \bar\alpha = 1/(1+\sigma^2)`
 Ornstein-Uhlenbeck     :math:`x_t = e^{-t}x_0 + \sqrt{1-e^{-2t}}\,z`, so
                        :math:`t = \tfrac12\ln(1+\sigma^2)` and :math:`\bar\alpha = e^{-2t}`
 =====================  ==========================================================================
+
+Copies :math:`y_i = x_0 + \sigma_i\varepsilon_i` with independent noises have one sufficient
+statistic, whose signal-to-noise ratio is the sum of theirs,
+
+.. math:: \bar y = \sigma^2 \sum_i \sigma_i^{-2} y_i = x_0 + \sigma\varepsilon, \qquad
+   \sigma^{-2} = \sum_i \sigma_i^{-2}, \qquad E[x_0 \mid y_1, y_2, \dots] = D(\bar y; \sigma) .
 """
 
 from __future__ import annotations
@@ -18,10 +24,10 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hierdiff.checks import array, check_fields, number
+from hierdiff.checks import array, check_fields, checked, number, reals
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["Threshold", "ou_sigma", "ou_time", "vp_alpha_bar", "vp_sigma"]
+__all__ = ["Threshold", "combined_sigma", "ou_sigma", "ou_time", "vp_alpha_bar", "vp_sigma"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -54,6 +60,40 @@ def _ranged(name: str, value: ArrayLike, low: float, high: float, remedy: str) -
             f"{name} = {found[wrong].flat[0]} must lie in [{low:g}, {high:g}]; {remedy}"
         )
     return found
+
+
+@checked
+def combined_sigma(sigma: ArrayLike) -> float:
+    r"""Noise level of several copies with independent noises, :math:`(\sum_i \sigma_i^{-2})^{-1/2}`.
+
+    Parameters
+    ----------
+    sigma : array [k]
+        Noise levels of the copies, > 0, relative to the signal.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidParameter
+        For no level, or one that is not from 1e-140 to 1e140.
+
+    Notes
+    -----
+    Validity: exact for any data.  The likelihood of :math:`x_0` depends on the copies through
+    :math:`\bar y` alone, so whatever is inferred from all of them, the posterior mean and the class
+    included, is what one datum at this level gives.
+
+    Examples
+    --------
+    >>> round(combined_sigma([0.6, 0.8]), 9)
+    0.48
+    """
+    levels = reals("sigma", sigma, 1e-140, 1e140, ndim=1, least=1)
+    least = float(levels.min())  # in units of the smallest, no square leaves float64
+    return float(least / np.sqrt(((least / levels) ** 2).sum()))
 
 
 def ou_time(sigma: ArrayLike) -> Floats:

@@ -53,8 +53,10 @@ if TYPE_CHECKING:
         population_dynamics,
     )
     from hierdiff.theory.rhm.dynamical_correlations import (
+        PopulationSusceptibility,
         correlation_decay_exponent,
         leaf_correlation,
+        population_susceptibility,
         second_eigenvalue,
         sibling_states,
         susceptibility,
@@ -162,6 +164,7 @@ __all__ = [
     "KestenStigum",
     "LevelSpeciation",
     "OrderParameter",
+    "PopulationSusceptibility",
     "annealed_beliefs",
     "annealed_validity",
     "belief_slopes",
@@ -216,6 +219,7 @@ __all__ = [
     "pair_joint",
     "path_divergence",
     "population_dynamics",
+    "population_susceptibility",
     "reading_entropies",
     "remasked_log_prob",
     "resolved_samples",

@@ -18,6 +18,9 @@ digits      int32 [tuple, s]: symbols of a tuple
 seen        int64 [tuple]: stamps of the last rule table that has the tuple
 row         float64 on a 64-byte boundary, ``LANES`` numbers for each symbol of a node
 codes       int64 [s + rules of a node]: places of the children, then the rules' tuples
+state       flat float64 [member, symbol, 4, lane] on a 64-byte boundary, always ``LANES`` lanes:
+            message, and, given the symbol, mean and variance of the sum of the leaves' fates and
+            mean of the first one
 ==========  =================================================================================
 
 Inner functions take addresses, and steps are inlined: both shorten the compilation.
@@ -44,7 +47,7 @@ from hierdiff.theory.belief_propagation._kernels.simd import (
     store_anywhere,
 )
 
-__all__ = ["LANES", "evolve", "upward"]
+__all__ = ["LANES", "evolve", "fates", "upward"]
 
 LANES = lanes(np.float64)
 _AT_ONCE = 32  # random numbers that are drawn together, in vectors; those left over are not used
@@ -232,3 +235,59 @@ def evolve(tree, top, v, classes, orders, keys, m, digits, seen, width, row, cod
         _meet(up, v, below, after(order, (step + 1) * s * size), size, keys[step + 1], width, row,
               codes, after(beliefs, level * size * width))  # fmt: skip
         above, below, parents = below, above, v
+
+
+@jit
+def fates(state, v, order, key, parents, m, digits, seen, codes, out):
+    """New members with the moments of their leaves' fates, given the symbol of the member.
+
+    Lanes share rules and children: observations at several noise levels, and several observations
+    at one.  Given the tuple, children are independent: means and variances add.  Over the tuples of
+    a symbol, the variance is the mean of the variances and of the squared means, less the square of
+    the mean.  ``codes`` and ``seen`` are as in :func:`upward`; ``out`` has ``parents`` symbols.
+    """
+    tuples, s = digits.shape
+    size, span = order.shape[1], 4 * LANES
+    old, new, word, rows = pointer(state), pointer(out), pointer(digits), pointer(codes)
+    rules, total = after(rows, s), np.empty(LANES)
+    for member in range(size):
+        _rules(key, member, tuples, pointer(seen), 1 + member, rules, parents * m)
+        for j in range(s):
+            put(rows, j, np.int64(order[j, member]) * v * span)
+        total[:] = 0.0
+        for a in range(parents):
+            z = same(old, 0.0)
+            mean, square, first = z, z, z
+            for i in range(a * m, (a + 1) * m):
+                code = at(rules, i) * s
+                place = at(rows, 0) + at(word, code) * span
+                w, M, V = load(old, place), load(old, place + LANES), load(old, place + 2 * LANES)
+                one = load(old, place + 3 * LANES)
+                for j in range(1, s):
+                    place = at(rows, j) + at(word, code + j) * span
+                    w = multiply(w, load(old, place))
+                    M = add(M, load(old, place + LANES))
+                    V = add(V, load(old, place + 2 * LANES))
+                z, mean = add(z, w), add(mean, multiply(w, M))
+                square = add(square, multiply(w, add(V, multiply(M, M))))
+                first = add(first, multiply(w, one))
+            place = (member * parents + a) * span
+            store(new, place, z)
+            store(new, place + LANES, mean)
+            store(new, place + 2 * LANES, square)
+            store(new, place + 3 * LANES, first)
+            for k in range(LANES):
+                z_k = at(new, place + k)
+                total[k] += z_k
+                # a symbol that is impossible has no moments, and its weight above is 0; divided, as
+                # the inverse of the smallest floats is infinite
+                M_k = at(new, place + LANES + k) / z_k if z_k > 0.0 else 0.0
+                V_k = at(new, place + 2 * LANES + k) / z_k if z_k > 0.0 else 0.0
+                one_k = at(new, place + 3 * LANES + k) / z_k if z_k > 0.0 else 0.0
+                put(new, place + LANES + k, M_k)
+                put(new, place + 2 * LANES + k, max(V_k - M_k * M_k, 0.0))
+                put(new, place + 3 * LANES + k, one_k)
+        for a in range(parents):
+            for k in range(LANES):
+                place = (member * parents + a) * span + k
+                put(new, place, at(new, place) / total[k])

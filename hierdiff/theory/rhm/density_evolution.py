@@ -234,10 +234,10 @@ def leaf_messages(
 
     With T noise levels the shape is [size, v, T], and all have the same random numbers.
     """
-    return _leaves(noise, t, *_leaf_draws(noise, size, random))
+    return leaves_at(noise, t, *leaf_draws(noise, size, random))
 
 
-def _leaf_draws(noise: NoiseProcess, size: int, random: np.random.Generator) -> tuple[Array, Array]:
+def leaf_draws(noise: NoiseProcess, size: int, random: np.random.Generator) -> tuple[Array, Array]:
     """True symbols and random numbers of leaves, which no noise level changes."""
     x0 = np.zeros((size, 1), np.int32)
     randoms = noise.draw(x0.shape, random)
@@ -250,9 +250,9 @@ def _leaf_draws(noise: NoiseProcess, size: int, random: np.random.Generator) -> 
     return x0, randoms
 
 
-def _leaves(noise: NoiseProcess, t: float | Array, x0: Array, randoms: Array) -> Array:
+def leaves_at(noise: NoiseProcess, t: float | Array, x0: Array, randoms: Array) -> Array:
     if np.ndim(t):
-        return np.stack([_leaves(noise, float(x), x0, randoms) for x in np.asarray(t)], axis=-1)
+        return np.stack([leaves_at(noise, float(x), x0, randoms) for x in np.asarray(t)], axis=-1)
     x_t = noise.corrupt_with(x0, t, randoms)
     log_psi = noise.log_evidence(x_t, t)[:, 0]
     if x0.any():
@@ -289,18 +289,18 @@ def _in_parts(size: int, run: Callable[[int, int], None], each: Each) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _digits(v: int, s: int) -> Array:
+def tuple_symbols(v: int, s: int) -> Array:
     """The symbols of all tuples, [v**s, s]."""
     code = np.arange(v**s)
     return np.stack([code // v**j % v for j in range(s)], axis=1).astype(np.int32)
 
 
-def _pairing(random: np.random.Generator, size: int, count: int) -> Array:
+def pairing(random: np.random.Generator, size: int, count: int) -> Array:
     """Partners [count, size]; every member is met once in each row, not at random with return."""
     return np.stack([random.permutation(size) for _ in range(count)])
 
 
-def _key(random: np.random.Generator) -> np.uint64:
+def random_key(random: np.random.Generator) -> np.uint64:
     return np.uint64(random.integers(2**63))
 
 
@@ -308,7 +308,7 @@ def step_up(
     population: Array, rhm: RHM, parents: int, random: np.random.Generator, each: Each = map
 ) -> Array:
     """The next level's messages, as many as there are members; see :func:`branch_up`."""
-    order, key = _pairing(random, len(population), rhm.s), _key(random)
+    order, key = pairing(random, len(population), rhm.s), random_key(random)
     return branch_up(population, order, key, rhm, parents, each)
 
 
@@ -321,7 +321,7 @@ def branch_up(
     meet the same rules.  Populations [size, v, T] of at most ``LANES`` noise levels meet them
     together, and a message of each is the result.
     """
-    size, digits = order.shape[1], _digits(rhm.v, rhm.s)
+    size, digits = order.shape[1], tuple_symbols(rhm.v, rhm.s)
     lanes = population.shape[2] if population.ndim == 3 else 1
     if lanes > kernels.LANES:  # a vector holds no more
         raise InvalidParameter(f"{lanes} noise levels together exceed {kernels.LANES}; split them")
@@ -371,13 +371,13 @@ class _Draws(NamedTuple):
 
     @classmethod
     def of(cls, rhm: RHM, noise: NoiseProcess, size: int, random: np.random.Generator) -> _Draws:
-        leaves = _leaf_draws(noise, size, random)
+        leaves = leaf_draws(noise, size, random)
         # L steps up, then down and meeting by turns
         counts = [rhm.s] * rhm.L + [rhm.s, 1] * rhm.L
         orders = np.zeros((len(counts), rhm.s, size), np.int32)
         keys = np.empty(len(counts), np.uint64)
         for step, count in enumerate(counts):
-            orders[step, :count], keys[step] = _pairing(random, size, count), _key(random)
+            orders[step, :count], keys[step] = pairing(random, size, count), random_key(random)
         return cls(leaves, orders, keys)
 
 
@@ -450,11 +450,11 @@ def _evolved(
     top = room.top[: size * rhm.n_classes * lanes].reshape(size, rhm.n_classes, lanes)
     marginal = room.marginal[: L * size * lanes].reshape(L, size, lanes)
     seen, row, codes = room.table
-    tree[-1] = _leaves(noise, times, *drawn.leaves)
+    tree[-1] = leaves_at(noise, times, *drawn.leaves)
     seen[:] = 0
     kernels.evolve(
-        room.tree, room.top, v, rhm.n_classes, drawn.orders, drawn.keys, rhm.m, _digits(v, rhm.s),
-        seen, lanes, row, codes, room.down, room.marginal,
+        room.tree, room.top, v, rhm.n_classes, drawn.orders, drawn.keys, rhm.m,
+        tuple_symbols(v, rhm.s), seen, lanes, row, codes, room.down, room.marginal,
     )  # fmt: skip
     return top, tree, marginal
 

@@ -29,31 +29,51 @@ they are passed on.  At the threshold s lambda = F'(p*), a fluctuation-dissipati
 factor by which a small change of the leaves' beliefs grows per level, going up, is the number of
 children times the memory per child, going down.
 
-All of this is the epsilon-process, averaged.  Masking, uniform and Gaussian noise have a critical
+The chain is the epsilon-process, averaged.  Masking, uniform and Gaussian noise have a critical
 fixed point of their own with a smaller growth per level: see
 :mod:`hierdiff.theory.rhm.critical_exponents`.  lambda above is a memory per child, F'(p*)/s at the
 threshold; there it stands for the growth per level itself.
+
+For these processes chi is computed from populations of messages, :func:`population_susceptibility`.
+With S = sum_i sigma_i, two observations x and x' of one datum under the same rules, and moments
+given an observation from the posterior:
+
+.. math::
+   \sum_{ij} C_{ij} = E\,\mathrm{Var}(S|x) + \tfrac12\, E\,[E(S|x) - E(S|x')]^2, \qquad
+   C_{ii} = 1 - E\,[E(\sigma_i|x)\, E(\sigma_i|x')] .
 
 All weights are computed in logarithms, since v^s may exceed every float.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from hierdiff import checks
 from hierdiff.checks import array as numbers
 from hierdiff.checks import checked, together
 from hierdiff.data.rhm import RHM
 from hierdiff.errors import InvalidParameter
+from hierdiff.noise import NoiseProcess
+from hierdiff.seeds import Seed, generator
+from hierdiff.theory.belief_propagation._kernels.simd import aligned
+from hierdiff.theory.belief_propagation.passes import available_threads
+from hierdiff.theory.rhm import _kernels as kernels
+from hierdiff.theory.rhm import density_evolution as populations
 from hierdiff.theory.rhm.mean_field import annealed_beliefs, correlation_length_exponent
 
 __all__ = [
+    "PopulationSusceptibility",
     "correlation_decay_exponent",
     "leaf_correlation",
+    "population_susceptibility",
     "second_eigenvalue",
     "sibling_states",
     "susceptibility",
@@ -332,11 +352,7 @@ def susceptibility(rhm: RHM, epsilon: ArrayLike, root_belief: float | None = Non
     >>> susceptibility(RHM(v=32, m=8, s=2, L=9), [0.6, 0.7, 68 / 93, 0.8]).round(8).tolist()
     [2.09302191, 3.78769583, 7.98016373, 2.5220357]
     """
-    if rhm.n_leaves.bit_length() > 1000:
-        raise InvalidParameter(
-            f"L = {rhm.L} gives s**L leaves, more than any float holds; give an L below "
-            f"{1000 / math.log2(rhm.s):.0f}"
-        )
+    _demand_countable(rhm)
     covariance = leaf_correlation(rhm, epsilon, root_belief)
     partners = (rhm.s - 1) * float(rhm.s) ** np.arange(rhm.L)
     variance = covariance[..., 0]
@@ -385,3 +401,175 @@ def correlation_decay_exponent(rhm: RHM) -> float:
 def _demand_siblings(rhm: RHM) -> None:
     if rhm.s == 1:
         raise InvalidParameter("s = 1 gives a single leaf and no pairs; use s >= 2")
+
+
+def _demand_countable(rhm: RHM) -> None:
+    if rhm.n_leaves.bit_length() > 1000:
+        raise InvalidParameter(
+            f"L = {rhm.L} gives s**L leaves, more than any float holds; give an L below "
+            f"{1000 / math.log2(rhm.s):.0f}"
+        )
+
+
+# ----------------------------------------------------------------------------- real noise processes
+
+_AT_ONCE = kernels.LANES // 2  # noise levels: every one takes two lanes, for its observations
+
+
+class PopulationSusceptibility(NamedTuple):
+    """Susceptibility with its standard error from independent populations.
+
+    Attributes
+    ----------
+    value, error : array
+        Of the shape of the noise levels.
+    """
+
+    value: FloatArray
+    error: FloatArray
+
+
+@checked(t=checks.level)
+def population_susceptibility(
+    rhm: RHM, noise: NoiseProcess, t: ArrayLike, *, depths: Sequence[int] | None = None,
+    size: int = 10_000, copies: int = 4, seed: Seed = 0,
+) -> PopulationSusceptibility:  # fmt: skip
+    r"""Number of leaves that change together under any noise process, by density evolution.
+
+    A member of the population is a subtree with two observations of one datum.  It carries, for
+    both, the upward message and, for every symbol of its node, mean and variance of
+    :math:`S = \sum_i \sigma_i` over the posterior.  Under the rules of a parent
+
+    .. math:: \mathrm{Var}(S | a) = \sum_{\tau \in a} w_\tau \Big[\sum_j V_j(\tau_j)
+       + \Big(\sum_j M_j(\tau_j)\Big)^2\Big] - M(a)^2, \qquad
+       w_\tau \propto \prod_j \nu_j(\tau_j), \quad
+       M(a) = \sum_{\tau \in a} w_\tau \sum_j M_j(\tau_j)
+
+    Parameters
+    ----------
+    rhm : RHM
+        Parameters with s > 1; ``L`` is the depth.
+    noise : NoiseProcess
+        Any process on symbols.
+    t : float or array [T]
+        Noise levels in [0, 1].  All have the same random numbers, so that curves are smooth.
+    depths : sequence of int, optional
+        Depths from 1 to L whose susceptibilities are wanted together, at the cost of L alone; a
+        tree of fewer than L levels has v classes.  The values have an axis for them in front.
+    size : int
+        Members of a population.
+    copies : int
+        Independent populations, whose scatter gives the errors; at least two.
+    seed : Seed
+        Source of randomness.
+
+    Returns
+    -------
+    PopulationSusceptibility
+        1 where nothing fluctuates (its limit for weak noise).
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`hierdiff.theory.rhm.density_evolution.population_dynamics`, if s = 1, or if a
+        depth is not from 1 to L.
+
+    Notes
+    -----
+    Validity: average over grammars whose rules are drawn anew at every node, size to infinity; a
+    grammar shares its rules between the nodes of a level, and the difference vanishes as v grows.
+    Covariances are over noise and posterior of one datum, as in
+    :class:`hierdiff.sims.Correlations`.  The variance of E(S|x) - E(S|x') is taken within a
+    population: the mean of a finite population fluctuates as well, by s^L / size relative to the
+    sum that is sought, and that part belongs to no single tree.
+    Where a fraction f of the leaves changes, the relative error is of order (copies size f)^(-1/2).
+
+    References
+    ----------
+    Sclocchi, Favero, Levi, Wyart, arXiv 2410.13770 (the susceptibility); the population is ours.
+
+    Examples
+    --------
+    >>> from hierdiff import MaskingNoise
+    >>> rhm = RHM(v=16, m=4, s=2, L=3)
+    >>> found = population_susceptibility(rhm, MaskingNoise(16), [0.0, 0.5], size=2000)
+    >>> found.value.round(2).tolist()
+    [1.0, 2.03]
+    """
+    _demand_siblings(rhm)
+    _demand_countable(rhm)
+    wanted = [rhm.L] if depths is None else [checks.whole("depths", d) for d in depths]
+    if not wanted or not all(1 <= d <= rhm.L for d in wanted):
+        raise InvalidParameter(f"depths = {depths} must be whole numbers from 1 to L = {rhm.L}")
+    levels = np.asarray(t, float)
+    times = checks.reals("t", np.atleast_1d(levels), ndim=1, least=1)
+    populations.check_sizes(rhm, size, copies, rhm.L)
+    populations.same_symbols(rhm, noise)
+    threads, most = min(available_threads(), copies), max(rhm.v, rhm.n_classes)
+    checks.memory(
+        f"{threads} populations of {size} messages", 64.0 * threads * size * most * kernels.LANES
+    )
+    random = generator(seed)
+    seeds = [int(random.integers(2**63)) for _ in range(copies)]
+    with populations.side_by_side(threads) as each:
+        found = np.array(list(each(functools.partial(_together, rhm, noise, times, size), seeds)))
+    rows = found[:, np.array(wanted) - 1] if depths is not None else found[:, -1]
+    if not levels.ndim:
+        rows = rows[..., 0]
+    value, error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(copies)
+    return PopulationSusceptibility(np.asarray(value), np.asarray(error))
+
+
+def _together(rhm: RHM, noise: NoiseProcess, times: FloatArray, size: int, seed: int) -> FloatArray:
+    """The susceptibility [L, T] of one population, at all depths."""
+    random = generator(seed)
+    x0, first = populations.leaf_draws(noise, size, random)
+    _, second = populations.leaf_draws(noise, size, random)
+    drawn = [
+        (populations.pairing(random, size, rhm.s), populations.random_key(random))
+        for _ in range(rhm.L)
+    ]
+    digits = populations.tuple_symbols(rhm.v, rhm.s)
+    found = np.empty((rhm.L, len(times)))
+    seen = np.empty(rhm.v**rhm.s, np.int64)
+    codes = np.empty(rhm.s + max(rhm.v, rhm.n_classes) * rhm.m, np.int64)
+    for i in range(0, len(times), _AT_ONCE):
+        now = np.resize(times[i : i + _AT_ONCE], _AT_ONCE)  # lanes without a level repeat one
+        state = _state(size, rhm.v)
+        for k, drawn_leaves in enumerate((first, second)):
+            lanes = slice(k * _AT_ONCE, (k + 1) * _AT_ONCE)
+            state[:, :, 0, lanes] = populations.leaves_at(noise, now, x0, drawn_leaves)
+        state[:, :, 1::2] = -1.0
+        state[:, 0, 1::2] = 1.0
+        state[:, :, 2] = 0.0
+        for level, (order, key) in enumerate(drawn):
+            parents = rhm.v if level < rhm.L - 1 else rhm.n_classes
+            out = _state(size, parents)
+            seen[:] = 0
+            kernels.fates(
+                state.ravel(), rhm.v, order.astype(np.int32, copy=False), key, parents, rhm.m,
+                digits, seen, codes, out.ravel(),
+            )  # fmt: skip
+            state = out
+            here = found[level, i : i + _AT_ONCE]
+            here[:] = _ratio(state, rhm.s ** (level + 1))[: len(here)]
+    return found
+
+
+def _state(size: int, symbols: int) -> FloatArray:
+    """Room for members [size, symbol, 4, lane]; see the kernels."""
+    flat = aligned(size * symbols * 4 * kernels.LANES, np.float64)
+    return np.asarray(flat.reshape(size, symbols, 4, kernels.LANES))
+
+
+def _ratio(state: FloatArray, leaves: int) -> FloatArray:
+    """Covariances of all pairs over the variances, from roots with every class as likely."""
+    belief, mean, variance, one = np.moveaxis(state, 2, 0)
+    whole, leaf = (belief * mean).sum(axis=1), (belief * one).sum(axis=1)
+    inner = (belief * (variance + mean**2)).sum(axis=1) - whole**2
+    (a, b), (leaf_a, leaf_b) = np.split(whole, 2, axis=1), np.split(leaf, 2, axis=1)
+    top = inner.mean(axis=0).reshape(2, -1).mean(axis=0) + (a - b).var(axis=0, ddof=1) / 2
+    bottom = leaves * (1 - leaf_a * leaf_b).mean(axis=0)
+    # sums of squares lose 1e-16 of leaves^2, so a fluctuation below that is none
+    still = bottom <= 1e-12 * leaves
+    return np.asarray(np.where(still, 1.0, top / np.where(still, 1.0, bottom)))

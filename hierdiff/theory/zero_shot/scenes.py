@@ -19,6 +19,9 @@ The four blocks are shape and colour of the first object, then of the second.
     x_0 = \big(e_a + \tau\eta,\; k\,(e_b + \tau\eta')\big), \qquad
     a \sim \text{tree of class}\ c, \quad b_i \sim h_c\ \text{independently}.
 
+The symbols of the texture are leaves, or stand at a higher level of the tree and are written down
+to the leaves by the rules of the grammar: depth and amplitude of the second cue are separate.
+
 =====================  =======================================================================
 symbol                 meaning
 =====================  =======================================================================
@@ -54,6 +57,8 @@ from hierdiff.checks import (
     precision,
     reals,
     sound,
+    unchecked,
+    whole,
 )
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
@@ -94,11 +99,15 @@ class ShapeTexture:
         Rows of probabilities.
     amplitude : float
         k > 0 of the texture.
+    level : int, optional
+        Level of the tree at whose nodes the symbols of the texture are drawn, 0 (root) to L;
+        default L, the leaves.
 
     Raises
     ------
     InvalidParameter
-        If histograms are no probabilities, one per class, or the amplitude is not positive.
+        If histograms are no probabilities, one per class, the amplitude is not positive, or there
+        is no such level.
 
     Notes
     -----
@@ -112,18 +121,29 @@ class ShapeTexture:
     >>> x0 = data_model.conflict([0, 1], [1, 0], seed=1)
     >>> x0.shape, data_model.log_density(x0).shape
     ((2, 2, 2, 2), (2, 2))
+
+    A texture at the level of the root, of one symbol per class, has the law of the shape:
+
+    >>> deep = ShapeTexture(tree, np.eye(2), level=0)
+    >>> form, paint = deep.log_densities(np.stack([x0[:, 0], x0[:, 0]], axis=1))
+    >>> np.allclose(np.diff(form), np.diff(paint))
+    True
     """
 
     shape_model: GaussianRHM
     histograms: ArrayLike
     amplitude: float = 1.0
+    level: int | None = None
 
     source = "theory"
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, level=unchecked)
+        grammar = self.shape_model.grammar
+        if self.level is not None:
+            whole("level", self.level, 0, grammar.L)
         table = reals("histograms", self.histograms)
-        expected = (self.n_classes, self.shape[2])
+        expected = (self.n_classes, grammar.v[self._level])
         if table.shape != expected or (table < 0).any() or np.abs(table.sum(1) - 1).max() > 1e-9:
             raise InvalidParameter(
                 f"histograms of shape {table.shape} must be {expected}, rows of probabilities"
@@ -134,6 +154,28 @@ class ShapeTexture:
                 f"amplitude = {self.amplitude} must be finite and > 0, from 1e-100 to 1e100"
             )
         object.__setattr__(self, "histograms", frozen(table))
+
+    @property
+    def _level(self) -> int:
+        """Level of the symbols of the texture."""
+        return self.shape_model.grammar.L if self.level is None else self.level
+
+    @cached_property
+    def _below(self) -> list[Grammar] | None:
+        """What a node of the texture writes in each class; None where nodes are leaves."""
+        grammar, at = self.shape_model.grammar, self._level
+        if at == grammar.L:
+            return None
+        return [
+            Grammar(grammar.rules[at:], grammar.weights[at:], root_prior=row,
+                    leaf_vocabulary=grammar.v[grammar.L])
+            for row in np.asarray(self.histograms)
+        ]  # fmt: skip
+
+    def _nodes(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Leaves [n, leaves, v] by node of the texture, [n nodes, leaves below, v]."""
+        nodes = self.shape_model.grammar.n_nodes(self._level)
+        return x.reshape(len(x) * nodes, x.shape[1] // nodes, x.shape[2])
 
     @property
     def n_classes(self) -> int:
@@ -160,8 +202,12 @@ class ShapeTexture:
         rng, tau = generator(seed), self.shape_model.tau
         form = self.shape_model.emit(self.shape_model.grammar.sample(n, rng, root=root), rng)
         edges = np.cumsum(np.asarray(self.histograms), axis=1)[painted]
-        uniform = rng.random((n, leaves)) * edges[:, -1:]
+        nodes = self.shape_model.grammar.n_nodes(self._level)
+        uniform = rng.random((n, nodes)) * edges[:, -1:]
         symbols = (uniform[..., None] >= edges[:, None, :-1]).sum(axis=2)
+        if self._below is not None:
+            written = self._below[0].sample(n * nodes, rng, root=symbols.ravel())
+            symbols = written.leaves.reshape(n, leaves)
         paint = np.eye(v)[symbols] + tau * rng.standard_normal((n, leaves, v))
         return np.stack([form, self.amplitude * paint], axis=1)
 
@@ -185,6 +231,13 @@ class ShapeTexture:
         """
         x, tau = checked_data(x0, self.shape), self.shape_model.tau
         paint = blur * x[:, 1] / self.amplitude / tau**2
+        if self._below is not None:
+            evidence = [
+                posterior(g, self._nodes(paint), levels=(), threads=1).log_evidence
+                for g in self._below
+            ]
+            sums = np.stack([one.reshape(len(x), -1).sum(axis=1) for one in evidence], axis=1)
+            return self.shape_model.log_density(x[:, 0]), sums
         with np.errstate(divide="ignore"):
             log_h = np.log(np.asarray(self.histograms))
         texture = [logsumexp(paint + row, axis=2).sum(axis=1) for row in log_h]
@@ -238,6 +291,8 @@ class ShapeTexture:
         own = ratio[:, None, None] * k**2
         kappa, noisy = 1 / (1 + own * power), np.sqrt(own) * eps
         psi = (kappa * (own * x / k + noisy)).astype(dtype)
+        if self._below is not None:
+            return k**2 * self._deep(psi, kappa, kappa * (x / k - power * noisy), wanted)
         psi = np.exp(psi - psi.max(axis=2, keepdims=True))
         rest = kappa * (x / k - power * noisy)
         h = np.asarray(self.histograms)[wanted].T.astype(dtype)
@@ -247,6 +302,19 @@ class ShapeTexture:
         scale = kappa.astype(dtype)
         gap = (scale * (scale * square - 2 * cross)).sum(axis=1)
         return np.asarray(k**2 * ((rest**2).sum((1, 2))[:, None] + gap))
+
+    def _deep(self, psi: NDArray[Any], kappa: Floats, rest: Floats, wanted: list[int]) -> Floats:
+        """Errors of a texture above the leaves [n, classes]: every node is a tree of its own."""
+        assert self._below is not None
+        bottom = self._below[0].L
+        flat, columns = (rest**2).sum((1, 2)), []
+        for c in wanted:
+            found = posterior(
+                self._below[c], self._nodes(psi), dtype=psi.dtype, levels=(bottom,), threads=1
+            )
+            mean = kappa * found.marginals[bottom].reshape(psi.shape)
+            columns.append(flat + np.einsum("nlv,nlv->n", mean, mean - 2 * rest))
+        return np.stack(columns, axis=1)
 
 
 # ------------------------------------------------------------------ two objects with two attributes
@@ -368,13 +436,27 @@ class TwoObjectScenes:
         memory(f"n = {n} scenes of {size} numbers", 24.0 * n * size)
         rng, v = generator(seed), self.shapes.v[0]
         order = rng.permuted(np.tile(np.arange(v), (n, 2, 1)), axis=2)[..., :3]
-        parts = []
+        roots = np.stack([order[:, b % 2, b // 2] for b in range(4)], axis=1)
+        return self.emit(roots, rng), order.astype(np.intp)
+
+    @checked
+    def emit(self, roots: ArrayLike, seed: Seed) -> Floats:
+        """Scenes [n, leaves of all blocks, v] of given values [n, 4], one for every block.
+
+        Raises
+        ------
+        InvalidParameter
+            If the values are no root symbols.
+        """
+        values = integers("roots", roots, 0, self.shapes.v[0] - 1, shape=(None, 4))
+        memory(f"{len(values)} scenes", 24.0 * len(values) * self._size * self.shapes.v[-1])
+        rng, parts = generator(seed), []
         for block, copies in enumerate(self.copies):
-            root = order[:, block % 2, block // 2]
-            leaves = self._grammar(block).sample(n, rng, root=root).leaves
+            grammar = self._grammar(block)
+            leaves = grammar.sample(len(values), rng, root=values[:, block]).leaves
             hard = np.tile(np.eye(self.shapes.v[-1])[leaves], (1, copies, 1))
             parts.append(hard + self.tau * rng.standard_normal(hard.shape))
-        return np.concatenate(parts, axis=1), order.astype(np.intp)
+        return np.concatenate(parts, axis=1)
 
     @checked(prompts=_checked_prompts, dtype=precision)
     @sound

@@ -5,6 +5,8 @@ source         objects and responses
 =============  ==================================================================================
 ``rhm``        strings of a random grammar, simulated observers who see its trees; what a linear
                readout finds in every level of the network stands beside the exact beliefs
+``grammars``   denoising and classifying networks of several grammars at the same triplets, with
+               errors over networks (:mod:`hierdiff.validation.experiments.objectives`)
 ``digits``     8 x 8 digits, simulated observers who see a stated hierarchy of shapes
 ``fashion``    photographs of clothing (Fashion-MNIST), observers who see families and classes
 ``own``        a network of yours on a set of images, with its class tree or responses of people
@@ -79,6 +81,13 @@ from hierdiff.validation.experiments import (
     trained_images,
     training_sizes,
 )
+from hierdiff.validation.experiments.objectives import (
+    GrammarNetworks,
+    compare_objectives,
+    exact_objectives,
+    objectives_summary,
+)
+from hierdiff.validation.experiments.objectives_figure import objectives_figure
 from hierdiff.validation.experiments.own_images import OwnObjects, even_rows, own_objects
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import things_objects
@@ -254,8 +263,8 @@ class CatalogueObjects:
 
 
 SOURCES: dict[str, type] = {
-    "rhm": GrammarObjects, "digits": DigitObjects, "fashion": FashionObjects, "own": OwnObjects,
-    "catalogue": CatalogueObjects,
+    "rhm": GrammarObjects, "grammars": GrammarNetworks, "digits": DigitObjects,
+    "fashion": FashionObjects, "own": OwnObjects, "catalogue": CatalogueObjects,
 }  # fmt: skip
 """Sources by the name of their subcommand."""
 
@@ -275,6 +284,7 @@ class NetworkAlignment:
 
     network: (
         Annotated[GrammarObjects, tyro.conf.subcommand("rhm", prefix_name=False)]
+        | Annotated[GrammarNetworks, tyro.conf.subcommand("grammars", prefix_name=False)]
         | Annotated[DigitObjects, tyro.conf.subcommand("digits", prefix_name=False)]
         | Annotated[FashionObjects, tyro.conf.subcommand("fashion", prefix_name=False)]
         | Annotated[OwnObjects, tyro.conf.subcommand("own", prefix_name=False)]
@@ -350,13 +360,18 @@ class NetworkAlignment:
         Raises
         ------
         InvalidParameter
-            For images, whose latents are not known.
+            For images, whose latents are not known.  For ``grammars`` the variables are
+            ``exact_accuracy``, ``exact_best``, ``exact_r2`` and ``exact_class``.
 
         Notes
         -----
         Validity: exact inference; the errors are those over the same triplets, so that differences
         are to be taken triplet by triplet.
         """
+        if isinstance(self.network, GrammarNetworks):
+            return exact_objectives(
+                self.network, self.t, self.ties, self.max_triplets, self.seed, asdict(self)
+            )
         if not isinstance(self.network, GrammarObjects):
             raise InvalidParameter(
                 "no law predicts responses to images; predict the source rhm, or measure these"
@@ -403,11 +418,25 @@ class NetworkAlignment:
         -----
         Validity: that of the model.
         """
+        if isinstance(self.network, GrammarNetworks):
+            if model is not None or data is not None:
+                raise InvalidParameter(
+                    "the source grammars trains networks of two objectives and takes none; measure "
+                    "a model of yours with the source rhm"
+                )
+            return self._objectives(None if folder is None else Path(folder), folder, "cpu")
         if model is None or data is None:
             own, objects = self._scene(None if folder is None else Path(folder), "cpu", model)
             model, data = own, objects if data is None else data
         ds = self.question.measure(model, data, folder=folder, workers=workers, cluster=cluster)
         return self._ours(ds)
+
+    def _objectives(self, checkpoints: Path | None, folder: Any, device: str) -> xr.Dataset:
+        """Networks of both objectives on all grammars."""
+        return compare_objectives(
+            cast(GrammarNetworks, self.network), self.t, self.ties, self.max_triplets, self.seed,
+            checkpoints, folder, device, asdict(self),
+        )  # fmt: skip
 
     def _ours(self, ds: xr.Dataset) -> xr.Dataset:
         """The same with the parameters of this experiment."""
@@ -422,7 +451,12 @@ class NetworkAlignment:
         """The network's layers and levels, and exact beliefs where they are known."""
         usable_device(run.device)
         if not run.resume:
-            clear_checkpoints(run.folder, "alignment-*")
+            clear_checkpoints(run.folder, "alignment-*", "objectives-*")
+        if isinstance(self.network, GrammarNetworks):
+            if model is not None or data is not None:
+                self.measure(model, data)  # which says why not
+            tasks = run.tasks(self.name)["folder"]
+            return {self.name: self._objectives(run.folder, tasks, run.device)}
         own, objects = self._scene(run.folder, run.device, model)
         data = objects if data is None else data
         found = {self.name: self.measure(own, data, **run.tasks(self.name))}
@@ -432,10 +466,14 @@ class NetworkAlignment:
 
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
         """Layers as they are and the best probe; levels beside exact beliefs."""
+        if isinstance(self.network, GrammarNetworks):
+            return objectives_figure(datasets[self.name])
         return layers_figure(datasets[self.name], datasets.get(f"{self.name}_theory"))
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Best layers, what the class adds, and the readout beside exact beliefs."""
+        if isinstance(self.network, GrammarNetworks):
+            return objectives_summary(datasets[self.name])
         ds = datasets[self.name]
         values, facts = layer_values(ds), list[str]()
         if f"{self.name}_theory" in datasets:
@@ -456,6 +494,7 @@ class NetworkAlignment:
             return model or self._train_digits(folder, device), self._digits()
         if isinstance(one, OwnObjects):
             return own_objects(one, model, device, self.seed, self.ties, self.max_triplets)
+        assert isinstance(one, CatalogueObjects)
         own, objects = things_objects(
             one.name, one.images or Path(), one.triplets or Path(), labels=one.labels,
             null=one.null, layers=one.layers, accept_licence=one.accept_licence,

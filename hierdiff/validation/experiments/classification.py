@@ -8,6 +8,11 @@ source          what is classified
 ``digits``      8 x 8 digits that the network was not trained on; with a linear and a
                 convolutional classifier trained on the same images
 ``fashion``     photographs of clothing (Fashion-MNIST), the same
+``conflict``    rendered grammars with the shape of one class and the texture of another, beside
+                the exact optimum (:mod:`hierdiff.validation.experiments.conflict_networks`)
+``composed``    photographs of clothing: the silhouette of one filled with another
+``binding``     rendered scenes of two objects under captions, beside dual encoders
+                (:mod:`hierdiff.validation.experiments.binding_networks`)
 ``own``         images of a set or a folder by a conditional network of yours, by the published grid
 ``catalogue``   folders of images by a published network, by the published grid of times with fixed
                 noise (:mod:`hierdiff.validation.experiments.image_folders`)
@@ -41,6 +46,7 @@ from hierdiff.checks import (
     instance,
     listed,
     natural,
+    no_model,
     number,
     unchecked,
     whole,
@@ -61,11 +67,25 @@ from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.experiments import (
     architecture_rule,
     checkpoint_suffix,
+    clear_checkpoints,
     folder_stem,
     image_folders,
     source_arguments,
     trained_images,
     training_sizes,
+)
+from hierdiff.validation.experiments.binding_networks import (
+    BindingNetworks,
+    binding_figure,
+    binding_summary,
+    measure_binding,
+)
+from hierdiff.validation.experiments.conflict_networks import (
+    ComposedPhotographs,
+    ConflictNetworks,
+    conflict_figure,
+    conflict_summary,
+    measure_conflict,
 )
 from hierdiff.validation.experiments.own_images import (
     OwnClassified,
@@ -258,10 +278,15 @@ def _classification(
     )  # fmt: skip
 
 
+_CUES = (ConflictNetworks, ComposedPhotographs, BindingNetworks)
+
 Source: TypeAlias = (
     Annotated[TreeNetwork, subcommand("rhm", prefix_name=False)]
     | Annotated[DigitNetwork, subcommand("digits", prefix_name=False)]
     | Annotated[FashionNetwork, subcommand("fashion", prefix_name=False)]
+    | Annotated[ConflictNetworks, subcommand("conflict", prefix_name=False)]
+    | Annotated[ComposedPhotographs, subcommand("composed", prefix_name=False)]
+    | Annotated[BindingNetworks, subcommand("binding", prefix_name=False)]
     | Annotated[OwnClassified, subcommand("own", prefix_name=False)]
     | Annotated[PublishedNetwork, subcommand("catalogue", prefix_name=False)]
 )
@@ -287,6 +312,7 @@ class NetworkClassification:
     files: ClassVar[tuple[str, ...]] = ("network_classification", "network_classification_exact")
     sources: ClassVar[Mapping[str, type]] = {
         "rhm": TreeNetwork, "digits": DigitNetwork, "fashion": FashionNetwork,
+        "conflict": ConflictNetworks, "composed": ComposedPhotographs, "binding": BindingNetworks,
         "own": OwnClassified, "catalogue": PublishedNetwork,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {
@@ -314,6 +340,11 @@ class NetworkClassification:
         if isinstance(s, (PublishedNetwork, OwnClassified)):
             raise InvalidParameter(
                 "images of a folder are scored by the published protocol; rhm, digits and fashion "
+                "by Classification"
+            )
+        if isinstance(s, _CUES):
+            raise InvalidParameter(
+                "conflicts and binding are put by measures of their own; rhm, digits and fashion "
                 "by Classification"
             )
         return _classification(s, self.seed, s.size if isinstance(s, TreeNetwork) else _DIGITS)
@@ -371,6 +402,8 @@ class NetworkClassification:
             return self._published(None if folder is None else Path(folder), "cpu")
         if isinstance(self.source, OwnClassified):
             return self._own(model, None if folder is None else Path(folder), "cpu")
+        if isinstance(self.source, _CUES):
+            return self._cues(model, data, None if folder is None else Path(folder), "cpu")
         if model is None:
             model, data = self.trained()
         elif data is None:
@@ -380,13 +413,14 @@ class NetworkClassification:
     def datasets(self, run: Run, model: Any = None, data: Any = None) -> dict[str, xr.Dataset]:
         """The network's results, and for ``rhm`` the exact denoiser's on the same samples."""
         if not run.resume:
-            for old in run.folder.glob("classification-*/checkpoint.pt"):
-                old.unlink()
+            clear_checkpoints(run.folder, "classification-*", "conflict-*/*", "binding-*/*")
         folder = run.tasks(self.name)["folder"]
         if isinstance(self.source, PublishedNetwork):
             return {self.name: self._published(folder, run.device)}
         if isinstance(self.source, OwnClassified):
             return {self.name: self._own(model, folder, run.device)}
+        if isinstance(self.source, _CUES):
+            return {self.name: self._cues(model, data, run.folder, run.device)}
         if model is None:
             model, data = self.trained(run.folder, run.device)
         elif data is None:
@@ -411,6 +445,9 @@ class NetworkClassification:
         network, *exact = datasets.values()
         if isinstance(self.source, (PublishedNetwork, OwnClassified)):
             return image_folders.summary(network)
+        if isinstance(self.source, _CUES):
+            binds = isinstance(self.source, BindingNetworks)
+            return (binding_summary if binds else conflict_summary)(network)
         values = _values(network)
         if exact:
             values |= _paired(network, exact[0])
@@ -498,6 +535,19 @@ class NetworkClassification:
     def _own(self, model: Any, folder: Path | None, device: str) -> xr.Dataset:
         one = cast(OwnClassified, self.source)
         return classify_own(one, model, folder, device, self.seed, asdict(self))
+
+    def _cues(self, model: Any, data: Any, folder: Path | None, device: str) -> xr.Dataset:
+        no_model(
+            self.name,
+            model,
+            data,
+            "conflicts and binding need networks trained on the "
+            "images in which cues agree; use rhm, digits or fashion for a model of yours",
+        )
+        if isinstance(self.source, BindingNetworks):
+            return measure_binding(self.source, self.seed, folder, device, asdict(self))
+        one = cast(ConflictNetworks | ComposedPhotographs, self.source)
+        return measure_conflict(one, self.seed, folder, device, asdict(self))
 
     def _published(self, folder: Path | None, device: str) -> xr.Dataset:
         s = cast(PublishedNetwork, self.source)
@@ -697,6 +747,10 @@ def network_classification_figure(network: xr.Dataset, exact: xr.Dataset | None 
         Accuracy against budget and weight, single noise levels, calls of right and wrong answers;
         or, for a folder of images, the scores of the true class against the best other one.
     """
+    if "low_pass" in network.coords:
+        return conflict_figure(network)
+    if "dual_task" in network.coords:
+        return binding_figure(network)
     if "budget" not in network.coords:
         return image_folders.folder_figure(network)
     network = current_names(network)

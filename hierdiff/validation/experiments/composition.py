@@ -13,6 +13,8 @@ source         what is followed
                levels are learned from the leaves up
 ``catalogue``  a published class-conditional network, whose images a reference classifier reads
                (:mod:`hierdiff.validation.experiments.class_generation`)
+others         ``imbalance`` of the two coordinates, ``label-counts`` with and without stripes, and
+               the ``manifold`` in every phase (:mod:`hierdiff.validation.experiments.bump_factors`)
 =============  ==================================================================================
 
 A network on strings that is given is measured by
@@ -91,6 +93,14 @@ from hierdiff.validation.experiments import (
     clear_checkpoints,
     source_arguments,
 )
+from hierdiff.validation.experiments.bump_factors import (
+    ImbalanceNetworks,
+    LabelCounts,
+    ManifoldNetwork,
+    factors_figure,
+    factors_summary,
+    measure_factors,
+)
 from hierdiff.validation.experiments.class_generation import (
     PublishedNetwork,
     generate_under_classes,
@@ -116,6 +126,7 @@ _COUNT = partial(whole, low=1, high=10**9)  # no more of anything that is counte
 _MULTIPLE = partial(number, low=1e-6, high=1e6)
 _MAKER = "NetworkComposition"
 _SHOWN = 8  # images of the figure
+_FACTORS = (ImbalanceNetworks, LabelCounts, ManifoldNetwork)
 
 
 @dataclass(frozen=True)
@@ -258,6 +269,7 @@ class NetworkComposition:
     files: ClassVar[tuple[str, ...]] = ("network_composition", "network_composition_*")
     sources: ClassVar[Mapping[str, type]] = {
         "small": TrainedNetworks, "catalogue": PublishedNetwork,
+        "imbalance": ImbalanceNetworks, "label-counts": LabelCounts, "manifold": ManifoldNetwork,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {
         "worlds": "labels", "evaluations": "checkpoints", "looks": "samples",
@@ -269,6 +281,9 @@ class NetworkComposition:
     source: (
         Annotated[TrainedNetworks, tyro.conf.subcommand("small")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+        | Annotated[ImbalanceNetworks, tyro.conf.subcommand("imbalance")]
+        | Annotated[LabelCounts, tyro.conf.subcommand("label-counts")]
+        | Annotated[ManifoldNetwork, tyro.conf.subcommand("manifold")]
     ) = field(default_factory=TrainedNetworks)
     """Which network on which data."""
     seed: int = 0
@@ -294,6 +309,11 @@ class NetworkComposition:
             For a network of the catalogue.
         """
         s = self.source
+        if isinstance(s, _FACTORS):
+            raise InvalidParameter(
+                "networks on bumps are trained here, and no grammar says what they know; use the "
+                "source small"
+            )
         if not isinstance(s, TrainedNetworks):
             raise InvalidParameter(
                 f"{s.name} makes images, of which no grammar says what is valid; use the source "
@@ -360,6 +380,9 @@ class NetworkComposition:
                 model, data, folder=folder, workers=workers, cluster=cluster
             )
         s = self.source
+        if isinstance(s, _FACTORS):
+            where = None if folder is None else Path(folder)
+            return measure_factors(s, self.seed, where, "cpu", asdict(self))
         if not isinstance(s, TrainedNetworks):
             return generate_under_classes(s, self.seed, folder, "cpu", asdict(self))
         if "levels" in s.parts:
@@ -374,8 +397,11 @@ class NetworkComposition:
             return {f"{self.name}_theory": self.predict(),
                     self.name: self.measure(model, data, **run.tasks(self.name))}  # fmt: skip
         if not run.resume:
-            clear_checkpoints(run.folder, "bumps-*", "levels-*")
+            clear_checkpoints(run.folder, "bumps-*", "levels-*", "factors-*")
         s = self.source
+        if isinstance(s, _FACTORS):
+            found = measure_factors(s, self.seed, run.folder, run.device, asdict(self))
+            return {self.name: found}
         if not isinstance(s, TrainedNetworks):
             folder = run.tasks(self.name)["folder"]
             found = generate_under_classes(s, self.seed, folder, run.device, asdict(self))
@@ -391,6 +417,8 @@ class NetworkComposition:
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
         """Phases and readings along training, images, and validity of the levels."""
         found = self._parts(datasets)
+        if isinstance(self.source, _FACTORS):
+            return factors_figure(self.source, found[""])
         if not isinstance(self.source, TrainedNetworks):
             return generation_figure(found[""])
         if "theory" in found:
@@ -403,6 +431,8 @@ class NetworkComposition:
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Phases, steps at which x and y are placed right, and the order of the levels."""
         found = self._parts(datasets)
+        if isinstance(self.source, _FACTORS):
+            return factors_summary(self.source, found[""])
         if not isinstance(self.source, TrainedNetworks):
             return generation_summary(found[""], self.source.name)
         if "theory" in found:

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from hierdiff.checks import FloatArray, check_fields, checked, flag, natural, reals, unchecked
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages
+from hierdiff.data.fashion import FASHION_CLASSES, family_of
 from hierdiff.data.image_folder import ImageFolder, eight_bits, load_images
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
@@ -55,6 +56,7 @@ __all__ = [
     "ImageScene",
     "PublishedStart",
     "digit_scene",
+    "family_variables",
     "folder_scene",
     "half_lost",
     "image_summary",
@@ -131,6 +133,8 @@ class ImageScene:
         Whether activations are divided by the root of their second moment, as published.
     jpeg
         Whether samples go through a JPEG file, as published.
+    families
+        Family of every class of the classifier [classes], where the classes have some.
     """
 
     model: NetworkModel
@@ -141,6 +145,7 @@ class ImageScene:
     decode: Encoder | None = None
     moment: bool = False
     jpeg: bool = False
+    families: Array | None = None
 
     @property
     def ends(self) -> Classes:
@@ -258,7 +263,10 @@ def digit_scene(
     classifier, _ = train_classifier(
         train_set, short, seed=seed, folder=_place(folder, f"{name}-{seed}")
     )
-    return ImageScene(model, classifier, test.images[:data], train_set.images, False)
+    families = family_of(np.arange(len(FASHION_CLASSES))) if stem != "digits" else None
+    return ImageScene(
+        model, classifier, test.images[:data], train_set.images, False, families=families
+    )  # fmt: skip
 
 
 def _place(folder: Path | None, name: str) -> Path | None:
@@ -371,6 +379,25 @@ def layer_similarity(
     return seen, floor
 
 
+def family_variables(scene: ImageScene, samples: list[Array]) -> dict[str, Any]:
+    """Whether the family of the class comes back [t], with what random pairs of images do."""
+    if scene.families is None:
+        return {}
+    images, start, ends = scene.data
+    before = scene.families[start]
+    same = np.array([scene.families[ends(x)] == before for x in samples])  # [t, n]
+    n = len(images)
+    share = np.bincount(before) / n
+    text = "family of the class unchanged"
+    # as for the class: an error of zero would claim too much
+    error = np.maximum(same.std(axis=1, ddof=1) / np.sqrt(n), 1 / n)
+    return {
+        "family_retention": (("t",), same.mean(axis=1), text),
+        "family_retention_error": (("t",), error, f"standard error of: {text}"),
+        "family_chance": ((), float(share @ share), "family the same in random pairs"),
+    }
+
+
 def layer_variables(
     seen: list[Similarity], floor: Similarity
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -426,6 +453,10 @@ def retention_figure(ds: xr.Dataset) -> Figure:
         low, high = (ds.class_interval.sel(end=e) for e in ("low", "high"))
         ax.errorbar(ds.t, kept, (kept - low, high - kept), color="k",
                     marker="s", ms=3.5, mfc="none", lw=0.8, label="class unchanged")  # fmt: skip
+        if "family_retention" in ds:
+            ax.errorbar(ds.t, ds.family_retention, ds.family_retention_error, color="0.35",
+                        marker="^", ms=3.5, mfc="none", lw=0.8, ls="--",
+                        label="family unchanged")  # fmt: skip
         ax.set(xlabel=str(ds.t.attrs["long_name"]), ylim=(-0.1, 1.05))
         panel(ax, "ab"[list(axes).index(ax)], title)
         ax.spines[["top", "right"]].set_visible(False)
@@ -474,7 +505,15 @@ def _values(ds: xr.Dataset) -> dict[str, Any]:
         beyond = t > lost
         k = int(np.argmax(np.where(beyond, gap, -np.inf))) if beyond.any() else len(t) - 1
         rows[name] = [float(gap[k]), float(error[k]), float(t[k])]
+    families: dict[str, Any] = {}
+    if "family_retention" in ds:
+        family, chance = ds.family_retention.values, float(ds.family_chance)
+        families = {
+            "family retention": family.tolist(), "family chance": chance,
+            "family half lost": half_lost(family, t, (1 + chance) / 2),
+        }  # fmt: skip
     return {
+        **families,
         "layers": [str(first), str(last)], "t": t.tolist(), "retention": kept.tolist(),
         "chance": float(ds.chance), "class half lost": lost,
         "first minus last layer, as they are": rows["similarity"],
@@ -488,11 +527,16 @@ def _facts(found: dict[str, Any]) -> list[str]:
     raw, net = (found[f"first minus last layer, {x}"] for x in ("as they are", "above the floor"))
     z, (first, last) = net[0] / max(net[1], 1e-12), found["layers"]
     verb = "outlive" if z > 3 else "do not outlive"
+    families = [
+        f"family half lost at t = {found['family half lost']:.3f} (chance "
+        f"{found['family chance']:.3f})"
+    ] * ("family half lost" in found)
     return [
         f"low layers {verb} high ones: beyond the loss of the class {first} minus {last} is at "
         f"most {net[0]:+.3f} ± {net[1]:.3f} (t = {net[2]:g}, z = {z:.1f}) above the floor of "
         "random pairs",
         f"class half lost at t = {found['class half lost']:.3f} (chance {found['chance']:.3f})",
+        *families,
         f"{first} minus {last} as they are: at most {raw[0]:+.3f} ± {raw[1]:.3f} (t = {raw[2]:g})",
     ]
 

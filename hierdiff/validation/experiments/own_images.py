@@ -39,6 +39,7 @@ from hierdiff.checks import (
     unchecked,
     whole,
 )
+from hierdiff.data.fashion import FASHION_CLASSES, family_of
 from hierdiff.data.image_sets import (
     IMAGE_SETS,
     ImageSet,
@@ -339,7 +340,11 @@ def own_scene(
         statistics = pixels
     back = decode if found.latent else None
     network = cast(NetworkModel, found.model)
-    return ImageScene(network, reference, encode(pixels), statistics, not named, back)
+    clothing = named and images.name.startswith("fashion")
+    return ImageScene(
+        network, reference, encode(pixels), statistics, not named, back,
+        families=family_of(np.arange(len(FASHION_CLASSES))) if clothing else None,
+    )  # fmt: skip
 
 
 def classify_own(

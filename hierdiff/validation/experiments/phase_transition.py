@@ -98,6 +98,7 @@ from hierdiff.validation.experiments.correlated_changes_figure import (
 from hierdiff.validation.experiments.image_retention import (
     ImageScene,
     digit_scene,
+    family_variables,
     folder_scene,
     half_lost,
     image_summary,
@@ -673,6 +674,7 @@ class NetworkPhaseTransition:
             for k in range(len(levels))
         ]
         variables, coords = layer_variables(*layer_similarity(scene, samples, self.seed))
+        variables |= family_variables(scene, samples)
         coords["t"] = (("t",), ds.t.values, str(ds.t.attrs["long_name"]))
         layers = results.label(variables, coords, "network", {})
         return {self.name: ds.merge(layers, compat="override", combine_attrs="override")}

@@ -6,6 +6,8 @@ source         what is learned, and how features are read
 ``mixture``    networks on points of a mixture of low-rank Gaussians: SNR, class energies and a
                linear probe of the denoised features, beside the exact law and the memorising
                denoiser, by :meth:`hierdiff.sims.representation.Representation.measure`
+``factors``    networks on several mixtures, with and without the class: denoising strength and
+               class confidence apart (:mod:`hierdiff.validation.experiments.snr_factors`)
 ``rhm``        networks on strings of a random grammar, ``digits`` on 8 x 8 digits, ``fashion`` on
                photographs of clothing, ``own`` and ``catalogue`` a network of yours or a
                published one on images: linear probes of every layer
@@ -59,7 +61,22 @@ from hierdiff.validation.experiments.layer_probes import (
     probe_own_layers,
     probe_summary,
 )
+from hierdiff.validation.experiments.noise_levels import (
+    DigitLevels,
+    MixtureLevels,
+    levels_figure,
+    levels_summary,
+    read_digits,
+    read_mixture,
+)
 from hierdiff.validation.experiments.own_images import OwnProbed
+from hierdiff.validation.experiments.snr_factors import (
+    MixtureFactors,
+    factor_figure,
+    factor_law,
+    factor_summary,
+    measure_factors,
+)
 from hierdiff.validation.recipes import train_vector_network
 from hierdiff.validation.training import TrainConfig
 
@@ -123,21 +140,26 @@ class NetworkRepresentation:
     _repr_html_ = experiment_html
     files: ClassVar[tuple[str, ...]] = (
         "network_representation", "network_representation_theory",
-        "network_representation_memorising",
+        "network_representation_memorising", "network_representation_mean_field",
     )  # fmt: skip
     sources: ClassVar[Mapping[str, type]] = {
-        "mixture": MixtureNetworks, "rhm": StringNetworks, "digits": DigitNetworks,
-        "fashion": FashionNetworks, "own": OwnProbed, "catalogue": PublishedNetwork,
+        "mixture": MixtureNetworks, "factors": MixtureFactors, "rhm": StringNetworks,
+        "digits": DigitNetworks, "fashion": FashionNetworks, "own": OwnProbed,
+        "catalogue": PublishedNetwork,
+        "levels": MixtureLevels, "digit-levels": DigitLevels,
     }  # fmt: skip
     renamed: ClassVar[Mapping[str, str]] = {"few": "shots"}
 
     source: (
         Annotated[MixtureNetworks, tyro.conf.subcommand("mixture")]
+        | Annotated[MixtureFactors, tyro.conf.subcommand("factors")]
         | Annotated[StringNetworks, tyro.conf.subcommand("rhm")]
         | Annotated[DigitNetworks, tyro.conf.subcommand("digits")]
         | Annotated[FashionNetworks, tyro.conf.subcommand("fashion")]
         | Annotated[OwnProbed, tyro.conf.subcommand("own")]
         | Annotated[PublishedNetwork, tyro.conf.subcommand("catalogue")]
+        | Annotated[MixtureLevels, tyro.conf.subcommand("levels")]
+        | Annotated[DigitLevels, tyro.conf.subcommand("digit-levels")]
     ) = field(default_factory=MixtureNetworks)
     """Which network on which data."""
     seed: int = 0
@@ -191,12 +213,15 @@ class NetworkRepresentation:
         -------
         xarray.Dataset
             As there, with the sizes of the networks' training sets; it depends on none of them.
+            For ``factors`` ``snr``, ``strength``, ``rate`` and ``confidence`` (run, sigma).
 
         Raises
         ------
         InvalidParameter
-            For other sources than the mixture.
+            For other sources than these two.
         """
+        if isinstance(self.source, MixtureFactors):
+            return factor_law(self.source, law, asdict(self))
         experiment = self.experiment
         sizes = self._mixture.n_train
         found = experiment.predict(law).isel(n_train=[0] * len(sizes))
@@ -219,7 +244,8 @@ class NetworkRepresentation:
         ----------
         model, data
             For the mixture, as in
-            :meth:`hierdiff.sims.representation.Representation.measure`.
+            :meth:`hierdiff.sims.representation.Representation.measure`; ``factors`` takes a model
+            that can be conditioned on the class.
         folder, workers, cluster
             As in :func:`hierdiff.tasks.run_tasks`.
 
@@ -228,14 +254,17 @@ class NetworkRepresentation:
         xarray.Dataset
             For the mixture ``snr``, ``linear``, ``projection`` (model, split, n_train, sigma),
             ``ratio``, ``linear_rise``, ``projection_rise`` and ``denoising`` (model, split,
-            n_train); for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row).
+            n_train); for ``factors`` those of
+            :func:`hierdiff.validation.experiments.snr_factors.separated_factors` (run, sigma);
+            for other sources ``accuracy`` (probe, row, t) and ``gain`` (probe, row),
+            and for levels those of :mod:`hierdiff.validation.experiments.noise_levels`.
 
         Raises
         ------
         InvalidParameter
             If a model cannot answer, or is given for another source than the mixture.
         """
-        if isinstance(self.source, OwnProbed):
+        if isinstance(self.source, (OwnProbed, MixtureFactors)):
             return self._trained(None if folder is None else Path(folder), "cpu", model)
         if model is not None or data is not None:
             return self.experiment.measure(
@@ -246,9 +275,15 @@ class NetworkRepresentation:
     def datasets(
         self, run: Run, model: DiffusionModel | None = None, data: Any = None
     ) -> dict[str, xr.Dataset]:
-        """For the mixture exact law, memorising denoiser and networks; else all rows in one."""
+        """Exact law, what stands beside it, and networks; of layers all rows in one."""
         if not run.resume:
-            clear_checkpoints(run.folder, "vectors-*", "probe-*")
+            clear_checkpoints(run.folder, "vectors-*", "probe-*", "factors-*", "levels-*")
+        if isinstance(self.source, MixtureFactors):
+            return {
+                f"{self.name}_theory": self.predict(),
+                f"{self.name}_mean_field": self.predict("mean_field"),
+                self.name: self._trained(run.folder, run.device, model),
+            }
         if not isinstance(self.source, MixtureNetworks):
             if model is not None and not isinstance(self.source, OwnProbed):
                 _ = self.experiment  # which says that only the mixture takes models
@@ -265,13 +300,23 @@ class NetworkRepresentation:
         }  # fmt: skip
 
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
-        """Features against noise, and for networks on a mixture the denoising errors."""
+        """Features against noise, and for networks on a mixture what makes them so."""
+        if isinstance(self.source, MixtureFactors):
+            theory, closed, network = datasets.values()
+            return factor_figure(network, theory, closed)
         if isinstance(self.source, MixtureNetworks):
             return network_representation_figure(*datasets.values())
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_figure(datasets[self.name])
         return layer_probe_figure(datasets[self.name])
 
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
-        """Which networks rise before they fall."""
+        """Which networks rise before they fall, or what a second noise level is worth."""
+        if isinstance(self.source, MixtureFactors):
+            theory, closed, network = datasets.values()
+            return factor_summary(network, theory, closed)
+        if isinstance(self.source, (MixtureLevels, DigitLevels)):
+            return levels_summary(datasets[self.name])
         if not isinstance(self.source, MixtureNetworks):
             return probe_summary(datasets[self.name])
         theory, memory, network = datasets.values()
@@ -287,10 +332,18 @@ class NetworkRepresentation:
         """The measurement on networks that are trained here or published."""
         if isinstance(self.source, MixtureNetworks):
             return self._on_mixture(folder, device)
+        if isinstance(self.source, MixtureFactors):
+            return measure_factors(
+                self.source, self.seed, folder, device, asdict(self), model
+            )  # fmt: skip
         if isinstance(self.source, OwnProbed):
             return probe_own_layers(
                 self.source, model, folder, device, self.seed, asdict(self)
             )  # fmt: skip
+        if isinstance(self.source, MixtureLevels):
+            return read_mixture(self.source, self.seed, folder, device, asdict(self))
+        if isinstance(self.source, DigitLevels):
+            return read_digits(self.source, self.seed, folder, device, asdict(self))
         found = labelled_models(self.source, self.seed, folder, device)
         return probe_layers(found, self.source, self.seed, asdict(self))
 

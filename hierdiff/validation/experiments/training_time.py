@@ -440,16 +440,14 @@ class NetworkTrainingTime:
 
     def _labelled(self, variables: dict[str, Any], source: str) -> xr.Dataset:
         names = [f"{r} levels" for r in range(self.L + 1)] + ["training set"]
-        coords: dict[str, Any] = {
-            "n_train": (("n_train",), list(self.n_train), "distinct training strings P, 0: fresh"),
-            "reference": (("reference",), names, "exact denoiser that knows the lowest levels"),
+        axes: dict[str, tuple[Any, str]] = {
+            "n_train": (list(self.n_train), "distinct training strings P, 0: fresh"),
+            "reference": (names, "exact denoiser that knows the lowest levels"),
+            "time": (list(self.times), "training time, steps"),
+            "network": (np.arange(self.networks), "network and grammar"),
+            "level": (np.arange(self.L), "level, root = 0"),
         }
-        if source == "network":
-            coords |= {
-                "time": (("time",), list(self.times), "training time, steps"),
-                "network": (("network",), np.arange(self.networks), "network and grammar"),
-                "level": (("level",), np.arange(self.L), "level, root = 0"),
-            }
+        coords = results.coordinates(variables, axes)
         return results.label(variables, coords, source, results.provenance(asdict(self)))
 
     def datasets(

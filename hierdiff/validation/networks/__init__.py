@@ -35,6 +35,7 @@ NETWORKS: dict[str, str | Callable[..., nn.Module]] = {
     "adm": _HERE + "adm:image_unet",
     "vector_mlp": _HERE + "vector_mlp:vector_mlp",
     "bump_unet": _HERE + "bump_unet:bump_unet",
+    "bump_mlp": _HERE + "bump_unet:bump_mlp",
 }
 """Builders by the name of the network: "module:function", or the function itself."""
 
@@ -71,7 +72,7 @@ def builder(name: str) -> Callable[..., nn.Module]:
     >>> builder("tree_unit")
     Traceback (most recent call last):
     hierdiff.errors.InvalidParameter: network = 'tree_unit' is unknown; did you mean 'tree_unet'? \
-known are tree_unet, transformer, adm, vector_mlp, bump_unet
+known are tree_unet, transformer, adm, vector_mlp, bump_unet, bump_mlp
     """
     known = _SHORT.get(name, name) if isinstance(name, str) else ""
     if known not in NETWORKS and not (known.count(":") == 1 and all(known.split(":"))):

@@ -5,6 +5,8 @@ It corrects by F the linear denoiser of data of variance v per dimension,
 .. math:: \hat x_0 = c_{skip}\, x_t + c_{out}\, F(c_{in}\, x_t, \log \mathrm{snr}), \qquad
    c_{skip} = \frac{a v}{a^2 v + s^2}, \quad c_{out}^2 = \frac{v s^2}{a^2 v + s^2}, \quad
    c_{in}^{-2} = a^2 v + s^2 .
+
+With classes F also takes a label, whose embedding is added to that of the noise level.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from hierdiff.checks import checked, number
+from hierdiff.checks import checked, number, whole
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
@@ -24,7 +26,7 @@ from hierdiff.validation._checks import (
     size_number,
     tensor,
 )
-from hierdiff.validation.networks._blocks import Block, NoiseEmbedding
+from hierdiff.validation.networks._blocks import Block, LabelEmbedding, NoiseEmbedding, coded
 
 __all__ = [
     "VectorDenoiser",
@@ -43,11 +45,17 @@ class VectorDenoiser(nn.Module):
         Of the data, per entry.
     width, depth : int
         Features and residual blocks.
+    classes : int
+        Labels of a conditional network, 0 for an unconditional one.
 
     Raises
     ------
     InvalidParameter
-        If a number is not positive.
+        If a number is not positive; later, for a label that the network does not have.
+
+    Notes
+    -----
+    Validity: no label and the null label ``classes`` both mean unconditional.
 
     Examples
     --------
@@ -60,8 +68,11 @@ class VectorDenoiser(nn.Module):
         variance=partial(number, above=0),
         width=size_number,
         depth=layers_number,
+        classes=partial(whole, high=2**20),
     )
-    def __init__(self, dim: int, variance: float, *, width: int = 256, depth: int = 3) -> None:
+    def __init__(
+        self, dim: int, variance: float, *, width: int = 256, depth: int = 3, classes: int = 0
+    ) -> None:
         super().__init__()
         self.variance = variance
         self.code = NoiseEmbedding(64)
@@ -70,16 +81,18 @@ class VectorDenoiser(nn.Module):
         self.head = nn.Linear(width, dim)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        # last, so that an unconditional network has the weights that it had without this option
+        self.labels = LabelEmbedding(classes, 64) if classes else None
 
-    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """Variance-preserving x_t [n, dim] and log SNR [n] to the posterior mean."""
+    def forward(self, x: Tensor, log_snr: Tensor, label: Tensor | None = None) -> Tensor:
+        """Variance-preserving x_t [n, dim], log SNR [n] and labels [n] to the posterior mean."""
         skip, out, _ = self.scales(log_snr, x)
-        return skip * x + out * self.inner(x, log_snr)
+        return skip * x + out * self.inner(x, log_snr, label)
 
-    def inner(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def inner(self, x: Tensor, log_snr: Tensor, label: Tensor | None = None) -> Tensor:
         """F of the module's first lines."""
         _, _, into = self.scales(log_snr, x)
-        code = self.code(log_snr.to(x.dtype))
+        code = coded(self.code, self.labels, log_snr.to(x.dtype), label)
         h = self.embed(into * x)[:, None]
         for block in self.blocks:
             h = block(h, code)
@@ -103,6 +116,7 @@ def vector_mlp(
     *,
     width: int = 256,
     depth: int = 3,
+    conditional: bool = False,
     seed: int = 0,
 ) -> VectorDenoiser:
     """A perceptron for the vectors of a mixture.
@@ -115,6 +129,8 @@ def vector_mlp(
         Not used: every Gaussian process has the same network.
     width, depth
         As in :class:`VectorDenoiser`.
+    conditional : bool
+        Whether it is conditioned on the class.
     seed : int
         Names the stream of the data from which the variance is estimated.
 
@@ -139,4 +155,7 @@ def vector_mlp(
     """
     # the estimate scales input and output; its error of about 1 % costs nothing
     variance = float((mixture.sample(4000, stream(seed, "variance"))[0] ** 2).mean())
-    return VectorDenoiser(mixture.dim, variance, width=width, depth=depth)
+    return VectorDenoiser(
+        mixture.dim, variance, width=width, depth=depth,
+        classes=mixture.n_classes if conditional else 0,
+    )  # fmt: skip

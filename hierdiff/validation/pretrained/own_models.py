@@ -195,7 +195,7 @@ def model_place(name: str, value: Any) -> str:
     >>> model_place("model", "my.module:network")
     'my.module:network'
     """
-    word = "" if value == "" else text(name, str(value) if isinstance(value, Path) else value)
+    word = text(name, str(value) if isinstance(value, Path) else value)
     named = not word or is_catalogue_name(word) or word in {place.name for place in HUB_FOLDERS}
     module, colon, function = word.partition(":")
     if named or Path(word).is_dir() or (colon and module and function.isidentifier()):

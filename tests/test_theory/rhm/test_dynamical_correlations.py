@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import Laws
 
-from hierdiff import RHM, Grammar
+from hierdiff import RHM, GaussianNoise, Grammar, MaskingNoise
 from hierdiff.errors import InvalidParameter, NoTransition
 from hierdiff.theory.rhm import broadcast
 from hierdiff.theory.rhm import dynamical_correlations as chain
@@ -226,6 +226,92 @@ def test_bad_input_is_refused_in_one_line() -> None:
         oracles.one_line(error)
     with pytest.raises(NoTransition, match="never lost"):
         chain.correlation_decay_exponent(RHM(32, 1, 2, 9))
+
+
+# --- real noise: populations against every observation of every set of rules ---------------------
+
+
+def enumerated_susceptibility(v: int, m: int, L: int, t: float, *, one: bool = False) -> float:
+    """chi under masking of binary trees whose nodes have rules of their own, by enumeration.
+
+    ``one`` is the mistake of one observation: variances of the posterior alone.
+    """
+    tuples = list(itertools.product(range(v), repeat=2))
+    tables = list(itertools.permutations(tuples[1:], m * v - 1))
+    leaves, top, bottom = 2**L, 0.0, 0.0
+    shown = np.array(list(itertools.product([False, True], repeat=leaves)))
+    chance = np.prod(np.where(shown, 1 - t, t), axis=1)
+    for chosen in itertools.product(tables, repeat=2**L - 1):
+
+        def strings(node: int, symbol: int, chosen: tuple = chosen) -> list[tuple[int, ...]]:
+            rules = (tuples[0], *chosen[node])[symbol * m : symbol * m + m]
+            if 2 * node + 1 >= len(chosen):
+                return list(rules)
+            below = (2 * node + 1, 2 * node + 2)
+            return [a + b for x, y in rules for a in strings(below[0], x)
+                    for b in strings(below[1], y)]  # fmt: skip
+
+        words = np.array([word for root in range(v) for word in strings(0, root)])
+        same = np.where(words == 0, 1.0, -1.0)
+        fits = (~shown[:, None] | (words == 0)).all(axis=2)  # the datum is 0 everywhere
+        law = fits / fits.sum(axis=1, keepdims=True)
+        whole, square, each = law @ same.sum(axis=1), law @ same.sum(axis=1) ** 2, law @ same
+        if one:
+            top += chance @ (square - whole**2)
+        else:
+            top += chance @ square - (chance @ whole) ** 2
+        bottom += leaves - ((chance @ each) ** 2).sum()
+    return float(top / bottom)
+
+
+def test_populations_against_enumeration(laws: Laws) -> None:
+    law = "susceptibility of a population of pairs of observations"
+    for v, m, L in ((2, 1, 1), (2, 2, 1), (3, 2, 1), (2, 1, 2), (2, 2, 2)):
+        found = chain.population_susceptibility(
+            RHM(v, m, 2, L), MaskingNoise(v), 0.4, size=4000, copies=30, seed=3
+        )
+        z = (found.value - enumerated_susceptibility(v, m, L, 0.4)) / found.error
+        laws.holds(law, z)
+        assert abs(z) < 4, (v, m, L)
+    wrong = (found.value - enumerated_susceptibility(2, 2, 2, 0.4, one=True)) / found.error
+    laws.rejects(law, "a single observation of the datum", wrong)
+    assert abs(wrong) > 8
+
+
+def test_depths_of_one_population_are_those_alone_and_threads_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = {"noise": GaussianNoise(8), "size": 200, "copies": 3, "seed": 4}
+    times = [0.0, 0.2, 0.3, 0.5, 1.0]  # more than one vector holds
+    found = chain.population_susceptibility(RHM(8, 3, 2, 4), t=times, depths=[2, 4], **given)
+    assert found.value.shape == (2, 5)
+    assert found.value[:, 0].tolist() == [1.0, 1.0]
+    for row, L in enumerate((2, 4)):
+        for k, t in enumerate(times):
+            alone = chain.population_susceptibility(RHM(8, 3, 2, L), t=t, **given)
+            assert alone.value == found.value[row, k]
+            assert alone.error == found.error[row, k]
+    monkeypatch.setattr(chain, "available_threads", lambda: 1)
+    again = chain.population_susceptibility(RHM(8, 3, 2, 4), t=times, depths=[2, 4], **given)
+    assert again.value.tolist() == found.value.tolist()
+    # a root of other symbols than the levels below
+    other = chain.population_susceptibility(RHM(8, 3, 2, 2, n_classes=2), t=0.3, **given)
+    assert other.value != alone.value
+
+
+def test_bad_populations_are_refused() -> None:
+    noise = MaskingNoise(4)
+    for words, call in {
+        "single leaf": lambda: chain.population_susceptibility(RHM(4, 1, 1, 3), noise, 0.5),
+        "depths = ": lambda: chain.population_susceptibility(
+            RHM(4, 2, 2, 3), noise, 0.5, depths=[4]
+        ),
+        "size = 10": lambda: chain.population_susceptibility(RHM(4, 2, 2, 3), noise, 0.5, size=10),
+        "noise.v = 4": lambda: chain.population_susceptibility(RHM(5, 2, 2, 3), noise, 0.5),
+    }.items():
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        oracles.one_line(error)
 
 
 # --- Kesten-Stigum -------------------------------------------------------------------------------

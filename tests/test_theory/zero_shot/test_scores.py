@@ -163,6 +163,53 @@ def test_amplitude_changes_no_clean_likelihood() -> None:
     assert small.log_density(y) == pytest.approx(big.log_density(x), rel=1e-10)
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_texture_above_the_leaves_against_enumeration(level: int) -> None:
+    """Symbols of a histogram at a level, written down by the rules: all strings are listed."""
+    rules = np.array([[[0, 1], [1, 1]], [[1, 0], [0, 0]]])
+    grammar, k, snr = Grammar([rules, rules]), 0.4, 3.0
+    table = np.array([[0.7, 0.3], [0.2, 0.8]])
+    world = ShapeTexture(GaussianRHM(grammar, TAU), table, k, level)
+    x0 = world.conflict([0, 1, 1], [1, 0, 0], 1)
+    assert x0.shape == (3, 2, 4, 2)
+    noise = np.random.default_rng(2).standard_normal(x0.shape)
+    alpha, var = np.sqrt(snr / (1 + snr)), 1 / (1 + snr)
+    x_t = alpha * x0 + np.sqrt(var) * noise
+
+    def strings(symbol: int, depth: int) -> list[tuple[tuple[int, ...], float]]:
+        if not depth:
+            return [((symbol,), 1.0)]
+        return [
+            (a[0] + b[0], 0.5 * a[1] * b[1]) for rule in rules[symbol]
+            for a in strings(rule[0], depth - 1) for b in strings(rule[1], depth - 1)
+        ]  # fmt: skip
+
+    below, nodes = 2 - level, 2**level
+    shape_only = GaussianRHM(grammar, TAU)
+    errors, log_p = world.errors(x0, noise, snr), world.log_density(x0)
+    found = np.empty((3, 2))
+    for c in range(2):
+        one = [(s, table[c][a] * p) for a in range(2) for s, p in strings(a, below)]
+        hard, weight = [], []
+        for parts in itertools.product(one, repeat=nodes):
+            hard.append(np.eye(2)[np.concatenate([s for s, _ in parts])])
+            weight.append(np.log([p for _, p in parts]).sum())
+        centre, w = k * np.array(hard), np.array(weight)
+        for i in range(3):
+            total = (alpha * k * TAU) ** 2 + var
+            means = centre + alpha * (k * TAU) ** 2 / total * (x_t[i, 1] - alpha * centre)
+            mean = softmax_mean(w + normal(x_t[i, 1], alpha * centre, total), means)
+            form = shape_only.errors(x0[i : i + 1, 0], noise[i : i + 1, 0], snr)[0, c]
+            exact = form + ((x0[i, 1] - mean) ** 2).sum()
+            assert errors[i, c] == pytest.approx(exact, rel=1e-10)
+            found[i, c] = np.logaddexp.reduce(w + normal(x0[i, 1], centre, (k * TAU) ** 2))
+    found += shape_only.log_density(x0[:, 0])
+    assert log_p - log_p[:, :1] == pytest.approx(found - found[:, :1], abs=1e-9)
+    # the law of another level is another one
+    other = ShapeTexture(GaussianRHM(grammar, TAU), table, k).log_density(x0)
+    assert np.abs((other - other[:, :1]) - (found - found[:, :1])).max() > 0.1
+
+
 # --- objects with attributes ----------------------------------------------------------------------
 
 
@@ -407,6 +454,8 @@ def test_bad_input_is_told_in_one_line() -> None:
         (lambda: GaussianClasses([[0.0]], [[1.0]], [0.5]), "sum to one"),
         (lambda: ShapeTexture(world, np.ones((4, 4))), "rows of probabilities"),
         (lambda: ShapeTexture(world, np.full((4, 4), 0.25), 0.0), "amplitude"),
+        (lambda: ShapeTexture(world, np.full((4, 4), 0.25), level=9), "level"),
+        (lambda: TwoObjectScenes(FIXTURE, FIXTURE).emit([[0, 1]], 0), "roots"),
         (lambda: TwoObjectScenes(FIXTURE, AMBIGUOUS), "agree in size"),
         (lambda: TwoObjectScenes(FIXTURE, FIXTURE, area=0), "area = 0"),
     ]  # fmt: skip

@@ -1,0 +1,900 @@
+r"""Shape against texture with networks: rendered grammars beside their optimum, and photographs.
+
+A conditional denoising network and a discriminative one of the same body are trained on images in
+which shape and texture agree, and are shown images in which they do not.
+
+==================  ============================================================================
+source              what is shown
+==================  ============================================================================
+rendered grammars   shape is the root of a quad-tree, in slow patches; texture are symbols of a
+                    histogram, at the leaves or above them, in fast patches of amplitude k
+photographs         Fashion-MNIST, 14 x 14: the silhouette of one photograph, filled with the
+                    pixels of another, whose contrast about their mean is k
+==================  ============================================================================
+
+The images of a grammar are an isometry of :class:`hierdiff.theory.zero_shot.scenes.ShapeTexture`
+(:class:`hierdiff.data.rhm_images.EmissionImages`), so the optimal denoiser of the same pixels is
+exact, and is scored on the same noise.  Amplitude and level of the texture change independently:
+
+.. math:: \text{image} = R\,\big(e_a + \tau\eta,\; k\,(e_b + \tau\eta')\big), \qquad
+   a \sim \text{tree of shape } c, \quad b \sim \text{histogram of texture } c'
+   \text{ at level } \ell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from torch import Tensor, nn
+
+from hierdiff import results
+from hierdiff.checks import check_fields, listed, number, positive, whole
+from hierdiff.contracts import Summary
+from hierdiff.data.digits import LabelledImages
+from hierdiff.data.fashion import FASHION_CLASSES, fashion
+from hierdiff.data.rhm import RHM
+from hierdiff.data.rhm_images import EmissionImages, frequency_templates
+from hierdiff.errors import InvalidParameter
+from hierdiff.noise import GaussianNoise
+from hierdiff.plots import FONT, GUIDE, PALETTE, Axes, Figure, legend, panels, plt
+from hierdiff.seeds import stream
+from hierdiff.sims.cue_conflict import CueConflict
+from hierdiff.sims.metrics.estimators import student_error
+from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
+from hierdiff.theory.zero_shot.scenes import ShapeTexture
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.execution import Execution
+from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
+from hierdiff.validation.training import TrainConfig, train
+
+__all__ = ["ComposedPhotographs", "ConflictNetworks", "compose_silhouettes"]
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
+
+_COUNT = partial(whole, low=1, high=10**9)
+_FEW = partial(whole, low=2, high=1000)  # Student's error needs two networks
+_FACTORS = partial(listed, rule=partial(number, low=0, high=1))
+_SIGMA2 = partial(listed, rule=partial(number, above=0, high=1e6), rising=True)
+_FOREGROUND = -0.8  # of [-1, 1]; the background of the photographs is -1
+_DECIDED = (0.1, 40.0)  # SNRs at which three quarters of the training images are
+_PATCH = 2  # pixels of a photograph that a network sees as channels
+
+
+@dataclass(frozen=True)
+class ConflictNetworks:
+    """Networks on rendered grammars, with the shape of one class and the texture of another."""
+
+    v: int = 6
+    """Symbols per level, classes, and texture symbols."""
+    m: int = 2
+    """Rules per symbol."""
+    s: int = 2
+    """Symbols that a rule writes."""
+    L: int = 4
+    """Depth of the shape's tree; its leaves fill a square of patches."""
+    patch: int = 4
+    """Pixels on a side of a patch."""
+    tau: float = 0.42
+    """Standard deviation of the Gaussian emissions."""
+    levels: tuple[int, ...] = (4, 2)
+    """Levels of the tree at which the symbols of the texture stand."""
+    concentrations: tuple[float, ...] = (0.7, 0.15)
+    """Of the Dirichlet law of the histograms at each of these levels."""
+    amplitudes: tuple[float, ...] = (1.0, 0.3)
+    """Amplitudes k of the texture, the shape's being 1."""
+    networks: int = 3
+    """Networks, each on a grammar and histograms of its own."""
+    channels: int = 32
+    """Width of both networks."""
+    steps: int = 3000
+    """Training steps of the denoising network."""
+    classifier_steps: int = 600
+    """Training steps of the discriminative network."""
+    batch: int = 64
+    """Fresh images per step."""
+    data: int = 120
+    """Images with conflicting cues per level and amplitude; half as many where cues agree."""
+    samples: int = 30
+    """Samples (t, eps) per image, shared by the classes."""
+    sigma2: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    """Noise levels that are tried alone."""
+    low_pass: tuple[float, ...] = (1.0, 0.5, 0.25, 0.0)
+    """Factors on the texture at the input of the discriminative network."""
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self, patch=partial(whole, low=1, high=64), tau=positive, networks=_FEW,
+            levels=partial(listed, rule=partial(whole, low=0)), channels=_COUNT, steps=_COUNT,
+            concentrations=partial(listed, rule=positive, distinct=False), batch=_COUNT,
+            amplitudes=partial(listed, rule=partial(number, low=1e-3, high=1e3)), data=_COUNT,
+            samples=_COUNT, classifier_steps=_COUNT, sigma2=_SIGMA2, low_pass=_FACTORS,
+        )  # fmt: skip
+        rhm = RHM(self.v, self.m, self.s, self.L)
+        if 4 ** _quarters(rhm.n_leaves) != rhm.n_leaves:
+            raise InvalidParameter(
+                f"s = {self.s}, L = {self.L} make {rhm.n_leaves} leaves, which fill no square of "
+                "2^k x 2^k patches; use s = 4, or s = 2 with even L"
+            )
+        if rhm.n_classes < 3:
+            raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
+        if max(self.levels) > self.L:
+            raise InvalidParameter(
+                f"levels = {self.levels} must be levels of the tree, 0 (root) to L = {self.L}"
+            )
+        if len(self.concentrations) != len(self.levels):
+            raise InvalidParameter(
+                f"concentrations = {self.concentrations} must be one per level of {self.levels}"
+            )
+        frequency_templates(self.v, self.patch, 0)  # refuses a patch of too few pixels
+
+    def scene(self, g: int, seed: int) -> RenderedScene:
+        """Grammar, templates and histograms of one network."""
+        return RenderedScene(self, g, seed)
+
+
+@dataclass(frozen=True)
+class ComposedPhotographs:
+    """Networks on photographs of clothing, shown silhouettes filled with other photographs."""
+
+    amplitudes: tuple[float, ...] = (1.0, 0.3)
+    """Contrasts k of the filling about its mean."""
+    networks: int = 3
+    """Networks of different seeds."""
+    channels: int = 32
+    """Width of both networks."""
+    steps: int = 1200
+    """Training steps of the denoising network."""
+    classifier_steps: int = 400
+    """Training steps of the discriminative network."""
+    batch: int = 64
+    """Images per step."""
+    data: int = 100
+    """Composed photographs per amplitude."""
+    samples: int = 30
+    """Samples (t, eps) per photograph, shared by the classes."""
+    sigma2: tuple[float, ...] = (0.03, 0.3, 3.0)
+    """Noise levels that are tried alone."""
+    low_pass: tuple[int, ...] = (1, 3, 5)
+    """Pixels on a side over which the discriminative network's input is averaged."""
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self, amplitudes=_FACTORS, networks=_FEW, channels=_COUNT, steps=_COUNT, batch=_COUNT,
+            classifier_steps=_COUNT, data=_COUNT, samples=_COUNT, sigma2=_SIGMA2,
+            low_pass=partial(listed, rule=partial(whole, low=1, high=14)),
+        )  # fmt: skip
+
+    def scene(self, g: int, seed: int) -> PhotographScene:
+        """The photographs of one network."""
+        return PhotographScene(self, g, seed)
+
+
+Source: TypeAlias = ConflictNetworks | ComposedPhotographs
+
+
+class Scene(Protocol):
+    """Images in which cues agree, for training, and in which they do not."""
+
+    cases: tuple[str, ...]
+    n_classes: int
+    pictures: tuple[str, ...]
+    conditions: int
+    """Sets of classes that the denoising network is conditioned on: of every case, or one."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
+        """Images whose cues agree; the label is condition times classes plus class."""
+
+    def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
+        """Images, classes of their shapes, classes of their textures."""
+
+    def agreeing(self, case: int, n: int, seed: int) -> tuple[Array, Array]:
+        """Images whose cues agree, none of which was trained on, and their classes."""
+
+    def low_passed(self, images: Array, case: int, factor: float) -> Array:
+        """Images without fast detail, as far as the factor says."""
+
+    def exact(self, case: int) -> ExactCues | None:
+        """The optimal denoiser, where it is known."""
+
+    def shown(self, case: int, seed: int) -> Array:
+        """Pictures [picture, height, width] for the figure, as ``pictures`` names them."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExactCues:
+    """The optimal denoiser of rendered shape and texture, in pixels."""
+
+    model: ShapeTexture
+    canvas: EmissionImages
+
+    source = "theory"
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.model.n_classes
+
+    def emissions(self, images: ArrayLike) -> Floats:
+        """Emissions [n, cue, leaves, v]."""
+        x = self.canvas.read(images)
+        return np.asarray(x.reshape(len(x), *self.model.shape))
+
+    def errors(
+        self, x0: ArrayLike, noise: ArrayLike, snr: ArrayLike, *,
+        classes: tuple[int, ...] | None = None, dtype: DTypeLike = np.float64,
+    ) -> Floats:  # fmt: skip
+        """Denoising errors [n, classes]; pixels that no template reaches are known to be zero."""
+        return self.model.errors(
+            self.emissions(x0), self.emissions(noise), snr, classes=classes, dtype=dtype
+        )
+
+
+def _quarters(leaves: int) -> int:
+    """How often a square of so many leaves is quartered."""
+    return (int(leaves).bit_length() - 1) // 2
+
+
+def quarters(leaves: int) -> tuple[Array, Array]:
+    """Row and column of the leaves of a tree, of which four neighbours make a square each time."""
+    place = np.arange(leaves)
+    row, column = np.zeros_like(place), np.zeros_like(place)
+    for level in range(_quarters(leaves)):
+        quarter = place // 4**level % 4
+        row += (quarter // 2) << level
+        column += (quarter % 2) << level
+    return row, column
+
+
+class RenderedScene:
+    """Images of one grammar with textures of several levels and amplitudes."""
+
+    def __init__(self, source: ConflictNetworks, g: int, seed: int) -> None:
+        grammar = RHM(source.v, source.m, source.s, source.L).draw(stream(seed, "grammar", g))
+        tree = GaussianRHM(grammar, source.tau)
+        row, column = quarters(grammar.n_leaves)
+        self.canvas = EmissionImages(
+            frequency_templates(source.v, source.patch, stream(seed, "templates", g)),
+            np.repeat([0, 1], len(row)), np.tile(row, 2), np.tile(column, 2), int(row.max()) + 1,
+        )  # fmt: skip
+        self.models, names = [], []
+        for level, concentration in zip(source.levels, source.concentrations, strict=True):
+            rng = stream(seed, "histograms", g, level)
+            law = np.full(grammar.v[level], concentration)
+            table = rng.dirichlet(law, tree.n_classes)
+            for k in source.amplitudes:
+                self.models.append(ShapeTexture(tree, table, k, level))
+                names.append(f"level {level}, k = {k:g}")
+        self.cases, self.n_classes = tuple(names), tree.n_classes
+        self.conditions = len(names)
+        self.pictures = ("cues agree", "conflict", "with emissions", "low-passed")
+
+    def _rendered(self, emissions: Array) -> Array:
+        n, _, _, v = emissions.shape
+        return self.canvas.render(emissions.reshape(n, -1, v))
+
+    def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
+        case, classes = rng.integers(len(self.cases), size=n), rng.integers(self.n_classes, size=n)
+        out = np.empty((n, *self.canvas.shape), np.float32)
+        for i, model in enumerate(self.models):
+            rows = np.flatnonzero(case == i)
+            if rows.size:
+                out[rows] = self._rendered(model.conflict(classes[rows], classes[rows], rng))
+        return LabelledImages(out, case * self.n_classes + classes)
+
+    def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
+        # the same shapes and textures in all cases of a network
+        rng = stream(seed, "conflict")
+        shapes = rng.integers(self.n_classes, size=n)
+        textures = (shapes + rng.integers(1, self.n_classes, size=n)) % self.n_classes
+        x0 = self.models[case].conflict(shapes, textures, rng)
+        return self._rendered(x0), shapes, textures
+
+    def agreeing(self, case: int, n: int, seed: int) -> tuple[Array, Array]:
+        rng = stream(seed, "agreeing")
+        classes = rng.integers(self.n_classes, size=n)
+        return self._rendered(self.models[case].conflict(classes, classes, rng)), classes
+
+    def low_passed(self, images: Array, case: int, factor: float) -> Array:
+        x = self.exact(case).emissions(images)
+        x[:, 1] *= factor
+        return self._rendered(x)
+
+    def exact(self, case: int) -> ExactCues:
+        return ExactCues(self.models[case], self.canvas)
+
+    def shown(self, case: int, seed: int) -> Array:
+        seen, shapes, textures = self.conflict(case, 1, seed)
+        model = self.models[case]
+        # the same random numbers without emission noise
+        bare = replace(model, shape_model=replace(model.shape_model, tau=1e-3))
+        rows = [self._rendered(bare.conflict(shapes, x, stream(seed, "shown")))
+                for x in (shapes, textures)]  # fmt: skip
+        images = np.concatenate([*rows, seen, self.low_passed(seen, case, 0.0)])
+        return self.canvas.picture(images)[:, 0]
+
+
+def compose_silhouettes(shapes: ArrayLike, textures: ArrayLike, amplitude: float = 1.0) -> Array:
+    r"""Silhouettes of some photographs, filled with the nearest pixels of others.
+
+    .. math:: x_{ij} = \bar b + k\,(b_{n(ij)} - \bar b) \text{ inside the silhouette},
+        \qquad -1 \text{ outside},
+
+    with n(ij) the pixel of the second photograph's own silhouette that is nearest to ij.
+
+    Parameters
+    ----------
+    shapes, textures : array [n, 1, height, width]
+        In [-1, 1], with a background of -1.
+    amplitude : float
+        k, contrast of the filling about its mean.
+
+    Returns
+    -------
+    array [n, 1, height, width]
+
+    Raises
+    ------
+    InvalidParameter
+        If the shapes differ, or a photograph has no foreground.
+
+    Examples
+    --------
+    >>> a, b = -np.ones((2, 1, 1, 3, 3))
+    >>> a[0, 0, :, 0], b[0, 0, 1] = 0.5, [0.0, 0.4, 0.8]
+    >>> compose_silhouettes(a, b)[0, 0].tolist()
+    [[0.0, -1.0, -1.0], [0.0, -1.0, -1.0], [0.0, -1.0, -1.0]]
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    a, b = (np.asarray(x, float) for x in (shapes, textures))
+    if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1:
+        raise InvalidParameter(
+            f"shapes of shape {a.shape} and textures of shape {b.shape} must both be [n, 1, h, w]"
+        )
+    number("amplitude", amplitude, low=0)
+    out = np.full(a.shape, -1.0)
+    for k, (form, paint) in enumerate(zip(a[:, 0], b[:, 0], strict=True)):
+        inside, own = form > _FOREGROUND, paint > _FOREGROUND
+        if not inside.any() or not own.any():
+            raise InvalidParameter(f"photograph {k} has no foreground; leave it out")
+        near = distance_transform_edt(~own, return_distances=False, return_indices=True)
+        mean = paint[own].mean()
+        filling = mean + amplitude * (paint[tuple(near)] - mean)
+        out[k, 0] = np.where(inside, filling, -1.0)
+    return out
+
+
+class PhotographScene:
+    """Photographs of clothing, and silhouettes filled with others."""
+
+    def __init__(self, source: ComposedPhotographs, g: int, seed: int) -> None:
+        self.training, self.test = (fashion(split, size=14) for split in ("train", "test"))
+        self.amplitudes = source.amplitudes
+        self.cases = tuple(f"k = {k:g}" for k in source.amplitudes)
+        self.n_classes, self.conditions = len(FASHION_CLASSES), 1
+        self.pictures = ("photograph", "conflict", "low-passed")
+
+    def _rows(self, labels: Array, rng: np.random.Generator) -> Array:
+        """A test photograph of each class."""
+        return np.array([rng.choice(np.flatnonzero(self.test.labels == k)) for k in labels])
+
+    def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
+        rows = rng.integers(len(self.training), size=n)
+        some = self.training[rows]
+        return LabelledImages(_unshuffled(some.images), some.labels)
+
+    def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
+        rng = stream(seed, "conflict")
+        shapes = rng.integers(self.n_classes, size=n)
+        textures = (shapes + rng.integers(1, self.n_classes, size=n)) % self.n_classes
+        a, b = (self.test.images[self._rows(x, rng)] for x in (shapes, textures))
+        both = compose_silhouettes(a, b, self.amplitudes[case])
+        return _unshuffled(both.astype(np.float32)), shapes, textures
+
+    def agreeing(self, case: int, n: int, seed: int) -> tuple[Array, Array]:
+        rows = stream(seed, "agreeing").permutation(len(self.test))[:n]
+        some = self.test[rows]
+        return _unshuffled(some.images), some.labels
+
+    def low_passed(self, images: Array, case: int, factor: float) -> Array:
+        from scipy.ndimage import uniform_filter
+
+        pixels, size = self.picture(images), int(factor)
+        return _unshuffled(uniform_filter(pixels, (0, 0, size, size), mode="nearest"))
+
+    def exact(self, case: int) -> None:
+        return None
+
+    def shown(self, case: int, seed: int) -> Array:
+        images, _, _ = self.conflict(case, 1, seed)
+        plain, _ = self.agreeing(case, 1, seed)
+        every = np.concatenate([plain, images, self.low_passed(images, case, 3)])
+        return self.picture(every)[:, 0]
+
+    def picture(self, images: Array) -> Array:
+        """Pixels [n, channels, height, width]."""
+        n, channels, h, w = images.shape
+        parts = images.reshape(n, channels // _PATCH**2, _PATCH, _PATCH, h, w)
+        out = parts.transpose(0, 1, 4, 2, 5, 3)
+        return np.asarray(out.reshape(n, -1, h * _PATCH, w * _PATCH))
+
+
+def _unshuffled(images: Array) -> Array:
+    """Patches as channels: a quarter of the places, at a quarter of the cost."""
+    n, c, h, w = images.shape
+    parts = images.reshape(n, c, h // _PATCH, _PATCH, w // _PATCH, _PATCH)
+    out = parts.transpose(0, 1, 3, 5, 2, 4)
+    return np.ascontiguousarray(out.reshape(n, -1, h // _PATCH, w // _PATCH), np.float32)
+
+
+# --------------------------------------------------------------------------------------- networks
+
+
+def body(shape: tuple[int, ...], channels: int, classes: int) -> ADMUNet:
+    """The U-Net of both kinds of networks, at one resolution: the places are few."""
+    return ADMUNet(ADMConfig(
+        shape[-1], channels, (1,), 1, (), head_channels=32, classes=classes,
+        learned_variance=False, image_channels=shape[0],
+    ))  # fmt: skip
+
+
+class CaseAndClass(nn.Module):
+    """Code of a class in a case: the shape of a class is the same in all cases, its texture is not.
+
+    Parameters
+    ----------
+    cases, classes : int
+    width : int
+    """
+
+    def __init__(self, cases: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.shared = nn.Embedding(classes, width)
+        self.own = nn.Embedding(cases * classes, width)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Codes [n, width] of labels, case times classes plus class."""
+        code: Tensor = self.shared(labels % self.shared.num_embeddings) + self.own(labels)
+        return code
+
+
+class Pooled(nn.Module):
+    """The same U-Net with other outputs, averaged over the places: logits, or an embedding.
+
+    Parameters
+    ----------
+    body : ADMUNet
+    outputs : int
+    """
+
+    def __init__(self, body: ADMUNet, outputs: int) -> None:
+        super().__init__()
+        width = body.config.widths[0]
+        body.out[-1] = nn.Conv2d(width, outputs, 3, padding=1)
+        self.body = body
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Images [n, c, h, w] and conditions [n] to [n, outputs]."""
+        found: Tensor = self.body(x, torch.zeros(len(x), device=x.device), labels)
+        return found.mean(dim=(2, 3))
+
+
+def focused_loss(
+    draw: Callable[[int, np.random.Generator], LabelledImages], batch: int, seed: int
+) -> Callable[[nn.Module, int], Tensor]:
+    """Squared error of eps on fresh images, most of it where classes are told apart."""
+    schedule = DiscreteSchedule.linear()
+    ratio = schedule.snr / (1 + schedule.snr)
+    clean, sigma = np.sqrt(ratio), np.sqrt(1 - ratio)
+    inside = np.flatnonzero((schedule.snr > _DECIDED[0]) & (schedule.snr < _DECIDED[1]))
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        rng = stream(seed, "training", step)
+        some = draw(batch, rng)
+        index = rng.integers(len(schedule), size=batch)
+        focus = rng.random(batch) < 0.75
+        index[focus] = inside[rng.integers(len(inside), size=int(focus.sum()))]
+        eps = rng.standard_normal(some.images.shape, dtype=np.float32)
+        a, b = (x[index, None, None, None].astype(np.float32) for x in (clean, sigma))
+        where = next(network.parameters()).device
+        x, t, label, target = (
+            torch.from_numpy(v).to(where)
+            for v in (a * some.images + b * eps, schedule.times[index].astype(np.float32),
+                      some.labels, eps)
+        )  # fmt: skip
+        return nn.functional.mse_loss(network(x, t, label), target)
+
+    return loss
+
+
+def trained_denoiser(
+    module: nn.Module, draw: Callable[[int, np.random.Generator], LabelledImages],
+    plan: TrainConfig, *, batch: int, seed: int, folder: Path | None, name: str,
+) -> NetworkModel:  # fmt: skip
+    """A conditional network trained on fresh images, always with their labels."""
+    loss = focused_loss(draw, batch, seed)
+    done = train(module, loss, plan, folder=folder, name=name)
+    return NetworkModel(
+        done.network, GaussianNoise(schedule="linear"), "eps", condition=0,
+        execution=Execution(batch_size=512),
+    )  # fmt: skip
+
+
+def plan_of(steps: int, device: str) -> TrainConfig:
+    """How every network here is trained."""
+    return TrainConfig(steps=steps, rate=3e-3, warmup=min(100, steps), average=0.99,
+                       every=max(min(250, steps), 1), device=device)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class OneCase:
+    """A network conditioned on the classes of one case."""
+
+    network: NetworkModel
+    first: int
+    n_classes: int
+
+    source = "network"
+
+    @property
+    def noise(self) -> GaussianNoise:
+        """That of the network."""
+        return cast(GaussianNoise, self.network.noise)
+
+    def given(self, label: Any) -> NetworkModel:
+        """The network under a class of the case."""
+        return self.network.given(self.first + np.asarray(label))
+
+
+def _classifier(
+    scene: Scene, source: Source, shape: tuple[int, ...], seed: int, folder: Path | None,
+    device: str,
+) -> Pooled:  # fmt: skip
+    """The discriminative network: it is given the case, as the denoising one is."""
+    torch.manual_seed(int(stream(seed, "classifier weights").integers(2**31)))
+    module = Pooled(body(shape, source.channels, scene.conditions), scene.n_classes)
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        some = scene.draw(source.batch, stream(seed, "classifier", step))
+        case, label = np.divmod(some.labels, scene.n_classes)
+        where = next(network.parameters()).device
+        x, c, y = (torch.from_numpy(v).to(where) for v in (some.images, case, label))
+        return nn.functional.cross_entropy(network(x, c), y)
+
+    place = None if folder is None else folder / "classifier"
+    done = train(module, loss, plan_of(source.classifier_steps, device), folder=place,
+                 name="classifier")  # fmt: skip
+    return cast(Pooled, done.network)
+
+
+def _answers(network: Pooled, images: Array, case: int) -> Array:
+    """Classes [n] that the discriminative network gives."""
+    where = next(network.parameters()).device
+    with torch.no_grad():
+        x = torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(where)
+        labels = torch.full((len(x),), case, dtype=torch.int64, device=where)
+        return np.asarray(network(x, labels).argmax(dim=1).cpu().numpy())
+
+
+def _bias(answer: Array, shapes: Array, textures: Array) -> tuple[float, float]:
+    """Shape bias, and the share of answers that match a cue."""
+    form, paint = float((answer == shapes).mean()), float((answer == textures).mean())
+    return (form / (form + paint) if form + paint else 0.5), form + paint
+
+
+# ------------------------------------------------------------------------------------ measurement
+
+
+def measure_conflict(
+    source: Source, seed: int, folder: Path | None, device: str, parameters: Mapping[str, Any]
+) -> xr.Dataset:
+    """All networks of a source: biases of every case, with the exact optimum where it is known.
+
+    Parameters
+    ----------
+    source : ConflictNetworks or ComposedPhotographs
+    seed : int
+    folder : Path, optional
+        Of checkpoints and finished tasks.
+    device : str
+    parameters : mapping
+        For the provenance.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Notes
+    -----
+    Validity: errors over networks, Student's; the exact optimum sees the same images and noise.
+    """
+    rows = [_one_network(source, g, seed, folder, device) for g in range(source.networks)]
+    dims: dict[str, tuple[tuple[str, ...], str]] = {
+        "bias": (("case", "weighting"), "shape bias"),
+        "matched": (("case", "weighting"), "share of answers that match a cue"),
+        "noise_bias": (("case", "sigma2"), "shape bias at one noise level"),
+        "blur_bias": (("case", "low_pass"), "shape bias of the discriminative network"),
+        "blur_matched": (("case", "low_pass"), "share of its answers that match a cue"),
+        "accuracy": (("case", "weighting"), "accuracy where the cues agree"),
+        "blur_accuracy": (("case",), "accuracy of the discriminative network there"),
+    }  # fmt: skip
+    for name in ("bias", "matched", "noise_bias", "accuracy"):
+        axes, text = dims[name]
+        dims[f"exact_{name}"] = (axes, f"{text}, exact")
+        dims[f"{name}_minus_exact"] = (axes, f"{text}, network minus exact")
+    dims["bayes_bias"] = (("case",), "shape bias of Bayes' rule")
+    variables: dict[str, Any] = {}
+    for name in rows[0]:
+        if name not in dims:
+            continue
+        values, (axes, text) = np.stack([row[name] for row in rows]), dims[name]
+        variables[name] = (axes, values.mean(axis=0), text)
+        variables[f"{name}_error"] = (axes, student_error(values), f"standard error of: {text}")
+        variables[f"{name}_by_network"] = (("network", *axes), values, text)
+    pixels = ("picture", "case", "row", "column")
+    variables["pictures"] = (pixels, rows[0]["pictures"], "shape, texture, and both")
+    coords = {
+        "case": (("case",), list(rows[0]["cases"]), "level and amplitude k of the texture"),
+        "weighting": (("weighting",), list(rows[0]["weighting"]), "weight of the error of x0"),
+        "sigma2": (("sigma2",), list(source.sigma2), "noise sigma^2 = 1/SNR"),
+        "picture": (("picture",), list(rows[0]["picture_names"]), "what is shown"),
+        "low_pass": (("low_pass",), list(source.low_pass), "low-pass at the input"),
+    }
+    return results.label(variables, coords, "network", results.provenance(parameters))
+
+
+def _one_network(
+    source: Source, g: int, seed: int, folder: Path | None, device: str
+) -> dict[str, Any]:
+    """Both networks on one set of images, and the exact optimum."""
+    scene: Scene = source.scene(g, seed)
+    own = seed * 1000 + g
+    place = None if folder is None else folder / f"conflict-{type(source).__name__}-{seed}-{g}"
+    shape = scene.draw(2, stream(own, "shape")).images.shape[1:]
+    classes = scene.conditions * scene.n_classes
+    torch.manual_seed(int(stream(own, "weights").integers(2**31)))
+    module = body(shape, source.channels, classes)
+    if scene.conditions > 1:
+        module.label_emb = CaseAndClass(scene.conditions, scene.n_classes, 4 * source.channels)
+    network = trained_denoiser(
+        module, scene.draw, plan_of(source.steps, device), batch=source.batch, seed=own,
+        folder=None if place is None else place / "denoiser", name=f"network {g}",
+    )  # fmt: skip
+    judge = _classifier(scene, source, shape, own, place, device)
+    test = CueConflict(samples=source.samples, sigma2=source.sigma2, gaussian_samples=4, seed=own)
+    agree = CueConflict(samples=source.samples, sigma2=source.sigma2[:1], gaussian_samples=1,
+                        seed=own + 500)  # fmt: skip
+    tasks = None if place is None else place / "tasks"
+    found: dict[str, list[Any]] = {}
+
+    def add(name: str, value: Any) -> None:
+        found.setdefault(name, []).append(np.asarray(value))
+
+    for i in range(len(scene.cases)):
+        images, shapes, textures = scene.conflict(i, source.data, own)
+        plain, labels = scene.agreeing(i, max(source.data // 2, 1), own)
+        condition = i if scene.conditions > 1 else 0
+        case = OneCase(network, condition * scene.n_classes, scene.n_classes)
+        exact = scene.exact(i)
+        for prefix, model in (("", case), ("exact_", exact)):
+            if model is None:
+                continue
+            ds = test.measure(model, (images, shapes, textures), folder=tasks, workers=1)
+            add(f"{prefix}bias", ds.weight_bias)
+            add(f"{prefix}matched", ds.weight_matched)
+            add(f"{prefix}noise_bias", ds.noise_bias)
+            # where cues agree, the share of answers that match the class of the shape is accuracy
+            other = (labels + 1) % scene.n_classes
+            ds = agree.measure(model, (plain, labels, other), folder=tasks, workers=1)
+            add(f"{prefix}accuracy", ds.weight_bias * ds.weight_matched)
+        if exact is not None:
+            score = exact.model.log_density(exact.emissions(images))
+            add("bayes_bias", _bias(score.argmax(axis=1), shapes, textures)[0])
+        seen = [_bias(_answers(judge, scene.low_passed(images, i, f), condition), shapes, textures)
+                for f in source.low_pass]  # fmt: skip
+        add("blur_bias", [x for x, _ in seen])
+        add("blur_matched", [x for _, x in seen])
+        add("blur_accuracy", (_answers(judge, plain, condition) == labels).mean())
+    out: dict[str, Any] = {name: np.stack(values) for name, values in found.items()}
+    for name in ("bias", "matched", "noise_bias", "accuracy"):
+        if f"exact_{name}" in out:
+            out[f"{name}_minus_exact"] = out[name] - out[f"exact_{name}"]
+    weights = [str(w) for w in ds.weighting.values]
+    shown = np.stack([scene.shown(i, own) for i in range(len(scene.cases))], axis=1)
+    return {**out, "cases": scene.cases, "weighting": weights, "pictures": shown,
+            "picture_names": scene.pictures}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------- summary and figure
+
+
+def _pair(ds: xr.Dataset, name: str, **at: Any) -> list[float]:
+    """A value and its error."""
+    return [float(ds[x].sel(at)) for x in (name, f"{name}_error")]
+
+
+def conflict_summary(ds: xr.Dataset) -> Summary:
+    """Shape bias of all networks and of their optimum, and a law that is wrong."""
+    cases, weights = map(str, ds.case.values), [str(w) for w in ds.weighting.values]
+    strong, *_, weak = ds.low_pass.values
+    exact, values = "exact_bias" in ds, {"networks": int(ds.sizes["network"])}
+    heads = ["network, exp", "network, vdm", *(["exact, exp", "exact, vdm"] if exact else []),
+             "discriminative", "low-passed"]  # fmt: skip
+    lines = [f"{'shape bias':>18}" + "".join(f"{h:>16}" for h in heads)]
+    table: dict[str, Any] = {}
+    for case in cases:
+        row: dict[str, Any] = {}
+        for name in ("bias", "matched", "accuracy"):
+            names = [name, *([f"exact_{name}", f"{name}_minus_exact"] if exact else [])]
+            row |= {n: {w: _pair(ds, n, case=case, weighting=w) for w in weights} for n in names}
+        for name in ("noise_bias", *(["exact_noise_bias", "noise_bias_minus_exact"] * exact)):
+            row[name] = {f"{s:g}": _pair(ds, name, case=case, sigma2=s) for s in ds.sigma2.values}
+        for name in ("blur_bias", "blur_matched"):
+            row[name] = {
+                f"{f:g}": _pair(ds, name, case=case, low_pass=f) for f in ds.low_pass.values
+            }
+        row["blur_accuracy"] = _pair(ds, "blur_accuracy", case=case)
+        if exact:
+            row["bayes_bias"] = _pair(ds, "bayes_bias", case=case)
+        table[case] = row
+        cells = [row[n][w] for n in ("bias", *(["exact_bias"] * exact)) for w in ("exp", "vdm")]
+        cells += [row["blur_bias"][f"{strong:g}"], row["blur_bias"][f"{weak:g}"]]
+        lines.append(f"{case:>18}" + "".join(f"{f'{x:.3f} ± {e:.3f}':>16}" for x, e in cells))
+    values["cases"] = table
+    if exact:
+        values |= _laws(ds)
+        lines += _law_lines(values)
+    return Summary("\n".join(lines), _claim(ds, values), values)
+
+
+def _laws(ds: xr.Dataset) -> dict[str, Any]:
+    """Network minus exact over all cases, and minus a law in which amplitude does not matter."""
+    names, one = [str(c) for c in ds.case.values], {"weighting": "exp"}
+    gap = ds.bias_minus_exact_by_network.sel(one)
+    found = {"network minus exact": [float(gap.mean()), float(student_error(gap.mean("case")))]}
+    strong, weak = _extremes(names)
+    net, law = (ds[f"{x}bias_by_network"].sel(one) for x in ("", "exact_"))
+    wrong = (net.sel(case=weak).values - law.sel(case=strong).values).mean(axis=1)
+    found["network minus exact at the other amplitude"] = [
+        float(wrong.mean()), float(student_error(wrong))
+    ]  # fmt: skip
+    effect = {
+        word: (x.sel(case=weak).values - x.sel(case=strong).values).mean(axis=1)
+        for word, x in (("network", net), ("exact", law))
+    }
+    found["effect of a small amplitude"] = {
+        word: [float(x.mean()), float(student_error(x))] for word, x in effect.items()
+    }
+    levels = list(dict.fromkeys(c.split(",")[0] for c in names))
+    if len(levels) > 1:
+        first, last = ([c for c in names if c.startswith(f"{x},")] for x in (levels[0], levels[-1]))
+        found["effect of the level"] = {
+            word: [float(y.mean()), float(student_error(y))]
+            for word, x in (("network", net), ("exact", law))
+            for y in [(x.sel(case=last).values - x.sel(case=first).values).mean(axis=1)]
+        }
+    return found
+
+
+def _extremes(names: list[str]) -> tuple[list[str], list[str]]:
+    """Cases of the largest and of the smallest amplitude, in the order of their levels."""
+    size = {n: float(n.rpartition("= ")[2]) for n in names}
+    strong, weak = max(size.values()), min(size.values())
+    return [n for n in names if size[n] == strong], [n for n in names if size[n] == weak]
+
+
+def _z(pair: list[float]) -> float:
+    return pair[0] / max(pair[1], 1e-12)
+
+
+def _law_lines(values: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name in ("network minus exact", "network minus exact at the other amplitude"):
+        x, error = values[name]
+        lines.append(f"{name}, exp: {x:+.3f} ± {error:.3f}, z = {_z(values[name]):.1f}")
+    for name in ("effect of a small amplitude", "effect of the level"):
+        if name in values:
+            words = [f"{word} {x:+.3f} ± {e:.3f}" for word, (x, e) in values[name].items()]
+            lines.append(f"{name} on the shape bias: {', '.join(words)}")
+    return lines
+
+
+def _claim(ds: xr.Dataset, values: Mapping[str, Any]) -> str:
+    n, cases = values["networks"], values["cases"]
+    strong, weak = _extremes(list(cases))
+    a, b = (cases[x[0]]["bias"]["exp"] for x in (strong, weak))
+    top, *_, low = (f"{f:g}" for f in ds.low_pass.values)
+    c, d = (cases[strong[0]]["blur_bias"][f] for f in (top, low))
+    text = (
+        f"shape bias of {n} denoising networks (exp): {a[0]:.3f} ± {a[1]:.3f} at {strong[0]}, "
+        f"{b[0]:.3f} ± {b[1]:.3f} at {weak[0]}; discriminative networks {c[0]:.3f} ± {c[1]:.3f}, "
+        f"low-passed {d[0]:.3f} ± {d[1]:.3f}"
+    )
+    if "network minus exact" in values:
+        x, y = (values[f"network minus exact{end}"] for end in ("", " at the other amplitude"))
+        text += (
+            f"; minus exact {x[0]:+.3f} ± {x[1]:.3f} (z = {_z(x):.1f}), minus the law of the other "
+            f"amplitude {y[0]:+.3f} ± {y[1]:.3f} (z = {_z(y):.1f})"
+        )
+    return text
+
+
+def conflict_figure(ds: xr.Dataset) -> Figure:
+    """Example pictures, and the shape bias against weight, noise level and low-pass.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        From :func:`measure_conflict`.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure = plt.figure(figsize=(13.5, 3.9), layout="constrained")
+    axes = figure.subplots(1, 4, width_ratios=(1.2, 1.3, 1.3, 1.1))
+    _sheet(axes[0], ds)
+    exact = "exact_bias" in ds
+    places = np.arange(ds.sizes["weighting"])
+    count = ds.sizes["case"]
+    for i, case in enumerate(ds.case.values):
+        one, colour = ds.sel(case=case), PALETTE[i]
+        shift = 0.14 * (i - (count - 1) / 2)
+        open_ = {"color": colour, "ls": "none", "marker": "o", "ms": 5, "mfc": "none",
+                 "capsize": 2}  # fmt: skip
+        axes[1].errorbar(places + shift, one.bias, one.bias_error, label=str(case), **open_)
+        axes[2].errorbar(one.sigma2 * 1.06 ** (i - (count - 1) / 2), one.noise_bias,
+                         one.noise_bias_error, **open_)  # fmt: skip
+        if exact:
+            axes[1].errorbar(places + shift, one.exact_bias, fmt="_", color=colour, ms=11)
+            axes[2].plot(one.sigma2, one.exact_noise_bias, color=colour, lw=1.2)
+        axes[3].errorbar(np.arange(ds.sizes["low_pass"]) + shift / 2, one.blur_bias,
+                         one.blur_bias_error, color=colour, marker="s", ms=4, mfc="none", lw=0.8,
+                         capsize=2)  # fmt: skip
+    axes[1].set_xticks(places, [str(w) for w in ds.weighting.values])
+    axes[1].set(xlabel="weight of the error", ylabel="shape bias")
+    axes[2].set(xscale="log", xlabel=r"noise $\sigma^2$ = 1/SNR, used alone")
+    axes[3].set_xticks(np.arange(ds.sizes["low_pass"]), [f"{f:g}" for f in ds.low_pass.values])
+    axes[3].set(xlabel="texture kept at the input" if exact else "pixels averaged over")
+    for ax in axes[1:]:
+        ax.axhline(0.5, **GUIDE)
+        ax.set_ylim(-0.03, 1.03)
+        ax.spines[["top", "right"]].set_visible(False)
+    legend(axes[1], "texture", columns=2)
+    law = "circles: networks; dashes: exact" if exact else "denoising networks"
+    panels(axes, "what is shown", law, "single noise levels", "discriminative networks")
+    return figure
+
+
+def _sheet(ax: Axes, ds: xr.Dataset) -> None:
+    """Images with agreeing and conflicting cues, and the latter low-passed, a column per case."""
+    pixels = ds.pictures.values
+    rows = [
+        np.concatenate([np.pad(_scaled(x), 1, constant_values=np.nan) for x in row], axis=1)
+        for row in pixels
+    ]
+    ax.imshow(np.concatenate(rows), cmap="gray", interpolation="nearest")
+    side = pixels.shape[-1] + 2
+    middle = side * (np.arange(len(rows)) + 0.5) - 0.5
+    ax.set_yticks(middle, [str(x) for x in ds.picture.values], fontsize=FONT)
+    columns = side * (np.arange(pixels.shape[1]) + 0.5) - 0.5
+    names = [str(c).replace(", ", ",\n") for c in ds.case.values]
+    ax.set_xticks(columns, names, fontsize=FONT)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+
+
+def _scaled(picture: Array) -> Array:
+    """A picture in its own range of grey."""
+    low, high = float(picture.min()), float(picture.max())
+    return (picture - low) / max(high - low, 1e-12)

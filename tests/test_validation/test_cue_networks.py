@@ -1,0 +1,284 @@
+"""Cue conflicts and binding with networks: drawings, captions, optima, and the studies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from oracles import one_line
+from torch import Tensor, nn
+
+from hierdiff import RHM, GaussianNoise
+from hierdiff.data.rhm_images import EmissionImages, frequency_templates
+from hierdiff.errors import InvalidParameter
+from hierdiff.seeds import stream
+from hierdiff.sims.metrics.denoising_error import ClassErrors
+from hierdiff.sims.run import run
+from hierdiff.theory.zero_shot.contrastive import zero_shot_accuracy
+from hierdiff.theory.zero_shot.scenes import PROMPTS
+from hierdiff.validation.adapter import NetworkModel
+from hierdiff.validation.diffusion.schedules import LogSNR
+from hierdiff.validation.experiments import binding_networks, conflict_networks
+from hierdiff.validation.experiments.binding_networks import (
+    ASKED,
+    BOUND,
+    BindingNetworks,
+    CaptionEncoder,
+    Captions,
+)
+from hierdiff.validation.experiments.classification import NetworkClassification
+from hierdiff.validation.experiments.conflict_networks import (
+    ComposedPhotographs,
+    ConflictNetworks,
+    OneCase,
+    compose_silhouettes,
+)
+
+TINY: dict[str, Any] = {"networks": 2, "steps": 3, "batch": 4, "data": 4, "samples": 2}
+CONFLICT = ConflictNetworks(
+    v=3, L=2, patch=3, levels=(2, 1), classifier_steps=3, sigma2=(0.1, 1.0), low_pass=(1.0, 0.0),
+    **TINY,
+)  # fmt: skip
+BINDING = BindingNetworks(
+    widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10, **TINY
+)  # fmt: skip
+
+
+class ExactCase(nn.Module):
+    """The optimal denoiser of one case as a torch module; ``swap`` plants the law of another."""
+
+    def __init__(self, exact: Any, swap: int = 0) -> None:
+        super().__init__()
+        self.exact, self.swap = exact, swap
+        self.register_buffer("precision", torch.zeros(1))
+
+    def forward(self, x: Tensor, log_snr: Tensor, labels: Tensor) -> Tensor:
+        """E[x0 | x_t, class], from the errors of probes: the errors are |x0 - mean|^2."""
+        x_t, snr = x.double().numpy(), np.exp(log_snr.double().numpy())
+        flat = x_t.reshape(len(x_t), -1)
+        root = np.sqrt(1 / (1 + snr))[:, None]
+        alpha = np.sqrt(snr / (1 + snr))[:, None]
+        size = flat.shape[1]
+
+        def error(guess: np.ndarray) -> np.ndarray:
+            noise = ((flat - alpha * guess) / root).reshape(x_t.shape)
+            every = self.exact.errors(guess.reshape(x_t.shape), noise, snr)
+            column = (labels.numpy() + self.swap) % self.exact.n_classes
+            return np.asarray(every[np.arange(len(column)), column])
+
+        # |P g - m|^2 at g = 0 and at the unit vectors gives m, with P on what templates reach
+        base, units = error(np.zeros_like(flat)), np.eye(size)
+        kept = (self.exact.emissions(units.reshape(size, *x_t.shape[1:])) ** 2).sum((1, 2, 3))
+        mean = np.stack(
+            [0.5 * (base + kept[i] - error(np.tile(units[i], (len(flat), 1))))
+             for i in range(size)], axis=1,
+        )  # fmt: skip
+        return torch.from_numpy(mean.reshape(x_t.shape)).to(x)
+
+
+@pytest.mark.parametrize("swap", [0, 1])
+def test_the_optimum_in_the_place_of_a_network_is_the_optimum(swap: int) -> None:
+    scene = CONFLICT.scene(0, 0)
+    exact = scene.exact(3)
+    assert exact is not None
+    images, _, _ = scene.conflict(3, 3, 1)
+    model = NetworkModel(
+        ExactCase(exact, swap), GaussianNoise(schedule="linear"), "x0", condition=0,
+        noise_conditioning=LogSNR(),
+    )  # fmt: skip
+    noise = np.random.default_rng(0).standard_normal(images.shape)
+    want = exact.errors(images, noise, 2.0)
+    case = OneCase(model, 0, scene.n_classes)
+    found = ClassErrors(case, 3).errors(images, noise, 2.0)
+    # pixels that no template reaches carry no signal, and both denoisers return zero there
+    gap = np.abs((found - found[:, :1]) - (want - want[:, :1])).max()
+    assert (gap < 1e-3) == (swap == 0)
+
+
+def test_drawings_are_isometries_and_low_passing_removes_the_texture() -> None:
+    scene = CONFLICT.scene(1, 0)
+    images, _, _ = scene.conflict(0, 5, 0)
+    exact = scene.exact(0)
+    assert exact is not None
+    x = exact.emissions(images)
+    np.testing.assert_allclose((x**2).sum((1, 2, 3)), (images**2).sum((1, 2, 3)), rtol=1e-5)
+    bare = exact.emissions(scene.low_passed(images, 0, 0.0))
+    np.testing.assert_allclose(bare[:, 0], x[:, 0], atol=1e-5)
+    np.testing.assert_allclose(bare[:, 1], 0, atol=1e-5)
+    # a projection of the pixels on slow cosines keeps the shapes and removes the textures
+    T = frequency_templates(3, 3, 0).reshape(2, 3, 9)
+    slow = T[0].T @ T[0]
+    np.testing.assert_allclose(T[1] @ slow, 0, atol=1e-12)
+    pictures = scene.canvas.picture(images)
+    assert pictures.shape == (5, 1, 6, 6)
+    first = images[:, :, 0, 0].reshape(5, 3, 3)  # the patch at the top left
+    np.testing.assert_array_equal(pictures[:, 0, :3, :3], first)
+
+
+def test_cues_agree_in_training_and_conflict_in_the_test() -> None:
+    scene = CONFLICT.scene(0, 0)
+    some = scene.draw(64, stream(0, "draw"))
+    assert some.images.shape[1:] == scene.canvas.shape
+    assert set(some.labels // 3) == {0, 1, 2, 3}
+    _, shapes, textures = scene.conflict(1, 50, 0)
+    assert (shapes != textures).all()
+    # in a low-noise copy the shape is read from the images that carry its label
+    exact = scene.exact(0)
+    assert exact is not None
+    images, labels = scene.agreeing(0, 60, 3)
+    read = exact.model.log_density(exact.emissions(images)).argmax(axis=1)
+    assert (read == labels).mean() > 0.7
+
+
+def test_silhouettes_have_the_shape_of_one_and_the_pixels_of_the_other() -> None:
+    rng = np.random.default_rng(0)
+    a, b = -np.ones((2, 4, 1, 6, 6))
+    a[:, :, 1:5, 2:4], b[:, :, 2:4] = 0.3, rng.uniform(-0.5, 1, (4, 1, 2, 6))
+    made = compose_silhouettes(a, b)
+    np.testing.assert_array_equal(made > -0.8, a > -0.8)
+    inside = made[0, 0][made[0, 0] > -0.8]
+    gap = np.abs(inside[:, None] - b[0, 0, 2:4].ravel()).min(axis=1)
+    np.testing.assert_allclose(gap, 0, atol=1e-12)
+    flat = compose_silhouettes(a, b, 0.0)
+    assert np.ptp(flat[1, 0][flat[1, 0] > -0.8]) < 1e-12
+    with pytest.raises(InvalidParameter, match="no foreground") as error:
+        compose_silhouettes(a, -np.ones_like(b))
+    one_line(error)
+
+
+def test_captions_bind_and_their_swaps_are_captions() -> None:
+    captions = Captions(4)
+    pairs = captions.table[: captions.pairs]
+    swap = captions.wrong[BOUND[0]][:, 0]
+    assert (swap[swap] == np.arange(len(swap))).all()
+    assert (swap != np.arange(len(swap))).all()
+    for k in (0, 17, 71):
+        one, other = pairs[k], pairs[swap[k]]
+        for attribute in (0, 1):  # the same attributes are present
+            assert sorted(one[:, attribute]) == sorted(other[:, attribute])
+    assert captions.wrong[BOUND[1]].shape == (72, 2)
+    # a sum over objects of a function of both attributes tells exchanged captions apart, a sum of
+    # functions of one attribute does not
+    torch.manual_seed(0)
+    encoder = CaptionEncoder(captions, 5, 16)
+    with torch.no_grad():
+        code = encoder(torch.arange(72))
+        assert float((code - code[torch.from_numpy(swap)]).abs().max()) > 1e-2
+        encoder.objects = nn.Sequential(nn.Linear(8, 5))
+        bag = encoder(torch.arange(72))
+    assert float((bag - bag[torch.from_numpy(swap)]).abs().max()) < 1e-5
+
+
+def test_prompts_of_a_scene_are_the_captions_that_name_it() -> None:
+    captions = Captions(4)
+    values = np.array([[[0, 1, 2], [3, 2, 0]]])  # first: shape 0, colour 3; second: 1, 2
+    named = {name: captions.table[captions.asked(values, ASKED[name])[0]].tolist()
+             for name in ASKED}  # fmt: skip
+    assert named["pair"] == [[0, 3], [1, 2]]
+    assert named["pair swapped"] == [[0, 2], [1, 3]]
+    assert named["pair recoloured"] == [[0, 0], [1, 2]]
+    assert named["first"] == [[0, 3], [-1, -1]]
+    assert named["second recoloured"] == [[1, 3], [-1, -1]]
+    assert named["colour absent"] == [[-1, 0], [-1, -1]]
+    with pytest.raises(InvalidParameter, match="differ") as error:
+        captions.number([[0, 1]], [[0, 2]])
+    one_line(error)
+
+
+def test_posterior_of_captions_against_single_densities() -> None:
+    scenes, canvas = BINDING.drawn(0, 0)
+    captions = Captions(4)
+    x0, values = scenes[3].sample(40, 1)
+    p = binding_networks._posterior(scenes[3], captions, x0)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    own = captions.asked(values, PROMPTS["pair"])
+    log_p = scenes[3].log_density(x0, values, tuple(PROMPTS[w] for w in ("pair", "pair swapped")))
+    rows, swap = np.arange(40), captions.wrong["pair"][:, 0]
+    np.testing.assert_allclose(
+        np.log(p[rows, own] / p[rows, swap[own]]), log_p[:, 0] - log_p[:, 1], atol=1e-8
+    )
+    joint = p / 40
+    good = zero_shot_accuracy(joint, joint, captions.wrong["pair"])
+    assert good > 0.8
+    assert zero_shot_accuracy(joint, -joint, captions.wrong["pair"]) < 0.2  # a planted wrong score
+    # drawn scenes come back from their images
+    np.testing.assert_allclose(canvas[3].read(canvas[3].render(x0)), x0, atol=1e-5)
+
+
+def test_scenes_under_a_caption_have_what_it_names() -> None:
+    scenes, canvas = BindingNetworks(tau=0.01, **TINY).drawn(0, 0)
+    captions = Captions(4)
+    drawn = binding_networks._Drawn(scenes, canvas, captions)
+    number = np.repeat([5, 80, 90], 20)
+    x0 = canvas[1].read(drawn.under(1, number, stream(0, "x")))
+    bags = scenes[1].bag_scores(x0)
+    for row, (one, other) in enumerate(captions.table[number]):
+        for a in (0, 1):
+            for value in (one[a], other[a]):
+                if value >= 0:
+                    assert bags[a][row, value] > -1e-3
+    counted = drawn.batch(400, stream(1, "batch")).labels
+    assert set(counted // len(captions.table)) == {0, 1}
+    share = (counted % len(captions.table) < captions.pairs).mean()
+    assert abs(share - 0.6) < 0.1
+
+
+@pytest.mark.parametrize("source", [CONFLICT, BINDING], ids=["conflict", "binding"])
+def test_a_study_of_seconds_writes_numbers_and_a_figure(source: Any, tmp_path: Path) -> None:
+    experiment = NetworkClassification(source)
+    (ds,) = run(experiment, out=tmp_path, summary=tmp_path / "s.json").values()
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["networks"] == 2
+    assert "network minus exact" in found
+    assert (tmp_path / "network_classification.png").stat().st_size > 10_000
+    name = "bias" if source is CONFLICT else "accuracy"
+    for end in ("", "_error", "_by_network"):
+        assert f"{name}_minus_exact{end}" in ds
+    assert str(ds.source.values) == "network"
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    cases: list[tuple[Any, str]] = [
+        (lambda: ConflictNetworks(v=2), "at least 3"),
+        (lambda: ConflictNetworks(levels=(5, 2)), "levels"),
+        (lambda: ConflictNetworks(levels=(4,)), "one per level"),
+        (lambda: ConflictNetworks(L=3), "no square"),
+        (lambda: ConflictNetworks(patch=3), "larger patch"),
+        (lambda: ConflictNetworks(networks=1), "networks"),
+        (lambda: ComposedPhotographs(low_pass=(0,)), "low_pass"),
+        (lambda: BindingNetworks(v=5), "larger patch"),
+        (lambda: BindingNetworks(L=3), "even"),
+        (lambda: BindingNetworks(areas=(4,)), "areas"),
+        (lambda: BindingNetworks(widths=(2, 99)), "72 captions"),
+        (lambda: NetworkClassification(CONFLICT).measure(object()), "cues agree"),
+        (lambda: NetworkClassification(BINDING).predict(), "no law predicts"),
+        (lambda: frequency_templates(9, 4, 0), "larger patch"),
+        (lambda: EmissionImages(np.ones((1, 2, 1, 2, 2)), [0], [0], [0], 1), "orthonormal"),
+        (lambda: EmissionImages(frequency_templates(2, 2, 0), [0, 0], [0, 0], [0, 0], 1),
+         "one place"),
+    ]  # fmt: skip
+    for call, words in cases:
+        with pytest.raises(InvalidParameter, match=words) as error:
+            call()
+        one_line(error)
+
+
+def test_biases_and_amplitudes_are_read_from_the_names_of_cases() -> None:
+    names = ["level 4, k = 1", "level 4, k = 0.3", "level 2, k = 1", "level 2, k = 0.3"]
+    strong, weak = conflict_networks._extremes(names)
+    assert strong == names[::2]
+    assert weak == names[1::2]
+    answer, shapes, textures = (np.array(x) for x in ([0, 1, 2, 2], [0, 1, 0, 0], [1, 0, 2, 1]))
+    assert conflict_networks._bias(answer, shapes, textures) == (2 / 3, 0.75)
+
+
+def test_the_grammar_of_a_scene_is_drawn_by_its_seed() -> None:
+    first, again, other = (CONFLICT.scene(g, s) for g, s in ((0, 0), (0, 0), (1, 0)))
+    a, b, c = (x.draw(4, stream(0, "same")).images for x in (first, again, other))
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 0.1
+    assert RHM(3, 2, 2, 2).n_leaves == first.canvas.side**2
