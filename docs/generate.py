@@ -20,10 +20,12 @@ from contrast_tables import (
     contrastive_learning,
     contrastive_networks,
     local_denoisers,
+    local_images,
     local_networks,
     revealed_levels,
     text_levels,
 )
+from cue_tables import binding_networks, composed_networks, conflict_networks
 from exponents import exponent_tests, exponents, threshold_bounds
 from pages import HERE, ROOT, parameters, parts, plus, result, table
 from reference import commands, modules, papers
@@ -524,6 +526,10 @@ def main() -> None:
         papers,
         contrastive_learning,
         contrastive_networks,
+        local_images,
+        conflict_networks,
+        composed_networks,
+        binding_networks,
         local_networks,
         revealed_levels,
         text_levels,

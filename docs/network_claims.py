@@ -36,10 +36,13 @@ def network_claims() -> dict[str, str]:
     _images(add)
     _features(add)
     _factors(add)
+    _levels(add)
     _probes(add)
     _judges(add)
     _objectives(add)
+    _cues(add)
     _phases(add)
+    _coordinates(add)
     _contrast(add)
     _windows(add)
     _training(add)
@@ -178,9 +181,72 @@ def _factors(add) -> None:
         f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
         f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
         f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
-        f"confidence of the closed form is rejected with z = {wrong[3]:.1f} at sigma = {wrong[0]:g}"
+        f"closed form misses the confidence by {_scored(wrong[1:4])} at sigma = {wrong[0]:g}"
     )
     add(("R3",), text, "representation.py factors")
+
+
+def _levels(add) -> None:
+    """Two noise levels read together, and a denoiser for every level."""
+    found = network("representation_levels")
+    if found is None:
+        return
+    n, rows, gain = found["networks"], found["readings"]["network"], found["gain"]["network"]
+    exact, law = found["readings"]["exact"], found["combined law"]
+    add(("R1",), f"two calls of {n} networks: the mean of two noise levels has SNR "
+        f"{plus(*rows['mean'], 1)}, the best level read twice {plus(*rows['twice'], 1)} (difference "
+        f"of ln SNR {plus(*gain['mean over twice'], 3)}), one call {plus(*rows['one'], 1)}, one "
+        f"call on the clean datum {plus(*rows['clean'], 1)} (exact denoiser "
+        f"{plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, {plus(*exact['one'], 1)}, "
+        f"{plus(*exact['clean'], 1)}); noises combined at the input follow the curve of a single "
+        f"level, the exact denoiser to {law['relative deviation']:.1%} in the median (level of the "
+        f"plain mean: {law['planted wrong']:.0%})", "representation.py levels")  # fmt: skip
+    curves = found["curves"]
+    top = max(range(len(curves["sigma"])), key=lambda i: curves["exact"][i])
+    cells = {name: plus(*(curves[name][k][top] for k in (0, 1)), 1) for name in curves
+             if name not in ("sigma", "exact")}  # fmt: skip
+    words = ", ".join(f"{name} {cell}" for name, cell in cells.items())
+    add(("R1",), f"SNR at sigma = {curves['sigma'][top]:g} of a denoiser of all levels and of one "
+        f"per level, {n} networks each: {words} (exact {curves['exact'][top]:.1f})",
+        "representation.py levels")  # fmt: skip
+
+
+def _coordinates(add) -> None:
+    """x and y at several ratios, and how many pairs of them must be seen."""
+    found = network("composition_imbalance")
+    if found is not None:
+        words = ", ".join(f"{plus(*x, 2)} at {r:g}" for r, x in zip(found["ratios"], found["ln"],
+                          strict=True) if x)  # fmt: skip
+        who = f"{found['networks']} networks at each of {len(found['ratios'])} ratios"
+        add(("B3",), f"labels r times rarer in x than in y, {who}: steps to accuracy 0.6 keep a "
+            f"ratio that grows as r to the {plus(*found['exponent'], 2)} (1 if each is "
+            f"learned by how often it is seen); ln of the ratio {words}", "composition.py imbalance")  # fmt: skip
+    found = network("composition_labels")
+    if found is not None:
+        parts = found["made"]["parameters"]["source"]
+        flags = " ".join(f"--{k.replace('_', '-')} {' '.join(map(str, parts[k]))}"
+                         for k in ("values", "labels"))  # fmt: skip
+        command = (f"composition.py label-counts {flags} --networks {parts['networks']} --steps "
+                   f"{parts['steps']}")  # fmt: skip
+        powers = "; ".join(
+            f"{'bumps alone' if float(s) == 0 else 'with stripes'} "
+            f"{'as N to the ' + plus(*x, 2) if x else 'no exponent (60 % is not crossed)'}"
+            for s, x in found["exponent"].items()
+        )
+        a, b, n, p = found["stripes add"]
+        add(("B3",), f"pairs (x, y) that must be seen for 60 % at unseen ones, {found['networks']} "
+            f"networks of every kind: {powers}; stripes of single coordinates add up to "
+            f"{plus(a, b, 2)} (N = {n}, {p} pairs), on the mean "
+            f"{plus(*found['stripes add, mean'], 2)}", command)  # fmt: skip
+    found = network("composition_manifold")
+    if found is not None:
+        words = "; ".join(
+            f"{k} at step {x['step']}, order {x['geodesic_rsa']:.2f}, in place "
+            f"{x['location_accuracy']:.2f}"
+            for k, x in found["drawn"].items()
+        )
+        add(("B2",), f"a perceptron whose representation is drawn: phase {words}",
+            "composition.py manifold")  # fmt: skip
 
 
 def _objectives(add) -> None:
@@ -236,6 +302,59 @@ def _judges(add) -> None:
         add(("H3",), f"the class adds {_mean(gains[0], 3)} at t = {t[0]:g} and "
             f"{_mean(gains[1], 3)} at t = {t[-1]:g} to the layers ({len(runs)} networks)",
             "alignment.py")  # fmt: skip
+
+
+def _cues(add) -> None:
+    """Cue conflicts and binding: errors over networks, Student's."""
+    found = network("classification_conflict")
+    if found is not None:
+        cases = found["cases"]
+        rows = []
+        for case, row in cases.items():
+            seen, exact = row["bias"]["exp"], row["exact_bias"]["exp"]
+            judge = list(row["blur_bias"].values())
+            rows.append(
+                f"texture at {case}: shape bias {plus(*seen, 3)} (exact {plus(*exact, 3)}), "
+                f"discriminative {plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
+            )
+        effects = [
+            f"{name} {plus(*found[name]['network'], 3)} (exact {plus(*found[name]['exact'], 3)})"
+            for name in ("effect of a small amplitude", "effect of the level") if name in found
+        ]  # fmt: skip
+        gap = found["network minus exact"]
+        add(("Z2",), f"rendered grammars, {found['networks']} networks, weight exp(-7t): "
+            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {plus(*gap, 3)}",
+            "classification.py conflict")  # fmt: skip
+    found = network("classification_composed")
+    if found is not None:
+        rows = []
+        for case, row in found["cases"].items():
+            judge = list(row["blur_bias"].values())
+            rows.append(
+                f"contrast {case}: shape bias {plus(*row['bias']['exp'], 3)}, discriminative "
+                f"{plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
+            )
+        add(("Z2",), f"silhouettes of clothing filled with other clothing, {found['networks']} "
+            f"networks: {', '.join(rows)}", "classification.py composed")  # fmt: skip
+    found = network("classification_binding")
+    if found is not None:
+        first, *_, last = found["denoising"]
+        pair = found["denoising"][first]["pair"]
+        small = found["denoising"][last]["first: colour"]
+        dual = found["dual"][first]["pair"]
+        widths = ", ".join(
+            f"{plus(*dual['dual_accuracy'][d], 3)} at width {d} (minimum of the loss "
+            f"{plus(*dual['dual_optimum'][d], 3)})" for d in dual["dual_accuracy"]
+        )  # fmt: skip
+        add(("Z3",), f"rendered scenes, {found['networks']} denoising networks: the true pair wins "
+            f"with {plus(*pair['accuracy']['exp'], 3)} (exact "
+            f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), network minus "
+            f"exact {plus(*found['network minus exact'], 3)}; with {last} times the area the "
+            f"colour of the small object {plus(*small['accuracy']['exp'], 3)}, at high noise "
+            f"{plus(*small['accuracy']['high'], 3)} (exact "
+            f"{plus(*small['exact_accuracy']['exp'], 3)} and "
+            f"{plus(*small['exact_accuracy']['high'], 3)}); dual encoders {widths}",
+            "classification.py binding")  # fmt: skip
 
 
 def _probes(add) -> None:

@@ -11,19 +11,21 @@ import dataclasses
 import html
 import inspect
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "block", "experiment_html", "field_lines", "html_table", "html_tree", "plus_minus",
+    "block", "experiment_html", "field_lines", "html_table", "html_tree", "pair_text", "plus_minus",
     "text_table",
 ]  # fmt: skip
 
 # rows of a table, letters of a cell, and leaves of a drawing that a reader still takes in
 ROWS, LETTERS, LEAVES = 8, 60, 32
+WIDTH = 80  # letters of a line, as terminals and pipes have them
 
 
 def plus_minus(value: Any, error: Any, digits: int = 3) -> str:
@@ -38,23 +40,63 @@ def plus_minus(value: Any, error: Any, digits: int = 3) -> str:
     return f"{round(float(value), digits) + 0:.{digits}f} ± {float(error):.{digits}f}"
 
 
+def pair_text(values: Iterable[Any], digits: int = 3) -> str:
+    """:func:`plus_minus` of a number and its error that stand together; more of them is left."""
+    value, error, *_ = values
+    return plus_minus(value, error, digits)
+
+
 def block(title: str, *parts: str) -> str:
     """A title above tables and drawings, which are HTML already."""
     return f"<div><strong>{html.escape(title)}</strong>{''.join(parts)}</div>"
 
 
 def text_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
-) -> str:
-    """A table of words for a terminal; columns named in ``right`` end on one line."""
-    lines = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    sides = [*(">" if name in right else "<" for name in header)] or ["<"] * len(widths)
-    text = []
-    for line in lines:
-        cells = zip(line, sides, widths, strict=True)
-        text.append("  ".join(f"{x:{side}{width}}" for x, side, width in cells).rstrip())
-    return "\n".join(text)
+    header: Sequence[object], rows: Sequence[Sequence[object]], *, keys: int = 1,
+    wrap: bool = False,
+) -> str:  # fmt: skip
+    """A table of words and numbers for a terminal; columns of numbers end on one line.
+
+    Columns beyond 80 letters follow below, again with the first ``keys`` columns, which name the
+    rows; ``wrap`` breaks the sentences of the last one instead.  The same in pipes, without colour.
+    """
+    lines = [[str(x) for x in line] for line in ([header, *rows] if header else rows)]
+    if not lines:
+        return ""
+    if wrap:
+        lines = _wrapped(lines)
+    columns = list(zip(*lines, strict=True))
+    cells = []
+    for k, column in enumerate(columns):
+        side = ">" if _numeric(column[bool(header) :]) and (k or header) else "<"
+        wide = max(map(len, column))
+        cells.append([f"{x:{side}{wide}}" for x in column])
+    blocks = [list(range(keys))]
+    for k in range(keys, len(cells)):
+        taken = sum(len(cells[i][0]) + 2 for i in blocks[-1])
+        if taken + len(cells[k][0]) > WIDTH and len(blocks[-1]) > keys:
+            blocks.append(list(range(keys)))
+        blocks[-1].append(k)
+    return "\n\n".join(
+        "\n".join("  ".join(cells[k][i] for k in block).rstrip() for i in range(len(lines)))
+        for block in blocks
+    )
+
+
+def _wrapped(lines: list[list[str]]) -> list[list[str]]:
+    """The same with the last column in sentences of what room the others leave."""
+    room = WIDTH - sum(max(len(line[k]) for line in lines) + 2 for k in range(len(lines[0]) - 1))
+    found = []
+    for *cells, text in lines:
+        for i, part in enumerate(textwrap.wrap(text, room) or [""]):
+            found.append([*([""] * len(cells) if i else cells), part])
+    return found
+
+
+def _numeric(cells: Sequence[str]) -> bool:
+    """Whether cells are numbers, perhaps with an error, a sign or a sum; empty ones may be."""
+    found = [x for x in cells if x not in {"", "-"}]
+    return bool(found) and all(re.match(r"[-+]?(\.?\d|nan|inf)", x) for x in found)
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], limit: int = ROWS) -> str:

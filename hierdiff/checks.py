@@ -665,6 +665,8 @@ def instance(
     name: str, value: Any, kind: type | tuple[type, ...], arguments: Mapping[str, Any] | None = None
 ) -> Any:
     """An instance of a class, or of one of several; with a remedy where one is known."""
+    if type(value) is kind:
+        return value
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if any(_is(value, one) for one in kinds):
         return value

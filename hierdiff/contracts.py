@@ -22,6 +22,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -181,6 +182,14 @@ class SymbolEvidence:
                 f"evidence of sample {i} has log_match = {match[i]}, log_other = {other[i]}; "
                 "neither may be NaN or +inf, and one must be finite"
             )
+
+    @cached_property
+    def _observed(self) -> NDArray[np.intp] | int:
+        """Number of observed symbols of each sample [n], or of all samples alike."""
+        if self.symbols.size and self.symbols.min() < 0:
+            found: NDArray[np.intp] = np.add.reduce(self.symbols >= 0, axis=1)
+            return found
+        return int(self.symbols.shape[1])
 
     def dense(self) -> FloatArray:
         """Natural logarithm of the evidence of every symbol, [n, leaves, v]."""

@@ -10,8 +10,8 @@ ancestor has height d, and the susceptibility
 
 measure how many leaves change together.  Averages: inside the covariance over trajectories of one
 datum, outside over data and grammars.  In the epsilon-process the annealed two-state chain predicts
-all of it without a free parameter.  Under real noise messages fluctuate: density evolution, with two
-observations of every datum, predicts chi.
+all of it without a free parameter.  Under real noise messages fluctuate: density evolution, with
+two observations of every datum, predicts chi.
 
 At the threshold of the epsilon-process :math:`C \sim r^{-a}`, with :math:`r = s^d` and
 :math:`a = 2 - 2/\nu`, and all depths collapse onto one curve of

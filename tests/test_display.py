@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from hierdiff import RHM, Derivations, Grammar, LowRankMixture, MaskingNoise
-from hierdiff._display import block, experiment_html, field_lines, html_table, html_tree
+from hierdiff._display import (
+    block,
+    experiment_html,
+    field_lines,
+    html_table,
+    html_tree,
+    text_table,
+)
 from hierdiff.contracts import Summary
 from hierdiff.data.pcfg import PCFG
 from hierdiff.registry import EXPERIMENTS, experiment
@@ -164,3 +171,24 @@ def test_a_class_without_source_is_shown_without_lines() -> None:
     exec('@dataclass\nclass Own:\n    """Mine."""\n    a: int = 1\n', scope)
     assert field_lines(scope["Own"]) == {"a": ""}
     assert "<td>a</td><td>1</td><td></td>" in experiment_html(scope["Own"]())
+
+
+def test_a_table_stays_within_eighty_letters() -> None:
+    """Columns that do not fit follow below with the names of the rows; no column is lost."""
+    header = ["process", "L", *(f"column {k}" for k in range(8))]
+    rows = [["masking", 10, *(f"{k}.1234 ± 0.0100" for k in range(8))], ["uniform", 4, *"abcdefgh"]]
+    text = text_table(header, rows, keys=2)
+    assert max(map(len, text.split("\n"))) <= 80
+    assert text.count("process   L") == text.count("masking  10") == len(text.split("\n\n")) > 1
+    assert all(text.count(f"column {k}") == 1 for k in range(8))
+    # numbers end on one line, words begin on one
+    lines = text_table(["name", "x"], [["a", "9.5 ± 0.1"], ["bb", "-"], ["c", "10.5 ± 0.1"]])
+    assert lines.split("\n") == [
+        "name           x", "a      9.5 ± 0.1", "bb             -", "c     10.5 ± 0.1",
+    ]  # fmt: skip
+    said = text_table(["a", "question"], [["x", "one two " * 20], ["yy", ""]], wrap=True)
+    assert max(map(len, said.split("\n"))) <= 80
+    assert said.count("one") == 20
+    assert text_table([], []) == ""
+    with pytest.raises(ValueError, match="argument 2"):
+        text_table(["a", "b"], [["one"]])

@@ -136,8 +136,9 @@ SURFACE = {
     "hierdiff.sims.metrics.estimators": [
         "Bootstrap", "Crossing", "DepthLimit", "Disorder", "Nested", "bootstrap",
         "clustered_interval", "crossing", "depth_limit", "disorder", "falls_through",
-        "likelihood_interval", "mean_and_error", "nested_mean", "resampled", "shared_error",
-        "standard_error", "student_error", "student_factor", "student_score", "welch_score",
+        "jackknife", "likelihood_interval", "mean_and_error", "nested_mean", "resampled",
+        "shared_error", "standard_error", "student_error", "student_factor", "student_score",
+        "welch_score",
     ],
     "hierdiff.tasks": [
         "Task", "TaskFileSetAside", "TasksOfOtherCode", "WorkerFailed", "run_tasks", "unfinished",

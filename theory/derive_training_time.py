@@ -18,6 +18,7 @@ classes of unequal variance and share (arXiv 2605.06367).
 import numpy as np
 import sympy as sp
 
+from hierdiff._display import text_table
 from hierdiff.plots import plt
 from hierdiff.theory.mixture.random_features import feature_constants
 from hierdiff.theory.mixture.training_time import (
@@ -133,12 +134,14 @@ for psi_n in (16.0, 64.0, 256.0):
 
 narrow, broad = (feature_constants(np.tanh, 0.1, x) for x in (0.3, 2.0))
 grid = np.geomspace(1, 1e6, 240)
-print("share of the wide class   a tenth of its final gap at tau (narrow, wide)")
+rows = []
 for share in (0.05, 0.2, 0.5, 0.8, 0.95):
     train, test = flow_curves(FeatureFlow((narrow, broad), 16.0, 8.0, (1 - share, share)), grid)
     gap = (test - train) / (test - train)[-1]
     opened = [grid[np.argmax(gap[:, k] > 0.1)] for k in (0, 1)]
-    print(f"{share:23.2f}   {opened[0]:10.0f} {opened[1]:8.0f}")
+    rows.append([f"{share:.2f}", *(f"{tau:.0f}" for tau in opened)])
+print("tau at which a tenth of the final gap has opened")
+print(text_table(["share of the wide class", "narrow class", "wide class"], rows))
 
 # %%
 # The loss on fresh data of each class along training: it has its minimum where single data begin to

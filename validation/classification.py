@@ -11,6 +11,8 @@ trained on one-hot leaves, they are one-hot leaves with more noise.
 Run it on other data with::
 
     python validation/classification.py digits --out out/digits
+    python validation/classification.py conflict --out out/conflict
+    python validation/classification.py binding --out out/binding
     python validation/classification.py catalogue --name dit-xl-2-256 --images DIR --accept-licence
 """
 

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     array,
     check_fields,
@@ -683,15 +683,13 @@ def _one_grammar(
 
 def _table(ds: xr.Dataset) -> str:
     """A row per condition and noise level, a column per level."""
-    head = "".join(f"{f'level {level}':>16}" for level in ds.level.values)
-    lines = [f"{'':<14}{'t':>6}{head}"]
+    rows = []
     for condition in ds.condition.values:
         for t in ds.t.values:
             one = ds.sel(condition=condition, t=t)
             cells = zip(one.accuracy.values, one.accuracy_error.values, strict=True)
-            lines.append(f"{condition:<14}{t:>6.2f}" + "".join(
-                f"{f'{a:.3f} ± {e:.3f}':>16}" for a, e in cells))  # fmt: skip
-    return "\n".join(lines)
+            rows.append([condition, f"{t:.2f}", *(plus_minus(a, e) for a, e in cells)])
+    return text_table(["", "t", *(f"level {k}" for k in ds.level.values)], rows, keys=2)
 
 
 def _values(theory: xr.Dataset, ds: xr.Dataset) -> dict[str, Any]:
@@ -785,17 +783,16 @@ def layer_table(ds: xr.Dataset) -> str:
     """A row per layer, a column per condition and noise level: zero-shot, and the probe's."""
     cells = [(str(c), float(t)) for c in ds.condition.values for t in ds.t.values]
     short = {CONDITIONS[0]: "no class", CONDITIONS[1]: "class"}
-    head = "".join(f"{f'{short[c]}, t = {t:g}':>22}" for c, t in cells)
-    lines = [f"{'layer':<16}{head}"]
+    rows = []
     for layer in ds.layer.values:
-        row = []
+        row = [layer]
         for c, t in cells:
             one = ds.sel(condition=c, layer=layer, t=t)
             held = float(one.held_out)
-            row.append(f"{float(one.layer_accuracy):.3f} ± {float(one.layer_accuracy_error):.3f}"
+            row.append(plus_minus(one.layer_accuracy, one.layer_accuracy_error)
                        + (f" ({held:.2f})" if np.isfinite(held) else ""))  # fmt: skip
-        lines.append(f"{layer:<16}" + "".join(f"{x:>22}" for x in row))
-    return "\n".join(lines)
+        rows.append(row)
+    return text_table(["layer", *(f"{short[c]}, t = {t:g}" for c, t in cells)], rows)
 
 
 def layer_summary(ds: xr.Dataset) -> Summary:

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -427,13 +427,12 @@ def _table(found: Mapping[str, Any], most: str) -> str:
     first = next(iter(next(iter(found.values())).values()))
     names = [name for name in first if name not in ("bayes", "bag")]
     heads = [*names, "Bayes", "bag"]
-    lines = [f"{'area':>4} {'task':>14}" + "".join(f"{head:>16}" for head in heads)]
+    rows = []
     for area, tasks in found.items():
         for task, row in tasks.items():
             cells = [*(row[name][most] for name in names), row["bayes"], row["bag"]]
-            words = [f"{x:.3f} ± {error:.3f}" for x, error, *_ in cells]
-            lines.append(f"{area:>4} {task:>14}" + "".join(f"{word:>16}" for word in words))
-    return "\n".join(lines)
+            rows.append([area, task, *(plus_minus(x, error) for x, error, *_ in cells)])
+    return text_table(["area", "task", *heads], rows, keys=2)
 
 
 def _claim(found: Mapping[str, Any], most: str) -> str:

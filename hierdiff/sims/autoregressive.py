@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html, plus_minus
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, one_of, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
@@ -449,27 +449,27 @@ def _row(ds: xr.Dataset, name: str, digits: int, **at: Any) -> list[str]:
 
 def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     """Losses by opened rules, contexts with validity, half-way points of all levels."""
-    lines = ["mean loss at leaves that open r rules, nats",
-             f"{'r':>4}{'leaves':>8}{'exact':>18}{'measured':>18}"]  # fmt: skip
     columns = zip(law.rules.values, _row(law, "rule_loss", 3), _row(ds, "rule_loss", 3),
                   strict=True)  # fmt: skip
-    lines += [f"{r:>4}{int((law.opened.values == r).sum()):>8}{a:>18}{b:>18}"
-              for r, a, b in columns]  # fmt: skip
-    levels = ds.level.values[:-1]
-    lines += ["", f"{'context':>8}{'loss per leaf':>18}{'KL, nats':>18}"
-              + "".join(f"{f'valid, level {level}':>18}" for level in levels)]  # fmt: skip
+    opened = [[r, int((law.opened.values == r).sum()), a, b] for r, a, b in columns]
+    levels, short = ds.level.values[:-1], []
     for c in law.context.values:
         cells = [plus_minus(law[w].sel(context=c), law[f"{w}_error"].sel(context=c), 3)
                  for w in ("short_loss", "divergence")]  # fmt: skip
-        cells += _row(ds, "validity", 4, context=c)[:-1]
-        lines.append(f"{c:>8}" + "".join(f"{x:>18}" for x in cells))
-    heads = "".join(f"{f'level {k}':>14}" for k in law.level.values)
-    lines += ["", "leaves read when a level is half decided", f"{'order':<26}{heads}"]
-    for order in map(str, law.order.values):
-        for one, word in ((law, "exact"), (ds, "measured")):
-            cells = _row(one, "half", 2, order=order)
-            lines.append(f"{f'{order}, {word}':<26}" + "".join(f"{x:>14}" for x in cells))
-    return "\n".join(lines)
+        short.append([c, *cells, *_row(ds, "validity", 4, context=c)[:-1]])
+    decided = [
+        [order, word, *_row(one, "half", 2, order=order)]
+        for order in map(str, law.order.values)
+        for one, word in ((law, "exact"), (ds, "measured"))
+    ]
+    valid = (f"valid, level {k}" for k in levels)
+    return "\n".join([
+        "mean loss at leaves that open r rules, nats",
+        text_table(["r", "leaves", "exact", "measured"], opened), "",
+        text_table(["context", "loss per leaf", "KL, nats", *valid], short), "",
+        "leaves read when a level is half decided",
+        text_table(["order", "", *(f"level {k}" for k in law.level.values)], decided, keys=2),
+    ])  # fmt: skip
 
 
 def claim(ds: xr.Dataset, law: xr.Dataset) -> str:

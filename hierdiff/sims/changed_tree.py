@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -276,11 +276,11 @@ class ChangedTree:
         """Share of changed nodes per level at both noise levels."""
         ds = datasets[self.name]
         leaves = int((datasets[f"{self.name}_example"].node_level == ds.level[-1]).sum())
-        rows = [f"{'t':>6}" + "".join(f"{f'level {k}':>16}" for k in ds.level.values)]
+        rows = []
         for t in self.t:
             x = ds.sel(t=t)
             cells = zip(x.changed.values, x.changed_error.values, strict=True)
-            rows.append(f"{t:>6g}" + "".join(f"{f'{a:.3f} ± {e:.3f}':>16}" for a, e in cells))
+            rows.append([f"{t:g}", *(plus_minus(a, e) for a, e in cells)])
         size = (ds.changed[:, -1] * leaves / ds.branches).values
         lost = [f"{float(x.changed[0]):.3f} ± {float(x.changed_error[0]):.3f}"
                 for x in (ds.isel(t=0), ds.isel(t=1))]  # fmt: skip
@@ -293,7 +293,8 @@ class ChangedTree:
             "t": list(self.t), "leaves per branch": size.tolist(),
             **{str(name): ds[name].values.tolist() for name in ds.data_vars},
         }  # fmt: skip
-        return Summary("\n".join(rows), claim, values)
+        header = ["t", *(f"level {k}" for k in ds.level.values)]
+        return Summary(text_table(header, rows), claim, values)
 
 
 def changes(e: ChangedTree, grammar: int, data: int) -> list[dict[int, Array]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from hierdiff._display import plus_minus, text_table
 from hierdiff.checks import checked
 from hierdiff.errors import InvalidParameter
 from hierdiff.plots import (
@@ -276,15 +277,13 @@ def accuracy_table(theory: xr.Dataset | None, measured: xr.Dataset) -> str:
             f"budgets {theory.budget.values.tolist()} of the law are not those measured, "
             f"{budgets.tolist()}; predict at these"
         )
-    lines = [f"{'weight':>8} " + "".join(f"{f'N = {n}':>24}" for n in budgets)]
+    rows = []
     for weight in measured.weighting.values:
         one = measured.sel(weighting=weight)
-        cells = [
-            f"{p:.3f} ± {e:.3f}"
-            for p, e in zip(one.accuracy.values, one.accuracy_error.values, strict=True)
-        ]
+        pairs = zip(one.accuracy.values, one.accuracy_error.values, strict=True)
+        cells = [plus_minus(p, e) for p, e in pairs]
         if theory is not None and weight in theory.weighting.values:
             law = theory.accuracy.sel(weighting=weight).values
             cells = [f"{cell} ({q:.3f})" for cell, q in zip(cells, law, strict=True)]
-        lines.append(f"{weight:>8} " + "".join(f"{cell:>24}" for cell in cells))
-    return "\n".join(lines)
+        rows.append([weight, *cells])
+    return text_table(["weight", *(f"N = {n}" for n in budgets)], rows)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from hierdiff import results
+from hierdiff._display import pair_text, plus_minus, text_table
 from hierdiff.plots import (
     GREEN,
     GUIDE,
@@ -53,43 +54,44 @@ def table(one: ContrastiveLearning, datasets: Datasets) -> str:
     task, other = _binding(law), _attribute(law)
     names = ["theory", *LEARNERS]
     words = ["spectral", *LEARNERS.values()]
-    lines = [f"{task} (binding), then {other}, by width", f"{'d':>4}" + "".join(
-        f"{w:>27}" for w in words)]  # fmt: skip
+    rows = []
     for d in law.width.values:
         cells = []
         for name in names:
             at = datasets[f"{one.name}_{name}"].sel(width=d)
-            cells.append(f"{float(at.accuracy.sel(task=task)):.3f} ± "
-                         f"{float(at.accuracy_error.sel(task=task)):.3f}, "
-                         f"{float(at.accuracy.sel(task=other)):.3f}")  # fmt: skip
-        lines.append(f"{d:>4}" + "".join(f"{c:>27}" for c in cells))
+            both = (at[k].sel(task=task) for k in ("accuracy", "accuracy_error"))
+            cells.append(f"{pair_text(both)}, {float(at.accuracy.sel(task=other)):.3f}")
+        rows.append([d, *cells])
     top = datasets[f"{one.name}_ceilings"]
-    bayes = [float(top.bayes.sel(task=x)) for x in (task, other)]
-    lines.append(f"Bayes, and the denoising classifier: {bayes[0]:.3f}, {bayes[1]:.3f}")
-    trees = datasets[f"{one.name}_trees"]
-    lines.append("share of a latent that is revealed without noise, root first")
+    bayes = [f"{float(top.bayes.sel(task=x)):.3f}" for x in (task, other)]
+    trees = datasets[f"{one.name}_trees"].isel(t=0)
+    pairs = []
     for pair in trees.pair.values:
-        row = trees.sel(pair=pair).isel(t=0)
-        cells = [f"{float(a):.3f} ± {float(b):.3f}"
-                 for a, b in zip(row.revealed, row.revealed_error, strict=True)]  # fmt: skip
-        lines.append(f"{pair:>18}: " + ", ".join(cells))
-    return "\n".join(lines + text_table(datasets[f"{one.name}_texts"]))
+        row = trees.sel(pair=pair)
+        cells = [plus_minus(a, b) for a, b in zip(row.revealed, row.revealed_error, strict=True)]
+        pairs.append([pair, *cells])
+    return "\n".join([
+        f"{task} (binding), then {other}, by width d", text_table(["d", *words], rows), "",
+        f"Bayes, and the denoising classifier: {', '.join(bayes)}", "",
+        "share of a latent that is revealed without noise",
+        text_table(["pair", *(f"level {k}" for k in range(len(pairs[0]) - 1))], pairs), "",
+        "width of half of what is revealed, by the level that the text tells",
+        widths_of_texts(datasets[f"{one.name}_texts"]),
+    ])  # fmt: skip
 
 
-def text_table(ds: xr.Dataset) -> list[str]:
+def widths_of_texts(ds: xr.Dataset) -> str:
     """Half widths of every level, by the level that the text tells."""
-    heads = "".join(f"{p:>18}" for p in ds.part.values)
-    lines = ["width of half of what is revealed, by the level that the text tells",
-             f"{'text':>8}{heads}{'strings':>9}{'sum of squares':>16}{'drawn':>18}"]  # fmt: skip
+    rows = []
     for level in ds.text.values:
         row = ds.sel(text=level)
-        cells = ["-" if np.isnan(a) else f"{a:.1f} ± {b:.1f}" for a, b in
+        cells = [plus_minus(a, b, 1) for a, b in
                  zip(row.half.values, row.half_error.values, strict=True)]  # fmt: skip
         n = int(row.width.values[np.isfinite(row.value.values)][-1])
-        lines.append(f"{f'level {level}':>8}" + "".join(f"{c:>18}" for c in cells) + f"{n:>9}"
-                     f"{float(row.square):>16.2f}"
-                     f"{f'{float(row.drawn):.2f} ± {float(row.drawn_error):.2f}':>18}")  # fmt: skip
-    return lines
+        rows.append([f"level {level}", *cells, n, f"{float(row.square):.2f}",
+                     plus_minus(row.drawn, row.drawn_error, 2)])  # fmt: skip
+    header = ["text", *ds.part.values, "strings", "sum of squares", "drawn"]
+    return text_table(header, rows)
 
 
 def text_score(ds: xr.Dataset) -> float:

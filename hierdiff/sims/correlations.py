@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, instance, levels_of, symbols_of
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM
@@ -304,7 +304,7 @@ class Correlations:
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
         """Correlation against distance at some noise levels, and susceptibility against noise."""
         figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
-        chosen = _shown(next(reversed(datasets.values())).t.values)
+        chosen = _shown(list(datasets.values())[-1].t.values)
         for ds in datasets.values():
             needs(ds, {"correlation": ("distance", "t"), "susceptibility": ("t",)}, "Correlations")
             look = style(str(ds.source.values))
@@ -331,16 +331,17 @@ class Correlations:
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """The susceptibility at every noise level, and where it is largest."""
         ds = datasets[self.name]
-        lines = [f"{'t':>6} {'unchanged':>18} {'susceptibility':>20}"]
+        rows = []
         for t in ds.t.values:
             one = ds.sel(t=t)
-            cells = [f"{float(one[k]):.3f} ± {float(one[f'{k}_error']):.3f}"
+            cells = [plus_minus(one[k], one[f"{k}_error"])
                      for k in ("unchanged", "susceptibility")]  # fmt: skip
-            lines.append(f"{t:6.2f} {cells[0]:>18} {cells[1]:>20}")
+            rows.append([f"{t:.2f}", *cells])
+        table = text_table(["t", "unchanged", "susceptibility"], rows)
         chi = ds.susceptibility.values
         values: dict[str, Any] = {"t": ds.t.values.tolist(), "susceptibility": chi.tolist()}
         if not np.isfinite(chi).any():
-            return Summary("\n".join(lines), "no leaf changes at these noise levels", values)
+            return Summary(table, "no leaf changes at these noise levels", values)
         k = int(np.nanargmax(chi))
         claim = (
             f"most leaves change together at t = {float(ds.t[k]):.3f}: {chi[k]:.2f} ± "
@@ -349,7 +350,7 @@ class Correlations:
         if f"{self.name}_theory" in datasets:
             law = datasets[f"{self.name}_theory"].susceptibility
             claim += f" (theory {float(law.sel(t=ds.t[k], method='nearest')):.2f})"
-        return Summary("\n".join(lines), claim, values)
+        return Summary(table, claim, values)
 
 
 def _shown(times: Array) -> Array:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from hierdiff import RHM, GaussianNoise, MaskingNoise, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -613,16 +613,18 @@ def scores(ds: xr.Dataset) -> Array:
 
 def table(ds: xr.Dataset) -> str:
     """A row per error bar."""
-    lines = [f"{'error bar':<48}{'runs':>6}{'±1':>8}{'promised':>16}{'±2':>8}{'promised':>16}"]
+    header = ["error bar", "runs", *(x for k in (1, 2) for x in (f"±{k}", "promised"))]
+    rows = []
     for name in ds.case.values:
         x = ds.sel(case=name)
-        cells = "".join(
-            f"{float(x.covered[k]):>8.3f}"
-            f"{f'{float(x.nominal[k]):.3f} ± {float(x.covered_error[k]):.3f}':>16}"
+        cells = [
+            word
             for k in (0, 1)
-        )
-        lines.append(f"{name:<48}{int(x.repetitions):>6}{cells}")
-    return "\n".join(lines)
+            for word in (f"{float(x.covered[k]):.3f}",
+                         plus_minus(x.nominal[k], x.covered_error[k]))
+        ]  # fmt: skip
+        rows.append([name, int(x.repetitions), *cells])
+    return text_table(header, rows)
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -521,23 +521,18 @@ def one_fixed_point(ds: xr.Dataset, k: int, name: str) -> tuple[float, float]:
 
 def table(ds: xr.Dataset) -> str:
     """A row per size and process."""
-    lines = [f"{'(v, m, s)':<12}{'':<13}{'lambda':>18}{'nu':>16}{'lambda^2/s':>16}{'E p':>17}"
-             f"{'E sum p^2':>17}{'t*':>18}"]  # fmt: skip
+    digits = {"lambda": 4, "nu": 3, "leaf growth": 3, "belief": 4, "overlap": 4, "threshold": 4}
+    rows = []
     for k in range(ds.sizes["model"]):
         x = ds.isel(model=k)
         size = f"({int(x.v)}, {int(x.m)}, {int(x.s)})"
         for kind in PROCESSES:
             one = row(ds, k, kind)
-            cells = [f"{one[n][0]:.{d}f} ± {one[n][1]:.{d}f}" for n, d in
-                     (("lambda", 4), ("nu", 3), ("leaf growth", 3), ("belief", 4), ("overlap", 4),
-                      ("threshold", 4))]  # fmt: skip
-            lines.append(
-                f"{size:<12}{kind:<13}"
-                + "".join(f"{c:>{w}}" for c, w in zip(cells, (18, 16, 16, 17, 17, 18), strict=True))
-            )
-        lines.append(f"{size:<12}{'support sets':<13}{float(x.support):>9.4f}")
-        lines.append(f"{size:<12}{'recursion':<13}{float(x.annealed):>9.4f}")
-    return "\n".join(lines)
+            rows.append([size, kind, *(pair_text(one[n], d) for n, d in digits.items())])
+        for name, value in (("support sets", x.support), ("recursion", x.annealed)):
+            rows.append([size, name, f"{float(value):.4f}", *[""] * (len(digits) - 1)])
+    header = ["(v, m, s)", "process", "lambda", "nu", "lambda^2/s", "E p", "E sum p^2", "t*"]
+    return text_table(header, rows, keys=2)
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -666,11 +666,11 @@ def _table(found: Mapping[str, Any]) -> str:
              for b, row in found.get("low-pass control", {}).items()]  # fmt: skip
     name = "Gaussian classes" if "weights" in found else "model"
     rows += [(f"{name}, sigma^2 = {s}", row[:2]) for s, row in found["gaussian"].items()]
-    lines = [f"{'classifier':<38}{'shape bias':>16}{'match a cue':>16}"]
-    for words, row in rows:
-        cells = [f"{x:.3f} ± {error:.3f}" for x, error in zip(row[::2], row[1::2], strict=True)]
-        lines.append(f"{words:<38}" + "".join(f"{cell:>16}" for cell in cells))
-    return "\n".join(lines)
+    lines = [
+        [words, *(plus_minus(x, e) for x, e in zip(row[::2], row[1::2], strict=True))]
+        for words, row in rows
+    ]
+    return text_table(["classifier", "shape bias", "match a cue"], lines)
 
 
 def _claim(found: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from hierdiff import GaussianNoise, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -325,17 +325,13 @@ def _density_evolution(
 
 def table(ds: xr.Dataset) -> str:
     """A row per data model and size."""
-    lines = [f"{'data':<10}{'size':>6}{'half lost at SNR':>20}{'theory':>20}{'z':>6}"
-             f"{'infinite size':>15}{'spectral':>10}"]  # fmt: skip
+    header = ["data", "size", "half lost at SNR", "theory", "z", "infinite size", "spectral"]
+    rows = []
     for x in (ds.isel(data_model=i) for i in range(ds.sizes["data_model"])):
-        half, law = (
-            f"{float(x[k]):.4f} ± {float(x[f'{k}_error']):.4f}" for k in ("half", "theory")
-        )
-        lines.append(
-            f"{x.name.item():<10}{int(x['size']):>6}{half:>20}{law:>20}{float(x.z):>6.1f}"
-            f"{float(x.limit):>15.4f}{float(x.spectral):>10.4f}"
-        )
-    return "\n".join(lines)
+        cells = [plus_minus(x[k], x[f"{k}_error"], digits=4) for k in ("half", "theory")]
+        rows.append([x.name.item(), int(x["size"]), *cells, f"{float(x.z):.1f}",
+                     f"{float(x.limit):.4f}", f"{float(x.spectral):.4f}"])  # fmt: skip
+    return text_table(header, rows, keys=2)
 
 
 def digest(ds: xr.Dataset) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from hierdiff import RHM, GaussianNoise, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -346,19 +346,17 @@ def variance(one: xr.Dataset) -> str:
 
 def table(ds: xr.Dataset) -> str:
     """A row per process and size."""
-    lines = [f"{'':<10}{'v':>4}{'L':>4}{'exact inference':>20}{'density evolution':>20}{'z':>7}"
-             f"{'disorder, 1e-6':>20}"]  # fmt: skip
-    scores = z(ds, "exact", "population")
+    header = ["process", "v", "L", "exact inference", "density evolution", "z", "disorder, 1e-6"]
+    scores, rows = z(ds, "exact", "population"), []
     for kind in ds.process.values:
-        x = ds.sel(process=kind)
         for k in range(ds.sizes["model"]):
-            one = x.isel(model=k)
-            cells = [f"{float(one[n]):.4f} ± {float(one[n + '_error']):.4f}"
-                     for n in ("exact", "population")]  # fmt: skip
+            one = ds.sel(process=kind).isel(model=k)
+            cells = [
+                plus_minus(one[n], one[f"{n}_error"], digits=4) for n in ("exact", "population")
+            ]
             score = float(scores.sel(process=kind)[k])
-            lines.append(f"{kind:<10}{int(one.v):>4}{int(one.L):>4}{cells[0]:>20}{cells[1]:>20}"
-                         f"{score:>7.1f}{variance(one):>20}")  # fmt: skip
-    return "\n".join(lines)
+            rows.append([kind, int(one.v), int(one.L), *cells, f"{score:.1f}", variance(one)])
+    return text_table(header, rows, keys=3)
 
 
 def snr(ds: xr.Dataset, name: str) -> tuple[float, float]:

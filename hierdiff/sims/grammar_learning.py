@@ -37,7 +37,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -496,39 +496,31 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
 def table(ds: xr.Dataset, law: xr.Dataset) -> str:
     """Costs per context and height; then what the learner of own symbols has wrong, against P."""
     found = digest(ds, law)
-    names = "".join(f"{f'm = {m}':>16}" for m in ds.m.values)
-    lines = [f"{'P*':>18}{names}{'exponent':>15}{'law':>6}"]
+    rows = []
     for c in CONTEXTS:
         for h in ds.height.values:
             one, what = ds.sel(context=c, height=h), found[f"{c}, height {h}"]["exponent, law"]
-            cells = "".join(
-                f"{f'{x:.0f} ± {e:.0f}':>16}"
-                for x, e in zip(one.samples.values, one.samples_error.values, strict=True)
-            )
-            slope = f"{float(one.exponent):.2f} ± {float(one.exponent_error):.2f}"
-            words = f"{c}, height {h}"
-            lines.append(f"{words:>18}{cells}{slope:>15}{what:>6.2f}")
-    i = len(ds.m) // 2
-    heights = "".join(f"{f'D_{h}':>8}" for h in ds.height0.values)
-    lines.append(
-        f"\nown symbols, m = {int(ds.m[i])}\n{'P':>7}{'KL of strings':>19}{'K/2P':>8}{heights}"
-        f"{'denoiser':>10}{'valid':>7}{'split':>7}{'merged':>8}{'rare':>7}{'common':>8}"
-    )
-    top = int(ds.height.values[-1])
+            cells = zip(one.samples.values, one.samples_error.values, strict=True)
+            rows.append([f"{c}, height {h}", *(plus_minus(x, e, digits=0) for x, e in cells),
+                         plus_minus(one.exponent, one.exponent_error, digits=2),
+                         f"{what:.2f}"])  # fmt: skip
+    costs = text_table(["P*", *(f"m = {m}" for m in ds.m.values), "exponent", "law"], rows)
+    i, top, rows = len(ds.m) // 2, int(ds.height.values[-1]), []
     for j, P in enumerate(ds.P.values):
         one = ds.isel(m=i, P=j).sel(context="symbols")
         if not np.isfinite(float(one.strings)):
             continue
-        cells = "".join(f"{float(x):>8.3f}" for x in one.divergence)
         high = one.sel(height=top)
-        lines.append(
-            f"{P:>7}{f'{float(one.strings):.3f} ± {float(one.strings_error):.3f}':>19}"
-            f"{float(law.strings.isel(context=0, m=i, P=j)):>8.3f}{cells}"
-            f"{float(one.denoiser.isel(t=len(ds.t) // 2)):>10.4f}{float(one.valid):>7.2f}"
-            f"{float(high.split):>7.3f}{float(high.merged):>8.3f}{float(high.rare):>7.3f}"
-            f"{float(high.common):>8.3f}"
-        )
-    return "\n".join(lines)
+        rows.append([
+            P, plus_minus(one.strings, one.strings_error),
+            f"{float(law.strings.isel(context=0, m=i, P=j)):.3f}",
+            *(f"{float(x):.3f}" for x in one.divergence),
+            f"{float(one.denoiser.isel(t=len(ds.t) // 2)):.4f}", f"{float(one.valid):.2f}",
+            *(f"{float(high[w]):.3f}" for w in ("split", "merged", "rare", "common")),
+        ])  # fmt: skip
+    header = ["P", "KL of strings", "K/2P", *(f"D_{h}" for h in ds.height0.values), "denoiser",
+              "valid", "split", "merged", "rare", "common"]  # fmt: skip
+    return f"{costs}\n\nown symbols, m = {int(ds.m[i])}\n{text_table(header, rows)}"
 
 
 def claim(found: Mapping[str, Any]) -> str:

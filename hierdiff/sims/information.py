@@ -26,7 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -270,13 +270,13 @@ def _pair(datasets: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset]:
 def table(ds: xr.Dataset) -> str:
     """Remaining entropy per level at some noise levels."""
     pick = np.linspace(0, ds.sizes["end"] - 1, 6).round().astype(int)
-    lines = ["entropy left, nats; t = " + "".join(f"{t:>16.3f}" for t in ds.end.values[pick])]
+    rows = []
     for level in ds.level.values:
         one = ds.sel(level=level).isel(end=pick)
         pairs = zip(one.remaining.values, one.remaining_error.values, strict=True)
-        cells = "".join(f"{f'{x:.3f} ± {e:.3f}':>16}" for x, e in pairs)
-        lines.append(f"level {level:>2}{'':>16}{cells}")
-    return "\n".join(lines)
+        rows.append([level, *(plus_minus(x, e) for x, e in pairs)])
+    header = ["level", *(f"t = {t:.3f}" for t in ds.end.values[pick])]
+    return f"entropy left, nats\n{text_table(header, rows)}"
 
 
 def values(*datasets: xr.Dataset) -> dict[str, Any]:

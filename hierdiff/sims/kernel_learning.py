@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -217,7 +217,7 @@ class KernelLearning:
         """Exponents of both kernels beside the law."""
         law, *_, measured = datasets.values()
         values: dict[str, Any] = {}
-        lines = [f"{'kernel':>20} {'slope in N':>14} {'theory':>9}"]
+        lines = []
         for k in map(str, measured.kernel.values):
             one, wanted = measured.sel(kernel=k), law.sel(kernel=k)
             slope, error = float(one.kernel_exponent), float(one.kernel_exponent_error)
@@ -228,14 +228,15 @@ class KernelLearning:
                 "error": one.kernel_samples_error.values.tolist(),
                 "samples, theory": wanted.kernel_samples.values.tolist(),
             }
-            cell = f"{slope:.2f} ± {error:.2f}"
-            lines.append(f"{k:>20} {cell:>14} {float(wanted.kernel_exponent):>9.2f}")
+            law_slope = f"{float(wanted.kernel_exponent):.2f}"
+            lines.append([k, plus_minus(slope, error, digits=2), law_slope])
         words = " and ".join(
             f"{x['exponent'][0]:.2f} ± {x['exponent'][1]:.2f} ({k.removeprefix('kernel, ')})"
             for k, x in values.items()
         )
         claim = f"labels for {self.target:.0%} accuracy grow as N to the power {words}"
-        return Summary("\n".join(lines), claim, values)
+        header = ["kernel", "slope in N", "theory"]
+        return Summary(text_table(header, lines), claim, values)
 
     def _label(
         self, samples: Array, error: Array, slope: Array, slope_error: Array, source: str

@@ -29,7 +29,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, NoiseProcess, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -446,31 +446,31 @@ def table(one: LocalDenoisers, datasets: Datasets) -> str:
     """A row per noise process and level: loss of windows of half and a quarter of the tree."""
     ds, law = datasets[one.name], datasets[f"{one.name}_theory"]
     shown = sorted({max(one.L - 2, 0), max(one.L - 1, 0)})
-    heads = "".join(f"{f'{one.s**h} leaves, nats':>22}{'square: law':>20}" for h in shown)
-    lines = [f"{'noise':>10}{'t':>6}{heads}{'length: law':>18}"]
+    pairs = (word for h in shown for word in (f"{one.s**h} leaves, nats", "square: law"))
+    header = ["noise", "t", *pairs, "length: law"]
+    rows = []
     for noise in one.noises:
         for t in ds.t.values:
             a, b = ds.sel(noise=noise, t=t), law.sel(noise=noise, t=t)
-            cells = ""
+            cells = []
             for h in shown:
-                nats = (
-                    f"{float(a.nats.sel(height=h)):.4f} ± {float(a.nats_error.sel(height=h)):.4f}"
-                )
-                square = f"{float(a.square.sel(height=h)):.4f}: {float(b.square.sel(height=h)):.4f}"
-                cells += f"{nats:>22}{square:>20}"
+                x, y = a.sel(height=h), b.sel(height=h)
+                cells += [plus_minus(x.nats, x.nats_error, digits=4),
+                          f"{float(x.square):.4f}: {float(y.square):.4f}"]  # fmt: skip
             lengths = f"{float(a.length):.1f}: {float(b.length):.1f}"
-            lines.append(f"{noise:>10}{t:>6.2f}{cells}{lengths:>18}")
-    windows = datasets[f"{one.name}_windows"]
-    lines.append(f"{one.noises[0]}, nats per leaf at the worst noise level, by size of the window")
+            rows.append([noise, f"{t:.2f}", *cells, lengths])
+    windows, worst = datasets[f"{one.name}_windows"], []
     for kind in KINDS:
-        words = []
         for size in windows["size"].values:
             at = windows.sel(kind=kind, size=size)
             i = int(np.argmax(windows.nats.sel(size=size).max("kind").values))
-            x, error = float(at.nats[i]), float(at.nats_error[i])
-            words.append(f"{size}: {x:.4f} ± {error:.4f} (t = {float(at.t[i]):.2f})")
-        lines.append(f"{kind:>12}  " + ", ".join(words))
-    return "\n".join(lines)
+            worst.append([kind, size, plus_minus(at.nats[i], at.nats_error[i], digits=4),
+                          f"{float(at.t[i]):.2f}"])  # fmt: skip
+    return "\n".join([
+        text_table(header, rows, keys=2), "",
+        f"{one.noises[0]}, windows at their worst noise level",
+        text_table(["window", "leaves", "nats per leaf", "t"], worst),
+    ])  # fmt: skip
 
 
 def numbers(one: LocalDenoisers, datasets: Datasets) -> dict[str, Any]:

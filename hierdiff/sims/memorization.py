@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -263,27 +263,22 @@ def table(measured: xr.Dataset) -> str:
     columns = [("memorising", "train"), ("memorising", "test"), ("ppca_mixture_own", "test"),
                ("ppca_mixture", "test"), ("supervised_ppca", "test"),
                ("exact", "test")]  # fmt: skip
-    lines = [f"{'N':>5} " + "".join(f"{f'{m}, {s}':>24}" for m, s in columns)]
+    rows = []
     for n in measured.n_train.values:
-        ds = measured.sel(n_train=n)
-        cells = []
-        for model, split in columns:
-            one = ds.sel(model=model, split=split)
-            cells.append(f"{one.ratio.item():.4f} ± {one.ratio_error.item():.4f}")
-        lines.append(f"{n:>5} " + "".join(f"{cell:>24}" for cell in cells))
-    return "\n".join(lines)
+        cells = [measured.sel(n_train=n, model=m, split=s) for m, s in columns]
+        rows.append([n, *(plus_minus(one.ratio, one.ratio_error, digits=4) for one in cells)])
+    return text_table(["N", *(f"{m}, {s}" for m, s in columns)], rows)
 
 
 def crossover_table(rows: list[dict[str, Any]]) -> str:
     """Crossovers in units of the rank, a row per rank."""
-    lines = [f"{'N_c / d':>7}" + "".join(f"{name:>18}" for name in LEARNERS)
-             + f"{'e^I(sigma_0) / d':>18}"]  # fmt: skip
-    for row in rows:
-        d = row["d"]
-        cells = (f"{row[name][0] / d:.2f} ± {row[name][1] / d:.2f}" for name in LEARNERS)
-        words = "".join(f"{cell:>18}" for cell in cells)
-        lines.append(f"{f'd = {d}':>7}{words}{row['information'] / d:>18.1f}")
-    return "\n".join(lines)
+    lines = [
+        [row["d"],
+         *(pair_text((x / row["d"] for x in row[name]), 2) for name in LEARNERS),
+         f"{row['information'] / row['d']:.1f}"]
+        for row in rows
+    ]  # fmt: skip
+    return "N_c / d\n" + text_table(["d", *LEARNERS, "e^I(sigma_0) / d"], lines)
 
 
 def trend(rows: list[dict[str, Any]], name: str) -> dict[str, float]:

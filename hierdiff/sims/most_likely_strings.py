@@ -26,7 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -260,17 +260,15 @@ def scores(found: dict[str, Array]) -> dict[str, Array]:
 
 def table(ds: xr.Dataset) -> str:
     """A row per noise level."""
-    lines = [
-        f"{'t':>6}{'not in the language':>22}{'not most likely':>20}"
-        f"{'leaves right: leaves, string':>32}{'string right: leaves, string':>31}"
-    ]
+    header = ["t", "not in the language", "not most likely", "leaves right: leaves, string",
+              "string right: leaves, string"]  # fmt: skip
+    rows = []
     for i, t in enumerate(ds.t.values):
         one = ds.isel(t=i)
-        shares = [f"{float(one[w]):.3f} ± {float(one[f'{w}_error']):.3f}"
-                  for w in ("invalid", "less_likely")]  # fmt: skip
+        shares = [plus_minus(one[w], one[f"{w}_error"]) for w in ("invalid", "less_likely")]
         pairs = ["{:.3f}, {:.3f}".format(*one[w].values) for w in ("leaves_right", "string_right")]
-        lines.append(f"{t:>6.2f}{shares[0]:>22}{shares[1]:>20}{pairs[0]:>32}{pairs[1]:>32}")
-    return "\n".join(lines)
+        rows.append([f"{t:.2f}", *shares, *pairs])
+    return text_table(header, rows)
 
 
 def values(ds: xr.Dataset) -> dict[str, Any]:

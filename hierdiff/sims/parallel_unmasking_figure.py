@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hierdiff._display import plus_minus
+from hierdiff._display import pair_text, plus_minus, text_table
 from hierdiff.plots import PALETTE, Figure, legend, level_colours, panels, plt
 from hierdiff.sims.models.finite_steps import convergence_order
 
@@ -28,55 +28,60 @@ def largest_score(law: xr.Dataset, ds: xr.Dataset, word: str) -> float:
 def table(ds: xr.Dataset) -> str:
     """Divergence and share of valid strings, a row per number of steps."""
     words = [str(o) for o in ds.order.values]
-    lines = []
+    parts = []
     for word, title, digits in (
         ("divergence", "KL(p || q), nats", 2), ("valid", "share of valid strings", 3),
     ):  # fmt: skip
-        lines += [title, f"{'T':>5}" + "".join(f"{w:>18}" for w in words)]
-        for j, T in enumerate(ds["T"].values):
-            cells = [plus_minus(float(ds[word][i, j]), float(ds[f"{word}_error"][i, j]), digits)
-                     for i in range(len(words))]  # fmt: skip
-            lines.append(f"{T:>5}" + "".join(f"{c:>18}" for c in cells))
-    return "\n".join(lines)
+        rows = [
+            [T, *(plus_minus(float(ds[word][i, j]), float(ds[f"{word}_error"][i, j]), digits)
+                  for i in range(len(words)))]
+            for j, T in enumerate(ds["T"].values)
+        ]  # fmt: skip
+        parts.append(f"{title}\n{text_table(['T', *words], rows)}")
+    return "\n\n".join(parts)
 
 
 def sizes_table(ds: xr.Dataset) -> str:
     """Divergence of the best block sizes at random order, a row per grammar."""
     steps = ds["T"].values
-    lines = [
-        "best block sizes, random order (second row: order spread), KL in nats at T steps",
-        f"{'m':>3}{'L':>3}{'leaves':>8}{'Z(0)-Z(n-1)':>14}"
-        + "".join(f"{f'T={T}':>15}" for T in steps),
-    ]
+    rows = []
     for i in range(ds.sizes["size"]):
         one = ds.isel(size=i)
-        fall = plus_minus(float(one.fall), float(one.fall_error), 2)
-        head = f"{int(one.m):>3}{int(one.L):>3}{int(one.leaves):>8}{fall:>14}"
-        for word, start in (("best", head), ("spread", " " * 28)):
+        head = [int(one.m), int(one.L), int(one.leaves)]
+        for word in ("best", "spread"):
             cells = [plus_minus(float(one[word][j]), float(one[f"{word}_error"][j]), 2)
                      for j in range(len(steps))]  # fmt: skip
-            lines.append(start + "".join(f"{c:>15}" for c in cells))
-    return "\n".join(lines)
+            rows.append(
+                [*head, word, plus_minus(float(one.fall), float(one.fall_error), 2), *cells]
+            )
+    header = ["m", "L", "leaves", "sizes", "Z(0)-Z(n-1)", *(f"T={T}" for T in steps)]
+    return (
+        "KL in nats at T steps, random order; block sizes: the best, and those of spread\n"
+        + text_table(header, rows, keys=4)
+    )
 
 
 def again_table(ds: xr.Dataset) -> str:
     """Remasking at equal calls, and the divergence of paths."""
     words = ["no remasking" if not a else f"{a} at a time" for a in ds.again.values]
-    lines = ["share of valid strings at equal calls; with remasking half of them reveal",
-             f"{'order':<16}{'calls':>6}" + "".join(f"{w:>18}" for w in words)]  # fmt: skip
+    rows = []
     for order in ds.order.values:
         for calls in ds.calls.values:
             one = ds.sel(order=order, calls=calls)
             cells = [plus_minus(float(one.remasked[k]), float(one.remasked_error[k]), 3)
                      for k in range(ds.sizes["again"])]  # fmt: skip
-            lines.append(f"{order:<16}{calls:>6}" + "".join(f"{c:>18}" for c in cells))
-    lines += ["divergence of paths, evenly spaced noise levels, nats",
-              f"{'T':>5}" + "".join(f"{p:>18}" for p in ds.process.values)]  # fmt: skip
-    for j, T in enumerate(ds["T"].values):
-        cells = [plus_minus(float(ds.path[i, j]), float(ds.path_error[i, j]), 2)
-                 for i in range(ds.sizes["process"])]  # fmt: skip
-        lines.append(f"{T:>5}" + "".join(f"{c:>18}" for c in cells))
-    return "\n".join(lines)
+            rows.append([order, calls, *cells])
+    valid = text_table(["order", "calls", *words], rows, keys=2)
+    rows = [
+        [T, *(plus_minus(float(ds.path[i, j]), float(ds.path_error[i, j]), 2)
+              for i in range(ds.sizes["process"]))]
+        for j, T in enumerate(ds["T"].values)
+    ]  # fmt: skip
+    return "\n".join([
+        "share of valid strings at equal calls; with remasking half of them reveal", valid, "",
+        "divergence of paths, evenly spaced noise levels, nats",
+        text_table(["T", *ds.process.values], rows),
+    ])  # fmt: skip
 
 
 def claim(ds: xr.Dataset, law: xr.Dataset | None, sizes: xr.Dataset | None) -> str:
@@ -91,7 +96,7 @@ def claim(ds: xr.Dataset, law: xr.Dataset | None, sizes: xr.Dataset | None) -> s
     if law is not None:
         text += f"; the exact law holds to |z| <= {largest_score(law, ds, 'divergence'):.1f}"
     if sizes is not None:
-        falls = [plus_minus(*exponent(sizes, w), 2) for w in ("best", "spread")]
+        falls = [pair_text(exponent(sizes, w), 2) for w in ("best", "spread")]
         text += (
             f"; with T it falls as T to the power -{falls[0]} (random order, best sizes) and "
             f"-{falls[1]} (spread)"

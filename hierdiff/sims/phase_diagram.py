@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter, NoTransition
@@ -210,19 +210,14 @@ class PhaseDiagram:
 
 def table(ds: xr.Dataset) -> str:
     """A row per grammar."""
-    head = "".join(f"{k:>18}" for k in PROCESSES)
-    lines = [f"{'v':>4}{'m':>4}{'s':>4}{'f':>8}{'epsilon*':>10}{'support':>10}{head}"]
+    rows = []
     for k in range(ds.sizes["model"]):
         x = ds.isel(model=k)
-        cells = "".join(
-            f"{f'{float(a):.4f} ± {float(b):.4f}':>18}"
-            for a, b in zip(x.threshold, x.threshold_error, strict=True)
-        )
-        lines.append(
-            f"{int(x.v):>4}{int(x.m):>4}{int(x.s):>4}{float(x.density):>8.3f}"
-            f"{float(x.critical):>10.4f}{float(x.support):>10.4f}{cells}"
-        )
-    return "\n".join(lines)
+        cells = zip(x.threshold, x.threshold_error, strict=True)
+        rows.append([*(int(x[k]) for k in "vms"), f"{float(x.density):.3f}",
+                     f"{float(x.critical):.4f}", f"{float(x.support):.4f}",
+                     *(plus_minus(a, b, digits=4) for a, b in cells)])  # fmt: skip
+    return text_table(["v", "m", "s", "f", "epsilon*", "support", *PROCESSES], rows, keys=3)
 
 
 def digest(ds: xr.Dataset) -> list[dict[str, Any]]:

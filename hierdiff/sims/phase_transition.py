@@ -22,7 +22,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -769,12 +769,12 @@ def _table(ds: xr.Dataset, columns: int = 6) -> str:
     """The belief in the true symbol, a row per level and a column per noise level."""
     pick = [round(i * (ds.sizes["t"] - 1) / (columns - 1)) for i in range(columns)]
     times = ds.t.values[pick]
-    lines = ["level " + "".join(f"{f't = {t:.3f}':>16}" for t in times)]
+    rows = []
     for level in ds.level.values:
         row = ds.sel(level=level).isel(t=pick)
         cells = zip(row.belief.values, row.belief_error.values, strict=True)
-        lines.append(f"{level:>5} " + "".join(f"{f'{p:.4f} ± {e:.4f}':>16}" for p, e in cells))
-    return "\n".join(lines)
+        rows.append([level, *(plus_minus(p, e, digits=4) for p, e in cells)])
+    return text_table(["level", *(f"t = {t:.3f}" for t in times)], rows)
 
 
 def _claim(experiment: PhaseTransition, *pair: xr.Dataset) -> str:

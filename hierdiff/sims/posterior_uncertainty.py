@@ -32,7 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -286,16 +286,15 @@ def _check_sizes(experiment: Any) -> None:
 def entropy_table(ds: xr.Dataset) -> str:
     """Entropy of every part over that without any evidence, at some noise levels."""
     pick = np.linspace(0, ds.sizes["t"] - 1, 6).round().astype(int)
-    lines = ["entropy left; t = " + "".join(f"{t:>14.3f}" for t in ds.t.values[pick])]
+    rows = []
     for k in ds.part.values:
         one = ds.sel(part=k)
         full = float(one.entropy.values[-1]) or 1.0
-        cells = "".join(
-            f"{f'{x / full:.3f} ± {e / full:.3f}':>14}"
-            for x, e in zip(one.entropy.values[pick], one.entropy_error.values[pick], strict=True)
-        )
-        lines.append(f"{'root' if k == 0 else f'rules, level {k - 1}':<18}{cells}")
-    return "\n".join(lines)
+        cells = zip(one.entropy.values[pick], one.entropy_error.values[pick], strict=True)
+        name = "root" if k == 0 else f"rules, level {k - 1}"
+        rows.append([name, *(plus_minus(x / full, e / full) for x, e in cells)])
+    header = ["entropy left", *(f"t = {t:.3f}" for t in ds.t.values[pick])]
+    return text_table(header, rows)
 
 
 def entropy_values(ds: xr.Dataset) -> dict[str, Any]:
@@ -519,22 +518,19 @@ class JacobianSpectrum:
 
 def spectrum_table(ds: xr.Dataset, law: xr.Dataset) -> str:
     """A row per noise level."""
-    lines = [f"{'t':>6}{'class':>9}{'largest eigenvalue':>22}{'error along it':>20}{'trace':>18}"
-             f"{'correlation length':>22}"]  # fmt: skip
+    rows = []
     for i, t in enumerate(ds.t.values):
         one, top = ds.isel(t=i), law.isel(t=i, rank=0)
-        cells = [
-            f"{float(x):.3f} ± {float(e):.3f}"
-            for x, e in (
-                (top.eigenvalue, top.eigenvalue_error),
-                (one.eigenvalue[0], one.eigenvalue_error[0]),
-                (one.trace, one.trace_error),
-                (one.length, one.length_error),
-            )
-        ]
-        lines.append(f"{t:>6.2f}{float(one.belief):>9.3f}{cells[0]:>22}{cells[1]:>20}"
-                     f"{cells[2]:>18}{cells[3]:>22}")  # fmt: skip
-    return "\n".join(lines)
+        pairs = (
+            (top.eigenvalue, top.eigenvalue_error),
+            (one.eigenvalue[0], one.eigenvalue_error[0]),
+            (one.trace, one.trace_error),
+            (one.length, one.length_error),
+        )
+        rows.append([f"{t:.2f}", f"{float(one.belief):.3f}",
+                     *(plus_minus(x, e) for x, e in pairs)])  # fmt: skip
+    header = ["t", "class", "largest eigenvalue", "error along it", "trace", "correlation length"]
+    return text_table(header, rows)
 
 
 def spectrum_values(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     array,
     check_fields,
@@ -667,14 +667,14 @@ def _table(measured: xr.Dataset) -> str:
     """Interior-peak gain on test points: ratio of the SNR, differences of the accuracies."""
     names = [q for q in ("ratio", "projection_rise", "linear_rise", "quadratic_rise")
              if q in measured]  # fmt: skip
-    lines = [f"{'model':>11} {'N':>6} " + "".join(f"{name:>20}" for name in names)]
-    test = measured.sel(split="test")
+    rows, test = [], measured.sel(split="test")
     for model in test.model.values:
         for n in test.n_train.values:
             one = test.sel(model=model, n_train=n)
-            cells = [f"{one[q].item():.4f} ± {one[f'{q}_error'].item():.4f}" for q in names]
-            lines.append(f"{model:>11} {n:>6} " + "".join(f"{cell:>20}" for cell in cells))
-    return "\n".join(lines)
+            rows.append(
+                [model, n, *(plus_minus(one[q], one[f"{q}_error"], digits=4) for q in names)]
+            )
+    return text_table(["model", "N", *names], rows, keys=2)
 
 
 def _findings(

@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -255,25 +255,20 @@ def located(sigma: Array, curves: Array) -> tuple[float, float]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A row per mixture."""
-    heads = (
-        "exact peak", "mean field", "too far", "too high", "measured peak", "z", "|z| of SNR",
-    )  # fmt: skip
-    widths = (18, 18, 8, 8, 18, 5, 10)
-    cells = (f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
-    return "\n".join(
-        [f"{'d':>3} {'K':>3} {'delta':>6} " + " ".join(cells), *(line(row) for row in rows)]
-    )
+    header = ["d", "K", "delta", "exact peak", "mean field", "too far", "too high", "measured peak",
+              "z", "|z| of SNR"]  # fmt: skip
+    return text_table(header, [line(row) for row in rows], keys=3)
 
 
-def line(row: dict[str, Any]) -> str:
+def line(row: dict[str, Any]) -> list[object]:
     """A row of the printed table."""
     (place, height), (far, high) = row["exact"], row["mean field"]
-    found, error = row["measured peak"]
-    return (
-        f"{row['d']:>3} {row['K']:>3} {row['delta']:>6} {f'{height:.4f} @ {place:.4f}':>18} "
-        f"{f'{high:.4f} @ {far:.4f}':>18} {row['too far']:>8.3f} {row['too high']:>8.3f} "
-        f"{f'{found:.4f} ± {error:.4f}':>18} {row['z']:>5.1f} {row['largest z of SNR']:>10.1f}"
-    )
+    return [
+        *(row[k] for k in ("d", "K", "delta")), f"{height:.4f} @ {place:.4f}",
+        f"{high:.4f} @ {far:.4f}", *(f"{row[k]:.3f}" for k in ("too far", "too high")),
+        pair_text(row["measured peak"], 4),
+        *(f"{row[k]:.1f}" for k in ("z", "largest z of SNR")),
+    ]  # fmt: skip
 
 
 def draw(rows: list[dict[str, Any]], datasets: Datasets) -> Figure:

@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, GaussianNoise, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_level, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import affordable
@@ -182,14 +182,14 @@ class RepresentationalSimilarity:
 
 def table(ds: xr.Dataset) -> str:
     """RSA of each level's beliefs with its own latents, per noise level, and the best level."""
-    lines = [f"{'level':>6}" + "".join(f"{f't = {t:g}':>16}" for t in ds.t.values)]
+    rows = []
     for level in ds.level.values:
         one = ds.sel(measure="rsa", level=level, latent=level)
         cells = zip(one.latents.values, one.latents_error.values, strict=True)
-        lines.append(f"{level:>6}" + "".join(f"{f'{a:.3f} ± {e:.3f}':>16}" for a, e in cells))
+        rows.append([level, *(plus_minus(a, e) for a, e in cells)])
     best = np.array(digest(ds)["rsa"]).argmax(axis=0)
-    lines.append(f"{'best':>6}" + "".join(f"{f'level {k}':>16}" for k in best))
-    return "\n".join(lines)
+    rows.append(["best", *(f"level {k}" for k in best)])
+    return text_table(["level", *(f"t = {t:g}" for t in ds.t.values)], rows)
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:

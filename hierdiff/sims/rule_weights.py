@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, number, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import Grammar, affordable
@@ -233,15 +233,16 @@ class RuleWeights:
 
 def table(ds: xr.Dataset) -> str:
     """A row per noise level and number of strings."""
-    lines = [f"{'t':>5}{'P':>8}{'error':>18}{'stated':>9}{'over the law':>16}{'steps':>8}"]
+    rows = []
     for t in ds.t.values:
         for P in ds.P.values:
             one = ds.sel(t=t, P=P)
-            error = f"{float(one.weight_error):.4f} ± {float(one.weight_error_error):.4f}"
-            ratio = f"{float(one.ratio):.2f} ± {float(one.ratio_error):.2f}"
-            lines.append(f"{t:>5.2f}{P:>8}{error:>18}{float(one.stated):>9.4f}{ratio:>16}"
-                         f"{float(one.steps):>8.0f}")  # fmt: skip
-    return "\n".join(lines)
+            error = plus_minus(one.weight_error, one.weight_error_error, digits=4)
+            rows.append([f"{t:.2f}", P, error,
+                         f"{float(one.stated):.4f}",
+                         plus_minus(one.ratio, one.ratio_error, digits=2),
+                         f"{float(one.steps):.0f}"])  # fmt: skip
+    return text_table(["t", "P", "error", "stated", "over the law", "steps"], rows, keys=2)
 
 
 def values(ds: xr.Dataset) -> dict[str, Any]:

@@ -30,7 +30,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.plots import Figure, panels, plain_log, plt, shade, shared_legend
@@ -233,15 +233,15 @@ def rise(x: Array) -> Array:
 
 def table(found: dict[str, dict[int, dict[str, Any]]]) -> str:
     """A row per context and height: exponents in m, all m and the two largest, with their law."""
-    lines = [f"{'context':<22}{'height':>7}{'exponent in m':>16}{'law':>7}{'two largest m':>16}"
-             f"{'law':>7}{'entry by entry':>16}{'censored':>10}"]  # fmt: skip
-    for name, rows in found.items():
-        for h, row in rows.items():
-            first, last = (f"{a:.2f} ± {e:.2f}" for a, e in (row["exponent"], row["two largest m"]))
-            laws = row["coincidences"], row["coincidences, two largest m"]
-            lines.append(f"{name:<22}{h:>7}{first:>16}{laws[0]:>7.2f}{last:>16}{laws[1]:>7.2f}"
-                         f"{h + 2:>16}{row['censored']:>10}")  # fmt: skip
-    return "\n".join(lines)
+    header = ["context", "height", "exponent in m", "law", "two largest m", "law",
+              "entry by entry", "censored"]  # fmt: skip
+    lines = [
+        [name, h, pair_text(row["exponent"], 2), f"{row['coincidences']:.2f}",
+         pair_text(row["two largest m"], 2), f"{row['coincidences, two largest m']:.2f}",
+         h + 2, row["censored"]]
+        for name, rows in found.items() for h, row in rows.items()
+    ]  # fmt: skip
+    return text_table(header, lines, keys=2)
 
 
 def draw(measured: dict[str, xr.Dataset], points: dict[str, Array]) -> Figure:

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, listed, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.noise import is_channel
@@ -292,14 +292,13 @@ def ordered(half: list[list[float]]) -> bool:
 
 def table(found: dict[str, Any]) -> str:
     """A row per process and depth."""
-    lines = [f"{'':<10}{'L':>3}{'class lost at':>20}{'slope of the class':>20}"
-             f"{'of the leaves':>18}"]  # fmt: skip
-    for kind, x in found["processes"].items():
-        for row in x["depths"]:
-            cells = [f"{row[n][0]:.{d}f} ± {row[n][1]:.{d}f}" for n, d in
-                     (("threshold", 4), ("class slope", 2), ("leaf slope", 3))]  # fmt: skip
-            lines.append(f"{kind:<10}{row['L']:>3}{cells[0]:>20}{cells[1]:>20}{cells[2]:>18}")
-    return "\n".join(lines)
+    header = ["process", "L", "class lost at", "slope of the class", "of the leaves"]
+    digits = {"threshold": 4, "class slope": 2, "leaf slope": 3}
+    rows = [
+        [kind, row["L"], *(pair_text(row[n], d) for n, d in digits.items())]
+        for kind, x in found["processes"].items() for row in x["depths"]
+    ]  # fmt: skip
+    return text_table(header, rows, keys=2)
 
 
 def claim(found: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, number, one_of
 from hierdiff.checks import whole as whole_number
 from hierdiff.contracts import DiffusionModel, Run, Summary
@@ -386,33 +386,35 @@ def digest(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
 
 def table(ds: xr.Dataset, law: xr.Dataset, found: Mapping[str, Any]) -> str:
     """A row per level, then a row per length of chains."""
-    lines = [f"{'level':>6}{'U-turn':>18}" + "".join(f"{c:>18}{'theory':>8}" for c in CRITERIA)]
+    rows = []
     for l in ds.level.values:
         one, what = ds.sel(level=l), law.sel(level=l)
-        cells = [f"{f'{float(one.uturn):.4f} ± {float(one.uturn_error):.4f}':>18}"]
+        cells = [plus_minus(one.uturn, one.uturn_error, digits=4)]
         for c in CRITERIA:
             x, y = one.sel(criterion=c), what.sel(criterion=c)
-            cells.append(f"{f'{float(x.speciation):.4f} ± {float(x.speciation_error):.4f}':>18}"
-                         f"{float(y.speciation):>8.4f}")  # fmt: skip
-        lines.append(f"{l:>6}" + "".join(cells))
-    lines.append(
-        f"\n{'class in':>12}{'N':>7}{'U-turn':>18}{'law':>8}{'free entropy':>18}{'law':>8}"
-    )
+            cells += [
+                plus_minus(x.speciation, x.speciation_error, digits=4),
+                f"{float(y.speciation):.4f}",
+            ]
+        rows.append([l, *cells])
+    levels = text_table(["level", "U-turn", *(w for c in CRITERIA for w in (c, "theory"))], rows)
+    rows, slopes = [], []
     for kind in KINDS:
         for N in ds.N.values:
             one, what = ds.sel(kind=kind, N=N), law.sel(kind=kind, N=N)
-            turn = f"{float(one.chain_uturn):.4f} ± {float(one.chain_uturn_error):.4f}"
-            free = f"{float(one.free_entropy):.4f} ± {float(one.free_entropy_error):.4f}"
-            lines.append(
-                f"{kind:>12}{N:>7}{turn:>18}{float(what.chain_uturn):>8.4f}{free:>18}"
-                f"{float(what.free_entropy):>8.4f}"
-            )
+            rows.append([
+                kind, N, plus_minus(one.chain_uturn, one.chain_uturn_error, digits=4),
+                f"{float(what.chain_uturn):.4f}",
+                plus_minus(one.free_entropy, one.free_entropy_error, digits=4),
+                f"{float(what.free_entropy):.4f}",
+            ])  # fmt: skip
         row = found[kind]
-        lines.append(
-            f"{kind:>12}  slope {row['slope'][0]:.4f} ± {row['slope'][1]:.4f}, law at "
-            f"these N {row['slope, law at these N']:.4f}, limit {row['limit']:g}"
-        )
-    return "\n".join(lines)
+        slopes.append([kind, pair_text(row["slope"], 4),
+                       f"{row['slope, law at these N']:.4f}", f"{row['limit']:g}"])  # fmt: skip
+    header = ["class in", "N", "U-turn", "law", "free entropy", "law"]
+    chains = text_table(header, rows, keys=2)
+    ends = text_table(["class in", "slope", "law at these N", "limit"], slopes)
+    return f"{levels}\n\n{chains}\n\n{ends}"
 
 
 def claim(found: Mapping[str, Any]) -> str:

@@ -311,7 +311,7 @@ def summary_text(found: Mapping[str, Any]) -> str:
     given = made.get("parameters") or {}
     record = [("parameters", ", ".join(f"{k} = {_short(x)}" for k, x in given.items()))]
     record += [(k, made[k]) for k in ("command", "commit", "created") if k in made]
-    return "\n".join([*lines, "", *(f"{k:<10} {x}" for k, x in record if x)])
+    return "\n".join([*lines, "", text_table([], [pair for pair in record if pair[1]])])
 
 
 @checked(ds=unchecked)
@@ -346,7 +346,7 @@ def describe(ds: xr.Dataset) -> str:
     rows = [("source", str(ds.source.values))]
     for dim, size in ds.sizes.items():
         rows.append((str(dim), f"{size} values{_axis(ds, str(dim))}"))
-    lines = [f"{name:<9} {text}" for name, text in rows] + [""]
+    lines = [text_table([], rows), ""]
     for name in map(str, ds.data_vars):
         if not name.endswith("_error"):
             lines.append(_variable(ds, name))
@@ -356,7 +356,7 @@ def describe(ds: xr.Dataset) -> str:
             given = json.loads(ds.attrs["parameters"])
             words = ", ".join(f"{k} = {_short(x)}" for k, x in given.items())
             record.insert(0, ("parameters", words))
-    return "\n".join(lines + ([""] if record else []) + [f"{k:<10} {x}" for k, x in record])
+    return "\n".join(lines + (["", text_table([], record)] if record else []))
 
 
 def _axis(ds: xr.Dataset, dim: str) -> str:
@@ -571,7 +571,7 @@ def score_table(found: Sequence[Score]) -> str:
     worst = max(found, key=lambda row: row.largest)
     far = "" if worst.largest <= _FAR else "; beyond 3 the two differ, or an error is too small"
     claim = f"The largest |z| is {worst.largest:.2f}, of {worst.variable} ({worst.source}){far}."
-    return f"{text_table(header, lines, header[2:])}\n{claim}"
+    return f"{text_table(header, lines, keys=2)}\n{claim}"
 
 
 # ------------------------------------------------------------------------------------------ rerun

@@ -27,7 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.errors import InvalidParameter
@@ -221,18 +221,20 @@ class Susceptibility:
     def summary(self, datasets: Datasets) -> Summary:
         """Maxima at all depths, their law, and the collapse."""
         values = self._values(datasets)
-        lines = [f"{'process':<10}{'L':>4}{'chi is largest at':>22}{'largest chi':>20}"
-                 f"{'two-state chain':>22}"]  # fmt: skip
+        rows = []
         for row in values["peaks"]:
-            place, height = (f"{a:.4f} ± {e:.4f}" for a, e in (row["place"], row["height"]))
             law = values["chain"][str(row["L"])]
             chain = f"{law[1]:.3f} at {law[0]:.4f}" if row["noise"] == "epsilon" else ""
-            lines.append(f"{row['noise']:<10}{row['L']:>4}{place:>22}{height:>20}{chain:>22}")
-        ratios, gaps = ("".join(f"{x:>10.3f}" for x in values[k]) for k in ("ratio", "gap"))
-        lines.append(f"{'chi measured / chain, by depth':<36}{ratios}")
-        lines.append(f"{'largest |C(d)/C(0) - chain|':<36}{gaps}")
-        lines.append(f"{'exponents':<36}{values['a']:>10.4f} (a){values['nu']:>10.4f} (nu)")
-        return Summary("\n".join(lines), claim(self, values), values)
+            rows.append([row["noise"], row["L"], pair_text(row["place"], 4),
+                         pair_text(row["height"], 4), chain])  # fmt: skip
+        header = ["process", "L", "chi is largest at", "largest chi", "two-state chain"]
+        facts = [
+            ["chi measured / chain, by depth", ", ".join(f"{x:.3f}" for x in values["ratio"])],
+            ["largest |C(d)/C(0) - chain|", ", ".join(f"{x:.3f}" for x in values["gap"])],
+            ["exponents a, nu", f"{values['a']:.4f}, {values['nu']:.4f}"],
+        ]
+        table = f"{text_table(header, rows, keys=2)}\n\n{text_table([], facts)}"
+        return Summary(table, claim(self, values), values)
 
     def _values(self, datasets: Datasets) -> dict[str, Any]:
         """Maxima, their law, agreement with the chain, and the spread of the collapse."""

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import check_fields, checked, interval, listed, natural, number, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, affordable
@@ -517,19 +517,15 @@ def _findings(laws: list[xr.Dataset], measured: xr.Dataset) -> dict[str, Any]:
 
 def _table(found: dict[str, Any]) -> str:
     """Exponents of all learners and heights, beside the laws."""
-    lines = [
-        f"{'exponent in m':>20} {'all m':>14} {'m^(h+2)':>9} {'coincid.':>9} {'tokens':>9} "
-        f"{'two largest m':>14} {'coincid.':>9}"
-    ]
-    for name, row in found.items():
-        if name == "resolved":
-            continue
-        every, last = (f"{x[0]:.2f} ± {x[1]:.2f}" for x in (row["exponent"], row["two largest m"]))
-        lines.append(
-            f"{name:>20} {every:>14} {row['correlations']:>9.2f} {row['coincidences']:>9.2f} "
-            f"{row['next_token']:>9.2f} {last:>14} {row['coincidences, two largest m']:>9.2f}"
-        )
-    return "\n".join(lines)
+    header = ["exponent in m", "all m", "m^(h+2)", "coincid.", "tokens", "two largest m",
+              "coincid."]  # fmt: skip
+    rows = [
+        [name, pair_text(row["exponent"], 2),
+         *(f"{row[k]:.2f}" for k in ("correlations", "coincidences", "next_token")),
+         pair_text(row["two largest m"], 2), f"{row['coincidences, two largest m']:.2f}"]
+        for name, row in found.items() if name != "resolved"
+    ]  # fmt: skip
+    return text_table(header, rows)
 
 
 def _claim(found: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -320,15 +320,12 @@ class TrainingTime:
         z = float(np.abs((ds.loss - law.loss) / ds.loss_error).max())
         count = ds.loss.size
         rows = self._times(self.psi_n)
-        lines = [
-            f"{'psi_n':>8}{'tau_gen':>12}{'tau_mem':>12}{'least loss at':>16}{'end, fresh':>20}"
-        ]
+        lines = []
         for psi_n, early, late, best in rows:
             end = ds.sel(psi_n=psi_n, part="test").isel(tau=-1, group=-1)
-            lines.append(
-                f"{psi_n:>8g}{early:>12.1f}{late:>12.1f}{best:>16.1f}"
-                f"{f'{float(end.loss):.4f} ± {float(end.loss_error):.4f}':>20}"
-            )
+            lines.append([f"{psi_n:g}", *(f"{x:.1f}" for x in (early, late, best)),
+                          plus_minus(end.loss, end.loss_error, digits=4)])  # fmt: skip
+        header = ["psi_n", "tau_gen", "tau_mem", "least loss at", "end, fresh"]
         values: dict[str, Any] = {
             "times": [list(row) for row in rows], "largest z": z, "losses": int(count),
             "draws": self.draws, "loss": ds.loss.values.round(6).tolist(),
@@ -348,4 +345,4 @@ class TrainingTime:
             f"{words}; losses of {self.draws} draws are those of the limit (largest |z| of "
             f"{count}: {z:.1f})"
         )
-        return Summary("\n".join(lines), claim, values)
+        return Summary(text_table(header, lines), claim, values)

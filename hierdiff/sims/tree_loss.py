@@ -40,7 +40,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -368,10 +368,10 @@ class TreeLoss:
         """Noise levels at which every level is half lost."""
         ds = datasets[self.name]
         found = half_lost_levels(ds, self.seed)
-        rows = [f"{'level':<8}{'symbol half lost at':>22}{'span half lost at':>22}"]
-        for level in ds.level.values.tolist():
-            cells = [_cell(found[name].get(level)) for name in ("symbol", "span")]
-            rows.append(f"{level:<8}{cells[0]:>22}{cells[1]:>22}")
+        rows = [
+            [level, *(_cell(found[name].get(level)) for name in ("symbol", "span"))]
+            for level in ds.level.values.tolist()
+        ]
         top = found["symbol"].get(0)
         spans = [x[0] for k, x in found["span"].items() if k]
         claim = "no level is half lost"
@@ -381,7 +381,8 @@ class TreeLoss:
                 f"{min(spans):.3f} and {max(spans):.3f}"
             )
         values = {name: {str(k): list(x) for k, x in rows.items()} for name, rows in found.items()}
-        return Summary("\n".join(rows), claim, values)
+        header = ["level", "symbol half lost at", "span half lost at"]
+        return Summary(text_table(header, rows), claim, values)
 
 
 def _noise_levels(name: str, value: Any) -> tuple[float, ...] | None:

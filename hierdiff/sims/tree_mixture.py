@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -244,13 +244,12 @@ def best_linear(means: Array, sigma: float) -> Array:
 
 def table(ds: xr.Dataset) -> str:
     """Share of every level, exact and linear."""
-    lines = [f"{'level':>6}" + "".join(f"{f'sigma = {s:g}':>24}" for s in ds.sigma.values[::2])]
+    rows = []
     for level in ds.level.values:
         one = ds.sel(level=level).isel(sigma=slice(None, None, 2))
         cells = zip(one.share.values, one.share_error.values, one.linear.values, strict=True)
-        lines.append(f"{level:>6}" + "".join(
-            f"{f'{a:.3f} ± {e:.3f} ({l:.3f})':>24}" for a, e, l in cells))  # fmt: skip
-    return "\n".join(lines)
+        rows.append([level, *(f"{plus_minus(a, e)} ({x:.3f})" for a, e, x in cells)])
+    return text_table(["level", *(f"sigma = {s:g}" for s in ds.sigma.values[::2])], rows)
 
 
 def half(ds: xr.Dataset, name: str) -> list[float]:

@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus
+from hierdiff._display import experiment_html, pair_text, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -209,8 +209,8 @@ class TreeShapes:
     def summary(self, datasets: Datasets) -> Summary:
         """Half-lost places and slopes of every kind of tree, and the distance of tree and class."""
         values: dict[str, Any] = {"kinds": {}}
-        lines = [f"{'kind':<16}{'leaves':>7}" + "".join(f"{w:>20}" for w in _WORDS)
-                 + f"{'slope of class':>18}{'top spans':>16}{'bottom spans':>16}"]  # fmt: skip
+        header = ["kind", "leaves", *_WORDS, "slope of class", "top spans", "bottom spans"]
+        lines: list[list[object]] = []
         for stem, one in self.kinds().items():
             found = curves_of(datasets[stem], self.seed)
             leaves = one.grammar(0).likely_length()
@@ -222,11 +222,10 @@ class TreeShapes:
                 "law": _place(law.t.values, law.symbol.sel(level=0).values),
                 "shift": distance(datasets[stem]),
             }  # fmt: skip
-            cells = [plus_minus(*found[w]["half"]) for w in _WORDS]
-            slopes = [plus_minus(*found[w]["slope"], 2) for w in _WORDS[:3]]
-            lines.append(f"{kind:<16}{leaves:>7}" + "".join(f"{c:>20}" for c in cells)
-                         + f"{slopes[0]:>18}{slopes[1]:>16}{slopes[2]:>16}")  # fmt: skip
-        return Summary("\n".join(lines), claim(self, values["kinds"]), values)
+            cells = [pair_text(found[w]["half"]) for w in _WORDS]
+            slopes = [pair_text(found[w]["slope"], 2) for w in _WORDS[:3]]
+            lines.append([kind, leaves, *cells, *slopes])
+        return Summary(text_table(header, lines), claim(self, values["kinds"]), values)
 
 
 def _place(t: Array, curve: Array) -> float:

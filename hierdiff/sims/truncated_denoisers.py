@@ -21,7 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -297,12 +297,10 @@ class TruncatedDenoisers:
             "whole strings valid": measured.validity.sel(level=0, t=1.0).values.tolist(),
             "right class": measured.right.sel(t=1.0).values.tolist(),
         }
-        lines = [f"{'strings from noise':>20} " + "".join(
-            f"{f'h = {h}':>13}" for h in measured.known.values)]  # fmt: skip
-        lines += [f"{_GIVEN[k]:>20} " + "".join(f"{x:>13}" for x in row)
-                  for k, row in phases.items()]  # fmt: skip
+        header = ["strings from noise", *(f"h = {h}" for h in measured.known.values)]
+        lines = [[_GIVEN[k], *row] for k, row in phases.items()]
         claim = f"strings of truncated denoisers are valid as predicted (|z| <= {z:.1f})"
-        return Summary("\n".join(lines), claim, {"strings": values})
+        return Summary(text_table(header, lines), claim, {"strings": values})
 
     def _label(self, variables: Variables, source: str, known: list[int], depth: int) -> xr.Dataset:
         informed = variables["right"][1].shape[0]

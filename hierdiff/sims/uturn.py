@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, MaskingNoise, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -401,33 +401,30 @@ def order(ds: xr.Dataset) -> ConvergenceOrder:
 def table(ds: xr.Dataset) -> str:
     """A row per depth and one per number of steps, or one per noise level of samples."""
     if "speciation" not in ds:
-        lines = [f"{'t':>6}{'class changes':>20}"]
-        for x in (ds.isel(L=0, t=k) for k in range(ds.sizes["t"])):
-            cell = f"{float(x.changed):.4f} ± {float(x.changed_error):.4f}"
-            lines.append(f"{float(x.t):>6.3f}{cell:>20}")
+        rows: list[list[object]]
+        rows = [[f"{float(x.t):.3f}", plus_minus(x.changed, x.changed_error, digits=4)]
+                for x in (ds.isel(L=0, t=k) for k in range(ds.sizes["t"]))]  # fmt: skip
+        parts = [text_table(["t", "class changes"], rows)]
         if "difference" in ds:
             z = np.abs(scores(ds, "difference")).max()
-            lines.append(f"{'largest |z|, counted less computed':<36}{z:>8.1f}")
-        return "\n".join(lines)
-    lines = [f"{'L':>3}{'class decided at t':>22}{'spread':>9}"]
-    for x in (ds.sel(L=L) for L in ds.L.values):
-        cell = f"{float(x.speciation):.4f} ± {float(x.speciation_error):.4f}"
-        lines.append(f"{int(x.L):>3}{cell:>22}{float(x.speciation_spread):>9.4f}")
+            parts.append(f"largest |z|, counted less computed: {z:.1f}")
+        return "\n\n".join(parts)
+    rows = [[int(x.L), plus_minus(x.speciation, x.speciation_error, digits=4),
+             f"{float(x.speciation_spread):.4f}"]
+            for x in (ds.sel(L=L) for L in ds.L.values)]  # fmt: skip
+    parts = [text_table(["L", "class decided at t", "spread"], rows)]
     if "broken" in ds:
-        lines.append(f"{'steps':>6}{'outside the language':>24}")
-        for x in (ds.sel(steps=n) for n in ds.steps.values):
-            lines.append(
-                f"{int(x.steps):>6}{f'{float(x.broken):.4f} ± {float(x.broken_error):.4f}':>24}"
-            )
+        rows = [[int(x.steps), plus_minus(x.broken, x.broken_error, digits=4)]
+                for x in (ds.sel(steps=n) for n in ds.steps.values)]  # fmt: skip
+        parts.append(text_table(["steps", "outside the language"], rows))
         fit = order(ds)
-        cell = f"{fit.order:>8.2f} ± {fit.error:.2f}"
-        lines.append(f"{'order of convergence in 1 / steps':<36}{cell}")
+        facts = [["order of convergence in 1 / steps", plus_minus(fit.order, fit.error, digits=2)]]
+    else:
+        facts = []
     z = {n: np.abs(scores(ds, n)).max() for n in ("difference", "martingale")}
-    lines += [
-        f"{'largest |z|, counted less computed':<36}{z['difference']:>8.1f}",
-        f"{'largest |z|, martingale':<36}{z['martingale']:>8.1f}",
-    ]
-    return "\n".join(lines)
+    facts += [["largest |z|, counted less computed", f"{z['difference']:.1f}"],
+              ["largest |z|, martingale", f"{z['martingale']:.1f}"]]  # fmt: skip
+    return "\n\n".join([*parts, text_table([], facts)])
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import RHM, Grammar, results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, one_of, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.derivations import Derivations
@@ -392,25 +392,27 @@ def _falls(times: Array, mean: Array, error: Array) -> tuple[float, float]:
 
 def table(ds: xr.Dataset, law: xr.Dataset | None = None) -> str:
     """Threshold and shift of every variant, beside density evolution where that predicts it."""
-    head = f"{'variant':<30}{'threshold':>18}{'shift':>20}{'z':>7}"
-    lines = [head + ("" if law is None else f"{'density evolution':>22}{'z':>7}")]
+    rows, missing = [], []
     for name in ds.variant.values:
         x = ds.sel(variant=name)
         t, te, d, de = (
             float(x[k]) for k in ("threshold", "threshold_error", "shift", "shift_error")
         )
         if np.isnan(t):
-            lines.append(f"{name:<30}  class not recoverable: {float(x.belief[0]):.3f} at t = 0")
+            missing.append(f"{name}: class not recoverable, {float(x.belief[0]):.3f} at t = 0")
             continue
-        z = f"{d / de:7.1f}" if de > 0 else f"{'-':>7}"
-        shift = f"{'-':>20}" if np.isnan(d) else f"{f'{d:+.4f} ± {de:.4f}':>20}"
-        line = f"{name:<30}{f'{t:.4f} ± {te:.4f}':>18}{shift}{z}"
-        if law is not None and name in law.variant:
-            y = law.sel(variant=name)
-            p, pe = float(y.threshold), float(y.threshold_error)
-            line += f"{f'{p:.4f} ± {pe:.4f}':>22}{(t - p) / np.hypot(te, pe):7.1f}"
-        lines.append(line)
-    return "\n".join(lines)
+        shift = "-" if np.isnan(d) else f"{d:+.4f} ± {de:.4f}"
+        row = [name, plus_minus(t, te, digits=4), shift, f"{d / de:.1f}" if de > 0 else "-"]
+        if law is not None:
+            y = law.sel(variant=name) if name in law.variant else None
+            row += ["", ""] if y is None else [
+                plus_minus(y.threshold, y.threshold_error, digits=4),
+                f"{(t - float(y.threshold)) / np.hypot(te, float(y.threshold_error)):.1f}",
+            ]  # fmt: skip
+        rows.append(row)
+    header = ["variant", "threshold", "shift", "z"]
+    header += [] if law is None else ["density evolution", "z"]
+    return "\n".join([text_table(header, rows), *missing])
 
 
 def values(ds: xr.Dataset, law: xr.Dataset | None = None) -> dict[str, Any]:

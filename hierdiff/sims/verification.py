@@ -469,7 +469,7 @@ def _combined_levels(seed: int) -> Measured:
     return _units(units, law, alone)
 
 
-@_law("representation", "E[x0 | two noisy copies] = D(weighted mean): its error is orthogonal to both",
+@_law("representation", "E[x0 | two noisy copies] = D(weighted mean), orthogonal to its error",
       "the mean with equal weights")  # fmt: skip
 def _combined_mean(seed: int) -> Measured:
     mixture, x0, _, _ = _mixture(seed, "orthogonal")

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -818,11 +818,11 @@ def _quantities(found: dict[str, Any]) -> str:
     for b, alone in found["unshared"].get("exp", {}).items():
         if b in found["accuracy"]["exp"]:
             rows.append((f"exp, N = {b}, independent noise", alone, 3))
-    lines = [f"{words:<34}{x:>10.{d}f} ± {error:.{d}f}" for words, (x, error), d in rows]
-    lines.append(f"{'best time of a single sample':<34}{found['best time']:>10g}")
+    lines = [[words, plus_minus(x, error, digits=d)] for words, (x, error), d in rows]
+    lines.append(["best time of a single sample", f"{found['best time']:g}"])
     if found.get("z", {}).get("accuracy"):
-        lines.append(f"{'limit law from N = 30 on, max |z|':<34}{found['z']['accuracy']:>10.1f}")
-    return "\n".join(lines)
+        lines.append(["limit law from N = 30 on, max |z|", f"{found['z']['accuracy']:.1f}"])
+    return text_table([], lines)
 
 
 def _claim(found: dict[str, Any]) -> str:

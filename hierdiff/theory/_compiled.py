@@ -83,8 +83,8 @@ def jit(function=None, *, fastmath=False, effort=3):
     """Compile on first use, keep on disk, and release the interpreter while running.
 
     ``fastmath`` names the liberties that floating-point operations may take, ``effort`` is LLVM's
-    level of optimisation.  Kernels that spell out their vectors run as fast with 2 as with 3, which
-    takes a third longer to compile.
+    level of optimisation.  Kernels that spell out their vectors run as fast with 1 as with 3, which
+    takes two fifths longer to compile.
     """
     if function is None:
         return functools.partial(jit, fastmath=fastmath, effort=effort)

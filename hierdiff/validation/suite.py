@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hierdiff._display import text_table
 from hierdiff._files import replacing
 from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
@@ -126,6 +127,29 @@ STUDIES: tuple[Study, ...] = (
         "--max-triplets 60 --t .1 .8",
     ),
     Study(
+        "cue-conflict", "shape against texture: networks on rendered grammars, exact beside", 240,
+        f"{_RUN} network-classification",
+        "conflict --channels 64 --batch 256 --steps 6000 --classifier-steps 2000 --data 300 "
+        "--samples 100",
+        "conflict --networks 2 --v 3 --L 2 --levels 2 1 --steps 3 --classifier-steps 3 --batch 4 "
+        "--data 4 --samples 2 --sigma2 .1 1",
+    ),
+    Study(
+        "binding", "attributes bound: denoising networks and dual encoders on rendered scenes", 240,
+        f"{_RUN} network-classification",
+        "binding --channels 64 --batch 256 --steps 6000 --encoder-steps 6000 --encoder-batch 512 "
+        "--data 300 --samples 100",
+        "binding --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --widths 2 4 --hidden 8 "
+        "--encoder-steps 3 --encoder-batch 8 --scenes 10",
+    ),
+    Study(
+        "fashion-conflict", "silhouettes of clothing filled with other clothing, 14 x 14", 120,
+        f"{_RUN} network-classification",
+        "composed --channels 64 --batch 128 --steps 6000 --data 300 --samples 100",
+        "composed --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --sigma2 .1 1",
+        images="fashion",
+    ),
+    Study(
         "rhm-images-64", "rendered grammars, 64 x 64, beside exact pixels", 100,
         f"{_RUN} network-rhm-images",
         "--L 4 --patch 4 --channels 64 --multipliers 1 2 2 2 --batch 128 --steps 2500 --data 128 "
@@ -178,6 +202,38 @@ STUDIES: tuple[Study, ...] = (
         "--batch 128 --attenuated-steps 2500 --seeds 3",
         "--parts bumps --size 8 --channels 32 --multipliers 1 --batch 8 --steps 4 "
         "--attenuated-steps 4 --seeds 1",
+    ),
+    Study(
+        "noise-levels", "two noise levels read together, one denoiser per level", 60,
+        f"{_RUN} network-representation",
+        "levels --networks 5 --steps 2500 --width 192",
+        "levels --networks 2 --steps 4 --test 100 --sigmas .1 .5",
+    ),
+    Study(
+        "digit-levels", "layers of networks of digits, probed at two noise levels together", 60,
+        f"{_RUN} network-representation",
+        "digit-levels --networks 5",
+        "digit-levels --networks 2 --steps 4 --t .02 .2 --layers middle_block --test 40",
+    ),
+    Study(
+        "bump-imbalance", "x and y of bumps at five ratios of their spacings", 90,
+        f"{_RUN} network-composition",
+        "imbalance --architecture bump_unet --networks 3 --steps 800",
+        "imbalance --size 8 --ratios 1 4 9 --networks 2 --steps 4 --checkpoints 2 --samples 20 "
+        "--num-steps 2",
+    ),
+    Study(
+        "bump-labels", "pairs that must be seen, with and without stripes", 120,
+        f"{_RUN} network-composition",
+        "label-counts --values 4 6 8 12 --labels 3 6 12 24 48 96 --networks 5 --steps 1500",
+        "label-counts --values 4 5 --labels 3 6 --networks 2 --steps 2 --num-steps 2",
+    ),
+    Study(
+        "bump-manifold", "the representation in phases A, B and C, U-Net", 60,
+        f"{_RUN} network-composition",
+        "manifold --architecture bump_unet --spacing .2 --steps 1500",
+        "manifold --size 8 --steps 2 --checkpoints 1 --samples 20 --feature-samples 30 "
+        "--spacing .5 --num-steps 2",
     ),
     Study(
         "memory-sizes", "copies and divergence against the size of the training set", 120,
@@ -309,7 +365,7 @@ def suite_table(suite: Suite) -> str:
     bumps-32 waits  about 90 phases of bump networks, 32 x 32, attenuated code
     """
     state = _state(suite.out)
-    rows = [["study", "state", "seconds", "question"]]
+    rows = []
     for study in suite.chosen:
         one = state.get(study.name, {})
         same = one.get("words") == _words(study, suite)
@@ -317,11 +373,7 @@ def suite_table(suite: Suite) -> str:
         took = one.get("wall_seconds") if same else None
         rows.append([study.name, word, f"about {study.seconds}" if took is None else f"{took:.0f}",
                      study.text])  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(
-        " ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    )
+    return text_table(["study", "state", "seconds", "question"], rows, wrap=True)
 
 
 # --------------------------------------------------------------------------------------------- run

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hierdiff._display import text_table
 from hierdiff.data.rhm import RHM
 from hierdiff.noise import GaussianNoise, UniformNoise
 from hierdiff.results import write_summary
@@ -175,14 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "ratio": float(np.median(ratio)), "largest change of E[x0 | x_t]": float(gap),
         **exact_rates(device, config is not ADM_256, options.repeats),
     }  # fmt: skip
-    for name, value in found.items():
-        print(f"{name:32s}{value if isinstance(value, (str, int)) else f'{value:.4g}'}")
+    rows = [[k, x if isinstance(x, str | int) else f"{x:.4g}"] for k, x in found.items()]
+    print(text_table([], rows))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     claim = (
         f"{found['images per second, adapter']:.3g} images per second of {found['network']} "
-        f"through {start + 1} steps, {found['ratio']:.2f} times a plain float32 loop; posteriors of "
-        f"trees {found['ratio of posteriors']:.2f} times as fast on the device as by compiled "
+        f"through {start + 1} steps, {found['ratio']:.2f} times a plain float32 loop; posteriors "
+        f"of trees {found['ratio of posteriors']:.2f} times as fast on the device as by compiled "
         f"passes on {_CORES} threads"
     )
     if options.summary:

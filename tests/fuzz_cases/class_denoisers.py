@@ -93,6 +93,7 @@ def cases() -> list[Case]:
         Case(f"{node}.labels_of", inner.labels_of, {"symbols": inner.symbols[:1]}),
         Case(bound, zero_shot.TwoObjectScenes,
              {"shapes": grammar, "colours": grammar, "tau": 0.4, "area": 2}),
+        Case(f"{bound}.emit", pair.emit, {"roots": [[0, 1, 2, 3]], "seed": 0}),
         Case(f"{bound}.prompt_errors", pair.prompt_errors, scene),
         Case(f"{bound}.log_density", pair.log_density, density),
         Case(f"{bound}.bag_scores", pair.bag_scores, {"x0": scene["x0"]}),

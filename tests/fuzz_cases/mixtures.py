@@ -25,6 +25,7 @@ from hierdiff.theory.mixture import (
     random_features,
     score_machines,
     speciation,
+    time_change,
 )
 
 EXEMPT = {
@@ -142,6 +143,8 @@ def cases() -> list[Case]:
         Case(f"{home}.mixture.speciation.speciation_time", speciation.speciation_time,
              {"mixture": LowRankMixture.random(20, 10, 2, delta=0.2, seed=0),
               "criterion": "free_entropy", "pair": (0, 1)}),
+        Case(f"{home}.mixture.time_change.combined_sigma", time_change.combined_sigma,
+             {"sigma": np.array([0.3, 0.6])}),
         Case(f"{home}.mixture.score_machines.GaussianModel",
              score_machines.GaussianModel, gaussian),
         Case(f"{home}.mixture.score_machines.fit_gaussian",

@@ -153,6 +153,9 @@ def _estimators() -> list[Case]:
     nested = curves[:, None] + 0.02 * random.random((6, 4, 5))
     values = random.random((4, 3))
     return [
+        Case(f"{home}.jackknife", estimators.jackknife,
+             {"statistic": lambda rows: np.arange(5.0)[rows % 5].mean(), "units": 5},
+             keep=("statistic",)),
         Case(f"{home}.bootstrap", estimators.bootstrap,
              {"statistic": lambda rows: values[rows % 4].mean(axis=-2), "units": 4, "resamples": 20,
               "seed": 0, "groups": None},

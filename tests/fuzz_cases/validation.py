@@ -41,9 +41,15 @@ from hierdiff.validation.adapter import NetworkModel, symbol_model
 from hierdiff.validation.diffusion import parameterisation, samplers, schedules
 from hierdiff.validation.diffusion.diffusers_samplers import DiffusersSampler
 from hierdiff.validation.diffusion.parameterisation import Parameterisation, Prediction
-from hierdiff.validation.experiments import class_generation, classification, layer_probes
+from hierdiff.validation.experiments import (
+    binding_networks,
+    class_generation,
+    classification,
+    layer_probes,
+)
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.composition import network_composition_figure
+from hierdiff.validation.experiments.conflict_networks import compose_silhouettes
 from hierdiff.validation.experiments.image_folders import folder_figure
 from hierdiff.validation.experiments.layer_probes import layer_probe_figure
 from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
@@ -473,6 +479,9 @@ def _forwards() -> list[Case]:
          faint, waves),
         ("networks.bump_unet.AttenuatedEmbedding", bump_unet.AttenuatedEmbedding, "waves",
          faint, waves),
+        ("networks.bump_unet.BumpPerceptron", bump_unet.BumpPerceptron, "forward",
+         lambda: bump_unet.BumpPerceptron(_bumps(), width=8, depth=1),
+         lambda: {"x": images8(1), "time": two, "place": torch.full((2, 2), 2.0)}),
         ("reference_layers.ConvClassifier", reference_layers.ConvClassifier, "forward", _conv,
          lambda: {"x": images8(1)}),
         ("networks.vector_mlp.VectorDenoiser", vectors, "forward", _vectors,
@@ -634,6 +643,12 @@ def _networks() -> list[Case]:
              "width": 8}),
         Case(f"{_V}networks.bump_unet.AttenuatedEmbedding", bump_unet.AttenuatedEmbedding,
              lambda: {"bumps": _bumps(), "width": 8, "attenuation": 0.1, "seed": 0}),
+        Case(f"{_V}networks.bump_unet.BumpPerceptron", bump_unet.BumpPerceptron,
+             lambda: {"bumps": _bumps(), "width": 8, "depth": 1, "attenuation": 0.1, "seed": 0},
+             keep=_LARGE),
+        Case(f"{_V}networks.bump_unet.bump_mlp", bump_unet.bump_mlp,
+             lambda: {"bumps": _bumps(), "noise": None, "width": 8, "depth": 1,
+                      "attenuation": 0.1, "seed": 0}, keep=_LARGE),
         Case(f"{_V}networks.bump_unet.attenuate_position", bump_unet.attenuate_position,
              lambda: {"network": _bump_net(), "bumps": _bumps(), "attenuation": 0.1, "seed": 0}),
         Case(f"{_V}networks.bump_unet.bump_unet", bump_unet.bump_unet,
@@ -654,7 +669,8 @@ def _networks() -> list[Case]:
              lambda: {"network": _bump_net(), "num_steps": 2}),
         Case(f"{_V}recipes.bump_loss", _used(recipes.bump_loss),
              lambda: {"network": _bump_net(), "bumps": _bumps(), "schedule": schedule,
-                      "batch": 2, "seed": 0}, keep=("network",)),
+                      "batch": 2, "weights": np.ones(16), "stripes": 0.5, "seed": 0},
+             keep=("network",)),
         Case(f"{_V}recipes.train_bump_network", _theirs(recipes.train_bump_network),
              trained(**bump_one, attenuation=0.1, num_steps=2), keep=_LARGE),
         Case("hierdiff.data.digits.LabelledImages", digits.LabelledImages,
@@ -806,6 +822,14 @@ def _images() -> list[Case]:
         *(Case(f"{world}.{word}", _method(rhm_images.TreeImages, word, lambda: _exact().data),
                lambda more=more: drawn(**more))
           for word, more in (("log_evidence", {"snr": 1.0}), ("patches", {}), ("read", {}))),
+        Case("hierdiff.data.rhm_images.EmissionImages", rhm_images.EmissionImages,
+             lambda: {"templates": rhm_images.frequency_templates(2, 2, 0), "kind": [0, 1],
+                      "row": [0, 0], "column": [0, 1], "side": 2}),
+        *(Case(f"hierdiff.data.rhm_images.EmissionImages.{word}",
+               _method(rhm_images.EmissionImages, word, _emission_images), arguments)
+          for word, arguments in (("render", {"emissions": np.zeros((2, 2, 2))}),
+                                  ("read", {"images": np.zeros((2, 4, 2, 2))}),
+                                  ("picture", {"images": np.zeros((2, 4, 2, 2))}))),
         Case(f"{world}.sample", _method(rhm_images.TreeImages, "sample", lambda: _exact().data),
              {"n": 2, "seed": 0}),
         Case("hierdiff.data.digits.LabelledImages.sample",
@@ -920,9 +944,26 @@ def _runs() -> list[Case]:
                  times=(0.5,), keep=(2, 1))).predict, {"law": "bayes"}),
         Case(f"{_V}experiments.classification.network_classification_figure",
              _closed(network_classification_figure), _classification),
+        Case(f"{_V}experiments.conflict_networks.compose_silhouettes", compose_silhouettes,
+             lambda: {"shapes": np.zeros((2, 1, 3, 3)), "textures": np.zeros((2, 1, 3, 3)),
+                      "amplitude": 0.5}),
+        Case(f"{_V}experiments.binding_networks.Captions", binding_networks.Captions, {"v": 3}),
+        Case(f"{_V}experiments.binding_networks.Captions.number",
+             binding_networks.Captions(3).number,
+             lambda: {"one": np.array([[0, 1]]), "other": np.array([[1, 2]])}),
+        Case(f"{_V}experiments.binding_networks.Captions.asked",
+             binding_networks.Captions(3).asked,
+             lambda: {"values": np.array([[[0, 1, 2], [2, 1, 0]]]),
+                      "prompt": "pair"}),
         Case(f"{_V}experiments.image_folders.folder_figure", _closed(folder_figure),
              lambda: {"ds": _classified_folder()["network"]}),
     ]  # fmt: skip
+
+
+def _emission_images() -> Any:
+    """Two leaves side by side."""
+    templates = rhm_images.frequency_templates(2, 2, 0)
+    return rhm_images.EmissionImages(templates, [0, 1], [0, 0], [0, 1], 2)
 
 
 def _closed(function: Any) -> Any:

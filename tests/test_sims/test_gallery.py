@@ -132,6 +132,14 @@ def test_the_registry_has_no_experiment_without_a_test_of_its_models() -> None:
         assert entry.extra or tested, name
 
 
+@RUNS
+def test_tables_stay_within_eighty_letters(one: Any, ran: Callable[[Any], Ran]) -> None:
+    lines = ran(one).printed
+    end = next(i for i, line in enumerate(lines) if line.startswith("wrote "))
+    assert end > 1
+    assert max(map(len, lines[:end])) <= 80
+
+
 @EVERY
 def test_every_experiment_is_in_the_registry(one: Any) -> None:
     assert experiment(one.name) is type(one)

@@ -13,6 +13,7 @@ from oracles import one_line
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise
+from hierdiff.data.fashion import fashion_folder
 from hierdiff.data.rhm_images import EmissionImages, frequency_templates
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
@@ -44,7 +45,7 @@ CONFLICT = ConflictNetworks(
     **TINY,
 )  # fmt: skip
 BINDING = BindingNetworks(
-    widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10, **TINY
+    v=4, widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10, **TINY
 )  # fmt: skip
 
 
@@ -121,8 +122,8 @@ def test_drawings_are_isometries_and_low_passing_removes_the_texture() -> None:
 
 def test_cues_agree_in_training_and_conflict_in_the_test() -> None:
     scene = CONFLICT.scene(0, 0)
-    some = scene.draw(64, stream(0, "draw"))
-    assert some.images.shape[1:] == scene.canvas.shape
+    ((canvas, some),) = scene.draw(64, stream(0, "draw"))
+    assert some.images(canvas, stream(0, "x")).shape[1:] == scene.canvas.shape
     assert set(some.labels // 3) == {0, 1, 2, 3}
     _, shapes, textures = scene.conflict(1, 50, 0)
     assert (shapes != textures).all()
@@ -132,6 +133,41 @@ def test_cues_agree_in_training_and_conflict_in_the_test() -> None:
     images, labels = scene.agreeing(0, 60, 3)
     read = exact.model.log_density(exact.emissions(images)).argmax(axis=1)
     assert (read == labels).mean() > 0.7
+
+
+def test_the_target_is_the_mean_of_the_noise_given_the_symbols() -> None:
+    """What is left of the noise does not vary with the image; of a wrong spread it does."""
+    scene = ConflictNetworks(amplitudes=(1.0, 0.3)).scene(0, 0)
+    ((canvas, some),) = scene.draw(3000, stream(0, "draw"))
+    alpha, sigma = np.full((2, 3000), [[0.8], [0.6]])
+
+    def slope(
+        fresh: conflict_networks.Fresh, truth: conflict_networks.Fresh
+    ) -> tuple[float, float]:
+        rng, again = stream(0, "noise"), stream(0, "noise")
+        x_t, _ = conflict_networks.noisy_and_mean(canvas, truth, alpha, sigma, rng)
+        images = truth.images(canvas, again)
+        eps = again.standard_normal(images.shape, dtype=np.float32)
+        a, b = alpha[:, None, None], sigma[:, None, None]
+        seen = canvas.read(x_t)
+        mean = b * (seen - a * fresh.bare) / (b**2 + a**2 * fresh.spread**2)
+        left, rest = canvas.read(eps) - mean, seen - a * truth.bare
+        products = (left * rest).reshape(3000, -1).mean(axis=1)
+        return float(products.mean()), float(products.std() / np.sqrt(3000))
+
+    value, error = slope(some, some)
+    assert abs(value) < 4 * error
+    wrong, error = slope(some._replace(spread=some.spread * 1.3), some)
+    assert abs(wrong) > 10 * error
+    # and the function returns this mean
+    rng, again = stream(0, "noise"), stream(0, "noise")
+    x_t, target = conflict_networks.noisy_and_mean(canvas, some, alpha, sigma, rng)
+    some.images(canvas, again)
+    eps = again.standard_normal(x_t.shape, dtype=np.float32)
+    want = 0.6 * (canvas.read(x_t) - 0.8 * some.bare) / (0.36 + 0.64 * some.spread**2)
+    np.testing.assert_allclose(canvas.read(target), want, atol=1e-4)
+    gap = (target - eps) - canvas.render(canvas.read(target - eps))
+    np.testing.assert_allclose(gap, 0, atol=1e-5)
 
 
 def test_silhouettes_have_the_shape_of_one_and_the_pixels_of_the_other() -> None:
@@ -176,7 +212,7 @@ def test_captions_bind_and_their_swaps_are_captions() -> None:
 def test_prompts_of_a_scene_are_the_captions_that_name_it() -> None:
     captions = Captions(4)
     values = np.array([[[0, 1, 2], [3, 2, 0]]])  # first: shape 0, colour 3; second: 1, 2
-    named = {name: captions.table[captions.asked(values, ASKED[name])[0]].tolist()
+    named = {name: captions.table[captions.asked(values, name)[0]].tolist()
              for name in ASKED}  # fmt: skip
     assert named["pair"] == [[0, 3], [1, 2]]
     assert named["pair swapped"] == [[0, 2], [1, 3]]
@@ -195,7 +231,7 @@ def test_posterior_of_captions_against_single_densities() -> None:
     x0, values = scenes[3].sample(40, 1)
     p = binding_networks._posterior(scenes[3], captions, x0)
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    own = captions.asked(values, PROMPTS["pair"])
+    own = captions.asked(values, "pair")
     log_p = scenes[3].log_density(x0, values, tuple(PROMPTS[w] for w in ("pair", "pair swapped")))
     rows, swap = np.arange(40), captions.wrong["pair"][:, 0]
     np.testing.assert_allclose(
@@ -210,7 +246,7 @@ def test_posterior_of_captions_against_single_densities() -> None:
 
 
 def test_scenes_under_a_caption_have_what_it_names() -> None:
-    scenes, canvas = BindingNetworks(tau=0.01, **TINY).drawn(0, 0)
+    scenes, canvas = BindingNetworks(v=4, tau=0.01, **TINY).drawn(0, 0)
     captions = Captions(4)
     drawn = binding_networks._Drawn(scenes, canvas, captions)
     number = np.repeat([5, 80, 90], 20)
@@ -221,7 +257,8 @@ def test_scenes_under_a_caption_have_what_it_names() -> None:
             for value in (one[a], other[a]):
                 if value >= 0:
                     assert bags[a][row, value] > -1e-3
-    counted = drawn.batch(400, stream(1, "batch")).labels
+    parts = drawn.batch(400, stream(1, "batch"))
+    counted = np.concatenate([some.labels for _, some in parts])
     assert set(counted // len(captions.table)) == {0, 1}
     share = (counted % len(captions.table) < captions.pairs).mean()
     assert abs(share - 0.6) < 0.1
@@ -241,6 +278,12 @@ def test_a_study_of_seconds_writes_numbers_and_a_figure(source: Any, tmp_path: P
     assert str(ds.source.values) == "network"
 
 
+def _drawn_at(templates: Any, leaves: int) -> EmissionImages:
+    """All leaves of one kind in one place."""
+    zero = np.zeros(leaves, int)
+    return EmissionImages(templates, zero, zero, zero, 1)
+
+
 def test_what_cannot_be_asked_is_refused() -> None:
     cases: list[tuple[Any, str]] = [
         (lambda: ConflictNetworks(v=2), "at least 3"),
@@ -253,12 +296,12 @@ def test_what_cannot_be_asked_is_refused() -> None:
         (lambda: BindingNetworks(v=5), "larger patch"),
         (lambda: BindingNetworks(L=3), "even"),
         (lambda: BindingNetworks(areas=(4,)), "areas"),
-        (lambda: BindingNetworks(widths=(2, 99)), "72 captions"),
+        (lambda: BindingNetworks(widths=(2, 99)), "18 captions"),
         (lambda: NetworkClassification(CONFLICT).measure(object()), "cues agree"),
         (lambda: NetworkClassification(BINDING).predict(), "no law predicts"),
         (lambda: frequency_templates(9, 4, 0), "larger patch"),
-        (lambda: EmissionImages(np.ones((1, 2, 1, 2, 2)), [0], [0], [0], 1), "orthonormal"),
-        (lambda: EmissionImages(frequency_templates(2, 2, 0), [0, 0], [0, 0], [0, 0], 1),
+        (lambda: _drawn_at(np.ones((1, 2, 1, 2, 2)), 1), "orthonormal"),
+        (lambda: _drawn_at(frequency_templates(2, 2, 0), 2),
          "one place"),
     ]  # fmt: skip
     for call, words in cases:
@@ -278,7 +321,27 @@ def test_biases_and_amplitudes_are_read_from_the_names_of_cases() -> None:
 
 def test_the_grammar_of_a_scene_is_drawn_by_its_seed() -> None:
     first, again, other = (CONFLICT.scene(g, s) for g, s in ((0, 0), (0, 0), (1, 0)))
-    a, b, c = (x.draw(4, stream(0, "same")).images for x in (first, again, other))
+    a, b, c = (x.draw(4, stream(0, "same"))[0][1].bare for x in (first, again, other))
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0.1
     assert RHM(3, 2, 2, 2).n_leaves == first.canvas.side**2
+
+
+@pytest.mark.slow
+def test_photographs_are_composed_and_classified(tmp_path: Path) -> None:
+    try:
+        fashion_folder()
+    except InvalidParameter as error:
+        pytest.skip(str(error))
+    source = ComposedPhotographs(networks=2, steps=2, batch=4, data=4, samples=2, sigma2=(0.1, 1.0))
+    scene = source.scene(0, 0)
+    images, shapes, textures = scene.conflict(0, 6, 1)
+    assert images.shape == (6, 1, 14, 14)
+    assert (shapes != textures).all()
+    flat = scene.low_passed(images, 0, 3.0)
+    assert np.abs(np.diff(flat, axis=3)).mean() < np.abs(np.diff(images, axis=3)).mean()
+    (ds,) = run(NetworkClassification(source), out=tmp_path, summary=tmp_path / "s.json").values()
+    assert "exact_bias" not in ds
+    assert dict(ds.bias.sizes) == {"case": 2, "weighting": 4}
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert set(found["cases"]) == {"k = 1", "k = 0.3"}

@@ -30,10 +30,12 @@ from hierdiff.validation.experiments.objectives import (
     observer_weights,
 )
 
+SOURCE = GrammarNetworks(
+    v=4, m=2, L=2, networks=2, observers=("upper", "lower"), objects=40, n_readout=150, steps=12,
+    width=12, batch=16,
+)  # fmt: skip
 SMALL = NetworkAlignment(
-    GrammarNetworks(v=4, m=2, L=2, networks=2, observers=("upper", "lower"), objects=40,
-                    n_readout=150, steps=12, width=12, batch=16),
-    t=(0.05, 0.8), max_triplets=100,
+    SOURCE, t=(0.05, 0.8), max_triplets=100,
 )  # fmt: skip
 
 
@@ -194,13 +196,12 @@ def test_the_study_from_training_to_figure(
 
 
 def test_bad_requests_are_told_in_one_line() -> None:
-    source = SMALL.network
     model = ExactRHM(RHM(4, 2, 2, 2).draw(0), GaussianNoise(4))
     cases: list[tuple[Callable[[], object], str]] = [
-        (lambda: replace(source, networks=1), "networks"),
-        (lambda: replace(source, observers=("uper",)), "upper"),
-        (lambda: replace(source, objects=3), "objects"),
-        (lambda: replace(source, label_share=0.0), "label_share"),
+        (lambda: replace(SOURCE, networks=1), "networks"),
+        (lambda: replace(SOURCE, observers=("uper",)), "upper"),
+        (lambda: replace(SOURCE, objects=3), "objects"),
+        (lambda: replace(SOURCE, label_share=0.0), "label_share"),
         (lambda: GrammarNetworks(v=2, m=3), "lower m"),
         (lambda: SMALL.measure(model), "takes none"),
         (lambda: observer_weights("middle", 3), "observer"),

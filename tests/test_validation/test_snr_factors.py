@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -134,7 +134,8 @@ def test_a_network_with_classes() -> None:
     torch.manual_seed(0)
     network = VectorDenoiser(6, 0.5, width=16, depth=1, classes=3)
     torch.nn.init.normal_(network.head.weight)
-    torch.nn.init.normal_(network.blocks[0].outer.weight)  # type: ignore[union-attr]
+    for weights in network.blocks.parameters():
+        torch.nn.init.normal_(weights)
     x, level = torch.randn(5, 6), torch.zeros(5)
     nothing = network(x, level)
     torch.testing.assert_close(network(x, level, torch.full((5,), 3)), nothing)
@@ -166,7 +167,10 @@ def test_a_trained_network_uses_its_class() -> None:
     x, k = mixture.sample(600, 1)
     sigma = 1.0
     y = x + sigma * np.random.default_rng(2).standard_normal(x.shape)
-    x_t, t = (y / np.sqrt(1 + sigma**2)).astype(np.float32), float(model.noise.level(sigma**-2))
+    x_t, t = (
+        (y / np.sqrt(1 + sigma**2)).astype(np.float32),
+        float(cast(GaussianNoise, model.noise).level(sigma**-2)),
+    )
     errors = [float(((m.denoise(x_t, t) - x) ** 2).mean())
               for m in (model.given(k), model, model.given(1 - k))]  # fmt: skip
     assert errors[0] < 0.9 * errors[1] < 0.9 * errors[2]
@@ -174,10 +178,11 @@ def test_a_trained_network_uses_its_class() -> None:
         model.given(2).denoise(x_t, t)
 
 
-SMALL = NetworkRepresentation(MixtureFactors(
+SOURCE = MixtureFactors(
     classes=(2, 3), ranks=(4, 3), deltas=(0.25, 0.3), dim=10, sigmas=(0.2, 0.5, 1.0), networks=1,
     steps=60, width=32, depth=1, test=150,
-))  # fmt: skip
+)  # fmt: skip
+SMALL = NetworkRepresentation(SOURCE)
 
 
 def test_the_study_from_training_to_figure(
@@ -199,7 +204,6 @@ def test_the_study_from_training_to_figure(
 
 
 def test_bad_requests_are_told_in_one_line() -> None:
-    source = SMALL.source
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: MixtureFactors(classes=(3,)), "one number per mixture"),
         (lambda: MixtureFactors(dim=12), "cannot hold"),
@@ -207,7 +211,7 @@ def test_bad_requests_are_told_in_one_line() -> None:
         (lambda: MixtureFactors(sigmas=(0.5, 0.2)), "sigmas"),
         (lambda: MixtureFactors(label_share=0.0), "label_share"),
         (lambda: MixtureFactors(classes=(2,), ranks=(2,), deltas=(0.2,), networks=1), "no error"),
-        (lambda: replace(source, test=3), "two points per class"),
+        (lambda: replace(SOURCE, test=3), "two points per class"),
         (lambda: SMALL.predict("none"), "not known"),
         (lambda: separated_factors(Unlabelled(), MIXTURE, SIGMAS, 60, 0), "cannot be conditioned"),
         (lambda: implied_beliefs(np.ones((2, 3)), np.ones((1, 2, 3))), "two or more outputs"),

@@ -380,7 +380,7 @@ def jackknife(statistic: Callable[[Array], Any], units: int) -> tuple[Array, Arr
     Raises
     ------
     InvalidParameter
-        If there are fewer than two units.
+        If there are fewer than two units, or more than memory holds.
 
     Notes
     -----
@@ -399,6 +399,7 @@ def jackknife(statistic: Callable[[Array], Any], units: int) -> tuple[Array, Arr
     [2.0, 1.0]
     """
     n = whole("units", units, 2)
+    memory(f"the rows of {n} units", 16.0 * n)
     every = np.arange(n)
     value = np.asarray(statistic(every), float)
     left_out = np.stack([np.asarray(statistic(every[every != i]), float) for i in every])

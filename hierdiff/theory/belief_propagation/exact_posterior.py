@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -101,20 +101,17 @@ def leaves_of(
     ``private`` no array of the caller's is kept but in ``exact``, see :meth:`Leaves.keep`.
     """
     kind = precision("dtype", dtype)
-    nothing, no_symbols = np.empty(0), np.empty((0, 0), np.int32)
     if isinstance(log_evidence, SymbolEvidence):
-        symbols, match, other, shift = _symbol_likelihoods(grammar, log_evidence)
-        prior = _root(grammar, root, len(symbols))
+        symbols, logarithms, shift = _symbol_likelihoods(grammar, log_evidence)
+        n, (match, other) = len(symbols), logarithms
+        likelihoods = np.exp(logarithms).astype(kind, copy=False)
+        prior, converted, place = _root(grammar, root, n, kind)
+        two = address(likelihoods)
         return Leaves(
-            2,
-            np.empty((0, 0, 0), kind),
-            symbols,
-            np.exp(match).astype(kind),
-            np.exp(other).astype(kind),
-            prior.astype(kind),
-            shift,
+            2, _NO_DENSE[kind], symbols, likelihoods[0], likelihoods[1], converted, shift,
             Exact(prior, match, other),
-        )
+            where=(0, address(symbols), two, two + n * kind.itemsize, place),
+        )  # fmt: skip
     given = array("log_evidence", log_evidence)
     if given.size > _SMALL:  # before a copy of it is made
         memory(f"evidence of shape {given.shape}", float(given.size) * kind.itemsize)
@@ -126,7 +123,7 @@ def leaves_of(
             f"log_evidence has shape {given.shape}; the grammar needs (n, {expected[0]}, "
             f"{expected[1]}): samples, leaves, symbols"
         )
-    prior = _root(grammar, root, len(given))
+    prior, converted, _ = _root(grammar, root, len(given), kind)
     narrowed = kind == np.float32 and given.dtype == np.float64
     if narrowed:
         dense, shift = centred(given, threads)
@@ -134,43 +131,52 @@ def leaves_of(
         dense, shift = np.require(given, kind, ["C", "W"]), np.zeros(len(given))
         if private and np.may_share_memory(dense, given):
             dense = copied(dense, threads)
-    empty = nothing.astype(kind)
+    nothing, empty = np.empty(0), np.empty(0, kind)
     exact = Exact(prior, nothing, nothing, given if narrowed else None)
-    return Leaves(0, dense, no_symbols, empty, empty, prior.astype(kind), shift, exact)
+    symbols = np.empty((0, 0), np.int32)
+    return Leaves(0, dense, symbols, empty, empty, converted, shift, exact)
 
 
-def _symbol_likelihoods(
-    grammar: Grammar, evidence: SymbolEvidence
-) -> tuple[Array, Array, Array, Array]:
-    """Symbols, both logarithms relative to the larger, and the sum of what was taken out."""
+_NO_DENSE = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
+
+
+def _symbol_likelihoods(grammar: Grammar, evidence: SymbolEvidence) -> tuple[Array, Array, Array]:
+    """Symbols, both logarithms [2, n] relative to the larger, and the sum of what was taken out."""
     symbols = evidence.symbols
     v = grammar.v[grammar.L]
-    if symbols.shape[1] != grammar.n_leaves or evidence.v != v:
+    if symbols.shape[1] != known(grammar).nodes[grammar.L] or evidence.v != v:
         raise InvalidParameter(
             f"evidence is about {symbols.shape} leaves with {evidence.v} symbols; the grammar "
             f"needs (n, {grammar.n_leaves}) with {v}"
         )
-    none = np.zeros(len(symbols))
-    match, other = none + evidence.log_match, none + evidence.log_other
-    top = np.maximum(match, other)
-    if symbols.min(initial=0) < 0:
-        shift = top * np.add.reduce(symbols >= 0, axis=1)
-    else:
-        shift = top * symbols.shape[1]
-    return np.require(symbols, np.int32, ["C"]), match - top, other - top, shift
+    logarithms = np.empty((2, len(symbols)))
+    logarithms[0], logarithms[1] = evidence.log_match, evidence.log_other
+    top = np.maximum(logarithms[0], logarithms[1])
+    logarithms -= top
+    if symbols.dtype != np.int32 or not symbols.flags.c_contiguous:
+        symbols = np.require(symbols, np.int32, ["C"])
+    return symbols, logarithms, top * evidence._observed
 
 
-def _root(grammar: Grammar, root: ArrayLike | None, n: int) -> Array:
-    """Prior of the root in float64, [1, v_0], or one-hot [n, v_0] where the class is given."""
+def _root(
+    grammar: Grammar, root: ArrayLike | None, n: int, kind: np.dtype[Any]
+) -> tuple[Array, Array, int]:
+    """Prior of the root, [1, v_0], or one-hot [n, v_0] where the class is given.
+
+    In float64, in the type of the messages, and where that stands.
+    """
     v = grammar.v[0]
     if root is None:
-        return np.array(grammar.root_prior)[None]
+        about = known(grammar)
+        return (about.prior, *about.priors[kind])
     classes = integers("root", root, 0, v - 1)
     if classes.shape not in ((), (n,)):
         raise InvalidParameter(
             f"root has shape {classes.shape}; give one class or {n} of them, integers in [0, {v})"
         )
-    return np.asarray(np.eye(v)[np.broadcast_to(classes, n)])
+    prior = np.eye(v)[np.broadcast_to(classes, n)]
+    converted = prior.astype(kind, copy=False)
+    return prior, converted, address(converted)
 
 
 def latents_of(grammar: Grammar, name: str, data: Derivations, n: int) -> tuple[Array, ...]:
@@ -238,9 +244,12 @@ def _fits(g: Grammar, n: int, kept: float) -> None:
     )
 
 
-def _log_evidence(g: Grammar, leaves: Leaves, result: Result) -> Array:
+def _log_evidence(g: Grammar, leaves: Leaves, result: Result, positive: bool = False) -> Array:
     """The kernels leave out the weights of rules that all have the same."""
-    return result.log_evidence() + leaves.shift + known(g).log_weights
+    found = result.log_evidence(positive)
+    found += leaves.shift
+    found += known(g).log_weights
+    return found
 
 
 _NONE = np.empty(0, np.intp)
@@ -248,8 +257,9 @@ _NONE = np.empty(0, np.intp)
 
 def _extreme(result: Result, dtype: Any) -> Array:
     """Samples that the passes could not hold in range, or whose evidence is bad."""
-    fine = (result.ranges >= _RANGE_LIMIT[np.dtype(dtype)]) & (result.z > 0)
-    return _NONE if fine.all() else np.flatnonzero(~fine)
+    fine = result.ranges >= _RANGE_LIMIT[dtype]
+    fine &= result.z > 0
+    return _NONE if np.count_nonzero(fine) == fine.size else np.flatnonzero(~fine)
 
 
 def _again(leaves: Leaves, rows: Array) -> Leaves | None:
@@ -285,24 +295,44 @@ def padded_rows(n: int, dtype: Any) -> int:
     return (-(-n // lanes) | 1) * lanes
 
 
-def _blocks(
-    g: Grammar, n: int, wanted: tuple[int, ...], dtype: Any
-) -> tuple[dict[int, int], int, int]:
-    """Where the blocks of levels start, the numbers of all, and the rows of a line, or 0.
+class _Blocks(NamedTuple):
+    """Where results of n samples go; the same for all calls that ask for the same levels."""
+
+    starts: dict[int, int]  # of the blocks of the wanted levels
+    size: int  # numbers of all of them, with gaps
+    numbers: float  # without
+    rows: int  # of a line, or 0
+    shown: list[tuple[tuple[int, ...], int, tuple[int, ...]]]  # shape, start, strides per level
+    heads: dict[Any, Any]  # see `Dense`
+
+
+def _blocks(g: Grammar, n: int, wanted: tuple[int, ...], dtype: Any) -> _Blocks:
+    """Places of results, worked out once.
 
     Batches that are not cut are written line by line, samples side by side; others by samples.
     """
     blocks, mark = known(g).blocks, (n, wanted, dtype)
-    if mark not in blocks:
-        if len(blocks) > 256:
-            blocks.clear()
-        lanes, starts, size = simd.lanes(dtype), {}, 0
-        rows = padded_rows(n, dtype) if cut_level(g, 0, g.L, n, dtype) is None else 0
-        for level in wanted:
-            starts[level] = size
-            size += -(-max(rows, n) * g.n_nodes(level) * g.v[level] // lanes) * lanes
-        blocks[mark] = starts, size, rows
-    found: tuple[dict[int, int], int, int] = blocks[mark]
+    found: _Blocks | None = blocks.get(mark)
+    if found is not None:
+        return found
+    if len(blocks) > 256:
+        blocks.clear()
+    lanes, starts, size, item = simd.lanes(dtype), {}, 0, dtype.itemsize
+    rows = padded_rows(n, dtype) if cut_level(g, 0, g.L, n, dtype) is None else 0
+    shown: list[tuple[tuple[int, ...], int, tuple[int, ...]]] = []
+    for level, v in enumerate(g.v):
+        nodes = g.n_nodes(level)
+        if level not in wanted:
+            shown.append(((n, 0, v), 0, (0, v * item, item)))
+            continue
+        starts[level] = size
+        strides = (
+            (item, v * rows * item, rows * item) if rows else (nodes * v * item, v * item, item)
+        )
+        shown.append(((n, nodes, v), size * item, strides))
+        size += -(-max(rows, n) * nodes * v // lanes) * lanes
+    numbers = float(n) * sum(g.n_nodes(level) * g.v[level] for level in wanted)
+    found = blocks[mark] = _Blocks(starts, size, numbers, rows, shown, {})
     return found
 
 
@@ -353,35 +383,27 @@ def lines(
     names: Array | None = None, out: list[Array] | None = None,
 ) -> tuple[tuple[Array, ...], Array, Array]:  # fmt: skip
     """Marginals or messages of the wanted levels [n, nodes, v_l], log-evidence, extreme samples."""
-    n, dtype, nodes = len(leaves), leaves.root.dtype, known(g).nodes
-    wanted = tuple(range(g.L + 1) if levels is None else levels)
+    n, dtype = len(leaves), leaves.root.dtype
+    wanted = tuple(range(len(g.v)) if levels is None else levels)
     if out is None:
-        _fits(g, n, float(n) * sum(nodes[level] * g.v[level] for level in wanted))
-        starts, size, rows = _blocks(g, n, wanted, dtype)
-        values = results(size, dtype)
+        blocks = _blocks(g, n, wanted, dtype)
+        _fits(g, n, blocks.numbers)
+        values = results(blocks.size, dtype)
+        action = Dense(kind, blocks.starts, values, blocks.rows, blocks.heads)
+        found = [np.ndarray(shape, dtype, values, start, strides)
+                 for shape, start, strides in blocks.shown]  # fmt: skip
     else:
         _fits(g, n, 0.0)
-        starts, values, rows = _given(wanted, out), min(out, key=address, default=_NONE), 0
+        action = Dense(kind, _given(wanted, out), min(out, key=address, default=_NONE), 0)
+        found = [out[wanted.index(level)] if level in wanted else np.empty((n, 0, v), dtype)
+                 for level, v in enumerate(g.v)]  # fmt: skip
     if wanted:
-        result = walk(g, 0, g.L, leaves, threads, Dense(kind, starts, values, rows))
+        result = walk(g, 0, g.L, leaves, threads, action)
     else:
         tops, result = upward(g, 0, g.L, leaves, threads)
         result.z = (tops * leaves.root).sum(axis=1)
-    found = []
-    for level, v in enumerate(g.v):
-        if level not in starts:
-            found.append(np.empty((n, 0, v), dtype))
-            continue
-        if out is not None:
-            found.append(out[wanted.index(level)])
-            continue
-        start, k = starts[level], nodes[level]
-        block = values[start : start + max(rows, n) * k * v]
-        found.append(
-            block.reshape(k, v, rows).transpose(2, 0, 1)[:n] if rows else block.reshape(n, k, v)
-        )
-    evidence = _log_evidence(g, leaves, result)
     extreme = _extreme(result, dtype)
+    evidence = _log_evidence(g, leaves, result, positive=not extreme.size)
     if extreme.size:
         names = np.arange(n) if names is None else names
         evidence[extreme] = _again_lines(g, leaves, kind, wanted, threads, names, extreme, found)
@@ -885,7 +907,9 @@ def specialise(grammar: Grammar, dtype: DTypeLike = np.float64) -> int:
     r"""Compile the rules of a grammar into code, so that later inference on it is faster.
 
     The sums over rules that :func:`posterior` does from a table become straight code, about twice
-    as fast, for everything that passes messages in ``dtype``: marginals, beliefs, samples.
+    as fast, for everything that passes messages in ``dtype``: marginals, beliefs, samples.  Where
+    every level has code, the passes over the whole tree have, too; they serve compact evidence and
+    trees that are not cut, and gain most where symbols and rules are few.
 
     Parameters
     ----------
@@ -903,14 +927,16 @@ def specialise(grammar: Grammar, dtype: DTypeLike = np.float64) -> int:
     Raises
     ------
     InvalidParameter
-        If ``dtype`` is none of the two.
+        If ``dtype`` is none of the two, or ``HIERDIFF_REGISTERS`` is set to something else.
 
     Notes
     -----
     Validity: results are the same, bit for bit.  Compiling takes half a millisecond per rule, for
     (v, m, s, L) = (32, 8, 2, 10) one to two seconds, and a hundredth of that once it is on disk,
     beside Numba's cache.  So it pays for a grammar that is asked often; without it nothing is
-    compiled per grammar.
+    compiled per grammar.  The first call on a machine measures, in a tenth of a second, whether
+    code for registers of 64 or of 32 bytes is faster there; the environment variable
+    ``HIERDIFF_REGISTERS`` decides instead if it is "64" or "32".
 
     Examples
     --------

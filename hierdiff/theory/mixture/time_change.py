@@ -64,7 +64,7 @@ def _ranged(name: str, value: ArrayLike, low: float, high: float, remedy: str) -
 
 @checked
 def combined_sigma(sigma: ArrayLike) -> float:
-    r"""Noise level of several copies with independent noises, :math:`(\sum_i \sigma_i^{-2})^{-1/2}`.
+    r"""Noise level of copies with independent noises, :math:`(\sum_i \sigma_i^{-2})^{-1/2}`.
 
     Parameters
     ----------

@@ -533,11 +533,11 @@ def noisy_text(
     rows, nodes = strings.symbols.shape
     if whole("n", n, 1) < 2 * rows:
         raise InvalidParameter(f"n = {n} samples of {rows} strings; give at least {2 * rows}")
+    memory(f"n = {n} samples", 16.0 * n * (rows + grammar.n_leaves * grammar.v[-1]))
     rng = generator(seed)
     each = -(-n // rows)
     y = np.repeat(np.arange(rows), each)
     weight = strings.law[y] / each
-    memory(f"n = {n} samples", 16.0 * len(y) * (rows + grammar.n_leaves * grammar.v[-1]))
     symbols = strings.symbols[y].reshape(-1)
     v = grammar.v[level]
     if level == grammar.L:

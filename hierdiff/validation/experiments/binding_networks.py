@@ -35,13 +35,20 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff.checks import check_fields, listed, positive, whole
+from hierdiff.checks import (
+    check_fields,
+    checked,
+    integers,
+    listed,
+    one_of,
+    positive,
+    whole,
+)
 from hierdiff.contracts import Summary
-from hierdiff.data.digits import LabelledImages
 from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import EmissionImages
 from hierdiff.errors import InvalidParameter
@@ -60,6 +67,7 @@ from hierdiff.theory.zero_shot.scenes import PROMPTS, Prompt, TwoObjectScenes
 from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.experiments.conflict_networks import (
+    Fresh,
     body,
     plan_of,
     quarters,
@@ -95,7 +103,7 @@ BOUND = ("pair", "pair: colour")
 class BindingNetworks:
     """A conditional denoiser and dual encoders on rendered scenes of two objects."""
 
-    v: int = 4
+    v: int = 3
     """Symbols per level, and values of an attribute."""
     m: int = 2
     """Rules per symbol."""
@@ -103,7 +111,7 @@ class BindingNetworks:
     """Depth of an attribute's binary tree, even: an object has 2^(L/2) patches on a side."""
     patch: int = 2
     """Pixels on a side of a patch."""
-    tau: float = 0.6
+    tau: float = 0.42
     """Standard deviation of the Gaussian emissions."""
     areas: tuple[int, ...] = (1, 3)
     """Quadrants that the colour of the second object fills, 1 to 3."""
@@ -111,23 +119,23 @@ class BindingNetworks:
     """Networks of every kind, each on grammars and patches of its own."""
     channels: int = 32
     """Width of the denoising network."""
-    steps: int = 2000
+    steps: int = 1300
     """Training steps of the denoising network."""
     batch: int = 64
     """Fresh scenes per step."""
-    data: int = 120
+    data: int = 100
     """Scenes of every area."""
-    samples: int = 30
+    samples: int = 25
     """Samples (t, eps) per scene, shared by the captions."""
-    widths: tuple[int, ...] = (2, 8, 32)
+    widths: tuple[int, ...] = (2, 4, 16)
     """Widths d of the embeddings of dual encoders."""
     hidden: int = 128
     """Units of their hidden layers."""
-    encoder_steps: int = 1000
+    encoder_steps: int = 900
     """Their training steps."""
     encoder_batch: int = 128
     """Scenes per step, which are the negatives of each other."""
-    scenes: int = 600
+    scenes: int = 400
     """Scenes of every area on which they are read, and for which their optimum is found."""
 
     def __post_init__(self) -> None:
@@ -238,9 +246,14 @@ class Captions:
             found[(*one, *other)] = found[(*other, *one)] = k
         return found
 
-    def number(self, one: Any, other: Any) -> Array:
+    @checked
+    def number(self, one: ArrayLike, other: ArrayLike) -> Array:
         """Numbers [n] of captions of two objects [n, attribute], -1 for what is not named."""
-        both = np.concatenate([np.asarray(one), np.asarray(other)], axis=1)
+        top = self.v - 1
+        first = integers("one", one, -1, top, shape=(None, 2))
+        both = np.concatenate(
+            [first, integers("other", other, -1, top, shape=(len(first), 2))], axis=1
+        )
         found = self._numbers[tuple(both.T)]
         if (found < 0).any():
             row = both[int(np.argmax(found < 0))].tolist()
@@ -249,10 +262,13 @@ class Captions:
             )
         return np.asarray(found)
 
-    def asked(self, values: Array, prompt: Prompt) -> Array:
-        """Numbers [n] of a prompt for scenes with the values [n, attribute, code]."""
-        named = np.concatenate([values, np.full((len(values), 2, 1), -1)], axis=2)
-        codes = prompt[0]
+    @checked
+    def asked(self, values: ArrayLike, prompt: str) -> Array:
+        """Numbers [n] of a prompt by its name, for scenes with the values [n, attribute, code]."""
+        one_of("prompt", prompt, tuple(ASKED))
+        codes_of = integers("values", values, 0, self.v - 1, shape=(None, 2, 3))
+        named = np.concatenate([codes_of, np.full((len(codes_of), 2, 1), -1)], axis=2)
+        codes = ASKED[prompt][0]
         blocks = [named[:, b % 2, code] for b, code in enumerate(codes)]
         return self.number(np.stack(blocks[:2], axis=1), np.stack(blocks[2:], axis=1))
 
@@ -334,31 +350,36 @@ class _Drawn:
 
     def under(self, area: int, number: Array, rng: np.random.Generator) -> Array:
         """Images of the law of each caption."""
+        return self.canvas[area].render(self.scenes[area].emit(self.values(number, rng), rng))
+
+    def values(self, number: Array, rng: np.random.Generator) -> Array:
+        """Values of the four blocks [n, 4] under captions."""
         named = self.captions.table[number]
         free = rng.integers(self.captions.v, size=named.shape)
         values = np.where(named < 0, free, named)
         swap = rng.random(len(values)) < 0.5  # a caption does not say which object is where
         values[swap] = values[swap][:, ::-1]
-        return self.canvas[area].render(self.scenes[area].emit(values.reshape(-1, 4), rng))
+        return np.asarray(values.reshape(-1, 4))
 
     def batch(
         self, n: int, rng: np.random.Generator, shares: tuple[float, ...] = _SHARES
-    ) -> LabelledImages:
+    ) -> list[tuple[EmissionImages, Fresh]]:
         """Images of captions of all kinds; the label is area times captions plus caption."""
         v, pairs, total = self.captions.v, self.captions.pairs, len(self.captions.table)
         starts = np.array([0, pairs, pairs + v * v, total])
         kind = rng.choice(3, size=n, p=shares)
         number = rng.integers(starts[kind], starts[kind + 1])
-        which = rng.integers(len(self.scenes), size=n)
-        first = next(iter(self.canvas.values()))
-        out = np.empty((n, *first.shape), np.float32)
-        for i, area in enumerate(self.scenes):
-            rows = np.flatnonzero(which == i)
-            if rows.size:
-                out[rows] = self.under(area, number[rows], rng)
-        return LabelledImages(out, which * total + number)
+        parts, areas = [], list(self.scenes)
+        for i, rows in enumerate(np.array_split(np.arange(n), len(areas))):
+            if not rows.size:
+                continue
+            bare = replace(self.scenes[areas[i]], tau=1e-6)  # as good as no emission noise
+            x = bare.emit(self.values(number[rows], rng), rng)
+            spread = np.full((len(rows), x.shape[1], 1), self.scenes[areas[i]].tau)
+            parts.append((self.canvas[areas[i]], Fresh(x, spread, i * total + number[rows])))
+        return parts
 
-    def pairs(self, n: int, rng: np.random.Generator) -> LabelledImages:
+    def pairs(self, n: int, rng: np.random.Generator) -> list[tuple[EmissionImages, Fresh]]:
         """Images of captions of both objects."""
         return self.batch(n, rng, (1.0, 0.0, 0.0))
 
@@ -447,7 +468,7 @@ def _one_network(
         canvas, scenes = drawn.canvas[area], drawn.scenes[area]
         # the same random numbers without emission noise
         both = [one.sample(2, stream(own, "pictures", i))[0]
-                for one in (replace(scenes, tau=1e-3), scenes)]  # fmt: skip
+                for one in (replace(scenes, tau=1e-6), scenes)]  # fmt: skip
         pictures.append(canvas.picture(canvas.render(np.concatenate(both)[[0, 1, 2]])))
     return {**found, "pictures": np.stack(pictures)}
 
@@ -466,7 +487,7 @@ def _asked(
         scenes, canvas = drawn.scenes[area], drawn.canvas[area]
         x0, values = scenes.sample(source.data, stream(seed, "scenes", area))
         log_p = scenes.log_density(x0, values, prompts)
-        labels = [i * total + drawn.captions.asked(values, prompt) for prompt in prompts]
+        labels = [i * total + drawn.captions.asked(values, name) for name in names]
         images = canvas.render(x0)
         rng = stream(seed, "pool", area)
         t = 1 - rng.random((source.data, source.samples))
@@ -517,7 +538,7 @@ def _dual(
         ])  # fmt: skip
 
     for k, width in enumerate(source.widths):
-        optimum = fit_infonce(joint, width, iterations=600, seed=stream(seed, "optimum", width))
+        optimum = fit_infonce(joint, width, iterations=400, seed=stream(seed, "optimum", width))
         found["dual_optimum"][..., k] = read(optimum.scores)
         network = _encoders(source, drawn, width, seed, folder, device)
         where = next(network.parameters()).device
@@ -551,10 +572,12 @@ def _encoders(
     module = SceneEncoders(drawn.captions, shape, width, source.hidden)
 
     def loss(network: nn.Module, step: int) -> Tensor:
-        some = drawn.pairs(source.encoder_batch, stream(seed, "pairs", width, step))
+        rng = stream(seed, "pairs", width, step)
+        parts = drawn.pairs(source.encoder_batch, rng)
         where = next(network.parameters()).device
-        number = some.labels % len(drawn.captions.table)
-        scores = network(*(torch.from_numpy(x).to(where) for x in (some.images, number)))
+        images = np.concatenate([some.images(canvas, rng) for canvas, some in parts])
+        number = np.concatenate([some.labels for _, some in parts]) % len(drawn.captions.table)
+        scores = network(*(torch.from_numpy(x).to(where) for x in (images, number)))
         mean: Tensor = (scores.logsumexp(dim=1) - scores.diagonal()).mean()
         return mean - math.log(len(scores))
 

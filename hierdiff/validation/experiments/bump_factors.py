@@ -49,7 +49,18 @@ from hierdiff.checks import check_fields, listed, number, positive, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import BLUE, GREEN, GUIDE, ORANGE, Figure, legend, level_colours, panel, plt
+from hierdiff.plots import (
+    BLUE,
+    GREEN,
+    GUIDE,
+    ORANGE,
+    Figure,
+    legend,
+    level_colours,
+    panel,
+    plt,
+    ticker,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
@@ -123,9 +134,9 @@ class ImbalanceNetworks:
         if len(self.ratios) < 3:
             raise InvalidParameter(f"ratios = {self.ratios} give no curve; name three or more")
         for r in self.ratios:
-            _ = self.bumps(r)
+            _ = self._bumps(r)
 
-    def bumps(self, ratio: float) -> Bumps:
+    def _bumps(self, ratio: float) -> Bumps:
         """The labels of a ratio."""
         root = float(np.sqrt(ratio))
         return Bumps(size=self.size, sigma=self.sigma, margin=self.margin,
@@ -166,17 +177,17 @@ class LabelCounts:
             num_steps=_COUNT, architecture=architecture_rule(Bumps),
         )  # fmt: skip
         for n in self.values:
-            if len(self.counts(n)) < 2:
+            if len(self._counts(n)) < 2:
                 raise InvalidParameter(
                     f"labels = {self.labels} leave fewer than two numbers of trained pairs for "
                     f"N = {n}, whose pairs are {n * n}; name smaller ones"
                 )
 
-    def counts(self, n: int) -> tuple[int, ...]:
+    def _counts(self, n: int) -> tuple[int, ...]:
         """The numbers of trained pairs that leave some of N^2 out."""
         return tuple(p for p in self.labels if p <= n * n - 4)
 
-    def bumps(self, n: int) -> Bumps:
+    def _bumps(self, n: int) -> Bumps:
         """N values of each coordinate, a pixel apart."""
         return Bumps(size=n + 2 * self.margin, sigma=self.sigma, margin=self.margin)
 
@@ -195,9 +206,11 @@ class ManifoldNetwork:
     """Width of the bump in pixels."""
     margin: float = 2.0
     """Distance of the labels from the edge."""
-    steps: int = 3000
+    steps: int = 2400
     """Training steps."""
-    checkpoints: int = 20
+    rate: float = 2e-3
+    """Highest learning rate."""
+    checkpoints: int = 12
     """Evaluations."""
     samples: int = 200
     """Labels under which images are made at each."""
@@ -212,13 +225,15 @@ class ManifoldNetwork:
 
     def __post_init__(self) -> None:
         _bump_fields(
-            self, attenuation=positive, spacing=positive, checkpoints=_COUNT,
-            samples=partial(whole, low=20, high=10**9), feature_samples=partial(whole, low=20, high=5000),
+            self, attenuation=positive, spacing=positive, rate=positive, checkpoints=_COUNT,
+            samples=partial(whole, low=20, high=10**9),
+            feature_samples=partial(whole, low=20, high=5000),
         )  # fmt: skip
         n = len(self.bumps.labels)
         if self.feature_samples > n:
             raise InvalidParameter(
-                f"feature_samples = {self.feature_samples} is more than the {n} labels; lower it, or spacing"
+                f"feature_samples = {self.feature_samples} is more than the {n} labels; lower "
+                "it, or spacing"
             )
 
     @property
@@ -244,11 +259,11 @@ def measure_factors(
 
 def _train(
     source: Source, bumps: Bumps, key: str, every: int, device: str, folder: Path | None,
-    seed: int, evaluate: Callable[[nn.Module], dict[str, float]], **rest: Any,
+    seed: int, evaluate: Callable[[nn.Module], dict[str, float]], rate: float = 2e-3, **rest: Any,
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Train a network; returns its history."""
     # the rate stays up while positions are learned; one that falls freezes what is half learned
-    plan = TrainConfig(steps=source.steps, every=every, rate=2e-3, average=0.98,
+    plan = TrainConfig(steps=source.steps, every=every, rate=rate, average=0.98,
                        warmup=min(50, source.steps), hold=0.8, device=device)  # fmt: skip
     key += checkpoint_suffix(Bumps, source.architecture)
     _, done = train_bump_network(
@@ -282,19 +297,20 @@ def _imbalance(
         one = float((bump_counts(images) == 1).mean())
         return {"both": float(both), "x": float(x), "y": float(y), "one_bump": one}
 
-    rows, steps = [], []
+    rows: list[list[list[list[float]]]] = []
+    steps: list[int] = []
     every = max(1, source.steps // source.checkpoints)
     for r in source.ratios:
         rows.append([])
         for k in range(source.networks):
             key = f"factors-imbalance-{r:g}-{source.spacing:g}-{source.size}-{seed}-{k}"
-            history = _train(source, source.bumps(r), key, every, device, folder,
+            history = _train(source, source._bumps(r), key, every, device, folder,
                              seed + 1000 * k, evaluate)  # fmt: skip
             steps = [int(h["step"]) for h in history]
             rows[-1].append([[h[n] for h in history] for n in ("both", "x", "y", "one_bump")])
     values = np.array(rows)  # [ratio, network, reading, step]
-    times = np.array([[[crossing_time(steps, values[i, k, a], _HEIGHT) for a in (1, 2)]
-                       for k in range(source.networks)] for i in range(len(source.ratios))])  # fmt: skip
+    times = np.array([[[crossing_time(steps, curve[a], _HEIGHT) for a in (1, 2)]
+                       for curve in networks] for networks in values])  # fmt: skip
     dims = ("ratio", "network", "step")
     variables: dict[str, Any] = {
         n: (dims, values[:, :, i], f"accuracy: {n}" if i < 3 else "share of images with one bump")
@@ -304,7 +320,7 @@ def _imbalance(
                              "step at which the accuracy of a coordinate is 0.6")  # fmt: skip
     variables["label_number"] = (
         ("ratio",),
-        [len(source.bumps(r).labels) for r in source.ratios],
+        [len(source._bumps(r).labels) for r in source.ratios],
         "labels",
     )
     coords: dict[str, Any] = {
@@ -317,8 +333,9 @@ def _imbalance(
 
 
 def _imbalance_summary(ds: xr.Dataset) -> Summary:
-    rates, lines = [], [f"{'d_y / d_x':>10} {'labels':>7} {'x at step':>14} {'y at step':>14} "
-                        f"{'ln t_x / t_y':>16} {'x at the end':>14} {'y at the end':>14}"]  # fmt: skip
+    heads = f"{'d_y / d_x':>10} {'labels':>7} {'x at step':>14} {'y at step':>14} "
+    heads += f"{'ln t_x / t_y':>16} {'x at the end':>14} {'y at the end':>14}"
+    rates, lines = [], [heads]
     values: dict[str, Any] = {"networks": ds.sizes["network"], "ratios": ds.ratio.values.tolist(),
                               "labels": ds.label_number.values.tolist()}  # fmt: skip
     for key in ("x at", "y at", "ln", "x end", "y end"):
@@ -378,15 +395,15 @@ def _imbalance_figure(ds: xr.Dataset) -> Figure:
     axes[0].set(xlabel="training step", ylabel="accuracy in x (full) and y (dashed)",
                 ylim=(0, 1.02))  # fmt: skip
     panel(axes[0], "a", "x and y along training")
-    for a, colour in (("x", BLUE), ("y", ORANGE)):
+    for a, dark in (("x", BLUE), ("y", ORANGE)):
         times = ds.crossing.sel(axis=a).values
         known = np.isfinite(times).all(axis=1)
         if not known.any():
             continue
         axes[1].errorbar(ds.ratio.values[known], times[known].mean(axis=1),
-                         student_error(times[known].T), color=colour, marker="o", ms=4, mfc="none",
+                         student_error(times[known].T), color=dark, marker="o", ms=4, mfc="none",
                          lw=0.8, label=f"accuracy 0.6 in {a}")  # fmt: skip
-    axes[1].set(xscale="log", xlabel="imbalance d_y / d_x", ylabel="training step", ylim=(0, None))
+    axes[1].set(xlabel="imbalance d_y / d_x", ylabel="training step", ylim=(0, None))
     panel(axes[1], "b", "when each coordinate is learned")
     log = np.log(ds.crossing.values[..., 0] / ds.crossing.values[..., 1])
     known = np.isfinite(log).all(axis=1)
@@ -397,7 +414,13 @@ def _imbalance_figure(ds: xr.Dataset) -> Figure:
                          label="networks")  # fmt: skip
     axes[2].plot(ds.ratio, ds.ratio, "k-", lw=1, label="learned apart: by how often each is seen")
     axes[2].axhline(1, color="0.5", ls="--", lw=1, label="learned together")
-    axes[2].set(xscale="log", yscale="log", xlabel="imbalance d_y / d_x", ylabel="t_x / t_y")
+    axes[2].set(yscale="log", xlabel="imbalance d_y / d_x", ylabel="t_x / t_y")
+    for ax in axes[1:]:
+        ax.set(xscale="log", xticks=ds.ratio, xticklabels=[f"{r:g}" for r in ds.ratio.values])
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes[2].yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes[2].yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    axes[2].yaxis.set_minor_formatter(ticker.NullFormatter())
     panel(axes[2], "c", "together or apart")
     for ax in axes:
         legend(ax)
@@ -415,11 +438,11 @@ def _label_counts(
     shape = (len(source.stripes), len(source.values), len(source.labels), source.networks)
     values = np.full((3, *shape), np.nan)
     cases = [(i, j, a, k) for k in range(source.networks) for j, n in enumerate(source.values)
-             for a, p in enumerate(source.labels) if p in source.counts(n)
+             for a, p in enumerate(source.labels) if p in source._counts(n)
              for i in range(len(source.stripes))]  # fmt: skip
     for i, j, a, k in Progress(cases, "networks", unit="networks"):
         n, p, share = source.values[j], source.labels[a], source.stripes[i]
-        bumps = source.bumps(n)
+        bumps = source._bumps(n)
         # fewer trained pairs are a part of more, and the same for every share of stripes
         order = stream(seed, "trained pairs", n, k).permutation(n * n)
         weights = np.zeros(n * n)
@@ -534,9 +557,9 @@ def _label_figure(ds: xr.Dataset) -> Figure:
         p = ds.needed.values[i]
         known = np.isfinite(p).all(axis=1)
         if known.any():
-            colour = (ORANGE, BLUE, GREEN)[i % 3]
             axes[1].errorbar(ds["values"].values[known], p[known].mean(axis=1),
-                             student_error(p[known].T), color=colour, marker=marker, ms=5,
+                             student_error(p[known].T), color=(ORANGE, BLUE, GREEN)[i % 3],
+                             marker=marker, ms=5,
                              mfc="none", lw=0.9, ls=dashes, label=name)  # fmt: skip
     axes[0].axhline(_HEIGHT, **GUIDE)
     axes[0].set(xscale="log", xlabel="trained pairs P", ylabel="accuracy at unseen pairs",
@@ -592,9 +615,10 @@ def _manifold(
         x_t = np.repeat(noise, len(dense), axis=0).astype(np.float32)
         Z = np.asarray(model.given(dense).features(x_t, 1.0)[layer]).reshape(len(dense), -1)
         read = read_phase(images, places, Z, Z_labels=dense)
+        drawn = source.feature_samples
         found = {n: float(getattr(read, n)) for n in PhaseReadout.__dataclass_fields__}
         for name, flat in (
-            ("pca", _principal(Z[: source.feature_samples])), ("isomap", _isomap(Z)[: source.feature_samples]),
+            ("pca", _principal(Z[:drawn])), ("isomap", _isomap(Z)[:drawn]),
             ("made", images[:_SHOWN]),
         ):  # fmt: skip
             found |= {f"{name} {i}": float(x) for i, x in enumerate(np.ravel(flat))}
@@ -603,7 +627,7 @@ def _manifold(
     every = max(1, source.steps // source.checkpoints)
     key = f"factors-manifold-{source.attenuation:g}-{source.spacing:g}-{source.size}-{seed}"
     history = _train(source, bumps, key, every, device, folder, seed, evaluate,
-                     attenuation=source.attenuation)  # fmt: skip
+                     rate=source.rate, attenuation=source.attenuation)  # fmt: skip
 
     def stored(name: str, shape: tuple[int, ...]) -> Array:
         count = int(np.prod(shape))
@@ -690,7 +714,7 @@ def _manifold_figure(ds: xr.Dataset) -> Figure:
     chosen = _chosen_steps(ds) or {"last": ds.sizes["step"] - 1}
     columns = len(chosen)
     figure, axes = plt.subplots(3, columns, figsize=(3.5 * columns, 8.2), squeeze=False,
-                                layout="constrained", height_ratios=(1, 2, 2))  # fmt: skip
+                                layout="constrained", height_ratios=(1.3, 2, 2))  # fmt: skip
     place = ds.label.values
     low, high = place.min(axis=0), place.max(axis=0)
     unit = (place - low) / np.where(high > low, high - low, 1)
@@ -712,9 +736,13 @@ def _manifold_figure(ds: xr.Dataset) -> Figure:
     for row, (key, words) in enumerate((("pca", "principal components"), ("isomap", "Isomap")), 1):
         for column, i in enumerate(chosen.values()):
             ax = axes[row, column]
-            ax.scatter(*ds[key].values[i].T, c=colours, s=12, lw=0)
-            ax.set(xticks=[], yticks=[], aspect="equal")
-            ax.margins(0.06)
+            found = ds[key].values[i]
+            centre = (found.max(axis=0) + found.min(axis=0)) / 2
+            reach = 0.55 * float(np.ptp(found, axis=0).max())
+            ax.scatter(*found.T, c=colours, s=14, lw=0)
+            ax.set(xticks=[], yticks=[], aspect="equal",
+                   xlim=(centre[0] - reach, centre[0] + reach),
+                   ylim=(centre[1] - reach, centre[1] + reach))  # fmt: skip
             order = float(ds.geodesic_rsa[i])
             panel(ax, next(letters), words if row == 1 else f"{words}, order {order:.2f}")
     figure.supxlabel("red grows with x, blue with y; crosses: the places that were asked for",

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from hierdiff import results
+from hierdiff._display import text_table
 from hierdiff.checks import check_fields, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, load_images
@@ -168,13 +169,12 @@ def _label(
 def generation_summary(ds: xr.Dataset, name: str) -> Summary:
     """Shares with their intervals, and the phase."""
     values: dict[str, Any] = {}
-    lines = [f"{'images':>18} {'recognised':>24} {'read as the class':>24}"]
+    lines = []
     for word in map(str, ds.images.values):
         one = ds.sel(images=word)
         row = {key: [float(one[key]), *map(float, one[f"{key}_interval"].values)]
                for key in ("recognised", "right")}  # fmt: skip
-        cells = [f"{x:.3f} [{low:.3f}, {high:.3f}]" for x, low, high in row.values()]
-        lines.append(f"{word:>18} {cells[0]:>24} {cells[1]:>24}")
+        lines.append([word, *(f"{x:.3f} [{low:.3f}, {high:.3f}]" for x, low, high in row.values())])
         values[word] = row
     r, a = values["network"]["recognised"][0], values["network"]["right"][0]
     values["phase"] = phase_of_strings(r, r, a)
@@ -182,7 +182,8 @@ def generation_summary(ds: xr.Dataset, name: str) -> Summary:
         f"{name} is in phase {values['phase']}: {r:.0%} of its images are recognised and {a:.0%} "
         "read as the class"
     )
-    return Summary("\n".join(lines), claim, values)
+    header = ["images", "recognised", "read as the class"]
+    return Summary(text_table(header, lines), claim, values)
 
 
 def generation_figure(ds: xr.Dataset) -> Figure:

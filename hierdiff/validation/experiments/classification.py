@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from tyro.conf import subcommand
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     Rule,
     check_fields,
@@ -692,13 +692,13 @@ def _quantities(found: Mapping[str, Any]) -> str:
         "calls_wrong": ("calls per class when wrong", 0),
     }  # fmt: skip
     rows = [(words, found[k], d) for k, (words, d) in names.items() if k in found]
-    lines = [f"{words:<30}{x:>10.{d}f} ± {error:.{d}f}" for words, (x, error), d in rows]
+    lines = [[words, plus_minus(x, error, digits=d), ""] for words, (x, error), d in rows]
     for key, words in (("minus exact", "network - exact"), ("minus conv", "network - conv."),
                        ("minus bayes", "network - Bayes")):  # fmt: skip
         for w, (x, error) in found.get(key, {}).items():
             z = x / max(error, 1e-12)
-            lines.append(f"{f'{words}, {w}':<30}{x:>+10.3f} ± {error:.3f}   z = {z:.1f}")
-    return "\n".join(lines)
+            lines.append([f"{words}, {w}", f"{x:+.3f} ± {error:.3f}", f"z = {z:.1f}"])
+    return text_table([], lines)
 
 
 def _claim_rhm(found: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ class NetworkClothing:
     """Pixels of a side; 14 are means over 2 x 2 pixels."""
     networks: int = 3
     """Networks of every kind, over which errors are taken."""
-    n_train: tuple[int, ...] = (100, 0)
+    n_train: tuple[int, ...] = (0,)
     """Training images of the networks that are probed; 0 takes all 60,000."""
     channels: int = 32
     """Width of the U-Net at full size."""
@@ -326,7 +326,7 @@ class NetworkClothing:
                 "photographs, and what comes back at every t, network 0",
             ),
             "made": (("class", "sample", "row", "column"), made["made"], "made for a class"),
-            "real": (("class", "photograph", "row", "column"), made["real"], "photographs"),
+            "photographs": (("class", "photograph", "row", "column"), made["real"], "photographs"),
         }  # fmt: skip
         return values, {
             **self._levels("t"),

@@ -100,7 +100,7 @@ def _picture(ax: Axes, image: Array) -> None:
 
 def _sheet(ds: xr.Dataset) -> Figure:
     """Two photographs of every class, and what the network makes for it."""
-    real, made = ds.real.values[_TREE], ds.made.values[_TREE]
+    real, made = ds.photographs.values[_TREE], ds.made.values[_TREE]
     classes, n, k = len(real), real.shape[1], made.shape[1]
     width, height = 0.55, 0.55
     figure, axes = plt.subplots(
@@ -123,7 +123,7 @@ def _sheet(ds: xr.Dataset) -> Figure:
 
 def _confusion(found: dict[str, Any]) -> Figure:
     """Share of answers of every class, classes in the order of their families."""
-    figure, axes = plt.subplots(1, 2, figsize=(9.4, 4.6), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.4, 5.4), layout="constrained", sharey=True)
     families = family_of(_TREE)
     edges = np.flatnonzero(np.diff(families)) + 0.5
     for k, (ax, name) in enumerate(zip(axes, ("network", "classifier"), strict=True)):
@@ -188,12 +188,14 @@ def _line(ax: Axes, x: Any, rows: Array, colour: Any, label: str, **look: Any) -
 
 def _kept(ax: Axes, ds: xr.Dataset, datasets: Datasets, study: Study) -> None:
     kept = kept_by_network(ds)
-    for name, colour, law in (("class", BLUE, "class_kept"), ("family", ORANGE, "family_kept")):
+    for name, colour, word in (("class", BLUE, "class_kept"), ("family", ORANGE, "family_kept")):
         _line(ax, ds.t, kept[name], colour, f"{name}, networks")
         one = datasets[f"{study.name}_mixture"]
-        ax.plot(one.t, one[law], color=colour, lw=1, ls="--", label=f"{name}, mixture")
+        ax.plot(one.t, one[word], color=colour, lw=1, ls="--", label=f"{name}, mixture")
     _line(ax, ds.t[1:], kept["stayed"][:, 1:], GREEN, "a changed class stays in the family",
           marker="s")  # fmt: skip
+    law = datasets[f"{study.name}_mixture"]
+    ax.plot(law.t[1:], law.stayed[1:], color=GREEN, lw=1, ls="--", label="the same, mixture")
     ax.plot(ds.t[1:], kept["stayed by chance"][:, 1:].mean(axis=0), color=GREEN, lw=1, ls=":",
             label="the same by chance")  # fmt: skip
     ax.set(xlabel="noise level t", ylabel="share of images", ylim=(0, 1.03))

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -645,17 +645,19 @@ def _table(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> list[s
     """Readings of the first network along training; what follows for every set of labels."""
     lines, bumps = [], {name: ds for name, ds in found.items() if name != "levels"}
     for name, ds in bumps.items():
-        lines.append(f"{'labels':>9} {'step':>6} {'phase':>13} " + " ".join(
-            f"{n.replace('_', ' ')[:12]:>12}" for n in READINGS))  # fmt: skip
+        rows = []
         for k, step in enumerate(ds.step.values):
             one = ds.isel(seed=0, step=k)
-            lines.append(f"{name:>9} {int(step):>6} {one.phase.values!s:>13} " + " ".join(
-                f"{float(one[n]):>12.2f}" for n in READINGS))  # fmt: skip
+            rows.append([name, int(step), one.phase.values, *(f"{float(one[n]):.2f}"
+                                                              for n in READINGS)])  # fmt: skip
+        header = ["labels", "step", "phase", *(n.replace("_", " ") for n in READINGS)]
+        lines += [text_table(header, rows, keys=3), ""]
     for name in bumps:
         x = values[name]
-        lines.append(f"{name:>9} phases {_courses(x['phases'])}")
+        lines.append(f"{name} labels: phases {_courses(x['phases'])}")
         for axis, times in x["crossing"].items():
-            lines.append(f"{name:>9} accuracy 0.6 in {axis} at step {_crossing(times, x['steps'])}")
+            at = _crossing(times, x["steps"])
+            lines.append(f"{name} labels: accuracy 0.6 in {axis} at step {at}")
     if "levels" in found:
         x, mean = values["levels"], found["levels"].valid.mean("seed")
         half = np.array(x["half valid at"])
@@ -663,9 +665,7 @@ def _table(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> list[s
         rows = [["step", *(f"level {l}" for l in mean.level.values)]]
         for s in mean.step.values[:: max(1, mean.sizes["step"] // 6)]:
             rows.append([str(int(s)), *(f"{share:.2f}" for share in mean.sel(step=s).values)])
-        width = max(12, *map(len, cells))
-        lines += [f"{row[0]:>9} " + " ".join(f"{c:>{width}}" for c in row[1:])
-                  for row in [*rows, cells]]  # fmt: skip
+        lines += ["", text_table(rows[0], [*rows[1:], cells])]
     return lines
 
 

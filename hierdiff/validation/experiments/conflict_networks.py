@@ -1,6 +1,6 @@
 r"""Shape against texture with networks: rendered grammars beside their optimum, and photographs.
 
-A conditional denoising network and a discriminative one of the same body are trained on images in
+A conditional denoising network and a discriminative one of the same size are trained on images in
 which shape and texture agree, and are shown images in which they do not.
 
 ==================  ============================================================================
@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -36,9 +36,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff.checks import check_fields, listed, number, positive, whole
+from hierdiff.checks import check_fields, checked, listed, number, positive, reals, whole
 from hierdiff.contracts import Summary
-from hierdiff.data.digits import LabelledImages
 from hierdiff.data.fashion import FASHION_CLASSES, fashion
 from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import EmissionImages, frequency_templates
@@ -53,6 +52,7 @@ from hierdiff.theory.zero_shot.scenes import ShapeTexture
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.execution import Execution
+from hierdiff.validation.experiments.clothing_networks import ClothingNetworks, ClothingSizes
 from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
 from hierdiff.validation.training import TrainConfig, train
 
@@ -67,7 +67,6 @@ _FACTORS = partial(listed, rule=partial(number, low=0, high=1))
 _SIGMA2 = partial(listed, rule=partial(number, above=0, high=1e6), rising=True)
 _FOREGROUND = -0.8  # of [-1, 1]; the background of the photographs is -1
 _DECIDED = (0.1, 40.0)  # SNRs at which three quarters of the training images are
-_PATCH = 2  # pixels of a photograph that a network sees as channels
 
 
 @dataclass(frozen=True)
@@ -96,15 +95,15 @@ class ConflictNetworks:
     """Networks, each on a grammar and histograms of its own."""
     channels: int = 32
     """Width of both networks."""
-    steps: int = 3000
+    steps: int = 1200
     """Training steps of the denoising network."""
-    classifier_steps: int = 600
+    classifier_steps: int = 400
     """Training steps of the discriminative network."""
     batch: int = 64
     """Fresh images per step."""
-    data: int = 120
+    data: int = 80
     """Images with conflicting cues per level and amplitude; half as many where cues agree."""
-    samples: int = 30
+    samples: int = 20
     """Samples (t, eps) per image, shared by the classes."""
     sigma2: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
     """Noise levels that are tried alone."""
@@ -144,23 +143,25 @@ class ConflictNetworks:
 
 @dataclass(frozen=True)
 class ComposedPhotographs:
-    """Networks on photographs of clothing, shown silhouettes filled with other photographs."""
+    """Networks on photographs of clothing, shown silhouettes filled with other photographs.
+
+    The networks are those of :mod:`hierdiff.validation.experiments.clothing_networks`, which are
+    found where that study has trained them.
+    """
 
     amplitudes: tuple[float, ...] = (1.0, 0.3)
     """Contrasts k of the filling about its mean."""
     networks: int = 3
-    """Networks of different seeds."""
+    """Networks of each kind."""
     channels: int = 32
-    """Width of both networks."""
-    steps: int = 1200
-    """Training steps of the denoising network."""
-    classifier_steps: int = 400
-    """Training steps of the discriminative network."""
-    batch: int = 64
+    """Width of the denoising network."""
+    steps: int = 1500
+    """Training steps of every network."""
+    batch: int = 32
     """Images per step."""
-    data: int = 100
-    """Composed photographs per amplitude."""
-    samples: int = 30
+    data: int = 60
+    """Composed photographs per amplitude; half as many of the photographs themselves."""
+    samples: int = 20
     """Samples (t, eps) per photograph, shared by the classes."""
     sigma2: tuple[float, ...] = (0.03, 0.3, 3.0)
     """Noise levels that are tried alone."""
@@ -170,7 +171,7 @@ class ComposedPhotographs:
     def __post_init__(self) -> None:
         check_fields(
             self, amplitudes=_FACTORS, networks=_FEW, channels=_COUNT, steps=_COUNT, batch=_COUNT,
-            classifier_steps=_COUNT, data=_COUNT, samples=_COUNT, sigma2=_SIGMA2,
+            data=_COUNT, samples=_COUNT, sigma2=_SIGMA2,
             low_pass=partial(listed, rule=partial(whole, low=1, high=14)),
         )  # fmt: skip
 
@@ -180,34 +181,8 @@ class ComposedPhotographs:
 
 
 Source: TypeAlias = ConflictNetworks | ComposedPhotographs
-
-
-class Scene(Protocol):
-    """Images in which cues agree, for training, and in which they do not."""
-
-    cases: tuple[str, ...]
-    n_classes: int
-    pictures: tuple[str, ...]
-    conditions: int
-    """Sets of classes that the denoising network is conditioned on: of every case, or one."""
-
-    def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
-        """Images whose cues agree; the label is condition times classes plus class."""
-
-    def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
-        """Images, classes of their shapes, classes of their textures."""
-
-    def agreeing(self, case: int, n: int, seed: int) -> tuple[Array, Array]:
-        """Images whose cues agree, none of which was trained on, and their classes."""
-
-    def low_passed(self, images: Array, case: int, factor: float) -> Array:
-        """Images without fast detail, as far as the factor says."""
-
-    def exact(self, case: int) -> ExactCues | None:
-        """The optimal denoiser, where it is known."""
-
-    def shown(self, case: int, seed: int) -> Array:
-        """Pictures [picture, height, width] for the figure, as ``pictures`` names them."""
+Judge: TypeAlias = Callable[[Array, int], Array]
+"""Images of a case to classes [n]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,9 +231,16 @@ def quarters(leaves: int) -> tuple[Array, Array]:
 
 
 class RenderedScene:
-    """Images of one grammar with textures of several levels and amplitudes."""
+    """Images of one grammar with textures of several levels and amplitudes.
+
+    The methods that :class:`PhotographScene` has as well: ``trained`` returns the denoising network
+    and what the discriminative one answers, ``conflict`` images with the classes of their shapes
+    and textures, ``agreeing`` images whose cues agree, ``low_passed`` images without fast detail,
+    ``exact`` the optimal denoiser where it is known, ``shown`` pictures for the figure.
+    """
 
     def __init__(self, source: ConflictNetworks, g: int, seed: int) -> None:
+        self.source, self.place = source, f"conflict-{seed}-{g}"
         grammar = RHM(source.v, source.m, source.s, source.L).draw(stream(seed, "grammar", g))
         tree = GaussianRHM(grammar, source.tau)
         row, column = quarters(grammar.n_leaves)
@@ -274,6 +256,8 @@ class RenderedScene:
             for k in source.amplitudes:
                 self.models.append(ShapeTexture(tree, table, k, level))
                 names.append(f"level {level}, k = {k:g}")
+        # the same laws with as good as no emission noise
+        self.bare = [replace(m, shape_model=replace(tree, tau=1e-6)) for m in self.models]
         self.cases, self.n_classes = tuple(names), tree.n_classes
         self.conditions = len(names)
         self.pictures = ("cues agree", "conflict", "with emissions", "low-passed")
@@ -282,14 +266,31 @@ class RenderedScene:
         n, _, _, v = emissions.shape
         return self.canvas.render(emissions.reshape(n, -1, v))
 
-    def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
+    def draw(self, n: int, rng: np.random.Generator) -> list[tuple[EmissionImages, Fresh]]:
+        """Images whose cues agree; the label is case times classes plus class."""
         case, classes = rng.integers(len(self.cases), size=n), rng.integers(self.n_classes, size=n)
-        out = np.empty((n, *self.canvas.shape), np.float32)
-        for i, model in enumerate(self.models):
+        _, leaves, v = self.models[0].shape
+        bare, spread = np.empty((n, 2 * leaves, v)), np.full((n, 2 * leaves, 1), self.source.tau)
+        for i, model in enumerate(self.bare):
             rows = np.flatnonzero(case == i)
             if rows.size:
-                out[rows] = self._rendered(model.conflict(classes[rows], classes[rows], rng))
-        return LabelledImages(out, case * self.n_classes + classes)
+                both = model.conflict(classes[rows], classes[rows], rng)
+                bare[rows] = both.reshape(len(rows), -1, v)
+                spread[rows, leaves:] *= model.amplitude
+        return [(self.canvas, Fresh(bare, spread, case * self.n_classes + classes))]
+
+    def trained(self, seed: int, folder: Path | None, device: str) -> tuple[NetworkModel, Judge]:
+        source, place = self.source, None if folder is None else folder / self.place
+        classes = self.conditions * self.n_classes
+        torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+        module = body(self.canvas.shape, source.channels, classes)
+        module.label_emb = CaseAndClass(self.conditions, self.n_classes, 4 * source.channels)
+        network = trained_denoiser(
+            module, self.draw, plan_of(source.steps, device), batch=source.batch, seed=seed,
+            folder=None if place is None else place / "denoiser", name=f"network {self.place}",
+        )  # fmt: skip
+        judge = _classifier(self, source, seed, place, device)
+        return network, partial(_answers, judge)
 
     def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
         # the same shapes and textures in all cases of a network
@@ -314,15 +315,14 @@ class RenderedScene:
 
     def shown(self, case: int, seed: int) -> Array:
         seen, shapes, textures = self.conflict(case, 1, seed)
-        model = self.models[case]
-        # the same random numbers without emission noise
-        bare = replace(model, shape_model=replace(model.shape_model, tau=1e-3))
+        bare = self.bare[case]
         rows = [self._rendered(bare.conflict(shapes, x, stream(seed, "shown")))
                 for x in (shapes, textures)]  # fmt: skip
         images = np.concatenate([*rows, seen, self.low_passed(seen, case, 0.0)])
         return self.canvas.picture(images)[:, 0]
 
 
+@checked(amplitude=partial(number, low=0, high=1e6))
 def compose_silhouettes(shapes: ArrayLike, textures: ArrayLike, amplitude: float = 1.0) -> Array:
     r"""Silhouettes of some photographs, filled with the nearest pixels of others.
 
@@ -356,12 +356,14 @@ def compose_silhouettes(shapes: ArrayLike, textures: ArrayLike, amplitude: float
     """
     from scipy.ndimage import distance_transform_edt
 
-    a, b = (np.asarray(x, float) for x in (shapes, textures))
+    a, b = (
+        reals(name, x, low=-1e6, high=1e6)
+        for name, x in (("shapes", shapes), ("textures", textures))
+    )
     if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1:
         raise InvalidParameter(
             f"shapes of shape {a.shape} and textures of shape {b.shape} must both be [n, 1, h, w]"
         )
-    number("amplitude", amplitude, low=0)
     out = np.full(a.shape, -1.0)
     for k, (form, paint) in enumerate(zip(a[:, 0], b[:, 0], strict=True)):
         inside, own = form > _FOREGROUND, paint > _FOREGROUND
@@ -378,20 +380,26 @@ class PhotographScene:
     """Photographs of clothing, and silhouettes filled with others."""
 
     def __init__(self, source: ComposedPhotographs, g: int, seed: int) -> None:
-        self.training, self.test = (fashion(split, size=14) for split in ("train", "test"))
-        self.amplitudes = source.amplitudes
+        self.source, self.g, self.seed = source, g, seed
+        self.test, self.amplitudes = fashion("test", size=14), source.amplitudes
         self.cases = tuple(f"k = {k:g}" for k in source.amplitudes)
         self.n_classes, self.conditions = len(FASHION_CLASSES), 1
         self.pictures = ("photograph", "conflict", "low-passed")
 
+    def trained(self, seed: int, folder: Path | None, device: str) -> tuple[NetworkModel, Judge]:
+        s = self.source
+        sizes = ClothingSizes(channels=s.channels, batch=s.batch, steps=s.steps, seed=self.seed)
+        networks = ClothingNetworks(sizes, folder, device)
+        judge = networks.classifier(self.g)
+
+        def answers(images: Array, case: int) -> Array:
+            return np.asarray(judge.activations(images)["logits"].argmax(axis=1))
+
+        return networks.network(self.g), answers
+
     def _rows(self, labels: Array, rng: np.random.Generator) -> Array:
         """A test photograph of each class."""
         return np.array([rng.choice(np.flatnonzero(self.test.labels == k)) for k in labels])
-
-    def draw(self, n: int, rng: np.random.Generator) -> LabelledImages:
-        rows = rng.integers(len(self.training), size=n)
-        some = self.training[rows]
-        return LabelledImages(_unshuffled(some.images), some.labels)
 
     def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
         rng = stream(seed, "conflict")
@@ -399,18 +407,17 @@ class PhotographScene:
         textures = (shapes + rng.integers(1, self.n_classes, size=n)) % self.n_classes
         a, b = (self.test.images[self._rows(x, rng)] for x in (shapes, textures))
         both = compose_silhouettes(a, b, self.amplitudes[case])
-        return _unshuffled(both.astype(np.float32)), shapes, textures
+        return both.astype(np.float32), shapes, textures
 
     def agreeing(self, case: int, n: int, seed: int) -> tuple[Array, Array]:
-        rows = stream(seed, "agreeing").permutation(len(self.test))[:n]
-        some = self.test[rows]
-        return _unshuffled(some.images), some.labels
+        some = self.test[stream(seed, "agreeing").permutation(len(self.test))[:n]]
+        return some.images, some.labels
 
     def low_passed(self, images: Array, case: int, factor: float) -> Array:
         from scipy.ndimage import uniform_filter
 
-        pixels, size = self.picture(images), int(factor)
-        return _unshuffled(uniform_filter(pixels, (0, 0, size, size), mode="nearest"))
+        size = int(factor)
+        return np.asarray(uniform_filter(images, (0, 0, size, size), mode="nearest"))
 
     def exact(self, case: int) -> None:
         return None
@@ -418,23 +425,7 @@ class PhotographScene:
     def shown(self, case: int, seed: int) -> Array:
         images, _, _ = self.conflict(case, 1, seed)
         plain, _ = self.agreeing(case, 1, seed)
-        every = np.concatenate([plain, images, self.low_passed(images, case, 3)])
-        return self.picture(every)[:, 0]
-
-    def picture(self, images: Array) -> Array:
-        """Pixels [n, channels, height, width]."""
-        n, channels, h, w = images.shape
-        parts = images.reshape(n, channels // _PATCH**2, _PATCH, _PATCH, h, w)
-        out = parts.transpose(0, 1, 4, 2, 5, 3)
-        return np.asarray(out.reshape(n, -1, h * _PATCH, w * _PATCH))
-
-
-def _unshuffled(images: Array) -> Array:
-    """Patches as channels: a quarter of the places, at a quarter of the cost."""
-    n, c, h, w = images.shape
-    parts = images.reshape(n, c, h // _PATCH, _PATCH, w // _PATCH, _PATCH)
-    out = parts.transpose(0, 1, 3, 5, 2, 4)
-    return np.ascontiguousarray(out.reshape(n, -1, h // _PATCH, w // _PATCH), np.float32)
+        return np.concatenate([plain, images, self.low_passed(images, case, 3)])[:, 0]
 
 
 # --------------------------------------------------------------------------------------- networks
@@ -489,10 +480,55 @@ class Pooled(nn.Module):
         return found.mean(dim=(2, 3))
 
 
-def focused_loss(
-    draw: Callable[[int, np.random.Generator], LabelledImages], batch: int, seed: int
-) -> Callable[[nn.Module, int], Tensor]:
-    """Squared error of eps on fresh images, most of it where classes are told apart."""
+class Fresh(NamedTuple):
+    """Images drawn for training, with what they are before the emission noise.
+
+    Attributes
+    ----------
+    bare : array [n, leaves, v]
+        Emissions without noise: the symbols.
+    spread : array [n, leaves, 1]
+        Standard deviation of the emission noise.
+    labels : int array [n]
+    """
+
+    bare: Array
+    spread: Array
+    labels: Array
+
+    def images(self, canvas: EmissionImages, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Images with emission noise."""
+        noise = rng.standard_normal(self.bare.shape)
+        return canvas.render(self.bare + self.spread * noise)
+
+
+Draw: TypeAlias = Callable[[int, np.random.Generator], list[tuple[EmissionImages, Fresh]]]
+"""Fresh images, by the canvas on which they are drawn."""
+
+
+def noisy_and_mean(
+    canvas: EmissionImages, some: Fresh, alpha: Floats, sigma: Floats, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Noisy images, and the mean of their noise given the symbols."""
+    a, b = alpha[:, None, None], sigma[:, None, None]
+    images = some.images(canvas, rng)
+    eps = rng.standard_normal(images.shape, dtype=np.float32)
+    x_t = (a[..., None] * images + b[..., None] * eps).astype(np.float32)
+    mean = b * (canvas.read(x_t) - a * some.bare) / (b**2 + a**2 * some.spread**2)
+    # pixels that no template reaches have no emission noise: there eps is known
+    return x_t, eps + canvas.render(mean - canvas.read(eps))
+
+
+def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int], Tensor]:
+    r"""Squared error of eps on fresh images, most of it where classes are told apart.
+
+    The target is the mean of eps given the noisy image and the symbols e of all leaves,
+
+    .. math:: E[\epsilon \mid x_t, e] = \sigma\,\frac{x_t - \alpha R e}{\sigma^2 + \alpha^2\tau^2},
+
+    so the minimum over functions is the posterior mean of eps, as with eps itself as the target;
+    the gradient has less noise.
+    """
     schedule = DiscreteSchedule.linear()
     ratio = schedule.snr / (1 + schedule.snr)
     clean, sigma = np.sqrt(ratio), np.sqrt(1 - ratio)
@@ -500,17 +536,22 @@ def focused_loss(
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rng = stream(seed, "training", step)
-        some = draw(batch, rng)
+        parts = draw(batch, rng)
         index = rng.integers(len(schedule), size=batch)
         focus = rng.random(batch) < 0.75
         index[focus] = inside[rng.integers(len(inside), size=int(focus.sum()))]
-        eps = rng.standard_normal(some.images.shape, dtype=np.float32)
-        a, b = (x[index, None, None, None].astype(np.float32) for x in (clean, sigma))
+        noisy, targets, start = [], [], 0
+        for canvas, some in parts:
+            rows = index[start : start + len(some.labels)]
+            start += len(rows)
+            x_t, mean = noisy_and_mean(canvas, some, clean[rows], sigma[rows], rng)
+            noisy.append(x_t)
+            targets.append(mean)
         where = next(network.parameters()).device
         x, t, label, target = (
             torch.from_numpy(v).to(where)
-            for v in (a * some.images + b * eps, schedule.times[index].astype(np.float32),
-                      some.labels, eps)
+            for v in (np.concatenate(noisy), schedule.times[index].astype(np.float32),
+                      np.concatenate([some.labels for _, some in parts]), np.concatenate(targets))
         )  # fmt: skip
         return nn.functional.mse_loss(network(x, t, label), target)
 
@@ -518,8 +559,8 @@ def focused_loss(
 
 
 def trained_denoiser(
-    module: nn.Module, draw: Callable[[int, np.random.Generator], LabelledImages],
-    plan: TrainConfig, *, batch: int, seed: int, folder: Path | None, name: str,
+    module: nn.Module, draw: Draw, plan: TrainConfig, *, batch: int, seed: int,
+    folder: Path | None, name: str,
 ) -> NetworkModel:  # fmt: skip
     """A conditional network trained on fresh images, always with their labels."""
     loss = focused_loss(draw, batch, seed)
@@ -557,18 +598,20 @@ class OneCase:
 
 
 def _classifier(
-    scene: Scene, source: Source, shape: tuple[int, ...], seed: int, folder: Path | None,
-    device: str,
-) -> Pooled:  # fmt: skip
+    scene: RenderedScene, source: ConflictNetworks, seed: int, folder: Path | None, device: str
+) -> Pooled:
     """The discriminative network: it is given the case, as the denoising one is."""
     torch.manual_seed(int(stream(seed, "classifier weights").integers(2**31)))
+    shape = scene.canvas.shape
     module = Pooled(body(shape, source.channels, scene.conditions), scene.n_classes)
 
     def loss(network: nn.Module, step: int) -> Tensor:
-        some = scene.draw(source.batch, stream(seed, "classifier", step))
+        rng = stream(seed, "classifier", step)
+        ((canvas, some),) = scene.draw(source.batch, rng)
+        images = some.images(canvas, rng)
         case, label = np.divmod(some.labels, scene.n_classes)
         where = next(network.parameters()).device
-        x, c, y = (torch.from_numpy(v).to(where) for v in (some.images, case, label))
+        x, c, y = (torch.from_numpy(v).to(where) for v in (images, case, label))
         return nn.functional.cross_entropy(network(x, c), y)
 
     place = None if folder is None else folder / "classifier"
@@ -657,24 +700,13 @@ def _one_network(
     source: Source, g: int, seed: int, folder: Path | None, device: str
 ) -> dict[str, Any]:
     """Both networks on one set of images, and the exact optimum."""
-    scene: Scene = source.scene(g, seed)
+    scene = source.scene(g, seed)
     own = seed * 1000 + g
-    place = None if folder is None else folder / f"conflict-{type(source).__name__}-{seed}-{g}"
-    shape = scene.draw(2, stream(own, "shape")).images.shape[1:]
-    classes = scene.conditions * scene.n_classes
-    torch.manual_seed(int(stream(own, "weights").integers(2**31)))
-    module = body(shape, source.channels, classes)
-    if scene.conditions > 1:
-        module.label_emb = CaseAndClass(scene.conditions, scene.n_classes, 4 * source.channels)
-    network = trained_denoiser(
-        module, scene.draw, plan_of(source.steps, device), batch=source.batch, seed=own,
-        folder=None if place is None else place / "denoiser", name=f"network {g}",
-    )  # fmt: skip
-    judge = _classifier(scene, source, shape, own, place, device)
+    network, judge = scene.trained(own, folder, device)
     test = CueConflict(samples=source.samples, sigma2=source.sigma2, gaussian_samples=4, seed=own)
     agree = CueConflict(samples=source.samples, sigma2=source.sigma2[:1], gaussian_samples=1,
                         seed=own + 500)  # fmt: skip
-    tasks = None if place is None else place / "tasks"
+    tasks = None if folder is None else folder / "tasks"
     found: dict[str, list[Any]] = {}
 
     def add(name: str, value: Any) -> None:
@@ -700,11 +732,11 @@ def _one_network(
         if exact is not None:
             score = exact.model.log_density(exact.emissions(images))
             add("bayes_bias", _bias(score.argmax(axis=1), shapes, textures)[0])
-        seen = [_bias(_answers(judge, scene.low_passed(images, i, f), condition), shapes, textures)
+        seen = [_bias(judge(scene.low_passed(images, i, f), condition), shapes, textures)
                 for f in source.low_pass]  # fmt: skip
         add("blur_bias", [x for x, _ in seen])
         add("blur_matched", [x for _, x in seen])
-        add("blur_accuracy", (_answers(judge, plain, condition) == labels).mean())
+        add("blur_accuracy", (judge(plain, condition) == labels).mean())
     out: dict[str, Any] = {name: np.stack(values) for name, values in found.items()}
     for name in ("bias", "matched", "noise_bias", "accuracy"):
         if f"exact_{name}" in out:
@@ -727,7 +759,8 @@ def conflict_summary(ds: xr.Dataset) -> Summary:
     """Shape bias of all networks and of their optimum, and a law that is wrong."""
     cases, weights = map(str, ds.case.values), [str(w) for w in ds.weighting.values]
     strong, *_, weak = ds.low_pass.values
-    exact, values = "exact_bias" in ds, {"networks": int(ds.sizes["network"])}
+    exact = "exact_bias" in ds
+    values: dict[str, Any] = {"networks": int(ds.sizes["network"])}
     heads = ["network, exp", "network, vdm", *(["exact, exp", "exact, vdm"] if exact else []),
              "discriminative", "low-passed"]  # fmt: skip
     lines = [f"{'shape bias':>18}" + "".join(f"{h:>16}" for h in heads)]
@@ -761,7 +794,9 @@ def _laws(ds: xr.Dataset) -> dict[str, Any]:
     """Network minus exact over all cases, and minus a law in which amplitude does not matter."""
     names, one = [str(c) for c in ds.case.values], {"weighting": "exp"}
     gap = ds.bias_minus_exact_by_network.sel(one)
-    found = {"network minus exact": [float(gap.mean()), float(student_error(gap.mean("case")))]}
+    found: dict[str, Any] = {
+        "network minus exact": [float(gap.mean()), float(student_error(gap.mean("case")))]
+    }
     strong, weak = _extremes(names)
     net, law = (ds[f"{x}bias_by_network"].sel(one) for x in ("", "exact_"))
     wrong = (net.sel(case=weak).values - law.sel(case=strong).values).mean(axis=1)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -336,15 +336,15 @@ class NetworkContrastive:
         """Accuracy of binding at every width, networks and minimum."""
         law, ds = datasets[f"{self.name}_theory"], datasets[self.name]
         task = str(ds.task.values[-1])
-        lines = [f"{task}: networks, and the minimum of the loss",
-                 f"{'d':>4}" + "".join(f"{k:>28}" for k in KINDS)]  # fmt: skip
+        rows = []
         for d in self.widths:
             cells = []
             for kind in KINDS:
                 a, b = (x.sel(negatives=kind, task=task, width=d) for x in (law, ds))
-                cells.append(f"{float(b.accuracy):.3f} ± {float(b.accuracy_error):.3f}, "
+                cells.append(f"{plus_minus(b.accuracy, b.accuracy_error)}, "
                              f"{float(a.accuracy):.3f}")  # fmt: skip
-            lines.append(f"{d:>4}" + "".join(f"{c:>28}" for c in cells))
+            rows.append([d, *cells])
+        table = f"{task}: networks, and the minimum of the loss\n{text_table(['d', *KINDS], rows)}"
         at = ds.sel(task=task).isel(width=0)
         words = [f"{float(at.accuracy.sel(negatives=k)):.3f} ± "
                  f"{float(at.accuracy_error.sel(negatives=k)):.3f}" for k in KINDS]  # fmt: skip
@@ -359,4 +359,4 @@ class NetworkContrastive:
             **{name: [x.accuracy.values.tolist(), x.accuracy_error.values.tolist()]
                for name, x in (("network", ds), ("theory", law))},
         }  # fmt: skip
-        return Summary("\n".join(lines), claim, values)
+        return Summary(table, claim, values)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -335,11 +335,11 @@ class NetworkExactTargets:
         ds = datasets[self.name]
         both = results.compare(datasets[f"{self.name}_theory"], ds[["excess", "excess_error"]])
         z = float(np.abs(both.excess_z).max())
-        lines = [f"{'step':>6} {'sampled targets':>20} {'exact posterior':>20}"]
+        rows = []
         for step in ds.step.values:
-            cells = [f"{float(x.divergence):.4f} ± {float(x.divergence_error):.4f}"
+            cells = [plus_minus(x.divergence, x.divergence_error, digits=4)
                      for x in (ds.sel(target=k, step=step) for k in _TARGETS)]  # fmt: skip
-            lines.append(f"{step:>6} {cells[0]:>20} {cells[1]:>20}")
+            rows.append([step, *cells])
         ratios = {
             name: [float(ds[name]), float(ds[f"{name}_error"])]
             for name in ("noise_ratio", "divergence_ratio")
@@ -358,7 +358,8 @@ class NetworkExactTargets:
             f"{self.steps} steps, with {words[0]} times the variance of the gradient; what they "
             f"add to its square is as predicted (|z| <= {z:.1f}); {self.networks} pairs of networks"
         )
-        return Summary("\n".join(lines), claim, values)
+        header = ["step", "sampled targets", "exact posterior"]
+        return Summary(text_table(header, rows), claim, values)
 
 
 def _gradient(

@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from hierdiff import results
+from hierdiff._display import pair_text, text_table
 from hierdiff.checks import checked, integers, reals
 from hierdiff.contracts import Summary
 from hierdiff.data.image_folder import labelled_folder, listed_images, load_images
@@ -349,7 +350,7 @@ def summary(ds: xr.Dataset) -> Summary:
             name: [float(ds[name.replace(" ", "_")]), float(ds[f"{name.replace(' ', '_')}_error"])]
             for name in names
         }
-        lines += [f"{name:<18}{x:>8.3f} ± {error:.3f}" for name, (x, error) in shares.items()]
+        lines.append(text_table([], [[name, pair_text(x)] for name, x in shares.items()]))
         lines.append(f"{int(ds.dropped)} images without conflict dropped")
         bias, error = shares["shape bias"]
         z = (bias - 0.5) / max(error, 1e-12)

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from hierdiff._display import plus_minus, text_table
 from hierdiff.checks import FloatArray, check_fields, checked, flag, natural, reals, unchecked
 from hierdiff.contracts import Summary
 from hierdiff.data.digits import LabelledImages
@@ -477,13 +478,13 @@ def _table(ds: xr.Dataset) -> str:
     """Class and corrected similarities at every noise level."""
     names = [str(x) for x in ds.layer.values]
     chosen = names if len(names) <= 6 else [names[i * (len(names) - 1) // 5] for i in range(6)]
-    lines = [f"{'t':>6} {'class unchanged':>16} " + " ".join(f"{n[-14:]:>16}" for n in chosen)]
+    rows = []
     for k, t in enumerate(ds.t.values):
-        cells = [f"{float(ds.corrected.sel(layer=n)[k]):.3f} ± "
-                 f"{float(ds.corrected_error.sel(layer=n)[k]):.3f}" for n in chosen]  # fmt: skip
-        kept = f"{float(ds.retention[0, k]):.3f} ± {float(ds.retention_error[0, k]):.3f}"
-        lines.append(f"{t:6.2f} {kept:>16} " + " ".join(f"{c:>16}" for c in cells))
-    return "\n".join(lines)
+        here = (ds.sel(layer=n).isel(t=k) for n in chosen)
+        cells = [plus_minus(x.corrected, x.corrected_error) for x in here]
+        kept = plus_minus(ds.retention[0, k], ds.retention_error[0, k])
+        rows.append([f"{t:.2f}", kept, *cells])
+    return text_table(["t", "class unchanged", *chosen], rows)
 
 
 def _values(ds: xr.Dataset) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from hierdiff import results
+from hierdiff._display import text_table
 from hierdiff._progress import Progress
 from hierdiff.checks import (
     Rule,
@@ -708,17 +709,18 @@ def _apart(rows: dict[str, Any], kind: str, what: str) -> list[Any]:
 
 def _table(ds: xr.Dataset) -> str:
     """Accuracy of every row at every level, and its interior-peak gain, by both probes."""
-    width = max(len(str(x)) for x in ds.row.values)
-    heads = " ".join(f"{t:>6g}" for t in ds.t.values)
-    lines = [f"{'t':{width}} {heads} {'gain':>15} {'peak at':>8}"]
+    parts = []
     for kind in ds.probe.values:
-        lines.append(f"probe on {kind} data" if kind == "all" else f"probe on a {kind}")
+        rows = []
         for name in ds.row.values:
             one = ds.sel(row=name, probe=kind)
-            cells = " ".join(f"{a:6.3f}" for a in one.accuracy.values)
             gain = f"{float(one.gain):+.3f} ± {float(one.gain_error):.3f}"
-            lines.append(f"{name!s:{width}} {cells} {gain:>15} {float(one.peak_t):>8g}")
-    return "\n".join(lines)
+            rows.append([name, gain, f"{float(one.peak_t):g}",
+                         *(f"{a:.3f}" for a in one.accuracy.values)])  # fmt: skip
+        title = f"probe on {kind} data" if kind == "all" else f"probe on a {kind}"
+        header = [title, "gain", "peak at", *(f"t = {t:g}" for t in ds.t.values)]
+        parts.append(text_table(header, rows))
+    return "\n\n".join(parts)
 
 
 def _claim(values: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html, plus_minus
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -485,13 +485,17 @@ class NetworkLocality:
         law, ds = datasets[f"{self.name}_theory"], datasets[self.name]
         if self.images is not None:
             return image_summary(self, ds, law)
-        lines = ["windows that follow the tree: r^2 of networks, and of the exact denoiser"]
-        lines.append(f"{'t':>6}" + "".join(f"{self.s ** int(h):>24}" for h in ds.height.values))
+        rows = []
         for t in ds.t.values:
             a, b = (x.sel(kind="tree", t=t) for x in (law, ds))
-            rows = zip(b.explained, b.explained_error, a.explained, strict=True)
-            cells = [f"{float(p):.3f} ± {float(e):.3f}, {float(q):.3f}" for p, e, q in rows]
-            lines.append(f"{t:>6.2f}" + "".join(f"{c:>24}" for c in cells))
+            triples = zip(b.explained, b.explained_error, a.explained, strict=True)
+            cells = [f"{plus_minus(p, e)}, {float(q):.3f}" for p, e, q in triples]
+            rows.append([f"{t:.2f}", *cells])
+        words = [f"{self.s ** int(h)} leaves" for h in ds.height.values]
+        table = (
+            "windows that follow the tree: r^2 of networks, and of the exact denoiser\n"
+            + text_table(["t", *words], rows)
+        )
         tree = ds.explained.sel(kind="tree")
         i = int(np.argmin(tree.isel(height=-1).values))
         at = tree.isel(t=i)
@@ -512,38 +516,38 @@ class NetworkLocality:
                       np.round(x.explained_error.values, 5).tolist()]
                for name, x in (("network", ds), ("theory", law))},
         }  # fmt: skip
-        return Summary("\n".join(lines), claim, values)
+        return Summary(table, claim, values)
 
 
 def image_summary(one: NetworkLocality, ds: xr.Dataset, law: xr.Dataset) -> Summary:
     """r^2 of every machine at every size and noise level, and squared errors."""
-    lines = [f"share r^2 of networks on {one.images} that windows explain"]
+    parts = [f"share r^2 of networks on {one.images} that windows explain"]
     for kind in map(str, ds.kind.values):
-        heads = "".join(f"{f'{k} pixels' if k > 1 else '1 pixel':>26}" for k in ds.pixels.values)
-        lines += ["", f"{kind}; in brackets for Gaussian data" if kind in law.kind else kind,
-                  f"{'t':>6}{heads}"]  # fmt: skip
+        rows = []
         for t in ds.t.values:
             at = {"kind": kind, "t": t}
-            rows = zip(ds.explained.sel(at).values, ds.explained_error.sel(at).values,
-                       ds.pixels.values, strict=True)  # fmt: skip
+            triples = zip(ds.explained.sel(at).values, ds.explained_error.sel(at).values,
+                          ds.pixels.values, strict=True)  # fmt: skip
             cells = []
-            for a, b, k in rows:
+            for a, b, k in triples:
                 stated = ""
                 if kind in law.kind:
                     stated = f" ({float(law.explained.sel(at).sel(pixels=k)):.3f})"
                 cells.append(plus_minus(a, b) + stated)
-            lines.append(f"{t:>6.2f}" + "".join(f"{c:>26}" for c in cells))
-    lines += ["", "squared error per pixel, the best window of each machine",
-              f"{'t':>6}{'network':>18}" + "".join(f"{k:>28}" for k in ds.kind.values)]  # fmt: skip
+            rows.append([f"{t:.2f}", *cells])
+        title = f"{kind}; in brackets for Gaussian data" if kind in law.kind else kind
+        parts.append(f"{title}\n{text_table(['t', *map(_pixels, ds.pixels.values)], rows)}")
+    rows = []
     for t in ds.t.values:
-        row = plus_minus(ds.network_square.sel(t=t), ds.network_square_error.sel(t=t), 4)
-        cells = []
+        cells = [plus_minus(ds.network_square.sel(t=t), ds.network_square_error.sel(t=t), 4)]
         for kind in ds.kind.values:
             found = ds.sel(t=t, kind=kind)
             j = int(np.argmin(found.square.values))
             cell = plus_minus(found.square[j], found.square_error[j], 4)
             cells.append(f"{cell} ({int(ds.pixels[j])})")
-        lines.append(f"{t:>6.2f}{row:>18}" + "".join(f"{c:>28}" for c in cells))
+        rows.append([f"{t:.2f}", *cells])
+    parts.append("squared error per pixel, the best window of each machine\n"
+                 + text_table(["t", "network", *ds.kind.values], rows))  # fmt: skip
     mean = ds.explained.mean("t").values
     row_of, size = np.unravel_index(int(np.argmax(mean)), mean.shape)
 
@@ -567,7 +571,7 @@ def image_summary(one: NetworkLocality, ds: xr.Dataset, law: xr.Dataset) -> Summ
     for name, x in (("explained", ds), ("square", ds), ("network_square", ds)):
         values[name] = [np.round(x[f"{name}{end}"].values, 5).tolist() for end in ("", "_error")]
     values["gaussian"] = np.round(law.explained.values, 5).tolist()
-    return Summary("\n".join(lines), claim, values)
+    return Summary("\n\n".join(parts), claim, values)
 
 
 def _pixels(k: Any) -> str:
@@ -594,18 +598,21 @@ def draw_images(ds: xr.Dataset, law: xr.Dataset) -> Figure:
         titles.append(f"{kind}: {_pixels(ds.pixels[j])}, mean {float(mean[j]):.2f}")
     for n, kind in enumerate(map(str, ds.kind.values)):
         at = ds.sel(kind=kind)
-        j = int(np.argmax(at.explained.mean("t").values))
-        axes[3].errorbar(at.t, at.explained[:, j], at.explained_error[:, j], fmt="o-", ms=4, lw=0.9,
-                         capsize=2, color=PALETTE[n],
-                         label=f"{kind}, {_pixels(ds.pixels[j])}")  # fmt: skip
+        j = np.argmax(at.explained.values, axis=1)[:, None]
+        share, error = (np.take_along_axis(x.values, j, 1)[:, 0]
+                        for x in (at.explained, at.explained_error))  # fmt: skip
+        sizes = ", ".join(str(int(k)) for k in ds.pixels.values[j[:, 0]])
+        axes[3].errorbar(at.t, share, error, fmt="o-", ms=4, lw=0.9, capsize=2, color=PALETTE[n],
+                         label=f"{kind}: {sizes}")  # fmt: skip
     best = ds.explained.max(("kind", "pixels"))
     axes[3].set(ylabel=r"share explained, best size")
     titles.append(f"the best one explains {float(best.min()):.2f} or more")
-    low = float(ds.explained.min())
     for ax in axes:
-        ax.set(xlabel=str(ds.t.attrs["long_name"]), ylim=(max(low, -0.5) - 0.03, 1.03))
+        low = min(float(np.min(line.get_ydata())) for line in ax.lines)
+        # far below zero a machine explains nothing, and its curve leaves the panel
+        ax.set(xlabel="noise level t, gaussian process", ylim=(max(low, -0.5) - 0.05, 1.03))
         ax.spines[["top", "right"]].set_visible(False)
     panels(axes, *titles)
-    legend(axes[3])
+    legend(axes[3], "best size, pixels, by noise level")
     legend(axes[0], "points: networks; lines: a Gaussian's denoiser")
     return figure

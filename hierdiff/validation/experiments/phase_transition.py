@@ -35,7 +35,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -204,6 +204,7 @@ class GrammarNetwork:
         process = noise_process(self.noise, self.v)
         # networks learn the schedule of the published image models, where a process has one
         linear: Any = {"schedule": "linear"} if hasattr(process, "schedule") else {}
+        # a protocol, which replace takes for no dataclass; those with a schedule are
         return replace(process, **linear) if linear else process  # type: ignore[type-var]
 
     @property
@@ -731,16 +732,16 @@ def _values(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[
 
 def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     """Class and divergence at every noise level."""
-    head = f"{'t':>6} {'exact':>8} {'exact, chain':>16} {'network, chain':>16}"
-    lines = [head + f" {'leaves unchanged':>16} {'valid':>10} {'KL, nats':>18}"]
+    rows = []
     for k, t in enumerate(network.t.values):
-        cells = [f"{float(ds.retention[level, k]):.3f} ± {float(ds.retention_error[level, k]):.3f}"
+        cells = [plus_minus(ds.retention[level, k], ds.retention_error[level, k])
                  for ds, level in ((chain, 0), (network, 0), (network, -1))]  # fmt: skip
-        gap = f"{float(network.divergence[k]):.5f} ± {float(network.divergence_error[k]):.5f}"
-        lines.append(f"{t:6.2f} {float(theory.retention[0, k]):8.3f} "
-                     + " ".join(f"{c:>16}" for c in cells)
-                     + f" {float(network.valid[k]):10.3f} {gap:>18}")  # fmt: skip
-    return "\n".join(lines)
+        gap = plus_minus(network.divergence[k], network.divergence_error[k], digits=5)
+        rows.append([f"{t:.2f}", f"{float(theory.retention[0, k]):.3f}", *cells,
+                     f"{float(network.valid[k]):.3f}", gap])  # fmt: skip
+    header = ["t", "exact", "exact, chain", "network, chain", "leaves unchanged", "valid",
+              "KL, nats"]  # fmt: skip
+    return text_table(header, rows)
 
 
 def _facts(found: dict[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, instance, listed, natural, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.low_rank_mixture import LowRankMixture
@@ -461,27 +461,29 @@ def _named(n: int) -> str:
 def _table(theory: xr.Dataset, network: xr.Dataset, values: dict[str, Any]) -> str:
     """SNR on test points at every noise level; then what is read off the curves of every size."""
     names = [_named(n) for n in network.n_train.values]
-    lines = [f"{'sigma':>7} {'exact':>8} " + " ".join(f"{x:>16}" for x in names)]
-    test = network.isel(model=0).sel(split="test")
+    rows, test = [], network.isel(model=0).sel(split="test")
     for k, sigma in enumerate(network.sigma.values):
-        cells = [f"{float(test.snr[i, k]):.2f} ± {float(test.snr_error[i, k]):.2f}"
-                 for i in range(len(names))]  # fmt: skip
+        cells = [
+            plus_minus(test.snr[i, k], test.snr_error[i, k], digits=2) for i in range(len(names))
+        ]
         law = float(theory.snr.values[0, 1, 0][k])
-        lines.append(f"{sigma:7.3f} {law:8.2f} " + " ".join(f"{c:>16}" for c in cells))
+        rows.append([f"{sigma:.3f}", f"{law:.2f}", *cells])
+    curves = text_table(["sigma", "exact", *names], rows)
     keys = ("ratio", "projection rise", "linear rise", "denoising error, train",
             "denoising error, test")  # fmt: skip
     shown = [k for k in keys if all(k in x for x in values["networks"].values())]
-    lines += ["", f"{'trained on':>16} {'peak at':>8} " + " ".join(f"{k:>22}" for k in shown)]
-    for n, x in values["networks"].items():
-        cells = [f"{x[k][0]:.4f} ± {x[k][1]:.4f}" for k in shown]
-        row = " ".join(f"{c:>22}" for c in cells)
-        lines.append(f"{_named(int(n)):>16} {x['peak at']:>8.3f} {row}")
-    for n, (a, b) in values["memorising"].items():
-        cell, name = f"{a:.4f} ± {b:.4f}", f"memory, N = {n}"
-        lines.append(f"{name:>16} {'':>8} {cell:>22}")
-    ratio = f"{values['exact ratio']:.4f}"
-    lines.append(f"{'exact law':>16} {values['exact peak']:>8.3f} {ratio:>22}")
-    return "\n".join(lines)
+    rows = [
+        [_named(int(n)), f"{x['peak at']:.3f}", *(pair_text(x[k], 4) for k in shown)]
+        for n, x in values["networks"].items()
+    ]
+    empty = [""] * (len(shown) - 1)
+    rows += [
+        [f"memory, N = {n}", "", plus_minus(a, b, digits=4), *empty]
+        for n, (a, b) in values["memorising"].items()
+    ]
+    rows.append(["exact law", f"{values['exact peak']:.3f}", f"{values['exact ratio']:.4f}",
+                 *empty])  # fmt: skip
+    return f"{curves}\n\n{text_table(['trained on', 'peak at', *shown], rows)}"
 
 
 def _claim(values: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -439,15 +439,14 @@ def _values(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> dict[
 
 def _table(theory: xr.Dataset, chain: xr.Dataset, network: xr.Dataset) -> str:
     """Class and leaves at every noise level."""
-    lines = [f"{'t':>6} " + " ".join(f"{x:>16}" for x in (
-        "class, exact", "exact, chain", "network", "leaves, exact", "exact, chain", "network",
-        "valid"))]  # fmt: skip
+    rows = []
     for k, t in enumerate(network.t.values):
-        cells = [f"{float(ds.retention[level, k]):.3f} ± {float(ds.retention_error[level, k]):.3f}"
+        cells = [plus_minus(ds.retention[level, k], ds.retention_error[level, k])
                  for level in (0, -1) for ds in (theory, chain, network)]  # fmt: skip
-        lines.append(f"{t:6.2f} " + " ".join(f"{c:>16}" for c in cells)
-                     + f" {float(network.valid[k]):>16.3f}")  # fmt: skip
-    return "\n".join(lines)
+        rows.append([f"{t:.2f}", *cells, f"{float(network.valid[k]):.3f}"])
+    three = ("exact", "exact chain", "network")
+    header = ["t", *(f"{x}, {w}" for x in ("class", "leaves") for w in three), "valid"]
+    return text_table(header, rows)
 
 
 def _facts(found: dict[str, Any]) -> list[str]:

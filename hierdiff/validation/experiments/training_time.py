@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -637,19 +637,18 @@ def _cell(pair: list[float] | None, form: str = ".0f", *, log: bool = True) -> s
 
 def table(study: NetworkTrainingTime, found: dict[str, Any]) -> str:
     """A row per size."""
-    lines = [
-        f"{'P':>6}{'least divergence':>20}{'window from':>14}{'to':>14}{'tau_mem':>14}"
-        + "".join(f"{f'level {r}':>14}" for r in range(1, study.L + 1))
-        + f"{'copies, end':>16}"
-    ]
+    rows = []
     for P in study.n_train:
         row = found["sizes"][str(P)]
-        lines.append(
-            f"{P or 'fresh':>6}{_cell(row['least divergence'], '.4f', log=False):>20}"
-            + "".join(f"{_cell(row.get(x)):>14}" for x in ("window start", "window end", "tau_mem"))
-            + "".join(f"{_cell(x):>14}" for x in row["level times"])
-            + f"{_cell(row.get('final copies'), '.2f', log=False):>16}"
-        )
+        rows.append([
+            P or "fresh", _cell(row["least divergence"], ".4f", log=False),
+            *(_cell(row.get(x)) for x in ("window start", "window end", "tau_mem")),
+            *(_cell(x) for x in row["level times"]),
+            _cell(row.get("final copies"), ".2f", log=False),
+        ])  # fmt: skip
+    header = ["P", "least divergence", "window from", "to", "tau_mem",
+              *(f"level {r}" for r in range(1, study.L + 1)), "copies, end"]  # fmt: skip
+    lines = [text_table(header, rows)]
     plateaus = ", ".join(f"{x:.4f}" for x in found["plateaus"])
     lines.append(f"divergence of exact denoisers that know 0 to {study.L} levels: {plateaus}")
     for name, pair in found["signs"].items():

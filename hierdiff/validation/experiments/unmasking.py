@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hierdiff import results
-from hierdiff._display import experiment_html
+from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, natural, no_model, one_of, unchecked, whole
 from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
@@ -267,13 +267,14 @@ class NetworkUnmasking:
         """Both parts of the divergence and the share of valid strings."""
         ds = datasets[self.name]
         heads = ("divergence", "price of the steps", "network's error", "valid strings")
-        lines = [f"{'order':<15}{'T':>4}" + "".join(f"{h:>20}" for h in heads)]
+        rows = []
         for order in ds.order.values:
             for T in ds["T"].values:
                 one = ds.sel(order=order, T=T)
-                cells = [f"{float(one[w]):.2f} ± {float(one[f'{w}_error']):.2f}"
+                cells = [plus_minus(one[w], one[f"{w}_error"], digits=2)
                          for w in ("divergence", "price", "learning", "valid")]  # fmt: skip
-                lines.append(f"{order:<15}{T:>4}" + "".join(f"{c:>20}" for c in cells))
+                rows.append([order, T, *cells])
+        table = text_table(["order", "T", *heads], rows, keys=2)
         values: dict[str, Any] = {
             "orders": [str(o) for o in ds.order.values], "T": ds["T"].values.tolist(),
             "networks": self.networks,
@@ -292,4 +293,4 @@ class NetworkUnmasking:
             f"{float(last.divergence_error[low]):.2f} nats ({last.order.values[low]}); "
             f"{self.networks} networks"
         )
-        return Summary("\n".join(lines), claim, values)
+        return Summary(table, claim, values)

@@ -36,7 +36,7 @@ from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import NoiseProcess
 from hierdiff.seeds import stream
-from hierdiff.validation._checks import layers_number, size_number, tensor
+from hierdiff.validation._checks import layers_number, one_per_row, size_number, tensor
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
 from hierdiff.validation.networks._blocks import Block, NoiseEmbedding
 from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
@@ -254,6 +254,7 @@ class BumpPerceptron(nn.Module):
         attenuation: float | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.size = bumps.size
         levels = np.log(DiscreteSchedule.linear().snr).astype(np.float32)
         self.register_buffer("log_snr", torch.from_numpy(levels))
         self.code = NoiseEmbedding(_CODE)
@@ -268,9 +269,16 @@ class BumpPerceptron(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, place: Tensor) -> Tensor:
         """Images [n, 1, size, size], indices [n] and positions [n, 2] to eps."""
-        level = self.log_snr[time.round().long()]
+        tensor("x", x, None, 1, self.size, self.size)
+        index = one_per_row("time", time, x).round().long()
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(self.log_snr):
+            raise InvalidParameter(
+                f"time runs from {int(index.min())} to {int(index.max())}; give indices from 0 to "
+                f"{len(self.log_snr) - 1}"
+            )
+        level = self.log_snr[index]
         a, s = (torch.sigmoid(z).sqrt()[:, None] for z in (level, -level))
-        flat = tensor("x", x).flatten(1)
+        flat = x.flatten(1)
         h, code = self.embed(flat)[:, None], self.code(level) + self.place(place)
         for block in self.blocks:
             h = block(h, code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from typing import Any
 
@@ -70,6 +72,21 @@ def test_what_an_inference_asks_of_the_memory(monkeypatch: pytest.MonkeyPatch) -
     asked.clear()
     p.sample(3, 4)
     assert asked == [fixed + 8 * 7 * 4 * nodes]
+
+
+@pytest.mark.parametrize("form", ["compact", "array"])
+def test_a_copy_of_a_posterior_reads_its_own_evidence(form: str) -> None:
+    """Also after the original is gone, whose memory another one may use by then."""
+    grammar, noise = RHM(6, 2, 2, 3).draw(0), UniformNoise(6)
+    x_t = noise.corrupt(grammar.sample(40, 1).leaves, 0.3, 2)
+    evidence = (noise.evidence if form == "compact" else noise.log_evidence)(x_t, 0.3)
+    p = posterior(grammar, evidence, root=2)
+    expected, places = [*p.sample(3).levels, *p.up], set(p._leaves.places) - {0}
+    for made in (pickle.loads(pickle.dumps(p)), copy.deepcopy(p)):
+        assert not places & set(made._leaves.places)
+        found = [*made.sample(3).levels, *made.up]
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_results_lie_in_one_buffer_of_their_size() -> None:

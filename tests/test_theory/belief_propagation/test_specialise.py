@@ -10,7 +10,8 @@ import numpy as np
 import oracles
 import pytest
 
-from hierdiff import RHM, Grammar, UniformNoise
+from hierdiff import RHM, Grammar, MaskingNoise, UniformNoise
+from hierdiff.errors import InvalidParameter
 from hierdiff.theory import posterior, specialise, true_beliefs
 from hierdiff.theory.belief_propagation import passes
 from hierdiff.theory.belief_propagation._kernels import layout, specialised
@@ -70,7 +71,32 @@ def test_the_same_bits_as_from_the_table(name: str, dtype: str) -> None:
     assert len(plans) >= 1
     codes = [p.geometry[:-1, [layout.UP_CODE, layout.DOWN_CODE]] for p in plans if p.dtype == dtype]
     assert sum(np.count_nonzero(code.all(axis=1)) for code in codes) >= levels
+    trees = [p.template[[layout.UP_TREE, layout.DOWN_TREE]].all() for p in plans]
+    assert any(trees) == (levels == grammar.L)
     for one, other in zip(before, after, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_trees_write_the_levels_that_are_wanted(dtype: str) -> None:
+    """Batches of one tile, several and a part of one; masked leaves; draws and beliefs too."""
+    grammar = RHM(9, 3, 4, 3).draw(13)
+    noise, others = MaskingNoise(9), ((), (0,), (1,), (3,), (0, 2), (0, 1, 2, 3))
+    cases = [(n, levels) for n in (16, 33, 50) for levels in others]
+    found = []
+    for _ in range(2):
+        for n, levels in cases:
+            truth = grammar.sample(n, n)
+            x_t = noise.corrupt(truth.leaves, 0.6, 2)
+            p = posterior(grammar, noise.evidence(x_t, 0.6), dtype=dtype, levels=levels)
+            b = true_beliefs(grammar, noise.evidence(x_t, 0.6), truth, dtype=dtype)
+            found.append([*p.marginals, p.log_evidence, *p.sample(3).levels, *b.square])
+        plans = passes.known(grammar).plans.values()
+        kept = [p.template[layout.DOWN_TREE] != 0 for p in plans if p.dtype == dtype]
+        assert any(kept) == (len(found) > len(cases))
+        specialise(grammar, dtype)
+    for one, other in zip(found[: len(cases)], found[len(cases) :], strict=True):
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -93,10 +119,45 @@ def test_registers_of_half_a_line_give_the_same_bits(monkeypatch: pytest.MonkeyP
     for dtype in ("float32", "float64"):
         grammar = RHM(13, 3, 2, 4).draw(12)
         expected = everything(grammar, 20, dtype)
-        monkeypatch.setattr(specialised, "_wide", lambda codegen: False)
+        monkeypatch.setenv(specialised.REGISTERS, "32")
         assert specialise(grammar, dtype) == 4
         for one, other in zip(expected, everything(grammar, 20, dtype), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_the_width_of_registers_is_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And read from the disk by other processes; anything else there is measured again."""
+    monkeypatch.delenv(specialised.REGISTERS, raising=False)
+    found = specialised._measured
+    measured: list[bool] = []
+    monkeypatch.setattr(specialised, "_measured", lambda: (measured.append(True), False)[1])
+
+    def chosen(folder: Path | None) -> bool:
+        monkeypatch.setattr(specialised, "_CHOSEN", {})
+        specialised.wide_registers(None if folder is None else str(folder))
+        return specialised.wide_registers(None if folder is None else str(folder))
+
+    assert (chosen(tmp_path), len(measured)) == (False, 1)
+    assert (chosen(tmp_path), len(measured)) == (False, 1)
+    (path,) = tmp_path.iterdir()
+    path.write_text("64")
+    assert (chosen(tmp_path), len(measured)) == (True, 1)
+    path.write_bytes(b"\xff")
+    assert (chosen(tmp_path), len(measured)) == (False, 2)
+    assert path.read_text() == "32"
+    assert (chosen(None), len(measured)) == (False, 3)
+    assert (chosen(path / "no folder"), len(measured)) == (False, 4)
+    for words, wide in (("64", True), ("32", False)):
+        monkeypatch.setenv(specialised.REGISTERS, words)
+        assert (chosen(tmp_path), len(measured)) == (wide, 4)
+    monkeypatch.setenv(specialised.REGISTERS, "16")
+    with pytest.raises(InvalidParameter, match="HIERDIFF_REGISTERS = '16' must be one of"):
+        chosen(tmp_path)
+    monkeypatch.setattr(specialised, "_measured", found)
+    with specialised.global_compiler_lock:
+        assert specialised._measured() in (True, False)
 
 
 def test_code_is_kept_on_disk_and_damage_costs_a_compilation(
@@ -106,7 +167,7 @@ def test_code_is_kept_on_disk_and_damage_costs_a_compilation(
     codegen = specialised.cpu_target.target_context.codegen()
     monkeypatch.setattr(specialised, "_MADE", {})
     specialised.code_of(rule, 5, np.dtype(np.float64), str(tmp_path / "new"))
-    (path,) = (tmp_path / "new").iterdir()
+    (path,) = (tmp_path / "new").glob("rules_*")
     whole = path.read_bytes()
     assert specialised._read(codegen, path.stem, path) is not None
     for damaged in (b"", whole[:50], whole[:-1], whole[:100] + b"x" + whole[101:]):
@@ -121,7 +182,7 @@ def test_code_is_kept_on_disk_and_damage_costs_a_compilation(
     specialised.code_of(other, 5, np.dtype(np.float64), str(path.parent))
     specialised.code_of(rule, 5, np.dtype(np.float32), str(path.parent))
     specialised.code_of(rule, 6, np.dtype(np.float64), str(path.parent))
-    assert len(list(path.parent.iterdir())) == 4
+    assert len(list(path.parent.glob("rules_*"))) == 4
     # a folder that cannot be written
     (tmp_path / "file").write_text("")
     specialised._MADE.clear()
@@ -138,6 +199,7 @@ def test_another_process_finds_the_code(tmp_path: Path) -> None:
         "wrote, keep, code_of = [], s._keep, s.code_of\n"
         "s._keep = lambda *a: (wrote.append(1), keep(*a))\n"
         "passes.code_of = lambda *a: code_of(*a[:3], sys.argv[1])\n"
+        "tree = s.tree_code_of; passes.tree_code_of = lambda *a: tree(*a[:2], sys.argv[1])\n"
         "g = RHM(6, 2, 2, 2).draw(4); specialise(g)\n"
         "x = np.random.default_rng(0).normal(size=(3, 4, 6))\n"
         "print(len(wrote), posterior(g, x).log_evidence.tobytes().hex())"
@@ -148,4 +210,4 @@ def test_another_process_finds_the_code(tmp_path: Path) -> None:
         lines.append(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     x = np.random.default_rng(0).normal(size=(3, 4, 6))
     expected = posterior(RHM(6, 2, 2, 2).draw(4), x).log_evidence.tobytes().hex()
-    assert [line.split() for line in lines] == [["2", expected], ["0", expected]]
+    assert [line.split() for line in lines] == [["3", expected], ["0", expected]]

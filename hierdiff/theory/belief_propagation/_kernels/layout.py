@@ -91,7 +91,9 @@ TILES, NEXT = range(39, 41)  # how many there are, and the next one, which threa
 
 ON, INSIDE = range(41, 43)  # see above; whether ROOT holds downward messages
 
-HEAD = 43  # and then twice one place per level
+UP_TREE, DOWN_TREE = range(43, 45)  # code for whole trees, see `whole_trees.py`; 0: none
+
+HEAD = 45  # and then twice one place per level
 
 
 @intrinsic

@@ -15,6 +15,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     BELIEFS,
     BELIEFS_SIZE,
     BRANCHES,
+    DOWN_TREE,
     DOWNWARD,
     DRAWN,
     FIRST,
@@ -244,13 +245,14 @@ def _below_with_lines(task, tile, level):
             _emit(task, tile, level + 1, node, node * s + j, j)
 
 
-@jit(effort=2)
+@jit(effort=1)
 def lines(job, room, base):
     """Marginals or messages of all tiles that nobody took yet; ``base`` is of their type."""
     state = simd.skip_denormals()
     wanted, places = simd.pointer(job), simd.pointer(room)
     lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
     zero = np.int64(0)  # a literal would be a type of its own, and compiled once more
+    code = simd.at(wanted, DOWN_TREE)
     task = task_of(wanted, places, simd.pointer(base))
     while True:
         tile = simd.take(wanted, NEXT)
@@ -262,7 +264,9 @@ def lines(job, room, base):
             start(task, tile, normalise)
             if simd.at(wanted, HEAD) >= 0:
                 _emit(task, tile, zero, zero, zero, zero)
-        if lowest > 0:
+        if lowest > 0 and code != 0:
+            simd.call_down_tree(code, task, tile)
+        elif lowest > 0:
             reset(task)
             for _ in range(of(task.geometry, lowest - 1, NODES)):
                 for level in range(highest(task, lowest), lowest):

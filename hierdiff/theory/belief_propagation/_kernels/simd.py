@@ -8,6 +8,7 @@ a 64-byte boundary (see :func:`aligned`), and those of vectors are multiples of 
 
 from __future__ import annotations
 
+import ctypes
 import platform
 
 import numpy as np
@@ -28,7 +29,9 @@ __all__ = [
     "aligned",
     "at",
     "call_down",
+    "call_down_tree",
     "call_up",
+    "call_up_tree",
     "divide",
     "exp",
     "exponent",
@@ -79,7 +82,7 @@ def aligned(size: int, dtype: np.typing.DTypeLike) -> np.ndarray:
     """Uninitialised flat array that starts on a 64-byte boundary."""
     itemsize = np.dtype(dtype).itemsize
     raw = np.empty(size * itemsize + LINE, np.uint8)
-    shift = -raw.ctypes.data % LINE
+    shift = -ctypes.addressof(ctypes.c_char.from_buffer(raw.data)) % LINE
     return raw[shift : shift + size * itemsize].view(dtype)
 
 
@@ -469,6 +472,30 @@ def call_down(typing_context, place, parents, parent, base, child, stride, out, 
     number = types.intp
     result = types.void(types.int64, parents, number, base, number, number, number, scale)
     return result, code
+
+
+@intrinsic
+def call_up_tree(typing_context, place, task, like):
+    """The function at an address: all upward messages of a tile, see ``whole_trees.py``."""
+
+    def code(context, builder, signature, args):
+        place, room, like = args
+        return builder.call(_function(builder, place, like.type, [room.type]), [room])
+
+    return like(types.int64, task, like), code
+
+
+@intrinsic
+def call_down_tree(typing_context, place, task, tile):
+    """The function at an address: all downward messages of a tile, and its marginals."""
+
+    def code(context, builder, signature, args):
+        place, room, tile = args
+        arguments = [room.type, tile.type]
+        builder.call(_function(builder, place, ir.VoidType(), arguments), [room, tile])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, task, types.int64), code
 
 
 @intrinsic

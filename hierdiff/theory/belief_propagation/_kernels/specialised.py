@@ -17,22 +17,28 @@ are needed later, and spill what is needed now.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
+from hierdiff.checks import one_of
 from hierdiff.theory._compiled import SOURCES
-from hierdiff.theory.belief_propagation._kernels.simd import LINE
+from hierdiff.theory.belief_propagation._kernels import layout
+from hierdiff.theory.belief_propagation._kernels.simd import LINE, aligned
+from hierdiff.theory.belief_propagation._kernels.whole_trees import write_tree
 
-__all__ = ["Code", "code_of", "suits"]
+__all__ = ["REGISTERS", "Code", "code_of", "suits", "tree_code_of", "wide_registers"]
 
 _INTEGER = ir.IntType(64)
 _MOST_RULES = 4096  # of a level: code for more would not fit into the cache for instructions
@@ -226,29 +232,129 @@ def _keep(library: Any, path: Path) -> None:
     """A library onto disk, where that is possible."""
     code, bitcode = library.serialize_using_object_code()[2]
     data = len(code).to_bytes(8) + code + bitcode
+    _replace(path, hashlib.blake2b(data, digest_size=32).digest() + data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """A file, whole or not at all; nothing where none can be written."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(hashlib.blake2b(data, digest_size=32).digest() + data)
+        part.write_bytes(data)
         part.replace(path)
 
 
 _MADE: dict[str, Code] = {}  # code that was loaded stays loaded
 
 
-def _wide(codegen: Any) -> bool:
-    """Whether a register holds a line: 32 of them with AVX-512, else 16 of half the size."""
-    return "+avx512f" in codegen.magic_tuple()[2]
+# ------------------------------------------------------------------------- the width of registers
+
+REGISTERS = "HIERDIFF_REGISTERS"
+"""Variable with the bytes of a register, 64 or 32, which are measured where it is not set."""
+_GAIN = 0.95  # of the time with whole lines, below which halves are taken: less is noise
+_ROUNDS, _CALLS = 15, 200  # of 40 microseconds each, in turns
+_CHOSEN: dict[tuple[Any, ...], bool] = {}
+
+
+def _write_loop(module: ir.Module, name: str) -> None:
+    """``loop(count, child, stride, out)``: both functions of a level so many times."""
+    bytes_, up, down = (
+        ir.IntType(8).as_pointer(), *(module.globals[f"{name}_{way}"] for way in ("up", "down"))
+    )  # fmt: skip
+    kind = ir.FunctionType(ir.VoidType(), [_INTEGER, bytes_, _INTEGER, bytes_])
+    loop = ir.Function(module, kind, f"{name}_loop")
+    build = ir.IRBuilder(loop.append_basic_block())
+    count, child, stride, out = loop.args
+    vector = up.function_type.return_type
+    one = ir.Constant(vector, [1.0] * vector.count)
+    with cgutils.for_range(build, count):
+        build.call(up, [child, stride, out, one])
+        build.call(down, [out, child, stride, out, one])
+    build.ret_void()
+
+
+def _measured() -> bool:
+    """Whether code for lines in one register is faster than code for halves, on this machine."""
+    codegen, dtype = cpu_target.target_context.codegen(), np.dtype(np.float32)
+    v, m = 16, 4  # rules enough for both kinds of sums to need all registers
+    rule = (np.arange(v * m * 2) * 7 % v).reshape(v, m, 2)
+    memory, lines = aligned(4 * v * LINE, np.uint8), v * LINE
+    memory[:] = 0
+    child = memory.ctypes.data
+    out = child + 2 * lines
+    loops, libraries = [], []
+    for wide in (True, False):
+        name = f"width_{wide}"
+        library = codegen.create_library(name)
+        module = library.create_ir_module(name)
+        _write(module, name, rule, v, dtype, wide)
+        _write_loop(module, name)
+        library.add_ir_module(module)
+        library.finalize()
+        kind = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 4)
+        loops.append(kind(library.get_pointer_to_function(f"{name}_loop")))
+        libraries.append(library)  # code lives as long as they do
+    best = [float("inf")] * 2
+    for _ in range(_ROUNDS):
+        for i, loop in enumerate(loops):
+            start = time.perf_counter()
+            loop(_CALLS, child, lines, out)
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best[1] > _GAIN * best[0]
+
+
+def wide_registers(folder: str | None) -> bool:
+    """Whether a register of the generated code holds a line, 32 of them, or half of one, 16.
+
+    Results are the same, bit for bit.  The faster is found by a measurement, once per processor:
+    it is kept in ``folder``.
+    """
+    given = os.environ.get(REGISTERS, "")
+    if given:
+        return int(one_of(REGISTERS, given, ("64", "32"))) == LINE
+    codegen = cpu_target.target_context.codegen()
+    mark = (SOURCES, codegen.magic_tuple())
+    with global_compiler_lock:
+        if mark not in _CHOSEN:
+            digest = hashlib.blake2b(repr(mark).encode(), digest_size=12).hexdigest()
+            path = None if folder is None else Path(folder) / f"registers_{digest}"
+            known = None
+            with contextlib.suppress(OSError, ValueError):
+                known = None if path is None else {"64": True, "32": False}.get(path.read_text())
+            _CHOSEN[mark] = _measured() if known is None else known
+            if known is None and path is not None:
+                _replace(path, str(LINE if _CHOSEN[mark] else LINE // 2).encode())
+    return _CHOSEN[mark]
 
 
 def code_of(rule: NDArray[Any], symbols: int, dtype: np.dtype[Any], folder: str | None) -> Code:
     """The two functions of a level, whose children have so many symbols; kept in ``folder``."""
+    wide = wide_registers(folder)
+    return _code(
+        ("rules", wide, str(dtype), symbols, rule.shape), np.ascontiguousarray(rule, np.int64),
+        folder, lambda module, name: _write(module, name, rule, symbols, dtype, wide),
+    )  # fmt: skip
+
+
+def tree_code_of(table: NDArray[Any], dtype: np.dtype[Any], folder: str | None) -> Code:
+    """Both passes over whole trees, from the geometry table of a plan for seen symbols."""
+    sizes = table.copy()
+    sizes[:, [layout.UP_CODE, layout.DOWN_CODE]] = 0  # these are read when it runs
+    return _code(
+        ("tree", str(dtype), sizes.shape), sizes, folder,
+        lambda module, name: write_tree(module, name, sizes, dtype),
+    )  # fmt: skip
+
+
+def _code(
+    mark: tuple[Any, ...], table: NDArray[Any], folder: str | None,
+    write: Callable[[ir.Module, str], None],
+) -> Code:  # fmt: skip
+    """Two functions, made once, or read from a file."""
     codegen = cpu_target.target_context.codegen()
-    wide = _wide(codegen)
-    mark = (SOURCES, codegen.magic_tuple(), wide, str(dtype), symbols, rule.shape)
-    digest = hashlib.blake2b(repr(mark).encode(), digest_size=12)
-    digest.update(np.ascontiguousarray(rule, np.int64).tobytes())
-    key = f"rules_{digest.hexdigest()}"
+    digest = hashlib.blake2b(repr((SOURCES, codegen.magic_tuple(), mark)).encode(), digest_size=12)
+    digest.update(table.tobytes())
+    key = f"{mark[0]}_{digest.hexdigest()}"
     with global_compiler_lock:
         if key in _MADE:
             return _MADE[key]
@@ -258,7 +364,7 @@ def code_of(rule: NDArray[Any], symbols: int, dtype: np.dtype[Any], folder: str 
             library = codegen.create_library(key)
             library.enable_object_caching()
             module = library.create_ir_module(key)
-            _write(module, key, rule, symbols, dtype, wide)
+            write(module, key)
             library.add_ir_module(module)
             library.finalize()
             if path is not None:

@@ -42,6 +42,7 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     SYMBOLS,
     UP,
     UP_CODE,
+    UP_TREE,
     WEIGHTED,
     Z,
     has_scale,
@@ -227,20 +228,31 @@ def highest(task, bottom):
 
 
 @inline
-def upward(task, tile):
-    """Leaf evidence and all upward messages, leaves first, and the scales of the columns."""
-    geometry, messages, line, depth = task.geometry, task.messages, task.line, task.depth
-    width = simd.width(messages)
-    exponents = simd.same(messages, 0.0)
+def _visit_all(task, first):
+    """Leaf evidence and all upward messages; returns the exponents of the scales."""
+    geometry, depth = task.geometry, task.depth
+    exponents = simd.same(task.messages, 0.0)
     reset(task)
     for parent in range(of(geometry, depth - 1, NODES)):
-        load_leaves(task, parent, tile * width)
+        load_leaves(task, parent, first)
         level = depth - 1
         while True:
             exponents = simd.add(exponents, _up_node(task, level, simd.at(task.nodes, level)))
             if advance(task, level) != 0 or level == 0:
                 break
             level -= 1
+    return exponents
+
+
+@inline
+def upward(task, tile):
+    """Leaf evidence and all upward messages, leaves first, and the scales of the columns."""
+    geometry, messages, line = task.geometry, task.messages, task.line
+    width, code = simd.width(messages), simd.at(task.job, UP_TREE)
+    if code != 0:
+        exponents = simd.call_up_tree(code, task, simd.same(messages, 0.0))
+    else:
+        exponents = _visit_all(task, tile * width)
     path = simd.load(messages, of(geometry, 0, ROWS) + (of(geometry, 0, SYMBOLS) + 1) * width)
     # NaN if the evidence is: check is a sum of finite numbers otherwise
     check = simd.load(line, CHECK * width)

@@ -1,0 +1,95 @@
+"""Tables of networks on conflicting cues and on bound attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pages import network, plus, table
+
+_WAITS = "No result is committed yet.\n"
+
+
+def conflict_networks() -> str:
+    """Shape bias of networks on rendered grammars, beside the exact denoiser and Bayes' rule."""
+    found = network("classification_conflict")
+    if found is None:
+        return _WAITS
+    rows = []
+    for case, row in found["cases"].items():
+        cells = [plus(*row[n][w], 3) for w in ("vdm", "exp") for n in ("bias", "exact_bias")]
+        judge = list(row["blur_bias"].values())
+        rows.append([case, *cells, plus(*row["bayes_bias"], 3), plus(*judge[0], 3),
+                     plus(*judge[-1], 3)])  # fmt: skip
+    header = ["texture", "network, vdm", "exact, vdm", "network, exp", "exact, exp", "Bayes",
+              "discriminative", "low-passed"]  # fmt: skip
+    text = table(header, rows)
+    text += "\nAccuracy where the cues agree:\n\n"
+    rows = [
+        [case, plus(*row["accuracy"]["exp"], 3), plus(*row["exact_accuracy"]["exp"], 3),
+         plus(*row["blur_accuracy"], 3)]
+        for case, row in found["cases"].items()
+    ]  # fmt: skip
+    text += table(["texture", "network, exp", "exact, exp", "discriminative"], rows)
+    effect = found["effect of a small amplitude"]
+    level = found["effect of the level"]
+    return text + "\n" + _laws([
+        ("network minus exact, all textures", found["network minus exact"]),
+        ("a small amplitude adds nothing (planted, wrong): networks", effect["network"]),
+        ("a small amplitude adds nothing (planted, wrong): exact denoiser", effect["exact"]),
+        ("a texture above the leaves adds nothing: networks", level["network"]),
+        ("a texture above the leaves adds nothing: exact denoiser", level["exact"]),
+    ])  # fmt: skip
+
+
+def _laws(found: list[tuple[str, Any]]) -> str:
+    """Differences from laws, with z."""
+    rows = [[words, plus(*x, 3), f"{x[0] / max(x[1], 1e-12):.1f}"] for words, x in found]
+    return table(["law", "difference", "z"], rows)
+
+
+def composed_networks() -> str:
+    """Shape bias on silhouettes of clothing that are filled with other clothing."""
+    found = network("classification_composed")
+    if found is None:
+        return _WAITS
+    rows = []
+    for case, row in found["cases"].items():
+        cells = [plus(*row["bias"][w], 3) for w in ("vdm", "exp", "uniform")]
+        judge = list(row["blur_bias"].values())
+        rows.append([case, *cells, plus(*row["matched"]["exp"], 3), plus(*judge[0], 3),
+                     plus(*judge[-1], 3), plus(*row["accuracy"]["exp"], 3),
+                     plus(*row["blur_accuracy"], 3)])  # fmt: skip
+    header = ["contrast of the filling", "vdm", "exp", "uniform", "match a cue (exp)",
+              "discriminative", "low-passed", "accuracy on photographs (exp)",
+              "discriminative"]  # fmt: skip
+    return table(header, rows)
+
+
+def binding_networks() -> str:
+    """True against false captions by networks, beside the optima of their losses."""
+    found = network("classification_binding")
+    if found is None:
+        return _WAITS
+    rows = []
+    for area, tasks in found["denoising"].items():
+        for task, row in tasks.items():
+            cells = [plus(*row[n][w], 3) for w in ("exp", "high")
+                     for n in ("accuracy", "exact_accuracy")]  # fmt: skip
+            rows.append([area, task, *cells, plus(*row["bayes"], 3)])
+    header = ["area", "caption", "network, exp", "exact, exp", "network, high noise",
+              "exact, high noise", "Bayes"]  # fmt: skip
+    text = table(header, rows) + "\nDual encoders of the same scenes:\n\n"
+    rows = []
+    for area, tasks in found["dual"].items():
+        for task, row in tasks.items():
+            for d in row["dual_accuracy"]:
+                rows.append([area, task, d, plus(*row["dual_accuracy"][d], 3),
+                             plus(*row["dual_optimum"][d], 3), plus(*row["bayes"], 3)])  # fmt: skip
+    text += table(["area", "caption", "width", "networks", "minimum of the loss", "Bayes"], rows)
+    return text + "\n" + _laws([
+        ("pairs: denoising network minus exact", found["network minus exact"]),
+        ("pairs: denoising network minus a bag of attributes",
+         found["network minus a bag of attributes"]),
+        ("pairs: dual encoders minus the minimum of their loss",
+         found["dual encoders minus minimum"]),
+    ])  # fmt: skip
