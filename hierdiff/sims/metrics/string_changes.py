@@ -253,8 +253,10 @@ def _largest(ds: xr.Dataset, sampler: str) -> Array:
     """Place and height of chi's maximum per network, [network, 2]; NaN at an end of the range."""
     t, found = ds.t.values, []
     for V in ds.sel(sampler=sampler).variances.values:
+        # chi is no number at a level so low that no leaf of any datum changed
+        some = V[..., 0].mean(axis=0) > 0
         try:
-            one = peak(t, V[..., -1], V[..., 0], resamples=2)
+            one = peak(t[some], V[:, some, -1], V[:, some, 0], resamples=2)
             found.append((one.place, one.height))
         except InvalidParameter:  # chi rises to an end of the range, or nothing changes
             found.append((np.nan, np.nan))
