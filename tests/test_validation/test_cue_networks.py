@@ -264,7 +264,9 @@ def test_scenes_under_a_caption_have_what_it_names() -> None:
     assert abs(share - 0.6) < 0.1
 
 
-@pytest.mark.parametrize("source", [CONFLICT, BINDING], ids=["conflict", "binding"])
+@pytest.mark.parametrize(
+    "source", [pytest.param(CONFLICT, marks=pytest.mark.slow), BINDING], ids=["conflict", "binding"]
+)
 def test_a_study_of_seconds_writes_numbers_and_a_figure(source: Any, tmp_path: Path) -> None:
     experiment = NetworkClassification(source)
     (ds,) = run(experiment, out=tmp_path, summary=tmp_path / "s.json").values()
