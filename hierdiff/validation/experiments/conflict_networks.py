@@ -114,9 +114,10 @@ class ConflictNetworks:
         check_fields(
             self, patch=partial(whole, low=1, high=64), tau=positive, networks=_FEW,
             texture_levels=partial(listed, rule=partial(whole, low=0)), channels=_COUNT,
-            steps=_COUNT, concentrations=partial(listed, rule=positive, distinct=False), batch=_COUNT,
+            concentrations=partial(listed, rule=positive, distinct=False), batch=_COUNT,
             amplitudes=partial(listed, rule=partial(number, low=1e-3, high=1e3)), data=_COUNT,
-            samples=_COUNT, classifier_steps=_COUNT, sigma2=_SIGMA2, low_pass=_FACTORS,
+            steps=_COUNT, samples=_COUNT, classifier_steps=_COUNT, sigma2=_SIGMA2,
+            low_pass=_FACTORS,
         )  # fmt: skip
         rhm = RHM(self.v, self.m, self.s, self.L)
         if 4 ** _quarters(rhm.n_leaves) != rhm.n_leaves:
