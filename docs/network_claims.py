@@ -31,11 +31,13 @@ def network_claims() -> dict[str, str]:
     _images(add)
     _features(add)
     _factors(add)
+    _levels(add)
     _probes(add)
     _judges(add)
     _objectives(add)
     _cues(add)
     _phases(add)
+    _coordinates(add)
     _contrast(add)
     _windows(add)
     _training(add)
@@ -182,6 +184,69 @@ def _factors(add) -> None:
         f"closed form misses the confidence by {_scored(wrong[1:4])} at sigma = {wrong[0]:g}"
     )
     add(("R3",), text, "representation.py factors")
+
+
+def _levels(add) -> None:
+    """Two noise levels read together, and a denoiser for every level."""
+    found = network("representation_levels")
+    if found is None:
+        return
+    n, rows, gain = found["networks"], found["readings"]["network"], found["gain"]["network"]
+    exact, law = found["readings"]["exact"], found["combined law"]
+    add(("R1",), f"two calls of {n} networks: the mean of two noise levels has SNR "
+        f"{plus(*rows['mean'], 1)}, the best level read twice {plus(*rows['twice'], 1)} (difference "
+        f"of ln SNR {plus(*gain['mean over twice'], 3)}), one call {plus(*rows['one'], 1)}, one "
+        f"call on the clean datum {plus(*rows['clean'], 1)} (exact denoiser "
+        f"{plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, {plus(*exact['one'], 1)}, "
+        f"{plus(*exact['clean'], 1)}); noises combined at the input follow the curve of a single "
+        f"level, the exact denoiser to {law['relative deviation']:.1%} in the median (level of the "
+        f"plain mean: {law['planted wrong']:.0%})", "representation.py levels")  # fmt: skip
+    curves = found["curves"]
+    top = max(range(len(curves["sigma"])), key=lambda i: curves["exact"][i])
+    cells = {name: plus(*(curves[name][k][top] for k in (0, 1)), 1) for name in curves
+             if name not in ("sigma", "exact")}  # fmt: skip
+    words = ", ".join(f"{name} {cell}" for name, cell in cells.items())
+    add(("R1",), f"SNR at sigma = {curves['sigma'][top]:g} of a denoiser of all levels and of one "
+        f"per level, {n} networks each: {words} (exact {curves['exact'][top]:.1f})",
+        "representation.py levels")  # fmt: skip
+
+
+def _coordinates(add) -> None:
+    """x and y at several ratios, and how many pairs of them must be seen."""
+    found = network("composition_imbalance")
+    if found is not None:
+        words = ", ".join(f"{plus(*x, 2)} at {r:g}" for r, x in zip(found["ratios"], found["ln"],
+                          strict=True) if x)  # fmt: skip
+        who = f"{found['networks']} networks at each of {len(found['ratios'])} ratios"
+        add(("B3",), f"labels r times rarer in x than in y, {who}: steps to accuracy 0.6 keep a "
+            f"ratio that grows as r to the {plus(*found['exponent'], 2)} (1 if each is "
+            f"learned by how often it is seen); ln of the ratio {words}", "composition.py imbalance")  # fmt: skip
+    found = network("composition_labels")
+    if found is not None:
+        parts = found["made"]["parameters"]["source"]
+        flags = " ".join(f"--{k.replace('_', '-')} {' '.join(map(str, parts[k]))}"
+                         for k in ("values", "labels"))  # fmt: skip
+        command = (f"composition.py label-counts {flags} --networks {parts['networks']} --steps "
+                   f"{parts['steps']}")  # fmt: skip
+        powers = "; ".join(
+            f"{'bumps alone' if float(s) == 0 else 'with stripes'} "
+            f"{'as N to the ' + plus(*x, 2) if x else 'no exponent (60 % is not crossed)'}"
+            for s, x in found["exponent"].items()
+        )
+        a, b, n, p = found["stripes add"]
+        add(("B3",), f"pairs (x, y) that must be seen for 60 % at unseen ones, {found['networks']} "
+            f"networks of every kind: {powers}; stripes of single coordinates add up to "
+            f"{plus(a, b, 2)} (N = {n}, {p} pairs), on the mean "
+            f"{plus(*found['stripes add, mean'], 2)}", command)  # fmt: skip
+    found = network("composition_manifold")
+    if found is not None:
+        words = "; ".join(
+            f"{k} at step {x['step']}, order {x['geodesic_rsa']:.2f}, in place "
+            f"{x['location_accuracy']:.2f}"
+            for k, x in found["drawn"].items()
+        )
+        add(("B2",), f"a perceptron whose representation is drawn: phase {words}",
+            "composition.py manifold")  # fmt: skip
 
 
 def _objectives(add) -> None:

@@ -14,6 +14,10 @@ learned apart or together; errors from two networks each::
 
     python validation/composition.py --labels balanced skewed attenuated --seeds 2 --out out/bumps
 
+Imbalance of x and y (or ``label-counts`` with and without stripes, or pictures: ``manifold``)::
+
+    python validation/composition.py imbalance --out out/imbalance
+
 At full size, on an accelerator::
 
     python validation/composition.py --labels balanced skewed attenuated --size 32 --margin 0 \

@@ -12,6 +12,8 @@ More networks per size, and a linear probe of every layer on other data::
 
     python validation/representation.py mixture --networks 8 --n-train 60 240 1000 0 --out out
     python validation/representation.py factors --out out/factors  # what makes the peak
+    python validation/representation.py levels --out out/levels  # two levels together; one each
+    python validation/representation.py digit-levels --out out/digit-levels
     python validation/representation.py digits --out out/digits
     python validation/representation.py rhm --out out/rhm
     python validation/representation.py catalogue --name adm-256 --images DIR --out out/adm

@@ -204,6 +204,38 @@ STUDIES: tuple[Study, ...] = (
         "--attenuated-steps 4 --seeds 1",
     ),
     Study(
+        "noise-levels", "two noise levels read together, one denoiser per level", 60,
+        f"{_RUN} network-representation",
+        "levels --networks 5 --steps 2500 --width 192",
+        "levels --networks 2 --steps 4 --test 100 --sigmas .1 .5",
+    ),
+    Study(
+        "digit-levels", "layers of networks of digits, probed at two noise levels together", 60,
+        f"{_RUN} network-representation",
+        "digit-levels --networks 5",
+        "digit-levels --networks 2 --steps 4 --t .02 .2 --layers middle_block --test 40",
+    ),
+    Study(
+        "bump-imbalance", "x and y of bumps at five ratios of their spacings", 90,
+        f"{_RUN} network-composition",
+        "imbalance --architecture bump_unet --networks 3 --steps 800",
+        "imbalance --size 8 --ratios 1 4 9 --networks 2 --steps 4 --checkpoints 2 --samples 20 "
+        "--num-steps 2",
+    ),
+    Study(
+        "bump-labels", "pairs that must be seen, with and without stripes", 120,
+        f"{_RUN} network-composition",
+        "label-counts --values 4 6 8 12 --labels 3 6 12 24 48 96 --networks 5 --steps 1500",
+        "label-counts --values 4 5 --labels 3 6 --networks 2 --steps 2 --num-steps 2",
+    ),
+    Study(
+        "bump-manifold", "the representation in phases A, B and C, U-Net", 60,
+        f"{_RUN} network-composition",
+        "manifold --architecture bump_unet --spacing .2 --steps 1500",
+        "manifold --size 8 --steps 2 --checkpoints 1 --samples 20 --feature-samples 30 "
+        "--spacing .5 --num-steps 2",
+    ),
+    Study(
         "memory-sizes", "copies and divergence against the size of the training set", 120,
         f"{_RUN} network-phase-transition",
         "rhm --v 8 --m 2 --L 4 --steps 4000 --t .1 .2 .3 .4 .6 1 --n-train 256 1024 4096 16384 0 "

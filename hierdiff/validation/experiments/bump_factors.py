@@ -49,7 +49,18 @@ from hierdiff.checks import check_fields, listed, number, positive, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.bumps import Bumps
 from hierdiff.errors import InvalidParameter
-from hierdiff.plots import BLUE, GREEN, GUIDE, ORANGE, Figure, legend, level_colours, panel, plt
+from hierdiff.plots import (
+    BLUE,
+    GREEN,
+    GUIDE,
+    ORANGE,
+    Figure,
+    legend,
+    level_colours,
+    panel,
+    plt,
+    ticker,
+)
 from hierdiff.seeds import stream
 from hierdiff.sims.bump_phases import (
     NETWORK_THRESHOLDS,
@@ -197,6 +208,8 @@ class ManifoldNetwork:
     """Distance of the labels from the edge."""
     steps: int = 2400
     """Training steps."""
+    rate: float = 2e-3
+    """Highest learning rate."""
     checkpoints: int = 12
     """Evaluations."""
     samples: int = 200
@@ -212,7 +225,7 @@ class ManifoldNetwork:
 
     def __post_init__(self) -> None:
         _bump_fields(
-            self, attenuation=positive, spacing=positive, checkpoints=_COUNT,
+            self, attenuation=positive, spacing=positive, rate=positive, checkpoints=_COUNT,
             samples=partial(whole, low=20, high=10**9),
             feature_samples=partial(whole, low=20, high=5000),
         )  # fmt: skip
@@ -246,11 +259,11 @@ def measure_factors(
 
 def _train(
     source: Source, bumps: Bumps, key: str, every: int, device: str, folder: Path | None,
-    seed: int, evaluate: Callable[[nn.Module], dict[str, float]], **rest: Any,
+    seed: int, evaluate: Callable[[nn.Module], dict[str, float]], rate: float = 2e-3, **rest: Any,
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Train a network; returns its history."""
     # the rate stays up while positions are learned; one that falls freezes what is half learned
-    plan = TrainConfig(steps=source.steps, every=every, rate=2e-3, average=0.98,
+    plan = TrainConfig(steps=source.steps, every=every, rate=rate, average=0.98,
                        warmup=min(50, source.steps), hold=0.8, device=device)  # fmt: skip
     key += checkpoint_suffix(Bumps, source.architecture)
     _, done = train_bump_network(
@@ -390,7 +403,7 @@ def _imbalance_figure(ds: xr.Dataset) -> Figure:
         axes[1].errorbar(ds.ratio.values[known], times[known].mean(axis=1),
                          student_error(times[known].T), color=dark, marker="o", ms=4, mfc="none",
                          lw=0.8, label=f"accuracy 0.6 in {a}")  # fmt: skip
-    axes[1].set(xscale="log", xlabel="imbalance d_y / d_x", ylabel="training step", ylim=(0, None))
+    axes[1].set(xlabel="imbalance d_y / d_x", ylabel="training step", ylim=(0, None))
     panel(axes[1], "b", "when each coordinate is learned")
     log = np.log(ds.crossing.values[..., 0] / ds.crossing.values[..., 1])
     known = np.isfinite(log).all(axis=1)
@@ -401,7 +414,13 @@ def _imbalance_figure(ds: xr.Dataset) -> Figure:
                          label="networks")  # fmt: skip
     axes[2].plot(ds.ratio, ds.ratio, "k-", lw=1, label="learned apart: by how often each is seen")
     axes[2].axhline(1, color="0.5", ls="--", lw=1, label="learned together")
-    axes[2].set(xscale="log", yscale="log", xlabel="imbalance d_y / d_x", ylabel="t_x / t_y")
+    axes[2].set(yscale="log", xlabel="imbalance d_y / d_x", ylabel="t_x / t_y")
+    for ax in axes[1:]:
+        ax.set(xscale="log", xticks=ds.ratio, xticklabels=[f"{r:g}" for r in ds.ratio.values])
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes[2].yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes[2].yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    axes[2].yaxis.set_minor_formatter(ticker.NullFormatter())
     panel(axes[2], "c", "together or apart")
     for ax in axes:
         legend(ax)
@@ -608,7 +627,7 @@ def _manifold(
     every = max(1, source.steps // source.checkpoints)
     key = f"factors-manifold-{source.attenuation:g}-{source.spacing:g}-{source.size}-{seed}"
     history = _train(source, bumps, key, every, device, folder, seed, evaluate,
-                     attenuation=source.attenuation)  # fmt: skip
+                     rate=source.rate, attenuation=source.attenuation)  # fmt: skip
 
     def stored(name: str, shape: tuple[int, ...]) -> Array:
         count = int(np.prod(shape))
@@ -695,7 +714,7 @@ def _manifold_figure(ds: xr.Dataset) -> Figure:
     chosen = _chosen_steps(ds) or {"last": ds.sizes["step"] - 1}
     columns = len(chosen)
     figure, axes = plt.subplots(3, columns, figsize=(3.5 * columns, 8.2), squeeze=False,
-                                layout="constrained", height_ratios=(1, 2, 2))  # fmt: skip
+                                layout="constrained", height_ratios=(1.3, 2, 2))  # fmt: skip
     place = ds.label.values
     low, high = place.min(axis=0), place.max(axis=0)
     unit = (place - low) / np.where(high > low, high - low, 1)
@@ -717,9 +736,13 @@ def _manifold_figure(ds: xr.Dataset) -> Figure:
     for row, (key, words) in enumerate((("pca", "principal components"), ("isomap", "Isomap")), 1):
         for column, i in enumerate(chosen.values()):
             ax = axes[row, column]
-            ax.scatter(*ds[key].values[i].T, c=colours, s=12, lw=0)
-            ax.set(xticks=[], yticks=[], aspect="equal")
-            ax.margins(0.06)
+            found = ds[key].values[i]
+            centre = (found.max(axis=0) + found.min(axis=0)) / 2
+            reach = 0.55 * float(np.ptp(found, axis=0).max())
+            ax.scatter(*found.T, c=colours, s=14, lw=0)
+            ax.set(xticks=[], yticks=[], aspect="equal",
+                   xlim=(centre[0] - reach, centre[0] + reach),
+                   ylim=(centre[1] - reach, centre[1] + reach))  # fmt: skip
             order = float(ds.geodesic_rsa[i])
             panel(ax, next(letters), words if row == 1 else f"{words}, order {order:.2f}")
     figure.supxlabel("red grows with x, blue with y; crosses: the places that were asked for",

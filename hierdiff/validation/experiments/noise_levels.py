@@ -296,7 +296,8 @@ def _readings(
     combined = _Forms(np.array(sums), mixture, labels, half)
     apart = list(combinations(range(n), 2))
     # the two noises are alike, so a pair of levels is tried with either order of them
-    pairs: list[tuple[int, ...]] = [(i, n + j) for i, j in apart] + [(j, n + i) for i, j in apart]
+    pairs: list[tuple[int, ...]] = [(i, n + j) for i, j in apart]
+    pairs += [(j, n + i) for i, j in apart]
     candidates: dict[str, tuple[_Forms, list[tuple[int, ...]]]] = {
         "one": (forms, [(i,) for i in range(n)]),
         "twice": (forms, [(i, n + i) for i in range(n)]),
