@@ -196,8 +196,8 @@ def _levels(add) -> None:
     add(("R1",), f"two calls of {n} networks: the mean of two noise levels has SNR "
         f"{plus(*rows['mean'], 1)}, the best level read twice {plus(*rows['twice'], 1)} "
         f"(difference of ln SNR {plus(*gain['mean over twice'], 3)}), one call "
-        f"{plus(*rows['one'], 1)}, one call on the clean datum {plus(*rows['clean'], 1)} (exact denoiser "
-        f"{plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, {plus(*exact['one'], 1)}, "
+        f"{plus(*rows['one'], 1)}, one call on the clean datum {plus(*rows['clean'], 1)} (exact "
+        f"denoiser {plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, {plus(*exact['one'], 1)}, "
         f"{plus(*exact['clean'], 1)}); noises combined at the input follow the curve of a single "
         f"level, the exact denoiser to {law['relative deviation']:.1%} in the median (level of the "
         f"plain mean: {law['planted wrong']:.0%})", "representation.py levels")  # fmt: skip
