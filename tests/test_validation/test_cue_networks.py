@@ -41,8 +41,8 @@ from hierdiff.validation.experiments.conflict_networks import (
 
 TINY: dict[str, Any] = {"networks": 2, "steps": 3, "batch": 4, "data": 4, "samples": 2}
 CONFLICT = ConflictNetworks(
-    v=3, L=2, patch=3, levels=(2, 1), classifier_steps=3, sigma2=(0.1, 1.0), low_pass=(1.0, 0.0),
-    **TINY,
+    v=3, L=2, patch=3, texture_levels=(2, 1), classifier_steps=3, sigma2=(0.1, 1.0),
+    low_pass=(1.0, 0.0), **TINY,
 )  # fmt: skip
 BINDING = BindingNetworks(
     v=4, widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10, **TINY
@@ -264,7 +264,9 @@ def test_scenes_under_a_caption_have_what_it_names() -> None:
     assert abs(share - 0.6) < 0.1
 
 
-@pytest.mark.parametrize("source", [CONFLICT, BINDING], ids=["conflict", "binding"])
+@pytest.mark.parametrize(
+    "source", [pytest.param(CONFLICT, marks=pytest.mark.slow), BINDING], ids=["conflict", "binding"]
+)
 def test_a_study_of_seconds_writes_numbers_and_a_figure(source: Any, tmp_path: Path) -> None:
     experiment = NetworkClassification(source)
     (ds,) = run(experiment, out=tmp_path, summary=tmp_path / "s.json").values()
@@ -287,8 +289,8 @@ def _drawn_at(templates: Any, leaves: int) -> EmissionImages:
 def test_what_cannot_be_asked_is_refused() -> None:
     cases: list[tuple[Any, str]] = [
         (lambda: ConflictNetworks(v=2), "at least 3"),
-        (lambda: ConflictNetworks(levels=(5, 2)), "levels"),
-        (lambda: ConflictNetworks(levels=(4,)), "one per level"),
+        (lambda: ConflictNetworks(texture_levels=(5, 2)), "levels"),
+        (lambda: ConflictNetworks(texture_levels=(4,)), "one per level"),
         (lambda: ConflictNetworks(L=3), "no square"),
         (lambda: ConflictNetworks(patch=3), "larger patch"),
         (lambda: ConflictNetworks(networks=1), "networks"),
