@@ -104,12 +104,13 @@ def clothing_claims() -> list[tuple[tuple[str, ...], str, str]]:
     if "u-turns" in x:
         y = x["u-turns"]
         t, stayed, beyond = y["middle"][0], y["middle"][1:3], y["middle"][3:]
+        halves = [plus(*y["layers half similar"][layer], 3) for layer in y["layers"]]
         said.append((("P4",), (
             f"photographs of clothing, 14 x 14 ({n} networks): class half lost at t = "
             f"{plus(*y['class half lost'], 3)}, its family {plus(*y['family minus class'], 3)} "
             f"later, at t = {t:g} a class that changes stays in its family with "
-            f"{plus(*stayed, 3)}, {plus(*beyond, 3)} beyond chance, and {y['layers'][0]} of a "
-            f"classifier outlives {y['layers'][1]} by {plus(*y['first minus last layer'], 3)} in t"
+            f"{plus(*stayed, 3)}, {plus(*beyond, 3)} beyond chance, and {y['layers'][0]} and "
+            f"{y['layers'][1]} of a classifier are half similar at t = {halves[0]} and {halves[1]}"
         ), command))  # fmt: skip
     if "probes" in x:
         y = x["probes"]

@@ -116,6 +116,36 @@ def local_networks() -> str:
     return table(header, rows)
 
 
+def local_images() -> str:
+    """Share of networks on digits that every machine explains, by size of its windows."""
+    found = network("locality_digits")
+    share, error = found["explained"]
+    text = ""
+    for k, kind in enumerate(found["kind"]):
+        rows = []
+        for i, t in enumerate(found["t"]):
+            cells = [plus(share[k][i][j], error[k][i][j], 3) for j in range(len(found["size"]))]
+            if k < len(found["gaussian"]):
+                cells = [f"{c}; {found['gaussian'][k][i][j]:.3f}" for j, c in enumerate(cells)]
+            rows.append([f"{t:.2f}", *cells])
+        words = [f"{x} {'pixels' if x > 1 else 'pixel'}" for x in found["size"]]
+        text += f"*{kind}*:\n\n" + table(["t", *words], rows) + "\n"
+    header = ["t", "network", *found["kind"]]
+    rows = []
+    square, wrong = found["square"]
+    for i, t in enumerate(found["t"]):
+        cells = [plus(found["network_square"][0][i], found["network_square"][1][i], 4)]
+        for k in range(len(found["kind"])):
+            j = min(range(len(found["size"])), key=lambda n: square[k][i][n])
+            cells.append(f"{plus(square[k][i][j], wrong[k][i][j], 4)} ({found['size'][j]})")
+        rows.append([f"{t:.2f}", *cells])
+    return (
+        text
+        + "Squared error per pixel on the same images, and the best size:\n\n"
+        + table(header, rows)
+    )
+
+
 def claims_c() -> dict[str, tuple[str, str]]:
     """C1 to C3, from the studies of contrastive learners and of local denoisers."""
     x, local = result("contrastive_learning"), result("local_denoisers")
@@ -148,9 +178,16 @@ def claims_c() -> dict[str, tuple[str, str]]:
             "class; leaves and class lose the class where the diffusion model does (largest z "
             f"{x['largest z of the order parameter']:.1f}). Texts that tell all symbols of a level "
             "need more width for the class: half of it takes "
-            + " and ".join(f"{plus(h[0], e[0], 0)} of {n} for level {k}" for h, e, n, k in zip(
-                x["text"]["half"], x["text"]["half_error"], x["text"]["strings"],
-                x["text"]["level"], strict=True)),
+            + " and ".join(
+                f"{plus(h[0], e[0], 1)} of {n} for level {k}"
+                for h, e, n, k in zip(
+                    x["text"]["half"],
+                    x["text"]["half_error"],
+                    x["text"]["strings"],
+                    x["text"]["level"],
+                    strict=True,
+                )
+            ),
             CONTRAST,
         ),
         "C3": (

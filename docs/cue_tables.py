@@ -30,19 +30,20 @@ def conflict_networks() -> str:
         for case, row in found["cases"].items()
     ]  # fmt: skip
     text += table(["texture", "network, exp", "exact, exp", "discriminative"], rows)
-    return text + "\n" + _laws(found, {
-        "network minus exact": "network minus exact, all textures",
-        "network minus exact at the other amplitude":
-            "network at the small amplitude minus the exact law at the large one (planted, wrong)",
-    })  # fmt: skip
+    effect = found["effect of a small amplitude"]
+    level = found["effect of the level"]
+    return text + "\n" + _laws([
+        ("network minus exact, all textures", found["network minus exact"]),
+        ("a small amplitude adds nothing (planted, wrong): networks", effect["network"]),
+        ("a small amplitude adds nothing (planted, wrong): exact denoiser", effect["exact"]),
+        ("a texture above the leaves adds nothing: networks", level["network"]),
+        ("a texture above the leaves adds nothing: exact denoiser", level["exact"]),
+    ])  # fmt: skip
 
 
-def _laws(found: dict[str, Any], names: dict[str, str]) -> str:
-    """Differences of networks from laws, with z."""
-    rows = [
-        [words, plus(*found[name], 3), f"{found[name][0] / max(found[name][1], 1e-12):.1f}"]
-        for name, words in names.items()
-    ]
+def _laws(found: list[tuple[str, Any]]) -> str:
+    """Differences from laws, with z."""
+    rows = [[words, plus(*x, 3), f"{x[0] / max(x[1], 1e-12):.1f}"] for words, x in found]
     return table(["law", "difference", "z"], rows)
 
 
@@ -85,9 +86,10 @@ def binding_networks() -> str:
                 rows.append([area, task, d, plus(*row["dual_accuracy"][d], 3),
                              plus(*row["dual_optimum"][d], 3), plus(*row["bayes"], 3)])  # fmt: skip
     text += table(["area", "caption", "width", "networks", "minimum of the loss", "Bayes"], rows)
-    return text + "\n" + _laws(found, {
-        "network minus exact": "pairs: denoising network minus exact",
-        "network minus a bag of attributes":
-            "pairs: denoising network minus a bag of attributes (planted, wrong)",
-        "dual encoders minus minimum": "pairs: dual encoders minus the minimum of their loss",
-    })  # fmt: skip
+    return text + "\n" + _laws([
+        ("pairs: denoising network minus exact", found["network minus exact"]),
+        ("pairs: denoising network minus a bag of attributes",
+         found["network minus a bag of attributes"]),
+        ("pairs: dual encoders minus the minimum of their loss",
+         found["dual encoders minus minimum"]),
+    ])  # fmt: skip

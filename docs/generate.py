@@ -20,6 +20,7 @@ from contrast_tables import (
     contrastive_learning,
     contrastive_networks,
     local_denoisers,
+    local_images,
     local_networks,
     revealed_levels,
     text_levels,
@@ -525,6 +526,7 @@ def main() -> None:
         papers,
         contrastive_learning,
         contrastive_networks,
+        local_images,
         conflict_networks,
         composed_networks,
         binding_networks,
@@ -533,7 +535,7 @@ def main() -> None:
         text_levels,
         local_denoisers,
     )
-    for results in (ROOT / "validation" / "results", HERE / "results"):
+    for results in (ROOT / "validation" / "results", ROOT / "docs" / "results"):
         for figure in results.glob("*.png"):
             shutil.copy(figure, folder / figure.name)
     timings.draw(folder)

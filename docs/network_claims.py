@@ -17,6 +17,11 @@ _WAITS = {
 }
 
 
+_GRAMMARS = {
+    "": "", "_5": " --depths 5 --steps 1500", "_transformer": " --architecture transformer",
+}  # fmt: skip
+
+
 def network_claims() -> dict[str, str]:
     """A sentence per claim, with the command that made its numbers."""
     said: dict[str, list[str]] = {}
@@ -26,8 +31,8 @@ def network_claims() -> dict[str, str]:
             said.setdefault(name, []).append(f"{text} (`python validation/{command}`)")
 
     _strings(add)
-    for name in ("correlated_changes", "correlated_changes_transformer"):
-        _changes(add, network(name))
+    for end, flags in _GRAMMARS.items():
+        _changes(add, network(f"correlated_changes{end}"), f"phase_transition.py grammars{flags}")
     _images(add)
     _features(add)
     _factors(add)
@@ -76,17 +81,12 @@ def _strings(add) -> None:
         "phase_transition.py")  # fmt: skip
 
 
-def _changes(add, found: dict | None) -> None:
+def _changes(add, found: dict | None, command: str) -> None:
     """Networks on several grammars and depths: slopes, half losses, correlated changes."""
     if found is None:
         return
     rows, count = found["depths"], found["networks"]
     kind = found["architecture"].replace("_", " ").replace("unet", "U-Net")
-    command = "phase_transition.py grammars"
-    if list(rows) != ["4"]:
-        command += " --depths " + " ".join(rows)
-    if found["architecture"] != "tree_unet":
-        command += f" --architecture {found['architecture']}"
 
     def each(name: str, digits: int) -> str:
         return "; ".join(

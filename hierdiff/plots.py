@@ -273,6 +273,7 @@ def legend(ax: Axes, title: str = "", *, columns: int | None = None) -> None:
     width = figure.get_figwidth() * len(spec.colspan) / grid.ncols - 0.6
     columns = columns or _columns(labels, width)
     # what lies below the axes: numbers and words of the abscissa, which a twin may have
+    # every canvas that draws pixels has one, and the base class declares none
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     twins = [one for one in figure.axes if one.get_subplotspec() == spec]
     lows = [box.y0 for one in twins if (box := one.xaxis.get_tightbbox(renderer)) is not None]

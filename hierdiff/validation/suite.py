@@ -131,8 +131,8 @@ STUDIES: tuple[Study, ...] = (
         f"{_RUN} network-classification",
         "conflict --channels 64 --batch 256 --steps 6000 --classifier-steps 2000 --data 300 "
         "--samples 100",
-        "conflict --networks 2 --v 3 --L 2 --levels 2 1 --steps 3 --classifier-steps 3 --batch 4 "
-        "--data 4 --samples 2 --sigma2 .1 1",
+        "conflict --networks 2 --v 3 --L 2 --texture-levels 2 1 --steps 3 --classifier-steps 3 "
+        "--batch 4 --data 4 --samples 2 --sigma2 .1 1",
     ),
     Study(
         "binding", "attributes bound: denoising networks and dual encoders on rendered scenes", 240,

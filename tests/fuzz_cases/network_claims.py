@@ -58,7 +58,7 @@ def cases() -> list[Case]:
     from hierdiff import RHM, GaussianNoise, LowRankMixture
     from hierdiff.sims.metrics import estimators, odd_one_out
     from hierdiff.theory.exact_models import ExactMixture
-    from hierdiff.validation.experiments import objectives, objectives_figure, snr_factors
+    from hierdiff.validation.experiments import objectives, objectives_report, snr_factors
 
     def mixture() -> LowRankMixture:
         return LowRankMixture.random(6, 2, 2, delta=0.2, seed=0)
@@ -101,6 +101,6 @@ def cases() -> list[Case]:
               "ridge": 1.0}),
         Case(f"{_E}objectives.observer_weights", objectives.observer_weights,
              {"observer": "upper", "levels": 3}),
-        Case(f"{_E}objectives_figure.objectives_figure",
-             closed(objectives_figure.objectives_figure), _objectives),
+        Case(f"{_E}objectives_report.objectives_figure",
+             closed(objectives_report.objectives_figure), _objectives),
     ]  # fmt: skip

@@ -25,7 +25,24 @@ from hierdiff.sims.metrics.estimators import (
     shared_error,
     standard_error,
     student_factor,
+    student_score,
 )
+
+
+def test_scores_of_a_few_units_are_normal() -> None:
+    """Against scipy's test, and by coverage: a plain ratio of three units is not normal."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4000))
+    z = student_score(x)
+    t, p = stats.ttest_1samp(x, 0)
+    np.testing.assert_allclose(2 * stats.norm.sf(np.abs(z)), p, rtol=1e-8)
+    np.testing.assert_array_equal(np.sign(z), np.sign(t))
+    assert stats.kstest(z, stats.norm.cdf).pvalue > 1e-3
+    assert stats.kstest(t, stats.norm.cdf).pvalue < 1e-9  # planted: mean over standard error
+    assert student_score([0.0, 0.0]) == 0
+    assert student_score([2.0, 2.0]) == np.inf
+    with pytest.raises(InvalidParameter, match="values"):
+        student_score([1.0])
 
 
 def test_nested_mean_separates_the_two_spreads() -> None:

@@ -13,6 +13,7 @@ from oracles import one_line
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise
+from hierdiff.data.fashion import fashion_folder
 from hierdiff.data.rhm_images import EmissionImages, frequency_templates
 from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import stream
@@ -40,11 +41,11 @@ from hierdiff.validation.experiments.conflict_networks import (
 
 TINY: dict[str, Any] = {"networks": 2, "steps": 3, "batch": 4, "data": 4, "samples": 2}
 CONFLICT = ConflictNetworks(
-    v=3, L=2, patch=3, levels=(2, 1), classifier_steps=3, sigma2=(0.1, 1.0), low_pass=(1.0, 0.0),
-    **TINY,
+    v=3, L=2, patch=3, texture_levels=(2, 1), classifier_steps=3, sigma2=(0.1, 1.0),
+    low_pass=(1.0, 0.0), **TINY,
 )  # fmt: skip
 BINDING = BindingNetworks(
-    widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10, **TINY
+    v=4, widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10, **TINY
 )  # fmt: skip
 
 
@@ -245,7 +246,7 @@ def test_posterior_of_captions_against_single_densities() -> None:
 
 
 def test_scenes_under_a_caption_have_what_it_names() -> None:
-    scenes, canvas = BindingNetworks(tau=0.01, **TINY).drawn(0, 0)
+    scenes, canvas = BindingNetworks(v=4, tau=0.01, **TINY).drawn(0, 0)
     captions = Captions(4)
     drawn = binding_networks._Drawn(scenes, canvas, captions)
     number = np.repeat([5, 80, 90], 20)
@@ -263,7 +264,9 @@ def test_scenes_under_a_caption_have_what_it_names() -> None:
     assert abs(share - 0.6) < 0.1
 
 
-@pytest.mark.parametrize("source", [CONFLICT, BINDING], ids=["conflict", "binding"])
+@pytest.mark.parametrize(
+    "source", [pytest.param(CONFLICT, marks=pytest.mark.slow), BINDING], ids=["conflict", "binding"]
+)
 def test_a_study_of_seconds_writes_numbers_and_a_figure(source: Any, tmp_path: Path) -> None:
     experiment = NetworkClassification(source)
     (ds,) = run(experiment, out=tmp_path, summary=tmp_path / "s.json").values()
@@ -286,8 +289,8 @@ def _drawn_at(templates: Any, leaves: int) -> EmissionImages:
 def test_what_cannot_be_asked_is_refused() -> None:
     cases: list[tuple[Any, str]] = [
         (lambda: ConflictNetworks(v=2), "at least 3"),
-        (lambda: ConflictNetworks(levels=(5, 2)), "levels"),
-        (lambda: ConflictNetworks(levels=(4,)), "one per level"),
+        (lambda: ConflictNetworks(texture_levels=(5, 2)), "levels"),
+        (lambda: ConflictNetworks(texture_levels=(4,)), "one per level"),
         (lambda: ConflictNetworks(L=3), "no square"),
         (lambda: ConflictNetworks(patch=3), "larger patch"),
         (lambda: ConflictNetworks(networks=1), "networks"),
@@ -295,7 +298,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
         (lambda: BindingNetworks(v=5), "larger patch"),
         (lambda: BindingNetworks(L=3), "even"),
         (lambda: BindingNetworks(areas=(4,)), "areas"),
-        (lambda: BindingNetworks(widths=(2, 99)), "72 captions"),
+        (lambda: BindingNetworks(widths=(2, 99)), "18 captions"),
         (lambda: NetworkClassification(CONFLICT).measure(object()), "cues agree"),
         (lambda: NetworkClassification(BINDING).predict(), "no law predicts"),
         (lambda: frequency_templates(9, 4, 0), "larger patch"),
@@ -324,3 +327,23 @@ def test_the_grammar_of_a_scene_is_drawn_by_its_seed() -> None:
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0.1
     assert RHM(3, 2, 2, 2).n_leaves == first.canvas.side**2
+
+
+@pytest.mark.slow
+def test_photographs_are_composed_and_classified(tmp_path: Path) -> None:
+    try:
+        fashion_folder()
+    except InvalidParameter as error:
+        pytest.skip(str(error))
+    source = ComposedPhotographs(networks=2, steps=2, batch=4, data=4, samples=2, sigma2=(0.1, 1.0))
+    scene = source.scene(0, 0)
+    images, shapes, textures = scene.conflict(0, 6, 1)
+    assert images.shape == (6, 1, 14, 14)
+    assert (shapes != textures).all()
+    flat = scene.low_passed(images, 0, 3.0)
+    assert np.abs(np.diff(flat, axis=3)).mean() < np.abs(np.diff(images, axis=3)).mean()
+    (ds,) = run(NetworkClassification(source), out=tmp_path, summary=tmp_path / "s.json").values()
+    assert "exact_bias" not in ds
+    assert dict(ds.bias.sizes) == {"case": 2, "weighting": 4}
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert set(found["cases"]) == {"k = 1", "k = 0.3"}

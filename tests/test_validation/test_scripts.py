@@ -14,7 +14,8 @@ WRONG = {
     "representation": ["--networks", "1"], "classification": ["catalogue"],
     "composition": ["--samples", "3"], "alignment": ["--model", "adm-256"],
     "exact_posterior_loss": ["--networks", "1"], "suite": ["--only", "no-such-study"],
-    "clothing": ["--networks", "1"], "contrastive": ["--networks", "1"], "locality": ["--networks", "1"],
+    "clothing": ["--networks", "1"], "contrastive": ["--networks", "1"],
+    "locality": ["--networks", "1"],
     "training_time": ["--stop", "0.001"], "unmasking": ["--networks", "1"],
 }  # fmt: skip
 

@@ -251,6 +251,7 @@ def leaf_draws(noise: NoiseProcess, size: int, random: np.random.Generator) -> t
 
 
 def leaves_at(noise: NoiseProcess, t: float | Array, x0: Array, randoms: Array) -> Array:
+    """Messages of leaves [size, v(, T)] from their symbols and random numbers."""
     if np.ndim(t):
         return np.stack([leaves_at(noise, float(x), x0, randoms) for x in np.asarray(t)], axis=-1)
     x_t = noise.corrupt_with(x0, t, randoms)
@@ -301,6 +302,7 @@ def pairing(random: np.random.Generator, size: int, count: int) -> Array:
 
 
 def random_key(random: np.random.Generator) -> np.uint64:
+    """A key that names the rules of one level."""
     return np.uint64(random.integers(2**63))
 
 

@@ -95,15 +95,19 @@ class Linear:
     unit = math.log(2.0)
 
     def encode(self, log_value: Tensor) -> Tensor:
+        """Messages from logarithms of evidence."""
         return log_value.exp()
 
     def decode(self, x: Jet) -> Jet:
+        """Probabilities, with their derivative."""
         return x
 
     def log(self, value: Tensor) -> Tensor:
+        """Natural logarithms of messages."""
         return value.log()
 
     def times(self, a: Jet, b: Jet) -> Jet:
+        """The product, by the rule of Leibniz."""
         left = None if a.slope is None else a.slope * b.value
         right = None if b.slope is None else a.value * b.slope
         return Jet(a.value * b.value, _add(left, right))
@@ -117,13 +121,16 @@ class Linear:
         return a if h is None else Jet(a.value, _add(a.slope, a.value * h))
 
     def inverse(self, a: Jet) -> Jet:
+        """One over a message."""
         one = 1 / a.value
         return Jet(one, None if a.slope is None else -a.slope * one * one)
 
     def sum(self, a: Jet, axis: int) -> Jet:
+        """The sum over an axis."""
         return a.each(lambda x: x.sum(axis))
 
     def segments(self, a: Jet, segment: Tensor, lengths: Tensor) -> Jet:
+        """Sums over neighbouring rows of one segment."""
         return a.each(lambda x: _segment_sum(x, segment, lengths))
 
     @torch.no_grad()
@@ -140,36 +147,45 @@ class Logarithms:
     unit = 1.0
 
     def encode(self, log_value: Tensor) -> Tensor:
+        """Messages from logarithms of evidence."""
         return log_value
 
     def decode(self, x: Jet) -> Jet:
+        """Probabilities, with their derivative."""
         value = x.value.exp()
         return Jet(value, None if x.slope is None else value * x.slope)
 
     def log(self, value: Tensor) -> Tensor:
+        """Natural logarithms of messages."""
         return value
 
     def times(self, a: Jet, b: Jet) -> Jet:
+        """The product, by the rule of Leibniz."""
         value, slope = a.value + b.value, _add(a.slope, b.slope)
         return Jet(value, None if slope is None else slope.expand_as(value))
 
     def by(self, a: Jet, factor: Tensor | float) -> Jet:
+        """Times what does not depend on the direction."""
         log = factor if isinstance(factor, Tensor) else math.log(factor)
         return Jet(a.value + log, a.slope)
 
     def tilt(self, a: Jet, h: Tensor | None) -> Jet:
+        """Times exp(epsilon h), epsilon -> 0."""
         return a if h is None else Jet(a.value, _add(a.slope, h.expand_as(a.value)))
 
     def inverse(self, a: Jet) -> Jet:
+        """One over a message."""
         return Jet(-a.value, None if a.slope is None else -a.slope)
 
     def sum(self, a: Jet, axis: int) -> Jet:
+        """The sum over an axis."""
         top = _finite(a.value.amax(axis, keepdim=True))
         weight = (a.value - top).exp()
         total = weight.sum(axis)
         return self._total(a, weight, total, total.log() + top.squeeze(axis), lambda x: x.sum(axis))
 
     def segments(self, a: Jet, segment: Tensor, lengths: Tensor) -> Jet:
+        """Sums over neighbouring rows of one segment."""
         index = segment[:, None, None].expand_as(a.value)
         shape = (len(lengths), *a.value.shape[1:])
         top = a.value.new_full(shape, -math.inf)

@@ -75,6 +75,7 @@ def _batched(x: Tensor) -> Tensor:
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    # torch leaves the method without types
     return function.apply(*arguments)  # type: ignore[no-untyped-call]
 
 

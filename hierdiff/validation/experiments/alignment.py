@@ -85,9 +85,11 @@ from hierdiff.validation.experiments.objectives import (
     GrammarNetworks,
     compare_objectives,
     exact_objectives,
+)
+from hierdiff.validation.experiments.objectives_report import (
+    objectives_figure,
     objectives_summary,
 )
-from hierdiff.validation.experiments.objectives_figure import objectives_figure
 from hierdiff.validation.experiments.own_images import OwnObjects, even_rows, own_objects
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.things import things_objects

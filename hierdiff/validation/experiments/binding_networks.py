@@ -103,7 +103,7 @@ BOUND = ("pair", "pair: colour")
 class BindingNetworks:
     """A conditional denoiser and dual encoders on rendered scenes of two objects."""
 
-    v: int = 4
+    v: int = 3
     """Symbols per level, and values of an attribute."""
     m: int = 2
     """Rules per symbol."""
@@ -111,7 +111,7 @@ class BindingNetworks:
     """Depth of an attribute's binary tree, even: an object has 2^(L/2) patches on a side."""
     patch: int = 2
     """Pixels on a side of a patch."""
-    tau: float = 0.6
+    tau: float = 0.42
     """Standard deviation of the Gaussian emissions."""
     areas: tuple[int, ...] = (1, 3)
     """Quadrants that the colour of the second object fills, 1 to 3."""
@@ -119,7 +119,7 @@ class BindingNetworks:
     """Networks of every kind, each on grammars and patches of its own."""
     channels: int = 32
     """Width of the denoising network."""
-    steps: int = 1200
+    steps: int = 1300
     """Training steps of the denoising network."""
     batch: int = 64
     """Fresh scenes per step."""
@@ -127,11 +127,11 @@ class BindingNetworks:
     """Scenes of every area."""
     samples: int = 25
     """Samples (t, eps) per scene, shared by the captions."""
-    widths: tuple[int, ...] = (2, 8, 32)
+    widths: tuple[int, ...] = (2, 4, 16)
     """Widths d of the embeddings of dual encoders."""
     hidden: int = 128
     """Units of their hidden layers."""
-    encoder_steps: int = 700
+    encoder_steps: int = 900
     """Their training steps."""
     encoder_batch: int = 128
     """Scenes per step, which are the negatives of each other."""

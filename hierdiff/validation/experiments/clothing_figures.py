@@ -123,7 +123,7 @@ def _sheet(ds: xr.Dataset) -> Figure:
 
 def _confusion(found: dict[str, Any]) -> Figure:
     """Share of answers of every class, classes in the order of their families."""
-    figure, axes = plt.subplots(1, 2, figsize=(9.4, 4.6), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.4, 5.4), layout="constrained", sharey=True)
     families = family_of(_TREE)
     edges = np.flatnonzero(np.diff(families)) + 0.5
     for k, (ax, name) in enumerate(zip(axes, ("network", "classifier"), strict=True)):
@@ -183,17 +183,22 @@ def _overview(study: Study, datasets: Datasets, found: dict[str, Any]) -> Figure
 def _line(ax: Axes, x: Any, rows: Array, colour: Any, label: str, **look: Any) -> None:
     """Mean over networks with Student's error."""
     look = {"marker": "o", "ms": 3.5, "mfc": "none", "lw": 0.9, **look}
+    # a share of changed classes has no value where a network has changed none
+    known = np.isfinite(rows).all(axis=0)
+    rows, x = rows[:, known], np.asarray(x)[known]
     ax.errorbar(x, rows.mean(axis=0), student_error(rows), color=colour, label=label, **look)
 
 
 def _kept(ax: Axes, ds: xr.Dataset, datasets: Datasets, study: Study) -> None:
     kept = kept_by_network(ds)
-    for name, colour, law in (("class", BLUE, "class_kept"), ("family", ORANGE, "family_kept")):
+    for name, colour, word in (("class", BLUE, "class_kept"), ("family", ORANGE, "family_kept")):
         _line(ax, ds.t, kept[name], colour, f"{name}, networks")
         one = datasets[f"{study.name}_mixture"]
-        ax.plot(one.t, one[law], color=colour, lw=1, ls="--", label=f"{name}, mixture")
+        ax.plot(one.t, one[word], color=colour, lw=1, ls="--", label=f"{name}, mixture")
     _line(ax, ds.t[1:], kept["stayed"][:, 1:], GREEN, "a changed class stays in the family",
           marker="s")  # fmt: skip
+    law = datasets[f"{study.name}_mixture"]
+    ax.plot(law.t[1:], law.stayed[1:], color=GREEN, lw=1, ls="--", label="the same, mixture")
     ax.plot(ds.t[1:], kept["stayed by chance"][:, 1:].mean(axis=0), color=GREEN, lw=1, ls=":",
             label="the same by chance")  # fmt: skip
     ax.set(xlabel="noise level t", ylabel="share of images", ylim=(0, 1.03))

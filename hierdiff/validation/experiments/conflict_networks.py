@@ -85,7 +85,7 @@ class ConflictNetworks:
     """Pixels on a side of a patch."""
     tau: float = 0.42
     """Standard deviation of the Gaussian emissions."""
-    levels: tuple[int, ...] = (4, 2)
+    texture_levels: tuple[int, ...] = (4, 2)
     """Levels of the tree at which the symbols of the texture stand."""
     concentrations: tuple[float, ...] = (0.7, 0.15)
     """Of the Dirichlet law of the histograms at each of these levels."""
@@ -113,10 +113,11 @@ class ConflictNetworks:
     def __post_init__(self) -> None:
         check_fields(
             self, patch=partial(whole, low=1, high=64), tau=positive, networks=_FEW,
-            levels=partial(listed, rule=partial(whole, low=0)), channels=_COUNT, steps=_COUNT,
+            texture_levels=partial(listed, rule=partial(whole, low=0)), channels=_COUNT,
             concentrations=partial(listed, rule=positive, distinct=False), batch=_COUNT,
             amplitudes=partial(listed, rule=partial(number, low=1e-3, high=1e3)), data=_COUNT,
-            samples=_COUNT, classifier_steps=_COUNT, sigma2=_SIGMA2, low_pass=_FACTORS,
+            steps=_COUNT, samples=_COUNT, classifier_steps=_COUNT, sigma2=_SIGMA2,
+            low_pass=_FACTORS,
         )  # fmt: skip
         rhm = RHM(self.v, self.m, self.s, self.L)
         if 4 ** _quarters(rhm.n_leaves) != rhm.n_leaves:
@@ -126,13 +127,15 @@ class ConflictNetworks:
             )
         if rhm.n_classes < 3:
             raise InvalidParameter(f"v = {self.v} classes; cues conflict with at least 3")
-        if max(self.levels) > self.L:
+        if max(self.texture_levels) > self.L:
             raise InvalidParameter(
-                f"levels = {self.levels} must be levels of the tree, 0 (root) to L = {self.L}"
+                f"texture_levels = {self.texture_levels} must be levels of the tree, 0 (root) to "
+                f"L = {self.L}"
             )
-        if len(self.concentrations) != len(self.levels):
+        if len(self.concentrations) != len(self.texture_levels):
             raise InvalidParameter(
-                f"concentrations = {self.concentrations} must be one per level of {self.levels}"
+                f"concentrations = {self.concentrations} must be one per level of "
+                f"{self.texture_levels}"
             )
         frequency_templates(self.v, self.patch, 0)  # refuses a patch of too few pixels
 
@@ -249,7 +252,7 @@ class RenderedScene:
             np.repeat([0, 1], len(row)), np.tile(row, 2), np.tile(column, 2), int(row.max()) + 1,
         )  # fmt: skip
         self.models, names = [], []
-        for level, concentration in zip(source.levels, source.concentrations, strict=True):
+        for level, concentration in zip(source.texture_levels, source.concentrations, strict=True):
             rng = stream(seed, "histograms", g, level)
             law = np.full(grammar.v[level], concentration)
             table = rng.dirichlet(law, tree.n_classes)

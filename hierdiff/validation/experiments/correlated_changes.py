@@ -204,6 +204,7 @@ class GrammarNetworks:
         process = noise_process(self.noise, self.v)
         # networks learn the schedule of the published image models, where a process has one
         linear: Any = {"schedule": "linear"} if hasattr(process, "schedule") else {}
+        # a protocol, which replace takes for no dataclass; those with a schedule are
         return replace(process, **linear) if linear else process  # type: ignore[type-var]
 
     @property

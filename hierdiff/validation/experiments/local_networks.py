@@ -167,9 +167,10 @@ class NetworkLocality:
         kind = Grammar if self.images is None else LabelledImages
         check_fields(
             self, noise=partial(noise_name, channel=True), width=size, steps=size, batch=size,
-            architecture=lambda name, value: value and architecture_for(kind, value),
+            architecture=lambda name, value: value if value is None else architecture_for(
+                kind, value),
             networks=partial(whole, low=2, high=10**4), n_train=partial(whole, low=2, high=10**8),
-            radii=partial(listed, rule=natural, least=1, rising=True),
+            radii=partial(listed, rule=partial(whole, low=0, high=1000), least=1, rising=True),
             t=lambda name, value: value if value is None else listed(
                 name, value, one_level, least=1, rising=True),
             data=lambda name, value: value if value is None else whole(name, value, 2, 10**8),
@@ -598,18 +599,21 @@ def draw_images(ds: xr.Dataset, law: xr.Dataset) -> Figure:
         titles.append(f"{kind}: {_pixels(ds.pixels[j])}, mean {float(mean[j]):.2f}")
     for n, kind in enumerate(map(str, ds.kind.values)):
         at = ds.sel(kind=kind)
-        j = int(np.argmax(at.explained.mean("t").values))
-        axes[3].errorbar(at.t, at.explained[:, j], at.explained_error[:, j], fmt="o-", ms=4, lw=0.9,
-                         capsize=2, color=PALETTE[n],
-                         label=f"{kind}, {_pixels(ds.pixels[j])}")  # fmt: skip
+        j = np.argmax(at.explained.values, axis=1)[:, None]
+        share, error = (np.take_along_axis(x.values, j, 1)[:, 0]
+                        for x in (at.explained, at.explained_error))  # fmt: skip
+        sizes = ", ".join(str(int(k)) for k in ds.pixels.values[j[:, 0]])
+        axes[3].errorbar(at.t, share, error, fmt="o-", ms=4, lw=0.9, capsize=2, color=PALETTE[n],
+                         label=f"{kind}: {sizes}")  # fmt: skip
     best = ds.explained.max(("kind", "pixels"))
     axes[3].set(ylabel=r"share explained, best size")
     titles.append(f"the best one explains {float(best.min()):.2f} or more")
-    low = float(ds.explained.min())
     for ax in axes:
-        ax.set(xlabel=str(ds.t.attrs["long_name"]), ylim=(max(low, -0.5) - 0.03, 1.03))
+        low = min(float(np.min(line.get_ydata())) for line in ax.lines)
+        # far below zero a machine explains nothing, and its curve leaves the panel
+        ax.set(xlabel="noise level t, gaussian process", ylim=(max(low, -0.5) - 0.05, 1.03))
         ax.spines[["top", "right"]].set_visible(False)
     panels(axes, *titles)
-    legend(axes[3])
+    legend(axes[3], "best size, pixels, by noise level")
     legend(axes[0], "points: networks; lines: a Gaussian's denoiser")
     return figure

@@ -213,7 +213,7 @@ def implied_beliefs(output: ArrayLike, given: ArrayLike) -> NDArray[np.float64]:
     Examples
     --------
     >>> given = np.array([[[2.0, 0.0]], [[0.0, 4.0]]])
-    >>> implied_beliefs([[0.5, 3.0]], given).tolist()
+    >>> implied_beliefs([[0.5, 3.0]], given).round(6).tolist()
     [[0.25, 0.75]]
     """
     d, every = reals("output", output, ndim=2, least=1), reals("given", given, ndim=3, least=1)

@@ -73,6 +73,7 @@ class LabelEmbedding(nn.Module):
 def coded(
     noise: NoiseEmbedding, labels: LabelEmbedding | None, log_snr: Tensor, label: Tensor | None
 ) -> Tensor:
+    """The code that blocks are modulated by: of the noise level, and of the label where given."""
     code: Tensor = noise(log_snr)
     if labels is not None:
         code = code + labels(label, len(log_snr))

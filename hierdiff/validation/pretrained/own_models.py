@@ -451,6 +451,7 @@ def _declared(name: str, module: nn.Module, run: Execution) -> NetworkModel:
         raise InvalidParameter(
             f"model {name} declares parameterisation = {shown(kind)}; give a name such as 'eps'"
         )
+    # what a module declares has no static type; own_model checks every value
     return own_model(module, kind, **given, execution=run)  # type: ignore[arg-type]
 
 
@@ -725,6 +726,7 @@ def fitting(found: OpenModel, x0: Any, label: int | None = None) -> None:
             f"model {found.name} takes data of shape {list(shape)}, and these have "
             f"{list(x.shape[1:])}; give other images, or --images at the size of the model"
         )
+    # conditional models have the method, which the protocol does not ask of all
     one = model if label is None else model.given(label)  # type: ignore[attr-defined]
     x_t = one.noise.corrupt(x, 0.5, 0)
     if x.dtype.kind == "f":
