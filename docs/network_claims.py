@@ -198,7 +198,8 @@ def _levels(add) -> None:
         f"(difference of ln SNR {plus(*gain['mean over twice'], 3)}), one call "
         f"{plus(*rows['one'], 1)}, one call on the clean datum {plus(*rows['clean'], 1)} (exact "
         f"denoiser {plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, "
-        f"{plus(*exact['one'], 1)}, {plus(*exact['clean'], 1)}); noises combined at the input follow the curve of a single "
+        f"{plus(*exact['one'], 1)}, {plus(*exact['clean'], 1)}); noises "
+        "combined at the input follow the curve of a single "
         f"level, the exact denoiser to {law['relative deviation']:.1%} in the median (level of the "
         f"plain mean: {law['planted wrong']:.0%})", "representation.py levels")  # fmt: skip
     curves = found["curves"]
