@@ -197,8 +197,9 @@ def _levels(add) -> None:
         f"{plus(*rows['mean'], 1)}, the best level read twice {plus(*rows['twice'], 1)} "
         f"(difference of ln SNR {plus(*gain['mean over twice'], 3)}), one call "
         f"{plus(*rows['one'], 1)}, one call on the clean datum {plus(*rows['clean'], 1)} (exact "
-        f"denoiser {plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, {plus(*exact['one'], 1)}, "
-        f"{plus(*exact['clean'], 1)}); noises combined at the input follow the curve of a single "
+        f"denoiser {plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, "
+        f"{plus(*exact['one'], 1)}, {plus(*exact['clean'], 1)}); noises "
+        "combined at the input follow the curve of a single "
         f"level, the exact denoiser to {law['relative deviation']:.1%} in the median (level of the "
         f"plain mean: {law['planted wrong']:.0%})", "representation.py levels")  # fmt: skip
     curves = found["curves"]
@@ -230,8 +231,7 @@ def _coordinates(add) -> None:
         command = (f"composition.py label-counts {flags} --networks {parts['networks']} --steps "
                    f"{parts['steps']}")  # fmt: skip
         powers = "; ".join(
-            f"{'bumps alone' if float(s) == 0 else 'with stripes'} "
-            f"{'as N to the ' + plus(*x, 2) if x else 'no exponent (60 % is not crossed)'}"
+            f"{'bumps alone' if float(s) == 0 else 'with stripes'} {_power(x, found, s)}"
             for s, x in found["exponent"].items()
         )
         a, b, n, p = found["stripes add"]
@@ -248,6 +248,16 @@ def _coordinates(add) -> None:
         )
         add(("B2",), f"a perceptron whose representation is drawn: phase {words}",
             "composition.py manifold")  # fmt: skip
+
+
+def _power(exponent: list[float] | None, found: dict, share: str) -> str:
+    """The exponent with its error, or that of the mean curves, or none."""
+    if exponent:
+        return f"as N to the {plus(*exponent, 2)}"
+    mean = found["mean curves"][share].get("exponent")
+    if mean is None:
+        return "no exponent (60 % is not crossed at every N)"
+    return f"as N to the {mean:.2f} (of mean curves, too few networks for an error)"
 
 
 def _objectives(add) -> None:
