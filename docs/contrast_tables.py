@@ -139,8 +139,10 @@ def local_images() -> str:
             j = min(range(len(found["size"])), key=lambda n: square[k][i][n])
             cells.append(f"{plus(square[k][i][j], wrong[k][i][j], 4)} ({found['size'][j]})")
         rows.append([f"{t:.2f}", *cells])
-    return text + "Squared error per pixel on the same images, and the best size:\n\n" + table(
-        header, rows
+    return (
+        text
+        + "Squared error per pixel on the same images, and the best size:\n\n"
+        + table(header, rows)
     )
 
 
@@ -176,9 +178,16 @@ def claims_c() -> dict[str, tuple[str, str]]:
             "class; leaves and class lose the class where the diffusion model does (largest z "
             f"{x['largest z of the order parameter']:.1f}). Texts that tell all symbols of a level "
             "need more width for the class: half of it takes "
-            + " and ".join(f"{plus(h[0], e[0], 0)} of {n} for level {k}" for h, e, n, k in zip(
-                x["text"]["half"], x["text"]["half_error"], x["text"]["strings"],
-                x["text"]["level"], strict=True)),
+            + " and ".join(
+                f"{plus(h[0], e[0], 1)} of {n} for level {k}"
+                for h, e, n, k in zip(
+                    x["text"]["half"],
+                    x["text"]["half_error"],
+                    x["text"]["strings"],
+                    x["text"]["level"],
+                    strict=True,
+                )
+            ),
             CONTRAST,
         ),
         "C3": (

@@ -535,7 +535,7 @@ def main() -> None:
         text_levels,
         local_denoisers,
     )
-    for results in (ROOT / "validation" / "results", HERE / "results"):
+    for results in (ROOT / "validation" / "results", ROOT / "docs" / "results"):
         for figure in results.glob("*.png"):
             shutil.copy(figure, folder / figure.name)
     timings.draw(folder)

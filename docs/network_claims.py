@@ -17,6 +17,11 @@ _WAITS = {
 }
 
 
+_GRAMMARS = {
+    "": "", "_5": " --depths 5 --steps 1500", "_transformer": " --architecture transformer",
+}  # fmt: skip
+
+
 def network_claims() -> dict[str, str]:
     """A sentence per claim, with the command that made its numbers."""
     said: dict[str, list[str]] = {}
@@ -26,8 +31,8 @@ def network_claims() -> dict[str, str]:
             said.setdefault(name, []).append(f"{text} (`python validation/{command}`)")
 
     _strings(add)
-    for name in ("correlated_changes", "correlated_changes_transformer"):
-        _changes(add, network(name))
+    for end, flags in _GRAMMARS.items():
+        _changes(add, network(f"correlated_changes{end}"), f"phase_transition.py grammars{flags}")
     _images(add)
     _features(add)
     _factors(add)
@@ -76,17 +81,12 @@ def _strings(add) -> None:
         "phase_transition.py")  # fmt: skip
 
 
-def _changes(add, found: dict | None) -> None:
+def _changes(add, found: dict | None, command: str) -> None:
     """Networks on several grammars and depths: slopes, half losses, correlated changes."""
     if found is None:
         return
     rows, count = found["depths"], found["networks"]
     kind = found["architecture"].replace("_", " ").replace("unet", "U-Net")
-    command = "phase_transition.py grammars"
-    if list(rows) != ["4"]:
-        command += " --depths " + " ".join(rows)
-    if found["architecture"] != "tree_unet":
-        command += f" --architecture {found['architecture']}"
 
     def each(name: str, digits: int) -> str:
         return "; ".join(
@@ -194,11 +194,12 @@ def _levels(add) -> None:
     n, rows, gain = found["networks"], found["readings"]["network"], found["gain"]["network"]
     exact, law = found["readings"]["exact"], found["combined law"]
     add(("R1",), f"two calls of {n} networks: the mean of two noise levels has SNR "
-        f"{plus(*rows['mean'], 1)}, the best level read twice {plus(*rows['twice'], 1)} (difference "
-        f"of ln SNR {plus(*gain['mean over twice'], 3)}), one call {plus(*rows['one'], 1)}, one "
-        f"call on the clean datum {plus(*rows['clean'], 1)} (exact denoiser "
-        f"{plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, {plus(*exact['one'], 1)}, "
-        f"{plus(*exact['clean'], 1)}); noises combined at the input follow the curve of a single "
+        f"{plus(*rows['mean'], 1)}, the best level read twice {plus(*rows['twice'], 1)} "
+        f"(difference of ln SNR {plus(*gain['mean over twice'], 3)}), one call "
+        f"{plus(*rows['one'], 1)}, one call on the clean datum {plus(*rows['clean'], 1)} (exact "
+        f"denoiser {plus(*exact['mean'], 1)}, {plus(*exact['twice'], 1)}, "
+        f"{plus(*exact['one'], 1)}, {plus(*exact['clean'], 1)}); noises "
+        "combined at the input follow the curve of a single "
         f"level, the exact denoiser to {law['relative deviation']:.1%} in the median (level of the "
         f"plain mean: {law['planted wrong']:.0%})", "representation.py levels")  # fmt: skip
     curves = found["curves"]
@@ -212,7 +213,7 @@ def _levels(add) -> None:
 
 
 def _coordinates(add) -> None:
-    """x and y at several ratios, and how many pairs of them must be seen."""
+    """Both coordinates at several ratios, and how many pairs of them must be seen."""
     found = network("composition_imbalance")
     if found is not None:
         words = ", ".join(f"{plus(*x, 2)} at {r:g}" for r, x in zip(found["ratios"], found["ln"],
@@ -220,7 +221,8 @@ def _coordinates(add) -> None:
         who = f"{found['networks']} networks at each of {len(found['ratios'])} ratios"
         add(("B3",), f"labels r times rarer in x than in y, {who}: steps to accuracy 0.6 keep a "
             f"ratio that grows as r to the {plus(*found['exponent'], 2)} (1 if each is "
-            f"learned by how often it is seen); ln of the ratio {words}", "composition.py imbalance")  # fmt: skip
+            f"learned by how often it is seen); ln of the ratio {words}",
+            "composition.py imbalance")  # fmt: skip
     found = network("composition_labels")
     if found is not None:
         parts = found["made"]["parameters"]["source"]
@@ -229,8 +231,7 @@ def _coordinates(add) -> None:
         command = (f"composition.py label-counts {flags} --networks {parts['networks']} --steps "
                    f"{parts['steps']}")  # fmt: skip
         powers = "; ".join(
-            f"{'bumps alone' if float(s) == 0 else 'with stripes'} "
-            f"{'as N to the ' + plus(*x, 2) if x else 'no exponent (60 % is not crossed)'}"
+            f"{'bumps alone' if float(s) == 0 else 'with stripes'} {_power(x, found, s)}"
             for s, x in found["exponent"].items()
         )
         a, b, n, p = found["stripes add"]
@@ -247,6 +248,16 @@ def _coordinates(add) -> None:
         )
         add(("B2",), f"a perceptron whose representation is drawn: phase {words}",
             "composition.py manifold")  # fmt: skip
+
+
+def _power(exponent: list[float] | None, found: dict, share: str) -> str:
+    """The exponent with its error, or that of the mean curves, or none."""
+    if exponent:
+        return f"as N to the {plus(*exponent, 2)}"
+    mean = found["mean curves"][share].get("exponent")
+    if mean is None:
+        return "no exponent (60 % is not crossed at every N)"
+    return f"as N to the {mean:.2f} (of mean curves, too few networks for an error)"
 
 
 def _objectives(add) -> None:

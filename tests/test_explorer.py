@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from browser import Page, chromium
 
-from hierdiff import RHM
+from hierdiff import RHM, GaussianNoise
 from hierdiff.errors import NoTransition
 from hierdiff.theory import (
     annealed_beliefs,
@@ -25,7 +25,7 @@ from hierdiff.theory import (
     snr,
     snr_peak,
 )
-from hierdiff.theory.rhm.dynamical_correlations import susceptibility
+from hierdiff.theory.rhm.dynamical_correlations import population_susceptibility, susceptibility
 
 DOCS = Path(__file__).parents[1] / "docs"
 GRAMMARS = [(32, 8, 2, 10), (32, 20, 2, 6), (32, 1, 2, 4), (8, 6, 3, 5), (5, 10, 4, 3),
@@ -113,7 +113,28 @@ def test_real_noise_is_read_from_the_table(page: Page, html: Path, docs: Any) ->
                 want = np.array(entry["belief"][str(L)])[:, i] / table["digits"]
                 np.testing.assert_allclose(found["belief"], want, atol=1e-9)
                 assert found["threshold"] == entry["threshold"]
-                assert found["susceptibility"] is None
+                for name, rows in (("susceptibility", "chi"), ("spread", "chi_error")):
+                    want = entry[rows][str(L)][i] / table["digits"]
+                    assert found[name] == pytest.approx(want, abs=1e-9)
+                # hardly a leaf is lost without noise, so that none can be counted there
+                assert shown(page, t=0)["susceptibility"] is None
+    # what is drawn is what the library computes, here at a level between two of the table as well
+    one = table["grammars"][9]
+    entry, rhm, L = one["gaussian"], RHM(*(one[k] for k in "vms"), 10), 6
+    i = int(np.searchsorted(entry["t"], entry["threshold"]))
+    near = np.array(entry["t"][i - 1 : i + 1])
+    want = population_susceptibility(
+        rhm, GaussianNoise(rhm.v), near, depths=[L], size=docs.MEMBERS, copies=docs.POPULATIONS,
+        seed=docs.SEED,
+    ).value[0]  # fmt: skip
+    for share in (0.0, 0.5, 1.0):
+        t = near[0] + share * (near[1] - near[0])
+        found = shown(page, **{k: one[k] for k in "vms"}, L=L, process="gaussian", t=t)
+        assert found["susceptibility"] == pytest.approx(
+            (1 - share) * want[0] + share * want[1], abs=1e-3
+        )
+    # planted: the chain of the epsilon-process is not the law of real noise
+    assert abs(found["susceptibility"] - susceptibility(rhm, entry["threshold"])) > 0.5
     # a grammar between those of the table moves to the nearest
     shown(page, v=31, m=7, s=2, L=7, process="masking")
     words = "[...'vmsL'].map((k) => hierdiffExplorer.state[k])"

@@ -288,6 +288,7 @@ _LEGAL: dict[str, tuple[Any, ...]] = {
     "layers": ((), ("nonsense",), ("",)),  # all layers; names are known once the network is built
     "delta": (0.0,),  # no residual
     "contexts": ((0,),),  # leaves that are drawn without any context
+    "radii": ((0,),),  # a window of one pixel
     "margin": (0.0, 1e-300),  # bumps up to the edge
     "blurs": ((0.0,), (1e-300,)),  # texture removed
     "t": ((0.0,), (1e-300,), 1e-300),  # clean data

@@ -66,6 +66,7 @@
 
   const interpolate = (xs, ys, x) => {
     const i = clamp(xs.findIndex((one) => one >= x), 1, xs.length - 1);
+    if (x === xs[i]) return ys[i];  // its neighbour may be missing
     const share = (x - xs[i - 1]) / (xs[i] - xs[i - 1]);
     return ys[i - 1] + share * (ys[i] - ys[i - 1]);
   };
@@ -86,7 +87,9 @@
     const half = i > 0 ? one.t[i - 1] + ((high - 0.5) / (high - low)) * (one.t[i] - one.t[i - 1])
       : null;
     const now = belief.map((row) => interpolate(one.t, row, state.t));
-    return { t: one.t, belief, limit: one.threshold, error: one.error, half, now };
+    const [chi, spread] = [one.chi, one.chi_error].map((found) =>
+      found[state.L].map((x) => (x === null ? NaN : x / table.digits)));
+    return { t: one.t, belief, limit: one.threshold, error: one.error, half, now, chi, spread };
   }
 
   // the mixture takes most of the time, and only its own sliders change it
@@ -94,7 +97,7 @@
   function mixtureNow() {
     const { K, d, delta } = state, key = [K, d, delta].join();
     if (mixture.key !== key) {
-      const sigma = Array.from({ length: 49 }, (_, i) => 0.01 * 400 ** (i / 48));
+      const sigma = Array.from({ length: 97 }, (_, i) => 0.01 * 400 ** (i / 96));
       const snr = sigma.map((x) => theory.snr(K, d, delta, x));
       mixture = { key, sigma, snr, peak: theory.snrPeak(K, d, delta) };
     }
@@ -105,13 +108,18 @@
     const rhm = { ...state }, found = curves();
     const numbers = {
       threshold: found.limit, error: found.error ?? 0, half: found.half, belief: found.now,
-      regime: theory.regime(rhm), susceptibility: null, nu: null,
+      regime: theory.regime(rhm), susceptibility: null, spread: 0, nu: null,
       snr: theory.snr(state.K, state.d, state.delta, state.sigma),
       peak: mixtureNow().peak,
     };
     if (state.process === "epsilon") {
       numbers.susceptibility = theory.susceptibility(rhm, state.t);
       numbers.nu = theory.threshold(rhm)?.nu ?? null;
+      found.chi = found.t.map((x) => theory.susceptibility(rhm, x));
+    } else {
+      const chi = interpolate(found.t, found.chi, state.t);
+      numbers.susceptibility = Number.isNaN(chi) ? null : chi;
+      numbers.spread = interpolate(found.t, found.spread, state.t);
     }
     return { numbers, found };
   }
@@ -209,16 +217,12 @@
         words: level === 0 ? "class" : level === last ? "leaves" : `level ${level}`,
       })),
     });
-    const chi = document.getElementById("explorer-chi").closest("figure");
-    chi.hidden = state.process !== "epsilon";
-    if (!chi.hidden) {
-      const y = found.t.map((x) => theory.susceptibility(state, x)), high = 1.08 * Math.max(...y, 1.5);
-      draw("explorer-chi", {
-        title: "Leaves that change together, χ", x: axis, marks,
-        y: { words: "χ", range: [0, high], ticks: ticks(high) },
-        lines: [{ x: found.t, y, colour: shade(0.45), words: "χ" }],
-      });
-    }
+    const top = 1.08 * Math.max(...found.chi.filter(Number.isFinite), 1.5);
+    draw("explorer-chi", {
+      title: "Leaves that change together, χ", x: axis, marks,
+      y: { words: "χ", range: [0, top], ticks: ticks(top) },
+      lines: [{ x: found.t, y: found.chi, colour: shade(0.45), words: "χ" }],
+    });
     const { sigma: grid, snr } = mixtureNow();
     const high = 1.1 * Math.max(...snr, numbers.peak.value), { sigma } = numbers.peak;
     draw("explorer-snr", {
@@ -249,8 +253,11 @@
       [`belief in the class at ${symbol} = ${short(state.t)}`, numbers.belief[0].toFixed(4)],
       [`belief in a leaf at ${symbol} = ${short(state.t)}`, numbers.belief.at(-1).toFixed(4)],
     ];
+    const chi = epsilon ? numbers.susceptibility.toFixed(4)
+      : numbers.susceptibility === null ? "fewer than one leaf in a hundred fluctuates"
+      : `${numbers.susceptibility.toFixed(2)} ± ${numbers.spread.toFixed(2)}`;
+    rows.push([`susceptibility χ at ${symbol} = ${short(state.t)}`, chi]);
     if (epsilon) {
-      rows.push([`susceptibility χ at ε = ${short(state.t)}`, numbers.susceptibility.toFixed(4)]);
       rows.push(["exponent ν", numbers.nu === null ? none : numbers.nu.toFixed(4)]);
     }
     rows.push([`SNR of the mixture at σ = ${short(state.sigma)}`, short(numbers.snr)]);
@@ -268,9 +275,9 @@
     }));
     document.getElementById("explorer-note").textContent = epsilon
       ? "ε-process: the annealed recursion, computed in this page."
-      : `${state.process} noise: density evolution with ${table.made.size} messages, from a table of ` +
-        `${table.grammars.length} grammars and depths ${table.depths.join(", ")}; the sliders move to ` +
-        "the nearest. The susceptibility of real noise has no formula; it is measured in the gallery.";
+      : `${state.process} noise: density evolution with ${table.made.size} messages ` +
+        `(susceptibility: ${table.made.members}), from a table of ${table.grammars.length} grammars and depths ${table.depths.join(", ")}; the sliders move to ` +
+        "the nearest. Curves are straight between the noise levels of the table.";
   }
 
   // --------------------------------------------------------------------------------------- page

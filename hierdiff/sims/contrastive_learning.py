@@ -262,7 +262,7 @@ class ContrastiveLearning:
             grammars=partial(whole, low=2, high=10**6),
             samples=partial(whole, low=2, high=10**7),
             text_levels=partial(listed, rule=partial(whole, low=1), least=1, rising=True),
-            kept=partial(number, low=0, high=1),
+            kept=partial(number, low=1e-3, high=1),  # less shows next to nothing
             seed=natural,
         )
         scenes = CaptionedScenes(self.values, self.fidelity)

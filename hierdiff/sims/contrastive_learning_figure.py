@@ -172,7 +172,7 @@ def class_widths(texts: xr.Dataset) -> str:
     """Width at which half of the class is revealed, by the level that the text tells."""
     at = texts.sel(part="level 0")
     rows = zip(texts.text.values, at.half.values, at.half_error.values, strict=True)
-    return ", ".join(f"{a:.0f} ± {b:.0f} if the text tells level {k}" for k, a, b in rows)
+    return ", ".join(f"{plus_minus(a, b, 1)} if the text tells level {k}" for k, a, b in rows)
 
 
 def draw_scenes(one: ContrastiveLearning, datasets: Datasets) -> Figure:

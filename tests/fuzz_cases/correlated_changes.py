@@ -53,5 +53,5 @@ def cases() -> list[Case]:
         Case(f"{_E}.GrammarNetworks", changes.GrammarNetworks, small),
         Case(f"{_E}.GrammarNetworks.grammar", source.grammar, {"L": 2, "k": 0, "seed": 0}),
         Case(f"{_E}.depth_changes", changes.depth_changes,
-             {"source": source, "L": 2, "seed": 0, "models": (), "samplers": ("exact", "chain")}),
+             {"source": source, "L": 1, "seed": 0, "models": (), "samplers": ("exact",)}),
     ]  # fmt: skip

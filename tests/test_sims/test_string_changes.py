@@ -177,6 +177,9 @@ def test_a_maximum_at_the_end_of_the_range_is_none() -> None:
     found = depth_readings({3: made_up(2.0, 0.8)}, "exact", 2)
     assert np.isnan(found["peak_place"][0]).all()
     assert np.isfinite(found["class_slope"][0]).all()
+    still = made_up(0.42, 0.8).copy(deep=True)  # at the lowest level nothing changes
+    still["variances"] = still.variances.where(still.t > 0.15, 0.0)
+    np.testing.assert_allclose(depth_readings({3: still}, "exact", 2)["peak_place"][0], 0.42)
     assert np.isnan(half_loss([0.1, 0.2], [1.0, 1.0]))
 
 

@@ -250,15 +250,29 @@ def _steepest(curves: Array, t: Array, at: int) -> Array:
 
 
 def _largest(ds: xr.Dataset, sampler: str) -> Array:
-    """Place and height of chi's maximum per network, [network, 2]; NaN at an end of the range."""
-    t, found = ds.t.values, []
-    for V in ds.sel(sampler=sampler).variances.values:
-        try:
-            one = peak(t, V[..., -1], V[..., 0], resamples=2)
-            found.append((one.place, one.height))
-        except InvalidParameter:  # chi rises to an end of the range, or nothing changes
-            found.append((np.nan, np.nan))
-    return np.array(found)
+    """Place and height of chi's maximum, as a pseudo-value per network; NaN at an end of the range.
+
+    One network alone has a noisy chi where few leaves change, so the maximum is that of the ratio
+    of sums over networks, and what one of them adds to it is K times this less K - 1 times that of
+    the others (jackknife).
+    """
+    V = ds.sel(sampler=sampler).variances.values  # [network, datum, t, distance]
+    every = np.arange(len(V))
+    whole_set, n = _vertex(ds, V, every), len(V)
+    others = np.array([_vertex(ds, V, np.delete(every, k)) for k in every])
+    return np.asarray(n * whole_set - (n - 1) * others)
+
+
+def _vertex(ds: xr.Dataset, V: Array, rows: Array) -> Array:
+    """Place and height for some of the networks."""
+    flat = V[rows].reshape(-1, *V.shape[2:])
+    # chi is no number at a level so low that no leaf of any datum changed
+    some = flat[..., 0].mean(axis=0) > 0
+    try:
+        one = peak(ds.t.values[some], flat[:, some, -1], flat[:, some, 0], resamples=2)
+    except InvalidParameter:  # chi rises to an end of the range, or nothing changes
+        return np.full(2, np.nan)
+    return np.array([one.place, one.height])
 
 
 @checked
@@ -366,7 +380,8 @@ def depth_readings(
     Notes
     -----
     Validity: slopes are differences between noise levels that are chosen on the first sampler, so
-    that no sampler gains by its own noise; the maximum is that of a parabola.
+    that no sampler gains by its own noise; the maximum is that of a parabola, with a jackknife over
+    networks.
     """
     found: dict[str, list[tuple[Array, Array]]] = {name: [] for name in READINGS}
     for L, ds in parts.items():

@@ -931,12 +931,13 @@ def specialise(grammar: Grammar, dtype: DTypeLike = np.float64) -> int:
 
     Notes
     -----
-    Validity: results are the same, bit for bit.  Compiling takes half a millisecond per rule, for
-    (v, m, s, L) = (32, 8, 2, 10) one to two seconds, and a hundredth of that once it is on disk,
-    beside Numba's cache.  So it pays for a grammar that is asked often; without it nothing is
-    compiled per grammar.  The first call on a machine measures, in a tenth of a second, whether
-    code for registers of 64 or of 32 bytes is faster there; the environment variable
-    ``HIERDIFF_REGISTERS`` decides instead if it is "64" or "32".
+    Validity: results are the same, bit for bit.  Compiling takes half a millisecond per rule, and
+    once for the sizes of a grammar a tenth to half of a second; for (v, m, s, L) = (32, 8, 2, 10)
+    one to two seconds, and a hundredth of that once it is on disk, beside Numba's cache.
+    So it pays for a grammar that is asked often; without it nothing is compiled per grammar.  The
+    first call on a machine measures, in a tenth of a second, whether code for registers of 64 or of
+    32 bytes is faster there; the environment variable ``HIERDIFF_REGISTERS`` decides instead if it
+    is "64" or "32".
 
     Examples
     --------

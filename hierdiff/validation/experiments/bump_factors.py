@@ -489,6 +489,13 @@ def _needed(labels: tuple[int, ...], accuracy: Array) -> float:
     return float("nan")
 
 
+def _of_mean_curves(ds: xr.Dataset) -> Array:
+    """Labels at 60 % of the mean over networks [stripes, values], NaN where it is not crossed."""
+    labels = tuple(int(p) for p in ds.labels.values)
+    mean = ds.both.mean("network", skipna=False).values
+    return np.array([[_needed(labels, row) for row in rows] for rows in mean])
+
+
 def _label_summary(ds: xr.Dataset) -> Summary:
     values: dict[str, Any] = {"networks": ds.sizes["network"], "accuracy": {}, "needed": {},
                               "exponent": {}}  # fmt: skip
@@ -511,6 +518,16 @@ def _label_summary(ds: xr.Dataset) -> Summary:
         else:
             values["exponent"][f"{share:g}"] = None
             lines.append(f"{share:>8g} no exponent: 60 % is not crossed at every N")
+    curves = _of_mean_curves(ds)
+    values["mean curves"] = {}
+    for share, p in zip(ds.stripes.values, curves, strict=True):
+        row: dict[str, Any] = {"needed": [float(x) if np.isfinite(x) else None for x in p]}
+        if np.isfinite(p).all() and len(p) > 1:
+            row["exponent"] = float(np.polyfit(np.log(ds["values"].values), np.log(p), 1)[0])
+            lines.append(f"{share:>8g} the mean over networks crosses 60 % at P = "
+                         f"{', '.join(f'{x:.1f}' for x in p)}, as N to the {row['exponent']:.2f} "
+                         "(no error)")  # fmt: skip
+        values["mean curves"][f"{share:g}"] = row
     both = ds.both.values
     if ds.sizes["stripes"] > 1:
         gain = both[-1] - both[0]
@@ -531,7 +548,9 @@ def _label_claim(values: Mapping[str, Any]) -> str:
     words = []
     for share, one in values["exponent"].items():
         name = "bumps alone" if float(share) == 0 else f"{float(share):.0%} stripes"
+        mean = values["mean curves"][share].get("exponent")
         words.append(f"{name}: as N to the {one[0]:.2f} ± {one[1]:.2f}" if one else
+                     f"{name}: as N to the {mean:.2f}, of mean curves, without error" if mean else
                      f"{name}: no exponent")  # fmt: skip
     text = f"labels for 60 % accuracy at unseen pairs grow, {'; '.join(words)}"
     if "stripes add, mean" in values:
@@ -554,18 +573,23 @@ def _label_figure(ds: xr.Dataset) -> Figure:
                              student_error(rows[known].T), color=colour, marker=marker, ms=4,
                              mfc="none", lw=0.9, ls=dashes,
                              label=f"N = {int(ds['values'][j])}, {name}")  # fmt: skip
-        p = ds.needed.values[i]
+        p, mean = ds.needed.values[i], _of_mean_curves(ds)[i]
         known = np.isfinite(p).all(axis=1)
+        bold: dict[str, Any] = {"color": (ORANGE, BLUE, GREEN)[i % 3], "marker": marker, "ms": 5,
+                                "mfc": "none", "lw": 0.9, "ls": dashes}  # fmt: skip
         if known.any():
             axes[1].errorbar(ds["values"].values[known], p[known].mean(axis=1),
-                             student_error(p[known].T), color=(ORANGE, BLUE, GREEN)[i % 3],
-                             marker=marker, ms=5,
-                             mfc="none", lw=0.9, ls=dashes, label=name)  # fmt: skip
+                             student_error(p[known].T), label=name, **bold)  # fmt: skip
+        rest = np.isfinite(mean) & ~known
+        if rest.any():  # some network never gets there
+            axes[1].plot(ds["values"].values[rest], mean[rest],
+                         label=f"{name}, of the mean curve", **bold)  # fmt: skip
     axes[0].axhline(_HEIGHT, **GUIDE)
     axes[0].set(xscale="log", xlabel="trained pairs P", ylabel="accuracy at unseen pairs",
                 ylim=(0, 1.02))  # fmt: skip
     n = ds["values"].values.astype(float)
-    finite = ds.needed.values[np.isfinite(ds.needed.values)]
+    finite = _of_mean_curves(ds)
+    finite = finite[np.isfinite(finite)]
     if finite.size:
         start = float(np.exp(np.log(finite).mean()))
         middle = float(np.exp(np.log(n).mean()))
@@ -575,7 +599,11 @@ def _label_figure(ds: xr.Dataset) -> Figure:
     axes[1].set(xscale="log", yscale="log", xlabel="values N of each coordinate",
                 ylabel="trained pairs for 60 %", xticks=n)  # fmt: skip
     axes[1].set_xticklabels([f"{x:g}" for x in n])
-    axes[1].minorticks_off()
+    axes[0].set_xticks(ds.labels.values, [f"{p:g}" for p in ds.labels.values])
+    axes[1].yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes[1].yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    for ax in axes:
+        ax.minorticks_off()
     panel(axes[0], "a", "pairs that were never trained")
     panel(axes[1], "b", "linear or quadratic")
     for ax in axes:

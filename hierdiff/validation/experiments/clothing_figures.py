@@ -183,6 +183,9 @@ def _overview(study: Study, datasets: Datasets, found: dict[str, Any]) -> Figure
 def _line(ax: Axes, x: Any, rows: Array, colour: Any, label: str, **look: Any) -> None:
     """Mean over networks with Student's error."""
     look = {"marker": "o", "ms": 3.5, "mfc": "none", "lw": 0.9, **look}
+    # a share of changed classes has no value where a network has changed none
+    known = np.isfinite(rows).all(axis=0)
+    rows, x = rows[:, known], np.asarray(x)[known]
     ax.errorbar(x, rows.mean(axis=0), student_error(rows), color=colour, label=label, **look)
 
 

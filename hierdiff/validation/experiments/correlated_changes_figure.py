@@ -93,7 +93,7 @@ def changes_figure(
     _gaps(axes[1, 1], parts, tints)
     _distances(axes[1, 2], source, parts, tints, theory)
     words = (
-        "class (upper) and leaf (lower, dashed)", "steepest loss per unit of t",
+        "class (full) and leaves (dashed)", "steepest loss per unit of t",
         "half lost, level by level", "leaves that change together", "against the exact chain",
         "two leaves against their distance",
     )  # fmt: skip

@@ -167,9 +167,10 @@ class NetworkLocality:
         kind = Grammar if self.images is None else LabelledImages
         check_fields(
             self, noise=partial(noise_name, channel=True), width=size, steps=size, batch=size,
-            architecture=lambda name, value: value and architecture_for(kind, value),
+            architecture=lambda name, value: value if value is None else architecture_for(
+                kind, value),
             networks=partial(whole, low=2, high=10**4), n_train=partial(whole, low=2, high=10**8),
-            radii=partial(listed, rule=natural, least=1, rising=True),
+            radii=partial(listed, rule=partial(whole, low=0, high=1000), least=1, rising=True),
             t=lambda name, value: value if value is None else listed(
                 name, value, one_level, least=1, rising=True),
             data=lambda name, value: value if value is None else whole(name, value, 2, 10**8),

@@ -302,8 +302,7 @@ class NetworkRepresentation:
     def figure(self, datasets: Mapping[str, xr.Dataset]) -> Figure:
         """Features against noise, and for networks on a mixture what makes them so."""
         if isinstance(self.source, MixtureFactors):
-            theory, closed, network = datasets.values()
-            return factor_figure(network, theory, closed)
+            return factor_figure(*self._factor_parts(datasets))
         if isinstance(self.source, MixtureNetworks):
             return network_representation_figure(*datasets.values())
         if isinstance(self.source, (MixtureLevels, DigitLevels)):
@@ -313,8 +312,7 @@ class NetworkRepresentation:
     def summary(self, datasets: Mapping[str, xr.Dataset]) -> Summary:
         """Which networks rise before they fall, or what a second noise level is worth."""
         if isinstance(self.source, MixtureFactors):
-            theory, closed, network = datasets.values()
-            return factor_summary(network, theory, closed)
+            return factor_summary(*self._factor_parts(datasets))
         if isinstance(self.source, (MixtureLevels, DigitLevels)):
             return levels_summary(datasets[self.name])
         if not isinstance(self.source, MixtureNetworks):
@@ -322,6 +320,13 @@ class NetworkRepresentation:
         theory, memory, network = datasets.values()
         values = _values(theory, memory, network)
         return Summary(_table(theory, network, values), _claim(values), values)
+
+    def _factor_parts(
+        self, datasets: Mapping[str, xr.Dataset]
+    ) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+        """Networks, exact law and closed form, by name: files are read back in another order."""
+        name = self.name
+        return datasets[name], datasets[f"{name}_theory"], datasets[f"{name}_mean_field"]
 
     @property
     def _mixture(self) -> MixtureNetworks:

@@ -60,7 +60,7 @@ __all__ = [
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment] (a module elsewhere)
+    fcntl = None  # type: ignore[assignment]  # a module elsewhere
 
 _CHUNK = 1 << 20
 _HUB_FILE = re.compile(

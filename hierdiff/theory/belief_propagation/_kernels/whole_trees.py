@@ -163,27 +163,39 @@ class _Pass:
         kind = ir.FunctionType(result, [x.type for x in arguments])
         return self.build.call(self.build.inttoptr(place, kind.as_pointer()), arguments)
 
-    def marginals(self, level: int, child: Any, down: Any, place: Any, step: Any, s: int) -> None:
-        """Marginals of the children of a node from its messages, as lines ``step`` bytes apart.
+    def marginals(self, level: int, children: int) -> Any:
+        """A function that writes marginals of the children of a node from their messages.
 
-        ``place`` is where the place of the first one is kept.
-
-        They are not written where the messages are computed: stores past the caches then wait for
-        each other, and trees beyond the cache take nearly twice the time.
+        ``f(child, down, out, step)``: lines ``step`` bytes apart from ``out`` on.  Levels of equal
+        sizes share it.  Marginals are not written where the messages are computed: stores past the
+        caches then wait for each other, and trees beyond the cache take nearly twice the time.
         """
-        build, v = self.build, self.of(level, layout.SYMBOLS)
-        one = self.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-        for j in range(s):
-            first = j * self.of(level, layout.STRIDE)
+        v, stride = self.of(level, layout.SYMBOLS), self.of(level, layout.STRIDE)
+        name = f"{self.name}_marginals_{children}_{v}_{stride}"
+        if name in self.module.globals:
+            return self.module.globals[name]
+        kind = ir.FunctionType(ir.VoidType(), [_BYTES, _BYTES, _BYTES, _WORD])
+        function = ir.Function(self.module, kind, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        child, down, out, step = function.args
+        kept, self.build = self.build, ir.IRBuilder(function.append_basic_block())
+        build, one = self.build, self.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        place = build.alloca(_BYTES)
+        build.store(out, place)
+        for j in range(children):
             with cgutils.for_range(build, _number(v)) as loop:
                 offset = build.mul(loop.index, _number(LINE))
-                below = self.load(build.gep(child, [offset]), first)
+                below = self.load(build.gep(child, [offset]), j * stride)
                 above = self.load(build.gep(down, [offset]), j * v * self.lanes)
                 out = build.load(place)
                 line = build.bitcast(out, self.vector.as_pointer())
                 store = build.store(build.fmul(above, below), line, align=LINE)
                 store.set_metadata("nontemporal", one)
                 build.store(build.gep(out, [step]), place)
+        build.ret_void()
+        self.build = kept
+        return function
 
 
 def _write_up(go: _Pass) -> None:
@@ -231,7 +243,6 @@ def _write_down(go: _Pass) -> None:
         function = go.begin(f"down_{level}", ir.VoidType(), [room, _WORD, _WORD, _WORD])
         _, node, slot, tile = function.args
         build, s, v = go.build, go.of(level, layout.BRANCHES), go.of(level + 1, layout.SYMBOLS)
-        line = build.alloca(_BYTES)
         child = go.children(level, node)
         if below is None:
             go.leaves(node, child, count=False)
@@ -243,12 +254,12 @@ def _write_down(go: _Pass) -> None:
         place = build.add(start, build.mul(tile, _number(go.lanes)))
         place = build.add(place, build.mul(length, build.mul(node, _number(s * v))))
         values = build.inttoptr(go.entry("job", layout.VALUES), _BYTES)
-        build.store(build.gep(values, [build.mul(place, _number(go.size))]), line)
+        values = build.gep(values, [build.mul(place, _number(go.size))])
         step, stride = build.mul(length, _number(go.size)), go.of(level + 1, layout.STRIDE)
         arguments = [parent, child, _number(stride * go.size), out, go.scale(level, child)]
         go.code(level, layout.DOWN_CODE, ir.VoidType(), arguments)
         with build.if_then(wanted):
-            go.marginals(level + 1, child, out, line, step, s)
+            build.call(go.marginals(level + 1, s), [child, out, values, step])
         if below is not None:
             lowest = go.entry("job", layout.LOWEST)
             with (
