@@ -153,7 +153,7 @@ class ClothingNetworks:
 
     def network(self, k: int, n: int = 0) -> NetworkModel:
         """Network number k on n training images, or on all of them (0)."""
-        return cast(NetworkModel, self._network(k, n)[0])
+        return self._network(k, n)[0]
 
     def order(self, k: int) -> dict[str, Array]:
         """What network k on all images makes along its training: readings [step, class].

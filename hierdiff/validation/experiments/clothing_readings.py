@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -400,4 +400,4 @@ def words(names: Any) -> Array:
 
 def named(found: Array) -> list[str]:
     """The names of :func:`words`."""
-    return cast(str, bytes(found).decode()).split("\n")
+    return bytes(found).decode().split("\n")
