@@ -115,7 +115,8 @@ def string_changes(
 
     Examples
     --------
-    >>> from hierdiff import MaskingNoise
+    >>> from hierdiff import RHM, MaskingNoise
+    >>> from hierdiff.theory import ExactRHM
     >>> grammar = RHM(v=4, m=2, s=2, L=2).draw(seed=0)
     >>> model = ExactRHM(grammar, MaskingNoise(4))
     >>> found = string_changes(model, grammar, grammar.sample(3, seed=1), 0.6, 4, seed=2)

@@ -51,9 +51,11 @@ from hierdiff.checks import (
     check_fields,
     checked,
     count,
+    instance,
     listed,
     natural,
     one_level,
+    shown,
     unchecked,
     whole,
 )
@@ -304,7 +306,14 @@ def trained_networks(
 # ------------------------------------------------------------------------------------- one depth
 
 
-@checked(models=unchecked, samplers=partial(listed, rule=unchecked), L=count, seed=natural)
+def _models(name: str, value: Any) -> tuple[Any, ...]:
+    """Networks, or other models of symbols, one per grammar; none is an empty sequence."""
+    if not isinstance(value, (list, tuple)):
+        raise InvalidParameter(f"{name} = {shown(value)} must be a list of models, or ()")
+    return tuple(instance(f"{name}[{k}]", x, DiffusionModel) for k, x in enumerate(value))
+
+
+@checked(models=_models, samplers=partial(listed, rule=unchecked), L=count, seed=natural)
 def depth_changes(
     source: GrammarNetworks, L: int, seed: int, models: Sequence[NetworkModel] = (),
     samplers: Sequence[str] = SAMPLERS, **options: Any,
