@@ -367,7 +367,10 @@ def population_lines(e: Susceptibility, noise: str, low: float, high: float) -> 
 
 
 def draw(e: Susceptibility, datasets: Datasets) -> Figure:
-    """Above and below left: chi of all processes; then C against distance, and the collapse."""
+    """Above and below left: chi of all processes; then C against distance, and the collapse.
+
+    The theory of real noise is density evolution.
+    """
     scaling, deepest = Scaling.of(e, datasets), e.depths[-1]
     critical, a = scaling.critical, scaling.a
     fine = fine_grid(RHM(e.v, e.m, e.s, deepest))
@@ -420,12 +423,13 @@ def draw(e: Susceptibility, datasets: Datasets) -> Figure:
         )
         place = threshold(e.v, e.m, e.s, noise, e.seed)
         mark(panels[noise], place, f"$t^* = {place:.3f}$")
-    decay.set(xscale="log", yscale="log", xlabel="distance $r = s^d$ (leaves)",
+    decay.set_xscale("log", base=e.s)  # a tick per level, or per few of them
+    decay.set(yscale="log", xlabel="distance $r = s^d$ (leaves)",
               ylabel=r"$C(d)/C(0)$ at $\epsilon^*$")  # fmt: skip
     collapse.set(xlabel=r"$(\epsilon - \epsilon^*)\, F'(p^*)^L$", xlim=(-1.6, 1.6),
                  ylabel=r"$s^{aL}\, C(L)/C(0)$, across the root")  # fmt: skip
     titles = ("epsilon; line: two-state chain",
-              *(f"{noise}; line: density evolution" for noise in REAL),
+              *(f"{noise}; line: theory, open: maximum" for noise in REAL),
               r"decay at $\epsilon^*$", "collapse of all depths")  # fmt: skip
     for k, (ax, title) in enumerate(zip(axes.ravel(), titles, strict=True)):
         panel(ax, chr(97 + k), title)

@@ -34,6 +34,7 @@ EXEMPT = {
         "rhm.information.Estimate",
         "mixture.feature_snr.Decomposition",
         "rhm.density_evolution.OrderParameter",
+        "rhm.dynamical_correlations.PopulationSusceptibility",
         "rhm.density_evolution.CriticalLevel",
     )
 }

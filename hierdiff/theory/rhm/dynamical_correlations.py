@@ -494,7 +494,7 @@ def population_susceptibility(
     >>> rhm = RHM(v=16, m=4, s=2, L=3)
     >>> found = population_susceptibility(rhm, MaskingNoise(16), [0.0, 0.5], size=2000)
     >>> found.value.round(2).tolist()
-    [1.0, 2.03]
+    [1.0, 1.88]
     """
     _demand_siblings(rhm)
     _demand_countable(rhm)

@@ -53,7 +53,6 @@ from hierdiff import results
 from hierdiff.checks import (
     check_fields,
     checked,
-    count,
     instance,
     listed,
     number,
@@ -150,7 +149,8 @@ class MixtureFactors:
             ranks=partial(listed, rule=_COUNT, distinct=False),
             deltas=partial(listed, rule=partial(number, above=0, below=1), distinct=False),
             sigmas=partial(listed, rule=partial(number, low=1e-3, high=1e3), least=2, rising=True),
-            networks=_COUNT, steps=_COUNT, width=_COUNT, depth=_COUNT, dim=count, test=_COUNT,
+            networks=_COUNT, steps=_COUNT, width=_COUNT, depth=_COUNT, test=_COUNT,
+            dim=partial(whole, low=1, high=10**6),
             label_share=partial(number, above=0, below=1),
             architecture=architecture_rule(LowRankMixture),
         )  # fmt: skip
