@@ -55,6 +55,7 @@ DATA = {
     "adm": (IMAGES, None, torch.zeros(3, 1, 8, 8), (3, 1, 8, 8)),
     "vector_mlp": (MIXTURE, None, torch.zeros(3, 6), (3, 6)),
     "bump_unet": (Bumps(size=8, margin=2), None, torch.zeros(3, 1, 8, 8), (3, 1, 8, 8)),
+    "bump_mlp": (Bumps(size=8, margin=2), None, torch.zeros(3, 1, 8, 8), (3, 1, 8, 8)),
 }  # fmt: skip
 
 FILE = '''
@@ -85,7 +86,7 @@ def leaf_by_leaf(grammar, noise, *, width=16, conditional=False):
 def test_every_network_is_built_for_its_data(name: str) -> None:
     data, noise, x, shape = DATA[name]
     made = network(name, data, noise)
-    condition = (torch.zeros(3, 2),) if name == "bump_unet" else ()
+    condition = (torch.zeros(3, 2),) if name.startswith("bump") else ()
     assert made(x, torch.zeros(3), *condition).shape == shape
     parameters = list(inspect.signature(builder(name)).parameters.values())
     assert [p.kind for p in parameters[:2]] == [inspect.Parameter.POSITIONAL_OR_KEYWORD] * 2
