@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from oracles import one_line
+from scipy import stats
 from torch import Tensor, nn
 
 from hierdiff import RHM, GaussianNoise
@@ -294,6 +296,11 @@ def test_what_cannot_be_asked_is_refused() -> None:
         (lambda: ConflictNetworks(L=3), "no square"),
         (lambda: ConflictNetworks(patch=3), "larger patch"),
         (lambda: ConflictNetworks(networks=1), "networks"),
+        (lambda: ConflictNetworks(low_pass=(0.0,)), "at least 2"),
+        (lambda: ConflictNetworks(sigma2=(1e-300, 1.0)), "sigma2"),
+        (lambda: ComposedPhotographs(amplitudes=(0.0, 1.0)), "amplitudes"),
+        (lambda: ComposedPhotographs(low_pass=(3,)), "at least 2"),
+        (lambda: BindingNetworks(scenes=10**30), "scenes"),
         (lambda: ComposedPhotographs(low_pass=(0,)), "low_pass"),
         (lambda: BindingNetworks(v=5), "larger patch"),
         (lambda: BindingNetworks(L=3), "even"),
@@ -319,6 +326,62 @@ def test_biases_and_amplitudes_are_read_from_the_names_of_cases() -> None:
     assert weak == names[1::2]
     answer, shapes, textures = (np.array(x) for x in ([0, 1, 2, 2], [0, 1, 0, 0], [1, 0, 2, 1]))
     assert conflict_networks._bias(answer, shapes, textures) == (2 / 3, 0.75)
+
+
+def _biases(networks: int, rng: np.random.Generator, gap: float = 0.0) -> xr.Dataset:
+    """Shape biases of networks that scatter about the exact ones by .05, plus a gap."""
+    cases = ["level 4, k = 1", "level 4, k = 0.3"]
+    exact = np.broadcast_to(np.array([0.5, 0.8])[:, None], (networks, 2, 1))
+    net = exact + gap + 0.05 * rng.standard_normal((networks, 2, 1))
+    axes = ("network", "case", "weighting")
+    return xr.Dataset(
+        {
+            "bias_by_network": (axes, net), "exact_bias_by_network": (axes, exact),
+            "bias_minus_exact_by_network": (axes, net - exact),
+        },
+        {"case": cases, "weighting": ["exp"]},
+    )  # fmt: skip
+
+
+def test_scores_of_three_networks_are_normal_scores() -> None:
+    """Under the true law 4.6 % lie beyond 2; planted: the mean over Student's error, 12 %."""
+    rng = np.random.default_rng(0)
+    laws = [conflict_networks._laws(_biases(3, rng))["network minus exact"] for _ in range(400)]
+    score = np.array([x[2] for x in laws])
+    planted = np.array([x[0] / x[1] for x in laws])
+    expected = 2 * stats.norm.sf(2)
+    assert stats.binomtest(int((abs(score) > 2).sum()), len(score), expected).pvalue > 0.01
+    assert stats.binomtest(int((abs(planted) > 2).sum()), len(score), expected).pvalue < 1e-4
+    shifted = conflict_networks._laws(_biases(20, rng, gap=-0.3))["network minus exact"]
+    assert shifted[2] < -5
+
+
+def test_the_law_of_the_other_amplitude_is_rejected_by_the_true_one() -> None:
+    """Networks that follow the exact law: their effect of the amplitude is .3, not nothing."""
+    laws = conflict_networks._laws(_biases(20, np.random.default_rng(1)))
+    assert abs(laws["network minus exact"][2]) < 3
+    assert laws["network minus exact at the other amplitude"][2] > 5
+    assert laws["effect of a small amplitude"]["network"][2] > 5
+    assert laws["effect of a small amplitude"]["exact"][0] == pytest.approx(0.3)
+
+
+def test_networks_that_happen_to_agree_are_not_beyond_chance() -> None:
+    """Three of the same .517 on 200 scenes each: Student's error is planted, and wrong."""
+    rows = np.array([0.515, 0.515, 0.52])
+    mean, error, z = binding_networks.beyond_chance(rows, 200)
+    assert (mean, error) == pytest.approx((0.01667, 0.5 / 600**0.5), abs=1e-5)
+    assert z == pytest.approx(mean / error)
+    assert conflict_networks.scored(rows - 0.5)[2] > 2 > abs(z)
+    # where networks differ by more than counting does, Student's error stands
+    rows = np.array([0.4, 0.5, 0.9])
+    assert binding_networks.beyond_chance(rows, 200) == conflict_networks.scored(rows - 0.5)
+    # at chance the share beyond 2 is at most 4.6 %, also of the one of the two that is smaller
+    rng = np.random.default_rng(2)
+    scores = [binding_networks.beyond_chance(row, 200)[2]
+              for row in rng.binomial(200, 0.5, (1000, 3)) / 200]  # fmt: skip
+    expected = 2 * stats.norm.sf(2)
+    count = int((np.abs(scores) > 2).sum())
+    assert stats.binomtest(count, len(scores), expected, alternative="greater").pvalue > 0.01
 
 
 def test_the_grammar_of_a_scene_is_drawn_by_its_seed() -> None:

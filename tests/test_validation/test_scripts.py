@@ -67,7 +67,7 @@ def test_a_flag_that_means_nothing_for_a_source_is_refused(tmp_path: Path) -> No
     for script, flags, words in (
         ("phase_transition", ["digits", "--v", "16"], "--v means nothing for digits"),
         ("phase_transition", ["--model", "digits", "--m", "2"], "it belongs to rhm"),
-        ("alignment", ["catalogue", "--temperature", "1"], "belongs to rhm and digits"),
+        ("alignment", ["catalogue", "--temperature", "1"], "rhm and grammars and digits and"),
     ):
         code, out, err = run(f"validation/{script}.py", *flags, "--out", str(tmp_path))
         assert code == 2

@@ -25,6 +25,7 @@ negatives.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
+from hierdiff._display import pair_text, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -71,6 +73,8 @@ from hierdiff.validation.experiments.conflict_networks import (
     body,
     plan_of,
     quarters,
+    score_text,
+    scored,
     trained_denoiser,
 )
 from hierdiff.validation.training import train
@@ -144,8 +148,8 @@ class BindingNetworks:
             areas=partial(listed, rule=partial(whole, low=1, high=3)), steps=_COUNT, batch=_COUNT,
             data=partial(whole, low=2, high=10**7), samples=_COUNT, hidden=_COUNT,
             widths=partial(listed, rule=_COUNT, rising=True), encoder_steps=_COUNT,
-            encoder_batch=partial(whole, low=2, high=10**6), scenes=partial(whole, low=10),
-            patch=partial(whole, low=1, high=64),
+            encoder_batch=partial(whole, low=2, high=10**6), patch=partial(whole, low=1, high=64),
+            scenes=partial(whole, low=10, high=10**7),
         )  # fmt: skip
         RHM(self.v, self.m, 2, self.L)
         if self.L % 2 or self.L < 2:
@@ -594,21 +598,23 @@ def _pair(ds: xr.Dataset, name: str, **at: Any) -> list[float]:
     return [float(ds[x].sel(at)) for x in (name, f"{name}_error")]
 
 
-def _z(pair: list[float]) -> float:
-    return pair[0] / max(pair[1], 1e-12)
+def beyond_chance(rows: ArrayLike, scenes: int) -> list[float]:
+    """Accuracies of networks minus one half: the mean, its error, and its normal score.
+
+    The error is the larger of Student's over the networks and that of counting: at chance a network
+    has the variance 1/4 per scene, however near to each other a few networks happen to be.
+    """
+    x = np.asarray(rows, float) - 0.5
+    mean, error, z = scored(x)
+    counting = 0.5 / math.sqrt(scenes * len(x))
+    return [mean, max(error, counting), min((z, mean / counting), key=abs)]
 
 
 def binding_summary(ds: xr.Dataset) -> Summary:
     """Accuracy of all networks and their optima, and of a bag of attributes, which is wrong."""
     weights, widths = [str(w) for w in ds.weighting.values], [int(d) for d in ds.width.values]
     values: dict[str, Any] = {"networks": int(ds.sizes["network"]), "denoising": {}, "dual": {}}
-    lines = [
-        f"{'area':>4} {'task':>15}"
-        + "".join(
-            f"{h:>16}"
-            for h in ("network, exp", "exact, exp", "network, vdm", "exact, vdm", "Bayes")
-        )
-    ]
+    lines: list[list[str]] = []
     for area in ds.area.values:
         for task in map(str, ds.task.values):
             row: dict[str, Any] = {
@@ -618,10 +624,10 @@ def binding_summary(ds: xr.Dataset) -> Summary:
             row["bayes"] = _pair(ds, "bayes", area=area, task=task)
             values["denoising"].setdefault(f"{area:g}", {})[task] = row
             cells = [row[n][w] for w in ("exp", "vdm") for n in ("accuracy", "exact_accuracy")]
-            words = [f"{x:.3f} ± {e:.3f}" for x, e in (*cells, row["bayes"])]
-            lines.append(f"{area:>4} {task:>15}" + "".join(f"{word:>16}" for word in words))
-    heads = [f"d = {d}, {kind}" for d in widths for kind in ("network", "minimum")]
-    lines.append(f"{'area':>4} {'dual encoders':>15}" + "".join(f"{h:>17}" for h in heads))
+            lines.append([f"{area:g}", task, *map(pair_text, (*cells, row["bayes"]))])
+    heads = ["network, exp", "exact, exp", "network, vdm", "exact, vdm", "Bayes"]
+    parts = [text_table(["area", "task", *heads], lines, keys=2)]
+    lines = []
     for area in ds.area.values:
         for task in map(str, ds.dual_task.values):
             row = {
@@ -631,27 +637,32 @@ def binding_summary(ds: xr.Dataset) -> Summary:
             row["bayes"] = _pair(ds, "dual_bayes", area=area, dual_task=task)
             values["dual"].setdefault(f"{area:g}", {})[task] = row
             cells = [row[n][str(d)] for d in widths for n in ("dual_accuracy", "dual_optimum")]
-            words = [f"{x:.3f} ± {e:.3f}" for x, e in cells]
-            lines.append(f"{area:>4} {task:>15}" + "".join(f"{word:>17}" for word in words))
-    values |= _laws(ds)
-    for name in ("network minus exact", "network minus a bag of attributes",
-                 "dual encoders minus minimum"):  # fmt: skip
-        x, e = values[name]
-        lines.append(f"pairs, {name}: {x:+.3f} ± {e:.3f}, z = {_z(values[name]):.1f}")
-    return Summary("\n".join(lines), _claim(ds, values), values)
+            lines.append([f"{area:g}", task, *map(pair_text, cells)])
+    heads = [f"d = {d}, {kind}" for d in widths for kind in ("network", "minimum")]
+    parts.append(text_table(["area", "dual encoders", *heads], lines, keys=2))
+    laws = _laws(ds)
+    rows = [[f"pairs, {name}", score_text(x)] for name, x in laws.items()]
+    parts.append(text_table([], rows))
+    values |= {"scenes asked": _scenes(ds), **laws}
+    return Summary("\n\n".join(parts), _claim(ds, values), values)
+
+
+def _scenes(ds: xr.Dataset) -> int:
+    """Scenes of every area on which a denoising network was asked."""
+    return int(json.loads(ds.attrs["parameters"])["source"]["data"])
 
 
 def _laws(ds: xr.Dataset) -> dict[str, Any]:
     """Pairs: network minus exact, minus one half (a bag of attributes); encoders minus minimum."""
     pair = ds.sel(task="pair", weighting="exp")
-    rows = {
-        "network minus exact": pair.accuracy_minus_exact_by_network.mean("area"),
-        "network minus a bag of attributes": pair.accuracy_by_network.mean("area") - 0.5,
-        "dual encoders minus minimum": ds.dual_minus_optimum_by_network.sel(
-            dual_task="pair"
-        ).mean(("area", "width")),
-    }  # fmt: skip
-    return {name: [float(x.mean()), float(student_error(x.values))] for name, x in rows.items()}
+    dual = ds.dual_minus_optimum_by_network.sel(dual_task="pair")
+    return {
+        "network minus exact": scored(pair.accuracy_minus_exact_by_network.mean("area").values),
+        "network minus a bag of attributes": beyond_chance(
+            pair.accuracy_by_network.mean("area").values, _scenes(ds) * ds.sizes["area"]
+        ),
+        "dual encoders minus minimum": scored(dual.mean(("area", "width")).values),
+    }
 
 
 def _claim(ds: xr.Dataset, values: Mapping[str, Any]) -> str:
@@ -660,18 +671,17 @@ def _claim(ds: xr.Dataset, values: Mapping[str, Any]) -> str:
     pair, dual = values["denoising"][first]["pair"], values["dual"][first]["pair"]
     gap, bag = values["network minus exact"], values["network minus a bag of attributes"]
     small = values["denoising"][last]["first: colour"]
-    (a, b), (c, d) = (dual["dual_accuracy"][k] for k in (narrow, wide))
     best = [dual["dual_optimum"][k][0] for k in (narrow, wide)]
     return (
         f"{values['networks']} denoising networks (exp) prefer the true pair in "
-        f"{pair['accuracy']['exp'][0]:.3f} ± {pair['accuracy']['exp'][1]:.3f} of scenes (exact "
+        f"{pair_text(pair['accuracy']['exp'])} of scenes (exact "
         f"{pair['exact_accuracy']['exp'][0]:.3f}, Bayes {pair['bayes'][0]:.3f}), minus exact "
-        f"{gap[0]:+.3f} ± {gap[1]:.3f} (z = {_z(gap):.1f}), minus a bag of attributes "
-        f"{bag[0]:+.3f} ± {bag[1]:.3f} (z = {_z(bag):.1f}); dual encoders {a:.3f} ± {b:.3f} at "
-        f"width {narrow} and {c:.3f} ± {d:.3f} at {wide} (minimum {best[0]:.3f} and "
+        f"{score_text(gap)}, minus a bag of attributes {score_text(bag)}; dual encoders "
+        f"{pair_text(dual['dual_accuracy'][narrow])} at width {narrow} and "
+        f"{pair_text(dual['dual_accuracy'][wide])} at {wide} (minimum {best[0]:.3f} and "
         f"{best[1]:.3f}); with {last} times the area the colour of the small object is named "
-        f"right in {small['accuracy']['high'][0]:.3f} ± {small['accuracy']['high'][1]:.3f} at high "
-        f"noise (exact {small['exact_accuracy']['high'][0]:.3f})"
+        f"right in {pair_text(small['accuracy']['high'])} at high noise (exact "
+        f"{small['exact_accuracy']['high'][0]:.3f})"
     )
 
 

@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor, nn
 
 from hierdiff import results
+from hierdiff._display import pair_text, text_table
 from hierdiff.checks import check_fields, checked, listed, number, positive, reals, whole
 from hierdiff.contracts import Summary
 from hierdiff.data.fashion import FASHION_CLASSES, fashion
@@ -46,7 +47,7 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.plots import FONT, GUIDE, PALETTE, Axes, Figure, legend, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.cue_conflict import CueConflict
-from hierdiff.sims.metrics.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error, student_score
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.scenes import ShapeTexture
 from hierdiff.validation.adapter import NetworkModel
@@ -63,8 +64,9 @@ Floats: TypeAlias = NDArray[np.float64]
 
 _COUNT = partial(whole, low=1, high=10**9)
 _FEW = partial(whole, low=2, high=1000)  # Student's error needs two networks
-_FACTORS = partial(listed, rule=partial(number, low=0, high=1))
-_SIGMA2 = partial(listed, rule=partial(number, above=0, high=1e6), rising=True)
+# the claims compare the first and the last factor
+_FACTORS = partial(listed, rule=partial(number, low=0, high=1), least=2)
+_SIGMA2 = partial(listed, rule=partial(number, low=1e-6, high=1e6), rising=True)
 _FOREGROUND = -0.8  # of [-1, 1]; the background of the photographs is -1
 _DECIDED = (0.1, 40.0)  # SNRs at which three quarters of the training images are
 
@@ -173,9 +175,11 @@ class ComposedPhotographs:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, amplitudes=_FACTORS, networks=_FEW, channels=_COUNT, steps=_COUNT, batch=_COUNT,
+            self, networks=_FEW, channels=_COUNT, steps=_COUNT, batch=_COUNT,
+            # at k = 0 a filling shows nothing of its class
+            amplitudes=partial(listed, rule=partial(number, low=1e-3, high=1)),
             data=_COUNT, samples=_COUNT, sigma2=_SIGMA2,
-            low_pass=partial(listed, rule=partial(whole, low=1, high=14)),
+            low_pass=partial(listed, rule=partial(whole, low=1, high=14), least=2),
         )  # fmt: skip
 
     def scene(self, g: int, seed: int) -> PhotographScene:
@@ -758,6 +762,17 @@ def _pair(ds: xr.Dataset, name: str, **at: Any) -> list[float]:
     return [float(ds[x].sel(at)) for x in (name, f"{name}_error")]
 
 
+def scored(rows: ArrayLike) -> list[float]:
+    """Mean over networks, Student's error of it, and the normal score of its test against 0."""
+    x = np.asarray(rows, float)
+    return [float(x.mean()), float(student_error(x)), float(student_score(x))]
+
+
+def score_text(x: list[float]) -> str:
+    """A difference with its error and score."""
+    return f"{'+' if x[0] > 0 else ''}{pair_text(x)} (z = {x[2]:.1f})"
+
+
 def conflict_summary(ds: xr.Dataset) -> Summary:
     """Shape bias of all networks and of their optimum, and a law that is wrong."""
     cases, weights = map(str, ds.case.values), [str(w) for w in ds.weighting.values]
@@ -766,7 +781,7 @@ def conflict_summary(ds: xr.Dataset) -> Summary:
     values: dict[str, Any] = {"networks": int(ds.sizes["network"])}
     heads = ["network, exp", "network, vdm", *(["exact, exp", "exact, vdm"] if exact else []),
              "discriminative", "low-passed"]  # fmt: skip
-    lines = [f"{'shape bias':>18}" + "".join(f"{h:>16}" for h in heads)]
+    lines: list[list[str]] = []
     table: dict[str, Any] = {}
     for case in cases:
         row: dict[str, Any] = {}
@@ -780,48 +795,51 @@ def conflict_summary(ds: xr.Dataset) -> Summary:
                 f"{f:g}": _pair(ds, name, case=case, low_pass=f) for f in ds.low_pass.values
             }
         row["blur_accuracy"] = _pair(ds, "blur_accuracy", case=case)
+        one = ds.sel(case=case)
+        # both kinds of networks have the same grammar and see the same images
+        row["discriminative minus denoising"] = scored(
+            one.blur_bias_by_network.sel(low_pass=strong).values
+            - one.bias_by_network.sel(weighting="exp").values
+        )
         if exact:
             row["bayes_bias"] = _pair(ds, "bayes_bias", case=case)
         table[case] = row
         cells = [row[n][w] for n in ("bias", *(["exact_bias"] * exact)) for w in ("exp", "vdm")]
         cells += [row["blur_bias"][f"{strong:g}"], row["blur_bias"][f"{weak:g}"]]
-        lines.append(f"{case:>18}" + "".join(f"{f'{x:.3f} ± {e:.3f}':>16}" for x, e in cells))
+        lines.append([case, *map(pair_text, cells)])
     values["cases"] = table
+    more = ds.blur_bias_by_network.sel(low_pass=strong) - ds.bias_by_network.sel(weighting="exp")
+    values["discriminative minus denoising"] = scored(more.mean("case").values)
     if exact:
         values |= _laws(ds)
-        lines += _law_lines(values)
-    return Summary("\n".join(lines), _claim(ds, values), values)
+    text = text_table(["shape bias", *heads], lines) + "\n\n" + text_table([], _law_rows(values))
+    return Summary(text, _claim(ds, values), values)
 
 
 def _laws(ds: xr.Dataset) -> dict[str, Any]:
     """Network minus exact over all cases, and minus a law in which amplitude does not matter."""
     names, one = [str(c) for c in ds.case.values], {"weighting": "exp"}
-    gap = ds.bias_minus_exact_by_network.sel(one)
     found: dict[str, Any] = {
-        "network minus exact": [float(gap.mean()), float(student_error(gap.mean("case")))]
+        "network minus exact": scored(ds.bias_minus_exact_by_network.sel(one).mean("case").values)
     }
     strong, weak = _extremes(names)
     net, law = (ds[f"{x}bias_by_network"].sel(one) for x in ("", "exact_"))
-    wrong = (net.sel(case=weak).values - law.sel(case=strong).values).mean(axis=1)
-    found["network minus exact at the other amplitude"] = [
-        float(wrong.mean()), float(student_error(wrong))
-    ]  # fmt: skip
-    effect = {
-        word: (x.sel(case=weak).values - x.sel(case=strong).values).mean(axis=1)
-        for word, x in (("network", net), ("exact", law))
-    }
+    found[_OTHER] = scored((net.sel(case=weak).values - law.sel(case=strong).values).mean(axis=1))
     found["effect of a small amplitude"] = {
-        word: [float(x.mean()), float(student_error(x))] for word, x in effect.items()
+        word: scored((x.sel(case=weak).values - x.sel(case=strong).values).mean(axis=1))
+        for word, x in (("network", net), ("exact", law))
     }
     levels = list(dict.fromkeys(c.split(",")[0] for c in names))
     if len(levels) > 1:
         first, last = ([c for c in names if c.startswith(f"{x},")] for x in (levels[0], levels[-1]))
         found["effect of the level"] = {
-            word: [float(y.mean()), float(student_error(y))]
+            word: scored((x.sel(case=last).values - x.sel(case=first).values).mean(axis=1))
             for word, x in (("network", net), ("exact", law))
-            for y in [(x.sel(case=last).values - x.sel(case=first).values).mean(axis=1)]
         }
     return found
+
+
+_OTHER = "network minus exact at the other amplitude"
 
 
 def _extremes(names: list[str]) -> tuple[list[str], list[str]]:
@@ -831,20 +849,14 @@ def _extremes(names: list[str]) -> tuple[list[str], list[str]]:
     return [n for n in names if size[n] == strong], [n for n in names if size[n] == weak]
 
 
-def _z(pair: list[float]) -> float:
-    return pair[0] / max(pair[1], 1e-12)
-
-
-def _law_lines(values: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for name in ("network minus exact", "network minus exact at the other amplitude"):
-        x, error = values[name]
-        lines.append(f"{name}, exp: {x:+.3f} ± {error:.3f}, z = {_z(values[name]):.1f}")
+def _law_rows(values: Mapping[str, Any]) -> list[list[str]]:
+    """Differences of the shape bias (exp) with their scores."""
+    names = ("network minus exact", _OTHER, "discriminative minus denoising")
+    rows = [[name, score_text(values[name])] for name in names if name in values]
     for name in ("effect of a small amplitude", "effect of the level"):
         if name in values:
-            words = [f"{word} {x:+.3f} ± {e:.3f}" for word, (x, e) in values[name].items()]
-            lines.append(f"{name} on the shape bias: {', '.join(words)}")
-    return lines
+            rows += [[f"{name}, {word}", score_text(x)] for word, x in values[name].items()]
+    return rows
 
 
 def _claim(ds: xr.Dataset, values: Mapping[str, Any]) -> str:
@@ -854,15 +866,16 @@ def _claim(ds: xr.Dataset, values: Mapping[str, Any]) -> str:
     top, *_, low = (f"{f:g}" for f in ds.low_pass.values)
     c, d = (cases[strong[0]]["blur_bias"][f] for f in (top, low))
     text = (
-        f"shape bias of {n} denoising networks (exp): {a[0]:.3f} ± {a[1]:.3f} at {strong[0]}, "
-        f"{b[0]:.3f} ± {b[1]:.3f} at {weak[0]}; discriminative networks {c[0]:.3f} ± {c[1]:.3f}, "
-        f"low-passed {d[0]:.3f} ± {d[1]:.3f}"
+        f"shape bias of {n} denoising networks (exp): {pair_text(a)} at {strong[0]}, "
+        f"{pair_text(b)} at {weak[0]}; discriminative networks {pair_text(c)}, low-passed "
+        f"{pair_text(d)}"
     )
     if "network minus exact" in values:
-        x, y = (values[f"network minus exact{end}"] for end in ("", " at the other amplitude"))
+        x, y = values["network minus exact"], values[_OTHER]
+        nearer = "exact" if abs(x[0]) < abs(y[0]) else "planted"
         text += (
-            f"; minus exact {x[0]:+.3f} ± {x[1]:.3f} (z = {_z(x):.1f}), minus the law of the other "
-            f"amplitude {y[0]:+.3f} ± {y[1]:.3f} (z = {_z(y):.1f})"
+            f"; minus exact {score_text(x)}, minus the planted law of the other amplitude "
+            f"{score_text(y)}: nearer to the {nearer} law"
         )
     return text
 
