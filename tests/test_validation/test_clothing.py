@@ -157,6 +157,41 @@ def test_judges_answer_alike_at_any_sharpness_and_a_temperature_calibrates() -> 
     np.testing.assert_allclose(share.sum(axis=1), 1, atol=1e-3)
 
 
+def test_errors_of_judges_hold_the_photographs_that_all_networks_share() -> None:
+    """Networks that answer alike scatter by nothing (planted), and the next photographs differ."""
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(10), 20)
+    means, errors, planted = [], [], []
+    for _ in range(200):
+        right = np.repeat(rng.random((1, 200)) < 0.8, 3, axis=0)
+        found = found_by._with_photographs(
+            lambda rows, right=right: {("right",): right[:, rows].mean(axis=1)},
+            found_by._rounds(labels),
+        )
+        means.append(found["right"][0])
+        errors.append(found["right"][1])
+        planted.append(found_by.pair(right.mean(axis=1))[1])
+    assert np.mean(np.square(errors)) == pytest.approx(np.var(means), rel=0.4)
+    assert max(planted) < 1e-9
+    # of networks that differ as much on every photograph, Student's error is the larger part
+    right = np.array([[0.2], [0.5], [0.8]]) * np.ones((3, 200))
+    both = found_by._with_photographs(
+        lambda rows: {("a", "b"): right[:, rows].mean(axis=1)}, found_by._rounds(labels)
+    )
+    assert both["a"]["b"] == found_by.pair(right.mean(axis=1))
+    one = judged(1.0).isel(network=[0, 0, 0])
+    assert found_by.judges(one)["accuracy"]["exp"][1] > 0.015
+
+
+def test_a_log_ratio_of_three_networks_has_the_score_of_student() -> None:
+    """Two of Student's errors are 1.5 normal ones, p = .13."""
+    mean, error, score = found_by.scored([0.1, 0.5, 0.82])
+    assert mean / error > 1.7
+    assert score < 1.6
+    nothing = found_by.scored([0.1, float("nan"), 0.2])
+    assert np.isnan(nothing).all()
+
+
 def test_a_score_is_chosen_on_other_networks() -> None:
     """The best place of pure noise is no better than any other on the network that is left out."""
     rng = np.random.default_rng(0)

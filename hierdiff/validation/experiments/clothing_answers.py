@@ -1,22 +1,26 @@
 """What networks on photographs of clothing answered, in numbers with errors over networks.
 
 Every number is a pair of mean and half of its 68.27 % Student interval over the networks, if
-nothing else is said.
+nothing else is said.  All networks see the same photographs, so this is the error for these
+photographs.  The answers of both judges have the error over photographs in quadrature: a jackknife
+that leaves out one photograph of every class at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hierdiff._display import pair_text, text_table
 from hierdiff.data.fashion import FASHION_CLASSES, FASHION_FAMILIES, family_of
 from hierdiff.sims.bump_phases import crossing_time
 from hierdiff.sims.metrics.calibration import calibration_error, temperature
-from hierdiff.sims.metrics.estimators import student_error
+from hierdiff.sims.metrics.estimators import student_error, student_score
 from hierdiff.theory.zero_shot.weightings import weighting
 from hierdiff.validation.experiments.clothing_readings import family_chance
 from hierdiff.validation.experiments.image_retention import half_lost
@@ -68,6 +72,13 @@ def pair(rows: Any) -> list[float]:
     if not np.isfinite(x).all():
         return [float("nan"), float("nan")]
     return [round(float(x.mean()), 5), round(float(student_error(x)), 5)]
+
+
+def scored(rows: Any) -> list[float]:
+    """As :func:`pair`, with the normal score of Student's test against 0."""
+    found = pair(rows)
+    known = np.isfinite(found[0])
+    return [*found, round(float(student_score(rows)), 3) if known else float("nan")]
 
 
 def _pairs(rows: Array) -> list[list[float]]:
@@ -144,6 +155,7 @@ def turns(ds: xr.Dataset, datasets: Mapping[str, xr.Dataset], study: Study) -> F
         "middle": [float(t[middle]), *pair(kept["stayed"][:, middle]),
                    *pair(kept["stayed"][:, middle] - kept["stayed by chance"][:, middle])],
         "layers half similar": {layer: pair(x) for layer, x in similar.items()},
+        "similarity": {layer: _pairs(ds.similarity.sel(layer=layer).values) for layer in layers},
         "layers": [inner[0], inner[-1]],
         "first minus last layer": pair(np.subtract(first, last)),
         "last layer minus class": pair(np.subtract(last, lost["class"])),
@@ -210,14 +222,19 @@ def _within(answer: Array, labels: Array) -> tuple[float, float]:
     return float(inside.mean()), float(family_chance(labels[wrong]).mean())
 
 
-def tempered(scores: Array, labels: Array) -> Array:
+def tempered(scores: Array, labels: Array, half: Array | None = None) -> Array:
     """Probabilities [n, class] at a temperature that is fitted on the other half of the data."""
     out = np.empty_like(scores, dtype=float)
-    half = np.arange(len(labels)) // len(set(labels.tolist())) % 2 == 0
+    half = _rounds(labels) % 2 == 0 if half is None else half
     for rows in (half, ~half):
         beta = temperature(scores[~rows], labels[~rows])
         out[rows] = softmax(-beta * scores[rows])
     return out
+
+
+def _rounds(labels: Array) -> Array:
+    """Number of the round in which an image is: classes come in turn."""
+    return np.asarray(np.arange(len(labels)) // len(set(labels.tolist())))
 
 
 def softmax(x: Array) -> Array:
@@ -238,20 +255,7 @@ def judges(ds: xr.Dataset) -> Found:
     """Accuracy, families of the errors, and calibration, of the network and the classifier."""
     labels, logits = ds.label.values, ds.logits.values
     scores = {weight: scores_of(ds, weight) for weight in WEIGHTS}
-    right = {weight: (s.argmin(axis=2) == labels).mean(axis=1) for weight, s in scores.items()}
-    beside = (logits.argmax(axis=2) == labels).mean(axis=1)
-    main = scores[WEIGHTS[0]]
-    answers_of = {"network": main.argmin(axis=2), "classifier": logits.argmax(axis=2)}
-    families = {name: (_FAMILY[a] == _FAMILY[labels]).mean(axis=1)
-                for name, a in answers_of.items()}  # fmt: skip
-    inside = {name: [_within(a, labels) for a in rows] for name, rows in answers_of.items()}
-    bound = softmax(-scores["vdm"] / 2)  # the likelihood bound is half of this sum, in nats
-    stated = {
-        "network, likelihood bound": [_calibrated(p, labels) for p in bound],
-        "network, one temperature": [_calibrated(tempered(s, labels), labels) for s in main],
-        "classifier": [_calibrated(softmax(x), labels) for x in logits],
-        "classifier, one temperature": [_calibrated(tempered(-x, labels), labels) for x in logits],
-    }  # fmt: skip
+    answers_of = {"network": scores[WEIGHTS[0]].argmin(axis=2), "classifier": logits.argmax(axis=2)}
     classes = len(_FAMILY)
     confusion = {
         name: [[round(float((rows[:, labels == a] == b).mean()), 4) for b in range(classes)]
@@ -260,19 +264,67 @@ def judges(ds: xr.Dataset) -> Found:
     }  # fmt: skip
     return {
         "data": len(labels), "samples": int(ds.sizes["sample_of"]),
-        "accuracy": {weight: pair(x) for weight, x in right.items()},
-        "classifier": pair(beside), "minus classifier": pair(right[WEIGHTS[0]] - beside),
         "classifier, all test images": pair(ds.classifier_accuracy.values),
-        "family right": {name: pair(x) for name, x in families.items()},
-        "errors in the family": {name: pair([x for x, _ in rows]) for name, rows in inside.items()},
-        "by chance": {name: pair([x for _, x in rows]) for name, rows in inside.items()},
-        "calibration error": {name: pair([x[0] for x in rows]) for name, rows in stated.items()},
-        "confidence minus accuracy": {
-            name: pair([x[1] for x in rows]) for name, rows in stated.items()
-        },
-        "nats": {name: pair([x[2] for x in rows]) for name, rows in stated.items()},
+        **_with_photographs(partial(_judged, labels, logits, scores), _rounds(labels)),
         "confusion": confusion,
     }  # fmt: skip
+
+
+def _judged(
+    labels: Array, logits: Array, scores: Mapping[str, Array], rows: Array
+) -> dict[tuple[str, ...], Array]:
+    """What both judges say of some photographs, by name, [network]."""
+    half = (_rounds(labels) % 2 == 0)[rows]  # fitted on the same half, whoever is left out
+    labels, logits = labels[rows], logits[:, rows]
+    scores = {weight: s[:, rows] for weight, s in scores.items()}
+    main = scores[WEIGHTS[0]]
+    answers_of = {"network": main.argmin(axis=2), "classifier": logits.argmax(axis=2)}
+    beside = (answers_of["classifier"] == labels).mean(axis=1)
+    right = {weight: (s.argmin(axis=2) == labels).mean(axis=1) for weight, s in scores.items()}
+    found: dict[tuple[str, ...], Any] = {("accuracy", weight): x for weight, x in right.items()}
+    found |= {("classifier",): beside, ("minus classifier",): right[WEIGHTS[0]] - beside}
+    for name, a in answers_of.items():
+        found["family right", name] = (_FAMILY[a] == _FAMILY[labels]).mean(axis=1)
+        inside = [_within(row, labels) for row in a]
+        found["errors in the family", name] = [x for x, _ in inside]
+        found["by chance", name] = [x for _, x in inside]
+    bound = softmax(-scores["vdm"] / 2)  # the likelihood bound is half of this sum, in nats
+    stated = {
+        "network, likelihood bound": bound,
+        "network, one temperature": [tempered(s, labels, half) for s in main],
+        "classifier": softmax(logits),
+        "classifier, one temperature": [tempered(-x, labels, half) for x in logits],
+    }
+    for name, every in stated.items():
+        rows_of = np.array([_calibrated(p, labels) for p in every]).T
+        for key, x in zip(_CALIBRATION, rows_of, strict=True):
+            found[key, name] = x
+    return {name: np.asarray(x, float) for name, x in found.items()}
+
+
+_CALIBRATION = ("calibration error", "confidence minus accuracy", "nats")
+
+
+def _with_photographs(
+    read: Callable[[Array], Mapping[tuple[str, ...], Array]], group: Array
+) -> Found:
+    """Mean over networks, and its errors over networks and over groups of photographs together.
+
+    The second is a jackknife: all is read again without each group of the photographs.
+    """
+    groups = np.unique(group)
+    without = [read(np.flatnonzero(group != g)) for g in groups] if len(groups) > 1 else []
+    found: Found = {}
+    for name, rows in read(np.arange(len(group))).items():
+        mean, error = pair(rows)
+        if without:
+            left = np.array([x[name].mean() for x in without])
+            error = float(np.hypot(error, np.sqrt((len(left) - 1) * left.var())))
+        place = found
+        for word in name[:-1]:
+            place = place.setdefault(word, {})
+        place[name[-1]] = [mean, round(error, 5)]
+    return found
 
 
 # --------------------------------------------------------------------------------------- order
@@ -303,7 +355,7 @@ def order(ds: xr.Dataset) -> Found:
         "family right": _pairs(ds.family_right.values.mean(axis=2)),
         "class half right, log": pair(then["class"]),
         "family half right, log": pair(then["family"]),
-        "class over family, log": pair(gap),
+        "class over family, log": scored(gap),
         "classes half right": {FASHION_CLASSES[c]: _none(each[c]) for c in range(len(_FAMILY))},
         "families half right": dict(zip(FASHION_FAMILIES, map(_none, by_family), strict=True)),
         "made without a class": dict(zip(FASHION_CLASSES, _pairs(made), strict=True)),
@@ -353,8 +405,9 @@ def triplets(ds: xr.Dataset) -> Found:
 # --------------------------------------------------------------------------------------- words
 
 
-def _pm(x: Any, digits: int = 3, sign: bool = False) -> str:
-    return f"{x[0]:{'+' if sign else ''}.{digits}f} ± {x[1]:.{digits}f}"
+def _signed(x: Any) -> str:
+    """A difference with its error."""
+    return f"{'+' if x[0] > 0 else ''}{pair_text(x)}"
 
 
 def claim(found: Found) -> str:
@@ -364,23 +417,23 @@ def claim(found: Found) -> str:
         x = found["u-turns"]
         later, longer = x["family minus class"], x["first minus last layer"]
         said.append(
-            f"class half lost at t = {_pm(x['class half lost'])}, family {_pm(later, sign=True)} "
-            f"later, {x['layers'][0]} outlives {x['layers'][1]} by {_pm(longer, sign=True)}"
+            f"class half lost at t = {pair_text(x['class half lost'])}, family {_signed(later)} "
+            f"later, {x['layers'][0]} outlives {x['layers'][1]} by {_signed(longer)}"
         )
     if "judges" in found:
         x = found["judges"]
         said.append(
-            f"zero-shot {_pm(x['accuracy'][WEIGHTS[0]])}, "
-            f"{_pm(x['minus classifier'], sign=True)} from a classifier of the same size"
+            f"zero-shot {pair_text(x['accuracy'][WEIGHTS[0]])}, "
+            f"{_signed(x['minus classifier'])} from a classifier of the same size"
         )
     if "order" in found:
         ratio = found["order"]["class over family, log"]
-        said.append(f"classes are half right {np.exp(ratio[0]):.2f} times (log {_pm(ratio)}) as "
-                    "late as families")  # fmt: skip
+        said.append(f"classes are half right {np.exp(ratio[0]):.2f} times (log {pair_text(ratio)}, "
+                    f"z = {ratio[2]:.1f}) as late as families")  # fmt: skip
     if "triplets" in found:
         said += [
-            f"{kind} triplets {_pm(found['triplets'][kind]['network'])} (classifier "
-            f"{_pm(found['triplets'][kind]['classifier'])})"
+            f"{kind} triplets {pair_text(found['triplets'][kind]['network'])} (classifier "
+            f"{pair_text(found['triplets'][kind]['classifier'])})"
             for kind in ("class", "family")
         ]
     if "probes" in found:
@@ -402,63 +455,61 @@ def table(found: Found) -> str:
 
 
 def _turn_lines(x: Found) -> list[str]:
-    head = f"{'t':>5} {'class kept':>15} {'family kept':>15} {'stays in family':>17} {'chance':>7}"
-    lines = [f"{head} {'mixture':>8} {'flat':>6}"]
-    for i, t in enumerate(x["t"]):
-        laws = [f"{x['laws'][law]['stayed'][i][0]:.3f}" for law in ("mixture", "flat")]
-        lines.append(
-            f"{t:5.2f} {_pm(x['class kept'][i]):>15} {_pm(x['family kept'][i]):>15} "
-            f"{_pm(x['stayed'][i]):>17} {x['stayed by chance'][i][0]:7.3f} {laws[0]:>8} "
-            f"{laws[1]:>6}"
-        )
-    lines += [f"half lost: class {_pm(x['class half lost'])}, family {_pm(x['family half lost'])}"]
-    lines += [f"  {law}: class {y['class half lost']:.3f}, family {y['family half lost']:.3f}"
-              for law, y in x["laws"].items()]  # fmt: skip
-    lines += [f"layer {name} half similar at {_pm(y)}"
-              for name, y in x["layers half similar"].items()]  # fmt: skip
-    return lines
+    head = ["t", "class kept", "family kept", "stays in family", "chance", "mixture", "flat"]
+    rows = [
+        [f"{t:.2f}", *(pair_text(x[name][i]) for name in ("class kept", "family kept", "stayed")),
+         f"{x['stayed by chance'][i][0]:.3f}",
+         *(f"{x['laws'][law]['stayed'][i][0]:.3f}" for law in ("mixture", "flat"))]
+        for i, t in enumerate(x["t"])
+    ]  # fmt: skip
+    lost = [["networks", pair_text(x["class half lost"]), pair_text(x["family half lost"])]]
+    lost += [[law, f"{y['class half lost']:.3f}", f"{y['family half lost']:.3f}"]
+             for law, y in x["laws"].items()]  # fmt: skip
+    layers = [[name, pair_text(y)] for name, y in x["layers half similar"].items()]
+    return [text_table(head, rows), "", text_table(["half lost", "class", "family"], lost), "",
+            text_table(["layer of the classifier", "half similar"], layers)]  # fmt: skip
 
 
 def _probe_lines(x: Found) -> list[str]:
-    lines = [f"{'images, layer, probe':34} " + " ".join(f"{t:>6g}" for t in x["t"])
-             + f" {'gain':>16} peak at"]  # fmt: skip
-    for size, layers in x["rows"].items():
-        for layer, kinds in layers.items():
-            for kind, y in kinds.items():
-                cells = " ".join(f"{a:6.3f}" for a in y["curve"])
-                lines.append(f"{f'{size}, {layer}, {kind}':34} {cells} "
-                             f"{_pm(y['gain'], sign=True):>16} {y['peak at']:g}")  # fmt: skip
-    return lines
+    head = ["images, layer, probe", "gain", "peak at", *(f"t = {t:g}" for t in x["t"])]
+    rows = [
+        [f"{size}, {layer}, {kind}", _signed(y["gain"]), f"{y['peak at']:g}",
+         *(f"{a:.3f}" for a in y["curve"])]
+        for size, layers in x["rows"].items()
+        for layer, kinds in layers.items()
+        for kind, y in kinds.items()
+    ]  # fmt: skip
+    return [text_table(head, rows)]
 
 
 def _judge_lines(x: Found) -> list[str]:
     rows = [(f"accuracy, {w}", y) for w, y in x["accuracy"].items()]
     rows += [("accuracy, classifier", x["classifier"]), ("difference", x["minus classifier"]),
              ("classifier, all test images", x["classifier, all test images"])]  # fmt: skip
-    for key in ("family right", "errors in the family", "by chance", "calibration error",
-                "confidence minus accuracy", "nats"):  # fmt: skip
+    for key in ("family right", "errors in the family", "by chance", *_CALIBRATION):
         rows += [(f"{key}, {name}", y) for name, y in x[key].items()]
-    return [f"{name:54} {_pm(y)}" for name, y in rows]
+    return [text_table([], [[name, pair_text(y)] for name, y in rows])]
 
 
 def _order_lines(x: Found) -> list[str]:
-    lines = [f"{'step':>6} {'class right':>15} {'family right':>15}"]
-    lines += [f"{step:6g} {_pm(a):>15} {_pm(b):>15}" for step, a, b in
-              zip(x["step"], x["class right"], x["family right"], strict=True)]  # fmt: skip
+    rows = [[f"{step:g}", pair_text(a), pair_text(b)] for step, a, b in
+            zip(x["step"], x["class right"], x["family right"], strict=True)]  # fmt: skip
+    lines = [text_table(["step", "class right", "family right"], rows), ""]
     for key in ("families half right", "classes half right"):
         known = sorted(x[key].items(), key=lambda one: one[1] or np.inf)
-        lines.append(f"{key}: " + ", ".join(f"{a} {b or 'never'}" for a, b in known))
+        lines.append(text_table(["", key], [[a, f"{b}" if b else "-"] for a, b in known]))
     return lines
 
 
 def _triplet_lines(x: Found) -> list[str]:
-    lines = []
+    head = ["triplets of", "network", "best place", "class given", "classifier", "its best layer",
+            "pixels", "network - classifier"]  # fmt: skip
+    rows = []
     for kind in ("class", "family"):
         y = x[kind]
-        lines += [
-            f"{kind}: network {_pm(y['network'])} ({y['best'][0]}, t = {y['best'][1]:g}), class "
-            f"given {_pm(y['class given'])}, classifier {_pm(y['classifier'])} "
-            f"({y['best of the classifier']}), pixels {y['pixels']:.3f}",
-            f"  network minus classifier {_pm(y['network minus classifier'], sign=True)}",
-        ]  # fmt: skip
-    return lines
+        rows.append([
+            kind, pair_text(y["network"]), f"{y['best'][0]}, t = {y['best'][1]:g}",
+            pair_text(y["class given"]), pair_text(y["classifier"]), y["best of the classifier"],
+            f"{y['pixels']:.3f}", _signed(y["network minus classifier"]),
+        ])  # fmt: skip
+    return [text_table(head, rows)]
