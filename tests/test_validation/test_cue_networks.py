@@ -365,6 +365,13 @@ def test_the_law_of_the_other_amplitude_is_rejected_by_the_true_one() -> None:
     assert laws["effect of a small amplitude"]["exact"][0] == pytest.approx(0.3)
 
 
+def test_photographs_are_compared_with_no_preference() -> None:
+    ds = _biases(20, np.random.default_rng(2))[["bias_by_network"]]
+    laws = conflict_networks._against_half(ds)
+    assert laws["network minus one half"][0] == pytest.approx(0.15, abs=0.03)
+    assert laws["effect of a small amplitude"]["network"][2] > 5
+
+
 def test_networks_that_happen_to_agree_are_not_beyond_chance() -> None:
     """Three of the same .517 on 200 scenes each: Student's error is planted, and wrong."""
     rows = np.array([0.515, 0.515, 0.52])
@@ -410,3 +417,4 @@ def test_photographs_are_composed_and_classified(tmp_path: Path) -> None:
     assert dict(ds.bias.sizes) == {"case": 2, "weighting": 4}
     found = json.loads((tmp_path / "s.json").read_text())
     assert set(found["cases"]) == {"k = 1", "k = 0.3"}
+    assert len(found["network minus one half"]) == 3

@@ -810,8 +810,7 @@ def conflict_summary(ds: xr.Dataset) -> Summary:
     values["cases"] = table
     more = ds.blur_bias_by_network.sel(low_pass=strong) - ds.bias_by_network.sel(weighting="exp")
     values["discriminative minus denoising"] = scored(more.mean("case").values)
-    if exact:
-        values |= _laws(ds)
+    values |= _laws(ds) if exact else _against_half(ds)
     text = text_table(["shape bias", *heads], lines) + "\n\n" + text_table([], _law_rows(values))
     return Summary(text, _claim(ds, values), values)
 
@@ -842,6 +841,17 @@ def _laws(ds: xr.Dataset) -> dict[str, Any]:
 _OTHER = "network minus exact at the other amplitude"
 
 
+def _against_half(ds: xr.Dataset) -> dict[str, Any]:
+    """Where nothing is exact: network minus no preference, and the effect of the amplitude."""
+    net = ds.bias_by_network.sel(weighting="exp")
+    strong, weak = _extremes([str(c) for c in ds.case.values])
+    effect = (net.sel(case=weak).values - net.sel(case=strong).values).mean(axis=1)
+    return {
+        "network minus one half": scored(net.mean("case").values - 0.5),
+        "effect of a small amplitude": {"network": scored(effect)},
+    }
+
+
 def _extremes(names: list[str]) -> tuple[list[str], list[str]]:
     """Cases of the largest and of the smallest amplitude, in the order of their levels."""
     size = {n: float(n.rpartition("= ")[2]) for n in names}
@@ -851,7 +861,8 @@ def _extremes(names: list[str]) -> tuple[list[str], list[str]]:
 
 def _law_rows(values: Mapping[str, Any]) -> list[list[str]]:
     """Differences of the shape bias (exp) with their scores."""
-    names = ("network minus exact", _OTHER, "discriminative minus denoising")
+    names = ("network minus exact", _OTHER, "network minus one half",
+             "discriminative minus denoising")  # fmt: skip
     rows = [[name, score_text(values[name])] for name in names if name in values]
     for name in ("effect of a small amplitude", "effect of the level"):
         if name in values:
