@@ -30,7 +30,13 @@ def clothing_turns() -> str:
         ["layer of the classifier", "half similar at t"],
         [[name, plus(*pair, 3)] for name, pair in x["layers half similar"].items()],
     )
-    return table(header, rows) + "\n" + layers
+    names = list(x["similarity"])
+    similar = table(
+        ["t", *(f"similarity of {name}" for name in names)],
+        [[f"{t:g}", *(plus(*x["similarity"][name][i], 3) for name in names)]
+         for i, t in enumerate(x["t"])],
+    )  # fmt: skip
+    return "\n".join((table(header, rows), layers, similar))
 
 
 def _or(pair: list[float]) -> str:
@@ -135,7 +141,8 @@ def clothing_claims() -> list[tuple[tuple[str, ...], str, str]]:
         y = x["order"]
         ratio = y["class over family, log"]
         words = "never reached by all networks" if ratio[0] != ratio[0] else (
-            f"at {math.exp(ratio[0]):.2f} times the step of families (log {plus(*ratio, 3)})"
+            f"at {math.exp(ratio[0]):.2f} times the step of families (log {plus(*ratio[:2], 3)}, "
+            f"z = {ratio[2]:.1f})"
         )  # fmt: skip
         said.append((("B1",), (
             f"photographs of clothing ({n} networks), made for a class: classes are half right "

@@ -32,18 +32,25 @@ def conflict_networks() -> str:
     text += table(["texture", "network, exp", "exact, exp", "discriminative"], rows)
     effect = found["effect of a small amplitude"]
     level = found["effect of the level"]
+    rows = [
+        (f"discriminative minus denoising (exp), {case}", row["discriminative minus denoising"])
+        for case, row in found["cases"].items() if "discriminative minus denoising" in row
+    ]  # fmt: skip
     return text + "\n" + _laws([
         ("network minus exact, all textures", found["network minus exact"]),
+        ("network minus exact at the other amplitude (planted, wrong)",
+         found["network minus exact at the other amplitude"]),
         ("a small amplitude adds nothing (planted, wrong): networks", effect["network"]),
         ("a small amplitude adds nothing (planted, wrong): exact denoiser", effect["exact"]),
         ("a texture above the leaves adds nothing: networks", level["network"]),
         ("a texture above the leaves adds nothing: exact denoiser", level["exact"]),
+        *rows,
     ])  # fmt: skip
 
 
 def _laws(found: list[tuple[str, Any]]) -> str:
-    """Differences from laws, with z."""
-    rows = [[words, plus(*x, 3), f"{x[0] / max(x[1], 1e-12):.1f}"] for words, x in found]
+    """Differences from laws, with the normal score of Student's test over the networks."""
+    rows = [[words, plus(*x[:2], 3), f"{x[2]:.1f}"] for words, x in found]
     return table(["law", "difference", "z"], rows)
 
 
@@ -62,7 +69,12 @@ def composed_networks() -> str:
     header = ["contrast of the filling", "vdm", "exp", "uniform", "match a cue (exp)",
               "discriminative", "low-passed", "accuracy on photographs (exp)",
               "discriminative"]  # fmt: skip
-    return table(header, rows)
+    return table(header, rows) + "\n" + _laws([
+        ("network (exp) minus one half, both contrasts", found["network minus one half"]),
+        ("a small contrast adds nothing: networks",
+         found["effect of a small amplitude"]["network"]),
+        ("discriminative minus denoising (exp)", found["discriminative minus denoising"]),
+    ])  # fmt: skip
 
 
 def binding_networks() -> str:
@@ -86,9 +98,10 @@ def binding_networks() -> str:
                 rows.append([area, task, d, plus(*row["dual_accuracy"][d], 3),
                              plus(*row["dual_optimum"][d], 3), plus(*row["bayes"], 3)])  # fmt: skip
     text += table(["area", "caption", "width", "networks", "minimum of the loss", "Bayes"], rows)
+    scenes = found["scenes asked"] * found["networks"] * len(found["denoising"])
     return text + "\n" + _laws([
         ("pairs: denoising network minus exact", found["network minus exact"]),
-        ("pairs: denoising network minus a bag of attributes",
+        (f"pairs: denoising network minus a bag of attributes (error of counting: {scenes} scenes)",
          found["network minus a bag of attributes"]),
         ("pairs: dual encoders minus the minimum of their loss",
          found["dual encoders minus minimum"]),

@@ -329,12 +329,14 @@ def _cues(add) -> None:
                 f"discriminative {plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
             )
         effects = [
-            f"{name} {plus(*found[name]['network'], 3)} (exact {plus(*found[name]['exact'], 3)})"
+            f"{name} {_scored(found[name]['network'])}, exact {_scored(found[name]['exact'])}"
             for name in ("effect of a small amplitude", "effect of the level") if name in found
         ]  # fmt: skip
         gap = found["network minus exact"]
+        other = found["network minus exact at the other amplitude"]
         add(("Z2",), f"rendered grammars, {found['networks']} networks, weight exp(-7t): "
-            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {plus(*gap, 3)}",
+            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {_scored(gap)}, minus "
+            f"exact at the other amplitude, which is planted and wrong, {_scored(other)}",
             "classification.py conflict")  # fmt: skip
     found = network("classification_composed")
     if found is not None:
@@ -346,7 +348,9 @@ def _cues(add) -> None:
                 f"{plus(*judge[0], 3)}, low-passed {plus(*judge[-1], 3)}"
             )
         add(("Z2",), f"silhouettes of clothing filled with other clothing, {found['networks']} "
-            f"networks: {', '.join(rows)}", "classification.py composed")  # fmt: skip
+            f"networks: {', '.join(rows)}; discriminative minus denoising "
+            f"{_scored(found['discriminative minus denoising'])}",
+            "classification.py composed")  # fmt: skip
     found = network("classification_binding")
     if found is not None:
         first, *_, last = found["denoising"]
@@ -360,8 +364,9 @@ def _cues(add) -> None:
         add(("Z3",), f"rendered scenes, {found['networks']} denoising networks: the true pair wins "
             f"with {plus(*pair['accuracy']['exp'], 3)} (exact "
             f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), network minus "
-            f"exact {plus(*found['network minus exact'], 3)}; with {last} times the area the "
-            f"colour of the small object {plus(*small['accuracy']['exp'], 3)}, at high noise "
+            f"exact {_scored(found['network minus exact'])}, minus the bag "
+            f"{_scored(found['network minus a bag of attributes'])}; with {last} times the area "
+            f"the colour of the small object {plus(*small['accuracy']['exp'], 3)}, at high noise "
             f"{plus(*small['accuracy']['high'], 3)} (exact "
             f"{plus(*small['exact_accuracy']['exp'], 3)} and "
             f"{plus(*small['exact_accuracy']['high'], 3)}); dual encoders {widths}",
