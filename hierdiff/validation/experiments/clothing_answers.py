@@ -289,7 +289,7 @@ def _judged(
         found["errors in the family", name] = [x for x, _ in inside]
         found["by chance", name] = [x for _, x in inside]
     bound = softmax(-scores["vdm"] / 2)  # the likelihood bound is half of this sum, in nats
-    stated = {
+    stated: dict[str, Any] = {
         "network, likelihood bound": bound,
         "network, one temperature": [tempered(s, labels, half) for s in main],
         "classifier": softmax(logits),
