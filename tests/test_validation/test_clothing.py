@@ -179,6 +179,8 @@ def test_errors_of_judges_hold_the_photographs_that_all_networks_share() -> None
         lambda rows: {("a", "b"): right[:, rows].mean(axis=1)}, found_by._rounds(labels)
     )
     assert both["a"]["b"] == found_by.pair(right.mean(axis=1))
+    few = judged(1.0).isel(judged=slice(0, 30))  # three rounds of the classes
+    assert found_by.judges(few)["data"] == 30
     one = judged(1.0).isel(network=[0, 0, 0])
     assert found_by.judges(one)["accuracy"]["exp"][1] > 0.015
 

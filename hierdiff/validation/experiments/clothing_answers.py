@@ -310,10 +310,13 @@ def _with_photographs(
 ) -> Found:
     """Mean over networks, and its errors over networks and over groups of photographs together.
 
-    The second is a jackknife: all is read again without each group of the photographs.
+    The second is a jackknife: all is read again without each group of the photographs.  Fewer than
+    four groups have the error over networks alone.
     """
     groups = np.unique(group)
-    without = [read(np.flatnonzero(group != g)) for g in groups] if len(groups) > 1 else []
+    # of fewer than four groups, one of both halves of the temperatures could be left without any
+    few = len(groups) < 4
+    without = [] if few else [read(np.flatnonzero(group != g)) for g in groups]
     found: Found = {}
     for name, rows in read(np.arange(len(group))).items():
         mean, error = pair(rows)
