@@ -666,10 +666,10 @@ def _table(found: Mapping[str, Any]) -> str:
              for b, row in found.get("low-pass control", {}).items()]  # fmt: skip
     name = "Gaussian classes" if "weights" in found else "model"
     rows += [(f"{name}, sigma^2 = {s}", row[:2]) for s, row in found["gaussian"].items()]
-    lines = [
-        [words, *(plus_minus(x, e) for x, e in zip(row[::2], row[1::2], strict=True))]
-        for words, row in rows
-    ]
+    lines = []
+    for words, row in rows:
+        cells = [plus_minus(x, e) for x, e in zip(row[::2], row[1::2], strict=True)]
+        lines.append([words, *cells, *[""] * (2 - len(cells))])  # Gaussian classes: the bias alone
     return text_table(["classifier", "shape bias", "match a cue"], lines)
 
 

@@ -49,7 +49,7 @@ EXEMPT = {
     for name in ("layer_facts", "layer_summary", "layer_table", "layer_values")
 } | {
     f"{_E}image_retention.{name}": "reads a result of measure, or of layer_similarity"
-    for name in ("image_summary", "layer_variables", "retention_figure")
+    for name in ("family_variables", "image_summary", "layer_variables", "retention_figure")
 }  # fmt: skip
 
 
