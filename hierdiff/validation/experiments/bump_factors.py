@@ -532,7 +532,7 @@ def _label_summary(ds: xr.Dataset) -> Summary:
     for i, share in enumerate(ds.stripes.values):
         for j, n in enumerate(ds["values"].values):
             pairs = _shares(ds, i, j)
-            cells = ["" if x is None else plus_minus(*x, 2) for x in pairs]
+            cells = ["" if x is None else plus_minus(x[0], x[1], 2) for x in pairs]
             p = ds.needed.values[i, j]
             table.append([f"{share:g}", int(n), *cells, _cell(p, 1)])
             values["accuracy"][f"{share:g}, N = {int(n)}"] = pairs

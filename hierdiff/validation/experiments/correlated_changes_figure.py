@@ -259,14 +259,14 @@ def changes_summary(
              for L, row in values["depths"].items()]  # fmt: skip
     e = values["exponents"]
     limits = ", ".join(f"{k} = {plus_minus(*e[k])}" for k in e)
-    parts = (
+    tables = (
         text_table(["L", "", "exact", "network", "network - chain"], rows, keys=2),
         text_table(["L", "chi", "largest", "z over data", "at t", "levels with chi"], scores,
                    keys=2),
         text_table(["L", "valid strings, at least", "CPU s of training"], other),
         f"infinitely deep trees: {limits}",
     )  # fmt: skip
-    return Summary("\n\n".join(parts), _claim(source, values), values)
+    return Summary("\n\n".join(tables), _claim(source, values), values)
 
 
 def _values(
