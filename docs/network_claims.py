@@ -163,25 +163,27 @@ def _scored(x: list[float], digits: int = 3) -> str:
 
 
 def _factors(add) -> None:
-    """Denoising strength and class confidence, apart."""
+    """Denoising strength and class confidence, apart; errors over mixtures."""
     found = network("representation_factors")
     if found is None:
         return
     up, steps = found["rising steps of the strength"]
     down, _ = found["falling steps of the confidence"]
     first, last = found["confidence at first and last level"]
-    gap, wrong = found["gap, mean over levels"], found["closed form rejected at"]
+    gap, wrong = found["gap, mean over levels"], found["closed form, next to the exact peak"]
     kinds = len({tuple(x) for x in found["mixtures"]})
     text = (
         f"{found['networks']} networks on {kinds} mixtures, each with and without the class: given "
         f"the class the SNR rises in {up} of {steps} steps of the noise, the class confidence that "
         f"the outputs imply falls in {down}, from {first[0]:.3f} to {last[0]:.3f}; beyond the peak "
         f"ln SNR changes by {_scored(found['after the peak, ln snr'], 2)}, given the class by "
-        f"{_scored(found['after the peak, ln strength'], 2)}: the fall is confusion; network less "
+        f"{_scored(found['after the peak, ln strength'], 2)} (exact inference "
+        f"{_scored(found['after the peak, ln strength, exact'], 2)}); network less "
         f"exact, mean over noise levels: confidence {_scored(gap['confidence'], 4)}, ln SNR given "
         f"the class {_scored(gap['ln strength'])}, ln SNR {_scored(gap['ln snr'])}, of which "
         f"strength {_scored(gap['by strength'])} and beliefs {_scored(gap['by confidence'])}; the "
-        f"closed form misses the confidence by {_scored(wrong[1:4])} at sigma = {wrong[0]:g}"
+        f"closed form misses the confidence next to the exact peak by {_scored(wrong)}; errors "
+        f"over {kinds} mixtures, each the mean of its networks"
     )
     add(("R3",), text, "representation.py factors")
 
@@ -234,11 +236,10 @@ def _coordinates(add) -> None:
             f"{'bumps alone' if float(s) == 0 else 'with stripes'} {_power(x, found, s)}"
             for s, x in found["exponent"].items()
         )
-        a, b, n, p = found["stripes add"]
         add(("B3",), f"pairs (x, y) that must be seen for 60 % at unseen ones, {found['networks']} "
-            f"networks of every kind: {powers}; stripes of single coordinates add up to "
-            f"{plus(a, b, 2)} (N = {n}, {p} pairs), on the mean "
-            f"{plus(*found['stripes add, mean'], 2)}", command)  # fmt: skip
+            f"networks of every kind: {powers}; stripes of single coordinates add "
+            f"{_scored(found['stripes add, mean'], 2)} to the accuracy, mean over all sizes",
+            command)  # fmt: skip
     found = network("composition_manifold")
     if found is not None:
         words = "; ".join(

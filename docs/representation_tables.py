@@ -8,7 +8,7 @@ from pages import network, plus, table
 def _cell(pair: list[float], digits: int = 3) -> str:
     """Mean over networks with its Student error, and the normal score where there is one."""
     text = ("+" if pair[0] > 0 else "") + plus(pair[0], pair[1], digits)
-    return f"{text} (z = {pair[2]:.1f})" if len(pair) > 2 else text
+    return f"{text} (z = {pair[2]:.1f})" if len(pair) > 2 and pair[2] is not None else text
 
 
 def network_factors() -> str:

@@ -16,6 +16,7 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.seeds import generator
 from hierdiff.sims.metrics.forward_backward import exact_retention
 from hierdiff.sims.metrics.string_changes import (
+    _decay,
     depth_gaps,
     depth_readings,
     half_loss,
@@ -171,6 +172,19 @@ def test_readings_of_a_case_that_is_known() -> None:
     assert (found["class_half"][0] < 0.6).all()
     for value, error in depth_gaps(parts, 2, "exact", "exact").values():
         np.testing.assert_allclose([value, error], 0, atol=1e-12)
+
+
+def test_the_decay_is_read_over_the_same_distances_in_all_networks() -> None:
+    """Planted: two slopes, 1 and 3; at d = 3 one network is below zero by noise."""
+    d = np.arange(4)
+    C = np.where(d < 3, 2.0**-d, 2.0 ** (4 - 3.0 * d)) * np.ones((2, 1))
+    both = _decay(C, 2)
+    np.testing.assert_allclose(both[0], both[1])
+    C[1, 3] = -1e-3
+    np.testing.assert_allclose(_decay(C, 2), 1)  # the first alone, to d = 3, has 2
+    assert both[0] > 1.5
+    C[0, 1] = -1e-3
+    assert np.isnan(_decay(C, 2)).all()
 
 
 def test_a_maximum_at_the_end_of_the_range_is_none() -> None:

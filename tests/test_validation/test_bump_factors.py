@@ -145,6 +145,41 @@ def test_what_is_not_crossed_has_no_number() -> None:
     assert bump_factors._needed((4, 16), np.array([0.4, 0.8])) == pytest.approx(8)
 
 
+def test_a_share_without_scatter_has_an_error() -> None:
+    """Planted: two networks are right on all of 12 images each; their error is not zero."""
+    value, error = bump_factors._share(np.ones(2), 4, 4) or [np.nan] * 2
+    assert value == 1
+    # p^24 falls by the square root of e at the end of the interval
+    assert 1 - error == pytest.approx(np.exp(-0.5 / 24), abs=1e-3)
+    rows = np.array([0.5, 0.75])
+    assert bump_factors._share(rows, 4, 4) == bump_factors._pair(rows)
+    assert bump_factors._share(np.array([0.5, np.nan]), 4, 4) is None
+
+
+def _counts(noise: float) -> xr.Dataset:
+    """Three networks without any gain by stripes, at six sizes."""
+    rng = np.random.default_rng(3)
+    both = 0.5 + noise * rng.standard_normal((2, 2, 3, 3))
+    return xr.Dataset(
+        {"both": (("stripes", "values", "labels", "network"), both),
+         "needed": (("stripes", "values", "network"), np.full((2, 2, 3), np.nan))},
+        coords={"stripes": [0.0, 0.5], "values": [4, 6], "labels": [3, 6, 12]},
+    )  # fmt: skip
+
+
+def test_what_stripes_add_is_the_mean_of_all_sizes() -> None:
+    """Planted: no gain; the largest of six sizes, which was printed, is above zero by chance."""
+    ds = _counts(0.1)
+    found = bump_factors._label_summary(ds)
+    mean, error, score = found.values["stripes add, mean"]
+    gain = (ds.both[1] - ds.both[0]).values
+    largest = gain.reshape(6, 3)[gain.mean(axis=-1).ravel().argmax()]
+    assert "stripes add" not in found.values
+    assert abs(mean) < 2 * error
+    assert abs(score) < 2
+    assert largest.mean() > 3 * abs(mean)
+
+
 def test_every_phase_has_its_checkpoint() -> None:
     words = ["A", "A", "transitional", "B", "B", "C", "C", "transitional"]
     ds = xr.Dataset({"phase": (("step",), words)}, coords={"step": np.arange(8)})

@@ -29,7 +29,7 @@ from hierdiff.sims.run import run
 from hierdiff.theory import ExactRHM
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule, step_levels
 from hierdiff.validation.execution import Execution
-from hierdiff.validation.experiments import correlated_changes
+from hierdiff.validation.experiments import correlated_changes, correlated_changes_figure
 from hierdiff.validation.experiments.correlated_changes import GrammarNetworks
 from hierdiff.validation.experiments.image_retention import PublishedStart
 from hierdiff.validation.experiments.phase_transition import (
@@ -330,6 +330,24 @@ def test_several_grammars_are_one_study_that_resumes(
     with pytest.raises(InvalidParameter, match="give a model to the source rhm") as error:
         study.measure(ExactRHM(GRAMMARS.grammar(1, 0, 0), MaskingNoise(4)), None)
     one_line(error)
+
+
+def test_a_level_without_chi_is_left_out_and_counted() -> None:
+    """Planted: at the first level no leaf of one grammar changed, in one of the samplers."""
+    rng = np.random.default_rng(0)
+    front = ("sampler", "network", "datum", "t", "distance")
+    V = 1 + rng.random((2, 3, 20, 4, 3))
+    V[0, :, :, 2, -1] += 2  # the difference is at the third level
+    V[1, 0, :, 0] = 0
+    ds = xr.Dataset({"variances": (front, V)},
+                    {"sampler": ["network", "chain"], "t": [0.1, 0.2, 0.3, 0.4]})  # fmt: skip
+    data = ds.transpose("sampler", "network", "datum", "t", "distance")
+    gap, z, t, levels = correlated_changes_figure._largest_score(data, "network", "chain")
+    assert (t, levels) == (0.3, 3)
+    assert gap > 0.5
+    assert z > 4
+    data["variances"] = 0 * data.variances
+    assert correlated_changes_figure._largest_score(data, "network", "chain")[3] == 0
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from hierdiff.theory.mixture.time_change import combined_sigma
 from hierdiff.validation.experiments import noise_levels
 from hierdiff.validation.experiments.noise_levels import DigitLevels, MixtureLevels
 from hierdiff.validation.experiments.representation import NetworkRepresentation
+from hierdiff.validation.training import TrainConfig
 
 SMALL = MixtureLevels(
     rank=5, dim=15, sigmas=(0.1, 0.4, 0.8), networks=2, steps=6, width=16, depth=1, test=300
@@ -87,6 +88,31 @@ def test_digits_in_small(tmp_path: Path) -> None:
     assert ds.accuracy.dims == ("layer", "probe", "reading")
     assert float(ds.accuracy.min()) > 0.1
     assert float(abs(ds.gain.sel(reading="one")).max()) == 0
+
+
+def test_networks_of_one_level_warm_up_as_long_a_share() -> None:
+    """Planted before: 100 of 142 steps rose to the rate that the shared network has after 100."""
+    plans = []
+
+    def listen(mixture: object, plan: TrainConfig, **_: object) -> tuple[None, None]:
+        plans.append(plan)
+        return None, None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise_levels, "train_vector_network", listen)
+        for steps in (1000, 142, 6):
+            noise_levels._trained(SMALL, 0, 0, None, steps, None, "cpu")
+    assert [p.warmup for p in plans] == [100, 14, 1]
+
+
+def test_the_error_of_the_combined_law_is_students() -> None:
+    values = np.random.default_rng(0).normal(5, 1, (3, 2, 6))
+    rows, curves = np.ones((3, 2, 6)), np.ones((3, 1, 3))
+    ds = noise_levels._mixture_dataset(replace(SMALL, networks=3), rows, values, curves, {})
+    found = noise_levels.levels_summary(ds).values["combined law"]["relative error"]
+    exact = values[:, 0]
+    plain = exact.std(axis=0, ddof=1) / np.sqrt(3) / exact.mean(axis=0)
+    assert found == pytest.approx(1.3213 * np.median(plain), rel=1e-3)
 
 
 def test_bad_requests_are_told_in_one_line() -> None:

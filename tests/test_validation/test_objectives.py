@@ -21,7 +21,7 @@ from hierdiff.sims.run import run
 from hierdiff.theory import posterior
 from hierdiff.theory.exact_models import ExactRHM
 from hierdiff.theory.odd_one_out_task import expected_accuracy, tree_similarity
-from hierdiff.validation.experiments import objectives
+from hierdiff.validation.experiments import objectives, objectives_report
 from hierdiff.validation.experiments.alignment import NetworkAlignment
 from hierdiff.validation.experiments.objectives import (
     GrammarNetworks,
@@ -193,6 +193,15 @@ def test_the_study_from_training_to_figure(
     again = run(SMALL, out=tmp_path)["network_alignment"]
     np.testing.assert_array_equal(again.layer_accuracy, ds.layer_accuracy)
     assert sorted((tmp_path / "tasks").rglob("*.npz")) == files
+
+
+def test_a_score_of_equal_values_is_null() -> None:
+    """Planted: three networks alike, whose score is infinite, which JSON does not have."""
+    pair = objectives_report._pair([1.0, 1.0, 1.0])
+    assert json.loads(json.dumps(pair, allow_nan=False)) == [1.0, 0.0, None]
+    assert objectives_report._scored(pair) == "1.000 ± 0.000 (alike)"
+    assert objectives_report._pair([1.0, 2.0, 3.0])[2] == pytest.approx(1.79, abs=0.01)
+    assert objectives_report._scored([0.1, 0.01, -2.04]) == "0.100 ± 0.010 (z = -2.0)"
 
 
 def test_bad_requests_are_told_in_one_line() -> None:

@@ -16,10 +16,11 @@ from oracles import one_line
 
 from hierdiff import GaussianNoise, LowRankMixture
 from hierdiff.errors import InvalidParameter
-from hierdiff.sims.metrics.estimators import student_score
+from hierdiff.sims.metrics.estimators import student_error, student_score
 from hierdiff.sims.run import run
 from hierdiff.theory.exact_models import ExactMixture
 from hierdiff.theory.mixture.feature_snr import class_confidence, mean_field_exponent, snr_envelope
+from hierdiff.validation.experiments import snr_factors
 from hierdiff.validation.experiments.representation import NetworkRepresentation
 from hierdiff.validation.experiments.snr_factors import (
     MixtureFactors,
@@ -201,6 +202,50 @@ def test_the_study_from_training_to_figure(
     again = run(SMALL, out=tmp_path)["network_representation"]
     np.testing.assert_allclose(again.snr, network.snr)
     assert len(list(tmp_path.glob("factors-*/checkpoint.pt"))) == 2
+
+
+def test_networks_of_one_mixture_are_one_unit() -> None:
+    """Planted: two networks copy what their mixture has; six of them know no more than three."""
+    source = MixtureFactors(networks=2)
+    gaps = np.repeat([-3.27, -4.02, -2.87], 2)
+    units = snr_factors._over_mixtures(source.mixtures, gaps)
+    np.testing.assert_allclose(units, [-3.27, -4.02, -2.87])
+    _, error, score = snr_factors._mean_error_score(units)
+    # the old error, over six rows, is smaller than that of any three numbers with this scatter
+    assert float(student_error(gaps)) < 0.6 * error
+    assert abs(float(score)) < 3 < 4 < abs(float(student_score(gaps)))
+    # networks of a single mixture are units of their own
+    alone = MixtureFactors(classes=(3,), ranks=(4,), deltas=(0.2,), networks=3)
+    np.testing.assert_allclose(snr_factors._over_mixtures(alone.mixtures, gaps[:3]), gaps[:3])
+
+
+def test_a_rate_without_logarithm_has_no_number() -> None:
+    """Planted: one of two networks denoises the wrong block more; its rate was taken for 1e-12."""
+    one = {name: np.full(3, 0.5) for name in snr_factors._NAMES}
+    lost = {**one, "rate": np.array([0.5, -0.1, 0.5])}
+    ds = snr_factors._label(SOURCE, [one, lost], [one, one], {})
+    gap = ds.gap.sel(quantity="ln rate").values
+    assert np.isnan(gap).tolist() == [False, True, False]
+    assert np.isfinite(ds.gap.sel(quantity="ln strength")).all()
+    law = SMALL.predict("exact")
+    found = snr_factors.factor_summary(ds, law, law)
+    assert found.values["gap"]["ln rate"][1] == [None, None, None]
+    json.dumps(found.values, allow_nan=False)
+
+
+def test_the_closed_form_is_judged_at_a_level_named_beforehand() -> None:
+    """Planted noise: the largest of the levels' scores is not what is reported."""
+    law = SMALL.predict("exact")
+    wrong = law.copy(deep=True)
+    rng = np.random.default_rng(1)
+    wrong["confidence"] = law.confidence + 0.1 * rng.standard_normal(law.confidence.shape)
+    exact = {name: np.full(3, 0.5) for name in snr_factors._NAMES}
+    ds = snr_factors._label(SOURCE, [exact, exact], [exact, exact], {})
+    ds["confidence"] = (("run", "sigma"), law.confidence.values)
+    found = snr_factors.factor_summary(ds, law, wrong).values
+    place = np.abs(np.log(np.array(SOURCE.sigmas) / law.peak.values[:, None])).argmin(axis=1)
+    gap = (law.confidence - wrong.confidence).values[[0, 1], place]
+    assert found["closed form, next to the exact peak"][0] == pytest.approx(gap.mean())
 
 
 def test_bad_requests_are_told_in_one_line() -> None:

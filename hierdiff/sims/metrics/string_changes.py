@@ -307,14 +307,17 @@ def half_loss(t: ArrayLike, curve: ArrayLike) -> float:
 
 
 def _decay(correlation: Array, s: int) -> Array:
-    """Exponent of C(d) ~ s**(-a d) between d = 1 and the last one above zero for all networks."""
+    """Exponent of C(d) ~ s**(-a d) between d = 1 and the last one above zero for all networks.
+
+    A range of its own for every network would end where its noise does, and compare exponents of
+    different distances.
+    """
     d = np.arange(1, correlation.shape[1])
-    rows = []
-    for one in correlation[:, 1:]:
-        good = np.cumprod(one > 0).astype(bool)
-        fit = np.polyfit(d[good], np.log(one[good]), 1)[0] if good.sum() > 1 else np.nan
-        rows.append(-fit / np.log(s))
-    return np.array(rows)
+    good = np.cumprod((correlation[:, 1:] > 0).all(axis=0)).astype(bool)
+    if good.sum() < 2:
+        return np.full(len(correlation), np.nan)
+    rows = np.log(correlation[:, 1:][:, good])
+    return np.asarray(-np.polyfit(d[good], rows.T, 1)[0] / np.log(s))
 
 
 READINGS = {
@@ -380,9 +383,11 @@ def depth_readings(
 
     Notes
     -----
-    Validity: slopes are differences between noise levels that are chosen on the first sampler, so
-    that no sampler gains by its own noise; the maximum is that of a parabola, with a jackknife over
-    networks.
+    Validity: slopes are differences between noise levels that are chosen on the first sampler.
+    The others do not gain by their own noise; the slope of the first is the largest of its noisy
+    means over networks, above the true one by about an error where neighbouring slopes are alike.
+    The maximum of chi is that of a parabola, with a jackknife over networks.  The exponent of C is
+    read over distances at which it is above zero in all networks.
     """
     found: dict[str, list[tuple[Array, Array]]] = {name: [] for name in READINGS}
     for L, ds in parts.items():

@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hierdiff import results
+from hierdiff._display import plus_minus, text_table
 from hierdiff._lazy import import_optional
 from hierdiff._progress import Progress
 from hierdiff.checks import check_fields, listed, number, positive, whole
@@ -71,7 +72,7 @@ from hierdiff.sims.bump_phases import (
     phase,
     read_phase,
 )
-from hierdiff.sims.metrics.estimators import student_error
+from hierdiff.sims.metrics.estimators import likelihood_interval, student_error, student_score
 from hierdiff.sims.metrics.representation_geometry import isometric
 from hierdiff.validation.experiments import architecture_rule, checkpoint_suffix
 from hierdiff.validation.recipes import bump_model, train_bump_network
@@ -333,9 +334,9 @@ def _imbalance(
 
 
 def _imbalance_summary(ds: xr.Dataset) -> Summary:
-    heads = f"{'d_y / d_x':>10} {'labels':>7} {'x at step':>14} {'y at step':>14} "
-    heads += f"{'ln t_x / t_y':>16} {'x at the end':>14} {'y at the end':>14}"
-    rates, lines = [], [heads]
+    heads = ["d_y / d_x", "labels", "x at step", "y at step", "ln t_x / t_y", "x at the end",
+             "y at the end"]  # fmt: skip
+    rates, rows = [], []
     values: dict[str, Any] = {"networks": ds.sizes["network"], "ratios": ds.ratio.values.tolist(),
                               "labels": ds.label_number.values.tolist()}  # fmt: skip
     for key in ("x at", "y at", "ln", "x end", "y end"):
@@ -349,8 +350,7 @@ def _imbalance_summary(ds: xr.Dataset) -> Summary:
         for key, numbers in zip(("x at", "y at", "ln", "x end", "y end"),
                                 (*times.T, log, *ends), strict=True):  # fmt: skip
             values[key].append(_pair(numbers))
-        lines.append(f"{r:>10g} {int(ds.label_number[i]):>7} {cells[0]:>14} {cells[1]:>14} "
-                     f"{cells[2]:>16} {cells[3]:>14} {cells[4]:>14}")  # fmt: skip
+        rows.append([f"{r:g}", int(ds.label_number[i]), *cells])
         rates.append(log)
     x, y = np.log(ds.ratio.values), np.array(rates)
     learned = np.isfinite(y).all(axis=1)
@@ -359,9 +359,12 @@ def _imbalance_summary(ds: xr.Dataset) -> Summary:
         slopes = np.polyfit(x[learned], y[learned], 1)[0]
         slope, error = float(slopes.mean()), float(student_error(slopes))
     values["exponent"] = [slope, error]
-    lines += ["", f"t_x / t_y grows as r to the {slope:.3f} ± {error:.3f} (1: each coordinate is "
-              f"learned by how often its values are seen; 0: together), {learned.sum()} of "
-              f"{len(learned)} ratios"]  # fmt: skip
+    lines = [
+        text_table(heads, rows), "",
+        f"t_x / t_y grows as r to the {plus_minus(slope, error)} (1: each coordinate is",
+        f"learned by how often its values are seen; 0: together), {learned.sum()} of "
+        f"{len(learned)} ratios",
+    ]  # fmt: skip
     claim = (
         f"steps at which x and y are learned keep a ratio that grows as the imbalance to the "
         f"{slope:.2f} ± {error:.2f} (1 if they are learned apart, 0 if together; "
@@ -381,7 +384,7 @@ def _cell(numbers: Array, digits: int) -> str:
     never = int((~np.isfinite(numbers)).sum())
     if never:
         return f"never in {never}/{len(numbers)}"
-    return f"{numbers.mean():.{digits}f} ± {float(student_error(numbers)):.{digits}f}"
+    return plus_minus(numbers.mean(), student_error(numbers), digits)
 
 
 def _imbalance_figure(ds: xr.Dataset) -> Figure:
@@ -447,7 +450,7 @@ def _label_counts(
         order = stream(seed, "trained pairs", n, k).permutation(n * n)
         weights = np.zeros(n * n)
         weights[order[:p]] = 1
-        unseen = bumps.labels[order[p:]][:200].astype(np.float32)
+        unseen = bumps.labels[order[p:]][:_UNSEEN].astype(np.float32)
 
         def evaluate(
             network: nn.Module, unseen: Array = unseen, size: int = bumps.size
@@ -489,6 +492,30 @@ def _needed(labels: tuple[int, ...], accuracy: Array) -> float:
     return float("nan")
 
 
+_UNSEEN = 200  # at most so many unseen pairs are read
+
+
+def _share(rows: Array, n: int, p: int) -> list[float] | None:
+    """Mean accuracy at unseen pairs and its error, which is never none.
+
+    Student's over networks; where all networks have the same share, the distance to the farther
+    end of the likelihood interval of all their images, :func:`likelihood_interval`.
+    """
+    pair = _pair(rows)
+    if pair is None or pair[1] > 0:
+        return pair
+    trials = len(rows) * min(_UNSEEN, n * n - p)
+    ends = likelihood_interval(round(pair[0] * trials), trials)
+    return [pair[0], float(np.abs(ends - pair[0]).max())]
+
+
+def _shares(ds: xr.Dataset, i: int, j: int) -> list[list[float] | None]:
+    """:func:`_share` at every number of labels of a share of stripes and an N."""
+    n = int(ds["values"][j])
+    return [_share(row, n, int(p)) for row, p in
+            zip(ds.both.values[i, j], ds.labels.values, strict=True)]  # fmt: skip
+
+
 def _of_mean_curves(ds: xr.Dataset) -> Array:
     """Labels at 60 % of the mean over networks [stripes, values], NaN where it is not crossed."""
     labels = tuple(int(p) for p in ds.labels.values)
@@ -499,49 +526,46 @@ def _of_mean_curves(ds: xr.Dataset) -> Array:
 def _label_summary(ds: xr.Dataset) -> Summary:
     values: dict[str, Any] = {"networks": ds.sizes["network"], "accuracy": {}, "needed": {},
                               "exponent": {}}  # fmt: skip
-    heads = " ".join(f"{f'P = {p}':>13}" for p in ds.labels.values)
-    lines = [f"{'stripes':>8} {'N':>3} {heads} {'P at 60 %':>16}"]
+    heads = ["stripes", "N", *(f"P = {p}" for p in ds.labels.values), "P at 60 %"]
+    lines: list[str] = []
+    table = []
     for i, share in enumerate(ds.stripes.values):
         for j, n in enumerate(ds["values"].values):
-            rows = ds.both.values[i, j]
-            cells = ["" if np.isnan(r).any() else _cell(r, 2) for r in rows]
+            pairs = _shares(ds, i, j)
+            cells = ["" if x is None else plus_minus(x[0], x[1], 2) for x in pairs]
             p = ds.needed.values[i, j]
-            lines.append(f"{share:>8g} {int(n):>3} " + " ".join(f"{c:>13}" for c in cells)
-                         + f" {_cell(p, 1):>16}")  # fmt: skip
-            values["accuracy"][f"{share:g}, N = {int(n)}"] = [_pair(r) for r in rows]
+            table.append([f"{share:g}", int(n), *cells, _cell(p, 1)])
+            values["accuracy"][f"{share:g}, N = {int(n)}"] = pairs
             values["needed"][f"{share:g}, N = {int(n)}"] = _pair(p)
         found = np.log(ds.needed.values[i])  # [values, network]
         if np.isfinite(found).all() and len(found) > 1:
             slopes = np.polyfit(np.log(ds["values"].values), found, 1)[0]
             values["exponent"][f"{share:g}"] = _pair(slopes)
-            lines.append(f"{share:>8g} P at 60 % grows as N to the {_cell(slopes, 2)}")
+            lines.append(f"stripes {share:g}: P at 60 % grows as N to the {_cell(slopes, 2)}")
         else:
             values["exponent"][f"{share:g}"] = None
-            lines.append(f"{share:>8g} no exponent: 60 % is not crossed at every N")
+            lines.append(f"stripes {share:g}: no exponent, 60 % is not crossed at every N")
     curves = _of_mean_curves(ds)
     values["mean curves"] = {}
     for share, p in zip(ds.stripes.values, curves, strict=True):
         row: dict[str, Any] = {"needed": [float(x) if np.isfinite(x) else None for x in p]}
         if np.isfinite(p).all() and len(p) > 1:
             row["exponent"] = float(np.polyfit(np.log(ds["values"].values), np.log(p), 1)[0])
-            lines.append(f"{share:>8g} the mean over networks crosses 60 % at P = "
-                         f"{', '.join(f'{x:.1f}' for x in p)}, as N to the {row['exponent']:.2f} "
-                         "(no error)")  # fmt: skip
+            lines.append(f"stripes {share:g}: the mean over networks crosses 60 % at P = "
+                         f"{', '.join(f'{x:.1f}' for x in p)}, as N to the\n    "
+                         f"{row['exponent']:.2f} (no error)")  # fmt: skip
         values["mean curves"][f"{share:g}"] = row
     both = ds.both.values
     if ds.sizes["stripes"] > 1:
         gain = both[-1] - both[0]
         known = np.isfinite(gain).all(axis=-1)
-        mean = np.array([[float(g.mean()), float(student_error(g))] for g in gain[known]])
-        place = int(mean[:, 0].argmax())
-        where = np.argwhere(known)[place]
-        values["stripes add"] = [*mean[place].tolist(), int(ds["values"].values[where[0]]),
-                                 int(ds.labels.values[where[1]])]  # fmt: skip
         values["stripes add, mean"] = [
             float(gain[known].mean()),
             float(student_error(gain[known].mean(axis=0))),
+            float(student_score(gain[known].mean(axis=0))),
         ]
-    return Summary("\n".join(lines), _label_claim(values), values)
+    return Summary("\n".join([text_table(heads, table, keys=2), "", *lines]),
+                   _label_claim(values), values)  # fmt: skip
 
 
 def _label_claim(values: Mapping[str, Any]) -> str:
@@ -554,8 +578,9 @@ def _label_claim(values: Mapping[str, Any]) -> str:
                      f"{name}: no exponent")  # fmt: skip
     text = f"labels for 60 % accuracy at unseen pairs grow, {'; '.join(words)}"
     if "stripes add, mean" in values:
-        a, b = values["stripes add, mean"]
-        text += f"; stripes of single coordinates add {a:+.3f} ± {b:.3f} to the accuracy"
+        a, b, z = values["stripes add, mean"]
+        text += (f"; stripes of single coordinates add {a:+.3f} ± {b:.3f} to the accuracy "
+                 f"(z = {z:.1f})")  # fmt: skip
     return text
 
 
@@ -569,20 +594,21 @@ def _label_figure(ds: xr.Dataset) -> Figure:
         for j, colour in enumerate(colours):
             rows = ds.both.values[i, j]
             known = np.isfinite(rows).all(axis=1)  # at least two numbers of labels
-            axes[0].errorbar(ds.labels.values[known], rows[known].mean(axis=1),
-                             student_error(rows[known].T), color=colour, marker=marker, ms=4,
-                             mfc="none", lw=0.9, ls=dashes,
+            # points and errors of the table: no error bar is empty
+            mean, error = np.array([x for x in _shares(ds, i, j) if x is not None]).T
+            axes[0].errorbar(ds.labels.values[known], mean, error, color=colour, marker=marker,
+                             ms=4, mfc="none", lw=0.9, ls=dashes,
                              label=f"N = {int(ds['values'][j])}, {name}")  # fmt: skip
-        p, mean = ds.needed.values[i], _of_mean_curves(ds)[i]
+        p, curve = ds.needed.values[i], _of_mean_curves(ds)[i]
         known = np.isfinite(p).all(axis=1)
         bold: dict[str, Any] = {"color": (ORANGE, BLUE, GREEN)[i % 3], "marker": marker, "ms": 5,
                                 "mfc": "none", "lw": 0.9, "ls": dashes}  # fmt: skip
         if known.any():
             axes[1].errorbar(ds["values"].values[known], p[known].mean(axis=1),
                              student_error(p[known].T), label=name, **bold)  # fmt: skip
-        rest = np.isfinite(mean) & ~known
+        rest = np.isfinite(curve) & ~known
         if rest.any():  # some network never gets there
-            axes[1].plot(ds["values"].values[rest], mean[rest],
+            axes[1].plot(ds["values"].values[rest], curve[rest],
                          label=f"{name}, of the mean curve", **bold)  # fmt: skip
     axes[0].axhline(_HEIGHT, **GUIDE)
     axes[0].set(xscale="log", xlabel="trained pairs P", ylabel="accuracy at unseen pairs",
@@ -717,25 +743,22 @@ def _chosen_steps(ds: xr.Dataset) -> dict[str, int]:
 
 
 def _manifold_summary(ds: xr.Dataset) -> Summary:
-    lines = [f"{'step':>6} {'phase':>13} {'one bump':>9} {'in place':>9} {'order':>7} "
-             f"{'neighbours':>11} {'TwoNN':>6}"]  # fmt: skip
-    for i, step in enumerate(ds.step.values):
-        one = ds.isel(step=i)
-        lines.append(f"{int(step):>6} {one.phase.values!s:>13} {float(one.one_bump):>9.2f} "
-                     f"{float(one.location_accuracy):>9.2f} {float(one.geodesic_rsa):>7.2f} "
-                     f"{float(one.neighbour_ratio):>11.2f} {float(one.two_nn):>6.2f}")  # fmt: skip
+    shown = {"one_bump": "one bump", "location_accuracy": "in place", "geodesic_rsa": "order",
+             "neighbour_ratio": "neighbours", "two_nn": "TwoNN"}  # fmt: skip
+    rows = [[int(step), ds.phase.values[i], *(f"{float(ds[k][i]):.2f}" for k in shown)]
+            for i, step in enumerate(ds.step.values)]  # fmt: skip
     chosen = _chosen_steps(ds)
     values: dict[str, Any] = {
         "steps": ds.step.values.tolist(), "phases": [str(p) for p in ds.phase.values],
-        "drawn": {k: {"step": int(ds.step[i]), **{n: float(ds[n][i]) for n in (
-            "one_bump", "location_accuracy", "geodesic_rsa", "neighbour_ratio", "two_nn")}}
-            for k, i in chosen.items()},
+        "readings": {n: [float(x) for x in ds[n].values] for n in shown},
+        "drawn": {k: {"step": int(ds.step[i]), **{n: float(ds[n][i]) for n in shown}}
+                  for k, i in chosen.items()},
     }  # fmt: skip
     words = [f"{k} at step {x['step']} (order {x['geodesic_rsa']:.2f}, in place "
              f"{x['location_accuracy']:.2f})" for k, x in values["drawn"].items()]  # fmt: skip
     claim = f"the representation is drawn in the phases {', '.join(words)}" if words else (
         "no checkpoint has a phase by name; train longer")  # fmt: skip
-    return Summary("\n".join(lines), claim, values)
+    return Summary(text_table(["step", "phase", *shown.values()], rows, keys=2), claim, values)
 
 
 def _manifold_figure(ds: xr.Dataset) -> Figure:

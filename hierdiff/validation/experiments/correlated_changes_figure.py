@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hierdiff._display import pair_text, plus_minus, text_table
 from hierdiff.checks import checked, unchecked
 from hierdiff.contracts import Summary
 from hierdiff.plots import (
@@ -42,6 +43,8 @@ Array: TypeAlias = NDArray[Any]
 Parts: TypeAlias = Mapping[int, xr.Dataset]
 
 _MAKER = "NetworkPhaseTransition(GrammarNetworks())"
+_GAPS = {"chi gap": "network - chain", "chi gap, one step": "one step - chain",
+         "chi gap, chain": "chain - exact"}  # fmt: skip
 _SLOPES = (("class_slope", "class", BLUE), ("leaf_slope", "leaf", ORANGE))
 
 
@@ -54,11 +57,24 @@ def _mean(values: Array) -> tuple[Array, Array]:
 
 
 def _data_score(ds: xr.Dataset, one: str, other: str) -> tuple[Array, Array]:
-    """Mean difference of chi over these networks [t], and in units of its error over data."""
+    """Mean difference of chi over these networks [t], and in units of its error over data.
+
+    NaN at a level where a sampler has no chi, since no leaf of its samples changed.
+    """
     gap, error = susceptibility_gap(ds, one, other)
     mean, own = gap.mean(axis=0), np.sqrt((error**2).sum(axis=0)) / len(gap)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return mean, np.where(own > 0, mean / own, 0.0)
+        return mean, np.where((own > 0) | np.isnan(own), mean / own, 0.0)
+
+
+def _largest_score(ds: xr.Dataset, one: str, other: str) -> list[float | int | None]:
+    """Difference of chi where its score is largest, the score, t, and the levels that have one."""
+    gap, z = _data_score(ds, one, other)
+    levels = int(np.isfinite(z).sum())
+    if not levels:
+        return [None, None, None, 0]
+    worst = int(np.nanargmax(np.abs(z)))
+    return [float(gap[worst]), float(z[worst]), float(ds.t[worst]), levels]
 
 
 # ----------------------------------------------------------------------------------------- figure
@@ -230,26 +246,27 @@ def changes_summary(
     Summary
     """
     values = _values(source, parts, theory, network)
-    head = f"{'L':>3} {'':<22}{'exact':>18}{'network':>18}{'network - chain':>20}"
-    lines = [head]
+    rows, scores = [], []
     for L, row in values["depths"].items():
         for name in READINGS:
-            cells = [_cell(*row[name][k]) for k in ("exact", "network", "minus chain")]
-            lines.append(f"{L:>3} {name.replace('_', ' '):<22}{cells[0]:>18}{cells[1]:>18}"
-                         f"{cells[2]:>20}")  # fmt: skip
-        lines.append(
-            f"{L:>3} valid strings {min(row['valid']['network']):.3f} and more; chi, network minus "
-            f"chain: at most {row['chi gap'][0]:+.3f}, largest z over data "
-            f"{row['chi gap'][1]:+.1f}; one step: {row['chi gap, one step'][0]:+.3f}, z = "
-            f"{row['chi gap, one step'][1]:+.1f}; chain minus exact: z = "
-            f"{row['chi gap, chain'][1]:+.1f}; {row['cpu seconds']:.0f} CPU s of training"
-        )
+            cells = [pair_text(row[name][k]) for k in ("exact", "network", "minus chain")]
+            rows.append([L, name.replace("_", " "), *cells])
+        for word in ("chi gap", "chi gap, one step", "chi gap, chain"):
+            gap, z, t, levels = row[word]
+            cells = ["-"] * 3 if gap is None else [f"{gap:+.3f}", f"{z:+.1f}", f"{t:g}"]
+            scores.append([L, _GAPS[word], *cells, f"{levels} of {len(values['t'])}"])
+    other = [[L, f"{min(row['valid']['network']):.3f}", f"{row['cpu seconds']:.0f}"]
+             for L, row in values["depths"].items()]  # fmt: skip
     e = values["exponents"]
-    lines.append(
-        "noise process: " + ", ".join(f"{k} = {_cell(*e[k])}" for k in e)
-        + " (infinitely deep trees)"
+    limits = ", ".join(f"{k} = {plus_minus(*e[k])}" for k in e)
+    tables = (
+        text_table(["L", "", "exact", "network", "network - chain"], rows, keys=2),
+        text_table(["L", "chi", "largest", "z over data", "at t", "levels with chi"], scores,
+                   keys=2),
+        text_table(["L", "valid strings, at least", "CPU s of training"], other),
+        f"infinitely deep trees: {limits}",
     )  # fmt: skip
-    return Summary("\n".join(lines), _claim(source, values), values)
+    return Summary("\n\n".join(tables), _claim(source, values), values)
 
 
 def _values(
@@ -278,9 +295,7 @@ def _values(
         for word, one, other in (("chi gap", "network", "chain"),
                                  ("chi gap, one step", "one step", "chain"),
                                  ("chi gap, chain", "chain", "exact")):  # fmt: skip
-            gap, z = _data_score(ds, one, other)
-            worst = int(np.nan_to_num(np.abs(z)).argmax())
-            row[word] = [float(gap[worst]), float(z[worst]), float(ds.t[worst])]
+            row[word] = _largest_score(ds, one, other)
         row["cpu seconds"] = float(network.cpu_seconds[i])
         depths[str(L)] = row
     names = {"threshold": "t*", "eigenvalue": "lambda", "decay_limit": "a",
@@ -302,17 +317,13 @@ def _rounded(pair: tuple[Array, Array]) -> list[Any]:
     return [np.round(x, 4).tolist() for x in pair]
 
 
-def _cell(value: float, error: float) -> str:
-    return "-" if not np.isfinite(value) else f"{value:.3f} ± {error:.3f}"
-
-
 def _claim(source: GrammarNetworks, values: Mapping[str, Any]) -> str:
     """One sentence on the deepest trees, with the growth from the shallowest."""
     rows = values["depths"]
     first, last = str(source.depths[0]), str(source.depths[-1])
 
     def ends(name: str, who: str) -> str:
-        cells = [_cell(*rows[L][name][who]) for L in dict.fromkeys((first, last))]
+        cells = [pair_text(rows[L][name][who]) for L in dict.fromkeys((first, last))]
         return " to ".join(cells)
 
     depth = f"L = {first} to {last}" if first != last else f"L = {first}"

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hierdiff._display import pair_text, text_table
 from hierdiff.checks import checked
 from hierdiff.contracts import Summary
 from hierdiff.plots import (
@@ -39,10 +40,11 @@ def objectives_summary(ds: xr.Dataset) -> Summary:
     return Summary(_table(ds, values), _claim(values), values)
 
 
-def _pair(x: Any) -> list[float]:
-    """Mean over networks, Student error, normal score."""
+def _pair(x: Any) -> list[Any]:
+    """Mean over networks, Student error, normal score: none where all values are alike."""
     x = np.asarray(x, float)
-    return [float(x.mean()), float(student_error(x)), float(student_score(x))]
+    score = float(student_score(x))
+    return [float(x.mean()), float(student_error(x)), score if np.isfinite(score) else None]
 
 
 def _values(ds: xr.Dataset) -> dict[str, Any]:
@@ -131,39 +133,39 @@ def _best_r2(r2: xr.DataArray, objective: str, level: int, i: int) -> Array:
                      for k, row in enumerate(every)])  # fmt: skip
 
 
-def _cell(pair: list[float], sign: bool = False) -> str:
-    return f"{pair[0]:{'+' if sign else ''}.3f} ± {pair[1]:.3f}"
+def _scored(pair: list[Any]) -> str:
+    """A difference with its score."""
+    return f"{pair_text(pair)} ({'alike' if pair[2] is None else f'z = {pair[2]:.1f}'})"
 
 
 def _table(ds: xr.Dataset, values: dict[str, Any]) -> str:
     """A row per observer and objective; then latents and error consistency."""
     first, last = (f"at t = {values['t'][i]:g}" for i in (0, -1))
-    lines = [f"{'observer':<9}{'network':<23}{'best layer':>15}"
-             f"{first:>16}{last:>16}  chosen in each network"]  # fmt: skip
+    rows, gaps, places = [], [], []
     for name, one in values["observers"].items():
         for o in OBJECTIVES:
             at = one["best at"][o]
-            places = ", ".join(dict.fromkeys(one["best place"][o]))
-            lines.append(f"{name:<9}{o:<23}{_cell(one['best'][o]):>15}{_cell(at[0]):>16}"
-                         f"{_cell(at[-1]):>16}  {places}")  # fmt: skip
-        lines.append(f"{name:<9}{'exact beliefs':<23}{'':>15}{_cell(one['exact'][0]):>16}"
-                     f"{_cell(one['exact'][-1]):>16}  ceiling {one['ceiling'][0]:.3f}, class "
-                     f"alone {one['label'][0]:.3f}")  # fmt: skip
-        lines.append(
-            f"{name:<9}denoiser less classifier {_cell(one['denoiser less classifier'], True)} (z ="
-            f" {one['denoiser less classifier'][2]:.1f}); layers between less root "
-            f"{_cell(one['intermediate less root']['denoiser'], True)} (z = "
-            f"{one['intermediate less root']['denoiser'][2]:.1f})"
-        )
-    lines += ["", f"{'R^2 of latents':<24}" + "".join(f"{f'level {l}':>16}"
-              for l in range(ds.sizes["level"])) + f"   at t = {values['t'][0]:g}"]  # fmt: skip
-    for o, rows in (*values["r2"].items(), ("exact beliefs", values["r2, exact"])):
-        lines.append(f"{o:<24}" + "".join(f"{_cell(row[0]):>16}" for row in rows))
-    lines += ["", f"{'error consistency':<26}" + "".join(f"{n:>16}" for n in values["observers"])]
-    for p in PAIRS:
-        cells = "".join(f"{_cell(one['kappa'][p][0]):>16}" for one in values["observers"].values())
-        lines.append(f"{p:<26}{cells}")
-    return "\n".join(lines)
+            rows.append([name, o, *(pair_text(x) for x in (one["best"][o], at[0], at[-1]))])
+            places.append([name, o, ", ".join(dict.fromkeys(one["best place"][o]))])
+        rows.append([name, "exact beliefs", "", *(pair_text(one["exact"][i]) for i in (0, -1))])
+        gaps.append([name, _scored(one["denoiser less classifier"]),
+                     _scored(one["intermediate less root"]["denoiser"]),
+                     f"{one['ceiling'][0]:.3f}", f"{one['label'][0]:.3f}"])  # fmt: skip
+    levels = [f"level {l}" for l in range(ds.sizes["level"])]
+    latents = [[o, *(pair_text(row[0]) for row in found)] for o, found in
+               (*values["r2"].items(), ("exact beliefs", values["r2, exact"]))]  # fmt: skip
+    names = list(values["observers"])
+    common = [[p, *(pair_text(values["observers"][n]["kappa"][p][0]) for n in names)]
+              for p in PAIRS]  # fmt: skip
+    tables = (
+        text_table(["observer", "network", "best layer", first, last], rows, keys=2),
+        text_table(["observer", "network", "chosen in each network"], places, keys=2, wrap=True),
+        text_table(["observer", "denoiser - classifier", "layers between - root", "ceiling",
+                    "class alone"], gaps),
+        text_table([f"R^2 of latents at {first[3:]}", *levels], latents),
+        text_table(["error consistency", *names], common),
+    )  # fmt: skip
+    return "\n\n".join(tables)
 
 
 def _claim(values: dict[str, Any]) -> str:
@@ -172,9 +174,8 @@ def _claim(values: dict[str, Any]) -> str:
     for name, one in values["observers"].items():
         gap, between = one["denoiser less classifier"], one["intermediate less root"]["denoiser"]
         words.append(
-            f"{name} levels: denoiser {_cell(one['best']['denoiser'])}, less classifier "
-            f"{_cell(gap, True)} (z = {gap[2]:.1f}), layers between less root "
-            f"{_cell(between, True)}"
+            f"{name} levels: denoiser {pair_text(one['best']['denoiser'])}, less classifier "
+            f"{_scored(gap)}, layers between less root {pair_text(between)}"
         )
     first = next(iter(values["observers"].values()))
     a, b = first["gain"][0], first["gain"][-1]
@@ -182,10 +183,9 @@ def _claim(values: dict[str, Any]) -> str:
     bound, planted = values["r2 above exact"], values["r2 above exact at the next level of noise"]
     return (
         f"{values['networks']} grammars; observers of {'; '.join(words)}; the class adds "
-        f"{_cell(a, True)} at t = {t[0]:g} and {_cell(b, True)} at t = {t[-1]:g}; latents by a "
-        f"linear map: R^2 above exact beliefs by at most {_cell(bound, True)} (z = "
-        f"{bound[2]:.1f}), above those at the next noise level by {_cell(planted, True)} (z = "
-        f"{planted[2]:.1f})"
+        f"{pair_text(a)} at t = {t[0]:g} and {pair_text(b)} at t = {t[-1]:g}; latents by a linear "
+        f"map: R^2 above exact beliefs by at most {_scored(bound)}, above those at the next noise "
+        f"level by {_scored(planted)}"
     )
 
 

@@ -34,7 +34,9 @@ gets worse (then S_c would fall, too), and the confidence of the closed form, wh
 inside the softmax.
 
 Validity: orthogonal classes of equal rank and weight; the linear combination is unique as long as
-the K outputs D(x | l) differ, which they do at every sigma > 0.
+the K outputs D(x | l) differ, which they do at every sigma > 0.  Networks of one mixture are no
+independent draws of a mixture: errors and scores are Student's over mixtures, each the mean of its
+networks, and over networks where there is one mixture alone.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hierdiff import results
+from hierdiff._display import plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
@@ -370,6 +373,26 @@ def measure_factors(
     return _label(source, found, exact, parameters)
 
 
+def _over_mixtures(kinds: Sequence[tuple[int, int, float]], x: Array) -> Array:
+    """Rows of networks [run, ...] as independent units: mixtures, or networks of a single one."""
+    rows = np.asarray(x, float)
+    each = dict.fromkeys(kinds)
+    if len(each) < 2:
+        return rows
+    return np.array([
+        rows[[r for r, other in enumerate(kinds) if other == one]].mean(axis=0) for one in each
+    ])  # fmt: skip
+
+
+def _mean_error_score(units: Array) -> tuple[Array, Array, Array]:
+    """Mean, Student error and score over units [unit, ...]; NaN where one has no number."""
+    good = np.isfinite(units).all(axis=0)
+    filled = np.where(good, units, 0.0)
+    found = (filled.mean(axis=0), student_error(filled), student_score(filled))
+    mean, error, score = (np.where(good, x, np.nan) for x in found)
+    return mean, error, score
+
+
 def _label(
     source: MixtureFactors, found: list[dict[str, Array]], exact: list[dict[str, Array]],
     parameters: Mapping[str, Any],
@@ -388,16 +411,16 @@ def _label(
         "by strength": np.log(net["snr_exact_beliefs"]) - base,
         "by confidence": np.log(net["snr_exact_strength"]) - base,
         "ln strength": np.log(net["strength"] / law["strength"]),
-        "ln rate": np.log(np.maximum(net["rate"], 1e-12) / law["rate"]),
+        # a rate below zero, of a network that denoises the wrong block more, has no logarithm
+        "ln rate": np.log(np.where(net["rate"] > 0, net["rate"], np.nan) / law["rate"]),
         "confidence": net["confidence"] - law["confidence"],
     }
     every = np.array(list(gaps.values()))  # [gap, run, sigma]
+    mean, error, score = _mean_error_score(_over_mixtures(source.mixtures, every.swapaxes(0, 1)))
     variables |= results.with_error(
-        "gap", ("quantity", "sigma"), every.mean(axis=1),
-        student_error(every.swapaxes(0, 1)), "network less exact inference, mean over networks",
-    )  # fmt: skip
-    variables["gap_z"] = (("quantity", "sigma"), student_score(every.swapaxes(0, 1)),
-                          "normal score of the difference")  # fmt: skip
+        "gap", ("quantity", "sigma"), mean, error, "network less exact inference, over mixtures"
+    )
+    variables["gap_z"] = (("quantity", "sigma"), score, "normal score of the difference")
     variables["gap_by_run"] = (("quantity", *plane), every, "network less exact inference")
     kinds = np.array(source.mixtures)
     coords: dict[str, Any] = {
@@ -457,46 +480,59 @@ def factor_summary(ds: xr.Dataset, law: xr.Dataset, closed: xr.Dataset) -> Summa
     return Summary(_table(ds, values), _claim(values), values)
 
 
-def _pair(x: Array) -> list[float]:
-    """Mean over networks, its Student error, and the normal score."""
-    return [float(x.mean()), float(student_error(x)), float(student_score(x))]
+def _kinds(ds: xr.Dataset) -> list[tuple[int, int, float]]:
+    """K, d and delta of every network."""
+    return [(int(k), int(d), float(x)) for k, d, x in
+            zip(ds.classes.values, ds["rank"].values, ds.delta.values, strict=True)]  # fmt: skip
 
 
 def _values(ds: xr.Dataset, law: xr.Dataset, closed: xr.Dataset) -> dict[str, Any]:
-    sigma = ds.sigma.values
+    sigma, kinds = ds.sigma.values, _kinds(ds)
+
+    def pair(x: Array) -> list[float | None]:
+        """Mean over independent units, its Student error, and the normal score."""
+        found = _mean_error_score(_over_mixtures(kinds, x))
+        return [float(y) if np.isfinite(y) else None for y in found]
+
     strength, confidence = np.log(ds.strength.values), ds.confidence.values
+    exact = np.log(law.strength.values)
     top = ds.snr.values.argmax(axis=1)
     gap = {str(q): ds.gap_by_run.sel(quantity=q).values for q in ds.quantity.values}
     # between the peak of every network and the last level
-    late = np.array([strength[r, -1] - strength[r, k] for r, k in enumerate(top)])
+    late, late_exact = (np.array([x[r, -1] - x[r, k] for r, k in enumerate(top)])
+                        for x in (strength, exact))  # fmt: skip
     fall = np.array([np.log(ds.snr.values[r, -1] / ds.snr.values[r, k])
                      for r, k in enumerate(top)])  # fmt: skip
     wrong = confidence - closed.confidence.values
-    worst = int(np.abs(student_score(wrong)).argmax())
+    # the level of the test is that next to the exact peak, which no network has a say in
+    place = np.abs(np.log(sigma / law.peak.values[:, None])).argmin(axis=1)
+    at_peak = wrong[np.arange(len(wrong)), place]
     additive = gap["ln snr"] - gap["by strength"] - gap["by confidence"]
     return {
         "sigma": sigma.tolist(),
-        "mixtures": [[int(k), int(d), float(x)] for k, d, x in
-                     zip(ds.classes.values, ds["rank"].values, ds.delta.values, strict=True)],
-        "networks": int(ds.sizes["run"]),
+        "mixtures": [list(kind) for kind in kinds], "networks": int(ds.sizes["run"]),
+        "errors over": "mixtures" if len({*kinds}) > 1 else "networks",
         "peak at": sigma[top].tolist(),
         "exact peak": law.peak.values.tolist(),
         "closed-form peak": closed.peak.values.tolist(),
-        "ln strength, from first to last level": _pair(strength[:, -1] - strength[:, 0]),
+        "ln strength, from first to last level": pair(strength[:, -1] - strength[:, 0]),
         "rising steps of the strength": [int((np.diff(strength) > 0).sum()), int(strength.size
                                           - len(strength))],
         "falling steps of the confidence": [int((np.diff(confidence) < 0).sum()),
                                             int(confidence.size - len(confidence))],
-        "confidence at first and last level": [_pair(confidence[:, 0]), _pair(confidence[:, -1])],
-        "after the peak, ln snr": _pair(fall),
-        "after the peak, ln strength": _pair(late),
-        "gap": {q: [_pair(x[:, i]) for i in range(len(sigma))] for q, x in gap.items()},
-        "gap, mean over levels": {q: _pair(x.mean(axis=1)) for q, x in gap.items()},
-        "ln snr less both parts": _pair(additive.mean(axis=1)),
+        "confidence at first and last level": [pair(confidence[:, 0]), pair(confidence[:, -1])],
+        "after the peak, ln snr": pair(fall),
+        "after the peak, ln strength": pair(late),
+        "after the peak, ln strength, exact": pair(late_exact),
+        "gap": {q: [pair(x[:, i]) for i in range(len(sigma))] for q, x in gap.items()},
+        "gap, mean over levels": {q: pair(x.mean(axis=1)) for q, x in gap.items()},
+        "ln snr less both parts": pair(additive.mean(axis=1)),
         "largest, ln snr less both parts": float(np.abs(additive).max()),
-        "output that no belief explains": _pair(ds.left_over.values.mean(axis=1)),
-        "confidence less closed form": [_pair(wrong[:, i]) for i in range(len(sigma))],
-        "closed form rejected at": [float(sigma[worst]), *_pair(wrong[:, worst])],
+        "output that no belief explains": pair(ds.left_over.values.mean(axis=1)),
+        "confidence less closed form": [pair(wrong[:, i]) for i in range(len(sigma))],
+        "closed form, next to the exact peak": pair(at_peak),
+        "closed form, levels next to the exact peak": sigma[place].tolist(),
+        "closed form, mean over levels": pair(wrong.mean(axis=1)),
         "snr": ds.snr.values.round(3).tolist(), "strength": ds.strength.values.round(3).tolist(),
         "confidence": confidence.round(5).tolist(), "rate": ds.rate.values.round(4).tolist(),
         "snr, exact": law.snr.values.round(3).tolist(),
@@ -507,19 +543,28 @@ def _values(ds: xr.Dataset, law: xr.Dataset, closed: xr.Dataset) -> dict[str, An
 
 
 def _table(ds: xr.Dataset, values: dict[str, Any]) -> str:
-    """Network less exact inference at every level, means over networks with Student errors."""
-    shown = list(_GAPS)
-    lines = ["network less exact inference in the same points",
-             f"{'sigma':>7} " + " ".join(f"{q:>18}" for q in shown)]  # fmt: skip
-    for i, sigma in enumerate(values["sigma"]):
-        cells = [f"{values['gap'][q][i][0]:+.4f} ± {values['gap'][q][i][1]:.4f}" for q in shown]
-        lines.append(f"{sigma:7.3f} " + " ".join(f"{c:>18}" for c in cells))
-    lines += ["", f"{'K':>3} {'d':>3} {'delta':>6} {'peak at':>8} {'exact':>7} {'closed form':>12}"]
+    """Network less exact inference at every level, with Student errors; places of the peaks."""
+    rows = [[f"{sigma:g}", *(_cell(values["gap"][q][i]) for q in _GAPS)]
+            for i, sigma in enumerate(values["sigma"])]  # fmt: skip
     every = zip(values["mixtures"], values["peak at"], values["exact peak"],
                 values["closed-form peak"], strict=True)  # fmt: skip
-    for (k, d, delta), at, law, closed in every:
-        lines.append(f"{k:>3} {d:>3} {delta:>6g} {at:>8.3f} {law:>7.3f} {closed:>12.3f}")
-    return "\n".join(lines)
+    peaks = [[k, d, f"{delta:g}", f"{at:.3f}", f"{law:.3f}", f"{closed:.3f}"]
+             for (k, d, delta), at, law, closed in every]  # fmt: skip
+    return "\n".join([
+        f"network less exact inference in the same points; errors over {values['errors over']}",
+        text_table(["sigma", *_GAPS], rows), "",
+        text_table(["K", "d", "delta", "peak at", "exact", "closed form"], peaks, keys=3),
+    ])  # fmt: skip
+
+
+def _cell(pair: Sequence[float | None], digits: int = 4) -> str:
+    """A mean with its error; "-" where a network has no number."""
+    return "-" if pair[0] is None else plus_minus(pair[0], pair[1], digits)
+
+
+def _score(pair: Sequence[float | None]) -> str:
+    """The score; "alike" where all units have the same difference."""
+    return "alike" if pair[2] is None else f"z = {pair[2]:.1f}"
 
 
 def _claim(values: dict[str, Any]) -> str:
@@ -528,16 +573,17 @@ def _claim(values: dict[str, Any]) -> str:
     down, _ = values["falling steps of the confidence"]
     (first, *_), (last, *_) = values["confidence at first and last level"]
     gap, fall = values["gap, mean over levels"], values["after the peak, ln snr"]
-    late, wrong = values["after the peak, ln strength"], values["closed form rejected at"]
+    late, law = (values[f"after the peak, ln strength{x}"] for x in ("", ", exact"))
+    wrong = values["closed form, next to the exact peak"]
+    kinds = len({tuple(x) for x in values["mixtures"]})
     return (
-        f"given the class the SNR of {values['networks']} networks rises in {up} of {steps} steps "
-        f"of the noise, and their class confidence falls in {down}, from {first:.3f} to "
-        f"{last:.3f}; beyond the peak ln SNR changes by {fall[0]:+.2f} ± {fall[1]:.2f}, given the "
-        f"class by {late[0]:+.2f} ± {late[1]:.2f}; network less exact: confidence "
-        f"{gap['confidence'][0]:+.4f} ± {gap['confidence'][1]:.4f} (z = "
-        f"{gap['confidence'][2]:.1f}), ln SNR given the class {gap['ln strength'][0]:+.3f} ± "
-        f"{gap['ln strength'][1]:.3f} (z = {gap['ln strength'][2]:.1f}); the confidence of the "
-        f"closed form is rejected with z = {wrong[3]:.1f} at sigma = {wrong[0]:g}"
+        f"given the class the SNR of {values['networks']} networks on {kinds} mixtures rises in "
+        f"{up} of {steps} steps of the noise, and their class confidence falls in {down}, from "
+        f"{first:.3f} to {last:.3f}; beyond the peak ln SNR changes by {_cell(fall, 2)}, given the "
+        f"class by {_cell(late, 2)} (exact inference {_cell(law, 2)}); network less exact: "
+        f"confidence {_cell(gap['confidence'])} ({_score(gap['confidence'])}), ln SNR given the "
+        f"class {_cell(gap['ln strength'], 3)} ({_score(gap['ln strength'])}); next to the exact "
+        f"peak the confidence is {_cell(wrong, 3)} off the closed form ({_score(wrong)})"
     )
 
 
