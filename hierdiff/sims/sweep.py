@@ -504,7 +504,10 @@ def _joined(
             "no point of this part of the grid; give a part (k, n) with k <= points"
         )
     measured = {slug: _measured(experiment, parts) for slug, parts in found.items()}
-    predicted = {slug: parts.get(f"{experiment.name}_theory") for slug, parts in found.items()}
+    predicted = {
+        slug: _at_measured(parts.get(f"{experiment.name}_theory"), measured[slug])
+        for slug, parts in found.items()
+    }
     shape = tuple(len(values) for values in grid.values())
     axes = {name: ((name,), list(values), f"parameter {name}") for name, values in grid.items()}
     variables: dict[str, tuple[tuple[str, ...], Any, str]] = {}
@@ -549,6 +552,19 @@ def _measured(experiment: Any, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
         return parts[experiment.name]
     others = [ds for ds in parts.values() if str(ds.source.values) != "theory"]
     return (others or list(parts.values()))[0]
+
+
+def _at_measured(theory: xr.Dataset | None, measured: xr.Dataset) -> xr.Dataset | None:
+    """A prediction at the measured places, where it has more of them for its curve."""
+    if theory is None:
+        return None
+    finer = [
+        dim for dim in theory.dims
+        if dim in theory.coords and dim in measured.coords
+        and theory.sizes[dim] > measured.sizes.get(dim, theory.sizes[dim])
+        and np.isin(measured[dim].values, theory[dim].values).all()
+    ]  # fmt: skip
+    return theory.sel({dim: measured[dim].values for dim in finer}) if finer else theory
 
 
 def _names(known: Mapping[str, xr.Dataset]) -> list[str]:

@@ -528,10 +528,10 @@ def _facts(found: dict[str, Any]) -> list[str]:
     raw, net = (found[f"first minus last layer, {x}"] for x in ("as they are", "above the floor"))
     z, (first, last) = net[0] / max(net[1], 1e-12), found["layers"]
     verb = "outlive" if z > 3 else "do not outlive"
-    families = [
-        f"family half lost at t = {found['family half lost']:.3f} (chance "
-        f"{found['family chance']:.3f})"
-    ] * ("family half lost" in found)
+    families = []
+    if "family half lost" in found:
+        lost, chance = found["family half lost"], found["family chance"]
+        families.append(f"family half lost at t = {lost:.3f} (chance {chance:.3f})")
     return [
         f"low layers {verb} high ones: beyond the loss of the class {first} minus {last} is at "
         f"most {net[0]:+.3f} ± {net[1]:.3f} (t = {net[2]:g}, z = {z:.1f}) above the floor of "

@@ -73,7 +73,7 @@ def z_score(drawn: np.ndarray, law: np.ndarray) -> float:
 def test_the_symbols_of_all_tuples() -> None:
     """The first symbol runs fastest."""
     expected = [word[::-1] for word in itertools.product(range(3), repeat=2)]
-    np.testing.assert_array_equal(module._digits(3, 2), expected)
+    np.testing.assert_array_equal(module.tuple_symbols(3, 2), expected)
 
 
 @pytest.mark.parametrize("kind", ["up", "down"])
@@ -143,7 +143,7 @@ def test_a_level_does_not_depend_on_parts_and_layout(
     """Threads over members, and populations with or without room behind them."""
     rng, rhm, size = np.random.default_rng(0), RHM(6, 3, 2, 1), 1300
     population = rng.dirichlet(np.ones(6), size=(lanes, size)).transpose(1, 2, 0)
-    order, key = module._pairing(rng, size, 2), np.uint64(3)
+    order, key = module.pairing(rng, size, 2), np.uint64(3)
     expected = branch_up(population, order, key, rhm, 6)
     assert expected.shape == (size, 6, lanes)
     monkeypatch.setattr(module, "available_threads", lambda: 3)
