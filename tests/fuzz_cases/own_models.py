@@ -211,7 +211,7 @@ def cases() -> list[Case]:
              {**_SIZES, "steps": 2, "data": 4, "t": (0.1, 0.5), "num_steps": 2,
               "classifier_steps": 2, "architecture": None}),
         Case(f"{_E}classification.FashionNetwork", classification.FashionNetwork,
-             {**_SIZES, "steps": 2, "architecture": None}),
+             {**_SIZES, "steps": 2, "label_share": 0.5, "architecture": None}),
         Case(f"{_E}layer_probes.FashionNetworks", layer_probes.FashionNetworks,
              {**_SIZES, "steps": 2, "n_train": (4,), "networks": 1, "layers": (), "fit": 8,
               "test": 4, "shots": 1, "t": (0.1, 0.5), "architecture": None}),

@@ -291,7 +291,7 @@ class Triplets(NamedTuple):
     kind: Array
 
 
-@checked(labels=unchecked, number=count)
+@checked(labels=unchecked, number=partial(whole, low=1, high=10**6))  # a row each in memory
 def tree_triplets(labels: ArrayLike, number: int, seed: Seed = 0) -> Triplets:
     """Triplets of either kind from the class tree, so many of each.
 
@@ -310,7 +310,7 @@ def tree_triplets(labels: ArrayLike, number: int, seed: Seed = 0) -> Triplets:
     Raises
     ------
     InvalidParameter
-        If the objects have no such triplets.
+        If the objects have no such triplets, or for more than a million of them.
 
     Notes
     -----
