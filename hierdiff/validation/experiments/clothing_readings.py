@@ -37,7 +37,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hierdiff.checks import (
     checked,
-    count,
     integers,
     listed,
     natural,
