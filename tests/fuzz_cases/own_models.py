@@ -211,7 +211,7 @@ def cases() -> list[Case]:
              {**_SIZES, "steps": 2, "data": 4, "t": (0.1, 0.5), "num_steps": 2,
               "classifier_steps": 2, "architecture": None}),
         Case(f"{_E}classification.FashionNetwork", classification.FashionNetwork,
-             {**_SIZES, "steps": 2, "label_share": 0.5, "data": 4, "budgets": (2,),
+             {**_SIZES, "steps": 2, "label_share": 0.5, "data": 20, "budgets": (2,),
               "independent_budgets": (2,), "times": (0.5,), "keep": (2, 1), "stages": None,
               "architecture": None}),
         Case(f"{_E}layer_probes.FashionNetworks", layer_probes.FashionNetworks,
