@@ -160,7 +160,9 @@ def _registries() -> Iterator[None]:
     [
         # their blocks train networks, or ask every question of a large tree
         pytest.param(
-            p, id=p.name, marks=[pytest.mark.slow] if p.stem in ("extending", "questions") else []
+            p,
+            id=p.name,
+            marks=[pytest.mark.slow] if p.stem in ("extending", "questions", "tutorial") else [],
         )
         for p in WITH_CODE
     ],

@@ -16,7 +16,7 @@ from hierdiff.errors import InvalidParameter
 
 HERE = Path(__file__).parent
 LIGHT = [m for m in fuzz.public_modules() if not m.startswith("hierdiff.validation")]
-SHARE = 0.3  # of the callables, in the quick test; the slow ones take all
+SHARE = 0.15  # of the callables, in the quick test; the slow ones take all
 GROUPS = fuzz.groups()
 
 
@@ -67,9 +67,9 @@ def test_every_module_is_in_one_group() -> None:
     assert abs(len(kept) / len(names) - SHARE) < 0.1
 
 
-def test_some_bad_arguments_of_every_light_callable() -> None:
+def test_some_bad_arguments_of_some_light_callables() -> None:
     known, _ = fuzz.cases(LIGHT, share=SHARE)
-    assert len(known) > 100
+    assert len(known) > 50
     faults = [str(f) for case in known for f in fuzz.fuzz(case, share=0.04)]
     assert not faults, "\n".join(faults[:40])
 
