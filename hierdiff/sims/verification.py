@@ -685,7 +685,7 @@ def _coincidence(seed: int) -> Measured:
       "K = all weights, sums of one or not")  # fmt: skip
 def _weights_divergence(seed: int) -> Measured:
     # the law is that of weights under the right symbols: of 1,000 strings the learner takes one
-    # symbol for another about once in a hundred sets, of 4,000 never in 500
+    # symbol for another about once in a hundred sets, of 4,000 never in 420
     rhm, P = RHM(6, 2, 2, 3), 4000
     grammar = rhm.draw(stream(4, "weights grammar"))
     test = grammar.sample(500, stream(seed, "weights test")).leaves
