@@ -162,7 +162,9 @@ def _registries() -> Iterator[None]:
         pytest.param(
             p,
             id=p.name,
-            marks=[pytest.mark.slow] if p.stem in ("extending", "questions", "tutorial") else [],
+            marks=[pytest.mark.slow]
+            if p.stem in ("extending", "howto", "questions", "tutorial")
+            else [],
         )
         for p in WITH_CODE
     ],

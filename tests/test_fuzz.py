@@ -67,6 +67,7 @@ def test_every_module_is_in_one_group() -> None:
     assert abs(len(kept) / len(names) - SHARE) < 0.1
 
 
+@pytest.mark.slow
 def test_some_bad_arguments_of_some_light_callables() -> None:
     known, _ = fuzz.cases(LIGHT, share=SHARE)
     assert len(known) > 50

@@ -17,6 +17,7 @@ def python(code: str) -> list[str]:
     return run.stdout.split()
 
 
+@pytest.mark.slow
 def test_every_old_name_leads_to_its_new_module() -> None:
     assert set(ALSO) <= set(MOVED)
     code = (

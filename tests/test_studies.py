@@ -120,6 +120,7 @@ def test_a_damaged_task_file_is_said_set_aside_and_made_again(tmp_path: Path) ->
     assert victim.exists()
 
 
+@pytest.mark.slow
 def test_kill_9_in_mid_sweep_loses_at_most_the_tasks_in_flight(tmp_path: Path) -> None:
     flags = ["--v", "16", "--m", "4", "--L", "8", "--grammars", "12", "--data", "24",
              "--noise", "epsilon", "--workers", "1"]  # fmt: skip

@@ -160,6 +160,7 @@ def test_a_target_adds_grammars_until_the_error_is_small(tmp_path: Path) -> None
     assert again.threshold.equals(ds.threshold)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_undrawn")
 def test_a_target_out_of_reach_says_what_it_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -229,6 +230,7 @@ def test_flags_of_an_experiment_are_not_short_for_those_of_a_sweep(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_sweep_as_json_and_as_a_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,6 +199,7 @@ CASES: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_studies_in_small(tmp_path: Path, name: str) -> None:
     study = NetworkComposition(CASES[name])

@@ -30,6 +30,7 @@ IMAGES = NetworkLocality(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "words"),
     [

@@ -301,6 +301,7 @@ GRAMMARS = GrammarNetworks(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_several_grammars_are_one_study_that_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_snrs_of_two_noises_add_in_the_features() -> None:
     assert (abs(mean - wrong) / error).min() > 6
 
 
+@pytest.mark.slow
 def test_the_study_in_small(tmp_path: Path) -> None:
     study = NetworkRepresentation(SMALL)
     (ds,) = run(study, out=tmp_path, summary=tmp_path / "claims.json").values()

@@ -169,6 +169,7 @@ def test_observers_weigh_as_stated() -> None:
         np.testing.assert_array_equal(sums["upper"], sums["lower"][::-1])
 
 
+@pytest.mark.slow
 def test_the_study_from_training_to_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def few(n: int = 40, side: int = 8, classes: int = 2) -> ImageSet:
 # ---------------------------------------------------------------------------- from Python and flags
 
 
+@pytest.mark.slow
 def test_a_network_of_mine_in_every_experiment_on_images(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = Scaled(10)

@@ -186,6 +186,7 @@ SOURCE = MixtureFactors(
 SMALL = NetworkRepresentation(SOURCE)
 
 
+@pytest.mark.slow
 def test_the_study_from_training_to_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

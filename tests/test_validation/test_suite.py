@@ -125,6 +125,7 @@ def test_the_limit_stops_a_study_and_a_second_call_goes_on(
     assert found["made"]["wall_seconds"] > spent["wall_seconds"]  # of both calls
 
 
+@pytest.mark.slow
 def test_an_interrupted_suite_goes_on(table: list[Study], tmp_path: Path) -> None:
     """Ctrl-C, and a state that was cut off."""
     out = tmp_path / "out"
