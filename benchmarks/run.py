@@ -32,7 +32,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-import limits  # noqa: E402 (found through the line above)
+# E402: all four are found through the line above
+import limits  # noqa: E402
 import reading  # noqa: E402
 from harness import Column, Table, key, load, tables, time_point  # noqa: E402
 

@@ -116,6 +116,7 @@ def timings(name: str, n: int, repeats: int) -> dict[str, Any]:
     row["kernels alone, fraction of the bound"] = bound / row["kernels alone"]
     for engine in ("triton", "torch"):
         given: Any = {"engine": engine}
+        # mypy cannot infer a lambda whose default binds the engine of this round
         row[engine] = milliseconds(lambda g=given: marginals(grammar, theta, **g), repeats)  # type: ignore[misc]
         row[f"{engine}, evidence"] = milliseconds(
             lambda g=given: log_evidence(grammar, theta, **g), repeats  # type: ignore[misc]
