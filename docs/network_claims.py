@@ -37,6 +37,7 @@ def network_claims() -> dict[str, str]:
     _features(add)
     _factors(add)
     _levels(add)
+    _digit_levels(add)
     _probes(add)
     _judges(add)
     _objectives(add)
@@ -212,6 +213,25 @@ def _levels(add) -> None:
     add(("R1",), f"SNR at sigma = {curves['sigma'][top]:g} of a denoiser of all levels and of one "
         f"per level, {n} networks each: {words} (exact {curves['exact'][top]:.1f})",
         "representation.py levels")  # fmt: skip
+
+
+def _digit_levels(add) -> None:
+    """Two noise levels of networks of digits, read together."""
+    found = network("representation_digit_levels")
+    if found is None:
+        return
+    words = [
+        f"{layer} {plus(*x['two levels over one twice']['gain'], 3)} (all labels) and "
+        f"{plus(*few['two levels over one twice']['gain'], 3)} (five per class)"
+        for layer, row in found["layers"].items()
+        for x, few in [(row["all"], row["few"])]
+    ]
+    add(
+        ("R1",),
+        f"digits, {found['networks']} networks, two calls: accuracy of a probe on two noise "
+        f"levels minus that on one read twice: {'; '.join(words)}",
+        "representation.py digit-levels",
+    )
 
 
 def _coordinates(add) -> None:
