@@ -65,7 +65,7 @@ from hierdiff.contracts import DiffusionModel, Run, Summary
 from hierdiff.data.rhm import RHM, Grammar
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import MaskingNoise
-from hierdiff.plots import GUIDE, PALETTE, Figure, legend, level_colours, panels, plt
+from hierdiff.plots import GREEN, GUIDE, PALETTE, Figure, legend, level_colours, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.estimators import falls_through, student_error, student_score
 from hierdiff.theory.belief_propagation.exact_posterior import posterior
@@ -291,7 +291,7 @@ class NetworkStringPairs:
         levels = posterior(grammar, MaskingNoise(self.v).evidence(seen, 0.5)).marginals
         # nodes above the view, and those in it
         inside = [b[:, : max(b.shape[1] // self.s, 1)] for b in levels]
-        return seen[:, :half], inside, drawn.latents[1][:, 0]
+        return seen[:, :half], inside, (*drawn.latents, drawn.leaves)[1][:, 0]
 
     def _noisy(self, k: int, i: int) -> tuple[Array, list[Floats]]:
         """Leaves at noise level i, and beliefs by level."""
@@ -468,16 +468,15 @@ class NetworkStringPairs:
             name = f"level {level}{' (class)' if not level else ''}"
             # no line: nothing was computed between the widths
             axes[0].plot(a.width, a.halves, "_", ms=16, color=colour)
-            axes[0].errorbar(b.width, b.halves, b.halves_error, color=colour, **point)
+            axes[0].errorbar(b.width, b.halves, b.halves_error, color=colour, label=name, **point)
             axes[2].plot(a.t, a.text, "-", lw=1, color=colour)
             axes[2].errorbar(b.t, b.text, b.text_error, color=colour, label=name, **point)
-        for k, (name, x, y) in enumerate((
-            ("two halves", law.halves.isel(width=-1), ds.halves.isel(width=-1)),
-            ("leaves and class", law.text.isel(t=0), ds.text.isel(t=0)),
-        )):  # fmt: skip
-            error = (ds.halves_error.isel(width=-1), ds.text_error.isel(t=0))[k]
-            axes[1].plot(x.level, x, "_", ms=16, color=PALETTE[3 * k])
-            axes[1].errorbar(y.level, y, error, color=PALETTE[3 * k], label=name, **point)
+        bare, pairs = ds.isel(width=-1, t=0), law.isel(width=-1, t=0)
+        for name, words, hue in (("halves", "two halves", PALETTE[0]),
+                                 ("text", "leaves and class", GREEN)):  # fmt: skip
+            axes[1].plot(pairs.level, pairs[name], "_", ms=16, color=hue)
+            axes[1].errorbar(bare.level, bare[name], bare[f"{name}_error"], color=hue,
+                             label=words, **point)  # fmt: skip
         axes[0].set(xlabel="width d of the embeddings, two halves", xticks=self.widths,
                     ylabel=r"share $R^2$ that is revealed")  # fmt: skip
         axes[1].set(xlabel="level of the tree (0: class)", xticks=ds.level.values)
@@ -519,12 +518,14 @@ class NetworkStringPairs:
         ))  # fmt: skip
         d, top = self.widths[-1], ds.isel(width=-1)
         words = [plus_minus(top.halves[k], top.halves_error[k], 2) for k in (1, 0)]
+        half = {who: _lost(self.t, x) for who, x in (("network", ds), ("exact", law))}
+        lost = [pair_text(pair) for pair in half.values()]
         claim = (
             f"two halves reveal {words[0]} of the level below the class and {words[1]} of the "
             f"class at width {d} (minimum of the loss {float(law.halves[-1, 1]):.2f} and "
-            f"{float(law.halves[-1, 0]):.2f}); that they reveal the class as leaves and class do "
-            f"is rejected by z = {laws[_PLANTED][2]:.1f}; {self.networks} networks per pair and "
-            "width"
+            f"{float(law.halves[-1, 0]):.2f}), less of the class than leaves and class reveal "
+            f"(z = {laws[_PLANTED][2]:.1f}); captions of the class lose half of it at t = "
+            f"{lost[0]} (exact {lost[1]}); {self.networks} networks per pair and width"
         )
         values: dict[str, Any] = {
             "width": list(self.widths), "t": list(self.t), "networks": self.networks,
@@ -533,9 +534,7 @@ class NetworkStringPairs:
         for who, x in (("network", ds), ("minimum", law), ("spectral", spectral)):
             values[who] = {name: [x[name].values.tolist(), x[f"{name}_error"].values.tolist()]
                            for name in ("halves", "text")}  # fmt: skip
-        values["t of half of the class"] = {
-            who: _lost(self.t, x) for who, x in (("network", ds), ("exact", law))
-        }
+        values["t of half of the class"] = half
         return Summary(table, claim, values)
 
 
