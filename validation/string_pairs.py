@@ -9,7 +9,7 @@ its class.  A linear read-out of their embeddings explains a share of every late
 
 Halves reveal the level below the class, captions of the class the class, up to the noise level at
 which the diffusion model loses it.  Four networks per pair, each on a grammar of its own, beside
-the minimum of their loss; ``python validation/string_pairs.py --out DIR`` takes three minutes.
+the minimum of their loss; ``python validation/string_pairs.py --out DIR`` takes seven minutes.
 """
 
 # %%
