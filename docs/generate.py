@@ -23,6 +23,7 @@ from contrast_tables import (
     local_images,
     local_networks,
     revealed_levels,
+    string_pairs,
     text_levels,
 )
 from cue_tables import binding_networks, composed_networks, conflict_networks
@@ -533,6 +534,7 @@ def main() -> None:
         binding_networks,
         local_networks,
         revealed_levels,
+        string_pairs,
         text_levels,
         local_denoisers,
     )

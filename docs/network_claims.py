@@ -45,6 +45,7 @@ def network_claims() -> dict[str, str]:
     _phases(add)
     _coordinates(add)
     _contrast(add)
+    _pairs(add)
     _windows(add)
     _training(add)
     for names, text, command in clothing_claims():
@@ -513,6 +514,29 @@ def _contrast(add) -> None:
     rows[0] = f"dual encoders, {n} networks per width: {rows[0]}"
     for row in rows:
         add(("C1",), row, "contrastive.py")
+
+
+def _pairs(add) -> None:
+    """Contrastive pairs of strings: the level that trained embeddings reveal."""
+    found = network("string_pairs")
+    if found is None:
+        return
+    level, top, laws = found["width"][-1], found["network"]["halves"], found["laws"]
+    best = found["minimum"]["halves"]
+    cells = [f"{plus(*(x[-1][k] for x in top), 3)} of {name} (minimum of the loss "
+             f"{plus(*(x[-1][k] for x in best), 3)})"
+             for k, name in ((1, "the level below the class"), (0, "the class"))]  # fmt: skip
+    wrong = next(x for name, x in laws.items() if name.startswith("halves, class: networks - leav"))
+    half = found["t of half of the class"]
+    moved = laws["t of half of the class: networks - exact"]
+    n = found["networks"]
+    add(("C2",), f"dual encoders of width {level} on two halves of a string, {n} networks on "
+        f"grammars of their own: a linear read-out of one half reveals {cells[0]} and {cells[1]}; "
+        "minus what leaves and class reveal of the class, which is planted and wrong, "
+        f"{_scored(wrong)}", "string_pairs.py")  # fmt: skip
+    add(("C2",), f"dual encoders on noisy leaves and class, {n} networks: half of the class is "
+        f"lost at t = {plus(*half['network'], 3)} (exact beliefs {plus(*half['exact'], 3)}, "
+        f"difference {_scored(moved)})", "string_pairs.py")  # fmt: skip
 
 
 def _windows(add) -> None:

@@ -244,6 +244,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "trained dual encoders beside the optimum, by width and negatives",
         "networks",
     ),
+    "network-string-pairs": Entry(
+        "hierdiff.validation.experiments.string_pairs:NetworkStringPairs",
+        "the level of a grammar that trained dual encoders reveal, beside the optimum",
+        "networks",
+    ),
     "network-locality": Entry(
         "hierdiff.validation.experiments.local_networks:NetworkLocality",
         "how much of a network exact denoisers of windows explain",

@@ -29,10 +29,18 @@ _NETWORKS = "hierdiff.validation.experiments"
 EXEMPT |= {
     f"{_NETWORKS}.{name}.{word}": "trains networks; its arguments are those of the experiment, or "
     "come from the runner"
-    for name in ("dual_encoders.NetworkContrastive", "local_networks.NetworkLocality")
+    for name in (
+        "dual_encoders.NetworkContrastive",
+        "local_networks.NetworkLocality",
+        "string_pairs.NetworkStringPairs",
+    )
     for word in ("datasets", "figure", "measure", "predict", "summary")
 }
-EXEMPT[f"{_NETWORKS}.dual_encoders.DualEncoder"] = "a module of torch, built by the experiment"
+EXEMPT |= {
+    f"{_NETWORKS}.{name}": "a module of torch, built by the experiment"
+    for name in ("dual_encoders.DualEncoder", "string_pairs.StringEncoder",
+                 "string_pairs.StringPair")
+}  # fmt: skip
 
 
 def cases() -> list[Case]:
