@@ -9,6 +9,7 @@ left to right   the next ones
 spread          as far from all revealed ones as the tree allows
 random          drawn at random, for each string anew
 confident       those of which the model is surest, before it draws
+unsure          those of which it is least sure (asked for by ``orders``)
 kept            those whose draws have the largest probability, after it has drawn all
 ==============  ================================================================================
 
@@ -214,7 +215,7 @@ class ParallelUnmasking:
     """Branching."""
     L: int = 5
     """Depth."""
-    orders: tuple[OrderName, ...] = ORDERS
+    orders: tuple[OrderName, ...] = ("left to right", "spread", "random", "confident", "kept")
     """Orders in which leaves are revealed."""
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Numbers of steps T."""
