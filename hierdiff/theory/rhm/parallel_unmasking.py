@@ -24,8 +24,9 @@ random order costs is a functional of one curve, :mod:`hierdiff.theory.rhm.unmas
 
 **What KL means if the order is not fixed.**  *confident*: the sampler chooses the block from the
 beliefs, before it draws.  The order is then a function of the string, q is a normalised law of
-strings, and eq. (1) holds; so it does for *unsure*, which reveals the leaves of largest entropy.  *random*: the order is independent of the string, and eq. (1) is the
-divergence of the pair of string and order; that of strings alone is smaller.  *kept*: the sampler
+strings, and eq. (1) holds; so it does for *unsure*, which reveals the leaves of largest entropy.
+*random*: the order is independent of the string, and eq. (1) is the divergence of the pair of
+string and order; that of strings alone is smaller.  *kept*: the sampler
 draws all hidden leaves and keeps those of the largest probability.  What it keeps depends on what
 it drew, so the kept leaves do not follow their conditionals, and the divergence of the pair of
 string and order is not zero even one at a time:
