@@ -35,6 +35,7 @@ from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
     remasking,
+    unmasking_network_orders,
     unmasking_networks,
     unmasking_orders,
     unmasking_sizes,
@@ -520,6 +521,7 @@ def main() -> None:
         unmasking_sizes,
         remasking,
         unmasking_networks,
+        unmasking_network_orders,
         next_token,
         commands,
         modules,
