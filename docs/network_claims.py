@@ -364,15 +364,16 @@ def _cues(add) -> None:
             f"{plus(*dual['dual_accuracy'][d], 3)} at width {d} (minimum of the loss "
             f"{plus(*dual['dual_optimum'][d], 3)})" for d in dual["dual_accuracy"]
         )  # fmt: skip
-        add(("Z3",), f"rendered scenes, {found['networks']} denoising networks: the true pair wins "
-            f"with {plus(*pair['accuracy']['exp'], 3)} (exact "
-            f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), network minus "
-            f"exact {_scored(found['network minus exact'])}, minus the bag "
-            f"{_scored(found['network minus a bag of attributes'])}; with {last} times the area "
-            f"the colour of the small object {plus(*small['accuracy']['exp'], 3)}, at high noise "
-            f"{plus(*small['accuracy']['high'], 3)} (exact "
-            f"{plus(*small['exact_accuracy']['exp'], 3)} and "
-            f"{plus(*small['exact_accuracy']['high'], 3)}); dual encoders {widths}",
+        gap, bag = found["network minus exact"], found["network minus a bag of attributes"]
+        seen, exact = small["accuracy"]["tokens"], small["exact_accuracy"]
+        add(("Z3",), f"rendered scenes, {found['networks']} denoising networks whose captions are "
+            f"tokens: the true pair wins with {plus(*pair['accuracy']['tokens']['exp'], 3)} (exact "
+            f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), minus exact "
+            f"{_scored(gap['tokens'])}, minus the bag {_scored(bag['tokens'])}; captions as one "
+            f"sum: {plus(*pair['accuracy']['sum']['exp'], 3)}, {_scored(gap['sum'])} and "
+            f"{_scored(bag['sum'])}; with {last} times the area the colour of the small object "
+            f"{plus(*seen['exp'], 3)}, at high noise {plus(*seen['high'], 3)} (exact "
+            f"{plus(*exact['exp'], 3)} and {plus(*exact['high'], 3)}); dual encoders {widths}",
             "classification.py binding")  # fmt: skip
 
 

@@ -142,6 +142,13 @@ def _sequence() -> transformer.SequenceTransformer:
 
 
 @functools.cache
+def _image_transformer() -> transformer.ImageTransformer:
+    return transformer.ImageTransformer(
+        (1, 8, 8), width=8, heads=2, layers=1, code=nn.Embedding(3, 8)
+    )  # fmt: skip
+
+
+@functools.cache
 def _bumps() -> Bumps:
     return Bumps(size=8, margin=2)
 
@@ -496,6 +503,10 @@ def _forwards() -> list[Case]:
          _sequence, told),
         ("networks.transformer.SequenceTransformer", transformer.SequenceTransformer, "sweeps",
          _sequence, told),
+        *(("networks.transformer.ImageTransformer", transformer.ImageTransformer, word,
+           _image_transformer,
+           lambda: {"x": images8(1), "log_snr": two, "label": torch.zeros(2, dtype=torch.long)})
+          for word in ("forward", "sweeps")),
         ("pretrained.latent_diffusion.DiffusersNetwork", latent_diffusion.DiffusersNetwork,
          "forward",
          lambda: latent_diffusion.DiffusersNetwork(_dit_inner(), "dit"),

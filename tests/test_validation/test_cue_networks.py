@@ -32,6 +32,7 @@ from hierdiff.validation.experiments.binding_networks import (
     BindingNetworks,
     CaptionEncoder,
     Captions,
+    CaptionTokens,
 )
 from hierdiff.validation.experiments.classification import NetworkClassification
 from hierdiff.validation.experiments.conflict_networks import (
@@ -40,6 +41,7 @@ from hierdiff.validation.experiments.conflict_networks import (
     OneCase,
     compose_silhouettes,
 )
+from hierdiff.validation.networks.transformer import ImageTransformer
 
 TINY: dict[str, Any] = {"networks": 2, "steps": 3, "batch": 4, "data": 4, "samples": 2}
 CONFLICT = ConflictNetworks(
@@ -47,7 +49,8 @@ CONFLICT = ConflictNetworks(
     low_pass=(1.0, 0.0), **TINY,
 )  # fmt: skip
 BINDING = BindingNetworks(
-    v=4, widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10, **TINY
+    v=4, width=16, layers=1, widths=(2, 4), hidden=8, encoder_steps=3, encoder_batch=8, scenes=10,
+    **TINY,
 )  # fmt: skip
 
 
@@ -211,6 +214,42 @@ def test_captions_bind_and_their_swaps_are_captions() -> None:
     assert float((bag - bag[torch.from_numpy(swap)]).abs().max()) < 1e-5
 
 
+def test_captions_enter_as_tokens_in_any_order_or_as_their_sum() -> None:
+    captions = Captions(4)
+    torch.manual_seed(0)
+    encoder = CaptionEncoder(captions, 5, 16, conditions=2)
+    prompt = CaptionTokens(encoder, 5)
+    total, labels = len(captions.table), torch.arange(len(captions.table))
+    with torch.no_grad():
+        tokens, code = prompt(labels + total), encoder(labels + total)
+        # objects that are not named have a token of their own, and add nothing to the sum
+        named = torch.from_numpy(captions.table.max(axis=2) >= 0)
+        assert (tokens[:, :2][~named] == prompt.absent).all()
+        kept = (tokens[:, :2] * named[..., None]).sum(dim=1) + tokens[:, 2]
+        torch.testing.assert_close(kept, code)
+        assert float((encoder(labels) - code).abs().min(dim=1).values.max()) > 0  # other condition
+        # a network does not see the order of the objects in a caption
+        network = ImageTransformer((2, 2, 2), width=8, heads=2, layers=2, prompt=_Tokens(tokens))
+        x, t = torch.randn(3, 2, 2, 2), torch.zeros(3)
+        first = network(x, t, torch.tensor([0, 1, 2]))
+        network.prompt = _Tokens(tokens[:, [1, 0, 2]])
+        torch.testing.assert_close(network(x, t, torch.tensor([0, 1, 2])), first)
+        network.prompt = _Tokens(tokens.roll(1, dims=0))
+        assert float((network(x, t, torch.tensor([0, 1, 2])) - first).abs().max()) > 0
+
+
+class _Tokens(nn.Module):
+    """Given tokens of width 5, widened to 8."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Tokens of some captions."""
+        return nn.functional.pad(self.tokens[labels], (0, 3))
+
+
 def test_prompts_of_a_scene_are_the_captions_that_name_it() -> None:
     captions = Captions(4)
     values = np.array([[[0, 1, 2], [3, 2, 0]]])  # first: shape 0, colour 3; second: 1, 2
@@ -275,6 +314,9 @@ def test_a_study_of_seconds_writes_numbers_and_a_figure(source: Any, tmp_path: P
     found = json.loads((tmp_path / "s.json").read_text())
     assert found["networks"] == 2
     assert "network minus exact" in found
+    if source is BINDING:
+        assert set(found["network minus exact"]) == {"tokens", "sum"}
+        assert ds.accuracy.dims == ("entry", "area", "task", "weighting")
     assert (tmp_path / "network_classification.png").stat().st_size > 10_000
     name = "bias" if source is CONFLICT else "accuracy"
     for end in ("", "_error", "_by_network"):
@@ -303,6 +345,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
         (lambda: BindingNetworks(scenes=10**30), "scenes"),
         (lambda: ComposedPhotographs(low_pass=(0,)), "low_pass"),
         (lambda: BindingNetworks(v=5), "larger patch"),
+        (lambda: BindingNetworks(width=65), "multiple of its 2 heads"),
         (lambda: BindingNetworks(L=3), "even"),
         (lambda: BindingNetworks(areas=(4,)), "areas"),
         (lambda: BindingNetworks(widths=(2, 99)), "18 captions"),

@@ -51,7 +51,10 @@ from hierdiff.sims.metrics.estimators import student_error, student_score
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.scenes import ShapeTexture
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
+from hierdiff.validation.diffusion.schedules import (
+    DiscreteSchedule,
+    NoiseConditioning,
+)
 from hierdiff.validation.execution import Execution
 from hierdiff.validation.experiments.clothing_networks import ClothingNetworks, ClothingSizes
 from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
@@ -295,6 +298,7 @@ class RenderedScene:
         network = trained_denoiser(
             module, self.draw, plan_of(source.steps, device), batch=source.batch, seed=seed,
             folder=None if place is None else place / "denoiser", name=f"network {self.place}",
+            conditioning=DiscreteSchedule.linear(),
         )  # fmt: skip
         judge = _classifier(self, source, seed, place, device)
         return network, partial(_answers, judge)
@@ -526,7 +530,9 @@ def noisy_and_mean(
     return x_t, eps + canvas.render(mean - canvas.read(eps))
 
 
-def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int], Tensor]:
+def focused_loss(
+    draw: Draw, batch: int, seed: int, conditioning: NoiseConditioning
+) -> Callable[[nn.Module, int], Tensor]:
     r"""Squared error of eps on fresh images, most of it where classes are told apart.
 
     The target is the mean of eps given the noisy image and the symbols e of all leaves,
@@ -539,6 +545,7 @@ def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int]
     schedule = DiscreteSchedule.linear()
     ratio = schedule.snr / (1 + schedule.snr)
     clean, sigma = np.sqrt(ratio), np.sqrt(1 - ratio)
+    times = conditioning.time(schedule.snr).astype(np.float32)
     inside = np.flatnonzero((schedule.snr > _DECIDED[0]) & (schedule.snr < _DECIDED[1]))
 
     def loss(network: nn.Module, step: int) -> Tensor:
@@ -557,7 +564,7 @@ def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int]
         where = next(network.parameters()).device
         x, t, label, target = (
             torch.from_numpy(v).to(where)
-            for v in (np.concatenate(noisy), schedule.times[index].astype(np.float32),
+            for v in (np.concatenate(noisy), times[index],
                       np.concatenate([some.labels for _, some in parts]), np.concatenate(targets))
         )  # fmt: skip
         return nn.functional.mse_loss(network(x, t, label), target)
@@ -567,14 +574,14 @@ def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int]
 
 def trained_denoiser(
     module: nn.Module, draw: Draw, plan: TrainConfig, *, batch: int, seed: int,
-    folder: Path | None, name: str,
+    folder: Path | None, name: str, conditioning: NoiseConditioning,
 ) -> NetworkModel:  # fmt: skip
     """A conditional network trained on fresh images, always with their labels."""
-    loss = focused_loss(draw, batch, seed)
+    loss = focused_loss(draw, batch, seed, conditioning)
     done = train(module, loss, plan, folder=folder, name=name)
     return NetworkModel(
         done.network, GaussianNoise(schedule="linear"), "eps", condition=0,
-        execution=Execution(batch_size=512),
+        noise_conditioning=conditioning, execution=Execution(batch_size=512),
     )  # fmt: skip
 
 
