@@ -38,10 +38,9 @@ def conflict_networks() -> str:
     ]  # fmt: skip
     return text + "\n" + _laws([
         ("network minus exact, all textures", found["network minus exact"]),
-        ("network minus exact at the other amplitude (planted, wrong)",
-         found["network minus exact at the other amplitude"]),
         ("a small amplitude adds nothing (planted, wrong): networks", effect["network"]),
         ("a small amplitude adds nothing (planted, wrong): exact denoiser", effect["exact"]),
+        ("what a small amplitude adds, network minus exact", effect["network minus exact"]),
         ("a texture above the leaves adds nothing: networks", level["network"]),
         ("a texture above the leaves adds nothing: exact denoiser", level["exact"]),
         *rows,

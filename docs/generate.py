@@ -458,10 +458,11 @@ def network_runs() -> str:
         if size == "GPU":
             large.add(made["command"].partition("--only ")[2].partition(" ")[0])
         seconds = made.get("wall_seconds", made.get("seconds"))
-        took = "" if seconds is None else f"{seconds:.0f} s"
+        busy = made.get("cpu_seconds")
+        took = ["" if x is None else f"{x:.0f} s" for x in (busy, seconds)]
         said = found["claim"] if "claim" in found else found["closing"]
-        rows.append([f"`{path.stem}`", parts(said)[0], size, took])
-    text = table(["file", "first number", "size", "wall time"], rows)
+        rows.append([f"`{path.stem}`", parts(said)[0], size, *took])
+    text = table(["file", "first number", "size", "processor time", "wall time"], rows)
     waits = [[f"`{s.name}`", f"about {s.seconds} s", s.text] for s in STUDIES
              if s.name not in large]  # fmt: skip
     if not waits:

@@ -336,10 +336,11 @@ def _cues(add) -> None:
             for name in ("effect of a small amplitude", "effect of the level") if name in found
         ]  # fmt: skip
         gap = found["network minus exact"]
-        other = found["network minus exact at the other amplitude"]
+        added = found["effect of a small amplitude"]["network minus exact"]
         add(("Z2",), f"rendered grammars, {found['networks']} networks, weight exp(-7t): "
-            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {_scored(gap)}, minus "
-            f"exact at the other amplitude, which is planted and wrong, {_scored(other)}",
+            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {_scored(gap)}; "
+            f"what a small amplitude adds, network minus exact, {_scored(added)} (planted and "
+            "wrong: it adds nothing)",
             "classification.py conflict")  # fmt: skip
     found = network("classification_composed")
     if found is not None:

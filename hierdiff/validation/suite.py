@@ -129,9 +129,9 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "cue-conflict", "shape against texture: networks on rendered grammars, exact beside", 240,
         f"{_RUN} network-classification",
-        "conflict --channels 64 --batch 256 --steps 6000 --classifier-steps 2000 --data 300 "
-        "--samples 100",
-        "conflict --networks 2 --v 3 --L 2 --texture-levels 2 1 --steps 3 --classifier-steps 3 "
+        "conflict --width 128 --layers 6 --batch 256 --steps 6000 --classifier-steps 2000 "
+        "--data 300 --samples 100",
+        "conflict --networks 2 --v 3 --s 2 --width 16 --layers 1 --steps 3 --classifier-steps 3 "
         "--batch 4 --data 4 --samples 2 --sigma2 .1 1",
     ),
     Study(

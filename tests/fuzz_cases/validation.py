@@ -49,7 +49,6 @@ from hierdiff.validation.experiments import (
 )
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.composition import network_composition_figure
-from hierdiff.validation.experiments.conflict_networks import compose_silhouettes
 from hierdiff.validation.experiments.image_folders import folder_figure
 from hierdiff.validation.experiments.layer_probes import layer_probe_figure
 from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
@@ -60,6 +59,7 @@ from hierdiff.validation.experiments.rhm_images import (
     RHMImages,
     rhm_images_figure,
 )
+from hierdiff.validation.experiments.silhouettes import compose_silhouettes
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -955,7 +955,7 @@ def _runs() -> list[Case]:
                  times=(0.5,), keep=(2, 1))).predict, {"law": "bayes"}),
         Case(f"{_V}experiments.classification.network_classification_figure",
              _closed(network_classification_figure), _classification),
-        Case(f"{_V}experiments.conflict_networks.compose_silhouettes", compose_silhouettes,
+        Case(f"{_V}experiments.silhouettes.compose_silhouettes", compose_silhouettes,
              lambda: {"shapes": np.zeros((2, 1, 3, 3)), "textures": np.zeros((2, 1, 3, 3)),
                       "amplitude": 0.5}),
         Case(f"{_V}experiments.binding_networks.Captions", binding_networks.Captions, {"v": 3}),

@@ -73,16 +73,17 @@ from hierdiff.theory.zero_shot.contrastive import fit_infonce, zero_shot_accurac
 from hierdiff.theory.zero_shot.scenes import PROMPTS, Prompt, TwoObjectScenes
 from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.schedules import LogSNR
-from hierdiff.validation.experiments.conflict_networks import (
+from hierdiff.validation.experiments.rendered_scenes import (
     Fresh,
+    network_layers,
+    network_width,
     plan_of,
     quarters,
     score_text,
     scored,
     trained_denoiser,
+    transformer,
 )
-from hierdiff.validation.networks.transformer import ImageTransformer
 from hierdiff.validation.training import train
 
 __all__ = ["BindingNetworks", "Captions"]
@@ -91,7 +92,6 @@ Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
 
 _COUNT = partial(whole, low=1, high=10**9)
-_WIDTH = partial(whole, low=2, high=2**16)
 _SHARES = (0.6, 0.3, 0.1)  # captions of both objects, of one, of one colour, in training
 _NAMED = ("vdm", "snr", "exp", "uniform")
 _HIGH = (0.4, 0.8)  # the band of times that is tried alone, as for exact models
@@ -156,8 +156,8 @@ class BindingNetworks:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, tau=positive, networks=partial(whole, low=2, high=1000), width=_WIDTH,
-            layers=partial(whole, low=1, high=100),
+            self, tau=positive, networks=partial(whole, low=2, high=1000), width=network_width,
+            layers=network_layers,
             areas=partial(listed, rule=partial(whole, low=1, high=3)), steps=_COUNT, batch=_COUNT,
             data=partial(whole, low=2, high=10**7), samples=_COUNT, hidden=_COUNT,
             widths=partial(listed, rule=_COUNT, rising=True), encoder_steps=_COUNT,
@@ -165,11 +165,6 @@ class BindingNetworks:
             scenes=partial(whole, low=10, high=10**7),
         )  # fmt: skip
         RHM(self.v, self.m, 2, self.L)
-        if self.width % heads_of(self.width):
-            raise InvalidParameter(
-                f"width = {self.width} must be a multiple of its {heads_of(self.width)} heads of "
-                f"attention; use {32 * heads_of(self.width)}"
-            )
         if self.L % 2 or self.L < 2:
             raise InvalidParameter(f"L = {self.L} must be even; an object is a square of patches")
         if not 3 <= self.v <= self.patch**2:
@@ -188,11 +183,6 @@ class BindingNetworks:
         patches = _templates(self.v, self.patch, stream(seed, "templates", g))
         scenes = {a: TwoObjectScenes(shapes, colours, self.tau, a) for a in self.areas}
         return scenes, {a: _canvas(patches, self.L, a) for a in self.areas}
-
-
-def heads_of(width: int) -> int:
-    """A head of attention for every 32 features."""
-    return max(1, width // 32)
 
 
 def _templates(v: int, patch: int, rng: np.random.Generator) -> Array:
@@ -517,7 +507,7 @@ def _one_network(
         trained_denoiser(
             _denoiser(source, drawn, entry, own), drawn.batch, plan_of(source.steps, device),
             batch=source.batch, seed=own, folder=None if place is None else place / entry,
-            name=f"network {g}, {entry}", conditioning=LogSNR(),
+            name=f"network {g}, {entry}",
         ) for entry in ENTRIES
     ]  # fmt: skip
     found = _asked(source, drawn, networks, own)
@@ -537,9 +527,9 @@ def _denoiser(source: BindingNetworks, drawn: _Drawn, entry: str, seed: int) -> 
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
     encoder = CaptionEncoder(drawn.captions, source.width, 128, len(source.areas))
     as_tokens = entry == "tokens"
-    return ImageTransformer(
-        drawn.canvas[source.areas[0]].shape, width=source.width, heads=heads_of(source.width),
-        layers=source.layers, code=None if as_tokens else encoder,
+    return transformer(
+        drawn.canvas[source.areas[0]].shape, source.width, source.layers,
+        code=None if as_tokens else encoder,
         prompt=CaptionTokens(encoder, source.width) if as_tokens else None,
     )  # fmt: skip
 
