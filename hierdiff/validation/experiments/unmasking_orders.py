@@ -604,6 +604,10 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
     for ax in axes[:2]:
         ax.set(xscale="log", xlabel="number of steps T")
         ax.set_xticks(ds["T"].values, [str(T) for T in ds["T"].values])
+    low, high = axes[1].get_ylim()
+    # a range of less than two decades has too few powers of ten to be read
+    ticks = [a * 10.0**b for b in range(-2, 3) for a in (1, 2, 5) if low < a * 10.0**b < high]
+    axes[1].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     for ax in axes:
         ax.minorticks_off()
         ax.spines[["top", "right"]].set_visible(False)
