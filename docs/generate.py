@@ -36,6 +36,7 @@ from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
     remasking,
+    unmasking_network_orders,
     unmasking_networks,
     unmasking_orders,
     unmasking_sizes,
@@ -522,6 +523,7 @@ def main() -> None:
         unmasking_sizes,
         remasking,
         unmasking_networks,
+        unmasking_network_orders,
         next_token,
         commands,
         modules,

@@ -44,6 +44,7 @@ def network_claims() -> dict[str, str]:
     _cues(add)
     _phases(add)
     _coordinates(add)
+    _orders(add)
     _contrast(add)
     _pairs(add)
     _windows(add)
@@ -161,7 +162,8 @@ def _features(add) -> None:
 
 def _scored(x: list[float], digits: int = 3) -> str:
     """Mean over networks with Student error and normal score."""
-    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} (z = {x[2]:.1f})"
+    z = "alike" if x[2] is None else f"z = {x[2]:.1f}"
+    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} ({z})"
 
 
 def _factors(add) -> None:
@@ -494,6 +496,63 @@ def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
     gap = _mean([b - a for a, b in zip(x, y, strict=True)], 0)
     add(("B3",), f"{title}: accuracy 0.6 in x at step {_mean(x, 0)}, in y {gap} steps later; share "
         f"of the interaction {last['interaction']}", command)  # fmt: skip
+
+
+def _orders(add) -> None:
+    """The surest leaves first, remasking, and the autoregressive twin."""
+    x = network("unmasking_orders")
+    if x is None:
+        return
+    command, laws, steps = "unmasking_orders.py", x["laws"], x["T"]
+    who = f"{x['networks']} networks, each on a grammar of its own"
+
+    def differences(name: str, order: str, word: str, digits: int) -> str:
+        found = x["less random"][name][order][word]
+        return ", ".join(_scored(a, digits) for a in found)
+
+    where = ", ".join(map(str, steps))
+    add(("U2",), f"{who}, against a random order at T = {where} steps: the surest leaves first "
+        f"change the share of valid strings by {differences('valid', 'confident', 'network', 3)} "
+        f"(exact conditionals {differences('valid', 'confident', 'exact', 3)}) and the divergence "
+        f"by {differences('divergence', 'confident', 'network', 2)} nats (exact "
+        f"{differences('divergence', 'confident', 'exact', 2)})", command)  # fmt: skip
+    add(("U2",), f"{who}: the least sure first change the share of valid strings by "
+        f"{differences('valid', 'unsure', 'network', 3)}, leaves spread over the tree by "
+        f"{differences('valid', 'spread', 'network', 3)}; the share at T = {steps[-1]} less the "
+        f"mean of q/p over data is {_scored(laws['valid strings less E q/p'])}, less exp(-KL), "
+        f"which is a bound alone, {_scored(laws['valid strings less exp(-KL)'])}",
+        command)  # fmt: skip
+    for order in ("random", "confident"):
+        gain = x["gain of remasking"][order]
+        parts = "; ".join(
+            f"{_scored(gain['network'][j][0])} at {c} calls (exact {_scored(gain['exact'][j][0])})"
+            for j, c in enumerate(x["calls"])
+        )
+        add(("U3",), f"{who}: masking one leaf a round again in half of the calls changes the "
+            f"share of valid strings after {_named(order)} by {parts}", command)  # fmt: skip
+    add(("U4",), f"{who}: the losses from left to right sum to "
+        f"{plus(*(v[0] for v in x['excess']['network']), 2)} nats above the entropy of "
+        f"{x['log number of data']:.2f} nats, in random order to "
+        f"{plus(*(v[1] for v in x['excess']['network']), 2)}; those of a network that was trained "
+        f"on prefixes alone to {plus(*(v[-1] for v in x['excess']['network']), 2)} (difference "
+        f"{_scored(laws['loss, next leaf less left to right'], 2)})", command)  # fmt: skip
+    halves = {word: [plus(a[0], b[0], 1) for a, b in zip(*x["half_valid"][word], strict=True)]
+              for word in ("network", "exact")}  # fmt: skip
+    cells = ", ".join(
+        f"{a} (exact {b}; {name})"
+        for name, a, b in zip(x["reading"], halves["network"], halves["exact"], strict=True)
+    )
+    exact, planted = (laws[f"half of the class, left to right less {end}"]
+                      for end in ("exact", "exact in random order"))  # fmt: skip
+    add(("U4",), f"{who}: half of the class is decided, among valid completions, after {cells} of "
+        f"{len(x['loss']['network'][0])} leaves; from left to right minus exact "
+        f"{_scored(exact, 2)}, minus the exact place of a random order {_scored(planted, 2)}",
+        command)  # fmt: skip
+
+
+def _named(order: str) -> str:
+    """An order in words."""
+    return "the surest leaves first" if order == "confident" else f"a {order} order"
 
 
 def _contrast(add) -> None:

@@ -239,6 +239,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "what parallel unmasking costs a trained network, beside exact conditionals",
         "networks",
     ),
+    "network-orders": Entry(
+        "hierdiff.validation.experiments.unmasking_orders:NetworkOrders",
+        "surest leaves first, remasking and next leaves by trained networks, beside exact ones",
+        "networks",
+    ),
     "network-contrastive": Entry(
         "hierdiff.validation.experiments.dual_encoders:NetworkContrastive",
         "trained dual encoders beside the optimum, by width and negatives",

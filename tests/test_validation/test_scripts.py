@@ -17,6 +17,7 @@ WRONG = {
     "clothing": ["--networks", "1"], "contrastive": ["--networks", "1"],
     "locality": ["--networks", "1"], "string_pairs": ["--widths", "9"],
     "training_time": ["--stop", "0.001"], "unmasking": ["--networks", "1"],
+    "unmasking_orders": ["--orders", "kept"],
 }  # fmt: skip
 
 
