@@ -553,4 +553,6 @@ def _half(t: tuple[float, ...], curves: Floats) -> Floats:
 def _lost(t: tuple[float, ...], ds: xr.Dataset) -> list[float]:
     """Mean and error of the noise level at which half of the class is lost."""
     found = _half(t, ds.each_text.values[:, :, 0])
-    return [float(found.mean()), float(student_error(np.nan_to_num(found)) + 0 * found.mean())]
+    if not np.isfinite(found).all():
+        return [float("nan"), float("nan")]
+    return [float(found.mean()), float(student_error(found))]

@@ -10,7 +10,8 @@ what is asked  what is measured
 orders         divergence KL(p || q) and share of valid strings, if the leaves of which the network
                is surest come first (*confident*), or those of which it is least sure (*unsure*),
                beside a random order and leaves that are far apart (*spread*)
-remasking      share of valid strings at equal calls: all calls reveal, or half of them mask again
+remasking      share of valid strings by calls: all reveal, one per leaf at most, or half of them
+               mask again
 readings       loss of the next leaf, and after how many leaves the class of a completed datum is
                that of the datum: the masked network from left to right, in random order, spread,
                and *next leaf*, a network of the same architecture, weights at the start and number
@@ -471,7 +472,7 @@ def _values(ds: xr.Dataset, law: xr.Dataset) -> dict[str, Any]:
 
 
 def _laws(net: Mapping[str, xr.DataArray], exact: Mapping[str, xr.DataArray]) -> dict[str, Any]:
-    """What holds for any network, and two wrong laws that are rejected."""
+    """Differences to what holds for any network, to exact conditionals, and to two wrong laws."""
     # at the largest T, where single data weigh least in the mean of q / p
     valid, mass, kl = (net[x].isel(T=-1).mean("order") for x in ("valid", "mass", "divergence"))
     half = net["half_valid"].sel(level=0)
@@ -541,7 +542,7 @@ def _table(ds: xr.Dataset, law: xr.Dataset, values: dict[str, Any]) -> str:
     return "\n\n".join([
         text_table(["order", "T", "valid", "valid, exact", "KL, nats", "KL, exact", "own error"],
                    first, keys=2),
-        "share of valid strings at equal calls\n"
+        "share of valid strings by calls; without remasking one per leaf at most\n"
         + text_table(["order", "calls", "", *again], second, keys=3),
         "reading, one leaf at a time: losses less entropy, and when the class is half decided\n"
         + text_table(["reading", "KL, nats", "half, exact", "half, network", "of valid ones"],
