@@ -60,6 +60,7 @@ from hierdiff.validation.experiments.rhm_images import (
     rhm_images_figure,
 )
 from hierdiff.validation.experiments.silhouettes import compose_silhouettes
+from hierdiff.validation.experiments.unmasking_orders import NetworkOrders
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -657,6 +658,11 @@ def _networks() -> list[Case]:
         Case(f"{_V}networks.bump_unet.BumpPerceptron", bump_unet.BumpPerceptron,
              lambda: {"bumps": _bumps(), "width": 8, "depth": 1, "attenuation": 0.1, "seed": 0},
              keep=_LARGE),
+        Case(f"{_V}experiments.unmasking_orders.NetworkOrders.predict",
+             NetworkOrders(v=4, m=2, L=2, networks=2, steps=(1, 2), calls=(2, 4), data=4,
+                           strings=4).predict, {"law": "exact"}),
+        Case(f"{_V}networks.transformer.ImageTransformer", transformer.ImageTransformer,
+             {"shape": (1, 4, 4), "width": 8, "heads": 2, "layers": 1}),
         Case(f"{_V}networks.bump_unet.bump_mlp", bump_unet.bump_mlp,
              lambda: {"bumps": _bumps(), "noise": None, "width": 8, "depth": 1,
                       "attenuation": 0.1, "seed": 0}, keep=_LARGE),

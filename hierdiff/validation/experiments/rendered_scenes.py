@@ -31,20 +31,7 @@ from hierdiff.validation.execution import Execution
 from hierdiff.validation.networks.transformer import ImageTransformer
 from hierdiff.validation.training import TrainConfig, train
 
-__all__ = [
-    "Fresh",
-    "focused_loss",
-    "network_layers",
-    "network_width",
-    "noisy_and_mean",
-    "plan_of",
-    "quarterings",
-    "quarters",
-    "score_text",
-    "scored",
-    "trained_denoiser",
-    "transformer",
-]
+__all__: list[str] = []  # parts of two studies, which check what they are given
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
