@@ -29,7 +29,11 @@ _NETWORKS = "hierdiff.validation.experiments"
 EXEMPT |= {
     f"{_NETWORKS}.{name}.{word}": "trains networks; its arguments are those of the experiment, or "
     "come from the runner"
-    for name in ("dual_encoders.NetworkContrastive", "local_networks.NetworkLocality")
+    for name in (
+        "dual_encoders.NetworkContrastive",
+        "local_networks.NetworkLocality",
+        "speciation.NetworkSpeciation",
+    )
     for word in ("datasets", "figure", "measure", "predict", "summary")
 }
 EXEMPT[f"{_NETWORKS}.dual_encoders.DualEncoder"] = "a module of torch, built by the experiment"
