@@ -100,6 +100,30 @@ def contrastive_networks() -> str:
     return table(header, rows)
 
 
+def string_pairs() -> str:
+    """Levels that trained pairs of views of a string reveal, and differences to their laws."""
+    found = network("string_pairs")
+    rows = []
+
+    def add(pair: str, name: str, i: int) -> None:
+        for who, word in (("network", "networks"), ("minimum", "optimum")):
+            cells = [plus(a, b, 3) for a, b in zip(*(x[i] for x in found[who][name]), strict=True)]
+            rows.append([pair, word, *cells])
+
+    for i, width in enumerate(found["width"]):
+        add(f"two halves, d = {width}", "halves", i)
+    for i, t in enumerate(found["t"]):
+        if i % 2 == 0:  # every second one stands in the figure alone
+            add(f"leaves and class, t = {t:g}", "text", i)
+    header = ["pair", "source", *(f"level {k}" for k in range(len(rows[0]) - 2))]
+    scores = [[name, plus(*x[:2], 3), f"{x[2]:.1f}"] for name, x in found["laws"].items()]
+    return (
+        table(header, rows)
+        + "\nDifferences, with the normal score of Student's test:\n\n"
+        + table(["difference", "mean", "z"], scores)
+    )
+
+
 def local_networks() -> str:
     """Share of networks that windows along the tree explain, and of the exact denoiser."""
     found = network("locality")

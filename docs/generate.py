@@ -23,6 +23,7 @@ from contrast_tables import (
     local_images,
     local_networks,
     revealed_levels,
+    string_pairs,
     text_levels,
 )
 from cue_tables import binding_networks, composed_networks, conflict_networks
@@ -35,6 +36,7 @@ from training_tables import training_features, training_networks, training_signs
 from unmasking_tables import (
     next_token,
     remasking,
+    unmasking_network_orders,
     unmasking_networks,
     unmasking_orders,
     unmasking_sizes,
@@ -457,10 +459,11 @@ def network_runs() -> str:
         if size == "GPU":
             large.add(made["command"].partition("--only ")[2].partition(" ")[0])
         seconds = made.get("wall_seconds", made.get("seconds"))
-        took = "" if seconds is None else f"{seconds:.0f} s"
+        busy = made.get("cpu_seconds")
+        took = ["" if x is None else f"{x:.0f} s" for x in (busy, seconds)]
         said = found["claim"] if "claim" in found else found["closing"]
-        rows.append([f"`{path.stem}`", parts(said)[0], size, took])
-    text = table(["file", "first number", "size", "wall time"], rows)
+        rows.append([f"`{path.stem}`", parts(said)[0], size, *took])
+    text = table(["file", "first number", "size", "processor time", "wall time"], rows)
     waits = [[f"`{s.name}`", f"about {s.seconds} s", s.text] for s in STUDIES
              if s.name not in large]  # fmt: skip
     if not waits:
@@ -520,6 +523,7 @@ def main() -> None:
         unmasking_sizes,
         remasking,
         unmasking_networks,
+        unmasking_network_orders,
         next_token,
         commands,
         modules,
@@ -532,6 +536,7 @@ def main() -> None:
         binding_networks,
         local_networks,
         revealed_levels,
+        string_pairs,
         text_levels,
         local_denoisers,
     )

@@ -37,13 +37,16 @@ def network_claims() -> dict[str, str]:
     _features(add)
     _factors(add)
     _levels(add)
+    _digit_levels(add)
     _probes(add)
     _judges(add)
     _objectives(add)
     _cues(add)
     _phases(add)
     _coordinates(add)
+    _orders(add)
     _contrast(add)
+    _pairs(add)
     _windows(add)
     _training(add)
     for names, text, command in clothing_claims():
@@ -159,7 +162,8 @@ def _features(add) -> None:
 
 def _scored(x: list[float], digits: int = 3) -> str:
     """Mean over networks with Student error and normal score."""
-    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} (z = {x[2]:.1f})"
+    z = "alike" if x[2] is None else f"z = {x[2]:.1f}"
+    return f"{'+' if x[0] > 0 else ''}{plus(*x[:2], digits)} ({z})"
 
 
 def _factors(add) -> None:
@@ -212,6 +216,25 @@ def _levels(add) -> None:
     add(("R1",), f"SNR at sigma = {curves['sigma'][top]:g} of a denoiser of all levels and of one "
         f"per level, {n} networks each: {words} (exact {curves['exact'][top]:.1f})",
         "representation.py levels")  # fmt: skip
+
+
+def _digit_levels(add) -> None:
+    """Two noise levels of networks of digits, read together."""
+    found = network("representation_digit_levels")
+    if found is None:
+        return
+    words = [
+        f"{layer} {plus(*x['two levels over one twice']['gain'], 3)} (all labels) and "
+        f"{plus(*few['two levels over one twice']['gain'], 3)} (five per class)"
+        for layer, row in found["layers"].items()
+        for x, few in [(row["all"], row["few"])]
+    ]
+    add(
+        ("R1",),
+        f"digits, {found['networks']} networks, two calls: accuracy of a probe on two noise "
+        f"levels minus that on one read twice: {'; '.join(words)}",
+        "representation.py digit-levels",
+    )
 
 
 def _coordinates(add) -> None:
@@ -334,10 +357,11 @@ def _cues(add) -> None:
             for name in ("effect of a small amplitude", "effect of the level") if name in found
         ]  # fmt: skip
         gap = found["network minus exact"]
-        other = found["network minus exact at the other amplitude"]
+        added = found["effect of a small amplitude"]["network minus exact"]
         add(("Z2",), f"rendered grammars, {found['networks']} networks, weight exp(-7t): "
-            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {_scored(gap)}, minus "
-            f"exact at the other amplitude, which is planted and wrong, {_scored(other)}",
+            f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {_scored(gap)}; "
+            f"what a small amplitude adds, network minus exact, {_scored(added)} (planted and "
+            "wrong: it adds nothing)",
             "classification.py conflict")  # fmt: skip
     found = network("classification_composed")
     if found is not None:
@@ -362,15 +386,16 @@ def _cues(add) -> None:
             f"{plus(*dual['dual_accuracy'][d], 3)} at width {d} (minimum of the loss "
             f"{plus(*dual['dual_optimum'][d], 3)})" for d in dual["dual_accuracy"]
         )  # fmt: skip
-        add(("Z3",), f"rendered scenes, {found['networks']} denoising networks: the true pair wins "
-            f"with {plus(*pair['accuracy']['exp'], 3)} (exact "
-            f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), network minus "
-            f"exact {_scored(found['network minus exact'])}, minus the bag "
-            f"{_scored(found['network minus a bag of attributes'])}; with {last} times the area "
-            f"the colour of the small object {plus(*small['accuracy']['exp'], 3)}, at high noise "
-            f"{plus(*small['accuracy']['high'], 3)} (exact "
-            f"{plus(*small['exact_accuracy']['exp'], 3)} and "
-            f"{plus(*small['exact_accuracy']['high'], 3)}); dual encoders {widths}",
+        gap, bag = found["network minus exact"], found["network minus a bag of attributes"]
+        seen, exact = small["accuracy"]["tokens"], small["exact_accuracy"]
+        add(("Z3",), f"rendered scenes, {found['networks']} denoising networks whose captions are "
+            f"tokens: the true pair wins with {plus(*pair['accuracy']['tokens']['exp'], 3)} (exact "
+            f"{plus(*pair['exact_accuracy']['exp'], 3)}, a bag of attributes 0.500), minus exact "
+            f"{_scored(gap['tokens'])}, minus the bag {_scored(bag['tokens'])}; captions as one "
+            f"sum: {plus(*pair['accuracy']['sum']['exp'], 3)}, {_scored(gap['sum'])} and "
+            f"{_scored(bag['sum'])}; with {last} times the area the colour of the small object "
+            f"{plus(*seen['exp'], 3)}, at high noise {plus(*seen['high'], 3)} (exact "
+            f"{plus(*exact['exp'], 3)} and {plus(*exact['high'], 3)}); dual encoders {widths}",
             "classification.py binding")  # fmt: skip
 
 
@@ -473,6 +498,63 @@ def _world(add, title: str, name: str, runs: list[dict], command: str) -> None:
         f"of the interaction {last['interaction']}", command)  # fmt: skip
 
 
+def _orders(add) -> None:
+    """The surest leaves first, remasking, and the autoregressive twin."""
+    x = network("unmasking_orders")
+    if x is None:
+        return
+    command, laws, steps = "unmasking_orders.py", x["laws"], x["T"]
+    who = f"{x['networks']} networks, each on a grammar of its own"
+
+    def differences(name: str, order: str, word: str, digits: int) -> str:
+        found = x["less random"][name][order][word]
+        return ", ".join(_scored(a, digits) for a in found)
+
+    where = ", ".join(map(str, steps))
+    add(("U2",), f"{who}, against a random order at T = {where} steps: the surest leaves first "
+        f"change the share of valid strings by {differences('valid', 'confident', 'network', 3)} "
+        f"(exact conditionals {differences('valid', 'confident', 'exact', 3)}) and the divergence "
+        f"by {differences('divergence', 'confident', 'network', 2)} nats (exact "
+        f"{differences('divergence', 'confident', 'exact', 2)})", command)  # fmt: skip
+    add(("U2",), f"{who}: the least sure first change the share of valid strings by "
+        f"{differences('valid', 'unsure', 'network', 3)}, leaves spread over the tree by "
+        f"{differences('valid', 'spread', 'network', 3)}; the share at T = {steps[-1]} less the "
+        f"mean of q/p over data is {_scored(laws['valid strings less E q/p'])}, less exp(-KL), "
+        f"which is a bound alone, {_scored(laws['valid strings less exp(-KL)'])}",
+        command)  # fmt: skip
+    for order in ("random", "confident"):
+        gain = x["gain of remasking"][order]
+        parts = "; ".join(
+            f"{_scored(gain['network'][j][0])} at {c} calls (exact {_scored(gain['exact'][j][0])})"
+            for j, c in enumerate(x["calls"])
+        )
+        add(("U3",), f"{who}: masking one leaf a round again in half of the calls changes the "
+            f"share of valid strings after {_named(order)} by {parts}", command)  # fmt: skip
+    add(("U4",), f"{who}: the losses from left to right sum to "
+        f"{plus(*(v[0] for v in x['excess']['network']), 2)} nats above the entropy of "
+        f"{x['log number of data']:.2f} nats, in random order to "
+        f"{plus(*(v[1] for v in x['excess']['network']), 2)}; those of a network that was trained "
+        f"on prefixes alone to {plus(*(v[-1] for v in x['excess']['network']), 2)} (difference "
+        f"{_scored(laws['loss, next leaf less left to right'], 2)})", command)  # fmt: skip
+    halves = {word: [plus(a[0], b[0], 1) for a, b in zip(*x["half_valid"][word], strict=True)]
+              for word in ("network", "exact")}  # fmt: skip
+    cells = ", ".join(
+        f"{a} (exact {b}; {name})"
+        for name, a, b in zip(x["reading"], halves["network"], halves["exact"], strict=True)
+    )
+    exact, planted = (laws[f"half of the class, left to right less {end}"]
+                      for end in ("exact", "exact in random order"))  # fmt: skip
+    add(("U4",), f"{who}: half of the class is decided, among valid completions, after {cells} of "
+        f"{len(x['loss']['network'][0])} leaves; from left to right minus exact "
+        f"{_scored(exact, 2)}, minus the exact place of a random order {_scored(planted, 2)}",
+        command)  # fmt: skip
+
+
+def _named(order: str) -> str:
+    """An order in words."""
+    return "the surest leaves first" if order == "confident" else f"a {order} order"
+
+
 def _contrast(add) -> None:
     """Dual encoders that were trained, beside the minimum of their loss."""
     found = network("contrastive")
@@ -491,6 +573,29 @@ def _contrast(add) -> None:
     rows[0] = f"dual encoders, {n} networks per width: {rows[0]}"
     for row in rows:
         add(("C1",), row, "contrastive.py")
+
+
+def _pairs(add) -> None:
+    """Contrastive pairs of strings: the level that trained embeddings reveal."""
+    found = network("string_pairs")
+    if found is None:
+        return
+    level, top, laws = found["width"][-1], found["network"]["halves"], found["laws"]
+    best = found["minimum"]["halves"]
+    cells = [f"{plus(*(x[-1][k] for x in top), 3)} of {name} (minimum of the loss "
+             f"{plus(*(x[-1][k] for x in best), 3)})"
+             for k, name in ((1, "the level below the class"), (0, "the class"))]  # fmt: skip
+    wrong = next(x for name, x in laws.items() if name.startswith("halves, class: networks - leav"))
+    half = found["t of half of the class"]
+    moved = laws["t of half of the class: networks - exact"]
+    n = found["networks"]
+    add(("C2",), f"dual encoders of width {level} on two halves of a string, {n} networks on "
+        f"grammars of their own: a linear read-out of one half reveals {cells[0]} and {cells[1]}; "
+        "minus what leaves and class reveal of the class, which is planted and wrong, "
+        f"{_scored(wrong)}", "string_pairs.py")  # fmt: skip
+    add(("C2",), f"dual encoders on noisy leaves and class, {n} networks: half of the class is "
+        f"lost at t = {plus(*half['network'], 3)} (exact beliefs {plus(*half['exact'], 3)}, "
+        f"difference {_scored(moved)})", "string_pairs.py")  # fmt: skip
 
 
 def _windows(add) -> None:

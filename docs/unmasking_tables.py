@@ -90,6 +90,46 @@ def unmasking_networks() -> str:
                   "valid strings"], rows)  # fmt: skip
 
 
+def unmasking_network_orders() -> str:
+    """Orders, remasking and readings of trained networks beside exact conditionals."""
+    x = network("unmasking_orders")
+    both = ("network", "exact")
+
+    def cell(name: str, word: str, digits: int, *at: int) -> str:
+        value, error = x[name][word]
+        for i in at:
+            value, error = value[i], error[i]
+        return plus(abs(value) if abs(value) < 1e-9 else value, error, digits)
+
+    rows = [
+        [order, str(T), *(cell("valid", w, 3, i, j) for w in both),
+         *(cell("divergence", w, 2, i, j) for w in both), cell("learning", "network", 2, i, j)]
+        for i, order in enumerate(x["order"]) for j, T in enumerate(x["T"])
+    ]  # fmt: skip
+    text = table(["order", "T", "valid strings", "exact", "KL, nats", "exact", "network's error"],
+                 rows)  # fmt: skip
+    rows = [
+        [order, str(c), w, *(cell("remasked", w, 3, i, j, k) for k in range(len(x["again"])))]
+        for i, order in enumerate(x["order"]) for j, c in enumerate(x["calls"]) for w in both
+    ]  # fmt: skip
+    again = (f"{a} {'leaves' if a > 1 else 'leaf'} a round" for a in x["again"][1:])
+    text += "\nShare of valid strings at equal calls:\n\n"
+    text += table(["order", "calls", "", "no remasking", *again], rows)
+    rows = [
+        [reading, cell("excess", "network", 2, i), cell("half", "exact", 2, i, 0),
+         cell("half", "network", 2, i, 0), cell("half_valid", "network", 2, i, 0)]
+        for i, reading in enumerate(x["reading"])
+    ]  # fmt: skip
+    text += (
+        f"\nReading one leaf after the other: the entropy of a string is "
+        f"{x['log number of data']:.2f} nats.\n\n"
+    )
+    return text + table(
+        ["order of reading", "losses less entropy, nats", "class half decided, exact", "network",
+         "among valid completions"], rows,
+    )  # fmt: skip
+
+
 def next_token() -> str:
     """Short contexts, and where the levels are decided."""
     x = result("autoregressive")

@@ -239,9 +239,19 @@ EXPERIMENTS: dict[str, Entry] = {
         "what parallel unmasking costs a trained network, beside exact conditionals",
         "networks",
     ),
+    "network-orders": Entry(
+        "hierdiff.validation.experiments.unmasking_orders:NetworkOrders",
+        "surest leaves first, remasking and next leaves by trained networks, beside exact ones",
+        "networks",
+    ),
     "network-contrastive": Entry(
         "hierdiff.validation.experiments.dual_encoders:NetworkContrastive",
         "trained dual encoders beside the optimum, by width and negatives",
+        "networks",
+    ),
+    "network-string-pairs": Entry(
+        "hierdiff.validation.experiments.string_pairs:NetworkStringPairs",
+        "the level of a grammar that trained dual encoders reveal, beside the optimum",
         "networks",
     ),
     "network-locality": Entry(

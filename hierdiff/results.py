@@ -1113,8 +1113,9 @@ def write_summary(
     Notes
     -----
     Validity: "made" holds command, commit, versions, parameters and seed (where there are
-    parameters), time of writing and "seconds": the wall time since the package was imported.
-    Tasks that an earlier run had finished are not counted in it; "tasks" lists the commits and
+    parameters), time of writing, "seconds": the wall time since the package was imported, and
+    "cpu_seconds": the processor time of this program and of those it started and waited for.
+    Tasks that an earlier run had finished are not counted; "tasks" lists the commits and
     versions that computed the tasks, with the number of each.
 
     Examples
@@ -1136,7 +1137,9 @@ def write_summary(
     made = {
         "command": record["command"], "commit": record["commit"],
         "versions": json.loads(record["versions"]), "created": record["created"],
-        "seconds": round(time.perf_counter() - _IMPORTED, 1), **(also or {}),
+        "seconds": round(time.perf_counter() - _IMPORTED, 1),
+        # a machine that does other work as well lengthens the wall time, hardly this one
+        "cpu_seconds": round(sum(os.times()[:4]), 1), **(also or {}),
     }  # fmt: skip
     if "tasks" in record:
         made["tasks"] = json.loads(record["tasks"])

@@ -28,7 +28,15 @@ CASES: dict[str, Case] = {
     f"{name}-{kind}": case for name, module in MODULES.items()
     for kind, case in module.CASES.items()
 }  # fmt: skip
-EVERY = pytest.mark.parametrize("name", CASES)
+# networks without compiled kernels, on experiments that ask a model most often: seconds each
+LONG = tuple(
+    f"{name}-network"
+    for name in ("alignment", "autoregressive", "changed_tree", "parallel_unmasking",
+                 "phase_transition")
+)  # fmt: skip
+EVERY = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES]
+)
 
 
 SAME = {

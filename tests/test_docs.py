@@ -650,6 +650,7 @@ def test_a_summary_says_how_it_was_made(tmp_path: Path) -> None:
     assert found["made"]["parameters"] == {"v": 8, "seed": 4}
     assert found["made"]["seed"] == 4
     assert found["made"]["seconds"] > 0
+    assert found["made"]["cpu_seconds"] > 0
     assert [p.name for p in file.parent.iterdir()] == ["a.json"]
     listed = json.loads(results.write_summary(file, [1, 2], {}).read_text())
     assert listed["rows"] == [1, 2]

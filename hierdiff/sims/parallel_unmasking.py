@@ -9,6 +9,7 @@ left to right   the next ones
 spread          as far from all revealed ones as the tree allows
 random          drawn at random, for each string anew
 confident       those of which the model is surest, before it draws
+unsure          those of which it is least sure (asked for by ``orders``)
 kept            those whose draws have the largest probability, after it has drawn all
 ==============  ================================================================================
 
@@ -156,24 +157,36 @@ def schedule_task(experiment: ParallelUnmasking, m: int, L: int, g: int) -> dict
     return {"rows": rows, "facts": np.array(facts)}
 
 
-def other_task(experiment: ParallelUnmasking, grammar: Grammar, g: int) -> dict[str, Array]:
-    """Remasking at equal calls [order, calls, again, string], and paths [process, T]."""
-    seed = experiment.seed
-    exact = ExactRHM(grammar, MaskingNoise(experiment.v), threads=1)
-    n, calls = grammar.n_leaves, experiment.calls
+def remasked_strings(
+    experiment: ParallelUnmasking, grammar: Grammar, g: int, calls: tuple[int, ...],
+    model: DiffusionModel | None = None,
+) -> Array:  # fmt: skip
+    """Which strings are valid with and without remasking, [order, calls, again, string].
+
+    More calls than leaves leave none to reveal, and without remasking then change nothing.
+    """
+    seed, n = experiment.seed, grammar.n_leaves
+    maker = model or ExactRHM(grammar, MaskingNoise(grammar.leaf_vocabulary), threads=1)
     masked = np.full((experiment.strings, n), -1)
     valid = np.empty((len(experiment.orders), len(calls), len(AGAIN), len(masked)))
     for i, order in enumerate(experiment.orders):
         for j, number in enumerate(calls):
             for k, again in enumerate(AGAIN):
                 # half of the calls reveal, the other half mask again
-                first = number if not again else number // 2
+                first = min(number if not again else number // 2, n)
                 sizes = tuple(even_sizes(n, first).tolist())
-                model = UnmaskingModel(
-                    exact, grammar, sizes, order, number - first, max(1, min(again, n))
+                rounds = number - first if again else 0
+                sampler = UnmaskingModel(
+                    maker, grammar, sizes, order, rounds, max(1, min(again, n))
                 )
-                made = model.sample(masked, 1.0, stream(seed, "again", g, order, number, again))
+                made = sampler.sample(masked, 1.0, stream(seed, "again", g, order, number, again))
                 valid[i, j, k] = grammar.is_valid(made)
+    return valid
+
+
+def other_task(experiment: ParallelUnmasking, grammar: Grammar, g: int) -> dict[str, Array]:
+    """Remasking at equal calls [order, calls, again, string], and paths [process, T]."""
+    seed, valid = experiment.seed, remasked_strings(experiment, grammar, g, experiment.calls)
     paths = np.empty((len(PROCESSES), len(experiment.steps)))
     processes: tuple[NoiseProcess, ...] = (MaskingNoise(experiment.v), UniformNoise(experiment.v))
     for i, noise in enumerate(processes):
@@ -214,7 +227,7 @@ class ParallelUnmasking:
     """Branching."""
     L: int = 5
     """Depth."""
-    orders: tuple[OrderName, ...] = ORDERS
+    orders: tuple[OrderName, ...] = ("left to right", "spread", "random", "confident", "kept")
     """Orders in which leaves are revealed."""
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Numbers of steps T."""

@@ -17,8 +17,12 @@ On symbols the network returns logits and learns by their cross-entropy,
 
 and the difference from the exact marginals of belief propagation is the mean Kullback-Leibler
 divergence :math:`E\, KL(p_i \| q_i)` per leaf, in nats.  With ``target="posterior"`` the loss is
-this divergence itself: the mean over x_0 given x_t, in place of one draw.  On images and bumps it
-predicts the noise,
+this divergence itself: the mean over x_0 given x_t, in place of one draw.  With
+``target="next leaf"`` it is the loss of an autoregressive model, whose sum over k is at least H(x):
+
+.. math:: \mathcal L = -E_{x_0, k} \log q(x_{0,k} \mid x_{0,<k}), \qquad k \text{ uniform}.
+
+On images and bumps it predicts the noise,
 
 .. math:: \mathcal L = E_{x_0, i, \epsilon}\;
    |\epsilon - \epsilon_\theta(a_i x_0 + s_i \epsilon, i)|^2
@@ -64,7 +68,7 @@ from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
-from hierdiff.noise import GaussianNoise, NoiseProcess, SymbolEvidence, network_input
+from hierdiff.noise import GaussianNoise, NoiseProcess, SymbolEvidence, masks, network_input
 from hierdiff.seeds import Seed, generator, stream
 from hierdiff.theory import denoise_symbols
 from hierdiff.validation import networks
@@ -106,7 +110,7 @@ if not TYPE_CHECKING:  # old names, for one release
     )
 
 Array = NDArray[Any]
-Target: TypeAlias = Literal["sample", "posterior"]
+Target: TypeAlias = Literal["sample", "posterior", "next leaf"]
 
 Source: TypeAlias = LabelledImages | Callable[[int, np.random.Generator], LabelledImages]
 """A set of images, or what draws that many fresh ones."""
@@ -152,10 +156,11 @@ def symbol_loss(
         default they are uniform in [0, 1].
     label_share : float
         Share of the data whose class is given to the network, which then has classes.
-    target : {"sample", "posterior"}
+    target : {"sample", "posterior", "next leaf"}
         What is learned from: the clean symbols that were drawn, or the exact marginals of the
         grammar given what the network sees (:mod:`hierdiff.validation.exact_inference`).  The
-        batches are the same.
+        batches are the same.  With "next leaf" the network sees the k leaves on the left, masks for
+        all others, and learns from leaf k alone; ``focus`` is then a range of shares of masks.
     seed : int
         Names the streams of all steps.
 
@@ -168,14 +173,20 @@ def symbol_loss(
     ------
     InvalidParameter
         If the training set is empty, of another length or, where labels are given, not in the
-        language, or ``label_share`` is outside [0, 1].
+        language, or ``label_share`` is outside [0, 1]; for the next leaf without masking noise.
 
     Notes
     -----
     Validity: its minimum is the entropy of the exact posterior, per leaf in nats, or 0 with
-    ``target="posterior"``; the gradients of both have the same mean over x_0 given x_t.
+    ``target="posterior"``; the gradients of both have the same mean over x_0 given x_t.  With
+    ``target="next leaf"`` the minimum is H(x) over the number of leaves.
     """
     one_of("target", target, get_args(Target))
+    if target == "next leaf" and not masks(noise):
+        raise InvalidParameter(
+            f"target = 'next leaf' hides leaves by masks, which {noise.name} noise does not have; "
+            "use MaskingNoise"
+        )
     if data is not None:
         data = symbols_of("data", data, 0, grammar.leaf_vocabulary)
         if not len(data) or data.shape[1] != grammar.n_leaves:
@@ -204,7 +215,13 @@ def symbol_loss(
         if focus is not None:
             inside = rng.random(batch) < 0.75
             t = np.where(inside, focus[0] + (focus[1] - focus[0]) * t, t)
-        x_t = noise.corrupt(leaves, t, rng)
+        if target == "next leaf":
+            # a uniform level makes a uniform number of hidden leaves, from one to all
+            hidden_leaves = np.maximum(np.ceil(t * grammar.n_leaves), 1).astype(np.int64)
+            next_leaf, t = grammar.n_leaves - hidden_leaves, hidden_leaves / grammar.n_leaves
+            x_t = np.where(np.arange(grammar.n_leaves) < next_leaf[:, None], leaves, -1)
+        else:
+            x_t = noise.corrupt(leaves, t, rng)
         channels = network_input(noise, x_t, t)
         x, log_snr = (torch.from_numpy(np.asarray(part, np.float32)) for part in channels)
         device = next(network.parameters()).device
@@ -218,6 +235,9 @@ def symbol_loss(
             exact = _exact_marginals(grammar, noise.evidence(x_t, t), hidden, device)
             return posterior_kl(exact, logits.float()).mean()
         clean = torch.from_numpy(np.asarray(leaves, np.int64)).to(device)
+        if target == "next leaf":
+            rows = np.arange(batch)
+            logits, clean = logits[rows, next_leaf, None], clean[rows, next_leaf, None]
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), clean.flatten())
 
     return loss

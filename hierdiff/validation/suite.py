@@ -129,18 +129,18 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "cue-conflict", "shape against texture: networks on rendered grammars, exact beside", 240,
         f"{_RUN} network-classification",
-        "conflict --channels 64 --batch 256 --steps 6000 --classifier-steps 2000 --data 300 "
-        "--samples 100",
-        "conflict --networks 2 --v 3 --L 2 --texture-levels 2 1 --steps 3 --classifier-steps 3 "
+        "conflict --width 128 --layers 6 --batch 256 --steps 6000 --classifier-steps 2000 "
+        "--data 300 --samples 100",
+        "conflict --networks 2 --v 3 --s 2 --width 16 --layers 1 --steps 3 --classifier-steps 3 "
         "--batch 4 --data 4 --samples 2 --sigma2 .1 1",
     ),
     Study(
         "binding", "attributes bound: denoising networks and dual encoders on rendered scenes", 240,
         f"{_RUN} network-classification",
-        "binding --channels 64 --batch 256 --steps 6000 --encoder-steps 6000 --encoder-batch 512 "
-        "--data 300 --samples 100",
-        "binding --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --widths 2 4 --hidden 8 "
-        "--encoder-steps 3 --encoder-batch 8 --scenes 10",
+        "binding --width 128 --layers 6 --batch 256 --steps 6000 --encoder-steps 6000 "
+        "--encoder-batch 512 --data 300 --samples 100",
+        "binding --networks 2 --width 16 --layers 1 --steps 3 --batch 4 --data 4 --samples 2 "
+        "--widths 2 4 --hidden 8 --encoder-steps 3 --encoder-batch 8 --scenes 10",
     ),
     Study(
         "fashion-conflict", "silhouettes of clothing filled with other clothing, 14 x 14", 120,

@@ -33,10 +33,15 @@ EXEMPT |= {
         "dual_encoders.NetworkContrastive",
         "local_networks.NetworkLocality",
         "speciation.NetworkSpeciation",
+        "string_pairs.NetworkStringPairs",
     )
     for word in ("datasets", "figure", "measure", "predict", "summary")
 }
-EXEMPT[f"{_NETWORKS}.dual_encoders.DualEncoder"] = "a module of torch, built by the experiment"
+EXEMPT |= {
+    f"{_NETWORKS}.{name}": "a module of torch, built by the experiment"
+    for name in ("dual_encoders.DualEncoder", "string_pairs.StringEncoder",
+                 "string_pairs.StringPair")
+}  # fmt: skip
 
 
 def cases() -> list[Case]:

@@ -23,6 +23,11 @@ EXEMPT = {
 EXEMPT |= {
     f"hierdiff.validation.experiments.unmasking.NetworkUnmasking.{name}": "trains networks; its "
     "arguments are those of the experiment, or come from the runner"
+    for name in ("datasets", "figure", "measure", "summary", "trained")
+}
+EXEMPT |= {
+    f"hierdiff.validation.experiments.unmasking_orders.NetworkOrders.{name}": "trains networks; "
+    "its arguments are those of the experiment, or come from the runner"
     for name in ("datasets", "figure", "measure", "summary")
 }
 EXEMPT["hierdiff.sims.parallel_unmasking_figure.draw"] = (

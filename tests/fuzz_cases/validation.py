@@ -50,7 +50,6 @@ from hierdiff.validation.experiments import (
 )
 from hierdiff.validation.experiments.classification import network_classification_figure
 from hierdiff.validation.experiments.composition import network_composition_figure
-from hierdiff.validation.experiments.conflict_networks import compose_silhouettes
 from hierdiff.validation.experiments.image_folders import folder_figure
 from hierdiff.validation.experiments.layer_probes import layer_probe_figure
 from hierdiff.validation.experiments.phase_transition import copied, network_phase_transition
@@ -61,6 +60,7 @@ from hierdiff.validation.experiments.rhm_images import (
     RHMImages,
     rhm_images_figure,
 )
+from hierdiff.validation.experiments.silhouettes import compose_silhouettes
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -140,6 +140,13 @@ def _tree() -> tree_unet.TreeUNet:
 def _sequence() -> transformer.SequenceTransformer:
     return transformer.SequenceTransformer(
         4, 4, leaves=4, width=8, heads=2, layers=1, classes=3
+    )  # fmt: skip
+
+
+@functools.cache
+def _image_transformer() -> transformer.ImageTransformer:
+    return transformer.ImageTransformer(
+        (1, 8, 8), width=8, heads=2, layers=1, code=nn.Embedding(3, 8)
     )  # fmt: skip
 
 
@@ -506,6 +513,10 @@ def _forwards() -> list[Case]:
          _sequence, told),
         ("networks.transformer.SequenceTransformer", transformer.SequenceTransformer, "sweeps",
          _sequence, told),
+        *(("networks.transformer.ImageTransformer", transformer.ImageTransformer, word,
+           _image_transformer,
+           lambda: {"x": images8(1), "log_snr": two, "label": torch.zeros(2, dtype=torch.long)})
+          for word in ("forward", "sweeps")),
         ("pretrained.latent_diffusion.DiffusersNetwork", latent_diffusion.DiffusersNetwork,
          "forward",
          lambda: latent_diffusion.DiffusersNetwork(_dit_inner(), "dit"),
@@ -966,7 +977,7 @@ def _runs() -> list[Case]:
                  times=(0.5,), keep=(2, 1))).predict, {"law": "bayes"}),
         Case(f"{_V}experiments.classification.network_classification_figure",
              _closed(network_classification_figure), _classification),
-        Case(f"{_V}experiments.conflict_networks.compose_silhouettes", compose_silhouettes,
+        Case(f"{_V}experiments.silhouettes.compose_silhouettes", compose_silhouettes,
              lambda: {"shapes": np.zeros((2, 1, 3, 3)), "textures": np.zeros((2, 1, 3, 3)),
                       "amplitude": 0.5}),
         Case(f"{_V}experiments.binding_networks.Captions", binding_networks.Captions, {"v": 3}),

@@ -27,7 +27,7 @@ def p_value(made: np.ndarray, log_q: np.ndarray) -> float:
     return frequency_p_value([tuple(x) for x in made.tolist()], law)
 
 
-@pytest.mark.parametrize("order", ["left to right", "spread", "confident"])
+@pytest.mark.parametrize("order", ["left to right", "spread", "confident", "unsure"])
 def test_strings_follow_the_law_of_the_sampler(order: Any) -> None:
     """Also outside of the language; the law of other block sizes is rejected."""
     made = UnmaskingModel(EXACT, GRAMMAR, (2, 2), order).sample(MASKED, 1.0, seed=1)

@@ -24,7 +24,7 @@ from hierdiff.validation.networks.adm import (
     ResBlock,
     Stage,
 )
-from hierdiff.validation.networks.transformer import SequenceTransformer
+from hierdiff.validation.networks.transformer import ImageTransformer, SequenceTransformer
 from hierdiff.validation.networks.tree_unet import TreeUNet
 from hierdiff.validation.networks.vector_mlp import VectorDenoiser
 from hierdiff.validation.reference_layers import ConvClassifier, ReferenceClassifier
@@ -43,7 +43,10 @@ FORWARDS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]]
         lambda: SequenceTransformer(4, 4, leaves=4, width=8, heads=2, layers=1),
         ((2, 4, 4), (2,)),
     ),
-}
+    "images": (
+        lambda: ImageTransformer((1, 8, 8), width=8, heads=2, layers=1), ((2, 1, 8, 8), (2,))
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FORWARDS)

@@ -19,7 +19,11 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import training
 from hierdiff.validation.adapter import symbol_model
-from hierdiff.validation.networks.transformer import SequenceTransformer, symbol_transformer
+from hierdiff.validation.networks.transformer import (
+    ImageTransformer,
+    SequenceTransformer,
+    symbol_transformer,
+)
 from hierdiff.validation.networks.tree_unet import TreeUNet, tree_unet
 from hierdiff.validation.recipes import divergence_to_exact, symbol_loss, train_symbol_network
 from hierdiff.validation.training import CheckpointSetAside, TrainConfig, train
@@ -343,6 +347,14 @@ def test_bad_input_is_one_line() -> None:
         "hold = 1.0": lambda: TrainConfig(hold=1.0),
         "width = 0": lambda: TreeUNet(4, 4, s=2, L=2, width=0),
         "must divide width": lambda: SequenceTransformer(4, 4, leaves=4, width=10, heads=4),
+        "must be channels, height and width": lambda: ImageTransformer((4, 4)),
+        "layers = 0": lambda: ImageTransformer((1, 4, 4), layers=0),
+        "without code and prompt": lambda: ImageTransformer((1, 2, 2), width=8, layers=1)(
+            torch.zeros(1, 1, 2, 2), torch.zeros(1), torch.zeros(1, dtype=torch.long)
+        ),
+        "label = None": lambda: ImageTransformer(
+            (1, 2, 2), width=8, layers=1, prompt=nn.Embedding(2, 8)
+        )(torch.zeros(1, 1, 2, 2), torch.zeros(1)),
         "use v=4": lambda: tree_unet(mixed, MaskingNoise(5)),
         "leaf_width = 0": lambda: TreeUNet(4, 4, s=2, L=2, leaf_width=0),
         "leaf_width = 4 is no size of network 'transformer'": lambda: train_symbol_network(

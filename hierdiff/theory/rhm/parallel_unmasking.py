@@ -24,8 +24,9 @@ random order costs is a functional of one curve, :mod:`hierdiff.theory.rhm.unmas
 
 **What KL means if the order is not fixed.**  *confident*: the sampler chooses the block from the
 beliefs, before it draws.  The order is then a function of the string, q is a normalised law of
-strings, and eq. (1) holds.  *random*: the order is independent of the string, and eq. (1) is the
-divergence of the pair of string and order; that of strings alone is smaller.  *kept*: the sampler
+strings, and eq. (1) holds; so it does for *unsure*, which reveals the leaves of largest entropy.
+*random*: the order is independent of the string, and eq. (1) is the divergence of the pair of
+string and order; that of strings alone is smaller.  *kept*: the sampler
 draws all hidden leaves and keeps those of the largest probability.  What it keeps depends on what
 it drew, so the kept leaves do not follow their conditionals, and the divergence of the pair of
 string and order is not zero even one at a time:
@@ -80,7 +81,7 @@ __all__ = [
 Array = NDArray[Any]
 Beliefs: TypeAlias = Callable[[Array], Array]
 
-OrderName: TypeAlias = Literal["left to right", "spread", "random", "confident", "kept"]
+OrderName: TypeAlias = Literal["left to right", "spread", "random", "confident", "unsure", "kept"]
 ORDERS: tuple[OrderName, ...] = get_args(OrderName)
 """Names of orders; a permutation of the leaves is an order as well."""
 FLOOR = 1e-6
@@ -207,7 +208,7 @@ def order_ranks(grammar: Grammar, order: OrderName | ArrayLike, n: int, seed: Se
                 f"order = {order!r} is unknown; use one of {', '.join(map(repr, ORDERS))}, or a "
                 "permutation of the leaves"
             )
-        if order in ("confident", "kept"):
+        if order in ("confident", "unsure", "kept"):
             return None
         if order == "random":
             return generator(seed).random((n, leaves)).argsort(axis=1).argsort(axis=1)
@@ -290,20 +291,21 @@ def conditionals_of(grammar: Grammar, model: DiffusionModel | None) -> Beliefs:
 
 
 def choose_block(p: Array, draws: Array, seen: Array, size: int, order: str) -> Array:
-    """The hidden leaves that *confident* or *kept* reveal next.
+    """The hidden leaves that *confident*, *unsure* or *kept* reveal next.
 
     Parameters
     ----------
     p : array [n, leaves, v]
         Beliefs.
     draws : int array [n, leaves]
-        Symbols that were drawn; *confident* does not read them.
+        Symbols that were drawn; only *kept* reads them.
     seen : bool array [n, leaves]
         Leaves that are revealed already.
     size : int
         Number of leaves to reveal.
-    order : {"confident", "kept"}
-        By the smallest entropy of the belief, or by the largest probability of the draw.
+    order : {"confident", "unsure", "kept"}
+        By the smallest entropy of the belief, by the largest one, or by the largest probability of
+        the draw.
 
     Returns
     -------
@@ -319,11 +321,13 @@ def choose_block(p: Array, draws: Array, seen: Array, size: int, order: str) -> 
     >>> seen = np.zeros((1, 3), bool)
     >>> choose_block(p, np.array([[0, 1, 1]]), seen, 1, "confident").tolist()
     [[False, True, False]]
+    >>> choose_block(p, np.array([[0, 1, 1]]), seen, 1, "unsure").tolist()
+    [[True, False, False]]
     >>> choose_block(p, np.array([[0, 1, 1]]), seen, 1, "kept").tolist()
     [[False, False, True]]
     """
-    if order == "confident":
-        score = entr(p).sum(axis=2)
+    if order in ("confident", "unsure"):
+        score = entr(p).sum(axis=2) * (1 if order == "confident" else -1)
     else:
         score = -np.take_along_axis(p, draws[..., None], axis=2)[..., 0]
     score = np.where(seen, np.inf, score.round(_TIE))

@@ -67,7 +67,7 @@ def sampler_log_prob(
     strings : int array [n, leaves]
         In the language or not.
     order : str, or int array [leaves] or [n, leaves]
-        Fixed, or *confident*.
+        Fixed, or *confident* or *unsure*.
     sizes : int array [steps]
 
     Returns
@@ -103,7 +103,8 @@ def sampler_log_prob(
     blocks = block_sizes("sizes", sizes, grammar.n_leaves)
     if isinstance(order, str) and order in ("random", "kept"):
         raise InvalidParameter(
-            f"order = {order!r} leads to a string in many ways; give a fixed order or 'confident'"
+            f"order = {order!r} leads to a string in many ways; give a fixed order, 'confident' or "
+            "'unsure'"
         )
     ranks, exact = order_ranks(grammar, order, len(x), 0), exact_conditionals(grammar)
     least, out = least_log_prob(grammar), np.zeros(len(x))

@@ -8,19 +8,24 @@ denoiser of the same pixels under every caption is exact.
 ==================  ============================================================================
 model               optimum beside it
 ==================  ============================================================================
-denoising network   exact errors of every caption, on the same images and noise
+denoising networks  exact errors of every caption, on the same images and noise
 dual encoders       the minimum of InfoNCE over embeddings of the same width, for the exact
                     posterior of the captions given each image
 ==================  ============================================================================
 
 Captions name both objects, one object, or one colour; what is not named is independent and uniform.
-A caption is encoded as a sum over its objects of a perceptron of shape and colour together,
+Each object of a caption is encoded by a perceptron of shape and colour together, which does not
+know where the object stands.  Two denoising networks with the same transformer differ in how these
+codes enter it:
 
-.. math:: g(y) = \sum_{\text{objects}} \phi(\text{shape}, \text{colour}),
+.. math:: \text{tokens: } \{\phi(\text{shape}_1, \text{colour}_1), \phi(\text{shape}_2,
+   \text{colour}_2)\}, \qquad \text{sum: } \sum_{\text{objects}} \phi(\text{shape},
+   \text{colour}).
 
-which can bind, and does not know which object stands where.  Dual encoders learn from captions of
-both objects, by eq. (2) of :mod:`hierdiff.theory.zero_shot.contrastive` with the batch as
-negatives.
+Places of the image attend to tokens; the sum scales and shifts every layer.  Both tell every
+caption from every other one, so the minimum of the loss is the same.  Dual encoders compare an
+image with the sum, and learn from captions of both objects, by eq. (2) of
+:mod:`hierdiff.theory.zero_shot.contrastive` with the batch as negatives.
 """
 
 from __future__ import annotations
@@ -68,14 +73,16 @@ from hierdiff.theory.zero_shot.contrastive import fit_infonce, zero_shot_accurac
 from hierdiff.theory.zero_shot.scenes import PROMPTS, Prompt, TwoObjectScenes
 from hierdiff.theory.zero_shot.weightings import band, snr_at, weighting
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.experiments.conflict_networks import (
+from hierdiff.validation.experiments.rendered_scenes import (
     Fresh,
-    body,
+    network_layers,
+    network_width,
     plan_of,
     quarters,
     score_text,
     scored,
     trained_denoiser,
+    transformer,
 )
 from hierdiff.validation.training import train
 
@@ -99,18 +106,21 @@ ASKED: dict[str, Prompt] = {
 """Prompts of exact models, and a pair one of whose colours is in neither object."""
 QUESTIONS: dict[str, tuple[str, str]] = {**TASKS, "pair: colour": ("pair", "pair recoloured")}
 """True and false prompts."""
+ENTRIES = ("tokens", "sum")
+"""How a caption enters a denoising network."""
 BOUND = ("pair", "pair: colour")
 """Questions that are put to dual encoders as well: exchanged colours, and another colour."""
 
 
 @dataclass(frozen=True)
 class BindingNetworks:
-    """A conditional denoiser and dual encoders on rendered scenes of two objects."""
+    """Conditional denoisers and dual encoders on rendered scenes of two objects."""
 
     v: int = 3
     """Symbols per level, and values of an attribute."""
-    m: int = 2
-    """Rules per symbol."""
+    m: int = 1
+    """Rules per symbol; with more of them a value has more than one drawing, and more must be
+    learned before binding."""
     L: int = 2
     """Depth of an attribute's binary tree, even: an object has 2^(L/2) patches on a side."""
     patch: int = 2
@@ -121,10 +131,12 @@ class BindingNetworks:
     """Quadrants that the colour of the second object fills, 1 to 3."""
     networks: int = 3
     """Networks of every kind, each on grammars and patches of its own."""
-    channels: int = 32
-    """Width of the denoising network."""
-    steps: int = 1300
-    """Training steps of the denoising network."""
+    width: int = 64
+    """Features per place of the denoising networks."""
+    layers: int = 4
+    """Their layers."""
+    steps: int = 3000
+    """Their training steps."""
     batch: int = 64
     """Fresh scenes per step."""
     data: int = 100
@@ -144,7 +156,8 @@ class BindingNetworks:
 
     def __post_init__(self) -> None:
         check_fields(
-            self, tau=positive, networks=partial(whole, low=2, high=1000), channels=_COUNT,
+            self, tau=positive, networks=partial(whole, low=2, high=1000), width=network_width,
+            layers=network_layers,
             areas=partial(listed, rule=partial(whole, low=1, high=3)), steps=_COUNT, batch=_COUNT,
             data=partial(whole, low=2, high=10**7), samples=_COUNT, hidden=_COUNT,
             widths=partial(listed, rule=_COUNT, rising=True), encoder_steps=_COUNT,
@@ -316,12 +329,44 @@ class CaptionEncoder(nn.Module):
         # no table of torch's: its size would be taken for the number of labels
         self.condition = nn.Parameter(0.1 * torch.randn(conditions, width))
 
-    def forward(self, labels: Tensor) -> Tensor:
-        """Codes [n, width] of labels [n]."""
+    def each(self, labels: Tensor) -> Tensor:
+        """Codes [n, objects, width] of labels [n], zero for an object that is not named."""
         hot, named = self.get_buffer("hot"), self.get_buffer("named")
         number = labels % len(hot)
-        code: Tensor = (self.objects(hot[number]) * named[number][..., None]).sum(dim=1)
-        return code + self.condition[labels // len(hot)]
+        code: Tensor = self.objects(hot[number]) * named[number][..., None]
+        return code
+
+    def further(self, labels: Tensor) -> Tensor:
+        """Codes [n, width] of the further conditions."""
+        return self.condition[labels // len(self.get_buffer("hot"))]
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Codes [n, width] of labels [n]."""
+        code: Tensor = self.each(labels).sum(dim=1)
+        return code + self.further(labels)
+
+
+class CaptionTokens(nn.Module):
+    """Captions as tokens: one for each object, and one for the further conditions.
+
+    Parameters
+    ----------
+    encoder : CaptionEncoder
+    width : int
+        Of its codes.
+    """
+
+    def __init__(self, encoder: CaptionEncoder, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.absent = nn.Parameter(0.1 * torch.randn(width))
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Tokens [n, objects + 1, width] of labels [n]."""
+        named = self.encoder.get_buffer("named")
+        missing = 1 - named[labels % len(named)][..., None]
+        each = self.encoder.each(labels) + missing * self.absent
+        return torch.cat([each, self.encoder.further(labels)[:, None]], dim=1)
 
 
 class SceneEncoders(nn.Module):
@@ -418,10 +463,10 @@ def measure_binding(
     """
     rows = [_one_network(source, g, seed, folder, device) for g in range(source.networks)]
     asked, dual = ("area", "task", "weighting"), ("area", "dual_task", "width")
-    texts = {
-        "accuracy": (asked, "how often the true caption wins"),
+    texts: dict[str, tuple[tuple[str, ...], str]] = {
+        "accuracy": (("entry", *asked), "how often the true caption wins"),
         "exact_accuracy": (asked, "how often it wins by the exact denoiser"),
-        "accuracy_minus_exact": (asked, "accuracy, network minus exact"),
+        "accuracy_minus_exact": (("entry", *asked), "accuracy, network minus exact"),
         "bayes": (asked[:2], "how often the true caption is likelier"),
         "dual_accuracy": (dual, "accuracy of dual encoders"),
         "dual_optimum": (dual, "accuracy at the minimum of InfoNCE"),
@@ -437,6 +482,7 @@ def measure_binding(
     pixels = ("area", "picture", "channel", "row", "column")
     variables["pictures"] = (pixels, rows[0]["pictures"], "scenes")
     coords = {
+        "entry": (("entry",), list(ENTRIES), "how a caption enters the network"),
         "area": (("area",), list(source.areas), "area of the second object's colour"),
         "task": (("task",), list(QUESTIONS), "object asked about, attribute exchanged"),
         "weighting": (("weighting",), list(_weights()), "weight of the error of x0"),
@@ -453,19 +499,18 @@ def _weights() -> dict[str, Any]:
 def _one_network(
     source: BindingNetworks, g: int, seed: int, folder: Path | None, device: str
 ) -> dict[str, Array]:
-    """One denoising network and the dual encoders of every width, on one pair of grammars."""
+    """The denoising networks and the dual encoders of every width, on one pair of grammars."""
     own, captions = seed * 1000 + g, Captions(source.v)
     drawn = _Drawn(*source.drawn(g, seed), captions)
     place = None if folder is None else folder / f"binding-{seed}-{g}"
-    shape = drawn.canvas[source.areas[0]].shape
-    torch.manual_seed(int(stream(own, "weights").integers(2**31)))
-    module = body(shape, source.channels, 1)
-    module.label_emb = CaptionEncoder(captions, 4 * source.channels, 128, len(source.areas))
-    network = trained_denoiser(
-        module, drawn.batch, plan_of(source.steps, device), batch=source.batch, seed=own,
-        folder=None if place is None else place / "denoiser", name=f"network {g}",
-    )  # fmt: skip
-    found = _asked(source, drawn, network, own)
+    networks = [
+        trained_denoiser(
+            _denoiser(source, drawn, entry, own), drawn.batch, plan_of(source.steps, device),
+            batch=source.batch, seed=own, folder=None if place is None else place / entry,
+            name=f"network {g}, {entry}",
+        ) for entry in ENTRIES
+    ]  # fmt: skip
+    found = _asked(source, drawn, networks, own)
     found |= _dual(source, drawn, own, place, device)
     pictures = []
     for i, area in enumerate(source.areas):
@@ -477,16 +522,28 @@ def _one_network(
     return {**found, "pictures": np.stack(pictures)}
 
 
+def _denoiser(source: BindingNetworks, drawn: _Drawn, entry: str, seed: int) -> nn.Module:
+    """An untrained network; both kinds have the same weights but for the caption."""
+    torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+    encoder = CaptionEncoder(drawn.captions, source.width, 128, len(source.areas))
+    as_tokens = entry == "tokens"
+    return transformer(
+        drawn.canvas[source.areas[0]].shape, source.width, source.layers,
+        code=None if as_tokens else encoder,
+        prompt=CaptionTokens(encoder, source.width) if as_tokens else None,
+    )  # fmt: skip
+
+
 def _asked(
-    source: BindingNetworks, drawn: _Drawn, network: NetworkModel, seed: int
+    source: BindingNetworks, drawn: _Drawn, networks: list[NetworkModel], seed: int
 ) -> dict[str, Array]:
-    """The denoising network and the exact one, on the same scenes and noise."""
+    """The denoising networks and the exact one, on the same scenes and noise."""
     prompts, names, weights = tuple(ASKED.values()), list(ASKED), _weights()
     shape = (len(source.areas), len(QUESTIONS), len(weights))
-    found = {name: np.empty(shape) for name in ("accuracy", "exact_accuracy")}
+    accuracy = np.empty((1 + len(networks), *shape))  # of the exact denoiser first
     bayes = np.empty(shape[:2])
     total, zero = len(drawn.captions.table), np.zeros(source.data, np.intp)
-    scored = ClassErrors(network, total)
+    scored = [ClassErrors(network, total) for network in networks]
     for i, area in enumerate(source.areas):
         scenes, canvas = drawn.scenes[area], drawn.canvas[area]
         x0, values = scenes.sample(source.data, stream(seed, "scenes", area))
@@ -495,26 +552,29 @@ def _asked(
         images = canvas.render(x0)
         rng = stream(seed, "pool", area)
         t = 1 - rng.random((source.data, source.samples))
-        errors = np.empty((2, source.data, source.samples, len(prompts)))
+        errors = np.empty((len(accuracy), source.data, source.samples, len(prompts)))
         for k in range(source.samples):
             noise = rng.standard_normal(images.shape, dtype=np.float32)
             snr = snr_at(t[:, k])
-            errors[1, :, k] = scenes.prompt_errors(x0, values, canvas.read(noise), snr, prompts)
+            errors[0, :, k] = scenes.prompt_errors(x0, values, canvas.read(noise), snr, prompts)
             wide = snr[:, None, None, None]
             x_t = ((np.sqrt(wide) * images + noise) / np.sqrt(1 + wide)).astype(np.float32)
-            for j, label in enumerate(labels):
-                guess = scored.denoise(x_t, snr, label)
-                errors[0, :, k, j] = ((images - guess) ** 2).sum(axis=(1, 2, 3), dtype=float)
+            for e, network in enumerate(scored, start=1):
+                for j, label in enumerate(labels):
+                    guess = network.denoise(x_t, snr, label)
+                    errors[e, :, k, j] = ((images - guess) ** 2).sum(axis=(1, 2, 3), dtype=float)
         for j, (true, false) in enumerate(QUESTIONS.values()):
             columns = [names.index(true), names.index(false)]
             bayes[i, j] = tie_split_accuracy(-log_p[:, columns], zero).mean()
-            for name, part in zip(found, errors, strict=True):
+            for e, part in enumerate(errors):
                 pool = ErrorPool(t, part[..., columns])
                 for k, weight in enumerate(weights.values()):
                     scores = prefix_scores(pool, weight, (source.samples,))[0]
-                    found[name][i, j, k] = tie_split_accuracy(scores, zero).mean()
-    gap = found["accuracy"] - found["exact_accuracy"]
-    return {**found, "accuracy_minus_exact": gap, "bayes": bayes}
+                    accuracy[e, i, j, k] = tie_split_accuracy(scores, zero).mean()
+    return {
+        "accuracy": accuracy[1:], "exact_accuracy": accuracy[0],
+        "accuracy_minus_exact": accuracy[1:] - accuracy[0], "bayes": bayes,
+    }  # fmt: skip
 
 
 def _dual(
@@ -611,21 +671,25 @@ def beyond_chance(rows: ArrayLike, scenes: int) -> list[float]:
 
 
 def binding_summary(ds: xr.Dataset) -> Summary:
-    """Accuracy of all networks and their optima, and of a bag of attributes, which is wrong."""
+    """Accuracy (exp) of all networks and their optima; a bag of attributes is wrong."""
     weights, widths = [str(w) for w in ds.weighting.values], [int(d) for d in ds.width.values]
     values: dict[str, Any] = {"networks": int(ds.sizes["network"]), "denoising": {}, "dual": {}}
     lines: list[list[str]] = []
     for area in ds.area.values:
         for task in map(str, ds.task.values):
+            at = {"area": area, "task": task}
             row: dict[str, Any] = {
-                name: {w: _pair(ds, name, area=area, task=task, weighting=w) for w in weights}
-                for name in ("accuracy", "exact_accuracy", "accuracy_minus_exact")
+                name: {e: {w: _pair(ds, name, entry=e, weighting=w, **at) for w in weights}
+                       for e in ENTRIES} for name in ("accuracy", "accuracy_minus_exact")
+            }  # fmt: skip
+            row["exact_accuracy"] = {
+                w: _pair(ds, "exact_accuracy", weighting=w, **at) for w in weights
             }
-            row["bayes"] = _pair(ds, "bayes", area=area, task=task)
+            row["bayes"] = _pair(ds, "bayes", **at)
             values["denoising"].setdefault(f"{area:g}", {})[task] = row
-            cells = [row[n][w] for w in ("exp", "vdm") for n in ("accuracy", "exact_accuracy")]
+            cells = [*(row["accuracy"][e]["exp"] for e in ENTRIES), row["exact_accuracy"]["exp"]]
             lines.append([f"{area:g}", task, *map(pair_text, (*cells, row["bayes"]))])
-    heads = ["network, exp", "exact, exp", "network, vdm", "exact, vdm", "Bayes"]
+    heads = [*ENTRIES, "exact", "Bayes"]
     parts = [text_table(["area", "task", *heads], lines, keys=2)]
     lines = []
     for area in ds.area.values:
@@ -641,7 +705,10 @@ def binding_summary(ds: xr.Dataset) -> Summary:
     heads = [f"d = {d}, {kind}" for d in widths for kind in ("network", "minimum")]
     parts.append(text_table(["area", "dual encoders", *heads], lines, keys=2))
     laws = _laws(ds)
-    rows = [[f"pairs, {name}", score_text(x)] for name, x in laws.items()]
+    rows = []
+    for name, law in laws.items():
+        each = law.items() if isinstance(law, dict) else [("", law)]
+        rows += [[f"pairs, {name}", entry, score_text(x)] for entry, x in each]
     parts.append(text_table([], rows))
     values |= {"scenes asked": _scenes(ds), **laws}
     return Summary("\n\n".join(parts), _claim(ds, values), values)
@@ -653,14 +720,18 @@ def _scenes(ds: xr.Dataset) -> int:
 
 
 def _laws(ds: xr.Dataset) -> dict[str, Any]:
-    """Pairs: network minus exact, minus one half (a bag of attributes); encoders minus minimum."""
+    """Pairs: networks minus exact, minus one half (a bag of attributes); encoders minus minimum."""
     pair = ds.sel(task="pair", weighting="exp")
     dual = ds.dual_minus_optimum_by_network.sel(dual_task="pair")
+    gap, seen = (pair[f"{name}_by_network"].mean("area")
+                 for name in ("accuracy_minus_exact", "accuracy"))  # fmt: skip
+    scenes = _scenes(ds) * ds.sizes["area"]
     return {
-        "network minus exact": scored(pair.accuracy_minus_exact_by_network.mean("area").values),
-        "network minus a bag of attributes": beyond_chance(
-            pair.accuracy_by_network.mean("area").values, _scenes(ds) * ds.sizes["area"]
-        ),
+        "network minus exact": {e: scored(gap.sel(entry=e).values) for e in ENTRIES},
+        "network minus a bag of attributes": {
+            e: beyond_chance(seen.sel(entry=e).values, scenes) for e in ENTRIES
+        },
+        "tokens minus sum": scored((seen.sel(entry="tokens") - seen.sel(entry="sum")).values),
         "dual encoders minus minimum": scored(dual.mean(("area", "width")).values),
     }
 
@@ -672,16 +743,20 @@ def _claim(ds: xr.Dataset, values: Mapping[str, Any]) -> str:
     gap, bag = values["network minus exact"], values["network minus a bag of attributes"]
     small = values["denoising"][last]["first: colour"]
     best = [dual["dual_optimum"][k][0] for k in (narrow, wide)]
+    exact = small["exact_accuracy"]
     return (
         f"{values['networks']} denoising networks (exp) prefer the true pair in "
-        f"{pair_text(pair['accuracy']['exp'])} of scenes (exact "
-        f"{pair['exact_accuracy']['exp'][0]:.3f}, Bayes {pair['bayes'][0]:.3f}), minus exact "
-        f"{score_text(gap)}, minus a bag of attributes {score_text(bag)}; dual encoders "
+        f"{pair_text(pair['accuracy']['tokens']['exp'])} of scenes if captions are tokens and in "
+        f"{pair_text(pair['accuracy']['sum']['exp'])} if they are one sum (exact "
+        f"{pair['exact_accuracy']['exp'][0]:.3f}, Bayes {pair['bayes'][0]:.3f}); minus exact "
+        f"{score_text(gap['tokens'])} and {score_text(gap['sum'])}, minus a bag of attributes "
+        f"{score_text(bag['tokens'])} and {score_text(bag['sum'])}; dual encoders "
         f"{pair_text(dual['dual_accuracy'][narrow])} at width {narrow} and "
         f"{pair_text(dual['dual_accuracy'][wide])} at {wide} (minimum {best[0]:.3f} and "
         f"{best[1]:.3f}); with {last} times the area the colour of the small object is named "
-        f"right in {pair_text(small['accuracy']['high'])} at high noise (exact "
-        f"{small['exact_accuracy']['high'][0]:.3f})"
+        f"right in {pair_text(small['accuracy']['tokens']['exp'])} and, at high noise, "
+        f"{pair_text(small['accuracy']['tokens']['high'])} (exact {exact['exp'][0]:.3f} and "
+        f"{exact['high'][0]:.3f})"
     )
 
 
@@ -702,14 +777,13 @@ def binding_figure(ds: xr.Dataset) -> Figure:
     _sheet(axes[0], ds)
     place, areas = np.arange(ds.sizes["task"]), ds.area.values
     for i, area in enumerate(areas):
-        for j, weight in enumerate(("exp", "high")):
-            one = ds.sel(area=area, weighting=weight)
+        for j, (entry, mark) in enumerate(zip(ENTRIES, "o^", strict=True)):
+            one = ds.sel(area=area, entry=entry, weighting="exp")
             colour = PALETTE[2 * i + j]
             at = place + 0.16 * (2 * i + j - len(areas) + 0.5)
-            words = {"exp": "exp(-7t)", "high": "high noise alone"}[weight]
-            axes[1].errorbar(at, one.accuracy, one.accuracy_error, ls="none", marker="o", ms=5,
+            axes[1].errorbar(at, one.accuracy, one.accuracy_error, ls="none", marker=mark, ms=5,
                              mfc="none", capsize=2, color=colour,
-                             label=f"area {area}, {words}")  # fmt: skip
+                             label=f"area {area}, {_WORDS[entry]}")  # fmt: skip
             axes[1].errorbar(at, one.exact_accuracy, fmt="_", ms=10, color=colour)
         both = ds.sel(area=area)
         for task, mark, face in zip(BOUND, "os", ("none", "none"), strict=True):
@@ -735,7 +809,10 @@ def binding_figure(ds: xr.Dataset) -> Figure:
     return figure
 
 
-_WORDS = {"pair": "colours exchanged", "pair: colour": "another colour"}
+_WORDS = {
+    "tokens": "caption as tokens", "sum": "caption as one sum", "pair": "colours exchanged",
+    "pair: colour": "another colour",
+}  # fmt: skip
 
 
 def _sheet(ax: Axes, ds: xr.Dataset) -> None:

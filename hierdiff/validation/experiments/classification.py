@@ -81,7 +81,6 @@ from hierdiff.validation.experiments.binding_networks import (
     measure_binding,
 )
 from hierdiff.validation.experiments.conflict_networks import (
-    ComposedPhotographs,
     ConflictNetworks,
     conflict_figure,
     conflict_summary,
@@ -92,6 +91,7 @@ from hierdiff.validation.experiments.own_images import (
     classify_own,
     even_rows,
 )
+from hierdiff.validation.experiments.silhouettes import ComposedPhotographs
 from hierdiff.validation.gaussian_rhm import GaussianRHMNetwork
 from hierdiff.validation.recipes import train_image_network, train_symbol_network
 from hierdiff.validation.training import TrainConfig, train

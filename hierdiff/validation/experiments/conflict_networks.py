@@ -23,11 +23,11 @@ exact, and is scored on the same noise.  Amplitude and level of the texture chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -37,9 +37,8 @@ from torch import Tensor, nn
 
 from hierdiff import results
 from hierdiff._display import pair_text, text_table
-from hierdiff.checks import check_fields, checked, listed, number, positive, reals, whole
+from hierdiff.checks import check_fields, listed, number, positive, whole
 from hierdiff.contracts import Summary
-from hierdiff.data.fashion import FASHION_CLASSES, fashion
 from hierdiff.data.rhm import RHM
 from hierdiff.data.rhm_images import EmissionImages, frequency_templates
 from hierdiff.errors import InvalidParameter
@@ -47,17 +46,27 @@ from hierdiff.noise import GaussianNoise
 from hierdiff.plots import FONT, GUIDE, PALETTE, Axes, Figure, legend, panels, plt
 from hierdiff.seeds import stream
 from hierdiff.sims.cue_conflict import CueConflict
-from hierdiff.sims.metrics.estimators import student_error, student_score
+from hierdiff.sims.metrics.estimators import student_error
 from hierdiff.theory.zero_shot.rhm_classes import GaussianRHM
 from hierdiff.theory.zero_shot.scenes import ShapeTexture
 from hierdiff.validation.adapter import NetworkModel
-from hierdiff.validation.diffusion.schedules import DiscreteSchedule
-from hierdiff.validation.execution import Execution
-from hierdiff.validation.experiments.clothing_networks import ClothingNetworks, ClothingSizes
-from hierdiff.validation.networks.adm import ADMConfig, ADMUNet
-from hierdiff.validation.training import TrainConfig, train
+from hierdiff.validation.experiments.rendered_scenes import (
+    Fresh,
+    network_layers,
+    network_width,
+    plan_of,
+    quarterings,
+    quarters,
+    score_text,
+    scored,
+    trained_denoiser,
+    transformer,
+)
+from hierdiff.validation.experiments.silhouettes import ComposedPhotographs, Judge
+from hierdiff.validation.networks.transformer import ImageTransformer
+from hierdiff.validation.training import train
 
-__all__ = ["ComposedPhotographs", "ConflictNetworks", "compose_silhouettes"]
+__all__ = ["ConflictNetworks"]
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
@@ -79,27 +88,29 @@ class ConflictNetworks:
     """Symbols per level, classes, and texture symbols."""
     m: int = 2
     """Rules per symbol."""
-    s: int = 2
+    s: int = 4
     """Symbols that a rule writes."""
-    L: int = 4
+    L: int = 2
     """Depth of the shape's tree; its leaves fill a square of patches."""
     patch: int = 4
     """Pixels on a side of a patch."""
-    tau: float = 0.42
+    tau: float = 0.7
     """Standard deviation of the Gaussian emissions."""
-    texture_levels: tuple[int, ...] = (4, 2)
+    texture_levels: tuple[int, ...] = (2, 1)
     """Levels of the tree at which the symbols of the texture stand."""
-    concentrations: tuple[float, ...] = (0.7, 0.15)
+    concentrations: tuple[float, ...] = (0.3, 0.1)
     """Of the Dirichlet law of the histograms at each of these levels."""
     amplitudes: tuple[float, ...] = (1.0, 0.3)
     """Amplitudes k of the texture, the shape's being 1."""
     networks: int = 3
     """Networks, each on a grammar and histograms of its own."""
-    channels: int = 32
-    """Width of both networks."""
-    steps: int = 1200
+    width: int = 64
+    """Features per place of both networks."""
+    layers: int = 4
+    """Their layers."""
+    steps: int = 3000
     """Training steps of the denoising network."""
-    classifier_steps: int = 400
+    classifier_steps: int = 1000
     """Training steps of the discriminative network."""
     batch: int = 64
     """Fresh images per step."""
@@ -115,14 +126,15 @@ class ConflictNetworks:
     def __post_init__(self) -> None:
         check_fields(
             self, patch=partial(whole, low=1, high=64), tau=positive, networks=_FEW,
-            texture_levels=partial(listed, rule=partial(whole, low=0)), channels=_COUNT,
+            texture_levels=partial(listed, rule=partial(whole, low=0)), width=network_width,
+            layers=network_layers,
             concentrations=partial(listed, rule=positive, distinct=False), batch=_COUNT,
             amplitudes=partial(listed, rule=partial(number, low=1e-3, high=1e3)), data=_COUNT,
             steps=_COUNT, samples=_COUNT, classifier_steps=_COUNT, sigma2=_SIGMA2,
             low_pass=_FACTORS,
         )  # fmt: skip
         rhm = RHM(self.v, self.m, self.s, self.L)
-        if 4 ** _quarters(rhm.n_leaves) != rhm.n_leaves:
+        if 4 ** quarterings(rhm.n_leaves) != rhm.n_leaves:
             raise InvalidParameter(
                 f"s = {self.s}, L = {self.L} make {rhm.n_leaves} leaves, which fill no square of "
                 "2^k x 2^k patches; use s = 4, or s = 2 with even L"
@@ -146,50 +158,7 @@ class ConflictNetworks:
         return RenderedScene(self, g, seed)
 
 
-@dataclass(frozen=True)
-class ComposedPhotographs:
-    """Networks on photographs of clothing, shown silhouettes filled with other photographs.
-
-    The networks are those of :mod:`hierdiff.validation.experiments.clothing_networks`, which are
-    found where that study has trained them.
-    """
-
-    amplitudes: tuple[float, ...] = (1.0, 0.3)
-    """Contrasts k of the filling about its mean."""
-    networks: int = 3
-    """Networks of each kind."""
-    channels: int = 32
-    """Width of the denoising network."""
-    steps: int = 1500
-    """Training steps of every network."""
-    batch: int = 32
-    """Images per step."""
-    data: int = 60
-    """Composed photographs per amplitude; half as many of the photographs themselves."""
-    samples: int = 20
-    """Samples (t, eps) per photograph, shared by the classes."""
-    sigma2: tuple[float, ...] = (0.03, 0.3, 3.0)
-    """Noise levels that are tried alone."""
-    low_pass: tuple[int, ...] = (1, 3, 5)
-    """Pixels on a side over which the discriminative network's input is averaged."""
-
-    def __post_init__(self) -> None:
-        check_fields(
-            self, networks=_FEW, channels=_COUNT, steps=_COUNT, batch=_COUNT,
-            # at k = 0 a filling shows nothing of its class
-            amplitudes=partial(listed, rule=partial(number, low=1e-3, high=1)),
-            data=_COUNT, samples=_COUNT, sigma2=_SIGMA2,
-            low_pass=partial(listed, rule=partial(whole, low=1, high=14), least=2),
-        )  # fmt: skip
-
-    def scene(self, g: int, seed: int) -> PhotographScene:
-        """The photographs of one network."""
-        return PhotographScene(self, g, seed)
-
-
 Source: TypeAlias = ConflictNetworks | ComposedPhotographs
-Judge: TypeAlias = Callable[[Array, int], Array]
-"""Images of a case to classes [n]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,22 +188,6 @@ class ExactCues:
         return self.model.errors(
             self.emissions(x0), self.emissions(noise), snr, classes=classes, dtype=dtype
         )
-
-
-def _quarters(leaves: int) -> int:
-    """How often a square of so many leaves is quartered."""
-    return (int(leaves).bit_length() - 1) // 2
-
-
-def quarters(leaves: int) -> tuple[Array, Array]:
-    """Row and column of the leaves of a tree, of which four neighbours make a square each time."""
-    place = np.arange(leaves)
-    row, column = np.zeros_like(place), np.zeros_like(place)
-    for level in range(_quarters(leaves)):
-        quarter = place // 4**level % 4
-        row += (quarter // 2) << level
-        column += (quarter % 2) << level
-    return row, column
 
 
 class RenderedScene:
@@ -288,10 +241,11 @@ class RenderedScene:
 
     def trained(self, seed: int, folder: Path | None, device: str) -> tuple[NetworkModel, Judge]:
         source, place = self.source, None if folder is None else folder / self.place
-        classes = self.conditions * self.n_classes
         torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
-        module = body(self.canvas.shape, source.channels, classes)
-        module.label_emb = CaseAndClass(self.conditions, self.n_classes, 4 * source.channels)
+        module = transformer(
+            self.canvas.shape, source.width, source.layers,
+            code=CaseAndClass(self.conditions, self.n_classes, source.width),
+        )  # fmt: skip
         network = trained_denoiser(
             module, self.draw, plan_of(source.steps, device), batch=source.batch, seed=seed,
             folder=None if place is None else place / "denoiser", name=f"network {self.place}",
@@ -329,121 +283,7 @@ class RenderedScene:
         return self.canvas.picture(images)[:, 0]
 
 
-@checked(amplitude=partial(number, low=0, high=1e6))
-def compose_silhouettes(shapes: ArrayLike, textures: ArrayLike, amplitude: float = 1.0) -> Array:
-    r"""Silhouettes of some photographs, filled with the nearest pixels of others.
-
-    .. math:: x_{ij} = \bar b + k\,(b_{n(ij)} - \bar b) \text{ inside the silhouette},
-        \qquad -1 \text{ outside},
-
-    with n(ij) the pixel of the second photograph's own silhouette that is nearest to ij.
-
-    Parameters
-    ----------
-    shapes, textures : array [n, 1, height, width]
-        In [-1, 1], with a background of -1.
-    amplitude : float
-        k, contrast of the filling about its mean.
-
-    Returns
-    -------
-    array [n, 1, height, width]
-
-    Raises
-    ------
-    InvalidParameter
-        If the shapes differ, or a photograph has no foreground.
-
-    Examples
-    --------
-    >>> a, b = -np.ones((2, 1, 1, 3, 3))
-    >>> a[0, 0, :, 0], b[0, 0, 1] = 0.5, [0.0, 0.4, 0.8]
-    >>> compose_silhouettes(a, b)[0, 0].tolist()
-    [[0.0, -1.0, -1.0], [0.0, -1.0, -1.0], [0.0, -1.0, -1.0]]
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    a, b = (
-        reals(name, x, low=-1e6, high=1e6)
-        for name, x in (("shapes", shapes), ("textures", textures))
-    )
-    if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1:
-        raise InvalidParameter(
-            f"shapes of shape {a.shape} and textures of shape {b.shape} must both be [n, 1, h, w]"
-        )
-    out = np.full(a.shape, -1.0)
-    for k, (form, paint) in enumerate(zip(a[:, 0], b[:, 0], strict=True)):
-        inside, own = form > _FOREGROUND, paint > _FOREGROUND
-        if not inside.any() or not own.any():
-            raise InvalidParameter(f"photograph {k} has no foreground; leave it out")
-        near = distance_transform_edt(~own, return_distances=False, return_indices=True)
-        mean = paint[own].mean()
-        filling = mean + amplitude * (paint[tuple(near)] - mean)
-        out[k, 0] = np.where(inside, filling, -1.0)
-    return out
-
-
-class PhotographScene:
-    """Photographs of clothing, and silhouettes filled with others."""
-
-    def __init__(self, source: ComposedPhotographs, g: int, seed: int) -> None:
-        self.source, self.g, self.seed = source, g, seed
-        self.test, self.amplitudes = fashion("test", size=14), source.amplitudes
-        self.cases = tuple(f"k = {k:g}" for k in source.amplitudes)
-        self.n_classes, self.conditions = len(FASHION_CLASSES), 1
-        self.pictures = ("photograph", "conflict", "low-passed")
-
-    def trained(self, seed: int, folder: Path | None, device: str) -> tuple[NetworkModel, Judge]:
-        s = self.source
-        sizes = ClothingSizes(channels=s.channels, batch=s.batch, steps=s.steps, seed=self.seed)
-        networks = ClothingNetworks(sizes, folder, device)
-        judge = networks.classifier(self.g)
-
-        def answers(images: Array, case: int) -> Array:
-            return np.asarray(judge.activations(images)["logits"].argmax(axis=1))
-
-        return networks.network(self.g), answers
-
-    def _rows(self, labels: Array, rng: np.random.Generator) -> Array:
-        """A test photograph of each class."""
-        return np.array([rng.choice(np.flatnonzero(self.test.labels == k)) for k in labels])
-
-    def conflict(self, case: int, n: int, seed: int) -> tuple[Array, Array, Array]:
-        rng = stream(seed, "conflict")
-        shapes = rng.integers(self.n_classes, size=n)
-        textures = (shapes + rng.integers(1, self.n_classes, size=n)) % self.n_classes
-        a, b = (self.test.images[self._rows(x, rng)] for x in (shapes, textures))
-        both = compose_silhouettes(a, b, self.amplitudes[case])
-        return both.astype(np.float32), shapes, textures
-
-    def agreeing(self, case: int, n: int, seed: int) -> tuple[Array, Array]:
-        some = self.test[stream(seed, "agreeing").permutation(len(self.test))[:n]]
-        return some.images, some.labels
-
-    def low_passed(self, images: Array, case: int, factor: float) -> Array:
-        from scipy.ndimage import uniform_filter
-
-        size = int(factor)
-        return np.asarray(uniform_filter(images, (0, 0, size, size), mode="nearest"))
-
-    def exact(self, case: int) -> None:
-        return None
-
-    def shown(self, case: int, seed: int) -> Array:
-        images, _, _ = self.conflict(case, 1, seed)
-        plain, _ = self.agreeing(case, 1, seed)
-        return np.concatenate([plain, images, self.low_passed(images, case, 3)])[:, 0]
-
-
 # --------------------------------------------------------------------------------------- networks
-
-
-def body(shape: tuple[int, ...], channels: int, classes: int) -> ADMUNet:
-    """The U-Net of both kinds of networks, at one resolution: the places are few."""
-    return ADMUNet(ADMConfig(
-        shape[-1], channels, (1,), 1, (), head_channels=32, classes=classes,
-        learned_variance=False, image_channels=shape[0],
-    ))  # fmt: skip
 
 
 class CaseAndClass(nn.Module):
@@ -467,121 +307,25 @@ class CaseAndClass(nn.Module):
 
 
 class Pooled(nn.Module):
-    """The same U-Net with other outputs, averaged over the places: logits, or an embedding.
+    """The same transformer with other outputs: logits, from its features averaged over the places.
 
     Parameters
     ----------
-    body : ADMUNet
+    body : ImageTransformer
     outputs : int
     """
 
-    def __init__(self, body: ADMUNet, outputs: int) -> None:
+    def __init__(self, body: ImageTransformer, outputs: int) -> None:
         super().__init__()
-        width = body.config.widths[0]
-        body.out[-1] = nn.Conv2d(width, outputs, 3, padding=1)
         self.body = body
+        self.logits = nn.Linear(body.head.in_features, outputs)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Images [n, c, h, w] and conditions [n] to [n, outputs]."""
-        found: Tensor = self.body(x, torch.zeros(len(x), device=x.device), labels)
-        return found.mean(dim=(2, 3))
-
-
-class Fresh(NamedTuple):
-    """Images drawn for training, with what they are before the emission noise.
-
-    Attributes
-    ----------
-    bare : array [n, leaves, v]
-        Emissions without noise: the symbols.
-    spread : array [n, leaves, 1]
-        Standard deviation of the emission noise.
-    labels : int array [n]
-    """
-
-    bare: Array
-    spread: Array
-    labels: Array
-
-    def images(self, canvas: EmissionImages, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Images with emission noise."""
-        noise = rng.standard_normal(self.bare.shape)
-        return canvas.render(self.bare + self.spread * noise)
-
-
-Draw: TypeAlias = Callable[[int, np.random.Generator], list[tuple[EmissionImages, Fresh]]]
-"""Fresh images, by the canvas on which they are drawn."""
-
-
-def noisy_and_mean(
-    canvas: EmissionImages, some: Fresh, alpha: Floats, sigma: Floats, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Noisy images, and the mean of their noise given the symbols."""
-    a, b = alpha[:, None, None], sigma[:, None, None]
-    images = some.images(canvas, rng)
-    eps = rng.standard_normal(images.shape, dtype=np.float32)
-    x_t = (a[..., None] * images + b[..., None] * eps).astype(np.float32)
-    mean = b * (canvas.read(x_t) - a * some.bare) / (b**2 + a**2 * some.spread**2)
-    # pixels that no template reaches have no emission noise: there eps is known
-    return x_t, eps + canvas.render(mean - canvas.read(eps))
-
-
-def focused_loss(draw: Draw, batch: int, seed: int) -> Callable[[nn.Module, int], Tensor]:
-    r"""Squared error of eps on fresh images, most of it where classes are told apart.
-
-    The target is the mean of eps given the noisy image and the symbols e of all leaves,
-
-    .. math:: E[\epsilon \mid x_t, e] = \sigma\,\frac{x_t - \alpha R e}{\sigma^2 + \alpha^2\tau^2},
-
-    so the minimum over functions is the posterior mean of eps, as with eps itself as the target;
-    the gradient has less noise.
-    """
-    schedule = DiscreteSchedule.linear()
-    ratio = schedule.snr / (1 + schedule.snr)
-    clean, sigma = np.sqrt(ratio), np.sqrt(1 - ratio)
-    inside = np.flatnonzero((schedule.snr > _DECIDED[0]) & (schedule.snr < _DECIDED[1]))
-
-    def loss(network: nn.Module, step: int) -> Tensor:
-        rng = stream(seed, "training", step)
-        parts = draw(batch, rng)
-        index = rng.integers(len(schedule), size=batch)
-        focus = rng.random(batch) < 0.75
-        index[focus] = inside[rng.integers(len(inside), size=int(focus.sum()))]
-        noisy, targets, start = [], [], 0
-        for canvas, some in parts:
-            rows = index[start : start + len(some.labels)]
-            start += len(rows)
-            x_t, mean = noisy_and_mean(canvas, some, clean[rows], sigma[rows], rng)
-            noisy.append(x_t)
-            targets.append(mean)
-        where = next(network.parameters()).device
-        x, t, label, target = (
-            torch.from_numpy(v).to(where)
-            for v in (np.concatenate(noisy), schedule.times[index].astype(np.float32),
-                      np.concatenate([some.labels for _, some in parts]), np.concatenate(targets))
-        )  # fmt: skip
-        return nn.functional.mse_loss(network(x, t, label), target)
-
-    return loss
-
-
-def trained_denoiser(
-    module: nn.Module, draw: Draw, plan: TrainConfig, *, batch: int, seed: int,
-    folder: Path | None, name: str,
-) -> NetworkModel:  # fmt: skip
-    """A conditional network trained on fresh images, always with their labels."""
-    loss = focused_loss(draw, batch, seed)
-    done = train(module, loss, plan, folder=folder, name=name)
-    return NetworkModel(
-        done.network, GaussianNoise(schedule="linear"), "eps", condition=0,
-        execution=Execution(batch_size=512),
-    )  # fmt: skip
-
-
-def plan_of(steps: int, device: str) -> TrainConfig:
-    """How every network here is trained."""
-    return TrainConfig(steps=steps, rate=3e-3, warmup=min(100, steps), average=0.99,
-                       every=max(min(250, steps), 1), device=device)  # fmt: skip
+        features, _ = self.body.sweeps(x, torch.zeros(len(x), device=x.device), labels)
+        *_, last = features.values()
+        found: Tensor = self.logits(last.mean(dim=1))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -610,7 +354,9 @@ def _classifier(
     """The discriminative network: it is given the case, as the denoising one is."""
     torch.manual_seed(int(stream(seed, "classifier weights").integers(2**31)))
     shape = scene.canvas.shape
-    module = Pooled(body(shape, source.channels, scene.conditions), scene.n_classes)
+    case = nn.Embedding(scene.conditions, source.width)
+    body = transformer(shape, source.width, source.layers, code=case)
+    module = Pooled(body, scene.n_classes)
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rng = stream(seed, "classifier", step)
@@ -762,17 +508,6 @@ def _pair(ds: xr.Dataset, name: str, **at: Any) -> list[float]:
     return [float(ds[x].sel(at)) for x in (name, f"{name}_error")]
 
 
-def scored(rows: ArrayLike) -> list[float]:
-    """Mean over networks, Student's error of it, and the normal score of its test against 0."""
-    x = np.asarray(rows, float)
-    return [float(x.mean()), float(student_error(x)), float(student_score(x))]
-
-
-def score_text(x: list[float]) -> str:
-    """A difference with its error and score."""
-    return f"{'+' if x[0] > 0 else ''}{pair_text(x)} (z = {x[2]:.1f})"
-
-
 def conflict_summary(ds: xr.Dataset) -> Summary:
     """Shape bias of all networks and of their optimum, and a law that is wrong."""
     cases, weights = map(str, ds.case.values), [str(w) for w in ds.weighting.values]
@@ -816,18 +551,19 @@ def conflict_summary(ds: xr.Dataset) -> Summary:
 
 
 def _laws(ds: xr.Dataset) -> dict[str, Any]:
-    """Network minus exact over all cases, and minus a law in which amplitude does not matter."""
+    """Network minus exact over all cases, and what a small amplitude adds; nothing is planted."""
     names, one = [str(c) for c in ds.case.values], {"weighting": "exp"}
     found: dict[str, Any] = {
         "network minus exact": scored(ds.bias_minus_exact_by_network.sel(one).mean("case").values)
     }
     strong, weak = _extremes(names)
     net, law = (ds[f"{x}bias_by_network"].sel(one) for x in ("", "exact_"))
-    found[_OTHER] = scored((net.sel(case=weak).values - law.sel(case=strong).values).mean(axis=1))
-    found["effect of a small amplitude"] = {
-        word: scored((x.sel(case=weak).values - x.sel(case=strong).values).mean(axis=1))
+    effects = {
+        word: (x.sel(case=weak).values - x.sel(case=strong).values).mean(axis=1)
         for word, x in (("network", net), ("exact", law))
     }
+    effects["network minus exact"] = effects["network"] - effects["exact"]
+    found["effect of a small amplitude"] = {word: scored(x) for word, x in effects.items()}
     levels = list(dict.fromkeys(c.split(",")[0] for c in names))
     if len(levels) > 1:
         first, last = ([c for c in names if c.startswith(f"{x},")] for x in (levels[0], levels[-1]))
@@ -836,9 +572,6 @@ def _laws(ds: xr.Dataset) -> dict[str, Any]:
             for word, x in (("network", net), ("exact", law))
         }
     return found
-
-
-_OTHER = "network minus exact at the other amplitude"
 
 
 def _against_half(ds: xr.Dataset) -> dict[str, Any]:
@@ -861,7 +594,7 @@ def _extremes(names: list[str]) -> tuple[list[str], list[str]]:
 
 def _law_rows(values: Mapping[str, Any]) -> list[list[str]]:
     """Differences of the shape bias (exp) with their scores."""
-    names = ("network minus exact", _OTHER, "network minus one half",
+    names = ("network minus exact", "network minus one half",
              "discriminative minus denoising")  # fmt: skip
     rows = [[name, score_text(values[name])] for name in names if name in values]
     for name in ("effect of a small amplitude", "effect of the level"):
@@ -882,11 +615,12 @@ def _claim(ds: xr.Dataset, values: Mapping[str, Any]) -> str:
         f"{pair_text(d)}"
     )
     if "network minus exact" in values:
-        x, y = values["network minus exact"], values[_OTHER]
-        nearer = "exact" if abs(x[0]) < abs(y[0]) else "planted"
+        effect = values["effect of a small amplitude"]
         text += (
-            f"; minus exact {score_text(x)}, minus the planted law of the other amplitude "
-            f"{score_text(y)}: nearer to the {nearer} law"
+            f"; minus exact {score_text(values['network minus exact'])}; a small amplitude of the "
+            f"texture adds {score_text(effect['network'])}, exact {pair_text(effect['exact'])}, "
+            f"difference {score_text(effect['network minus exact'])}; by the planted law it adds "
+            "nothing"
         )
     return text
 

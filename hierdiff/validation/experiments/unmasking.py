@@ -37,7 +37,7 @@ from hierdiff.theory.rhm.parallel_unmasking import OrderName
 from hierdiff.validation.adapter import NetworkModel
 from hierdiff.validation.execution import usable_device
 from hierdiff.validation.experiments import architecture_rule, clear_checkpoints
-from hierdiff.validation.recipes import train_symbol_network
+from hierdiff.validation.recipes import Target, train_symbol_network
 from hierdiff.validation.training import TrainConfig
 
 __all__ = ["NetworkUnmasking"]
@@ -46,6 +46,7 @@ Array: TypeAlias = NDArray[Any]
 Datasets: TypeAlias = Mapping[str, xr.Dataset]
 
 _COUNT = partial(whole, low=1, high=10**9)
+_ENDS = {"next leaf": "-next-leaf"}  # of the names of checkpoints
 _WORDS = ("divergence", "price", "learning", "valid", "validity")
 
 
@@ -175,13 +176,32 @@ class NetworkUnmasking:
         )  # fmt: skip
         place = None if folder is None else Path(folder)
         parts = [
-            self._question.measure(self._trained(k, place, device), self.grammar(k), workers=1)
+            self._question.measure(self.trained(k, place, device), self.grammar(k), workers=1)
             for k in range(self.networks)
         ]
         return self._joined(parts, _WORDS, "network")
 
-    def _trained(self, k: int, folder: Path | None, device: str) -> NetworkModel:
-        """Network k."""
+    @checked
+    def trained(
+        self, k: int, folder: Path | None = None, device: str = "cpu", *,
+        target: Target = "sample",
+    ) -> NetworkModel:  # fmt: skip
+        """Network k.
+
+        Parameters
+        ----------
+        k : int
+        folder : path, optional
+            Where checkpoints are kept.
+        device : str
+        target : str
+            As in :func:`hierdiff.validation.recipes.symbol_loss`; "next leaf" makes the
+            autoregressive twin, with the same weights at the start and the same number of steps.
+
+        Returns
+        -------
+        NetworkModel
+        """
         every = max(1, self.train_steps // 4)
         plan = TrainConfig(
             steps=self.train_steps, every=every, warmup=max(1, self.train_steps // 20),
@@ -189,8 +209,8 @@ class NetworkUnmasking:
         )  # fmt: skip
         model, _ = train_symbol_network(
             self.grammar(k), MaskingNoise(self.v), plan, width=self.width, batch=self.batch,
-            network=self.architecture, seed=1000 * self.seed + k,
-            folder=None if folder is None else folder / f"network-{k}",
+            network=self.architecture, seed=1000 * self.seed + k, target=target,
+            folder=None if folder is None else folder / f"network-{k}{_ENDS.get(target, '')}",
         )  # fmt: skip
         return model
 

@@ -34,14 +34,16 @@ from hierdiff.theory.rhm.unmasking_schedules import (
 
 
 def walk_of(p: Table, x: tuple[int, ...], order: Any, sizes: list[int]) -> float:
-    """-log q of the string by the definition; ``order`` a permutation, or the word confident."""
+    """-log q of the string by the definition; ``order`` a permutation, confident or unsure."""
     state: dict[int, int] = {}
     total = 0.0
     for size in sizes:
         hidden = [i for i in range(N) if i not in state]
         law = {i: conditional(p, state, i) for i in hidden}
-        if order == "confident":
-            scores = [(round(-sum(a * math.log(a) for a in law[i] if a > 0), 9), i) for i in hidden]
+        if order in ("confident", "unsure"):
+            sign = 1 if order == "confident" else -1
+            scores = [(sign * round(-sum(a * math.log(a) for a in law[i] if a > 0), 9), i)
+                      for i in hidden]  # fmt: skip
             block = [i for _, i in sorted(scores)[:size]]
         else:
             block = [i for i in order if i in hidden][:size]
@@ -82,7 +84,7 @@ def test_terms_agree_with_tables(name: str, sizes: list[int]) -> None:
     grammar = GRAMMARS[name]
     p = string_probabilities(grammar)
     x, weight = strings_of(p)
-    for order in ([2, 0, 3, 1], "spread", "left to right", "confident"):
+    for order in ([2, 0, 3, 1], "spread", "left to right", "confident", "unsure"):
         fixed = {"spread": [0, 2, 1, 3], "left to right": [0, 1, 2, 3]}.get(str(order), order)
         log_q = [-walk_of(p, tuple(s), fixed, sizes) for s in x]
         exact = weight @ (np.log(weight) - log_q)
@@ -114,7 +116,7 @@ def test_keeping_the_likeliest_draws_agrees_with_tables(name: str, sizes: list[i
 def test_the_law_of_the_sampler_sums_to_one(name: str) -> None:
     """Also over strings outside of the language, which blocks can write."""
     every = all_strings(V, N)
-    for order in ("spread", "confident", [3, 0, 2, 1]):
+    for order in ("spread", "confident", "unsure", [3, 0, 2, 1]):
         for sizes in ([4], [2, 2], [1, 2, 1]):
             q = np.exp(sampler_log_prob(GRAMMARS[name], every, order, sizes))
             assert q.sum() == pytest.approx(1, abs=1e-9)
