@@ -911,9 +911,9 @@ def chain_loss(
         label = (torch.from_numpy(shown_class).to(device),) if label_share else ()
         if hasattr(network, "field"):
             # from the log odds, which a certain spin does not round to those of certainty
-            field = cast(Any, network).field(x, level, *label)
+            field: Tensor = cast(Any, network).field(x, level, *label)
             return nn.functional.softplus(-2 * sigma * field).mean()
-        mean = network(x, level, *label)
+        mean: Tensor = network(x, level, *label)
         return -((1 + sigma * mean) / 2).clamp_min(1e-6).log().mean()
 
     return loss

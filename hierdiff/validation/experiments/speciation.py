@@ -98,7 +98,13 @@ _LEAST = 0.02
 """Least time: at it a spin is seen with SNR 25, and nothing is left to learn."""
 _BUDGET = 1 << 17
 """Spins that are noised per length and network."""
-_TREES = {"width": 32, "leaves": 1024, "data": 120, "trajectories": 4, "num_steps": 25}
+_TREES: dict[str, Any] = {
+    "width": 32,
+    "leaves": 1024,
+    "data": 120,
+    "trajectories": 4,
+    "num_steps": 25,
+}
 """Sizes of the tree networks and of their U-turns; strings of 8 leaves need no more."""
 _TREE_LEVELS = tuple(np.round(np.linspace(0.1, 0.95, 18), 6).tolist())
 _WORDS = {
@@ -146,7 +152,7 @@ class NetworkSpeciation:
     h: float = 0.3
     """Field, and coupling, of the chains whose classes differ in the sign of the field."""
     spread: float = 0.2
-    """Couplings and fields of a network are these times a number within 1 +- spread."""
+    """Couplings and fields of a network are these times a number in 1 +- spread, at least 0.01."""
     architecture: str | None = None
     """Name of the network on chains (``hierdiff.validation.NETWORKS``, or module:function)."""
     width: int = 16
@@ -181,7 +187,7 @@ class NetworkSpeciation:
             spins=partial(listed, rule=partial(whole, low=30, high=2**20), least=2, rising=True),
             networks=partial(whole, low=2, high=10**4), grammars=partial(whole, low=2, high=10**4),
             chains=partial(whole, low=8, high=10**7), J=partial(number, low=0.01, high=5),
-            h=partial(number, low=0.01, high=5), spread=partial(number, low=0, high=0.9),
+            h=partial(number, low=0.01, high=5), spread=partial(number, low=0.01, high=0.9),
             architecture=architecture_rule(IsingChains),
         )  # fmt: skip
         RHM(self.v, self.m, 2, self.L)
@@ -391,7 +397,7 @@ class NetworkSpeciation:
             for part in share
         )
         exact = self._exact_levels()
-        variables = _pair("uturn", ("level",), network)
+        variables: dict[str, Any] = _pair("uturn", ("level",), network)
         variables |= _pair("speciation", ("criterion", "level"), exact[:, 1:])
         by = ("grammar", "level")
         variables["uturn_of_levels"] = (by, network, "U-turns of networks")
