@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hierdiff._display import text_table
+
 __all__ = [
     "TARGETS",
     "Ratio",
@@ -102,12 +104,15 @@ def _time(table: str, point: str, case: str, unit: float, quantity: str = "wall"
     return seen
 
 
-def _of_bound(found: Found, column: str) -> float | None:
-    point = "size = A, batch = 256"
-    mine = cell(found, "marginals", point, "posterior", column)
-    cells = found["tables"].get("marginals", {}).get(point, {}).get("cases", {})
-    least = bound(cells, column)
-    return ratio(least, mine).value if mine and least else None
+def _of_bound(case: str = "posterior") -> Reading:
+    def seen(found: Found, column: str) -> float | None:
+        point = "size = A, batch = 256"
+        mine = cell(found, "marginals", point, case, column)
+        cells = found["tables"].get("marginals", {}).get(point, {}).get("cases", {})
+        least = bound(cells, column)
+        return ratio(least, mine).value if mine and least else None
+
+    return seen
 
 
 def _over_kernel(found: Found, column: str) -> float | None:
@@ -144,7 +149,8 @@ TARGETS = (
     *(Target(f"one sample, {size}", 0.2, False, "ms",
              _time("marginals", f"size = {size}, batch = 1", "posterior", 1e-3)) for size in "ABC"),
     Target("public call over compiled pass, A 256", 1.3, False, "x", _over_kernel),
-    Target("fraction of the machine's bound, A 256", 0.35, True, "", _of_bound),
+    Target("fraction of the machine's bound, A 256", 0.35, True, "", _of_bound()),
+    Target("the same, specialised", 0.35, True, "", _of_bound("posterior, specialised")),
     Target("one tree of 2^24 leaves, per node", 15, False, "ns", _per_node),
     Target("a call, smallest tree", 50, False, "µs", _time("call", "n = 1", "all marginals", 1e-6)),
     Target("posterior samples against dense torch, A", 300, True, "x",
@@ -183,12 +189,12 @@ def targets_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """The table that ends a run."""
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row["seen"]))
-    lines = [f"{'':56s}{'target':>12}" + "".join(f"{name:>16}" for name in columns)]
+    lines = []
     for row in rows:
         goal = ("> " if row["more is better"] else "< ") + f"{row['target']:g} {row['unit']}"
         seen = [f"{row['seen'][c]:.3g}" if c in row["seen"] else "" for c in columns]
-        lines.append(f"{row['name']:56s}{goal:>12}" + "".join(f"{text:>16}" for text in seen))
-    return "\n".join(lines)
+        lines.append([row["name"], goal.strip(), *seen])
+    return text_table(["", "target", *columns], lines)
 
 
 def slower(rows: Iterable[Mapping[str, Any]], committed: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -37,6 +37,7 @@ import limits  # noqa: E402
 import reading  # noqa: E402
 from harness import Column, Table, key, load, tables, time_point  # noqa: E402
 
+from hierdiff._display import text_table  # noqa: E402
 from hierdiff.results import write_summary  # noqa: E402
 
 __all__ = ["main", "options"]
@@ -200,7 +201,7 @@ def show(table: Table, row: Mapping[str, Any], seconds: float) -> None:
     has |= {reading.column_of("now", name) for name in has - set(names)}
     there = [name for name in names if name in has]
     print(f"\n{table.title}: {key(row['point'])} ({seconds:.0f} s)", flush=True)
-    print(" " * 36 + "".join(f"{name:>16}" for name in there))
+    rows = []
     for case, cells in row["cases"].items():
         texts = dict.fromkeys(there, "")
         for name, cell in cells.items():
@@ -209,7 +210,8 @@ def show(table: Table, row: Mapping[str, Any], seconds: float) -> None:
                 cell["error"].split(":")[0][:15] if "error" in cell
                 else reading.time_text(reading.median(cell))
             )  # fmt: skip
-        print(f"  {case:34s}" + "".join(f"{text:>16}" for text in texts.values()))
+        rows.append([case, *texts.values()])
+    print(text_table(["", *there], rows))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -98,7 +98,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--device", default="cpu")
     one.add_argument("--accept-licence", action="store_true")
-    commands.add_parser("models", help="list the public checkpoints that can be loaded")
+    one = commands.add_parser("models", help="list the public checkpoints that can be loaded")
+    one.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 
@@ -200,10 +201,10 @@ def _features(chosen: argparse.Namespace) -> None:
     print(f"wrote {found.path}: {len(found)} images, layers {', '.join(found.layers)}")
 
 
-def _models(_: argparse.Namespace) -> None:
+def _models(chosen: argparse.Namespace) -> None:
     from hierdiff.validation.pretrained.download import print_models
 
-    print_models()
+    print_models(chosen.json)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

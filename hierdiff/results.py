@@ -594,7 +594,7 @@ def start_run(
     overwrite : bool
         Allow to replace results of other parameters.
     summary : path-like, optional
-        A file that is tried for writing, too.
+        A summary that it will write, too.
 
     Returns
     -------
@@ -604,7 +604,7 @@ def start_run(
     ------
     InvalidParameter
         If the folder cannot be written, or holds such a file from a run with other parameters or
-        from another study.
+        from another study; if ``summary`` is a summary of other parameters, or no summary.
 
     Notes
     -----
@@ -637,6 +637,8 @@ def start_run(
         writable_folder(Path(summary).parent)
         if Path(summary).is_dir():
             raise InvalidParameter(f"summary = {str(summary)!r} is a folder; give a file name")
+        if Path(summary).exists() and not overwrite:
+            _refuse_other_summary(Path(summary), words)
     known = _RUNS.setdefault(folder.resolve(), [])
     known[:] = [run, *(r for r in known if r.files != names)]
     return folder
@@ -662,6 +664,30 @@ def _refuse_other(path: Path, words: str) -> None:
     raise InvalidParameter(
         f"{path} holds {what}; give another --out, or --overwrite to replace them"
     )
+
+
+def _refuse_other_summary(path: Path, words: str) -> None:
+    """Refuse to replace a summary of another run, or a file of somebody else."""
+    new = json.loads(words)
+    try:
+        made = dict(json.loads(path.read_text(encoding="utf-8"))["made"])
+        stored = made.get("parameters")
+        # summaries of older versions do not name their study, some not their parameters
+        old = {"study": made.get("experiment", new["study"]),
+               "parameters": new["parameters"] if stored is None else _science(stored)}  # fmt: skip
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        raise InvalidParameter(
+            f"summary = {str(path)!r} is a file that hierdiff did not write; give another name, or "
+            "--overwrite to replace it"
+        ) from None
+    # the fingerprint of a model of one's own is kept with the results, and not in a summary
+    new["parameters"].pop("model", None)
+    old["parameters"].pop("model", None)
+    if old != new:
+        raise InvalidParameter(
+            f"{path} holds {_difference(old, new)}; give another --summary, or --overwrite to "
+            "replace them"
+        )
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -911,14 +937,26 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
         sound = stored is None or stored == _checksum(loaded)
         layout = loaded.attrs.pop("layout", None)
     except Exception as error:  # damage surfaces in h5py, h5netcdf and xarray, each in its own way
-        raise DamagedFile(
-            f"{str(path)!r} is no readable netCDF file ({one_line(error)}); run again"
-        ) from None
+        raise DamagedFile(_no_result(Path(path), one_line(error))) from None
     if not sound:
         raise DamagedFile(f"{str(path)!r} has changed since it was written; run again")
     if "source" not in loaded.coords or loaded.source.ndim:
         raise DamagedFile(f"{str(path)!r} has no source coordinate; give a file that a run wrote")
     return loaded if layout == _LAYOUT else _with_new_names(loaded, path)
+
+
+def _no_result(path: Path, why: str) -> str:
+    """What a file is that cannot be read as a result: damaged, or of another program."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        return f"{str(path)!r} cannot be read ({error.strerror}); change its permissions"
+    if start == b"\x89HDF":  # netCDF 4 lies in HDF5
+        return f"{str(path)!r} is no readable netCDF file ({why}); run again"
+    beside = path.with_suffix(".nc")
+    there = f", such as {str(beside)!r}" if beside.exists() else ", which ends in .nc"
+    return f"{str(path)!r} is no netCDF file; give a result that a run wrote{there}"
 
 
 def _with_new_names(ds: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:

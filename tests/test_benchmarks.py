@@ -146,6 +146,15 @@ def test_what_is_twice_as_slow_as_committed_is_found(reading: ModuleType) -> Non
     assert reading.slower(rows(49, 2.1), []) == []
 
 
+def test_the_list_of_targets_in_the_committed_file_is_that_of_its_timings(
+    reading: ModuleType,
+) -> None:
+    found = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    assert reading.targets(found) == found["targets"]
+    lines = reading.targets_text(found["targets"]).splitlines()
+    assert len({line.split("  ")[0] for line in lines[1:] if line}) >= len(found["targets"])
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(2.5, "2.5 s"), (0.0213, "21.3 ms"), (4e-6, "4 µs"), (3e-8, "30 ns")]
 )

@@ -22,7 +22,16 @@ from hierdiff import RHM, LowRankMixture, results
 from hierdiff._files import read_npz, write_npz
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import DamagedFile, InvalidParameter
-from hierdiff.results import OldResult, compare, label, load, provenance, save, start_run
+from hierdiff.results import (
+    OldResult,
+    compare,
+    label,
+    load,
+    provenance,
+    save,
+    start_run,
+    write_summary,
+)
 
 
 def result(v: int = 2, t: Any = (0.0, 0.5, 1.0), source: str = "simulation") -> xr.Dataset:
@@ -463,6 +472,56 @@ def test_a_summary_that_cannot_be_written_is_said_before_the_work(tmp_path: Path
         with pytest.raises(InvalidParameter, match=r"cannot be written|is a folder") as error:
             Study(tmp_path / "out", summary=summary).main(begin=False)
         one_line(error)
+
+
+def test_a_summary_of_other_parameters_is_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "s.json"
+
+    def begin(v: int, **given: Any) -> None:
+        start_run(
+            "Study", {"v": v, "workers": v}, tmp_path / str(v), ["one"], summary=file, **given
+        )
+
+    begin(2)  # nothing is there
+    write_summary(file, {"p": 1.0}, {"v": 2, "workers": 1}, also={"experiment": "Study"})
+    begin(2)
+    first = file.read_bytes()
+    with pytest.raises(
+        InvalidParameter, match=r"s\.json holds .*\(v = 2, now 3\).*--summary"
+    ) as error:
+        begin(3)
+    one_line(error)
+    begin(3, overwrite=True)
+    with pytest.raises(InvalidParameter, match=r"results of another study \(Study\)"):
+        start_run("Another", {"v": 2}, tmp_path / "a", ["one"], summary=file)
+    assert file.read_bytes() == first
+    write_summary(file, {"p": 1.0}, {"v": 2})  # of a version that did not name the study
+    begin(2)
+
+
+@pytest.mark.parametrize("words", ['{"mine": 1}', "[1]", "text", '{"made": 3}'])
+def test_a_file_of_another_program_is_no_summary_to_replace(tmp_path: Path, words: str) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(words)
+    with pytest.raises(InvalidParameter, match="a file that hierdiff did not write") as error:
+        start_run("Study", {}, tmp_path / "out", ["one"], summary=file)
+    one_line(error)
+    assert file.read_text() == words
+    start_run("Study", {}, tmp_path / "out", ["one"], summary=file, overwrite=True)
+
+
+def test_a_file_of_another_program_is_no_result(tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text("{}")
+    with pytest.raises(DamagedFile, match="is no netCDF file; give a result that a run wrote, wh"):
+        load(file)
+    save(result(2), tmp_path / "one.nc")
+    with pytest.raises(DamagedFile, match=r"such as '.*one\.nc'") as error:
+        load(file)
+    one_line(error)
+    (tmp_path / "two.nc").write_bytes((tmp_path / "one.nc").read_bytes()[:900])
+    with pytest.raises(DamagedFile, match=r"no readable netCDF file .*; run again"):
+        load(tmp_path / "two.nc")
 
 
 # ------------------------------------------------------------------------------------ comparison

@@ -585,7 +585,10 @@ def _one_level(
     answers = _answers(model, x_t, t, objects.labels if c else None, objects.ends)
     probes = np.full((len(answers), 3), np.nan)
     if e.probed:
-        probes = np.array([task.probed(x, e.probe_width) for x in answers.values()])
+        # a layer of fewer features has no more principal components
+        probes = np.array([
+            task.probed(x, min(e.probe_width, x[0].size)) for x in answers.values()
+        ])  # fmt: skip
     found = {
         "scores": np.array([task.scores(x) for x in answers.values()]),
         "probe": probes,

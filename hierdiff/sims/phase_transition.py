@@ -767,7 +767,8 @@ def _of_process(ds: xr.Dataset, name: str) -> xr.Dataset:
 
 def _table(ds: xr.Dataset, columns: int = 6) -> str:
     """The belief in the true symbol, a row per level and a column per noise level."""
-    pick = [round(i * (ds.sizes["t"] - 1) / (columns - 1)) for i in range(columns)]
+    ends = ds.sizes["t"] - 1
+    pick = list(dict.fromkeys(round(i * ends / (columns - 1)) for i in range(columns)))
     times = ds.t.values[pick]
     rows = []
     for level in ds.level.values:

@@ -166,7 +166,7 @@ def run(
     summary : path-like, optional
         JSON file for the numbers of the summary.
     overwrite : bool
-        Replace results of other parameters in the same folder.
+        Replace results and a summary of other parameters.
     device : str
         Where networks run.
     format : {"png", "pdf", "svg"}
@@ -183,7 +183,7 @@ def run(
     ------
     InvalidParameter
         If ``experiment`` is no experiment, the model cannot answer its question, the folder cannot
-        be written or holds results of other parameters.
+        be written, or it or ``summary`` holds results of other parameters.
 
     Notes
     -----
@@ -237,7 +237,8 @@ def _run(
         print(f"wrote {' and '.join(map(str, written))}")
     if options.summary is not None:
         # without networks nothing but the processor computes
-        made = {"device": _device_name(options.device)} if "torch" in sys.modules else {}
+        made = {"experiment": type(experiment).__qualname__}
+        made |= {"device": _device_name(options.device)} if "torch" in sys.modules else {}
         values = {**said.values, "claim": said.claim}
         results.write_summary(options.summary, values, parameters, also=made)
     if options.json:

@@ -563,13 +563,13 @@ def draw_symbols(
 @checked
 def check_layers(module: nn.Module, layers: Mapping[str, Pooling]) -> None:
     """Raise InvalidParameter where a layer does not exist or its pooling is unknown."""
-    names = dict(module.named_modules())
+    names = [name for name, _ in module.named_modules() if name]  # the network itself has none
     for layer, pooling in layers.items():
         if layer not in names:
             near = difflib.get_close_matches(layer, names, n=3, cutoff=0.0)
             raise InvalidParameter(
-                f"layer {layer!r} is not in the network; the nearest names are "
-                + ", ".join(map(repr, near))
+                f"layer {layer!r} is not in the network; give a name of named_modules(), such as "
+                + (", ".join(map(repr, near)) or "none, since it has no parts")
             )
         _known(layer, pooling)
 

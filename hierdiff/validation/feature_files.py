@@ -51,6 +51,7 @@ from hierdiff.contracts import DiffusionModel
 from hierdiff.data.image_sets import IMAGE_SETS, ImageSet, image_set
 from hierdiff.errors import DamagedFile, InvalidParameter
 from hierdiff.fingerprints import fingerprint
+from hierdiff.results import writable_folder
 from hierdiff.seeds import stream
 from hierdiff.sims.metrics.probes import Probe
 from hierdiff.validation.pretrained.own_models import OpenModel, fitting, open_model
@@ -274,7 +275,7 @@ def save_features(
         raise InvalidParameter("rows are none; give one image at least")
     encode = found.maps()[0]
     fitting(found, encode(images.read(chosen[:1])[0]))
-    place.mkdir(parents=True, exist_ok=True)
+    writable_folder(place)
     mark = fingerprint((model, tuple(t), seed, output, "noise by row"))
     starts = range(0, len(chosen), chunk)
     parts, keys = [], []

@@ -264,9 +264,9 @@ def _minutes(name: str, value: Any) -> float | None:
 def _device(name: str, value: Any) -> str:
     """A device by name; whether torch has it here is said by the first study."""
     word = text(name, value)
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", word):
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", word):
         raise InvalidParameter(
-            f"{name} = {word!r} is no device; give cpu, cuda, cuda:1, mps or auto"
+            f"{name} = {word!r} is no device; give cpu, cuda, cuda:1, mps, xpu or auto"
         )
     return word
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,13 @@ def test_retention_is_the_belief_on_average(measured: xr.Dataset) -> None:
     gap = (measured.retention - measured.belief).sel(level=4)
     error = measured.retention_thermal_sd.sel(level=4) / np.sqrt(18)
     assert np.all(np.abs(gap) < 5 * error + 1e-12)
+
+
+def test_the_table_has_no_noise_level_twice(measured: xr.Dataset) -> None:
+    for few, columns in ((3, 3), (1, 1), (7, 6)):
+        table = module._table(measured.isel(t=slice(few)))
+        found = re.findall(r"t = \d\.\d+", table)
+        assert len(found) == len(set(found)) == columns
 
 
 def test_a_given_model_is_measured_on_its_own_grammar() -> None:

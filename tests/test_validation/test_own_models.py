@@ -228,6 +228,8 @@ def test_what_is_missing_is_said_before_any_work(factories: str, tmp_path: Path)
         (lambda: run(NetworkClassification(OwnClassified()), model, out=tmp_path), "declare class"),
         (lambda: run(NetworkRepresentation(OwnProbed()), model, out=tmp_path), "declares no layer"),
         (lambda: run(NetworkRepresentation(OwnProbed()), labelled, out=tmp_path), "null_condition"),
+        (lambda: run(NetworkRepresentation(), model, out=tmp_path / "vectors"), "give --images"),
+        (lambda: NetworkRepresentation().measure(model), "give --images"),
         (lambda: run(NetworkAlignment(OwnObjects(images="fashion-7")), model, out=tmp_path),
          r"takes data of shape \[1, 8, 8\], and these have \[1, 7, 7\]|is not on this machine"),
         (lambda: run(NetworkClassification(OwnClassified(images="fashoin")), labelled,

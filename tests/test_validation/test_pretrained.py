@@ -37,6 +37,7 @@ from hierdiff.validation.networks.adm import (
 )
 from hierdiff.validation.pretrained import download
 from hierdiff.validation.pretrained.catalogue import (
+    HUB_FOLDERS,
     Checkpoint,
     RemoteFile,
     catalogue_table,
@@ -557,6 +558,10 @@ def test_the_catalogue_is_complete(
     out = capsys.readouterr().out
     assert out.count("(in the cache)") == 1
     assert str(tmp_path) in out
+    print_models(as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows if row["cached"]] == ["adm-256"]
+    assert len(rows) == len(CATALOGUE) + len(HUB_FOLDERS)
     with pytest.raises(InvalidParameter, match="did you mean 'adm-256'"):
         checkpoint("adm256")
 

@@ -208,6 +208,7 @@ def test_bad_prompts_are_one_line(tmp_path: Path) -> None:
     cases: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (table("name,number\ncat,0\n"), InvalidParameter, "lacks classname and classidx"),
         (table(""), InvalidParameter, "columns none"),
+        (table("classname,classidx\n"), InvalidParameter, "no rows below its head"),
         (table("classname,classidx\ncat,zero\n"), InvalidParameter, "line 2"),
         (table("classname,classidx\ncat,0\ndog,0\n"), InvalidParameter, "'cat' and 'dog'"),
         (table("classname,classidx\ncat,0\ndog,2\n"), InvalidParameter, "all from 0"),

@@ -267,6 +267,7 @@ class NetworkRepresentation:
         if isinstance(self.source, (OwnProbed, MixtureFactors)):
             return self._trained(None if folder is None else Path(folder), "cpu", model)
         if model is not None or data is not None:
+            _refuse_images(model)
             return self.experiment.measure(
                 model, data, folder=folder, workers=workers, cluster=cluster
             )
@@ -288,6 +289,7 @@ class NetworkRepresentation:
             if model is not None and not isinstance(self.source, OwnProbed):
                 _ = self.experiment  # which says that only the mixture takes models
             return {self.name: self._trained(run.folder, run.device, model)}
+        _refuse_images(model)
         seeds = max(4, self.source.networks)
         memory = replace(self.experiment, seeds=seeds).measure(**run.tasks(self.name))
         if model is None:
@@ -417,6 +419,16 @@ class NetworkRepresentation:
         }
         coords["model"] = (("model",), ["given"], law.model.attrs["long_name"])
         return results.label(variables, coords, "network", results.provenance(asdict(self)))
+
+
+def _refuse_images(model: DiffusionModel | None) -> None:
+    """Refuse a model that declares images where vectors are measured."""
+    shape = getattr(model, "shape", None)
+    if isinstance(shape, tuple) and len(shape) == 3:
+        raise InvalidParameter(
+            f"model takes images of shape {list(shape)}, and the source mixture has vectors; give "
+            "--images, or the source OwnProbed(images=...)"
+        )
 
 
 def _values(theory: xr.Dataset, memory: xr.Dataset, network: xr.Dataset) -> dict[str, Any]:

@@ -28,6 +28,7 @@ import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from hierdiff._lazy import import_optional
 from hierdiff._progress import Progress
 from hierdiff.checks import checked
 from hierdiff.errors import DamagedFile, HierdiffError, InvalidParameter
+from hierdiff.results import json_text
 from hierdiff.validation.pretrained.catalogue import (
     CATALOGUE,
     HUB_FOLDERS,
@@ -632,8 +634,14 @@ def _folders_of(entry: HubFolder) -> Path:
     return cache_folder() / "models" / entry.name
 
 
-def print_models() -> None:
+@checked
+def print_models(as_json: bool = False) -> None:
     """Print the catalogue, with what is in the cache, and where the cache is.
+
+    Parameters
+    ----------
+    as_json : bool
+        As JSON: a list of entries, with ``cached``.
 
     Notes
     -----
@@ -646,5 +654,10 @@ def print_models() -> None:
     """
     present = [x.name for x in CATALOGUE if (folder_of(x) / x.weights.name).exists()]
     folders = [x for x in HUB_FOLDERS if any(_folders_of(x).glob("*/digests.json"))]
+    if as_json:
+        here = {*present, *(x.name for x in folders)}
+        entries: list[Checkpoint | HubFolder] = [*CATALOGUE, *HUB_FOLDERS]
+        print(json_text([{**asdict(x), "cached": x.name in here} for x in entries]))
+        return
     print(catalogue_table([*present, *(x.name for x in folders)]))
     print(f"cache     {cache_folder()} (set HIERDIFF_CACHE to change it)")

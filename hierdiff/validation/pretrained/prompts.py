@@ -172,6 +172,8 @@ def read_prompts(path: Path, templates: Sequence[str] = ("a photo of a {}.",)) -
                 f"class {word} in {path} is {names[int(word)]!r} and {name!r}; give one name"
             )
         texts.append((int(word), str(row.get("prompt") or "").strip()))
+    if not names:
+        raise InvalidParameter(f"{path} has no rows below its head; give a row per prompt or class")
     if sorted(names) != list(range(len(names))):
         raise InvalidParameter(
             f"{path} has the classes {sorted(names)[:5]} ...; give all from 0 to the last"
