@@ -522,6 +522,7 @@ def digest(ds: xr.Dataset) -> dict[str, Any]:
             "exact chain": _over(steps)[:2],
             "network minus exact chain": _over((one["uturn"] - steps).mean(axis=1)),
             "slope, exact chain": _over(slopes(spins, steps))[:2],
+            "slope minus exact chain": _over(slopes(spins, one["uturn"] - steps)),
         }
         found[kind] = row
     turn = ds.uturn_of_levels.values
@@ -551,11 +552,13 @@ def table(ds: xr.Dataset, law: xr.Dataset, found: Mapping[str, Any]) -> str:
                 ])  # fmt: skip
             ends.append([
                 kind, text, plus_minus(*x["slope"]), plus_minus(*x["slope, exact"]),
+                plus_minus(*x.get("slope, exact chain", [np.nan, np.nan])),
                 f"{x['slope, law at these N']:.3f}", f"{found[kind]['limit']:g}", f"{x['z']:.1f}",
                 f"{x['z, wrong slope']:.1f}",
             ])  # fmt: skip
     header = ["class in", "reading", "N", "networks", "exact", "law", "z"]
-    last = ["class in", "slope of", "networks", "exact", "law", "limit", "z", "z, wrong"]
+    last = ["class in", "slope of", "networks", "exact", "exact chain", "law", "limit", "z",
+            "z, wrong"]  # fmt: skip
     levels, lines = found["levels"], []
     for i, l in enumerate(levels["level"]):
         cells = [plus_minus(levels[w][0][i], levels[w][1][i])
@@ -569,23 +572,31 @@ def table(ds: xr.Dataset, law: xr.Dataset, found: Mapping[str, Any]) -> str:
 
 def claim(found: Mapping[str, Any]) -> str:
     """Slopes of the networks against the laws, and levels against two criteria."""
-    words = []
+    entropy, turns = [], []
     for kind in KINDS:
-        x = found[kind]["U-turn"]
+        x, y = found[kind]["free entropy"], found[kind]["U-turn"]
         wrong = SLOPES[KINDS[1 - KINDS.index(kind)]]
-        words.append(
-            f"{plus_minus(*x['slope'])} log N where the class shows in the {kind} (law at these N "
-            f"{x['slope, law at these N']:.3f}, z = {x['z']:.1f}; {wrong:g} is off by z = "
-            f"{x['z, wrong slope']:.1f})"
+        entropy.append(
+            f"{plus_minus(*x['slope'])} log N where the class shows in the {kind} (exact inference "
+            f"{x['slope, exact'][0]:.3f}, law at these N {x['slope, law at these N']:.3f}, z = "
+            f"{x['z']:.1f}, and {wrong:g} is off by z = {x['z, wrong slope']:.1f})"
+        )
+        turns.append(
+            f"{plus_minus(*y['slope'])} (class in the {kind}; exact denoiser in the same steps "
+            f"{y['slope, exact chain'][0]:.3f}, law {y['slope, law at these N']:.3f})"
         )
     levels = found["levels"]
-    near, far = (levels[c]["minus network"] for c in CRITERIA[:2])
-    i = int(np.nanargmax(np.abs(np.append(near[0], 0.0)))) % len(near[0])
+    near, far = (np.array(levels[c]["minus network"][0]) for c in CRITERIA[:2])
+    least, most = (
+        ("-",) * 2 if np.isnan(far).all() else (f"{f(far):.3f}" for f in (np.nanmin, np.nanmax))
+    )
+    worst = "-" if np.isnan(near).all() else f"{np.nanmax(np.abs(near)):.3f}"
     return (
-        f"{found['networks']} networks per kind: U-turns decide the class of chains at "
-        f"{' and '.join(words)}; {levels['networks']} tree networks: the branch crosses its rivals "
-        f"within {abs(near[0][i]):.3f} of their U-turns at every level, mean and fluctuation meet "
-        f"later by {np.min(far[0]):.3f} to {np.max(far[0]):.3f}"
+        f"{found['networks']} networks per kind: mean and fluctuation of the log-likelihood ratio "
+        f"of networks meet at {' and '.join(entropy)}; their U-turns change the class half as "
+        f"often as at infinity at {' and '.join(turns)} log N; {levels['networks']} tree networks: "
+        f"the branch crosses its rivals within {worst} of their U-turns at every level, mean and "
+        f"fluctuation meet later by {least} to {most}"
     )
 
 
@@ -602,11 +613,16 @@ def draw(ds: xr.Dataset, law: xr.Dataset) -> Figure:
             ax.plot(ds.N, law[name].sel(kind=kind), "-", lw=1, color=colour)
             # the scatter of networks is mostly that of their couplings, which the law shares
             ax.plot(ds.N, one[f"exact_{part}_by_network"].mean("network"), "x", ms=5, color=colour)
+            if part == "uturn":
+                chain = one["steps_uturn_by_network"].mean("network")
+                ax.plot(ds.N, chain, "+", ms=7, color=colour)
             words = plus_minus(float(one[slope]), float(one[f"{slope}_error"]))
             ax.errorbar(ds.N, one[name], one[f"{name}_error"], fmt="o", ms=5, mfc="none",
                         capsize=2, color=colour, label=f"class in the {kind}: {words}")  # fmt: skip
         ax.plot([], [], "-", color="0.4", label="law of a weak signal")
         ax.plot([], [], "x", color="0.4", ms=5, label="exact inference")
+        if part == "uturn":
+            ax.plot([], [], "+", color="0.4", ms=7, label="exact denoiser, same steps")
         ax.set(xscale="log", xlabel="spins N", ylabel="Ornstein-Uhlenbeck time t",
                xticks=ds.N.values)  # fmt: skip
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
