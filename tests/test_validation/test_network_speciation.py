@@ -191,7 +191,9 @@ def test_the_loss_of_a_network_of_means_is_that_of_its_log_odds() -> None:
 @pytest.mark.slow
 def test_from_one_command_and_again_from_its_checkpoints(tmp_path: Path) -> None:
     first = run(SMALL, out=tmp_path, summary=tmp_path / "found.json")
-    assert "networks per kind: mean and fluctuation" in (tmp_path / "found.json").read_text()
+    text = (tmp_path / "found.json").read_text()
+    assert "networks per kind: mean and fluctuation" in text
+    assert "NaN" not in text  # which is no JSON
     assert (tmp_path / "network_speciation.png").stat().st_size > 10_000
     again = run(SMALL, out=tmp_path)
     for name in ("free_entropy", "chain_uturn", "uturn"):

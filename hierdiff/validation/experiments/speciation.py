@@ -440,7 +440,8 @@ class NetworkSpeciation:
         """Times and slopes of networks beside exact inference and the law; levels."""
         ds = datasets[self.name]
         found = digest(ds)
-        return Summary(table(ds, datasets[f"{self.name}_theory"], found), claim(found), found)
+        text = table(ds, datasets[f"{self.name}_theory"], found)
+        return Summary(text, claim(found), _nulls(found))
 
 
 # ------------------------------------------------------------------------------------ from curves
@@ -490,11 +491,20 @@ def _pair(name: str, dims: tuple[str, ...], units: Array, words: str | None = No
 
 
 def _over(units: Array) -> list[Any]:
-    """Mean over units, the first axis, with error and z, as lists; null where a unit has none."""
+    """Mean over units, the first axis, with error and z, as lists; NaN where a unit has none."""
     known = np.isfinite(units).all(axis=0)
     filled = np.where(known, units, 0.0)
     parts = (filled.mean(axis=0), student_error(filled), student_score(filled))
     return [np.where(known & np.isfinite(x), np.round(x, 5), np.nan).tolist() for x in parts]
+
+
+def _nulls(found: Any) -> Any:
+    """The same with None in place of NaN, which JSON does not have."""
+    if isinstance(found, Mapping):
+        return {key: _nulls(x) for key, x in found.items()}
+    if isinstance(found, list):
+        return [_nulls(x) for x in found]
+    return None if isinstance(found, float) and np.isnan(found) else found
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:
