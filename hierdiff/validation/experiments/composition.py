@@ -746,7 +746,7 @@ def network_composition_figure(
     levels : xarray.Dataset, optional
         The same for strings.
     images : array [k, h, w], optional
-        Bumps that the network of the last set of labels has made at the end.
+        Bumps that the network of the last set of labels has at the end.
     places : array [k, 2], optional
         Where they were asked for, x and y in pixels; marked by a cross.
 
@@ -788,9 +788,9 @@ def network_composition_figure(
             x, y = (corner * (np.array(images.shape[:0:-1]) + 2) + 1 + places[: 2 * half]).T
             ax.plot(x, y, "+", color="#d7301f", ms=7)
         ax.set_axis_off()
-        asked = "" if places is None else ", asked for at the crosses"
+        asked = "" if places is None else "; crosses: asked"
         kind = f", {names[-1]} labels" if names else ""
-        panel(ax, chr(97 + len(names)), f"made at the end{kind}{asked}")
+        panel(ax, chr(97 + len(names)), f"at the end{kind}{asked}")
     if levels is not None:
         ax = next(each)
         _levels(ax, levels)
