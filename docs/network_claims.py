@@ -643,8 +643,9 @@ def _speciation(add) -> None:
         f"{' and at '.join(turns)}", "speciation.py")  # fmt: skip
     near, far = (levels[c]["minus network"] for c in ("branch", "fluctuation"))
     worst = max(range(len(near[0])), key=lambda i: abs(near[0][i]))
-    add(("S1",), f"levels of grammars, {levels['networks']} tree networks, for which it does not hold: mean "
-        f"and fluctuation of exact beliefs meet {min(far[0]):.3f} to {max(far[0]):.3f} later than "
+    late = f"{min(far[0]):.3f} to {max(far[0]):.3f}"
+    add(("S1",), f"levels of grammars, {levels['networks']} tree networks, for which it does not "
+        f"hold: mean and fluctuation of exact beliefs meet {late} later than "
         f"U-turns of networks keep half of the symbols (z = {min(far[2]):.1f} to {max(far[2]):.1f})"
         f", the branch crosses its rivals within {abs(near[0][worst]):.3f} of them",
         "speciation.py")  # fmt: skip

@@ -61,6 +61,7 @@ from hierdiff.validation.experiments.rhm_images import (
     rhm_images_figure,
 )
 from hierdiff.validation.experiments.silhouettes import compose_silhouettes
+from hierdiff.validation.experiments.speciation import NetworkSpeciation
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
@@ -706,6 +707,8 @@ def _networks() -> list[Case]:
              trained(data=_labelled, width=4, depth=1, batch=2)),
         Case(f"{_V}networks.chain_conv.ChainDenoiser", chain_conv.ChainDenoiser,
              {"width": 4, "reach": 1, "classes": 2}, keep=_LARGE),
+        Case(f"{_V}experiments.speciation.NetworkSpeciation.chain", NetworkSpeciation().chain,
+             {"kind": "mean", "k": 0, "N": 40}),
         Case(f"{_V}networks.chain_conv.chain_conv", chain_conv.chain_conv,
              lambda: {"chains": _spins(), "noise": None, "width": 4, "reach": 1,
                       "conditional": True}, keep=_LARGE),

@@ -48,6 +48,7 @@ from hierdiff._display import experiment_html, plus_minus, text_table
 from hierdiff.checks import (
     check_fields,
     checked,
+    count,
     listed,
     natural,
     no_model,
@@ -200,6 +201,7 @@ class NetworkSpeciation:
             steps=self.tree_steps, t=_TREE_LEVELS, **_TREES,
         )  # fmt: skip
 
+    @checked(k=natural, N=count)
     def chain(self, kind: str, k: int, N: int) -> IsingChains:
         """Two classes of chains, by the coupling and field of network k."""
         one_of("kind", kind, KINDS)
