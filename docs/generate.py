@@ -28,7 +28,7 @@ from contrast_tables import (
 )
 from cue_tables import binding_networks, composed_networks, conflict_networks
 from exponents import exponent_tests, exponents, threshold_bounds
-from pages import HERE, ROOT, parameters, parts, plus, result, table
+from pages import HERE, ROOT, network, parameters, parts, plus, result, table
 from reference import commands, modules, papers
 from reference import draw as draw_reference
 from representation_tables import network_factors, objectives
@@ -434,6 +434,55 @@ def speciation_chains() -> str:
     return table(header, rows)
 
 
+def speciation_networks() -> str:
+    """Slopes of networks on chains, and their distance from exact inference on the same data."""
+    rows = []
+    for steps, name in ((2500, "network_speciation"), (1000, "network_speciation_short")):
+        found = network(name)
+        for kind in ("mean", "covariance"):
+            for reading in ("U-turn", "free entropy"):
+                x = found[kind][reading]
+                near = x.get("network minus exact chain", x["network minus exact"])
+                rows.append([
+                    f"{steps:,}", f"the {kind}", reading, _known(x["slope"]),
+                    _known(x.get("slope, exact chain", x["slope, exact"])),
+                    f"{x['slope, law at these N']:.3f}",
+                    f"{found[kind]['limit']:g}", _score(x["z"]), _score(x["z, wrong slope"]),
+                    f"{_known(near)} ({_score(near[2])})",
+                ])  # fmt: skip
+    header = ["steps", "class in", "reading", "slope, networks", "slope, exact*", "law at these N",
+              "limit", "z", "z of the other slope", "network minus exact, time (z)"]  # fmt: skip
+    return table(header, rows)
+
+
+def _known(pair: list[float | None]) -> str:
+    """A number with its error, or that there is none."""
+    value, error, *_ = pair
+    return "none" if value is None or value != value else plus(value, error, 3)
+
+
+def _score(z: float | None) -> str:
+    return "none" if z is None or z != z else f"{z:.1f}"
+
+
+def speciation_trees() -> str:
+    """Where the levels of grammars are decided in U-turns of networks, and by exact beliefs."""
+    found, rows = network("network_speciation")["levels"], []
+    for i, l in enumerate(found["level"]):
+        cells = [plus(found[w][0][i], found[w][1][i], 3)
+                 for w in ("U-turn", "exact chain", "exact")]  # fmt: skip
+        for c in ("branch", "fluctuation", "information"):
+            value, error = found[c]["time"]
+            cells.append(plus(value[i], error[i], 3))
+        late = found["fluctuation"]["minus network"]
+        cells.append(f"{plus(late[0][i], late[1][i], 3)} ({late[2][i]:.1f})")
+        rows.append([str(l), *cells])
+    header = ["level", "U-turns, networks", "exact chain", "exact inference", "branch = rivals",
+              "mean = fluctuation", "half of the information",
+              "mean = fluctuation minus networks (z)"]  # fmt: skip
+    return table(header, rows)
+
+
 def networks() -> str:
     """What the studies on networks print at the end, with their commands."""
     runs = []
@@ -519,6 +568,8 @@ def main() -> None:
         grammar_learning,
         speciation_levels,
         speciation_chains,
+        speciation_networks,
+        speciation_trees,
         unmasking_orders,
         unmasking_sizes,
         remasking,

@@ -49,6 +49,7 @@ def network_claims() -> dict[str, str]:
     _pairs(add)
     _windows(add)
     _training(add)
+    _speciation(add)
     for names, text, command in clothing_claims():
         add(names, text, command)
     for name, text in _WAITS.items():
@@ -612,6 +613,49 @@ def _windows(add) -> None:
         f"{plus(nets[0][i][j], errors[0][i][j], 3)} of their outputs (of the exact denoiser "
         f"{law[i][j]:.3f}), on all leaves {plus(whole[i], errors[0][i][-1], 3)} ({n} networks)",
         "locality.py")  # fmt: skip
+
+
+def _speciation(add) -> None:
+    """When networks decide the class of chains, and the levels of grammars."""
+    found, short = network("network_speciation"), network("network_speciation_short")
+    if found is None:
+        return
+    levels, n = found["levels"], found["networks"]
+    sizes = f"chains of {found['N'][0]} to {found['N'][-1]} spins, {n} networks per kind"
+    entropy, turns = [], []
+    for kind, wrong in (("mean", "a quarter"), ("covariance", "half")):
+        x, y = found[kind]["free entropy"], found[kind]["U-turn"]
+        near = y["network minus exact chain"]
+        entropy.append(
+            f"{plus(*x['slope'], 3)} log N where the class shows in the {kind} (exact inference "
+            f"{x['slope, exact'][0]:.3f}, law at these N {x['slope, law at these N']:.3f}, z = "
+            f"{x['z']:.1f}; {wrong} is off by z = {x['z, wrong slope']:.1f})"
+        )
+        turns.append(
+            f"{plus(*y['slope'], 3)} log N where the class shows in the {kind} (exact denoiser in "
+            f"the same steps {y['slope, exact chain'][0]:.3f}, law {y['slope, law at these N']:.3f}"
+            f"; {wrong} is off by z = {y['z, wrong slope']:.1f}), {plus(*near[:2], 3)} from the "
+            "exact denoiser in time"
+        )
+    add(("S1",), f"{sizes}: mean and fluctuation of the log-likelihood ratio that two conditional "
+        f"denoisers imply meet at {' and at '.join(entropy)}", "speciation.py")  # fmt: skip
+    add(("S2",), f"{sizes}: U-turns change the class half as often as at infinity at "
+        f"{' and at '.join(turns)}", "speciation.py")  # fmt: skip
+    near, far = (levels[c]["minus network"] for c in ("branch", "fluctuation"))
+    worst = max(range(len(near[0])), key=lambda i: abs(near[0][i]))
+    late = f"{min(far[0]):.3f} to {max(far[0]):.3f}"
+    add(("S1",), f"levels of grammars, {levels['networks']} tree networks, for which it does not "
+        f"hold: mean and fluctuation of exact beliefs meet {late} later than "
+        f"U-turns of networks keep half of the symbols (z = {min(far[2]):.1f} to {max(far[2]):.1f})"
+        f", the branch crosses its rivals within {abs(near[0][worst]):.3f} of them",
+        "speciation.py")  # fmt: skip
+    if short is not None:
+        x, y = (short["covariance"][word] for word in ("free entropy", "U-turn"))
+        early, error, _ = y["network minus exact chain"]
+        add(("S2",), "after 1,000 training steps networks without the class do not infer it from "
+            f"the covariance: U-turns lose it {plus(-early, error, 3)} earlier than those of the "
+            "exact denoiser, while the times of the ratio of the conditional ones are off by "
+            f"{plus(*x['network minus exact'][:2], 3)}", "speciation.py --steps 1000")  # fmt: skip
 
 
 def _training(add) -> None:

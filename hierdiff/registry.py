@@ -259,6 +259,11 @@ EXPERIMENTS: dict[str, Entry] = {
         "how much of a network exact denoisers of windows explain",
         "networks",
     ),
+    "network-speciation": Entry(
+        "hierdiff.validation.experiments.speciation:NetworkSpeciation",
+        "when networks decide: chains of spins by their length, levels of a grammar",
+        "networks",
+    ),
     "network-representation": Entry(
         "hierdiff.validation.experiments.representation:NetworkRepresentation",
         "quality of a network's features against noise",

@@ -87,9 +87,9 @@ SURFACE = {
         "parse_posterior", "prefix_log_probability", "valid_strings",
     ],
     "hierdiff.theory.ising": [
-        "ChainPosterior", "ChainSpeciation", "chain_posterior", "class_information",
-        "half_change_divergence", "speciation_law", "speciation_times", "spin_evidence",
-        "weak_signal_divergence",
+        "ChainPosterior", "ChainSpeciation", "PathRatio", "chain_posterior", "class_information",
+        "denoiser_log_ratio", "half_change_divergence", "speciation_law", "speciation_times",
+        "spin_evidence", "weak_signal_divergence",
     ],
     "hierdiff.theory.mixture": [
         "bayes_accuracy", "class_posterior", "collapse_time", "decompose", "denoise",

@@ -26,9 +26,9 @@ from hierdiff import RHM, results
 from hierdiff._display import experiment_html, pair_text, plus_minus, text_table
 from hierdiff.checks import check_fields, checked, count, listed, natural, no_model, number, one_of
 from hierdiff.checks import whole as whole_number
-from hierdiff.contracts import DiffusionModel, Run, Summary
+from hierdiff.contracts import DiffusionModel, NoiseProcess, Run, Summary
 from hierdiff.data.ising_chains import IsingChains
-from hierdiff.data.rhm import affordable
+from hierdiff.data.rhm import Grammar, affordable
 from hierdiff.noise import noise_process
 from hierdiff.plots import PALETTE, Axes, Figure, legend, level_colours, panels, plt, ticker
 from hierdiff.seeds import stream
@@ -246,15 +246,10 @@ class Speciation:
 
     def _of_levels(self, units: dict[str, Array]) -> dict[str, Any]:
         """Crossings of means over grammars; units are [grammar, level, t]."""
-        level = (1 + 1 / self.v) / 2
 
         def crossings(rows: Array) -> Array:
-            kept, share, excess, square = (
-                units[k][rows].mean(axis=0) for k in ("kept", "share", "excess", "square")
-            )
-            spread = np.sqrt(np.maximum(square - excess**2, 0))
-            curves = np.stack([kept - level, share - 0.5, excess - spread, excess - 0.5])
-            return np.array([[first_fall(self.times, line) for line in table] for table in curves])
+            means = {k: x[rows].mean(axis=0) for k, x in units.items()}
+            return level_crossings(self.times, means, self.v)
 
         value, error = jackknife(crossings, self.grammars)
         error = error * student_factor(self.grammars)
@@ -311,13 +306,20 @@ class Speciation:
 def one_grammar(
     rhm: RHM, process: str, times: Array, data: int, seed: int, g: int
 ) -> dict[str, Array]:
-    """Symbols that U-turns keep, and moments of the beliefs of one grammar, [level, t]."""
+    """Symbols that U-turns keep, and moments of the beliefs of one drawn grammar, [level, t]."""
     grammar, noise = rhm.draw(stream(seed, "grammar", g)), noise_process(process, rhm.v)
+    return grammar_levels(grammar, noise, times, data, seed, g)
+
+
+def grammar_levels(
+    grammar: Grammar, noise: NoiseProcess, times: Array, data: int, seed: int, g: int
+) -> dict[str, Array]:
+    """The same of a given grammar: ``kept``, ``share``, ``excess`` and ``square``, [level, t]."""
     truth = grammar.sample(data, stream(seed, "data", g))
     # one set of random numbers at all noise levels, so that curves are smooth
     randoms = noise.draw(truth.leaves.shape, stream(seed, "noise", g))
-    out = {name: np.empty((rhm.L + 1, len(times))) for name in ("kept", "share", "excess",
-                                                                "square")}  # fmt: skip
+    out = {name: np.empty((grammar.L + 1, len(times))) for name in ("kept", "share", "excess",
+                                                                    "square")}  # fmt: skip
     for j, t in enumerate(times):
         x_t = noise.corrupt_with(truth.leaves, float(t), randoms)
         found = posterior(grammar, noise.evidence(x_t, float(t)), threads=1)
@@ -335,6 +337,15 @@ def one_grammar(
 def one_length(chain: IsingChains, kind: str, N: int, n: int, seed: int) -> dict[str, Array]:
     """Both times of chains of one length with their errors."""
     return {"times": np.array(speciation_times(chain, n, stream(seed, "chains", kind, N)))}
+
+
+def level_crossings(times: Array, means: Mapping[str, Array], v: int) -> Array:
+    """Noise levels of a U-turn and of the three criteria, [4, level], from curves [level, t]."""
+    kept, share, excess, square = (means[k] for k in ("kept", "share", "excess", "square"))
+    spread = np.sqrt(np.maximum(square - excess**2, 0))
+    # of a symbol that is drawn at random 1 / v is kept
+    curves = np.stack([kept - (1 + 1 / v) / 2, share - 0.5, excess - spread, excess - 0.5])
+    return np.array([[first_fall(times, line) for line in table] for table in curves])
 
 
 def slope_of(N: tuple[int, ...], t: Array, error: Array) -> tuple[float, float]:

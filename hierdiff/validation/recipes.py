@@ -7,6 +7,7 @@ symbols    the exact marginals                    :func:`train_symbol_network`
 images     the posterior mean of the noise        :func:`train_image_network`
 vectors    the posterior mean of the data         :func:`train_vector_network`
 bumps      the posterior mean of the noise        :func:`train_bump_network`
+chains     the posterior mean of the spins        :func:`train_chain_network`
 =========  =====================================  ==================================================
 
 On symbols the network returns logits and learns by their cross-entropy,
@@ -28,7 +29,7 @@ On images and bumps it predicts the noise,
 
 over the indices i of the schedule.  On vectors the squared error is taken in units of c_out, the
 standard deviation of x0 given x_t for Gaussian data of the same variance, so that all noise levels
-weigh alike.
+weigh alike.  On chains of spins the loss is the cross-entropy of a spin whose mean is the output.
 
 Every recipe takes the name of a network for its data
 (:func:`hierdiff.validation.networks.architecture_for`), by default the first there is.  Sizes that
@@ -38,7 +39,7 @@ are left at their defaults are not asked of a network that does not have them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
@@ -53,6 +54,7 @@ from hierdiff.checks import (
     fraction,
     instance,
     interval,
+    listed,
     one_of,
     reals,
     shown,
@@ -62,6 +64,7 @@ from hierdiff.checks import (
 from hierdiff.contracts import DiffusionModel
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.data.low_rank_mixture import LowRankMixture
 from hierdiff.data.rhm import Grammar
 from hierdiff.errors import InvalidParameter
@@ -84,10 +87,12 @@ __all__ = [
     "Target",
     "bump_loss",
     "bump_model",
+    "chain_loss",
     "divergence_to_exact",
     "eps_loss",
     "symbol_loss",
     "train_bump_network",
+    "train_chain_network",
     "train_image_network",
     "train_symbol_network",
     "train_vector_network",
@@ -834,3 +839,144 @@ def bump_model(network: nn.Module, num_steps: int = 20) -> NetworkModel:
         sampler=DDIM(DiscreteSchedule.linear().respaced(str(num_steps))),
         condition=np.zeros((1, 2), np.float32), execution=Execution(batch_size=256),
     )  # fmt: skip
+
+
+def _lengths(name: str, value: Any) -> tuple[IsingChains, ...]:
+    """Chains of the same classes, of one length or several."""
+    found = listed(name, value, lambda word, one: instance(word, one, IsingChains), least=1)
+    if len({chains.n_classes for chains in found}) > 1:
+        raise InvalidParameter(f"{name} have different numbers of classes; give chains of the same")
+    return found
+
+
+def _ou_times(name: str, value: Any) -> tuple[float, float]:
+    low, high = interval(name, value)
+    if not 1e-3 <= low < high <= 300:
+        raise InvalidParameter(f"{name} = {value} must increase, between 0.001 and 300")
+    return low, high
+
+
+@checked(chains=_lengths, spins=batch_number, times=_ou_times, label_share=fraction)
+def chain_loss(
+    chains: Sequence[IsingChains], *, spins: int = 8192, times: tuple[float, float] = (0.02, 3.0),
+    label_share: float = 0.0, seed: int = 0,
+) -> Callable[[nn.Module, int], Tensor]:  # fmt: skip
+    """Cross-entropy of the spins of fresh chains, one length per step in turn.
+
+    Parameters
+    ----------
+    chains : sequence of IsingChains
+        One per length, of the same classes.
+    spins : int
+        Spins per step, so that steps cost the same at every length; at least one chain.
+    times : (float, float)
+        Range of Ornstein-Uhlenbeck times, in which noise levels are uniform.
+    label_share : float
+        Share of the chains whose class is given to the network, which then has classes.
+    seed : int
+        Names the streams of all steps.
+
+    Returns
+    -------
+    callable
+        For :func:`hierdiff.validation.training.train`.
+
+    Raises
+    ------
+    InvalidParameter
+        If there are no chains, their classes differ in number, or times do not increase.
+
+    Notes
+    -----
+    Validity: a spin with mean m is +1 with probability (1 + m) / 2, so the minimum over functions
+    is E[sigma | x_t], given the class where it is given.
+    """
+    classes = chains[0].n_classes
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        random = generator(stream(seed, "training", step))
+        one = chains[step % len(chains)]
+        n = max(1, spins // one.N)
+        x0, k = one.sample(n, random)
+        clean = one.vectors(x0)
+        t = times[0] + (times[1] - times[0]) * random.random(n)
+        a = np.exp(-t)[:, None]
+        noisy = a * clean + np.sqrt(1 - a**2) * random.standard_normal(clean.shape)
+        shown_class = np.where(random.random(n) < label_share, k, classes)
+        device = next(network.parameters()).device
+        x, sigma, level = (
+            torch.from_numpy(v.astype(np.float32)).to(device)
+            for v in (noisy, clean, -np.log(np.expm1(2 * t)))
+        )
+        label = (torch.from_numpy(shown_class).to(device),) if label_share else ()
+        if hasattr(network, "field"):
+            # from the log odds, which a certain spin does not round to those of certainty
+            field: Tensor = cast(Any, network).field(x, level, *label)
+            return nn.functional.softplus(-2 * sigma * field).mean()
+        mean: Tensor = network(x, level, *label)
+        return -((1 + sigma * mean) / 2).clamp_min(1e-6).log().mean()
+
+    return loss
+
+
+@checked(chains=_lengths, spins=batch_number, times=_ou_times, label_share=fraction)
+def train_chain_network(
+    chains: Sequence[IsingChains],
+    config: TrainConfig,
+    *,
+    width: int = 16,
+    spins: int = 8192,
+    times: tuple[float, float] = (0.02, 3.0),
+    label_share: float = 0.0,
+    network: str | None = None,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+) -> tuple[NetworkModel, TrainResult]:
+    """One network trained on the spins of chains of several lengths.
+
+    Parameters
+    ----------
+    chains : sequence of IsingChains
+        One per length, of the same classes.
+    config : TrainConfig
+        How long to train.
+    width : int
+        Features per spin.
+    spins, times, label_share
+        As in :func:`chain_loss`.
+    network : str, optional
+        Name of a network for chains in :data:`hierdiff.validation.networks.NETWORKS`, which
+        predicts the mean spins.
+    seed : int
+        Names the weights and the batches.
+    folder : path-like, optional
+        Where the checkpoint is kept.
+
+    Returns
+    -------
+    model : NetworkModel
+        On spins -1 and +1 with ``GaussianNoise()``; if classes were given in training, ``given``
+        conditions it on one.
+    trained : TrainResult
+
+    Raises
+    ------
+    InvalidParameter
+        As :func:`chain_loss`.
+
+    Notes
+    -----
+    Validity: the same weights for the same arguments on one device.
+    """
+    _, module = _made(
+        network, chains[0], None, seed, {"width": 16, "conditional": False},
+        width=width, conditional=label_share > 0,
+    )  # fmt: skip
+    loss = chain_loss(chains, spins=spins, times=times, label_share=label_share, seed=seed)
+    done = train(module, loss, config, folder=folder, name="chains")
+    classes = chains[0].n_classes if label_share else None
+    model = NetworkModel(
+        done.network, GaussianNoise(), "x0", noise_conditioning=LogSNR(), classes=classes,
+        null_condition=classes, condition=classes, execution=Execution(batch_size=256),
+    )  # fmt: skip
+    return model, done

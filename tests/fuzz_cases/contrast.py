@@ -32,6 +32,7 @@ EXEMPT |= {
     for name in (
         "dual_encoders.NetworkContrastive",
         "local_networks.NetworkLocality",
+        "speciation.NetworkSpeciation",
         "string_pairs.NetworkStringPairs",
     )
     for word in ("datasets", "figure", "measure", "predict", "summary")

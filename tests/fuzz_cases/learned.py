@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from fuzz import Case
 
-from hierdiff import RHM, MaskingNoise
+from hierdiff import RHM, GaussianNoise, MaskingNoise
 from hierdiff.data.ising_chains import IsingChains
 from hierdiff.sims import Speciation
 from hierdiff.sims.models import context_clustering, learned_grammar
@@ -19,6 +19,7 @@ EXEMPT = {
     "hierdiff.sims.models.context_clustering.SiblingTuples": "a result; sibling_tuples makes it",
     "hierdiff.theory.ising.transfer_matrices.ChainPosterior": "a result; chain_posterior makes it",
     "hierdiff.theory.ising.speciation.ChainSpeciation": "a result; speciation_times makes it",
+    "hierdiff.theory.ising.speciation.PathRatio": "a result; denoiser_log_ratio makes it",
     "hierdiff.theory.rhm.speciation.LevelSpeciation": "a result; level_speciation makes it",
     "hierdiff.sims.models.learned_grammar.LearnedGrammar.exact": "a property",
 }
@@ -105,6 +106,9 @@ def cases() -> list[Case]:
              {**pair, "divergence": 2.0}),
         Case(f"{theory}.speciation.class_information", chains.class_information,
              {"data": _CHAINS, "t": 1.0, "n": 4, "seed": 0}),
+        Case(f"{theory}.speciation.denoiser_log_ratio", chains.denoiser_log_ratio,
+             {"model": ExactIsing(_CHAINS, GaussianNoise()), "spins": _CHAINS.vectors(x0),
+              "t": [1.0, 1.5], "seed": 0, "k": 0, "l": 1}),
         Case(f"{theory}.speciation.speciation_times", chains.speciation_times,
              {"data": _CHAINS, "n": 100, "seed": 0}),
     ]  # fmt: skip

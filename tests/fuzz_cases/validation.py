@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from hierdiff import RHM, GaussianNoise, Grammar, LowRankMixture, MaskingNoise, seeds
 from hierdiff.data import digits, image_folder, rhm_images
 from hierdiff.data.bumps import Bumps
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.errors import HierdiffError
 from hierdiff.sims.alignment_figure import layers_figure
 from hierdiff.tasks import Task
@@ -60,10 +61,12 @@ from hierdiff.validation.experiments.rhm_images import (
     rhm_images_figure,
 )
 from hierdiff.validation.experiments.silhouettes import compose_silhouettes
+from hierdiff.validation.experiments.speciation import NetworkSpeciation
 from hierdiff.validation.experiments.unmasking_orders import NetworkOrders
 from hierdiff.validation.networks import (
     adm,
     bump_unet,
+    chain_conv,
     transformer,
     tree_unet,
     vector_mlp,
@@ -160,6 +163,10 @@ def _bump_net() -> adm.ADMUNet:
 
 
 @functools.cache
+def _spins() -> IsingChains:
+    return IsingChains.by_field(6, 0.3, 0.3)
+
+
 def _vectors() -> vector_mlp.VectorDenoiser:
     return vector_mlp.VectorDenoiser(6, 0.5, width=8, depth=1)
 
@@ -498,6 +505,10 @@ def _forwards() -> list[Case]:
          lambda: {"x": torch.zeros(2, 6), "log_snr": two}),
         ("networks.vector_mlp.VectorDenoiser", vectors, "scales", _vectors,
          lambda: {"log_snr": two, "x": torch.zeros(2, 6)}),
+        *(("networks.chain_conv.ChainDenoiser", chain_conv.ChainDenoiser, word,
+           lambda: chain_conv.ChainDenoiser(width=4, classes=2),
+           lambda: {"x": torch.zeros(2, 6), "log_snr": two,
+                    "label": torch.zeros(2, dtype=torch.long)}) for word in ("forward", "field")),
         ("networks.tree_unet.TreeUNet", tree_unet.TreeUNet, "forward", _tree, told),
         ("networks.tree_unet.TreeUNet", tree_unet.TreeUNet, "sweeps", _tree, told),
         ("networks.transformer.SequenceTransformer", transformer.SequenceTransformer, "forward",
@@ -700,6 +711,20 @@ def _networks() -> list[Case]:
                      batch=2, label_share=0.5, num_steps=2), keep=_LARGE),
         Case(f"{_V}reference_layers.train_classifier", reference_layers.train_classifier,
              trained(data=_labelled, width=4, depth=1, batch=2)),
+        Case(f"{_V}networks.chain_conv.ChainDenoiser", chain_conv.ChainDenoiser,
+             {"width": 4, "reach": 1, "classes": 2}, keep=_LARGE),
+        Case(f"{_V}experiments.speciation.NetworkSpeciation.chain", NetworkSpeciation().chain,
+             {"kind": "mean", "k": 0, "N": 40}),
+        Case(f"{_V}networks.chain_conv.chain_conv", chain_conv.chain_conv,
+             lambda: {"chains": _spins(), "noise": None, "width": 4, "reach": 1,
+                      "conditional": True}, keep=_LARGE),
+        Case(f"{_V}recipes.chain_loss", _used(recipes.chain_loss),
+             lambda: {"network": chain_conv.chain_conv(_spins(), width=4, conditional=True),
+                      "chains": (_spins(),), "spins": 12, "times": (0.1, 1.0), "label_share": 0.5,
+                      "seed": 0}, keep=("network",)),
+        Case(f"{_V}recipes.train_chain_network", recipes.train_chain_network,
+             trained(chains=lambda: (_spins(),), width=4, spins=12, times=(0.1, 1.0),
+                     label_share=0.5), keep=_LARGE),
         Case(f"{_V}recipes.vector_loss", _used(recipes.vector_loss),
              lambda: {"network": _vectors(), "mixture": _mixture(),
                       "data": np.ones((3, 6)), "batch": 2, "sigmas": (0.1, 1.0), "seed": 0},

@@ -18,6 +18,7 @@ from hierdiff.theory.exact_models import ExactIsing
 from hierdiff.theory.ising import (
     chain_posterior,
     class_information,
+    denoiser_log_ratio,
     half_change_divergence,
     speciation_law,
     speciation_times,
@@ -28,6 +29,7 @@ from hierdiff.theory.ising import (
 N = 6
 RNG = np.random.default_rng(3)
 CHAINS = IsingChains(RNG.normal(size=(3, N - 1)), RNG.normal(size=(3, N)), [0.2, 0.5, 0.3])
+VECTORS = ExactIsing(CHAINS, GaussianNoise())
 STRINGS = np.array(list(itertools.product((0, 1), repeat=N)))
 
 
@@ -248,7 +250,74 @@ def test_experiments_take_chains() -> None:
     assert float(shot.accuracy.max()) > 0.8  # the likelihood's is near one at N = 24, J = 1
 
 
+class Enumerated:
+    """The vector model of :data:`CHAINS`, by the sum over all strings; t is a level as usual."""
+
+    source, noise = "theory", GaussianNoise()
+
+    def __init__(self, label: int | None = None) -> None:
+        self.label = label
+
+    def given(self, label: int | None) -> Enumerated:
+        return Enumerated(label)
+
+    def law(self, x: np.ndarray, t: float) -> np.ndarray:
+        snr = float(self.noise.snr(t))
+        log = np.sqrt(snr * (1 + snr)) * x @ (2.0 * STRINGS - 1).T
+        weight = np.exp(log - log.max(axis=1, keepdims=True)) * joint()[self.label or 0]
+        return np.asarray(weight)
+
+    def denoise(self, x: np.ndarray, t: float) -> np.ndarray:
+        weight = self.law(x, t)
+        return np.asarray(weight @ (2.0 * STRINGS - 1) / weight.sum(axis=1, keepdims=True))
+
+    sample = features = denoise
+
+
+def test_the_ratio_of_two_denoisers_is_that_of_the_likelihoods() -> None:
+    """The line integral along the path, against sums over all strings; its error is of its steps.
+
+    The sum with D at the left end of every step has another limit, and is rejected.
+    """
+    model = Enumerated()
+    spins = CHAINS.vectors(CHAINS.sample(300, 1).x0)
+    errors = []
+    for steps in (16, 31, 61):
+        t = np.linspace(0.2, 2.0, steps)
+        found = denoiser_log_ratio(model, spins, t, seed=2, k=0, l=2)
+        level = float(model.noise.level(1 / np.expm1(2 * t[0])))
+        first, other = (model.given(k).law(found.x_t[0], level).sum(axis=1) for k in (0, 2))
+        prior = np.log(CHAINS.weights[0] / CHAINS.weights[2])
+        exact = np.log(first / other) - prior
+        errors.append(float(np.sqrt(np.mean((found.ratio[0] - exact) ** 2))))
+        back = denoiser_log_ratio(model, spins, t, seed=2, k=2, l=0)
+        np.testing.assert_allclose(back.ratio, -found.ratio, atol=1e-10)
+    assert errors[2] < 0.12 < 1.2 < exact.std()
+    assert errors[0] > 1.6 * errors[1] > 2.5 * errors[2]  # of first order
+
+    snr = 1 / np.expm1(2 * t)
+    paths = found.x_t * np.sqrt(snr * (1 + snr))[:, None, None]
+    levels = model.noise.level(snr)
+    gaps = np.array([model.given(0).denoise(x, u) - model.given(2).denoise(x, u)
+                     for x, u in zip(found.x_t, levels, strict=True)])  # fmt: skip
+    steps_of_y = paths[:-1] - paths[1:]  # t increases, and the path runs the other way
+    start = found.ratio[-1]
+    middle = start + (0.5 * (gaps[:-1] + gaps[1:]) * steps_of_y).sum(axis=(0, 2))
+    np.testing.assert_allclose(middle, found.ratio[0], atol=1e-9)
+    left = start + (gaps[1:] * steps_of_y).sum(axis=(0, 2))
+    miss, trusted = (left - exact), (middle - exact)
+    assert abs(miss.mean()) > 4 * miss.std() / np.sqrt(len(miss))
+    assert abs(trusted.mean()) < 4 * trusted.std() / np.sqrt(len(miss))
+
+
 @pytest.mark.parametrize(("call", "words"), [
+    (lambda: denoiser_log_ratio(object(), np.ones((2, 6)), [1.0], 0), "given"),
+    (lambda: denoiser_log_ratio(ExactIsing(CHAINS, MaskingNoise(2)), np.ones((2, 6)), [1.0], 0),
+     "masking noise"),
+    (lambda: denoiser_log_ratio(VECTORS, np.zeros((2, 6)), [1.0], 0), "-1 and"),
+    (lambda: denoiser_log_ratio(VECTORS, np.ones((2, 6)), [1.0, 0.5], 0), "increase"),
+    (lambda: denoiser_log_ratio(VECTORS, np.ones((2, 6)), [0.0, 0.5], 0), "above 0"),
+    (lambda: denoiser_log_ratio(VECTORS, np.ones((2, 6)), [1.0], 0, 0, 3), "class_label"),
     (lambda: IsingChains([[1.0]], [[0.0]]), "N >= 2"),
     (lambda: IsingChains([[60.0]], [[0.0, 0.0]]), "couplings"),
     (lambda: IsingChains.mattis([[1, 0]], 1.0), "signs"),

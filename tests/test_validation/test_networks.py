@@ -18,6 +18,7 @@ from hierdiff import RHM, GaussianNoise, LowRankMixture, MaskingNoise, UniformNo
 from hierdiff.contracts import ConditionalModel, DiffusionModel
 from hierdiff.data.bumps import Bumps
 from hierdiff.data.digits import LabelledImages
+from hierdiff.data.ising_chains import IsingChains
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.run import RunOptions
@@ -56,6 +57,7 @@ DATA = {
     "vector_mlp": (MIXTURE, None, torch.zeros(3, 6), (3, 6)),
     "bump_unet": (Bumps(size=8, margin=2), None, torch.zeros(3, 1, 8, 8), (3, 1, 8, 8)),
     "bump_mlp": (Bumps(size=8, margin=2), None, torch.zeros(3, 1, 8, 8), (3, 1, 8, 8)),
+    "chain_conv": (IsingChains.by_field(6, 0.3, 0.3), None, torch.zeros(3, 6), (3, 6)),
 }  # fmt: skip
 
 FILE = '''

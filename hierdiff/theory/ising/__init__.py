@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from hierdiff.theory.ising.speciation import (
     ChainSpeciation,
+    PathRatio,
     class_information,
+    denoiser_log_ratio,
     half_change_divergence,
     speciation_law,
     speciation_times,
@@ -25,8 +27,10 @@ from hierdiff.theory.ising.transfer_matrices import (
 __all__ = [
     "ChainPosterior",
     "ChainSpeciation",
+    "PathRatio",
     "chain_posterior",
     "class_information",
+    "denoiser_log_ratio",
     "half_change_divergence",
     "speciation_law",
     "speciation_times",

@@ -36,6 +36,7 @@ NETWORKS: dict[str, str | Callable[..., nn.Module]] = {
     "vector_mlp": _HERE + "vector_mlp:vector_mlp",
     "bump_unet": _HERE + "bump_unet:bump_unet",
     "bump_mlp": _HERE + "bump_unet:bump_mlp",
+    "chain_conv": _HERE + "chain_conv:chain_conv",
 }
 """Builders by the name of the network: "module:function", or the function itself."""
 
@@ -72,7 +73,7 @@ def builder(name: str) -> Callable[..., nn.Module]:
     >>> builder("tree_unit")
     Traceback (most recent call last):
     hierdiff.errors.InvalidParameter: network = 'tree_unit' is unknown; did you mean 'tree_unet'? \
-known are tree_unet, transformer, adm, vector_mlp, bump_unet, bump_mlp
+known are tree_unet, transformer, adm, vector_mlp, bump_unet, bump_mlp, chain_conv
     """
     known = _SHORT.get(name, name) if isinstance(name, str) else ""
     if known not in NETWORKS and not (known.count(":") == 1 and all(known.split(":"))):
@@ -182,7 +183,7 @@ def network(name: str, data: Any, noise: NoiseProcess | None = None, **sizes: An
         One of :data:`NETWORKS`.
     data : data model
         What the network is trained on, of the class that its builder names: a grammar, labelled
-        images, a mixture, bumps.
+        images, a mixture, bumps, chains of spins.
     noise : NoiseProcess, optional
         Under which it is trained; networks on symbols need it.
     **sizes
