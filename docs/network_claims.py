@@ -18,7 +18,8 @@ _WAITS = {
 
 
 _GRAMMARS = {
-    "": "", "_5": " --depths 5 --steps 1500", "_transformer": " --architecture transformer",
+    "": "", "_5": " --depths 5 --steps 1500", "_6": " --depths 6 --steps 1500",
+    "_transformer": " --architecture transformer",
 }  # fmt: skip
 
 
