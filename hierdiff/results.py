@@ -1150,11 +1150,11 @@ def write_summary(
 
     Notes
     -----
-    Validity: numbers that are not finite become null. "made" holds command, commit, versions, parameters and seed (where there are
-    parameters), time of writing, "seconds": the wall time since the package was imported, and
-    "cpu_seconds": the processor time of this program and of those it started and waited for.
-    Tasks that an earlier run had finished are not counted; "tasks" lists the commits and
-    versions that computed the tasks, with the number of each.
+    Validity: numbers that are not finite become null.  "made" holds command, commit, versions,
+    parameters and seed (where there are parameters), time of writing, "seconds": the wall time
+    since the package was imported, and "cpu_seconds": the processor time of this program and of
+    those it started and waited for.  Tasks that an earlier run had finished are not counted;
+    "tasks" lists the commits and versions that computed the tasks, with the number of each.
 
     Examples
     --------
