@@ -225,6 +225,7 @@ def test_theory_stays_light() -> None:
     assert python(code).splitlines() == ["[]"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["list"], ["run", "phase-transition", "--help"]])
 def test_help_explains_every_flag(arguments: list[str]) -> None:
     run = subprocess.run(
