@@ -175,7 +175,6 @@ def test_every_block_of_python_runs_and_gives_the_numbers_in_its_comments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")
-    Path("out").mkdir()
     text, compared = page.read_text(), 0
     # of the ten tasks every one stands alone
     for part in text.split("\n## ") if page.stem == "howto" else [text]:
