@@ -46,7 +46,7 @@ from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
 from hierdiff.errors import InvalidParameter
 
-__all__ = ["STUDIES", "Study", "Suite", "command", "run_suite", "suite_table"]
+__all__ = ["LEFT_OUT", "STUDIES", "Study", "Suite", "command", "run_suite", "suite_table"]
 
 _RUN = "hierdiff run"
 # an interrupted study saves its tasks; torch may have a kernel to finish first
@@ -242,8 +242,117 @@ STUDIES: tuple[Study, ...] = (
         "--n-train-steps 3000",
         f"{_TINY_STRINGS} 8 0 --n-train-steps 4",
     ),
+    Study(
+        "training-time", "when levels are learned and when strings are copied, L = 4", 240,
+        f"{_RUN} network-training-time",
+        "--L 4 --n-train 64 512 4096 0 --width 64 --batch 256",
+        "--v 4 --m 2 --L 2 --n-train 8 0 --times 2 3 4 --networks 2 --width 8 --batch 4 --t .3 .7 "
+        "--test 20 --samples 10 --num-steps 2",
+    ),
+    Study(
+        "speciation", "when networks decide: chains of up to 4,096 spins, grammars of L = 4", 240,
+        f"{_RUN} network-speciation",
+        "--spins 64 160 400 1024 4096 --networks 5 --width 24 --steps 5000 --batch 32768 "
+        "--L 4 --grammars 4 --tree-steps 4000",
+        "--spins 30 40 --networks 2 --width 4 --steps 2 --batch 80 --chains 8 --num-steps 2 "
+        "--v 4 --m 2 --L 2 --grammars 2 --tree-steps 2",
+    ),
+    Study(
+        "unmasking", "several leaves at once by masked networks, L = 5", 150,
+        f"{_RUN} network-unmasking",
+        "--L 5 --width 96 --train-steps 5000 --batch 256 --networks 4 --steps 1 2 4 8 16 32",
+        "--v 4 --m 2 --L 2 --width 8 --train-steps 4 --batch 4 --networks 2 --orders random "
+        "--steps 1 2 --data 10 --strings 20",
+    ),
+    Study(
+        "unmasking-orders", "surest leaves first, remasking and next leaves, L = 5", 240,
+        f"{_RUN} network-orders",
+        "--L 5 --width 96 --train-steps 5000 --batch 256 --steps 2 4 8 16 32 --calls 8 16 32 64",
+        "--v 4 --m 2 --L 2 --width 8 --train-steps 4 --batch 4 --networks 2 --orders random "
+        "confident --steps 2 --calls 2 4 --data 10 --strings 20",
+    ),
+    Study(
+        "locality-strings", "share of networks that windows explain, L = 5", 120,
+        f"{_RUN} network-locality",
+        "--L 5 --width 96 --steps 5000 --batch 256 --networks 4",
+        "--v 4 --m 2 --L 2 --width 8 --steps 4 --batch 4 --networks 2 --t .3 .7 --data 10",
+    ),
+    Study(
+        "locality-fashion", "the same on photographs of clothing, 14 x 14", 240,
+        f"{_RUN} network-locality",
+        "--images fashion-14 --n-train 2000 --steps 4000 --batch 128",
+        "--images fashion-7 --n-train 20 --radii 0 1 --steps 2 --batch 4 --networks 2 --t .1 .3 "
+        "--data 4",
+        images="fashion",
+    ),
+    Study(
+        "string-pairs", "levels that dual encoders of strings reveal, v = 16, L = 4", 150,
+        f"{_RUN} network-string-pairs",
+        "--v 16 --m 4 --L 4 --widths 2 4 8 16 --hidden 256 --batch 1024 --steps 2500",
+        "--v 4 --m 2 --L 2 --widths 2 --t 0 .5 --hidden 8 --batch 8 --steps 4 --networks 2 "
+        "--data 40",
+    ),
+    Study(
+        "scene-captions", "dual encoders of scenes and captions by width and negatives", 90,
+        f"{_RUN} network-contrastive",
+        "--values 6 6 --widths 2 4 8 16 --hidden 512 --batch 2048 --steps 2000 --networks 4",
+        "--values 3 3 --widths 2 --hidden 8 --batch 8 --steps 4 --networks 2",
+    ),
+    Study(
+        "exact-targets", "the exact posterior as loss beside sampled targets, L = 5", 150,
+        f"{_RUN} network-exact-targets",
+        "--L 5 --width 96 --steps 2000 --batch 128 --checkpoints 8",
+        "--v 4 --L 2 --width 8 --steps 4 --batch 4 --checkpoints 2 --networks 2 --t .3 .7 "
+        "--data 10 --batches 2",
+    ),
+    Study(
+        "string-features", "probes of every level by noise, strings of (16, 4, 2, 5)", 120,
+        f"{_RUN} network-representation",
+        "rhm --v 16 --m 4 --L 5 --n-train 4096 0 --networks 3 --steps 4000 --test 4000",
+        "rhm --v 4 --m 2 --L 2 --n-train 8 0 --networks 2 --steps 4 --test 40 --shots 1 --t .1 .5",
+    ),
+    Study(
+        "mixture-features", "features by noise and training set, mixture of low-rank Gaussians", 120,
+        f"{_RUN} network-representation",
+        "mixture --n-train 60 1000 10000 0 --networks 5 --steps 4000 --width 384 --test 3000",
+        "mixture --classes 2 --rank 2 --dim 6 --sigmas .2 .6 1 --n-train 10 0 --networks 2 "
+        "--steps 4 --width 16 --depth 1 --test 20",
+    ),
+    Study(
+        "string-classes", "denoising error as classifier of strings of (8, 3, 2, 4), beside Bayes",
+        70,
+        f"{_RUN} network-classification",
+        "rhm --L 4 --width 96 --data 800",
+        "rhm --v 4 --m 2 --L 2 --steps 4 --width 8 --data 8 --budgets 1 2 --independent-budgets 1 "
+        "--times .1 .4",
+    ),
+    Study(
+        "string-objects", "odd one out by layer and noise, strings of (8, 3, 2, 4)", 60,
+        f"{_RUN} network-alignment",
+        "rhm --L 4 --width 96 --steps 8000 --objects 400",
+        "rhm --v 4 --m 2 --L 2 --steps 4 --width 8 --objects 20 --n-readout 40 --t .1 .8 "
+        "--max-triplets 60 --probe-width 2",
+    ),
+    Study(
+        "level-order", "the order in which levels are learned, L = 5", 80,
+        f"{_RUN} network-composition",
+        "--parts levels --L 5 --level-steps 3000 --level-seeds 4",
+        "--parts levels --v 4 --m 2 --L 2 --level-steps 4 --level-seeds 2",
+    ),
 )  # fmt: skip
-"""Every study, the one of most worth first."""
+"""Every study, the one of most worth first; those that were added last stand last.
+
+Every experiment on networks is here, and every form of it but those of :data:`LEFT_OUT`.
+"""
+
+LEFT_OUT = {
+    "own": "asks about a network of the user's",
+    "catalogue": "asks about published weights, on a folder of images",
+    "digits": "1,797 images of 8 x 8 pixels gain nothing from an accelerator; their results are "
+    "those of two processors",
+    "fashion": 'the study "fashion" asks the same of networks that are trained once for all',
+}
+"""Forms (subcommands) of experiments that no study runs, with the reason."""
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from programs import ROOT
 from hierdiff.command_line import parse_flags
 from hierdiff.data.fashion import fashion_folder
 from hierdiff.errors import InvalidParameter
-from hierdiff.registry import experiment
+from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims.run import RunOptions
 from hierdiff.validation import suite
-from hierdiff.validation.suite import STUDIES, Study, Suite, run_suite, suite_table
+from hierdiff.validation.suite import LEFT_OUT, STUDIES, Study, Suite, run_suite, suite_table
 
 # a study of so many steps, which keeps what is done and goes on; it fails on request
 PROGRAM = """
@@ -72,6 +72,29 @@ def test_every_study_has_flags_that_its_experiment_takes() -> None:
         for flags in (study.full, study.tiny):
             chosen, _ = parse_flags(kind, RunOptions, [*flags.split(), "--device", "cpu"])
             assert chosen is not None
+
+
+def forms_of(kind: type) -> tuple[str, ...]:
+    """Forms of an experiment, as subcommands, the default first; "" where it has none."""
+    sources = getattr(kind, "sources", getattr(sys.modules[kind.__module__], "SOURCES", {"": kind}))
+    return tuple(sources)
+
+
+def test_every_form_of_every_experiment_on_networks_is_in_the_suite_or_left_out() -> None:
+    networks = [name for name, entry in EXPERIMENTS.items() if entry.extra == "networks"]
+    forms = {name: forms_of(experiment(name)) for name in networks}
+    run = set()
+    for study in STUDIES:
+        name = study.module.removeprefix("hierdiff run ")
+        if name != study.module:
+            first = {flags.split()[0] for flags in (study.full, study.tiny)}
+            form = {forms[name][0] if word.startswith("-") else word for word in first}
+            assert len(form) == 1, f"{study.name} is another study at its tiny size"
+            run.add((name, form.pop()))
+    every = {(name, form) for name, some in forms.items() for form in some}
+    assert run <= every
+    assert {(name, form) for name, form in every if form not in LEFT_OUT} == run
+    assert {form for _, form in every - run} == set(LEFT_OUT)  # each is a form that there is
 
 
 def test_studies_run_in_order_and_a_failure_stops_no_other(
