@@ -7,7 +7,8 @@
 A study is an entry of :data:`STUDIES`: a name, its question, the seconds it takes on one
 accelerator, and two command lines of ``python -m``, at its own size and at a tiny one.  Another
 study is one more entry.  Each runs in a process of its own, so that one that fails, or exhausts the
-memory, stops nothing else.
+memory, stops nothing else.  At their own size one runs after another; tiny ones, which mostly
+import libraries, run on all processors side by side, up to eight, each on one thread.
 
 ==================  ============================================================================
 in ``--out``        what it is
@@ -40,6 +41,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
+
 from hierdiff._display import text_table
 from hierdiff._files import replacing
 from hierdiff.checks import check_fields, checked, listed, number, shown, text
@@ -53,6 +56,10 @@ _RUN = "hierdiff run"
 _GRACE = 20.0
 # with less time left a study would only import its libraries
 _LEAST = 10.0
+# seconds between two looks at the studies that run
+_LOOK = 0.05
+# tiny studies side by side, each with half a gigabyte of libraries
+_MOST = 8
 
 
 class Study(NamedTuple):
@@ -520,68 +527,120 @@ def run_suite(suite: Suite, say: Callable[[str], None] = print) -> dict[str, str
             f"out = {suite.out} cannot be made ({error.strerror}); give another folder"
         ) from None
     end = None if suite.minutes is None else time.monotonic() + 60 * suite.minutes
-    state, found = _state(suite.out), dict.fromkeys((s.name for s in suite.chosen), "waits")
-    for study in suite.chosen:
-        if _is_done(study, suite, state):
-            found[study.name] = "done"
-            say(f"{study.name}: done before, {state[study.name]['wall_seconds']:.0f} s")
-            continue
-        why = _missing(study)
-        if why:
-            found[study.name] = "skipped"
-            say(f"{study.name}: skipped; {why}")
-            continue
-        left = None if end is None else end - time.monotonic()
-        if left is not None and left < _LEAST:
-            say(f"{study.name}: waits; the limit of {suite.minutes:g} minutes is reached")
-            break
-        found[study.name] = _one(study, suite, state, left, say)
-        if found[study.name] == "stopped":
-            break
+    state, lines = _state(suite.out), _Lines([s.name for s in suite.chosen], say)
+    found = dict.fromkeys(lines.names, "waits")
+    waiting = list(suite.chosen)
+    running: list[_Running] = []
+    # a study of full size has the machine to itself; a tiny one mostly imports, on one processor
+    at_once = min(joblib.cpu_count(), _MOST) if suite.tiny else 1
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                study = waiting.pop(0)
+                word, line = _before(study, suite, state, end)
+                if word == "waits":
+                    lines.add(study.name, line)
+                    waiting.clear()
+                elif word:
+                    found[study.name] = word
+                    lines.add(study.name, line)
+                else:
+                    running.append(_begin(study, suite, state, end))
+            time.sleep(_LOOK if running else 0.0)
+            for one in [x for x in running if x.is_over()]:
+                running.remove(one)
+                _stop([one.process])
+                word, line = _ended(one, suite, state)
+                found[one.study.name] = word
+                lines.add(one.study.name, line)
+                if word == "stopped":
+                    waiting.clear()
+    finally:  # also after Ctrl-C: the studies were interrupted with this program
+        _stop([one.process for one in running])
+        for one in running:
+            _keep_time(one, suite, state, "stopped")
+    lines.end()
     return found
 
 
-def _one(
-    study: Study, suite: Suite, state: dict[str, dict[str, Any]], left: float | None,
-    say: Callable[[str], None],
-) -> str:  # fmt: skip
-    """Run one study; returns what became of it."""
+class _Lines:
+    """Lines about studies, said in the order of the studies, whichever ends first."""
+
+    def __init__(self, names: Sequence[str], say: Callable[[str], None]) -> None:
+        self.names, self._say, self._next = list(names), say, 0
+        self._held: dict[str, str] = {}
+
+    def add(self, name: str, line: str) -> None:
+        self._held[name] = line
+        while self._next < len(self.names) and self.names[self._next] in self._held:
+            self._say(self._held.pop(self.names[self._next]))
+            self._next += 1
+
+    def end(self) -> None:
+        """Say what is left."""
+        for name in self.names:
+            if name in self._held:
+                self._say(self._held.pop(name))
+
+
+@dataclass
+class _Running:
+    """A study in its process, with its entry in the state."""
+
+    study: Study
+    process: subprocess.Popen[bytes]
+    entry: dict[str, Any]
+    spent: float
+    begun: float
+    limit: float | None
+    stopped: bool = False
+
+    def is_over(self) -> bool:
+        """Whether it ended, or has to."""
+        if self.process.poll() is not None:
+            return True
+        self.stopped = self.limit is not None and time.monotonic() >= self.limit
+        return self.stopped
+
+
+def _before(
+    study: Study, suite: Suite, state: dict[str, dict[str, Any]], end: float | None
+) -> tuple[str, str]:
+    """Why a study is not begun, with the line that says so; "" if it is to begin."""
+    if _is_done(study, suite, state):
+        return "done", f"{study.name}: done before, {state[study.name]['wall_seconds']:.0f} s"
+    why = _missing(study)
+    if why:
+        return "skipped", f"{study.name}: skipped; {why}"
+    if end is not None and end - time.monotonic() < _LEAST:
+        return "waits", f"{study.name}: waits; the limit of {suite.minutes:g} minutes is reached"
+    return "", ""
+
+
+def _begin(
+    study: Study, suite: Suite, state: dict[str, dict[str, Any]], end: float | None
+) -> _Running:
+    """Start the process of a study."""
     words, out = _words(study, suite), suite.out
     before = state.get(study.name, {})
     spent = float(before.get("wall_seconds", 0.0)) if before.get("words") == words else 0.0
-    summary = out / f"{study.name}.json"
-    files = ["--out", str(out / study.name), "--summary", str(summary)]
     # results of other sizes in the same folder are replaced
     also = ["--overwrite"] if study.module.startswith(_RUN) else []
-    entry: dict[str, Any] = {
-        "status": "running",
-        "words": words,
-        "wall_seconds": spent,
-        "tiny": suite.tiny,
-    }
+    files = ["--out", str(out / study.name), "--summary", str(out / f"{study.name}.json"), *also]
+    entry = {"status": "running", "words": words, "wall_seconds": spent, "tiny": suite.tiny}
     state[study.name] = entry
     _keep(out, state)
+    # studies side by side already fill the processors
+    alone = {"OMP_NUM_THREADS": "1"} if suite.tiny else {}
     begun = time.monotonic()
-    try:
-        code = _process([sys.executable, "-m", *words, *files, *also], out / f"{study.name}.log",
-                        left)  # fmt: skip
-    finally:  # also after Ctrl-C: the study was interrupted with this program
-        entry["wall_seconds"] = round(spent + time.monotonic() - begun, 1)
-        if entry["status"] == "running":
-            entry["status"] = "stopped"
-        _keep(out, state)
-    status = "stopped" if code is None else "done" if code == 0 and summary.is_file() else "failed"
-    entry["status"] = status
-    took = f"{entry['wall_seconds']:.0f} s"
-    if status == "done":
-        claim = _finish(study, suite, summary, float(entry["wall_seconds"]))
-        say(f"{study.name}: done, {took}: {claim}")
-    elif status == "stopped":
-        say(f"{study.name}: stopped at the limit after {took}; the same command goes on")
-    else:
-        say(f"{study.name}: failed after {took}: {_last_line(out / f'{study.name}.log')}")
-    _keep(out, state)
-    return status
+    with (out / f"{study.name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words, *files], stdout=log, stderr=subprocess.STDOUT,
+            env={**os.environ, "MPLBACKEND": "agg", **alone},
+            preexec_fn=None if os.name == "nt" else _heed_interrupts,
+        )  # fmt: skip
+    limit = None if end is None else max(end - _LEAST / 2, begun + 1)
+    return _Running(study, process, entry, spent, begun, limit)
 
 
 def _heed_interrupts() -> None:
@@ -589,24 +648,43 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _process(words: Sequence[str], log: Path, left: float | None) -> int | None:
-    """Exit status of a program, or None if it was stopped at its limit."""
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            words, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "MPLBACKEND": "agg"},
-            preexec_fn=None if os.name == "nt" else _heed_interrupts,
-        )  # fmt: skip
-        try:
-            return process.wait(None if left is None else max(left - _LEAST / 2, 1.0))
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-                if process.poll() is not None:
-                    break
-                process.send_signal(sign)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_GRACE)
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Interrupt processes that still run; one that heeds nothing is killed."""
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        alive = [process for process in processes if process.poll() is None]
+        for process in alive:
+            process.send_signal(sign)
+        patience = time.monotonic() + _GRACE
+        for process in alive:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(patience - time.monotonic(), 0.0))
+
+
+def _keep_time(
+    one: _Running, suite: Suite, state: dict[str, dict[str, Any]], status: str
+) -> None:
+    """Note how a study ended, and the time that all calls spent on it."""
+    one.entry["wall_seconds"] = round(one.spent + time.monotonic() - one.begun, 1)
+    one.entry["status"] = status
+    _keep(suite.out, state)
+
+
+def _ended(
+    one: _Running, suite: Suite, state: dict[str, dict[str, Any]]
+) -> tuple[str, str]:
+    """What became of a study, and the line that says so."""
+    study, summary = one.study, suite.out / f"{one.study.name}.json"
+    done = one.process.returncode == 0 and summary.is_file()
+    status = "stopped" if one.stopped else "done" if done else "failed"
+    _keep_time(one, suite, state, status)
+    took = f"{one.entry['wall_seconds']:.0f} s"
+    if status == "done":
+        claim = _finish(study, suite, summary, float(one.entry["wall_seconds"]))
+        return status, f"{study.name}: done, {took}: {claim}"
+    if status == "stopped":
+        return status, f"{study.name}: stopped at the limit after {took}; the same command goes on"
+    log = suite.out / f"{study.name}.log"
+    return status, f"{study.name}: failed after {took}: {_last_line(log)}"
 
 
 def _finish(study: Study, suite: Suite, summary: Path, seconds: float) -> str:

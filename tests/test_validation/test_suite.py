@@ -30,12 +30,15 @@ for name in ("--out", "--summary", "--device"):
     p.add_argument(name)
 p.add_argument("--steps", type=int)
 p.add_argument("--fail", action="store_true")
+p.add_argument("--after", default="")  # a study that has to begin before this one ends
 o = p.parse_args()
 place = pathlib.Path(o.out)
 place.mkdir(parents=True, exist_ok=True)
 log = place / "steps"
 if o.fail:
     sys.exit("error: no numbers today")
+while o.after and not (place.parent / o.after / "steps").exists():
+    time.sleep(0.05)
 while (done := len(log.read_text()) if log.exists() else 0) < o.steps:
     with log.open("a") as file:
         file.write(".")
@@ -124,6 +127,40 @@ def test_studies_run_in_order_and_a_failure_stops_no_other(
         suite.command(["--tiny", "--out", str(one.out)])
     assert stop.value.code == 1
     assert "2 done, 1 failed" in capsys.readouterr().out
+
+
+def test_tiny_studies_run_side_by_side_and_are_reported_in_order(
+    table: list[Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = table[0].module
+    studies = (
+        Study("first", "ends after the others", 1, name, "", "--steps 1 --after third"),
+        table[1],
+        Study("third", "a short one", 1, name, "", "--steps 1"),
+        Study("fourth", "ends after the last began", 1, name, "", "--steps 1 --after last"),
+        Study("last", "a long one", 1, name, "", "--steps 1000"),
+    )
+    monkeypatch.setattr(suite, "STUDIES", studies)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 4:
+            raise KeyboardInterrupt  # as Ctrl-C does
+
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(Suite(tiny=True, out=tmp_path / "out"), say)
+    words = ["first: done", "wrong: failed", "third: done", "fourth: done"]
+    assert [line[: len(word)] for line, word in zip(said, words, strict=True)] == words
+    state = json.loads((tmp_path / "out" / "suite.json").read_text())["studies"]
+    assert {name: one["status"] for name, one in state.items()} == {
+        "first": "done", "wrong": "failed", "third": "done", "fourth": "done", "last": "stopped",
+    }  # fmt: skip
+    steps = tmp_path / "out" / "last" / "steps"
+    there = steps.read_text()
+    time.sleep(0.3)
+    assert steps.read_text() == there  # it does not go on unseen
 
 
 def test_the_limit_stops_a_study_and_a_second_call_goes_on(
