@@ -7,8 +7,9 @@
 A study is an entry of :data:`STUDIES`: a name, its question, the seconds it takes on one
 accelerator, and two command lines of ``python -m``, at its own size and at a tiny one.  Another
 study is one more entry.  Each runs in a process of its own, so that one that fails, or exhausts the
-memory, stops nothing else.  At their own size one runs after another; tiny ones, which mostly
-import libraries, run on all processors side by side, up to eight, each on one thread.
+memory, stops nothing else.  At their own size one runs after another; tiny ones run side by side on
+all processors, up to eight, each on one thread, and import the libraries once for all: on Linux
+their processes are forks of this one, where it has not used torch before.
 
 ==================  ============================================================================
 in ``--out``        what it is
@@ -28,18 +29,22 @@ line has changed.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import joblib
 
@@ -48,6 +53,7 @@ from hierdiff._files import replacing
 from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
 from hierdiff.errors import InvalidParameter
+from hierdiff.registry import EXPERIMENTS, experiment
 
 __all__ = ["LEFT_OUT", "STUDIES", "Study", "Suite", "command", "run_suite", "suite_table"]
 
@@ -288,7 +294,7 @@ STUDIES: tuple[Study, ...] = (
         "locality-fashion", "the same on photographs of clothing, 14 x 14", 240,
         f"{_RUN} network-locality",
         "--images fashion-14 --n-train 2000 --steps 4000 --batch 128",
-        "--images fashion-7 --n-train 20 --radii 0 1 --steps 2 --batch 4 --networks 2 --t .1 .3 "
+        "--images fashion-14 --n-train 20 --radii 0 1 --steps 2 --batch 4 --networks 2 --t .1 .3 "
         "--data 4",
         images="fashion",
     ),
@@ -316,10 +322,10 @@ STUDIES: tuple[Study, ...] = (
         "string-features", "probes of every level by noise, strings of (16, 4, 2, 5)", 120,
         f"{_RUN} network-representation",
         "rhm --v 16 --m 4 --L 5 --n-train 4096 0 --networks 3 --steps 4000 --test 4000",
-        "rhm --v 4 --m 2 --L 2 --n-train 8 0 --networks 2 --steps 4 --test 40 --shots 1 --t .1 .5",
+        "rhm --v 4 --m 2 --L 2 --n-train 8 0 --networks 2 --steps 4 --test 60 --shots 2 --t .1 .5",
     ),
     Study(
-        "mixture-features", "features by noise and training set, mixture of low-rank Gaussians", 120,
+        "mixture-features", "features by noise and training set, low-rank mixture", 120,
         f"{_RUN} network-representation",
         "mixture --n-train 60 1000 10000 0 --networks 5 --steps 4000 --width 384 --test 3000",
         "mixture --classes 2 --rank 2 --dim 6 --sigmas .2 .6 1 --n-train 10 0 --networks 2 "
@@ -337,8 +343,8 @@ STUDIES: tuple[Study, ...] = (
         "string-objects", "odd one out by layer and noise, strings of (8, 3, 2, 4)", 60,
         f"{_RUN} network-alignment",
         "rhm --L 4 --width 96 --steps 8000 --objects 400",
-        "rhm --v 4 --m 2 --L 2 --steps 4 --width 8 --objects 20 --n-readout 40 --t .1 .8 "
-        "--max-triplets 60 --probe-width 2",
+        "rhm --v 4 --m 2 --L 2 --steps 4 --width 8 --objects 40 --n-readout 40 --t .1 .8 "
+        "--max-triplets 400 --probe-width 2",
     ),
     Study(
         "level-order", "the order in which levels are learned, L = 5", 80,
@@ -533,6 +539,7 @@ def run_suite(suite: Suite, say: Callable[[str], None] = print) -> dict[str, str
     running: list[_Running] = []
     # a study of full size has the machine to itself; a tiny one mostly imports, on one processor
     at_once = min(joblib.cpu_count(), _MOST) if suite.tiny else 1
+    start = _fork if _can_fork(suite) else _spawn
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -545,7 +552,7 @@ def run_suite(suite: Suite, say: Callable[[str], None] = print) -> dict[str, str
                     found[study.name] = word
                     lines.add(study.name, line)
                 else:
-                    running.append(_begin(study, suite, state, end))
+                    running.append(_begin(study, suite, state, end, start))
             time.sleep(_LOOK if running else 0.0)
             for one in [x for x in running if x.is_over()]:
                 running.remove(one)
@@ -588,7 +595,7 @@ class _Running:
     """A study in its process, with its entry in the state."""
 
     study: Study
-    process: subprocess.Popen[bytes]
+    process: _Process
     entry: dict[str, Any]
     spent: float
     begun: float
@@ -618,8 +625,9 @@ def _before(
 
 
 def _begin(
-    study: Study, suite: Suite, state: dict[str, dict[str, Any]], end: float | None
-) -> _Running:
+    study: Study, suite: Suite, state: dict[str, dict[str, Any]], end: float | None,
+    start: Callable[[list[str], Path, bool], _Process],
+) -> _Running:  # fmt: skip
     """Start the process of a study."""
     words, out = _words(study, suite), suite.out
     before = state.get(study.name, {})
@@ -630,17 +638,32 @@ def _begin(
     entry = {"status": "running", "words": words, "wall_seconds": spent, "tiny": suite.tiny}
     state[study.name] = entry
     _keep(out, state)
-    # studies side by side already fill the processors
-    alone = {"OMP_NUM_THREADS": "1"} if suite.tiny else {}
     begun = time.monotonic()
-    with (out / f"{study.name}.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words, *files], stdout=log, stderr=subprocess.STDOUT,
+    process = start([*words, *files], out / f"{study.name}.log", suite.tiny)
+    limit = None if end is None else max(end - _LEAST / 2, begun + 1)
+    return _Running(study, process, entry, spent, begun, limit)
+
+
+class _Process(Protocol):
+    """What is asked of a process, as of :class:`subprocess.Popen`."""
+
+    returncode: int | Any
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+
+
+def _spawn(words: list[str], log: Path, one_thread: bool) -> _Process:
+    """A program of its own."""
+    # studies side by side already fill the processors
+    alone = {"OMP_NUM_THREADS": "1"} if one_thread else {}
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], stdout=file, stderr=subprocess.STDOUT,
             env={**os.environ, "MPLBACKEND": "agg", **alone},
             preexec_fn=None if os.name == "nt" else _heed_interrupts,
         )  # fmt: skip
-    limit = None if end is None else max(end - _LEAST / 2, begun + 1)
-    return _Running(study, process, entry, spent, begun, limit)
 
 
 def _heed_interrupts() -> None:
@@ -648,7 +671,74 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _can_fork(suite: Suite) -> bool:
+    """Import what the studies have in common, if forks of this process can use it.
+
+    The imports are most of the time of a tiny study.  What ran threads, or an accelerator, cannot
+    be used by forks; so torch must not have been used here.
+    """
+    clean = sys.platform == "linux" and "torch" not in sys.modules
+    if not (suite.tiny and suite.device == "cpu" and clean):
+        return False
+    for name in {study.module.removeprefix(_RUN).strip() for study in suite.chosen}:
+        if name in EXPERIMENTS:
+            with contextlib.suppress(Exception):  # the study's own process says what is wrong
+                experiment(name)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torch._dynamo")  # which the first optimiser would import
+    return True
+
+
+class _Fork:
+    """A fork of this process with the methods of :class:`subprocess.Popen`."""
+
+    def __init__(self, words: list[str], log: Path) -> None:
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(words, log), daemon=False
+        )
+        with warnings.catch_warnings():
+            # the threads of linear algebra, which mind forks; no other were started
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("study", timeout or 0.0)
+        return self._process.exitcode
+
+    def send_signal(self, sig: int) -> None:
+        if self._process.pid is not None and self._process.exitcode is None:
+            os.kill(self._process.pid, sig)
+
+
+def _fork(words: list[str], log: Path, one_thread: bool) -> _Process:
+    """The same in a fork of this process; it has one thread."""
+    return _Fork(words, log)
+
+
+def _work(words: list[str], log: Path) -> None:
+    """What ``python -m`` does with these words, in a fork."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    file = log.open("w", buffering=1)  # stays open for what is said last
+    for descriptor in (1, 2):
+        os.dup2(file.fileno(), descriptor)
+    sys.stdout = sys.stderr = file
+    os.environ["MPLBACKEND"] = "agg"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    sys.argv = list(words)
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def _stop(processes: Sequence[_Process]) -> None:
     """Interrupt processes that still run; one that heeds nothing is killed."""
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         alive = [process for process in processes if process.poll() is None]
@@ -660,18 +750,14 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
                 process.wait(max(patience - time.monotonic(), 0.0))
 
 
-def _keep_time(
-    one: _Running, suite: Suite, state: dict[str, dict[str, Any]], status: str
-) -> None:
+def _keep_time(one: _Running, suite: Suite, state: dict[str, dict[str, Any]], status: str) -> None:
     """Note how a study ended, and the time that all calls spent on it."""
     one.entry["wall_seconds"] = round(one.spent + time.monotonic() - one.begun, 1)
     one.entry["status"] = status
     _keep(suite.out, state)
 
 
-def _ended(
-    one: _Running, suite: Suite, state: dict[str, dict[str, Any]]
-) -> tuple[str, str]:
+def _ended(one: _Running, suite: Suite, state: dict[str, dict[str, Any]]) -> tuple[str, str]:
     """What became of a study, and the line that says so."""
     study, summary = one.study, suite.out / f"{one.study.name}.json"
     done = one.process.returncode == 0 and summary.is_file()
