@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import joblib
+from threadpoolctl import threadpool_limits
 
 from hierdiff._display import text_table
 from hierdiff._files import replacing
@@ -647,8 +648,8 @@ def _begin(
 class _Process(Protocol):
     """What is asked of a process, as of :class:`subprocess.Popen`."""
 
-    returncode: int | Any
-
+    @property
+    def returncode(self) -> int | Any: ...
     def poll(self) -> int | None: ...
     def wait(self, timeout: float | None = None) -> int: ...
     def send_signal(self, sig: int) -> None: ...
@@ -680,12 +681,13 @@ def _can_fork(suite: Suite) -> bool:
     clean = sys.platform == "linux" and "torch" not in sys.modules
     if not (suite.tiny and suite.device == "cpu" and clean):
         return False
-    for name in {study.module.removeprefix(_RUN).strip() for study in suite.chosen}:
-        if name in EXPERIMENTS:
-            with contextlib.suppress(Exception):  # the study's own process says what is wrong
-                experiment(name)
-    with contextlib.suppress(ImportError):
-        importlib.import_module("torch._dynamo")  # which the first optimiser would import
+    names = {study.module.removeprefix(_RUN).strip() for study in suite.chosen} & set(EXPERIMENTS)
+    for name in names:
+        with contextlib.suppress(Exception):  # the study's own process says what is wrong
+            experiment(name)
+    if names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("torch._dynamo")  # which the first optimiser would import
     return True
 
 
@@ -732,6 +734,7 @@ def _work(words: list[str], log: Path) -> None:
         os.dup2(file.fileno(), descriptor)
     sys.stdout = sys.stderr = file
     os.environ["MPLBACKEND"] = "agg"
+    threadpool_limits(1)  # studies side by side already fill the processors
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     sys.argv = list(words)

@@ -24,17 +24,20 @@ from hierdiff.validation.suite import LEFT_OUT, STUDIES, Study, Suite, run_suite
 
 # a study of so many steps, which keeps what is done and goes on; it fails on request
 PROGRAM = """
-import argparse, json, pathlib, sys, time
+import argparse, json, os, pathlib, sys, time
 p = argparse.ArgumentParser()
 for name in ("--out", "--summary", "--device"):
     p.add_argument(name)
 p.add_argument("--steps", type=int)
 p.add_argument("--fail", action="store_true")
+p.add_argument("--kill", action="store_true")
 p.add_argument("--after", default="")  # a study that has to begin before this one ends
 o = p.parse_args()
 place = pathlib.Path(o.out)
 place.mkdir(parents=True, exist_ok=True)
 log = place / "steps"
+if o.kill:
+    os.kill(os.getpid(), 9)
 if o.fail:
     sys.exit("error: no numbers today")
 while o.after and not (place.parent / o.after / "steps").exists():
@@ -62,6 +65,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Study]:
     ]
     monkeypatch.setattr(suite, "STUDIES", tuple(studies))
     monkeypatch.setattr(suite, "_LEAST", 0.5)
+    monkeypatch.setattr(suite, "_can_fork", lambda _: False)  # this process may have used torch
     return studies
 
 
@@ -163,6 +167,30 @@ def test_tiny_studies_run_side_by_side_and_are_reported_in_order(
     assert steps.read_text() == there  # it does not go on unseen
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="forks of a process that has libraries")
+def test_tiny_studies_are_forks_of_a_program_that_has_not_used_torch(
+    table: list[Study], tmp_path: Path
+) -> None:
+    """One that fails and one that is killed stop no other, and each has its log."""
+    out, name = tmp_path / "out", table[0].module
+    killed = Study("killed", "one that dies", 1, name, "", "--kill")
+    studies = (killed, table[1], table[0], table[2])
+    code = (
+        "from hierdiff.validation import suite\nfrom hierdiff.validation.suite import *\n"
+        f"suite.STUDIES = tuple(Study(*s) for s in {tuple(map(tuple, studies))!r})\n"
+        "assert suite._can_fork(Suite(tiny=True))\n"
+        f"suite.command(['--tiny', '--out', {str(out)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    words = ["killed: failed", "wrong: failed", "short: done", "long: done", "2 failed, 2 done"]
+    assert [x[: len(w)] for x, w in zip(done.stdout.splitlines(), words, strict=True)] == words
+    assert "error: no numbers today" in done.stdout
+    assert "error: no numbers today" in (out / "wrong.log").read_text()
+    made = json.loads((out / "short.json").read_text())["made"]
+    assert made["size"] == "tiny"
+
+
 def test_the_limit_stops_a_study_and_a_second_call_goes_on(
     table: list[Study], tmp_path: Path
 ) -> None:
@@ -253,7 +281,11 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_study_runs_at_its_tiny_size(tmp_path: Path) -> None:
-    found = run_suite(Suite(tiny=True, out=tmp_path))
+    words = [sys.executable, "-m", "hierdiff", "suite", "--tiny", "--device", "cpu"]
+    done = subprocess.run([*words, "--out", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    state = json.loads((tmp_path / "suite.json").read_text())["studies"]
+    found = {s.name: state.get(s.name, {"status": "skipped"})["status"] for s in STUDIES}
     try:
         fashion_folder()
         clothes = "done"
