@@ -20,7 +20,8 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims.run import RunOptions
 from hierdiff.validation import suite
-from hierdiff.validation.suite import LEFT_OUT, STUDIES, Study, Suite, run_suite, suite_table
+from hierdiff.validation.studies import LEFT_OUT, RUN, STUDIES, Study
+from hierdiff.validation.suite import Suite, run_suite, suite_table
 
 # a study of so many steps, which keeps what is done and goes on; it fails on request
 PROGRAM = """
@@ -72,7 +73,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Study]:
 def test_every_study_has_flags_that_its_experiment_takes() -> None:
     assert len({s.name for s in STUDIES}) == len(STUDIES)
     for study in STUDIES:
-        if not study.module.startswith("hierdiff run "):
+        if not study.module.startswith(f"{RUN} "):
             assert study.module == "hierdiff.validation.throughput"
             continue
         kind = experiment(study.module.split()[-1])
@@ -92,7 +93,7 @@ def test_every_form_of_every_experiment_on_networks_is_in_the_suite_or_left_out(
     forms = {name: forms_of(experiment(name)) for name in networks}
     run = set()
     for study in STUDIES:
-        name = study.module.removeprefix("hierdiff run ")
+        name = study.module.removeprefix(f"{RUN} ")
         if name != study.module:
             first = {flags.split()[0] for flags in (study.full, study.tiny)}
             form = {forms[name][0] if word.startswith("-") else word for word in first}
@@ -176,7 +177,8 @@ def test_tiny_studies_are_forks_of_a_program_that_has_not_used_torch(
     killed = Study("killed", "one that dies", 1, name, "", "--kill")
     studies = (killed, table[1], table[0], table[2])
     code = (
-        "from hierdiff.validation import suite\nfrom hierdiff.validation.suite import *\n"
+        "from hierdiff.validation import suite\nfrom hierdiff.validation.studies import Study\n"
+        "from hierdiff.validation.suite import *\n"
         f"suite.STUDIES = tuple(Study(*s) for s in {tuple(map(tuple, studies))!r})\n"
         "assert suite._can_fork(Suite(tiny=True))\n"
         f"suite.command(['--tiny', '--out', {str(out)!r}])"
@@ -220,7 +222,8 @@ def test_an_interrupted_suite_goes_on(table: list[Study], tmp_path: Path) -> Non
     code = (
         # as from a terminal, also where the tests run in the background of a shell
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from hierdiff.validation import suite\nfrom hierdiff.validation.suite import *\n"
+        "from hierdiff.validation import suite\nfrom hierdiff.validation.studies import Study\n"
+        "from hierdiff.validation.suite import *\n"
         f"suite.STUDIES = {tuple(map(tuple, table))!r}\n"
         "suite.STUDIES = tuple(Study(*s) for s in suite.STUDIES)\n"
         f"suite.command(['--only', 'long', '--out', {str(out)!r}])"
