@@ -1150,11 +1150,11 @@ def write_summary(
 
     Notes
     -----
-    Validity: "made" holds command, commit, versions, parameters and seed (where there are
-    parameters), time of writing, "seconds": the wall time since the package was imported, and
-    "cpu_seconds": the processor time of this program and of those it started and waited for.
-    Tasks that an earlier run had finished are not counted; "tasks" lists the commits and
-    versions that computed the tasks, with the number of each.
+    Validity: numbers that are not finite become null.  "made" holds command, commit, versions,
+    parameters and seed (where there are parameters), time of writing, "seconds": the wall time
+    since the package was imported, and "cpu_seconds": the processor time of this program and of
+    those it started and waited for.  Tasks that an earlier run had finished are not counted;
+    "tasks" lists the commits and versions that computed the tasks, with the number of each.
 
     Examples
     --------
@@ -1184,7 +1184,7 @@ def write_summary(
     if kept:
         made |= {"parameters": json.loads(record["parameters"]), "seed": kept.get("seed")}
     try:
-        text = json.dumps({**found, "made": made}, indent=1, default=_of_numpy)
+        text = json.dumps({**found, "made": made}, default=_of_numpy)
     except (TypeError, ValueError) as error:
         raise InvalidParameter(
             f"values cannot be written as JSON ({error}); give numbers, words, lists and mappings"
@@ -1192,7 +1192,7 @@ def write_summary(
     target = Path(path)
     writable_folder(target.parent)
     with replacing(target) as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_text(json_text(json.loads(text)) + "\n")
     return target
 
 

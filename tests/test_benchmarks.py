@@ -71,6 +71,7 @@ def test_the_command_that_is_kept_names_no_folder_of_a_machine(run: ModuleType) 
     )
 
 
+@pytest.mark.slow
 def test_programs_are_timed_and_written_point_by_point(
     run: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

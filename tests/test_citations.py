@@ -92,6 +92,7 @@ def test_every_experiment_can_be_cited(name: str) -> None:
     assert "@software{hierdiff," in cite(name)
 
 
+@pytest.mark.slow
 def test_modules_hold_the_papers_of_their_functions() -> None:
     whole = papers_of(hierdiff)
     assert set(papers_of("hierdiff.theory")) >= set(papers_of("hierdiff.theory.rhm"))

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import os
 import re
 import runpy
@@ -674,6 +675,10 @@ def test_a_summary_says_how_it_was_made(tmp_path: Path) -> None:
     numbers = {"x": np.float64(0.5), "n": np.int64(3), "row": np.arange(2)}
     found = json.loads(results.write_summary(file, numbers, {}).read_text())
     assert (found["x"], found["n"], found["row"]) == (0.5, 3, [0, 1])
+    unknown = {"x": math.nan, "row": np.array([np.inf, 0.1])}
+    words = results.write_summary(file, unknown, {}).read_text()
+    assert "NaN" not in words  # which is no JSON
+    assert json.loads(words)["row"] == [None, 0.1]
 
 
 # Every quoted study in small

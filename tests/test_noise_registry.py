@@ -323,6 +323,7 @@ def type_checks(source: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_only_the_processes_know_their_classes() -> None:
     places = [
         f"{path.relative_to(ROOT)}:{line}"

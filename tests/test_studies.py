@@ -57,6 +57,7 @@ def test_the_main_job_writes_a_result_a_figure_and_a_claim(
     assert (folder / "phase_transition.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_all_processes_in_one_figure(
     tmp_path: Path, job: Callable[[str], tuple[Path, str]]
 ) -> None:
@@ -226,6 +227,7 @@ DERIVATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", DERIVATIONS)
 def test_derivations_end_in_their_assertions(script: str) -> None:
     code, out, err = run(f"theory/{script}")

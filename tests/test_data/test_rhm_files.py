@@ -110,6 +110,7 @@ def test_damaged_and_foreign_files(tmp_path: Path, spoil: Callable[[Path], None]
     one_line(error)
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_gives_another_grammar(tmp_path: Path) -> None:
     path = tmp_path / "grammar.npz"
     FIXTURE.save(path)

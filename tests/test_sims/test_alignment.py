@@ -83,6 +83,7 @@ def test_results_do_not_depend_on_the_way_of_working(tmp_path: object) -> None:
     assert float(first.ceiling) > float(first.accuracy.max())
 
 
+@pytest.mark.slow
 def test_given_models_and_the_probe() -> None:
     grammar = SMALL.rhm.draw(0)
     model = ExactRHM(grammar, GaussianNoise(8))

@@ -129,6 +129,7 @@ def test_parts_on_two_machines_join_to_the_whole(tmp_path: Path) -> None:
     assert copied.drop_attrs().equals(whole.drop_attrs())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_undrawn")
 def test_a_target_adds_grammars_until_the_error_is_small(tmp_path: Path) -> None:
     before = sweep(TINY, {"L": (2,)}, out=tmp_path, workers=1)
@@ -191,6 +192,7 @@ def test_a_bad_part_is_one_line(tmp_path: Path, part: Any) -> None:
         sweep(TINY, {"L": (2,)}, out=tmp_path, part=part)
 
 
+@pytest.mark.slow
 def test_the_command_sweeps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ class Sampled:
         return self.exact.sample(x_t, t, seed)
 
 
+@pytest.mark.slow
 def test_samples_lose_what_posteriors_say_and_a_wrong_model_is_rejected() -> None:
     """E of the indicator is E of the posterior probability, level by level."""
     exact = ExactPCFG(PCFG.random(6, {2: 1, 3: 1}, 3, 0), MaskingNoise(6))

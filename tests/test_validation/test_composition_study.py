@@ -80,6 +80,7 @@ def test_an_untrained_network_has_the_loss_of_saying_nothing() -> None:
     assert abs(np.mean(values) - 1) < 5 * spread
 
 
+@pytest.mark.slow
 def test_a_network_learns_and_resumes(tmp_path: Path) -> None:
     plan = TrainConfig(steps=60, every=30, warmup=5, rate=2e-3, average=0.9)
     model, done = train_bump_network(BUMPS, plan, multipliers=(1,), batch=32, folder=tmp_path)

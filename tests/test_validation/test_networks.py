@@ -332,6 +332,7 @@ def test_the_null_condition_is_what_given_none_takes() -> None:
     assert images.condition == images.given(3).given(None).condition == 4
 
 
+@pytest.mark.slow
 def test_old_names_of_networks_and_training_lead_to_the_new_ones() -> None:
     for place, old, new in (
         ("training", "Plan", "TrainConfig"),

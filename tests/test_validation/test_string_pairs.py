@@ -118,6 +118,7 @@ def test_from_one_command_and_again_from_its_checkpoints(tmp_path: Path) -> None
     np.testing.assert_array_equal(again.each_halves, ds.each_halves)
 
 
+@pytest.mark.slow
 def test_networks_learn_the_level_of_their_pair_and_a_wrong_law_is_rejected() -> None:
     one = replace(SMALL, v=6, m=2, widths=(6,), hidden=32, steps=200, networks=3)
     found = {"network_string_pairs_theory": one.predict(), "network_string_pairs": one.measure()}

@@ -123,6 +123,7 @@ def test_a_truncated_model_is_nearest_to_its_own_reference(known: int) -> None:
     np.testing.assert_allclose(found["divergence"], read.plateaus[known], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_from_one_command_and_again_from_its_tasks(tmp_path: Path) -> None:
     first = run(SMALL, out=tmp_path, summary=tmp_path / "found.json")
     ds, law = first["network_training_time"], first["network_training_time_theory"]

@@ -91,6 +91,7 @@ class Blurred:
         return {}
 
 
+@pytest.mark.slow
 def test_orders_from_one_command_and_again_from_checkpoints(tmp_path: Path) -> None:
     first = run(ORDERS, out=tmp_path, summary=tmp_path / "found.json")
     ds, law = first["network_orders"], first["network_orders_theory"]

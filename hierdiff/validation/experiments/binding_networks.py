@@ -137,7 +137,7 @@ class BindingNetworks:
     """Their layers."""
     steps: int = 3000
     """Their training steps."""
-    batch: int = 64
+    batch: int = 32
     """Fresh scenes per step."""
     data: int = 100
     """Scenes of every area."""

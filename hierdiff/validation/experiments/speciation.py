@@ -443,7 +443,7 @@ class NetworkSpeciation:
         ds = datasets[self.name]
         found = digest(ds)
         text = table(ds, datasets[f"{self.name}_theory"], found)
-        return Summary(text, claim(found), _nulls(found))
+        return Summary(text, claim(found), found)
 
 
 # ------------------------------------------------------------------------------------ from curves
@@ -498,15 +498,6 @@ def _over(units: Array) -> list[Any]:
     filled = np.where(known, units, 0.0)
     parts = (filled.mean(axis=0), student_error(filled), student_score(filled))
     return [np.where(known & np.isfinite(x), np.round(x, 5), np.nan).tolist() for x in parts]
-
-
-def _nulls(found: Any) -> Any:
-    """The same with None in place of NaN, which JSON does not have."""
-    if isinstance(found, Mapping):
-        return {key: _nulls(x) for key, x in found.items()}
-    if isinstance(found, list):
-        return [_nulls(x) for x in found]
-    return None if isinstance(found, float) and np.isnan(found) else found
 
 
 def digest(ds: xr.Dataset) -> dict[str, Any]:
