@@ -7,6 +7,7 @@ also put below each other; ``python docs/hero.py stack`` does only that, with th
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
@@ -99,7 +100,9 @@ def _runs(blank: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["stack"]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("all", "stack"), default="all")
+    if parser.parse_args().what == "all":
         plt.switch_backend("agg")
         draw().savefig(FILE, dpi=200)
         print(f"wrote {FILE}")
