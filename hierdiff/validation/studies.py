@@ -213,9 +213,9 @@ STUDIES: tuple[Study, ...] = (
         "--test 20 --samples 10 --num-steps 2",
     ),
     Study(
-        "speciation", "when networks decide: chains of up to 4,096 spins, grammars of L = 4", 240,
+        "speciation", "when networks decide: chains of up to 4,096 spins, grammars of L = 4", 260,
         f"{RUN} network-speciation",
-        "--spins 64 160 400 1024 4096 --networks 5 --width 24 --steps 5000 --batch 32768 "
+        "--spins 64 160 400 1024 4096 --networks 4 --width 24 --steps 5000 --batch 32768 "
         "--L 4 --grammars 4 --tree-steps 4000",
         "--spins 30 40 --networks 2 --width 4 --steps 2 --batch 80 --chains 8 --num-steps 2 "
         "--v 4 --m 2 --L 2 --grammars 2 --tree-steps 2",
@@ -258,7 +258,7 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "scene-captions", "dual encoders of scenes and captions by width and negatives", 90,
         f"{RUN} network-contrastive",
-        "--values 6 6 --widths 2 4 8 16 --hidden 512 --batch 2048 --steps 2000 --networks 4",
+        "--widths 2 4 8 16 --hidden 512 --batch 2048 --steps 2000 --networks 4",
         "--values 3 3 --widths 2 --hidden 8 --batch 8 --steps 4 --networks 2",
     ),
     Study(
