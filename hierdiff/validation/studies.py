@@ -290,9 +290,9 @@ STUDIES: tuple[Study, ...] = (
         "--times .1 .4",
     ),
     Study(
-        "string-objects", "odd one out by layer and noise, strings of (8, 3, 2, 4)", 60,
+        "string-objects", "odd one out by layer and noise, strings of (8, 3, 2, 4)", 80,
         f"{RUN} network-alignment",
-        "rhm --L 4 --width 96 --steps 8000 --objects 400",
+        "rhm --L 4 --width 96 --steps 8000",
         "rhm --v 4 --m 2 --L 2 --steps 4 --width 8 --objects 40 --n-readout 40 --t .1 .8 "
         "--max-triplets 400 --probe-width 2",
     ),
