@@ -243,7 +243,7 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "locality-fashion", "the same on photographs of clothing, 14 x 14", 240,
         f"{RUN} network-locality",
-        "--images fashion-14 --n-train 2000 --steps 4000 --batch 128",
+        "--images fashion-14 --n-train 500 --data 24 --steps 4000 --batch 128",
         "--images fashion-14 --n-train 20 --radii 0 1 --steps 2 --batch 4 --networks 2 --t .1 .3 "
         "--data 4",
         images="fashion",
