@@ -213,9 +213,9 @@ STUDIES: tuple[Study, ...] = (
         "--test 20 --samples 10 --num-steps 2",
     ),
     Study(
-        "speciation", "when networks decide: chains of up to 4,096 spins, grammars of L = 4", 240,
+        "speciation", "when networks decide: chains of up to 4,096 spins, grammars of L = 4", 260,
         f"{RUN} network-speciation",
-        "--spins 64 160 400 1024 4096 --networks 5 --width 24 --steps 5000 --batch 32768 "
+        "--spins 64 160 400 1024 4096 --networks 4 --width 24 --steps 5000 --batch 32768 "
         "--L 4 --grammars 4 --tree-steps 4000",
         "--spins 30 40 --networks 2 --width 4 --steps 2 --batch 80 --chains 8 --num-steps 2 "
         "--v 4 --m 2 --L 2 --grammars 2 --tree-steps 2",
@@ -243,7 +243,7 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "locality-fashion", "the same on photographs of clothing, 14 x 14", 240,
         f"{RUN} network-locality",
-        "--images fashion-14 --n-train 2000 --steps 4000 --batch 128",
+        "--images fashion-14 --n-train 500 --data 24 --steps 4000 --batch 128",
         "--images fashion-14 --n-train 20 --radii 0 1 --steps 2 --batch 4 --networks 2 --t .1 .3 "
         "--data 4",
         images="fashion",
@@ -258,7 +258,7 @@ STUDIES: tuple[Study, ...] = (
     Study(
         "scene-captions", "dual encoders of scenes and captions by width and negatives", 90,
         f"{RUN} network-contrastive",
-        "--values 6 6 --widths 2 4 8 16 --hidden 512 --batch 2048 --steps 2000 --networks 4",
+        "--widths 2 4 8 16 --hidden 512 --batch 2048 --steps 2000 --networks 4",
         "--values 3 3 --widths 2 --hidden 8 --batch 8 --steps 4 --networks 2",
     ),
     Study(
@@ -290,9 +290,9 @@ STUDIES: tuple[Study, ...] = (
         "--times .1 .4",
     ),
     Study(
-        "string-objects", "odd one out by layer and noise, strings of (8, 3, 2, 4)", 60,
+        "string-objects", "odd one out by layer and noise, strings of (8, 3, 2, 4)", 80,
         f"{RUN} network-alignment",
-        "rhm --L 4 --width 96 --steps 8000 --objects 400",
+        "rhm --L 4 --width 96 --steps 8000",
         "rhm --v 4 --m 2 --L 2 --steps 4 --width 8 --objects 40 --n-readout 40 --t .1 .8 "
         "--max-triplets 400 --probe-width 2",
     ),
