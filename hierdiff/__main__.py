@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("compare", help="z-scores of results against the first one")
     one.add_argument("files", nargs="+", metavar="file")
+    one.add_argument(
+        "--shared", action="store_true",
+        help="compare the coordinate values that all files have, and leave out the others",
+    )  # fmt: skip
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("plot", help="draw the figure of a stored run again")
     one.add_argument("file")
@@ -151,7 +155,7 @@ def _show(chosen: argparse.Namespace) -> None:
 def _compare(chosen: argparse.Namespace) -> None:
     from hierdiff.sims.stored_results import score_table, scores
 
-    found = scores(chosen.files)
+    found = scores(chosen.files, shared=chosen.shared)
     print(json.dumps([row._asdict() for row in found], indent=1) if chosen.json
           else score_table(found))  # fmt: skip
 

@@ -342,6 +342,27 @@ def test_scores_are_those_of_compare(stored: Path) -> None:
     assert found["belief"].values == z.size
 
 
+def test_runs_at_other_noise_levels_are_compared_where_they_share_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for name, levels in (("one", [0.1, 0.2, 0.4]), ("two", [0.1, 0.3, 0.4, 0.5])):
+        values = [0.5 + 0.1 * t for t in levels]
+        both = results.with_error("belief", ("t",), values, [0.01] * len(levels), "belief")
+        ds = results.label(both, {"t": (("t",), levels, "noise level")}, "simulation", {})
+        files.append(str(results.save(ds, tmp_path / f"{name}.nc")))
+    with pytest.raises(SystemExit):
+        main(["compare", *files])
+    assert "hierdiff compare --shared" in capsys.readouterr().err
+    main(["compare", "--shared", *files])
+    said = capsys.readouterr().out
+    assert "Compared at shared values alone (t: 2 of 3 and 4 values)." in said
+    main(["compare", "--shared", "--json", *files])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["values"], row["shared"]) == (2, "t: 2 of 3 and 4 values")
+    assert row["largest"] == 0
+
+
 def test_a_figure_is_drawn_from_the_file(stored: Path, tmp_path: Path) -> None:
     (path,) = draw(stored / "phase_transition.nc", tmp_path, "svg")
     assert path.read_text().lstrip().startswith("<?xml")
