@@ -17,6 +17,7 @@ import collections
 import contextlib
 import contextvars
 import dataclasses
+import difflib
 import fnmatch
 import functools
 import hashlib
@@ -930,7 +931,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{str(path)!r} is a folder; give a result in it: {inside or 'it has none'}"
         )
     if not Path(path).exists():
-        raise FileNotFoundError(f"no result at {str(path)!r}; run the study that writes it first")
+        raise FileNotFoundError(_missing(Path(path)))
     try:
         loaded = _decoded(_unsealed(Path(path).read_bytes()))
         stored = loaded.attrs.pop("checksum", None)
@@ -945,6 +946,18 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     return loaded if layout == _LAYOUT else _with_new_names(loaded, path)
 
 
+def _missing(path: Path) -> str:
+    """What stands in the folder of a file that does not exist, nearest names first."""
+    if not path.parent.is_dir():
+        return f"{str(path)!r}: no such file, and no such folder; run the study that writes it"
+    names = sorted(p.name for p in path.parent.glob(f"*{path.suffix or '.nc'}"))
+    near = difflib.get_close_matches(path.name, names, 3, 0.6)
+    if near:
+        return f"{str(path)!r}: no such file; did you mean {' or '.join(map(repr, near))}?"
+    inside = f"its folder holds {', '.join(names[:4])}" if names else "its folder has none"
+    return f"{str(path)!r}: no such file; {inside}"
+
+
 def _no_result(path: Path, why: str) -> str:
     """What a file is that cannot be read as a result: damaged, or of another program."""
     try:
@@ -955,7 +968,8 @@ def _no_result(path: Path, why: str) -> str:
     if start == b"\x89HDF":  # netCDF 4 lies in HDF5
         return f"{str(path)!r} is no readable netCDF file ({why}); run again"
     beside = path.with_suffix(".nc")
-    there = f", such as {str(beside)!r}" if beside.exists() else ", which ends in .nc"
+    other = beside.exists() and beside != path
+    there = f", such as {str(beside)!r}" if other else "" if beside == path else ", ending in .nc"
     return f"{str(path)!r} is no netCDF file; give a result that a run wrote{there}"
 
 
