@@ -1,8 +1,10 @@
 """The manual: pages in Markdown, galleries from the study folders, API pages from docstrings."""
 
 import os
+import re
 import runpy
 import sys
+from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -91,10 +93,36 @@ def whole_pictures_and_numbers(_: Any, doctree: nodes.document) -> None:
                 text.parent.replace(text, nodes.Text(text.replace(" ± ", "\u00a0±\u00a0")))
 
 
+WHOLE = 18  # letters that fit into a cell of a table with code in it
+LITERAL = re.compile(r'(<code class="[^"]*\bliteral\b[^"]*)(">.*?</code>)', re.DOTALL)
+WORD = re.compile(r'<span class="pre">(?=([^<]*))')
+SHELL = re.compile(r'<div class="highlight-(?:bash|console|sh)\b.*?</pre>', re.DOTALL)
+FLAG = re.compile(r"(?<=</span>)--?[A-Za-z][\w-]*")
+
+
+def whole_words(_: Any, __: str, ___: str, context: dict[str, Any], ____: Any) -> None:
+    """Flags and short code stay on one line; browsers break them after a hyphen otherwise."""
+
+    def literal(found: re.Match[str]) -> str:
+        if len(unescape(re.sub("<[^>]*>", "", found[0]))) <= WHOLE:
+            return f"{found[1]} whole{found[2]}"
+        return WORD.sub(word, found[0])
+
+    def word(found: re.Match[str]) -> str:
+        return '<span class="pre whole">' if len(unescape(found[1])) <= WHOLE else found[0]
+
+    def shell(found: re.Match[str]) -> str:
+        return FLAG.sub(lambda flag: f'<span class="whole">{flag[0]}</span>', found[0])
+
+    if "body" in context:
+        context["body"] = SHELL.sub(shell, LITERAL.sub(literal, context["body"]))
+
+
 def setup(app: Any) -> None:
     """Connect what is defined above."""
     app.connect("doctree-read", words_of_images)
     app.connect("doctree-read", whole_pictures_and_numbers)
+    app.connect("html-page-context", whole_words)
 
 
 html_math_renderer = "mathml"

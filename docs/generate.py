@@ -44,7 +44,7 @@ from unmasking_tables import (
 
 from hierdiff import GaussianNoise
 from hierdiff.sims.models.fitted import LABELS, MODELS
-from hierdiff.validation.suite import STUDIES
+from hierdiff.validation.studies import STUDIES
 
 
 def laws() -> str:
@@ -497,6 +497,35 @@ def networks() -> str:
     return "\n".join(runs) + "\n"
 
 
+def network_times() -> str:
+    """What every committed run on networks cost, with its command, device and networks."""
+    rows = []
+    for path in sorted((ROOT / "validation" / "results").glob("*.json")):
+        found = json.loads(path.read_text())
+        made = found["made"]
+        command = re.sub(r" --(out|summary) \S+| --overwrite", "", made["command"])
+        took = [made.get("cpu_seconds"), made.get("wall_seconds", made.get("seconds"))]
+        rows.append([
+            f"`{path.stem}`", f"`{command}`", str(made.get("device", "cpu")), _trained(found),
+            *("-" if x is None else f"{x:,.0f}" for x in took),
+        ])  # fmt: skip
+    header = ["file", "command", "device", "networks", "processor time, s", "wall time, s"]
+    return table(header, rows)
+
+
+def _trained(found: dict) -> str:
+    """Networks per setting of a run; a dash where neither its numbers nor parameters say it."""
+    words = ("networks", "networks per size", "seeds")
+    given = found["made"].get("parameters")
+    sources = [x for x in (given or {}).values() if isinstance(x, dict)]
+    for one in (*sources, given or {}, found):
+        for word in words:
+            if isinstance(one.get(word), int):
+                return str(one[word])
+    # a study without such a parameter trains one network
+    return "-" if given is None else "1"
+
+
 def network_runs() -> str:
     """Every committed run on networks, with its size, and the studies that wait for a GPU."""
     rows, large = [], set()
@@ -507,12 +536,9 @@ def network_runs() -> str:
         size = made.get("size", "CPU" if device == "cpu" else "GPU")
         if size == "GPU":
             large.add(made["command"].partition("--only ")[2].partition(" ")[0])
-        seconds = made.get("wall_seconds", made.get("seconds"))
-        busy = made.get("cpu_seconds")
-        took = ["" if x is None else f"{x:.0f} s" for x in (busy, seconds)]
         said = found["claim"] if "claim" in found else found["closing"]
-        rows.append([f"`{path.stem}`", parts(said)[0], size, *took])
-    text = table(["file", "first number", "size", "processor time", "wall time"], rows)
+        rows.append([f"`{path.stem}`", parts(said)[0], size])
+    text = table(["file", "first number", "size"], rows)
     waits = [[f"`{s.name}`", f"about {s.seconds} s", s.text] for s in STUDIES
              if s.name not in large]  # fmt: skip
     if not waits:
@@ -553,6 +579,7 @@ def main() -> None:
         factors,
         networks,
         network_runs,
+        network_times,
         exponents,
         exponent_tests,
         threshold_bounds,

@@ -1,7 +1,8 @@
 """The figure of the first page: the loss of the class sharpens with depth, beside all levels.
 
 Made by ``python docs/hero.py`` in about half a minute: exact inference on sampled grammars as
-points, density evolution on a grid of its own as lines.
+points, density evolution on a grid of its own as lines.  For narrow screens the drawn panels are
+also put below each other; ``python docs/hero.py stack`` does only that, with the figure there is.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+from numpy.typing import NDArray
 from pages import HERE, result
+from PIL import Image, ImageOps
 
 from hierdiff.plots import Axes, Figure, level_colours, mark, panels, plt, shared_legend
 from hierdiff.sims import PhaseTransition
 from hierdiff.sims.phase_transition_figure import phase_transition
 
 FILE = HERE / "_static" / "sharpening.png"
+NARROW = FILE.with_stem("sharpening_narrow")
 DEPTHS = (4, 6, 8, 10)
+INK, GAP = 200, 12  # grey values below it are ink; so many blank pixels part panels and legend
 # the class falls between .15 and .45; elsewhere the curves are nearly straight
 GRID = np.unique(np.concatenate([np.linspace(0, 1, 21), np.linspace(0.14, 0.46, 33)]).round(4))
 
@@ -61,7 +66,42 @@ def draw() -> Figure:
     return figure
 
 
+def stack(wide: Image.Image) -> Image.Image:
+    """The panels of the figure below each other, and the legend below them.
+
+    The panels are parted at the blank columns next to the middle, the legend at the last gap of
+    blank rows; the rows of its own words stand closer.
+    """
+    blank = np.asarray(wide.convert("L")) > INK
+    gaps = _runs(blank.all(axis=1))
+    bottom = sum(gaps[-2]) // 2  # the last are the margin
+    middle = min((sum(gap) // 2 for gap in _runs(blank[:bottom].all(axis=0))),
+                 key=lambda x: abs(x - wide.width / 2))  # fmt: skip
+    legend = ImageOps.invert(wide.crop((0, bottom, *wide.size)).convert("L")).getbbox()
+    assert legend is not None, "a figure without a legend"
+    parts = [wide.crop((0, 0, middle, bottom)), wide.crop((middle, 0, wide.width, bottom)),
+             wide.crop((legend[0], bottom, legend[2], wide.height))]  # fmt: skip
+    whole = Image.new("RGB", (max(x.width for x in parts), sum(x.height for x in parts)), "white")
+    top = 0
+    for part in parts:
+        # panels have their axes on the left, at one place; a legend stands in the middle
+        left = (whole.width - part.width) // 2 if part is parts[-1] else 0
+        whole.paste(part, (left, top))
+        top += part.height
+    return whole
+
+
+def _runs(blank: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of every run of blank rows or columns wide enough to be a gap."""
+    at = np.flatnonzero(blank)
+    cut = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
+    return [(int(run[0]), int(run[-1])) for run in cut if len(run) >= GAP]
+
+
 if __name__ == "__main__":
-    plt.switch_backend("agg")
-    draw().savefig(FILE, dpi=200)
-    print(f"wrote {FILE}")
+    if sys.argv[1:] != ["stack"]:
+        plt.switch_backend("agg")
+        draw().savefig(FILE, dpi=200)
+        print(f"wrote {FILE}")
+    stack(Image.open(FILE).convert("RGB")).save(NARROW, optimize=True)
+    print(f"wrote {NARROW}")

@@ -265,15 +265,21 @@ def _coordinates(add) -> None:
             f"networks of every kind: {powers}; stripes of single coordinates add "
             f"{_scored(found['stripes add, mean'], 2)} to the accuracy, mean over all sizes",
             command)  # fmt: skip
-    found = network("composition_manifold")
-    if found is not None:
+    for name, kind, flags in (
+        ("composition_manifold_phases", "U-Net", " --architecture bump_unet --spacing .2 --steps "
+         "1500 --checkpoints 20 --rate .003"),
+        ("composition_manifold", "perceptron", ""),
+    ):  # fmt: skip
+        found = network(name)
+        if found is None:
+            continue
         words = "; ".join(
             f"{k} at step {x['step']}, order {x['geodesic_rsa']:.2f}, in place "
             f"{x['location_accuracy']:.2f}"
             for k, x in found["drawn"].items()
         )
-        add(("B2",), f"a perceptron whose representation is drawn: phase {words}",
-            "composition.py manifold")  # fmt: skip
+        add(("B2",), f"a {kind} whose representation is drawn: phase {words}",
+            f"composition.py manifold{flags}")  # fmt: skip
 
 
 def _power(exponent: list[float] | None, found: dict, share: str) -> str:

@@ -175,13 +175,15 @@ def test_every_block_of_python_runs_and_gives_the_numbers_in_its_comments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")
-    space: dict[str, Any] = {"__name__": "__main__"}
-    compared = 0
-    for i, block in enumerate(blocks(page.read_text()), start=1):
-        with limit(LIMIT):
-            some, wrong = run_block(block, space, f"{page.name}, block {i}")
-        compared += some
-        assert not wrong
+    text, compared = page.read_text(), 0
+    # of the ten tasks every one stands alone
+    for part in text.split("\n## ") if page.stem == "howto" else [text]:
+        space: dict[str, Any] = {"__name__": "__main__"}
+        for i, block in enumerate(blocks(part), start=1):
+            with limit(LIMIT):
+                some, wrong = run_block(block, space, f"{page.name}, {part[:40]}, block {i}")
+            compared += some
+            assert not wrong
     assert compared >= (5 if page.name == "README.md" else 0)
 
 

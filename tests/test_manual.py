@@ -47,6 +47,14 @@ IMAGES = """[...document.querySelectorAll('article img')]
 DARK = """[...document.querySelectorAll('article img')]
   .map((one) => getComputedStyle(one).backgroundColor)
   .filter((one) => one !== 'rgb(255, 255, 255)')"""
+CODE = "document.querySelectorAll('article pre').length"
+# what would have to be moved to be read
+SIDEWAYS = """[...document.querySelectorAll('article :is(pre, .table-wrapper, .picture)')]
+  .filter((one) => one.scrollWidth > one.clientWidth + 1)
+  .map((one) => one.textContent.slice(0, 80))"""
+# pixels between the icons of the theme and of the contents
+ICONS = """document.querySelector('.toc-header-icon svg').getBoundingClientRect().left -
+  document.querySelector('.theme-toggle-header').getBoundingClientRect().right"""
 SCROLLS = """[...document.querySelectorAll('.math-block')]
   .filter((one) => one.scrollWidth > one.clientWidth + 1)
   .every((one) => getComputedStyle(one).overflowX === 'auto')"""
@@ -173,6 +181,25 @@ def test_every_page_is_whole_in_a_browser(manual: Path, page: Page, width: int) 
         if bad:
             wrong[str(path.relative_to(manual))] = bad
     assert not wrong, "\n".join(f"{name}: {bad}" for name, bad in list(wrong.items())[:12])
+
+
+def test_pages_of_a_beginner_need_no_scrolling_on_a_phone(manual: Path, page: Page) -> None:
+    for name in ("index", "install", "tutorial"):
+        page.open(manual / f"{name}.html", 390)
+        assert page.value(CODE) > 0
+        assert page.value(SIDEWAYS) == [], name
+    for name in ("install", "tutorial"):
+        page.open(manual / f"{name}.html", 390)
+        assert page.value(ICONS) >= 8, name
+
+
+@pytest.mark.parametrize(("width", "stacked"), [(390, True), (1400, False)])
+def test_the_first_page_fits_its_width(manual: Path, page: Page, width: int, stacked: bool) -> None:
+    page.open(manual / "index.html", width)
+    image = "document.querySelector('article picture img')"
+    assert (page.value(f"{image}.naturalHeight > {image}.naturalWidth")) is stacked
+    contents = "document.querySelector('article .toctree-wrapper').getClientRects().length"
+    assert (page.value(contents) > 0) is stacked  # else they stand in the sidebar alone
 
 
 def test_figures_have_a_white_sheet_in_the_dark(manual: Path, page: Page) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import os
 import pkgutil
 import subprocess
 import sys
@@ -223,6 +224,20 @@ def test_theory_stays_light() -> None:
         "import hierdiff.sims.run; loaded('torch')"
     )
     assert python(code).splitlines() == ["[]"] * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_of_torch_give_way(given: dict[str, str], found: str) -> None:
+    """As the user says, if the user says something; and before torch reads it."""
+    kept = {k: x for k, x in os.environ.items() if not k.startswith(("GOMP", "OMP_WAIT"))}
+    code = "import os, hierdiff.validation; print(os.environ.get('GOMP_SPINCOUNT'))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == found
 
 
 @pytest.mark.slow

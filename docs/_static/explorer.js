@@ -14,7 +14,7 @@
     K: { words: "classes K", min: 2, max: 20, step: 1, start: 3 },
     d: { words: "rank d", min: 1, max: 40, step: 1, start: 5 },
     delta: { words: "residual δ", min: 0.02, max: 1, step: 0.01, start: 0.2 },
-    sigma: { words: "noise σ", min: 0.01, max: 4, step: 0.01, start: 0.33 },
+    sigma: { words: "noise σ", min: 0.01, max: 4, step: 0.01, start: 0.1 },
   };
   const PROCESSES = ["epsilon", "masking", "uniform", "gaussian"];
   const state = { process: "epsilon" };
@@ -140,7 +140,7 @@
       [1, 3, 5].map((k) => parseInt(x.slice(k, k + 2), 16)));
     return `rgb(${a.map((x, k) => Math.round(x + (at - i) * (b[k] - x))).join(",")})`;
   }
-  const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [420, 290, 56, 48, 28, 14];
+  const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [420, 320, 56, 48, 65, 14];
   const short = (x) => Number(x.toPrecision(3)).toString();
 
   function draw(id, { title, x, y, lines, marks = [], log = false }) {
@@ -182,14 +182,19 @@
       drawn.append(element("title", {}, line.words ?? title));
       svg.append(drawn);
     }
-    for (const mark of marks) {
-      if (!(mark.x >= x0 && mark.x <= x1)) continue;
-      const at = px(mark.x), right = at > 0.78 * WIDTH ||
+    // the words of marks stand in rows above the frame, where there is no curve
+    const row = (mark) => 39 + 18 * mark.row, place = (mark) => px(mark.x);
+    const seen = marks.filter((one) => one.x >= x0 && one.x <= x1);
+    for (const mark of seen) {
+      const d = `M${place(mark)} ${row(mark) - 11}V${HEIGHT - BOTTOM}`;
+      svg.append(element("path", { d, class: mark.kind }));
+    }
+    for (const mark of seen) {
+      const at = place(mark), left = at + 7 * mark.words.length > WIDTH ||
         // words of a mark would run into the next one
-        (at > LEFT + 90 && marks.some((one) => px(one.x) > at + 6 && px(one.x) < at + 90));
-      svg.append(element("path", { d: `M${at} ${TOP}V${HEIGHT - BOTTOM}`, class: mark.kind }));
-      text([at + (right ? -4 : 4), TOP + mark.row * 17 + 10], mark.words, {
-        "text-anchor": right ? "end" : "start", class: "halo",
+        (at > LEFT + 90 && seen.some((one) => place(one) > at && place(one) < at + 90));
+      text([at + (left ? -4 : 4), row(mark)], mark.words, {
+        "text-anchor": left ? "end" : "start", class: "halo",
       });
     }
   }

@@ -6,6 +6,8 @@ package imported, without torch.  Install it with ``pip install 'hierdiff[networ
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from hierdiff._lazy import import_optional
@@ -13,6 +15,12 @@ from hierdiff.validation.networks import NETWORKS, network
 from hierdiff.validation.pretrained.catalogue import CATALOGUE
 from hierdiff.validation.pretrained.download import print_models
 from hierdiff.validation.pretrained.loading import pretrained
+
+# Threads of torch that wait for others spin, some milliseconds by default.  On a processor that is
+# busy otherwise a step of a small network then took a hundred times as long; with a thousand turns
+# it is as fast on an idle one.  GNU's OpenMP reads this when torch is first imported.
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from hierdiff.sims.metrics.forward_backward import forward_backward

@@ -4,10 +4,11 @@
     hierdiff suite --list --out out/suite                        # what is done, what waits
     hierdiff suite --tiny --device cpu                           # every study, in minutes
 
-A study is an entry of :data:`STUDIES`: a name, its question, the seconds it takes on one
-accelerator, and two command lines of ``python -m``, at its own size and at a tiny one.  Another
-study is one more entry.  Each runs in a process of its own, so that one that fails, or exhausts the
-memory, stops nothing else.
+A study is an entry of :data:`~hierdiff.validation.studies.STUDIES`.  Each runs in a process of its
+own, so that one that fails, or exhausts the memory, stops nothing else.  At their own size one runs
+after another; tiny ones run side by side on all processors, up to eight, each on one thread, and
+import the libraries once for all: on Linux their processes are forks of this one, where it has not
+used torch before.
 
 ==================  ============================================================================
 in ``--out``        what it is
@@ -27,223 +28,44 @@ line has changed.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
+
+import joblib
+from threadpoolctl import threadpool_limits
 
 from hierdiff._display import text_table
 from hierdiff._files import replacing
 from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
 from hierdiff.errors import InvalidParameter
+from hierdiff.registry import EXPERIMENTS, experiment
+from hierdiff.validation.studies import RUN, STUDIES, Study
 
-__all__ = ["STUDIES", "Study", "Suite", "command", "run_suite", "suite_table"]
+__all__ = ["Suite", "command", "run_suite", "suite_table"]
 
-_RUN = "hierdiff run"
 # an interrupted study saves its tasks; torch may have a kernel to finish first
 _GRACE = 20.0
 # with less time left a study would only import its libraries
 _LEAST = 10.0
-
-
-class Study(NamedTuple):
-    """A study of the suite.
-
-    Attributes
-    ----------
-    name : str
-        Stem of its files.
-    text : str
-        Its question in a few words.
-    seconds : int
-        What it takes on one data-centre accelerator, about.
-    module : str
-        "hierdiff run EXPERIMENT", or a module for ``python -m``.
-    full, tiny : str
-        Flags at both sizes.
-    images : str
-        The set of images that it needs, which may not be on this machine.
-    """
-
-    name: str
-    text: str
-    seconds: int
-    module: str
-    full: str
-    tiny: str
-    images: str = ""
-
-
-_STRINGS = (
-    "rhm --v 16 --m 4 --L {L} --width 128 --steps {steps} --focus .06 .3 --data 1000 "
-    "--t .05 .08 .1 .12 .14 .16 .18 .2 .25 .3 .4 .6 1 --n-train"
-)
-_TINY_STRINGS = (
-    "rhm --v 4 --m 2 --L 2 --width 16 --steps 20 --data 12 --t .1 .3 1 --num-steps 4 --n-train"
-)
-_TINY_GRAMMARS = (
-    "grammars --v 4 --depths 2 --networks 2 --width 16 --steps 4 --leaves 64 --data 4 "
-    "--trajectories 2 --num-steps 2 --t .1 .2 .3 .5 1"
-)
-
-STUDIES: tuple[Study, ...] = (
-    Study(
-        "throughput", "images per second of ADM-256, posteriors per second of trees", 60,
-        "hierdiff.validation.throughput",
-        "--channels-last --images 32 --batch 32 --steps 50",
-        "--small --images 2 --batch 2 --steps 2 --repeats 1",
-    ),
-    Study(
-        "fashion", "five questions on photographs of clothing, 28 x 28", 300,
-        f"{_RUN} network-clothing",
-        "--size 28 --channels 64 --multipliers 1 2 --classifier-width 64 --batch 128 --steps 3000 "
-        "--data 500 --fit 4000 --test 2000 --bfloat16",
-        "--networks 2 --n-train 20 0 --steps 3 --batch 4 --data 20 --num-steps 4 --t .1 .4 1 "
-        "--probe-t .05 .3 --fit 40 --test 20 --strata 2 --triplet-t .1 .5 --objects 40 "
-        "--triplets 20",
-        images="fashion",
-    ),
-    Study(
-        "mixture-factors", "denoising strength and class confidence of networks, apart", 90,
-        f"{_RUN} network-representation",
-        "factors --networks 4 --steps 8000 --width 384 --test 6000",
-        "factors --classes 2 --ranks 2 --deltas .2 --dim 6 --networks 2 --steps 4 --width 16 "
-        "--depth 1 --test 20 --sigmas .2 .6",
-    ),
-    Study(
-        "grammar-objectives", "odd one out of denoising and of classifying networks", 120,
-        f"{_RUN} network-alignment",
-        "grammars --L 4 --networks 4 --steps 6000 --width 96 --batch 128 --objects 400",
-        "grammars --v 4 --m 2 --L 2 --networks 2 --steps 4 --width 8 --objects 20 --n-readout 40 "
-        "--max-triplets 60 --t .1 .8",
-    ),
-    Study(
-        "cue-conflict", "shape against texture: networks on rendered grammars, exact beside", 240,
-        f"{_RUN} network-classification",
-        "conflict --width 128 --layers 6 --batch 256 --steps 6000 --classifier-steps 2000 "
-        "--data 300 --samples 100",
-        "conflict --networks 2 --v 3 --s 2 --width 16 --layers 1 --steps 3 --classifier-steps 3 "
-        "--batch 4 --data 4 --samples 2 --sigma2 .1 1",
-    ),
-    Study(
-        "binding", "attributes bound: denoising networks and dual encoders on rendered scenes", 240,
-        f"{_RUN} network-classification",
-        "binding --width 128 --layers 6 --batch 256 --steps 6000 --encoder-steps 6000 "
-        "--encoder-batch 512 --data 300 --samples 100",
-        "binding --networks 2 --width 16 --layers 1 --steps 3 --batch 4 --data 4 --samples 2 "
-        "--widths 2 4 --hidden 8 --encoder-steps 3 --encoder-batch 8 --scenes 10",
-    ),
-    Study(
-        "fashion-conflict", "silhouettes of clothing filled with other clothing, 14 x 14", 120,
-        f"{_RUN} network-classification",
-        "composed --channels 64 --batch 128 --steps 6000 --data 300 --samples 100",
-        "composed --networks 2 --steps 3 --batch 4 --data 4 --samples 2 --sigma2 .1 1",
-        images="fashion",
-    ),
-    Study(
-        "rhm-images-64", "rendered grammars, 64 x 64, beside exact pixels", 100,
-        f"{_RUN} network-rhm-images",
-        "--L 4 --patch 4 --channels 64 --multipliers 1 2 2 2 --batch 128 --steps 2500 --data 128 "
-        "--num-steps 50 --bfloat16",
-        "--L 1 --patch 4 --channels 32 --multipliers 1 --batch 8 --steps 4 --data 8 --num-steps 4 "
-        "--t .3 1 --classifier-steps 4",
-    ),
-    Study(
-        "rhm-images-deep", "the same with five levels of patches of 2 x 2", 100,
-        f"{_RUN} network-rhm-images",
-        "--L 5 --patch 2 --channels 64 --multipliers 1 2 2 2 --batch 128 --steps 2500 --data 128 "
-        "--num-steps 50 --bfloat16",
-        "--L 2 --patch 2 --channels 32 --multipliers 1 --batch 8 --steps 4 --data 8 --num-steps 4 "
-        "--t .3 1 --classifier-steps 4",
-    ),
-    Study(
-        "rhm-strings-5", "strings of (16, 4, 2, 5), tree network", 60,
-        f"{_RUN} network-phase-transition",
-        f"{_STRINGS.format(L=5, steps=6000)} 0 --n-train-steps 400", f"{_TINY_STRINGS} 0 "
-        "--n-train-steps 4",
-    ),
-    Study(
-        "rhm-strings-6", "strings of (16, 4, 2, 6), tree network", 70,
-        f"{_RUN} network-phase-transition",
-        f"{_STRINGS.format(L=6, steps=6000)} 0 --n-train-steps 400",
-        f"{_TINY_STRINGS.replace('--L 2', '--L 3')} 0 --n-train-steps 4",
-    ),
-    Study(
-        "rhm-transformer-5", "strings of (16, 4, 2, 5), transformer", 60,
-        f"{_RUN} network-phase-transition",
-        f"{_STRINGS.format(L=5, steps=8000)} 0 --n-train-steps 400 --architecture transformer",
-        f"{_TINY_STRINGS} 0 --n-train-steps 4 --architecture transformer",
-    ),
-    Study(
-        "correlated-changes", "slopes and blocks of changes, 3 grammars at L = 4, 5, 6", 120,
-        f"{_RUN} network-phase-transition",
-        "grammars --depths 4 5 6 --data 200 --leaves 8192",
-        _TINY_GRAMMARS,
-    ),
-    Study(
-        "correlated-transformers", "the same by transformers at L = 4, 5", 90,
-        f"{_RUN} network-phase-transition",
-        "grammars --depths 4 5 --data 200 --leaves 8192 --architecture transformer",
-        f"{_TINY_GRAMMARS} --architecture transformer",
-    ),
-    Study(
-        "bumps-32", "phases of bump networks, 32 x 32, attenuated code", 90,
-        f"{_RUN} network-composition",
-        "--parts bumps --size 32 --sigma 2.5 --margin 5 --channels 48 --multipliers 1 2 2 "
-        "--batch 128 --attenuated-steps 2500 --seeds 3",
-        "--parts bumps --size 8 --channels 32 --multipliers 1 --batch 8 --steps 4 "
-        "--attenuated-steps 4 --seeds 1",
-    ),
-    Study(
-        "noise-levels", "two noise levels read together, one denoiser per level", 60,
-        f"{_RUN} network-representation",
-        "levels --networks 5 --steps 2500 --width 192",
-        "levels --networks 2 --steps 4 --test 100 --sigmas .1 .5",
-    ),
-    Study(
-        "digit-levels", "layers of networks of digits, probed at two noise levels together", 60,
-        f"{_RUN} network-representation",
-        "digit-levels --networks 5",
-        "digit-levels --networks 2 --steps 4 --t .02 .2 --layers middle_block --test 40",
-    ),
-    Study(
-        "bump-imbalance", "x and y of bumps at five ratios of their spacings", 90,
-        f"{_RUN} network-composition",
-        "imbalance --architecture bump_unet --networks 3 --steps 800",
-        "imbalance --size 8 --ratios 1 4 9 --networks 2 --steps 4 --checkpoints 2 --samples 20 "
-        "--num-steps 2",
-    ),
-    Study(
-        "bump-labels", "pairs that must be seen, with and without stripes", 120,
-        f"{_RUN} network-composition",
-        "label-counts --values 4 6 8 12 --labels 3 6 12 24 48 96 --networks 5 --steps 1500",
-        "label-counts --values 4 5 --labels 3 6 --networks 2 --steps 2 --num-steps 2",
-    ),
-    Study(
-        "bump-manifold", "the representation in phases A, B and C, U-Net", 60,
-        f"{_RUN} network-composition",
-        "manifold --architecture bump_unet --spacing .2 --steps 1500",
-        "manifold --size 8 --steps 2 --checkpoints 1 --samples 20 --feature-samples 30 "
-        "--spacing .5 --num-steps 2",
-    ),
-    Study(
-        "memory-sizes", "copies and divergence against the size of the training set", 120,
-        f"{_RUN} network-phase-transition",
-        "rhm --v 8 --m 2 --L 4 --steps 4000 --t .1 .2 .3 .4 .6 1 --n-train 256 1024 4096 16384 0 "
-        "--n-train-steps 3000",
-        f"{_TINY_STRINGS} 8 0 --n-train-steps 4",
-    ),
-)  # fmt: skip
-"""Every study, the one of most worth first."""
+# seconds between two looks at the studies that run
+_LOOK = 0.05
+# tiny studies side by side, each with half a gigabyte of libraries
+_MOST = 8
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
@@ -411,68 +233,137 @@ def run_suite(suite: Suite, say: Callable[[str], None] = print) -> dict[str, str
             f"out = {suite.out} cannot be made ({error.strerror}); give another folder"
         ) from None
     end = None if suite.minutes is None else time.monotonic() + 60 * suite.minutes
-    state, found = _state(suite.out), dict.fromkeys((s.name for s in suite.chosen), "waits")
-    for study in suite.chosen:
-        if _is_done(study, suite, state):
-            found[study.name] = "done"
-            say(f"{study.name}: done before, {state[study.name]['wall_seconds']:.0f} s")
-            continue
-        why = _missing(study)
-        if why:
-            found[study.name] = "skipped"
-            say(f"{study.name}: skipped; {why}")
-            continue
-        left = None if end is None else end - time.monotonic()
-        if left is not None and left < _LEAST:
-            say(f"{study.name}: waits; the limit of {suite.minutes:g} minutes is reached")
-            break
-        found[study.name] = _one(study, suite, state, left, say)
-        if found[study.name] == "stopped":
-            break
+    state, lines = _state(suite.out), _Lines([s.name for s in suite.chosen], say)
+    found = dict.fromkeys(lines.names, "waits")
+    waiting = list(suite.chosen)
+    running: list[_Running] = []
+    # a study of full size has the machine to itself; a tiny one mostly imports, on one processor
+    at_once = min(joblib.cpu_count(), _MOST) if suite.tiny else 1
+    start = _fork if _can_fork(suite) else _spawn
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                study = waiting.pop(0)
+                word, line = _before(study, suite, state, end)
+                if word == "waits":
+                    lines.add(study.name, line)
+                    waiting.clear()
+                elif word:
+                    found[study.name] = word
+                    lines.add(study.name, line)
+                else:
+                    running.append(_begin(study, suite, state, end, start))
+            time.sleep(_LOOK if running else 0.0)
+            for one in [x for x in running if x.is_over()]:
+                running.remove(one)
+                _stop([one.process])
+                word, line = _ended(one, suite, state)
+                found[one.study.name] = word
+                lines.add(one.study.name, line)
+                if word == "stopped":
+                    waiting.clear()
+    finally:  # also after Ctrl-C: the studies were interrupted with this program
+        _stop([one.process for one in running])
+        for one in running:
+            _keep_time(one, suite, state, "stopped")
+    lines.end()
     return found
 
 
-def _one(
-    study: Study, suite: Suite, state: dict[str, dict[str, Any]], left: float | None,
-    say: Callable[[str], None],
-) -> str:  # fmt: skip
-    """Run one study; returns what became of it."""
+class _Lines:
+    """Lines about studies, said in the order of the studies, whichever ends first."""
+
+    def __init__(self, names: Sequence[str], say: Callable[[str], None]) -> None:
+        self.names, self._say, self._next = list(names), say, 0
+        self._held: dict[str, str] = {}
+
+    def add(self, name: str, line: str) -> None:
+        self._held[name] = line
+        while self._next < len(self.names) and self.names[self._next] in self._held:
+            self._say(self._held.pop(self.names[self._next]))
+            self._next += 1
+
+    def end(self) -> None:
+        """Say what is left."""
+        for name in self.names:
+            if name in self._held:
+                self._say(self._held.pop(name))
+
+
+@dataclass
+class _Running:
+    """A study in its process, with its entry in the state."""
+
+    study: Study
+    process: _Process
+    entry: dict[str, Any]
+    spent: float
+    begun: float
+    limit: float | None
+    stopped: bool = False
+
+    def is_over(self) -> bool:
+        """Whether it ended, or has to."""
+        if self.process.poll() is not None:
+            return True
+        self.stopped = self.limit is not None and time.monotonic() >= self.limit
+        return self.stopped
+
+
+def _before(
+    study: Study, suite: Suite, state: dict[str, dict[str, Any]], end: float | None
+) -> tuple[str, str]:
+    """Why a study is not begun, with the line that says so; "" if it is to begin."""
+    if _is_done(study, suite, state):
+        return "done", f"{study.name}: done before, {state[study.name]['wall_seconds']:.0f} s"
+    why = _missing(study)
+    if why:
+        return "skipped", f"{study.name}: skipped; {why}"
+    if end is not None and end - time.monotonic() < _LEAST:
+        return "waits", f"{study.name}: waits; the limit of {suite.minutes:g} minutes is reached"
+    return "", ""
+
+
+def _begin(
+    study: Study, suite: Suite, state: dict[str, dict[str, Any]], end: float | None,
+    start: Callable[[list[str], Path, bool], _Process],
+) -> _Running:  # fmt: skip
+    """Start the process of a study."""
     words, out = _words(study, suite), suite.out
     before = state.get(study.name, {})
     spent = float(before.get("wall_seconds", 0.0)) if before.get("words") == words else 0.0
-    summary = out / f"{study.name}.json"
-    files = ["--out", str(out / study.name), "--summary", str(summary)]
     # results of other sizes in the same folder are replaced
-    also = ["--overwrite"] if study.module.startswith(_RUN) else []
-    entry: dict[str, Any] = {
-        "status": "running",
-        "words": words,
-        "wall_seconds": spent,
-        "tiny": suite.tiny,
-    }
+    also = ["--overwrite"] if study.module.startswith(RUN) else []
+    files = ["--out", str(out / study.name), "--summary", str(out / f"{study.name}.json"), *also]
+    entry = {"status": "running", "words": words, "wall_seconds": spent, "tiny": suite.tiny}
     state[study.name] = entry
     _keep(out, state)
     begun = time.monotonic()
-    try:
-        code = _process([sys.executable, "-m", *words, *files, *also], out / f"{study.name}.log",
-                        left)  # fmt: skip
-    finally:  # also after Ctrl-C: the study was interrupted with this program
-        entry["wall_seconds"] = round(spent + time.monotonic() - begun, 1)
-        if entry["status"] == "running":
-            entry["status"] = "stopped"
-        _keep(out, state)
-    status = "stopped" if code is None else "done" if code == 0 and summary.is_file() else "failed"
-    entry["status"] = status
-    took = f"{entry['wall_seconds']:.0f} s"
-    if status == "done":
-        claim = _finish(study, suite, summary, float(entry["wall_seconds"]))
-        say(f"{study.name}: done, {took}: {claim}")
-    elif status == "stopped":
-        say(f"{study.name}: stopped at the limit after {took}; the same command goes on")
-    else:
-        say(f"{study.name}: failed after {took}: {_last_line(out / f'{study.name}.log')}")
-    _keep(out, state)
-    return status
+    process = start([*words, *files], out / f"{study.name}.log", suite.tiny)
+    limit = None if end is None else max(end - _LEAST / 2, begun + 1)
+    return _Running(study, process, entry, spent, begun, limit)
+
+
+class _Process(Protocol):
+    """What is asked of a process, as of :class:`subprocess.Popen`."""
+
+    @property
+    def returncode(self) -> int | Any: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+
+
+def _spawn(words: list[str], log: Path, one_thread: bool) -> _Process:
+    """A program of its own."""
+    # studies side by side already fill the processors
+    alone = {"OMP_NUM_THREADS": "1"} if one_thread else {}
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, "MPLBACKEND": "agg", **alone},
+            preexec_fn=None if os.name == "nt" else _heed_interrupts,
+        )  # fmt: skip
 
 
 def _heed_interrupts() -> None:
@@ -480,24 +371,108 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _process(words: Sequence[str], log: Path, left: float | None) -> int | None:
-    """Exit status of a program, or None if it was stopped at its limit."""
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            words, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "MPLBACKEND": "agg"},
-            preexec_fn=None if os.name == "nt" else _heed_interrupts,
-        )  # fmt: skip
-        try:
-            return process.wait(None if left is None else max(left - _LEAST / 2, 1.0))
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-                if process.poll() is not None:
-                    break
-                process.send_signal(sign)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_GRACE)
+def _can_fork(suite: Suite) -> bool:
+    """Import what the studies have in common, if forks of this process can use it.
+
+    The imports are most of the time of a tiny study.  What ran threads, or an accelerator, cannot
+    be used by forks; so torch must not have been used here.
+    """
+    clean = sys.platform == "linux" and "torch" not in sys.modules
+    if not (suite.tiny and suite.device == "cpu" and clean):
+        return False
+    names = {study.module.removeprefix(RUN).strip() for study in suite.chosen} & set(EXPERIMENTS)
+    for name in names:
+        with contextlib.suppress(Exception):  # the study's own process says what is wrong
+            experiment(name)
+    if names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("torch._dynamo")  # which the first optimiser would import
+    return True
+
+
+class _Fork:
+    """A fork of this process with the methods of :class:`subprocess.Popen`."""
+
+    def __init__(self, words: list[str], log: Path) -> None:
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(words, log), daemon=False
+        )
+        with warnings.catch_warnings():
+            # the threads of linear algebra, which mind forks; no other were started
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("study", timeout or 0.0)
+        return self._process.exitcode
+
+    def send_signal(self, sig: int) -> None:
+        if self._process.pid is not None and self._process.exitcode is None:
+            os.kill(self._process.pid, sig)
+
+
+def _fork(words: list[str], log: Path, one_thread: bool) -> _Process:
+    """The same in a fork of this process; it has one thread."""
+    return _Fork(words, log)
+
+
+def _work(words: list[str], log: Path) -> None:
+    """What ``python -m`` does with these words, in a fork."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    file = log.open("w", buffering=1)  # stays open for what is said last
+    for descriptor in (1, 2):
+        os.dup2(file.fileno(), descriptor)
+    sys.stdout = sys.stderr = file
+    os.environ["MPLBACKEND"] = "agg"
+    threadpool_limits(1)  # studies side by side already fill the processors
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    sys.argv = list(words)
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def _stop(processes: Sequence[_Process]) -> None:
+    """Interrupt processes that still run; one that heeds nothing is killed."""
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        alive = [process for process in processes if process.poll() is None]
+        for process in alive:
+            process.send_signal(sign)
+        patience = time.monotonic() + _GRACE
+        for process in alive:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(patience - time.monotonic(), 0.0))
+
+
+def _keep_time(one: _Running, suite: Suite, state: dict[str, dict[str, Any]], status: str) -> None:
+    """Note how a study ended, and the time that all calls spent on it."""
+    one.entry["wall_seconds"] = round(one.spent + time.monotonic() - one.begun, 1)
+    one.entry["status"] = status
+    _keep(suite.out, state)
+
+
+def _ended(one: _Running, suite: Suite, state: dict[str, dict[str, Any]]) -> tuple[str, str]:
+    """What became of a study, and the line that says so."""
+    study, summary = one.study, suite.out / f"{one.study.name}.json"
+    done = one.process.returncode == 0 and summary.is_file()
+    status = "stopped" if one.stopped else "done" if done else "failed"
+    _keep_time(one, suite, state, status)
+    took = f"{one.entry['wall_seconds']:.0f} s"
+    if status == "done":
+        claim = _finish(study, suite, summary, float(one.entry["wall_seconds"]))
+        return status, f"{study.name}: done, {took}: {claim}"
+    if status == "stopped":
+        return status, f"{study.name}: stopped at the limit after {took}; the same command goes on"
+    log = suite.out / f"{study.name}.log"
+    return status, f"{study.name}: failed after {took}: {_last_line(log)}"
 
 
 def _finish(study: Study, suite: Suite, summary: Path, seconds: float) -> str:

@@ -31,7 +31,7 @@ _SOURCE = None
 
 EXEMPT = (
     {
-        f"{_V}suite.Study": "a record of the table",
+        f"{_V}studies.Study": "a record of the table",
         f"{_V}suite.run_suite": "starts programs; its argument is a Suite, which is checked",
         f"{_V}suite.command": "reads a command line, and starts programs",
         f"{_V}throughput.main": "reads a command line",

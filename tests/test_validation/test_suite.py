@@ -17,25 +17,32 @@ from programs import ROOT
 from hierdiff.command_line import parse_flags
 from hierdiff.data.fashion import fashion_folder
 from hierdiff.errors import InvalidParameter
-from hierdiff.registry import experiment
+from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims.run import RunOptions
 from hierdiff.validation import suite
-from hierdiff.validation.suite import STUDIES, Study, Suite, run_suite, suite_table
+from hierdiff.validation.studies import LEFT_OUT, RUN, STUDIES, Study
+from hierdiff.validation.suite import Suite, run_suite, suite_table
 
 # a study of so many steps, which keeps what is done and goes on; it fails on request
 PROGRAM = """
-import argparse, json, pathlib, sys, time
+import argparse, json, os, pathlib, sys, time
 p = argparse.ArgumentParser()
 for name in ("--out", "--summary", "--device"):
     p.add_argument(name)
 p.add_argument("--steps", type=int)
 p.add_argument("--fail", action="store_true")
+p.add_argument("--kill", action="store_true")
+p.add_argument("--after", default="")  # a study that has to begin before this one ends
 o = p.parse_args()
 place = pathlib.Path(o.out)
 place.mkdir(parents=True, exist_ok=True)
 log = place / "steps"
+if o.kill:
+    os.kill(os.getpid(), 9)
 if o.fail:
     sys.exit("error: no numbers today")
+while o.after and not (place.parent / o.after / "steps").exists():
+    time.sleep(0.05)
 while (done := len(log.read_text()) if log.exists() else 0) < o.steps:
     with log.open("a") as file:
         file.write(".")
@@ -59,19 +66,43 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Study]:
     ]
     monkeypatch.setattr(suite, "STUDIES", tuple(studies))
     monkeypatch.setattr(suite, "_LEAST", 0.5)
+    monkeypatch.setattr(suite, "_can_fork", lambda _: False)  # this process may have used torch
     return studies
 
 
 def test_every_study_has_flags_that_its_experiment_takes() -> None:
     assert len({s.name for s in STUDIES}) == len(STUDIES)
     for study in STUDIES:
-        if not study.module.startswith("hierdiff run "):
+        if not study.module.startswith(f"{RUN} "):
             assert study.module == "hierdiff.validation.throughput"
             continue
         kind = experiment(study.module.split()[-1])
         for flags in (study.full, study.tiny):
             chosen, _ = parse_flags(kind, RunOptions, [*flags.split(), "--device", "cpu"])
             assert chosen is not None
+
+
+def forms_of(kind: type) -> tuple[str, ...]:
+    """Forms of an experiment, as subcommands, the default first; "" where it has none."""
+    sources = getattr(kind, "sources", getattr(sys.modules[kind.__module__], "SOURCES", {"": kind}))
+    return tuple(sources)
+
+
+def test_every_form_of_every_experiment_on_networks_is_in_the_suite_or_left_out() -> None:
+    networks = [name for name, entry in EXPERIMENTS.items() if entry.extra == "networks"]
+    forms = {name: forms_of(experiment(name)) for name in networks}
+    run = set()
+    for study in STUDIES:
+        name = study.module.removeprefix(f"{RUN} ")
+        if name != study.module:
+            first = {flags.split()[0] for flags in (study.full, study.tiny)}
+            form = {forms[name][0] if word.startswith("-") else word for word in first}
+            assert len(form) == 1, f"{study.name} is another study at its tiny size"
+            run.add((name, form.pop()))
+    every = {(name, form) for name, some in forms.items() for form in some}
+    assert run <= every
+    assert {(name, form) for name, form in every if form not in LEFT_OUT} == run
+    assert {form for _, form in every - run} == set(LEFT_OUT)  # each is a form that there is
 
 
 def test_studies_run_in_order_and_a_failure_stops_no_other(
@@ -103,6 +134,65 @@ def test_studies_run_in_order_and_a_failure_stops_no_other(
     assert "2 done, 1 failed" in capsys.readouterr().out
 
 
+def test_tiny_studies_run_side_by_side_and_are_reported_in_order(
+    table: list[Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = table[0].module
+    studies = (
+        Study("first", "ends after the others", 1, name, "", "--steps 1 --after third"),
+        table[1],
+        Study("third", "a short one", 1, name, "", "--steps 1"),
+        Study("fourth", "ends after the last began", 1, name, "", "--steps 1 --after last"),
+        Study("last", "a long one", 1, name, "", "--steps 1000"),
+    )
+    monkeypatch.setattr(suite, "STUDIES", studies)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 4:
+            raise KeyboardInterrupt  # as Ctrl-C does
+
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(Suite(tiny=True, out=tmp_path / "out"), say)
+    words = ["first: done", "wrong: failed", "third: done", "fourth: done"]
+    assert [line[: len(word)] for line, word in zip(said, words, strict=True)] == words
+    state = json.loads((tmp_path / "out" / "suite.json").read_text())["studies"]
+    assert {name: one["status"] for name, one in state.items()} == {
+        "first": "done", "wrong": "failed", "third": "done", "fourth": "done", "last": "stopped",
+    }  # fmt: skip
+    steps = tmp_path / "out" / "last" / "steps"
+    there = steps.read_text()
+    time.sleep(0.3)
+    assert steps.read_text() == there  # it does not go on unseen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks of a process that has libraries")
+def test_tiny_studies_are_forks_of_a_program_that_has_not_used_torch(
+    table: list[Study], tmp_path: Path
+) -> None:
+    """One that fails and one that is killed stop no other, and each has its log."""
+    out, name = tmp_path / "out", table[0].module
+    killed = Study("killed", "one that dies", 1, name, "", "--kill")
+    studies = (killed, table[1], table[0], table[2])
+    code = (
+        "from hierdiff.validation import suite\nfrom hierdiff.validation.studies import Study\n"
+        "from hierdiff.validation.suite import *\n"
+        f"suite.STUDIES = tuple(Study(*s) for s in {tuple(map(tuple, studies))!r})\n"
+        "assert suite._can_fork(Suite(tiny=True))\n"
+        f"suite.command(['--tiny', '--out', {str(out)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    words = ["killed: failed", "wrong: failed", "short: done", "long: done", "2 failed, 2 done"]
+    assert [x[: len(w)] for x, w in zip(done.stdout.splitlines(), words, strict=True)] == words
+    assert "error: no numbers today" in done.stdout
+    assert "error: no numbers today" in (out / "wrong.log").read_text()
+    made = json.loads((out / "short.json").read_text())["made"]
+    assert made["size"] == "tiny"
+
+
 def test_the_limit_stops_a_study_and_a_second_call_goes_on(
     table: list[Study], tmp_path: Path
 ) -> None:
@@ -132,7 +222,8 @@ def test_an_interrupted_suite_goes_on(table: list[Study], tmp_path: Path) -> Non
     code = (
         # as from a terminal, also where the tests run in the background of a shell
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from hierdiff.validation import suite\nfrom hierdiff.validation.suite import *\n"
+        "from hierdiff.validation import suite\nfrom hierdiff.validation.studies import Study\n"
+        "from hierdiff.validation.suite import *\n"
         f"suite.STUDIES = {tuple(map(tuple, table))!r}\n"
         "suite.STUDIES = tuple(Study(*s) for s in suite.STUDIES)\n"
         f"suite.command(['--only', 'long', '--out', {str(out)!r}])"
@@ -193,7 +284,11 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_study_runs_at_its_tiny_size(tmp_path: Path) -> None:
-    found = run_suite(Suite(tiny=True, out=tmp_path))
+    words = [sys.executable, "-m", "hierdiff", "suite", "--tiny", "--device", "cpu"]
+    done = subprocess.run([*words, "--out", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    state = json.loads((tmp_path / "suite.json").read_text())["studies"]
+    found = {s.name: state.get(s.name, {"status": "skipped"})["status"] for s in STUDIES}
     try:
         fashion_folder()
         clothes = "done"

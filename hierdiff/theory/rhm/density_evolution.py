@@ -534,8 +534,9 @@ def critical_level(
     -----
     Validity: as :func:`population_dynamics`.  The error adds in quadrature the standard error of
     the mean over populations and the whole extrapolation beyond the last depth, as the rate r is
-    itself changing where it converges slowly (close to a Kesten-Stigum number of 1).  A bias of
-    order 1/size is not in it.
+    itself changing where it converges slowly (close to a Kesten-Stigum number of 1).  Of two
+    copies a standard error covers in half of all cases, of eight in two thirds.  A bias of order
+    1/size is not in it.
 
     Examples
     --------
