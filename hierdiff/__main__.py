@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from hierdiff import __version__
 from hierdiff.registry import EXPERIMENTS, experiment
@@ -47,12 +49,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     execute(lambda: _COMMANDS[chosen.command](chosen))
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line with the nearest command or option."""
+
+    def error(self, message: str) -> NoReturn:
+        command = re.search(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        option = re.search(r"unrecognized arguments: (-[\w-]+)", message)
+        known: list[str] = []
+        if command:
+            known = list(self.commands)
+            message = f"{command.group(1)!r} is no command"
+        elif option:
+            for one in (self, *self.commands.values()):
+                known += one._option_string_actions
+        wrong = command or option
+        near = difflib.get_close_matches(wrong.group(1), known, 1) if wrong else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        self.exit(2, f"error: {message}{hint} ({self.prog} --help lists all)\n")
+
+    @property
+    def commands(self) -> dict[str, argparse.ArgumentParser]:
+        """The parsers of the commands below this one."""
+        below = [x for x in self._actions if isinstance(x, argparse._SubParsersAction)]
+        return dict(below[0].choices) if below else {}
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="hierdiff",
         description="What do diffusion models know about the structure of their data, and at "
         "which noise level?",
+        epilog="hierdiff list names the experiments.  Example: hierdiff run phase-transition --v 8 "
+        "--m 3 --L 4 --out out/first",
     )
     parser.add_argument("--version", action="version", version=f"hierdiff {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -67,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("compare", help="z-scores of results against the first one")
     one.add_argument("files", nargs="+", metavar="file")
+    one.add_argument(
+        "--shared", action="store_true",
+        help="compare the coordinate values that all files have, and leave out the others",
+    )  # fmt: skip
     one.add_argument("--json", action="store_true", help="as JSON")
     one = commands.add_parser("plot", help="draw the figure of a stored run again")
     one.add_argument("file")
@@ -151,7 +184,7 @@ def _show(chosen: argparse.Namespace) -> None:
 def _compare(chosen: argparse.Namespace) -> None:
     from hierdiff.sims.stored_results import score_table, scores
 
-    found = scores(chosen.files)
+    found = scores(chosen.files, shared=chosen.shared)
     print(json.dumps([row._asdict() for row in found], indent=1) if chosen.json
           else score_table(found))  # fmt: skip
 
@@ -228,11 +261,15 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _sweep(arguments: Sequence[str]) -> None:
     """Run an experiment at every point of a grid, with the flags that follow."""
-    own = argparse.ArgumentParser(
+    own = _Parser(
         prog="hierdiff sweep",
-        usage="hierdiff sweep EXPERIMENT --grid NAME=VALUES [--grid ...] [flags of the experiment]",
+        usage="hierdiff sweep EXPERIMENT --grid NAME=VALUES [--grid ...] [flags of the experiment] "
+        "[run options]",
         description="Run an experiment at every point of a grid.  Finished points are read, not "
         "run again.  hierdiff run EXPERIMENT --help lists the flags of the experiment.",
+        epilog="Run options are those of hierdiff run: --out FOLDER (default out), --workers N "
+        "(tasks at a time, default all processors), --cluster ADDRESS (of a Dask scheduler), "
+        "--no-resume, --overwrite, --device NAME, --format png|pdf|svg, --quiet, --json.",
         allow_abbrev=False,  # --m is a parameter of a grammar, not short for --max-points
     )
     own.add_argument("experiment")

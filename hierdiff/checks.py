@@ -645,7 +645,8 @@ def _scalar_or_array(name: str, value: Any, **bounds: Any) -> Any:
 
 Converter: TypeAlias = Callable[[str, Any, Mapping[str, Any]], Any]
 _CONVERTERS: dict[type, Converter] = {}
-_ADVICE: dict[tuple[str, str], str] = {}
+Remedy: TypeAlias = str | Callable[[Any], str]
+_ADVICE: dict[tuple[str, str], Remedy] = {}
 
 
 def accepts(kind: type, convert: Converter) -> None:
@@ -656,8 +657,11 @@ def accepts(kind: type, convert: Converter) -> None:
     _CONVERTERS[kind] = convert
 
 
-def advise(wanted: str, got: str, remedy: str) -> None:
-    """What to do when a class of the name ``got`` is given where ``wanted`` is needed."""
+def advise(wanted: str, got: str, remedy: Remedy) -> None:
+    """What to do when a class of the name ``got`` is given where ``wanted`` is needed.
+
+    The remedy is a text, or a function of the value that was given.
+    """
     _ADVICE[wanted, got] = remedy
 
 
@@ -681,7 +685,8 @@ def instance(
         for k in kinds
         if (k.__name__, type(value).__name__) in _ADVICE
     ]
-    remedy = f"; {remedies[0]}" if remedies else _lacking(value, kinds)
+    known = [one if isinstance(one, str) else one(value) for one in remedies[:1]]
+    remedy = f"; {known[0]}" if known else _lacking(value, kinds)
     raise InvalidParameter(
         f"{name} = {shown(value)} is of type {type(value).__name__}; give a {wanted}{remedy}"
     )

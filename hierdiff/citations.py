@@ -2,7 +2,9 @@
 
 Docstrings name their papers by arXiv number, older papers and books by their authors.  The file
 ``references.bib`` beside this one holds a BibTeX entry for each of them, so the papers behind a
-name follow from its source text and from the docstring of its module.  Nothing is imported.
+name follow from its source text and from the docstring of its module.  What names no paper inherits
+from its module, else from the package above it, and from the models of :mod:`hierdiff.data` that it
+uses; an experiment always adds those of its models.  Nothing is imported.
 
 ==============  ================================================================
 name            what it is
@@ -40,6 +42,7 @@ _FIELD = re.compile(r"^  (\w+) = \{(.*)\},$", re.MULTILINE)
 _NUMBER = re.compile(r"(?<![\d.])\d{4}\.\d{5}(?!\d)")
 # ours alone, by which a paper without an arXiv number is found
 _MARK = "mark"
+_MODELS = "hierdiff.data."
 
 
 class Entry(NamedTuple):
@@ -140,6 +143,9 @@ def papers_of(item: Any) -> list[str]:
     -------
     list of str
         Of what its source and the docstring of its module name; of a module all papers in it.
+        Where these name none: of all that the module names, else of the docstring of the nearest
+        package above it that names any, and of the data models that the source uses.  An
+        experiment adds the papers of the data models that its module uses.
 
     Raises
     ------
@@ -155,15 +161,22 @@ def papers_of(item: Any) -> list[str]:
     >>> papers_of("critical_noise")
     ['sclocchi2025transition']
     >>> papers_of("phase-transition")
-    ['sclocchi2025transition', 'sclocchi2025probing']
+    ['cagnetta2024rhm', 'sclocchi2025transition', 'sclocchi2025probing']
+    >>> papers_of("critical_level") == papers_of("RHM")
+    True
     """
     module, name = _place(item)
     if not name:
         return cited_in("\n".join(p.read_text(encoding="utf-8") for p in _files(module)))
-    path = _files(module)[0]
-    source = path.read_text(encoding="utf-8")
+    source = _files(module)[0].read_text(encoding="utf-8")
     tree = ast.parse(source)
-    return cited_in(f"{ast.get_docstring(tree) or ''}\n{_definitions(tree, source)[name]}")
+    definition = _definitions(tree, source)[name]
+    found = cited_in(f"{ast.get_docstring(tree) or ''}\n{definition}")
+    if not found:
+        found = _of_module(module, source) + _of_models(tree, definition)
+    if f"{module}:{name}" in {entry.place for entry in EXPERIMENTS.values()}:
+        found = found + _of_models(tree, source)
+    return [key for key in entries() if key in found]
 
 
 @checked(item=unchecked)
@@ -203,7 +216,7 @@ def cite(item: Any = "") -> str:
 
 
 def places() -> dict[str, list[str]]:
-    """Every public name of a module with the papers behind it; names without a paper are left out.
+    """Every public name with the papers that it and its module name; others are left out.
 
     Returns
     -------
@@ -212,7 +225,8 @@ def places() -> dict[str, list[str]]:
 
     Notes
     -----
-    Validity: functions, classes and constants in the ``__all__`` of their module.
+    Validity: functions, classes and constants in the ``__all__`` of their module.  What a name
+    inherits (:func:`papers_of`) is not listed with it.
 
     Examples
     --------
@@ -231,6 +245,44 @@ def places() -> dict[str, list[str]]:
             if name in public and (keys := cited_in(f"{head}\n{text}")):
                 found[f"{_dotted(path)}.{name}"] = keys
     return found
+
+
+def _of_module(module: str, source: str) -> list[str]:
+    """Papers that a module names anywhere, else those of the nearest package that names any."""
+    found = cited_in(source)
+    package = module.rpartition(".")[0]
+    while not found and "." in package:  # hierdiff itself is about everything
+        head = ast.parse(_files(package, below=False)[0].read_text(encoding="utf-8"))
+        found = cited_in(ast.get_docstring(head) or "")
+        package = package.rpartition(".")[0]
+    return found
+
+
+def _of_models(tree: ast.Module, text: str) -> list[str]:
+    """Papers of what a text uses of the modules below ``hierdiff.data`` that its module imports."""
+    words = set(re.findall(r"\w+", text))
+    front = ast.parse((_ROOT / "__init__.py").read_text(encoding="utf-8"))
+    short = {name: module for module, name, _ in _imported(front)}
+    found: list[str] = []
+    for module, name, local in _imported(tree):
+        place = short.get(name, "") if module == "hierdiff" else module
+        if local not in words or not place.startswith(_MODELS):
+            continue
+        source = _files(place, below=False)[0].read_text(encoding="utf-8")
+        definitions = _definitions(ast.parse(source), source)
+        if name in definitions:
+            found += cited_in(definitions[name]) or cited_in(source)
+    return found
+
+
+def _imported(tree: ast.Module) -> list[tuple[str, str, str]]:
+    """Module, name, and name here of what is imported from modules, wherever that stands."""
+    return [
+        (node.module or "", alias.name, alias.asname or alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
 
 
 def _software() -> Entry:
@@ -358,9 +410,11 @@ def _exists(module: str) -> bool:
     return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
 
 
-def _files(module: str) -> list[Path]:
-    """The file of a module; of a package all files below it."""
+def _files(module: str, below: bool = True) -> list[Path]:
+    """The file of a module; of a package all files below it, or its own alone."""
     place = _folder(module)
+    if place.is_dir() and not below:
+        return [place / "__init__.py"]
     return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
 
 

@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 import sys
+import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -173,7 +174,7 @@ def parse_flags(
         config = (tyro.conf.OmitSubcommandPrefixes,)
         return tyro.cli(both, args=words, prog=program or None, config=config)
 
-    found = parsed(parse)
+    found = parsed(parse, lambda: [*_flags_below(kind), *_flags_below(also)])
     return found.experiment, found.run
 
 
@@ -232,8 +233,11 @@ def execute(work: Callable[[], _T]) -> _T:
             raise SystemExit(words[1]) from None
 
 
-def parsed(parse: Callable[[], _T]) -> _T:
-    """Parse; a broken rule of ours is raised as it is, not framed as a usage error."""
+def parsed(parse: Callable[[], _T], known: Callable[[], Sequence[str]] = tuple) -> _T:
+    """Parse; a broken rule of ours is raised as it is, not framed as a usage error.
+
+    ``known`` lists the flags, among which the nearest one of a wrong flag is looked for.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), command_line():
@@ -246,7 +250,7 @@ def parsed(parse: Callable[[], _T]) -> _T:
             if isinstance(cause, HierdiffError):
                 raise cause from None
             cause = cause.__context__
-        if stop.code == 2 and (words := _usage(said.getvalue())):
+        if stop.code == 2 and (words := _usage(said.getvalue(), known)):
             said = io.StringIO(f"{words}\n")
         raise
     finally:
@@ -254,7 +258,28 @@ def parsed(parse: Callable[[], _T]) -> _T:
             sys.stderr.write(said.getvalue())
 
 
-def _usage(box: str) -> str:
+def _flags_below(kind: Any) -> list[str]:
+    """The flags of a dataclass and of those in its fields."""
+    if typing.get_args(kind):
+        return [flag for one in typing.get_args(kind) for flag in _flags_below(one)]
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        return []
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = []
+    for field in dataclasses.fields(kind):
+        found.append(f"--{field.name.replace('_', '-')}")
+        found += _flags_below(hints[field.name])
+    return found
+
+
+# what Python says of a text that is no number, and what is said here
+_PLAIN = {
+    r"invalid literal for int\(\) with base 10: ('[^']*')": r"\1 must be a whole number",
+    r"could not convert string to float: ('[^']*')": r"\1 must be a number",
+}
+
+
+def _usage(box: str, known_flags: Callable[[], Sequence[str]] = tuple) -> str:
     """The first paragraph of a parser's box in one line, with the nearest name of a wrong one."""
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
     inner = [line for line in lines if not line.endswith("─") or not line.strip("─")]
@@ -265,6 +290,12 @@ def _usage(box: str) -> str:
         known = re.findall(r"'([^']*)'", wrong.group(2))
         near = difflib.get_close_matches(wrong.group(1), known, 1)
         words += f" Did you mean {near[0]!r}?" if near else ""
+    for python, plain in _PLAIN.items():
+        words = re.sub(python, plain, words)
+    flag = re.search(r"Unrecognized options?: *(--[\w-]+)", words)
+    if flag:
+        near = difflib.get_close_matches(flag.group(1), known_flags(), 1)
+        words += f". Did you mean {near[0]}?" if near else ""
     return f"error: {words} (--help lists all flags)" if words else ""
 
 

@@ -17,6 +17,7 @@ import collections
 import contextlib
 import contextvars
 import dataclasses
+import difflib
 import fnmatch
 import functools
 import hashlib
@@ -930,7 +931,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{str(path)!r} is a folder; give a result in it: {inside or 'it has none'}"
         )
     if not Path(path).exists():
-        raise FileNotFoundError(f"no result at {str(path)!r}; run the study that writes it first")
+        raise FileNotFoundError(_missing(Path(path)))
     try:
         loaded = _decoded(_unsealed(Path(path).read_bytes()))
         stored = loaded.attrs.pop("checksum", None)
@@ -945,6 +946,18 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     return loaded if layout == _LAYOUT else _with_new_names(loaded, path)
 
 
+def _missing(path: Path) -> str:
+    """What stands in the folder of a file that does not exist, nearest names first."""
+    if not path.parent.is_dir():
+        return f"{str(path)!r}: no such file, and no such folder; run the study that writes it"
+    names = sorted(p.name for p in path.parent.glob(f"*{path.suffix or '.nc'}"))
+    near = difflib.get_close_matches(path.name, names, 3, 0.6)
+    if near:
+        return f"{str(path)!r}: no such file; did you mean {' or '.join(map(repr, near))}?"
+    inside = f"its folder holds {', '.join(names[:4])}" if names else "its folder has none"
+    return f"{str(path)!r}: no such file; {inside}"
+
+
 def _no_result(path: Path, why: str) -> str:
     """What a file is that cannot be read as a result: damaged, or of another program."""
     try:
@@ -955,7 +968,8 @@ def _no_result(path: Path, why: str) -> str:
     if start == b"\x89HDF":  # netCDF 4 lies in HDF5
         return f"{str(path)!r} is no readable netCDF file ({why}); run again"
     beside = path.with_suffix(".nc")
-    there = f", such as {str(beside)!r}" if beside.exists() else ", which ends in .nc"
+    other = beside.exists() and beside != path
+    there = f", such as {str(beside)!r}" if other else "" if beside == path else ", ending in .nc"
     return f"{str(path)!r} is no netCDF file; give a result that a run wrote{there}"
 
 
@@ -987,7 +1001,7 @@ def _with_new_names(ds: xr.Dataset, path: str | os.PathLike[str]) -> xr.Dataset:
 # ---------------------------------------------------------------------------------- comparison
 
 
-def compare(*datasets: xr.Dataset) -> xr.Dataset:
+def compare(*datasets: xr.Dataset, shared: bool = False) -> xr.Dataset:
     r"""Put results side by side along ``source``, with z-scores against the first.
 
     .. math:: z = (x - x_{first}) / \sqrt{\sigma^2 + \sigma_{first}^2}
@@ -997,18 +1011,23 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
     *datasets : xarray.Dataset
         At least two, with different sources; a variable ``x`` may have an error ``x_error``.
         Numerical coordinates are equal if they agree to the rounding of float32.
+    shared : bool
+        Compare the values of a coordinate that all have, and leave out the others.
 
     Returns
     -------
     xarray.Dataset
         Variables that all share, on the coordinates that all share (in the first one's spelling),
         plus ``x_z`` for each ``x`` with an error; the first source's z is zero by definition.
+        With ``shared`` its attribute ``shared`` tells of each coordinate that was cut how many
+        values are left.
 
     Raises
     ------
     InvalidParameter
-        If there are fewer than two datasets, a source appears twice, they share no variable, or
-        along a coordinate each of them has values that another lacks: these would be lost.
+        If there are fewer than two datasets, a source appears twice, they share no variable or no
+        value of a coordinate; or, without ``shared``, along a coordinate each of them has values
+        that another lacks: these would be lost.
 
     Notes
     -----
@@ -1023,6 +1042,7 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
     >>> both.p_z.values.round(6).tolist()
     [0.0, 2.0]
     """
+    flag("shared", shared)
     for ds in datasets:
         if not isinstance(ds, xr.Dataset) or "source" not in ds.coords:
             raise InvalidParameter(
@@ -1032,19 +1052,20 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
     names = [str(ds.source.values) for ds in datasets]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InvalidParameter(f"compare got sources {names}; give two or more, all different")
-    shared = [k for k in datasets[0].data_vars if all(k in ds for ds in datasets)]
-    if not shared:
+    common = [k for k in datasets[0].data_vars if all(k in ds for ds in datasets)]
+    if not common:
         raise InvalidParameter("the results share no variable; compare what has the same labels")
-    for name in shared:
+    for name in common:
         if len({frozenset(ds[name].dims) for ds in datasets}) > 1:
             raise InvalidParameter(
                 f"{name} has dimensions {' and '.join(str(ds[name].dims) for ds in datasets)}; "
                 "select the same ones first"
             )
-    parts = _joined([ds[shared].drop_attrs(deep=False) for ds in datasets])
+    cut: dict[str, str] = {}
+    parts = _joined([ds[common].drop_attrs(deep=False) for ds in datasets], cut if shared else None)
     both = xr.concat(parts, "source", join="exact", coords="minimal", compat="override")
-    for name in shared:
-        if f"{name}_error" in shared:
+    for name in common:
+        if f"{name}_error" in common:
             error = both[f"{name}_error"]
             gap = both[name] - both[name].isel(source=0)
             total = (error**2 + error.isel(source=0) ** 2) ** 0.5
@@ -1059,11 +1080,16 @@ def compare(*datasets: xr.Dataset) -> xr.Dataset:
     both.attrs = {
         f"{names[i]}_{k}": v for i, ds in enumerate(datasets) for k, v in ds.attrs.items()
     }
+    if cut:
+        both.attrs["shared"] = "; ".join(cut.values())
     return both
 
 
-def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
-    """The datasets on the coordinates that all share, spelled as in the first."""
+def _joined(parts: list[xr.Dataset], cut: dict[str, str] | None) -> list[xr.Dataset]:
+    """The datasets on the coordinates that all share, spelled as in the first.
+
+    What is left of a coordinate is told in ``cut``; without it no dataset may lose all it has more.
+    """
     for dim in map(str, parts[0].dims):
         if not all(dim in part.coords for part in parts):
             sizes = [part.sizes.get(dim) for part in parts]
@@ -1075,11 +1101,19 @@ def _joined(parts: list[xr.Dataset]) -> list[xr.Dataset]:
         places = [_places(dim, first, part[dim].to_numpy()) for part in parts]
         kept = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
         counts = [part.sizes[dim] for part in parts]
-        if len(kept) < min(counts):
+        many = " and ".join(map(str, counts))
+        if not len(kept) and min(counts):
             raise InvalidParameter(
-                f"coordinate {dim} has {' and '.join(map(str, counts))} values, of which "
-                f"{len(kept)} are shared; select the shared ones first, none is dropped in silence"
+                f"coordinate {dim} has {many} values, of which 0 are shared; run both at the "
+                f"same values of {dim}"
             )
+        if len(kept) < min(counts) and cut is None:
+            raise InvalidParameter(
+                f"coordinate {dim} has {many} values, of which {len(kept)} are shared; give "
+                "shared=True (hierdiff compare --shared) to compare these alone"
+            )
+        if cut is not None and len(kept) < max(counts):
+            cut[dim] = f"{dim}: {len(kept)} of {many} values"
         parts = [
             # the bare values: a coordinate taken from the first result would bring its source along
             part.isel({dim: place[kept]}).assign_coords({dim: (dim, first[kept], axis.attrs)})

@@ -92,6 +92,27 @@ def test_every_experiment_can_be_cited(name: str) -> None:
     assert "@software{hierdiff," in cite(name)
 
 
+RHM_PAPERS = ["cagnetta2024rhm", "sclocchi2025transition"]
+
+
+def test_what_names_no_paper_inherits_those_of_its_module_and_its_model() -> None:
+    for name in ("critical_level", "ExactRHM", "Grammar", "Grammar.sample"):
+        assert papers_of(name) == RHM_PAPERS, name
+    assert set(papers_of("zipf")) >= {*RHM_PAPERS, "cagnetta2025powerlaw"}
+    assert "li2025representation" in papers_of("hierdiff.theory.mixture.feature_snr.snr")
+    assert "li2025representation" in papers_of("ExactMixture")
+    assert "cagnetta2024rhm" not in papers_of("ExactMixture")  # of other models in that file
+    assert papers_of("hierdiff._display.text_table") == []
+    # what names papers of its own has these alone
+    assert papers_of("critical_noise") == ["sclocchi2025transition"]
+
+
+def test_experiments_have_the_papers_of_their_model() -> None:
+    for name in ("phase-transition", "network-phase-transition", "phase-diagram"):
+        assert set(papers_of(name)) >= set(RHM_PAPERS), name
+    assert set(papers_of("representation")) >= set(papers_of("LowRankMixture"))
+
+
 @pytest.mark.slow
 def test_modules_hold_the_papers_of_their_functions() -> None:
     whole = papers_of(hierdiff)

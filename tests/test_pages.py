@@ -408,8 +408,9 @@ def test_a_planted_options_class_is_found_out() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--t", "x"], "could not convert string to float: 'x'"),
+        (["--t", "x"], "'x' must be a number"),
         (["--tt", "1"], "Unrecognized options: --tt"),
+        (["--proces", "masking"], "Did you mean --process?"),
         (["--process", "maskin"], "Did you mean 'masking'?"),
     ],
 )

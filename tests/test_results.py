@@ -572,6 +572,22 @@ def test_rows_are_not_dropped_in_silence(a: Any, b: Any, words: str) -> None:
     one_line(error)
 
 
+def test_shared_values_alone_are_compared_and_counted() -> None:
+    first, second = result(t=GRID, source="theory"), result(t=[0.0, 0.1, 0.25, 1.0])
+    with pytest.raises(InvalidParameter, match=r"3 are shared; give shared=True .*--shared"):
+        compare(first, second)
+    both = compare(first, second, shared=True)
+    assert both.t.values.tolist() == [0.0, GRID[1], 1.0]
+    assert both.p.values.tolist() == [[0, 1, 10], [0, 1, 3]]
+    assert both.attrs["shared"] == "t: 3 of 11 and 4 values"
+    # nothing is left out of equal coordinates, and a prediction may be finer without the word
+    assert "shared" not in compare(first, result(t=GRID), shared=True).attrs
+    with pytest.raises(InvalidParameter, match="11 and 11 values, of which 0 are shared; run both"):
+        compare(first, result(t=GRID + 0.05), shared=True)
+    with pytest.raises(InvalidParameter, match="shared = 'yes' must be True or False"):
+        compare(first, second, shared="yes")  # type: ignore[arg-type]
+
+
 def test_three_results_and_what_cannot_be_compared() -> None:
     three = [result(t=GRID, source=s) for s in results.SOURCES]
     assert compare(*three).sizes == {"source": 3, "t": 11}

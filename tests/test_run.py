@@ -224,6 +224,37 @@ def test_every_experiment_of_the_registry_is_listed_and_imported(
         assert entry.text
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["shwo"], "error: 'shwo' is no command; did you mean show? (hierdiff --help lists all)\n"),
+        (["list", "--jsn"], "error: unrecognized arguments: --jsn; did you mean --json? "
+         "(hierdiff --help lists all)\n"),
+        (["compare"], "error: the following arguments are required: file "
+         "(hierdiff compare --help lists all)\n"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_or_option_is_one_line_with_the_nearest(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == said
+
+
+def test_help_has_an_example_and_the_run_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, wanted in (
+        (["--help"], ("hierdiff list names", "hierdiff run phase-transition")),
+        (["sweep", "--help"], ("--out", "--workers", "--cluster", "--max-points")),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert all(word in said for word in wanted)
+
+
 def test_an_unknown_experiment_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["run", "phase-transitoin"])

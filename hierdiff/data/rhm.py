@@ -609,9 +609,20 @@ def _no_rhm(name: str, value: Any, arguments: Mapping[str, Any]) -> None:
         raise InvalidParameter(f"{name} = {value!r} must be an RHM; give RHM({', '.join(sizes)})")
 
 
+def _parameters_of(grammar: Grammar) -> str:
+    """What to give where parameters are needed: they say nothing of weights."""
+    if grammar.is_uniform:
+        return "give the parameters it was drawn with, RHM(v=..., m=..., s=..., L=...)"
+    return (
+        "an RHM has equal weights, and this grammar has not, so its law would be another; measure "
+        "instead, as PhaseTransition(v=..., m=..., L=...).measure(ExactRHM(grammar, noise), "
+        "grammar).threshold"
+    )
+
+
 accepts(RHM, _no_rhm)
 advise("Grammar", "RHM", "draw one with rhm.draw(seed)")
-advise("RHM", "Grammar", "give the parameters it was drawn with, RHM(v=..., m=..., s=..., L=...)")
+advise("RHM", "Grammar", _parameters_of)
 advise("Derivations", "ndarray", "parse leaves with grammar.parse(leaves)")
 
 

@@ -467,6 +467,8 @@ class Score(NamedTuple):
         Largest absolute z-score.
     near : float
         Share within two standard errors; .954 of independent Gaussian errors.
+    shared : str
+        How many values of which coordinates are compared, where some were left out.
     """
 
     variable: str
@@ -475,10 +477,11 @@ class Score(NamedTuple):
     rms: float
     largest: float
     near: float
+    shared: str = ""
 
 
 @checked(paths=unchecked)
-def scores(paths: Sequence[str | os.PathLike[str]]) -> list[Score]:
+def scores(paths: Sequence[str | os.PathLike[str]], *, shared: bool = False) -> list[Score]:
     r"""The z-scores of results against the first, one row per variable and source.
 
     .. math:: z = (x - x_{first}) / \sqrt{\sigma^2 + \sigma_{first}^2}
@@ -487,6 +490,9 @@ def scores(paths: Sequence[str | os.PathLike[str]]) -> list[Score]:
     ----------
     paths : sequence of path-like
         Two or more files.  Where two have the same source, the name of the file is added to it.
+    shared : bool
+        Compare the values of a coordinate that all files have, and leave out the others.  Runs of
+        different parameters have different noise levels, since these are refined where it matters.
 
     Returns
     -------
@@ -506,7 +512,8 @@ def scores(paths: Sequence[str | os.PathLike[str]]) -> list[Score]:
     """
     if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Sequence):
         raise InvalidParameter(f"paths = {shown(paths)} must be a list of files")
-    both = results.compare(*_with_names(paths))
+    both = results.compare(*_with_names(paths), shared=shared)
+    cut = str(both.attrs.get("shared", "")) if shared else ""
     found = []
     for name in map(str, both.data_vars):
         if not name.endswith("_z"):
@@ -518,7 +525,7 @@ def scores(paths: Sequence[str | os.PathLike[str]]) -> list[Score]:
                 size = np.abs(z)
                 found.append(
                     Score(name[:-2], str(source), z.size, math.sqrt((z**2).mean()),
-                          float(size.max()), float((size <= _NEAR).mean()))
+                          float(size.max()), float((size <= _NEAR).mean()), cut)
                 )  # fmt: skip
     if not found:
         raise InvalidParameter(
@@ -571,6 +578,8 @@ def score_table(found: Sequence[Score]) -> str:
     worst = max(found, key=lambda row: row.largest)
     far = "" if worst.largest <= _FAR else "; beyond 3 the two differ, or an error is too small"
     claim = f"The largest |z| is {worst.largest:.2f}, of {worst.variable} ({worst.source}){far}."
+    cut = dict.fromkeys(row.shared for row in found if row.shared)
+    claim += f"\nCompared at shared values alone ({'; '.join(cut)})." if cut else ""
     return f"{text_table(header, lines, keys=2)}\n{claim}"
 
 

@@ -47,8 +47,6 @@ from hierdiff.sims.run import files_of, refuse_no_experiment, run
 
 __all__ = ["grid_of", "points_of", "rows", "sweep", "table"]
 
-# beyond this many points one is run first, and the time of all is told before the others start
-_MANY = 1000
 # growth of the number of repetitions at a time, and in all
 _STEP, _MOST = 4, 256
 # a target that needs so many times more than that is refused at once: of few repetitions the error
@@ -253,7 +251,7 @@ def sweep(
     target : mapping, optional
         Largest standard error by the name of a variable, as ``{"threshold": 0.001}``.
     max_points : int
-        A larger grid is refused with its estimated time, after its first point was run.
+        A larger grid is refused before any point is run.
     **options
         ``workers``, ``resume``, ``cluster``, ``overwrite``, ``device``, ``format`` and ``quiet`` of
         :func:`hierdiff.sims.run.run`.
@@ -293,8 +291,11 @@ def sweep(
     refuse_no_experiment(experiment)
     first, every = _part(part)
     goals = _goals(experiment, target)
-    if isinstance(grid, Mapping) and grid and _size(grid) > max(max_points, _MANY):
-        _refuse_size(experiment, grid, Path(out), options, max_points)
+    whole("max_points", max_points, 1)
+    if isinstance(grid, Mapping) and all(isinstance(x, Sequence) and x for x in grid.values()):
+        unknown = grid.keys() - {f.name for f in dataclasses.fields(cast(Any, experiment))}
+        if not unknown and _size(grid) > max_points:
+            _refuse_size(experiment, grid, max_points)
     points = points_of(experiment, grid)
     folder = results.writable_folder(out)
     places = [folder, *(Path(p) for p in _paths(also))]
@@ -361,22 +362,20 @@ def _goals(experiment: Experiment, target: Mapping[str, float] | None) -> dict[s
     return {str(k): number(f"target error of {k}", x, above=0) for k, x in target.items()}
 
 
-def _refuse_size(
-    experiment: Experiment, grid: Mapping[str, Sequence[Any]], out: Path, options: Any, most: int
-) -> None:
-    """Run the first point, so that the time of all can be told."""
-    point = {name: values[0] for name, values in grid.items()}
-    one = dataclasses.replace(cast(Any, experiment), **point)
-    if not options.get("quiet"):
-        words = f"the grid has {_size(grid)} points; the first is run to estimate the time of all"
-        print(words, file=sys.stderr, flush=True)
-    began = time.perf_counter()
-    _run_point(one, out / "points" / _slug(point), {}, options)
-    each = time.perf_counter() - began
-    total = each * _size(grid)
+def _refuse_size(experiment: Experiment, grid: Mapping[str, Sequence[Any]], most: int) -> None:
+    """Refuse a grid that is too large, and before that one whose corners are impossible.
+
+    Rules such as m <= v**(s - 1) are monotonic, so the smallest and largest values break them
+    first; nothing is run, and no million experiments are made to be refused.
+    """
+    corners: dict[str, Sequence[Any]] = {}
+    for name, values in grid.items():
+        plain = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in values)
+        corners[name] = (min(values), max(values)) if plain else values[:1]
+    points_of(experiment, corners)
     raise InvalidParameter(
-        f"the grid has {_size(grid)} points; the first took {each:.2g} s, so all take about "
-        f"{_duration(total)}; give fewer values, or max_points = {_size(grid)} (now {most})"
+        f"the grid has {_size(grid)} points, more than max_points = {most}; give fewer values, or "
+        f"max_points = {_size(grid)} (--max-points {_size(grid)})"
     )
 
 

@@ -240,6 +240,7 @@ class NetworkModel:
             if self._evidence:
                 # a network of symbols is compared with exact probabilities, so in their precision;
                 # on the processor, since some accelerators have no float64
+                output = self._logits(output, state)
                 prediction = Prediction(output.cpu().double().softmax(dim=-1), None)
             else:
                 prediction = self._read(output, state, snr[rows])
@@ -413,9 +414,23 @@ class NetworkModel:
         return self._read(output, state, snr)
 
     def _read(self, output: Tensor, x: Tensor, snr: FloatArray) -> Prediction:
+        if self._kind.output == "logits" and self.noise.v is not None:
+            output = self._logits(output, x)
         if has_snr(self.noise):
             return self._kind.read(output, x, snr)
         return Prediction(output.softmax(dim=-1), None)
+
+    def _logits(self, output: Tensor, x: Tensor) -> Tensor:
+        """The output, if it has a number for every symbol of every leaf of the input ``x``."""
+        v, got = cast(int, self.noise.v), list(output.shape)
+        wanted = [*x.shape[:2], v]
+        if got == wanted:
+            return output
+        mask = "; the mask is no symbol" if masks(self.noise) and got[-1:] == [v + 1] else ""
+        raise InvalidParameter(
+            f"the network gives arrays {got}, the noise has {v} symbols and the data have "
+            f"{wanted[1]} leaves; return logits [n, leaves, {v}], here {wanted}{mask}"
+        )
 
     def _call(self, run: Any, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
         """The output of the network, in the precision of its input."""
@@ -485,16 +500,32 @@ def symbol_model(
     batch_size: int = 1024,
     condition: Any = None,
 ) -> NetworkModel:
-    """A network on symbols that was trained here, as a DiffusionModel.
+    """A network on symbols, trained here or elsewhere, as a DiffusionModel.
+
+    The network is called as ``network(x, log_snr)``, or ``network(x, log_snr, condition)``, with
+
+    ==================================  =========================================================
+    ``x`` [n, leaves, channels]         :func:`hierdiff.noise.network_input`, real numbers, with
+                                        channels of :func:`hierdiff.noise.input_channels`
+    ... of masking noise, v + 1         one-hot symbols, the mask last
+    ... of uniform noise, v             one-hot symbols
+    ... of Gaussian noise, 2 v          the noisy datum, then the softmax of its evidence
+    ``log_snr`` [n]                     log SNR; log((1 - t) / t) for masking and uniform noise
+    ``condition`` [n]                   labels, only where ``condition`` is given
+    ==================================  =========================================================
+
+    and returns logits [n, leaves, v] of the symbols before the noise.  A network that takes symbols
+    as integers or the noise level t itself is wrapped in a module with this call:
+    ``x.argmax(-1)`` and ``torch.sigmoid(-log_snr)``.
 
     Parameters
     ----------
     network : nn.Module
-        Such as :class:`~hierdiff.validation.networks.tree_unet.TreeUNet`.
+        Such as :class:`~hierdiff.validation.networks.tree_unet.TreeUNet`, or of one's own.
     noise : NoiseProcess
         The process of its training.
     num_steps : int
-        Steps of the reverse chain.
+        Steps of the reverse chain of ``sample``; ``denoise`` takes none.
     batch_size : int
         Data per call of the network; results do not depend on it beyond rounding.
     condition : int or int array [n], optional
@@ -508,7 +539,8 @@ def symbol_model(
     Raises
     ------
     InvalidParameter
-        For a label that the network does not have, or a process without symbols.
+        For a label that the network does not have, or a process without symbols; later, for a
+        network that returns something else than logits [n, leaves, v].
 
     Notes
     -----

@@ -8,10 +8,14 @@ A checkpoint remembers what it was trained on: the content of all that the loss 
 weights, for a loss whose content cannot be read.  Other data, settings or seeds of the batches, or
 another network, are another run.  It also holds the version of the code and of the libraries, and
 is not resumed by other ones: half a run of each would be neither.
+
+Checkpoints are written at every evaluation and at Ctrl-C, after the step that is under way; a
+second Ctrl-C stops at once, and what was done since the last checkpoint is lost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import io
@@ -19,10 +23,13 @@ import itertools
 import json
 import math
 import os
+import signal
+import sys
+import threading
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +81,7 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of the gradient."""
     every: int = 500
-    """Steps between evaluations; each writes a checkpoint."""
+    """Steps between evaluations; each writes a checkpoint, and so does Ctrl-C."""
     patience: int = 0
     """Evaluations without a better loss after which training stops; 0 never stops early."""
     bfloat16: bool = False
@@ -171,6 +178,9 @@ def train(
     ------
     InvalidParameter
         If the loss is not finite (with the step and the remedy).
+    KeyboardInterrupt
+        After Ctrl-C; with ``folder`` the step under way is finished and its checkpoint written
+        first.
 
     Warns
     -----
@@ -194,22 +204,57 @@ def train(
     state = _State(network, config, about)
     if kept is not None and kept.exists() and not state.load(kept):
         state = _State(network, config, about)
-    bar = Progress(
-        range(state.step, config.steps), name, total=config.steps, initial=state.step, unit="steps"
-    )
-    for step in bar:
-        begun = time.process_time()
-        state.update(step, _loss(network, loss, step, config, device))
-        state.cpu_seconds += time.process_time() - begun
-        if (step + 1) % config.every == 0 or step + 1 == config.steps:
-            stop = state.note(evaluate)
-            if kept is not None:
+    # what stopped early stays so
+    steps = range(state.step, state.step if state.enough() else config.steps)
+    bar = Progress(steps, name, total=config.steps, initial=state.step, unit="steps")
+    with _held_interrupt(kept is not None) as interrupted:
+        for step in bar:
+            begun = time.process_time()
+            state.update(step, _loss(network, loss, step, config, device))
+            state.cpu_seconds += time.process_time() - begun
+            due = (step + 1) % config.every == 0 or step + 1 == config.steps
+            stop = due and state.note(evaluate)
+            # read once: what comes later is for the next step, or for the end of the block
+            ended = interrupted()
+            if kept is not None and (due or ended):
                 state.save(kept)
+            if ended:
+                bar.close()
+                print(f"{name}: stopped after step {state.step} of {config.steps}, which is kept",
+                      file=sys.stderr, flush=True)  # fmt: skip
+                raise KeyboardInterrupt
             if stop:
                 break
     return TrainResult(
         state.averaged.module.eval(), tuple(state.history), state.step, state.cpu_seconds
     )
+
+
+@contextlib.contextmanager
+def _held_interrupt(hold: bool) -> Iterator[Callable[[], bool]]:
+    """Hold the first Ctrl-C back, so that a step ends; a function tells whether there was one.
+
+    Half a step is no state to resume from: some weights would have changed, and others not.
+    """
+    came = False
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    # signals belong to the main thread, and a handler of somebody else is left as it is
+    main = threading.current_thread() is threading.main_thread()
+    if not (hold and main and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:  # after the last step, whose checkpoint is written
+        raise KeyboardInterrupt
 
 
 def _loss(
@@ -323,12 +368,17 @@ class _State:
         self.history.append(entry)
         better = entry["loss"] < self.best
         self.best, self.waited = min(self.best, entry["loss"]), 0 if better else self.waited + 1
+        return self.enough()
+
+    def enough(self) -> bool:
+        """Whether so many evaluations were no better that training stops."""
         return 0 < self.config.patience <= self.waited
 
     def save(self, path: Path) -> None:
         content = {
             "config": json.dumps(asdict(self.config)), "step": self.step, "best": self.best,
             "waited": self.waited, "history": self.history, "cpu_seconds": self.cpu_seconds,
+            "sum": self.sum, "count": self.count,  # of the losses since the last evaluation
             **self.about,
             "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -378,4 +428,5 @@ class _State:
         self.step, self.best = int(found["step"]), float(found["best"])
         self.waited, self.history = int(found["waited"]), list(found["history"])
         self.cpu_seconds = float(found.get("cpu_seconds", 0.0))
+        self.sum, self.count = float(found.get("sum", 0.0)), int(found.get("count", 0))
         return True

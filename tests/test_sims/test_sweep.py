@@ -179,11 +179,22 @@ def test_a_target_out_of_reach_says_what_it_would_take(
         sweep(TINY, {"L": (2,)}, out=tmp_path / "b", target={"mass": 1e-6}, workers=1)
 
 
-@pytest.mark.usefixtures("_undrawn")
-def test_a_grid_of_a_million_points_says_its_time(tmp_path: Path) -> None:
+def test_a_grid_of_a_million_points_is_refused_before_any_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hierdiff.sims.sweep.run", lambda *_, **__: pytest.fail("a point ran"))
     grid = {"seed": range(1000), "data": range(1, 1001)}
-    with pytest.raises(InvalidParameter, match=r"1000000 points; the first took .* all take about"):
-        sweep(TINY, grid, out=tmp_path, workers=1)
+    with pytest.raises(InvalidParameter, match="1000000 points, more than max_points = 10000"):
+        sweep(TINY, grid, out=tmp_path / "a", workers=1)
+    with pytest.raises(InvalidParameter, match="4 points, more than max_points = 3"):
+        sweep(TINY, {"seed": range(4)}, out=tmp_path / "a", max_points=3)
+    # v = 4 symbols have no more than 4 rules of two
+    with pytest.raises(InvalidParameter, match="at seed=0,data=1,m=5: "):
+        sweep(TINY, {**grid, "m": range(1, 6)}, out=tmp_path / "a")
+    with pytest.raises(SystemExit):
+        main(["sweep", "phase-transition", "--grid", "seed=0:99999", "--out", str(tmp_path / "a")])
+    assert "--max-points 100000" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("part", [(0, 2), (3, 2), (1,), "1/2", (1.5, 2)])
@@ -342,6 +353,27 @@ def test_scores_are_those_of_compare(stored: Path) -> None:
     assert found["belief"].values == z.size
 
 
+def test_runs_at_other_noise_levels_are_compared_where_they_share_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for name, levels in (("one", [0.1, 0.2, 0.4]), ("two", [0.1, 0.3, 0.4, 0.5])):
+        values = [0.5 + 0.1 * t for t in levels]
+        both = results.with_error("belief", ("t",), values, [0.01] * len(levels), "belief")
+        ds = results.label(both, {"t": (("t",), levels, "noise level")}, "simulation", {})
+        files.append(str(results.save(ds, tmp_path / f"{name}.nc")))
+    with pytest.raises(SystemExit):
+        main(["compare", *files])
+    assert "hierdiff compare --shared" in capsys.readouterr().err
+    main(["compare", "--shared", *files])
+    said = capsys.readouterr().out
+    assert "Compared at shared values alone (t: 2 of 3 and 4 values)." in said
+    main(["compare", "--shared", "--json", *files])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["values"], row["shared"]) == (2, "t: 2 of 3 and 4 values")
+    assert row["largest"] == 0
+
+
 def test_a_figure_is_drawn_from_the_file(stored: Path, tmp_path: Path) -> None:
     (path,) = draw(stored / "phase_transition.nc", tmp_path, "svg")
     assert path.read_text().lstrip().startswith("<?xml")
@@ -383,7 +415,22 @@ def test_files_of_other_programs_are_one_line(
     assert "is a folder; give a result in it: other.nc" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["show", str(tmp_path / "nothing.nc")])
-    assert "no result at" in capsys.readouterr().err
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_a_missing_file_and_a_damaged_one_name_others(tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad.nc", tmp_path / "alignment.nc"
+    bad.write_bytes(b"CDF\x01 of another program")
+    with pytest.raises(DamagedFile) as error:
+        results.load(bad)
+    assert "such as" not in str(error.value)
+    results.save(results.label({"p": ((), 1.0, "p")}, {}, "theory", {}), good)
+    with pytest.raises(FileNotFoundError, match=r"alignmnt\.nc': no such file; .*'alignment\.nc'"):
+        results.load(tmp_path / "alignmnt.nc")
+    with pytest.raises(FileNotFoundError, match=r"no such file; .* holds alignment\.nc, bad\.nc"):
+        results.load(tmp_path / "zzzz.nc")
+    with pytest.raises(FileNotFoundError, match="and no such folder"):
+        results.load(tmp_path / "none" / "alignment.nc")
 
 
 _RUN = '{"study": "PhaseTransition", "parameters": {"v": 4, "m": 2, "L": 2}}'

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from oracles import one_line
 from torch import Tensor, nn
 
 from hierdiff import DiffusionModel, EpsilonNoise, GaussianNoise, MaskingNoise, UniformNoise
@@ -18,6 +20,7 @@ from hierdiff.seeds import SampleStreams
 from hierdiff.sims.metrics.forward_backward import forward_backward
 from hierdiff.theory import ExactRHM, denoise_symbols
 from hierdiff.validation import NetworkModel
+from hierdiff.validation.adapter import symbol_model
 from hierdiff.validation.diffusion.parameterisation import Parameterisation
 from hierdiff.validation.diffusion.samplers import DDIM, Ancestral
 from hierdiff.validation.diffusion.schedules import DiscreteSchedule
@@ -517,6 +520,29 @@ def test_logits_may_be_minus_infinity() -> None:
     for value in (np.nan, np.inf):
         with pytest.raises(InvalidParameter, match=r"datum 0 at t = 0\.5"):
             NetworkModel(Logits(value), noise, "logits").denoise(x, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((3, 5), "gives arrays [2, 3, 5], the noise has 4 symbols and the data have 3 leaves; "
+         "return logits [n, leaves, 4], here [2, 3, 4]; the mask is no symbol"),
+        ((3, 8), "gives arrays [2, 3, 8], the noise has 4 symbols"),
+        ((4,), "gives arrays [2, 4], the noise"), ((1, 4), "gives arrays [2, 1, 4], the noise"),
+    ],
+)  # fmt: skip
+def test_logits_of_the_wrong_shape_are_one_line(shape: tuple[int, ...], words: str) -> None:
+    class Logits(nn.Module):
+        def forward(self, seen: Tensor, ratio: Tensor) -> Tensor:
+            return torch.zeros(len(seen), *shape)
+
+    noise, x = MaskingNoise(4), np.full((2, 3), -1)
+    for model in (symbol_model(Logits(), noise), NetworkModel(Logits(), noise, "logits")):
+        with pytest.raises(InvalidParameter, match=re.escape(words)) as error:
+            model.denoise(x, 0.5)
+        one_line(error)
+        with pytest.raises(InvalidParameter, match=re.escape(words)):
+            model.sample(x, 0.5, 0)
 
 
 def test_a_label_that_the_network_does_not_have_is_refused_when_given() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,63 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     again = train(fresh(seed=6), fragile, plan, folder=tmp_path)
     np.testing.assert_array_equal(weights(again.network), weights(whole.network))
     assert 0 < resumed.cpu_seconds == again.cpu_seconds  # kept with the checkpoint
+
+
+@pytest.mark.parametrize("at", [4, 7, 10, 11])
+def test_an_interrupted_run_keeps_its_last_step(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before, at and after an evaluation, and in the last step, which is index 11."""
+    plan = TrainConfig(steps=12, every=8, warmup=2)
+    batches = torch.randn(12, 6, 3, generator=torch.Generator().manual_seed(1))
+    seen: list[int] = []
+
+    def fresh_linear(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def loss(network: nn.Module, step: int) -> torch.Tensor:
+        value: torch.Tensor = ((network(batches[step]) - 1) ** 2).mean()
+        return value
+
+    whole = train(fresh_linear(0), loss, plan)
+    forward = training._loss
+
+    def stopped(network: nn.Module, loss: Any, step: int, *rest: Any) -> torch.Tensor:
+        value = forward(network, loss, step, *rest)
+        if step == at and len(seen) == at:
+            signal.raise_signal(signal.SIGINT)  # in the middle of the step
+        seen.append(step)
+        return value
+
+    monkeypatch.setattr(training, "_loss", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh_linear(0), loss, plan, folder=tmp_path, name="mine")
+    assert f"mine: stopped after step {at + 1} of 12" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = train(fresh_linear(5), loss, plan, folder=tmp_path)
+    assert seen == list(range(12))  # every step once
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(value, resumed.network.state_dict()[name], rtol=0, atol=0)
+    assert resumed.history == whole.history
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def loss(network: nn.Module, step: int) -> torch.Tensor:
+        if network.training and step == 3:
+            signal.raise_signal(signal.SIGINT)
+            done.append(step)
+            signal.raise_signal(signal.SIGINT)
+            done.append(-1)
+        value: torch.Tensor = (network(torch.ones(2, 3)) ** 2).mean()
+        return value
+
+    with pytest.raises(KeyboardInterrupt):
+        train(nn.Linear(3, 1), loss, TrainConfig(steps=6, every=2), folder=tmp_path)
+    assert done == [3]
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
 def test_weights_are_averaged_and_buffers_are_the_last_ones(tmp_path: Path) -> None:
