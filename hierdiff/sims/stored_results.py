@@ -57,7 +57,7 @@ __all__ = [
 ]  # fmt: skip
 
 # two and three standard errors, as the laws of the toolkit are judged
-_NEAR, _FAR = 2.0, 3.0
+_NEAR = 2.0
 
 
 # --------------------------------------------------------------------------- experiments from files
@@ -564,11 +564,13 @@ def score_table(found: Sequence[Score]) -> str:
     >>> print(score_table([Score("belief", "simulation", 40, 0.9, 2.4, 0.95)]))
     variable  source      values  rms z  largest  within 2
     belief    simulation      40    .90     2.40       95%
-    The largest |z| is 2.40, of belief (simulation).
+    The largest of 40 |z| is 2.40, of belief (simulation); chance passes 3.7 in one of 100.
     """
     fits = isinstance(found, Sequence) and all(isinstance(row, Score) for row in found)
     if not fits or not found:
         raise InvalidParameter(f"found = {shown(found)} must be a list of scores, not empty")
+    from scipy.special import ndtri
+
     header = ["variable", "source", "values", "rms z", "largest", "within 2"]
     lines = []
     for row in found:
@@ -576,8 +578,15 @@ def score_table(found: Sequence[Score]) -> str:
         near = f"{row.near:.0%}"
         lines.append([row.variable, row.source, str(row.values), rms, largest, near])
     worst = max(found, key=lambda row: row.largest)
-    far = "" if worst.largest <= _FAR else "; beyond 3 the two differ, or an error is too small"
-    claim = f"The largest |z| is {worst.largest:.2f}, of {worst.variable} ({worst.source}){far}."
+    values = sum(row.values for row in found)
+    # the largest of so many independent Gaussian values passes it once in a hundred comparisons
+    bound = -float(ndtri(0.005 / values))
+    claim = (
+        f"The largest of {values} |z| is {worst.largest:.2f}, of {worst.variable} "
+        f"({worst.source}); chance passes {bound:.1f} in one of 100"
+    )
+    differ = ", so the two differ, or an error is too small" if worst.largest > bound else ""
+    claim += f"{differ}."
     cut = dict.fromkeys(row.shared for row in found if row.shared)
     claim += f"\nCompared at shared values alone ({'; '.join(cut)})." if cut else ""
     return f"{text_table(header, lines, keys=2)}\n{claim}"
