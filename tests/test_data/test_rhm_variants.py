@@ -18,12 +18,13 @@ from oracles import (
     string_probabilities,
 )
 
-from hierdiff import RHM, Grammar
+from hierdiff import RHM, Grammar, MaskingNoise
 from hierdiff.data.rhm_variants import ambiguous, filtered, layered, zipf, zipf_weights
 from hierdiff.errors import InvalidParameter
 from hierdiff.sims.run import run
 from hierdiff.sims.variants import Variants
 from hierdiff.theory import posterior
+from hierdiff.theory.rhm.density_evolution import critical_level
 
 SMALL: dict[str, Callable[[], Grammar]] = {
     "zipf": lambda: zipf(RHM(4, 2, 2, 2), 0.7, seed=1),
@@ -100,6 +101,15 @@ def test_below_the_cut_the_rules_are_those_of_the_grammar() -> None:
 
 def test_cutting_at_level_zero_changes_nothing() -> None:
     assert filtered(FIXTURE, 0) == FIXTURE
+
+
+def test_laws_of_parameters_refuse_weights_without_dropping_them() -> None:
+    rhm, noise = RHM(4, 2, 2, 2), MaskingNoise(4)
+    with pytest.raises(InvalidParameter, match="give the parameters it was drawn with, RHM"):
+        critical_level(rhm.draw(0), noise)  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameter, match="equal weights, and this grammar has not") as error:
+        critical_level(zipf(rhm, 1.0, seed=0), noise)  # type: ignore[arg-type]
+    assert one_line(error).endswith("measure(ExactRHM(grammar, noise), grammar).threshold")
 
 
 def test_zipf_frequencies_and_chosen_levels() -> None:
