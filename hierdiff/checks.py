@@ -478,7 +478,8 @@ def symbols_of(name: str, symbols: ArrayLike, lowest: int, v: int) -> SymbolArra
         )
     if found.size and (found.min() < lowest or found.max() >= v):
         wrong = int(found.min() if found.min() < lowest else found.max())
-        raise InvalidParameter(f"{name} holds {wrong}; give symbols in [{lowest}, {v})")
+        masked = ", -1 where a leaf is masked" if lowest == -1 else ""
+        raise InvalidParameter(f"{name} holds {wrong}; give symbols in [{lowest}, {v}){masked}")
     return found.astype(np.int32, copy=False)
 
 

@@ -954,7 +954,7 @@ def _missing(path: Path) -> str:
     near = difflib.get_close_matches(path.name, names, 3, 0.6)
     if near:
         return f"{str(path)!r}: no such file; did you mean {' or '.join(map(repr, near))}?"
-    inside = f"its folder holds {', '.join(names[:4])}" if names else "its folder has none"
+    inside = f"its folder holds {', '.join(names[:4])}" if names else "nor another in its folder"
     return f"{str(path)!r}: no such file; {inside}"
 
 

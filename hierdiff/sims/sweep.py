@@ -316,8 +316,24 @@ def sweep(
         if not options.get("quiet"):
             _progress(slug, len(found), len(mine), time.perf_counter() - began, done)
     joined = _joined(experiment, grid, points, found, repetitions)
-    results.save(joined, folder / f"sweep_{experiment.name}.nc", overwrite=True)
+    table = folder / f"sweep_{experiment.name}.nc"
+    if not options.get("quiet"):
+        _say_what_leaves(table, grid)
+    results.save(joined, table, overwrite=True)
     return joined
+
+
+def _say_what_leaves(table: Path, grid: Mapping[str, Sequence[Any]]) -> None:
+    """A line where the table of a grid is replaced by one that lacks some of its values."""
+    try:
+        before = json.loads(results.load(table).attrs["parameters"])["grid"]
+    except (OSError, KeyError, ValueError):  # nothing there, or nothing to read
+        return
+    lost = {k: [x for x in values if x not in grid.get(k, ())] for k, values in before.items()}
+    words = ", ".join(f"{k} = {', '.join(map(str, x))}" for k, x in lost.items() if x)
+    if words:
+        print(f"{table.name} held {words} as well, which this grid lacks; the runs are kept in "
+              f"{table.parent / 'points'}", file=sys.stderr, flush=True)  # fmt: skip
 
 
 def _part(part: Any) -> tuple[int, int]:

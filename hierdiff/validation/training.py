@@ -204,6 +204,9 @@ def train(
     state = _State(network, config, about)
     if kept is not None and kept.exists() and not state.load(kept):
         state = _State(network, config, about)
+    if 0 < state.step < config.steps:
+        print(f"{name}: goes on from step {state.step} of {config.steps}",
+              file=sys.stderr, flush=True)  # fmt: skip
     # what stopped early stays so
     steps = range(state.step, state.step if state.enough() else config.steps)
     bar = Progress(steps, name, total=config.steps, initial=state.step, unit="steps")

@@ -82,7 +82,9 @@ def test_a_refused_point_is_named_before_any_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_undrawn")
-def test_every_point_is_the_run_of_its_own(tmp_path: Path) -> None:
+def test_every_point_is_the_run_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ds = sweep(TINY, {"m": (1, 2), "L": (2, 3)}, out=tmp_path, workers=1)
     for point, one in points_of(TINY, {"m": (1, 2), "L": (2, 3)}):
         alone = one.measure(workers=1)
@@ -95,6 +97,11 @@ def test_every_point_is_the_run_of_its_own(tmp_path: Path) -> None:
     stored = results.load(tmp_path / "sweep_phase_transition.nc")
     assert json.loads(stored.attrs["parameters"])["grid"] == {"m": [1, 2], "L": [2, 3]}
     assert set(ds.dims) >= {"m", "L"}
+    assert "held" not in capsys.readouterr().err
+    sweep(TINY, {"m": (1, 2), "L": (2,)}, out=tmp_path, workers=1)
+    said = [line for line in capsys.readouterr().err.splitlines() if "held" in line]
+    assert len(said) == 1
+    assert said[0].startswith("sweep_phase_transition.nc held L = 3 as well, which this grid lacks")
 
 
 @pytest.mark.usefixtures("_undrawn")

@@ -99,7 +99,8 @@ def test_an_interrupted_run_keeps_its_last_step(
         train(fresh_linear(0), loss, plan, folder=tmp_path, name="mine")
     assert f"mine: stopped after step {at + 1} of 12" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    resumed = train(fresh_linear(5), loss, plan, folder=tmp_path)
+    resumed = train(fresh_linear(5), loss, plan, folder=tmp_path, name="mine")
+    assert (f"mine: goes on from step {at + 1}" in capsys.readouterr().err) == (at + 1 < 12)
     assert seen == list(range(12))  # every step once
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(value, resumed.network.state_dict()[name], rtol=0, atol=0)
