@@ -44,7 +44,7 @@ from unmasking_tables import (
 
 from hierdiff import GaussianNoise
 from hierdiff.sims.models.fitted import LABELS, MODELS
-from hierdiff.validation.studies import STUDIES
+from hierdiff.validation.suite_studies import STUDIES
 
 
 def laws() -> str:

@@ -16,7 +16,7 @@ One study alone, at its own size::
 """
 
 # %%
-# Another study is one more entry of :data:`hierdiff.validation.studies.STUDIES`.
+# Another study is one more entry of :data:`hierdiff.validation.suite_studies.STUDIES`.
 
 from hierdiff.validation.suite import command
 

@@ -4,11 +4,11 @@
     hierdiff suite --list --out out/suite                        # what is done, what waits
     hierdiff suite --tiny --device cpu                           # every study, in minutes
 
-A study is an entry of :data:`~hierdiff.validation.studies.STUDIES`.  Each runs in a process of its
-own, so that one that fails, or exhausts the memory, stops nothing else.  At their own size one runs
-after another; tiny ones run side by side on all processors, up to eight, each on one thread, and
-import the libraries once for all: on Linux their processes are forks of this one, where it has not
-used torch before.
+A study is an entry of :data:`~hierdiff.validation.suite_studies.STUDIES`.  Each runs in a process
+of its own, so that one that fails, or exhausts the memory, stops nothing else. At their own size
+one runs after another; tiny ones run side by side on all processors, up to eight, each on one
+thread, and import the libraries once for all: on Linux their processes are forks of this one, where
+it has not used torch before.
 
 ==================  ============================================================================
 in ``--out``        what it is
@@ -54,7 +54,7 @@ from hierdiff.checks import check_fields, checked, listed, number, shown, text
 from hierdiff.command_line import command_line, execute, parsed
 from hierdiff.errors import InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
-from hierdiff.validation.studies import RUN, STUDIES, Study
+from hierdiff.validation.suite_studies import RUN, STUDIES, Study
 
 __all__ = ["Suite", "command", "run_suite", "suite_table"]
 

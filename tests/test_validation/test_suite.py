@@ -20,8 +20,8 @@ from hierdiff.errors import InvalidParameter
 from hierdiff.registry import EXPERIMENTS, experiment
 from hierdiff.sims.run import RunOptions
 from hierdiff.validation import suite
-from hierdiff.validation.studies import LEFT_OUT, RUN, STUDIES, Study
 from hierdiff.validation.suite import Suite, run_suite, suite_table
+from hierdiff.validation.suite_studies import LEFT_OUT, RUN, STUDIES, Study
 
 # a study of so many steps, which keeps what is done and goes on; it fails on request
 PROGRAM = """
@@ -177,7 +177,8 @@ def test_tiny_studies_are_forks_of_a_program_that_has_not_used_torch(
     killed = Study("killed", "one that dies", 1, name, "", "--kill")
     studies = (killed, table[1], table[0], table[2])
     code = (
-        "from hierdiff.validation import suite\nfrom hierdiff.validation.studies import Study\n"
+        "from hierdiff.validation import suite\n"
+        "from hierdiff.validation.suite_studies import Study\n"
         "from hierdiff.validation.suite import *\n"
         f"suite.STUDIES = tuple(Study(*s) for s in {tuple(map(tuple, studies))!r})\n"
         "assert suite._can_fork(Suite(tiny=True))\n"
@@ -222,7 +223,8 @@ def test_an_interrupted_suite_goes_on(table: list[Study], tmp_path: Path) -> Non
     code = (
         # as from a terminal, also where the tests run in the background of a shell
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from hierdiff.validation import suite\nfrom hierdiff.validation.studies import Study\n"
+        "from hierdiff.validation import suite\n"
+        "from hierdiff.validation.suite_studies import Study\n"
         "from hierdiff.validation.suite import *\n"
         f"suite.STUDIES = {tuple(map(tuple, table))!r}\n"
         "suite.STUDIES = tuple(Study(*s) for s in suite.STUDIES)\n"
