@@ -513,7 +513,9 @@ def test_a_file_of_another_program_is_no_summary_to_replace(tmp_path: Path, word
 def test_a_file_of_another_program_is_no_result(tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     file.write_text("{}")
-    with pytest.raises(DamagedFile, match="is no netCDF file; give a result that a run wrote, wh"):
+    with pytest.raises(
+        DamagedFile, match="is no netCDF file; give a result that a run wrote, ending in .nc"
+    ):
         load(file)
     save(result(2), tmp_path / "one.nc")
     with pytest.raises(DamagedFile, match=r"such as '.*one\.nc'") as error:

@@ -16,6 +16,7 @@ WRONG = {
     "exact_posterior_loss": ["--networks", "1"], "suite": ["--only", "no-such-study"],
     "clothing": ["--networks", "1"], "contrastive": ["--networks", "1"],
     "locality": ["--networks", "1"], "string_pairs": ["--widths", "9"],
+    "speciation": ["--networks", "1"],
     "training_time": ["--stop", "0.001"], "unmasking": ["--networks", "1"],
     "unmasking_orders": ["--orders", "kept"],
 }  # fmt: skip
