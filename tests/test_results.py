@@ -514,7 +514,7 @@ def test_a_file_of_another_program_is_no_result(tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     file.write_text("{}")
     with pytest.raises(
-        DamagedFile, match="is no netCDF file; give a result that a run wrote, ending in .nc"
+        DamagedFile, match=r"is no netCDF file; give a result that a run wrote, ending in \.nc"
     ):
         load(file)
     save(result(2), tmp_path / "one.nc")
