@@ -81,6 +81,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, kind: type[Exact]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_exact_denoisers_are_read_as_exact_and_a_wrong_slope_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -100,6 +101,7 @@ def test_exact_denoisers_are_read_as_exact_and_a_wrong_slope_is_rejected(
     assert levels["U-turn"] == levels["exact chain"]
 
 
+@pytest.mark.slow
 def test_a_network_that_sees_half_a_chain_decides_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Halves that are decided each by itself disagree, and U-turns lose the class earlier.
 
