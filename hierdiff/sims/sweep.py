@@ -27,6 +27,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import textwrap
 import time
 import types
@@ -251,7 +252,7 @@ def sweep(
     target : mapping, optional
         Largest standard error by the name of a variable, as ``{"threshold": 0.001}``.
     max_points : int
-        A larger grid is refused before any point is run.
+        A larger grid is refused with its estimated time, before anything is written.
     **options
         ``workers``, ``resume``, ``cluster``, ``overwrite``, ``device``, ``format`` and ``quiet`` of
         :func:`hierdiff.sims.run.run`.
@@ -295,7 +296,7 @@ def sweep(
     if isinstance(grid, Mapping) and all(isinstance(x, Sequence) and x for x in grid.values()):
         unknown = grid.keys() - {f.name for f in dataclasses.fields(cast(Any, experiment))}
         if not unknown and _size(grid) > max_points:
-            _refuse_size(experiment, grid, max_points)
+            _refuse_size(experiment, grid, options, max_points)
     points = points_of(experiment, grid)
     folder = results.writable_folder(out)
     places = [folder, *(Path(p) for p in _paths(also))]
@@ -378,20 +379,38 @@ def _goals(experiment: Experiment, target: Mapping[str, float] | None) -> dict[s
     return {str(k): number(f"target error of {k}", x, above=0) for k, x in target.items()}
 
 
-def _refuse_size(experiment: Experiment, grid: Mapping[str, Sequence[Any]], most: int) -> None:
-    """Refuse a grid that is too large, and before that one whose corners are impossible.
+# the time of a grid beyond so many points is told, which takes a run of one of them
+_MANY = 1000
+
+
+def _refuse_size(
+    experiment: Experiment, grid: Mapping[str, Sequence[Any]], options: Any, most: int
+) -> None:
+    """Refuse a grid that is too large, with its time, and before that one with impossible corners.
 
     Rules such as m <= v**(s - 1) are monotonic, so the smallest and largest values break them
-    first; nothing is run, and no million experiments are made to be refused.
+    first; no million experiments are made to be refused.  What is timed is not kept.
     """
     corners: dict[str, Sequence[Any]] = {}
     for name, values in grid.items():
         plain = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in values)
         corners[name] = (min(values), max(values)) if plain else values[:1]
-    points_of(experiment, corners)
+    _, smallest = points_of(experiment, corners)[0]
+    size, takes = _size(grid), ""
+    if size > _MANY:
+        if not options.get("quiet"):
+            print(f"the grid has {size} points; the smallest is run to estimate the time of all",
+                  file=sys.stderr, flush=True)  # fmt: skip
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            _run_point(smallest, Path(folder), {}, {**options, "quiet": True})
+        each = time.perf_counter() - began
+        takes = (
+            f"; the smallest took {each:.2g} s, so all take about {_duration(each * size)} or more"
+        )
     raise InvalidParameter(
-        f"the grid has {_size(grid)} points, more than max_points = {most}; give fewer values, or "
-        f"max_points = {_size(grid)} (--max-points {_size(grid)})"
+        f"the grid has {size} points, more than max_points = {most}{takes}; give fewer values, or "
+        f"max_points = {size} (--max-points {size})"
     )
 
 

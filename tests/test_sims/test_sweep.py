@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from oracles import one_line
 
 from hierdiff import results
 from hierdiff.__main__ import main
@@ -186,21 +187,29 @@ def test_a_target_out_of_reach_says_what_it_would_take(
         sweep(TINY, {"L": (2,)}, out=tmp_path / "b", target={"mass": 1e-6}, workers=1)
 
 
-def test_a_grid_of_a_million_points_is_refused_before_any_runs(
+def test_a_grid_of_a_million_points_is_refused_with_its_time_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hierdiff.sims.sweep.run", lambda *_, **__: pytest.fail("a point ran"))
     grid = {"seed": range(1000), "data": range(1, 1001)}
-    with pytest.raises(InvalidParameter, match="1000000 points, more than max_points = 10000"):
+    words = (
+        r"1000000 points, more than max_points = 10000; the smallest took \S+ s, so all take about "
+        r"\d+ (hours|days) or more"
+    )
+    with pytest.raises(InvalidParameter, match=words) as error:
         sweep(TINY, grid, out=tmp_path / "a", workers=1)
+    one_line(error)
+    small = ["--v", "4", "--m", "2", "--L", "2", "--grammars", "2", "--data", "1"]
+    with pytest.raises(SystemExit):
+        main(["sweep", "phase-transition", "--grid", "seed=0:99999", *small,
+              "--out", str(tmp_path / "a")])  # fmt: skip
+    assert "--max-points 100000" in capsys.readouterr().err
+    # what is small, or impossible, is refused before a point runs
+    monkeypatch.setattr("hierdiff.sims.sweep.run", lambda *_, **__: pytest.fail("a point ran"))
     with pytest.raises(InvalidParameter, match="4 points, more than max_points = 3"):
         sweep(TINY, {"seed": range(4)}, out=tmp_path / "a", max_points=3)
     # v = 4 symbols have no more than 4 rules of two
     with pytest.raises(InvalidParameter, match="at seed=0,data=1,m=5: "):
         sweep(TINY, {**grid, "m": range(1, 6)}, out=tmp_path / "a")
-    with pytest.raises(SystemExit):
-        main(["sweep", "phase-transition", "--grid", "seed=0:99999", "--out", str(tmp_path / "a")])
-    assert "--max-points 100000" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
 
 
