@@ -42,7 +42,7 @@ _FIELD = re.compile(r"^  (\w+) = \{(.*)\},$", re.MULTILINE)
 _NUMBER = re.compile(r"(?<![\d.])\d{4}\.\d{5}(?!\d)")
 # ours alone, by which a paper without an arXiv number is found
 _MARK = "mark"
-_MODELS = "hierdiff.data."
+_MODELS, _THEORY = "hierdiff.data.", "hierdiff.theory."
 
 
 class Entry(NamedTuple):
@@ -145,7 +145,8 @@ def papers_of(item: Any) -> list[str]:
         Of what its source and the docstring of its module name; of a module all papers in it.
         Where these name none: of all that the module names, else of the docstring of the nearest
         package above it that names any, and of the data models that the source uses.  An
-        experiment adds the papers of the data models that its module uses.
+        experiment adds the papers of the data models that its module uses; one that would have
+        none has those of the theory that it uses.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def papers_of(item: Any) -> list[str]:
     if not found:
         found = _of_module(module, source) + _of_models(tree, definition)
     if f"{module}:{name}" in {entry.place for entry in EXPERIMENTS.values()}:
-        found = found + _of_models(tree, source)
+        found = found + _of_models(tree, source) or _of_models(tree, source, _THEORY)
     return [key for key in entries() if key in found]
 
 
@@ -258,15 +259,15 @@ def _of_module(module: str, source: str) -> list[str]:
     return found
 
 
-def _of_models(tree: ast.Module, text: str) -> list[str]:
-    """Papers of what a text uses of the modules below ``hierdiff.data`` that its module imports."""
+def _of_models(tree: ast.Module, text: str, below: str = _MODELS) -> list[str]:
+    """Papers of what a text uses of the modules below a package that its module imports."""
     words = set(re.findall(r"\w+", text))
     front = ast.parse((_ROOT / "__init__.py").read_text(encoding="utf-8"))
     short = {name: module for module, name, _ in _imported(front)}
     found: list[str] = []
     for module, name, local in _imported(tree):
         place = short.get(name, "") if module == "hierdiff" else module
-        if local not in words or not place.startswith(_MODELS):
+        if local not in words or not place.startswith(below):
             continue
         source = _files(place, below=False)[0].read_text(encoding="utf-8")
         definitions = _definitions(ast.parse(source), source)

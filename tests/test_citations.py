@@ -113,6 +113,11 @@ def test_experiments_have_the_papers_of_their_model() -> None:
     assert set(papers_of("representation")) >= set(papers_of("LowRankMixture"))
 
 
+def test_an_experiment_without_a_paper_of_its_own_has_those_of_its_theory() -> None:
+    assert "bonnaire2025memorize" in papers_of("training-time")
+    assert "li2025representation" in papers_of("memorization")
+
+
 @pytest.mark.slow
 def test_modules_hold_the_papers_of_their_functions() -> None:
     whole = papers_of(hierdiff)
