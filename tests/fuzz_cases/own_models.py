@@ -31,7 +31,6 @@ _SOURCE = None
 
 EXEMPT = (
     {
-        f"{_V}studies.Study": "a record of the table",
         f"{_V}suite_studies.Study": "a row of the table of studies",
         f"{_V}suite.run_suite": "starts programs; its argument is a Suite, which is checked",
         f"{_V}suite.command": "reads a command line, and starts programs",
