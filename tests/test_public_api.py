@@ -228,7 +228,7 @@ def test_theory_stays_light() -> None:
 
 @pytest.mark.parametrize(
     ("given", "found"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
 )
 def test_waiting_threads_of_torch_give_way(given: dict[str, str], found: str) -> None:
     """As the user says, if the user says something; and before torch reads it."""
