@@ -383,7 +383,7 @@ def _cues(add) -> None:
         add(("Z2",), f"silhouettes of clothing filled with other clothing, {found['networks']} "
             f"networks: {', '.join(rows)}; discriminative minus denoising "
             f"{_scored(found['discriminative minus denoising'])}",
-            "classification.py composed")  # fmt: skip
+            "classification.py composed --steps 1500")  # fmt: skip
     found = network("classification_binding")
     if found is not None:
         first, *_, last = found["denoising"]

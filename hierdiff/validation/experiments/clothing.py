@@ -105,7 +105,7 @@ class NetworkClothing:
     """Width of the discriminative network; 32 give it the size of the default U-Net."""
     batch: int = 32
     """Images per training step, of both."""
-    steps: int = 1500
+    steps: int = 600
     """Training steps, of both."""
     label_share: float = 0.6
     """Share of the training steps in which the U-Net is given the class."""
@@ -115,13 +115,13 @@ class NetworkClothing:
     """Train the U-Nets in bfloat16, with weights in float32: for accelerators."""
     t: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
     """Noise levels of the U-turns (linear schedule)."""
-    data: int = 200
+    data: int = 100
     """Test images that are noised and denoised, and that are classified."""
     probe_t: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
     """Noise levels at which layers are probed."""
-    fit: int = 1500
+    fit: int = 1000
     """Training images on which probes are fitted."""
-    test: int = 800
+    test: int = 500
     """Test images on which they are read."""
     shots: int = 5
     """Images per class of the small probe."""

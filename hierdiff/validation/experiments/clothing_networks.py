@@ -60,7 +60,7 @@ class ClothingSizes:
     channels: int = 32
     multipliers: tuple[int, ...] = (1, 1)
     batch: int = 32
-    steps: int = 1500
+    steps: int = 600
     label_share: float = 0.6
     classifier_width: int = 32
     num_steps: int = 50

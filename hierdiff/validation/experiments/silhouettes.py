@@ -50,7 +50,7 @@ class ComposedPhotographs:
     """Networks of each kind."""
     channels: int = 32
     """Width of the denoising network."""
-    steps: int = 1500
+    steps: int = 600
     """Training steps of every network."""
     batch: int = 32
     """Images per step."""
