@@ -124,13 +124,18 @@ def _changes(add, found: dict | None, command: str) -> None:
 
 
 def _images(add) -> None:
-    found = network("rhm_images_3")
-    if found is not None:
-        exact, made, layers = found["half, exact"], found["half, network"], found["layers half"]
-        add(("P4",), "rendered grammars, ADM U-Net: patches half kept at t = "
-            f"{made[1]:.3f} and the class at {made[0]:.3f} (exact {exact[1]:.3f} and "
-            f"{exact[0]:.3f}), first and last hidden layer of a classifier half similar at "
-            f"{layers[0]:.3f} and {layers[1]:.3f}",
+    names = ("rhm_images_3", "rhm_images_3_seed1", "rhm_images_3_seed2")
+    runs = [run for run in map(network, names) if run is not None]
+    if runs:
+        made, exact, layers = (
+            [_mean([run[name][k] for run in runs], 3) for k in (1, 0)]
+            for name in ("half, network", "half, exact", "layers half")
+        )  # patches and class; last and first hidden layer
+        later = _mean([run["half, network"][0] - run["half, network"][1] for run in runs], 3)
+        add(("P4",), f"rendered grammars, {len(runs)} ADM U-Nets, each on a grammar of its own: "
+            f"patches half kept at t = {made[0]} (exact {exact[0]}) and the class at {made[1]} "
+            f"({exact[1]}), later by {later}; first and last hidden layer of a classifier half "
+            f"similar at {layers[1]} and {layers[0]}",
             "rhm_images.py --L 3 --multipliers 1 2 2 --batch 64 --steps 5000")  # fmt: skip
     found = network("phase_transition_digits")
     if found is not None:
@@ -323,13 +328,18 @@ def _objectives(add) -> None:
 
 
 def _judges(add) -> None:
-    found = network("classification")
-    if found is not None:
-        accuracy, gap = found["accuracy"]["vdm"], found["minus exact"]["vdm"]
-        add(("Z1",), f"{plus(*accuracy, 3)} at N = {found['budget']} (Bayes "
-            f"{plus(*found['bayes'], 3)}), network minus exact denoiser {plus(*gap, 3)}; calls per "
-            f"class {plus(*found['calls_right'], 0)} when right, {plus(*found['calls_wrong'], 0)} "
-            "when wrong", "classification.py")  # fmt: skip
+    runs = [run for run in map(network, ("classification", "classification_seed1",
+                                         "classification_seed2")) if run is not None]  # fmt: skip
+    if runs:
+        right, gap, bayes = (
+            _mean([x(run) for run in runs], 3)
+            for x in (lambda run: run["accuracy"]["vdm"][0],
+                      lambda run: run["minus exact"]["vdm"][0], lambda run: run["bayes"][0])
+        )  # fmt: skip
+        calls = [_mean([run[f"calls_{word}"][0] for run in runs], 0) for word in ("right", "wrong")]
+        add(("Z1",), f"{len(runs)} networks, each on a grammar of its own: {right} at N = "
+            f"{runs[0]['budget']} (Bayes {bayes}), network minus exact denoiser {gap}; calls per "
+            f"class {calls[0]} when right, {calls[1]} when wrong", "classification.py")  # fmt: skip
     names = ("alignment", "alignment_seed1", "alignment_seed2")
     runs = [run for run in map(network, names) if run is not None]
     if runs:

@@ -144,7 +144,7 @@ class StringNetworks:
     """Depth of the hierarchy."""
     n_train: tuple[int, ...] = (256, 0)
     """Training strings; 0 draws fresh ones for every step."""
-    networks: int = 2
+    networks: int = 3
     """Networks per size, with data and weights of their own, over which errors are taken."""
     steps: int = 1200
     """Training steps."""
