@@ -105,7 +105,8 @@ def clothing_claims() -> list[tuple[tuple[str, ...], str, str]]:
     x = _found()
     if x is None:
         return []
-    command, n = "clothing.py --steps 1500 --data 200 --fit 1500 --test 800 --n-train 100 1000 10000 0", x["networks"]
+    sizes = "--steps 1500 --data 200 --fit 1500 --test 800 --n-train 100 1000 10000 0"
+    command, n = f"clothing.py {sizes}", x["networks"]
     said = []
     if "u-turns" in x:
         y = x["u-turns"]

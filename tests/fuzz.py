@@ -44,8 +44,10 @@ import hierdiff
 from hierdiff.errors import HierdiffError
 
 SECONDS = 10.0
-"""A call with small arguments that takes longer counts as one that does not end.  Compiling a kernel
-takes up to five on a slow processor."""
+"""A call with small arguments that takes longer counts as one that does not end.
+
+Compiling a kernel takes five on a slow processor.
+"""
 
 
 class TooLong(BaseException):
