@@ -467,15 +467,20 @@ _CODES = {
 def _phases(add) -> None:
     """Phases, crossings and order of bump networks: none of those that set the thresholds."""
     every = "composition.py --labels balanced skewed attenuated --seeds 2 --seed 3"
-    alone = "composition.py --parts bumps --seeds 3 --seed 1"
+    others = {
+        "attenuated": ("composition_attenuated", "composition.py --parts bumps --seeds 3 --seed 1"),
+        **dict.fromkeys(("balanced", "skewed"), (
+            "composition_more",
+            "composition.py --parts bumps --labels balanced skewed --seeds 1 --seed 5",
+        )),
+    }  # fmt: skip
     large = ("composition.py --parts bumps --size 16 --sigma 1.5 --margin 3 "
              "--attenuated-spacing .25 --attenuated-steps 1900 --seeds 2 --seed 4")  # fmt: skip
     found = network("composition") or {}
     for name in ("balanced", "attenuated", "skewed"):
-        runs, command = [found.get(name)], every
-        if name == "attenuated":
-            runs.append((network("composition_attenuated") or {}).get(name))
-            command += f"` and `python validation/{alone}"
+        file, command = others[name]
+        runs = [found.get(name), (network(file) or {}).get(name)]
+        command = f"{every}` and `python validation/{command}"
         _world(add, f"{name} labels", name, [x for x in runs if x], command)
     more = (network("composition_16") or {}).get("attenuated")
     _world(add, "attenuated labels, 16 x 16 pixels", "attenuated", [more] if more else [], large)
