@@ -6,7 +6,8 @@ itself, and starting a thread as long as the inference on a few samples.  So thr
 * the scratch of a thread (:class:`Scratch`), lent to one call at a time;
 * the memory of large results (:func:`results`), which goes back when the last array that shows a
   part of it is gone, and never before;
-* the threads (:func:`in_threads`).
+* the threads (:func:`in_threads`), which wait at a queue, and for a moment after their work in
+  compiled code, at the *bell*: to wake a thread costs as much as a small tree (:func:`together`).
 
 After a fork the child starts with none of them.
 """
@@ -18,6 +19,7 @@ import functools
 import itertools
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -39,17 +41,29 @@ _WASTE = 1.25  # memory is used again for requests down to this fraction of it
 
 def address(array: Array) -> int:
     """Where the first element of an array stands."""
-    try:  # a fifth of the time, for arrays that may be written and have no gaps
-        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
-    except (TypeError, ValueError):
-        place: int = array.__array_interface__["data"][0]
-        return place
+    if array.flags.writeable:
+        try:  # a fifth of the time, for arrays that have no gaps
+            return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            pass
+    place: int = array.__array_interface__["data"][0]
+    return place
 
 
 # ------------------------------------------------------------------------------ memory of results
 
 
-_FREE: deque[Array] = deque()
+class _Memory:
+    """A piece of memory, and where it starts."""
+
+    __slots__ = ("array", "place", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size, self.array = size, simd.aligned(size, np.uint8)
+        self.place = address(self.array)
+
+
+_FREE: deque[_Memory] = deque()
 
 
 class _Lease:
@@ -61,17 +75,17 @@ class _Lease:
 
     __slots__ = ("__array_interface__", "_give", "_memory")
 
-    def __init__(self, memory: Array, size: int) -> None:
+    def __init__(self, memory: _Memory, size: int) -> None:
         self._memory, self._give = memory, _give  # the names of a module may go first
         self.__array_interface__ = {
-            "shape": (size,), "typestr": "|u1", "data": (address(memory), False), "version": 3,
+            "shape": (size,), "typestr": "|u1", "data": (memory.place, False), "version": 3,
         }  # fmt: skip
 
     def __del__(self) -> None:
         self._give(self._memory)
 
 
-def _give(memory: Array, free: deque[Array] = _FREE) -> None:
+def _give(memory: _Memory, free: deque[_Memory] = _FREE) -> None:
     """Keep memory for later; without a lock, since this may run in the midst of anything."""
     free.append(memory)
     try:
@@ -81,7 +95,7 @@ def _give(memory: Array, free: deque[Array] = _FREE) -> None:
         return  # another thread changes it, and has its turn; or the interpreter ends
 
 
-def _memory(size: int) -> Array:
+def _memory(size: int) -> _Memory:
     """A free piece of memory of fitting size, or a new one."""
     for _ in range(len(_FREE)):
         try:
@@ -91,16 +105,23 @@ def _memory(size: int) -> Array:
         if size <= piece.size <= _WASTE * size:
             return piece
         _FREE.append(piece)
-    return simd.aligned(size, np.uint8)
+    return _Memory(size)
 
 
 def results(size: int, dtype: DTypeLike) -> Array:
     """Uninitialised flat array that starts on a cache line, in memory that may be used again."""
+    return results_at(size, dtype)[0]
+
+
+def results_at(size: int, dtype: DTypeLike) -> tuple[Array, int]:
+    """The same, and its address."""
     kind = np.dtype(dtype)
     count = size * kind.itemsize
     if count < _POOLED:
-        return simd.aligned(size, kind)
-    return np.asarray(_Lease(_memory(count), count)).view(kind)
+        small = simd.aligned(size, kind)
+        return small, address(small)
+    memory = _memory(count)
+    return np.asarray(_Lease(memory, count)).view(kind), memory.place
 
 
 # ---------------------------------------------------------------------------- scratch of a thread
@@ -178,6 +199,7 @@ _WORKERS = 0  # threads that wait at the queue, or do what was there
 def _forget() -> None:
     """The child of a fork has none of the threads, and locks as they were."""
     global _LOCK, _QUEUE, _WORKERS
+    _BELL[:] = 0
     _LOCK, _QUEUE, _WORKERS = threading.Lock(), SimpleQueue(), 0
 
 
@@ -190,7 +212,7 @@ class _Part:
 
     __slots__ = ("_begun", "_done", "_error", "_run")
 
-    def __init__(self, run: Callable[[], None]) -> None:
+    def __init__(self, run: Callable[[], object]) -> None:
         self._run = run
         self._begun, self._done = threading.Lock(), threading.Lock()
         self._done.acquire()
@@ -235,6 +257,26 @@ def _hand_out(parts: list[_Part]) -> None:
         _QUEUE.put(part)
 
 
+_BELL = simd.aligned(8, np.int64)  # a line of its own; the first counts how often it rang
+_BELL[:] = 0
+BELL = address(_BELL)
+"""Where threads wait for each other in compiled code, see ``layout.py`` of the kernels."""
+_SOON = 2e-4  # seconds after which nobody waits for the next call
+_LAST = 0.0  # when the last call ended
+
+
+def _ring() -> None:
+    """Whoever waits in compiled code goes and looks at the queue."""
+    _BELL[layout.RANG] += 1
+
+
+def hang_up() -> None:
+    """Wait for those who came by the bell and are still within, and let others use it."""
+    while _BELL[layout.WITHIN] > 0:
+        time.sleep(5e-5)
+    _BELL[layout.TAKEN] = 0
+
+
 def in_threads(count: int, parts: int, run: Callable[[int, int], None]) -> None:
     """Call ``run(first, last)`` for parts of ``count`` things, one of them in this thread."""
     parts = min(parts, count, most_threads())
@@ -246,6 +288,7 @@ def in_threads(count: int, parts: int, run: Callable[[int, int], None]) -> None:
         _Part(functools.partial(run, first, last)) for first, last in itertools.pairwise(bounds[1:])
     ]
     _hand_out(others)
+    _ring()
     try:
         run(bounds[0], bounds[1])
         for part in others:  # those that nobody has begun
@@ -254,26 +297,38 @@ def in_threads(count: int, parts: int, run: Callable[[int, int], None]) -> None:
         _end(others)
 
 
-def together(parts: int, run: Callable[[], None]) -> None:
-    """Call ``run`` in this thread, and in up to ``parts - 1`` others as long as that lasts.
+def together(parts: int, run: Callable[[int], bool], name: int = 0) -> None:
+    """Call ``run(role)`` in this thread, and in up to ``parts - 1`` others as long as that lasts.
 
-    It takes pieces of work until there are none, so who comes late finds nothing to do.
+    It takes pieces of work until there are none, so who comes late finds nothing to do.  It returns
+    whether all pieces are done: then nobody waits for threads that are about to end.  Where calls
+    follow each other closely, others wait for more in compiled code; those that do so already, for
+    work of this ``name``, need not be called by the queue.
     """
+    global _LAST
     parts = parts if parts <= _ALWAYS else min(parts, most_threads())
     if parts <= 1:
-        run()
+        run(layout.ALONE)
         return
-    others = [_Part(run) for _ in range(parts - 1)]
+    if _BELL[layout.WAIT_NAME] == name:
+        parts -= int(_BELL[layout.WAIT])
+    role = layout.HELPS if time.perf_counter() - _LAST < _SOON else layout.ALONE
+    others = [_Part(functools.partial(run, role)) for _ in range(parts - 1)]
     _hand_out(others)
+    done = False
     try:
-        run()
+        done = run(layout.CALLS)
     finally:
-        _end(others)
+        _end(others, done)
+    _LAST = time.perf_counter()
 
 
-def _end(parts: list[_Part]) -> None:
-    """What parts write to must not go before they end."""
+def _end(parts: list[_Part], done: bool = False) -> None:
+    """What parts write to must not go before they end, or all of it is ``done``."""
     for part in parts:
         part.drop()
+    if done:
+        return
+    _ring()
     for part in parts:
         part.wait()

@@ -24,6 +24,7 @@ and exact zeros reported; and the functions that are called from outside.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,9 +51,10 @@ from hierdiff.errors import ImpossibleEvidence, InvalidParameter
 from hierdiff.noise import NoiseProcess, SymbolEvidence
 from hierdiff.seeds import Seed, generator
 from hierdiff.theory.belief_propagation._kernels import layout, simd
-from hierdiff.theory.belief_propagation.buffers import address, available_threads, results
+from hierdiff.theory.belief_propagation.buffers import address, available_threads, results_at
 from hierdiff.theory.belief_propagation.log_domain import LogMessages, log_likelihoods
 from hierdiff.theory.belief_propagation.passes import (
+    ALL,
     Beliefs,
     BeliefsAndDraw,
     Dense,
@@ -102,15 +104,15 @@ def leaves_of(
     """
     kind = precision("dtype", dtype)
     if isinstance(log_evidence, SymbolEvidence):
-        symbols, logarithms, shift = _symbol_likelihoods(grammar, log_evidence)
-        n, (match, other) = len(symbols), logarithms
-        likelihoods = np.exp(logarithms).astype(kind, copy=False)
+        symbols, (match, other), likelihoods, two, shift = _symbol_likelihoods(
+            grammar, log_evidence, kind
+        )
+        n, each = len(symbols), likelihoods.shape[1]
         prior, converted, place = _root(grammar, root, n, kind)
-        two = address(likelihoods)
         return Leaves(
             2, _NO_DENSE[kind], symbols, likelihoods[0], likelihoods[1], converted, shift,
             Exact(prior, match, other),
-            where=(0, address(symbols), two, two + n * kind.itemsize, place),
+            ALL if each == 1 else 1, (0, address(symbols), two, two + each * kind.itemsize, place),
         )  # fmt: skip
     given = array("log_evidence", log_evidence)
     if given.size > _SMALL:  # before a copy of it is made
@@ -140,8 +142,14 @@ def leaves_of(
 _NO_DENSE = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
 
 
-def _symbol_likelihoods(grammar: Grammar, evidence: SymbolEvidence) -> tuple[Array, Array, Array]:
-    """Symbols, both logarithms [2, n] relative to the larger, and the sum of what was taken out."""
+def _symbol_likelihoods(
+    grammar: Grammar, evidence: SymbolEvidence, kind: np.dtype[Any]
+) -> tuple[Array, Array, Array, int, Array]:
+    """Symbols, both logarithms [2, n] relative to the larger, their exponentials, and a sum [n].
+
+    The sum is of what was taken out; the exponentials come with their address.  Where all samples
+    have the same two numbers, as samples of one noise level have, they are [2, 1].
+    """
     symbols = evidence.symbols
     v = grammar.v[grammar.L]
     if symbols.shape[1] != known(grammar).nodes[grammar.L] or evidence.v != v:
@@ -149,13 +157,36 @@ def _symbol_likelihoods(grammar: Grammar, evidence: SymbolEvidence) -> tuple[Arr
             f"evidence is about {symbols.shape} leaves with {evidence.v} symbols; the grammar "
             f"needs (n, {grammar.n_leaves}) with {v}"
         )
-    logarithms = np.empty((2, len(symbols)))
-    logarithms[0], logarithms[1] = evidence.log_match, evidence.log_other
-    top = np.maximum(logarithms[0], logarithms[1])
-    logarithms -= top
+    n, match, other = len(symbols), evidence.log_match, evidence.log_other
+    if isinstance(match, float) and isinstance(other, float):
+        top = max(match, other)
+        two, likelihoods, place = _two_likelihoods(match - top, other - top, kind)
+        observed, logarithms = evidence._observed, np.ndarray((2, n), float, two, 0, (8, 0))
+        shift = np.full(n, top * observed) if isinstance(observed, int) else top * observed
+    else:
+        logarithms = np.empty((2, n))
+        logarithms[0], logarithms[1] = match, other
+        tops = np.maximum(logarithms[0], logarithms[1])
+        logarithms -= tops
+        likelihoods, shift = np.exp(logarithms).astype(kind, copy=False), tops * evidence._observed
+        place = address(likelihoods)
     if symbols.dtype != np.int32 or not symbols.flags.c_contiguous:
         symbols = np.require(symbols, np.int32, ["C"])
-    return symbols, logarithms, top * evidence._observed
+    return symbols, logarithms, likelihoods, place, shift
+
+
+@functools.lru_cache(maxsize=256)
+def _two_likelihoods(match: float, other: float, kind: np.dtype[Any]) -> tuple[Array, Array, int]:
+    """Two logarithms [2, 1], their exponentials and the address of these.
+
+    A study has few noise levels, and asks for each many times.
+    """
+    logarithms = np.array([[match], [other]])
+    likelihoods = np.exp(logarithms).astype(kind)
+    place = address(likelihoods)
+    for array_ in (logarithms, likelihoods):
+        array_.flags.writeable = False
+    return logarithms, likelihoods, place
 
 
 def _root(
@@ -388,8 +419,8 @@ def lines(
     if out is None:
         blocks = _blocks(g, n, wanted, dtype)
         _fits(g, n, blocks.numbers)
-        values = results(blocks.size, dtype)
-        action = Dense(kind, blocks.starts, values, blocks.rows, blocks.heads)
+        values, place = results_at(blocks.size, dtype)
+        action = Dense(kind, blocks.starts, values, blocks.rows, blocks.heads, place)
         found = [np.ndarray(shape, dtype, values, start, strides)
                  for shape, start, strides in blocks.shown]  # fmt: skip
     else:
@@ -931,9 +962,9 @@ def specialise(grammar: Grammar, dtype: DTypeLike = np.float64) -> int:
 
     Notes
     -----
-    Validity: results are the same, bit for bit.  Compiling takes half a millisecond per rule, and
-    once for the sizes of a grammar a tenth to half of a second; for (v, m, s, L) = (32, 8, 2, 10)
-    one to two seconds, and a hundredth of that once it is on disk, beside Numba's cache.
+    Validity: results are the same, bit for bit.  Compiling takes a millisecond per rule, and once
+    for the sizes of a grammar a tenth to half of a second; for (v, m, s, L) = (32, 8, 2, 10) two to
+    three seconds, and a hundredth of that once it is on disk, beside Numba's cache.
     So it pays for a grammar that is asked often; without it nothing is compiled per grammar.  The
     first call on a machine measures, in a tenth of a second, whether code for registers of 64 or of
     32 bytes is faster there; the environment variable ``HIERDIFF_REGISTERS`` decides instead if it

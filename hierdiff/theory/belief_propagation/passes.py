@@ -41,9 +41,11 @@ from hierdiff.theory.belief_propagation._kernels.specialised import (
     tree_code_of,
 )
 from hierdiff.theory.belief_propagation.buffers import (
+    BELL,
     Shelf,
     address,
     available_threads,
+    hang_up,
     in_threads,
     results,
     shelf_of,
@@ -92,6 +94,10 @@ class Exact:
         )
 
 
+ALL = 1 << 31
+"""More columns than there can be."""
+
+
 @dataclass(eq=False)  # frozen, it would take two microseconds longer to make
 class Leaves:
     """Leaf evidence and root prior of n columns, in the form that the kernels read."""
@@ -104,7 +110,7 @@ class Leaves:
     root: Array  # [n or 1, v_0]
     shift: Array  # float64 [n], what was taken out of the logarithms beforehand
     exact: Exact | None = None  # None for pieces of a tree
-    pieces: int = 1  # columns that share an entry of `match` and `other`
+    pieces: int = 1  # columns that share an entry of `match` and `other`: pieces of one, or all
     where: tuple[int, ...] = ()  # addresses, where they are known already
 
     def __getstate__(self) -> dict[str, Any]:
@@ -148,11 +154,12 @@ class Leaves:
             self.kind,
             self.dense if seen else self.dense[rows],
             self.symbols[rows] if seen else self.symbols,
-            self.match[rows] if seen else self.match,
-            self.other[rows] if seen else self.other,
+            self.match[rows] if seen and self.pieces == 1 else self.match,
+            self.other[rows] if seen and self.pieces == 1 else self.other,
             self.root if len(self.root) == 1 else self.root[rows],
             self.shift[rows],
             None if self.exact is None else self.exact.take(rows),
+            self.pieces,
         )
 
     def keep(self, rows: Array) -> Leaves:
@@ -240,9 +247,15 @@ class Plan:
         job[layout.GEOMETRY : layout.DEPTH] = [address(table) for table in self.tables]
         job[layout.DEPTH], job[layout.PIECES], job[layout.LOWEST] = depth, 1, -1
         job[layout.HEAD : layout.HEAD + depth + 1] = -1
+        job[layout.BELL] = BELL
         if self.tree is not None:
             job[[layout.UP_TREE, layout.DOWN_TREE]] = self.tree.up, self.tree.down
         return job
+
+    @cached_property
+    def name(self) -> int:
+        """What differs for other number types and scratch; times two, for the two functions."""
+        return 2 * id(self.shelf) + 2 * (self.dtype == np.float64)
 
     @cached_property
     def base(self) -> Array:
@@ -409,7 +422,7 @@ def _tables(
         geometry[i, layout.WEIGHTED] = not bool(np.all(weight == weight[0, 0]))
         code = known(g).code.get((top + i, dtype.char))
         if code is not None:
-            geometry[i, [layout.UP_CODE, layout.DOWN_CODE]] = code.up, code.down
+            geometry[i, [layout.UP_CODE, layout.DOWN_CODE, layout.SHOW_CODE]] = code[1:]
         geometry[i, layout.UP] = sum(x.size for x in up)
         geometry[i, layout.DOWN] = sum(x.size for x in starts)
         up.append(offsets.ravel())
@@ -546,6 +559,9 @@ assert layout.MESSAGES - layout.KIND == 17
 assert tuple(layout.TILES + i for i in (1, 2, 3)) == (layout.NEXT, layout.ON, layout.INSIDE)
 
 
+_FUNCTIONS = (kernels.lines, kernels.numbers)
+
+
 def run_job(
     job: Job,
     action: Action | None,
@@ -583,12 +599,22 @@ def run_job(
         run = action.run
     parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
 
-    def part() -> None:
+    def part(role: int) -> bool:
         scratch = plan.shelf.take()
-        run(entries, scratch.room, plan.base)
+        scratch.room[layout.ROLE] = role
+        try:
+            run(entries, scratch.room, plan.base)
+        finally:  # an interrupt, too, waits for those who came by the bell and write to this job
+            if role == layout.CALLS and scratch.room[layout.BUSY]:
+                hang_up()
+                scratch.room[layout.BUSY] = 0
         plan.shelf.give(scratch)
+        return bool(entries[layout.DONE] == job.tiles)
 
-    together(min(parts, job.tiles), part)
+    name = 0
+    if run in _FUNCTIONS:
+        name = entries[layout.TO] = plan.name + _FUNCTIONS.index(run)
+    together(min(parts, job.tiles), part, name)
     return result
 
 
@@ -745,11 +771,12 @@ class Dense:
     values: Array
     rows: int
     heads: dict[Any, Any] = field(default_factory=dict)
+    place: int = 0  # of the values, where it is known
     downward = True
     run = staticmethod(kernels.lines)
 
     def __post_init__(self) -> None:
-        self.place = address(self.values)
+        self.place = self.place or address(self.values)
 
     def _head(self, plan: Plan, last: int) -> tuple[Array, int, bool]:
         """Places of the levels of a plan, the lowest that is wanted, and whether rows fit lines."""

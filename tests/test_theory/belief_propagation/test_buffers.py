@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hierdiff import RHM, UniformNoise
 from hierdiff.errors import InvalidParameter
 from hierdiff.noise import GaussianNoise
-from hierdiff.theory import posterior
+from hierdiff.theory import posterior, specialise, true_beliefs
 from hierdiff.theory.belief_propagation import buffers
+from hierdiff.theory.belief_propagation._kernels import layout
 from hierdiff.theory.belief_propagation.exact_posterior import leaves_of
 from hierdiff.theory.belief_propagation.passes import job_of
 
@@ -202,7 +203,7 @@ def test_scratch_is_shared_by_grammars_of_one_shape_and_bounded() -> None:
     assert shelf.take() is not one
     shelf.give(one)
     assert shelf.take() is one
-    assert all(place % 64 == 0 for place in one.room)
+    assert all(place % 64 == 0 for place in one.room[: len(shelf.offsets)])
     for size in range(1, 40):
         other = buffers.shelf_of((64 * size, 8))
         other.give(other.take())
@@ -230,6 +231,37 @@ def test_every_part_is_done_once_and_errors_come_back() -> None:
     done.clear()
     buffers.in_threads(0, 2, lambda a, b: done.append((a, b)))
     assert done == [(0, 0)]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("special", [False, True])
+def test_calls_in_quick_succession_from_several_threads(dtype: type, special: bool) -> None:
+    """Threads that wait for the next call take the right one, and it goes only without them."""
+    grammar = RHM(6, 2, 2, 5).draw(3 + special)
+    x_t = NOISE.corrupt(grammar.sample(1400, 0).leaves, 0.3, 1)
+    given = [NOISE.evidence(x_t[i : i + 1200], 0.3) for i in range(0, 200, 40)]
+    alone = [posterior(grammar, x, dtype=dtype, threads=1) for x in given]
+    truth = grammar.sample(1200, 0)
+    beliefs = true_beliefs(grammar, given[0], truth, dtype=dtype, threads=1).marginal
+    if special:
+        specialise(grammar, dtype)
+
+    def calls(first: int) -> bool:
+        fine = True
+        for i in range(first, first + 12):
+            found = posterior(grammar, given[i % 5], dtype=dtype, threads=2 + i % 2)
+            pairs = list(zip(found.marginals, alone[i % 5].marginals, strict=True))
+            if i % 4 == 0:
+                again = true_beliefs(grammar, given[0], truth, dtype=dtype, threads=2)
+                pairs += zip(again.marginal, beliefs, strict=True)
+            pairs.append((found.log_evidence, alone[i % 5].log_evidence))
+            fine = fine and all(np.array_equal(a, b) for a, b in pairs)
+        return fine
+
+    assert calls(0)
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(calls, range(6)))
+    assert buffers._BELL[layout.OPEN] == buffers._BELL[layout.TAKEN] == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -13,7 +13,7 @@ from oracles import AMBIGUOUS, FIXTURE, WEIGHTED, one_line
 
 from hierdiff import RHM, EpsilonNoise, GaussianNoise, Grammar, MaskingNoise, UniformNoise
 from hierdiff.errors import ImpossibleEvidence, InvalidParameter
-from hierdiff.noise import noise_process
+from hierdiff.noise import SymbolEvidence, noise_process
 from hierdiff.theory import denoise_symbols, posterior, true_beliefs
 from hierdiff.theory.belief_propagation import exact_posterior as inference
 from hierdiff.theory.belief_propagation import passes
@@ -515,3 +515,20 @@ def test_other_bad_requests() -> None:
         with pytest.raises(InvalidParameter, match=words) as error:
             call()
         assert one_line(error)
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_one_noise_level_is_as_many_equal_ones(n: int, dtype: type) -> None:
+    """Two numbers for all samples give the bits of two per sample, in everything that is asked."""
+    grammar = RHM(4, 2, 2, 7).draw(0)
+    symbols = grammar.sample(n, 1).leaves.copy()
+    symbols[0, :5] = -1
+    one = SymbolEvidence(symbols, -0.3, -2.0, v=4)
+    each = SymbolEvidence(symbols, np.full(n, -0.3), np.full(n, -2.0), v=4)
+    found, expected = (posterior(grammar, x, dtype=dtype) for x in (one, each))
+    for a, b in zip(found.marginals, expected.marginals, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(found.log_evidence, expected.log_evidence)
+    for a, b in zip(found.sample(3, 5).levels, expected.sample(3, 5).levels, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -46,7 +46,8 @@ STACK = 9  # where it starts in `stack`
 STEP = 10  # numbers from the first child of one node to that of the next; 0: they share a place
 FIRST = 11  # number of nodes in the levels above
 UP_CODE, DOWN_CODE = 12, 13  # functions made for its rules, 0: none, use the tables
-NUMBER = 14
+SHOW_CODE = 14  # the same with marginals, in trees that have code as a whole
+NUMBER = 15
 
 LOGARITHMS, LIKELIHOODS, SYMBOLS_SEEN, MESSAGES_BELOW = 0, 1, 2, 3  # kinds of evidence
 
@@ -93,7 +94,11 @@ ON, INSIDE = range(41, 43)  # see above; whether ROOT holds downward messages
 
 UP_TREE, DOWN_TREE = range(43, 45)  # code for whole trees, see `whole_trees.py`; 0: none
 
-HEAD = 45  # and then twice one place per level
+# tiles that are done, counted up as well; the bell, see below; and whom it is for, a number that
+# jobs have in common which the same function does with the same scratch
+DONE, BELL, TO = range(45, 48)
+
+HEAD = 48  # and then twice one place per level
 
 
 @intrinsic
@@ -129,7 +134,7 @@ _COPIED = {
     "kind": KIND, "columns": COLUMNS, "dense": DENSE, "seen": SEEN, "shifts": SHIFTS,
 }  # fmt: skip
 _PLACES = tuple(_COPIED.values())
-_FIELDS = (*_BUFFERS, *_COPIED, "job", "messages")
+_FIELDS = (*_BUFFERS, *_COPIED, "job", "messages", "role", "busy", "heard", "name")
 _INTEGERS = {
     "symbols": types.int32, "slots": types.int64, "nodes": types.int64, "truth": types.int32,
     "geometry": types.int64, "up": types.int32, "rules": types.int32, "down": types.int32,
@@ -139,6 +144,16 @@ _NUMBERS = ("depth", "kind", "columns")
 _FIRST, _JOB, _MESSAGES = len(_BUFFERS), _FIELDS.index("job"), _FIELDS.index("messages")
 ROOM = len(_FIELDS)
 """Entries of ``room``."""
+ROLE, BUSY, HEARD, NAME = range(ROOM - 4, ROOM)
+"""Entries about how a thread works with others: its role, whether it has taken part by the bell,
+how often that had rung, and by which ``TO`` it is called."""
+ALONE, CALLS, HELPS = range(3)
+"""Roles: nobody to wait for; the thread that asks for a job; another one, which waits for more."""
+
+# The bell, int64, one for all threads: how often it RANG, the job that is OPEN to those who hear it
+# (its address, or 0), how many are WITHIN that one, how many WAIT for it to ring, by which name,
+# and whether it is TAKEN by a thread that calls.
+RANG, OPEN, WITHIN, WAIT, WAIT_NAME, TAKEN = range(6)
 
 
 class Task(types.Type):

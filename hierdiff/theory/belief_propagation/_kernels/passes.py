@@ -12,24 +12,34 @@ from hierdiff.theory._compiled import inline, jit, part
 from hierdiff.theory.belief_propagation._kernels import simd
 from hierdiff.theory.belief_propagation._kernels.layout import (
     ALIGNED,
+    ALONE,
     BELIEFS,
     BELIEFS_SIZE,
+    BELL,
     BRANCHES,
+    BUSY,
+    CALLS,
+    DONE,
     DOWN_TREE,
     DOWNWARD,
     DRAWN,
     FIRST,
     HEAD,
+    HEARD,
     LAST_DOWN,
     LENGTH,
     LOWEST,
     MARGINAL,
+    NAME,
     NEXT,
     NODES,
     NORMALISE,
     NUMBERS,
     ON,
+    OPEN,
+    RANG,
     REPEATS,
+    ROLE,
     ROOT_NUMBERS,
     ROWS,
     RULES,
@@ -38,15 +48,20 @@ from hierdiff.theory.belief_propagation._kernels.layout import (
     STRIDE,
     SYMBOLS,
     SYMBOLS_SEEN,
+    TAKEN,
     TILES,
+    TO,
     TOPS,
     TRUTH,
     UP,
     UPWARD,
     UPWARD_DONE,
     VALUES,
+    WAIT,
+    WAIT_NAME,
     WEIGHTED,
     WHAT,
+    WITHIN,
     of,
     task_of,
     turn_to,
@@ -104,6 +119,81 @@ def _up(task, tile):
         upward(task, tile)
     if (simd.at(task.job, TOPS) != 0) | (simd.at(task.job, ON) != 0):
         _root_message(task, tile)
+
+
+# ------------------------------------------------------------------------------ several threads
+
+# A thread that sleeps takes as long to wake as a small tree to compute, and one that comes from the
+# interpreter half of that.  So threads that have helped wait for the next call in compiled code, if
+# calls follow each other closely, and begin with it at once; and a call waits for them there.  The
+# interpreter is free meanwhile.
+
+_PATIENCE = 1 << 19  # cycles, some 200 microseconds
+
+
+@part
+def _meet(job, room):
+    """Before the first tile: offer the job to those who wait, or hear how often the bell rang."""
+    role, bell = simd.at(room, ROLE), simd.int64_at(simd.at(job, BELL))
+    simd.put(room, BUSY, 0)
+    if role == ALONE:
+        return
+    if role == CALLS:
+        if simd.share(bell, TAKEN, 1) == 0:
+            simd.put(room, BUSY, 1)
+            simd.share(bell, OPEN, simd.address(job))
+        simd.take(bell, RANG)
+    else:
+        simd.put(room, HEARD, simd.shared(bell, RANG))
+        simd.put(room, NAME, simd.at(job, TO))
+
+
+@part
+def _leave(job, room):
+    """After the last tile: wait for others, or for the next job, whose address it returns, or 0.
+
+    A job goes once its caller has closed it and found nobody within; so who hears the bell enters
+    first and then looks what is open.
+    """
+    nothing = np.int64(0)
+    role, bell = simd.at(room, ROLE), simd.int64_at(simd.at(job, BELL))
+    if role == ALONE:
+        return nothing
+    busy, begin, turns = simd.at(room, BUSY) != 0, simd.rest(0), 0
+    if role == CALLS:
+        if busy:
+            simd.share(bell, OPEN, 0)
+        while simd.rest(turns) - begin < _PATIENCE:
+            others = busy and simd.shared(bell, WITHIN) != 0
+            if not others and simd.shared(job, DONE) >= simd.at(job, TILES):
+                break
+            turns += 1
+        if busy and simd.shared(bell, WITHIN) == 0:
+            simd.share(bell, TAKEN, 0)
+            simd.put(room, BUSY, 0)
+        return nothing
+    if busy:
+        simd.drop(bell, WITHIN)
+        simd.put(room, BUSY, 0)
+    heard = simd.at(room, HEARD)
+    if simd.shared(bell, RANG) != heard:  # somebody waits for this thread to return
+        return nothing
+    simd.share(bell, WAIT_NAME, simd.at(room, NAME))
+    simd.take(bell, WAIT)
+    while simd.shared(bell, RANG) == heard and simd.rest(turns) - begin < _PATIENCE:
+        turns += 1
+    simd.drop(bell, WAIT)
+    rang = simd.shared(bell, RANG)
+    if rang == heard:
+        return nothing
+    simd.put(room, HEARD, rang)
+    simd.take(bell, WITHIN)
+    found = simd.shared(bell, OPEN)
+    if found != 0 and simd.at(simd.int64_at(found), TO) == simd.at(room, NAME):
+        simd.put(room, BUSY, 1)
+        return found
+    simd.drop(bell, WITHIN)
+    return nothing
 
 
 # ----------------------------------------------------------------------------- marginals, messages
@@ -250,28 +340,35 @@ def lines(job, room, base):
     """Marginals or messages of all tiles that nobody took yet; ``base`` is of their type."""
     state = simd.skip_denormals()
     wanted, places = simd.pointer(job), simd.pointer(room)
-    lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
     zero = np.int64(0)  # a literal would be a type of its own, and compiled once more
-    code = simd.at(wanted, DOWN_TREE)
-    task = task_of(wanted, places, simd.pointer(base))
+    _meet(wanted, places)
     while True:
-        tile = simd.take(wanted, NEXT)
-        if tile >= simd.at(wanted, TILES):
+        lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
+        code = simd.at(wanted, DOWN_TREE)
+        task = task_of(wanted, places, simd.pointer(base))
+        while True:
+            tile = simd.take(wanted, NEXT)
+            if tile >= simd.at(wanted, TILES):
+                break
+            turn_to(task, places, tile)
+            _up(task, tile)
+            if lowest >= 0:
+                start(task, tile, normalise)
+                if simd.at(wanted, HEAD) >= 0:
+                    _emit(task, tile, zero, zero, zero, zero)
+            if lowest > 0 and code != 0:
+                simd.call_down_tree(code, task, tile)
+            elif lowest > 0:
+                reset(task)
+                for _ in range(of(task.geometry, lowest - 1, NODES)):
+                    for level in range(highest(task, lowest), lowest):
+                        _below_with_lines(task, tile, level)
+                        advance(task, level)
+            simd.take(wanted, DONE)
+        found = _leave(wanted, places)
+        if found == 0:
             break
-        turn_to(task, places, tile)
-        _up(task, tile)
-        if lowest >= 0:
-            start(task, tile, normalise)
-            if simd.at(wanted, HEAD) >= 0:
-                _emit(task, tile, zero, zero, zero, zero)
-        if lowest > 0 and code != 0:
-            simd.call_down_tree(code, task, tile)
-        elif lowest > 0:
-            reset(task)
-            for _ in range(of(task.geometry, lowest - 1, NODES)):
-                for level in range(highest(task, lowest), lowest):
-                    _below_with_lines(task, tile, level)
-                    advance(task, level)
+        wanted = simd.int64_at(found)
     simd.restore_denormals(state)
 
 
@@ -477,27 +574,34 @@ def numbers(job, room, base):
     """Samples and beliefs of all tiles that nobody took yet, or the upward pass alone."""
     state = simd.skip_denormals()
     wanted, places = simd.pointer(job), simd.pointer(room)
-    lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
-    drawing = simd.at(wanted, DRAWN) != 0
-    task = task_of(wanted, places, simd.pointer(base))
+    _meet(wanted, places)
     while True:
-        tile = simd.take(wanted, NEXT)
-        if tile >= simd.at(wanted, TILES):
+        lowest, normalise = simd.at(wanted, LOWEST), simd.at(wanted, NORMALISE) != 0
+        drawing = simd.at(wanted, DRAWN) != 0
+        task = task_of(wanted, places, simd.pointer(base))
+        while True:
+            tile = simd.take(wanted, NEXT)
+            if tile >= simd.at(wanted, TILES):
+                break
+            turn_to(task, places, tile)
+            _up(task, tile)
+            if drawing:
+                if simd.at(wanted, ROOT_NUMBERS) != 0:
+                    start(task, tile, not drawing)
+                    _draw_roots(task, tile)
+                _draw_rules(task, tile)
+            if lowest >= 0:
+                start(task, tile, normalise)
+                _begin_beliefs(task, tile)
+                reset(task)
+                for _ in range(of(task.geometry, lowest - 1, NODES)):
+                    for level in range(highest(task, lowest), lowest):
+                        _below_with_beliefs(task, tile, level)
+                        advance(task, level)
+                _end_beliefs(task, tile)
+            simd.take(wanted, DONE)
+        found = _leave(wanted, places)
+        if found == 0:
             break
-        turn_to(task, places, tile)
-        _up(task, tile)
-        if drawing:
-            if simd.at(wanted, ROOT_NUMBERS) != 0:
-                start(task, tile, not drawing)
-                _draw_roots(task, tile)
-            _draw_rules(task, tile)
-        if lowest >= 0:
-            start(task, tile, normalise)
-            _begin_beliefs(task, tile)
-            reset(task)
-            for _ in range(of(task.geometry, lowest - 1, NODES)):
-                for level in range(highest(task, lowest), lowest):
-                    _below_with_beliefs(task, tile, level)
-                    advance(task, level)
-            _end_beliefs(task, tile)
+        wanted = simd.int64_at(found)
     simd.restore_denormals(state)

@@ -33,6 +33,7 @@ __all__ = [
     "call_up",
     "call_up_tree",
     "divide",
+    "drop",
     "exp",
     "exponent",
     "float64_at",
@@ -52,8 +53,11 @@ __all__ = [
     "pointer",
     "put",
     "put_turned",
+    "rest",
     "restore_denormals",
     "same",
+    "share",
+    "shared",
     "skip_denormals",
     "store",
     "store_anywhere",
@@ -75,7 +79,7 @@ _INTEL = platform.machine().lower() in {"x86_64", "amd64", "i686", "x86"}
 
 def lanes(dtype: np.typing.DTypeLike) -> int:
     """Numbers of type ``dtype`` in one vector."""
-    return LINE // np.dtype(dtype).itemsize
+    return LINE // (dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)).itemsize
 
 
 def aligned(size: int, dtype: np.typing.DTypeLike) -> np.ndarray:
@@ -190,9 +194,61 @@ def take(typing_context, base, i):
 
     def code(context, builder, signature, args):
         one = ir.Constant(ir.IntType(64), 1)
-        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), one, "monotonic")
+        # what this thread wrote before, also past the caches, others see who take a later number
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), one, "seq_cst")
 
     return types.int64(base, types.intp), code
+
+
+# numbers that other threads change meanwhile; all threads see changes of them in the same order
+
+
+@intrinsic
+def shared(typing_context, base, i):
+    """The i-th element."""
+
+    def code(context, builder, signature, args):
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "seq_cst", LINE // 8)
+
+    return types.int64(base, types.intp), code
+
+
+@intrinsic
+def share(typing_context, base, i, value):
+    """Set the i-th element; returns what it was."""
+
+    def code(context, builder, signature, args):
+        return builder.atomic_rmw("xchg", builder.gep(args[0], [args[1]]), args[2], "seq_cst")
+
+    return types.int64(base, types.intp, types.int64), code
+
+
+@intrinsic
+def drop(typing_context, base, i):
+    """Make the i-th element one smaller; returns what it was."""
+
+    def code(context, builder, signature, args):
+        one = ir.Constant(ir.IntType(64), 1)
+        return builder.atomic_rmw("sub", builder.gep(args[0], [args[1]]), one, "seq_cst")
+
+    return types.int64(base, types.intp), code
+
+
+@intrinsic
+def rest(typing_context, turns):
+    """Wait for some cycles; returns a clock, which counts ``turns`` where there is no other."""
+
+    def code(context, builder, signature, args):
+        if not _INTEL:
+            return builder.mul(args[0], args[0].type(8))
+        for name, kind in (("x86.sse2.pause", ir.VoidType()), ("readcyclecounter", ir.IntType(64))):
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(kind, []), f"llvm.{name}"
+            )
+            found = builder.call(function, [])
+        return found
+
+    return types.int64(types.int64), code
 
 
 @intrinsic

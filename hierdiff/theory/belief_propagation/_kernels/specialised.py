@@ -4,7 +4,10 @@ The passes are those of ``tree.py``; a level of equal weights with two or four c
 functions of its own, whose addresses stand in the geometry table,
 
 * ``up(child, stride, out, scale)``: the upward message of a node, and its sum;
-* ``down(parent, child, stride, out, scale)``: the downward messages to all its children.
+* ``down(parent, child, stride, out, scale)``: the downward messages to all its children;
+* ``show(parent, child, stride, out, scale, values, step)``: the same, and the marginals of the
+  children as lines ``step`` bytes apart from ``values`` on, past the caches, each from the sum that
+  is still in a register; both halves of a line at once, since the memory writes whole lines.
 
 They add and multiply in the order of the tables, so results are the same bit for bit.  Without
 loops and indices a rule costs a multiply-add and one or two loads: lines of the second child stay
@@ -50,6 +53,7 @@ class Code(NamedTuple):
     library: Any
     up: int  # addresses
     down: int
+    show: int = 0  # of a level
 
 
 # ----------------------------------------------------------------------------- what code is made of
@@ -61,24 +65,27 @@ class _Lines:
     def __init__(self, build: ir.IRBuilder, place: Any, kind: ir.VectorType, step: int) -> None:
         self.build, self.place, self.step = build, build.bitcast(place, kind.as_pointer()), step
 
-    def _at(self, i: int) -> Any:
+    def at(self, i: int) -> Any:
+        """The place of a line."""
         return self.build.gep(self.place, [ir.Constant(_INTEGER, i * self.step)])
 
     def __getitem__(self, i: int) -> Any:
-        return self.build.load(self._at(i), align=LINE // self.step)
+        return self.build.load(self.at(i), align=LINE // self.step)
 
     def __setitem__(self, i: int, value: Any) -> None:
-        self.build.store(value, self._at(i), align=LINE // self.step)
+        self.build.store(value, self.at(i), align=LINE // self.step)
 
 
 class _Writer:
     """One function: what it is given, and its operations, for lines in ``parts`` registers."""
 
     def __init__(
-        self, module: ir.Module, name: str, element: ir.Type, lanes: int, parts: int, down: bool
-    ) -> None:
+        self, module: ir.Module, name: str, element: ir.Type, lanes: int, parts: int, down: bool,
+        shows: bool = False,
+    ) -> None:  # fmt: skip
         bytes_, whole = ir.IntType(8).as_pointer(), ir.VectorType(element, lanes)
-        arguments = [bytes_] * (1 + down) + [_INTEGER, bytes_, whole]
+        arguments = [bytes_] * (1 + down) + [_INTEGER, bytes_, whole] + [bytes_, _INTEGER] * shows
+        self.shows, self._past = shows, module.add_metadata([ir.Constant(ir.IntType(32), 1)])
         result = ir.VoidType() if down else whole
         self.function = ir.Function(module, ir.FunctionType(result, arguments), name)
         self.build = ir.IRBuilder(self.function.append_basic_block())
@@ -92,9 +99,12 @@ class _Writer:
 
     def part(self, number: int) -> None:
         """Turn to a part of all lines."""
-        *first, stride, out, scale = self.function.args
+        given = list(self.function.args)
+        if self.shows:
+            *given, self._values, self._step = given
+        *first, stride, out, scale = given
         self.parent, self.out = self._lines(first[0], number), self._lines(out, number)
-        self._child, self._stride, self._number = first[-1], stride, number
+        self._child, self._stride, self._out, self.number = first[-1], stride, out, number
         self.scale = scale
         if self.parts > 1:
             lanes = range(number * self.kind.count, (number + 1) * self.kind.count)
@@ -108,11 +118,21 @@ class _Writer:
     def children(self, s: int) -> list[_Lines]:
         """The lines of all children."""
         steps = [self.build.mul(self._stride, ir.Constant(_INTEGER, j)) for j in range(s)]
-        return [self._lines(self.build.gep(self._child, [step]), self._number) for step in steps]
+        return [self._lines(self.build.gep(self._child, [step]), self.number) for step in steps]
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """A b + c with one rounding."""
         return self.build.call(self._fma, [a, b, c])
+
+    def show(self, j: int, b: int, i: int, last: Any) -> None:
+        """The marginal of symbol b of child j, line i of the messages, whose last part is given."""
+        place = self.build.gep(self._values, [self.build.mul(self._step, _INTEGER(i))])
+        child = self.build.gep(self._child, [self.build.mul(self._stride, _INTEGER(j))])
+        for number in range(self.parts):
+            above = last if number == self.number else self._lines(self._out, number)[i]
+            value = self.build.fmul(above, self._lines(child, number)[b])
+            store = self.build.store(value, self._lines(place, number).at(0), LINE // self.parts)
+            store.set_metadata("nontemporal", self._past)
 
     def fence(self) -> None:
         """Nothing is loaded before this that is used behind it only."""
@@ -149,10 +169,14 @@ def _write_up(write: _Writer, rule: NDArray[Any], held: int) -> Any:
     return total
 
 
-def _write_down(write: _Writer, rule: NDArray[Any], symbols: int, sums: int) -> None:
-    """The messages to the children: as many symbols at once as ``sums`` stay in registers."""
-    v, m, s = rule.shape
-    build, child = write.build, write.children(s)
+def _write_down(
+    write: _Writer, rule: NDArray[Any], symbols: int, sums: int, numbers: Iterable[int]
+) -> None:
+    """The messages to the children: as many symbols at once as ``sums`` stay in registers.
+
+    For the given parts of all lines, in turns.
+    """
+    s = rule.shape[2]
     for g in range(s // 2):  # pairs of children, which share the product of everything else
         rest = [j for j in range(s) if j // 2 != g]
         every = [(j, b) for j in (2 * g, 2 * g + 1) for b in range(symbols)]
@@ -162,27 +186,41 @@ def _write_down(write: _Writer, rule: NDArray[Any], symbols: int, sums: int) -> 
         else:
             blocks = [every[i : i + sums] for i in range(0, len(every), sums)]
         for block in blocks:
-            found = dict.fromkeys(block, write.zero)
-            for a in range(v):
-                used = False
-                for k in range(m):
-                    r = [int(b) for b in rule[a, k]]
-                    places = [(j, r[j]) for j in (2 * g, 2 * g + 1) if (j, r[j]) in found]
-                    if not places:
-                        continue
-                    if not used:
-                        d, used = write.parent[a], True
-                    x = d
-                    if rest:
-                        others = build.fmul(child[rest[0]][r[rest[0]]], child[rest[1]][r[rest[1]]])
-                        x = build.fmul(d, others)
-                    for j, b in places:
-                        sibling = child[j ^ 1][r[j ^ 1]]
-                        found[j, b] = write.fma(x, sibling, found[j, b])
-                write.fence()
-            for (j, b), acc in found.items():
-                write.out[j * symbols + b] = build.fmul(acc, write.scale)
-            write.fence()
+            for number in numbers:
+                write.part(number)
+                _write_block(write, rule, symbols, block, rest)
+
+
+def _write_block(
+    write: _Writer, rule: NDArray[Any], symbols: int, block: list[tuple[int, int]], rest: list[int]
+) -> None:
+    """The messages to some symbols of a pair of children, in one part of all lines."""
+    v, m, s = rule.shape
+    build, child = write.build, write.children(s)
+    found = dict.fromkeys(block, write.zero)
+    for a in range(v):
+        used = False
+        for k in range(m):
+            r = [int(b) for b in rule[a, k]]
+            places = [(j, b) for j, b in enumerate(r) if j not in rest and (j, b) in found]
+            if not places:
+                continue
+            if not used:
+                d, used = write.parent[a], True
+            x = d
+            if rest:
+                others = build.fmul(child[rest[0]][r[rest[0]]], child[rest[1]][r[rest[1]]])
+                x = build.fmul(d, others)
+            for j, b in places:
+                sibling = child[j ^ 1][r[j ^ 1]]
+                found[j, b] = write.fma(x, sibling, found[j, b])
+        write.fence()
+    for (j, b), acc in found.items():
+        i, d = j * symbols + b, build.fmul(acc, write.scale)
+        write.out[i] = d
+        if write.shows and write.number == write.parts - 1:
+            write.show(j, b, i, d)
+    write.fence()
 
 
 # ------------------------------------------------------------------------------------ compiled code
@@ -197,7 +235,7 @@ def suits(rule: NDArray[Any], weight: NDArray[Any]) -> bool:
 def _write(
     module: ir.Module, name: str, rule: NDArray[Any], symbols: int, dtype: Any, wide: bool
 ) -> None:
-    """Both functions of a level, for registers of 64 bytes, 32 of them, or 16 of 32 bytes."""
+    """The functions of a level, for registers of 64 bytes, 32 of them, or 16 of 32 bytes."""
     element = ir.FloatType() if dtype == np.float32 else ir.DoubleType()
     lanes, parts, registers = LINE // dtype.itemsize, 1 if wide else 2, 32 if wide else 16
     # those that are left hold a sum, the total, the scale, and factors of a product
@@ -212,9 +250,11 @@ def _write(
     up.build.ret(whole)
     down = _Writer(module, f"{name}_down", element, lanes, parts, True)
     for number in range(parts):
-        down.part(number)
-        _write_down(down, rule, symbols, registers * 3 // 4)
+        _write_down(down, rule, symbols, registers * 3 // 4, [number])
     down.build.ret_void()
+    show = _Writer(module, f"{name}_show", element, lanes, parts, True, True)
+    _write_down(show, rule, symbols, registers * 3 // 4, range(parts))
+    show.build.ret_void()
 
 
 def _read(codegen: Any, key: str, path: Path) -> Any:
@@ -339,7 +379,8 @@ def code_of(rule: NDArray[Any], symbols: int, dtype: np.dtype[Any], folder: str 
 def tree_code_of(table: NDArray[Any], dtype: np.dtype[Any], folder: str | None) -> Code:
     """Both passes over whole trees, from the geometry table of a plan for seen symbols."""
     sizes = table.copy()
-    sizes[:, [layout.UP_CODE, layout.DOWN_CODE]] = 0  # these are read when it runs
+    codes = [layout.UP_CODE, layout.DOWN_CODE, layout.SHOW_CODE]
+    sizes[:, codes] = 0  # these are read when it runs
     return _code(
         ("tree", str(dtype), sizes.shape), sizes, folder,
         lambda module, name: write_tree(module, name, sizes, dtype),
@@ -350,7 +391,7 @@ def _code(
     mark: tuple[Any, ...], table: NDArray[Any], folder: str | None,
     write: Callable[[ir.Module, str], None],
 ) -> Code:  # fmt: skip
-    """Two functions, made once, or read from a file."""
+    """Functions that are made once, or read from a file."""
     codegen = cpu_target.target_context.codegen()
     digest = hashlib.blake2b(repr((SOURCES, codegen.magic_tuple(), mark)).encode(), digest_size=12)
     digest.update(table.tobytes())
@@ -369,6 +410,7 @@ def _code(
             library.finalize()
             if path is not None:
                 _keep(library, path)
-        up, down = (library.get_pointer_to_function(f"{key}_{name}") for name in ("up", "down"))
-        _MADE[key] = Code(library, up, down)
+        names = ("up", "down") if mark[0] == "tree" else ("up", "down", "show")
+        places = (library.get_pointer_to_function(f"{key}_{name}") for name in names)
+        _MADE[key] = Code(library, *places)
     return _MADE[key]

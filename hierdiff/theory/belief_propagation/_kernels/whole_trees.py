@@ -163,40 +163,6 @@ class _Pass:
         kind = ir.FunctionType(result, [x.type for x in arguments])
         return self.build.call(self.build.inttoptr(place, kind.as_pointer()), arguments)
 
-    def marginals(self, level: int, children: int) -> Any:
-        """A function that writes marginals of the children of a node from their messages.
-
-        ``f(child, down, out, step)``: lines ``step`` bytes apart from ``out`` on.  Levels of equal
-        sizes share it.  Marginals are not written where the messages are computed: stores past the
-        caches then wait for each other, and trees beyond the cache take nearly twice the time.
-        """
-        v, stride = self.of(level, layout.SYMBOLS), self.of(level, layout.STRIDE)
-        name = f"{self.name}_marginals_{children}_{v}_{stride}"
-        if name in self.module.globals:
-            return self.module.globals[name]
-        kind = ir.FunctionType(ir.VoidType(), [_BYTES, _BYTES, _BYTES, _WORD])
-        function = ir.Function(self.module, kind, name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        child, down, out, step = function.args
-        kept, self.build = self.build, ir.IRBuilder(function.append_basic_block())
-        build, one = self.build, self.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-        place = build.alloca(_BYTES)
-        build.store(out, place)
-        for j in range(children):
-            with cgutils.for_range(build, _number(v)) as loop:
-                offset = build.mul(loop.index, _number(LINE))
-                below = self.load(build.gep(child, [offset]), j * stride)
-                above = self.load(build.gep(down, [offset]), j * v * self.lanes)
-                out = build.load(place)
-                line = build.bitcast(out, self.vector.as_pointer())
-                store = build.store(build.fmul(above, below), line, align=LINE)
-                store.set_metadata("nontemporal", one)
-                build.store(build.gep(out, [step]), place)
-        build.ret_void()
-        self.build = kept
-        return function
-
 
 def _write_up(go: _Pass) -> None:
     """From the leaves to the root."""
@@ -257,9 +223,11 @@ def _write_down(go: _Pass) -> None:
         values = build.gep(values, [build.mul(place, _number(go.size))])
         step, stride = build.mul(length, _number(go.size)), go.of(level + 1, layout.STRIDE)
         arguments = [parent, child, _number(stride * go.size), out, go.scale(level, child)]
-        go.code(level, layout.DOWN_CODE, ir.VoidType(), arguments)
-        with build.if_then(wanted):
-            build.call(go.marginals(level + 1, s), [child, out, values, step])
+        with build.if_else(wanted) as (yes, no):
+            with yes:
+                go.code(level, layout.SHOW_CODE, ir.VoidType(), [*arguments, values, step])
+            with no:
+                go.code(level, layout.DOWN_CODE, ir.VoidType(), arguments)
         if below is not None:
             lowest = go.entry("job", layout.LOWEST)
             with (
