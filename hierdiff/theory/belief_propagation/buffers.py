@@ -200,6 +200,7 @@ def _forget() -> None:
     """The child of a fork has none of the threads, and locks as they were."""
     global _LOCK, _QUEUE, _WORKERS
     _BELL[:] = 0
+    _HELD.clear()
     _LOCK, _QUEUE, _WORKERS = threading.Lock(), SimpleQueue(), 0
 
 
@@ -270,11 +271,25 @@ def _ring() -> None:
     _BELL[layout.RANG] += 1
 
 
-def hang_up() -> None:
+_HELD: dict[int, tuple[Scratch, object]] = {}  # by thread
+
+
+def hold(scratch: Scratch, what: object) -> None:
+    """Keep what those who come by the bell write to, until it is let go."""
+    before = _HELD.get(threading.get_ident())
+    if before is not None:  # an interrupt ended the call in which it was held
+        let_go(before[0])
+    _HELD[threading.get_ident()] = scratch, what
+
+
+def let_go(scratch: Scratch) -> None:
     """Wait for those who came by the bell and are still within, and let others use it."""
-    while _BELL[layout.WITHIN] > 0:
-        time.sleep(5e-5)
-    _BELL[layout.TAKEN] = 0
+    if scratch.room[layout.BUSY]:
+        while _BELL[layout.WITHIN] > 0:
+            time.sleep(5e-5)
+        _BELL[layout.TAKEN] = 0
+        scratch.room[layout.BUSY] = 0
+    del _HELD[threading.get_ident()]
 
 
 def in_threads(count: int, parts: int, run: Callable[[int, int], None]) -> None:

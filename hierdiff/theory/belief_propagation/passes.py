@@ -45,8 +45,9 @@ from hierdiff.theory.belief_propagation.buffers import (
     Shelf,
     address,
     available_threads,
-    hang_up,
+    hold,
     in_threads,
+    let_go,
     results,
     shelf_of,
     together,
@@ -574,13 +575,16 @@ def run_job(
     kept: int = 0,
     done: Result | None = None,
     run: Callable[..., None] = kernels.numbers,
+    held: object = None,
 ) -> Result:
     """Run compiled code over all tiles, in as many threads as pay.
 
     The rest are addresses, 0 for none: ``tops`` takes the messages of the roots, ``on`` the same
     for the tree above, ``priors`` the raw downward messages of the last level, which are the roots
     of the trees below, ``inside`` the whole one.  ``kept`` holds the upward messages of all tiles;
-    with ``done`` they are there, together with the result of the upward pass.
+    with ``done`` they are there, together with the result of the upward pass.  ``held`` is what
+    stands at these addresses: other threads keep it, so that they write to memory that is there
+    even if an interrupt ends this call before them.
     """
     plan, leaves, n = job.plan, job.leaves, job.n
     entries = plan.template.copy()
@@ -599,15 +603,16 @@ def run_job(
         run = action.run
     parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
 
-    def part(role: int) -> bool:
+    everything = job, action, entries, result, held
+
+    def part(role: int, _kept: object = everything) -> bool:
         scratch = plan.shelf.take()
         scratch.room[layout.ROLE] = role
-        try:
-            run(entries, scratch.room, plan.base)
-        finally:  # an interrupt, too, waits for those who came by the bell and write to this job
-            if role == layout.CALLS and scratch.room[layout.BUSY]:
-                hang_up()
-                scratch.room[layout.BUSY] = 0
+        if role == layout.CALLS:
+            hold(scratch, everything)
+        run(entries, scratch.room, plan.base)
+        if role == layout.CALLS:
+            let_go(scratch)
         plan.shelf.give(scratch)
         return bool(entries[layout.DONE] == job.tiles)
 
@@ -676,7 +681,7 @@ def upward(g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int) -> t
     if cut is None:
         tops = np.empty((len(leaves), g.v[top]), leaves.root.dtype)
         job = job_of(g, top, bottom, leaves, threads)
-        return tops, run_job(job, None, tops=address(tops))
+        return tops, run_job(job, None, tops=address(tops), held=tops)
     below = _Below(g, top, cut, bottom, leaves, threads)
     tops, result = upward(g, top, cut, below.above, threads)
     return tops, _merge(result, below.result)
@@ -703,20 +708,25 @@ class _Below:
         self.kept = results(size, np.uint8) if keep and size <= _KEPT_BYTES else None
         self.place = 0 if self.kept is None else address(self.kept)
         tops = address(self.tops)
-        self.result = run_job(self.job, None, on=tops, kept=self.place, run=run)
+        self.result = run_job(self.job, None, on=tops, kept=self.place, run=run, held=self)
         self.above = Leaves(
             layout.MESSAGES_BELOW, self.tops, _NO_SYMBOLS, _NOTHING, _NOTHING, leaves.root,
             leaves.shift, where=(tops, 0, 0, 0, leaves.places[4]),
         )  # fmt: skip
 
-    def walk(self, action: Action, root: Array | None, place: int, priors: int) -> None:
+    def walk(
+        self, action: Action, root: Array | None, place: int, priors: int, held: object
+    ) -> None:
         """Both passes, or the second one where the messages of the first were kept."""
         leaves = self.leaves
         if root is not None:
             leaves = leaves.cut(1, root, place)
         job = Job(self.job.plan, leaves, self.job.threads)
         done = None if self.kept is None else self.result
-        run_job(job, action, False, priors=priors, kept=self.place, done=done, inside=True)
+        run_job(
+            job, action, False, priors=priors, kept=self.place, done=done, inside=True,
+            held=(self, held),
+        )  # fmt: skip
 
 
 def _merge(above: Result, below: Result) -> Result:
@@ -732,22 +742,25 @@ def _merge(above: Result, below: Result) -> Result:
 
 def walk(
     g: Grammar, top: int, bottom: int, leaves: Leaves, threads: int, action: Action,
-    normalise: bool = True, priors: int = 0,
+    normalise: bool = True, priors: int = 0, held: object = None,
 ) -> Result:  # fmt: skip
-    """Both passes, cut into blocks where that pays; ``action`` keeps what is wanted."""
+    """Both passes, cut into blocks where that pays; ``action`` keeps what is wanted.
+
+    ``held`` is what stands at the address ``priors``.
+    """
     cut = cut_level(g, top, bottom, len(leaves), leaves.root.dtype)
     if cut is None:
         job = job_of(g, top, bottom, leaves, threads)
-        return run_job(job, action, normalise, priors=priors)
+        return run_job(job, action, normalise, priors=priors, held=held)
     lower = priors != 0 or action.reaches(cut)
     below = _Below(g, top, cut, bottom, leaves, threads, lower, action.run)
     middle, place = None, 0
     if lower and action.downward:
         middle = np.empty((below.job.n, g.v[cut]), leaves.root.dtype)
         place = address(middle)
-    result = walk(g, top, cut, below.above, threads, action, normalise, place)
+    result = walk(g, top, cut, below.above, threads, action, normalise, place, middle)
     if lower:
-        below.walk(action, middle, place, priors)
+        below.walk(action, middle, place, priors, held)
     return _merge(result, below.result)
 
 

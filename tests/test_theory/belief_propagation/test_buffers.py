@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -281,3 +283,64 @@ def test_a_fork_after_threads_were_used() -> None:
     assert os.read(read, 1) == b"y"
     os.waitpid(child, 0)
     os.close(read)
+
+
+# Interrupts 200 times a second end calls while other threads still write for them: the process must
+# not crash, and whatever is computed afterwards is right.
+INTERRUPTED = """
+import os, random, signal, sys, threading, time
+import numpy as np
+from hierdiff import RHM, MaskingNoise
+from hierdiff.theory import posterior, specialise
+
+cases = []
+for v, m, s, L, n in ((16, 4, 2, 6, 256), (8, 2, 4, 4, 256), (32, 8, 2, 5, 64), (4, 2, 2, 2, 5)):
+    grammar, noise = RHM(v=v, m=m, s=s, L=L).draw(seed=0), MaskingNoise(v)
+    specialise(grammar, np.float32)
+    x_t = noise.corrupt(grammar.sample(n, seed=1).leaves, 0.4, seed=2)
+    for dtype in (np.float32, np.float64):
+        cases.append((grammar, noise.evidence(x_t, 0.4), dtype))
+
+def run(case):
+    grammar, evidence, dtype = case
+    found = posterior(grammar, evidence, dtype=dtype, threads=2)
+    return [x.tobytes() for x in found.marginals] + [found.log_evidence.tobytes()]
+
+want, end, seen = [run(case) for case in cases], time.time() + float(sys.argv[1]), [0, 0]
+
+def interrupt():
+    pick = random.Random(0)
+    while time.time() < end:
+        time.sleep(0.01 * pick.random())
+        os.kill(os.getpid(), signal.SIGINT)
+
+def beside():  # so that other threads of a call are often late
+    pick = random.Random(2)
+    while time.time() < end:
+        run(cases[pick.randrange(len(cases))])
+
+pick = random.Random(1)
+for work in (interrupt, beside):
+    threading.Thread(target=work, daemon=True).start()
+while time.time() < end + 0.1:
+    try:
+        while time.time() < end + 0.1:
+            k = pick.randrange(len(cases))
+            assert run(cases[k]) == want[k]
+            seen[0] += 1
+    except KeyboardInterrupt:
+        seen[1] += 1
+assert all(run(case) == one for case, one in zip(cases, want))
+print(*seen)
+"""
+
+
+@pytest.mark.slow
+def test_interrupts_leave_the_memory_to_the_threads_that_write_to_it() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "8"], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    calls, interrupts = map(int, run.stdout.split())
+    assert calls > 20
+    assert interrupts > 20
