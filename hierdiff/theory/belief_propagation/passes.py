@@ -603,23 +603,25 @@ def run_job(
         run = action.run
     parts = job.threads if job.tiles * plan.work > _SERIAL_WORK else 1
 
-    everything = job, action, entries, result, held
+    tiles, kept_for_others = job.tiles, [job, action, result, held]
 
-    def part(role: int, _kept: object = everything) -> bool:
+    def part(role: int) -> bool:
         scratch = plan.shelf.take()
         scratch.room[layout.ROLE] = role
         if role == layout.CALLS:
-            hold(scratch, everything)
+            hold(scratch, (entries, kept_for_others))
         run(entries, scratch.room, plan.base)
         if role == layout.CALLS:
             let_go(scratch)
         plan.shelf.give(scratch)
-        return bool(entries[layout.DONE] == job.tiles)
+        return bool(entries[layout.DONE] == tiles)
 
     name = 0
     if run in _FUNCTIONS:
         name = entries[layout.TO] = plan.name + _FUNCTIONS.index(run)
-    together(min(parts, job.tiles), part, name)
+    together(min(parts, tiles), part, name)
+    # all is written; threads that wait for the next call must not keep the memory of this one
+    kept_for_others.clear()
     return result
 
 

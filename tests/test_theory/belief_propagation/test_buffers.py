@@ -285,6 +285,17 @@ def test_a_fork_after_threads_were_used() -> None:
     os.close(read)
 
 
+def test_threads_that_wait_for_the_next_call_keep_no_results(monkeypatch) -> None:
+    """One piece of memory serves any number of calls that follow each other."""
+    made, plain = [], buffers._Memory
+    monkeypatch.setattr(buffers, "_Memory", lambda size: made.append(size) or plain(size))
+    grammar, noise = RHM(16, 4, 2, 7).draw(0), UniformNoise(16)
+    given = noise.evidence(grammar.sample(256, 0).leaves, 0.3)
+    for _ in range(30):
+        posterior(grammar, given, dtype=np.float32, threads=2)
+    assert len(made) <= 1
+
+
 # Interrupts 200 times a second end calls while other threads still write for them: the process must
 # not crash, and whatever is computed afterwards is right.
 INTERRUPTED = """
