@@ -265,9 +265,11 @@ class _Forms:
         w = np.ones(len(rows)) if weights is None else weights
         take = slice(None) if h is None else slice(h, h + 1)
         cut = np.ix_(rows, rows)
-        above, below = (np.einsum("i,kij,j->k", w, f[take].mean(axis=0)[(slice(None), *cut)], w)
-                        for f in (self.signal, self.residual))  # fmt: skip
-        return float((above / below).mean())
+        forms = [f[take].mean(axis=0)[(slice(None), *cut)] for f in (self.signal, self.residual)]
+        above, below = (np.einsum("i,kij,j->k", w, f, w) for f in forms)
+        # where residuals cancel, the form is what rounding leaves, of either sign
+        least = np.einsum("i,kij,j->k", abs(w), abs(forms[1]), abs(w)) * np.finfo(float).eps
+        return float((above / np.maximum(below, least)).mean())
 
     def best(self, h: int, rows: tuple[int, ...]) -> Array:
         """Weights of highest SNR of the mean forms of a half."""
