@@ -175,6 +175,7 @@ def test_wide_representations_are_read_like_the_single_functions_read_them() -> 
     y = labels(60)
     y[50:] = y[:10]
     Z = representation("ordered", y) @ np.random.default_rng(3).standard_normal((128, 300))
+    Z[50:] = Z[:10]  # a product may round equal rows in different ways
     read = read_phase(BUMPS.images(y), y, Z, dark=True)
     expected = {
         "two_nn": two_nn(Z), "rsa": rsa(Z, y), "neighbour_ratio": neighbour_ratio(Z, y),
