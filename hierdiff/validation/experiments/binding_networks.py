@@ -135,7 +135,7 @@ class BindingNetworks:
     """Features per place of the denoising networks."""
     layers: int = 4
     """Their layers."""
-    steps: int = 3000
+    steps: int = 2000
     """Their training steps."""
     batch: int = 32
     """Fresh scenes per step."""

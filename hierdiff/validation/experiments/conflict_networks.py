@@ -108,7 +108,7 @@ class ConflictNetworks:
     """Features per place of both networks."""
     layers: int = 4
     """Their layers."""
-    steps: int = 3000
+    steps: int = 1500
     """Training steps of the denoising network."""
     classifier_steps: int = 1000
     """Training steps of the discriminative network."""
