@@ -380,7 +380,7 @@ def _cues(add) -> None:
             f"{', '.join(rows)}; {', '.join(effects)}; network minus exact {_scored(gap)}; "
             f"what a small amplitude adds, network minus exact, {_scored(added)} (planted and "
             "wrong: it adds nothing)",
-            "classification.py conflict")  # fmt: skip
+            "classification.py conflict --steps 3000")  # fmt: skip
     found = network("classification_composed")
     if found is not None:
         rows = []
@@ -414,7 +414,7 @@ def _cues(add) -> None:
             f"{_scored(bag['sum'])}; with {last} times the area the colour of the small object "
             f"{plus(*seen['exp'], 3)}, at high noise {plus(*seen['high'], 3)} (exact "
             f"{plus(*exact['exp'], 3)} and {plus(*exact['high'], 3)}); dual encoders {widths}",
-            "classification.py binding")  # fmt: skip
+            "classification.py binding --steps 3000")  # fmt: skip
 
 
 def _probes(add) -> None:
