@@ -340,8 +340,10 @@ class _State:
         # the random start counts as the first network, so no step replaces the average by itself
         self.averaged.n_averaged.fill_(1)
         # one call for all weights: for small networks, calls cost more than the arithmetic
+        weights = list(network.parameters())
+        fused = all(w.is_floating_point() and w.device.type in ("cpu", "cuda") for w in weights)
         self.optimiser = torch.optim.Adam(
-            network.parameters(), lr=config.rate, betas=(0.9, 0.99), fused=True
+            weights, lr=config.rate, betas=(0.9, 0.99), fused=fused or None
         )
         self.step, self.best, self.waited = 0, math.inf, 0
         self.history: list[dict[str, float]] = []

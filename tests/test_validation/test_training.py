@@ -42,6 +42,28 @@ def weights(network: nn.Module) -> np.ndarray:
     return np.concatenate([p.detach().numpy().ravel() for p in network.parameters()])
 
 
+class Weights(nn.Module):
+    """Numbers that a loss draws to zero."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        self.numbers = nn.Parameter(torch.tensor([1.0, -0.5, 2.0]).to(kind))
+
+    def forward(self) -> torch.Tensor:
+        return (self.numbers.abs() ** 2).sum()
+
+
+def test_the_fused_step_is_the_plain_one() -> None:
+    """Complex weights have no fused step; on real numbers both move alike, and so do averages."""
+    plan = TrainConfig(steps=30, every=30, rate=0.05, warmup=5, average=0.9)
+    real, complex_ = (
+        train(Weights(kind), lambda network, step: network(), plan).network.numbers
+        for kind in (torch.float32, torch.complex64)
+    )
+    assert torch.allclose(complex_, real.to(torch.complex64), atol=1e-5)
+    assert real.abs().max() < 1.5
+
+
 def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     loss = symbol_loss(GRAMMAR, NOISE, batch=16)
     plan = TrainConfig(steps=24, every=8, warmup=4)
