@@ -660,9 +660,10 @@ def _speciation(add) -> None:
             "exact denoiser in time"
         )
     add(("S1",), f"{sizes}: mean and fluctuation of the log-likelihood ratio that two conditional "
-        f"denoisers imply meet at {' and at '.join(entropy)}", "speciation.py")  # fmt: skip
+        f"denoisers imply meet at {' and at '.join(entropy)}",
+        "speciation.py --networks 4")  # fmt: skip
     add(("S2",), f"{sizes}: U-turns change the class half as often as at infinity at "
-        f"{' and at '.join(turns)}", "speciation.py")  # fmt: skip
+        f"{' and at '.join(turns)}", "speciation.py --networks 4")  # fmt: skip
     near, far = (levels[c]["minus network"] for c in ("branch", "fluctuation"))
     worst = max(range(len(near[0])), key=lambda i: abs(near[0][i]))
     late = f"{min(far[0]):.3f} to {max(far[0]):.3f}"
@@ -670,14 +671,15 @@ def _speciation(add) -> None:
         f"hold: mean and fluctuation of exact beliefs meet {late} later than "
         f"U-turns of networks keep half of the symbols (z = {min(far[2]):.1f} to {max(far[2]):.1f})"
         f", the branch crosses its rivals within {abs(near[0][worst]):.3f} of them",
-        "speciation.py")  # fmt: skip
+        "speciation.py --networks 4")  # fmt: skip
     if short is not None:
         x, y = (short["covariance"][word] for word in ("free entropy", "U-turn"))
         early, error, _ = y["network minus exact chain"]
         add(("S2",), "after 1,000 training steps networks without the class do not infer it from "
             f"the covariance: U-turns lose it {plus(-early, error, 3)} earlier than those of the "
             "exact denoiser, while the times of the ratio of the conditional ones are off by "
-            f"{plus(*x['network minus exact'][:2], 3)}", "speciation.py --steps 1000")  # fmt: skip
+            f"{plus(*x['network minus exact'][:2], 3)}",
+            "speciation.py --steps 1000 --networks 4")  # fmt: skip
 
 
 def _training(add) -> None:

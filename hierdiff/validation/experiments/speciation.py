@@ -146,7 +146,7 @@ class NetworkSpeciation:
 
     spins: tuple[int, ...] = (64, 160, 400, 1024)
     """Lengths N of the chains."""
-    networks: int = 4
+    networks: int = 3
     """Networks on chains of either kind."""
     J: float = 0.5
     """Coupling of the chains whose classes differ in the sign of the coupling."""
