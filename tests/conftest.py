@@ -6,6 +6,12 @@ makes the table that the manual prints.
 
 from __future__ import annotations
 
+import os
+
+# tests that run side by side have a processor each; said before anything starts threads
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from laws import SCORES, Laws
 
@@ -20,6 +26,11 @@ def laws(request: pytest.FixtureRequest) -> Laws:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--laws", default=None, help="write the scores of all laws to this JSON file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--laws") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--laws collects the scores of one process; leave out -n")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
