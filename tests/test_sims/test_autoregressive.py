@@ -42,6 +42,7 @@ def one_group(units: dict[str, np.ndarray], i: int, source: str) -> Any:
     [("half", {"order": "random", "level": 0}), ("half", {"order": "left to right", "level": 1}),
      ("rule_loss", {"rules": 1}), ("divergence", {"context": 1}), ("total", {})],
 )  # fmt: skip
+@pytest.mark.slow
 def test_errors_of_eight_grammars_cover(
     units: dict[str, np.ndarray], name: str, where: dict[str, Any]
 ) -> None:

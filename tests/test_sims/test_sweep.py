@@ -82,6 +82,7 @@ def test_a_refused_point_is_named_before_any_work(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- the sweep
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_undrawn")
 def test_every_point_is_the_run_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
