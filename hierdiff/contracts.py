@@ -160,7 +160,8 @@ class SymbolEvidence:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "v", whole("v", self.v, 1, MAX_SYMBOLS))
-        symbols = frozen(symbols_of("symbols", self.symbols, -1, self.v))
+        symbols = symbols_of("symbols", self.symbols, -1, self.v)
+        symbols = frozen(np.ascontiguousarray(symbols, np.int32))  # as kernels read them
         object.__setattr__(self, "symbols", symbols)
         n = len(symbols)
         match, other = (
@@ -190,6 +191,15 @@ class SymbolEvidence:
             found: NDArray[np.intp] = np.add.reduce(self.symbols >= 0, axis=1)
             return found
         return int(self.symbols.shape[1])
+
+    @cached_property
+    def _place(self) -> int:
+        """Where the symbols stand."""
+        place: int = self.symbols.__array_interface__["data"][0]
+        return place
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: x for k, x in self.__dict__.items() if k != "_place"}  # a copy has its own
 
     def dense(self) -> FloatArray:
         """Natural logarithm of the evidence of every symbol, [n, leaves, v]."""

@@ -104,15 +104,15 @@ def leaves_of(
     """
     kind = precision("dtype", dtype)
     if isinstance(log_evidence, SymbolEvidence):
-        symbols, (match, other), likelihoods, two, shift = _symbol_likelihoods(
+        symbols, seen, match, other, likelihoods, two, shift = _symbol_likelihoods(
             grammar, log_evidence, kind
         )
-        n, each = len(symbols), likelihoods.shape[1]
-        prior, converted, place = _root(grammar, root, n, kind)
+        each = len(match)
+        prior, converted, place = _root(grammar, root, len(symbols), kind)
         return Leaves(
             2, _NO_DENSE[kind], symbols, likelihoods[0], likelihoods[1], converted, shift,
             Exact(prior, match, other),
-            ALL if each == 1 else 1, (0, address(symbols), two, two + each * kind.itemsize, place),
+            ALL if each == 1 else 1, (0, seen, two, two + each * kind.itemsize, place),
         )  # fmt: skip
     given = array("log_evidence", log_evidence)
     if given.size > _SMALL:  # before a copy of it is made
@@ -144,40 +144,41 @@ _NO_DENSE = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, 
 
 def _symbol_likelihoods(
     grammar: Grammar, evidence: SymbolEvidence, kind: np.dtype[Any]
-) -> tuple[Array, Array, Array, int, Array]:
-    """Symbols, both logarithms [2, n] relative to the larger, their exponentials, and a sum [n].
+) -> tuple[Array, int, Array, Array, Array, int, Array]:
+    """Symbols and their address, both logarithms relative to the larger, their exponentials, a sum.
 
-    The sum is of what was taken out; the exponentials come with their address.  Where all samples
-    have the same two numbers, as samples of one noise level have, they are [2, 1].
+    The logarithms are [n], or [1] where all samples have the same two numbers, as samples of one
+    noise level have; the exponentials [2, n or 1], with their address; the sum [n] is of what was
+    taken out.
     """
-    symbols = evidence.symbols
+    symbols, place = evidence.symbols, evidence._place
     v = grammar.v[grammar.L]
     if symbols.shape[1] != known(grammar).nodes[grammar.L] or evidence.v != v:
         raise InvalidParameter(
             f"evidence is about {symbols.shape} leaves with {evidence.v} symbols; the grammar "
             f"needs (n, {grammar.n_leaves}) with {v}"
         )
-    n, match, other = len(symbols), evidence.log_match, evidence.log_other
+    match, other, observed = evidence.log_match, evidence.log_other, evidence._observed
     if isinstance(match, float) and isinstance(other, float):
         top = max(match, other)
-        two, likelihoods, place = _two_likelihoods(match - top, other - top, kind)
-        observed, logarithms = evidence._observed, np.ndarray((2, n), float, two, 0, (8, 0))
-        shift = np.full(n, top * observed) if isinstance(observed, int) else top * observed
-    else:
-        logarithms = np.empty((2, n))
-        logarithms[0], logarithms[1] = match, other
-        tops = np.maximum(logarithms[0], logarithms[1])
-        logarithms -= tops
-        likelihoods, shift = np.exp(logarithms).astype(kind, copy=False), tops * evidence._observed
-        place = address(likelihoods)
-    if symbols.dtype != np.int32 or not symbols.flags.c_contiguous:
-        symbols = np.require(symbols, np.int32, ["C"])
-    return symbols, logarithms, likelihoods, place, shift
+        found = _two_likelihoods(match - top, other - top, kind)
+        shift = (
+            np.full(len(symbols), top * observed) if isinstance(observed, int) else top * observed
+        )
+        return symbols, place, *found, shift
+    logarithms = np.empty((2, len(symbols)))
+    logarithms[0], logarithms[1] = match, other
+    tops = np.maximum(logarithms[0], logarithms[1])
+    logarithms -= tops
+    likelihoods, shift = np.exp(logarithms).astype(kind, copy=False), tops * observed
+    return symbols, place, *logarithms, likelihoods, address(likelihoods), shift
 
 
 @functools.lru_cache(maxsize=256)
-def _two_likelihoods(match: float, other: float, kind: np.dtype[Any]) -> tuple[Array, Array, int]:
-    """Two logarithms [2, 1], their exponentials and the address of these.
+def _two_likelihoods(
+    match: float, other: float, kind: np.dtype[Any]
+) -> tuple[Array, Array, Array, int]:
+    """Two logarithms [1] each, their exponentials [2, 1] and the address of these.
 
     A study has few noise levels, and asks for each many times.
     """
@@ -186,7 +187,7 @@ def _two_likelihoods(match: float, other: float, kind: np.dtype[Any]) -> tuple[A
     place = address(likelihoods)
     for array_ in (logarithms, likelihoods):
         array_.flags.writeable = False
-    return logarithms, likelihoods, place
+    return logarithms[0], logarithms[1], likelihoods, place
 
 
 def _root(
@@ -288,9 +289,11 @@ _NONE = np.empty(0, np.intp)
 
 def _extreme(result: Result, dtype: Any) -> Array:
     """Samples that the passes could not hold in range, or whose evidence is bad."""
-    fine = result.ranges >= _RANGE_LIMIT[dtype]
-    fine &= result.z > 0
-    return _NONE if np.count_nonzero(fine) == fine.size else np.flatnonzero(~fine)
+    limit, ranges, z = _RANGE_LIMIT[dtype], result.ranges, result.z
+    # the smallest tell whether any is; not-a-number is the smallest wherever it stands
+    if z.size and np.minimum.reduce(ranges) >= limit and np.minimum.reduce(z) > 0:
+        return _NONE
+    return np.flatnonzero(~((ranges >= limit) & (z > 0)))
 
 
 def _again(leaves: Leaves, rows: Array) -> Leaves | None:
@@ -331,14 +334,13 @@ class _Blocks(NamedTuple):
 
     starts: dict[int, int]  # of the blocks of the wanted levels
     size: int  # numbers of all of them, with gaps
-    numbers: float  # without
     rows: int  # of a line, or 0
     shown: list[tuple[tuple[int, ...], int, tuple[int, ...]]]  # shape, start, strides per level
     heads: dict[Any, Any]  # see `Dense`
 
 
 def _blocks(g: Grammar, n: int, wanted: tuple[int, ...], dtype: Any) -> _Blocks:
-    """Places of results, worked out once.
+    """Places of results, worked out once; refused if the machine has no room for them.
 
     Batches that are not cut are written line by line, samples side by side; others by samples.
     """
@@ -362,8 +364,8 @@ def _blocks(g: Grammar, n: int, wanted: tuple[int, ...], dtype: Any) -> _Blocks:
         )
         shown.append(((n, nodes, v), size * item, strides))
         size += -(-max(rows, n) * nodes * v // lanes) * lanes
-    numbers = float(n) * sum(g.n_nodes(level) * g.v[level] for level in wanted)
-    found = blocks[mark] = _Blocks(starts, size, numbers, rows, shown, {})
+    _fits(g, n, float(n) * sum(g.n_nodes(level) * g.v[level] for level in wanted))
+    found = blocks[mark] = _Blocks(starts, size, rows, shown, {})
     return found
 
 
@@ -418,7 +420,6 @@ def lines(
     wanted = tuple(range(len(g.v)) if levels is None else levels)
     if out is None:
         blocks = _blocks(g, n, wanted, dtype)
-        _fits(g, n, blocks.numbers)
         values, place = results_at(blocks.size, dtype)
         action = Dense(kind, blocks.starts, values, blocks.rows, blocks.heads, place)
         found = [np.ndarray(shape, dtype, values, start, strides)

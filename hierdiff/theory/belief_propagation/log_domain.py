@@ -22,9 +22,10 @@ def log_likelihoods(leaves: Leaves, v: int, row: int) -> Array:
         return np.asarray(leaves.dense[row], np.float64)
     assert leaves.exact is not None  # pieces of trees are never done again on their own
     symbols = leaves.symbols[row]
-    out = np.full((symbols.size, v), float(leaves.exact.other[row]))
+    at = row if len(leaves.exact.match) > 1 else 0
+    out = np.full((symbols.size, v), float(leaves.exact.other[at]))
     seen = np.flatnonzero(symbols >= 0)
-    out[seen, symbols[seen]] = float(leaves.exact.match[row])
+    out[seen, symbols[seen]] = float(leaves.exact.match[at])
     out[symbols < 0] = 0.0
     return out
 

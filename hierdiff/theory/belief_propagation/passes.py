@@ -71,7 +71,7 @@ class Exact:
     """
 
     root: Array  # float64 [n or 1, v_0]
-    match: Array  # float64 [n] or empty: logarithms, the larger of the two is 0
+    match: Array  # float64 [n], [1] or empty: logarithms, the larger of the two is 0
     other: Array
     dense: Array | None = None  # float64 [k, leaves, v] as it was given, where `Leaves` has float32
     rows: Array | None = None  # the k columns that are kept, increasing; None: all
@@ -88,8 +88,8 @@ class Exact:
             dense, kept = dense[at[here]], np.flatnonzero(here)
         return Exact(
             self.root if len(self.root) == 1 else self.root[rows],
-            self.match[rows] if self.match.size else self.match,
-            self.other[rows] if self.other.size else self.other,
+            self.match[rows] if len(self.match) > 1 else self.match,
+            self.other[rows] if len(self.other) > 1 else self.other,
             dense,
             kept,
         )
@@ -146,6 +146,7 @@ class Leaves:
             exact.root,
             shift,
             replace(exact, dense=None),
+            ALL if len(exact.match) == 1 else 1,
         )
 
     def take(self, rows: Array) -> Leaves:

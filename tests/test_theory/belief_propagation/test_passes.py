@@ -89,6 +89,19 @@ def test_a_copy_of_a_posterior_reads_its_own_evidence(form: str) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def test_a_copy_of_evidence_stands_where_its_own_symbols_stand() -> None:
+    """The address is kept with the evidence, and a copy has its symbols elsewhere."""
+    grammar, noise = RHM(6, 2, 2, 3).draw(0), UniformNoise(6)
+    x_t = noise.corrupt(grammar.sample(40, 1).leaves, 0.3, 2)
+    evidence = noise.evidence(x_t, 0.3)
+    expected = posterior(grammar, evidence).log_evidence
+    for made in (pickle.loads(pickle.dumps(evidence)), copy.deepcopy(evidence)):
+        assert made._place == buffers.address(made.symbols) != evidence._place
+        np.testing.assert_array_equal(posterior(grammar, made).log_evidence, expected)
+    turned = noise.evidence(np.asfortranarray(x_t), 0.3)  # kept in C order, as kernels read
+    np.testing.assert_array_equal(posterior(grammar, turned).log_evidence, expected)
+
+
 def test_results_lie_in_one_buffer_of_their_size() -> None:
     """Lines are padded to an odd number of vectors, and levels to a vector; no more is taken."""
     grammar, noise = RHM(6, 2, 3, 2).draw(0), UniformNoise(6)
