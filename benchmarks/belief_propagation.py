@@ -70,7 +70,7 @@ def float32(function: Any, *arguments: Any, **options: Any) -> Call:
 # ------------------------------------------------------------------- against others and the machine
 
 MARGINALS = Table(
-    "marginals", "Marginals of all nodes", capped=True,
+    "marginals", "Marginals of all nodes", capped=True, least=9,
     points=over(size="ABC", batch=(1, 32, 256)), quick=over(size="C", batch=(1, 256)),
 )  # fmt: skip
 

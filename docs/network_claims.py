@@ -639,6 +639,7 @@ def _windows(add) -> None:
 
 def _speciation(add) -> None:
     """When networks decide the class of chains, and the levels of grammars."""
+    command = "speciation.py --networks 4 --steps 2500 --tree-steps 2500"
     found, short = network("network_speciation"), network("network_speciation_short")
     if found is None:
         return
@@ -661,9 +662,9 @@ def _speciation(add) -> None:
         )
     add(("S1",), f"{sizes}: mean and fluctuation of the log-likelihood ratio that two conditional "
         f"denoisers imply meet at {' and at '.join(entropy)}",
-        "speciation.py --networks 4")  # fmt: skip
+        command)  # fmt: skip
     add(("S2",), f"{sizes}: U-turns change the class half as often as at infinity at "
-        f"{' and at '.join(turns)}", "speciation.py --networks 4")  # fmt: skip
+        f"{' and at '.join(turns)}", command)  # fmt: skip
     near, far = (levels[c]["minus network"] for c in ("branch", "fluctuation"))
     worst = max(range(len(near[0])), key=lambda i: abs(near[0][i]))
     late = f"{min(far[0]):.3f} to {max(far[0]):.3f}"
@@ -671,7 +672,7 @@ def _speciation(add) -> None:
         f"hold: mean and fluctuation of exact beliefs meet {late} later than "
         f"U-turns of networks keep half of the symbols (z = {min(far[2]):.1f} to {max(far[2]):.1f})"
         f", the branch crosses its rivals within {abs(near[0][worst]):.3f} of them",
-        "speciation.py --networks 4")  # fmt: skip
+        command)  # fmt: skip
     if short is not None:
         x, y = (short["covariance"][word] for word in ("free entropy", "U-turn"))
         early, error, _ = y["network minus exact chain"]
@@ -679,7 +680,7 @@ def _speciation(add) -> None:
             f"the covariance: U-turns lose it {plus(-early, error, 3)} earlier than those of the "
             "exact denoiser, while the times of the ratio of the conditional ones are off by "
             f"{plus(*x['network minus exact'][:2], 3)}",
-            "speciation.py --steps 1000 --networks 4")  # fmt: skip
+            "speciation.py --steps 1000 --networks 4 --tree-steps 2500")  # fmt: skip
 
 
 def _training(add) -> None:

@@ -14,6 +14,7 @@ After a fork the child starts with none of them.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import itertools
@@ -23,7 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -193,15 +194,18 @@ def most_threads() -> int:
 
 _LOCK = threading.Lock()
 _QUEUE: SimpleQueue[_Part] = SimpleQueue()
-_WORKERS = 0  # threads that wait at the queue, or do what was there
+_WORKERS: list[threading.Thread] = []  # they wait at the queue, or do what was there
+_FEW = 8  # processors; where there are more, it is no loss if two threads share one for a moment
+_HERE = -1  # the processor that the others keep away from
 
 
 def _forget() -> None:
     """The child of a fork has none of the threads, and locks as they were."""
-    global _LOCK, _QUEUE, _WORKERS
+    global _LOCK, _QUEUE, _HERE
     _BELL[:] = 0
     _HELD.clear()
-    _LOCK, _QUEUE, _WORKERS = threading.Lock(), SimpleQueue(), 0
+    _WORKERS.clear()
+    _LOCK, _QUEUE, _HERE = threading.Lock(), SimpleQueue(), -1
 
 
 if hasattr(os, "register_at_fork"):
@@ -211,26 +215,29 @@ if hasattr(os, "register_at_fork"):
 class _Part:
     """Work that another thread may do, or the one that asked for it if nobody has begun."""
 
-    __slots__ = ("_begun", "_done", "_error", "_run")
+    __slots__ = ("_begun", "_done", "_error", "_late", "_run")
 
     def __init__(self, run: Callable[[], object]) -> None:
-        self._run = run
+        self._run, self._late = run, 0.0
         self._begun, self._done = threading.Lock(), threading.Lock()
         self._done.acquire()
         self._error: BaseException | None = None
 
     def do(self) -> None:
-        """Do it, unless somebody else does."""
-        if not self._begun.acquire(blocking=False):
+        """Do it, unless somebody else does; or be a little late, where that is wanted."""
+        mine = self._begun.acquire(blocking=False)
+        if not mine and time.perf_counter() > self._late:
             return
         try:
             self._run()
         except BaseException as error:
             self._error = error
-        self._done.release()
+        if mine:
+            self._done.release()
 
-    def drop(self) -> None:
-        """Leave it undone where nobody has begun."""
+    def drop(self, late: float) -> None:
+        """Leave it undone where nobody has begun; who comes before ``late`` runs it even so."""
+        self._late = late
         if self._begun.acquire(blocking=False):
             self._done.release()
 
@@ -248,14 +255,50 @@ def _work(queue: SimpleQueue[_Part]) -> None:
 
 def _hand_out(parts: list[_Part]) -> None:
     """Let other threads begin; a queue wakes one in a tenth of the time of an executor."""
-    global _WORKERS
-    if len(parts) > _WORKERS:
+    global _HERE
+    if len(parts) > len(_WORKERS):
         with _LOCK:
-            while len(parts) > _WORKERS:
-                threading.Thread(target=_work, args=(_QUEUE,), name="hierdiff", daemon=True).start()
-                _WORKERS += 1
+            while len(parts) > len(_WORKERS):
+                thread = threading.Thread(
+                    target=_work, args=(_QUEUE,), name="hierdiff", daemon=True
+                )
+                thread.start()
+                _WORKERS.append(thread)
+                _HERE = -1
+    if parts and _SCHED_GETCPU is not None:
+        here = _SCHED_GETCPU()
+        if here != _HERE:
+            _HERE = here
+            _keep_away(here)
     for part in parts:
         _QUEUE.put(part)
+
+
+def _sched_getcpu() -> Callable[[], int] | None:
+    """The function of the C library that tells on which processor a thread runs, where it has."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        return cast("Callable[[], int]", ctypes.CDLL(None).sched_getcpu)
+    except (AttributeError, OSError):
+        return None
+
+
+_SCHED_GETCPU = _sched_getcpu()
+
+
+def _keep_away(here: int) -> None:
+    """Let the others run on other processors than the one on which this thread runs.
+
+    Some kernels wake a thread on the processor of whoever wakes it, though others are idle, and
+    move it after milliseconds, when a call is over.
+    """
+    others = os.sched_getaffinity(0) - {here}
+    if 0 < len(others) < _FEW:
+        with contextlib.suppress(OSError):  # where that is forbidden they run wherever they do
+            for thread in _WORKERS:
+                if thread.native_id is not None:
+                    os.sched_setaffinity(thread.native_id, others)
 
 
 _BELL = simd.aligned(8, np.int64)  # a line of its own; the first counts how often it rang
@@ -334,14 +377,17 @@ def together(parts: int, run: Callable[[int], bool], name: int = 0) -> None:
     try:
         done = run(layout.CALLS)
     finally:
-        _end(others, done)
+        # A thread that woke too late finds no piece left.  It would sleep again, and be too late
+        # for each of many short calls; so it, too, waits for the next one in compiled code.
+        waits = done and role == layout.HELPS
+        _end(others, done, time.perf_counter() + _SOON if waits else 0.0)
     _LAST = time.perf_counter()
 
 
-def _end(parts: list[_Part], done: bool = False) -> None:
+def _end(parts: list[_Part], done: bool = False, late: float = 0.0) -> None:
     """What parts write to must not go before they end, or all of it is ``done``."""
     for part in parts:
-        part.drop()
+        part.drop(late)
     if done:
         return
     _ring()

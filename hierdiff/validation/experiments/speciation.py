@@ -158,9 +158,9 @@ class NetworkSpeciation:
     """Name of the network on chains (``hierdiff.validation.NETWORKS``, or module:function)."""
     width: int = 16
     """Features per spin."""
-    steps: int = 2500
+    steps: int = 2000
     """Training steps on chains; after 1000 a network without the class hardly infers it from the
-    covariance."""
+    covariance, after 2500 most do."""
     batch: int = 8192
     """Spins per training step."""
     chains: int = 192
@@ -175,7 +175,7 @@ class NetworkSpeciation:
     """Depth of the grammars; rules write two symbols."""
     grammars: int = 3
     """Tree networks, each on a grammar of its own."""
-    tree_steps: int = 2500
+    tree_steps: int = 1500
     """Training steps of the tree networks."""
     seed: int = 0
     """Seed of everything random."""

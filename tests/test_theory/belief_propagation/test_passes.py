@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -191,7 +192,7 @@ def test_a_thread_that_comes_late_is_not_waited_for() -> None:
     def slow() -> None:
         gate.wait(10)
 
-    workers = max(buffers._WORKERS, 1)
+    workers = max(len(buffers._WORKERS), 1)
     busy = [buffers._Part(slow) for _ in range(workers)]
     buffers._hand_out(busy)
     try:
@@ -203,6 +204,37 @@ def test_a_thread_that_comes_late_is_not_waited_for() -> None:
             part.wait()
     buffers.together(1, lambda _: calls.append(0) is None)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("soon", "done", "late"), [(60.0, 1, True), (60.0, 0, False), (0.0, 1, 0)])
+def test_a_thread_that_comes_late_waits_for_the_next_call_if_that_comes_soon(
+    soon: float, done: int, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not for a call that left pieces undone: what those are written to may be gone."""
+    gate, roles, others = threading.Event(), [], threading.Event()
+
+    def run(role: int) -> bool:
+        roles.append(role)
+        if role != layout.CALLS:
+            others.set()
+        return bool(done)
+
+    monkeypatch.setattr(buffers, "_SOON", soon)
+    monkeypatch.setattr(buffers, "_LAST", time.perf_counter())
+    ordinary = buffers._end
+
+    def end(parts: list[buffers._Part], done: bool, late: float) -> None:
+        ordinary(parts, done, late)
+        gate.set()
+
+    monkeypatch.setattr(buffers, "_end", end)
+    busy = [buffers._Part(lambda: gate.wait(10)) for _ in range(max(len(buffers._WORKERS), 1))]
+    buffers._hand_out(busy)
+    buffers.together(2, run)
+    for part in busy:
+        part.wait()
+    assert others.wait(10 if late else 0.05) == bool(late)
+    assert roles == [layout.CALLS, layout.HELPS][: 1 + bool(late)]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
