@@ -149,6 +149,14 @@ def multiply_adds(size: str, batch: int) -> tuple[Call, float]:
     return fma_time(flops(SIZES[size], batch))
 
 
+PAUSED = Table(
+    "after a pause", "Marginals of all nodes for 10 ms, after a pause of a tenth of a second",
+    points=over(size="ABC", batch=(256,)), quick=over(size="C", batch=(256,)), least=9, pause=0.1,
+)  # fmt: skip
+PAUSED.case("posterior")(everything)
+PAUSED.case("posterior, specialised")(with_code)
+
+
 COMPILING = Table(
     "compiling rules", "The rules of a grammar into code, each grammar once",
     points=over(size="ABC"), quick=over(size="C"), capped=True, seconds=0.5,

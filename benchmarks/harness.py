@@ -100,6 +100,7 @@ class Table:
     programs: bool = False  # a call starts a program: nothing to warm up, no memory of its own
     seconds: float = 1.0  # of timing per case and column
     least: int = 3  # rounds
+    pause: float = 0.0  # seconds before each timing, in which threads fall asleep
     cases: list[Case] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -169,6 +170,7 @@ class _Worker:
     def time(self, table: str, case: str) -> dict[str, Any]:
         """Wall and CPU seconds of one call."""
         call, factor, loops = self.ready[f"{table}/{case}"]
+        time.sleep(tables()[table].pause)
         busy = _cpu()
         wall = _seconds(call, loops)
         each = factor / loops

@@ -196,16 +196,15 @@ _LOCK = threading.Lock()
 _QUEUE: SimpleQueue[_Part] = SimpleQueue()
 _WORKERS: list[threading.Thread] = []  # they wait at the queue, or do what was there
 _FEW = 8  # processors; where there are more, it is no loss if two threads share one for a moment
-_HERE = -1  # the processor that the others keep away from
 
 
 def _forget() -> None:
     """The child of a fork has none of the threads, and locks as they were."""
-    global _LOCK, _QUEUE, _HERE
+    global _LOCK, _QUEUE
     _BELL[:] = 0
     _HELD.clear()
     _WORKERS.clear()
-    _LOCK, _QUEUE, _HERE = threading.Lock(), SimpleQueue(), -1
+    _LOCK, _QUEUE = threading.Lock(), SimpleQueue()
 
 
 if hasattr(os, "register_at_fork"):
@@ -250,12 +249,15 @@ class _Part:
 
 def _work(queue: SimpleQueue[_Part]) -> None:
     while True:
-        queue.get().do()
+        part = queue.get()
+        if _MOVED:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, _MOVED)
+        part.do()
 
 
 def _hand_out(parts: list[_Part]) -> None:
     """Let other threads begin; a queue wakes one in a tenth of the time of an executor."""
-    global _HERE
     if len(parts) > len(_WORKERS):
         with _LOCK:
             while len(parts) > len(_WORKERS):
@@ -264,12 +266,8 @@ def _hand_out(parts: list[_Part]) -> None:
                 )
                 thread.start()
                 _WORKERS.append(thread)
-                _HERE = -1
     if parts and _SCHED_GETCPU is not None:
-        here = _SCHED_GETCPU()
-        if here != _HERE:
-            _HERE = here
-            _keep_away(here)
+        _elsewhere(_SCHED_GETCPU())
     for part in parts:
         _QUEUE.put(part)
 
@@ -278,8 +276,8 @@ def _sched_getcpu() -> Callable[[], int] | None:
     """The function of the C library that tells on which processor a thread runs, where it has."""
     if not hasattr(os, "sched_setaffinity"):
         return None
-    try:
-        return cast("Callable[[], int]", ctypes.CDLL(None).sched_getcpu)
+    try:  # without letting go of the interpreter: it takes less time than that
+        return cast("Callable[[], int]", ctypes.PyDLL(None).sched_getcpu)
     except (AttributeError, OSError):
         return None
 
@@ -287,15 +285,21 @@ def _sched_getcpu() -> Callable[[], int] | None:
 _SCHED_GETCPU = _sched_getcpu()
 
 
-def _keep_away(here: int) -> None:
-    """Let the others run on other processors than the one on which this thread runs.
+_MOVED: set[int] = set()  # processors that a thread may use again once it is awake
+
+
+def _elsewhere(here: int) -> None:
+    """Let threads wake up on other processors than the one on which this thread runs.
 
     Some kernels wake a thread on the processor of whoever wakes it, though others are idle, and
     move it after milliseconds, when a call is over.
     """
-    others = os.sched_getaffinity(0) - {here}
+    global _MOVED
+    every = os.sched_getaffinity(0)
+    others = every - {here}
     if 0 < len(others) < _FEW:
-        with contextlib.suppress(OSError):  # where that is forbidden they run wherever they do
+        _MOVED = every
+        with contextlib.suppress(OSError):  # where that is forbidden they wake wherever they do
             for thread in _WORKERS:
                 if thread.native_id is not None:
                     os.sched_setaffinity(thread.native_id, others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import threading
 import time
@@ -235,6 +236,51 @@ def test_a_thread_that_comes_late_waits_for_the_next_call_if_that_comes_soon(
         part.wait()
     assert others.wait(10 if late else 0.05) == bool(late)
     assert roles == [layout.CALLS, layout.HELPS][: 1 + bool(late)]
+
+
+_PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+@pytest.mark.skipif(
+    buffers._SCHED_GETCPU is None or len(_PROCESSORS) < 2, reason="threads have no other processor"
+)
+def test_threads_that_help_wake_up_elsewhere_than_the_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And are free once awake; where that is forbidden, or there are many, they always are."""
+    here, calls, forbidden = _PROCESSORS[0], [], False
+    ordinary, every = os.sched_setaffinity, set(_PROCESSORS)
+
+    def record(thread: int, processors: set[int]) -> None:
+        calls.append((thread, set(processors)))
+        if forbidden:
+            raise PermissionError(1, "Operation not permitted")
+        ordinary(thread, processors)
+
+    def moves() -> list[tuple[int, set[int]]]:
+        calls.clear()
+        monkeypatch.setattr(buffers, "_MOVED", set())
+        seen: list[set[int]] = []
+        part = buffers._Part(lambda: seen.append(os.sched_getaffinity(0)))
+        buffers._hand_out([part])
+        part.wait()
+        assert seen == [every]
+        return calls
+
+    monkeypatch.setattr(buffers, "_SCHED_GETCPU", lambda: here)
+    monkeypatch.setattr(os, "sched_setaffinity", record)
+    monkeypatch.setattr(buffers, "_FEW", 10**6)
+    moves()  # there is a thread from here on
+    threads = [thread.native_id for thread in buffers._WORKERS]
+    for here in _PROCESSORS[:2]:
+        assert moves() == [*((name, every - {here}) for name in threads), (0, every)]
+    monkeypatch.setattr(buffers, "_FEW", 1)
+    assert moves() == []
+    monkeypatch.setattr(buffers, "_FEW", 10**6)
+    for thread in threads:
+        ordinary(thread, every)
+    forbidden = True
+    assert moves() == [(threads[0], every - {here}), (0, every)]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
