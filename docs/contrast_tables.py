@@ -142,7 +142,16 @@ def local_networks() -> str:
 
 def local_images() -> str:
     """Share of networks on digits that every machine explains, by size of its windows."""
-    found = network("locality_digits")
+    return _machines("locality_digits")
+
+
+def local_clothing() -> str:
+    """The same of networks on photographs of clothing."""
+    return _machines("locality_clothing")
+
+
+def _machines(name: str) -> str:
+    found = network(name)
     share, error = found["explained"]
     text = ""
     for k, kind in enumerate(found["kind"]):

@@ -19,6 +19,7 @@ from clothing_tables import (
 from contrast_tables import (
     contrastive_learning,
     contrastive_networks,
+    local_clothing,
     local_denoisers,
     local_images,
     local_networks,
@@ -609,6 +610,7 @@ def main() -> None:
         contrastive_learning,
         contrastive_networks,
         local_images,
+        local_clothing,
         conflict_networks,
         composed_networks,
         binding_networks,
