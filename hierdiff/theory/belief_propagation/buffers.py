@@ -196,6 +196,7 @@ _LOCK = threading.Lock()
 _QUEUE: SimpleQueue[_Part] = SimpleQueue()
 _WORKERS: list[threading.Thread] = []  # they wait at the queue, or do what was there
 _FEW = 8  # processors; where there are more, it is no loss if two threads share one for a moment
+_MOVED: set[int] = set()  # processors that a thread may use again once it is awake
 
 
 def _forget() -> None:
@@ -285,9 +286,6 @@ def _sched_getcpu() -> Callable[[], int] | None:
 _SCHED_GETCPU = _sched_getcpu()
 
 
-_MOVED: set[int] = set()  # processors that a thread may use again once it is awake
-
-
 def _elsewhere(here: int) -> None:
     """Let threads wake up on other processors than the one on which this thread runs.
 
@@ -297,8 +295,9 @@ def _elsewhere(here: int) -> None:
     global _MOVED
     every = os.sched_getaffinity(0)
     others = every - {here}
-    if 0 < len(others) < _FEW:
-        _MOVED = every
+    few = 0 < len(others) < _FEW
+    _MOVED = every if few else set()  # nothing of earlier calls: the user may have narrowed it
+    if few:
         with contextlib.suppress(OSError):  # where that is forbidden they wake wherever they do
             for thread in _WORKERS:
                 if thread.native_id is not None:

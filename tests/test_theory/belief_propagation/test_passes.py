@@ -259,7 +259,6 @@ def test_threads_that_help_wake_up_elsewhere_than_the_caller(
 
     def moves() -> list[tuple[int, set[int]]]:
         calls.clear()
-        monkeypatch.setattr(buffers, "_MOVED", set())
         seen: list[set[int]] = []
         part = buffers._Part(lambda: seen.append(os.sched_getaffinity(0)))
         buffers._hand_out([part])
